@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * What boot/ leaves to hv/. Written by boot/ into hv's arena (so under the SME
+ * key where there is one), read once by hv/. Flat data, no pointers into boot/.
+ */
+#ifndef SEVISOR_HANDOFF_H
+#define SEVISOR_HANDOFF_H
+
+#include <stdint.h>
+
+#define HANDOFF_MAGIC UINT64_C(0x46464f444e414853) /* "SHANDOFF" */
+#define HANDOFF_VERSION 1u
+#define HANDOFF_MAX_RANGES 512u
+#define HANDOFF_PREFLIGHT_ROWS 24u
+
+/* Virtual address space of hv: the image at the top 2 GiB (mcmodel=kernel),
+ * everything that hv owns at PHYSMAP_BASE + physical address. */
+#define HV_IMAGE_BASE UINT64_C(0xffffffff80000000)
+#define HV_PHYSMAP_BASE UINT64_C(0xffff800000000000)
+
+enum handoff_range_kind {
+    HANDOFF_USABLE = 1,         /* RAM that is free once boot/ is gone */
+    HANDOFF_ARENA,              /* hv's image, first stack, this structure, and its page pool */
+    HANDOFF_MANIFEST,           /* the manifest, plain */
+    HANDOFF_RUNTIME_CODE,       /* UEFI runtime services */
+    HANDOFF_RUNTIME_DATA,
+    HANDOFF_ACPI,               /* ACPI tables and NVS */
+    HANDOFF_MMIO,
+    HANDOFF_RESERVED,
+};
+
+struct handoff_range {          /* ascending, disjoint */
+    uint64_t base;              /* bytes, page aligned */
+    uint64_t pages;             /* of 4 KiB */
+    uint32_t kind;
+    uint32_t reserved;
+};
+
+/* One row of the preflight table, kept for hv's own `info` output. */
+enum handoff_verdict {
+    HANDOFF_FINE = 0,
+    HANDOFF_NO_SEV = 1,         /* encrypted guests are refused, plain ones run */
+    HANDOFF_FATAL = 2,          /* never reaches hv */
+};
+
+struct handoff_preflight_row {
+    char feature[28];
+    char needed[28];
+    char found[28];
+    char remedy[88];
+    uint32_t verdict;
+};
+
+struct handoff {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t size;              /* sizeof(struct handoff) */
+
+    uint64_t arena_base;        /* contiguous, 2 MiB aligned; all of it mapped C=1 at HV_PHYSMAP_BASE */
+    uint64_t arena_size;
+    uint64_t arena_used;        /* bytes from arena_base that boot/ filled: image, tables, stack, handoff */
+    uint64_t image_base;        /* physical, inside the arena; mapped at HV_IMAGE_BASE */
+    uint64_t image_size;
+
+    uint64_t manifest_base;     /* physical, page aligned, plain */
+    uint64_t manifest_size;
+
+    uint64_t c_bit_mask;        /* 0: no SME (SYSCFG.MemEncryptionModEn is clear) */
+    uint32_t phys_bits;         /* usable physical address width, reduction applied */
+    uint32_t max_sev_asid;      /* CPUID 8000_001F ECX; 0 without SEV */
+    uint32_t min_sev_asid;      /* CPUID 8000_001F EDX: first for guests without ES */
+    uint32_t reserved0;
+
+    uint64_t tsc_hz;            /* measured against the ACPI PM timer */
+    uint64_t rsdp;              /* physical */
+    uint64_t runtime_services;  /* physical address of EFI_RUNTIME_SERVICES */
+    uint64_t framebuffer_base;  /* 0: none */
+    uint32_t framebuffer_width, framebuffer_height, framebuffer_stride;    /* pixels of 32 bits */
+    uint32_t serial_port;       /* I/O port of the operator's 16550; 0: none */
+
+    uint32_t psp_bdf;           /* bus << 8 | device << 3 | function */
+    uint32_t psp_present;
+    uint32_t sev_usable;        /* 1: encrypted guests may be launched */
+    char sev_refusal[128];      /* else why, in words, with the remedy */
+
+    uint32_t preflight_count;
+    uint32_t range_count;
+    struct handoff_preflight_row preflight[HANDOFF_PREFLIGHT_ROWS];
+    struct handoff_range ranges[HANDOFF_MAX_RANGES];
+};
+
+/* The first bytes of the hv image (PE section `.hv`), made by linker/hv.ld.
+ * Offsets are from the image's start, page aligned. */
+#define HV_IMAGE_MAGIC UINT64_C(0x00564852535645ba)
+
+struct hv_image_header {
+    uint64_t magic;
+    uint32_t version;           /* HANDOFF_VERSION */
+    uint32_t reserved;
+    uint64_t entry;             /* offset; called with RDI = virtual address of struct handoff */
+    uint64_t text_offset, text_size;        /* read + execute */
+    uint64_t rodata_offset, rodata_size;    /* read; the header lies at its start */
+    uint64_t data_offset, data_size;        /* read + write; file part */
+    uint64_t bss_size;          /* zeros that follow data */
+    uint64_t total_size;        /* in memory, bss included */
+};
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* A guest from launch to end. */
+#ifndef SEVISOR_GUEST_H
+#define SEVISOR_GUEST_H
+
+#include "../guest/manifest.h"
+#include "../psp/psp.h"
+#include "memory.h"
+#include "npt.h"
+#include "vuart.h"
+
+#define GUEST_MAX MANIFEST_MAX_GUESTS
+#define GUEST_MAX_VCPUS 1u      /* issue 4 raises it */
+
+enum guest_state {
+    GUEST_EMPTY,
+    GUEST_LAUNCHING,
+    GUEST_RUNNING,
+    GUEST_ENDED,        /* all resources returned */
+    GUEST_REFUSED,      /* never ran */
+};
+
+enum guest_end {
+    GUEST_END_NONE,
+    GUEST_END_POWEROFF,
+    GUEST_END_RESET,
+    GUEST_END_CRASH,    /* triple fault, unhandled exit, VMEXIT_INVALID */
+    GUEST_END_DESTROYED,    /* by the operator */
+    GUEST_END_REFUSED,  /* launch refused */
+};
+
+enum launch_phase {
+    LAUNCH_ALLOC, LAUNCH_COPY, LAUNCH_START_CMD, LAUNCH_UPDATE, LAUNCH_MEASURE_CMD, LAUNCH_FINISH_CMD, LAUNCH_PHASES
+};
+
+struct launch_report {
+    uint64_t tsc[LAUNCH_PHASES];
+    uint64_t commands;          /* mailbox commands */
+    uint64_t psp_bytes;         /* through LAUNCH_UPDATE_DATA */
+    uint64_t table_pages;       /* nested tables */
+    uint64_t hv_pages;          /* the rest of what hv took from its pool for it */
+};
+
+struct guest {
+    uint32_t index;
+    enum guest_state state;
+    enum guest_end end;
+    char end_reason[160];       /* in words */
+    const struct manifest_guest *config;    /* hv's own checked copy */
+    uint32_t restarts_left;
+    uint32_t launches;
+
+    struct extent memory;       /* all of guest-physical RAM */
+    struct npt npt;
+    uint32_t asid;
+    bool sev;
+    bool sev_context, sev_active;   /* LAUNCH_START / ACTIVATE done */
+    uint32_t sev_handle;
+    struct sev_measurement measurement;
+
+    struct vcpu *vcpus[GUEST_MAX_VCPUS];
+    struct vuart uart;
+    struct launch_report report;
+};
+
+extern struct guest guests[GUEST_MAX];
+
+/* How hv reaches memory that the guest shares with it: none and sev → PLAIN, host → ENCRYPTED. */
+enum memory_view guest_shared_view(const struct guest *guest);
+/* A window onto guest RAM [gpa, gpa+size); NULL when it is not all RAM. window_unmap() after use. */
+void *guest_map_shared(struct guest *guest, gpaddr_t gpa, uint64_t size);
+
+/* Ends a guest from an exit handler: marks it; the scheduler tears it down
+ * outside of the vCPU's context by guest_teardown(). `reason` is copied. */
+void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Called by the scheduler once no vCPU of it is in a run loop. Returns all resources,
+ * prints the end report, restarts if the manifest says so. */
+void guest_teardown(struct guest *guest);
+
+/* Checks the manifest again, copies its table, launches all guests in order.
+ * A guest that cannot run is refused with its reason; the others run. */
+void guest_launch_all(const struct handoff *handoff);
+/* True while a guest runs or waits. */
+bool guest_any_alive(void);
+/* The closing table: each guest's name, end, reason. Returns true when all ended as expected
+ * (POWEROFF, or RESET with restarts used up). */
+bool guest_summary(void);
+
+#endif

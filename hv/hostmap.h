@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* hv's own address space: W^X, guard pages, C-bit by view. */
+#ifndef SEVISOR_HOSTMAP_H
+#define SEVISOR_HOSTMAP_H
+
+#include "memory.h"
+
+/* Builds the final tables and switches to them. */
+void hostmap_init(const struct handoff *handoff);
+
+/* The one function that adds the C-bit to a page-table entry: host tables and
+ * nested tables alike. VIEW_GUEST adds none (the guest's own C-bit selects). */
+uint64_t hostmap_entry_address(paddr_t page, enum memory_view view);
+/* The one function that adds the C-bit to an address for the firmware. */
+uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view);
+/* The mask; 0 without SME. */
+uint64_t hostmap_c_bit(void);
+
+/* A window onto memory outside the pool: read/write, no execute. `size` bytes
+ * from `base` (page aligned), PLAIN or ENCRYPTED. NULL: window space used up. */
+void *window_map(paddr_t base, uint64_t size, enum memory_view view);
+/* Unmaps and flushes the TLB; does not flush caches. */
+void window_unmap(void *va, uint64_t size);
+
+/* Device registers: uncached, C=0. NULL: window space used up. */
+volatile void *mmio_map(paddr_t base, uint64_t size);
+void mmio_unmap(volatile void *va, uint64_t size);
+
+/* Writes back and invalidates the lines of a mapped range (CLFLUSH; APM3). */
+void cache_flush(const void *va, uint64_t size);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The operator's log. Levels say who is at fault. */
+#ifndef SEVISOR_LOG_H
+#define SEVISOR_LOG_H
+
+#include "types.h"
+
+enum log_level {
+    LOG_FATAL,      /* our own broken invariant */
+    LOG_ERROR,      /* the platform */
+    LOG_NOTICE,     /* the operator's business */
+    LOG_GUEST,      /* a guest misbehaved: rate-limited, never an error of ours */
+    LOG_DEBUG,
+};
+
+/* printf of %s %c %d %u %x %lx %lu %ld %llx %llu %p %% with width, `0` and `-`; no floats.
+ * One call writes one line "[   seconds.micros] level: text" to the console. */
+void log_print(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Formats into `text`; always NUL-terminates, returns the length that was needed. */
+size_t text_format(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Writes bytes as they are to the operator's line (no prefix, no newline handling). */
+void console_write(const char *bytes, size_t count);
+void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* One byte of operator input, or -1. Never waits. */
+int console_read(void);
+
+/* Prints the reason, registers and a stack trace, ends the machine. */
+_Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2)));
+#define ASSERT(condition) ((condition) ? (void)0 : panic("%s:%d: %s", __FILE__, __LINE__, #condition))
+
+#endif

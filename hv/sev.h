@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* hv's side of psp/: when commands run, in which order, with which pages. */
+#ifndef SEVISOR_SEV_H
+#define SEVISOR_SEV_H
+
+#include "../boot/handoff.h"
+#include "../psp/psp.h"
+#include "memory.h"
+
+struct guest;
+
+/* Attaches to the device and runs INIT. A failure is logged in words and leaves
+ * encrypted guests refused with that reason: sev_ready() false. */
+void sev_start(const struct handoff *handoff);
+bool sev_ready(void);
+const char *sev_refusal(void);
+/* SHUTDOWN, before power-off. */
+void sev_stop(void);
+
+/* LAUNCH_START and ACTIVATE on guest->asid. */
+struct psp_result sev_guest_begin(struct guest *guest, const void *dh_cert, const void *session);
+/* Encrypts and measures [gpa, gpa+size), which hv has filled under the view ENCRYPTED and flushed. */
+struct psp_result sev_guest_update(struct guest *guest, gpaddr_t gpa, uint64_t size);
+/* LAUNCH_MEASURE, LAUNCH_FINISH. */
+struct psp_result sev_guest_finish(struct guest *guest);
+/* DEACTIVATE → WBINVD on every CPU → DF_FLUSH → DECOMMISSION, as far as the guest got. On an
+ * error (a dead device) the ASID stays taken: false. */
+bool sev_guest_end(struct guest *guest);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* A guest's 16550A at 0x3F8, polled (no interrupt line). PC16550D data sheet. */
+#ifndef SEVISOR_VUART_H
+#define SEVISOR_VUART_H
+
+#include "types.h"
+
+#define VUART_PORT 0x3f8u
+#define VUART_FIFO 256u         /* host-side input ring; the guest sees a 16-byte FIFO's behaviour */
+#define VUART_LINE 256u
+#define VUART_HISTORY 16384u    /* last output, for the monitor's scroll-back */
+
+struct vuart {
+    uint32_t guest;             /* index, for the console's prefix */
+    uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
+    bool overrun;
+    uint8_t input[VUART_FIFO];
+    uint32_t input_head, input_count;
+    uint8_t line[VUART_LINE];   /* current output line, not yet shown */
+    uint32_t line_length;
+    uint64_t line_tsc;          /* when the last byte came: a prompt without newline is shown after a while */
+    uint8_t history[VUART_HISTORY];
+    uint64_t history_total;
+};
+
+void vuart_reset(struct vuart *uart, uint32_t guest);
+/* Register accesses, offset 0-7, one byte wide. */
+uint8_t vuart_read(struct vuart *uart, uint32_t offset);
+void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value);
+/* Operator input for the guest; false when the ring is full. */
+bool vuart_input(struct vuart *uart, uint8_t byte);
+
+#endif

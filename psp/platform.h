@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * What psp/ needs from whoever links it: hv/, boot/ (discovery only), and the
+ * host-side unit tests. Plain functions, resolved at link time.
+ */
+#ifndef SEVISOR_PSP_PLATFORM_H
+#define SEVISOR_PSP_PLATFORM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A physical address as the firmware wants it: the C-bit already decided by
+ * the page's view (psp-mailbox.md section 4). Only the platform makes these. */
+typedef struct { uint64_t raw; } psp_addr_t;
+
+/* PCI configuration space, segment 0. Absent functions read all ones. */
+uint32_t psp_platform_pci_read32(uint16_t bdf, uint8_t offset);
+void psp_platform_pci_write32(uint16_t bdf, uint8_t offset, uint32_t value);
+
+/* Device registers, uncached and plain. NULL when they cannot be mapped. */
+volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size);
+void psp_platform_unmap_mmio(volatile void *registers, uint64_t size);
+uint32_t psp_platform_mmio_read32(volatile void *registers, uint32_t offset);
+void psp_platform_mmio_write32(volatile void *registers, uint32_t offset, uint32_t value);
+
+/* A monotonic clock, and a pause that lets time pass (a spin on metal). */
+uint64_t psp_platform_now_us(void);
+void psp_platform_pause(void);
+
+/* The driver's own page of 4096 bytes for command buffers, and a second one for
+ * command output (status, chip id, measurement): one each, never freed. */
+void *psp_platform_command_page(psp_addr_t *address);
+void *psp_platform_data_page(psp_addr_t *address);
+
+/* WBINVD on every CPU. */
+void psp_platform_wbinvd_all(void);
+
+/* The driver's lock: one command at a time per device. */
+void psp_platform_lock(void);
+void psp_platform_unlock(void);
+
+/* One line for the operator. */
+void psp_platform_log(const char *line);
+
+#endif

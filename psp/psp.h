@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * The AMD Secure Processor's SEV firmware: discovery, mailbox, commands.
+ * Knows nothing of guests' memory layout and nothing of VMCBs.
+ */
+#ifndef SEVISOR_PSP_H
+#define SEVISOR_PSP_H
+
+#include "platform.h"
+#include "sev_abi.h"
+
+/* How a command failed to reach or leave the firmware; apart from its status. */
+enum psp_error {
+    PSP_OK = 0,
+    PSP_NO_DEVICE,      /* no function with AMD's ids and the SEV feature bit */
+    PSP_BLOCKED,        /* the device reads all ones: hidden by the BIOS */
+    PSP_NOT_READY,      /* the mailbox did not become ready before the first command */
+    PSP_TIMEOUT,        /* this command had no answer; the device is dead from now on */
+    PSP_DEAD,           /* an earlier command had no answer */
+    PSP_STATE,          /* the table says that the command is illegal in this platform state or firmware version */
+    PSP_LENGTH,         /* a length or alignment that the driver refuses to send */
+    PSP_ANSWER,         /* the firmware's answer contradicts itself */
+    PSP_FIRMWARE,       /* the firmware refused: see status */
+};
+
+struct psp_result {
+    enum psp_error error;
+    uint16_t status;        /* enum sev_status; valid for PSP_OK (0) and PSP_FIRMWARE */
+    uint8_t command;        /* the last command tried */
+};
+
+static inline bool psp_ok(struct psp_result r) { return r.error == PSP_OK; }
+
+/* Where a SEV-capable function is. */
+struct psp_location {
+    uint16_t bdf;
+    uint16_t device_id;
+    uint64_t bar;           /* physical address of BAR 2 */
+    uint64_t bar_size;
+};
+
+/* Scans PCI in ascending order for AMD's ids and returns the first function
+ * whose feature register says SEV. PSP_OK, PSP_NO_DEVICE or PSP_BLOCKED.
+ * Leaves the configuration space as it was, but for memory decoding. */
+enum psp_error psp_discover(struct psp_location *location);
+
+/* Names and sentences for people; never NULL. The remedy is "" where none is known. */
+const char *psp_error_text(enum psp_error error);
+const char *sev_command_name(uint8_t command);
+const char *sev_status_name(uint16_t status);
+const char *sev_status_remedy(uint8_t command, uint16_t status);
+
+/* Writes "LAUNCH_START: INVALID_LENGTH (0x04): ..." into `text`, cut to size. */
+void psp_result_text(struct psp_result result, char *text, unsigned size);
+
+/* One device, the master. All state of the driver. */
+struct psp {
+    struct psp_location location;
+    volatile void *registers;
+    const struct psp_generation *generation;
+    bool dead;
+    bool used;              /* a command went through before */
+    uint64_t commands;      /* number submitted since attach */
+    uint64_t command_us;    /* time spent waiting */
+    struct sev_platform_status status;   /* as of the last PLATFORM_STATUS */
+};
+
+/* Maps the registers, waits for readiness, reads PLATFORM_STATUS. */
+struct psp_result psp_attach(struct psp *psp, const struct psp_location *location);
+void psp_detach(struct psp *psp);
+
+/* The one function behind all commands: checks the table's row, takes the lock,
+ * copies `buffer` (of the row's size) to the command page, rings, waits, copies
+ * back (also on failure: lengths come back with INVALID_LENGTH). */
+struct psp_result psp_command(struct psp *psp, uint8_t command, void *buffer);
+
+/* Platform (SEV API, shared reference sev-api.md section 5). */
+struct psp_result sev_init(struct psp *psp);                /* repeats once on SECURE_DATA_INVALID; then WBINVD everywhere and DF_FLUSH */
+struct psp_result sev_shutdown(struct psp *psp);            /* then WBINVD everywhere */
+struct psp_result sev_platform_status(struct psp *psp);     /* into psp->status */
+struct psp_result sev_get_id(struct psp *psp, uint8_t id[64]);
+struct psp_result sev_df_flush(struct psp *psp);            /* the caller has run WBINVD everywhere */
+
+/* Guests. Handles are the firmware's. dh_cert and session: plain copies in
+ * memory, both NULL or both given (2084 and 128 bytes); copied to the data page. */
+struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void *dh_cert,
+                                   const void *session, uint32_t *handle);
+struct psp_result sev_activate(struct psp *psp, uint32_t handle, uint32_t asid);
+struct psp_result sev_launch_update_data(struct psp *psp, uint32_t handle, psp_addr_t address, uint32_t size);
+struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle, struct sev_measurement *measurement);
+struct psp_result sev_launch_finish(struct psp *psp, uint32_t handle);
+struct psp_result sev_guest_status(struct psp *psp, uint32_t handle, struct sev_guest_status *status);
+struct psp_result sev_deactivate(struct psp *psp, uint32_t handle);
+struct psp_result sev_decommission(struct psp *psp, uint32_t handle);
+
+#endif

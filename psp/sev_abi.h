@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * The wire format of the SEV firmware API: command ids, statuses, states and
+ * command buffers. Little-endian, no padding, names as AMD spells them.
+ * Sections are those of AMD document 55766, "SEV API".
+ */
+#ifndef SEVISOR_SEV_ABI_H
+#define SEVISOR_SEV_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "command buffers are little-endian");
+
+/* SEV API 4.3 */
+enum sev_command {
+    SEV_CMD_INIT = 0x01,
+    SEV_CMD_SHUTDOWN = 0x02,
+    SEV_CMD_PLATFORM_RESET = 0x03,
+    SEV_CMD_PLATFORM_STATUS = 0x04,
+    SEV_CMD_PEK_GEN = 0x05,
+    SEV_CMD_PEK_CSR = 0x06,
+    SEV_CMD_PEK_CERT_IMPORT = 0x07,
+    SEV_CMD_PDH_CERT_EXPORT = 0x08,
+    SEV_CMD_PDH_GEN = 0x09,
+    SEV_CMD_DF_FLUSH = 0x0a,
+    SEV_CMD_DOWNLOAD_FIRMWARE = 0x0b,
+    SEV_CMD_GET_ID = 0x0c,
+    SEV_CMD_INIT_EX = 0x0d,
+    SEV_CMD_NOP = 0x0e,
+    SEV_CMD_DECOMMISSION = 0x20,
+    SEV_CMD_ACTIVATE = 0x21,
+    SEV_CMD_DEACTIVATE = 0x22,
+    SEV_CMD_GUEST_STATUS = 0x23,
+    SEV_CMD_LAUNCH_START = 0x30,
+    SEV_CMD_LAUNCH_UPDATE_DATA = 0x31,
+    SEV_CMD_LAUNCH_UPDATE_VMSA = 0x32,
+    SEV_CMD_LAUNCH_MEASURE = 0x33,
+    SEV_CMD_LAUNCH_SECRET = 0x34,
+    SEV_CMD_LAUNCH_FINISH = 0x35,
+    SEV_CMD_ATTESTATION = 0x36,
+    SEV_CMD_SEND_START = 0x40,
+    SEV_CMD_SEND_UPDATE_DATA = 0x41,
+    SEV_CMD_SEND_UPDATE_VMSA = 0x42,
+    SEV_CMD_SEND_FINISH = 0x43,
+    SEV_CMD_SEND_CANCEL = 0x44,
+    SEV_CMD_RECEIVE_START = 0x50,
+    SEV_CMD_RECEIVE_UPDATE_DATA = 0x51,
+    SEV_CMD_RECEIVE_UPDATE_VMSA = 0x52,
+    SEV_CMD_RECEIVE_FINISH = 0x53,
+    SEV_CMD_DBG_DECRYPT = 0x60,
+    SEV_CMD_DBG_ENCRYPT = 0x61,
+};
+
+/* SEV API 4.4. 0x1e is not defined. */
+enum sev_status {
+    SEV_STATUS_SUCCESS = 0x00,
+    SEV_STATUS_INVALID_PLATFORM_STATE = 0x01,
+    SEV_STATUS_INVALID_GUEST_STATE = 0x02,
+    SEV_STATUS_INVALID_CONFIG = 0x03,
+    SEV_STATUS_INVALID_LENGTH = 0x04,
+    SEV_STATUS_ALREADY_OWNED = 0x05,
+    SEV_STATUS_INVALID_CERTIFICATE = 0x06,
+    SEV_STATUS_POLICY_FAILURE = 0x07,
+    SEV_STATUS_INACTIVE = 0x08,
+    SEV_STATUS_INVALID_ADDRESS = 0x09,
+    SEV_STATUS_BAD_SIGNATURE = 0x0a,
+    SEV_STATUS_BAD_MEASUREMENT = 0x0b,
+    SEV_STATUS_ASID_OWNED = 0x0c,
+    SEV_STATUS_INVALID_ASID = 0x0d,
+    SEV_STATUS_WBINVD_REQUIRED = 0x0e,
+    SEV_STATUS_DF_FLUSH_REQUIRED = 0x0f,
+    SEV_STATUS_INVALID_GUEST = 0x10,
+    SEV_STATUS_INVALID_COMMAND = 0x11,
+    SEV_STATUS_ACTIVE = 0x12,
+    SEV_STATUS_HWERROR_PLATFORM = 0x13,
+    SEV_STATUS_HWERROR_UNSAFE = 0x14,
+    SEV_STATUS_UNSUPPORTED = 0x15,
+    SEV_STATUS_INVALID_PARAM = 0x16,
+    SEV_STATUS_RESOURCE_LIMIT = 0x17,
+    SEV_STATUS_SECURE_DATA_INVALID = 0x18,
+    SEV_STATUS_INVALID_PAGE_SIZE = 0x19,
+    SEV_STATUS_INVALID_PAGE_STATE = 0x1a,
+    SEV_STATUS_INVALID_MDATA_ENTRY = 0x1b,
+    SEV_STATUS_INVALID_PAGE_OWNER = 0x1c,
+    SEV_STATUS_AEAD_OFLOW = 0x1d,
+    SEV_STATUS_RING_BUFFER_EXIT = 0x1f,
+    SEV_STATUS_RMP_INIT_REQUIRED = 0x20,
+    SEV_STATUS_BAD_SVN = 0x21,
+    SEV_STATUS_BAD_VERSION = 0x22,
+    SEV_STATUS_SHUTDOWN_REQUIRED = 0x23,
+    SEV_STATUS_UPDATE_FAILED = 0x24,
+    SEV_STATUS_RESTORE_REQUIRED = 0x25,
+    SEV_STATUS_RMP_INIT_FAILED = 0x26,
+    SEV_STATUS_INVALID_KEY = 0x27,
+};
+
+/* SEV API 5.1.2 */
+enum sev_platform_state {
+    SEV_PLATFORM_UNINIT = 0,
+    SEV_PLATFORM_INIT = 1,
+    SEV_PLATFORM_WORKING = 2,
+};
+
+/* SEV API 6.1.1 */
+enum sev_guest_state {
+    SEV_GUEST_UNINIT = 0,
+    SEV_GUEST_LUPDATE = 1,
+    SEV_GUEST_LSECRET = 2,
+    SEV_GUEST_RUNNING = 3,
+    SEV_GUEST_SUPDATE = 4,
+    SEV_GUEST_RUPDATE = 5,
+    SEV_GUEST_SENT = 6,
+};
+
+/* Guest policy, SEV API chapter 3. */
+#define SEV_POLICY_NODBG        (UINT32_C(1) << 0)
+#define SEV_POLICY_NOKS         (UINT32_C(1) << 1)
+#define SEV_POLICY_ES           (UINT32_C(1) << 2)
+#define SEV_POLICY_NOSEND       (UINT32_C(1) << 3)
+#define SEV_POLICY_DOMAIN       (UINT32_C(1) << 4)
+#define SEV_POLICY_SEV          (UINT32_C(1) << 5)
+#define SEV_POLICY_RESERVED     UINT32_C(0x0000ffc0)
+#define SEV_POLICY_API_MAJOR_SHIFT 16
+#define SEV_POLICY_API_MINOR_SHIFT 24
+
+#define SEV_OWNER_EXTERNAL      UINT8_C(1)      /* platform status, owner: 0 self-owned */
+#define SEV_CONFIG_ES           UINT16_C(1)     /* platform status, config: INIT asked for SEV-ES */
+
+#define SEV_HANDLE_NONE         UINT32_C(0)     /* no guest has it; LAUNCH_START: a key of its own */
+
+#define SEV_CERT_SIZE           2084u           /* one SEV certificate (PDH, PEK, OCA, CEK) */
+#define SEV_SESSION_SIZE        128u            /* launch session: nonce, wrapped keys, MACs */
+#define SEV_CHIP_ID_SIZE        64u             /* per socket */
+#define SEV_LAUNCH_ALIGN        16u             /* address and length of LAUNCH_UPDATE_DATA */
+
+#define SEV_ABI_FIELD(type, member, at) \
+    _Static_assert(offsetof(struct type, member) == (at), #type "." #member " is at " #at)
+#define SEV_ABI_SIZE(type, bytes) \
+    _Static_assert(sizeof(struct type) == (bytes), #type " has " #bytes " bytes")
+
+/* SEV API 5, INIT. Without SEV-ES there is no TMR: its fields are 0. */
+struct sev_init_buffer {
+    uint32_t flags;
+    uint32_t reserved_4;
+    uint64_t tmr_paddr;
+    uint32_t tmr_len;
+} __attribute__((packed));
+SEV_ABI_SIZE(sev_init_buffer, 0x14);
+SEV_ABI_FIELD(sev_init_buffer, flags, 0x00);
+SEV_ABI_FIELD(sev_init_buffer, tmr_paddr, 0x08);
+SEV_ABI_FIELD(sev_init_buffer, tmr_len, 0x10);
+
+/* SEV API 5, PLATFORM_STATUS, all out. */
+struct sev_platform_status_buffer {
+    uint8_t api_major;
+    uint8_t api_minor;
+    uint8_t state;
+    uint8_t owner;
+    uint16_t config;
+    uint8_t reserved_6;
+    uint8_t build;
+    uint32_t guest_count;
+} __attribute__((packed));
+SEV_ABI_SIZE(sev_platform_status_buffer, 0x0c);
+SEV_ABI_FIELD(sev_platform_status_buffer, api_major, 0x00);
+SEV_ABI_FIELD(sev_platform_status_buffer, api_minor, 0x01);
+SEV_ABI_FIELD(sev_platform_status_buffer, state, 0x02);
+SEV_ABI_FIELD(sev_platform_status_buffer, owner, 0x03);
+SEV_ABI_FIELD(sev_platform_status_buffer, config, 0x04);
+SEV_ABI_FIELD(sev_platform_status_buffer, build, 0x07);
+SEV_ABI_FIELD(sev_platform_status_buffer, guest_count, 0x08);
+
+/* SEV API 5, GET_ID. id_len in/out. */
+struct sev_get_id_buffer {
+    uint64_t id_paddr;
+    uint32_t id_len;
+} __attribute__((packed));
+SEV_ABI_SIZE(sev_get_id_buffer, 0x0c);
+SEV_ABI_FIELD(sev_get_id_buffer, id_paddr, 0x00);
+SEV_ABI_FIELD(sev_get_id_buffer, id_len, 0x08);
+
+/* SEV API 6, LAUNCH_START. handle in/out. */
+struct sev_launch_start_buffer {
+    uint32_t handle;
+    uint32_t policy;
+    uint64_t dh_cert_paddr;
+    uint32_t dh_cert_len;
+    uint32_t reserved_14;
+    uint64_t session_paddr;
+    uint32_t session_len;
+} __attribute__((packed));
+SEV_ABI_SIZE(sev_launch_start_buffer, 0x24);
+SEV_ABI_FIELD(sev_launch_start_buffer, handle, 0x00);
+SEV_ABI_FIELD(sev_launch_start_buffer, policy, 0x04);
+SEV_ABI_FIELD(sev_launch_start_buffer, dh_cert_paddr, 0x08);
+SEV_ABI_FIELD(sev_launch_start_buffer, dh_cert_len, 0x10);
+SEV_ABI_FIELD(sev_launch_start_buffer, session_paddr, 0x18);
+SEV_ABI_FIELD(sev_launch_start_buffer, session_len, 0x20);
+
+/* SEV API 6, LAUNCH_UPDATE_DATA. */
+struct sev_launch_update_data_buffer {
+    uint32_t handle;
+    uint32_t reserved_4;
+    uint64_t paddr;
+    uint32_t length;
+} __attribute__((packed));
+SEV_ABI_SIZE(sev_launch_update_data_buffer, 0x14);
+SEV_ABI_FIELD(sev_launch_update_data_buffer, handle, 0x00);
+SEV_ABI_FIELD(sev_launch_update_data_buffer, paddr, 0x08);
+SEV_ABI_FIELD(sev_launch_update_data_buffer, length, 0x10);
+
+/* SEV API 6, LAUNCH_MEASURE. measure_len in/out. */
+struct sev_launch_measure_buffer {
+    uint32_t handle;
+    uint32_t reserved_4;
+    uint64_t measure_paddr;
+    uint32_t measure_len;
+} __attribute__((packed));
+SEV_ABI_SIZE(sev_launch_measure_buffer, 0x14);
+SEV_ABI_FIELD(sev_launch_measure_buffer, handle, 0x00);
+SEV_ABI_FIELD(sev_launch_measure_buffer, measure_paddr, 0x08);
+SEV_ABI_FIELD(sev_launch_measure_buffer, measure_len, 0x10);
+
+/* What LAUNCH_MEASURE writes. */
+struct sev_measurement {
+    uint8_t measure[32];        /* HMAC-SHA-256 */
+    uint8_t mnonce[16];
+};
+SEV_ABI_SIZE(sev_measurement, 48);
+SEV_ABI_FIELD(sev_measurement, measure, 0);
+SEV_ABI_FIELD(sev_measurement, mnonce, 32);
+
+/* Commands that take a handle only: LAUNCH_FINISH, DEACTIVATE, DECOMMISSION,
+ * SEND_FINISH, SEND_CANCEL, RECEIVE_FINISH. */
+struct sev_handle_buffer {
+    uint32_t handle;
+} __attribute__((packed));
+SEV_ABI_SIZE(sev_handle_buffer, 0x04);
+SEV_ABI_FIELD(sev_handle_buffer, handle, 0x00);
+
+/* SEV API 6, ACTIVATE. */
+struct sev_activate_buffer {
+    uint32_t handle;
+    uint32_t asid;
+} __attribute__((packed));
+SEV_ABI_SIZE(sev_activate_buffer, 0x08);
+SEV_ABI_FIELD(sev_activate_buffer, handle, 0x00);
+SEV_ABI_FIELD(sev_activate_buffer, asid, 0x04);
+
+/* SEV API 6, GUEST_STATUS. handle in, the rest out. */
+struct sev_guest_status_buffer {
+    uint32_t handle;
+    uint32_t policy;
+    uint32_t asid;
+    uint8_t state;
+} __attribute__((packed));
+SEV_ABI_SIZE(sev_guest_status_buffer, 0x0d);
+SEV_ABI_FIELD(sev_guest_status_buffer, handle, 0x00);
+SEV_ABI_FIELD(sev_guest_status_buffer, policy, 0x04);
+SEV_ABI_FIELD(sev_guest_status_buffer, asid, 0x08);
+SEV_ABI_FIELD(sev_guest_status_buffer, state, 0x0c);
+
+/* What the driver hands out, checked: not wire formats. */
+struct sev_platform_status {
+    uint8_t api_major, api_minor;
+    uint8_t state;              /* enum sev_platform_state */
+    uint8_t owner;              /* 0 self, SEV_OWNER_EXTERNAL */
+    uint16_t config;            /* SEV_CONFIG_ES */
+    uint8_t build;
+    uint32_t guest_count;
+};
+
+struct sev_guest_status {
+    uint32_t policy;
+    uint32_t asid;              /* 0: inactive */
+    uint8_t state;              /* enum sev_guest_state */
+};
+
+#endif

@@ -27,8 +27,12 @@ struct cpu {
     struct vcpu *current;       /* in the run loop now */
     struct vcpu *run_queue;     /* circular; sched.c */
     uint64_t slice_end_tsc;
+    uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
     bool timer_fired;           /* set by the timer interrupt handler */
+    uint64_t timer_tsc;         /* what lapic_timer_arm() was asked for; UINT64_MAX: disarmed */
     uint64_t interrupts;
+    uint64_t stray_interrupts;  /* of a vector that nobody asked for */
+    uint64_t nmis;
     uint64_t idle_tsc;
 };
 
@@ -43,6 +47,9 @@ static inline struct cpu *this_cpu(void)
 
 /* GDT, IDT, TSS with IST stacks for #DF, NMI and #MC, GS base. On the CPU itself. */
 void cpu_init(uint32_t index);
+/* Guard-paged stacks for #DF, NMI and #MC, and one to run on, whose top is returned. Once
+ * hostmap_init() is through. hv runs with interrupts enabled (RFLAGS.IF) from then on. */
+void *cpu_stacks(uint32_t index);
 /* EFER.SVME, VM_HSAVE_PA. The preflight has seen that it will work. */
 void svm_init(struct cpu *cpu);
 

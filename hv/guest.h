@@ -15,7 +15,7 @@
 enum guest_state {
     GUEST_EMPTY,
     GUEST_LAUNCHING,
-    GUEST_RUNNING,
+    GUEST_RUNNING,      /* until guest_teardown(), also when `end` says that it shall end */
     GUEST_ENDED,        /* all resources returned */
     GUEST_REFUSED,      /* never ran */
 };
@@ -45,39 +45,58 @@ struct guest {
     uint32_t index;
     enum guest_state state;
     enum guest_end end;
-    char end_reason[160];       /* in words */
-    const struct manifest_guest *config;    /* hv's own checked copy */
+    char end_reason[256];       /* in words */
+    const struct manifest_guest *config;    /* hv's own checked copy; NULL: no such guest */
     uint32_t restarts_left;
     uint32_t launches;
 
-    struct extent memory;       /* all of guest-physical RAM */
-    struct npt npt;
-    uint32_t asid;
+    struct extent memory;       /* all of guest-physical RAM; size 0: none */
+    struct npt npt;             /* root 0: none */
+    uint32_t asid;              /* 0: none */
     bool sev;
-    bool sev_context, sev_active;   /* LAUNCH_START / ACTIVATE done */
+    bool sev_context, sev_active;   /* LAUNCH_START / ACTIVATE done, or sent and never answered */
+    bool sev_memory_given;      /* LAUNCH_UPDATE_DATA was never answered: the firmware may still write */
     uint32_t sev_handle;
     struct sev_measurement measurement;
 
     struct vcpu *vcpus[GUEST_MAX_VCPUS];
     struct vuart uart;
     struct launch_report report;
+
+    uint64_t started_tsc;       /* of this launch; 0: not running */
+    uint64_t alive_tsc, run_tsc, exits;     /* of all launches that are over: wall time, time on a CPU, exits */
 };
 
 extern struct guest guests[GUEST_MAX];
 
 /* How hv reaches memory that the guest shares with it: none and sev → PLAIN, host → ENCRYPTED. */
 enum memory_view guest_shared_view(const struct guest *guest);
-/* A window onto guest RAM [gpa, gpa+size); NULL when it is not all RAM. window_unmap() after use. */
+/* Where guest RAM [gpa, gpa+size) is; false when it is not all RAM. Overflow-safe. */
+bool guest_ram_address(const struct guest *guest, gpaddr_t gpa, uint64_t size, paddr_t *out);
+/* A window onto guest RAM [gpa, gpa+size); NULL when it is not all RAM. guest_unmap_shared() after use. */
 void *guest_map_shared(struct guest *guest, gpaddr_t gpa, uint64_t size);
+void guest_unmap_shared(const volatile void *va, uint64_t size);
 
 /* Ends a guest from an exit handler: marks it; the scheduler tears it down
- * outside of the vCPU's context by guest_teardown(). `reason` is copied. */
+ * outside of the vCPU's context by guest_teardown(). `reason` is copied. The first call counts. */
 void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Marked by guest_end(), not torn down yet. */
+bool guest_is_ending(const struct guest *guest);
 
 /* Called by the scheduler once no vCPU of it is in a run loop. Returns all resources,
  * prints the end report, restarts if the manifest says so. */
 void guest_teardown(struct guest *guest);
+
+/* Gives back whatever the guest holds, in any state of its launch: guest_teardown()'s and
+ * the refused launch's common part. What a dead PSP may still use stays in quarantine. */
+void guest_release(struct guest *guest);
+
+/* The leak check: before the first launch, and after each guest's end or refusal. All
+ * that is missing then is held by another guest, or in quarantine, or lost. */
+void guest_resources_mark(void);
+/* Prints one line, "resources: ...: all returned" when nothing is lost. */
+void guest_resources_check(void);
 
 /* Checks the manifest again, copies its table, launches all guests in order.
  * A guest that cannot run is refused with its reason; the others run. */

@@ -8,6 +8,13 @@
 /* Builds the final tables and switches to them. */
 void hostmap_init(const struct handoff *handoff);
 
+/* A stack of `npages` above a guard page; returns its top. NULL: no room. Never freed. */
+void *hostmap_stack(uint64_t npages);
+/* hv's half of the address space, for another root (firmware.c). */
+void hostmap_share(uint64_t *root);
+/* What CR3 holds on every CPU. */
+uint64_t hostmap_cr3(void);
+
 /* The one function that adds the C-bit to a page-table entry: host tables and
  * nested tables alike. VIEW_GUEST adds none (the guest's own C-bit selects). */
 uint64_t hostmap_entry_address(paddr_t page, enum memory_view view);

@@ -3,6 +3,7 @@
 #ifndef SEVISOR_LOG_H
 #define SEVISOR_LOG_H
 
+#include "text.h"
 #include "types.h"
 
 enum log_level {
@@ -17,10 +18,7 @@ enum log_level {
  * One call writes one line "[   seconds.micros] level: text" to the console. */
 void log_print(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Formats into `text`; always NUL-terminates, returns the length that was needed. */
-size_t text_format(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-/* Writes bytes as they are to the operator's line (no prefix, no newline handling). */
+/* Writes bytes to the operator's line as they are, but for newlines, which are sent as a terminal needs them. */
 void console_write(const char *bytes, size_t count);
 void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* One byte of operator input, or -1. Never waits. */

@@ -24,47 +24,108 @@ enum vcpu_state {
     VCPU_DEAD,
 };
 
-#define VCPU_EXIT_KINDS 16u     /* counters for the report and the monitor */
+/* Exits by kind, for the report and the monitor. */
+enum vcpu_exit_kind {
+    VCPU_EXIT_OTHER,
+    VCPU_EXIT_INTERRUPT,        /* the host's: INTR, NMI, SMI, INIT */
+    VCPU_EXIT_WINDOW,           /* the guest can take an interrupt now */
+    VCPU_EXIT_CPUID,
+    VCPU_EXIT_MSR,
+    VCPU_EXIT_IO,
+    VCPU_EXIT_HLT,
+    VCPU_EXIT_VMMCALL,
+    VCPU_EXIT_EXCEPTION,
+    VCPU_EXIT_CACHE,            /* INVD, WBINVD */
+    VCPU_EXIT_XSETBV,
+    VCPU_EXIT_FORBIDDEN,        /* instructions that guests do not have */
+};
+#define VCPU_EXIT_KINDS 16u
+/* "cpuid"; NULL for a kind that does not exist. */
+const char *vcpu_exit_kind_name(uint32_t kind);
 
 struct vcpu {
     struct vcpu_gprs gprs;      /* first: the assembly's */
+    uint64_t vmrun_address;     /* vmcb_pa with the C-bit: what VMRUN takes */
     struct vmcb *vmcb;          /* its accessors are in vmcb.h */
     paddr_t vmcb_pa;
     struct guest *guest;
     uint32_t id;                /* x2APIC id */
     enum vcpu_state state;
     struct cpu *last_cpu;
+    bool attention;             /* the run loop has something to do before the next entry */
+    bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
     struct vlapic lapic;
     struct pvclock pvclock;
     struct vcpu *next;          /* run queue */
     uint8_t *fpu;               /* FXSAVE/XSAVE area, 64-byte aligned, pool page */
     uint64_t xcr0;
-    uint64_t run_tsc;           /* time in the guest */
+    uint64_t dr[4];             /* DR0-3, while another vCPU has the CPU */
+    uint64_t tsc_aux;
+    uint64_t mtrr_def_type;
+    uint64_t run_tsc;           /* time in the guest and its exits */
+    uint64_t fair_tsc;          /* run_tsc, moved forward after a sleep: sched.c */
     uint64_t exits[VCPU_EXIT_KINDS];
     bool pending_exception;     /* to inject at the next entry */
     uint8_t exception_vector;
     uint32_t exception_error;
     bool exception_has_error;
+    uint64_t redeliver;         /* EVENTINJ of an interrupt or NMI whose delivery an exit cut short */
+    uint64_t log_window_tsc;    /* rate limit of messages about this guest */
+    uint32_t log_count, log_dropped;
 };
 
+/* Everything that vCPUs need on a CPU and in common; before the first is created. The CPU's
+ * own GS, TR and system-call MSRs are final: VMSAVE keeps them for the exits. */
+void vcpu_init(struct cpu *cpu);
 /* Allocates VMCB, FPU area; loads the initial registers. False: out of pool pages. */
 bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers, struct vcpu **out);
+/* Takes it off its run queue first. */
 void vcpu_destroy(struct vcpu *vcpu);
 
-/* Runs until the slice is over, the vCPU halts, or its guest has ended. */
+/* Runs until the slice is over (cpu->slice_end_tsc), the vCPU halts, a vCPU that has run
+ * less wakes up, or its guest has ended. */
 void vcpu_run(struct vcpu *vcpu);
 /* Something for a halted vCPU to do arrived (an interrupt): runnable again. */
 void vcpu_wake(struct vcpu *vcpu);
+/* Fires its timer if due; wakes it if an interrupt waits. Returns the host TSC of its next
+ * timer interrupt, UINT64_MAX: none. */
+uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now);
 /* #GP(0), #UD, ... at the next entry. */
 void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
 
+/* The guest's TSC at the host's `tsc`. */
+static inline uint64_t vcpu_guest_tsc(const struct vcpu *vcpu, uint64_t tsc)
+{
+    return tsc + vcpu->vmcb->tsc_offset;
+}
+
+/* event.c: decides what the next entry injects, and whether it ends when the guest can take
+ * more; vcpu->attention is done with. */
+void event_prepare(struct vcpu *vcpu);
+/* Sets vcpu->attention when the vlapic's state, which a guest just changed, asks for event_prepare(). */
+void event_notice(struct vcpu *vcpu);
+/* An exit cut the delivery of an event short (EXITINTINFO). */
+void event_interrupted(struct vcpu *vcpu);
+/* The guest's CR8 writes, which do not exit, reach the vlapic. */
+void event_sync_tpr(struct vcpu *vcpu);
+
 /* sched.c: the run queue of a CPU. */
 void sched_add(struct cpu *cpu, struct vcpu *vcpu);
+/* No harm when it is on none. */
 void sched_remove(struct vcpu *vcpu);
+/* Wakes halted vCPUs whose timer is due. Returns the host TSC of the earliest timer;
+ * *preempt: one that has run less than `running` woke up. `running` may be NULL. */
+uint64_t sched_poll(struct cpu *cpu, const struct vcpu *running, uint64_t now, bool *preempt);
 /* Runs guests until none is alive. */
 void sched_loop(struct cpu *cpu);
 
-/* exit.c: one handler per exit code; false: the vCPU must leave the run loop. */
+/* exit.c: one handler per exit code; false: the vCPU must leave the assembly's loop, as there
+ * is something to do before its next entry, if there is one. */
 bool exit_dispatch(struct vcpu *vcpu);
+
+/* vmrun.asm: enters the guest, calls exit_dispatch() after each exit, and enters again for as
+ * long as that returns true and *timer_fired is false. Interrupts are on, GIF is set,
+ * before and after. */
+void vmrun_enter(struct vcpu *vcpu, const bool *timer_fired, uint64_t host_vmcb);
 
 #endif

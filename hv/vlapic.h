@@ -13,22 +13,34 @@ struct vlapic {
     uint32_t lvt_timer, lvt_lint0, lvt_lint1, lvt_error, lvt_perf, lvt_thermal;
     uint32_t timer_initial, timer_divide;
     uint64_t timer_start_tsc;   /* one-shot/periodic: when timer_initial was written */
-    uint64_t deadline_tsc;      /* next expiry in guest TSC; UINT64_MAX: none */
+    uint64_t deadline_tsc;      /* next expiry in guest TSC, whatever the mode; UINT64_MAX: none */
     uint64_t icr;
 };
 
 /* The vlapic's bus clock: TSC frequency divided by this. */
 #define VLAPIC_BUS_DIVISOR 1u
 
-/* State at the guest's entry: enabled, x2APIC mode. */
+/* A periodic timer fires at most once in so many TSC cycles: ticks between are
+ * coalesced, as they are on metal when the guest cannot keep up. Without it a period
+ * of one cycle would keep the host in its timer interrupt for ever. */
+#define VLAPIC_MIN_PERIOD UINT64_C(100000)
+
+/* State at the guest's entry, x2APIC mode. The boot CPU's is enabled, as firmware leaves
+ * it; the others have the reset value: disabled by software until they set SVR. */
 void vlapic_reset(struct vlapic *lapic, uint32_t id, bool boot_cpu);
 
 /* MSRs 0x1B, 0x6E0, 0x800-0x8FF. `now` is the guest's TSC. False: #GP(0). */
 bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *value);
 
-/* What a write asks of the rest of the hypervisor. */
+/* What a write asks of the rest of the hypervisor: `send` when vCPUs other than this one
+ * may be concerned, or when it is no plain interrupt (NMI, INIT, SIPI). An interrupt for
+ * this vCPU itself is posted already. */
 struct vlapic_ipi { bool send; uint64_t icr; };
 bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t value, struct vlapic_ipi *ipi);
+
+/* Whether an ICR that `sender` wrote is addressed to `lapic`: shorthand, physical,
+ * logical (cluster and mask), broadcast. */
+bool vlapic_addressed(const struct vlapic *lapic, const struct vlapic *sender, uint64_t icr);
 
 /* Latches an edge-triggered interrupt. */
 void vlapic_post(struct vlapic *lapic, uint8_t vector);

@@ -8,26 +8,31 @@
 #define VUART_PORT 0x3f8u
 #define VUART_FIFO 256u         /* host-side input ring; the guest sees a 16-byte FIFO's behaviour */
 #define VUART_LINE 256u
-#define VUART_HISTORY 16384u    /* last output, for the monitor's scroll-back */
+#define VUART_HISTORY 16384u    /* last output, for the monitor's scroll-back; a power of two */
 
 struct vuart {
     uint32_t guest;             /* index, for the console's prefix */
     uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
     bool overrun;
+    bool transmit_event;        /* THR became empty, and neither IIR was read for it nor THR written */
     uint8_t input[VUART_FIFO];
     uint32_t input_head, input_count;
-    uint8_t line[VUART_LINE];   /* current output line, not yet shown */
+
+    /* The console's side, monitor.c's own. It outlives the guest's launches. */
+    uint8_t line[VUART_LINE];   /* the current output line from its start, or from where it was last cut */
     uint32_t line_length;
+    uint32_t line_shown;        /* how much of it the operator has seen */
     uint64_t line_tsc;          /* when the last byte came: a prompt without newline is shown after a while */
     uint8_t history[VUART_HISTORY];
     uint64_t history_total;
 };
 
+/* Power-on: registers and input. What the guest printed before stays for the monitor. */
 void vuart_reset(struct vuart *uart, uint32_t guest);
 /* Register accesses, offset 0-7, one byte wide. */
 uint8_t vuart_read(struct vuart *uart, uint32_t offset);
 void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value);
-/* Operator input for the guest; false when the ring is full. */
+/* Operator input for the guest; false when the ring is full (the guest sees an overrun). */
 bool vuart_input(struct vuart *uart, uint8_t byte);
 
 #endif

@@ -7,6 +7,9 @@
 
 #define MSR_APIC_BASE 0x1bu
 #define MSR_TSC_DEADLINE 0x6e0u
+#define MSR_SYSENTER_CS 0x174u
+#define MSR_SYSENTER_ESP 0x175u
+#define MSR_SYSENTER_EIP 0x176u
 #define MSR_PAT 0x277u
 #define MSR_X2APIC_BASE 0x800u
 #define MSR_EFER 0xc0000080u
@@ -33,6 +36,21 @@
 #define HWCR_SMM_LOCK (UINT64_C(1) << 0)
 #define VM_CR_LOCK (UINT64_C(1) << 3)
 #define VM_CR_SVMDIS (UINT64_C(1) << 4)
+
+#define CR0_MP (UINT64_C(1) << 1)
+#define CR0_EM (UINT64_C(1) << 2)
+#define CR0_TS (UINT64_C(1) << 3)
+#define CR0_NE (UINT64_C(1) << 5)
+#define CR0_WP (UINT64_C(1) << 16)
+#define CR0_NW (UINT64_C(1) << 29)
+#define CR0_CD (UINT64_C(1) << 30)
+#define CR4_PAE (UINT64_C(1) << 5)
+#define CR4_MCE (UINT64_C(1) << 6)
+#define CR4_OSFXSR (UINT64_C(1) << 9)
+#define CR4_OSXMMEXCPT (UINT64_C(1) << 10)
+#define CR4_LA57 (UINT64_C(1) << 12)
+#define CR4_OSXSAVE (UINT64_C(1) << 18)
+#define RFLAGS_IF (UINT64_C(1) << 9)
 
 struct cpuid { uint32_t eax, ebx, ecx, edx; };
 
@@ -93,6 +111,17 @@ static inline void mfence(void) { __asm__ volatile("mfence" : : : "memory"); }
 static inline void cpu_relax(void) { __asm__ volatile("pause" : : : "memory"); }
 static inline void cli(void) { __asm__ volatile("cli" : : : "memory"); }
 static inline void sti(void) { __asm__ volatile("sti" : : : "memory"); }
+
+static inline void hlt(void) { __asm__ volatile("hlt" : : : "memory"); }
+/* One: no interrupt is taken between the two. */
+static inline void sti_hlt(void) { __asm__ volatile("sti; hlt" : : : "memory"); }
+
+static inline uint64_t read_rflags(void)
+{
+    uint64_t v;
+    __asm__ volatile("pushfq; pop %0" : "=r"(v) : : "memory");
+    return v;
+}
 
 static inline uint64_t rdtsc(void)
 {

@@ -62,10 +62,13 @@ struct psp {
     bool used;              /* a command went through before */
     uint64_t commands;      /* number submitted since attach */
     uint64_t command_us;    /* time spent waiting */
-    struct sev_platform_status status;   /* as of the last PLATFORM_STATUS */
+    struct sev_platform_status status;   /* as of the last PLATFORM_STATUS; state: also of INIT, SHUTDOWN, LAUNCH_START */
 };
 
-/* Maps the registers, waits for readiness, reads PLATFORM_STATUS. */
+/* Maps the registers, waits for readiness, reads PLATFORM_STATUS. On failure
+ * nothing stays mapped. PSP_NOT_READY: a command of somebody before us is still
+ * running, or nothing shows that the mailbox ever worked. Bus mastering is switched
+ * on. A dead device is only given another chance by attaching to it again. */
 struct psp_result psp_attach(struct psp *psp, const struct psp_location *location);
 void psp_detach(struct psp *psp);
 
@@ -75,17 +78,20 @@ void psp_detach(struct psp *psp);
 struct psp_result psp_command(struct psp *psp, uint8_t command, void *buffer);
 
 /* Platform (SEV API, shared reference sev-api.md section 5). */
-struct psp_result sev_init(struct psp *psp);                /* repeats once on SECURE_DATA_INVALID; then WBINVD everywhere and DF_FLUSH */
+/* Repeats once on SECURE_DATA_INVALID; then WBINVD everywhere and DF_FLUSH; if that fails, SHUTDOWN. */
+struct psp_result sev_init(struct psp *psp);
 struct psp_result sev_shutdown(struct psp *psp);            /* then WBINVD everywhere */
 struct psp_result sev_platform_status(struct psp *psp);     /* into psp->status */
 struct psp_result sev_get_id(struct psp *psp, uint8_t id[64]);
 struct psp_result sev_df_flush(struct psp *psp);            /* the caller has run WBINVD everywhere */
 
 /* Guests. Handles are the firmware's. dh_cert and session: plain copies in
- * memory, both NULL or both given (2084 and 128 bytes); copied to the data page. */
+ * memory, both NULL or both given (2084 and 128 bytes); copied to the data page.
+ * What comes back is written to the caller's variables on PSP_OK only. */
 struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void *dh_cert,
                                    const void *session, uint32_t *handle);
 struct psp_result sev_activate(struct psp *psp, uint32_t handle, uint32_t asid);
+/* Address and size in units of 16 bytes. Sent in pieces of 1 MiB, so that no command comes near its time limit. */
 struct psp_result sev_launch_update_data(struct psp *psp, uint32_t handle, psp_addr_t address, uint32_t size);
 struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle, struct sev_measurement *measurement);
 struct psp_result sev_launch_finish(struct psp *psp, uint32_t handle);

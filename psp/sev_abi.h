@@ -12,44 +12,21 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "command buffers are little-endian");
 
-/* SEV API 4.3 */
+/* SEV API 4.3: those that psp/ sends */
 enum sev_command {
     SEV_CMD_INIT = 0x01,
     SEV_CMD_SHUTDOWN = 0x02,
-    SEV_CMD_PLATFORM_RESET = 0x03,
     SEV_CMD_PLATFORM_STATUS = 0x04,
-    SEV_CMD_PEK_GEN = 0x05,
-    SEV_CMD_PEK_CSR = 0x06,
-    SEV_CMD_PEK_CERT_IMPORT = 0x07,
-    SEV_CMD_PDH_CERT_EXPORT = 0x08,
-    SEV_CMD_PDH_GEN = 0x09,
     SEV_CMD_DF_FLUSH = 0x0a,
-    SEV_CMD_DOWNLOAD_FIRMWARE = 0x0b,
     SEV_CMD_GET_ID = 0x0c,
-    SEV_CMD_INIT_EX = 0x0d,
-    SEV_CMD_NOP = 0x0e,
     SEV_CMD_DECOMMISSION = 0x20,
     SEV_CMD_ACTIVATE = 0x21,
     SEV_CMD_DEACTIVATE = 0x22,
     SEV_CMD_GUEST_STATUS = 0x23,
     SEV_CMD_LAUNCH_START = 0x30,
     SEV_CMD_LAUNCH_UPDATE_DATA = 0x31,
-    SEV_CMD_LAUNCH_UPDATE_VMSA = 0x32,
     SEV_CMD_LAUNCH_MEASURE = 0x33,
-    SEV_CMD_LAUNCH_SECRET = 0x34,
     SEV_CMD_LAUNCH_FINISH = 0x35,
-    SEV_CMD_ATTESTATION = 0x36,
-    SEV_CMD_SEND_START = 0x40,
-    SEV_CMD_SEND_UPDATE_DATA = 0x41,
-    SEV_CMD_SEND_UPDATE_VMSA = 0x42,
-    SEV_CMD_SEND_FINISH = 0x43,
-    SEV_CMD_SEND_CANCEL = 0x44,
-    SEV_CMD_RECEIVE_START = 0x50,
-    SEV_CMD_RECEIVE_UPDATE_DATA = 0x51,
-    SEV_CMD_RECEIVE_UPDATE_VMSA = 0x52,
-    SEV_CMD_RECEIVE_FINISH = 0x53,
-    SEV_CMD_DBG_DECRYPT = 0x60,
-    SEV_CMD_DBG_ENCRYPT = 0x61,
 };
 
 /* SEV API 4.4. 0x1e is not defined. */
@@ -231,8 +208,7 @@ SEV_ABI_SIZE(sev_measurement, 48);
 SEV_ABI_FIELD(sev_measurement, measure, 0);
 SEV_ABI_FIELD(sev_measurement, mnonce, 32);
 
-/* Commands that take a handle only: LAUNCH_FINISH, DEACTIVATE, DECOMMISSION,
- * SEND_FINISH, SEND_CANCEL, RECEIVE_FINISH. */
+/* Commands that take a handle only: LAUNCH_FINISH, DEACTIVATE, DECOMMISSION. */
 struct sev_handle_buffer {
     uint32_t handle;
 } __attribute__((packed));

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+# Sevisor. `make` alone lists what can be made; each room's own rules are in its *.mk.
+#
+# What a person calls (help lists it) first makes sure of the Debian packages, then
+# calls this file again: the second time around, all tools that the rooms'
+# fragments ask for are there.
+
+BUILD ?= .build
+PYTHON ?= /usr/bin/python3
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+export BUILD PYTHON
+# The project's Python leaves no droppings in the tree.
+export PYTHONDONTWRITEBYTECODE = 1
+
+# What the guests of `make image` and `make run` are; see guest/pack.py --help.
+GUESTS ?= guest/guests.toml
+# More words for tests/system/run.py, e.g. RUN="--stock --memory 4G".
+RUN ?=
+# More words for pytest, e.g. PYTEST="-k privacy -x".
+PYTEST ?=
+
+EFI := $(BUILD)/BOOTX64.EFI
+IMAGE := $(BUILD)/sevisor.img
+
+.PHONY: help
+help:
+	@echo "Sevisor: a type-1 hypervisor for SEV-encrypted guests, in one UEFI file."
+	@echo
+	@echo "  make run         set up, build, and boot the default guests in the emulated SEV machine"
+	@echo "  make test        set up, build, and run all tests"
+	@echo
+	@echo "  make all         everything but running it"
+	@echo "  make machine     the emulated SEV machine (QEMU; built once, then cached outside the tree)"
+	@echo "  make image       $(IMAGE): the bootable disk, for dd to a USB stick; the EFI file for PXE"
+	@echo "                   is $(EFI)"
+	@echo "  make setup       the Debian packages of tests/setup/packages.txt"
+	@echo "  make clean       delete $(BUILD)"
+	@echo
+	@echo "  one tier of the tests alone:"
+	@echo "  make test-unit   every pure module, on this machine, under sanitizers"
+	@echo "  make test-pack   the packer and the guest owner's tool"
+	@echo "  make test-fuzz   the fuzzers, a minute each (FUZZ_SECONDS=...)"
+	@echo "  make test-stock  boots in Debian's own QEMU, which has no SEV"
+	@echo "  make test-sev    launches encrypted guests in the SEV machine"
+	@echo
+	@echo "  GUESTS=FILE      other guests than $(GUESTS)"
+	@echo "  RUN=WORDS        options for tests/system/run.py (RUN=--help lists them)"
+	@echo "  PYTEST=WORDS     options for pytest, e.g. PYTEST='-k privacy'"
+	@echo "  V=1              show every command"
+
+# ---------------------------------------------------------------- set-up, then the work
+
+PUBLIC := all machine image run test test-unit test-pack test-fuzz test-stock test-sev
+# Quiet but for progress, unless V=1; as many jobs as there are CPUs, unless somebody chose.
+AGAIN = $(MAKE) --no-print-directory $(if $(V),,-s) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+.PHONY: setup $(PUBLIC) $(PUBLIC:%=do-%)
+setup:
+	@tests/setup/install
+
+$(PUBLIC): | setup
+	@+$(AGAIN) do-$@
+
+-include guest/guest.mk psp/psp.mk hv/hv.mk boot/boot.mk
+-include $(sort $(wildcard tests/*/*.mk tests/unit/*/unit.mk))
+
+# ---------------------------------------------------------------- the product
+
+progress = @printf '== %s\n' "$(1)"
+
+do-machine:
+	$(call progress,SEV machine: QEMU with an AMD Secure Processor (minutes the first time; then cached))
+	@tests/machine/build
+
+# Packed: the hypervisor with its guests, one file.
+$(EFI): $(BUILD)/boot/sevisor.efi $(GUESTS) $(GUEST_PARTS) $(GUEST_PACKER)
+	$(PYTHON) guest/pack.py $(GUESTS) --set BUILD=$(BUILD)/guest --efi $< -o $@
+
+$(IMAGE): $(EFI) tests/system/image.py
+	$(PYTHON) tests/system/image.py $@ --boot $<
+
+.PHONY: efi
+efi:
+	$(call progress,hypervisor and guests)
+	@+$(AGAIN) $(EFI)
+
+do-image: efi
+	$(call progress,disk image)
+	@+$(AGAIN) $(IMAGE)
+
+do-all: do-machine do-image tests-parts
+
+# In this order, so that what is shown can be read; each step is quick when nothing changed.
+do-run:
+	@+$(AGAIN) do-machine
+	@+$(AGAIN) do-image
+	$(call progress,power on)
+	@$(PYTHON) tests/system/run.py --image $(IMAGE) $(RUN)
+
+# ---------------------------------------------------------------- the tests
+
+# What tests need besides the product.
+.PHONY: tests-parts
+tests-parts: $(NEXT_EFI) $(PDH_EXPORT) $(GUEST_PARTS)
+
+pytest = $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=. $(1) $(PYTEST) tests
+
+do-test:
+	@+$(AGAIN) do-machine
+	@+$(AGAIN) do-image
+	@+$(AGAIN) tests-parts
+	$(call progress,tests)
+	@$(call pytest,)
+
+do-test-unit do-test-pack do-test-fuzz:
+	@$(call pytest,-m $(@:do-test-%=%))
+
+do-test-stock:
+	@+$(AGAIN) do-image
+	@+$(AGAIN) tests-parts
+	@$(call pytest,-m stock)
+
+do-test-sev:
+	@+$(AGAIN) do-machine
+	@+$(AGAIN) do-image
+	@+$(AGAIN) tests-parts
+	@$(call pytest,-m sev)
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* ACPI 6.4, 5.2: finds a table. The firmware's memory is mapped one to one. */
+#include "boot.h"
+
+#include "../hv/string.h"
+
+struct acpi_rsdp {
+    char signature[8];
+    uint8_t checksum;
+    char oem[6];
+    uint8_t revision;
+    uint32_t rsdt;
+    uint32_t length;
+    uint64_t xsdt;
+    uint8_t extended_checksum, reserved[3];
+} __attribute__((packed));
+_Static_assert(sizeof(struct acpi_rsdp) == 36, "ACPI 6.4, 5.2.5.3");
+#define ACPI_RSDP_1_SIZE 20u
+
+struct acpi_header {
+    char signature[4];
+    uint32_t length;
+    uint8_t revision, checksum;
+    uint8_t oem[26];
+} __attribute__((packed));
+_Static_assert(sizeof(struct acpi_header) == 36, "ACPI 6.4, 5.2.6");
+
+static bool acpi_sum(const void *table, uint64_t length)
+{
+    uint8_t sum = 0;
+    for (uint64_t i = 0; i < length; i++)
+        sum = (uint8_t)(sum + ((const uint8_t *)table)[i]);
+    return sum == 0;
+}
+
+uint64_t acpi_rsdp(void)
+{
+    const EFI_GUID acpi_20 = ACPI_20_TABLE_GUID, acpi_10 = ACPI_TABLE_GUID;
+    uint64_t old = 0;
+    for (UINTN i = 0; i < boot.system->NumberOfTableEntries; i++) {
+        const EFI_CONFIGURATION_TABLE *entry = &boot.system->ConfigurationTable[i];
+        if (memcmp(&entry->VendorGuid, &acpi_20, sizeof acpi_20) == 0)
+            return (uintptr_t)entry->VendorTable;
+        if (memcmp(&entry->VendorGuid, &acpi_10, sizeof acpi_10) == 0)
+            old = (uintptr_t)entry->VendorTable;
+    }
+    return old;
+}
+
+static const struct acpi_header *acpi_table(uint64_t address)
+{
+    const struct acpi_header *header = (const void *)(uintptr_t)address;
+    return address != 0 && header->length >= sizeof *header && acpi_sum(header, header->length) ? header : NULL;
+}
+
+const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum)
+{
+    const struct acpi_rsdp *root = (const void *)(uintptr_t)rsdp;
+    if (root == NULL || memcmp(root->signature, "RSD PTR ", 8) != 0 || !acpi_sum(root, ACPI_RSDP_1_SIZE))
+        return NULL;
+    bool wide = root->revision >= 2 && root->xsdt != 0;
+    const struct acpi_header *list = acpi_table(wide ? root->xsdt : root->rsdt);
+    if (list == NULL)
+        return NULL;
+    uint32_t entry_size = wide ? 8 : 4;
+    const uint8_t *entries = (const uint8_t *)(list + 1);
+    for (uint32_t i = 0; i < (list->length - sizeof *list) / entry_size; i++) {
+        uint64_t address = 0;
+        memcpy(&address, entries + i * entry_size, entry_size);
+        const struct acpi_header *table = address == 0 ? NULL : (const void *)(uintptr_t)address;
+        if (table != NULL && memcmp(table->signature, signature, 4) == 0 && acpi_table(address) != NULL)
+            return table->length >= minimum ? table : NULL;
+    }
+    return NULL;
+}

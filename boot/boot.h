@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What the files of boot/ share: the application's state and the firmware's tables. */
+#ifndef SEVISOR_BOOT_H
+#define SEVISOR_BOOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <efi.h>
+
+#include "handoff.h"
+#include "sections.h"
+
+struct boot {
+    EFI_HANDLE handle;
+    EFI_SYSTEM_TABLE *system;
+    EFI_BOOT_SERVICES *services;
+    const uint8_t *image;           /* of this application, as loaded */
+    uint64_t image_size;
+    struct section hv, manifest;    /* size 0: not found */
+    struct hv_image_header hv_header;
+    uint64_t sev_asids;             /* that guests without SEV-ES may have */
+    bool syscfg_changed;            /* the preflight set MemEncryptionModEn */
+};
+
+extern struct boot boot;
+
+/* What hv will get; filled bit by bit. */
+extern struct handoff handoff;
+
+/* text.c: ASCII to the firmware's console. */
+void text_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* preflight.c: fills the table and what it found out into `handoff`. False: nothing can run. */
+bool preflight_run(void);
+/* Puts back what the preflight changed. */
+void preflight_undo(void);
+/* table.c */
+void table_print(void);
+
+/* acpi.c: the table with this signature, its checksum right; NULL: none. */
+uint64_t acpi_rsdp(void);
+const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum);
+
+/* clock.c: Hz of the TSC; *source names what it was measured against. */
+uint64_t clock_measure(uint64_t rsdp, const char **source);
+
+/* devices.c: the operator's UART and the framebuffer into `handoff`; bus mastering of all PCI functions off. */
+void devices_find(uint64_t rsdp);
+void devices_stop_bus_masters(void);
+
+/* memory_map.c: the firmware's map; the buffer is allocated once and large enough for later calls. */
+EFI_STATUS memory_map_read(UINTN *key);
+/* Turns it into `handoff`'s ranges. */
+bool memory_map_convert(void);
+void memory_map_free(void);
+
+/* load.c: memory for hv; what hv gets of it depends on the memory there is. */
+EFI_STATUS load_allocate(void);
+uint64_t load_arena_size(uint64_t usable);
+void load_free(void);
+/* After ExitBootServices(): copies hv in and goes there. */
+_Noreturn void load_enter(void);
+
+/* psp_platform.c: the command register of a function that psp_discover() switched on, as it was. */
+void psp_platform_restore(void);
+
+/* trampoline.asm */
+_Noreturn void trampoline(uint64_t cr3, uint64_t stack, uint64_t entry, uint64_t handoff);
+extern const uint8_t trampoline_end[];
+
+#endif

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+# The UEFI application: $(BOOT_EFI), the hypervisor inside, without a manifest (guest/pack.py adds that). Wants hv/hv.mk.
+
+BUILD ?= .build
+CC ?= gcc
+LD ?= ld
+OBJCOPY ?= objcopy
+NASM ?= nasm
+PYTHON ?= /usr/bin/python3
+GNU_EFI_INCLUDE ?= /usr/include/efi
+GNU_EFI_LIB ?= /usr/lib
+
+BOOT_DIR := $(BUILD)/boot
+BOOT_EFI := $(BOOT_DIR)/sevisor.efi
+
+# Pure parts of other rooms, built a second time for this one.
+BOOT_SHARED := hv/string.c hv/text.c hv/pagetable.c hv/runs.c hv/pci.c psp/discover.c \
+	guest/manifest.c guest/manifest_registers.c guest/crc32.c
+BOOT_SOURCES := $(sort $(wildcard boot/*.c)) $(BOOT_SHARED)
+BOOT_ASSEMBLY := $(sort $(wildcard boot/*.asm))
+BOOT_OBJECTS := $(BOOT_SOURCES:%.c=$(BOOT_DIR)/%.o) $(BOOT_ASSEMBLY:%.asm=$(BOOT_DIR)/%.asm.o)
+
+BOOT_CFLAGS := -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla \
+	-Werror -mgeneral-regs-only -mno-red-zone -fpic -fvisibility=hidden -fshort-wchar -fno-omit-frame-pointer \
+	-fstack-protector-strong -mstack-protector-guard=global -fcf-protection=none -fno-asynchronous-unwind-tables \
+	-ffile-prefix-map=$(CURDIR)=. -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
+BOOT_LDFLAGS := -nostdlib -shared -Bsymbolic --no-undefined --build-id=none -z noexecstack -z norelro -z max-page-size=4096 \
+	--hash-style=sysv --orphan-handling=error --fatal-warnings --no-warn-rwx-segments
+
+.PHONY: boot
+boot: $(BOOT_EFI)
+
+$(BOOT_DIR)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(BOOT_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BOOT_DIR)/%.asm.o: %.asm
+	@mkdir -p $(@D)
+	$(NASM) -f elf64 -MD $(@:.o=.d) -MT $@ -MP $< -o $@
+
+$(BOOT_DIR)/hv.o: $(HV_IMAGE)
+	@mkdir -p $(@D)
+	printf '.section .hv,"a",@progbits\n.incbin "%s"\n.section .note.GNU-stack,"",@progbits\n' $< | $(CC) -x assembler -c - -o $@
+
+$(BOOT_DIR)/sevisor.so: $(BOOT_OBJECTS) $(BOOT_DIR)/hv.o linker/boot.ld
+	$(LD) $(BOOT_LDFLAGS) -T linker/boot.ld $(GNU_EFI_LIB)/crt0-efi-x86_64.o $(BOOT_OBJECTS) $(BOOT_DIR)/hv.o \
+		$(GNU_EFI_LIB)/libgnuefi.a -o $@
+
+# The PE headers fill a page, which leaves room for guest/pack.py's section.
+$(BOOT_EFI): $(BOOT_DIR)/sevisor.so
+	$(OBJCOPY) --strip-all -j .text -j .reloc -j .rodata -j .data -j .dynamic -j .rela -j .dynsym -j .hv \
+		--target efi-app-x86_64 --subsystem=10 --file-alignment=4096 --section-alignment=4096 $< $@.new
+	mv $@.new $@
+
+-include $(BOOT_OBJECTS:.o=.d)

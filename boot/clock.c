@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* How fast the TSC runs: against the ACPI power management timer (ACPI 6.4, 4.8.3.3), whose
+ * 3.579545 MHz every board has from the same kind of crystal. */
+#include "boot.h"
+
+#include "../hv/string.h"
+#include "../hv/x86.h"
+
+#define PM_TIMER_HZ UINT64_C(3579545)
+#define PM_TIMER_MASK 0xffffffu         /* 24 bits are always there: 4.7 s */
+#define PM_TIMER_STUCK 1000000u         /* reads without a tick: there is no such timer */
+#define SAMPLES 3u
+#define SAMPLE_TICKS (PM_TIMER_HZ / 20)
+#define STALL_US 100000u
+
+/* ACPI 6.4, table 5.9 */
+#define FADT_PM_TMR_BLK 76u
+#define FADT_X_PM_TMR_BLK 208u          /* a generic address: space, width, offset, access, address */
+#define FADT_SIZE_1 116u
+#define FADT_SIZE_2 220u
+#define ADDRESS_SPACE_IO 1u
+
+static uint16_t clock_pm_port(uint64_t rsdp)
+{
+    const uint8_t *fadt = acpi_find(rsdp, "FACP", FADT_SIZE_1);
+    if (fadt == NULL)
+        return 0;
+    uint32_t length, port;
+    memcpy(&length, fadt + 4, sizeof length);
+    if (length >= FADT_SIZE_2 && fadt[FADT_X_PM_TMR_BLK] == ADDRESS_SPACE_IO) {
+        uint64_t address;
+        memcpy(&address, fadt + FADT_X_PM_TMR_BLK + 4, sizeof address);
+        if (address != 0 && address <= UINT16_MAX)
+            return (uint16_t)address;
+    }
+    memcpy(&port, fadt + FADT_PM_TMR_BLK, sizeof port);
+    return port <= UINT16_MAX ? (uint16_t)port : 0;
+}
+
+/* Waits for `ticks` more of the timer since `from`; false: it stands still. */
+static bool clock_wait(uint16_t port, uint32_t from, uint64_t ticks, uint32_t *elapsed)
+{
+    uint32_t last = from;
+    for (uint32_t still = 0; still < PM_TIMER_STUCK; still++) {
+        uint32_t now = in32(port) & PM_TIMER_MASK;
+        *elapsed = (now - from) & PM_TIMER_MASK;
+        if (*elapsed >= ticks)
+            return true;
+        if (now != last)
+            still = 0;
+        last = now;
+    }
+    return false;
+}
+
+static uint64_t clock_sample(uint16_t port)
+{
+    uint32_t elapsed, start = in32(port) & PM_TIMER_MASK;
+    if (!clock_wait(port, start, 1, &elapsed))      /* begin on an edge */
+        return 0;
+    uint64_t tsc = rdtsc();
+    start += elapsed;
+    if (!clock_wait(port, start & PM_TIMER_MASK, SAMPLE_TICKS, &elapsed))
+        return 0;
+    tsc = rdtsc() - tsc;
+    return tsc * PM_TIMER_HZ / elapsed;
+}
+
+uint64_t clock_measure(uint64_t rsdp, const char **source)
+{
+    uint64_t sample[SAMPLES];
+    uint16_t port = clock_pm_port(rsdp);
+    *source = "ACPI PM timer";
+    for (uint32_t i = 0; port != 0 && i < SAMPLES; i++) {
+        sample[i] = clock_sample(port);
+        if (sample[i] == 0)
+            port = 0;
+        for (uint32_t j = i; j > 0 && sample[j] < sample[j - 1]; j--) {
+            uint64_t swap = sample[j];
+            sample[j] = sample[j - 1];
+            sample[j - 1] = swap;
+        }
+    }
+    if (port != 0)
+        return sample[SAMPLES / 2];     /* an SMI in one of them does no harm */
+
+    *source = "firmware's Stall()";
+    uint64_t tsc = rdtsc();
+    boot.services->Stall(STALL_US);
+    return (rdtsc() - tsc) * (1000000 / STALL_US);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "image.h"
+
+#include "../hv/string.h"
+
+#define IMAGE_PAGE UINT64_C(4096)
+
+const char *image_check(const void *section, uint64_t size, struct hv_image_header *h)
+{
+    if (size < sizeof *h)
+        return "shorter than its header";
+    memcpy(h, section, sizeof *h);
+    if (h->magic != HV_IMAGE_MAGIC)
+        return "no hv image";
+    if (h->version != HANDOFF_VERSION)
+        return "another version's image";
+    if (h->total_size > IMAGE_MAX_SIZE || h->total_size % IMAGE_PAGE != 0)
+        return "impossible size";
+    /* Read-only data, code, data and zeros, in this order, each from a page's start: so all
+     * bounds follow from the last. */
+    uint64_t max = h->total_size;
+    if (h->rodata_offset != 0 || h->rodata_size < sizeof *h || h->rodata_size > max || h->text_offset > max ||
+        h->text_size > max || h->data_offset > max || h->data_size > max || h->bss_size > max)
+        return "impossible layout";
+    if (h->text_offset % IMAGE_PAGE != 0 || h->data_offset % IMAGE_PAGE != 0 || h->text_offset < h->rodata_size ||
+        h->data_offset < h->text_offset + h->text_size || h->data_offset + h->data_size + h->bss_size != max)
+        return "impossible layout";
+    if (h->entry < h->text_offset || h->entry >= h->text_offset + h->text_size)
+        return "entry outside of its code";
+    if (h->data_offset + h->data_size > size)
+        return "cut off";
+    return NULL;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * hv's memory, and the way into it. Two sets of page tables:
+ *  - the bridge, in plain memory: this application one to one, and the arena with C=1 at HV_PHYSMAP_BASE.
+ *    Through it the image, the hand-over and the second set are written, so that they
+ *    are encrypted from their first byte;
+ *  - hv's first own, inside the arena: its image, the arena, and one page of this application, the trampoline.
+ */
+#include "boot.h"
+
+#include "../hv/pagetable.h"
+#include "../hv/string.h"
+#include "../hv/x86.h"
+
+#define POOL_BYTES (UINT64_C(16) << 20)     /* and a 1024th of the memory for guests, */
+#define POOL_MAX_BYTES (UINT64_C(512) << 20)    /* up to this: nested tables in 4 KiB pages of 256 GiB */
+#define STACK_BYTES UINT64_C(32768)
+#define STACK_SEEN UINT64_C(65536)          /* of the firmware's stack, that we are on */
+#define TABLE_PAGES 32u                     /* see layout.h's count for the same things; and one per GiB of arena */
+#define BRIDGE_PAGES 32u
+
+static uint64_t load_allocation, load_allocation_pages;     /* around the arena, for alignment */
+static EFI_PHYSICAL_ADDRESS bridge_base;
+static struct pagetable bridge;
+
+static uint64_t load_table_bytes(uint64_t arena_size)
+{
+    return (TABLE_PAGES + arena_size / SIZE_1G) * PAGE_SIZE;
+}
+
+static uint64_t load_page_up(uint64_t bytes)
+{
+    return (bytes + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
+}
+
+uint64_t load_arena_size(uint64_t usable)
+{
+    uint64_t pool = POOL_BYTES + usable / 1024;
+    if (pool > POOL_MAX_BYTES)
+        pool = POOL_MAX_BYTES;
+    uint64_t used = boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES + load_table_bytes(pool + SIZE_2M);
+    return (used + pool + SIZE_2M - 1) & ~(SIZE_2M - 1);
+}
+
+/* [base, base+size) one to one, in 2 MiB pages; parts may be there already. */
+static bool load_bridge_identity(uint64_t base, uint64_t size)
+{
+    for (uint64_t at = base & ~(SIZE_2M - 1); at < base + size; at += SIZE_2M) {
+        uint64_t *entry = pagetable_entry(&bridge, at, 2);
+        if (entry == NULL)
+            return false;
+        *entry = at | PTE_PS | PTE_W | PTE_P;
+    }
+    return true;
+}
+
+static bool load_build_bridge(void)
+{
+    pagetable_init(&bridge, bridge_base, bridge_base + BRIDGE_PAGES * PAGE_SIZE, 0, 0);
+    uint64_t stack = (uintptr_t)__builtin_frame_address(0);
+    return load_bridge_identity((uintptr_t)boot.image, boot.image_size) &&
+           load_bridge_identity(stack - STACK_SEEN, 2 * STACK_SEEN) &&
+           load_bridge_identity(bridge_base, BRIDGE_PAGES * PAGE_SIZE) &&
+           pagetable_map(&bridge, HV_PHYSMAP_BASE + handoff.arena_base, handoff.arena_base | handoff.c_bit_mask,
+                         handoff.arena_size, PTE_W | PTE_NX);
+}
+
+EFI_STATUS load_allocate(void)
+{
+    uint64_t usable = 0;
+    for (uint32_t i = 0; i < handoff.range_count; i++)
+        usable += handoff.ranges[i].kind == HANDOFF_USABLE ? handoff.ranges[i].pages * PAGE_SIZE : 0;
+    uint64_t size = load_arena_size(usable);
+
+    EFI_PHYSICAL_ADDRESS base = (UINT64_C(1) << handoff.phys_bits) - 1;
+    load_allocation_pages = (size + SIZE_2M) / PAGE_SIZE;
+    EFI_STATUS status = boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, load_allocation_pages, &base);
+    if (EFI_ERROR(status))
+        return status;
+    load_allocation = base;
+    handoff.arena_base = (base + SIZE_2M - 1) & ~(SIZE_2M - 1);
+    handoff.arena_size = size;
+
+    status = boot.services->AllocatePages(AllocateAnyPages, EfiLoaderData, BRIDGE_PAGES, &bridge_base);
+    if (EFI_ERROR(status))
+        return status;
+    return load_build_bridge() ? EFI_SUCCESS : EFI_OUT_OF_RESOURCES;
+}
+
+void load_free(void)
+{
+    if (bridge_base != 0)
+        boot.services->FreePages(bridge_base, BRIDGE_PAGES);
+    if (load_allocation != 0)
+        boot.services->FreePages(load_allocation, load_allocation_pages);
+}
+
+static _Noreturn void load_stop(void)
+{
+    for (;;)
+        hlt();      /* boot services are gone, hv is not there: nobody to tell */
+}
+
+/* hv's first tables, written through the bridge. */
+static void load_build_tables(struct pagetable *table, uint64_t base, uint64_t bytes)
+{
+    const struct hv_image_header *h = &boot.hv_header;
+    uint64_t c = handoff.c_bit_mask, image = handoff.image_base;
+    uint64_t page = (uintptr_t)&trampoline & ~(PAGE_SIZE - 1);
+    uint64_t span = load_page_up((uintptr_t)trampoline_end) - page;
+    pagetable_init(table, base, base + bytes, HV_PHYSMAP_BASE, c);
+    bool fine = pagetable_map(table, page, page, span, 0);
+    /* Page by page, as the three have different permissions. */
+    for (uint64_t at = 0; fine && at < h->total_size; at += PAGE_SIZE) {
+        uint64_t bits = at >= h->data_offset ? PTE_W | PTE_NX : at >= h->text_offset ? 0 : PTE_NX;
+        fine = pagetable_map(table, HV_IMAGE_BASE + at, (image + at) | c, PAGE_SIZE, bits);
+    }
+    fine = fine && pagetable_map(table, HV_PHYSMAP_BASE + handoff.arena_base, handoff.arena_base | c, handoff.arena_size,
+                                 PTE_W | PTE_NX);
+    if (!fine)
+        load_stop();
+}
+
+void load_enter(void)
+{
+    cli();
+    devices_stop_bus_masters();
+
+    /* Known state: no global pages, no PCIDs, none of the firmware's protections. */
+    write_cr4(CR4_PAE);
+    wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
+    /* APM2 7.10.6: the firmware may have plain lines of the arena in the caches, to be written back
+     * over what we write encrypted. */
+    wbinvd();
+    write_cr3(pagetable_cr3(&bridge));
+
+    uint64_t at = handoff.arena_base;
+    handoff.image_base = at;
+    handoff.image_size = boot.hv_header.total_size;
+    uint8_t *image = (uint8_t *)(uintptr_t)(HV_PHYSMAP_BASE + at);
+    uint64_t file_size = boot.hv_header.data_offset + boot.hv_header.data_size;
+    memcpy(image, boot.hv.base, file_size);
+    memset(image + file_size, 0, handoff.image_size - file_size);
+    at += handoff.image_size;
+
+    uint64_t tables_base = at;
+    struct pagetable tables;
+    load_build_tables(&tables, tables_base, load_table_bytes(handoff.arena_size));
+    at += load_table_bytes(handoff.arena_size);
+
+    uint64_t stack = HV_PHYSMAP_BASE + at + STACK_BYTES;
+    at += STACK_BYTES;
+    struct handoff *final = (struct handoff *)(uintptr_t)(HV_PHYSMAP_BASE + at);
+    at += load_page_up(sizeof *final);
+    handoff.arena_used = at - handoff.arena_base;
+    memcpy(final, &handoff, sizeof handoff);
+
+    trampoline(pagetable_cr3(&tables), stack, HV_IMAGE_BASE + boot.hv_header.entry, (uintptr_t)final);
+}

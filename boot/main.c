@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* BOOTX64.EFI: sees whether guests can run here, and makes way for hv; or returns and leaves no trace. */
+#include "boot.h"
+
+#include "../hv/string.h"
+
+#define EXIT_ATTEMPTS 8u
+
+struct boot boot;
+struct handoff handoff;
+
+EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
+
+/* Back to the boot order. Not by return: crt0 keeps none of the registers that the firmware expects back. */
+static _Noreturn void main_refuse(EFI_STATUS status)
+{
+    load_free();
+    memory_map_free();
+    preflight_undo();
+    boot.services->Exit(boot.handle, status, 0, NULL);
+    __builtin_trap();
+}
+
+static void main_find_sections(void)
+{
+    EFI_GUID guid = LOADED_IMAGE_PROTOCOL;
+    EFI_LOADED_IMAGE *loaded;
+    if (EFI_ERROR(boot.services->HandleProtocol(boot.handle, &guid, (void **)&loaded)))
+        return;
+    boot.image = loaded->ImageBase;
+    boot.image_size = loaded->ImageSize;
+    section_find(boot.image, boot.image_size, ".hv", &boot.hv);
+    section_find(boot.image, boot.image_size, ".manifest", &boot.manifest);
+}
+
+EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
+{
+    boot.handle = handle;
+    boot.system = system;
+    boot.services = system->BootServices;
+    boot.services->SetWatchdogTimer(0, 0, 0, NULL);
+    main_find_sections();
+
+    handoff.magic = HANDOFF_MAGIC;
+    handoff.version = HANDOFF_VERSION;
+    handoff.size = sizeof handoff;
+    handoff.runtime_services = (uintptr_t)system->RuntimeServices;
+    bool can_run = preflight_run();
+    table_print();
+    if (!can_run) {
+        text_print("Sevisor cannot run here; back to the firmware's boot order.\n");
+        main_refuse(EFI_UNSUPPORTED);
+    }
+
+    EFI_STATUS status = load_allocate();
+    if (EFI_ERROR(status)) {
+        text_print("Sevisor: no memory for the hypervisor itself (%lx)\n", (uint64_t)status);
+        main_refuse(status);
+    }
+
+    /* The map may change with every call but these two. */
+    for (uint32_t i = 0; i < EXIT_ATTEMPTS; i++) {
+        UINTN key;
+        if (EFI_ERROR(memory_map_read(&key)) || !memory_map_convert())
+            break;
+        if (!EFI_ERROR(boot.services->ExitBootServices(handle, key)))
+            load_enter();
+    }
+    /* After a failed ExitBootServices() little of the firmware may work: not even the console for sure. */
+    text_print("Sevisor: the firmware does not let go of the machine\n");
+    main_refuse(EFI_ABORTED);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "boot.h"
+
+#include "ranges.h"
+
+/* Room for what the firmware splits between the question of the size and the last call. */
+#define MAP_SLACK 8192u
+
+static uint8_t *map;
+static UINTN map_capacity, map_bytes, map_stride;
+
+EFI_STATUS memory_map_read(UINTN *key)
+{
+    UINT32 version;
+    if (map == NULL) {
+        UINTN bytes = 0;
+        boot.services->GetMemoryMap(&bytes, NULL, key, &map_stride, &version);
+        map_capacity = bytes + MAP_SLACK;
+        void *buffer;
+        EFI_STATUS status = boot.services->AllocatePool(EfiLoaderData, map_capacity, &buffer);
+        if (EFI_ERROR(status))
+            return status;
+        map = buffer;
+    }
+    map_bytes = map_capacity;
+    return boot.services->GetMemoryMap(&map_bytes, (EFI_MEMORY_DESCRIPTOR *)map, key, &map_stride, &version);
+}
+
+bool memory_map_convert(void)
+{
+    struct ranges ranges = {handoff.ranges, 0, HANDOFF_MAX_RANGES};
+    if (!ranges_from_uefi(&ranges, map, map_bytes, map_stride, UINT64_C(1) << handoff.phys_bits))
+        return false;
+    if (handoff.manifest_size > 0 &&
+        !ranges_paint(&ranges, handoff.manifest_base, (handoff.manifest_size + 4095) / 4096, HANDOFF_MANIFEST))
+        return false;
+    if (handoff.arena_size > 0 &&
+        !ranges_paint(&ranges, handoff.arena_base, handoff.arena_size / 4096, HANDOFF_ARENA))
+        return false;
+    handoff.range_count = ranges.count;
+    return true;
+}
+
+void memory_map_free(void)
+{
+    if (map != NULL)
+        boot.services->FreePool(map);
+    map = NULL;
+}

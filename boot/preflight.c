@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * All that can fail for the platform's reasons is looked at while the firmware can still take the machine back.
+ * A row that only encrypted guests need refuses those; hv checks each guest's own wishes again at its launch.
+ */
+#include "boot.h"
+
+#include "../guest/manifest.h"
+#include "../hv/runs.h"
+#include "../hv/string.h"
+#include "../hv/text.h"
+#include "../hv/x86.h"
+#include "../psp/psp.h"
+#include "image.h"
+
+#define LEAF_SVM 0x8000000au
+#define LEAF_ENCRYPTION 0x8000001fu
+#define REMEDY_SVM "BIOS: AMD CBS > CPU Common Options > SVM Lock / SVM Mode = Enabled"
+#define REMEDY_SMEE "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled"
+#define REMEDY_PSP "BIOS: leave the AMD Secure Processor visible; update the BIOS"
+
+struct platform {
+    bool amd, svm;
+    struct cpuid encryption;    /* leaf 8000_001F; zeros if there is none */
+    uint32_t asids;             /* leaf 8000_000A EBX */
+    uint64_t arena;             /* bytes that hv will take */
+    struct runs runs;           /* what is left for guests */
+};
+
+static struct platform platform;
+
+static void row(uint32_t verdict, const char *feature, const char *needed, const char *found, const char *remedy)
+{
+    if (handoff.preflight_count == HANDOFF_PREFLIGHT_ROWS)
+        return;
+    struct handoff_preflight_row *r = &handoff.preflight[handoff.preflight_count++];
+    text_format(r->feature, sizeof r->feature, "%s", feature);
+    text_format(r->needed, sizeof r->needed, "%s", needed);
+    text_format(r->found, sizeof r->found, "%s", found);
+    text_format(r->remedy, sizeof r->remedy, "%s", remedy);
+    r->verdict = verdict;
+}
+
+/* The plain kind: fine, or `verdict` with its remedy. */
+static void row_if(bool fine, uint32_t verdict, const char *feature, const char *needed, const char *found,
+                   const char *remedy)
+{
+    row(fine ? HANDOFF_FINE : verdict, feature, needed, found, fine ? "" : remedy);
+}
+
+static bool preflight_has(uint32_t verdict)
+{
+    for (uint32_t i = 0; i < handoff.preflight_count; i++)
+        if (handoff.preflight[i].verdict == verdict)
+            return true;
+    return false;
+}
+
+static void check_processor(void)
+{
+    struct cpuid vendor = cpuid(0, 0);
+    char name[13];
+    memcpy(name, &vendor.ebx, 4);
+    memcpy(name + 4, &vendor.edx, 4);
+    memcpy(name + 8, &vendor.ecx, 4);
+    name[12] = '\0';
+    platform.amd = memcmp(name, "AuthenticAMD", 12) == 0;
+    row_if(platform.amd, HANDOFF_FATAL, "processor", "AuthenticAMD", name, "an AMD EPYC processor is needed");
+    if (!platform.amd)
+        return;     /* no other leaf and no MSR has a meaning that we know */
+
+    uint32_t highest = cpuid(0x80000000, 0).eax;
+    platform.svm = highest >= LEAF_SVM && (cpuid(0x80000001, 0).ecx >> 2 & 1) != 0;
+    row_if(platform.svm, HANDOFF_FATAL, "SVM", "CPUID 8000_0001 ECX[2]", platform.svm ? "yes" : "no", REMEDY_SVM);
+    if (highest >= 0x80000008)
+        handoff.phys_bits = cpuid(0x80000008, 0).eax & 0xff;
+    if (highest >= LEAF_ENCRYPTION)
+        platform.encryption = cpuid(LEAF_ENCRYPTION, 0);
+    if (!platform.svm)
+        return;
+
+    uint64_t vm_cr = rdmsr(MSR_VM_CR);
+    bool disabled = (vm_cr & VM_CR_SVMDIS) != 0, locked = (vm_cr & VM_CR_LOCK) != 0;
+    row_if(!disabled || !locked, HANDOFF_FATAL, "SVM not locked off", "VM_CR",
+           !disabled ? "enabled" : locked ? "disabled, locked" : "disabled, not locked", REMEDY_SVM);
+    struct cpuid svm = cpuid(LEAF_SVM, 0);
+    platform.asids = svm.ebx;
+    row_if((svm.edx & 1) != 0, HANDOFF_FATAL, "nested paging", "CPUID 8000_000A EDX[0]", (svm.edx & 1) != 0 ? "yes" : "no",
+           "a processor of this century is needed");
+    bool five = (read_cr4() & CR4_LA57) != 0;
+    row_if(!five, HANDOFF_FATAL, "page tables", "4 levels", five ? "5 levels" : "4 levels",
+           "BIOS: switch 5-level paging off");
+}
+
+static void check_image(void)
+{
+    char found[28];
+    const char *fault = boot.hv.size == 0 ? "no such section" : image_check(boot.hv.base, boot.hv.size, &boot.hv_header);
+    text_format(found, sizeof found, "%lu KiB", boot.hv_header.total_size >> 10);
+    row_if(fault == NULL, HANDOFF_FATAL, "hypervisor", "PE section .hv", fault == NULL ? found : fault,
+           "this EFI file is damaged: build it again");
+}
+
+/* True when the manifest is there and valid. */
+static bool check_manifest(void)
+{
+    if (boot.manifest.size == 0) {
+        row(HANDOFF_FATAL, "manifest", "PE section .manifest", "none", "guest/pack.py puts one into this file");
+        return false;
+    }
+    struct manifest_where where;
+    enum manifest_error error = manifest_check(boot.manifest.base, boot.manifest.size, &where);
+    char found[28], remedy[88];
+    if (error != MANIFEST_OK) {
+        const char *name = manifest_error_name(error), *text = manifest_error_text(error);
+        if (where.step >= 0)
+            text_format(found, sizeof found, "guest %d, step %d", where.guest, where.step);
+        else if (where.guest >= 0)
+            text_format(found, sizeof found, "guest %d", where.guest);
+        else
+            text_format(found, sizeof found, "refused");
+        text_format(remedy, sizeof remedy, "%s: %s", name, text);
+        row(HANDOFF_FATAL, "manifest", "valid", found, remedy);
+        return false;
+    }
+    const struct manifest_header *header = (const void *)boot.manifest.base;
+    handoff.manifest_base = (uintptr_t)boot.manifest.base;
+    handoff.manifest_size = header->total_size;
+    text_format(found, sizeof found, "%u guests, %lu KiB", header->guest_count, header->total_size >> 10);
+    row(HANDOFF_FINE, "manifest", "valid", found, "");
+    return true;
+}
+
+static void check_clock(void)
+{
+    char found[28];
+    const char *source;
+    handoff.rsdp = acpi_rsdp();
+    handoff.tsc_hz = clock_measure(handoff.rsdp, &source);
+    text_format(found, sizeof found, "%lu.%03lu MHz", handoff.tsc_hz / 1000000, handoff.tsc_hz / 1000 % 1000);
+    row_if(handoff.tsc_hz >= 1000000, HANDOFF_FATAL, "TSC frequency", source, found, "no clock to measure it against");
+}
+
+/* SYSCFG.MemEncryptionModEn is on afterwards if it can be, and c_bit_mask says so. */
+static void check_encryption(void)
+{
+    const struct cpuid *e = &platform.encryption;
+    bool sme = (e->eax & 1) != 0, sev = (e->eax & 2) != 0;
+    row_if(sme && sev, HANDOFF_NO_SEV, "SME and SEV", "CPUID 8000_001F", sme ? sev ? "both" : "SME only" : sev ? "SEV only" : "neither",
+           "an EPYC server processor is needed; in a BIOS: SEV Control / SMEE = Enabled");
+    if (!sme)
+        return;
+    uint64_t syscfg = rdmsr(MSR_SYSCFG);
+    bool was_on = (syscfg & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0;
+    if (!was_on) {
+        wrmsr(MSR_SYSCFG, syscfg | SYSCFG_MEM_ENCRYPTION_MOD_EN);
+        boot.syscfg_changed = (rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0;
+    }
+    bool on = was_on || boot.syscfg_changed;
+    row_if(on, HANDOFF_NO_SEV, "memory encryption", "SYSCFG[23]", was_on ? "on" : on ? "off; now on" : "off, cannot be set",
+           REMEDY_SMEE);
+    if (on) {
+        handoff.c_bit_mask = UINT64_C(1) << (e->ebx & 0x3f);
+        handoff.phys_bits -= e->ebx >> 6 & 0x3f;
+    }
+}
+
+/* What the guest's page tables were built for is what this machine has: the same C-bit, above
+ * the widest address that the guest believes in. */
+static bool guest_fits_c_bit(const struct manifest_guest *guest)
+{
+    uint32_t width = cpuid(0x80000008, 0).eax & 0xff;
+    return guest->cbitpos == (platform.encryption.ebx & 0x3f) && guest->reduced_phys_bits < width &&
+           width - guest->reduced_phys_bits <= guest->cbitpos &&
+           guest->memory <= UINT64_C(1) << (width - guest->reduced_phys_bits);
+}
+
+static void check_sev(const struct manifest_header *manifest)
+{
+    if ((platform.encryption.eax & 2) == 0)
+        return;
+    char found[28], needed[28], remedy[88];
+    uint32_t sev_guests = 0, unfit = 0;
+    const struct manifest_guest *first_unfit = NULL;
+    for (uint32_t i = 0; manifest != NULL && i < manifest->guest_count; i++) {
+        const struct manifest_guest *guest = manifest_guest(manifest, i);
+        sev_guests += guest->encryption == MANIFEST_ENCRYPTION_SEV;
+        if (guest->encryption == MANIFEST_ENCRYPTION_SEV && !guest_fits_c_bit(guest)) {
+            unfit++;
+            first_unfit = first_unfit == NULL ? guest : first_unfit;
+        }
+    }
+
+    uint32_t position = platform.encryption.ebx & 0x3f, reduction = platform.encryption.ebx >> 6 & 0x3f;
+    text_format(found, sizeof found, "%u and %u", position, reduction);
+    text_format(needed, sizeof needed, "as each guest says");
+    if (first_unfit != NULL) {
+        text_format(needed, sizeof needed, "%u and %u", first_unfit->cbitpos, first_unfit->reduced_phys_bits);
+        text_format(remedy, sizeof remedy, "%u guests refused (%s): set cbitpos = %u, reduced-phys-bits = %u", unfit,
+                    first_unfit->name, position, reduction > 0 ? reduction : 1);
+    } else {
+        remedy[0] = '\0';
+    }
+    row(unfit > 0 && unfit == sev_guests ? HANDOFF_NO_SEV : HANDOFF_FINE, "C-bit, reduction", needed, found, remedy);
+
+    uint32_t max = platform.encryption.ecx, min = platform.encryption.edx > 0 ? platform.encryption.edx : 1;
+    boot.sev_asids = max >= min ? max - min + 1 : 0;
+    handoff.max_sev_asid = max;
+    handoff.min_sev_asid = min;
+    text_format(needed, sizeof needed, "%u", sev_guests);
+    text_format(found, sizeof found, "%lu (%u to %u)", boot.sev_asids, min, max);
+    row(boot.sev_asids == 0 ? HANDOFF_NO_SEV : HANDOFF_FINE, "ASIDs for SEV", needed, found,
+        boot.sev_asids < (sev_guests > 0 ? sev_guests : 1) ? "BIOS: lower SEV-ES ASID Space Limit (Minimum SEV non-ES ASID)" : "");
+
+    bool smm_lock = (rdmsr(MSR_HWCR) & HWCR_SMM_LOCK) != 0;
+    row_if(smm_lock, HANDOFF_NO_SEV, "SMM locked", "HWCR[0] SmmLock", smm_lock ? "yes" : "no",
+           "BIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS");
+
+    struct psp_location psp;
+    enum psp_error error = psp_discover(&psp);
+    if (error == PSP_OK) {
+        handoff.psp_present = 1;
+        handoff.psp_bdf = psp.bdf;
+        text_format(found, sizeof found, "1022:%04x at %02x:%02x.%x", psp.device_id, (unsigned)psp.bdf >> 8, psp.bdf >> 3 & 31u,
+                    psp.bdf & 7u);
+    }
+    row_if(error == PSP_OK, HANDOFF_NO_SEV, "Secure Processor", "PCI function with SEV",
+           error == PSP_OK ? found : error == PSP_BLOCKED ? "hidden" : "none", REMEDY_PSP);
+}
+
+static void decide_sev(void)
+{
+    handoff.sev_usable = !preflight_has(HANDOFF_NO_SEV) && platform.amd && platform.svm;
+    for (uint32_t i = 0; i < handoff.preflight_count; i++) {
+        const struct handoff_preflight_row *r = &handoff.preflight[i];
+        if (r->verdict != HANDOFF_NO_SEV)
+            continue;
+        text_format(handoff.sev_refusal, sizeof handoff.sev_refusal, "%s: %s; %s", r->feature, r->found, r->remedy);
+        return;
+    }
+}
+
+/* The memory that guests can have, hv's own taken off. */
+static bool check_memory(const struct manifest_header *manifest)
+{
+    UINTN key;
+    if (EFI_ERROR(memory_map_read(&key)) || !memory_map_convert()) {
+        row(HANDOFF_FATAL, "memory map", "from the firmware", "unusable", "more ranges than this version handles");
+        return false;
+    }
+    uint64_t usable = 0, base, wanted = 0;
+    for (uint32_t i = 0; i < handoff.range_count; i++) {
+        const struct handoff_range *r = &handoff.ranges[i];
+        if (r->kind == HANDOFF_USABLE && runs_give(&platform.runs, r->base, r->pages * MANIFEST_PAGE))
+            usable += r->pages * MANIFEST_PAGE;
+    }
+    platform.arena = load_arena_size(usable);
+    bool fits = runs_take(&platform.runs, platform.arena, &base);
+    for (uint32_t i = 0; manifest != NULL && i < manifest->guest_count; i++)
+        wanted += manifest_guest(manifest, i)->memory;
+    uint64_t left = fits ? runs_total(&platform.runs) : 0;
+    char needed[28], found[28];
+    text_format(needed, sizeof needed, "%lu + %lu MiB", wanted >> 20, platform.arena >> 20);
+    text_format(found, sizeof found, "%lu + %lu MiB", left >> 20, (fits ? platform.arena : 0) >> 20);
+    row_if(fits, HANDOFF_FATAL, "memory guests + hv", needed, found, "more memory is needed");
+    return fits;
+}
+
+/* Goes through the launches as hv will do them. */
+static void check_guests(const struct manifest_header *manifest)
+{
+    uint32_t can_run = 0, no_memory = 0, refused = 0;
+    uint64_t sev_asids = boot.sev_asids, base;
+    uint64_t plain_asids = platform.asids - (platform.asids > 0) - handoff.max_sev_asid;    /* 0 is the host's */
+    if (platform.asids <= handoff.max_sev_asid)
+        plain_asids = 0;
+    for (uint32_t i = 0; i < manifest->guest_count; i++) {
+        const struct manifest_guest *guest = manifest_guest(manifest, i);
+        bool sev = guest->encryption == MANIFEST_ENCRYPTION_SEV;
+        uint64_t *asids = sev ? &sev_asids : &plain_asids;
+        bool possible = sev ? handoff.sev_usable != 0 && guest_fits_c_bit(guest)
+                            : guest->encryption == MANIFEST_ENCRYPTION_NONE || handoff.c_bit_mask != 0;
+        if (!possible || *asids == 0) {
+            refused++;
+        } else if (!runs_take(&platform.runs, guest->memory, &base)) {
+            no_memory++;
+        } else {
+            --*asids;
+            can_run++;
+        }
+    }
+    char found[28], remedy[88] = "";
+    text_format(found, sizeof found, "%u of %u can run", can_run, manifest->guest_count);
+    if (refused + no_memory > 0)
+        text_format(remedy, sizeof remedy, "refused: %u for want of memory, %u for the reasons above", no_memory, refused);
+    row(can_run > 0 ? HANDOFF_FINE : HANDOFF_FATAL, "guests", "at least 1", found, remedy);
+}
+
+bool preflight_run(void)
+{
+    check_processor();
+    check_image();
+    const struct manifest_header *manifest = check_manifest() ? (const void *)boot.manifest.base : NULL;
+    if (!preflight_has(HANDOFF_FATAL)) {
+        check_clock();
+        check_encryption();
+        check_sev(manifest);
+        decide_sev();
+        if (check_memory(manifest))
+            check_guests(manifest);
+        devices_find(handoff.rsdp);
+    }
+    return !preflight_has(HANDOFF_FATAL);
+}
+
+void preflight_undo(void)
+{
+    psp_platform_restore();
+    if (boot.syscfg_changed)
+        wrmsr(MSR_SYSCFG, rdmsr(MSR_SYSCFG) & ~SYSCFG_MEM_ENCRYPTION_MOD_EN);
+}

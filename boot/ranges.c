@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "ranges.h"
+
+#include "../hv/string.h"
+
+#define RANGES_PAGE UINT64_C(4096)
+#define RANGES_MAX_PAGES (UINT64_MAX / RANGES_PAGE)
+
+/* UEFI 2.9, 7.2: EFI_MEMORY_DESCRIPTOR, EFI_MEMORY_TYPE. Written out, so that this file
+ * builds on a host without gnu-efi. */
+struct uefi_descriptor {
+    uint32_t type;
+    uint32_t padding;
+    uint64_t physical_start;
+    uint64_t virtual_start;
+    uint64_t number_of_pages;
+    uint64_t attribute;
+};
+_Static_assert(sizeof(struct uefi_descriptor) == 40, "EFI_MEMORY_DESCRIPTOR, version 1");
+
+enum uefi_memory_type {
+    UEFI_LOADER_CODE = 1, UEFI_LOADER_DATA, UEFI_BOOT_SERVICES_CODE, UEFI_BOOT_SERVICES_DATA, UEFI_RUNTIME_SERVICES_CODE,
+    UEFI_RUNTIME_SERVICES_DATA, UEFI_CONVENTIONAL, UEFI_UNUSABLE, UEFI_ACPI_RECLAIM, UEFI_ACPI_NVS,
+    UEFI_MEMORY_MAPPED_IO, UEFI_MEMORY_MAPPED_IO_PORT_SPACE,
+};
+#define UEFI_MEMORY_WB UINT64_C(0x8)
+#define UEFI_MEMORY_SP UINT64_C(0x40000)        /* set aside for a purpose of its own */
+
+static uint32_t ranges_kind(const struct uefi_descriptor *d)
+{
+    switch (d->type) {
+    case UEFI_LOADER_CODE:
+    case UEFI_LOADER_DATA:
+    case UEFI_BOOT_SERVICES_CODE:
+    case UEFI_BOOT_SERVICES_DATA:
+    case UEFI_CONVENTIONAL:
+        return (d->attribute & UEFI_MEMORY_WB) != 0 && (d->attribute & UEFI_MEMORY_SP) == 0 ? HANDOFF_USABLE
+                                                                                            : HANDOFF_RESERVED;
+    case UEFI_RUNTIME_SERVICES_CODE:
+        return HANDOFF_RUNTIME_CODE;
+    case UEFI_RUNTIME_SERVICES_DATA:
+        return HANDOFF_RUNTIME_DATA;
+    case UEFI_ACPI_RECLAIM:
+    case UEFI_ACPI_NVS:
+        return HANDOFF_ACPI;
+    case UEFI_MEMORY_MAPPED_IO:
+    case UEFI_MEMORY_MAPPED_IO_PORT_SPACE:
+        return HANDOFF_MMIO;
+    default:
+        return HANDOFF_RESERVED;
+    }
+}
+
+static uint64_t ranges_end(const struct handoff_range *r)
+{
+    return r->base + r->pages * RANGES_PAGE;
+}
+
+static void ranges_move(struct ranges *ranges, uint32_t to, uint32_t from)
+{
+    memmove(&ranges->range[to], &ranges->range[from], (ranges->count - from) * sizeof(struct handoff_range));
+    ranges->count = ranges->count - from + to;
+}
+
+bool ranges_paint(struct ranges *ranges, uint64_t base, uint64_t pages, uint32_t kind)
+{
+    base &= ~(RANGES_PAGE - 1);
+    uint64_t possible = RANGES_MAX_PAGES - base / RANGES_PAGE;
+    if (pages > possible)
+        pages = possible;
+    if (pages == 0)
+        return true;
+    uint64_t end = base + pages * RANGES_PAGE;
+
+    /* What is touched: ranges [first, last), and what remains of them on both sides. Neighbours of the
+     * same kind are touched, too, and melt in. */
+    struct handoff_range *r = ranges->range;
+    uint32_t first = 0;
+    while (first < ranges->count && ranges_end(&r[first]) < base + (r[first].kind != kind))
+        first++;
+    uint32_t last = first;
+    struct handoff_range pieces[3];
+    uint32_t count = 0;
+    uint64_t middle_base = base, middle_end = end;
+    struct handoff_range after = {0, 0, 0, 0};
+    for (; last < ranges->count && r[last].base < end + (r[last].kind == kind); last++) {
+        if (r[last].kind == kind) {
+            middle_base = r[last].base < middle_base ? r[last].base : middle_base;
+            middle_end = ranges_end(&r[last]) > middle_end ? ranges_end(&r[last]) : middle_end;
+            continue;
+        }
+        if (r[last].base < base)
+            pieces[count++] = (struct handoff_range){r[last].base, (base - r[last].base) / RANGES_PAGE, r[last].kind, 0};
+        if (ranges_end(&r[last]) > end)
+            after = (struct handoff_range){end, (ranges_end(&r[last]) - end) / RANGES_PAGE, r[last].kind, 0};
+    }
+    pieces[count++] = (struct handoff_range){middle_base, (middle_end - middle_base) / RANGES_PAGE, kind, 0};
+    if (after.pages > 0)
+        pieces[count++] = after;
+
+    if (ranges->count - (last - first) + count > ranges->max)
+        return false;
+    ranges_move(ranges, first + count, last);
+    memcpy(&r[first], pieces, count * sizeof *pieces);
+    return true;
+}
+
+bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, uint64_t stride, uint64_t limit)
+{
+    struct uefi_descriptor d;
+    ranges->count = 0;
+    if (stride < sizeof d)
+        return false;
+    /* First what is usable, then the others over it. */
+    for (uint32_t pass = 0; pass < 2; pass++) {
+        for (uint64_t offset = 0; bytes - offset >= stride; offset += stride) {
+            memcpy(&d, (const uint8_t *)map + offset, sizeof d);
+            uint32_t kind = ranges_kind(&d);
+            if ((kind == HANDOFF_USABLE) == (pass == 0) &&
+                !ranges_paint(ranges, d.physical_start, d.number_of_pages, kind))
+                return false;
+        }
+    }
+    while (ranges->count > 0 && ranges_end(&ranges->range[ranges->count - 1]) > limit) {
+        struct handoff_range *r = &ranges->range[ranges->count - 1];
+        if (r->base >= limit)
+            ranges->count--;
+        else
+            r->pages = (limit - r->base) / RANGES_PAGE;
+    }
+    return true;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The preflight table: feature, needed, found; below a row, what to change. */
+#include "boot.h"
+
+static const char *table_mark(const struct handoff_preflight_row *row)
+{
+    switch (row->verdict) {
+    case HANDOFF_FINE:
+        return row->remedy[0] == '\0' ? "ok" : "note";
+    case HANDOFF_NO_SEV:
+        return "no SEV";
+    default:
+        return "STOP";
+    }
+}
+
+void table_print(void)
+{
+    text_print("\nSevisor preflight\n        %-20s %-22s %s\n", "feature", "needed", "found");
+    for (uint32_t i = 0; i < handoff.preflight_count; i++) {
+        const struct handoff_preflight_row *row = &handoff.preflight[i];
+        text_print(" %-6s %-20s %-22s %s\n", table_mark(row), row->feature, row->needed, row->found);
+        if (row->remedy[0] != '\0')
+            text_print("        -> %s\n", row->remedy);
+    }
+    text_print("\n");
+}

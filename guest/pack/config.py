@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""guests.toml: reading it, and saying in words what is wrong with it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import PackError
+from .manifest import (
+    DH_CERT_SIZE,
+    MAX_GUESTS,
+    MAX_MEMORY,
+    MAX_VCPUS,
+    MEMORY_UNIT,
+    NAME_SIZE,
+    SESSION_SIZE,
+    Action,
+    Encryption,
+)
+
+GUEST_KEYS = {
+    "name", "memory", "vcpus", "encryption", "kernel", "initrd", "cmdline", "image",
+    "on_poweroff", "on_reboot", "on_crash", "restarts", "sev",
+}  # fmt: skip
+SEV_KEYS = {"policy", "cbitpos", "reduced-phys-bits", "dh-cert", "session"}
+
+POLICY_ES = 1 << 2
+POLICY_RESERVED = 0xFFC0
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@dataclass
+class SevConfig:
+    policy: int
+    cbitpos: int
+    reduced_phys_bits: int
+    dh_cert: bytes
+    session: bytes
+
+
+@dataclass
+class GuestConfig:
+    name: str
+    memory: int
+    vcpus: int
+    encryption: Encryption
+    cmdline: str
+    kernel: Path | None
+    initrd: Path | None
+    image: Path | None
+    on_poweroff: Action
+    on_reboot: Action
+    on_crash: Action
+    restarts: int
+    sev: SevConfig | None
+
+
+class _Table:
+    """One table of the file; every complaint names the guest and the key."""
+
+    def __init__(self, values: Any, where: str, known: set[str], folder: Path, variables: Mapping[str, str]) -> None:
+        if not isinstance(values, dict):
+            raise PackError(f"{where} must be a table")
+        self.values, self.where, self.folder, self.variables = values, where, folder, variables
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(sorted(known))}"
+                raise self.error(key, f"unknown key: {hint}")
+
+    def error(self, key: str, text: str) -> PackError:
+        return PackError(f"{self.where}: {key}: {text}")
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.values.get(key, default)
+        if value is None:
+            raise self.error(key, "is missing")
+        if not isinstance(value, str):
+            raise self.error(key, f"must be text in quotes, not {value!r}")
+        if "\0" in value:
+            raise self.error(key, "must not hold a NUL character")
+        return value
+
+    def number(self, key: str, default: int, low: int, high: int) -> int:
+        value = self.values.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.error(key, f"must be a whole number, not {value!r}")
+        if not low <= value <= high:
+            raise self.error(key, f"must be between {low} and {high}, not {value}")
+        return value
+
+    def choice(self, key: str, words: dict[str, Any], default: str | None = None) -> Any:
+        value = self.text(key, default)
+        if value not in words:
+            quoted = ", ".join(f'"{word}"' for word in words)
+            raise self.error(key, f'must be one of {quoted}, not "{value}"')
+        return words[value]
+
+    def path(self, key: str) -> Path | None:
+        """A file; relative to the toml file; ${NAME} stands for what --set gave."""
+        if key not in self.values:
+            return None
+
+        def replace(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if name not in self.variables:
+                raise self.error(key, f"${{{name}}} has no value: give one with --set {name}=...")
+            return self.variables[name]
+
+        path = self.folder / re.sub(r"\$\{(\w+)\}", replace, self.text(key))
+        if not path.is_file():
+            raise self.error(key, f"there is no file {path}")
+        return path
+
+
+def parse_memory(table: _Table) -> int:
+    value = table.values.get("memory")
+    match = re.fullmatch(r"([0-9]+)([KMGT])(?:iB)?", value) if isinstance(value, str) else None
+    if match is None:
+        raise table.error("memory", f'must be a size such as "256M" or "2G", not {value!r}')
+    size = int(match.group(1)) * _UNITS[match.group(2)]
+    if size == 0 or size % MEMORY_UNIT != 0:
+        raise table.error("memory", f"must be a multiple of 2M, not {value}")
+    if size > MAX_MEMORY:
+        raise table.error("memory", f"{value} is more than 1T")
+    return size
+
+
+def _base64_file(table: _Table, key: str, size: int, what: str) -> bytes:
+    path = table.path(key)
+    if path is None:
+        return b""
+    try:
+        data = base64.b64decode("".join(path.read_text("ascii").split()), validate=True)
+    except (UnicodeDecodeError, binascii.Error):
+        raise table.error(key, f"{path} is not base64 text") from None
+    if len(data) != size:
+        raise table.error(key, f"{path} holds {len(data)} bytes; {what} has {size}")
+    return data
+
+
+def _read_sev(table: _Table, memory: int) -> SevConfig:
+    policy = table.number("policy", 1, 0, 0xFFFFFFFF)
+    if policy & POLICY_ES:
+        raise table.error("policy", f"{policy:#x} demands SEV-ES (bit 2), which this revision does not launch")
+    if policy & POLICY_RESERVED:
+        raise table.error("policy", f"{policy:#x} has reserved bits (15:6) set")
+    cbitpos = table.number("cbitpos", 51, 32, 51)
+    if memory > 1 << cbitpos:
+        raise table.error("cbitpos", f"the guest's memory reaches bit {cbitpos}")
+    dh_cert = _base64_file(table, "dh-cert", DH_CERT_SIZE, "a Diffie-Hellman certificate")
+    session = _base64_file(table, "session", SESSION_SIZE, "a session")
+    if bool(dh_cert) != bool(session):
+        missing = "session" if dh_cert else "dh-cert"
+        raise table.error(missing, "is missing: dh-cert and session come together or not at all")
+    return SevConfig(policy, cbitpos, table.number("reduced-phys-bits", 1, 1, 63), dh_cert, session)
+
+
+def _read_guest(values: Any, index: int, folder: Path, variables: Mapping[str, str]) -> GuestConfig:
+    name = values.get("name") if isinstance(values, dict) else None
+    where = f'guest "{name}"' if isinstance(name, str) and name else f"guest number {index + 1}"
+    table = _Table(values, where, GUEST_KEYS, folder, variables)
+
+    name = table.text("name")
+    if not re.fullmatch(rf"[a-zA-Z0-9][a-zA-Z0-9._-]{{0,{NAME_SIZE - 2}}}", name):
+        raise table.error("name", f"must have 1 to {NAME_SIZE - 1} of [a-zA-Z0-9._-], and start with a letter or digit")
+    encryption = table.choice("encryption", {e.name.lower(): e for e in Encryption})
+    memory = parse_memory(table)
+
+    sev = None
+    if encryption == Encryption.SEV:
+        sev = _read_sev(_Table(values.get("sev", {}), f"{where}: sev", SEV_KEYS, folder, variables), memory)
+    elif "sev" in values:
+        raise table.error("sev", f'is given, but encryption is "{encryption.name.lower()}"')
+
+    kernel, initrd, image = table.path("kernel"), table.path("initrd"), table.path("image")
+    if kernel and image:
+        raise table.error("image", "a guest has either a kernel or an image, not both")
+    if not kernel and not image:
+        raise table.error("kernel", "is missing: a guest needs a kernel (bzImage) or an image (flat binary)")
+    if initrd and not kernel:
+        raise table.error("initrd", "goes with a kernel, not with an image")
+
+    actions = {action.name.lower(): action for action in Action}
+    on_poweroff, on_reboot, on_crash = (
+        table.choice(key, actions, "destroy") for key in ("on_poweroff", "on_reboot", "on_crash")
+    )
+    restarts = table.number("restarts", 0, 0, 0xFFFFFFFF)
+    restarting = Action.RESTART in (on_poweroff, on_reboot, on_crash)
+    if restarting and restarts == 0:
+        raise table.error("restarts", 'is missing: say how often "restart" may happen, at most')
+    if restarts and not restarting:
+        raise table.error("restarts", 'is given, but none of on_poweroff, on_reboot, on_crash is "restart"')
+    vcpus = table.number("vcpus", 1, 1, MAX_VCPUS)
+    cmdline = table.text("cmdline", "")
+    return GuestConfig(name, memory, vcpus, encryption, cmdline, kernel, initrd, image, on_poweroff, on_reboot,
+                       on_crash, restarts, sev)  # fmt: skip
+
+
+def read(path: Path, variables: Mapping[str, str]) -> list[GuestConfig]:
+    """The guests of a toml file. Paths in it are relative to its folder."""
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise PackError(f"{path}: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PackError(f"{path}: this is not TOML: {error}") from None
+
+    try:
+        for key in document:
+            if key != "guest":
+                raise PackError(f"{key}: unknown key at the top; the file is a list of [[guest]] tables")
+        entries = document.get("guest")
+        if not isinstance(entries, list) or not entries:
+            raise PackError("there is no [[guest]] table")
+        if len(entries) > MAX_GUESTS:
+            raise PackError(f"there are {len(entries)} guests, {MAX_GUESTS} at most are possible")
+        guests = [_read_guest(entry, i, path.parent, variables) for i, entry in enumerate(entries)]
+        names = [guest.name for guest in guests]
+        for name in names:
+            if names.count(name) > 1:
+                raise PackError(f'guest "{name}": name: there are {names.count(name)} guests of this name')
+        return guests
+    except PackError as error:
+        raise PackError(f"{path}: {error}") from None

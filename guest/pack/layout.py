@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""A guest's memory while it is laid out: who lies where, and that nobody lies on another."""
+
+from __future__ import annotations
+
+from .errors import PackError
+from .manifest import PAGE, Kind, Step
+
+
+def round_up(value: int, unit: int = PAGE) -> int:
+    return -(-value // unit) * unit
+
+
+def human_size(size: int) -> str:
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} bytes"
+
+
+class GuestMemory:
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._steps: list[Step] = []
+
+    def _add(self, step: Step) -> None:
+        if step.gpa % PAGE != 0:
+            raise PackError(f"{step.label} would lie at {step.gpa:#x}, which is not the start of a page")
+        if step.gpa + step.size > self.size:
+            raise PackError(
+                f"{step.label} needs memory up to {step.gpa + step.size:#x}, but memory ends at {self.size:#x} "
+                f"({human_size(self.size)}): give the guest more memory"
+            )
+        for other in self._steps:
+            if step.gpa < other.gpa + other.size and other.gpa < step.gpa + step.size:
+                raise PackError(
+                    f"{step.label} ({step.gpa:#x}, {human_size(step.size)}) would overlap {other.label} "
+                    f"({other.gpa:#x}, {human_size(other.size)}): give the guest more memory"
+                )
+        self._steps.append(step)
+
+    def place(self, gpa: int, data: bytes, label: str, kind: Kind = Kind.DATA) -> None:
+        """Puts bytes at a page; the rest of the last page is zeros."""
+        size = round_up(len(data))
+        self._add(Step(kind, gpa, size, data.ljust(size, b"\0"), label))
+
+    def zero(self, gpa: int, size: int, label: str) -> None:
+        self._add(Step(Kind.ZERO, gpa, size, b"", label))
+
+    def steps(self) -> list[Step]:
+        """In the order of the launch."""
+        return sorted(self._steps, key=lambda step: step.gpa)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""An unmodified bzImage, entered by the 64-bit boot protocol (Linux Documentation/arch/x86/boot.rst).
+
+    0x000000  zeros: where a PC has its BIOS data area, Linux looks for a word or two
+    0x001000  boot_params
+    0x002000  the command line
+    0x003000  GDT
+    0x004000  page tables: memory (4 GiB at most) mapped to itself
+    0x09f000  zeros, and 0x0f0000-0x0fffff too: Linux searches them for the tables of old PCs
+    0x100000  ACPI tables, E820 type 3, so that a SEV guest maps them encrypted
+    ........  the kernel at its preferred address (16 MiB as a rule)
+    ........  the initrd at the end of memory
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from . import acpi
+from .errors import PackError
+from .layout import GuestMemory, human_size, round_up
+from .machine import enter_long_mode
+from .manifest import PAGE, Registers
+
+BOOT_PARAMS_GPA = 0x1000
+CMDLINE_GPA = 0x2000
+ACPI_GPA = 0x100000
+ACPI_SIZE = 0x10000
+LOW_MEMORY_END = 0xA0000
+
+E820_RAM = 1
+E820_ACPI = 3
+
+_XLF_KERNEL_64 = 1
+_LOADED_HIGH = 1
+_LOADER_UNDEFINED = 0xFF
+
+
+@dataclass
+class Kernel:
+    setup_header: bytes  # file bytes [0x1f1, end of header)
+    image: bytes  # the protected-mode part
+    load_gpa: int
+    init_size: int
+    cmdline_max: int
+    initrd_max: int
+
+
+def read_bzimage(data: bytes) -> Kernel:
+    """Checks the setup header, and takes from it what a loader needs."""
+    if len(data) < 0x270 or data[0x1FE:0x200] != b"\x55\xaa" or data[0x202:0x206] != b"HdrS":
+        raise PackError("kernel: this is not a bzImage (no Linux setup header)")
+    (version,) = struct.unpack_from("<H", data, 0x206)
+    if version < 0x020C:
+        raise PackError(
+            f"kernel: boot protocol {version >> 8}.{version & 0xFF:02d} is too old, 2.12 (Linux 3.8) is needed"
+        )
+    (xloadflags,) = struct.unpack_from("<H", data, 0x236)
+    if not xloadflags & _XLF_KERNEL_64 or not data[0x211] & _LOADED_HIGH:
+        raise PackError("kernel: it has no 64-bit entry point (is it built for 32-bit machines?)")
+
+    setup_size = ((data[0x1F1] or 4) + 1) * 512
+    (syssize,) = struct.unpack_from("<I", data, 0x1F4)
+    image = data[setup_size : setup_size + syssize * 16]
+    if len(image) + 15 < syssize * 16 or not image:
+        raise PackError(f"kernel: the file is truncated ({len(data)} of {setup_size + syssize * 16} bytes)")
+    load_gpa, init_size = struct.unpack_from("<QI", data, 0x258)
+    if load_gpa % PAGE != 0 or load_gpa < ACPI_GPA + ACPI_SIZE or init_size < len(image):
+        raise PackError(f"kernel: it wants to lie at {load_gpa:#x} with {init_size:#x} bytes, which cannot be")
+    (cmdline_max,) = struct.unpack_from("<I", data, 0x238)
+    (initrd_max,) = struct.unpack_from("<I", data, 0x22C)
+    return Kernel(data[0x1F1 : 0x202 + data[0x201]], image, load_gpa, init_size, min(cmdline_max, PAGE - 1), initrd_max)
+
+
+def e820_map(memory: int) -> list[tuple[int, int, int]]:
+    """(address, size, type); ACPI memory is RAM of its own type, from 640 KiB to 1 MiB there is nothing."""
+    above = ACPI_GPA + ACPI_SIZE
+    return [
+        (0, LOW_MEMORY_END, E820_RAM),
+        (ACPI_GPA, ACPI_SIZE, E820_ACPI),
+        (above, memory - above, E820_RAM),
+    ]
+
+
+def boot_params(kernel: Kernel, memory: int, initrd_gpa: int, initrd_size: int) -> bytes:
+    page = bytearray(PAGE)
+    page[0x1F1 : 0x1F1 + len(kernel.setup_header)] = kernel.setup_header
+    e820 = e820_map(memory)
+    struct.pack_into("<Q", page, 0x070, ACPI_GPA)  # acpi_rsdp_addr
+    page[0x1E8] = len(e820)
+    struct.pack_into("<H", page, 0x1FA, 0xFFFF)  # vid_mode: normal
+    page[0x210] = _LOADER_UNDEFINED
+    struct.pack_into("<I", page, 0x214, kernel.load_gpa)  # code32_start
+    struct.pack_into("<II", page, 0x218, initrd_gpa, initrd_size)
+    struct.pack_into("<I", page, 0x228, CMDLINE_GPA)
+    for i, entry in enumerate(e820):
+        struct.pack_into("<QQI", page, 0x2D0 + 20 * i, *entry)
+    return bytes(page)
+
+
+def place_initrd(memory: GuestMemory, kernel: Kernel, initrd: bytes) -> int:
+    """As high as the kernel allows."""
+    top = min(memory.size, kernel.initrd_max + 1, 1 << 32) // PAGE * PAGE
+    gpa = top - round_up(len(initrd))
+    needed = kernel.load_gpa + kernel.init_size + len(initrd)
+    if gpa < kernel.load_gpa + kernel.init_size:
+        raise PackError(
+            f"initrd: kernel and initrd need {human_size(round_up(needed, 1 << 20))} "
+            f"and the guest has {human_size(memory.size)}: give the guest more memory"
+        )
+    memory.place(gpa, initrd, "initrd")
+    return gpa
+
+
+def build(
+    memory: GuestMemory, image: bytes, initrd: bytes, cmdline: str, vcpus: int, dsdt: bytes, cbitpos: int | None
+) -> Registers:
+    kernel = read_bzimage(image)
+    text = cmdline.encode("utf-8")
+    if len(text) > kernel.cmdline_max:
+        raise PackError(f"cmdline: {len(text)} bytes are too long, this kernel takes {kernel.cmdline_max}")
+    if kernel.load_gpa + kernel.init_size > memory.size:
+        raise PackError(
+            f"memory: this kernel needs {human_size(round_up(kernel.load_gpa + kernel.init_size, 1 << 20))} "
+            f"to start, and the guest has {human_size(memory.size)}"
+        )
+
+    memory.zero(0, PAGE, "BIOS data area")
+    memory.zero(0x9F000, PAGE, "EBDA")
+    memory.zero(0xF0000, 0x10000, "BIOS area")
+    memory.place(ACPI_GPA, acpi.build(ACPI_GPA, vcpus, dsdt), "ACPI tables")
+    memory.place(kernel.load_gpa, kernel.image, "kernel")
+    initrd_gpa = place_initrd(memory, kernel, initrd) if initrd else 0
+    memory.place(CMDLINE_GPA, text + b"\0", "command line")
+    memory.place(BOOT_PARAMS_GPA, boot_params(kernel, memory.size, initrd_gpa, len(initrd)), "boot_params")
+    # 0x200: the 64-bit entry point. It makes its own stack.
+    return enter_long_mode(memory, cbitpos, rip=kernel.load_gpa + 0x200, rsi=BOOT_PARAMS_GPA)

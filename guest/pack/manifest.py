@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""The manifest's binary format, as guest/manifest.h defines it: writing and reading."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from .errors import PackError
+
+MAGIC = 0x54464E4D56455300
+REVISION = 1
+PAGE = 4096
+MAX_SIZE = 1 << 32
+MAX_GUESTS = 64
+MAX_STEPS = 2048
+MAX_VCPUS = 64
+MAX_MEMORY = 1 << 40
+MEMORY_UNIT = 2 << 20
+NAME_SIZE = 32
+DH_CERT_SIZE = 2084
+SESSION_SIZE = 128
+
+HEADER = struct.Struct("<QIIQIIIIIIQQ")
+GUEST_HEAD = struct.Struct("<32sIIQIIIBBBBB3sIQQII32s")
+STEP = struct.Struct("<IIQQQ")
+SEGMENT = struct.Struct("<HHIQ")
+REGISTER_NAMES = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags cr0 cr3 cr4 efer".split()
+SEGMENT_NAMES = "es cs ss ds fs gs gdtr ldtr idtr tr".split()
+GUEST_SIZE = GUEST_HEAD.size + 8 * len(REGISTER_NAMES) + SEGMENT.size * len(SEGMENT_NAMES) + 16
+
+assert HEADER.size == 64 and STEP.size == 32 and GUEST_SIZE == 480
+
+
+class Encryption(IntEnum):
+    NONE = 0
+    HOST = 1
+    SEV = 2
+
+
+class Action(IntEnum):
+    DESTROY = 0
+    RESTART = 1
+
+
+class Kind(IntEnum):
+    DATA = 1
+    ZERO = 2
+    SHARED = 3
+
+
+@dataclass(frozen=True)
+class Segment:
+    selector: int = 0
+    attributes: int = 0
+    limit: int = 0
+    base: int = 0
+
+
+@dataclass
+class Registers:
+    """Values that are not named are 0."""
+
+    values: dict[str, int] = field(default_factory=dict)
+    segments: dict[str, Segment] = field(default_factory=dict)
+
+    def pack(self) -> bytes:
+        out = b"".join(struct.pack("<Q", self.values.get(name, 0)) for name in REGISTER_NAMES)
+        for name in SEGMENT_NAMES:
+            s = self.segments.get(name, Segment())
+            out += SEGMENT.pack(s.selector, s.attributes, s.limit, s.base)
+        return out
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Registers:
+        count = len(REGISTER_NAMES)
+        values = dict(zip(REGISTER_NAMES, struct.unpack_from(f"<{count}Q", raw)))
+        segments = {
+            name: Segment(*SEGMENT.unpack_from(raw, 8 * count + SEGMENT.size * i))
+            for i, name in enumerate(SEGMENT_NAMES)
+        }
+        return cls(values, segments)
+
+
+@dataclass
+class Step:
+    kind: Kind
+    gpa: int
+    size: int
+    data: bytes = b""  # padded to `size`; empty for ZERO
+    label: str = ""  # for people; not part of the binary
+
+
+@dataclass
+class Guest:
+    name: str
+    encryption: Encryption
+    memory: int
+    vcpus: int
+    steps: list[Step]
+    registers: Registers
+    policy: int = 0
+    cbitpos: int = 0
+    reduced_phys_bits: int = 0
+    on_poweroff: Action = Action.DESTROY
+    on_reboot: Action = Action.DESTROY
+    on_crash: Action = Action.DESTROY
+    restarts: int = 0
+    dh_cert: bytes = b""
+    session: bytes = b""
+    launch_digest: bytes = bytes(32)
+
+
+class _Payload:
+    """Pieces of payload, each stored once however many guests use it."""
+
+    def __init__(self, offset: int) -> None:
+        self.base = offset
+        self.chunks: list[bytes] = []
+        self.length = 0
+        self.known: dict[bytes, int] = {}
+
+    def add(self, data: bytes) -> int:
+        if data in self.known:
+            return self.known[data]
+        offset = self.base + self.length
+        padded = data + bytes(-len(data) % PAGE)
+        self.chunks.append(padded)
+        self.length += len(padded)
+        self.known[data] = offset
+        return offset
+
+
+def _pack_guest(guest: Guest, first_step: int, payload: _Payload) -> bytes:
+    dh_cert_offset = payload.add(guest.dh_cert) if guest.dh_cert else 0
+    session_offset = payload.add(guest.session) if guest.session else 0
+    head = GUEST_HEAD.pack(
+        guest.name.encode("ascii"), guest.encryption, guest.vcpus, guest.memory, first_step, len(guest.steps),
+        guest.policy, guest.cbitpos, guest.reduced_phys_bits, guest.on_poweroff, guest.on_reboot, guest.on_crash,
+        bytes(3), guest.restarts, dh_cert_offset, session_offset, len(guest.dh_cert), len(guest.session),
+        guest.launch_digest,
+    )  # fmt: skip
+    return head + guest.registers.pack() + bytes(16)
+
+
+def serialise(guests: list[Guest]) -> bytes:
+    """The manifest's bytes. The same guests give the same bytes."""
+    step_count = sum(len(guest.steps) for guest in guests)
+    if len(guests) > MAX_GUESTS:
+        raise PackError(f"there are {len(guests)} guests, at most {MAX_GUESTS} fit into a manifest")
+    if step_count > MAX_STEPS:
+        raise PackError(f"the guests have {step_count} steps together, at most {MAX_STEPS} fit into a manifest")
+
+    table_end = HEADER.size + len(guests) * GUEST_SIZE + step_count * STEP.size
+    payload_offset = -(-table_end // PAGE) * PAGE
+    payload = _Payload(payload_offset)
+    guest_records, step_records = b"", b""
+    for guest in guests:
+        first = len(step_records) // STEP.size
+        for step in guest.steps:
+            offset = payload.add(step.data) if step.data else 0
+            step_records += STEP.pack(step.kind, 0, step.gpa, step.size, offset)
+        guest_records += _pack_guest(guest, first, payload)
+
+    body = b"".join(payload.chunks)
+    total = payload_offset + len(body)
+    if total > MAX_SIZE:
+        raise PackError(f"the manifest would have {total} bytes, at most {MAX_SIZE} are possible")
+
+    def table(checksum: int) -> bytes:
+        header = HEADER.pack(MAGIC, REVISION, HEADER.size, total, checksum, zlib.crc32(body), len(guests), GUEST_SIZE,
+                             step_count, STEP.size, payload_offset, 0)  # fmt: skip
+        return (header + guest_records + step_records).ljust(payload_offset, b"\0")
+
+    return table(zlib.crc32(table(0))) + body
+
+
+def _unpack_guest(raw: bytes, offset: int, steps: list[Step]) -> Guest:
+    (name, encryption, vcpus, memory, first, count, policy, cbitpos, reduced, poweroff, reboot, crash, _, restarts,
+     dh_cert_offset, session_offset, dh_cert_size, session_size, digest,
+    ) = GUEST_HEAD.unpack_from(raw, offset)  # fmt: skip
+    return Guest(
+        name=name.rstrip(b"\0").decode("ascii", "replace"),
+        encryption=Encryption(encryption),
+        memory=memory,
+        vcpus=vcpus,
+        steps=steps[first : first + count],
+        registers=Registers.unpack(raw[offset + GUEST_HEAD.size : offset + GUEST_SIZE - 16]),
+        policy=policy,
+        cbitpos=cbitpos,
+        reduced_phys_bits=reduced,
+        on_poweroff=Action(poweroff),
+        on_reboot=Action(reboot),
+        on_crash=Action(crash),
+        restarts=restarts,
+        dh_cert=raw[dh_cert_offset : dh_cert_offset + dh_cert_size],
+        session=raw[session_offset : session_offset + session_size],
+        launch_digest=digest,
+    )
+
+
+def parse(raw: bytes) -> list[Guest]:
+    """The guests of a manifest. Checks the frame and the checksums; the full check is manifest.c's."""
+    if len(raw) < HEADER.size:
+        raise PackError("this is not a manifest: it is shorter than a manifest's header")
+    (magic, revision, _, total, table_checksum, payload_checksum, guest_count, guest_size, step_count, step_size,
+     payload_offset, _) = HEADER.unpack_from(raw)  # fmt: skip
+    if magic != MAGIC:
+        raise PackError("this is not a manifest: the magic number is wrong")
+    if (revision, guest_size, step_size) != (REVISION, GUEST_SIZE, STEP.size):
+        raise PackError(f"this manifest has revision {revision}; this packer reads revision {REVISION}")
+    if total > len(raw) or payload_offset > total:
+        raise PackError("this manifest is truncated")
+    table = raw[:24] + bytes(4) + raw[28:payload_offset]
+    if zlib.crc32(table) != table_checksum:
+        raise PackError("the table's checksum is wrong: the manifest was damaged or changed")
+    if zlib.crc32(raw[payload_offset:total]) != payload_checksum:
+        raise PackError("the payload's checksum is wrong: the manifest was damaged or changed")
+
+    guests_end = HEADER.size + guest_count * GUEST_SIZE
+    try:
+        steps = []
+        for i in range(step_count):
+            kind, _, gpa, size, offset = STEP.unpack_from(raw, guests_end + i * STEP.size)
+            data = b"" if kind == Kind.ZERO else raw[offset : offset + size]
+            steps.append(Step(Kind(kind), gpa, size, data))
+        return [_unpack_guest(raw, HEADER.size + i * GUEST_SIZE, steps) for i in range(guest_count)]
+    except (struct.error, ValueError) as error:
+        raise PackError(f"this manifest is malformed: {error}") from error

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""A section into a PE32+ file that is already built, as unified kernel images do it (Microsoft PE/COFF format).
+
+A section's name has 8 bytes, so `.manifest` is stored as `.manifes`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from .errors import PackError
+from .layout import round_up
+
+SECTION_NAME = b".manifest"[:8]
+PAGE = 4096
+
+_PE32_PLUS = 0x20B
+_INITIALISED_DATA_READ = 0x40000040
+_SECTION = struct.Struct("<8sIIIIIIHHI")
+
+# Offsets in the optional header.
+_SIZE_OF_INITIALISED_DATA = 8
+_SECTION_ALIGNMENT = 32
+_FILE_ALIGNMENT = 36
+_SIZE_OF_IMAGE = 56
+_SIZE_OF_HEADERS = 60
+_CHECKSUM = 64
+_SECURITY_DIRECTORY = 112 + 4 * 8
+
+
+@dataclass
+class _Section:
+    name: bytes
+    virtual_size: int
+    address: int
+    raw_size: int
+    raw_offset: int
+
+
+class Image:
+    """A PE32+ file, checked as far as this module relies on it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = bytearray(data)
+        if len(data) < 0x40 or data[:2] != b"MZ":
+            raise PackError("this is not an EFI file (no MZ header)")
+        self.coff = struct.unpack_from("<I", data, 0x3C)[0] + 4
+        if data[self.coff - 4 : self.coff] != b"PE\0\0" or self.coff + 20 > len(data):
+            raise PackError("this is not an EFI file (no PE header)")
+        self.count, optional_size = struct.unpack_from("<H12xH", data, self.coff + 2)
+        self.optional = self.coff + 20
+        self.table = self.optional + optional_size
+        if self.table + _SECTION.size * self.count > len(data) or optional_size < _SECURITY_DIRECTORY + 8:
+            raise PackError("this EFI file is truncated")
+        if struct.unpack_from("<H", data, self.optional)[0] != _PE32_PLUS:
+            raise PackError("this EFI file is not for 64-bit machines (no PE32+ header)")
+        self.section_alignment = self.field(_SECTION_ALIGNMENT)
+        self.file_alignment = self.field(_FILE_ALIGNMENT)
+        for alignment in (self.section_alignment, self.file_alignment):
+            if alignment == 0 or alignment & (alignment - 1):
+                raise PackError("this EFI file is malformed (an alignment is not a power of two)")
+
+    def field(self, offset: int) -> int:
+        return struct.unpack_from("<I", self.data, self.optional + offset)[0]
+
+    def set_field(self, offset: int, value: int) -> None:
+        struct.pack_into("<I", self.data, self.optional + offset, value)
+
+    def sections(self) -> list[_Section]:
+        out = []
+        for i in range(self.count):
+            name, size, address, raw_size, raw_offset, *_ = _SECTION.unpack_from(
+                self.data, self.table + _SECTION.size * i
+            )
+            out.append(_Section(name.rstrip(b"\0"), size, address, raw_size, raw_offset))
+        return out
+
+    def content(self, name: bytes) -> bytes | None:
+        for section in self.sections():
+            if section.name == name:
+                size = min(section.virtual_size, section.raw_size)
+                return bytes(self.data[section.raw_offset : section.raw_offset + size])
+        return None
+
+    def end_of_image(self) -> int:
+        ends = [section.address + section.virtual_size for section in self.sections()]
+        return round_up(max(ends, default=self.field(_SIZE_OF_HEADERS)), self.section_alignment)
+
+    def remove_last(self, name: bytes) -> None:
+        """Takes a section away that nothing follows, neither in memory nor in the file."""
+        sections = self.sections()
+        found = [section for section in sections if section.name == name]
+        if not found:
+            return
+        last = sections[-1]
+        follows = any(s.address > last.address or s.raw_offset > last.raw_offset for s in sections)
+        end = round_up(last.raw_offset + last.raw_size, self.file_alignment)
+        if len(found) > 1 or found[0] is not last or follows or len(self.data) > end:
+            raise PackError(f"the section {name.decode()} cannot be replaced: something follows it in the file")
+        del self.data[last.raw_offset :]
+        self.count -= 1
+        header = self.table + _SECTION.size * self.count
+        self.data[header : header + _SECTION.size] = bytes(_SECTION.size)
+        struct.pack_into("<H", self.data, self.coff + 2, self.count)
+        self.set_field(_SIZE_OF_INITIALISED_DATA, self.field(_SIZE_OF_INITIALISED_DATA) - last.raw_size)
+        self.set_field(_SIZE_OF_IMAGE, self.end_of_image())
+
+    def append(self, name: bytes, content: bytes) -> None:
+        """Adds a section of read-only data at the end, page aligned in memory."""
+        header = self.table + _SECTION.size * self.count
+        room_until = min(
+            [self.field(_SIZE_OF_HEADERS)] + [s.raw_offset for s in self.sections() if s.raw_size and s.raw_offset]
+        )
+        if header + _SECTION.size > room_until or any(self.data[header : header + _SECTION.size]):
+            raise PackError("this EFI file has no room for one more section header")
+        address = round_up(self.end_of_image(), max(PAGE, self.section_alignment))
+        raw_offset = round_up(len(self.data), self.file_alignment)
+        raw_size = round_up(len(content), self.file_alignment)
+        if raw_offset + raw_size >= 1 << 32 or address + raw_size >= 1 << 32:
+            raise PackError("the manifest is too big for an EFI file: the file would have 4 GiB or more")
+
+        self.data[header : header + _SECTION.size] = _SECTION.pack(
+            name, len(content), address, raw_size, raw_offset, 0, 0, 0, 0, _INITIALISED_DATA_READ
+        )
+        self.data += bytes(raw_offset - len(self.data)) + content + bytes(raw_size - len(content))
+        self.count += 1
+        struct.pack_into("<H", self.data, self.coff + 2, self.count)
+        self.set_field(_SIZE_OF_INITIALISED_DATA, self.field(_SIZE_OF_INITIALISED_DATA) + raw_size)
+        self.set_field(_SIZE_OF_IMAGE, self.end_of_image())
+
+    def update_checksum(self) -> None:
+        self.set_field(_CHECKSUM, 0)
+        self.set_field(_CHECKSUM, pe_checksum(bytes(self.data)))
+
+
+def pe_checksum(data: bytes) -> int:
+    """The sum of all 16-bit words with end-around carry, plus the length."""
+    padded = data + bytes(-len(data) % 4)
+    # 2^16 = 1 modulo 0xffff, so 32-bit words give the same sum, at half the number.
+    total = sum(memoryview(padded).cast("I"))
+    folded = total % 0xFFFF
+    if folded == 0 and total != 0:
+        folded = 0xFFFF
+    return (folded + len(data)) & 0xFFFFFFFF
+
+
+def insert_manifest(efi: bytes, manifest: bytes) -> bytes:
+    """The EFI file with the manifest as its last section, in place of one that it may have had."""
+    image = Image(efi)
+    if any(image.data[image.optional + _SECURITY_DIRECTORY : image.optional + _SECURITY_DIRECTORY + 8]):
+        raise PackError("this EFI file is signed; packing would break the signature: pack first, then sign")
+    image.remove_last(SECTION_NAME)
+    image.append(SECTION_NAME, manifest)
+    image.update_checksum()
+    return bytes(image.data)
+
+
+def extract_manifest(data: bytes) -> bytes:
+    """The manifest of an EFI file, or the data itself if it is no EFI file."""
+    if data[:2] != b"MZ":
+        return data
+    content = Image(data).content(SECTION_NAME)
+    if content is None:
+        raise PackError("this EFI file holds no manifest: pack one first")
+    return content

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""From what a person asked for to what the hypervisor will do: a launch program per guest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import flat, linux
+from .config import GuestConfig
+from .errors import PackError
+from .layout import GuestMemory
+from .manifest import Guest
+from .measure import launch_digest
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PackError(f"{path}: {error.strerror}") from None
+
+
+def build(config: GuestConfig, dsdt: Path) -> Guest:
+    memory = GuestMemory(config.memory)
+    cbitpos = config.sev.cbitpos if config.sev else None
+    try:
+        if config.image:
+            registers = flat.build(memory, _read(config.image), config.cmdline, cbitpos)
+        else:
+            assert config.kernel is not None
+            initrd = _read(config.initrd) if config.initrd else b""
+            registers = linux.build(
+                memory, _read(config.kernel), initrd, config.cmdline, config.vcpus, _read(dsdt), cbitpos
+            )
+    except PackError as error:
+        raise PackError(f'guest "{config.name}": {error}') from None
+
+    guest = Guest(
+        name=config.name,
+        encryption=config.encryption,
+        memory=config.memory,
+        vcpus=config.vcpus,
+        steps=memory.steps(),
+        registers=registers,
+        on_poweroff=config.on_poweroff,
+        on_reboot=config.on_reboot,
+        on_crash=config.on_crash,
+        restarts=config.restarts,
+    )
+    if config.sev:
+        guest.policy = config.sev.policy
+        guest.cbitpos = config.sev.cbitpos
+        guest.reduced_phys_bits = config.sev.reduced_phys_bits
+        guest.dh_cert, guest.session = config.sev.dh_cert, config.sev.session
+        guest.launch_digest = launch_digest(guest.steps)
+    return guest

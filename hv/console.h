@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What of the operator's line only hv's core calls; the rest is in log.h. */
+#ifndef SEVISOR_CONSOLE_H
+#define SEVISOR_CONSOLE_H
+
+#include "types.h"
+
+void console_init(uint16_t serial_port);
+/* Hands the transmitter what it takes; never waits. Called by the timer interrupt. */
+void console_drain(void);
+/* Waits until all is out, or the line has been stuck for a while. */
+void console_flush(void);
+
+/* Bytes written so far, and whether the last one ended a line: so that a whole line
+ * never lands behind a guest's prompt, and a prompt is continued only if it still stands last. */
+uint64_t console_position(void);
+bool console_at_line_start(void);
+
+#endif

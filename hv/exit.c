@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* From #VMEXIT to a handler. */
+#include "exit.h"
+
+#include "clock.h"
+#include "guest.h"
+#include "log.h"
+#include "x86.h"
+
+#define RFLAGS_TF (UINT64_C(1) << 8)
+#define DR6_BS (UINT64_C(1) << 14)
+#define MSR_MCG_STATUS 0x17au
+#define LOG_LINES 10u               /* per guest and second */
+#define KVM_ENOSYS 1000             /* Linux include/uapi/linux/kvm_para.h */
+#define KVM_EPERM 1
+
+/* ---- what handlers share ---- */
+
+void exit_skip_to(struct vcpu *vcpu, uint64_t rip)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    vmcb_set_rip(vmcb, rip);
+    vmcb_set_interrupt_shadow(vmcb, 0);     /* STI's and MOV SS's shadow ends with the instruction */
+    if ((vmcb->rflags & RFLAGS_TF) != 0) {
+        vmcb_set_dr6(vmcb, vmcb->dr6 | DR6_BS);
+        vcpu_inject_exception(vcpu, VECTOR_DB, false, 0);
+    }
+}
+
+void exit_skip(struct vcpu *vcpu, uint64_t length)
+{
+    const struct vmcb *vmcb = vcpu->vmcb;
+    exit_skip_to(vcpu, vmcb->nrip != 0 ? vmcb->nrip : vmcb->rip + length);
+}
+
+void exit_log(struct vcpu *vcpu, const char *format, ...)
+{
+    char text[160];
+    va_list arguments;
+    uint64_t now = clock_tsc();
+    const char *name = vcpu->guest->config->name;
+
+    if (now - vcpu->log_window_tsc >= clock_hz()) {
+        if (vcpu->log_dropped > 0)
+            log_print(LOG_GUEST, "%s: %u more messages were left out", name, vcpu->log_dropped);
+        vcpu->log_window_tsc = now;
+        vcpu->log_count = vcpu->log_dropped = 0;
+    }
+    if (vcpu->log_count == LOG_LINES) {
+        vcpu->log_dropped++;
+        return;
+    }
+    vcpu->log_count++;
+    va_start(arguments, format);
+    text_format_list(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    log_print(LOG_GUEST, "%s: %s", name, text);
+}
+
+void exit_report(const struct vcpu *vcpu)
+{
+    const struct vmcb *v = vcpu->vmcb;
+    const struct vcpu_gprs *g = &vcpu->gprs;
+    const char *name = vcpu->guest->config->name;
+    log_print(LOG_GUEST, "%s: vCPU %u, exit 0x%lx, info 0x%lx 0x%lx, event 0x%lx", name, vcpu->id, v->exitcode,
+              v->exitinfo1, v->exitinfo2, v->exitintinfo);
+    log_print(LOG_GUEST, "%s: rip %04x:%016lx rsp %04x:%016lx rflags %08lx cpl %u", name, v->cs.selector, v->rip,
+              v->ss.selector, v->rsp, v->rflags, v->cpl);
+    log_print(LOG_GUEST, "%s: rax %016lx rbx %016lx rcx %016lx rdx %016lx", name, v->rax, g->rbx, g->rcx, g->rdx);
+    log_print(LOG_GUEST, "%s: rsi %016lx rdi %016lx rbp %016lx r8  %016lx", name, g->rsi, g->rdi, g->rbp, g->r8);
+    log_print(LOG_GUEST, "%s: r9  %016lx r10 %016lx r11 %016lx r12 %016lx", name, g->r9, g->r10, g->r11, g->r12);
+    log_print(LOG_GUEST, "%s: r13 %016lx r14 %016lx r15 %016lx", name, g->r13, g->r14, g->r15);
+    log_print(LOG_GUEST, "%s: cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx efer %04lx", name, v->cr0, v->cr2, v->cr3,
+              v->cr4, v->efer);
+}
+
+/* Ends the guest where no handler of its own knows the way on. */
+static void crash(struct vcpu *vcpu, const char *reason)
+{
+    exit_report(vcpu);
+    guest_end(vcpu->guest, GUEST_END_CRASH, "%s at RIP 0x%lx", reason, vcpu->vmcb->rip);
+    vcpu->attention = true;
+}
+
+/* ---- handlers ---- */
+
+/* INTR, NMI, SMI, INIT: the host's own. It took them at STGI. */
+static void exit_host(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
+static void exit_window(struct vcpu *vcpu)
+{
+    vcpu->attention = true;
+}
+
+static void exit_hlt(struct vcpu *vcpu)
+{
+    exit_skip(vcpu, 1);
+    vcpu->state = VCPU_HALTED;
+    vcpu->attention = true;
+    if ((vcpu->vmcb->rflags & RFLAGS_IF) == 0 && vcpu->guest->config->vcpus == 1)
+        guest_end(vcpu->guest, GUEST_END_CRASH, "HLT with interrupts off: nothing can wake its only vCPU; RIP 0x%lx",
+                  vcpu->vmcb->rip);
+}
+
+static void exit_vmmcall(struct vcpu *vcpu)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    vmcb_set_rax(vmcb, (uint64_t)(vmcb->cpl == 0 ? -KVM_ENOSYS : -KVM_EPERM));
+    exit_skip(vcpu, 3);
+}
+
+/* No device writes the guest's memory and the CPU snoops: nothing depends on its write-backs. An
+ * INVD that were let through would drop the host's own lines. */
+static void exit_cache(struct vcpu *vcpu)
+{
+    exit_skip(vcpu, 2);
+}
+
+static void exit_undefined(struct vcpu *vcpu)
+{
+    vcpu_inject_exception(vcpu, VECTOR_UD, false, 0);
+}
+
+static void exit_rdpmc(struct vcpu *vcpu)
+{
+    vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
+}
+
+/* Given on: they are intercepted only so that their delivery ends. The processor
+ * has DR6 written already (APM2 15.12.2). */
+static void exit_debug(struct vcpu *vcpu)
+{
+    vcpu_inject_exception(vcpu, VECTOR_DB, false, 0);
+}
+
+static void exit_alignment(struct vcpu *vcpu)
+{
+    vcpu_inject_exception(vcpu, VECTOR_AC, true, 0);
+}
+
+/* A machine check while the guest ran: most likely in its memory. Guests have no machine check
+ * architecture, so this one ends; were the host concerned too, its own #MC tells. */
+static void exit_machine_check(struct vcpu *vcpu)
+{
+    log_print(LOG_ERROR, "machine check while %s ran, MCG_STATUS 0x%lx", vcpu->guest->config->name, rdmsr(MSR_MCG_STATUS));
+    wrmsr(MSR_MCG_STATUS, 0);
+    crash(vcpu, "machine check");
+}
+
+static void exit_npf(struct vcpu *vcpu)
+{
+    const struct vmcb *vmcb = vcpu->vmcb;
+    exit_report(vcpu);
+    guest_end(vcpu->guest, GUEST_END_CRASH, "touched 0x%lx, where it has no memory (RIP 0x%lx, error code 0x%lx)",
+              vmcb->exitinfo2, vmcb->rip, vmcb->exitinfo1);
+    vcpu->attention = true;
+}
+
+/* APM2 15.14.3: the save area is undefined after SHUTDOWN; the report is a hint. */
+static void exit_shutdown(struct vcpu *vcpu)
+{
+    crash(vcpu, "triple fault");
+}
+
+static void exit_unknown(struct vcpu *vcpu)
+{
+    vcpu->exits[VCPU_EXIT_OTHER]++;
+    if ((uint32_t)vcpu->vmcb->exitcode == VMEXIT_INVALID) {
+        crash(vcpu, "the CPU refuses the guest's state (VMEXIT_INVALID)");
+        return;
+    }
+    exit_report(vcpu);
+    guest_end(vcpu->guest, GUEST_END_CRASH, "exit 0x%lx, which nobody handles, at RIP 0x%lx", vcpu->vmcb->exitcode,
+              vcpu->vmcb->rip);
+    vcpu->attention = true;
+}
+
+/* ---- dispatch ---- */
+
+struct exit_row {
+    void (*handle)(struct vcpu *vcpu);
+    uint32_t kind;
+};
+
+static const struct exit_row rows[] = {
+    [VMEXIT_EXCEPTION_DB] = {exit_debug, VCPU_EXIT_EXCEPTION},
+    [VMEXIT_EXCEPTION_AC] = {exit_alignment, VCPU_EXIT_EXCEPTION},
+    [VMEXIT_EXCEPTION_MC] = {exit_machine_check, VCPU_EXIT_EXCEPTION},
+    [VMEXIT_INTR] = {exit_host, VCPU_EXIT_INTERRUPT},
+    [VMEXIT_NMI] = {exit_host, VCPU_EXIT_INTERRUPT},
+    [VMEXIT_SMI] = {exit_host, VCPU_EXIT_INTERRUPT},
+    [VMEXIT_INIT] = {exit_host, VCPU_EXIT_INTERRUPT},
+    [VMEXIT_VINTR] = {exit_window, VCPU_EXIT_WINDOW},
+    [VMEXIT_RDPMC] = {exit_rdpmc, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_CPUID] = {exit_cpuid, VCPU_EXIT_CPUID},
+    [VMEXIT_RSM] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_INVD] = {exit_cache, VCPU_EXIT_CACHE},
+    [VMEXIT_HLT] = {exit_hlt, VCPU_EXIT_HLT},
+    [VMEXIT_INVLPGA] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_IOIO] = {exit_ioio, VCPU_EXIT_IO},
+    [VMEXIT_MSR] = {exit_msr, VCPU_EXIT_MSR},
+    [VMEXIT_SHUTDOWN] = {exit_shutdown, VCPU_EXIT_OTHER},
+    [VMEXIT_VMRUN] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_VMMCALL] = {exit_vmmcall, VCPU_EXIT_VMMCALL},
+    [VMEXIT_VMLOAD] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_VMSAVE] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_STGI] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_CLGI] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_SKINIT] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_WBINVD] = {exit_cache, VCPU_EXIT_CACHE},
+    [VMEXIT_MONITOR] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_MWAIT] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_MWAIT_CONDITIONAL] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_XSETBV] = {exit_xsetbv, VCPU_EXIT_XSETBV},
+    [VMEXIT_RDPRU] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+};
+
+const char *vcpu_exit_kind_name(uint32_t kind)
+{
+    static const char *const names[VCPU_EXIT_KINDS] = {
+        [VCPU_EXIT_OTHER] = "other", [VCPU_EXIT_INTERRUPT] = "host", [VCPU_EXIT_WINDOW] = "window",
+        [VCPU_EXIT_CPUID] = "cpuid", [VCPU_EXIT_MSR] = "msr", [VCPU_EXIT_IO] = "io", [VCPU_EXIT_HLT] = "hlt",
+        [VCPU_EXIT_VMMCALL] = "vmmcall", [VCPU_EXIT_EXCEPTION] = "exception", [VCPU_EXIT_CACHE] = "cache",
+        [VCPU_EXIT_XSETBV] = "xsetbv", [VCPU_EXIT_FORBIDDEN] = "forbidden",
+    };
+    return kind < VCPU_EXIT_KINDS ? names[kind] : NULL;
+}
+
+bool exit_dispatch(struct vcpu *vcpu)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    uint64_t code = vmcb->exitcode;
+
+    vmcb_mark_clean(vmcb);
+    vmcb_set_tlb_control(vmcb, TLB_CONTROL_NONE);
+    vmcb_set_eventinj(vmcb, 0);         /* delivered, or in EXITINTINFO */
+    if ((vmcb->exitintinfo & EVENT_VALID) != 0)
+        event_interrupted(vcpu);
+    if (code < sizeof(rows) / sizeof(rows[0]) && rows[code].handle != NULL) {
+        vcpu->exits[rows[code].kind]++;
+        rows[code].handle(vcpu);
+    } else if (code == VMEXIT_NPF) {
+        vcpu->exits[VCPU_EXIT_OTHER]++;
+        exit_npf(vcpu);
+    } else {
+        exit_unknown(vcpu);
+    }
+    return !vcpu->attention;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Handlers of exits: each gets the vCPU after #VMEXIT, with the VMCB as the CPU left it. */
+#ifndef SEVISOR_EXIT_H
+#define SEVISOR_EXIT_H
+
+#include "vcpu.h"
+
+#define VECTOR_DB 1u
+#define VECTOR_UD 6u
+#define VECTOR_GP 13u
+#define VECTOR_AC 17u
+
+/* Moves RIP past an intercepted instruction of `length` bytes. The length counts only
+ * where the CPU lacks next-RIP save. */
+void exit_skip(struct vcpu *vcpu, uint64_t length);
+/* The same to a known next RIP. */
+void exit_skip_to(struct vcpu *vcpu, uint64_t rip);
+
+/* One line on the operator's log about what a guest did; at most a few per second and guest. */
+void exit_log(struct vcpu *vcpu, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Registers, to the log. */
+void exit_report(const struct vcpu *vcpu);
+
+/* Resolves the CPUID tables against this CPU; once, before the first vCPU. */
+void exit_cpuid_init(const struct cpu_features *features);
+
+void exit_cpuid(struct vcpu *vcpu);
+void exit_msr(struct vcpu *vcpu);
+void exit_ioio(struct vcpu *vcpu);
+void exit_xsetbv(struct vcpu *vcpu);
+
+#endif

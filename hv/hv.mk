@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+# The hypervisor: $(HV_IMAGE), a flat image that boot/ carries as PE section `.hv`, and $(HV_ELF), the same with symbols.
+
+BUILD ?= .build
+CC ?= gcc
+LD ?= ld
+OBJCOPY ?= objcopy
+NASM ?= nasm
+
+HV_DIR := $(BUILD)/hv
+HV_ELF := $(HV_DIR)/hv.elf
+HV_IMAGE := $(HV_DIR)/hv.bin
+
+HV_SOURCES := $(sort $(wildcard hv/*.c psp/*.c)) guest/manifest.c guest/manifest_registers.c guest/crc32.c
+HV_ASSEMBLY := $(sort $(wildcard hv/*.asm))
+HV_OBJECTS := $(HV_SOURCES:%.c=$(HV_DIR)/%.o) $(HV_ASSEMBLY:%.asm=$(HV_DIR)/%.asm.o)
+
+# Frame pointers are for panic.c's call trace.
+HV_CFLAGS := -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla \
+	-Werror -mgeneral-regs-only -mno-red-zone -fno-pic -mcmodel=kernel -fno-omit-frame-pointer \
+	-fstack-protector-strong -mstack-protector-guard=global -fcf-protection=none -fno-asynchronous-unwind-tables \
+	-ffile-prefix-map=$(CURDIR)=.
+HV_LDFLAGS := -nostdlib -static --no-dynamic-linker --build-id=none -z noexecstack -z max-page-size=4096 \
+	--orphan-handling=error --fatal-warnings
+
+.PHONY: hv
+hv: $(HV_IMAGE)
+
+$(HV_DIR)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(HV_CFLAGS) -MMD -MP -c $< -o $@
+
+$(HV_DIR)/%.asm.o: %.asm
+	@mkdir -p $(@D)
+	$(NASM) -f elf64 -I $(HV_DIR)/ -I hv/ -MD $(@:.o=.d) -MT $@ -MP $< -o $@
+
+$(HV_ELF): $(HV_OBJECTS) linker/hv.ld
+	$(LD) $(HV_LDFLAGS) -T linker/hv.ld $(HV_OBJECTS) -o $@
+
+$(HV_IMAGE): $(HV_ELF)
+	$(OBJCOPY) -O binary $< $@
+
+include hv/offsets.mk
+-include $(HV_OBJECTS:.o=.d)

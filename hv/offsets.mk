@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+# What vmrun.asm must know of C structures, taken from the compiler (included by hv.mk).
+HV_OFFSETS := $(BUILD)/hv/offsets.inc
+
+$(HV_OFFSETS): hv/offsets.h $(wildcard hv/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(HV_CFLAGS) -x c -S -o $@.s $<
+	sed -n 's/^.*@@ \([A-Za-z0-9_]*\) \([0-9]*\)".*$$/%define \1 \2/p' $@.s > $@.new
+	mv $@.new $@
+
+$(HV_DIR)/hv/vmrun.asm.o: $(HV_OFFSETS)

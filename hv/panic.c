@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* hv's own broken invariants. The line is the only witness: print, then end the machine. */
+#include "console.h"
+#include "cpu.h"
+#include "firmware.h"
+#include "log.h"
+#include "trap.h"
+#include "x86.h"
+#include "../boot/handoff.h"
+
+#define PANIC_FRAMES 24u
+#define PANIC_TEXT 256u
+
+static bool panic_running;
+
+static _Noreturn void panic_end(void)
+{
+    console_print("sevisor: powering off\n");
+    console_flush();
+    machine_power_off();
+}
+
+/* Once only: a panic inside a panic says so and stops. */
+static void panic_begin(void)
+{
+    cli();
+    if (panic_running) {
+        console_print("\nsevisor: panic inside a panic: halted\n");
+        console_flush();
+        for (;;)
+            hlt();
+    }
+    panic_running = true;
+}
+
+/* Frame pointers chain through the stack; a foreign one ends the walk. */
+static void panic_trace(uint64_t rip, uint64_t rbp)
+{
+    console_print("  call trace (addr2line -e hv.elf):");
+    if (rip != 0)
+        console_print(" %lx", rip);
+    for (uint32_t i = 0; i < PANIC_FRAMES; i++) {
+        if (rbp < HV_PHYSMAP_BASE || rbp % 8 != 0 || rbp > UINT64_MAX - 16)
+            break;
+        const uint64_t *frame = (const uint64_t *)(uintptr_t)rbp;
+        if (frame[1] < HV_IMAGE_BASE)
+            break;
+        console_print(" %lx", frame[1]);
+        if (frame[0] <= rbp)
+            break;
+        rbp = frame[0];
+    }
+    console_print("\n");
+}
+
+void panic(const char *format, ...)
+{
+    panic_begin();
+    char text[PANIC_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    text_format_list(text, sizeof text, format, arguments);
+    va_end(arguments);
+    console_print("\nsevisor: panic: %s\n", text);
+    console_print("  cr0 %lx cr2 %lx cr3 %lx cr4 %lx efer %lx\n", read_cr0(), read_cr2(), read_cr3(), read_cr4(),
+                  rdmsr(MSR_EFER));
+    panic_trace(0, (uintptr_t)__builtin_frame_address(0));
+    panic_end();
+}
+
+void panic_trap(const struct trap_frame *f, const char *name)
+{
+    panic_begin();
+    console_print("\nsevisor: panic: %s at %lx, error %lx\n", name, f->rip, f->error);
+    console_print("  rax %016lx rbx %016lx rcx %016lx rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
+    console_print("  rsi %016lx rdi %016lx rbp %016lx rsp %016lx\n", f->rsi, f->rdi, f->rbp, f->rsp);
+    console_print("  r8  %016lx r9  %016lx r10 %016lx r11 %016lx\n", f->r8, f->r9, f->r10, f->r11);
+    console_print("  r12 %016lx r13 %016lx r14 %016lx r15 %016lx\n", f->r12, f->r13, f->r14, f->r15);
+    console_print("  rflags %lx cs %lx ss %lx cr0 %lx cr2 %lx cr3 %lx cr4 %lx efer %lx\n", f->rflags, f->cs, f->ss,
+                  read_cr0(), read_cr2(), read_cr3(), read_cr4(), rdmsr(MSR_EFER));
+    panic_trace(f->rip, f->rbp);
+    panic_end();
+}
+
+/* The compiler's stack protector. */
+uint64_t __stack_chk_guard = UINT64_C(0x5eb1a57ed0900d00);
+_Noreturn void __stack_chk_fail(void);
+
+_Noreturn void __stack_chk_fail(void)
+{
+    panic("stack smashed, found on return to %p", __builtin_return_address(0));
+}

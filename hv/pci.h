@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* PCI configuration space of segment 0, by configuration mechanism #1 (PCI 3.0, 3.2.2.3.2). */
+#ifndef SEVISOR_PCI_H
+#define SEVISOR_PCI_H
+
+#include "types.h"
+
+/* bdf: bus << 8 | device << 3 | function. Absent functions read all ones. */
+uint32_t pci_read32(uint16_t bdf, uint8_t offset);
+void pci_write32(uint16_t bdf, uint8_t offset, uint32_t value);
+
+#endif

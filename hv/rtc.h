@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The battery clock, for the wall-clock time that guests ask for once. */
+#ifndef SEVISOR_RTC_H
+#define SEVISOR_RTC_H
+
+#include "types.h"
+
+/* Seconds since 1970, the clock taken as UTC; 0 when there is no sensible answer. */
+uint64_t rtc_read(void);
+/* Days from 1970-01-01 to a date of the Gregorian calendar, year >= 1970. */
+uint64_t rtc_days(uint32_t year, uint32_t month, uint32_t day);
+
+#endif

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "sev.h"
+
+#include "cpu.h"
+#include "guest.h"
+#include "hostmap.h"
+#include "log.h"
+#include "text.h"
+#include "x86.h"
+
+#define CPUID_ENCRYPTED_MEMORY 0x8000001fu
+#define C_BIT_POSITION(ebx) ((ebx) & 0x3fu)
+#define PHYS_BITS_REDUCTION(ebx) ((ebx) >> 6 & 0x3fu)
+
+/* Between two lines of progress; a multiple of what the driver sends at once. */
+#define UPDATE_PIECE (UINT64_C(16) << 20)
+#define SEV_TEXT 256u
+
+static struct psp psp;
+static bool started, ready;
+static char refusal[SEV_TEXT] = "the secure processor was not started";
+
+/* ---- the platform ---- */
+
+static void refuse(const char *where, struct psp_result result)
+{
+    char text[SEV_TEXT];
+    psp_result_text(result, text, sizeof text);
+    text_format(refusal, sizeof refusal, "%s%s", where, text);
+    ready = false;
+}
+
+static const char *state_name(uint8_t state)
+{
+    switch (state) {
+    case SEV_PLATFORM_UNINIT:
+        return "UNINIT";
+    case SEV_PLATFORM_INIT:
+        return "INIT";
+    case SEV_PLATFORM_WORKING:
+        return "WORKING";
+    default:
+        return "unknown";
+    }
+}
+
+static void log_platform(void)
+{
+    uint8_t id[SEV_CHIP_ID_SIZE];
+    char text[40] = "unknown";
+    struct psp_result result = sev_get_id(&psp, id);
+    if (psp_ok(result)) {
+        for (unsigned i = 0; i < 8; i++)
+            text_format(text + 2 * i, sizeof text - 2 * i, "%02x", id[i]);
+    }
+    log_print(LOG_NOTICE, "sev: AMD secure processor 1022:%04x at %02x:%02x.%x, API %u.%u build %u, state %s, %s, chip %s",
+              psp.location.device_id, psp.location.bdf >> 8, psp.location.bdf >> 3 & 0x1fu, psp.location.bdf & 7u,
+              psp.status.api_major, psp.status.api_minor, psp.status.build, state_name(psp.status.state),
+              (psp.status.owner & SEV_OWNER_EXTERNAL) != 0 ? "externally owned" : "self-owned", text);
+}
+
+/* From any state that somebody before us left to INIT. */
+static struct psp_result initialise(void)
+{
+    if (psp.status.state != SEV_PLATFORM_UNINIT) {
+        log_print(LOG_NOTICE, "sev: the platform was left in state %s: SHUTDOWN first", state_name(psp.status.state));
+        struct psp_result result = sev_shutdown(&psp);
+        if (!psp_ok(result))
+            return result;
+    }
+    log_print(LOG_NOTICE, "sev: INIT");
+    struct psp_result result = sev_init(&psp);
+    return psp_ok(result) ? sev_platform_status(&psp) : result;
+}
+
+static bool start(const struct handoff *handoff)
+{
+    struct psp_location location;
+    struct psp_result result = {0};
+    if (handoff->sev_usable == 0) {
+        text_format(refusal, sizeof refusal, "%s", handoff->sev_refusal);
+        return false;
+    }
+    result.error = psp_discover(&location);
+    if (!psp_ok(result)) {
+        refuse("no secure processor: ", result);
+        return false;
+    }
+    result = psp_attach(&psp, &location);
+    if (!psp_ok(result)) {
+        refuse("the secure processor is of no use: ", result);
+        return false;
+    }
+    result = initialise();
+    if (!psp_ok(result)) {
+        refuse("", result);
+        psp_detach(&psp);
+        return false;
+    }
+    log_platform();
+    return true;
+}
+
+void sev_start(const struct handoff *handoff)
+{
+    if (started)
+        return;
+    started = true;
+    ready = start(handoff);
+    if (!ready)
+        log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
+}
+
+bool sev_ready(void)
+{
+    return ready && !psp.dead;
+}
+
+const char *sev_refusal(void)
+{
+    return refusal;
+}
+
+void sev_stop(void)
+{
+    if (!ready)
+        return;
+    ready = false;
+    struct psp_result result = sev_shutdown(&psp);
+    if (psp_ok(result)) {
+        log_print(LOG_NOTICE, "sev: SHUTDOWN");
+    } else {
+        char text[SEV_TEXT];
+        psp_result_text(result, text, sizeof text);
+        log_print(LOG_ERROR, "sev: %s", text);
+    }
+    psp_detach(&psp);
+}
+
+uint64_t sev_commands(void)
+{
+    return psp.commands;
+}
+
+struct sev_platform_status sev_version(void)
+{
+    return psp.status;
+}
+
+bool sev_check_config(const struct manifest_guest *config, char *text, size_t size)
+{
+    uint32_t ebx = cpuid(CPUID_ENCRYPTED_MEMORY, 0).ebx;
+    uint32_t position = C_BIT_POSITION(ebx), reduction = PHYS_BITS_REDUCTION(ebx);
+    if (config->cbitpos != position) {
+        text_format(text, size, "was packed for C-bit %u, this CPU has it at %u: set cbitpos = %u in guests.toml",
+                    config->cbitpos, position, position);
+        return false;
+    }
+    if (config->reduced_phys_bits != reduction) {
+        text_format(text, size,
+                    "was packed for %u fewer address bits, this CPU takes %u: set reduced-phys-bits = %u in guests.toml",
+                    config->reduced_phys_bits, reduction, reduction);
+        return false;
+    }
+    return true;
+}
+
+/* ---- one guest ---- */
+
+/* A command without an answer: the device is given up, and says so to all who follow. */
+static bool unanswered(struct psp_result result)
+{
+    if (result.error == PSP_TIMEOUT)
+        refuse("the secure processor is given up: ", result);
+    return result.error == PSP_TIMEOUT;
+}
+
+struct psp_result sev_guest_begin(struct guest *guest, const void *dh_cert, const void *session)
+{
+    struct psp_result result = sev_launch_start(&psp, guest->config->sev_policy, dh_cert, session, &guest->sev_handle);
+    if (!psp_ok(result)) {
+        unanswered(result);
+        return result;
+    }
+    guest->sev_context = true;
+    result = sev_activate(&psp, guest->sev_handle, guest->asid);
+    /* Without an answer the key may be in the ASID's slot. */
+    guest->sev_active = psp_ok(result) || unanswered(result);
+    return result;
+}
+
+struct psp_result sev_guest_update(struct guest *guest, gpaddr_t gpa, uint64_t size)
+{
+    struct psp_result result = {.error = PSP_LENGTH, .command = SEV_CMD_LAUNCH_UPDATE_DATA};
+    paddr_t address;
+    if (!guest_ram_address(guest, gpa, size, &address))
+        return result;
+    for (uint64_t done = 0; done < size;) {
+        uint64_t piece = size - done < UPDATE_PIECE ? size - done : UPDATE_PIECE;
+        psp_addr_t where = {hostmap_firmware_address(paddr_add(address, done), VIEW_ENCRYPTED)};
+        result = sev_launch_update_data(&psp, guest->sev_handle, where, (uint32_t)piece);
+        if (!psp_ok(result)) {
+            guest->sev_memory_given = unanswered(result);
+            return result;
+        }
+        done += piece;
+        guest->report.psp_bytes += piece;
+        if (size > UPDATE_PIECE)
+            log_print(LOG_NOTICE, "launch %s: encrypted and measured %lu of %lu MiB", guest->config->name, done >> 20,
+                      size >> 20);
+    }
+    return result;
+}
+
+struct psp_result sev_guest_measure(struct guest *guest)
+{
+    struct psp_result result = sev_launch_measure(&psp, guest->sev_handle, &guest->measurement);
+    unanswered(result);
+    return result;
+}
+
+struct psp_result sev_guest_finish(struct guest *guest)
+{
+    struct psp_result result = sev_launch_finish(&psp, guest->sev_handle);
+    unanswered(result);
+    return result;
+}
+
+static bool answered_with(struct psp_result result, enum sev_status status)
+{
+    return result.error == PSP_FIRMWARE && result.status == status;
+}
+
+static void log_failure(const struct guest *guest, struct psp_result result)
+{
+    char text[SEV_TEXT];
+    unanswered(result);
+    psp_result_text(result, text, sizeof text);
+    log_print(LOG_ERROR, "%s: %s", guest->config->name, text);
+}
+
+/* What the firmware refused is tried twice: an ASID is worth it. Who does not answer is not asked again. */
+#define ATTEMPTS 2
+
+/* Takes the key out of the ASID's slot. */
+static bool deactivate(const struct guest *guest)
+{
+    struct psp_result result = {.error = PSP_FIRMWARE};
+    for (int i = 0; i < ATTEMPTS && result.error == PSP_FIRMWARE; i++) {
+        result = sev_deactivate(&psp, guest->sev_handle);
+        if (psp_ok(result) || answered_with(result, SEV_STATUS_INACTIVE))
+            return true;
+        log_failure(guest, result);
+    }
+    return false;
+}
+
+/* No line of the guest's is in a cache or in the fabric afterwards. */
+static bool flush(const struct guest *guest)
+{
+    struct psp_result result = {.error = PSP_FIRMWARE};
+    for (int i = 0; i < ATTEMPTS && result.error == PSP_FIRMWARE; i++) {
+        cpu_wbinvd_all();
+        result = sev_df_flush(&psp);
+        if (psp_ok(result))
+            return true;
+        log_failure(guest, result);
+    }
+    return false;
+}
+
+static struct psp_result decommission(const struct guest *guest)
+{
+    struct psp_result result = {.error = PSP_FIRMWARE};
+    for (int i = 0; i < ATTEMPTS && result.error == PSP_FIRMWARE; i++) {
+        result = sev_decommission(&psp, guest->sev_handle);
+        if (answered_with(result, SEV_STATUS_ACTIVE))
+            break;
+        if (!psp_ok(result))
+            log_failure(guest, result);
+    }
+    return result;
+}
+
+bool sev_guest_end(struct guest *guest)
+{
+    bool clean = true;
+    if (!guest->sev_context)
+        return true;
+    if (guest->sev_active) {
+        clean = deactivate(guest);
+        clean = flush(guest) && clean;  /* WBINVD in any case: the pages go back */
+    }
+    struct psp_result result = decommission(guest);
+    if (answered_with(result, SEV_STATUS_ACTIVE) && !guest->sev_active) {
+        /* ACTIVATE had been refused in words only. */
+        clean = deactivate(guest) && flush(guest);
+        decommission(guest);
+    }
+    guest->sev_context = guest->sev_active = false;
+    return clean;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* State of a guest that VMRUN, #VMEXIT, VMLOAD and VMSAVE leave alone. */
+#ifndef SEVISOR_SWITCH_H
+#define SEVISOR_SWITCH_H
+
+#include "vcpu.h"
+
+/* On each CPU, before its first guest: CR0 and CR4 for FXSAVE/XSAVE. */
+void switch_init(void);
+/* XCR0 bits that a guest may set; 0 without XSAVE. */
+uint64_t switch_guest_xcr0(void);
+/* A vCPU's state at its creation, in vcpu->fpu, xcr0, dr. */
+void switch_reset(struct vcpu *vcpu);
+/* Makes the CPU's state that of `vcpu`; saves that of the vCPU which had it (cpu->current). */
+void switch_to(struct cpu *cpu, struct vcpu *vcpu);
+/* XSETBV, already checked. The CPU's state is that of `vcpu`. */
+void switch_set_xcr0(struct vcpu *vcpu, uint64_t xcr0);
+/* WRMSR TSC_AUX, likewise. False: this CPU has none. */
+bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value);
+
+#endif

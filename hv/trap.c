@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "trap.h"
+
+#include "clock.h"
+#include "console.h"
+#include "cpu.h"
+#include "lapic.h"
+#include "log.h"
+
+/* APM2 8.2 */
+static const char *const trap_names[TRAP_EXCEPTIONS] = {
+    "#DE divide error", "#DB debug", "NMI", "#BP breakpoint", "#OF overflow", "#BR bound range",
+    "#UD invalid opcode", "#NM device not available", "#DF double fault", "coprocessor segment overrun",
+    "#TS invalid TSS", "#NP segment not present", "#SS stack", "#GP general protection", "#PF page fault",
+    [16] = "#MF x87", [17] = "#AC alignment", [18] = "#MC machine check", [19] = "#XF SIMD",
+    [21] = "#CP control protection", [28] = "#HV hypervisor injection", [29] = "#VC VMM communication",
+    [30] = "#SX security",
+};
+
+void trap_handle(struct trap_frame *frame)
+{
+    struct cpu *cpu = this_cpu();
+    if (frame->vector == TRAP_NMI) {
+        cpu->nmis++;    /* reported by the scheduler's side of the console, not from here: it may hold the line */
+        return;
+    }
+    if (frame->vector < TRAP_EXCEPTIONS) {
+        const char *name = trap_names[frame->vector];
+        panic_trap(frame, name != NULL ? name : "reserved exception");
+    }
+    if (frame->vector == TRAP_SPURIOUS)
+        return;         /* APM2 16.4.7: no EOI */
+    cpu->interrupts++;
+    if (frame->vector == TRAP_TIMER)
+        lapic_timer_interrupt();
+    else
+        cpu->stray_interrupts++;
+    lapic_eoi();
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Interrupts and exceptions of the host. */
+#ifndef SEVISOR_TRAP_H
+#define SEVISOR_TRAP_H
+
+#include "types.h"
+
+#define TRAP_NMI 2u
+#define TRAP_DF 8u
+#define TRAP_MC 18u
+#define TRAP_EXCEPTIONS 32u
+#define TRAP_TIMER 0x40u        /* LAPIC timer */
+#define TRAP_SPURIOUS 0xffu
+#define TRAP_VECTORS 256u
+#define TRAP_STUB_SIZE 16u
+
+/* As isr.asm pushes it. */
+struct trap_frame {
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
+    uint64_t rdi, rsi, rbp, rbx, rdx, rcx, rax;
+    uint64_t vector, error;
+    uint64_t rip, cs, rflags, rsp, ss;
+};
+_Static_assert(sizeof(struct trap_frame) == 22 * 8, "isr.asm pushes 22 quadwords");
+
+/* isr.asm: TRAP_VECTORS stubs of TRAP_STUB_SIZE bytes each. */
+extern const uint8_t isr_stubs[];
+
+void trap_handle(struct trap_frame *frame);
+
+/* panic.c: as panic(), about an exception. */
+_Noreturn void panic_trap(const struct trap_frame *frame, const char *name);
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "vcpu.h"
+
+#include "clock.h"
+#include "exit.h"
+#include "guest.h"
+#include "hostmap.h"
+#include "log.h"
+#include "string.h"
+#include "switch.h"
+#include "x86.h"
+
+#define RFLAGS_RESERVED_1 (UINT64_C(1) << 1)
+#define MTRR_DEF_TYPE_RESET UINT64_C(0x806)     /* enabled, write-back; exit_msr.c */
+
+_Static_assert(sizeof(struct vcpu) <= PAGE_SIZE, "a vCPU is one pool page");
+
+void vcpu_init(struct cpu *cpu)
+{
+    switch_init();
+    exit_cpuid_init(&cpu->features);
+    ASSERT(vmcb_maps_init());
+    __asm__ volatile("vmsave" : : "a"(hostmap_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED)) : "memory");
+}
+
+static struct vmcb_segment segment(const struct manifest_segment *from)
+{
+    return (struct vmcb_segment){
+        .selector = from->selector, .attributes = from->attributes, .limit = from->limit, .base = from->base,
+    };
+}
+
+/* manifest_check() has seen that VMRUN will take them. */
+static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    vcpu->gprs = (struct vcpu_gprs){
+        .rbx = r->rbx, .rcx = r->rcx, .rdx = r->rdx, .rsi = r->rsi, .rdi = r->rdi, .rbp = r->rbp,
+        .r8 = r->r8, .r9 = r->r9, .r10 = r->r10, .r11 = r->r11,
+        .r12 = r->r12, .r13 = r->r13, .r14 = r->r14, .r15 = r->r15,
+    };
+    vmcb_set_rax(vmcb, r->rax);
+    vmcb_set_rsp(vmcb, r->rsp);
+    vmcb_set_rip(vmcb, r->rip);
+    vmcb_set_rflags(vmcb, r->rflags | RFLAGS_RESERVED_1);
+    vmcb_set_cr0(vmcb, r->cr0);
+    vmcb_set_cr3(vmcb, r->cr3);
+    vmcb_set_cr4(vmcb, r->cr4);
+    vmcb_set_efer(vmcb, r->efer | EFER_SVME);
+    vmcb_set_es(vmcb, segment(&r->es));
+    vmcb_set_cs(vmcb, segment(&r->cs));
+    vmcb_set_ss(vmcb, segment(&r->ss));
+    vmcb_set_ds(vmcb, segment(&r->ds));
+    vmcb_set_fs(vmcb, segment(&r->fs));
+    vmcb_set_gs(vmcb, segment(&r->gs));
+    vmcb_set_gdtr(vmcb, segment(&r->gdtr));
+    vmcb_set_ldtr(vmcb, segment(&r->ldtr));
+    vmcb_set_idtr(vmcb, segment(&r->idtr));
+    vmcb_set_tr(vmcb, segment(&r->tr));
+    vmcb_set_cpl(vmcb, r->ss.attributes >> 5 & 3u);     /* SS.DPL */
+}
+
+bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers, struct vcpu **out)
+{
+    paddr_t self, vmcb, fpu;
+    if (!page_alloc(1, 1, &self))
+        return false;
+    if (!page_alloc(1, 1, &vmcb))
+        goto free_self;
+    if (!page_alloc(1, 1, &fpu))
+        goto free_vmcb;
+
+    struct vcpu *vcpu = page_va(self);
+    vcpu->vmcb = page_va(vmcb);
+    vcpu->vmcb_pa = vmcb;
+    vcpu->vmrun_address = hostmap_entry_address(vmcb, VIEW_ENCRYPTED);
+    vcpu->fpu = page_va(fpu);
+    vcpu->guest = guest;
+    vcpu->id = id;
+    vcpu->state = VCPU_RUNNABLE;
+    vcpu->attention = true;
+    vcpu->mtrr_def_type = MTRR_DEF_TYPE_RESET;
+    vlapic_reset(&vcpu->lapic, id, id == 0);
+    switch_reset(vcpu);
+    vmcb_init(vcpu->vmcb, &(struct vmcb_setup){
+        .asid = guest->asid,
+        .n_cr3 = hostmap_entry_address(guest->npt.root, VIEW_ENCRYPTED),
+        .tsc_offset = 0 - clock_tsc(),      /* a guest's TSC starts at 0 */
+        .sev = guest->sev,
+    });
+    load_registers(vcpu, registers);
+    *out = vcpu;
+    return true;
+
+free_vmcb:
+    page_free(vmcb, 1);
+free_self:
+    page_free(self, 1);
+    return false;
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+    sched_remove(vcpu);
+    if (vcpu->last_cpu != NULL && vcpu->last_cpu->current == vcpu)
+        vcpu->last_cpu->current = NULL;
+    page_free(page_pa(vcpu->fpu), 1);
+    page_free(vcpu->vmcb_pa, 1);
+    page_free(page_pa(vcpu), 1);
+}
+
+uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
+{
+    uint64_t guest_now = vcpu_guest_tsc(vcpu, now), host;
+    uint64_t deadline = vlapic_timer(&vcpu->lapic, guest_now);
+    if (vlapic_pending(&vcpu->lapic) >= 0) {
+        vcpu->attention = true;
+        if ((vcpu->vmcb->rflags & RFLAGS_IF) != 0)
+            vcpu_wake(vcpu);
+    }
+    /* The guest chooses its TSC, so only the distance is worth anything. */
+    if (deadline == UINT64_MAX || __builtin_add_overflow(now, deadline > guest_now ? deadline - guest_now : 0, &host))
+        return UINT64_MAX;
+    return host;
+}
+
+/* The VMCB may be in no other CPU's cache, and the TLB holds nothing of an earlier owner of the
+ * ASID. Nor of another vCPU of the same guest: their TLB entries have the same tag. */
+static void arrive(struct cpu *cpu, struct vcpu *vcpu)
+{
+    if (vcpu->last_cpu == cpu && vcpu->guest->config->vcpus == 1)
+        return;
+    vmcb_mark_dirty(vcpu->vmcb);
+    vmcb_set_tlb_control(vcpu->vmcb, cpu->features.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL);
+    vcpu->last_cpu = cpu;
+}
+
+static bool can_run(const struct vcpu *vcpu)
+{
+    return vcpu->state == VCPU_RUNNABLE && vcpu->guest->end == GUEST_END_NONE;
+}
+
+static void charge(struct vcpu *vcpu, uint64_t *since, uint64_t now)
+{
+    vcpu->run_tsc += now - *since;
+    vcpu->fair_tsc += now - *since;
+    *since = now;
+}
+
+void vcpu_run(struct vcpu *vcpu)
+{
+    struct cpu *cpu = this_cpu();
+    volatile bool *timer_fired = &cpu->timer_fired;
+    uint64_t host_vmcb = hostmap_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED);
+    uint64_t since = clock_tsc();
+    bool preempt = false;
+
+    arrive(cpu, vcpu);
+    switch_to(cpu, vcpu);
+    vcpu->timer_changed = true;         /* look at the timers first */
+    while (can_run(vcpu)) {
+        if (*timer_fired || vcpu->timer_changed) {
+            *timer_fired = false;       /* before the poll: what fires during it is seen next time */
+            vcpu->timer_changed = false;
+            uint64_t now = clock_tsc();
+            charge(vcpu, &since, now);
+            uint64_t next = sched_poll(cpu, vcpu, now, &preempt);
+            if (now >= cpu->slice_end_tsc || preempt)
+                break;
+            lapic_timer_arm(next < cpu->slice_end_tsc ? next : cpu->slice_end_tsc);
+        }
+        if (vcpu->attention)
+            event_prepare(vcpu);
+        vmrun_enter(vcpu, &cpu->timer_fired, host_vmcb);
+    }
+    charge(vcpu, &since, clock_tsc());
+}

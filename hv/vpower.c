@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "vpower.h"
+
+#include "guest.h"
+
+#define SLP_TYP(value) ((value) >> 2 & 7u)
+#define SLP_EN 0x20u
+#define WAK_STS 0x80u
+
+/* There is no sleep but S5. A guest that asks for another state is awake again at once,
+ * which is what its wait for WAK_STS finds. */
+uint8_t vpower_read(uint16_t port)
+{
+    return port == VPOWER_SLEEP_STATUS ? WAK_STS : 0;
+}
+
+void vpower_write(struct guest *guest, uint16_t port, uint8_t value)
+{
+    if (port == VPOWER_SLEEP_CONTROL && (value & SLP_EN) != 0 && SLP_TYP(value) == VPOWER_S5)
+        guest_end(guest, GUEST_END_POWEROFF, "powered off");
+    else if (port == VPOWER_RESET && value == VPOWER_RESET_VALUE)
+        guest_end(guest, GUEST_END_RESET, "asked for a reset");
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What the files of psp/ share among themselves. */
+#ifndef SEVISOR_PSP_INTERNAL_H
+#define SEVISOR_PSP_INTERNAL_H
+
+#include "psp.h"
+
+/* The registers of one generation of the part, byte offsets in BAR 2. */
+struct psp_generation {
+    uint16_t device_id;
+    uint32_t c2pmsg;            /* C2PMSG_0; cell n is at + 4 * n */
+    uint32_t int_enable;        /* P2C interrupts */
+    uint32_t int_status;
+};
+
+#define PSP_VENDOR_AMD          0x1022u
+#define PSP_REGISTER_SPAN       0x11000u    /* as much of BAR 2 as the driver maps */
+
+#define PSP_C2PMSG_CMDRESP      (4u * 32)
+#define PSP_C2PMSG_ADDR_LO      (4u * 56)
+#define PSP_C2PMSG_ADDR_HI      (4u * 57)
+#define PSP_C2PMSG_FEATURE      (4u * 63)
+
+#define PSP_CMDRESP_RESP        (UINT32_C(1) << 31)
+#define PSP_CMDRESP_CMD         UINT32_C(0x07ff0000)
+#define PSP_CMDRESP_CMD_SHIFT   16
+#define PSP_CMDRESP_STATUS      UINT32_C(0x0000ffff)
+
+#define PSP_FEATURE_SEV         (UINT32_C(1) << 0)
+#define PSP_ABSENT              UINT32_MAX      /* a read that no device answers */
+
+#define PSP_PCI_COMMAND         0x04
+#define PSP_PCI_COMMAND_IO      (UINT32_C(1) << 0)
+#define PSP_PCI_COMMAND_MEMORY  (UINT32_C(1) << 1)
+#define PSP_PCI_COMMAND_MASTER  (UINT32_C(1) << 2)
+
+/* NULL for a device id that is not a SEV-capable part's. */
+const struct psp_generation *psp_generation_of(uint16_t device_id);
+
+/* PSP_OK when the SEV mailbox is behind these registers, else PSP_BLOCKED or PSP_NO_DEVICE. */
+enum psp_error psp_feature_check(const struct psp_generation *generation, volatile void *registers);
+
+#define PSP_PAGE_SIZE           4096u
+#define PSP_FIRST_TIMEOUT_US    UINT64_C(5000000)
+
+/* Waits until the mailbox can take a first command. `answered`: it shows the end of an earlier one. */
+enum psp_error psp_mailbox_wait_ready(const struct psp *psp, bool *answered);
+
+/* Submits and waits. PSP_OK with the firmware's status; or PSP_TIMEOUT or
+ * PSP_ANSWER, and the device is dead. The caller holds the lock. */
+enum psp_error psp_mailbox_call(struct psp *psp, uint8_t command, psp_addr_t buffer, uint64_t timeout_us,
+                                uint16_t *status);
+
+enum psp_direction {
+    PSP_NONE = 0,
+    PSP_IN = 1,                 /* driver to firmware */
+    PSP_OUT = 2,                /* firmware to driver */
+    PSP_INOUT = PSP_IN | PSP_OUT,
+};
+
+/* One row of the command table. */
+struct psp_command_row {
+    const char *name;
+    uint8_t command;
+    uint8_t size;               /* bytes of the command buffer */
+    uint8_t direction;          /* enum psp_direction */
+    uint8_t states;             /* bit n: legal in platform state n */
+    uint8_t next;               /* platform state after success, or PSP_STATE_KEEPS */
+    uint8_t timeout_s;
+    uint16_t api;               /* minimum version, major * 256 + minor */
+};
+
+#define PSP_STATE_KEEPS         0xffu
+
+/* NULL for a command that the driver does not send. */
+const struct psp_command_row *psp_command_row(uint8_t command);
+
+/* psp_command() for a caller that holds the lock, because its command's data
+ * are in the data page, or because it updates psp->status. */
+struct psp_result psp_command_locked(struct psp *psp, uint8_t command, void *buffer);
+struct psp_result sev_platform_status_locked(struct psp *psp);
+
+#endif

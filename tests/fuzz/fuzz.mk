@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+# Fuzzers, bounded in time: FUZZ_SECONDS each (60). Findings are left in $(BUILD)/fuzz.
+#   make -f tests/fuzz/fuzz.mk fuzz-manifest FUZZ_SECONDS=600
+
+BUILD ?= .build
+FUZZ_CC ?= clang-14
+FUZZ_SECONDS ?= 60
+
+FUZZ_DIR := $(BUILD)/fuzz
+FUZZ_CFLAGS := -std=c17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wall -Wextra
+FUZZ_MANIFEST_SOURCES := tests/fuzz/fuzz_manifest.c tests/unit/manifest/good.c guest/manifest.c guest/manifest_registers.c \
+	guest/crc32.c
+
+.PHONY: fuzz-manifest
+fuzz-manifest: $(FUZZ_DIR)/fuzz_manifest
+	mkdir -p $(FUZZ_DIR)/manifest.corpus
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=5 -max_len=40960 -print_final_stats=1 \
+		-artifact_prefix=$(FUZZ_DIR)/manifest- $(FUZZ_DIR)/manifest.corpus
+
+$(FUZZ_DIR)/fuzz_manifest: $(FUZZ_MANIFEST_SOURCES) $(wildcard guest/*.h tests/unit/manifest/*.h)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_CFLAGS) $(FUZZ_MANIFEST_SOURCES) -o $@

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * The CPU side of SEV: properties, MSRs, CPUID, and what TCG's SVM lacks
+ * (next RIP, decode assists, VMCB clean bits). See ../README.md.
+ */
+#ifndef SEVISOR_SEVCPU_H
+#define SEVISOR_SEVCPU_H
+
+#include "memcrypt.h"
+
+typedef struct CPUArchState CPUX86State;
+typedef struct ArchCPU X86CPU;
+
+/* In each X86CPU. All false and zero: a CPU as QEMU makes it. */
+struct sev_cpu {
+    /* Properties, `-cpu ...,sev-machine=on,sev-...=`. */
+    bool enabled;
+    uint8_t c_bit_position;
+    uint8_t reduced_phys_bits;
+    uint32_t asids;             /* CPUID 8000_001F ECX */
+    uint32_t min_asid;          /* ... EDX */
+    bool hide_sev, hide_sme;    /* CPUID EAX bits off */
+    bool hw_coherency;          /* CPUID EAX[10]; no checker */
+    bool smee, smm_lock;        /* what the BIOS left in SYSCFG and HWCR */
+    bool svm_lock, svm_disable; /* ... in VM_CR */
+    bool poison_clean_bits;
+
+    /* State. */
+    uint64_t syscfg, hwcr, vm_cr;
+    uint64_t host_c;            /* the C-bit when SYSCFG.MEME, else 0 */
+    uint64_t guest_c;           /* the C-bit in a guest with SEV, else 0 */
+    memcrypt_view guest_view;   /* and its key's view */
+
+    void *vmcbs;                /* GHashTable: VMCB address -> cached VMCB */
+    void *vmcb;                 /* the one that runs */
+    uint64_t clean_bit_poisonings; /* fields that kept their old value */
+    uint64_t c_bit_mmio;        /* TLB fills of devices through a C-bit */
+};
+
+/* Bits that must be zero in a host-physical address above `low`. */
+uint64_t sev_pa_reserved(CPUX86State *env);
+/* The same for an address in a page-table entry or CR3: a guest's own, or the
+ * host's and nested tables'. */
+uint64_t sev_pte_reserved(CPUX86State *env, bool guest_tables);
+
+void sev_cpuid_8000001f(CPUX86State *env, uint32_t *eax, uint32_t *ebx,
+                        uint32_t *ecx, uint32_t *edx);
+/* True: it was ours. *gp: raise #GP(0). */
+bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, bool *gp);
+bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, bool *gp);
+/* RDMSR of SEV_STATUS in a guest with SEV is never intercepted. */
+bool sev_rdmsr_not_intercepted(CPUX86State *env, uint32_t msr);
+/* EFER.SVME may not be set: VM_CR.SVMDIS. */
+bool sev_svm_disabled(CPUX86State *env);
+
+/* VMRUN, after vm_vmcb is set and before anything is read from there. */
+void sev_vmrun_clean_bits(CPUX86State *env);
+/* False: VMEXIT_INVALID. True: guest_c and guest_view are set. */
+bool sev_vmrun_enter(CPUX86State *env, uint64_t nested_ctl, uint32_t asid);
+/* The guest has left; its state is in the VMCB. */
+void sev_vmexit(CPUX86State *env);
+/* cpu_vmexit(), with eip at the instruction: next RIP and decode assists. May
+ * change the exit code's EXITINFO1. */
+uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code,
+                         uint64_t exit_info_1);
+
+void sev_wbinvd(CPUX86State *env, bool invalidate);
+void sev_parked(CPUX86State *env);
+
+/* Machine-wide: called by each CPU's machine-done notifier. */
+void sev_cpu_machine_done(X86CPU *cpu);
+
+#endif

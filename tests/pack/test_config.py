@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""guests.toml: each mistake is answered with the guest, the key, and what to do."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from pack import config
+from pack.errors import PackError
+from pack.manifest import Action, Encryption
+
+GOOD = """
+[[guest]]
+name = "web"
+memory = "512M"
+encryption = "sev"
+image = "image.bin"
+"""
+PLAIN = GOOD.replace('"sev"', '"none"')
+SEV = "\n[guest.sev]\n"
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    (tmp_path / "image.bin").write_bytes(b"\xf4")
+    (tmp_path / "kernel").write_bytes(b"kernel")
+    (tmp_path / "cert.b64").write_text(base64.b64encode(bytes(2084)).decode())
+    (tmp_path / "session.b64").write_text(base64.b64encode(bytes(128)).decode() + "\n")
+    (tmp_path / "short.b64").write_text(base64.b64encode(bytes(127)).decode())
+    (tmp_path / "junk.b64").write_text("not base64!")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "image.bin").write_bytes(b"\xf4\xf4")
+
+    def read_text(text: str, **variables: str) -> list[config.GuestConfig]:
+        (tmp_path / "guests.toml").write_text(text)
+        return config.read(tmp_path / "guests.toml", variables)
+
+    return read_text
+
+
+def test_defaults(read, tmp_path: Path) -> None:
+    (guest,) = read(GOOD)
+    assert (guest.vcpus, guest.cmdline, guest.restarts, guest.memory) == (1, "", 0, 512 << 20)
+    assert guest.on_poweroff == guest.on_reboot == guest.on_crash == Action.DESTROY
+    assert guest.encryption == Encryption.SEV and guest.sev is not None
+    assert (guest.sev.policy, guest.sev.cbitpos, guest.sev.reduced_phys_bits) == (1, 51, 1)
+    assert guest.image == tmp_path / "image.bin"
+
+
+def test_session_files_are_base64(read) -> None:
+    (guest,) = read(GOOD + SEV + 'dh-cert = "cert.b64"\nsession = "session.b64"')
+    assert (guest.sev.dh_cert, guest.sev.session) == (bytes(2084), bytes(128))
+
+
+def test_variables_in_paths(read, tmp_path: Path) -> None:
+    (guest,) = read(GOOD.replace("image.bin", "${WHERE}/image.bin"), WHERE=str(tmp_path / "sub"))
+    assert guest.image == tmp_path / "sub" / "image.bin"
+
+
+@pytest.mark.parametrize("size", ["2M", "1024K".replace("1024", "2048"), "4G", "1T", "6MiB"])
+def test_sizes(read, size: str) -> None:
+    assert read(GOOD.replace("512M", size))[0].memory % (2 << 20) == 0
+
+
+ERRORS = {
+    "not toml": ("[[guest", "this is not TOML"),
+    "no guests": ("", "no [[guest]] table"),
+    "guest is a table": ('[guest]\nname = "x"', "no [[guest]] table"),
+    "unknown top": (GOOD + "[other]\n", "other: unknown key at the top"),
+    "guests are text": ('guest = ["a"]', "guest number 1 must be a table"),
+    "misspelt key": (GOOD + 'memry = "1M"', 'guest "web": memry: unknown key: did you mean memory?'),
+    "alien key": (GOOD + "zzzzzz = 1", "zzzzzz: unknown key: known keys are"),
+    "no name": (GOOD.replace('name = "web"', ""), "guest number 1: name: is missing"),
+    "name is a number": (GOOD.replace('"web"', "7"), "name: must be text in quotes"),
+    "name with space": (GOOD.replace('"web"', '"my web"'), "name: must have 1 to 31 of"),
+    "name too long": (GOOD.replace('"web"', f'"{"w" * 32}"'), "name: must have 1 to 31 of"),
+    "name starts with dot": (GOOD.replace('"web"', '".web"'), "start with a letter or digit"),
+    "name twice": (GOOD + GOOD, 'guest "web": name: there are 2 guests of this name'),
+    "no memory": (GOOD.replace('memory = "512M"', ""), "memory: must be a size"),
+    "memory is a number": (GOOD.replace('"512M"', "512"), "memory: must be a size such as"),
+    "memory without unit": (GOOD.replace("512M", "512"), "memory: must be a size such as"),
+    "memory odd": (GOOD.replace("512M", "513K"), "memory: must be a multiple of 2M"),
+    "memory zero": (GOOD.replace("512M", "0M"), "memory: must be a multiple of 2M"),
+    "memory huge": (GOOD.replace("512M", "2T"), "memory: 2T is more than 1T"),
+    "vcpus zero": (PLAIN + "vcpus = 0", "vcpus: must be between 1 and 64, not 0"),
+    "vcpus many": (PLAIN + "vcpus = 65", "vcpus: must be between 1 and 64"),
+    "vcpus text": (PLAIN + 'vcpus = "2"', "vcpus: must be a whole number"),
+    "vcpus true": (PLAIN + "vcpus = true", "vcpus: must be a whole number"),
+    "no encryption": (GOOD.replace('encryption = "sev"', ""), "encryption: is missing"),
+    "encryption unknown": (
+        GOOD.replace('"sev"', '"snp"'),
+        'encryption: must be one of "none", "host", "sev", not "snp"',
+    ),
+    "sev table without sev": (PLAIN + SEV, 'sev: is given, but encryption is "none"'),
+    "sev is no table": (GOOD + "sev = 1", "sev must be a table"),
+    "sev misspelt": (GOOD + SEV + "polcy = 1", "sev: polcy: unknown key: did you mean policy?"),
+    "sev underscore": (GOOD + SEV + "reduced_phys_bits = 1", "did you mean reduced-phys-bits?"),
+    "policy es": (GOOD + SEV + "policy = 0x5", "policy: 0x5 demands SEV-ES"),
+    "policy reserved": (GOOD + SEV + "policy = 0x41", "policy: 0x41 has reserved bits"),
+    "policy big": (GOOD + SEV + "policy = 0x100000000", "policy: must be between"),
+    "policy negative": (GOOD + SEV + "policy = -1", "policy: must be between"),
+    "cbitpos low": (GOOD + SEV + "cbitpos = 31", "cbitpos: must be between 32 and 51"),
+    "cbitpos high": (GOOD + SEV + "cbitpos = 52", "cbitpos: must be between 32 and 51"),
+    "cbitpos in memory": (
+        GOOD.replace("512M", "8G") + SEV + "cbitpos = 32",
+        "cbitpos: the guest's memory reaches bit 32",
+    ),
+    "reduction zero": (GOOD + SEV + "reduced-phys-bits = 0", "reduced-phys-bits: must be between 1 and 63"),
+    "cert alone": (GOOD + SEV + 'dh-cert = "cert.b64"', "session: is missing: dh-cert and session come together"),
+    "session alone": (GOOD + SEV + 'session = "session.b64"', "dh-cert: is missing"),
+    "session short": (GOOD + SEV + 'session = "short.b64"', "short.b64 holds 127 bytes; a session has 128"),
+    "cert is a session": (
+        GOOD + SEV + 'dh-cert = "session.b64"',
+        "holds 128 bytes; a Diffie-Hellman certificate has 2084",
+    ),
+    "not base64": (GOOD + SEV + 'session = "junk.b64"', "session:"),
+    "not text": (GOOD + SEV + 'session = "image.bin"', "is not base64 text"),
+    "no program": (
+        GOOD.replace('image = "image.bin"', ""),
+        "kernel: is missing: a guest needs a kernel (bzImage) or an image",
+    ),
+    "kernel and image": (GOOD + 'kernel = "kernel"', "image: a guest has either a kernel or an image"),
+    "initrd and image": (GOOD + 'initrd = "kernel"', "initrd: goes with a kernel"),
+    "file missing": (GOOD.replace("image.bin", "nowhere.bin"), "image: there is no file"),
+    "path is a folder": (GOOD.replace("image.bin", "sub"), "image: there is no file"),
+    "variable unknown": (
+        GOOD.replace("image.bin", "${NOPE}/x"),
+        "image: ${NOPE} has no value: give one with --set NOPE=",
+    ),
+    "cmdline with nul": (GOOD + 'cmdline = "a\\u0000b"', "cmdline: must not hold a NUL"),
+    "action unknown": (
+        PLAIN + 'on_crash = "preserve"',
+        'on_crash: must be one of "destroy", "restart", not "preserve"',
+    ),
+    "restart without number": (PLAIN + 'on_reboot = "restart"', "restarts: is missing"),
+    "restarts alone": (PLAIN + "restarts = 3", "restarts: is given, but none of"),
+    "restarts negative": (PLAIN + "restarts = -3", "restarts: must be between"),
+    "too many guests": (
+        "".join(GOOD.replace('"web"', f'"w{i}"') for i in range(65)),
+        "there are 65 guests, 64 at most",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_a_mistake_is_answered_in_words(read, tmp_path: Path, case: str) -> None:
+    text, words = ERRORS[case]
+    with pytest.raises(PackError) as error:
+        read(text)
+    assert words in str(error.value)
+    assert str(error.value).startswith(f"{tmp_path / 'guests.toml'}: ")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(PackError, match="No such file"):
+        config.read(tmp_path / "none.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ([], "which guests?"),
+        (["x.toml"], "give either --efi IN.efi or --manifest-only"),
+        (["x.toml", "--manifest-only", "--efi", "a"], "give either"),
+        (["x.toml", "--manifest-only"], "where to?"),
+        (["--show", "a", "x.toml"], "--show stands alone"),
+    ],
+)
+def test_a_wrong_command_line_is_answered_in_words(pack, words: list[str], answer: str) -> None:
+    done = pack(*words, check=False)
+    assert done.returncode == 2 and answer in done.stderr
+
+
+def test_help_teaches(pack) -> None:
+    out = pack("--help").stdout
+    for word in ("[[guest]]", "encryption", "cbitpos", "session", "--show", "examples:"):
+        assert word in out

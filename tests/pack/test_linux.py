@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""A bzImage becomes a launch program by the 64-bit boot protocol."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from pack import linux
+from pack.errors import PackError
+from pack.layout import GuestMemory
+from pack.manifest import Kind
+
+MIB = 1 << 20
+
+
+def bzimage(**changes: int) -> bytes:
+    """The smallest file that has a setup header as Linux 6 has it."""
+    fields = {"setup_sects": 1, "syssize": 512, "version": 0x20F, "loadflags": 1, "xloadflags": 0x7F, "cmdline_size": 255,
+              "pref_address": 16 * MIB, "init_size": 8 * MIB, "initrd_addr_max": 0x7FFFFFFF} | changes  # fmt: skip
+    setup = bytearray((1 + (fields["setup_sects"] or 4)) * 512)
+    setup[0x1F1] = fields["setup_sects"]
+    struct.pack_into("<I", setup, 0x1F4, fields["syssize"])
+    setup[0x1FE:0x200] = b"\x55\xaa"
+    setup[0x200:0x202] = b"\xeb\x6a"
+    setup[0x202:0x206] = b"HdrS"
+    struct.pack_into("<H", setup, 0x206, fields["version"])
+    setup[0x211] = fields["loadflags"]
+    struct.pack_into("<I", setup, 0x22C, fields["initrd_addr_max"])
+    struct.pack_into("<H", setup, 0x236, fields["xloadflags"])
+    struct.pack_into("<I", setup, 0x238, fields["cmdline_size"])
+    struct.pack_into("<QI", setup, 0x258, fields["pref_address"], fields["init_size"])
+    return bytes(setup) + bytes(i * 7 & 0xFF for i in range(512 * 16))
+
+
+@pytest.fixture
+def dsdt(samples: Path) -> bytes:
+    return (samples / "dsdt.aml").read_bytes()
+
+
+def build(
+    dsdt: bytes,
+    image: bytes,
+    memory: int = 64 * MIB,
+    initrd: bytes = b"",
+    cmdline: str = "",
+    cbitpos: int | None = None,
+):
+    guest = GuestMemory(memory)
+    registers = linux.build(guest, image, initrd, cmdline, 1, dsdt, cbitpos)
+    return registers, {step.gpa: step for step in guest.steps()}
+
+
+def test_boot_params_follow_the_boot_protocol(dsdt: bytes) -> None:
+    image = bzimage()
+    registers, steps = build(dsdt, image, initrd=b"I" * 5000, cmdline="console=ttyS0")
+    page = steps[registers.values["rsi"]].data
+    assert page[0x1F1:0x1FA] == image[0x1F1:0x1FA] and page[0x1FC:0x210] == image[0x1FC:0x210]
+    assert page[0x1FA:0x1FC] == b"\xff\xff"  # vid_mode: normal
+    assert page[0x210] == 0xFF  # type_of_loader
+    ramdisk, size = struct.unpack_from("<II", page, 0x218)
+    assert (ramdisk, size) == (64 * MIB - 8192, 5000) and steps[ramdisk].data.rstrip(b"\0") == b"I" * 5000
+    cmdline = struct.unpack_from("<I", page, 0x228)[0]
+    assert steps[cmdline].data.split(b"\0")[0] == b"console=ttyS0"
+    rsdp = struct.unpack_from("<Q", page, 0x70)[0]
+    assert steps[rsdp].data[:8] == b"RSD PTR "
+    assert struct.unpack_from("<Q", page, 0x250)[0] == 0  # setup_data
+    assert not any(page[:0x70]) and not any(page[0x78:0x1E8])  # screen_info and the rest: nothing there
+
+
+def test_e820_covers_memory_and_marks_acpi(dsdt: bytes) -> None:
+    registers, steps = build(dsdt, bzimage())
+    page = steps[registers.values["rsi"]].data
+    entries = [struct.unpack_from("<QQI", page, 0x2D0 + 20 * i) for i in range(page[0x1E8])]
+    assert entries == [(0, 0xA0000, 1), (0x100000, 0x10000, 3), (0x110000, 64 * MIB - 0x110000, 1)]
+
+
+def test_entry_state_is_that_of_the_boot_protocol(dsdt: bytes) -> None:
+    registers, steps = build(dsdt, bzimage())
+    values, segments = registers.values, registers.segments
+    assert values["rip"] == 16 * MIB + 0x200 and values["rflags"] == 2
+    assert steps[16 * MIB].data == bzimage()[1024:]
+    assert (segments["cs"].selector, segments["cs"].attributes) == (0x10, 0xA9B)
+    for name in ("ds", "es", "ss"):
+        assert (segments[name].selector, segments[name].attributes) == (0x18, 0xC93)
+    assert (segments["tr"].attributes, segments["ldtr"].attributes) == (0x8B, 0x82)
+    assert values["efer"] & 0x1000 == 0
+    gdt = steps[segments["gdtr"].base].data
+    assert gdt[0x10:0x18] == bytes.fromhex("ffff0000009baf00") and gdt[0x18:0x20] == bytes.fromhex("ffff00000093cf00")
+
+
+def test_old_pc_areas_are_zeros_so_that_nothing_is_found_there(dsdt: bytes) -> None:
+    _, steps = build(dsdt, bzimage())
+    zeros = {(step.gpa, step.size) for step in steps.values() if step.kind == Kind.ZERO}
+    assert zeros == {(0, 0x1000), (0x9F000, 0x1000), (0xF0000, 0x10000)}
+
+
+def test_page_tables_map_up_to_4_gib(dsdt: bytes) -> None:
+    registers, steps = build(dsdt, bzimage(), memory=6 << 30, cbitpos=51)
+    table = steps[registers.values["cr3"]]
+    assert table.size == 6 * 4096
+    last = struct.unpack_from("<Q", table.data, table.size - 8)[0]
+    assert last == (1 << 51) | 0xFFE00000 | 0x83
+
+
+def test_initrd_stays_below_what_the_kernel_allows(dsdt: bytes) -> None:
+    registers, steps = build(dsdt, bzimage(initrd_addr_max=40 * MIB - 1), initrd=b"I" * 4096)
+    assert struct.unpack_from("<I", steps[registers.values["rsi"]].data, 0x218)[0] == 40 * MIB - 4096
+    registers, steps = build(dsdt, bzimage(initrd_addr_max=0xFFFFFFFF), memory=6 << 30, initrd=b"I")
+    assert struct.unpack_from("<I", steps[registers.values["rsi"]].data, 0x218)[0] == (4 << 30) - 4096
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"version": 0x20B}, "boot protocol 2.11 is too old, 2.12"),
+        ({"xloadflags": 0x7E}, "no 64-bit entry point"),
+        ({"loadflags": 0}, "no 64-bit entry point"),
+        ({"syssize": 514}, "the file is truncated"),
+        ({"syssize": 0}, "the file is truncated"),
+        ({"pref_address": 0x100000}, "which cannot be"),
+        ({"pref_address": 16 * MIB + 1}, "which cannot be"),
+        ({"init_size": 4096}, "which cannot be"),
+        ({"init_size": 49 * MIB}, "memory: this kernel needs 65 MiB to start, and the guest has 64 MiB"),
+    ],
+)
+def test_unfit_kernels_are_refused(dsdt: bytes, changes: dict[str, int], words: str) -> None:
+    with pytest.raises(PackError) as error:
+        build(dsdt, bzimage(**changes))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("image", [b"", b"\x7fELF" * 400, bytes(4096), bzimage()[:0x260]])
+def test_what_is_no_bzimage_is_refused(dsdt: bytes, image: bytes) -> None:
+    with pytest.raises(PackError, match="not a bzImage"):
+        build(dsdt, image)
+
+
+def test_cmdline_is_bounded_by_the_kernel(dsdt: bytes) -> None:
+    build(dsdt, bzimage(), cmdline="x" * 255)
+    with pytest.raises(PackError, match="256 bytes are too long, this kernel takes 255"):
+        build(dsdt, bzimage(), cmdline="x" * 256)
+
+
+def test_initrd_must_fit(dsdt: bytes) -> None:
+    with pytest.raises(PackError, match="give the guest more memory"):
+        build(dsdt, bzimage(), initrd=bytes(41 * MIB))
+
+
+def test_dsdt_must_be_compiled() -> None:
+    with pytest.raises(PackError, match="not a compiled DSDT"):
+        build(b"DefinitionBlock", bzimage())
+
+
+def test_errors_name_guest_and_file(pack, samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "kernel").write_bytes(b"x" * 5000)
+    toml = tmp_path / "g.toml"
+    toml.write_text('[[guest]]\nname = "lin"\nmemory = "64M"\nencryption = "none"\nkernel = "kernel"\n')
+    words = ["--set", f"BUILD={samples}", "--manifest-only", "-o", tmp_path / "out"]
+    done = pack(toml, *words, check=False)
+    assert f'pack.py: {toml}: guest "lin": kernel: this is not a bzImage' in done.stderr
+    done = pack(toml, *words, "--dsdt", tmp_path / "none.aml", check=False)
+    assert "none.aml" in done.stderr
+
+
+def test_debians_kernel_is_placed_where_it_wants_to_be(debian_kernel: Path, dsdt: bytes) -> None:
+    kernel = linux.read_bzimage(debian_kernel.read_bytes())
+    registers, steps = build(dsdt, debian_kernel.read_bytes(), memory=256 * MIB, cbitpos=51)
+    assert kernel.load_gpa == 16 * MIB and steps[kernel.load_gpa].data.startswith(kernel.image)
+    assert registers.values["rip"] == kernel.load_gpa + 0x200

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""Boots for the system tests, and a record of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+import machines
+import packing
+from emulator import Emulator
+from machines import MEMORY, Boot
+from packing import GuestSpec
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("system")
+
+
+@pytest.fixture(scope="session")
+def next_image(build: Path, folder: Path) -> Path:
+    """A disk whose application prints that it was started."""
+    efi = folder / "next.efi"
+    efi.write_bytes((build / "tests" / "next.efi").read_bytes())
+    return packing.bootable(efi)
+
+
+@pytest.fixture(scope="session")
+def pack(build: Path, folder: Path) -> Callable[[str, list[GuestSpec]], Path]:
+    """Packs guests under a name of their own; the EFI file."""
+    return lambda name, guests: packing.pack(guests, build, folder, name)
+
+
+@contextmanager
+def _told(machine: Emulator) -> Iterator[Emulator]:
+    """A failing test shows its machine's console."""
+    with machine:
+        try:
+            yield machine
+        finally:
+            print(f"----- console of {machine.name}\n{machine.console.text}\n----- end; QEMU said: {machine.words()}")
+
+
+@pytest.fixture(scope="session")
+def boot_stock() -> Boot:
+    """Starts disk images in Debian's QEMU: boot_stock(image, ..., cpu=..., time_limit=...)."""
+
+    def boot(*disks: Path, name: str = "stock", time_limit: float = 240, **more) -> AbstractContextManager[Emulator]:
+        return _told(Emulator(machines.stock(MEMORY, **more), disks, name=name, time_limit=time_limit))
+
+    return boot
+
+
+@pytest.fixture(scope="session")
+def boot_sev(tmp_path_factory: pytest.TempPathFactory) -> Boot:
+    """Starts disk images in the SEV machine: boot_sev(image, ..., psp=[...], cpu=[...], time_limit=...)."""
+
+    def boot(*disks: Path, name: str = "sev", time_limit: float = 300, **more) -> AbstractContextManager[Emulator]:
+        folder = tmp_path_factory.mktemp(name)
+        return _told(
+            Emulator(machines.sev(folder, MEMORY, **more), disks, name=name, time_limit=time_limit, folder=folder)
+        )
+
+    return boot

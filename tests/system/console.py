@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""The operator's serial line as the outside sees it: a thread reads it, others search what came."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import BinaryIO
+
+# What terminals are told to do (colour, cursor): of no interest for what the text says.
+ESCAPES = re.compile(r"\x1b(?:\[[0-9;?=]*[ -/]*[@-~]|[()][A-Za-z0-9]|[=>78cM])")
+
+
+def plain(raw: bytes) -> str:
+    """The bytes as text, without escape sequences and carriage returns."""
+    return ESCAPES.sub("", raw.decode("utf-8", "replace")).replace("\r", "")
+
+
+class ConsoleTimeout(AssertionError):
+    """What was waited for did not come."""
+
+
+class Console:
+    """Collects all output of a stream. Written to by one thread, read by any."""
+
+    def __init__(self, source: BinaryIO, echo: Callable[[bytes], None] | None = None) -> None:
+        self._raw = bytearray()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._source = source
+        self._echo = echo
+        self._thread = threading.Thread(target=self._read, name="console", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        descriptor = self._source.fileno()
+        while True:
+            try:
+                part = os.read(descriptor, 65536)
+            except OSError:
+                part = b""
+            if part and self._echo:
+                self._echo(part)
+            with self._changed:
+                self._raw += part
+                self._ended = not part
+                self._changed.notify_all()
+            if not part:
+                return
+
+    @property
+    def text(self) -> str:
+        with self._changed:
+            return plain(bytes(self._raw))
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.split("\n")
+
+    def join(self, patience: float) -> None:
+        """Waits until the stream is read to its end."""
+        self._thread.join(patience)
+
+    def settle(self, quiet: float = 0.3) -> None:
+        """Waits until nothing has come for a while: what a machine said last is then here."""
+        with self._changed:
+            while self._changed.wait(quiet):
+                pass
+
+    def tail(self, count: int = 40) -> str:
+        return "\n".join(self.lines[-count:])
+
+    def wait_for(
+        self, pattern: str, patience: float, start: int = 0, hopeless: Callable[[], str] = lambda: ""
+    ) -> re.Match[str]:
+        """The first match of `pattern` at or after character `start` (see `mark`).
+
+        `hopeless` is asked now and then; what it returns, if anything, is why nothing more will come.
+        """
+        compiled = re.compile(pattern, re.MULTILINE)
+        deadline = time.monotonic() + patience
+        why = ""
+        while True:
+            with self._changed:
+                match = compiled.search(plain(bytes(self._raw)), start)
+                if match:
+                    return match
+                if why:
+                    raise ConsoleTimeout(f"waited for {pattern!r}, but {why}; the console's end:\n{self.tail()}")
+                if self._ended:
+                    why = "the machine's process ended"
+                    continue
+                self._changed.wait(min(max(deadline - time.monotonic(), 0), 0.5))
+            # What came until now is looked at once more before giving up.
+            why = hopeless() or (f"{patience:.0f} s went by" if time.monotonic() > deadline else "")
+
+    def mark(self) -> int:
+        """A position for `wait_for`: only what comes from now on."""
+        return len(self.text)

@@ -1,0 +1,150 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""Boots Sevisor's disk image and shows the operator's console.
+
+On a terminal, what you type goes to that console (Ctrl-] is the hypervisor's own key, Ctrl-C gives up). Without one,
+this program is the operator: it answers the sample Linux guest's question. Returns 0 if all guests ended as expected and
+the machine powered itself off; anything else is an error, and is explained in the last line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import select
+import shutil
+import sys
+import tempfile
+import termios
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attendant
+import image
+import machines
+import packing
+from console import ConsoleTimeout
+from emulator import Emulator
+from launch_program import LaunchProgram
+from qmp import QmpError
+from sayings import FINAL_LINE, LINUX_PROMPT
+
+
+def show(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+@contextmanager
+def keys_at_once() -> Iterator[None]:
+    """The terminal hands over each key as it is typed; Ctrl-C still interrupts us."""
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def forward_keys(machine: Emulator) -> str:
+    with keys_at_once():
+        while not (reason := machine.off()):
+            ready, _, _ = select.select([sys.stdin], [], [], 0.2)
+            if ready:
+                typed = os.read(sys.stdin.fileno(), 1024)
+                machine.send(typed.replace(b"\n", b"\r"))
+    return reason
+
+
+def answer_prompts(machine: Emulator, guests: list[str]) -> str:
+    """The operator when there is none: types a line for each Linux guest that asks."""
+    prompt = re.compile(rf"^(\S+)\| {LINUX_PROMPT}", re.MULTILINE)
+    asked = 0
+    while not (reason := machine.off()):
+        names = prompt.findall(machine.console.text)
+        for name in names[asked:]:
+            attendant.type_line(machine, guests.index(name) + 1, "hello from the operator")
+        asked = len(names)
+        time.sleep(0.2)
+    return reason
+
+
+def verdict(machine: Emulator, reason: str, stock: bool) -> str:
+    """"" when all went well, else what did not, as one sentence."""
+    if reason != "guest-shutdown":
+        return f"the machine stopped before its guests were done: {reason}"
+    if FINAL_LINE not in machine.console.lines:
+        return f"the machine powered off, but never said {FINAL_LINE!r}"
+    if not stock:
+        counters = machines.counters(machine)
+        print(f"run: the SEV machine counted {', '.join(f'{value} {name}' for name, value in counters.items())}")
+        if counters["coherency faults"]:
+            return "the machine saw accesses through stale cache lines"
+    return ""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    build = Path(os.environ.get("BUILD", ".build"))
+    parser.add_argument("--image", type=Path, default=build / "sevisor.img", help="the disk to boot (%(default)s)")
+    parser.add_argument("--guests", type=Path, metavar="TOML", help="boot these guests instead of the image's")
+    parser.add_argument("--efi", type=Path, metavar="EFI", help="boot this packed EFI file instead of the image's")
+    parser.add_argument("--build", type=Path, default=build, help="the build folder that --guests packs from (%(default)s)")
+    parser.add_argument("--stock", action="store_true", help="Debian's own QEMU, which has no SEV, instead of the SEV machine")
+    parser.add_argument("--memory", default="2G", help="the machine's memory (%(default)s)")
+    parser.add_argument("--cpu", help="another CPU model for --stock")
+    parser.add_argument("--psp", action="append", default=[], metavar="NAME=VALUE",
+                        help="a property of the SEV machine's secure processor; may be repeated")  # fmt: skip
+    parser.add_argument("--trace", type=Path, help="write the secure processor's commands there, as JSON lines")
+    parser.add_argument("--time-limit", type=float, default=600, metavar="SECONDS", help="give up then (%(default)s)")
+    return parser.parse_args()
+
+
+def run(args: argparse.Namespace, folder: Path) -> str:
+    efi = folder / "boot.efi"
+    if args.guests:
+        packing.pack_file(args.guests, args.build / "boot" / "sevisor.efi", args.build, efi)
+    elif args.efi:
+        shutil.copyfile(args.efi, efi)
+    elif not args.image.exists():
+        return f"there is no {args.image}: `make image` makes it"
+    else:
+        image.read_file(args.image, image.BOOT_PATH, efi)
+    disk = packing.bootable(efi) if args.guests or args.efi else args.image.resolve()
+    if args.stock:
+        words = machines.stock(args.memory, cpu=args.cpu)
+    else:
+        words = machines.sev(folder, args.memory, psp=args.psp)
+    with Emulator(words, [disk], name="run", time_limit=args.time_limit, echo=show, folder=folder) as machine:
+        if sys.stdin.isatty():
+            reason = forward_keys(machine)
+        else:
+            reason = answer_prompts(machine, list(LaunchProgram(efi).guests))
+        machine.console.settle()
+        problem = verdict(machine, reason, args.stock)
+    if args.trace and not args.stock:
+        shutil.copyfile(folder / machines.TRACE, args.trace)
+    return problem
+
+
+def main() -> int:
+    args = arguments()
+    try:
+        with tempfile.TemporaryDirectory(prefix="sevisor-run-") as folder:
+            problem = run(args, Path(folder))
+    except (ConsoleTimeout, QmpError, RuntimeError, OSError) as error:
+        problem = str(error)
+    except KeyboardInterrupt:
+        problem = "interrupted"
+    if problem:
+        print(f"run: FAILED: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

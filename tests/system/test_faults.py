@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""A secure processor that fails: the guest concerned is refused in words, nothing leaks, plain guests still run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import machines
+import packing
+import sayings
+from emulator import Emulator
+from machines import Boot
+
+pytestmark = pytest.mark.sev
+
+# SEV API 4.4: statuses that are errors; 0x1e is not defined.
+STATUSES = {
+    0x01: "INVALID_PLATFORM_STATE", 0x02: "INVALID_GUEST_STATE", 0x03: "INVALID_CONFIG", 0x04: "INVALID_LENGTH",
+    0x05: "ALREADY_OWNED", 0x06: "INVALID_CERTIFICATE", 0x07: "POLICY_FAILURE", 0x08: "INACTIVE",
+    0x09: "INVALID_ADDRESS", 0x0A: "BAD_SIGNATURE", 0x0B: "BAD_MEASUREMENT", 0x0C: "ASID_OWNED",
+    0x0D: "INVALID_ASID", 0x0E: "WBINVD_REQUIRED", 0x0F: "DF_FLUSH_REQUIRED", 0x10: "INVALID_GUEST",
+    0x11: "INVALID_COMMAND", 0x12: "ACTIVE", 0x13: "HWERROR_PLATFORM", 0x14: "HWERROR_UNSAFE",
+    0x15: "UNSUPPORTED", 0x16: "INVALID_PARAM", 0x17: "RESOURCE_LIMIT", 0x18: "SECURE_DATA_INVALID",
+    0x19: "INVALID_PAGE_SIZE", 0x1A: "INVALID_PAGE_STATE", 0x1B: "INVALID_MDATA_ENTRY", 0x1C: "INVALID_PAGE_OWNER",
+    0x1D: "AEAD_OFLOW", 0x1F: "RING_BUFFER_EXIT", 0x20: "RMP_INIT_REQUIRED", 0x21: "BAD_SVN",
+    0x22: "BAD_VERSION", 0x23: "SHUTDOWN_REQUIRED", 0x24: "UPDATE_FAILED", 0x25: "RESTORE_REQUIRED",
+    0x26: "RMP_INIT_FAILED", 0x27: "INVALID_KEY",
+}  # fmt: skip
+LAUNCH_COMMANDS = ("LAUNCH_START", "ACTIVATE", "LAUNCH_UPDATE_DATA", "LAUNCH_MEASURE", "LAUNCH_FINISH")
+
+PLAIN = packing.hello("plain", "none")
+
+
+def assert_plain_guest_ran(text: str) -> None:
+    assert ("plain", "poweroff") in [end[:2] for end in sayings.ends(text)]
+    assert "hello: tick 3" in sayings.guest_lines(text, "plain")
+
+
+def assert_nothing_leaked(text: str, quarantine: bool = False) -> None:
+    """What a secure processor without an answer may still use is set aside, and said so; nothing else is missing."""
+    verdicts = {resources.verdict for resources in sayings.resources(text)}
+    assert verdicts
+    allowed = ("all returned", "all returned but a quarantine of") if quarantine else ("all returned",)
+    assert [verdict for verdict in verdicts if not verdict.startswith(allowed)] == []
+    if not quarantine:
+        assert verdicts == {"all returned"}
+
+
+# -- statuses --------------------------------------------------------------------------
+
+SPARE_GUESTS = 8
+LATENCY_US = 20_000  # of each command: time to set the next fault before the next launch gets there
+
+
+def inject_one_by_one(machine: Emulator, command: str) -> None:
+    """Each status once: the next is set as soon as the trace shows that the one before was answered."""
+    for count, status in enumerate(STATUSES, start=1):
+        machines.set_fault(machine, f"status:{command}:{status:#04x}:count=1")
+        while sum(entry.fault is not None for entry in machines.trace(machine)) < count:
+            assert not machine.off(), f"the machine was off before status {status:#04x} could be answered"
+            time.sleep(0.002)
+
+
+@pytest.mark.parametrize("command", LAUNCH_COMMANDS)
+def test_each_status_of_a_launch_command_refuses_its_guest_and_nobody_else(
+    command: str, pack: Callable[..., Path], boot_sev: Boot
+) -> None:
+    """One boot with a guest per status. A guest that slips through between two faults must run as if nothing was."""
+    names = [f"guest{number:02}" for number in range(len(STATUSES) + SPARE_GUESTS)]
+    efi = pack(f"status-{command}", [PLAIN, *(packing.hello(name, "sev", "ticks=0") for name in names)])
+    with boot_sev(packing.bootable(efi), name=f"status-{command}", psp=[f"latency-us={LATENCY_US}"]) as machine:
+        inject_one_by_one(machine, command)
+        assert machine.wait_off() == "guest-shutdown"
+        text = machine.console.text
+        answered = {entry.status for entry in machines.trace(machine) if entry.fault}
+
+    refused = sayings.refusals(text)
+    assert answered == set(STATUSES.values())
+    assert len(refused) == len(STATUSES)
+    for status in STATUSES.values():
+        assert [reason for reason in refused.values() if reason.startswith(f"{command}: {status} ")], status
+    ended = {name: how for name, how, _ in sayings.ends(text)}
+    assert ended == {"plain": "poweroff", **{name: "poweroff" for name in names if name not in refused}}
+    assert not [line for name in refused for line in sayings.guest_lines(text, name)]
+    assert_plain_guest_ran(text)
+    assert_nothing_leaked(text)
+
+
+# -- no answer ---------------------------------------------------------------------------
+
+
+def run_with(psp: list[str], name: str, pack: Callable[..., Path], boot_sev: Boot, **more) -> str:
+    """Boots a plain guest between two encrypted ones; what the console said."""
+    guests = [packing.hello("first", "sev"), PLAIN, packing.hello("second", "sev")]
+    efi = pack(name, guests)
+    with boot_sev(packing.bootable(efi), name=name, psp=psp, **more) as machine:
+        assert machine.wait_off() == "guest-shutdown"
+        assert_plain_guest_ran(machine.console.text)
+        return machine.console.text
+
+
+@pytest.mark.parametrize("command", LAUNCH_COMMANDS)
+def test_hang_in_a_launch_refuses_that_guest_and_later_ones(
+    command: str, pack: Callable[..., Path], boot_sev: Boot
+) -> None:
+    text = run_with([f"fault=hang:{command}"], f"hang-{command}", pack, boot_sev, fast_clock=True)
+    refused = sayings.refusals(text)
+    assert refused["first"].startswith(f"{command}:")
+    assert command in refused["second"]
+    assert_nothing_leaked(text, quarantine=True)
+
+
+@pytest.mark.parametrize("command", ["PLATFORM_STATUS", "INIT"])
+def test_hang_before_any_launch_refuses_all_encrypted_guests(
+    command: str, pack: Callable[..., Path], boot_sev: Boot
+) -> None:
+    text = run_with([f"fault=hang:{command}"], f"hang-{command}", pack, boot_sev, fast_clock=True)
+    refused = sayings.refusals(text)
+    assert set(refused) == {"first", "second"}
+    assert all(command in reason for reason in refused.values())
+    assert_nothing_leaked(text)
+
+
+@pytest.mark.parametrize("command", ["DEACTIVATE", "DF_FLUSH:skip=1", "DECOMMISSION"])
+def test_hang_at_a_guests_end_keeps_its_asid_from_others(
+    command: str, pack: Callable[..., Path], boot_sev: Boot
+) -> None:
+    name = command.split(":")[0]
+    text = run_with([f"fault=hang:{command}"], f"hang-{name}", pack, boot_sev, fast_clock=True)
+    assert sayings.refusals(text) == {}
+    assert {end[:2] for end in sayings.ends(text)} == {(guest, "poweroff") for guest in ("first", "plain", "second")}
+    assert f"{name}:" in text
+    assert_nothing_leaked(text, quarantine=True)
+    if name != "DECOMMISSION":
+        assert "quarantine" in sayings.resources(text)[-1].verdict
+
+
+def test_device_that_never_gets_ready(pack: Callable[..., Path], boot_sev: Boot) -> None:
+    text = run_with(["never-ready=on"], "never-ready", pack, boot_sev, fast_clock=True)
+    assert set(sayings.refusals(text)) == {"first", "second"}
+    assert all("ready" in reason for reason in sayings.refusals(text).values())
+    assert_nothing_leaked(text)
+
+
+def test_device_that_is_missing(pack: Callable[..., Path], boot_sev: Boot) -> None:
+    text = run_with([], "no-psp", pack, boot_sev, with_psp=False)
+    assert set(sayings.refusals(text)) == {"first", "second"}
+    assert all("secure processor" in reason.lower() for reason in sayings.refusals(text).values())
+    assert_nothing_leaked(text)
+
+
+def test_answers_that_contradict_themselves_are_not_believed(pack: Callable[..., Path], boot_sev: Boot) -> None:
+    text = run_with(["fault=corrupt:LAUNCH_START:count=1"], "corrupt", pack, boot_sev)
+    assert "first" in sayings.refusals(text)
+    assert "LEAK" not in text

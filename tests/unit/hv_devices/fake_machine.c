@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "fake_machine.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <asm/prctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../../../hv/asid.h"
+#include "../../../hv/clock.h"
+#include "../../../hv/console.h"
+#include "../../../hv/cpu.h"
+#include "../../../hv/hostmap.h"
+#include "../../../hv/log.h"
+#include "../../../hv/vcpu.h"
+#include "../../../psp/internal.h"
+#include "../psp/fake_pci.h"
+
+#define PAGES (MACHINE_RAM_SIZE / PAGE_SIZE)
+#define EXTENTS_BASE (MACHINE_RAM + (UINT64_C(16) << 20))
+#define MANIFEST_BASE (MACHINE_RAM + (UINT64_C(4) << 20))
+#define UNITS ((MACHINE_RAM + MACHINE_RAM_SIZE - EXTENTS_BASE) / SIZE_2M)
+#define BAR UINT64_C(0x20f0200000)
+#define HOST_KEY (-1)
+#define PLAIN (-2)
+
+struct machine machine;
+
+static uint8_t *ram;
+/* Whose key a page's bytes are under: PLAIN, HOST_KEY, or an ASID; and through which the cache holds lines of it. */
+static int page_key[PAGES];
+static int page_cached[PAGES];          /* PLAIN - 1: not */
+#define NOT_CACHED (PLAIN - 1)
+static uint8_t keys[64][SEVFW_VEK_SIZE];
+static bool pool_taken[MACHINE_POOL_PAGES];
+static bool unit_taken[UNITS];
+static struct extent extents[16];
+static struct cpu cpu;
+static struct psp_location location;
+
+static bool fails(unsigned *countdown)
+{
+    return *countdown > 0 && --*countdown == 0;
+}
+
+/* ---- memory under keys ---- */
+
+static uint8_t key_byte(int key, uint64_t i)
+{
+    if (key == PLAIN)
+        return 0;
+    return key == HOST_KEY ? (uint8_t)(0x5c + i) : keys[key][i % SEVFW_VEK_SIZE];
+}
+
+static void look_through(uint64_t page, int key, bool by_cpu)
+{
+    if (page_cached[page] != NOT_CACHED && (page_cached[page] != key || !by_cpu))
+        machine.coherency_faults++;
+    if (page_key[page] != key) {
+        for (uint64_t i = 0; i < PAGE_SIZE; i++)
+            ram[page * PAGE_SIZE + i] ^= key_byte(page_key[page], i) ^ key_byte(key, i);
+        page_key[page] = key;
+    }
+    page_cached[page] = by_cpu ? key : NOT_CACHED;
+}
+
+static uint64_t page_of(uint64_t physical)
+{
+    assert(physical >= MACHINE_RAM && physical < MACHINE_RAM + MACHINE_RAM_SIZE);
+    return (physical - MACHINE_RAM) / PAGE_SIZE;
+}
+
+static int key_of(enum memory_view view)
+{
+    assert(view != VIEW_GUEST);
+    return view == VIEW_ENCRYPTED && !machine.options.no_sme ? HOST_KEY : PLAIN;
+}
+
+void cpu_wbinvd_all(void)
+{
+    for (uint64_t i = 0; i < PAGES; i++)
+        page_cached[i] = NOT_CACHED;
+    if (machine.fw)
+        sevfw_wbinvd(machine.fw, 0);
+}
+
+/* ---- hv/memory.h, hostmap.h ---- */
+
+static uint64_t pool_free(void)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < MACHINE_POOL_PAGES; i++)
+        n += !pool_taken[i];
+    return n;
+}
+
+bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
+{
+    assert(align == 1);
+    if (fails(&machine.fail_pool))
+        return false;
+    for (uint64_t first = 0; first + count <= MACHINE_POOL_PAGES; first++) {
+        uint64_t run = 0;
+        while (run < count && !pool_taken[first + run])
+            run++;
+        if (run < count)
+            continue;
+        memset(pool_taken + first, true, count);
+        *out = paddr(MACHINE_RAM + first * PAGE_SIZE);
+        memset(page_va(*out), 0, count * PAGE_SIZE);
+        return true;
+    }
+    return false;
+}
+
+void page_free(paddr_t base, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        assert(pool_taken[page_of(base.raw) + i]);
+        pool_taken[page_of(base.raw) + i] = false;
+    }
+    memset(page_va(base), 0, count * PAGE_SIZE);
+}
+
+/* The pool is mapped for good, under the host's key: its bytes are kept as hv sees them. */
+void *page_va(paddr_t page) { return ram + (page.raw - MACHINE_RAM); }
+paddr_t page_pa(const void *va) { return paddr(MACHINE_RAM + (uint64_t)((const uint8_t *)va - ram)); }
+
+bool extent_alloc(uint64_t size, struct extent *out)
+{
+    uint64_t units = (size + SIZE_2M - 1) / SIZE_2M;
+    if (fails(&machine.fail_extent))
+        return false;
+    for (uint64_t first = 0; first + units <= UNITS; first++) {
+        uint64_t run = 0;
+        while (run < units && !unit_taken[first + run])
+            run++;
+        if (run < units)
+            continue;
+        memset(unit_taken + first, true, units);
+        uint32_t index = 0;
+        while (extents[index].size != 0)
+            index++;
+        *out = extents[index] = (struct extent){paddr(EXTENTS_BASE + first * SIZE_2M), units * SIZE_2M, VIEW_PLAIN, index};
+        return true;
+    }
+    return false;
+}
+
+static void check_extent(const struct extent *extent)
+{
+    const struct extent *own = &extents[extent->index];
+    assert(own->size == extent->size && own->base.raw == extent->base.raw && own->view == extent->view && own->size != 0);
+}
+
+void extent_set_view(struct extent *extent, enum memory_view view)
+{
+    check_extent(extent);
+    if (extent->view != view)
+        cpu_wbinvd_all();
+    extent->view = extents[extent->index].view = view;
+}
+
+void extent_zero(const struct extent *extent)
+{
+    check_extent(extent);
+    for (uint64_t done = 0; done < extent->size; done += SIZE_2M) {
+        void *window = window_map(paddr_add(extent->base, done), SIZE_2M, extent->view);
+        memset(window, 0, SIZE_2M);
+        window_unmap(window, SIZE_2M);
+    }
+}
+
+void extent_free(struct extent *extent)
+{
+    check_extent(extent);
+    assert(extent->view == VIEW_PLAIN);
+    uint64_t first = (extent->base.raw - EXTENTS_BASE) / SIZE_2M;
+    for (uint64_t i = 0; i < extent->size / SIZE_2M; i++)
+        unit_taken[first + i] = false;
+    extents[extent->index] = (struct extent){0};
+    *extent = (struct extent){0};
+}
+
+void memory_stats(struct memory_stats *stats)
+{
+    uint64_t units = 0;
+    for (unsigned i = 0; i < UNITS; i++)
+        units += !unit_taken[i];
+    *stats = (struct memory_stats){
+        .pool_total = MACHINE_POOL_PAGES, .pool_free = pool_free(), .extent_total = UNITS * SIZE_2M,
+        .extent_free = units * SIZE_2M,
+    };
+}
+
+uint64_t hostmap_c_bit(void) { return machine.options.no_sme ? 0 : MACHINE_C_BIT; }
+
+uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view)
+{
+    return page.raw | (view == VIEW_ENCRYPTED ? hostmap_c_bit() : 0);
+}
+
+void *window_map(paddr_t base, uint64_t size, enum memory_view view)
+{
+    assert(base.raw % PAGE_SIZE == 0 && size > 0);
+    if (fails(&machine.fail_window))
+        return NULL;
+    for (uint64_t i = 0; i < size; i += PAGE_SIZE)
+        look_through(page_of(base.raw + i), key_of(view), true);
+    machine.open_windows++;
+    return ram + (base.raw - MACHINE_RAM);
+}
+
+void window_unmap(void *va, uint64_t size)
+{
+    assert((uintptr_t)va % PAGE_SIZE == 0 && size > 0 && machine.open_windows > 0);
+    machine.open_windows--;
+}
+
+void cache_flush(const void *va, uint64_t size)
+{
+    uint64_t physical = page_pa(va).raw;
+    for (uint64_t i = 0; i < size; i += PAGE_SIZE)
+        page_cached[page_of(physical + i)] = NOT_CACHED;
+}
+
+/* ---- hv/npt.h, vcpu.h: what they take, not what they do ---- */
+
+bool npt_create(struct npt *npt)
+{
+    if (fails(&machine.fail_npt_create) || !page_alloc(1, 1, &npt->root))
+        return false;
+    npt->pages = 1;
+    return true;
+}
+
+bool npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view)
+{
+    paddr_t table;
+    assert(gpa.raw == 0 && base.raw >= EXTENTS_BASE && size > 0);
+    machine.wrong_views += view == VIEW_ENCRYPTED && machine.options.no_sme;
+    if (fails(&machine.fail_npt_map) || !page_alloc(1, 1, &table))
+        return false;
+    *(uint64_t *)page_va(npt->root) = table.raw;
+    npt->pages = 2;
+    return true;
+}
+
+void npt_destroy(struct npt *npt)
+{
+    uint64_t table = *(uint64_t *)page_va(npt->root);
+    if (table != 0)
+        page_free(paddr(table), 1);
+    page_free(npt->root, 1);
+    *npt = (struct npt){0};
+}
+
+bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers, struct vcpu **out)
+{
+    paddr_t page;
+    (void)id;
+    assert(registers->rip != 0 && guest->asid != 0 && guest->npt.root.raw != 0);
+    if (fails(&machine.fail_vcpu) || !page_alloc(3, 1, &page))
+        return false;
+    *out = page_va(page);
+    (*out)->guest = guest;
+    (*out)->run_tsc = 1000;
+    (*out)->exits[3] = 7;
+    return true;
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+    assert(vcpu->next == NULL);
+    page_free(page_pa(vcpu), 3);
+}
+
+void sched_add(struct cpu *c, struct vcpu *vcpu)
+{
+    assert(c == &cpu && vcpu->next == NULL);
+    vcpu->next = vcpu;
+    machine.scheduled++;
+}
+
+void sched_remove(struct vcpu *vcpu)
+{
+    machine.scheduled -= vcpu->next != NULL;
+    vcpu->next = NULL;
+}
+
+void vcpu_wake(struct vcpu *vcpu) { vcpu->state = VCPU_RUNNABLE; }
+
+/* ---- hv/clock.h, console.h, log.h ---- */
+
+uint64_t clock_hz(void) { return 2000000000; }
+uint64_t clock_tsc(void) { return machine.now_ns * 2; }
+uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc / 2; }
+uint64_t clock_us_to_tsc(uint64_t us) { return us * 2000; }
+uint64_t clock_now_us(void) { return machine.now_ns / 1000; }
+
+void console_write(const char *bytes, size_t count)
+{
+    if (count >= sizeof machine.console - machine.console_length)
+        machine.console_length = 0;
+    memcpy(machine.console + machine.console_length, bytes, count);
+    machine.console_length += count;
+    machine.console[machine.console_length] = '\0';
+}
+int console_read(void) { return -1; }
+uint64_t console_position(void) { return machine.console_length; }
+bool console_at_line_start(void)
+{
+    return machine.console_length == 0 || machine.console[machine.console_length - 1] == '\n';
+}
+bool machine_said(const char *text) { return strstr(machine.console, text) != NULL; }
+
+void panic(const char *format, ...)
+{
+    fprintf(stderr, "panic: %s\n", format);
+    abort();
+}
+
+struct cpuid { uint32_t eax, ebx, ecx, edx; };
+struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
+struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    assert(leaf == 0x8000001f && subleaf == 0);
+    return (struct cpuid){.ebx = MACHINE_C_BIT_POSITION | 1 << 6};
+}
+
+/* ---- what the firmware asks of the machine ---- */
+
+static bool copy(uint64_t physical, int key, void *to, const void *from, size_t len)
+{
+    if (physical < MACHINE_RAM || len > MACHINE_RAM_SIZE || physical - MACHINE_RAM > MACHINE_RAM_SIZE - len)
+        return false;
+    bool pool = physical < MACHINE_RAM + MACHINE_POOL_PAGES * PAGE_SIZE;
+    if (pool && key != key_of(VIEW_ENCRYPTED))
+        machine.wrong_views++;
+    for (uint64_t at = physical & ~(PAGE_SIZE - 1); !pool && at < physical + len; at += PAGE_SIZE)
+        look_through(page_of(at), key, false);
+    if (to)
+        memcpy(to, ram + (physical - MACHINE_RAM), len);
+    else
+        memcpy(ram + (physical - MACHINE_RAM), from, len);
+    return true;
+}
+
+static int host_key(uint64_t spa) { return (spa & MACHINE_C_BIT) != 0 ? HOST_KEY : PLAIN; }
+
+static bool ops_read(void *o, uint64_t spa, void *buf, size_t len)
+{
+    (void)o;
+    return copy(spa & ~MACHINE_C_BIT, host_key(spa), buf, NULL, len);
+}
+static bool ops_write(void *o, uint64_t spa, const void *buf, size_t len)
+{
+    (void)o;
+    return copy(spa & ~MACHINE_C_BIT, host_key(spa), NULL, buf, len);
+}
+static bool ops_read_guest(void *o, uint32_t asid, uint64_t spa, void *buf, size_t len)
+{
+    (void)o;
+    return copy(spa & ~MACHINE_C_BIT, (int)asid, buf, NULL, len);
+}
+static bool ops_write_guest(void *o, uint32_t asid, uint64_t spa, const void *buf, size_t len)
+{
+    (void)o;
+    return copy(spa & ~MACHINE_C_BIT, (int)asid, NULL, buf, len);
+}
+static void ops_install_key(void *o, uint32_t asid, const uint8_t vek[SEVFW_VEK_SIZE])
+{
+    (void)o;
+    memcpy(keys[asid], vek, SEVFW_VEK_SIZE);
+}
+static void ops_remove_key(void *o, uint32_t asid) { (void)o, (void)asid; }     /* the pages stay scrambled */
+static bool ops_enabled(void *o) { (void)o; return true; }
+static bool ops_nv_load(void *o, uint8_t nv[SEVFW_NV_SIZE]) { (void)o, (void)nv; return false; }
+static void ops_nv_store(void *o, const uint8_t nv[SEVFW_NV_SIZE]) { (void)o, (void)nv; }
+static void ops_random(void *o, void *buf, size_t len)
+{
+    static uint64_t r = 3;
+    (void)o;
+    for (size_t i = 0; i < len; i++) {
+        r = r * 6364136223846793005u + 1442695040888963407u;
+        ((uint8_t *)buf)[i] = (uint8_t)(r >> 40);
+    }
+}
+
+static const struct sevfw_ops ops = {
+    .read = ops_read, .write = ops_write, .read_guest = ops_read_guest, .write_guest = ops_write_guest,
+    .install_key = ops_install_key, .remove_key = ops_remove_key, .memory_encryption_enabled = ops_enabled,
+    .nv_load = ops_nv_load, .nv_store = ops_nv_store, .random = ops_random,
+};
+
+static uint32_t registers_read(void *o, uint32_t offset)
+{
+    (void)o;
+    mailbox_run(machine.mailbox, machine.now_ns);
+    return mailbox_read(machine.mailbox, offset);
+}
+
+static void registers_write(void *o, uint32_t offset, uint32_t value)
+{
+    (void)o;
+    mailbox_write(machine.mailbox, offset, value, machine.now_ns);
+}
+
+static void on_event(void *o, const struct mailbox_event *event)
+{
+    (void)o;
+    machine.rejected += event->status != 0;
+    size_t used = strlen(machine.commands);
+    const char *name = sevfw_command_name(event->command);
+    snprintf(machine.commands + used, sizeof machine.commands - used, "%s ", name ? name : "?");
+}
+
+/* ---- psp/platform.h ---- */
+
+uint64_t psp_platform_now_us(void) { return machine.now_ns / 1000; }
+
+void psp_platform_pause(void)
+{
+    uint64_t limit = machine.now_ns + UINT64_C(1000000000), next = mailbox_run(machine.mailbox, machine.now_ns);
+    machine.now_ns += 1000;
+    if (next > machine.now_ns)
+        machine.now_ns = next < limit ? next : limit;
+    mailbox_run(machine.mailbox, machine.now_ns);
+}
+
+static void *kept_page(paddr_t *page, psp_addr_t *address)
+{
+    if (page->raw == 0)
+        assert(page_alloc(1, 1, page));
+    address->raw = hostmap_firmware_address(*page, VIEW_ENCRYPTED);
+    return page_va(*page);
+}
+
+static paddr_t command_page, data_page;
+void *psp_platform_command_page(psp_addr_t *address) { return kept_page(&command_page, address); }
+void *psp_platform_data_page(psp_addr_t *address) { return kept_page(&data_page, address); }
+void psp_platform_wbinvd_all(void) { cpu_wbinvd_all(); }
+void psp_platform_lock(void) {}
+void psp_platform_unlock(void) {}
+void psp_platform_log(const char *line) { log_print(LOG_ERROR, "psp: %s", line); }
+
+/* ---- a boot ---- */
+
+static void start_device(void)
+{
+    const struct psp_generation *generation = psp_generation_of(0x1486);
+    struct sevfw_config firmware = {
+        .api_major = 1, .api_minor = 55, .build = 21, .cpus = 1, .max_sev_asid = 15, .min_sev_asid = 5, .max_guests = 8,
+        .c_bit = MACHINE_C_BIT_POSITION, .phys_bits = 43,
+    };
+    struct mailbox_config mailbox = {
+        .c2pmsg_base = generation->c2pmsg, .int_enable = generation->int_enable, .int_status = generation->int_status,
+        .latency_ns = 50000, .trace = on_event,
+    };
+    machine.fw = sevfw_new(&firmware, &ops, NULL);
+    machine.mailbox = mailbox_new(&mailbox, machine.fw);
+    assert(machine.fw && machine.mailbox);
+    location = (struct psp_location){.bdf = FAKE_BDF(0x42, 0, 1), .device_id = 0x1486, .bar = BAR, .bar_size = 0x100000};
+    struct fake_function *f = fake_pci_add(location.bdf, PSP_VENDOR_AMD, 0x1486, BAR, 0x100000);
+    f->read = registers_read;
+    f->write = registers_write;
+}
+
+void machine_start(const struct machine_options *options)
+{
+    memset(&machine, 0, sizeof machine);
+    machine.options = *options;
+    machine.now_ns = UINT64_C(1000000000);
+    if (ram == NULL) {
+        ram = mmap(NULL, MACHINE_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert(ram != MAP_FAILED);
+        cpu.self = &cpu;
+        assert(syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu) == 0);
+    } else {
+        madvise(ram, MACHINE_RAM_SIZE, MADV_DONTNEED);
+    }
+    memset(pool_taken, 0, sizeof pool_taken);
+    memset(unit_taken, 0, sizeof unit_taken);
+    memset(extents, 0, sizeof extents);
+    memset(keys, 0, sizeof keys);
+    memset(guests, 0, sizeof guests);
+    command_page = data_page = paddr(0);
+    for (uint64_t i = 0; i < PAGES; i++) {
+        page_key[i] = PLAIN;
+        page_cached[i] = NOT_CACHED;
+    }
+    uint32_t sev_asids = options->sev_asids != 0 ? options->sev_asids : MACHINE_SEV_ASIDS;
+    uint32_t max_sev_asid = 4 + sev_asids;
+    asid_init(max_sev_asid + 1 + MACHINE_PLAIN_ASIDS, 5, max_sev_asid);
+    machine.handoff = (struct handoff){
+        .sev_usable = !options->no_sev, .sev_refusal = "this CPU has no SEV", .c_bit_mask = hostmap_c_bit(),
+        .manifest_base = MANIFEST_BASE,
+    };
+    fake_pci_reset();
+    if (!options->no_device)
+        start_device();
+    sev_forget();
+}
+
+void machine_stop(void)
+{
+    if (machine.mailbox)
+        mailbox_free(machine.mailbox);
+    if (machine.fw)
+        sevfw_free(machine.fw);
+    machine.mailbox = NULL;
+    machine.fw = NULL;
+}
+
+void machine_manifest(const void *manifest, uint64_t size)
+{
+    memcpy(ram + (MANIFEST_BASE - MACHINE_RAM), manifest, size);
+    machine.handoff.manifest_size = size;
+}
+
+static uint8_t peek(const struct guest *guest, uint64_t gpa, int key)
+{
+    uint64_t physical = guest->memory.base.raw + gpa, page = page_of(physical);
+    return (uint8_t)(ram[physical - MACHINE_RAM] ^ key_byte(page_key[page], gpa % PAGE_SIZE) ^ key_byte(key, gpa % PAGE_SIZE));
+}
+
+uint8_t machine_private(const struct guest *guest, uint64_t gpa)
+{
+    return peek(guest, gpa, guest->sev ? (int)guest->asid : key_of(guest_shared_view(guest)));
+}
+
+uint8_t machine_shared(const struct guest *guest, uint64_t gpa)
+{
+    return peek(guest, gpa, key_of(guest_shared_view(guest)));
+}
+
+void machine_guest_writes(const struct guest *guest, uint64_t gpa, uint8_t byte)
+{
+    uint64_t physical = guest->memory.base.raw + gpa;
+    look_through(page_of(physical), guest->sev ? (int)guest->asid : key_of(guest_shared_view(guest)), true);
+    ram[physical - MACHINE_RAM] = byte;
+}
+
+bool machine_scrubbed(void)
+{
+    for (uint64_t physical = EXTENTS_BASE; physical < MACHINE_RAM + MACHINE_RAM_SIZE; physical += PAGE_SIZE) {
+        uint64_t page = page_of(physical);
+        if (page_key[page] != PLAIN)
+            return false;
+        for (uint64_t i = 0; i < PAGE_SIZE; i += 8)
+            if (*(uint64_t *)(ram + page * PAGE_SIZE + i) != 0)
+                return false;
+    }
+    return true;
+}

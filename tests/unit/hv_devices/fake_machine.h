@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * A machine for hv's launch code, in a process: memory that is under one key per page at a
+ * time, caches that have to be flushed before the key changes, a pool and extents whose pages are
+ * counted, allocations that fail on demand, and a secure processor: the firmware model.
+ */
+#ifndef TESTS_UNIT_HV_DEVICES_FAKE_MACHINE_H
+#define TESTS_UNIT_HV_DEVICES_FAKE_MACHINE_H
+
+#include "../../../hv/guest.h"
+#include "../../machine/firmware/mailbox.h"
+#include "../../machine/firmware/sevfw.h"
+
+#define MACHINE_RAM UINT64_C(0x100000000)
+#define MACHINE_RAM_SIZE (UINT64_C(80) << 20)
+#define MACHINE_POOL_PAGES 512u
+#define MACHINE_C_BIT_POSITION 51u
+#define MACHINE_C_BIT (UINT64_C(1) << MACHINE_C_BIT_POSITION)
+#define MACHINE_PLAIN_ASIDS 4u
+#define MACHINE_SEV_ASIDS 2u
+
+struct machine_options {
+    bool no_sme;                /* no C-bit: hv runs plain */
+    bool no_sev;                /* boot/ found no SEV */
+    bool no_device;
+    uint32_t sev_asids;         /* 0: MACHINE_SEV_ASIDS */
+};
+
+extern struct machine {
+    struct machine_options options;
+    struct handoff handoff;
+    struct sevfw *fw;
+    struct mailbox *mailbox;
+    uint64_t now_ns;
+
+    unsigned coherency_faults;  /* a page was looked at through another key while cached */
+    unsigned wrong_views;       /* a window or command through a view that the page does not have */
+    unsigned open_windows;
+    unsigned scheduled;         /* vCPUs on the run queue */
+    unsigned rejected;          /* commands that the firmware answered with a status */
+    char commands[4096];        /* their names, in order, each followed by a blank */
+
+    /* The so manieth of these fails, counted down; 0: none does. */
+    unsigned fail_pool, fail_extent, fail_npt_create, fail_npt_map, fail_vcpu, fail_window;
+
+    char console[1 << 18];
+    size_t console_length;
+} machine;
+
+void machine_start(const struct machine_options *options);
+void machine_stop(void);
+
+/* Places a manifest where boot/ would. */
+void machine_manifest(const void *manifest, uint64_t size);
+
+/* What a guest would read: byte of its RAM through its own key, and as shared memory. */
+uint8_t machine_private(const struct guest *guest, uint64_t gpa);
+uint8_t machine_shared(const struct guest *guest, uint64_t gpa);
+/* A guest runs and leaves lines in the cache under its key. */
+void machine_guest_writes(const struct guest *guest, uint64_t gpa, uint8_t byte);
+/* True when all of guest memory is zero in the plain view, i.e. scrubbed. */
+bool machine_scrubbed(void);
+
+bool machine_said(const char *text);
+
+/* Forgets hv/sev.c's state: a new boot. */
+void sev_forget(void);
+
+#endif

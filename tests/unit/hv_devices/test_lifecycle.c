@@ -1,0 +1,581 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Guests from manifest to end, with every allocation and every command failing once. */
+#include "with_cmocka.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../../hv/asid.h"
+#include "../../../hv/monitor.h"
+#include "../../../hv/sev.h"
+#include "../manifest/good.h"
+#include "fake_machine.h"
+
+enum { SEV = 0, NONE = 1, HOST = 2 };
+
+static struct good good;
+
+struct free_now { uint64_t asids, pool, extent; };
+
+static struct free_now free_now(void)
+{
+    struct memory_stats stats;
+    memory_stats(&stats);
+    return (struct free_now){asid_free_count(ASID_PLAIN) + asid_free_count(ASID_SEV), stats.pool_free, stats.extent_free};
+}
+
+static void manifest_of_three(void)
+{
+    good_make(&good);
+    struct manifest_guest *alpha = &good.guests[SEV];
+    alpha->dh_cert_offset = alpha->session_offset = alpha->dh_cert_size = alpha->session_size = 0;
+    good.guests[HOST].vcpus = 1;
+    good_seal(&good);
+}
+
+static void boot(struct machine_options options)
+{
+    machine_start(&options);
+    machine_manifest(&good, sizeof good);
+    monitor_init();
+}
+
+static void launch(void)
+{
+    guest_launch_all(&machine.handoff);
+}
+
+static void finish(enum guest_end end)
+{
+    for (unsigned i = 0; i < GOOD_GUESTS; i++) {
+        if (guests[i].state != GUEST_RUNNING)
+            continue;
+        machine_guest_writes(&guests[i], 0x7000, 0x77);
+        guest_end(&guests[i], end, "test");
+        guest_teardown(&guests[i]);
+    }
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    manifest_of_three();
+    boot((struct machine_options){0});
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    machine_stop();
+    return 0;
+}
+
+static void all_is_back(void)
+{
+    assert_false(machine_said("LEAK"));
+    assert_int_equal(machine.scheduled, 0);
+    assert_int_equal(machine.coherency_faults, 0);
+    assert_int_equal(machine.wrong_views, 0);
+    assert_int_equal(machine.open_windows, 1);      /* the manifest's */
+    for (unsigned i = 0; i < GOOD_GUESTS; i++)
+        assert_true(guests[i].asid == 0 && guests[i].memory.size == 0 && guests[i].npt.root.raw == 0 && guests[i].vcpus[0] == NULL);
+}
+
+/* ---- the good case ---- */
+
+static void each_guest_finds_its_bytes_under_its_own_key(void **state)
+{
+    (void)state;
+    launch();
+    for (unsigned i = 0; i < GOOD_GUESTS; i++) {
+        assert_int_equal(guests[i].state, GUEST_RUNNING);
+        assert_int_equal(guests[i].launches, 1);
+        for (unsigned b = 0; b < MANIFEST_PAGE; b++) {
+            assert_int_equal(machine_private(&guests[i], 0x4000 + b), good.payload[PAGE_TABLES][b]);
+            assert_int_equal(machine_private(&guests[i], 0x100000 + b), good.payload[PAGE_IMAGE][b]);
+            assert_int_equal(machine_private(&guests[i], 0x101000 + b), good.payload[PAGE_IMAGE + 1][b]);
+        }
+    }
+    for (unsigned b = 0; b < MANIFEST_PAGE; b++) {
+        assert_int_equal(machine_private(&guests[SEV], 0x8000 + b), 0);
+        assert_int_equal(machine_shared(&guests[SEV], 0x200000 + b), good.payload[PAGE_SHARED][b]);
+        assert_int_equal(machine_private(&guests[HOST], 0xfff000 + b), good.payload[PAGE_GAMMA][b]);
+        assert_int_equal(machine_private(&guests[NONE], 0x500000 + b), 0);
+        assert_int_equal(machine_private(&guests[HOST], 0x500000 + b), 0);
+    }
+    assert_int_equal(machine.scheduled, 3);
+    assert_int_equal(machine.rejected, 0);
+    assert_int_equal(machine.coherency_faults, 0);
+    assert_true(guest_any_alive());
+    finish(GUEST_END_POWEROFF);
+    assert_false(guest_any_alive());
+    all_is_back();
+    assert_true(machine_scrubbed());
+    assert_true(guest_summary());
+    sev_stop();
+    assert_int_equal(machine.coherency_faults, 0);
+    assert_true(machine_said("sevisor: all guests ended as expected\n"));
+    assert_int_equal(machine.rejected, 0);
+}
+
+static void commands_come_in_the_documented_order(void **state)
+{
+    (void)state;
+    launch();
+    const char *first = strstr(machine.commands, "LAUNCH_START");
+    assert_non_null(first);
+    /* Three pieces, as the neighbours 0x100000 and 0x101000 are one step; the shared one is not measured. */
+    assert_string_equal(first, "LAUNCH_START ACTIVATE LAUNCH_UPDATE_DATA LAUNCH_UPDATE_DATA LAUNCH_UPDATE_DATA LAUNCH_MEASURE LAUNCH_FINISH ");
+    assert_int_equal(guests[SEV].report.commands, 7);
+    assert_int_equal(guests[SEV].report.psp_bytes, 6 * 4096);
+    machine.commands[0] = '\0';
+    finish(GUEST_END_POWEROFF);
+    assert_string_equal(machine.commands, "DEACTIVATE DF_FLUSH DECOMMISSION ");
+}
+
+static void the_report_has_what_owners_parse(void **state)
+{
+    (void)state;
+    launch();
+    const char *line = strstr(machine.console, "measurement alpha: ");
+    char measure[65], nonce[33];
+    unsigned policy, major, minor, build;
+    assert_non_null(line);
+    assert_int_equal(sscanf(line, "measurement alpha: %64[0-9a-f] nonce %32[0-9a-f] policy 0x%x api %u.%u build %u\n", measure, nonce,
+                            &policy, &major, &minor, &build), 6);
+    assert_true(strlen(measure) == 64 && strlen(nonce) == 32);
+    assert_true(policy == 0x01010001 && major == 1 && minor == 55 && build == 21);
+    assert_true(machine_said("digest alpha: d1d1d1d1d1"));
+    assert_true(machine_said("launch report: 9gamma, encryption host, 16 MiB\n"));
+    finish(GUEST_END_POWEROFF);
+}
+
+static void without_an_encrypted_guest_the_processor_is_left_alone(void **state)
+{
+    (void)state;
+    good.guests[SEV].encryption = MANIFEST_ENCRYPTION_NONE;
+    good.guests[SEV].sev_policy = 0;
+    good.guests[SEV].cbitpos = good.guests[SEV].reduced_phys_bits = 0;
+    memset(good.guests[SEV].launch_digest, 0, 32);
+    good_seal(&good);
+    machine_manifest(&good, sizeof good);
+    launch();
+    assert_int_equal(guests[SEV].state, GUEST_RUNNING);
+    assert_string_equal(machine.commands, "");
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+/* ---- restarts ---- */
+
+static void ten_launches_with_one_usable_asid(void **state)
+{
+    (void)state;
+    good.guests[SEV].on_reboot = MANIFEST_ACTION_RESTART;
+    good.guests[SEV].restarts = 9;
+    good_seal(&good);
+    machine_stop();
+    boot((struct machine_options){.sev_asids = 1});
+    launch();
+    struct free_now running = free_now();
+    for (unsigned i = 1; i <= 10; i++) {
+        assert_int_equal(guests[SEV].state, GUEST_RUNNING);
+        assert_int_equal(guests[SEV].launches, i);
+        machine_guest_writes(&guests[SEV], 0x9000, (uint8_t)i);
+        guest_end(&guests[SEV], GUEST_END_RESET, "reset %u", i);
+        guest_teardown(&guests[SEV]);
+        struct free_now now = free_now();
+        if (i < 10)
+            assert_memory_equal(&now, &running, sizeof now);
+    }
+    assert_int_equal(guests[SEV].state, GUEST_ENDED);
+    assert_string_equal(guests[SEV].end_reason, "reset 10");
+    assert_int_equal(guests[SEV].exits, 70);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+    assert_int_equal(machine.rejected, 0);
+    assert_true(guest_summary());
+}
+
+static void the_operator_and_a_destroy_policy_end_for_good(void **state)
+{
+    (void)state;
+    good.guests[NONE].on_crash = MANIFEST_ACTION_RESTART;
+    good_seal(&good);
+    machine_manifest(&good, sizeof good);
+    launch();
+    guest_end(&guests[NONE], GUEST_END_CRASH, "triple fault");
+    guest_end(&guests[NONE], GUEST_END_POWEROFF, "too late");
+    assert_true(guest_is_ending(&guests[NONE]));
+    assert_string_equal(guests[NONE].end_reason, "triple fault");
+    guest_teardown(&guests[NONE]);
+    assert_int_equal(guests[NONE].launches, 2);
+    guest_end(&guests[NONE], GUEST_END_POWEROFF, "off");    /* on_poweroff: destroy */
+    guest_teardown(&guests[NONE]);
+    assert_int_equal(guests[NONE].state, GUEST_ENDED);
+    guest_end(&guests[HOST], GUEST_END_DESTROYED, "by the operator");
+    guest_teardown(&guests[HOST]);
+    guest_teardown(&guests[HOST]);      /* again: nothing */
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+    assert_false(guest_summary());
+    assert_true(machine_said("sevisor: not all guests ended as expected\n"));
+}
+
+/* ---- refusals ---- */
+
+static void no_sev_refuses_the_encrypted_guest_only(void **state)
+{
+    (void)state;
+    machine_stop();
+    boot((struct machine_options){.no_sev = true, .no_device = true});
+    launch();
+    assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+    assert_string_equal(guests[SEV].end_reason, "this CPU has no SEV");
+    assert_int_equal(guests[NONE].state, GUEST_RUNNING);
+    assert_int_equal(guests[HOST].state, GUEST_RUNNING);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+    assert_false(guest_summary());
+}
+
+static void no_device_is_said_in_words(void **state)
+{
+    (void)state;
+    machine_stop();
+    boot((struct machine_options){.no_device = true});
+    launch();
+    assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+    assert_non_null(strstr(guests[SEV].end_reason, "no secure processor"));
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+static void without_sme_host_encryption_is_refused_never_plain(void **state)
+{
+    (void)state;
+    machine_stop();
+    boot((struct machine_options){.no_sme = true, .no_sev = true, .no_device = true});
+    launch();
+    assert_int_equal(guests[HOST].state, GUEST_REFUSED);
+    assert_non_null(strstr(guests[HOST].end_reason, "SME"));
+    assert_int_equal(guests[NONE].state, GUEST_RUNNING);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+static void another_c_bit_than_the_cpus_is_refused(void **state)
+{
+    (void)state;
+    good.guests[SEV].cbitpos = 47;
+    good_seal(&good);
+    machine_manifest(&good, sizeof good);
+    launch();
+    assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+    assert_non_null(strstr(guests[SEV].end_reason, "set cbitpos = 51"));
+    assert_null(strstr(machine.commands, "LAUNCH_START"));
+    finish(GUEST_END_POWEROFF);
+    good.guests[SEV].cbitpos = 51;
+    good.guests[SEV].reduced_phys_bits = 5;
+    good_seal(&good);
+    machine_stop();
+    boot((struct machine_options){0});
+    launch();
+    assert_non_null(strstr(guests[SEV].end_reason, "set reduced-phys-bits = 1"));
+    finish(GUEST_END_POWEROFF);
+}
+
+static void too_many_vcpus_or_too_much_memory_is_refused(void **state)
+{
+    (void)state;
+    good.guests[HOST].vcpus = 64;
+    good.guests[NONE].memory = UINT64_C(1) << 30;
+    good_seal(&good);
+    machine_manifest(&good, sizeof good);
+    launch();
+    assert_non_null(strstr(guests[HOST].end_reason, "wants 64 vCPUs"));
+    assert_non_null(strstr(guests[NONE].end_reason, "wants 1024 MiB in one piece"));
+    assert_int_equal(guests[SEV].state, GUEST_RUNNING);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+static void a_bad_manifest_launches_nothing(void **state)
+{
+    (void)state;
+    good.header.guest_count++;
+    machine_manifest(&good, sizeof good);
+    launch();
+    assert_true(machine_said("the manifest is refused: MANIFEST_"));
+    assert_false(guest_any_alive());
+    assert_false(guest_summary());
+    setup(NULL);
+    for (uint64_t size = 0; size < sizeof good; size += size < 100 ? 1 : 1111) {
+        machine.handoff.manifest_size = size;
+        launch();
+        assert_false(guest_any_alive());
+    }
+}
+
+/* The n-th call of each kind fails, for all n: a guest is refused, nothing stays behind. */
+static void every_failing_allocation_returns_all(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < 6; kind++) {
+        for (unsigned n = 1;; n++) {
+            machine_stop();
+            boot((struct machine_options){0});
+            sev_start(&machine.handoff);
+            struct free_now before = free_now();
+            unsigned *const countdowns[] = {&machine.fail_pool, &machine.fail_extent, &machine.fail_npt_create,
+                                            &machine.fail_npt_map, &machine.fail_vcpu, &machine.fail_window};
+            *countdowns[kind] = n;
+            launch();
+            if (*countdowns[kind] != 0) {
+                finish(GUEST_END_POWEROFF);
+                break;          /* there is no n-th call */
+            }
+            if (guests[0].config != NULL) {         /* the manifest could be read */
+                unsigned refused = 0;
+                for (unsigned i = 0; i < GOOD_GUESTS; i++)
+                    refused += guests[i].state == GUEST_REFUSED && guests[i].end_reason[0] != '\0';
+                assert_int_equal(refused, 1);
+                finish(GUEST_END_POWEROFF);
+                all_is_back();
+                struct free_now after = free_now();
+                assert_true(after.asids == before.asids && after.extent == before.extent);
+                assert_int_equal(after.pool, before.pool - 1);      /* the table's copy */
+            }
+        }
+    }
+}
+
+/* ---- the secure processor's failures ---- */
+
+static void fault(enum mailbox_fault_kind kind, uint8_t command, uint32_t count, uint16_t status)
+{
+    struct mailbox_fault f = {.kind = kind, .command = command, .count = count, .status = status};
+    mailbox_set_fault(machine.mailbox, &f);
+}
+
+static const uint8_t launch_commands[] = {
+    SEV_CMD_LAUNCH_START, SEV_CMD_ACTIVATE, SEV_CMD_LAUNCH_UPDATE_DATA, SEV_CMD_LAUNCH_MEASURE, SEV_CMD_LAUNCH_FINISH,
+};
+static const uint8_t end_commands[] = {SEV_CMD_DEACTIVATE, SEV_CMD_DF_FLUSH, SEV_CMD_DECOMMISSION};
+
+/* Every status, before and after execution, on every launch command. */
+static void every_status_on_every_launch_command_returns_all(void **state)
+{
+    (void)state;
+    for (unsigned c = 0; c < sizeof launch_commands; c++) {
+        for (uint16_t status = 1; status <= 0x28; status++) {
+            for (unsigned late = 0; late < 2; late++) {
+                machine_stop();
+                boot((struct machine_options){0});
+                sev_start(&machine.handoff);
+                struct free_now before = free_now();
+                fault(late ? MAILBOX_FAULT_STATUS_LATE : MAILBOX_FAULT_STATUS, launch_commands[c], 1, status);
+                launch();
+                assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+                assert_non_null(strstr(guests[SEV].end_reason, sev_status_name(status)));
+                assert_non_null(strstr(guests[SEV].end_reason, sev_command_name(launch_commands[c])));
+                assert_int_equal(guests[NONE].state, GUEST_RUNNING);
+                assert_int_equal(guests[HOST].state, GUEST_RUNNING);
+                finish(GUEST_END_POWEROFF);
+                all_is_back();
+                assert_false(machine_said("quarantine"));
+                struct free_now after = free_now();
+                assert_true(after.asids == before.asids && after.extent == before.extent && after.pool == before.pool - 1);
+                assert_true(machine_scrubbed());
+            }
+        }
+    }
+}
+
+static void a_refused_launch_does_not_hinder_the_next(void **state)
+{
+    (void)state;
+    for (unsigned c = 0; c < sizeof launch_commands; c++) {
+        machine_stop();
+        manifest_of_three();
+        good.guests[HOST] = good.guests[SEV];       /* a second encrypted guest */
+        strcpy(good.guests[HOST].name, "delta");
+        good.guests[HOST].first_step = 6;
+        good.guests[HOST].step_count = 3;
+        good_seal(&good);
+        boot((struct machine_options){.sev_asids = 1});
+        fault(MAILBOX_FAULT_STATUS, launch_commands[c], 1, SEV_STATUS_RESOURCE_LIMIT);
+        launch();
+        assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+        assert_int_equal(guests[HOST].state, GUEST_RUNNING);
+        finish(GUEST_END_POWEROFF);
+        all_is_back();
+    }
+}
+
+static void a_status_at_the_end_of_life_is_tried_again(void **state)
+{
+    (void)state;
+    for (unsigned c = 0; c < sizeof end_commands; c++) {
+        for (uint16_t status = 1; status <= 0x28; status++) {
+            machine_stop();
+            boot((struct machine_options){0});
+            launch();
+            fault(MAILBOX_FAULT_STATUS, end_commands[c], 1, status);
+            finish(GUEST_END_POWEROFF);
+            all_is_back();
+            if (!(end_commands[c] == SEV_CMD_DEACTIVATE && status == SEV_STATUS_INACTIVE))
+                assert_false(machine_said("quarantine"));
+            assert_true(machine_scrubbed());
+        }
+    }
+}
+
+static void an_asid_that_cannot_be_freed_is_in_quarantine(void **state)
+{
+    (void)state;
+    for (unsigned c = 0; c < 2; c++) {
+        machine_stop();
+        boot((struct machine_options){0});
+        sev_start(&machine.handoff);
+        struct free_now before = free_now();
+        launch();
+        fault(MAILBOX_FAULT_STATUS, end_commands[c], 0, SEV_STATUS_HWERROR_PLATFORM);
+        finish(GUEST_END_POWEROFF);
+        all_is_back();
+        assert_true(machine_said("all returned but a quarantine of 1 ASIDs, 0 MiB\n"));
+        assert_int_equal(free_now().asids, before.asids - 1);
+        assert_int_equal(free_now().extent, before.extent);
+    }
+}
+
+static void a_hang_at_each_command_spares_the_plain_guests(void **state)
+{
+    (void)state;
+    for (unsigned c = 0; c < sizeof launch_commands; c++) {
+        machine_stop();
+        boot((struct machine_options){0});
+        sev_start(&machine.handoff);
+        struct free_now before = free_now();
+        fault(MAILBOX_FAULT_HANG, launch_commands[c], 0, 0);
+        launch();
+        assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+        assert_false(sev_ready());
+        assert_int_equal(guests[NONE].state, GUEST_RUNNING);
+        assert_int_equal(guests[HOST].state, GUEST_RUNNING);
+        finish(GUEST_END_POWEROFF);
+        all_is_back();
+        struct free_now after = free_now();
+        bool asid_lost = launch_commands[c] != SEV_CMD_LAUNCH_START;
+        bool memory_lost = launch_commands[c] == SEV_CMD_LAUNCH_UPDATE_DATA;
+        assert_int_equal(after.asids, before.asids - asid_lost);
+        assert_int_equal(after.extent, before.extent - (memory_lost ? UINT64_C(16) << 20 : 0));
+        assert_int_equal(machine_said("stay in quarantine"), memory_lost);
+        assert_int_equal(machine_said("stays in quarantine"), asid_lost);
+    }
+}
+
+static void a_processor_that_dies_later_refuses_the_next_launch_at_once(void **state)
+{
+    (void)state;
+    good.guests[SEV].on_reboot = MANIFEST_ACTION_RESTART;
+    good.guests[SEV].restarts = 1;
+    good_seal(&good);
+    machine_manifest(&good, sizeof good);
+    launch();
+    fault(MAILBOX_FAULT_HANG, SEV_CMD_DEACTIVATE, 0, 0);
+    guest_end(&guests[SEV], GUEST_END_RESET, "reset");
+    guest_teardown(&guests[SEV]);
+    assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+    assert_non_null(strstr(guests[SEV].end_reason, "given up"));
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+    assert_true(machine_said("quarantine of 1 ASIDs, 0 MiB"));
+    sev_stop();
+}
+
+static void a_corrupt_answer_refuses_the_guest(void **state)
+{
+    (void)state;
+    for (unsigned c = 0; c < sizeof launch_commands; c++) {
+        machine_stop();
+        boot((struct machine_options){0});
+        fault(MAILBOX_FAULT_CORRUPT, launch_commands[c], 1, 0);
+        launch();
+        if (launch_commands[c] == SEV_CMD_LAUNCH_START || launch_commands[c] == SEV_CMD_LAUNCH_MEASURE)
+            assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+        finish(GUEST_END_POWEROFF);
+        all_is_back();
+    }
+}
+
+static void init_failures_refuse_with_the_status_and_remedy(void **state)
+{
+    (void)state;
+    static const uint8_t commands[] = {SEV_CMD_PLATFORM_STATUS, SEV_CMD_INIT, SEV_CMD_DF_FLUSH};
+    for (unsigned c = 0; c < sizeof commands; c++) {
+        for (unsigned hang = 0; hang < 2; hang++) {
+            machine_stop();
+            boot((struct machine_options){0});
+            fault(hang ? MAILBOX_FAULT_HANG : MAILBOX_FAULT_STATUS, commands[c], 0, SEV_STATUS_HWERROR_PLATFORM);
+            launch();
+            assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+            if (!hang)
+                assert_non_null(strstr(guests[SEV].end_reason, "HWERROR_PLATFORM"));
+            assert_int_equal(guests[NONE].state, GUEST_RUNNING);
+            finish(GUEST_END_POWEROFF);
+            all_is_back();
+            sev_stop();
+        }
+    }
+}
+
+/* ---- shared windows ---- */
+
+static void windows_onto_guest_memory_stay_inside(void **state)
+{
+    (void)state;
+    launch();
+    struct guest *g = &guests[NONE];
+    uint64_t size = g->memory.size;
+    static const uint64_t sizes[] = {1, 12, 32, 4096};
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t s = sizes[i];
+        assert_null(guest_map_shared(g, gpaddr(size), s));
+        assert_null(guest_map_shared(g, gpaddr(size - s + 1), s));
+        assert_null(guest_map_shared(g, gpaddr(UINT64_MAX), s));
+        assert_null(guest_map_shared(g, gpaddr(UINT64_MAX - s + 1), s));
+        assert_null(guest_map_shared(g, gpaddr(UINT64_C(1) << 51), s));
+        void *w = guest_map_shared(g, gpaddr(size - s), s);
+        assert_non_null(w);
+        guest_unmap_shared(w, s);
+        w = guest_map_shared(g, gpaddr(0x1ffe), s);     /* across pages */
+        assert_non_null(w);
+        guest_unmap_shared(w, s);
+    }
+    assert_null(guest_map_shared(g, gpaddr(0), UINT64_MAX));
+    assert_null(guest_map_shared(g, gpaddr(0), 0));
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(each_guest_finds_its_bytes_under_its_own_key), T(commands_come_in_the_documented_order),
+        T(the_report_has_what_owners_parse), T(without_an_encrypted_guest_the_processor_is_left_alone),
+        T(ten_launches_with_one_usable_asid), T(the_operator_and_a_destroy_policy_end_for_good),
+        T(no_sev_refuses_the_encrypted_guest_only), T(no_device_is_said_in_words),
+        T(without_sme_host_encryption_is_refused_never_plain), T(another_c_bit_than_the_cpus_is_refused),
+        T(too_many_vcpus_or_too_much_memory_is_refused), T(a_bad_manifest_launches_nothing),
+        T(every_failing_allocation_returns_all), T(every_status_on_every_launch_command_returns_all),
+        T(a_refused_launch_does_not_hinder_the_next), T(a_status_at_the_end_of_life_is_tried_again),
+        T(an_asid_that_cannot_be_freed_is_in_quarantine), T(a_hang_at_each_command_spares_the_plain_guests),
+        T(a_processor_that_dies_later_refuses_the_next_launch_at_once), T(a_corrupt_answer_refuses_the_guest),
+        T(init_failures_refuse_with_the_status_and_remedy), T(windows_onto_guest_memory_stay_inside),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

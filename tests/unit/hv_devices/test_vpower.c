@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "with_cmocka.h"
+
+#include "../../../hv/guest.h"
+#include "../../../hv/vpower.h"
+
+static struct guest guest;
+
+void guest_end(struct guest *g, enum guest_end end, const char *format, ...)
+{
+    (void)format;
+    assert_ptr_equal(g, &guest);
+    g->end = end;
+}
+
+static enum guest_end after(uint16_t port, uint8_t value)
+{
+    guest.end = GUEST_END_NONE;
+    vpower_write(&guest, port, value);
+    return guest.end;
+}
+
+static void only_s5_with_slp_en_powers_off(void **state)
+{
+    (void)state;
+    for (unsigned value = 0; value < 256; value++) {
+        bool s5 = (value & 0x20) != 0 && (value >> 2 & 7) == 5;
+        assert_int_equal(after(0x600, (uint8_t)value), s5 ? GUEST_END_POWEROFF : GUEST_END_NONE);
+    }
+}
+
+static void only_the_reset_value_resets(void **state)
+{
+    (void)state;
+    for (unsigned value = 0; value < 256; value++)
+        assert_int_equal(after(0x602, (uint8_t)value), value == 1 ? GUEST_END_RESET : GUEST_END_NONE);
+}
+
+static void the_status_register_takes_no_orders_and_says_awake(void **state)
+{
+    (void)state;
+    for (unsigned value = 0; value < 256; value++)
+        assert_int_equal(after(0x601, (uint8_t)value), GUEST_END_NONE);
+    assert_int_equal(vpower_read(0x601), 0x80);
+    assert_int_equal(vpower_read(0x600), 0);
+    assert_int_equal(vpower_read(0x602), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_s5_with_slp_en_powers_off), cmocka_unit_test(only_the_reset_value_resets),
+        cmocka_unit_test(the_status_register_takes_no_orders_and_says_awake),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "with_cmocka.h"
+
+#include <string.h>
+
+#include "../../../hv/monitor.h"
+#include "../../../hv/vuart.h"
+
+static struct vuart uart;
+static uint8_t output[512];
+static unsigned output_count;
+
+void monitor_guest_output(uint32_t guest, uint8_t byte)
+{
+    assert_int_equal(guest, 7);
+    output[output_count++ % sizeof output] = byte;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(&uart, 0, sizeof uart);
+    vuart_reset(&uart, 7);
+    output_count = 0;
+    return 0;
+}
+
+static uint8_t in(unsigned r) { return vuart_read(&uart, r); }
+static void out(unsigned r, uint8_t v) { vuart_write(&uart, r, v); }
+
+/* The order of accesses in Linux' 8250 autoconfig: it must find a 16550A and no relative of it. */
+static void linux_autoconfig_finds_a_16550a(void **state)
+{
+    (void)state;
+    out(1, 0);
+    assert_int_equal(in(1), 0);                 /* IER: something answers */
+    out(1, 0x0f);
+    assert_int_equal(in(1) & 0x0f, 0x0f);
+    out(1, 0);
+    out(4, 0x10 | 0x0a);                        /* loopback: RTS and OUT2 come back as CTS and DCD */
+    assert_int_equal(in(6) & 0xf0, 0x90);
+    out(4, 0);
+    assert_int_equal(in(6) & 0xf0, 0xb0);
+    out(2, 1);
+    assert_int_equal(in(2) >> 6, 3);            /* a FIFO that works */
+    out(3, 0x80);
+    assert_int_not_equal(in(2), 0);             /* no EFR behind DLAB: not a 16650 */
+    out(3, 0xbf);
+    assert_int_not_equal(in(2), 0);
+    out(3, 0);
+    uint8_t mcr = in(4);                        /* National Semiconductor's bank select */
+    out(3, 0xe0);
+    uint8_t excr = in(2);
+    out(3, 0);
+    out(4, mcr ^ 0x10);
+    out(3, 0xe0);
+    assert_int_equal(in(2), excr);
+    out(3, 0);
+    out(4, mcr);
+    out(2, 1 | 0x20);                           /* TI16C750's 64-byte FIFO */
+    assert_int_equal(in(2) >> 5, 6);
+    out(2, 1);
+    out(3, 0x80);
+    out(2, 1 | 0x20);
+    assert_int_equal(in(2) >> 5, 6);
+    out(3, 0);
+    out(1, 0x40);                               /* XScale's UUE */
+    assert_int_equal(in(1) & 0x40, 0);
+    out(7, 0xa5);
+    assert_int_equal(in(7), 0xa5);
+    out(7, 0x5a);
+    assert_int_equal(in(7), 0x5a);
+}
+
+/* serial8250_do_startup: enabling THRI while the transmitter is idle shows in IIR. */
+static void linux_startup_sees_the_transmit_interrupt(void **state)
+{
+    (void)state;
+    out(1, 0x02);
+    assert_int_equal(in(5) & 0x40, 0x40);
+    assert_int_equal(in(2), 0x02);
+    assert_int_equal(in(2), 0x01);              /* reading it acknowledged it */
+    out(0, 'x');
+    assert_int_equal(in(2), 0x02);              /* empty again: a new event */
+    out(1, 0);
+    assert_int_equal(in(2), 0x01);
+    out(1, 0x02);
+    assert_int_equal(in(2), 0x02);
+}
+
+static void output_reaches_the_monitor(void **state)
+{
+    (void)state;
+    out(0, 'h');
+    out(0, 'i');
+    assert_int_equal(in(5), 0x60);
+    assert_int_equal(output_count, 2);
+    assert_memory_equal(output, "hi", 2);
+}
+
+static void the_divisor_hides_data_and_ier(void **state)
+{
+    (void)state;
+    out(1, 5);
+    out(3, 0x83);
+    out(0, 0x0c);
+    out(1, 0x34);
+    assert_int_equal(in(0), 0x0c);
+    assert_int_equal(in(1), 0x34);
+    out(3, 0x03);
+    assert_int_equal(in(1), 5);
+    assert_int_equal(in(3), 3);
+    assert_int_equal(output_count, 0);
+}
+
+static void input_is_read_in_order(void **state)
+{
+    (void)state;
+    assert_int_equal(in(5) & 1, 0);
+    assert_int_equal(in(0), 0);
+    for (unsigned i = 0; i < 5; i++)
+        assert_true(vuart_input(&uart, (uint8_t)('a' + i)));
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(in(5) & 1, 1);
+        assert_int_equal(in(0), 'a' + i);
+    }
+    assert_int_equal(in(5) & 1, 0);
+}
+
+static void receiver_interrupts_follow_trigger_and_timeout(void **state)
+{
+    (void)state;
+    out(1, 1);
+    vuart_input(&uart, 'a');
+    assert_int_equal(in(2), 0x04);              /* no FIFO: each byte */
+    in(0);
+    out(2, 0xc1);                               /* FIFO, trigger 14 */
+    for (unsigned i = 0; i < 13; i++)
+        vuart_input(&uart, 'b');
+    assert_int_equal(in(2), 0xcc);
+    vuart_input(&uart, 'c');
+    assert_int_equal(in(2), 0xc4);
+    out(1, 0);
+    assert_int_equal(in(2), 0xc1);
+}
+
+static void a_full_ring_is_an_overrun_and_keeps_what_came_first(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < VUART_FIFO; i++)
+        assert_true(vuart_input(&uart, (uint8_t)i));
+    assert_false(vuart_input(&uart, 0xee));
+    out(1, 0x04);
+    assert_int_equal(in(2), 0x06);
+    assert_int_equal(in(5), 0x63);
+    assert_int_equal(in(5), 0x61);              /* reading cleared it */
+    assert_int_equal(in(2), 0x01);
+    for (unsigned i = 0; i < VUART_FIFO; i++)
+        assert_int_equal(in(0), (uint8_t)i);
+}
+
+static void fcr_clears_the_receiver(void **state)
+{
+    (void)state;
+    vuart_input(&uart, 'a');
+    out(2, 0x01);                               /* switching the FIFO on clears it */
+    assert_int_equal(in(5) & 1, 0);
+    vuart_input(&uart, 'a');
+    out(2, 0x01);
+    assert_int_equal(in(5) & 1, 1);
+    out(2, 0x03);
+    assert_int_equal(in(5) & 1, 0);
+    assert_int_equal(in(2), 0xc1);
+    out(2, 0x00);
+    assert_int_equal(in(2), 0x01);
+}
+
+static void loopback_returns_what_was_sent(void **state)
+{
+    (void)state;
+    out(4, 0x10);
+    out(0, 0x42);
+    assert_int_equal(output_count, 0);
+    assert_int_equal(in(5) & 1, 1);
+    assert_int_equal(in(0), 0x42);
+}
+
+static void a_reset_keeps_what_was_printed(void **state)
+{
+    (void)state;
+    uart.history_total = 5;
+    vuart_input(&uart, 'a');
+    out(3, 0x83);
+    vuart_reset(&uart, 7);
+    assert_int_equal(uart.history_total, 5);
+    assert_int_equal(uart.input_count, 0);
+    assert_int_equal(in(3), 0);
+}
+
+static void hostile_accesses_break_nothing(void **state)
+{
+    (void)state;
+    uint64_t r = 42;
+    for (unsigned i = 0; i < 3000000; i++) {
+        r = r * 6364136223846793005u + 1442695040888963407u;
+        uint8_t value = (uint8_t)(r >> 33);
+        uint32_t offset = (uint32_t)(r >> 48) % 10;
+        switch (r >> 62) {
+        case 0:
+            vuart_read(&uart, offset);
+            break;
+        case 1:
+            vuart_input(&uart, value);
+            break;
+        default:
+            vuart_write(&uart, offset, value);
+        }
+        assert_true(uart.input_count <= VUART_FIFO && uart.input_head < VUART_FIFO);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup(name, setup)
+        T(linux_autoconfig_finds_a_16550a), T(linux_startup_sees_the_transmit_interrupt), T(output_reaches_the_monitor),
+        T(the_divisor_hides_data_and_ier), T(input_is_read_in_order), T(receiver_interrupts_follow_trigger_and_timeout),
+        T(a_full_ring_is_an_overrun_and_keeps_what_came_first), T(fcr_clears_the_receiver), T(loopback_returns_what_was_sent),
+        T(a_reset_keeps_what_was_printed), T(hostile_accesses_break_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+# Virtual devices, operator's console, guest lifecycle, under AddressSanitizer and UBSan.
+#   make -f tests/unit/hv_devices/unit.mk unit-hv-devices
+
+BUILD ?= .build
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CC ?= gcc
+
+unit-hv-devices-out := $(BUILD)/unit/hv_devices
+unit-hv-devices-in := tests/unit/hv_devices
+unit-hv-devices-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
+unit-hv-devices-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-devices-in)/*.h tests/unit/psp/fake_pci.h \
+	tests/unit/manifest/good.h tests/machine/firmware/*.h) $(unit-hv-devices-in)/unit.mk
+unit-hv-devices-tests := vlapic vuart pvclock vpower monitor lifecycle
+
+# What each program links besides its own test_*.c.
+unit-hv-devices-vlapic := hv/vlapic.c
+unit-hv-devices-vuart := hv/vuart.c
+unit-hv-devices-pvclock := hv/pvclock.c
+unit-hv-devices-vpower := hv/vpower.c
+unit-hv-devices-monitor := hv/monitor.c hv/vuart.c hv/text.c
+unit-hv-devices-lifecycle := hv/guest.c hv/launch.c hv/report.c hv/monitor.c hv/vuart.c hv/asid.c hv/log.c hv/text.c \
+	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/fake_machine.c $(sort $(wildcard psp/*.c)) \
+	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c \
+	$(sort $(wildcard tests/machine/firmware/*.c))
+unit-hv-devices-libs-lifecycle := -lnettle -lhogweed -lgmp
+
+.PHONY: unit-hv-devices
+unit-hv-devices: $(unit-hv-devices-tests:%=$(unit-hv-devices-out)/%.passed)
+
+$(unit-hv-devices-out)/%.o: %.c $(unit-hv-devices-headers)
+	@mkdir -p $(@D)
+	$(CC) $(unit-hv-devices-cflags) $(if $(filter %/sev_under_test.c,$<),-include $(unit-hv-devices-in)/fake_x86.h) -c $< -o $@
+
+define unit-hv-devices-program
+$(unit-hv-devices-out)/test_$(1): $(patsubst %.c,$(unit-hv-devices-out)/%.o,$(unit-hv-devices-in)/test_$(1).c $(unit-hv-devices-$(1)))
+	$$(CC) $$(unit-hv-devices-cflags) $$^ $(unit-hv-devices-libs-$(1)) -lcmocka -o $$@
+
+$(unit-hv-devices-out)/$(1).passed: $(unit-hv-devices-out)/test_$(1)
+	$$<
+	@touch $$@
+endef
+$(foreach t,$(unit-hv-devices-tests),$(eval $(call unit-hv-devices-program,$(t))))

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Attaching, platform commands and launches where nothing goes wrong, and what the driver itself refuses. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "launch.h"
+
+static struct launch l;
+
+static void start(struct fake_options options)
+{
+    fake_start(&options);
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    assert_int_equal(fake.violations, 0);
+    assert_int_equal(fake_pci.violations, 0);
+    assert_false(fake.locked);
+    psp_detach(&l.psp);
+    assert_int_equal(fake_pci.mapped, 0);
+    fake_stop();
+    return 0;
+}
+
+/* The n-th submission of `command`, from 0. */
+static const struct fake_submission *submitted(uint8_t command, unsigned n)
+{
+    for (unsigned i = 0; i < fake.submissions && i < FAKE_LOG; i++) {
+        if (fake.log[i].command == command && n-- == 0)
+            return &fake.log[i];
+    }
+    fail_msg("%s was not submitted often enough", sev_command_name(command));
+    return NULL;
+}
+
+static void discovery_finds_the_function_that_attach_wants(void **state)
+{
+    struct psp_location location;
+
+    (void)state;
+    start((struct fake_options){ 0 });
+    assert_int_equal(psp_discover(&location), PSP_OK);
+    assert_int_equal(location.bdf, fake.location.bdf);
+    assert_int_equal(psp_attach(&l.psp, &location).error, PSP_OK);
+}
+
+static void attach_reads_the_status_with_polling_and_bus_mastering_on(void **state)
+{
+    (void)state;
+    start((struct fake_options){ .api_major = 1, .api_minor = 49, .latency_us = 300 });
+    launch_attach(&l);
+    assert_int_equal(l.psp.status.api_major, 1);
+    assert_int_equal(l.psp.status.api_minor, 49);
+    assert_int_equal(l.psp.status.build, 21);
+    assert_int_equal(l.psp.status.state, SEV_PLATFORM_UNINIT);
+    assert_int_equal(l.psp.commands, 1);
+    assert_in_range(l.psp.command_us, 300, 400);
+    assert_int_equal(mailbox_read(fake.mailbox, l.psp.generation->int_enable), 0);
+    assert_int_equal(psp_platform_pci_read32(fake.location.bdf, 4) & 6, 6);
+}
+
+static void init_is_followed_by_wbinvd_everywhere_and_df_flush(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    assert_int_equal(fake.log[1].command, SEV_CMD_INIT);
+    assert_int_equal(fake.wbinvds, 1);
+    assert_int_equal(fake.log[2].command, SEV_CMD_DF_FLUSH);
+    assert_int_equal(fake.submissions, 3);
+    assert_int_equal(l.psp.status.state, SEV_PLATFORM_INIT);
+    assert_int_equal(sev_platform_status(&l.psp).error, PSP_OK);
+    assert_int_equal(l.psp.status.state, SEV_PLATFORM_INIT);
+}
+
+static void shutdown_is_followed_by_wbinvd_everywhere_and_init_works_again(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    assert_int_equal(sev_shutdown(&l.psp).error, PSP_OK);
+    assert_int_equal(fake.wbinvds, 2);
+    assert_int_equal(l.psp.status.state, SEV_PLATFORM_UNINIT);
+    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+    assert_int_equal(launch_run(&l).error, PSP_OK);
+}
+
+static void init_is_repeated_once_on_secure_data_invalid(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_attach(&l);
+    fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_INIT, 1, SEV_STATUS_SECURE_DATA_INVALID, 0);
+    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+    assert_int_equal(fake.lines, 1);
+
+    assert_int_equal(sev_shutdown(&l.psp).error, PSP_OK);
+    fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_INIT, 2, SEV_STATUS_SECURE_DATA_INVALID, 0);
+    struct psp_result r = sev_init(&l.psp);
+    assert_int_equal(r.error, PSP_FIRMWARE);
+    assert_int_equal(r.status, SEV_STATUS_SECURE_DATA_INVALID);
+    assert_int_equal(l.psp.status.state, SEV_PLATFORM_UNINIT);
+    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+}
+
+static void init_without_flush_is_undone(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_attach(&l);
+    fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_DF_FLUSH, 1, SEV_STATUS_WBINVD_REQUIRED, 0);
+    struct psp_result r = sev_init(&l.psp);
+    assert_int_equal(r.error, PSP_FIRMWARE);
+    assert_int_equal(r.command, SEV_CMD_DF_FLUSH);
+    assert_int_equal(r.status, SEV_STATUS_WBINVD_REQUIRED);
+    assert_int_equal(sev_platform_status(&l.psp).error, PSP_OK);
+    assert_int_equal(l.psp.status.state, SEV_PLATFORM_UNINIT);
+    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+}
+
+static void init_with_smee_off_names_the_bios_option(void **state)
+{
+    char text[200];
+
+    (void)state;
+    start((struct fake_options){ .no_syscfg = true });
+    launch_attach(&l);
+    struct psp_result r = sev_init(&l.psp);
+    assert_int_equal(r.error, PSP_FIRMWARE);
+    assert_int_equal(r.status, SEV_STATUS_HWERROR_PLATFORM);
+    psp_result_text(r, text, sizeof text);
+    assert_non_null(strstr(text, "SMEE"));
+}
+
+static void a_guest_lives_on_every_generation(void **state)
+{
+    static const uint16_t ids[] = { 0x1456, 0x1486, 0x14ca, 0x156e };
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        for (unsigned sme = 0; sme < 2; sme++) {
+            start((struct fake_options){ .device_id = ids[i], .sme = sme, .latency_us = 1000 });
+            launch_up(&l);
+            assert_int_equal(launch_run(&l).error, PSP_OK);
+            assert_int_not_equal(l.handle, 0);
+            assert_int_equal(l.status.state, SEV_GUEST_RUNNING);
+            assert_int_equal(l.status.asid, LAUNCH_ASID);
+            assert_int_equal(l.status.policy, LAUNCH_POLICY);
+            assert_int_equal(l.id[0], 1);
+            assert_int_equal(l.id[63], 64);
+
+            static const struct sev_measurement nothing;
+            assert_memory_not_equal(&l.measurement, &nothing, 32);
+            assert_memory_not_equal(l.measurement.mnonce, nothing.mnonce, 16);
+
+            for (unsigned n = 0; n < fake.submissions; n++) {
+                uint64_t page = psp_command_row(fake.log[n].command)->size ? FAKE_COMMAND_PAGE | (sme ? FAKE_C_BIT : 0) : 0;
+                assert_int_equal(fake.log[n].address, page);
+            }
+            assert_int_equal(l.psp.commands, fake.submissions);
+            assert_int_equal(fake.violations + fake_pci.violations, 0);
+            psp_detach(&l.psp);
+            fake_stop();
+        }
+    }
+    start((struct fake_options){ 0 });
+}
+
+static void guest_memory_is_encrypted_by_update_data_only(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    memset(fake_ram(fake_guest_page(0).raw), 0x3c, 3 * 4096);
+    assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_START).error, PSP_OK);
+    assert_int_equal(launch_step(&l, SEV_CMD_ACTIVATE).error, PSP_OK);
+    assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_UPDATE_DATA).error, PSP_OK);
+    assert_memory_not_equal(fake_ram(fake_guest_page(0).raw), fake_ram(fake_guest_page(2).raw), 4096);
+    assert_memory_not_equal(fake_ram(fake_guest_page(1).raw), fake_ram(fake_guest_page(2).raw), 4096);
+    assert_int_equal(*fake_ram(fake_guest_page(2).raw), 0x3c);
+}
+
+static void update_data_is_cut_into_pieces_of_a_mebibyte(void **state)
+{
+    const uint32_t size = 0x280010;
+
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    launch_step(&l, SEV_CMD_LAUNCH_START);
+    launch_step(&l, SEV_CMD_ACTIVATE);
+    assert_int_equal(sev_launch_update_data(&l.psp, l.handle, fake_guest_page(0), size).error, PSP_OK);
+
+    uint64_t at = fake_guest_page(0).raw;
+    for (unsigned n = 0; n < 3; n++) {
+        struct sev_launch_update_data_buffer request;
+
+        memcpy(&request, submitted(SEV_CMD_LAUNCH_UPDATE_DATA, n)->page, sizeof request);
+        assert_int_equal(request.paddr, at);
+        assert_int_equal(request.length, n < 2 ? 0x100000 : 0x80010);
+        at += request.length;
+    }
+    assert_int_equal(at, fake_guest_page(0).raw + size);
+}
+
+static void lengths_that_the_firmware_must_refuse_are_not_sent(void **state)
+{
+    static const uint8_t blob[SEV_CERT_SIZE];
+    uint32_t handle = 0x1234;
+
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    unsigned before = fake.submissions;
+    psp_addr_t page = fake_guest_page(0), odd = { page.raw + 8 }, last = { UINT64_MAX - 15 };
+
+    assert_int_equal(sev_launch_update_data(&l.psp, 1, page, 0).error, PSP_LENGTH);
+    assert_int_equal(sev_launch_update_data(&l.psp, 1, page, 24).error, PSP_LENGTH);
+    assert_int_equal(sev_launch_update_data(&l.psp, 1, odd, 16).error, PSP_LENGTH);
+    assert_int_equal(sev_launch_update_data(&l.psp, 1, last, 32).error, PSP_LENGTH);
+    assert_int_equal(sev_launch_start(&l.psp, 0, blob, NULL, &handle).error, PSP_LENGTH);
+    assert_int_equal(sev_launch_start(&l.psp, 0, NULL, blob, &handle).error, PSP_LENGTH);
+    assert_int_equal(psp_command(&l.psp, SEV_CMD_ACTIVATE, NULL).error, PSP_LENGTH);
+    assert_int_equal(handle, 0x1234);
+    assert_int_equal(fake.submissions, before);
+}
+
+static void certificate_and_session_reach_the_firmware_whole(void **state)
+{
+    uint8_t cert[SEV_CERT_SIZE], session[SEV_SESSION_SIZE];
+    struct sev_launch_start_buffer request;
+    uint32_t handle = 0x1234;
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof cert; i++)
+        cert[i] = (uint8_t)(i * 7 + 1);
+    for (unsigned i = 0; i < sizeof session; i++)
+        session[i] = (uint8_t)(i ^ 0x80);
+    start((struct fake_options){ .sme = true });
+    launch_up(&l);
+
+    /* The firmware refuses this certificate: nothing is returned, and the next guest starts. */
+    struct psp_result r = sev_launch_start(&l.psp, LAUNCH_POLICY, cert, session, &handle);
+    assert_int_equal(r.error, PSP_FIRMWARE);
+    assert_int_equal(handle, 0x1234);
+
+    const struct fake_submission *s = submitted(SEV_CMD_LAUNCH_START, 0);
+    memcpy(&request, s->page, sizeof request);
+    assert_int_equal(request.handle, 0);
+    assert_int_equal(request.policy, LAUNCH_POLICY);
+    assert_int_equal(request.reserved_14, 0);
+    assert_int_equal(request.dh_cert_len, sizeof cert);
+    assert_int_equal(request.session_len, sizeof session);
+    uint64_t data = FAKE_DATA_PAGE | FAKE_C_BIT;
+    assert_in_range(request.dh_cert_paddr, data, data + PSP_PAGE_SIZE - sizeof cert);
+    assert_in_range(request.session_paddr, request.dh_cert_paddr + sizeof cert, data + PSP_PAGE_SIZE - sizeof session);
+    assert_memory_equal(s->data + (request.dh_cert_paddr - data), cert, sizeof cert);
+    assert_memory_equal(s->data + (request.session_paddr - data), session, sizeof session);
+
+    assert_int_equal(launch_run(&l).error, PSP_OK);
+}
+
+static void command_page_holds_nothing_but_the_command(void **state)
+{
+    static const uint8_t zeroes[PSP_PAGE_SIZE];
+
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    launch_run(&l);
+    for (unsigned n = 0; n < fake.submissions; n++) {
+        unsigned size = psp_command_row(fake.log[n].command)->size;
+
+        assert_memory_equal(fake.log[n].page + size, zeroes, PSP_PAGE_SIZE - size);
+    }
+}
+
+static void commands_out_of_state_or_version_are_not_sent(void **state)
+{
+    (void)state;
+    start((struct fake_options){ .api_major = 0, .api_minor = 15 });
+    launch_attach(&l);
+    unsigned accesses = fake_pci.register_accesses;
+
+    assert_int_equal(launch_step(&l, SEV_CMD_GET_ID).error, PSP_STATE);     /* since 0.16 */
+    for (unsigned i = 2; i < launch_command_count; i++)
+        assert_int_equal(launch_step(&l, launch_commands[i]).error, PSP_STATE);
+    for (unsigned command = 0; command < 256; command++) {
+        if (!psp_command_row((uint8_t)command))
+            assert_int_equal(psp_command(&l.psp, (uint8_t)command, NULL).error, PSP_STATE);
+    }
+    assert_int_equal(fake_pci.register_accesses, accesses);
+
+    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+    accesses = fake_pci.register_accesses;
+    struct psp_result r = sev_init(&l.psp);
+    assert_int_equal(r.error, PSP_STATE);
+    assert_int_equal(r.command, SEV_CMD_INIT);
+    assert_int_equal(fake_pci.register_accesses, accesses);
+}
+
+static void state_follows_the_first_guest(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_START).error, PSP_OK);
+    assert_int_equal(l.psp.status.state, SEV_PLATFORM_WORKING);
+    assert_int_equal(launch_step(&l, SEV_CMD_PLATFORM_STATUS).error, PSP_OK);
+    assert_int_equal(l.psp.status.state, SEV_PLATFORM_WORKING);
+    assert_int_equal(l.psp.status.guest_count, 1);
+    launch_clean(&l);
+}
+
+static void versions_compare_major_before_minor(void **state)
+{
+    (void)state;
+    start((struct fake_options){ .api_major = 1, .api_minor = 2 });     /* newer than 0.16 */
+    launch_attach(&l);
+    assert_int_equal(sev_get_id(&l.psp, l.id).error, PSP_OK);
+}
+
+static void failing_command_still_brings_back_its_lengths(void **state)
+{
+    struct sev_get_id_buffer request = { .id_paddr = FAKE_DATA_PAGE, .id_len = 0 };
+
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_attach(&l);
+    struct psp_result r = psp_command(&l.psp, SEV_CMD_GET_ID, &request);
+    assert_int_equal(r.error, PSP_FIRMWARE);
+    assert_int_equal(r.status, SEV_STATUS_INVALID_LENGTH);
+    assert_int_equal(request.id_len, SEV_CHIP_ID_SIZE);
+}
+
+static void real_refusals_come_through_with_their_status(void **state)
+{
+    (void)state;
+    start((struct fake_options){ .max_guests = 1 });
+    launch_up(&l);
+    assert_int_equal(sev_activate(&l.psp, 0x7777, LAUNCH_ASID).status, SEV_STATUS_INVALID_GUEST);
+    assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_START).error, PSP_OK);
+    assert_int_equal(sev_activate(&l.psp, l.handle, 2).status, SEV_STATUS_INVALID_ASID);    /* of the SEV-ES range */
+    assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_UPDATE_DATA).status, SEV_STATUS_INACTIVE);
+    assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_FINISH).status, SEV_STATUS_INVALID_GUEST_STATE);
+    uint32_t second = 0;
+    assert_int_equal(sev_launch_start(&l.psp, 0, NULL, NULL, &second).status, SEV_STATUS_RESOURCE_LIMIT);
+    assert_int_equal(second, 0);
+    assert_int_equal(launch_step(&l, SEV_CMD_ACTIVATE).error, PSP_OK);
+    assert_int_equal(launch_step(&l, SEV_CMD_DECOMMISSION).status, SEV_STATUS_ACTIVE);
+    launch_clean(&l);
+    assert_int_equal(launch_run(&l).error, PSP_OK);
+}
+
+static void asid_is_usable_again_only_after_wbinvd_and_df_flush(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    launch_step(&l, SEV_CMD_LAUNCH_START);
+    assert_int_equal(launch_step(&l, SEV_CMD_ACTIVATE).error, PSP_OK);
+    assert_int_equal(launch_step(&l, SEV_CMD_DEACTIVATE).error, PSP_OK);
+    assert_int_equal(launch_step(&l, SEV_CMD_ACTIVATE).error, PSP_FIRMWARE);
+    assert_int_equal(sev_df_flush(&l.psp).status, SEV_STATUS_WBINVD_REQUIRED);
+    psp_platform_wbinvd_all();
+    assert_int_equal(sev_df_flush(&l.psp).error, PSP_OK);
+    assert_int_equal(launch_step(&l, SEV_CMD_ACTIVATE).error, PSP_OK);
+    launch_clean(&l);
+}
+
+static void detached_driver_reaches_no_device(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_attach(&l);
+    psp_detach(&l.psp);
+    unsigned accesses = fake_pci.register_accesses;
+    assert_int_equal(sev_init(&l.psp).error, PSP_NO_DEVICE);
+    assert_int_equal(fake_pci.register_accesses, accesses);
+}
+
+static void attach_checks_the_location_and_the_device(void **state)
+{
+    (void)state;
+    start((struct fake_options){ .no_sev = true });
+    assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_NO_DEVICE);
+    assert_int_equal(fake_pci.mapped, 0);
+    fake_stop();
+
+    start((struct fake_options){ 0 });
+    struct psp_location wrong = fake.location;
+    wrong.device_id = 0x1537;
+    assert_int_equal(psp_attach(&l.psp, &wrong).error, PSP_NO_DEVICE);
+    wrong = fake.location;
+    wrong.bar_size = 0x10000;
+    assert_int_equal(psp_attach(&l.psp, &wrong).error, PSP_NO_DEVICE);
+    fake_pci.map_fails = true;
+    assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_BLOCKED);
+    fake_pci.map_fails = false;
+    fake_pci.functions[1].read = NULL;
+    fake_pci.functions[1].feature = UINT32_MAX;
+    uint32_t command = psp_platform_pci_read32(fake.location.bdf, 4);
+    assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_BLOCKED);
+    assert_int_equal(psp_platform_pci_read32(fake.location.bdf, 4), command);
+    assert_int_equal(fake_pci.mapped, 0);
+    assert_int_equal(fake.submissions, 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_teardown(name, stop)
+    const struct CMUnitTest tests[] = {
+        TEST(discovery_finds_the_function_that_attach_wants),
+        TEST(attach_reads_the_status_with_polling_and_bus_mastering_on),
+        TEST(init_is_followed_by_wbinvd_everywhere_and_df_flush),
+        TEST(shutdown_is_followed_by_wbinvd_everywhere_and_init_works_again),
+        TEST(init_is_repeated_once_on_secure_data_invalid),
+        TEST(init_without_flush_is_undone),
+        TEST(init_with_smee_off_names_the_bios_option),
+        TEST(a_guest_lives_on_every_generation),
+        TEST(guest_memory_is_encrypted_by_update_data_only),
+        TEST(update_data_is_cut_into_pieces_of_a_mebibyte),
+        TEST(lengths_that_the_firmware_must_refuse_are_not_sent),
+        TEST(certificate_and_session_reach_the_firmware_whole),
+        TEST(command_page_holds_nothing_but_the_command),
+        TEST(commands_out_of_state_or_version_are_not_sent),
+        TEST(state_follows_the_first_guest),
+        TEST(versions_compare_major_before_minor),
+        TEST(failing_command_still_brings_back_its_lengths),
+        TEST(real_refusals_come_through_with_their_status),
+        TEST(asid_is_usable_again_only_after_wbinvd_and_df_flush),
+        TEST(detached_driver_reaches_no_device),
+        TEST(attach_checks_the_location_and_the_device),
+    };
+
+    return cmocka_run_group_tests_name("psp launch", tests, NULL, NULL);
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What the operator reads. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../../../psp/psp.h"
+
+static const char *text_of(enum psp_error error, uint8_t command, uint16_t status)
+{
+    static char text[256];
+
+    psp_result_text((struct psp_result){ .error = error, .command = command, .status = status }, text, sizeof text);
+    return text;
+}
+
+static void refusal_names_command_status_code_and_sentence(void **state)
+{
+    (void)state;
+    assert_string_equal(text_of(PSP_FIRMWARE, SEV_CMD_GET_ID, SEV_STATUS_INVALID_LENGTH),
+                        "GET_ID: INVALID_LENGTH (0x04): a buffer has the wrong length");
+    assert_string_equal(text_of(PSP_FIRMWARE, SEV_CMD_SHUTDOWN, 0xabcd),
+                        "SHUTDOWN: unknown status (0xabcd): no document names this status");
+}
+
+static void known_causes_come_with_their_remedy(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(text_of(PSP_FIRMWARE, SEV_CMD_INIT, SEV_STATUS_HWERROR_PLATFORM), "SMEE"));
+    assert_null(strstr(text_of(PSP_FIRMWARE, SEV_CMD_ACTIVATE, SEV_STATUS_HWERROR_PLATFORM), "SMEE"));
+    assert_non_null(strstr(text_of(PSP_FIRMWARE, SEV_CMD_INIT, 0x8003), "BIOS"));
+    assert_non_null(strstr(text_of(PSP_FIRMWARE, SEV_CMD_INIT, SEV_STATUS_INVALID_PLATFORM_STATE), "SNP"));
+    assert_non_null(strstr(text_of(PSP_FIRMWARE, SEV_CMD_ACTIVATE, SEV_STATUS_INVALID_ASID), "SEV-ES"));
+    assert_non_null(strstr(text_of(PSP_FIRMWARE, SEV_CMD_DF_FLUSH, SEV_STATUS_WBINVD_REQUIRED), "WBINVD"));
+    assert_non_null(strstr(text_of(PSP_FIRMWARE, SEV_CMD_LAUNCH_START, SEV_STATUS_BAD_MEASUREMENT), "session"));
+    assert_string_equal(sev_status_remedy(SEV_CMD_GET_ID, SEV_STATUS_INVALID_LENGTH), "");
+}
+
+static void transport_errors_say_so_without_a_status(void **state)
+{
+    (void)state;
+    assert_string_equal(text_of(PSP_TIMEOUT, SEV_CMD_ACTIVATE, 0x1234),
+                        "ACTIVATE: no answer in time; the Secure Processor is not used again");
+    assert_string_equal(text_of(PSP_NO_DEVICE, 0, 0), "no AMD Secure Processor with SEV");
+    assert_string_equal(text_of(PSP_OK, SEV_CMD_INIT, 0), "INIT: done");
+    assert_string_equal(text_of(PSP_STATE, 0xff, 0),
+                        "unknown command: not possible in this platform state or with this firmware version");
+}
+
+static void every_error_has_its_own_text(void **state)
+{
+    (void)state;
+    for (int a = PSP_OK; a <= PSP_FIRMWARE; a++) {
+        assert_string_not_equal(psp_error_text((enum psp_error)a), "unknown error");
+        for (int b = PSP_OK; b < a; b++)
+            assert_string_not_equal(psp_error_text((enum psp_error)a), psp_error_text((enum psp_error)b));
+    }
+    assert_string_equal(psp_error_text((enum psp_error)(PSP_FIRMWARE + 1)), "unknown error");
+}
+
+static void text_is_cut_to_size_and_terminated(void **state)
+{
+    char whole[256];
+    struct psp_result r = { .error = PSP_FIRMWARE, .command = SEV_CMD_INIT, .status = SEV_STATUS_HWERROR_PLATFORM };
+
+    (void)state;
+    psp_result_text(r, whole, sizeof whole);
+    for (unsigned size = 0; size < sizeof whole; size++) {
+        char *exact = malloc(size + 1); /* a byte too many, to see that it stays; beyond it is ASan's */
+
+        memset(exact, '#', size + 1);
+        psp_result_text(r, exact, size);
+        assert_int_equal(exact[size], '#');
+        if (size > 0) {
+            size_t want = strlen(whole) < size ? strlen(whole) : size - 1;
+
+            assert_int_equal(strlen(exact), want);
+            assert_memory_equal(exact, whole, want);
+        }
+        free(exact);
+    }
+}
+
+/* The console's lines and boot's table have their width. */
+static void every_text_fits_the_operators_line(void **state)
+{
+    (void)state;
+    for (unsigned command = 0; command < 256; command++) {
+        for (unsigned status = 0; status <= UINT16_MAX; status += status < 0x100 || status >= 0x7fff ? 1 : 0x7fff - 0x100) {
+            assert_true(strlen(sev_status_remedy((uint8_t)command, (uint16_t)status)) <= 104);
+            assert_true(strlen(text_of(PSP_FIRMWARE, (uint8_t)command, (uint16_t)status)) <= 200);
+            if (status > 0x8100)
+                break;
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refusal_names_command_status_code_and_sentence),
+        cmocka_unit_test(known_causes_come_with_their_remedy),
+        cmocka_unit_test(transport_errors_say_so_without_a_status),
+        cmocka_unit_test(every_error_has_its_own_text),
+        cmocka_unit_test(text_is_cut_to_size_and_terminated),
+        cmocka_unit_test(every_text_fits_the_operators_line),
+    };
+
+    return cmocka_run_group_tests_name("psp status", tests, NULL, NULL);
+}

@@ -65,6 +65,8 @@ _Noreturn void load_enter(void);
 
 /* psp_platform.c: the command register of a function that psp_discover() switched on, as it was. */
 void psp_platform_restore(void);
+/* psp_discover() saw registers above the physical address width. */
+extern bool psp_platform_out_of_reach;
 
 /* trampoline.asm */
 _Noreturn void trampoline(uint64_t cr3, uint64_t stack, uint64_t entry, uint64_t handoff);

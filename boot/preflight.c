@@ -18,6 +18,7 @@
 #define REMEDY_SVM "BIOS: AMD CBS > CPU Common Options > SVM Lock / SVM Mode = Enabled"
 #define REMEDY_SMEE "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled"
 #define REMEDY_PSP "BIOS: leave the AMD Secure Processor visible; update the BIOS"
+#define REMEDY_MMIO "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
 
 struct platform {
     bool amd, svm;
@@ -225,7 +226,8 @@ static void check_sev(const struct manifest_header *manifest)
                     psp.bdf & 7u);
     }
     row_if(error == PSP_OK, HANDOFF_NO_SEV, "Secure Processor", "PCI function with SEV",
-           error == PSP_OK ? found : error == PSP_BLOCKED ? "hidden" : "none", REMEDY_PSP);
+           error == PSP_OK ? found : psp_platform_out_of_reach ? "BAR beyond address width" :
+           error == PSP_BLOCKED ? "hidden" : "none", psp_platform_out_of_reach ? REMEDY_MMIO : REMEDY_PSP);
 }
 
 static void decide_sev(void)

@@ -32,9 +32,16 @@ void psp_platform_restore(void)
         pci_write32(command_bdf, PCI_COMMAND, command_before);
 }
 
+bool psp_platform_out_of_reach;
+
 volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size)
 {
-    (void)size;
+    /* Memory encryption takes address bits away: a BAR above them cannot be read any more. */
+    uint64_t limit = UINT64_C(1) << handoff.phys_bits;
+    if (physical >= limit || limit - physical < size) {
+        psp_platform_out_of_reach = true;
+        return NULL;
+    }
     return (volatile void *)(uintptr_t)physical;
 }
 

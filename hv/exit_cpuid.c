@@ -128,16 +128,16 @@ static uint32_t xsave_size(uint64_t xcr0)
     return (xcr0 & 4) != 0 ? xstate_avx.ebx + xstate_avx.eax : 576;
 }
 
-static struct cpuid xstate(const struct vcpu *vcpu, uint32_t subleaf)
+static struct cpuid xstate(uint32_t subleaf)
 {
     uint64_t allowed = switch_guest_xcr0();
     if (allowed == 0)
         return (struct cpuid){0};
     switch (subleaf) {
     case 0:
-        return (struct cpuid){(uint32_t)allowed, xsave_size(vcpu->xcr0), xsave_size(allowed), 0};
+        return (struct cpuid){(uint32_t)allowed, xsave_size(switch_xcr0()), xsave_size(allowed), 0};
     case 1:
-        return (struct cpuid){xstate_1.eax, (xstate_1.eax & BIT(1)) != 0 ? xsave_size(vcpu->xcr0) : 0, 0, 0};
+        return (struct cpuid){xstate_1.eax, (xstate_1.eax & BIT(1)) != 0 ? xsave_size(switch_xcr0()) : 0, 0, 0};
     case 2:
         return (allowed & 4) != 0 ? (struct cpuid){xstate_avx.eax, xstate_avx.ebx, 0, 0} : (struct cpuid){0};
     default:
@@ -176,7 +176,7 @@ static struct cpuid adjust(const struct vcpu *vcpu, uint32_t leaf, uint32_t subl
     case 0xb:
         return topology(vcpu, subleaf, vcpus, id_bits);
     case 0xd:
-        return xstate(vcpu, subleaf);
+        return xstate(subleaf);
     case 0x80000008:
         /* A guest with SEV subtracts the reduction itself (8000_001F EBX). Linear: 48 bits. */
         value.eax = (guest->sev ? value.eax : phys_bits) | 48u << 8;

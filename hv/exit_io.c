@@ -9,21 +9,29 @@
 
 enum port_kind { PORT_UNKNOWN, PORT_UART, PORT_POWER, PORT_QUIET };
 
+/* Where PCs have devices that operating systems look for, or a delay: nothing is there, and
+ * nobody needs to be told. */
+static const struct { uint16_t first, last; } quiet_ports[] = {
+    {0x20, 0x21}, {0xa0, 0xa1}, {0x4d0, 0x4d1},         /* interrupt controllers */
+    {0x40, 0x43}, {0x61, 0x61},                         /* timer, speaker */
+    {0x60, 0x60}, {0x64, 0x64},                         /* keyboard */
+    {0x70, 0x71},                                       /* clock */
+    {0x80, 0x80}, {0xed, 0xed},                         /* POST code: a delay */
+    {0x2e8, 0x2ef}, {0x2f8, 0x2ff}, {0x3e8, 0x3ef},     /* COM4, COM2, COM3 */
+    {0xcf8, 0xcff},                                     /* PCI configuration */
+};
+
 static enum port_kind port_kind(uint32_t port)
 {
     if ((port & ~7u) == VUART_PORT)
         return PORT_UART;
     if (port >= VPOWER_SLEEP_CONTROL && port <= VPOWER_RESET)
         return PORT_POWER;
-    switch (port) {
-    case 0x80:                          /* POST code, a delay in Linux */
-    case 0xed:                          /* the other delay */
-    case 0xcf8: case 0xcf9: case 0xcfa: case 0xcfb:
-    case 0xcfc: case 0xcfd: case 0xcfe: case 0xcff:     /* PCI configuration: there is no PCI */
-        return PORT_QUIET;
-    default:
-        return PORT_UNKNOWN;
+    for (size_t i = 0; i < sizeof(quiet_ports) / sizeof(quiet_ports[0]); i++) {
+        if (port >= quiet_ports[i].first && port <= quiet_ports[i].last)
+            return PORT_QUIET;
     }
+    return PORT_UNKNOWN;
 }
 
 static uint8_t port_read(struct vcpu *vcpu, uint32_t port)

@@ -22,6 +22,7 @@
 #define MSR_NB_CFG 0xc001001fu
 #define MSR_MMIO_CFG_BASE 0xc0010058u
 #define MSR_LS_CFG 0xc0011020u
+#define MSR_FP_CFG 0xc0011028u
 #define MSR_DE_CFG 0xc0011029u
 
 #define EFER_WRITABLE (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
@@ -153,6 +154,7 @@ static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     case MSR_NB_CFG:
     case MSR_MMIO_CFG_BASE:
     case MSR_LS_CFG:
+    case MSR_FP_CFG:
         *value = 0;
         return true;
     default:
@@ -193,8 +195,10 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     case MSR_MISC_ENABLE:
     case MSR_DEBUG_CTL:
     case MSR_HWCR:
-    case MSR_DE_CFG:
+    case MSR_NB_CFG:
     case MSR_LS_CFG:
+    case MSR_FP_CFG:
+    case MSR_DE_CFG:
         return true;                    /* quirks and workarounds: the host's business */
     default:
         return false;
@@ -242,6 +246,6 @@ void exit_xsetbv(struct vcpu *vcpu)
         vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
         return;
     }
-    switch_set_xcr0(vcpu, value);
+    switch_set_xcr0(value);
     exit_skip(vcpu, 3);
 }

@@ -11,6 +11,8 @@
 #define CPUID_ENCRYPTED_MEMORY 0x8000001fu
 #define C_BIT_POSITION(ebx) ((ebx) & 0x3fu)
 #define PHYS_BITS_REDUCTION(ebx) ((ebx) >> 6 & 0x3fu)
+#define CPUID_ADDRESS_SIZES 0x80000008u
+#define PHYS_BITS(eax) ((eax) & 0xffu)
 
 /* Between two lines of progress; a multiple of what the driver sends at once. */
 #define UPDATE_PIECE (UINT64_C(16) << 20)
@@ -107,7 +109,7 @@ void sev_start(const struct handoff *handoff)
         return;
     started = true;
     ready = start(handoff);
-    if (!ready)
+    if (!ready && handoff->sev_usable != 0)     /* else it was said already */
         log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
 }
 
@@ -149,17 +151,18 @@ struct sev_platform_status sev_version(void)
 
 bool sev_check_config(const struct manifest_guest *config, char *text, size_t size)
 {
-    uint32_t ebx = cpuid(CPUID_ENCRYPTED_MEMORY, 0).ebx;
-    uint32_t position = C_BIT_POSITION(ebx), reduction = PHYS_BITS_REDUCTION(ebx);
+    uint32_t ebx = cpuid(CPUID_ENCRYPTED_MEMORY, 0).ebx, position = C_BIT_POSITION(ebx);
+    uint32_t width = PHYS_BITS(cpuid(CPUID_ADDRESS_SIZES, 0).eax);
     if (config->cbitpos != position) {
         text_format(text, size, "was packed for C-bit %u, this CPU has it at %u: set cbitpos = %u in guests.toml",
                     config->cbitpos, position, position);
         return false;
     }
-    if (config->reduced_phys_bits != reduction) {
-        text_format(text, size,
-                    "was packed for %u fewer address bits, this CPU takes %u: set reduced-phys-bits = %u in guests.toml",
-                    config->reduced_phys_bits, reduction, reduction);
+    /* The guest believes in addresses below the C-bit only, and its memory is among them. */
+    if (config->reduced_phys_bits >= width || width - config->reduced_phys_bits > position ||
+        config->memory > UINT64_C(1) << (width - config->reduced_phys_bits)) {
+        text_format(text, size, "was packed for %u bits less than the %u of an address: set reduced-phys-bits = %u in guests.toml",
+                    config->reduced_phys_bits, width, PHYS_BITS_REDUCTION(ebx));
         return false;
     }
     return true;

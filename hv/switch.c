@@ -44,6 +44,13 @@ static struct {
     uint64_t guest;
 } host;
 
+static inline uint64_t xgetbv(void)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (uint64_t)hi << 32 | lo;
+}
+
 static inline void xsetbv(uint64_t value)
 {
     __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
@@ -123,8 +130,12 @@ void switch_to(struct cpu *cpu, struct vcpu *vcpu)
     struct vcpu *old = cpu->current;
     if (old == vcpu)
         return;
-    if (host.xsave)
+    /* XCR0 is asked for, not remembered: not every emulated CPU knows XSETBV's intercept. */
+    if (host.xsave) {
+        if (old != NULL)
+            old->xcr0 = xgetbv();
         xsetbv(host.all);
+    }
     if (old != NULL) {
         state_save(old->fpu);
         debug_registers_save(old->dr);
@@ -140,9 +151,13 @@ void switch_to(struct cpu *cpu, struct vcpu *vcpu)
     cpu->current = vcpu;
 }
 
-void switch_set_xcr0(struct vcpu *vcpu, uint64_t xcr0)
+uint64_t switch_xcr0(void)
 {
-    vcpu->xcr0 = xcr0;
+    return host.xsave ? xgetbv() : 0;
+}
+
+void switch_set_xcr0(uint64_t xcr0)
+{
     xsetbv(xcr0);
 }
 

@@ -13,9 +13,10 @@ uint64_t switch_guest_xcr0(void);
 void switch_reset(struct vcpu *vcpu);
 /* Makes the CPU's state that of `vcpu`; saves that of the vCPU which had it (cpu->current). */
 void switch_to(struct cpu *cpu, struct vcpu *vcpu);
-/* XSETBV, already checked. The CPU's state is that of `vcpu`. */
-void switch_set_xcr0(struct vcpu *vcpu, uint64_t xcr0);
-/* WRMSR TSC_AUX, likewise. False: this CPU has none. */
+/* XCR0 of the vCPU that has the CPU; and its XSETBV, already checked. */
+uint64_t switch_xcr0(void);
+void switch_set_xcr0(uint64_t xcr0);
+/* WRMSR TSC_AUX by the vCPU that has the CPU. False: #GP. */
 bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value);
 
 #endif

@@ -58,8 +58,8 @@ struct vcpu {
     struct pvclock pvclock;
     struct vcpu *next;          /* run queue */
     uint8_t *fpu;               /* FXSAVE/XSAVE area, 64-byte aligned, pool page */
-    uint64_t xcr0;
-    uint64_t dr[4];             /* DR0-3, while another vCPU has the CPU */
+    uint64_t xcr0;              /* this and the next: while another vCPU has the CPU */
+    uint64_t dr[4];             /* DR0-3 */
     uint64_t tsc_aux;
     uint64_t mtrr_def_type;
     uint64_t run_tsc;           /* time in the guest and its exits */

@@ -46,8 +46,8 @@ enum psp_error psp_feature_check(const struct psp_generation *generation, volati
 /* Waits until the mailbox can take a first command. `answered`: it shows the end of an earlier one. */
 enum psp_error psp_mailbox_wait_ready(const struct psp *psp, bool *answered);
 
-/* Submits and waits. PSP_OK with the firmware's status; or PSP_TIMEOUT or
- * PSP_ANSWER, and the device is dead. The caller holds the lock. */
+/* Submits and waits. PSP_OK with the firmware's status; or PSP_TIMEOUT, and
+ * the device is dead. The caller holds the lock. */
 enum psp_error psp_mailbox_call(struct psp *psp, uint8_t command, psp_addr_t buffer, uint64_t timeout_us,
                                 uint16_t *status);
 

@@ -66,9 +66,9 @@ enum psp_error psp_mailbox_call(struct psp *psp, uint8_t command, psp_addr_t buf
     __asm__ volatile("" ::: "memory");  /* and read after the answer */
     psp->command_us += psp_platform_now_us() - start_us;
 
-    if (!answered || cmdresp == PSP_ABSENT) {
+    if (!answered || cmdresp == PSP_ABSENT) {   /* silent, or gone from the bus */
         psp->dead = true;
-        return answered ? PSP_ANSWER : PSP_TIMEOUT;
+        return PSP_TIMEOUT;
     }
     psp->used = true;
     *status = (uint16_t)(cmdresp & PSP_CMDRESP_STATUS);

@@ -56,7 +56,7 @@ def boot_stock() -> Boot:
 
 @pytest.fixture(scope="session")
 def boot_sev(tmp_path_factory: pytest.TempPathFactory) -> Boot:
-    """Starts disk images in the SEV machine: boot_sev(image, ..., psp=[...], cpu=[...], time_limit=...)."""
+    """Starts disk images in the SEV machine: boot_sev(image, ..., fault=..., asids=..., time_limit=...)."""
 
     def boot(*disks: Path, name: str = "sev", time_limit: float = 300, **more) -> AbstractContextManager[Emulator]:
         folder = tmp_path_factory.mktemp(name)

@@ -26,6 +26,7 @@ from qmp import Qmp, QmpError
 OVMF = Path("/usr/share/OVMF")
 OVMF_CODE = OVMF / "OVMF_CODE_4M.fd"
 OVMF_VARS = OVMF / "OVMF_VARS_4M.fd"
+FIRMWARE_DIED = "!!!! X64 Exception Type"  # its handler prints registers, and never returns
 
 def firmware_arguments(directory: Path) -> list[str]:
     """OVMF with a variable store of its own."""
@@ -116,6 +117,9 @@ class Emulator:
                 return str(event["data"]["reason"])
         if self.process.poll() is not None:
             return f"QEMU ended with code {self.process.returncode}"
+        if FIRMWARE_DIED in self.console.text:
+            self.console.settle()
+            return "an exception that OVMF caught, and hangs after"
         return ""
 
     def wait_off(self, patience: float | None = None) -> str:

@@ -4,30 +4,30 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import packing
 from emulator import Emulator
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 STOCK_QEMU = "qemu-system-x86_64"
 # Software emulation models SVM with nested paging, but no SEV: what a desk without an EPYC has.
 STOCK_CPU = "EPYC,+svm,+npt"
-SEV_CPU = "EPYC-Milan,+svm,-hypervisor,sev-machine=on,phys-bits=48,+vmcb-clean,+flushbyasid,+decodeassists,+svm-lock"
 
 # What tests boot with: room for some guests, and small, so that a dump is quick to search.
 MEMORY = "1G"
 MEMORY_SIZE = 1 << 30
 
-PSP = "psp"  # the device's id, to ask it for its counters and give it faults
 TRACE = "psp.trace"
+NV = "psp.nv"
 
 # Virtual time by executed instructions, 64 ns each: limits of half a minute are over in seconds.
 FAST_CLOCK = ["-icount", "shift=6,sleep=off"]
@@ -35,51 +35,47 @@ FAST_CLOCK = ["-icount", "shift=6,sleep=off"]
 Boot = Callable[..., AbstractContextManager[Emulator]]  # conftest.py: boot_stock, boot_sev
 
 
-def common(memory: str) -> list[str]:
-    """One CPU and one machine type, nothing by default."""
-    return ["-no-user-config", "-nodefaults", "-M", "q35", "-accel", "tcg,thread=single", "-smp", "1", "-m", memory]
+def _load_sev_machine() -> ModuleType:
+    """tests/machine/machine.py, under a name that says which machine."""
+    spec = importlib.util.spec_from_file_location("sev_machine", packing.ROOT / "tests" / "machine" / "machine.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+sev_machine = _load_sev_machine()
 
 
 def stock(memory: str = MEMORY, cpu: str | None = None) -> list[str]:
-    """The distribution's own QEMU."""
-    return [STOCK_QEMU, *common(memory), "-cpu", cpu or STOCK_CPU]
+    """The distribution's own QEMU, pinned to one CPU and one machine type."""
+    return [
+        STOCK_QEMU, "-no-user-config", "-nodefaults", "-M", "q35", "-accel", "tcg,thread=single",
+        "-cpu", cpu or STOCK_CPU, "-smp", "1", "-m", memory,
+    ]  # fmt: skip
 
 
 @functools.cache
-def sev_qemu() -> str:
+def sev_qemu() -> Path:
     """The SEV machine's QEMU; built if need be."""
-    if chosen := os.environ.get("SEVISOR_QEMU"):
-        return chosen
-    build = subprocess.run([ROOT / "tests/machine/build"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    if build.returncode:
-        raise RuntimeError("the SEV machine could not be built: tests/machine/build says why")
-    return build.stdout.split("\n")[-2]
+    chosen = os.environ.get("SEVISOR_QEMU")
+    return Path(chosen) if chosen else sev_machine.binary()
 
 
 def sev(
-    folder: Path,
-    memory: str = MEMORY,
-    *,
-    cpu: Sequence[str] = (),
-    psp: Sequence[str] = (),
-    with_psp: bool = True,
-    nv: Path | None = None,
-    fast_clock: bool = False,
+    folder: Path, memory: str = MEMORY, *, nv: Path | None = None, fast_clock: bool = False, **options: Any
 ) -> list[str]:
-    """The SEV machine, with the secure processor's files in `folder`. `nv`: persistent data to start from."""
-    qemu = Path(sev_qemu())
-    arguments = [str(qemu), *common(memory), "-cpu", ",".join([SEV_CPU, *cpu])]
-    roms = qemu.parent.parent / "share" / "qemu"
-    if roms.is_dir():
-        arguments += ["-L", str(roms)]
-    if with_psp:
-        if nv:
-            shutil.copyfile(nv, folder / "psp.nv")
-        properties = [f"id={PSP}", f"nv={folder / 'psp.nv'}", f"trace={folder / TRACE}", *psp]
-        arguments += ["-device", ",".join(["sev-psp", *properties])]
-    if fast_clock:
-        arguments += FAST_CLOCK
-    return arguments
+    """The SEV machine, with the secure processor's files in `folder`.
+
+    `nv`: persistent data to start from; `options` are those of tests/machine/machine.py.
+    """
+    if nv:
+        shutil.copyfile(nv, folder / NV)
+    options.setdefault("reduced_bits", packing.REDUCED_PHYS_BITS)
+    arguments = sev_machine.argv(
+        qemu=sev_qemu(), memory=memory, nv=folder / NV, trace=folder / TRACE, **options
+    )
+    return arguments + (FAST_CLOCK if fast_clock else [])
 
 
 # -- what a SEV machine tells --------------------------------------------------------------
@@ -101,18 +97,14 @@ def trace(machine: Emulator) -> list[Command]:
     return [Command(line["command"], line["status"], line.get("fault")) for line in lines]
 
 
-def _psp(machine: Emulator) -> str:
-    return f"/machine/peripheral/{PSP}"
-
-
 def counters(machine: Emulator) -> dict[str, int]:
     """What the SEV machine counted since power-on; to be asked before `close`."""
     names = {"commands": "commands", "commands rejected": "rejected", "coherency faults": "coherency-faults"}
     return {
-        words: int(machine.qmp.command("qom-get", path=_psp(machine), property=name)) for words, name in names.items()
+        words: int(machine.qmp.command("qom-get", path=sev_machine.PSP, property=name)) for words, name in names.items()
     }
 
 
 def set_fault(machine: Emulator, fault: str) -> None:
     """What the secure processor does wrong from now on: mailbox.h has the words."""
-    machine.qmp.command("qom-set", path=_psp(machine), property="fault", value=fault)
+    machine.qmp.command("qom-set", path=sev_machine.PSP, property="fault", value=fault)

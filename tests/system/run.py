@@ -14,6 +14,7 @@ import os
 import re
 import select
 import shutil
+import subprocess
 import sys
 import tempfile
 import termios
@@ -97,8 +98,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stock", action="store_true", help="Debian's own QEMU, which has no SEV, instead of the SEV machine")
     parser.add_argument("--memory", default="2G", help="the machine's memory (%(default)s)")
     parser.add_argument("--cpu", help="another CPU model for --stock")
-    parser.add_argument("--psp", action="append", default=[], metavar="NAME=VALUE",
-                        help="a property of the SEV machine's secure processor; may be repeated")  # fmt: skip
+    parser.add_argument("--fault", help="what the secure processor does wrong, e.g. hang:LAUNCH_START")
     parser.add_argument("--trace", type=Path, help="write the secure processor's commands there, as JSON lines")
     parser.add_argument("--time-limit", type=float, default=600, metavar="SECONDS", help="give up then (%(default)s)")
     return parser.parse_args()
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace, folder: Path) -> str:
     if args.stock:
         words = machines.stock(args.memory, cpu=args.cpu)
     else:
-        words = machines.sev(folder, args.memory, psp=args.psp)
+        words = machines.sev(folder, args.memory, fault=args.fault)
     with Emulator(words, [disk], name="run", time_limit=args.time_limit, echo=show, folder=folder) as machine:
         if sys.stdin.isatty():
             reason = forward_keys(machine)
@@ -136,7 +136,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="sevisor-run-") as folder:
             problem = run(args, Path(folder))
-    except (ConsoleTimeout, QmpError, RuntimeError, OSError) as error:
+    except (ConsoleTimeout, QmpError, RuntimeError, OSError, subprocess.SubprocessError) as error:
         problem = str(error)
     except KeyboardInterrupt:
         problem = "interrupted"

@@ -72,7 +72,7 @@ def test_each_status_of_a_launch_command_refuses_its_guest_and_nobody_else(
     """One boot with a guest per status. A guest that slips through between two faults must run as if nothing was."""
     names = [f"guest{number:02}" for number in range(len(STATUSES) + SPARE_GUESTS)]
     efi = pack(f"status-{command}", [PLAIN, *(packing.hello(name, "sev", "ticks=0") for name in names)])
-    with boot_sev(packing.bootable(efi), name=f"status-{command}", psp=[f"latency-us={LATENCY_US}"]) as machine:
+    with boot_sev(packing.bootable(efi), name=f"status-{command}", latency_us=LATENCY_US) as machine:
         inject_one_by_one(machine, command)
         assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
@@ -93,11 +93,11 @@ def test_each_status_of_a_launch_command_refuses_its_guest_and_nobody_else(
 # -- no answer ---------------------------------------------------------------------------
 
 
-def run_with(psp: list[str], name: str, pack: Callable[..., Path], boot_sev: Boot, **more) -> str:
+def run_with(name: str, pack: Callable[..., Path], boot_sev: Boot, **machine_options) -> str:
     """Boots a plain guest between two encrypted ones; what the console said."""
     guests = [packing.hello("first", "sev"), PLAIN, packing.hello("second", "sev")]
     efi = pack(name, guests)
-    with boot_sev(packing.bootable(efi), name=name, psp=psp, **more) as machine:
+    with boot_sev(packing.bootable(efi), name=name, **machine_options) as machine:
         assert machine.wait_off() == "guest-shutdown"
         assert_plain_guest_ran(machine.console.text)
         return machine.console.text
@@ -107,7 +107,7 @@ def run_with(psp: list[str], name: str, pack: Callable[..., Path], boot_sev: Boo
 def test_hang_in_a_launch_refuses_that_guest_and_later_ones(
     command: str, pack: Callable[..., Path], boot_sev: Boot
 ) -> None:
-    text = run_with([f"fault=hang:{command}"], f"hang-{command}", pack, boot_sev, fast_clock=True)
+    text = run_with(f"hang-{command}", pack, boot_sev, fault=f"hang:{command}", fast_clock=True)
     refused = sayings.refusals(text)
     assert refused["first"].startswith(f"{command}:")
     assert command in refused["second"]
@@ -118,7 +118,7 @@ def test_hang_in_a_launch_refuses_that_guest_and_later_ones(
 def test_hang_before_any_launch_refuses_all_encrypted_guests(
     command: str, pack: Callable[..., Path], boot_sev: Boot
 ) -> None:
-    text = run_with([f"fault=hang:{command}"], f"hang-{command}", pack, boot_sev, fast_clock=True)
+    text = run_with(f"hang-{command}", pack, boot_sev, fault=f"hang:{command}", fast_clock=True)
     refused = sayings.refusals(text)
     assert set(refused) == {"first", "second"}
     assert all(command in reason for reason in refused.values())
@@ -130,7 +130,7 @@ def test_hang_at_a_guests_end_keeps_its_asid_from_others(
     command: str, pack: Callable[..., Path], boot_sev: Boot
 ) -> None:
     name = command.split(":")[0]
-    text = run_with([f"fault=hang:{command}"], f"hang-{name}", pack, boot_sev, fast_clock=True)
+    text = run_with(f"hang-{name}", pack, boot_sev, fault=f"hang:{command}", fast_clock=True)
     assert sayings.refusals(text) == {}
     assert {end[:2] for end in sayings.ends(text)} == {(guest, "poweroff") for guest in ("first", "plain", "second")}
     assert f"{name}:" in text
@@ -140,20 +140,20 @@ def test_hang_at_a_guests_end_keeps_its_asid_from_others(
 
 
 def test_device_that_never_gets_ready(pack: Callable[..., Path], boot_sev: Boot) -> None:
-    text = run_with(["never-ready=on"], "never-ready", pack, boot_sev, fast_clock=True)
+    text = run_with("never-ready", pack, boot_sev, never_ready=True, fast_clock=True)
     assert set(sayings.refusals(text)) == {"first", "second"}
     assert all("ready" in reason for reason in sayings.refusals(text).values())
     assert_nothing_leaked(text)
 
 
 def test_device_that_is_missing(pack: Callable[..., Path], boot_sev: Boot) -> None:
-    text = run_with([], "no-psp", pack, boot_sev, with_psp=False)
+    text = run_with("no-psp", pack, boot_sev, psp=False)
     assert set(sayings.refusals(text)) == {"first", "second"}
     assert all("secure processor" in reason.lower() for reason in sayings.refusals(text).values())
     assert_nothing_leaked(text)
 
 
 def test_answers_that_contradict_themselves_are_not_believed(pack: Callable[..., Path], boot_sev: Boot) -> None:
-    text = run_with(["fault=corrupt:LAUNCH_START:count=1"], "corrupt", pack, boot_sev)
+    text = run_with("corrupt", pack, boot_sev, fault="corrupt:LAUNCH_START:count=1")
     assert "first" in sayings.refusals(text)
     assert "LEAK" not in text

@@ -24,7 +24,7 @@ def test_ten_launches_in_a_row_with_one_usable_asid(pack: Callable[..., Path], b
         packing.hello("one-too-many", "sev"),
     ]
     efi = pack("again", guests)
-    with boot_sev(packing.bootable(efi), name="again", cpu=["sev-asids=1"]) as machine:
+    with boot_sev(packing.bootable(efi), name="again", asids=1) as machine:
         assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
         counters, commands = machines.counters(machine), machines.trace(machine)

@@ -146,7 +146,7 @@ void sevfw_forget_wbinvd(struct sevfw *fw);
 sevfw_step sevfw_init_param, sevfw_init_address, sevfw_init;
 sevfw_step sevfw_init_ex_param, sevfw_init_ex_address, sevfw_init_ex;
 sevfw_step sevfw_shutdown, sevfw_platform_reset, sevfw_platform_status;
-sevfw_step sevfw_df_flush, sevfw_download_firmware_length, sevfw_download_firmware;
+sevfw_step sevfw_df_flush, sevfw_download_firmware;
 sevfw_step sevfw_get_id, sevfw_nop;
 
 /* owner.c */

@@ -53,6 +53,9 @@ struct sevfw_config {
     uint8_t c_bit;          /* position */
     uint8_t phys_bits;      /* addresses at or above 1 << phys_bits (C-bit aside): INVALID_ADDRESS */
     uint8_t chip_id[SEVFW_CHIP_ID_SIZE];
+    /* INIT keeps the PDH that persistent state holds, so that a session made in a
+     * former boot still opens. The reference has INIT make a new one ([2nd]). */
+    bool keep_pdh;
 };
 
 /* A firmware after power-on: platform state UNINIT. The caller owns it. NULL
@@ -74,12 +77,18 @@ void sevfw_wbinvd(struct sevfw *fw, uint32_t cpu);
 /* Whether VMRUN may use this ASID: a guest is ACTIVE on it. */
 bool sevfw_asid_active(const struct sevfw *fw, uint32_t asid);
 
-/* Names, NULL when unknown. */
+/* Names, NULL when unknown, and back: false when unknown. */
 const char *sevfw_command_name(uint32_t id);
 const char *sevfw_status_name(uint16_t status);
+bool sevfw_command_by_name(const char *name, uint32_t *id);
+bool sevfw_status_by_name(const char *name, uint16_t *status);
 
 /* The guest handle that a command named (LAUNCH_START: that it returned) and
  * whether it had one; for the trace. Valid until the next command. */
 bool sevfw_last_handle(const struct sevfw *fw, uint32_t *handle);
+
+/* Overwrites everything that the last command wrote to host memory (the output
+ * fields of its command buffer, and its output buffers; guest memory stays). */
+void sevfw_scribble_outputs(struct sevfw *fw, uint8_t pattern);
 
 #endif

@@ -168,11 +168,9 @@ void extent_set_view(struct extent *extent, enum memory_view view)
 void extent_zero(const struct extent *extent)
 {
     check_extent(extent);
-    for (uint64_t done = 0; done < extent->size; done += SIZE_2M) {
-        void *window = window_map(paddr_add(extent->base, done), SIZE_2M, extent->view);
-        memset(window, 0, SIZE_2M);
-        window_unmap(window, SIZE_2M);
-    }
+    for (uint64_t done = 0; done < extent->size; done += PAGE_SIZE)
+        look_through(page_of(extent->base.raw + done), key_of(extent->view), true);
+    memset(ram + (extent->base.raw - MACHINE_RAM), 0, extent->size);
 }
 
 void extent_free(struct extent *extent)
@@ -328,7 +326,9 @@ struct cpuid { uint32_t eax, ebx, ecx, edx; };
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 {
-    assert(leaf == 0x8000001f && subleaf == 0);
+    assert((leaf == 0x8000001f || leaf == 0x80000008) && subleaf == 0);
+    if (leaf == 0x80000008)
+        return (struct cpuid){.eax = machine.options.address_bits ? machine.options.address_bits : 48};
     return (struct cpuid){.ebx = MACHINE_C_BIT_POSITION | 1 << 6};
 }
 

@@ -24,6 +24,7 @@ struct machine_options {
     bool no_sev;                /* boot/ found no SEV */
     bool no_device;
     uint32_t sev_asids;         /* 0: MACHINE_SEV_ASIDS */
+    uint32_t address_bits;      /* CPUID 8000_0008 EAX; 0: 48 */
 };
 
 extern struct machine {

@@ -278,10 +278,14 @@ static void another_c_bit_than_the_cpus_is_refused(void **state)
     assert_null(strstr(machine.commands, "LAUNCH_START"));
     finish(GUEST_END_POWEROFF);
     good.guests[SEV].cbitpos = 51;
-    good.guests[SEV].reduced_phys_bits = 5;
     good_seal(&good);
     machine_stop();
-    boot((struct machine_options){0});
+    boot((struct machine_options){.address_bits = 52});
+    launch();
+    assert_int_equal(guests[SEV].state, GUEST_RUNNING);     /* 52 - 1: all below the C-bit */
+    finish(GUEST_END_POWEROFF);
+    machine_stop();
+    boot((struct machine_options){.address_bits = 53});
     launch();
     assert_non_null(strstr(guests[SEV].end_reason, "set reduced-phys-bits = 1"));
     finish(GUEST_END_POWEROFF);

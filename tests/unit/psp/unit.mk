@@ -14,7 +14,7 @@ unit-psp-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-
 unit-psp-libs := -lcmocka -lnettle -lhogweed -lgmp
 
 unit-psp-driver := $(sort $(wildcard psp/*.c))
-unit-psp-models := $(sort $(wildcard tests/machine/firmware/*.c))
+unit-psp-models := $(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt))
 unit-psp-headers := $(wildcard psp/*.h tests/unit/psp/*.h tests/machine/firmware/*.h)
 unit-psp-tests := discover status abi launch faults
 

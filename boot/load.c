@@ -141,6 +141,7 @@ void load_enter(void)
     uint64_t file_size = boot.hv_header.data_offset + boot.hv_header.data_size;
     memcpy(image, boot.hv.base, file_size);
     memset(image + file_size, 0, handoff.image_size - file_size);
+    memset((void *)(uintptr_t)boot.hv.base, 0, boot.hv.size);       /* no plain copy stays behind */
     at += handoff.image_size;
 
     uint64_t tables_base = at;

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The text form of a mailbox fault: "kind:command[:argument][:skip=N][:count=N]". */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* strsep */
+#endif
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "internal.h"
 #include "mailbox.h"
+#include "sevfw_abi.h"
 
 static const struct named {
     const char *name;

@@ -3,9 +3,8 @@
 #include "mailbox.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "internal.h"
+#include "sevfw_abi.h"
 
 #define CELL(n) (4u * (n))
 #define CMDRESP CELL(32)
@@ -19,6 +18,7 @@
 #define IOC 1u
 #define INT_SEV (UINT32_C(1) << 1)
 #define FEATURE_SEV 1u
+#define CORRUPT_PATTERN 0xa5u
 
 /* In the trace: the host was told nothing. */
 #define NO_ANSWER 0xffffu
@@ -31,16 +31,31 @@ struct mailbox {
     uint64_t sequence;
     bool busy;
     bool ioc;
+    bool irq;                   /* level of the line */
     uint32_t command;
     uint64_t spa;
     uint64_t due_ns;            /* UINT64_MAX: never */
     enum mailbox_fault_kind hit;    /* the fault that this command runs into */
+    uint16_t hit_status;            /* and its status, latched: the fault may be replaced meanwhile */
 };
 
 static const char *const fault_names[] = {
     [MAILBOX_FAULT_HANG] = "hang",       [MAILBOX_FAULT_STATUS] = "status", [MAILBOX_FAULT_STATUS_LATE] = "late",
     [MAILBOX_FAULT_SLOW] = "slow",       [MAILBOX_FAULT_CORRUPT] = "corrupt", [MAILBOX_FAULT_RESET] = "reset",
 };
+
+/* The line follows the registers; the callback hears of changes only. */
+static void update_irq(struct mailbox *mb)
+{
+    bool level = (mb->int_status & mb->int_enable) != 0;
+
+    if (level != mb->irq) {
+        mb->irq = level;
+        if (mb->config.raise_irq) {
+            mb->config.raise_irq(mb->config.opaque, level);
+        }
+    }
+}
 
 struct mailbox *mailbox_new(const struct mailbox_config *config, struct sevfw *fw)
 {
@@ -65,6 +80,7 @@ void mailbox_reset(struct mailbox *mb)
     mb->cmdresp = mb->config.never_ready ? 0 : RESP;
     mb->lo = mb->hi = mb->int_enable = mb->int_status = 0;
     mb->busy = false;
+    update_irq(mb);
 }
 
 /* ------------------------------------------------------------------- faults */
@@ -92,27 +108,12 @@ void mailbox_set_fault(struct mailbox *mb, const struct mailbox_fault *fault)
     mb->fault = *fault;
 }
 
-/* What the command wrote to memory becomes nonsense. */
-static void corrupt_outputs(struct sevfw *fw)
-{
-    uint8_t junk[64];
-
-    memset(junk, 0xa5, sizeof(junk));
-    for (uint32_t i = 0; i < fw->output_count; i++) {
-        for (uint32_t at = 0; at < fw->outputs[i].size; at += (uint32_t)sizeof(junk)) {
-            uint32_t left = fw->outputs[i].size - at;
-
-            (void)fw->ops.write(fw->opaque, fw->outputs[i].spa + at, junk, left < sizeof(junk) ? left : sizeof(junk));
-        }
-    }
-}
-
 /* ----------------------------------------------------------------- commands */
 
-static void trace(struct mailbox *mb, uint16_t status, uint16_t true_status, const char *fault)
+static void trace(struct mailbox *mb, uint32_t command, uint16_t status, uint16_t true_status, const char *fault)
 {
     struct mailbox_event event = {
-        .sequence = ++mb->sequence, .command = mb->command, .spa = mb->spa, .status = status,
+        .sequence = ++mb->sequence, .command = command, .spa = mb->spa, .status = status,
         .true_status = true_status, .fault = fault,
     };
 
@@ -124,20 +125,13 @@ static void trace(struct mailbox *mb, uint16_t status, uint16_t true_status, con
     }
 }
 
-static void raise_irq(struct mailbox *mb, bool level)
-{
-    if (mb->config.raise_irq) {
-        mb->config.raise_irq(mb->config.opaque, level);
-    }
-}
-
 static void complete(struct mailbox *mb)
 {
     uint16_t status = NO_ANSWER, true_status = NO_ANSWER;
 
     mb->busy = false;
     if (mb->hit == MAILBOX_FAULT_RESET) {
-        trace(mb, NO_ANSWER, NO_ANSWER, fault_names[mb->hit]);
+        trace(mb, mb->command, NO_ANSWER, NO_ANSWER, fault_names[mb->hit]);
         sevfw_reset(mb->fw);
         mailbox_reset(mb);
         mb->cmdresp = 0;
@@ -147,12 +141,12 @@ static void complete(struct mailbox *mb)
         status = true_status = sevfw_command(mb->fw, mb->command, mb->spa);
     }
     if (mb->hit == MAILBOX_FAULT_STATUS || mb->hit == MAILBOX_FAULT_STATUS_LATE) {
-        status = mb->fault.status;
+        status = mb->hit_status;
     }
     if (mb->hit == MAILBOX_FAULT_CORRUPT) {
-        corrupt_outputs(mb->fw);
+        sevfw_scribble_outputs(mb->fw, CORRUPT_PATTERN);
     }
-    trace(mb, status, true_status, fault_names[mb->hit]);
+    trace(mb, mb->command, status, true_status, fault_names[mb->hit]);
     if (status != SEVFW_SUCCESS) {
         mb->lo = 0xbad00000u | status;      /* extra error information: section 3, point 6 */
         mb->hi = mb->command;
@@ -160,15 +154,15 @@ static void complete(struct mailbox *mb)
     mb->cmdresp = RESP | status;
     if (mb->ioc && (mb->int_enable & INT_SEV) != 0) {
         mb->int_status |= INT_SEV;
-        raise_irq(mb, true);
+        update_irq(mb);
     }
 }
 
 static void submit(struct mailbox *mb, uint32_t value, uint64_t now_ns)
 {
     if (mb->busy) {
-        mb->command = value >> COMMAND_SHIFT & COMMAND_MASK;
-        trace(mb, NO_ANSWER, NO_ANSWER, "busy");    /* the driver's mistake: ignored */
+        /* The driver's mistake: seen in the trace, the running command goes on. */
+        trace(mb, value >> COMMAND_SHIFT & COMMAND_MASK, NO_ANSWER, NO_ANSWER, "busy");
         return;
     }
     mb->busy = true;
@@ -177,13 +171,14 @@ static void submit(struct mailbox *mb, uint32_t value, uint64_t now_ns)
     mb->ioc = (value & IOC) != 0;
     mb->spa = (uint64_t)mb->hi << 32 | mb->lo;
     mb->hit = mb->config.never_ready ? MAILBOX_FAULT_HANG : next_fault(mb, mb->command);
+    mb->hit_status = mb->fault.status;
     mb->due_ns = now_ns + mb->config.latency_ns;
     if (mb->hit == MAILBOX_FAULT_SLOW) {
         mb->due_ns += mb->fault.delay_ns;
     }
     if (mb->hit == MAILBOX_FAULT_HANG) {
         mb->due_ns = UINT64_MAX;
-        trace(mb, NO_ANSWER, NO_ANSWER, mb->config.never_ready ? "never-ready" : fault_names[mb->hit]);
+        trace(mb, mb->command, NO_ANSWER, NO_ANSWER, mb->config.never_ready ? "never-ready" : fault_names[mb->hit]);
     }
 }
 
@@ -223,13 +218,12 @@ void mailbox_write(struct mailbox *mb, uint32_t offset, uint32_t value, uint64_t
 {
     if (offset == mb->config.int_enable) {
         mb->int_enable = value;
+        update_irq(mb);
         return;
     }
     if (offset == mb->config.int_status) {
         mb->int_status &= ~value;
-        if (mb->int_status == 0) {
-            raise_irq(mb, false);
-        }
+        update_irq(mb);
         return;
     }
     switch (offset - mb->config.c2pmsg_base) {

@@ -38,7 +38,7 @@ static uint16_t check_handle(struct sevfw *fw, struct sevfw_call *call)
 static uint16_t check_guest_state(struct sevfw *fw, struct sevfw_call *call)
 {
     (void)fw;
-    if (call->guest && !(call->command->guest_states & (1u << call->guest->state))) {
+    if (call->command->guest_states != 0 && !(call->command->guest_states & (1u << call->guest->state))) {
         return SEVFW_INVALID_GUEST_STATE;
     }
     return SEVFW_SUCCESS;

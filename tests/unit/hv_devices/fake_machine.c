@@ -21,7 +21,7 @@
 #include "../psp/fake_pci.h"
 
 #define PAGES (MACHINE_RAM_SIZE / PAGE_SIZE)
-#define EXTENTS_BASE (MACHINE_RAM + (UINT64_C(16) << 20))
+#define EXTENTS_BASE (MACHINE_RAM + (UINT64_C(6) << 20))
 #define MANIFEST_BASE (MACHINE_RAM + (UINT64_C(4) << 20))
 #define UNITS ((MACHINE_RAM + MACHINE_RAM_SIZE - EXTENTS_BASE) / SIZE_2M)
 #define BAR UINT64_C(0x20f0200000)
@@ -472,6 +472,7 @@ static void start_device(void)
 
 void machine_start(const struct machine_options *options)
 {
+    machine_stop();
     memset(&machine, 0, sizeof machine);
     machine.options = *options;
     machine.now_ns = UINT64_C(1000000000);

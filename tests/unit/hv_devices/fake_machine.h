@@ -12,7 +12,7 @@
 #include "../../machine/firmware/sevfw.h"
 
 #define MACHINE_RAM UINT64_C(0x100000000)
-#define MACHINE_RAM_SIZE (UINT64_C(80) << 20)
+#define MACHINE_RAM_SIZE (UINT64_C(20) << 20)
 #define MACHINE_POOL_PAGES 512u
 #define MACHINE_C_BIT_POSITION 51u
 #define MACHINE_C_BIT (UINT64_C(1) << MACHINE_C_BIT_POSITION)
@@ -48,6 +48,7 @@ extern struct machine {
     size_t console_length;
 } machine;
 
+/* Ends the boot before, if there was one. */
 void machine_start(const struct machine_options *options);
 void machine_stop(void);
 

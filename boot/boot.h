@@ -56,9 +56,9 @@ EFI_STATUS memory_map_read(UINTN *key);
 bool memory_map_convert(void);
 void memory_map_free(void);
 
-/* load.c: memory for hv; what hv gets of it depends on the memory there is. */
+/* load.c: memory for hv, into `handoff`; how much depends on the memory there is by `handoff`'s ranges. */
+uint64_t load_arena_size(void);
 EFI_STATUS load_allocate(void);
-uint64_t load_arena_size(uint64_t usable);
 void load_free(void);
 /* After ExitBootServices(): copies hv in and goes there. */
 _Noreturn void load_enter(void);

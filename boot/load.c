@@ -33,8 +33,12 @@ static uint64_t load_page_up(uint64_t bytes)
     return (bytes + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
 }
 
-uint64_t load_arena_size(uint64_t usable)
+uint64_t load_arena_size(void)
 {
+    uint64_t usable = 0;
+    for (uint32_t i = 0; i < handoff.range_count; i++)
+        usable += handoff.ranges[i].kind != HANDOFF_USABLE && handoff.ranges[i].kind != HANDOFF_ARENA
+                      ? 0 : handoff.ranges[i].pages * PAGE_SIZE;
     uint64_t pool = POOL_BYTES + usable / 1024;
     if (pool > POOL_MAX_BYTES)
         pool = POOL_MAX_BYTES;
@@ -67,10 +71,7 @@ static bool load_build_bridge(void)
 
 EFI_STATUS load_allocate(void)
 {
-    uint64_t usable = 0;
-    for (uint32_t i = 0; i < handoff.range_count; i++)
-        usable += handoff.ranges[i].kind == HANDOFF_USABLE ? handoff.ranges[i].pages * PAGE_SIZE : 0;
-    uint64_t size = load_arena_size(usable);
+    uint64_t size = load_arena_size();
 
     EFI_PHYSICAL_ADDRESS base = (UINT64_C(1) << handoff.phys_bits) - 1;
     load_allocation_pages = (size + SIZE_2M) / PAGE_SIZE;
@@ -78,12 +79,11 @@ EFI_STATUS load_allocate(void)
     if (EFI_ERROR(status))
         return status;
     load_allocation = base;
-    handoff.arena_base = (base + SIZE_2M - 1) & ~(SIZE_2M - 1);
-    handoff.arena_size = size;
-
     status = boot.services->AllocatePages(AllocateAnyPages, EfiLoaderData, BRIDGE_PAGES, &bridge_base);
     if (EFI_ERROR(status))
         return status;
+    handoff.arena_base = (base + SIZE_2M - 1) & ~(SIZE_2M - 1);
+    handoff.arena_size = size;
     return load_build_bridge() ? EFI_SUCCESS : EFI_OUT_OF_RESOURCES;
 }
 

@@ -52,12 +52,6 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
         main_refuse(EFI_UNSUPPORTED);
     }
 
-    EFI_STATUS status = load_allocate();
-    if (EFI_ERROR(status)) {
-        text_print("Sevisor: no memory for the hypervisor itself (%lx)\n", (uint64_t)status);
-        main_refuse(status);
-    }
-
     /* The map may change with every call but these two. */
     for (uint32_t i = 0; i < EXIT_ATTEMPTS; i++) {
         UINTN key;

@@ -24,7 +24,6 @@ struct platform {
     bool amd, svm;
     struct cpuid encryption;    /* leaf 8000_001F; zeros if there is none */
     uint32_t asids;             /* leaf 8000_000A EBX */
-    uint64_t arena;             /* bytes that hv will take */
     struct runs runs;           /* what is left for guests */
 };
 
@@ -242,30 +241,30 @@ static void decide_sev(void)
     }
 }
 
-/* The memory that guests can have, hv's own taken off. */
+/* Takes hv's memory; what remains is the guests'. */
 static bool check_memory(const struct manifest_header *manifest)
 {
     UINTN key;
-    if (EFI_ERROR(memory_map_read(&key)) || !memory_map_convert()) {
+    bool mapped = !EFI_ERROR(memory_map_read(&key)) && memory_map_convert();
+    bool allocated = mapped && !EFI_ERROR(load_allocate());
+    /* The allocation moved the borders of the map. */
+    if (!mapped || (allocated && (EFI_ERROR(memory_map_read(&key)) || !memory_map_convert()))) {
         row(HANDOFF_FATAL, "memory map", "from the firmware", "unusable", "more ranges than this version handles");
         return false;
     }
-    uint64_t usable = 0, base, wanted = 0;
+    uint64_t wanted = 0;
     for (uint32_t i = 0; i < handoff.range_count; i++) {
         const struct handoff_range *r = &handoff.ranges[i];
-        if (r->kind == HANDOFF_USABLE && runs_give(&platform.runs, r->base, r->pages * MANIFEST_PAGE))
-            usable += r->pages * MANIFEST_PAGE;
+        if (r->kind == HANDOFF_USABLE)
+            runs_give(&platform.runs, r->base, r->pages * MANIFEST_PAGE);
     }
-    platform.arena = load_arena_size(usable);
-    bool fits = runs_take(&platform.runs, platform.arena, &base);
     for (uint32_t i = 0; manifest != NULL && i < manifest->guest_count; i++)
         wanted += manifest_guest(manifest, i)->memory;
-    uint64_t left = fits ? runs_total(&platform.runs) : 0;
     char needed[28], found[28];
-    text_format(needed, sizeof needed, "%lu + %lu MiB", wanted >> 20, platform.arena >> 20);
-    text_format(found, sizeof found, "%lu + %lu MiB", left >> 20, (fits ? platform.arena : 0) >> 20);
-    row_if(fits, HANDOFF_FATAL, "memory guests + hv", needed, found, "more memory is needed");
-    return fits;
+    text_format(needed, sizeof needed, "%lu + %lu MiB", wanted >> 20, load_arena_size() >> 20);
+    text_format(found, sizeof found, "%lu + %lu MiB", runs_total(&platform.runs) >> 20, handoff.arena_size >> 20);
+    row_if(allocated, HANDOFF_FATAL, "memory guests + hv", needed, found, "more memory is needed");
+    return allocated;
 }
 
 /* Goes through the launches as hv will do them. */

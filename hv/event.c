@@ -24,9 +24,10 @@ void event_sync_tpr(struct vcpu *vcpu)
 void event_notice(struct vcpu *vcpu)
 {
     const uint32_t *irr = vcpu->lapic.irr;
-    uint64_t v_intr = vcpu->vmcb->v_intr;
-    if ((irr[0] | irr[1] | irr[2] | irr[3] | irr[4] | irr[5] | irr[6] | irr[7]) != 0 || (v_intr & V_IRQ) != 0 ||
-        (v_intr & V_TPR_MASK) != vlapic_cr8(&vcpu->lapic))
+    uint64_t v_intr = vcpu->vmcb->v_intr, v_tpr = vlapic_cr8(&vcpu->lapic);
+    if ((v_intr & V_TPR_MASK) != v_tpr)
+        vmcb_set_v_intr(vcpu->vmcb, (v_intr & ~V_TPR_MASK) | v_tpr);
+    if ((irr[0] | irr[1] | irr[2] | irr[3] | irr[4] | irr[5] | irr[6] | irr[7]) != 0 || (v_intr & V_IRQ) != 0)
         vcpu->attention = true;
 }
 
@@ -87,6 +88,7 @@ void event_prepare(struct vcpu *vcpu)
     bool interruptible = (vmcb->rflags & RFLAGS_IF) != 0 && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
     uint64_t event = 0;
 
+    event_sync_tpr(vcpu);
     int vector = wanted_interrupt(&vcpu->lapic);
     if (vcpu->pending_exception) {
         event = vcpu->exception_has_error

@@ -114,8 +114,13 @@ static void exit_vmmcall(struct vcpu *vcpu)
 
 /* No device writes the guest's memory and the CPU snoops: nothing depends on its write-backs. An
  * INVD that were let through would drop the host's own lines. */
+/* INVD would lose the host's writes, and is skipped. WBINVD is what an encrypted guest
+ * relies on between its two views of a page, on parts without coherent encryption
+ * (APM2 7.10.6); other guests have one view, and need none. */
 static void exit_cache(struct vcpu *vcpu)
 {
+    if (vcpu->guest->sev && !this_cpu()->features.sme_coherent && vcpu->vmcb->exitcode == VMEXIT_WBINVD)
+        wbinvd();
     exit_skip(vcpu, 2);
 }
 

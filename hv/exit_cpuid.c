@@ -90,6 +90,11 @@ static struct cpuid cache[CACHE_SUBLEAVES];     /* 8000_001D */
 static struct cpuid xstate_1, xstate_avx;       /* D, subleaves 1 and 2 */
 static uint32_t phys_bits;                      /* with the reduction that SME brings */
 
+static bool topology_extensions(void)
+{
+    return (extended[1].value.ecx & TOPOLOGY_EXTENSIONS) != 0;
+}
+
 void exit_cpuid_init(const struct cpu_features *features)
 {
     uint32_t last_basic = cpuid(0, 0).eax, last_extended = cpuid(EXTENDED, 0).eax;
@@ -110,7 +115,7 @@ void exit_cpuid_init(const struct cpu_features *features)
     extended[0].value.eax = last_extended < EXTENDED_LAST ? last_extended : EXTENDED_LAST;
     phys_bits = features->phys_bits;
 
-    if ((extended[1].value.ecx & TOPOLOGY_EXTENSIONS) != 0) {
+    if (topology_extensions()) {
         for (uint32_t i = 0; i < CACHE_SUBLEAVES; i++) {
             cache[i] = cpuid(0x8000001d, i);
             cache[i].eax &= ~BITS(25, 14);          /* shared by no other thread */
@@ -183,11 +188,9 @@ static struct cpuid adjust(const struct vcpu *vcpu, uint32_t leaf, uint32_t subl
         value.ecx = id_bits << 12 | (vcpus - 1);
         return value;
     case 0x8000001d:
-        return subleaf < CACHE_SUBLEAVES ? cache[subleaf] : (struct cpuid){0};
+        return topology_extensions() && subleaf < CACHE_SUBLEAVES ? cache[subleaf] : (struct cpuid){0};
     case 0x8000001e:
-        if ((extended[1].value.ecx & TOPOLOGY_EXTENSIONS) == 0)
-            return (struct cpuid){0};
-        return (struct cpuid){vcpu->id, vcpu->id & 0xffu, 0, 0};
+        return topology_extensions() ? (struct cpuid){vcpu->id, vcpu->id & 0xffu, 0, 0} : (struct cpuid){0};
     case 0x8000001f:
         if (!guest->sev)
             return (struct cpuid){0};

@@ -40,6 +40,8 @@ static _Noreturn void main_run(const struct handoff *handoff)
     guest_launch_all(handoff);
     sched_loop(this_cpu());
     sev_stop();
+    if (this_cpu()->nmis > 0)
+        log_print(LOG_ERROR, "%lu NMIs came in: boards report hardware errors so", this_cpu()->nmis);
     guest_summary();    /* its verdict is the last line that the operator reads */
     machine_power_off();
 }

@@ -207,15 +207,16 @@ static bool may_answer(uint32_t lines)
     return true;
 }
 
-static void answer(const char *text, const char *name)
+static void answer(const char *text)
 {
     if (may_answer(1))
-        monitor_print("monitor: %s%s", text, name);
+        monitor_print("monitor: %s", text);
 }
 
-static const char *name_of(uint32_t guest)
+static void answer_about(uint32_t guest, const char *text)
 {
-    return guests[guest].config->name;
+    if (may_answer(1))
+        monitor_print("monitor: %s %s", guests[guest].config->name, text);
 }
 
 static bool is_alive(uint32_t guest)
@@ -227,7 +228,7 @@ static bool is_alive(uint32_t guest)
 static bool guest_of_digit(uint8_t digit, uint32_t *guest)
 {
     if (digit < '1' || digit > '9' || guests[digit - '1'].config == NULL) {
-        answer("no guest has that number (Ctrl-] l lists them)", "");
+        answer("no guest has that number (Ctrl-] l lists them)");
         return false;
     }
     *guest = digit - (uint32_t)'1';
@@ -237,11 +238,11 @@ static bool guest_of_digit(uint8_t digit, uint32_t *guest)
 static void attach(uint32_t guest)
 {
     if (!is_alive(guest)) {
-        answer("not running: ", name_of(guest));
+        answer_about(guest, "does not run");
         return;
     }
     monitor.attached = guest;
-    answer("Ctrl-] 0 detaches; attached to ", name_of(guest));
+    answer_about(guest, "is attached (Ctrl-] 0 detaches)");
 }
 
 static void attach_next(void)
@@ -254,25 +255,25 @@ static void attach_next(void)
             return;
         }
     }
-    answer("no guest runs", "");
+    answer("no guest runs");
 }
 
 static void detach(void)
 {
     monitor.attached = NOBODY;
     monitor.hinted = false;
-    answer("detached", "");
+    answer("detached");
 }
 
 static void ask_to_kill(uint32_t guest)
 {
     if (!is_alive(guest)) {
-        answer("not running: ", name_of(guest));
+        answer_about(guest, "does not run");
         return;
     }
     monitor.victim = guest;
     monitor.input = INPUT_KILL_CONFIRM;
-    answer("y, and nothing else, ends ", name_of(guest));
+    answer_about(guest, "will be ended by y, and by no other key");
 }
 
 static void help(void)
@@ -299,7 +300,7 @@ static void pass_to_guest(uint8_t byte)
         vuart_input(&guests[monitor.attached].uart, byte);
     } else if (!monitor.hinted) {
         monitor.hinted = true;
-        answer("no guest is attached; Ctrl-] ? for help", "");
+        answer("no guest is attached; Ctrl-] ? for help");
     }
 }
 
@@ -342,7 +343,7 @@ static void command(uint8_t byte)
             if (guest_of_digit(byte, &guest))
                 attach(guest);
         } else {
-            answer("unknown command; Ctrl-] ? for help", "");
+            answer("unknown command; Ctrl-] ? for help");
         }
         break;
     }
@@ -373,7 +374,7 @@ static void take_input(uint8_t byte)
         if (byte == 'y' && is_alive(monitor.victim))
             guest_end(&guests[monitor.victim], GUEST_END_DESTROYED, "ended by the operator");
         else
-            answer("nothing was ended", "");
+            answer("nothing was ended");
         break;
     case INPUT_PASS:
     default:

@@ -21,7 +21,7 @@ void trap_handle(struct trap_frame *frame)
 {
     struct cpu *cpu = this_cpu();
     if (frame->vector == TRAP_NMI) {
-        cpu->nmis++;    /* reported by the scheduler's side of the console, not from here: it may hold the line */
+        cpu->nmis++;    /* main.c reports them: an NMI may come in the middle of a line */
         return;
     }
     if (frame->vector < TRAP_EXCEPTIONS) {

@@ -102,7 +102,8 @@ static inline uint64_t vcpu_guest_tsc(const struct vcpu *vcpu, uint64_t tsc)
 /* event.c: decides what the next entry injects, and whether it ends when the guest can take
  * more; vcpu->attention is done with. */
 void event_prepare(struct vcpu *vcpu);
-/* Sets vcpu->attention when the vlapic's state, which a guest just changed, asks for event_prepare(). */
+/* After an access to the vlapic: its TPR goes to V_TPR, and if an interrupt waits
+ * vcpu->attention asks for event_prepare(). */
 void event_notice(struct vcpu *vcpu);
 /* An exit cut the delivery of an event short (EXITINTINFO). */
 void event_interrupted(struct vcpu *vcpu);

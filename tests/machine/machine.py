@@ -41,7 +41,7 @@ def _options(**given: object) -> str:
     return text
 
 
-def cpu(*, asids: int = 15, min_asid: int = 1, c_bit: int = 51, reduced_bits: int = 5, phys_bits: int = 43,
+def cpu(*, asids: int = 15, min_asid: int = 1, c_bit: int = 51, reduced_bits: int = 1, phys_bits: int = 48,
         smee: bool = True, smm_lock: bool = True, svm_lock: bool = False, svm_disable: bool = False,
         sev: bool = True, sme: bool = True, hw_coherency: bool = False, poison_clean_bits: bool = True,
         without: tuple[str, ...] = ()) -> str:

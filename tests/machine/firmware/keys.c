@@ -125,7 +125,8 @@ void sevfw_measure(const uint8_t tik[SEVFW_KEY_SIZE], const uint8_t api[3], uint
                    const uint8_t digest[SHA256_DIGEST_SIZE], const uint8_t mnonce[16],
                    uint8_t measure[SHA256_DIGEST_SIZE])
 {
-    uint8_t message[60] = {0x04, api[0], api[1], api[2]};
+    /* sev-crypto section 6 counts 60 bytes; its fields, and the vectors, are 56. */
+    uint8_t message[56] = {0x04, api[0], api[1], api[2]};
 
     sevfw_put32(message + 4, policy);
     memcpy(message + 8, digest, SHA256_DIGEST_SIZE);

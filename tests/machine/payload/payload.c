@@ -683,9 +683,9 @@ static void test_sev(void)
     EQ("private-intact", gprs[0], 0x5345564953455456);
     *(u8 *)(VMCB + 0xd0) = 0;
     wbinvd();
-    EQ("deactivate", psp_command(0x23, &finish, 4), 0);
+    EQ("deactivate", psp_command(0x22, &finish, 4), 0);
     EQ("no-key-any-more", run_guest(VMCB, gprs) ? 0xdead : EXITCODE(), 0xffffffff);
-    EQ("decommission", psp_command(0x22, &finish, 4), 0);
+    EQ("decommission", psp_command(0x20, &finish, 4), 0);
 }
 
 /* ----------------------------------------------------------------- main */

@@ -49,6 +49,7 @@ struct lines {
     uint64_t touched;       /* CPUs that may have lines under `view` */
     uint64_t dirty;         /* ... lines that DRAM does not have yet */
     memcrypt_view view;
+    memcrypt_view author;   /* the encrypted guest that wrote all of `dirty`; PLAIN: anybody */
     bool has_others;        /* `others` knows lines under more views */
 };
 
@@ -92,7 +93,7 @@ static struct {
     GHashTable *others;     /* page -> GArray of other_lines */
     struct flush_progress flush[MAX_CPUS];
     bool fatal;
-    uint64_t faults, conversions;
+    uint64_t faults, guest_faults, conversions, encrypted_mmio;
 
     bool seeded;
     struct aes128_ctx random;
@@ -294,6 +295,14 @@ static void convert(CPUState *cpu, size_t page, memcrypt_view view)
 
 /* ---------------------------------------------------------------- checker */
 
+/* The encrypted guest whose code runs, else PLAIN. */
+static memcrypt_view running_guest(CPUState *cpu)
+{
+    const struct sev_cpu *sev = &X86_CPU(cpu)->sev;
+
+    return sev->guest_c ? sev->guest_view : MEMCRYPT_PLAIN;
+}
+
 static void G_GNUC_PRINTF(2, 3) fault(size_t page, const char *format, ...)
 {
     g_autofree char *what = NULL;
@@ -403,7 +412,9 @@ static void check_cpu_access(CPUState *cpu, size_t page, memcrypt_view view,
         struct other_lines *o = NULL;
         uint64_t touched = 0;
 
-        if (l->dirty) {
+        if (l->dirty && l->author && l->author == running_guest(cpu)) {
+            mc.guest_faults++;  /* its own lines, which nobody else can flush in time */
+        } else if (l->dirty) {
             fault(page, "cpu %d %s through view %s; unflushed writes through "
                   "view %s by cpus 0x%" PRIx64, cpu->cpu_index,
                   store ? "writes" : "reads", view_name(view),
@@ -429,6 +440,8 @@ static void check_cpu_access(CPUState *cpu, size_t page, memcrypt_view view,
     }
     l->touched |= me;
     if (store) {
+        l->author = !l->dirty || l->author == running_guest(cpu)
+                    ? running_guest(cpu) : MEMCRYPT_PLAIN;
         l->dirty |= me;
         others_now_stale(page);
     }
@@ -557,9 +570,19 @@ uint64_t memcrypt_coherency_faults(void)
     return mc.faults;
 }
 
+uint64_t memcrypt_guest_coherency_faults(void)
+{
+    return mc.guest_faults;
+}
+
 uint64_t memcrypt_conversions(void)
 {
     return mc.conversions;
+}
+
+uint64_t memcrypt_encrypted_mmio(void)
+{
+    return mc.encrypted_mmio;
 }
 
 void memcrypt_set_coherency_fatal(bool fatal)
@@ -598,6 +621,14 @@ void memcrypt_tlb_fill(CPUState *cpu, ram_addr_t ram_addr,
         if (!(l->dirty & me)) {
             *prot &= ~PAGE_WRITE;
         }
+    }
+}
+
+void memcrypt_mmio_fill(CPUState *cpu, hwaddr spa)
+{
+    if (mc.encrypted_mmio++ < 20) {
+        fprintf(stderr, "sev-machine: mmio: cpu %d reaches the device at 0x%"
+                PRIx64 " through a C-bit\n", cpu->cpu_index, spa);
     }
 }
 

@@ -61,6 +61,9 @@ bool memcrypt_write(hwaddr spa, const void *buf, size_t len,
  * PAGE_WRITE, so that the first write is seen. */
 void memcrypt_tlb_fill(CPUState *cpu, ram_addr_t page,
                        const CPUTLBEntryFull *full, int *prot);
+/* cputlb: an entry for a device, through a C-bit, which no device understands:
+ * counted and reported, and done as if plain. */
+void memcrypt_mmio_fill(CPUState *cpu, hwaddr spa);
 /* cputlb, ours: drop all entries that lead to this host page. */
 void tlb_drop_host_page(CPUState *cpu, uintptr_t host);
 
@@ -85,7 +88,12 @@ void memcrypt_clflush(CPUState *cpu, hwaddr spa, memcrypt_view view,
 
 /* ------------------------------------------------------------ counters */
 uint64_t memcrypt_coherency_faults(void);
+/* Those in which an encrypted guest meets nothing but its own unflushed writes
+ * through its other view: the guest's business, which a hypervisor can neither
+ * cause nor prevent (Linux 6.1 clears .bss..decrypted so). Not in the above. */
+uint64_t memcrypt_guest_coherency_faults(void);
 uint64_t memcrypt_conversions(void);
+uint64_t memcrypt_encrypted_mmio(void);
 void memcrypt_set_coherency_fatal(bool fatal);
 bool memcrypt_coherency_fatal(void);
 

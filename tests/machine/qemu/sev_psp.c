@@ -312,13 +312,15 @@ static void get_counter(Object *obj, Visitor *v, const char *name, void *opaque,
         value = psp->rejected;
     } else if (!strcmp(name, "coherency-faults")) {
         value = memcrypt_coherency_faults();
+    } else if (!strcmp(name, "guest-coherency-faults")) {
+        value = memcrypt_guest_coherency_faults();
     } else if (!strcmp(name, "conversions")) {
         value = memcrypt_conversions();
+    } else if (!strcmp(name, "encrypted-mmio")) {
+        value = memcrypt_encrypted_mmio();
     } else {
         CPU_FOREACH(cs) {
-            value += !strcmp(name, "clean-bit-poisonings")
-                     ? X86_CPU(cs)->sev.clean_bit_poisonings
-                     : X86_CPU(cs)->sev.c_bit_mmio;
+            value += X86_CPU(cs)->sev.clean_bit_poisonings;
         }
     }
     visit_type_uint64(v, name, &value, errp);
@@ -414,9 +416,12 @@ static void psp_realize(PCIDevice *pci, Error **errp)
         return;
     }
     if (psp->msix) {
-        if (msix_init_exclusive_bar(pci, 5, 0, errp)) {
+        /* As on real parts: entry 0 for the PSP, 1 for the CCP's engines. */
+        if (msix_init_exclusive_bar(pci, 2, 5, errp)) {
             return;
         }
+        msix_vector_use(pci, 0);
+        msix_vector_use(pci, 1);
     }
     psp->machine_done.notify = psp_machine_done;
     qemu_add_machine_init_done_notifier(&psp->machine_done);
@@ -474,8 +479,9 @@ static const Property psp_properties[] = {
 static void psp_class_init(ObjectClass *oc, void *data)
 {
     static const char *const counters[] = {
-        "commands", "rejected", "coherency-faults", "conversions",
-        "clean-bit-poisonings", "c-bit-mmio",
+        "commands", "rejected", "coherency-faults",
+        "guest-coherency-faults", "conversions",
+        "clean-bit-poisonings", "encrypted-mmio",
     };
     DeviceClass *dc = DEVICE_CLASS(oc);
     PCIDeviceClass *k = PCI_DEVICE_CLASS(oc);

@@ -115,6 +115,12 @@ void sev_cpu_machine_done(X86CPU *cpu)
     reset_msrs(cpu);
 }
 
+uint32_t sev_svm_asids(CPUX86State *env)
+{
+    /* EPYC has 32,768: those above the encrypted guests' are the others'. */
+    return env_archcpu(env)->sev.enabled ? 0x8000 : 0x10;
+}
+
 void sev_cpuid_8000001f(CPUX86State *env, uint32_t *eax, uint32_t *ebx,
                         uint32_t *ecx, uint32_t *edx)
 {

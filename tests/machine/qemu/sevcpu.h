@@ -34,7 +34,6 @@ struct sev_cpu {
     void *vmcbs;                /* GHashTable: VMCB address -> cached VMCB */
     void *vmcb;                 /* the one that runs */
     uint64_t clean_bit_poisonings; /* fields that kept their old value */
-    uint64_t c_bit_mmio;        /* TLB fills of devices through a C-bit */
 };
 
 /* Bits that must be zero in a host-physical address above `low`. */
@@ -43,6 +42,8 @@ uint64_t sev_pa_reserved(CPUX86State *env);
  * host's and nested tables'. */
 uint64_t sev_pte_reserved(CPUX86State *env, bool guest_tables);
 
+/* CPUID 8000_000A EBX. */
+uint32_t sev_svm_asids(CPUX86State *env);
 void sev_cpuid_8000001f(CPUX86State *env, uint32_t *eax, uint32_t *ebx,
                         uint32_t *ecx, uint32_t *edx);
 /* True: it was ours. *gp: raise #GP(0). */

@@ -128,7 +128,7 @@ int main(int argc, char **argv)
     /* As the SEV machine has it: persistent data are bound to the chip. */
     struct sevfw_config config = {
         .api_major = 1, .api_minor = 55, .build = 21, .cpus = 1, .max_sev_asid = 15, .min_sev_asid = 1,
-        .max_guests = 1, .c_bit = 51, .phys_bits = 48, .chip_id = "Sevisor test chip",
+        .max_guests = 1, .keep_pdh = true, .c_bit = 51, .phys_bits = 48, .chip_id = "Sevisor test chip",
     };
 
     if (argc != 3)

@@ -260,7 +260,7 @@ static void only_existing_running_guests_can_be_attached(void **state)
     (void)state;
     types("\x1d" "9x\x1d" "3y");
     assert_non_null(strstr(screen, "no guest has that number"));
-    assert_non_null(strstr(screen, "not running: gone"));
+    assert_non_null(strstr(screen, "gone does not run"));
     assert_string_equal(received(2), "");
 }
 

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""The firmware model against another implementation of its cryptography.
+
+Here python3-cryptography is the guest owner and the auditor: it checks the chain of
+certificates from the test ARK to the PDH, opens a session, checks the measurement and
+the attestation report, and sends a secret. SEVFW_TOOL names the sevfw-tool program.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import struct
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+CERT = 2084
+SIGNED = 0x414
+ARK, ASK, NO_USAGE, OCA, PEK, PDH, CEK = 0x0000, 0x0013, 0x1000, 0x1001, 0x1002, 0x1003, 0x1004
+ECDSA_SHA256, ECDH_SHA256, RSA_SHA384 = 0x2, 0x3, 0x101
+AT_COMMAND, AT_A, AT_B, AT_C, AT_GUEST = 0x1000, 0x10000, 0x20000, 0x30000, 0x100000
+API = (1, 55, 31)
+
+
+class Firmware:
+    """sevfw-tool, a line at a time."""
+
+    def __init__(self, program: str) -> None:
+        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, line: str) -> dict:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def write(self, at: int, data: bytes) -> None:
+        self.ask(f"write {at:#x} {data.hex()}")
+
+    def read(self, at: int, length: int) -> bytes:
+        return bytes.fromhex(self.ask(f"read {at:#x} {length}")["data"])
+
+    def command(self, name: str, buffer: bytes = b"\0", expect: str = "SUCCESS") -> bytes:
+        self.write(AT_COMMAND, buffer)
+        assert self.ask(f"command {name} {AT_COMMAND:#x}")["status"] == expect
+        return self.read(AT_COMMAND, len(buffer))
+
+    def bring_up(self) -> None:
+        self.command("INIT", bytes(0x14))
+        self.ask("wbinvd")
+        self.command("DF_FLUSH")
+
+    def export(self) -> dict[str, bytes]:
+        self.command("PDH_CERT_EXPORT", struct.pack("<QIIQI", AT_A, CERT, 0, AT_B, 3 * CERT))
+        chain = self.read(AT_B, 3 * CERT)
+        names = ("pek", "oca", "cek")
+        return {"pdh": self.read(AT_A, CERT)} | {n: chain[i * CERT : (i + 1) * CERT] for i, n in enumerate(names)}
+
+    def close(self) -> None:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        self.process.stdout.close()
+        assert self.process.wait(timeout=10) == 0
+
+
+@pytest.fixture
+def firmware() -> Iterator[Firmware]:
+    tool = Firmware(os.environ["SEVFW_TOOL"])
+    yield tool
+    tool.close()
+
+
+def word(data: bytes, offset: int) -> int:
+    return struct.unpack_from("<I", data, offset)[0]
+
+
+def public_key(cert: bytes) -> ec.EllipticCurvePublicKey:
+    assert word(cert, 0x10) == 2  # P-384
+    x, y = (int.from_bytes(cert[at : at + 72], "little") for at in (0x14, 0x5C))
+    return ec.EllipticCurvePublicNumbers(x, y, ec.SECP384R1()).public_key()
+
+
+def check_ecdsa(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> None:
+    r, s = (int.from_bytes(signature[at : at + 72], "little") for at in (0, 72))
+    key.verify(utils.encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
+
+
+def slot(cert: bytes, usage: int) -> tuple[int, bytes]:
+    """The algorithm and the signature of the slot that `usage` signed."""
+    for at in (SIGNED, SIGNED + 0x208):
+        if word(cert, at) == usage:
+            return word(cert, at + 4), cert[at + 8 : at + 0x208]
+    raise AssertionError(f"nobody of usage {usage:#x} signed")
+
+
+def check_signed(cert: bytes, parent: bytes, usage: int) -> None:
+    algo, signature = slot(cert, usage)
+    assert algo == ECDSA_SHA256
+    check_ecdsa(public_key(parent), signature, cert[:SIGNED])
+
+
+def check_form(cert: bytes, usage: int, algo: int) -> None:
+    assert len(cert) == CERT
+    assert (word(cert, 0), word(cert, 8), word(cert, 0xC)) == (1, usage, algo)
+    assert tuple(cert[4:6]) == API[:2]
+    assert not any(cert[0xA4:SIGNED])
+
+
+def root_key(cert: bytes, usage: int) -> rsa.RSAPublicKey:
+    assert len(cert) == 1600
+    assert (word(cert, 0), word(cert, 0x24), word(cert, 0x38), word(cert, 0x3C)) == (1, usage, 4096, 4096)
+    exponent, modulus = (int.from_bytes(cert[at : at + 512], "little") for at in (0x40, 0x240))
+    assert modulus.bit_length() == 4096
+    return rsa.RSAPublicNumbers(exponent, modulus).public_key()
+
+
+def check_pss(key: rsa.RSAPublicKey, signature: bytes, data: bytes) -> None:
+    pss = padding.PSS(padding.MGF1(hashes.SHA384()), salt_length=48)
+    key.verify(signature[::-1], data, pss, hashes.SHA384())
+
+
+def mac(key: bytes, data: bytes) -> bytes:
+    return hmac.new(key, data, hashlib.sha256).digest()
+
+
+def ctr(key: bytes, iv: bytes, data: bytes) -> bytes:
+    return Cipher(algorithms.AES(key), modes.CTR(iv)).encryptor().update(data)
+
+
+def kdf(key: bytes, label: bytes, context: bytes) -> bytes:
+    return mac(key, struct.pack("<I", 1) + label + b"\0" + context + struct.pack("<I", 128))[:16]
+
+
+def make_cert(key: ec.EllipticCurvePrivateKey, usage: int, algo: int, api: tuple[int, int] = (0, 0)) -> bytes:
+    point = key.public_key().public_numbers()
+    cert = struct.pack("<IBBHIII", 1, *api, 0, usage, algo, 2)
+    cert += point.x.to_bytes(72, "little") + point.y.to_bytes(72, "little")
+    return cert.ljust(SIGNED, b"\0") + 2 * struct.pack("<II512x", NO_USAGE, 0)
+
+
+def sign_cert(cert: bytes, key: ec.EllipticCurvePrivateKey, usage: int) -> bytes:
+    r, s = utils.decode_dss_signature(key.sign(cert[:SIGNED], ec.ECDSA(hashes.SHA256())))
+    signature = (r.to_bytes(72, "little") + s.to_bytes(72, "little")).ljust(512, b"\0")
+    return cert[:SIGNED] + struct.pack("<II", usage, ECDSA_SHA256) + signature + cert[SIGNED + 0x208 :]
+
+
+class Owner:
+    """A guest owner who has got a platform's PDH."""
+
+    def __init__(self, pdh: bytes, policy: int) -> None:
+        self.policy, self.tek, self.tik, nonce, iv = policy, *(os.urandom(16) for _ in range(4))
+        key = ec.generate_private_key(ec.SECP384R1())
+        master = kdf(key.exchange(ec.ECDH(), public_key(pdh)), b"sev-master-secret", nonce)
+        wrapped = ctr(kdf(master, b"sev-kek", b""), iv, self.tek + self.tik)
+        self.session = nonce + wrapped + iv + mac(kdf(master, b"sev-kik", b""), wrapped)
+        self.session += mac(self.tik, struct.pack("<I", policy))
+        self.cert = make_cert(key, PDH, ECDH_SHA256)
+
+    def start(self, firmware: Firmware, expect: str = "SUCCESS") -> int:
+        firmware.write(AT_A, self.cert)
+        firmware.write(AT_B, self.session)
+        start = struct.pack("<IIQIIQI", 0, self.policy, AT_A, CERT, 0, AT_B, 128)
+        return word(firmware.command("LAUNCH_START", start, expect), 0)
+
+
+def check_chain(certs: dict[str, bytes], kds: dict[str, str]) -> None:
+    ark, ask, cek = (bytes.fromhex(kds[name]) for name in ("ark", "ask", "cek"))
+    ark_key, ask_key = root_key(ark, ARK), root_key(ask, ASK)
+    check_pss(ark_key, ark[0x440:], ark[:0x440])
+    check_pss(ark_key, ask[0x440:], ask[:0x440])
+    assert ask[0x14:0x24] == ark[0x04:0x14] == ark[0x14:0x24]
+    algo, signature = slot(cek, ASK)
+    assert algo == RSA_SHA384
+    check_pss(ask_key, signature, cek[:SIGNED])
+    assert cek[:SIGNED] == certs["cek"][:SIGNED]
+    check_form(certs["cek"], CEK, ECDSA_SHA256)
+    check_form(certs["oca"], OCA, ECDSA_SHA256)
+    check_form(certs["pek"], PEK, ECDSA_SHA256)
+    check_form(certs["pdh"], PDH, ECDH_SHA256)
+    check_signed(certs["oca"], certs["oca"], OCA)
+    check_signed(certs["pek"], certs["oca"], OCA)
+    check_signed(certs["pek"], cek, CEK)
+    check_signed(certs["pdh"], certs["pek"], PEK)
+
+
+def test_chain_verifies_from_the_ark_to_the_pdh(firmware: Firmware) -> None:
+    firmware.bring_up()
+    check_chain(firmware.export(), firmware.ask("kds"))
+
+
+def test_chain_verifies_after_new_keys(firmware: Firmware) -> None:
+    firmware.bring_up()
+    before = firmware.export()
+    for command in ("PEK_GEN", "PDH_GEN"):
+        firmware.command(command)
+        after = firmware.export()
+        assert after["pdh"] != before["pdh"]
+        check_chain(after, firmware.ask("kds"))
+
+
+def test_a_changed_certificate_does_not_verify(firmware: Firmware) -> None:
+    firmware.bring_up()
+    certs, kds = firmware.export(), firmware.ask("kds")
+    certs["pdh"] = certs["pdh"][:5] + bytes([certs["pdh"][5] ^ 1]) + certs["pdh"][6:]
+    with pytest.raises(InvalidSignature):
+        check_signed(certs["pdh"], certs["pek"], PEK)
+    assert firmware.ask("kds") == kds  # the same bytes each time
+
+
+def test_owner_certificate_signed_elsewhere_is_imported(firmware: Firmware) -> None:
+    firmware.bring_up()
+    firmware.command("PEK_CSR", struct.pack("<QI", AT_A, CERT))
+    csr = firmware.read(AT_A, CERT)
+    check_form(csr, PEK, ECDSA_SHA256)
+    assert csr[:SIGNED] == firmware.export()["pek"][:SIGNED]
+    owner = ec.generate_private_key(ec.SECP384R1())
+    oca = sign_cert(make_cert(owner, OCA, ECDSA_SHA256, API[:2]), owner, OCA)
+    firmware.write(AT_A, sign_cert(csr, owner, OCA))
+    firmware.write(AT_C, oca)
+    firmware.command("PEK_CERT_IMPORT", struct.pack("<QIIQI", AT_A, CERT, 0, AT_C, CERT))
+    certs = firmware.export()
+    assert certs["oca"] == oca
+    check_chain(certs, firmware.ask("kds"))
+    assert firmware.command("PLATFORM_STATUS", bytes(12))[3] == 1
+
+
+def test_guest_of_a_python_owner_is_launched_measured_and_attested(firmware: Firmware) -> None:
+    firmware.bring_up()
+    certs = firmware.export()
+    policy = 0x11010021
+    owner = Owner(certs["pdh"], policy)
+    handle = owner.start(firmware)
+    firmware.command("ACTIVATE", struct.pack("<II", handle, 1))
+    text = bytes(range(256)) * 48
+    firmware.write(AT_GUEST, text)
+    firmware.command("LAUNCH_UPDATE_DATA", struct.pack("<IIQI", handle, 0, AT_GUEST, len(text)))
+    assert firmware.read(AT_GUEST, 64) != text[:64]
+    seen = firmware.ask(f"read-guest 1 {AT_GUEST:#x} {len(text)}")["data"]
+    assert bytes.fromhex(seen) == text
+
+    firmware.command("LAUNCH_MEASURE", struct.pack("<IIQI", handle, 0, AT_C, 48))
+    output = firmware.read(AT_C, 48)
+    digest = hashlib.sha256(text).digest()
+    message = bytes([4, *API]) + struct.pack("<I", policy) + digest + output[32:]
+    assert output[:32] == mac(owner.tik, message)
+
+    secret, iv = b"only for the guest".ljust(32, b"\0"), os.urandom(16)
+    packet = ctr(owner.tek, iv, secret)
+    lengths = struct.pack("<II", len(secret), len(packet))
+    header = bytes(4) + iv + mac(owner.tik, b"\1" + bytes(4) + iv + lengths + packet + output[:32])
+    firmware.write(AT_A, header)
+    firmware.write(AT_B, packet)
+    inject = struct.pack("<IIQIIQIIQI", handle, 0, AT_A, 52, 0, AT_GUEST + 0x8000, 32, 0, AT_B, 32)
+    firmware.command("LAUNCH_SECRET", inject)
+    assert bytes.fromhex(firmware.ask(f"read-guest 1 {AT_GUEST + 0x8000:#x} 32")["data"]) == secret
+    firmware.command("LAUNCH_FINISH", struct.pack("<I", handle))
+
+    mnonce = os.urandom(16)
+    firmware.command("ATTESTATION", struct.pack("<IIQ16sI", handle, 0, AT_C, mnonce, 208))
+    report = firmware.read(AT_C, 208)
+    assert report[:0x34] == mnonce + digest + struct.pack("<I", policy)
+    assert struct.unpack_from("<III", report, 0x34) == (PEK, ECDSA_SHA256, 0)
+    check_ecdsa(public_key(certs["pek"]), report[0x40:], report[:0x34])
+
+
+def test_session_for_a_former_pdh_is_refused(firmware: Firmware) -> None:
+    firmware.bring_up()
+    owner = Owner(firmware.export()["pdh"], 0)
+    firmware.command("PDH_GEN")
+    owner.start(firmware, "BAD_MEASUREMENT")

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+# Unit tests of the SEV firmware model.
+# Included from the top Makefile; also: make -f tests/unit/firmware/unit.mk unit-firmware
+
+BUILD ?= .build
+PYTHON ?= /usr/bin/python3
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+unit-firmware-out := $(BUILD)/unit/firmware
+unit-firmware-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror \
+	-Itests/machine/firmware -Itests/unit/firmware -I$(unit-firmware-out)
+unit-firmware-libs := -lcmocka -lnettle -lhogweed -lgmp
+
+unit-firmware-models := $(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt) kds.c)
+unit-firmware-headers := $(wildcard tests/machine/firmware/*.h tests/unit/firmware/*.h)
+unit-firmware-tests := vectors platform launch states asid mailbox
+
+unit-firmware-objects = $(patsubst %.c,$(unit-firmware-out)/%.o,$(1))
+unit-firmware-common := $(call unit-firmware-objects,tests/unit/firmware/fixture.c $(unit-firmware-models))
+
+.SECONDARY: $(unit-firmware-common) $(unit-firmware-tests:%=$(unit-firmware-out)/test_%) \
+	$(unit-firmware-tests:%=$(unit-firmware-out)/tests/unit/firmware/test_%.o)
+
+.PHONY: unit-firmware unit-firmware-chain unit-firmware-strict
+
+unit-firmware: $(unit-firmware-tests:%=$(unit-firmware-out)/%.passed) unit-firmware-chain unit-firmware-strict
+
+$(unit-firmware-out)/vectors.h: tests/unit/firmware/make_vectors.py tests/unit/firmware/vectors.json
+	@mkdir -p $(@D)
+	$(PYTHON) $^ $@
+
+$(unit-firmware-out)/tests/unit/firmware/test_vectors.o: $(unit-firmware-out)/vectors.h
+
+$(unit-firmware-out)/%.o: %.c $(unit-firmware-headers) tests/unit/firmware/unit.mk
+	@mkdir -p $(@D)
+	$(CC) $(unit-firmware-cflags) -c $< -o $@
+
+$(unit-firmware-out)/test_%: $(unit-firmware-out)/tests/unit/firmware/test_%.o $(unit-firmware-common)
+	$(CC) $(unit-firmware-cflags) $^ $(unit-firmware-libs) -o $@
+
+$(unit-firmware-out)/%.passed: $(unit-firmware-out)/test_%
+	$<
+	@touch $@
+
+# The scripted firmware, and the chain of certificates checked by another library.
+$(unit-firmware-out)/sevfw-tool: $(call unit-firmware-objects,tests/unit/firmware/sevfw_tool.c $(unit-firmware-models))
+	$(CC) $(unit-firmware-cflags) $^ -lnettle -lhogweed -lgmp -o $@
+
+unit-firmware-chain: $(unit-firmware-out)/sevfw-tool
+	SEVFW_TOOL=$(abspath $<) $(PYTHON) -B -m pytest -q -p no:cacheprovider tests/unit/firmware/test_chain.py
+
+# The library as strictly as the product's own code is compiled, with each compiler that is there.
+unit-firmware-strict: $(addprefix $(unit-firmware-out)/strict-,$(foreach c,gcc clang,$(if $(shell command -v $(c)),$(c).passed)))
+
+$(unit-firmware-out)/strict-%.passed: $(unit-firmware-models) $(unit-firmware-headers) tests/unit/firmware/unit.mk
+	@mkdir -p $(@D)
+	for f in $(unit-firmware-models); do \
+		$* -std=c17 -O2 -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla -Werror \
+			-c $$f -o $(unit-firmware-out)/strict-$*.o || exit 1; done
+	@touch $@

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "test.h"
+
+#include <stdio.h>
+
+#include "../../../hv/text.h"
+
+/* C's own printf is the second opinion. */
+#define SAME(...)                                                                                                      \
+    do {                                                                                                               \
+        char mine[200], theirs[200];                                                                                   \
+        size_t length = text_format(mine, sizeof mine, __VA_ARGS__);                                                   \
+        int expected = snprintf(theirs, sizeof theirs, __VA_ARGS__);                                                   \
+        assert_string_equal(mine, theirs);                                                                             \
+        assert_int_equal(length, expected);                                                                            \
+    } while (0)
+
+static void conversions_agree_with_printf(void **state)
+{
+    (void)state;
+    SAME("plain");
+    SAME("%s|%10s|%-10s|", "abc", "abc", "abc");
+    SAME("%.2s|%.*s|%10.1s|", "abcdef", 3, "abcdef", "xyz");
+    SAME("%c%c%5c", 'a', 'b', 'c');
+    SAME("%d %d %d %i", 0, -1, INT32_MAX, INT32_MIN);
+    SAME("%5d|%-5d|%05d|%05d", 42, 42, 42, -42);
+    SAME("%u %x %X %08x", 4000000000u, 0xdeadbeefu, 0xdeadbeefu, 0xbeefu);
+    SAME("%lu %lx %ld %016lx", UINT64_MAX, UINT64_MAX, INT64_MIN, UINT64_C(0x123456789abcdef));
+    SAME("%llu %llx %lld", 1ull << 63, 1ull << 63, -5ll);
+    SAME("%zu", sizeof(int));
+    SAME("%hhx %hx", (unsigned char)0xab, (unsigned short)0xabcd);
+    SAME("100%% %*d %-*d|", 6, 7, 6, 7);
+    SAME("%p", (void *)0x1234abcd);
+}
+
+static void cuts_at_the_buffer_and_tells_what_was_needed(void **state)
+{
+    (void)state;
+    char *exact = malloc(4);
+    assert_int_equal(text_format(exact, 4, "%s", "abcdef"), 6);
+    assert_string_equal(exact, "abc");
+    assert_int_equal(text_format(exact, 1, "%u", 77u), 2);
+    assert_string_equal(exact, "");
+    assert_int_equal(text_format(NULL, 0, "%s-%d", "abc", 12), 6);
+    free(exact);
+}
+
+static void no_string_is_shown_as_such(void **state)
+{
+    (void)state;
+    char text[16];
+    const char *volatile none = NULL;
+    text_format(text, sizeof text, "%s", none);
+    assert_string_equal(text, "(null)");
+}
+
+/* A string without its NUL is read no further than the precision says. */
+static void precision_bounds_the_read(void **state)
+{
+    (void)state;
+    char *bytes = malloc(3), text[16];
+    memcpy(bytes, "xyz", 3);
+    text_format(text, sizeof text, "%.3s", bytes);
+    assert_string_equal(text, "xyz");
+    free(bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(conversions_agree_with_printf),
+        cmocka_unit_test(cuts_at_the_buffer_and_tells_what_was_needed),
+        cmocka_unit_test(no_string_is_shown_as_such),
+        cmocka_unit_test(precision_bounds_the_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

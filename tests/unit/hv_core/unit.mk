@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+# Unit tests of hv's core and of boot/'s pure parts. Included from the top Makefile; also:
+#   make -f tests/unit/hv_core/unit.mk unit-hv-core
+
+BUILD ?= .build
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+UNIT_HV_CORE := $(BUILD)/unit/hv_core
+# A test is one file; what it tests stands here. `memory` brings stand-ins for the hardware of its own.
+UNIT_HV_CORE_text := hv/text.c
+UNIT_HV_CORE_runs := hv/runs.c
+UNIT_HV_CORE_memory := hv/memory.c hv/runs.c hv/text.c
+UNIT_HV_CORE_pagetable := hv/pagetable.c
+UNIT_HV_CORE_ranges := boot/ranges.c
+UNIT_HV_CORE_sections := boot/sections.c boot/image.c
+UNIT_HV_CORE_rtc := hv/rtc.c
+UNIT_HV_CORE_TESTS := text runs memory pagetable ranges sections rtc
+
+UNIT_HV_CORE_CFLAGS := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+	-Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror
+
+.PHONY: unit-hv-core
+unit-hv-core: $(UNIT_HV_CORE_TESTS:%=$(UNIT_HV_CORE)/%.passed)
+
+define UNIT_HV_CORE_RULE
+$(UNIT_HV_CORE)/test_$(1): tests/unit/hv_core/test_$(1).c $(UNIT_HV_CORE_$(1)) $(wildcard hv/*.h boot/*.h tests/unit/hv_core/*.h) \
+		tests/unit/hv_core/unit.mk
+	@mkdir -p $$(@D)
+	$$(CC) $$(UNIT_HV_CORE_CFLAGS) $$(filter %.c,$$^) -lcmocka -o $$@
+endef
+$(foreach test,$(UNIT_HV_CORE_TESTS),$(eval $(call UNIT_HV_CORE_RULE,$(test))))
+
+$(UNIT_HV_CORE)/%.passed: $(UNIT_HV_CORE)/test_%
+	$<
+	@touch $@

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "with_cmocka.h"
+
+#include <asm/prctl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../../../hv/clock.h"
+#include "../../../hv/hostmap.h"
+#include "../../../hv/log.h"
+#include "../../../hv/monitor.h"
+#include "../../../hv/switch.h"
+#include "rig.h"
+
+#define POOL_PAGES 4096u
+
+static _Alignas(4096) uint8_t pool[POOL_PAGES][PAGE_SIZE];
+static bool taken[POOL_PAGES];
+
+struct cpu rig_cpu;
+struct guest guests[GUEST_MAX];
+struct manifest_guest rig_config[GUEST_MAX];
+uint64_t rig_tsc, rig_pages_taken, rig_pages_left;
+struct cpuid (*rig_cpuid)(uint32_t leaf, uint32_t subleaf);
+char rig_log[8192];
+unsigned rig_log_lines;
+uint64_t rig_xcr0, rig_armed;
+unsigned rig_arms, rig_uart_reads, rig_uart_writes, rig_halts;
+uint8_t rig_uart_last;
+void (*rig_vmrun)(struct vcpu *vcpu);
+
+const struct manifest_registers rig_registers = {
+    .rip = 0x1000, .rsp = 0x8000, .rflags = 2, .cr0 = 0x80000011, .cr4 = 0x20, .efer = EFER_LME | EFER_LMA | EFER_NXE,
+    .cs = {8, 0x29b, 0xffffffff, 0}, .ss = {16, 0xc93, 0xffffffff, 0},
+};
+
+/* ---- memory ---- */
+
+bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
+{
+    if (count > rig_pages_left)
+        return false;
+    for (uint64_t i = 0; i + count <= POOL_PAGES; i += align) {
+        uint64_t n = 0;
+        while (n < count && !taken[i + n])
+            n++;
+        if (n < count)
+            continue;
+        for (n = 0; n < count; n++)
+            taken[i + n] = true;
+        rig_pages_taken += count;
+        rig_pages_left -= count;
+        *out = paddr(RIG_POOL_BASE + i * PAGE_SIZE);
+        return true;
+    }
+    return false;
+}
+
+void page_free(paddr_t base, uint64_t count)
+{
+    uint64_t first = (base.raw - RIG_POOL_BASE) / PAGE_SIZE;
+    assert_true(base.raw >= RIG_POOL_BASE && base.raw % PAGE_SIZE == 0 && first + count <= POOL_PAGES);
+    for (uint64_t i = first; i < first + count; i++) {
+        assert_true(taken[i]);
+        taken[i] = false;
+        memset(pool[i], 0, PAGE_SIZE);
+    }
+    rig_pages_taken -= count;
+    rig_pages_left += count;
+}
+
+void *page_va(paddr_t page)
+{
+    assert_true(page.raw >= RIG_POOL_BASE && page.raw - RIG_POOL_BASE < sizeof(pool));
+    return (uint8_t *)pool + (page.raw - RIG_POOL_BASE);
+}
+
+paddr_t page_pa(const void *va)
+{
+    return paddr(RIG_POOL_BASE + (uint64_t)((const uint8_t *)va - (const uint8_t *)pool));
+}
+
+uint64_t hostmap_c_bit(void)
+{
+    return RIG_C_BIT;
+}
+
+uint64_t hostmap_entry_address(paddr_t page, enum memory_view view)
+{
+    assert_int_equal(page.raw & RIG_C_BIT, 0);
+    return page.raw | (view == VIEW_ENCRYPTED ? RIG_C_BIT : 0);
+}
+
+/* ---- time ---- */
+
+uint64_t clock_tsc(void) { return rig_tsc += RIG_TICK; }
+uint64_t clock_hz(void) { return RIG_HZ; }
+uint64_t clock_us_to_tsc(uint64_t us) { return us * (RIG_HZ / 1000000); }
+
+void lapic_timer_arm(uint64_t tsc)
+{
+    rig_armed = rig_cpu.timer_tsc = tsc;
+    rig_arms++;
+}
+
+bool rig_time(uint64_t tsc)
+{
+    rig_tsc += tsc;
+    if (rig_tsc < rig_cpu.timer_tsc)
+        return false;
+    rig_cpu.timer_tsc = UINT64_MAX;
+    rig_cpu.timer_fired = true;
+    return true;
+}
+
+/* ---- log ---- */
+
+void log_print(enum log_level level, const char *format, ...)
+{
+    char line[512];
+    va_list arguments;
+    (void)level;
+    va_start(arguments, format);
+    text_format_list(line, sizeof line, format, arguments);
+    va_end(arguments);
+    rig_log_lines++;
+    strncat(rig_log, line, sizeof rig_log - strlen(rig_log) - 1);
+    strncat(rig_log, "\n", sizeof rig_log - strlen(rig_log) - 1);
+}
+
+void panic(const char *format, ...)
+{
+    mock_assert(0, format, "panic", 0);
+    abort();
+}
+
+/* ---- the CPU ---- */
+
+struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    if (rig_cpuid != NULL)
+        return rig_cpuid(leaf, subleaf);
+    return (struct cpuid){~0u, ~0u, ~0u, ~0u};
+}
+
+uint64_t rdmsr(uint32_t msr) { return msr; }
+void wrmsr(uint32_t msr, uint64_t value) { (void)msr, (void)value; }
+
+static bool interrupts = true;
+void cli(void) { interrupts = false; }
+void sti(void) { interrupts = true; }
+
+void sti_hlt(void)
+{
+    assert_false(interrupts);       /* else an interrupt may be lost before the HLT */
+    assert_true(rig_cpu.timer_tsc != UINT64_MAX);   /* nothing would end it */
+    interrupts = true;
+    rig_halts++;
+    rig_time(rig_cpu.timer_tsc > rig_tsc ? rig_cpu.timer_tsc - rig_tsc : 0);
+}
+
+void vmrun_enter(struct vcpu *vcpu, const bool *timer_fired, uint64_t host_vmcb)
+{
+    (void)host_vmcb;
+    assert_true(interrupts);
+    do {
+        if (*(const volatile bool *)timer_fired)
+            return;
+        rig_vmrun(vcpu);
+    } while (exit_dispatch(vcpu));
+}
+
+/* ---- switch.c's place ---- */
+
+void switch_init(void) {}
+uint64_t switch_guest_xcr0(void) { return 7; }
+uint64_t switch_xcr0(void) { return rig_xcr0; }
+void switch_set_xcr0(uint64_t xcr0) { rig_xcr0 = xcr0; }
+void switch_reset(struct vcpu *vcpu) { vcpu->xcr0 = 1; }
+void switch_to(struct cpu *cpu, struct vcpu *vcpu) { cpu->current = vcpu; }
+
+bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)
+{
+    vcpu->tsc_aux = value;
+    return value <= UINT32_MAX;
+}
+
+/* ---- devices, guests ---- */
+
+uint8_t vuart_read(struct vuart *uart, uint32_t offset)
+{
+    (void)uart;
+    assert_true(offset < 8);
+    rig_uart_reads++;
+    return (uint8_t)(0x50 + offset);
+}
+
+void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value)
+{
+    (void)uart;
+    assert_true(offset < 8);
+    rig_uart_writes++;
+    rig_uart_last = value;
+}
+
+bool pvclock_write_wall(struct vcpu *vcpu, uint64_t value)
+{
+    (void)vcpu;
+    return value == 0x1000;
+}
+
+bool pvclock_write_system_time(struct vcpu *vcpu, uint64_t value)
+{
+    vcpu->pvclock.system_time_msr = value;
+    return value == 0x1001;
+}
+
+void monitor_poll(void) {}
+
+void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+{
+    va_list arguments;
+    if (guest->end != GUEST_END_NONE)
+        return;
+    va_start(arguments, format);
+    text_format_list(guest->end_reason, sizeof guest->end_reason, format, arguments);
+    va_end(arguments);
+    guest->end = end;
+}
+
+bool guest_is_ending(const struct guest *guest)
+{
+    return guest->state == GUEST_RUNNING && guest->end != GUEST_END_NONE;
+}
+
+bool guest_any_alive(void)
+{
+    for (uint32_t i = 0; i < GUEST_MAX; i++) {
+        if (guests[i].state == GUEST_RUNNING)
+            return true;
+    }
+    return false;
+}
+
+void guest_teardown(struct guest *guest)
+{
+    vcpu_destroy(guest->vcpus[0]);
+    guest->vcpus[0] = NULL;
+    guest->state = GUEST_ENDED;
+}
+
+/* ---- set-up ---- */
+
+int rig_reset(void **state)
+{
+    (void)state;
+    memset(pool, 0, sizeof pool);
+    memset(taken, 0, sizeof taken);
+    memset(guests, 0, sizeof guests);
+    memset(rig_config, 0, sizeof rig_config);
+    rig_cpu = (struct cpu){.self = &rig_cpu, .features = {.one_gib_pages = true, .phys_bits = 43}, .timer_tsc = UINT64_MAX};
+    syscall(SYS_arch_prctl, ARCH_SET_GS, &rig_cpu);
+    rig_tsc = 1000000;
+    rig_pages_taken = 0;
+    rig_pages_left = POOL_PAGES;
+    rig_log[0] = 0;
+    rig_log_lines = 0;
+    rig_xcr0 = 1;
+    rig_armed = UINT64_MAX;
+    rig_arms = rig_uart_reads = rig_uart_writes = rig_halts = 0;
+    rig_cpuid = NULL;
+    rig_vmrun = NULL;
+    interrupts = true;
+    assert_true(page_alloc(1, 1, &rig_cpu.host_vmcb));
+    assert_true(vmcb_maps_init());
+    exit_cpuid_init(&rig_cpu.features);
+    return 0;
+}
+
+struct vcpu *rig_guest(uint32_t index, bool sev)
+{
+    struct guest *guest = &guests[index];
+    struct manifest_guest *config = &rig_config[index];
+    snprintf(config->name, sizeof config->name, "guest%u", index);
+    config->vcpus = 1;
+    config->encryption = sev ? MANIFEST_ENCRYPTION_SEV : MANIFEST_ENCRYPTION_NONE;
+    config->cbitpos = 51;
+    config->reduced_phys_bits = 5;
+    *guest = (struct guest){.index = index, .state = GUEST_RUNNING, .config = config, .asid = index + 1, .sev = sev};
+    guest->npt.root = rig_cpu.host_vmcb;    /* some page */
+    assert_true(vcpu_create(guest, 0, &rig_registers, &guest->vcpus[0]));
+    return guest->vcpus[0];
+}
+
+bool rig_exit(struct vcpu *vcpu, uint64_t code, uint64_t info1, uint64_t info2)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    rig_cpu.current = vcpu;
+    vcpu->attention = false;
+    vcpu->pending_exception = false;
+    vmcb->rip = 0x1000;
+    vmcb->rflags = RFLAGS_IF | 2;
+    vmcb->exitcode = code;
+    vmcb->exitinfo1 = info1;
+    vmcb->exitinfo2 = info2;
+    vmcb->exitintinfo = 0;
+    return exit_dispatch(vcpu);
+}

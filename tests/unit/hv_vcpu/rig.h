@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What the vCPU core needs of the rest of hv, as a host program: a pool of pages, a clock, a log that
+ * can be read, a CPU whose CPUID is the test's, and a VMRUN that a test scripts. */
+#ifndef TESTS_UNIT_HV_VCPU_RIG_H
+#define TESTS_UNIT_HV_VCPU_RIG_H
+
+#include "../../../hv/exit.h"
+#include "../../../hv/guest.h"
+
+#define RIG_C_BIT (UINT64_C(1) << 51)
+#define RIG_HZ UINT64_C(1000000000)
+#define RIG_POOL_BASE UINT64_C(0x40000000)
+
+extern struct cpu rig_cpu;                  /* this_cpu() */
+extern uint64_t rig_tsc;                    /* each look at the clock adds RIG_TICK */
+#define RIG_TICK 10u
+extern struct manifest_guest rig_config[GUEST_MAX];
+
+/* The pool. */
+extern uint64_t rig_pages_taken;
+extern uint64_t rig_pages_left;             /* page_alloc() fails beyond */
+
+/* CPUID: this function answers when set; else all ones, as from a CPU of the future. */
+extern struct cpuid (*rig_cpuid)(uint32_t leaf, uint32_t subleaf);
+
+/* What the code under test said and did. */
+extern char rig_log[8192];                  /* all lines */
+extern unsigned rig_log_lines;
+extern uint64_t rig_xcr0;                   /* XCR0 of the "CPU" */
+extern uint64_t rig_armed;                  /* lapic_timer_arm() */
+extern unsigned rig_arms, rig_uart_reads, rig_uart_writes;
+extern uint8_t rig_uart_last;
+extern unsigned rig_halts;                  /* HLT of the host */
+
+/* The processor in guest mode: from here to the next #VMEXIT of `vcpu`; must set exitcode. */
+extern void (*rig_vmrun)(struct vcpu *vcpu);
+/* Lets time pass; the host's timer fires when due. True: it did. */
+bool rig_time(uint64_t tsc);
+
+/* All back to the beginning: no guests, all pages free. A cmocka set-up. */
+int rig_reset(void **state);
+/* guests[index] with one vCPU, on no run queue. */
+struct vcpu *rig_guest(uint32_t index, bool sev);
+/* One exit with `code`; RIP 0x1000, IF set; returns what exit_dispatch() did. */
+bool rig_exit(struct vcpu *vcpu, uint64_t code, uint64_t info1, uint64_t info2);
+/* A register state that VMRUN takes. */
+extern const struct manifest_registers rig_registers;
+
+#endif

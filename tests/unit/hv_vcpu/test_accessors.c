@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* No source file of hv/ writes a VMCB field but through an accessor; and each accessor clears
+ * the clean bit that APM2 15.15.3 gives its field. Runs in the repository's root. */
+#include "with_cmocka.h"
+
+#include <dirent.h>
+#include <regex.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../../../hv/vmcb.h"
+
+static void vmcb_fields_are_written_by_accessors_only(void **state)
+{
+    (void)state;
+    regex_t write;
+    assert_int_equal(regcomp(&write, "vmcb->[a-z0-9_.]+ *([-+|&^]|<<|>>)?=[^=]|vmcb->[a-z0-9_]+(\\+\\+|--)", REG_EXTENDED), 0);
+    assert_int_equal(regexec(&write, "vcpu->vmcb->rip += 2;", 0, NULL, 0), 0);
+    assert_int_equal(regexec(&write, "if (vmcb->v_intr == x)", 0, NULL, 0), REG_NOMATCH);
+    DIR *folder = opendir("hv");
+    assert_non_null(folder);
+    unsigned files = 0;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        char path[512], line[1024];
+        size_t length = strlen(entry->d_name);
+        if (length < 3 || strcmp(entry->d_name + length - 2, ".c") != 0)
+            continue;
+        snprintf(path, sizeof path, "hv/%s", entry->d_name);
+        FILE *file = fopen(path, "r");
+        assert_non_null(file);
+        files++;
+        while (fgets(line, sizeof line, file) != NULL) {
+            if (regexec(&write, line, 0, NULL, 0) == 0)
+                fail_msg("%s: %s", path, line);
+        }
+        fclose(file);
+    }
+    closedir(folder);
+    regfree(&write);
+    assert_true(files > 10);
+}
+
+#define CLEARS(field, bit) \
+    do { \
+        vmcb_mark_clean(&vmcb); \
+        vmcb_set_##field(&vmcb, vmcb.field); \
+        assert_int_equal(vmcb.vmcb_clean, VMCB_CLEAN_ALL & ~(bit)); \
+    } while (0)
+
+static void accessors_clear_the_bit_of_their_field(void **state)
+{
+    (void)state;
+    static struct vmcb vmcb;
+    CLEARS(intercept_exceptions, 1u << 0);
+    CLEARS(intercept_misc1, 1u << 0);
+    CLEARS(intercept_misc2, 1u << 0);
+    CLEARS(tsc_offset, 1u << 0);
+    CLEARS(iopm_base_pa, 1u << 1);
+    CLEARS(msrpm_base_pa, 1u << 1);
+    CLEARS(guest_asid, 1u << 2);
+    CLEARS(v_intr, 1u << 3);
+    CLEARS(n_cr3, 1u << 4);
+    CLEARS(g_pat, 1u << 4);
+    CLEARS(nested_ctl, 1u << 4);
+    CLEARS(cr0, 1u << 5);
+    CLEARS(cr3, 1u << 5);
+    CLEARS(cr4, 1u << 5);
+    CLEARS(efer, 1u << 5);
+    CLEARS(dr6, 1u << 6);
+    CLEARS(dr7, 1u << 6);
+    CLEARS(gdtr, 1u << 7);
+    CLEARS(idtr, 1u << 7);
+    CLEARS(cs, 1u << 8);
+    CLEARS(ds, 1u << 8);
+    CLEARS(ss, 1u << 8);
+    CLEARS(es, 1u << 8);
+    CLEARS(cpl, 1u << 8);
+    CLEARS(rip, 0u);
+    CLEARS(rsp, 0u);
+    CLEARS(rax, 0u);
+    CLEARS(rflags, 0u);
+    CLEARS(eventinj, 0u);
+    CLEARS(tlb_control, 0u);
+    CLEARS(interrupt_shadow, 0u);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(vmcb_fields_are_written_by_accessors_only), cmocka_unit_test(accessors_clear_the_bit_of_their_field),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What the next entry injects. */
+#include "with_cmocka.h"
+
+#include "rig.h"
+
+#define IF RFLAGS_IF
+
+static struct vcpu *interruptible(uint32_t index)
+{
+    struct vcpu *vcpu = rig_guest(index, false);
+    vcpu->vmcb->rflags = IF | 2;
+    return vcpu;
+}
+
+/* The window that makes the guest exit when it can take an interrupt; -1: none. */
+static int window(const struct vcpu *vcpu)
+{
+    bool irq = (vcpu->vmcb->v_intr & V_IRQ) != 0;
+    assert_int_equal((vcpu->vmcb->intercept_misc1 & INTERCEPT_VINTR) != 0, irq);
+    assert_true((vcpu->vmcb->v_intr & V_INTR_MASKING) != 0);
+    return irq ? (int)(vcpu->vmcb->v_intr >> 16 & 0xf) : -1;
+}
+
+static void an_interrupt_goes_in_when_the_guest_can_take_it(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = interruptible(0);
+    vlapic_post(&vcpu->lapic, 0x41);
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000041));
+    assert_int_equal(window(vcpu), -1);
+    assert_int_equal(vcpu->lapic.irr[2], 0);
+    assert_int_equal(vcpu->lapic.isr[2], 2);
+    assert_false(vcpu->attention);
+}
+
+static void if_and_the_interrupt_shadow_hold_it_back_with_a_window(void **state)
+{
+    (void)state;
+    for (int shadow = 0; shadow < 2; shadow++) {
+        struct vcpu *vcpu = interruptible((uint32_t)shadow);
+        if (shadow)
+            vcpu->vmcb->interrupt_shadow = 1;
+        else
+            vcpu->vmcb->rflags = 2;
+        vlapic_post(&vcpu->lapic, 0x41);
+        event_prepare(vcpu);
+        assert_int_equal(vcpu->vmcb->eventinj, 0);
+        assert_int_equal(window(vcpu), 4);
+        /* The window opens. */
+        vcpu->vmcb->interrupt_shadow = 0;
+        assert_false(rig_exit(vcpu, VMEXIT_VINTR, 0, 0));
+        event_prepare(vcpu);
+        assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000041));
+        assert_int_equal(window(vcpu), -1);
+    }
+}
+
+static void tpr_holds_it_back_until_cr8_falls(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = interruptible(0);
+    vcpu->vmcb->v_intr |= 6;
+    vlapic_post(&vcpu->lapic, 0x61);
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, 0);
+    assert_int_equal(vcpu->vmcb->v_intr & V_TPR_MASK, 6);
+    assert_int_equal(window(vcpu), 6);          /* 6 is not above 6: the processor waits for a lower V_TPR */
+    vcpu->vmcb->v_intr = (vcpu->vmcb->v_intr & ~V_TPR_MASK) | 5;
+    assert_false(rig_exit(vcpu, VMEXIT_VINTR, 0, 0));
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000061));
+}
+
+static void what_is_in_service_holds_lower_ones_back_without_a_window(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = interruptible(0);
+    vlapic_post(&vcpu->lapic, 0x80);
+    vlapic_post(&vcpu->lapic, 0x40);
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000080));
+    assert_int_equal(window(vcpu), -1);         /* 0x40 waits for the EOI, which exits */
+    vlapic_post(&vcpu->lapic, 0x90);            /* a higher one */
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000090));
+    /* EOI of both by MSR, then 0x40 has its turn. */
+    vcpu->gprs.rcx = 0x80b;
+    vcpu->gprs.rdx = vcpu->vmcb->rax = 0;
+    assert_false(rig_exit(vcpu, VMEXIT_MSR, 1, 0));
+    assert_false(rig_exit(vcpu, VMEXIT_MSR, 1, 0));
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000040));
+    assert_true(rig_exit(vcpu, VMEXIT_MSR, 1, 0));      /* nothing waits: straight back */
+}
+
+static void an_exception_goes_first_and_the_interrupt_gets_a_window(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = interruptible(0);
+    vlapic_post(&vcpu->lapic, 0x41);
+    vcpu_inject_exception(vcpu, 13, true, 0x18);
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x0000001880000b0d));
+    assert_int_equal(window(vcpu), 4);
+    assert_false(vcpu->pending_exception);
+    vcpu_inject_exception(vcpu, 6, false, 0x18);
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000306));
+}
+
+/* One exit during whose delivery of `intinfo` something happened. */
+static void interrupted(struct vcpu *vcpu, uint64_t code, uint64_t intinfo)
+{
+    vcpu->attention = false;
+    vcpu->vmcb->rip = 0x1000;
+    vcpu->vmcb->rflags = 2;     /* as before the delivery, or not: it must not matter */
+    vcpu->vmcb->exitcode = code;
+    vcpu->vmcb->exitintinfo = intinfo;
+    assert_false(exit_dispatch(vcpu));
+    event_prepare(vcpu);
+}
+
+static void a_delivery_that_was_cut_short_is_done_again(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = interruptible(0);
+    static const struct { uint64_t intinfo, eventinj; } cases[] = {
+        {UINT64_C(0x80000030), UINT64_C(0x80000030)},                   /* interrupt */
+        {UINT64_C(0x80000202), UINT64_C(0x80000202)},                   /* NMI */
+        {UINT64_C(0x0000000680000b0e), UINT64_C(0x0000000680000b0e)},   /* #PF with its error code */
+        {UINT64_C(0x80000300), UINT64_C(0x80000300)},                   /* #DE */
+        {UINT64_C(0x80000480), 0},                                      /* INT 0x80: RIP is still there */
+        {UINT64_C(0x80000303), 0},                                      /* INT3 likewise */
+        {UINT64_C(0x80000304), 0},                                      /* INTO */
+        {UINT64_C(0x1234567880000630), 0},                              /* a type that does not exist */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        interrupted(vcpu, VMEXIT_INTR, cases[i].intinfo);
+        assert_int_equal(vcpu->vmcb->eventinj, cases[i].eventinj);
+        assert_int_equal(vcpu->redeliver, 0);
+        assert_int_equal(window(vcpu), -1);
+    }
+    interrupted(vcpu, VMEXIT_VINTR, UINT64_C(0x7fffffff));              /* not valid */
+    assert_int_equal(vcpu->vmcb->eventinj, 0);
+}
+
+static void an_interrupt_is_not_lost_to_an_exception_in_its_delivery(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = interruptible(0);
+    interrupted(vcpu, VMEXIT_EXCEPTION_DB, UINT64_C(0x80000030));
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000301));       /* #DB first */
+    assert_int_equal(window(vcpu), 15);                                 /* then as soon as can be */
+    assert_false(rig_exit(vcpu, VMEXIT_VINTR, 0, 0));
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000030));
+    assert_int_equal(window(vcpu), -1);
+    /* #AC during the delivery of #AC: no loop inside the processor, one exit each. */
+    interrupted(vcpu, VMEXIT_EXCEPTION_AC, UINT64_C(0x0000000080000b11));
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x0000000080000b11));
+}
+
+static void redelivery_comes_before_a_new_interrupt(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = interruptible(0);
+    vlapic_post(&vcpu->lapic, 0xf0);
+    interrupted(vcpu, VMEXIT_INTR, UINT64_C(0x80000030));
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000030));
+    assert_int_equal(window(vcpu), 15);
+}
+
+static void unchanged_interrupt_state_keeps_its_clean_bits(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = interruptible(0);
+    event_prepare(vcpu);
+    vmcb_mark_clean(vcpu->vmcb);
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->vmcb_clean, VMCB_CLEAN_ALL);
+    vcpu->vmcb->rflags = 2;
+    vlapic_post(&vcpu->lapic, 0x41);
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->vmcb_clean, VMCB_CLEAN_ALL & ~(VMCB_CLEAN_I | VMCB_CLEAN_TPR));
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, rig_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_interrupt_goes_in_when_the_guest_can_take_it), TEST(if_and_the_interrupt_shadow_hold_it_back_with_a_window),
+        TEST(tpr_holds_it_back_until_cr8_falls), TEST(what_is_in_service_holds_lower_ones_back_without_a_window),
+        TEST(an_exception_goes_first_and_the_interrupt_gets_a_window), TEST(a_delivery_that_was_cut_short_is_done_again),
+        TEST(an_interrupt_is_not_lost_to_an_exception_in_its_delivery), TEST(redelivery_comes_before_a_new_interrupt),
+        TEST(unchanged_interrupt_state_keeps_its_clean_bits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

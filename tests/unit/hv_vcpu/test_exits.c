@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Exit codes, from the plain to the impossible. */
+#include "with_cmocka.h"
+
+#include <string.h>
+
+#include "rig.h"
+
+static void nobody_but_the_guest_is_hurt_by_any_exit_code(void **state)
+{
+    (void)state;
+    static const uint64_t infos[] = {0, 1, 4, 0x10, UINT64_MAX, UINT64_C(0x03f80010), UINT64_C(0xffff0040)};
+    for (uint64_t code = 0; code < 0x500; code++) {
+        for (size_t i = 0; i < sizeof infos / sizeof infos[0]; i++) {
+            struct vcpu *vcpu = rig_guest(0, false);
+            bool again = rig_exit(vcpu, code, infos[i], ~infos[i]);
+            bool ended = guests[0].end != GUEST_END_NONE;
+            assert_true(again || ended || vcpu->attention);
+            assert_false(again && ended);
+            assert_int_equal(again, !vcpu->attention);
+            if (ended)
+                assert_true(strlen(guests[0].end_reason) > 10);
+            vcpu_destroy(vcpu);
+        }
+    }
+}
+
+static void vmexit_invalid_is_known_in_both_widths(void **state)
+{
+    (void)state;
+    static const uint64_t codes[] = {UINT64_MAX, UINT32_MAX};
+    for (size_t i = 0; i < 2; i++) {
+        struct vcpu *vcpu = rig_guest((uint32_t)i, false);
+        assert_false(rig_exit(vcpu, codes[i], 0, 0));
+        assert_int_equal(guests[i].end, GUEST_END_CRASH);
+        assert_non_null(strstr(guests[i].end_reason, "VMEXIT_INVALID"));
+    }
+}
+
+static void what_ends_a_guest_is_told_with_its_registers(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    vcpu->gprs.r13 = 0x1234abcd5678;
+    assert_false(rig_exit(vcpu, VMEXIT_NPF, 0x100000006, 0xfee00300));
+    assert_int_equal(guests[0].end, GUEST_END_CRASH);
+    assert_non_null(strstr(guests[0].end_reason, "0xfee00300"));
+    assert_non_null(strstr(guests[0].end_reason, "0x100000006"));
+    assert_non_null(strstr(guests[0].end_reason, "0x1000"));
+    assert_non_null(strstr(rig_log, "r13 00001234abcd5678"));
+
+    vcpu = rig_guest(1, false);
+    assert_false(rig_exit(vcpu, VMEXIT_SHUTDOWN, 0, 0));
+    assert_non_null(strstr(guests[1].end_reason, "triple fault"));
+    vcpu = rig_guest(2, false);
+    assert_false(rig_exit(vcpu, 0x403, 0, 0));      /* VMGEXIT: of an SEV-ES guest, which we do not have */
+    assert_non_null(strstr(guests[2].end_reason, "0x403"));
+    vcpu = rig_guest(3, false);
+    assert_false(rig_exit(vcpu, VMEXIT_EXCEPTION_MC, 0, 0));
+    assert_non_null(strstr(guests[3].end_reason, "machine check"));
+}
+
+static void instructions_that_guests_do_not_have_are_undefined(void **state)
+{
+    (void)state;
+    static const uint64_t codes[] = {
+        VMEXIT_VMRUN, VMEXIT_VMLOAD, VMEXIT_VMSAVE, VMEXIT_STGI, VMEXIT_CLGI, VMEXIT_SKINIT, VMEXIT_INVLPGA,
+        VMEXIT_MONITOR, VMEXIT_MWAIT, VMEXIT_MWAIT_CONDITIONAL, VMEXIT_RDPRU, VMEXIT_RSM,
+    };
+    struct vcpu *vcpu = rig_guest(0, false);
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        assert_false(rig_exit(vcpu, codes[i], 0, 0));
+        assert_true(vcpu->pending_exception);
+        assert_int_equal(vcpu->exception_vector, 6);
+        assert_false(vcpu->exception_has_error);
+        assert_int_equal(vcpu->vmcb->rip, 0x1000);      /* a fault points at its instruction */
+    }
+    assert_false(rig_exit(vcpu, VMEXIT_RDPMC, 0, 0));
+    assert_int_equal(vcpu->exception_vector, 13);
+    assert_true(vcpu->exception_has_error);
+    assert_int_equal(guests[0].end, GUEST_END_NONE);
+    assert_int_equal(vcpu->exits[VCPU_EXIT_FORBIDDEN], 13);
+}
+
+static void rip_moves_by_the_processors_word_or_the_fixed_length(void **state)
+{
+    (void)state;
+    static const struct { uint64_t code, length; } fixed[] = {
+        {VMEXIT_CPUID, 2}, {VMEXIT_MSR, 2}, {VMEXIT_VMMCALL, 3}, {VMEXIT_HLT, 1}, {VMEXIT_INVD, 2}, {VMEXIT_WBINVD, 2},
+    };
+    struct vcpu *vcpu = rig_guest(0, false);
+    vcpu->gprs.rcx = MSR_PAT;
+    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
+        vcpu->vmcb->nrip = 0;
+        vcpu->vmcb->interrupt_shadow = 1;
+        vcpu->state = VCPU_RUNNABLE;
+        rig_exit(vcpu, fixed[i].code, 0, 0);
+        assert_int_equal(vcpu->vmcb->rip, 0x1000 + fixed[i].length);
+        assert_int_equal(vcpu->vmcb->interrupt_shadow, 0);
+        vcpu->gprs.rcx = MSR_PAT;
+        vcpu->vmcb->nrip = 0x1009;
+        rig_exit(vcpu, fixed[i].code, 0, 0);
+        assert_int_equal(vcpu->vmcb->rip, 0x1009);
+        vcpu->gprs.rcx = MSR_PAT;
+    }
+}
+
+static void a_single_step_over_an_intercepted_instruction_traps(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    vcpu->vmcb->exitcode = VMEXIT_CPUID;
+    vcpu->vmcb->rip = 0x1000;
+    vcpu->vmcb->rflags = 0x102;
+    assert_false(exit_dispatch(vcpu));
+    assert_true(vcpu->pending_exception);
+    assert_int_equal(vcpu->exception_vector, 1);
+    assert_int_equal(vcpu->vmcb->dr6 & 1 << 14, 1 << 14);
+    assert_int_equal(vcpu->vmcb->rip, 0x1002);
+    assert_int_equal(vcpu->vmcb->vmcb_clean & VMCB_CLEAN_DRX, 0);
+}
+
+static void hlt_waits_but_with_interrupts_off_it_is_the_end(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    assert_false(rig_exit(vcpu, VMEXIT_HLT, 0, 0));
+    assert_int_equal(vcpu->state, VCPU_HALTED);
+    assert_int_equal(guests[0].end, GUEST_END_NONE);
+    vcpu = rig_guest(1, false);
+    vcpu->vmcb->exitcode = VMEXIT_HLT;
+    vcpu->vmcb->rflags = 2;
+    assert_false(exit_dispatch(vcpu));
+    assert_int_equal(guests[1].end, GUEST_END_CRASH);
+}
+
+static void vmmcall_answers_as_kvm_does_to_what_it_does_not_know(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    vcpu->vmcb->cpl = 0;
+    assert_true(rig_exit(vcpu, VMEXIT_VMMCALL, 0, 0));
+    assert_int_equal((int64_t)vcpu->vmcb->rax, -1000);
+    vcpu->vmcb->cpl = 3;
+    assert_true(rig_exit(vcpu, VMEXIT_VMMCALL, 0, 0));
+    assert_int_equal((int64_t)vcpu->vmcb->rax, -1);
+}
+
+static void after_an_exit_all_is_clean_and_nothing_is_injected_or_flushed_again(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    vmcb_mark_dirty(vcpu->vmcb);
+    vmcb_set_eventinj(vcpu->vmcb, vmcb_event(EVENT_TYPE_INTERRUPT, 0x30));
+    vmcb_set_tlb_control(vcpu->vmcb, TLB_CONTROL_FLUSH_ASID);
+    assert_true(rig_exit(vcpu, VMEXIT_INTR, 0, 0));
+    assert_int_equal(vcpu->vmcb->vmcb_clean, VMCB_CLEAN_ALL);
+    assert_int_equal(vcpu->vmcb->eventinj, 0);
+    assert_int_equal(vcpu->vmcb->tlb_control, 0);
+}
+
+static void a_new_vmcb_holds_what_the_guest_must_not_do_without(void **state)
+{
+    (void)state;
+    struct vmcb *plain = rig_guest(0, false)->vmcb, *sev = rig_guest(1, true)->vmcb;
+    assert_int_equal(plain->nested_ctl, 1);
+    assert_int_equal(sev->nested_ctl, 3);
+    assert_true((plain->efer & EFER_SVME) != 0);
+    assert_true((plain->intercept_misc2 & INTERCEPT2_VMRUN) != 0);
+    assert_true((plain->v_intr & V_INTR_MASKING) != 0);
+    assert_int_equal(plain->guest_asid, 1);
+    assert_int_equal(plain->vmcb_clean, 0);
+    assert_int_equal(plain->cpl, 0);
+    /* hv's own pages are named with the C-bit. */
+    assert_true((plain->n_cr3 & RIG_C_BIT) != 0);
+    assert_true((plain->iopm_base_pa & RIG_C_BIT) != 0);
+    assert_true((plain->msrpm_base_pa & RIG_C_BIT) != 0);
+    assert_true((guests[0].vcpus[0]->vmrun_address & RIG_C_BIT) != 0);
+    assert_int_equal(plain->iopm_base_pa, sev->iopm_base_pa);       /* one for all */
+}
+
+static bool msr_intercepted(const uint8_t *msrpm, uint32_t offset, uint32_t index, bool write)
+{
+    return (msrpm[offset + index / 4] >> (index % 4 * 2 + write) & 1) != 0;
+}
+
+static void the_permission_maps_let_pass_only_what_vmload_switches(void **state)
+{
+    (void)state;
+    const struct vmcb *vmcb = rig_guest(0, false)->vmcb;
+    const uint8_t *iopm = page_va(paddr(vmcb->iopm_base_pa & ~RIG_C_BIT));
+    const uint8_t *msrpm = page_va(paddr(vmcb->msrpm_base_pa & ~RIG_C_BIT));
+    static const uint32_t passed[] = {
+        0x174, 0x175, 0x176, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102,
+    };
+    for (size_t i = 0; i < 3 * PAGE_SIZE; i++)
+        assert_int_equal(iopm[i], 0xff);
+    static const uint32_t bases[] = {0, 0xc0000000, 0xc0010000};
+    for (uint32_t range = 0; range < 3; range++) {
+        for (uint32_t index = 0; index < 0x2000; index++) {
+            bool expected = true;
+            for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++)
+                expected &= passed[i] != bases[range] + index;
+            assert_int_equal(msr_intercepted(msrpm, range * 0x800, index, false), expected);
+            assert_int_equal(msr_intercepted(msrpm, range * 0x800, index, true), expected);
+        }
+    }
+}
+
+static void a_vcpu_without_pages_leaves_no_trace(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    uint64_t taken = rig_pages_taken;
+    for (uint64_t budget = 0; budget < 3; budget++) {
+        struct vcpu *other = NULL;
+        rig_pages_left = budget;
+        assert_false(vcpu_create(&guests[0], 0, &rig_registers, &other));
+        assert_int_equal(rig_pages_taken, taken);
+    }
+    rig_pages_left = 100;
+    vcpu_destroy(vcpu);
+    assert_int_equal(rig_pages_taken, taken - 3);
+}
+
+static void the_log_of_a_noisy_guest_is_bounded(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    vcpu->gprs.rcx = 0xdead;
+    for (int i = 0; i < 1000; i++)
+        rig_exit(vcpu, VMEXIT_MSR, 0, 0);
+    assert_int_equal(rig_log_lines, 10);
+    rig_tsc += 2 * RIG_HZ;
+    rig_exit(vcpu, VMEXIT_MSR, 0, 0);
+    assert_int_equal(rig_log_lines, 12);
+    assert_non_null(strstr(rig_log, "990 more messages"));
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, rig_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(nobody_but_the_guest_is_hurt_by_any_exit_code), TEST(vmexit_invalid_is_known_in_both_widths),
+        TEST(what_ends_a_guest_is_told_with_its_registers), TEST(instructions_that_guests_do_not_have_are_undefined),
+        TEST(rip_moves_by_the_processors_word_or_the_fixed_length), TEST(a_single_step_over_an_intercepted_instruction_traps),
+        TEST(hlt_waits_but_with_interrupts_off_it_is_the_end), TEST(vmmcall_answers_as_kvm_does_to_what_it_does_not_know),
+        TEST(after_an_exit_all_is_clean_and_nothing_is_injected_or_flushed_again),
+        TEST(a_new_vmcb_holds_what_the_guest_must_not_do_without),
+        TEST(the_permission_maps_let_pass_only_what_vmload_switches), TEST(a_vcpu_without_pages_leaves_no_trace),
+        TEST(the_log_of_a_noisy_guest_is_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

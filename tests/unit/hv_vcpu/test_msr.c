@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "with_cmocka.h"
+
+#include "rig.h"
+
+static bool injected_gp(const struct vcpu *vcpu)
+{
+    bool gp = vcpu->pending_exception;
+    if (gp) {
+        assert_int_equal(vcpu->exception_vector, 13);
+        assert_true(vcpu->exception_has_error);
+        assert_int_equal(vcpu->exception_error, 0);
+        assert_int_equal(vcpu->vmcb->rip, 0x1000);
+    } else {
+        assert_int_equal(vcpu->vmcb->rip, 0x1002);
+    }
+    return gp;
+}
+
+static bool write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    vcpu->gprs.rcx = UINT64_C(0xdeadbeef00000000) | msr;
+    vcpu->vmcb->rax = UINT64_C(0xdeadbeef00000000) | (uint32_t)value;
+    vcpu->gprs.rdx = UINT64_C(0xdeadbeef00000000) | value >> 32;
+    rig_exit(vcpu, VMEXIT_MSR, 1, 0);
+    return !injected_gp(vcpu);
+}
+
+static bool read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    vcpu->gprs.rcx = msr;
+    vcpu->vmcb->rax = vcpu->gprs.rdx = UINT64_MAX;
+    rig_exit(vcpu, VMEXIT_MSR, 0, 0);
+    if (injected_gp(vcpu)) {
+        assert_true(vcpu->vmcb->rax == UINT64_MAX && vcpu->gprs.rdx == UINT64_MAX);
+        return false;
+    }
+    assert_true(vcpu->vmcb->rax <= UINT32_MAX && vcpu->gprs.rdx <= UINT32_MAX);
+    *value = vcpu->gprs.rdx << 32 | vcpu->vmcb->rax;
+    return true;
+}
+
+static void hostile_values_in_all_msrs_break_nothing_that_vmrun_insists_on(void **state)
+{
+    (void)state;
+    static const uint32_t bases[] = {0, 0xc0000000, 0xc0010000, 0x40000000, 0x4b564d00, 0xffffe000};
+    static const uint64_t values[] = {0, 1, UINT64_MAX, UINT64_C(1) << 63, 0xfee00d00, UINT64_C(0x8000000000000fff), 0x1000};
+    struct vcpu *vcpu = rig_guest(0, false);
+    uint64_t value;
+    unsigned refused = 0;
+    for (size_t b = 0; b < sizeof bases / sizeof bases[0]; b++) {
+        for (uint32_t i = 0; i < 0x2000; i++) {
+            for (size_t v = 0; v < sizeof values / sizeof values[0]; v++)
+                refused += !write(vcpu, bases[b] + i, values[v]);
+            refused += !read(vcpu, bases[b] + i, &value);
+        }
+    }
+    assert_true(refused > 300000);
+    assert_true((vcpu->vmcb->efer & EFER_SVME) != 0);
+    assert_int_equal(vcpu->vmcb->efer & ~(EFER_SVME | EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE), 0);
+    for (int i = 0; i < 64; i += 8) {
+        uint8_t type = (uint8_t)(vcpu->vmcb->g_pat >> i);
+        assert_true(type < 8 && type != 2 && type != 3);
+    }
+    assert_int_equal(guests[0].end, GUEST_END_NONE);
+}
+
+static void efer_hides_svme_and_keeps_it(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    uint64_t value;
+    assert_true(read(vcpu, MSR_EFER, &value));
+    assert_int_equal(value, EFER_LME | EFER_LMA | EFER_NXE);
+    assert_true(write(vcpu, MSR_EFER, value | EFER_SCE));
+    assert_int_equal(vcpu->vmcb->efer, EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE | EFER_SVME);
+    assert_int_equal(vcpu->vmcb->vmcb_clean & VMCB_CLEAN_CRX, 0);
+    assert_false(write(vcpu, MSR_EFER, value | EFER_SVME));
+    assert_false(write(vcpu, MSR_EFER, value & ~EFER_LME));         /* paging is on */
+    assert_true(write(vcpu, MSR_EFER, value & ~EFER_LMA));          /* LMA is not the guest's to write */
+    assert_true((vcpu->vmcb->efer & EFER_LMA) != 0);
+    vcpu->vmcb->cr0 &= ~(UINT64_C(1) << 31);
+    assert_true(write(vcpu, MSR_EFER, 0));
+}
+
+static void a_pat_that_vmrun_would_refuse_is_refused(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    uint64_t value;
+    assert_true(write(vcpu, MSR_PAT, UINT64_C(0x0007010600070106)));
+    assert_int_equal(vcpu->vmcb->vmcb_clean & VMCB_CLEAN_NP, 0);
+    assert_true(read(vcpu, MSR_PAT, &value));
+    assert_int_equal(value, UINT64_C(0x0007010600070106));
+    assert_int_equal(vcpu->vmcb->g_pat, value);
+    assert_false(write(vcpu, MSR_PAT, 2));
+    assert_false(write(vcpu, MSR_PAT, UINT64_C(0x0300000000000000)));
+    assert_false(write(vcpu, MSR_PAT, UINT64_C(0x80)));
+    assert_int_equal(vcpu->vmcb->g_pat, value);
+}
+
+static void the_tsc_is_the_guests_own(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    uint64_t value;
+    assert_true(read(vcpu, 0x10, &value));
+    assert_true(value < 1000);              /* it began at 0 */
+    assert_true(write(vcpu, 0x10, UINT64_C(0x123456789000)));
+    assert_true(vcpu->timer_changed);       /* deadlines are in the guest's TSC */
+    assert_true(read(vcpu, 0x10, &value));
+    assert_in_range(value, UINT64_C(0x123456789000), UINT64_C(0x123456789000) + 1000);
+    assert_true(write(vcpu, 0x10, UINT64_MAX));
+    assert_true(write(vcpu, 0x10, 0));
+}
+
+static void sev_status_is_for_encrypted_guests(void **state)
+{
+    (void)state;
+    uint64_t value;
+    assert_false(read(rig_guest(0, false), MSR_SEV_STATUS, &value));
+    assert_true(read(rig_guest(1, true), MSR_SEV_STATUS, &value));
+    assert_int_equal(value, 1);
+    assert_false(write(guests[1].vcpus[0], MSR_SEV_STATUS, 0));
+}
+
+static void what_linux_touches_is_answered(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    static const uint32_t reads[] = {
+        0x1b, 0x8b, 0xfe, 0x179, 0x17a, 0x1a0, 0x1d9, 0x277, 0x2ff, 0xc0010010, 0xc0010015, 0xc001001f, 0xc0011020,
+        0xc0011028, 0xc0011029, 0xc0000103, 0xc0010114, 0x802, 0x6e0,
+    };
+    uint64_t value;
+    for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++)
+        assert_true(read(vcpu, reads[i], &value));
+    assert_true(read(vcpu, 0xc0010010, &value));
+    assert_int_equal(value, 0);             /* SYSCFG: no SME in the guest */
+    assert_true(read(vcpu, 0x2ff, &value));
+    assert_int_equal(value, 0x806);         /* MTRRs on, write-back */
+    assert_true(write(vcpu, 0x2ff, 6));
+    assert_false(write(vcpu, 0x2ff, 1 << 12));
+    assert_true(write(vcpu, 0x4b564d01, 0x1001));
+    assert_false(write(vcpu, 0x4b564d01, 0x2000));
+    assert_true(write(vcpu, 0x4b564d00, 0x1000));
+    assert_false(write(vcpu, 0x12, 0x1001));        /* KVM's old clock MSRs are not offered */
+}
+
+static void a_deadline_rearms_the_host_only_when_it_is_earlier(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    assert_true(write(vcpu, 0x832, 0x400ec));               /* LVT timer: TSC-deadline, vector 0xec */
+    rig_cpu.timer_tsc = rig_tsc + 10000000;
+    vcpu->timer_changed = false;
+    uint64_t now = vcpu_guest_tsc(vcpu, rig_tsc);
+    assert_true(write(vcpu, 0x6e0, now + 20000000));
+    assert_false(vcpu->timer_changed);
+    assert_false(vcpu->attention);
+    assert_true(write(vcpu, 0x6e0, now + 5000000));
+    assert_true(vcpu->timer_changed && vcpu->attention);
+    vcpu->timer_changed = false;
+    assert_true(write(vcpu, 0x6e0, 1));                     /* in the past */
+    assert_true(vcpu->timer_changed);
+    vcpu->timer_changed = false;
+    assert_true(write(vcpu, 0x6e0, 0));                     /* disarmed */
+    assert_false(vcpu->timer_changed);
+}
+
+static void tpr_is_one_by_msr_and_by_cr8(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    uint64_t value;
+    assert_true(write(vcpu, 0x808, 0x20));
+    assert_int_equal(vcpu->vmcb->v_intr & V_TPR_MASK, 2);
+    vcpu->vmcb->v_intr = (vcpu->vmcb->v_intr & ~V_TPR_MASK) | 5;    /* the guest's MOV to CR8: no exit */
+    assert_true(read(vcpu, 0x808, &value));
+    assert_int_equal(value, 0x50);
+    assert_true(write(vcpu, 0x808, 0x31));
+    event_prepare(vcpu);                                    /* looks at V_TPR first, which must not be the old one */
+    assert_true(read(vcpu, 0x808, &value));
+    assert_int_equal(value, 0x31);                          /* the low half, which CR8 does not show, is kept */
+}
+
+static void xsetbv_takes_what_cpuid_offers(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    static const struct { uint64_t value; uint32_t index; uint8_t cpl; bool fine; } cases[] = {
+        {1, 0, 0, true}, {3, 0, 0, true}, {7, 0, 0, true}, {0, 0, 0, false}, {6, 0, 0, false}, {5, 0, 0, false},
+        {7, 1, 0, false}, {7, 0, 3, false}, {0xe7, 0, 0, false}, {0x207, 0, 0, false}, {UINT64_C(1) << 63 | 7, 0, 0, false},
+    };
+    vcpu->vmcb->cr4 |= CR4_OSXSAVE;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        rig_xcr0 = 99;
+        vcpu->vmcb->cpl = cases[i].cpl;
+        vcpu->gprs.rcx = cases[i].index;
+        vcpu->vmcb->rax = (uint32_t)cases[i].value;
+        vcpu->gprs.rdx = cases[i].value >> 32;
+        rig_exit(vcpu, VMEXIT_XSETBV, 0, 0);
+        assert_int_equal(!vcpu->pending_exception, cases[i].fine);
+        assert_int_equal(rig_xcr0, cases[i].fine ? cases[i].value : 99);
+        assert_int_equal(vcpu->vmcb->rip, cases[i].fine ? 0x1003 : 0x1000);
+    }
+    vcpu->vmcb->cr4 = 0x20;
+    rig_exit(vcpu, VMEXIT_XSETBV, 0, 0);
+    assert_int_equal(vcpu->exception_vector, 6);
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, rig_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(hostile_values_in_all_msrs_break_nothing_that_vmrun_insists_on), TEST(efer_hides_svme_and_keeps_it),
+        TEST(a_pat_that_vmrun_would_refuse_is_refused), TEST(the_tsc_is_the_guests_own),
+        TEST(sev_status_is_for_encrypted_guests), TEST(what_linux_touches_is_answered),
+        TEST(a_deadline_rearms_the_host_only_when_it_is_earlier), TEST(tpr_is_one_by_msr_and_by_cr8),
+        TEST(xsetbv_takes_what_cpuid_offers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

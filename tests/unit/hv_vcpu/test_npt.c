@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The nested page tables against a walker of the test's own (APM2 5.3), and against a flat model. */
+#include "with_cmocka.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "rig.h"
+
+#define ABSENT UINT64_MAX
+#define KIB UINT64_C(1024)
+#define MIB (KIB * 1024)
+#define GIB (MIB * 1024)
+
+struct leaf { uint64_t address, size, entry; };
+
+/* Where the hardware would get to. */
+static struct leaf walk(const struct npt *npt, uint64_t gpa)
+{
+    uint64_t table = npt->root.raw;
+    for (int shift = 39; shift >= 12; shift -= 9) {
+        uint64_t entry = ((const uint64_t *)page_va(paddr(table)))[gpa >> shift & 511];
+        if ((entry & 1) == 0)
+            return (struct leaf){ABSENT, UINT64_C(1) << shift, entry};
+        assert_int_equal(entry & 6, 6);     /* writable, user: nested walks are user accesses */
+        assert_int_equal(entry >> 63, 0);
+        uint64_t address = entry & UINT64_C(0x0007fffffffff000);
+        if (shift == 12 || (shift <= 30 && (entry & 0x80) != 0)) {
+            assert_int_equal(address & ((UINT64_C(1) << shift) - 1), 0);
+            return (struct leaf){address + (gpa & ((UINT64_C(1) << shift) - 1)), UINT64_C(1) << shift, entry};
+        }
+        assert_int_equal(entry & 0x80, 0);
+        assert_true((entry & RIG_C_BIT) != 0);      /* tables are hv's own, under its key */
+        table = address;
+    }
+    return (struct leaf){ABSENT, 0, 0};
+}
+
+static struct npt fresh(void)
+{
+    struct npt npt;
+    assert_true(npt_create(&npt));
+    return npt;
+}
+
+static void the_largest_pages_that_fit_are_used(void **state)
+{
+    (void)state;
+    struct npt npt = fresh();
+    assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), 3 * GIB + 4 * MIB + 8 * KIB, VIEW_PLAIN));
+    assert_int_equal(walk(&npt, 0).size, GIB);
+    assert_int_equal(walk(&npt, 3 * GIB - 1).size, GIB);
+    assert_int_equal(walk(&npt, 3 * GIB).size, 2 * MIB);
+    assert_int_equal(walk(&npt, 3 * GIB + 4 * MIB).size, 4 * KIB);
+    assert_int_equal(walk(&npt, 3 * GIB + 4 * MIB + 4 * KIB).address, 7 * GIB + 4 * MIB + 4 * KIB);
+    assert_int_equal(walk(&npt, 3 * GIB + 4 * MIB + 8 * KIB).address, ABSENT);
+    assert_int_equal(npt.pages, 4);         /* root, a table of 1 GiB, of 2 MiB, of 4 KiB */
+    npt_destroy(&npt);
+
+    npt = fresh();                          /* bases that are not aligned alike */
+    assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB + 2 * MIB), 2 * GIB, VIEW_PLAIN));
+    assert_int_equal(walk(&npt, 0).size, 2 * MIB);
+    npt_destroy(&npt);
+
+    rig_cpu.features.one_gib_pages = false;
+    npt = fresh();
+    assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), GIB, VIEW_PLAIN));
+    assert_int_equal(walk(&npt, 0).size, 2 * MIB);
+    npt_destroy(&npt);
+}
+
+static void the_c_bit_follows_the_view(void **state)
+{
+    (void)state;
+    static const struct { enum memory_view view; bool c; } views[] = {
+        {VIEW_PLAIN, false}, {VIEW_ENCRYPTED, true}, {VIEW_GUEST, false},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        struct npt npt = fresh();
+        paddr_t found;
+        assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), 2 * MIB, views[i].view));
+        assert_int_equal((walk(&npt, 0).entry & RIG_C_BIT) != 0, views[i].c);
+        assert_true(npt_unmap(&npt, gpaddr(4 * KIB), 4 * KIB));     /* a split keeps it */
+        assert_int_equal((walk(&npt, 8 * KIB).entry & RIG_C_BIT) != 0, views[i].c);
+        assert_true(npt_lookup(&npt, gpaddr(8 * KIB + 5), &found));
+        assert_int_equal(found.raw, 4 * GIB + 8 * KIB + 5);         /* an address has none */
+        npt_destroy(&npt);
+    }
+}
+
+/* All table pages, as bytes. */
+static size_t snapshot(uint64_t *words)
+{
+    size_t count = 0;
+    for (uint64_t i = 0; i < 64; i++, count += 512)
+        memcpy(words + count, page_va(paddr(RIG_POOL_BASE + i * PAGE_SIZE)), PAGE_SIZE);
+    return count * 8;
+}
+
+static uint64_t before[64 * 512], after[64 * 512];
+
+static void a_map_without_enough_pages_leaves_no_trace(void **state)
+{
+    (void)state;
+    struct npt npt = fresh();
+    uint64_t all = rig_pages_left;
+    assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), 2 * MIB, VIEW_PLAIN));
+    uint64_t taken = rig_pages_taken, pages = npt.pages;
+    snapshot(before);
+    bool done = false;
+    for (uint64_t budget = 0; !done; budget++) {
+        rig_pages_left = budget;
+        done = npt_map(&npt, gpaddr(2 * GIB - 4 * KIB), paddr(8 * GIB - 4 * KIB), GIB + 2 * MIB + 8 * KIB, VIEW_PLAIN);
+        if (!done) {
+            assert_int_equal(rig_pages_taken, taken);
+            assert_int_equal(rig_pages_left, budget);
+            assert_int_equal(npt.pages, pages);
+            assert_memory_equal(before, after, snapshot(after));
+        } else {
+            assert_int_equal(rig_pages_left, 0);    /* it had asked for no more than it needs */
+            assert_int_equal(npt.pages - pages, budget);
+            assert_true(budget >= 3);
+        }
+        assert_true(budget < 20);
+    }
+    rig_pages_left = all;
+    npt_destroy(&npt);
+}
+
+static void an_unmap_without_enough_pages_leaves_no_trace(void **state)
+{
+    (void)state;
+    struct npt npt = fresh();
+    assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), 2 * GIB, VIEW_PLAIN));
+    uint64_t taken = rig_pages_taken, pages = npt.pages;
+    snapshot(before);
+    bool done = false;
+    for (uint64_t budget = 0; !done; budget++) {
+        rig_pages_left = budget;
+        done = npt_unmap(&npt, gpaddr(GIB - 4 * KIB), 8 * KIB);
+        if (!done) {
+            assert_int_equal(rig_pages_taken, taken);
+            assert_int_equal(npt.pages, pages);
+            assert_memory_equal(before, after, snapshot(after));
+        } else {
+            assert_int_equal(budget, 4);            /* both gigabytes, down to 4 KiB */
+        }
+        assert_true(budget < 20);
+    }
+    assert_int_equal(walk(&npt, GIB - 4 * KIB).address, ABSENT);
+    assert_int_equal(walk(&npt, GIB).address, ABSENT);
+    assert_int_equal(walk(&npt, GIB - 8 * KIB).address, 5 * GIB - 8 * KIB);
+    assert_int_equal(walk(&npt, GIB + 4 * KIB).address, 5 * GIB + 4 * KIB);
+    assert_int_equal(walk(&npt, 0).size, 2 * MIB);
+}
+
+static void what_is_mapped_is_not_mapped_over(void **state)
+{
+    (void)state;
+    struct npt npt = fresh();
+    assert_true(npt_map(&npt, gpaddr(4 * MIB), paddr(4 * GIB), 2 * MIB, VIEW_PLAIN));
+    uint64_t taken = rig_pages_taken;
+    snapshot(before);
+    assert_false(npt_map(&npt, gpaddr(0), paddr(8 * GIB), 8 * MIB, VIEW_PLAIN));
+    assert_false(npt_map(&npt, gpaddr(6 * MIB - 4 * KIB), paddr(8 * GIB), 4 * KIB, VIEW_PLAIN));
+    assert_false(npt_map(&npt, gpaddr(0), paddr(8 * GIB), GIB, VIEW_PLAIN));
+    assert_int_equal(rig_pages_taken, taken);
+    assert_memory_equal(before, after, snapshot(after));
+}
+
+static void hostile_ranges_are_refused(void **state)
+{
+    (void)state;
+    struct npt npt = fresh();
+    paddr_t found;
+    static const struct { uint64_t gpa, base, size; } bad[] = {
+        {0, 0, 0}, {1, 0, 4096}, {0, 1, 4096}, {0, 0, 4095}, {UINT64_MAX - 4095, 0, 8192}, {0, UINT64_MAX - 4095, 4096},
+        {UINT64_C(1) << 48, 0, 4096}, {(UINT64_C(1) << 48) - 4096, 0, 8192}, {0, 0, UINT64_MAX - 4095},
+        {0, UINT64_C(1) << 52, 4096}, {0, (UINT64_C(1) << 52) - 4096, 8192},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(npt_map(&npt, gpaddr(bad[i].gpa), paddr(bad[i].base), bad[i].size, VIEW_PLAIN));
+    assert_false(npt_unmap(&npt, gpaddr(1), 4096));
+    assert_false(npt_unmap(&npt, gpaddr(0), 0));
+    assert_false(npt_unmap(&npt, gpaddr(UINT64_MAX - 4095), 8192));
+    assert_false(npt_lookup(&npt, gpaddr(UINT64_C(1) << 48), &found));
+    assert_false(npt_lookup(&npt, gpaddr(UINT64_MAX), &found));
+    assert_int_equal(npt.pages, 1);
+    assert_true(npt_map(&npt, gpaddr((UINT64_C(1) << 48) - 4096), paddr(0), 4096, VIEW_PLAIN));
+    assert_true(npt_unmap(&npt, gpaddr((UINT64_C(1) << 48) - 4096), 4096));
+    assert_int_equal(npt.pages, 1);
+}
+
+#define MODEL_PAGES (3 * 262144u)       /* 3 GiB */
+static uint64_t model[MODEL_PAGES];
+
+static uint64_t pick(uint64_t below) { return (uint64_t)rand() % below; }
+
+static void check(const struct npt *npt, uint64_t page)
+{
+    paddr_t found;
+    bool there = npt_lookup(npt, gpaddr(page * PAGE_SIZE), &found);
+    assert_int_equal(walk(npt, page * PAGE_SIZE).address, model[page]);
+    assert_int_equal(there ? found.raw : ABSENT, model[page]);
+}
+
+static void any_order_of_maps_and_unmaps_is_what_a_flat_array_says(void **state)
+{
+    (void)state;
+    struct npt npt = fresh();
+    srand(1);
+    for (uint64_t i = 0; i < MODEL_PAGES; i++)
+        model[i] = ABSENT;
+    static const uint64_t units[] = {1, 1, 512, 512, 262144};
+    for (int step = 0; step < 600; step++) {
+        uint64_t unit = units[pick(5)], first = pick(MODEL_PAGES / unit) * unit;
+        uint64_t count = (1 + pick(unit == 1 ? 2000 : 3)) * unit, base = (1 << 20) + pick(1000) * units[pick(5)];
+        if (first + count > MODEL_PAGES)
+            count = MODEL_PAGES - first;
+        rig_pages_left = pick(8) == 0 ? pick(4) : 3000;
+        if (pick(2) == 0) {
+            bool free = true;
+            for (uint64_t i = first; i < first + count; i++)
+                free &= model[i] == ABSENT;
+            if (npt_map(&npt, gpaddr(first * PAGE_SIZE), paddr(base * PAGE_SIZE), count * PAGE_SIZE, VIEW_ENCRYPTED)) {
+                assert_true(free);
+                for (uint64_t i = 0; i < count; i++)
+                    model[first + i] = (base + i) * PAGE_SIZE;
+            } else {
+                assert_true(!free || rig_pages_left < 8);
+            }
+        } else if (npt_unmap(&npt, gpaddr(first * PAGE_SIZE), count * PAGE_SIZE)) {
+            for (uint64_t i = 0; i < count; i++)
+                model[first + i] = ABSENT;
+        } else {
+            assert_true(rig_pages_left < 8);
+        }
+        assert_int_equal(npt.pages, rig_pages_taken - 6);   /* of the rig: a VMCB, IOPM, MSRPM */
+        for (int i = 0; i < 200; i++)
+            check(&npt, pick(MODEL_PAGES));
+        check(&npt, first);
+        check(&npt, first + count - 1);
+        if (first > 0)
+            check(&npt, first - 1);
+        if (first + count < MODEL_PAGES)
+            check(&npt, first + count);
+    }
+    rig_pages_left = 3000;
+    assert_true(npt_unmap(&npt, gpaddr(0), MODEL_PAGES * PAGE_SIZE));
+    assert_int_equal(npt.pages, 1);         /* no empty table stays */
+    npt_destroy(&npt);
+    assert_int_equal(rig_pages_taken, 6);
+}
+
+static void destroy_returns_every_page(void **state)
+{
+    (void)state;
+    uint64_t taken = rig_pages_taken;
+    struct npt npt = fresh();
+    assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), GIB, VIEW_GUEST));
+    assert_true(npt_unmap(&npt, gpaddr(12 * KIB), 4 * KIB));
+    assert_true(npt_map(&npt, gpaddr(UINT64_C(1) << 40), paddr(4 * GIB + 4 * KIB), 4 * MIB, VIEW_GUEST));
+    npt_destroy(&npt);
+    assert_int_equal(rig_pages_taken, taken);
+    npt_destroy(&npt);                      /* of nothing: nothing */
+    assert_int_equal(rig_pages_taken, taken);
+    rig_pages_left = 0;
+    assert_false(npt_create(&npt));
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, rig_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(the_largest_pages_that_fit_are_used), TEST(the_c_bit_follows_the_view),
+        TEST(a_map_without_enough_pages_leaves_no_trace), TEST(an_unmap_without_enough_pages_leaves_no_trace),
+        TEST(what_is_mapped_is_not_mapped_over), TEST(hostile_ranges_are_refused),
+        TEST(any_order_of_maps_and_unmaps_is_what_a_flat_array_says), TEST(destroy_returns_every_page),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Several guests on one CPU, scripted: what each does until its next exit. */
+#include "with_cmocka.h"
+
+#include "../../../hv/clock.h"
+#include "rig.h"
+
+#define MS (RIG_HZ / 1000)
+
+enum script { SPIN, SLEEP, STORM, NAP };
+static enum script scripts[GUEST_MAX];
+static uint64_t ran[GUEST_MAX];         /* time spent in guest mode */
+static unsigned wakes[GUEST_MAX];
+static uint64_t slept_until[GUEST_MAX], latest[GUEST_MAX], work[GUEST_MAX];
+static uint64_t end_of_test;
+
+static void run(uint32_t index, uint64_t tsc)
+{
+    ran[index] += tsc;
+    rig_time(tsc);
+}
+
+static void write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    vcpu->gprs.rcx = msr;
+    vcpu->gprs.rdx = value >> 32;
+    vcpu->vmcb->rax = (uint32_t)value;
+    vcpu->vmcb->exitcode = VMEXIT_MSR;
+    vcpu->vmcb->exitinfo1 = 1;
+}
+
+/* A guest that sleeps by TSC deadline: set-up, deadline, HLT, interrupt, EOI, and again. */
+static void sleeper(struct vcpu *vcpu, uint32_t index, uint64_t nap)
+{
+    static unsigned step[GUEST_MAX];
+    uint64_t now;
+    if (vcpu->lapic.lvt_timer != 0x400ec) {
+        step[index] = 0;
+        write_msr(vcpu, 0x832, 0x400ec);
+        return;
+    }
+    switch (step[index]++) {
+    case 0:
+        now = vcpu_guest_tsc(vcpu, rig_tsc);
+        slept_until[index] = rig_tsc + nap;
+        write_msr(vcpu, 0x6e0, now + nap);
+        break;
+    case 1:
+        vcpu->vmcb->exitcode = VMEXIT_HLT;
+        break;
+    case 2:
+        assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x800000ec));
+        assert_true(rig_tsc >= slept_until[index]);
+        if (rig_tsc - slept_until[index] > latest[index])
+            latest[index] = rig_tsc - slept_until[index];
+        wakes[index]++;
+        run(index, work[index]);
+        write_msr(vcpu, 0x80b, 0);
+        step[index] = 0;
+        break;
+    }
+}
+
+static void vmrun(struct vcpu *vcpu)
+{
+    uint32_t index = vcpu->guest->index;
+    vcpu->vmcb->exitintinfo = 0;
+    vcpu->vmcb->rflags = RFLAGS_IF | 2;
+    if (rig_tsc > end_of_test) {
+        vcpu->vmcb->exitcode = VMEXIT_SHUTDOWN;
+        return;
+    }
+    switch (scripts[index]) {
+    case SPIN:          /* until the host's timer */
+        assert_true(rig_cpu.timer_tsc != UINT64_MAX);
+        run(index, rig_cpu.timer_tsc > rig_tsc ? rig_cpu.timer_tsc - rig_tsc : 1);
+        vcpu->vmcb->exitcode = VMEXIT_INTR;
+        break;
+    case STORM:         /* nothing but exits */
+        run(index, 200);
+        vcpu->vmcb->exitcode = VMEXIT_CPUID;
+        break;
+    case SLEEP:
+        sleeper(vcpu, index, 3 * MS);
+        break;
+    case NAP:
+        sleeper(vcpu, index, 10000);
+        break;
+    }
+}
+
+static void go(uint64_t ms, uint32_t count, ...)
+{
+    va_list list;
+    va_start(list, count);
+    for (uint32_t i = 0; i < count; i++) {
+        scripts[i] = (enum script)va_arg(list, int);
+        ran[i] = wakes[i] = latest[i] = 0;
+        if (work[i] == 0)
+            work[i] = 1000;
+        sched_add(&rig_cpu, rig_guest(i, false));
+    }
+    va_end(list);
+    end_of_test = rig_tsc + ms * MS;
+    rig_vmrun = vmrun;
+    sched_loop(&rig_cpu);
+    for (uint32_t i = 0; i < count; i++)
+        assert_int_equal(guests[i].state, GUEST_ENDED);
+    assert_null(rig_cpu.run_queue);
+    assert_null(rig_cpu.current);
+    assert_int_equal(rig_pages_taken, 6);       /* all vCPUs gone */
+}
+
+static void assert_share(uint32_t index, uint64_t ms, unsigned percent, unsigned tolerance)
+{
+    uint64_t share = ran[index] * 100 / (ms * MS);
+    assert_in_range(share, percent - tolerance, percent + tolerance);
+}
+
+static void spinning_guests_share_alike(void **state)
+{
+    (void)state;
+    go(3000, 3, SPIN, SPIN, SPIN);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_share(i, 3000, 33, 1);
+    assert_in_range(rig_arms, 280, 350);        /* 10 ms slices */
+}
+
+static void a_storm_of_exits_gets_no_more_than_its_share(void **state)
+{
+    (void)state;
+    go(1000, 2, SPIN, STORM);
+    assert_share(0, 1000, 50, 2);
+}
+
+static void a_sleeper_wakes_in_time_beside_spinning_guests(void **state)
+{
+    (void)state;
+    go(3000, 3, SPIN, SLEEP, SPIN);
+    assert_in_range(wakes[1], 980, 1000);
+    assert_true(latest[1] < MS / 10);
+    assert_share(0, 3000, 50, 2);
+    assert_share(2, 3000, 50, 2);
+}
+
+static void who_sleeps_a_little_gets_no_more_than_who_never_does(void **state)
+{
+    (void)state;
+    work[1] = 9 * MS;           /* nearly a whole slice, then a nap of 10 microseconds */
+    go(4000, 2, SPIN, NAP);
+    assert_share(0, 4000, 50, 3);
+    work[1] = 0;
+}
+
+static void with_all_asleep_the_cpu_halts_and_nobody_is_late(void **state)
+{
+    (void)state;
+    go(1000, 2, SLEEP, SLEEP);
+    assert_in_range(wakes[0], 325, 334);
+    assert_in_range(wakes[1], 325, 334);
+    assert_true(latest[0] < MS / 10 && latest[1] < MS / 10);
+    assert_true(rig_halts > 300);
+    assert_true(rig_cpu.idle_tsc > 900 * MS);
+}
+
+static void forever_asleep(struct vcpu *vcpu)
+{
+    vcpu->vmcb->exitcode = VMEXIT_HLT;
+    vcpu->vmcb->rflags = RFLAGS_IF | 2;
+    vcpu->vmcb->exitintinfo = 0;
+    if (rig_tsc > end_of_test)
+        vcpu->vmcb->exitcode = VMEXIT_SHUTDOWN;
+}
+
+static void the_operator_is_heard_while_all_sleep(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    sched_add(&rig_cpu, vcpu);
+    rig_vmrun = forever_asleep;
+    end_of_test = UINT64_MAX;
+    uint64_t start = rig_tsc;
+    /* Somebody has to end it: the "monitor", by the 50th HLT. */
+    while (rig_halts < 50 && guests[0].end == GUEST_END_NONE) {
+        bool preempt;
+        if (vcpu->state == VCPU_RUNNABLE)
+            vcpu_run(vcpu);
+        assert_int_equal(sched_poll(&rig_cpu, NULL, rig_tsc, &preempt), UINT64_MAX);
+        lapic_timer_arm(rig_tsc + 10 * MS);
+        cli();
+        sti_hlt();
+    }
+    assert_true(rig_tsc - start < 600 * MS);
+    guest_end(&guests[0], GUEST_END_DESTROYED, "by the operator");
+    vcpu_wake(vcpu);
+    sched_loop(&rig_cpu);
+    assert_int_equal(guests[0].state, GUEST_ENDED);
+}
+
+static unsigned entries;
+static void check_first_entry(struct vcpu *vcpu)
+{
+    if (entries++ == 0) {
+        assert_int_equal(vcpu->vmcb->tlb_control, rig_cpu.features.flush_by_asid ? 3 : 1);
+        assert_int_equal(vcpu->vmcb->vmcb_clean, 0);
+    } else {
+        assert_int_equal(vcpu->vmcb->tlb_control, 0);
+    }
+    vcpu->vmcb->exitcode = entries < 5 ? VMEXIT_CPUID : VMEXIT_SHUTDOWN;
+    vcpu->vmcb->exitintinfo = 0;
+}
+
+static void the_first_entry_flushes_what_the_asids_last_user_left(void **state)
+{
+    (void)state;
+    for (int by_asid = 0; by_asid < 2; by_asid++) {
+        rig_reset(NULL);
+        entries = 0;
+        rig_cpu.features.flush_by_asid = by_asid;
+        sched_add(&rig_cpu, rig_guest(0, false));
+        rig_vmrun = check_first_entry;
+        sched_loop(&rig_cpu);
+        assert_int_equal(entries, 5);
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, rig_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(spinning_guests_share_alike), TEST(a_storm_of_exits_gets_no_more_than_its_share),
+        TEST(a_sleeper_wakes_in_time_beside_spinning_guests), TEST(who_sleeps_a_little_gets_no_more_than_who_never_does),
+        TEST(with_all_asleep_the_cpu_halts_and_nobody_is_late), TEST(the_operator_is_heard_while_all_sleep),
+        TEST(the_first_entry_flushes_what_the_asids_last_user_left),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+# The vCPU core of hv/ under AddressSanitizer and UBSan: nested page tables, ASIDs, exits, events, scheduler.
+#   make -f tests/unit/hv_vcpu/unit.mk unit-hv-vcpu
+
+BUILD ?= .build
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CC ?= gcc
+
+unit-hv-vcpu-out := $(BUILD)/unit/hv_vcpu
+unit-hv-vcpu-in := tests/unit/hv_vcpu
+unit-hv-vcpu-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
+unit-hv-vcpu-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-vcpu-in)/*.h) $(unit-hv-vcpu-in)/unit.mk
+unit-hv-vcpu-tests := constants npt asid exits cpuid msr io event sched accessors
+unit-hv-vcpu-core := $(addprefix hv/,npt.c asid.c vmcb.c vcpu.c sched.c event.c exit.c exit_cpuid.c exit_msr.c exit_io.c \
+	vlapic.c vpower.c text.c)
+unit-hv-vcpu-core-objects := $(unit-hv-vcpu-core:%.c=$(unit-hv-vcpu-out)/%.o) $(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/rig.o
+
+.PHONY: unit-hv-vcpu
+unit-hv-vcpu: $(unit-hv-vcpu-tests:%=$(unit-hv-vcpu-out)/%.passed)
+
+.PRECIOUS: $(unit-hv-vcpu-out)/%.o $(unit-hv-vcpu-out)/test_%
+
+$(unit-hv-vcpu-out)/%.o: %.c $(unit-hv-vcpu-headers)
+	@mkdir -p $(@D)
+	$(CC) $(unit-hv-vcpu-cflags) -include $(unit-hv-vcpu-in)/fake_x86.h -c $< -o $@
+
+$(unit-hv-vcpu-out)/test_%: $(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/test_%.o $(unit-hv-vcpu-core-objects)
+	$(CC) $(unit-hv-vcpu-cflags) $^ -lcmocka -o $@
+
+$(unit-hv-vcpu-out)/%.passed: $(unit-hv-vcpu-out)/test_%
+	$<
+	@touch $@

@@ -2,7 +2,9 @@
 # The UEFI application: $(BOOT_EFI), the hypervisor inside, without a manifest (guest/pack.py adds that). Wants hv/hv.mk.
 
 BUILD ?= .build
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 LD ?= ld
 OBJCOPY ?= objcopy
 NASM ?= nasm

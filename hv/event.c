@@ -16,11 +16,6 @@ void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, ui
     vcpu->attention = true;
 }
 
-void event_sync_tpr(struct vcpu *vcpu)
-{
-    vlapic_set_tpr(&vcpu->lapic, (uint8_t)(vcpu->vmcb->v_intr & V_TPR_MASK));
-}
-
 void event_notice(struct vcpu *vcpu)
 {
     const uint32_t *irr = vcpu->lapic.irr;

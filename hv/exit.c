@@ -7,7 +7,6 @@
 #include "log.h"
 #include "x86.h"
 
-#define RFLAGS_TF (UINT64_C(1) << 8)
 #define DR6_BS (UINT64_C(1) << 14)
 #define MSR_MCG_STATUS 0x17au
 #define LOG_LINES 10u               /* per guest and second */
@@ -16,21 +15,10 @@
 
 /* ---- what handlers share ---- */
 
-void exit_skip_to(struct vcpu *vcpu, uint64_t rip)
+void exit_single_step(struct vcpu *vcpu)
 {
-    struct vmcb *vmcb = vcpu->vmcb;
-    vmcb_set_rip(vmcb, rip);
-    vmcb_set_interrupt_shadow(vmcb, 0);     /* STI's and MOV SS's shadow ends with the instruction */
-    if ((vmcb->rflags & RFLAGS_TF) != 0) {
-        vmcb_set_dr6(vmcb, vmcb->dr6 | DR6_BS);
-        vcpu_inject_exception(vcpu, VECTOR_DB, false, 0);
-    }
-}
-
-void exit_skip(struct vcpu *vcpu, uint64_t length)
-{
-    const struct vmcb *vmcb = vcpu->vmcb;
-    exit_skip_to(vcpu, vmcb->nrip != 0 ? vmcb->nrip : vmcb->rip + length);
+    vmcb_set_dr6(vcpu->vmcb, vcpu->vmcb->dr6 | DR6_BS);
+    vcpu_inject_exception(vcpu, VECTOR_DB, false, 0);
 }
 
 void exit_log(struct vcpu *vcpu, const char *format, ...)

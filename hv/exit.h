@@ -10,11 +10,26 @@
 #define VECTOR_GP 13u
 #define VECTOR_AC 17u
 
-/* Moves RIP past an intercepted instruction of `length` bytes. The length counts only
- * where the CPU lacks next-RIP save. */
-void exit_skip(struct vcpu *vcpu, uint64_t length);
-/* The same to a known next RIP. */
-void exit_skip_to(struct vcpu *vcpu, uint64_t rip);
+#define RFLAGS_TF (UINT64_C(1) << 8)
+
+/* A guest with RFLAGS.TF stepped over an instruction that exited: #DB. */
+void exit_single_step(struct vcpu *vcpu);
+
+/* Moves RIP past an intercepted instruction, to `rip`. */
+static inline void exit_skip_to(struct vcpu *vcpu, uint64_t rip)
+{
+    vmcb_set_rip(vcpu->vmcb, rip);
+    vmcb_set_interrupt_shadow(vcpu->vmcb, 0);   /* STI's and MOV SS's shadow ends with the instruction */
+    if ((vcpu->vmcb->rflags & RFLAGS_TF) != 0)
+        exit_single_step(vcpu);
+}
+
+/* The same, past an instruction of `length` bytes. The length counts only where the
+ * CPU lacks next-RIP save. */
+static inline void exit_skip(struct vcpu *vcpu, uint64_t length)
+{
+    exit_skip_to(vcpu, vcpu->vmcb->nrip != 0 ? vcpu->vmcb->nrip : vcpu->vmcb->rip + length);
+}
 
 /* One line on the operator's log about what a guest did; at most a few per second and guest. */
 void exit_log(struct vcpu *vcpu, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -151,14 +151,19 @@ static struct cpuid xstate(uint32_t subleaf)
 }
 
 /* One package, a core per vCPU, a thread per core. APIC ids are the vCPUs' numbers. */
-static struct cpuid topology(const struct vcpu *vcpu, uint32_t subleaf, uint32_t vcpus, uint32_t id_bits)
+static uint32_t id_bits(uint32_t vcpus)
+{
+    return vcpus > 1 ? 32u - (uint32_t)__builtin_clz(vcpus - 1) : 0;
+}
+
+static struct cpuid topology(const struct vcpu *vcpu, uint32_t subleaf, uint32_t vcpus)
 {
     enum { LEVEL_THREAD = 1, LEVEL_CORE = 2 };
     switch (subleaf) {
     case 0:
         return (struct cpuid){0, 1, LEVEL_THREAD << 8 | subleaf, vcpu->id};
     case 1:
-        return (struct cpuid){id_bits, vcpus, LEVEL_CORE << 8 | subleaf, vcpu->id};
+        return (struct cpuid){id_bits(vcpus), vcpus, LEVEL_CORE << 8 | subleaf, vcpu->id};
     default:
         return (struct cpuid){0, 0, subleaf & 0xffu, vcpu->id};
     }
@@ -169,7 +174,6 @@ static struct cpuid adjust(const struct vcpu *vcpu, uint32_t leaf, uint32_t subl
 {
     const struct guest *guest = vcpu->guest;
     uint32_t vcpus = guest->config->vcpus;
-    uint32_t id_bits = vcpus > 1 ? 32u - (uint32_t)__builtin_clz(vcpus - 1) : 0;
     switch (leaf) {
     case 0x1:
         value.ebx |= (vcpu->id & 0xffu) << 24 | (vcpus & 0xffu) << 16;
@@ -179,13 +183,13 @@ static struct cpuid adjust(const struct vcpu *vcpu, uint32_t leaf, uint32_t subl
     case 0x7:
         return subleaf == 0 ? value : (struct cpuid){0};
     case 0xb:
-        return topology(vcpu, subleaf, vcpus, id_bits);
+        return topology(vcpu, subleaf, vcpus);
     case 0xd:
         return xstate(subleaf);
     case 0x80000008:
         /* A guest with SEV subtracts the reduction itself (8000_001F EBX). Linear: 48 bits. */
         value.eax = (guest->sev ? value.eax : phys_bits) | 48u << 8;
-        value.ecx = id_bits << 12 | (vcpus - 1);
+        value.ecx = id_bits(vcpus) << 12 | (vcpus - 1);
         return value;
     case 0x8000001d:
         return topology_extensions() && subleaf < CACHE_SUBLEAVES ? cache[subleaf] : (struct cpuid){0};

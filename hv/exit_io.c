@@ -12,11 +12,11 @@ enum port_kind { PORT_UNKNOWN, PORT_UART, PORT_POWER, PORT_QUIET };
 /* Where PCs have devices that operating systems look for, or a delay: nothing is there, and
  * nobody needs to be told. */
 static const struct { uint16_t first, last; } quiet_ports[] = {
+    {0x80, 0x80}, {0xed, 0xed},                         /* POST code: a delay */
     {0x20, 0x21}, {0xa0, 0xa1}, {0x4d0, 0x4d1},         /* interrupt controllers */
     {0x40, 0x43}, {0x61, 0x61},                         /* timer, speaker */
     {0x60, 0x60}, {0x64, 0x64},                         /* keyboard */
     {0x70, 0x71},                                       /* clock */
-    {0x80, 0x80}, {0xed, 0xed},                         /* POST code: a delay */
     {0x2e8, 0x2ef}, {0x2f8, 0x2ff}, {0x3e8, 0x3ef},     /* COM4, COM2, COM3 */
     {0xcf8, 0xcff},                                     /* PCI configuration */
 };

@@ -19,6 +19,8 @@
 #define MSR_DEBUG_CTL 0x1d9u
 #define MSR_MTRR_DEF_TYPE 0x2ffu
 #define MSR_X2APIC_LAST 0x8ffu
+#define MSR_X2APIC_TIMER_FIRST 0x832u   /* LVT entry, counts, divider */
+#define MSR_X2APIC_TIMER_LAST 0x83eu
 #define MSR_NB_CFG 0xc001001fu
 #define MSR_MMIO_CFG_BASE 0xc0010058u
 #define MSR_LS_CFG 0xc0011020u
@@ -60,6 +62,12 @@ static bool is_vlapic(uint32_t msr)
     return (msr >= MSR_X2APIC_BASE && msr <= MSR_X2APIC_LAST) || msr == MSR_TSC_DEADLINE || msr == MSR_APIC_BASE;
 }
 
+/* The only ones for which the time matters; the others are spared a look at the clock. */
+static bool is_vlapic_timer(uint32_t msr)
+{
+    return msr == MSR_TSC_DEADLINE || (msr >= MSR_X2APIC_TIMER_FIRST && msr <= MSR_X2APIC_TIMER_LAST);
+}
+
 static void send_ipi(struct vcpu *vcpu, uint64_t icr)
 {
     const struct guest *guest = vcpu->guest;
@@ -82,26 +90,32 @@ static void send_ipi(struct vcpu *vcpu, uint64_t icr)
 static bool vlapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
     event_sync_tpr(vcpu);
-    return vlapic_read(&vcpu->lapic, msr, vcpu_guest_tsc(vcpu, clock_tsc()), value);
+    return vlapic_read(&vcpu->lapic, msr, is_vlapic_timer(msr) ? vcpu_guest_tsc(vcpu, clock_tsc()) : 0, value);
+}
+
+/* The host's timer is armed already, mostly for an earlier time: the end of the slice. */
+static void notice_deadline(struct vcpu *vcpu, uint64_t now)
+{
+    uint64_t deadline = vcpu->lapic.deadline_tsc, guest_now = vcpu_guest_tsc(vcpu, now), armed = this_cpu()->timer_tsc;
+    if (deadline == UINT64_MAX)
+        return;
+    if (deadline <= guest_now || armed <= now || deadline - guest_now < armed - now)
+        vcpu->timer_changed = vcpu->attention = true;
 }
 
 static bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
-    struct vlapic *lapic = &vcpu->lapic;
     struct vlapic_ipi ipi;
-    uint64_t before = lapic->deadline_tsc, now = clock_tsc(), guest_now = vcpu_guest_tsc(vcpu, now);
+    bool timer = is_vlapic_timer(msr);
+    uint64_t now = timer ? clock_tsc() : 0;
 
     event_sync_tpr(vcpu);
-    if (!vlapic_write(lapic, msr, guest_now, value, &ipi))
+    if (!vlapic_write(&vcpu->lapic, msr, vcpu_guest_tsc(vcpu, now), value, &ipi))
         return false;
     if (ipi.send)
         send_ipi(vcpu, ipi.icr);
-    /* The host's timer is armed already, mostly for an earlier time: the end of the slice. */
-    if (lapic->deadline_tsc != before && lapic->deadline_tsc != UINT64_MAX) {
-        uint64_t armed = this_cpu()->timer_tsc;
-        if (lapic->deadline_tsc <= guest_now || armed <= now || lapic->deadline_tsc - guest_now < armed - now)
-            vcpu->timer_changed = vcpu->attention = true;
-    }
+    if (timer)
+        notice_deadline(vcpu, now);
     event_notice(vcpu);
     return true;
 }

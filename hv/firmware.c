@@ -25,8 +25,8 @@ _Static_assert(__builtin_offsetof(struct runtime_services, reset_system) == 104,
 enum reset_type { RESET_COLD = 0, RESET_WARM = 1, RESET_SHUTDOWN = 2 };
 typedef void __attribute__((ms_abi)) (*reset_system_t)(uint32_t type, uint64_t status, uint64_t size, void *data);
 
-/* Tables for one range, at worst: a path of its own at each end, and a table per 2 MiB that it is cut into is
- * not needed, as only its ends are unaligned. */
+/* For one range, at worst: three tables above its first page and three above its last; those between are
+ * 2 MiB pages, a table per GiB. */
 #define FIRMWARE_TABLES_PER_RANGE 6u
 
 static uint64_t firmware_cr3;

@@ -2,7 +2,9 @@
 # The hypervisor: $(HV_IMAGE), a flat image that boot/ carries as PE section `.hv`, and $(HV_ELF), the same with symbols.
 
 BUILD ?= .build
-CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 LD ?= ld
 OBJCOPY ?= objcopy
 NASM ?= nasm

@@ -108,7 +108,12 @@ void event_notice(struct vcpu *vcpu);
 /* An exit cut the delivery of an event short (EXITINTINFO). */
 void event_interrupted(struct vcpu *vcpu);
 /* The guest's CR8 writes, which do not exit, reach the vlapic. */
-void event_sync_tpr(struct vcpu *vcpu);
+static inline void event_sync_tpr(struct vcpu *vcpu)
+{
+    uint8_t v_tpr = (uint8_t)(vcpu->vmcb->v_intr & V_TPR_MASK);
+    if (v_tpr != vcpu->lapic.tpr >> 4)
+        vlapic_set_tpr(&vcpu->lapic, v_tpr);
+}
 
 /* sched.c: the run queue of a CPU. */
 void sched_add(struct cpu *cpu, struct vcpu *vcpu);

@@ -41,7 +41,7 @@ def _options(**given: object) -> str:
     return text
 
 
-def cpu(*, asids: int = 15, min_asid: int = 1, c_bit: int = 51, reduced_bits: int = 1, phys_bits: int = 48,
+def cpu(*, asids: int = 15, min_asid: int = 1, c_bit: int = 51, reduced_bits: int = 1, phys_bits: int = 43,
         smee: bool = True, smm_lock: bool = True, svm_lock: bool = False, svm_disable: bool = False,
         sev: bool = True, sme: bool = True, hw_coherency: bool = False, poison_clean_bits: bool = True,
         without: tuple[str, ...] = ()) -> str:
@@ -60,6 +60,7 @@ def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, p
          fault: str | None = None, latency_us: int | None = None, never_ready: bool = False,
          trace: Path | str | None = None, nv: Path | str | None = None, seed: str | None = None,
          api: tuple[int, int, int] | None = None, coherency_fatal: bool = False, msix: bool = True,
+         bar64: bool = False,
          max_guests: int | None = None, icount: bool = False, qmp: Path | str | None = None,
          cpu_model: str | None = None, **cpu_options: object) -> list[str]:
     """The machine's command line: chipset, CPUs, memory, PSP, debug-exit port 0xf4.
@@ -80,7 +81,8 @@ def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, p
         line += ["-device", "sev-psp,id=psp" + _options(
             part=part, fault=fault, latency_us=latency_us, never_ready=never_ready or None, trace=trace, nv=nv,
             seed=seed or ("icount" if icount else None), api_major=major, api_minor=minor, build=build,
-            coherency_fatal=coherency_fatal or None, msix=None if msix else False, max_guests=max_guests)]
+            coherency_fatal=coherency_fatal or None, msix=None if msix else False, bar64=bar64 or None,
+            max_guests=max_guests)]
     if qmp:
         line += ["-qmp", f"unix:{qmp},server=on,wait=off"]
     return line

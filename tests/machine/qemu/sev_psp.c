@@ -36,7 +36,7 @@ struct SevPsp {
     uint32_t latency_us;
     uint8_t api_major, api_minor, build;
     uint32_t max_guests;
-    bool never_ready, no_sev, msix, coherency_fatal;
+    bool never_ready, no_sev, msix, bar64, coherency_fatal;
 
     MemoryRegion registers;
     QEMUTimer *timer;
@@ -411,7 +411,8 @@ static void psp_realize(PCIDevice *pci, Error **errp)
     memory_region_init_io(&psp->registers, OBJECT(psp), &psp_ops, psp,
                           "sev-psp", BAR_SIZE);
     pci_register_bar(pci, 2, PCI_BASE_ADDRESS_SPACE_MEMORY |
-                     PCI_BASE_ADDRESS_MEM_TYPE_64, &psp->registers);
+                     (psp->bar64 ? PCI_BASE_ADDRESS_MEM_TYPE_64 : 0),
+                     &psp->registers);
     if (msi_init(pci, 0, 1, true, false, errp)) {
         return;
     }
@@ -474,6 +475,7 @@ static const Property psp_properties[] = {
     DEFINE_PROP_BOOL("never-ready", SevPsp, never_ready, false),
     DEFINE_PROP_BOOL("no-sev", SevPsp, no_sev, false),
     DEFINE_PROP_BOOL("msix", SevPsp, msix, true),
+    DEFINE_PROP_BOOL("bar64", SevPsp, bar64, false),
 };
 
 static void psp_class_init(ObjectClass *oc, void *data)

@@ -323,6 +323,21 @@ static void imported_owner_certificate_makes_the_platform_owned(void **state)
     assert_int_equal(out[3], 0);
 }
 
+static void shutdown_wipes_the_identity_from_memory(void **state)
+{
+    struct machine *m = *state;
+    const struct sevfw_identity none = {0};
+    uint8_t pek[2084], oca[2084], out[12];
+
+    bring_up(m);
+    sign_csr(m, pek, oca);
+    assert_status(SUCCESS, import(m, 2084, 2084, AT_OUT));
+    assert_status(SUCCESS, command0(m, SEVFW_CMD_SHUTDOWN));
+    assert_status(SUCCESS, do_status(m, out));
+    assert_int_equal(out[3], 0); /* owner reads 0 in UNINIT */
+    assert_memory_equal(&m->fw->id, &none, sizeof(none));
+}
+
 static void owner_certificates_are_refused_when_wrong(void **state)
 {
     struct machine *m = *state;
@@ -346,6 +361,10 @@ static void owner_certificates_are_refused_when_wrong(void **state)
     bad[0x420] ^= 1;
     ram_put(m, AT_CHAIN, bad, 2084);
     assert_status(BAD_SIGNATURE, import(m, 2084, 2084, AT_OUT));
+    bad[0x14] ^= 1; /* x: off the curve now */
+    ram_put(m, AT_CHAIN, bad, 2084);
+    assert_status(INVALID_CERTIFICATE, import(m, 2084, 2084, AT_OUT));
+    bad[0x14] ^= 1;
     bad[8] ^= 1; /* usage */
     ram_put(m, AT_CHAIN, bad, 2084);
     assert_status(INVALID_CERTIFICATE, import(m, 2084, 2084, AT_OUT));
@@ -407,6 +426,7 @@ int main(void)
         TEST(lengths_of_exports_are_reported),
         TEST(chip_id_is_told_in_every_state),
         TEST(imported_owner_certificate_makes_the_platform_owned),
+        TEST(shutdown_wipes_the_identity_from_memory),
         TEST(owner_certificates_are_refused_when_wrong),
         TEST(firmware_images_are_not_accepted),
         TEST(contradictory_configurations_are_refused),

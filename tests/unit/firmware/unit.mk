@@ -62,3 +62,19 @@ $(unit-firmware-out)/strict-%.passed: $(unit-firmware-models) $(unit-firmware-he
 		$* -std=c17 -O2 -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla -Werror \
 			-c $$f -o $(unit-firmware-out)/strict-$*.o || exit 1; done
 	@touch $@
+
+# The fuzzer, bounded in time: FUZZ_SECONDS (60).
+FUZZ_CC ?= clang-14
+FUZZ_SECONDS ?= 60
+unit-firmware-fuzz := $(BUILD)/fuzz/fuzz_firmware
+
+.PHONY: fuzz-firmware
+fuzz-firmware: $(unit-firmware-fuzz)
+	mkdir -p $(BUILD)/fuzz/firmware.corpus
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -print_final_stats=1 \
+		-artifact_prefix=$(BUILD)/fuzz/firmware- $(BUILD)/fuzz/firmware.corpus
+
+$(unit-firmware-fuzz): tests/fuzz/fuzz_firmware.c $(unit-firmware-models) $(unit-firmware-headers)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wall -Wextra \
+		-Itests/machine/firmware $(filter %.c,$^) -lnettle -lhogweed -lgmp -o $@

@@ -10,7 +10,7 @@ CC ?= gcc
 
 unit-hv-devices-out := $(BUILD)/unit/hv_devices
 unit-hv-devices-in := tests/unit/hv_devices
-unit-hv-devices-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+unit-hv-devices-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-devices-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-devices-in)/*.h tests/unit/psp/fake_pci.h \
 	tests/unit/manifest/good.h tests/machine/firmware/*.h) $(unit-hv-devices-in)/unit.mk
@@ -25,7 +25,7 @@ unit-hv-devices-monitor := hv/monitor.c hv/vuart.c hv/text.c
 unit-hv-devices-lifecycle := hv/guest.c hv/launch.c hv/report.c hv/monitor.c hv/vuart.c hv/asid.c hv/log.c hv/text.c \
 	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/fake_machine.c $(sort $(wildcard psp/*.c)) \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c \
-	$(sort $(wildcard tests/machine/firmware/*.c))
+	$(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt))
 unit-hv-devices-libs-lifecycle := -lnettle -lhogweed -lgmp
 
 .PHONY: unit-hv-devices

@@ -16,16 +16,6 @@ void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, ui
     vcpu->attention = true;
 }
 
-void event_notice(struct vcpu *vcpu)
-{
-    const uint32_t *irr = vcpu->lapic.irr;
-    uint64_t v_intr = vcpu->vmcb->v_intr, v_tpr = vlapic_cr8(&vcpu->lapic);
-    if ((v_intr & V_TPR_MASK) != v_tpr)
-        vmcb_set_v_intr(vcpu->vmcb, (v_intr & ~V_TPR_MASK) | v_tpr);
-    if ((irr[0] | irr[1] | irr[2] | irr[3] | irr[4] | irr[5] | irr[6] | irr[7]) != 0 || (v_intr & V_IRQ) != 0)
-        vcpu->attention = true;
-}
-
 /* APM2 15.7.2, 15.20: what of EXITINTINFO must be given again. Software interrupts, INT3 and INTO
  * left RIP at their instruction, which runs again. An exception is given again unless the
  * exit's handler raises another: that one is delivered, and the first recurs after it. */

@@ -123,8 +123,6 @@ static bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
     const struct vmcb *vmcb = vcpu->vmcb;
-    if (is_vlapic(msr))
-        return vlapic_msr_read(vcpu, msr, value);
     switch (msr) {
     case MSR_TSC:
         *value = vcpu_guest_tsc(vcpu, clock_tsc());
@@ -179,8 +177,6 @@ static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    if (is_vlapic(msr))
-        return vlapic_msr_write(vcpu, msr, value);
     switch (msr) {
     case MSR_TSC:
         vmcb_set_tsc_offset(vmcb, value - clock_tsc());
@@ -219,31 +215,41 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     }
 }
 
+static void finish_read(struct vcpu *vcpu, uint32_t msr, bool allowed, uint64_t value)
+{
+    if (allowed) {
+        vmcb_set_rax(vcpu->vmcb, (uint32_t)value);
+        vcpu->gprs.rdx = value >> 32;
+        exit_skip(vcpu, 2);
+    } else {
+        exit_log(vcpu, "reads MSR 0x%x: #GP (RIP 0x%lx)", msr, vcpu->vmcb->rip);
+        vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
+    }
+}
+
+static void finish_write(struct vcpu *vcpu, uint32_t msr, bool allowed, uint64_t value)
+{
+    if (allowed) {
+        exit_skip(vcpu, 2);
+    } else {
+        exit_log(vcpu, "writes 0x%lx to MSR 0x%x: #GP (RIP 0x%lx)", value, msr, vcpu->vmcb->rip);
+        vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
+    }
+}
+
 void exit_msr(struct vcpu *vcpu)
 {
-    struct vmcb *vmcb = vcpu->vmcb;
     uint32_t msr = (uint32_t)vcpu->gprs.rcx;
-    uint64_t value;
-    bool allowed;
+    uint64_t value = 0;
+    bool vlapic = is_vlapic(msr);
 
-    if (vmcb->exitinfo1 != 0) {         /* APM2 15.11: 1 is WRMSR */
-        value = vcpu->gprs.rdx << 32 | (uint32_t)vmcb->rax;
-        allowed = msr_write(vcpu, msr, value);
-        if (!allowed)
-            exit_log(vcpu, "writes 0x%lx to MSR 0x%x: #GP (RIP 0x%lx)", value, msr, vmcb->rip);
+    if (vcpu->vmcb->exitinfo1 != 0) {   /* APM2 15.11: 1 is WRMSR */
+        value = vcpu->gprs.rdx << 32 | (uint32_t)vcpu->vmcb->rax;
+        finish_write(vcpu, msr, vlapic ? vlapic_msr_write(vcpu, msr, value) : msr_write(vcpu, msr, value), value);
     } else {
-        allowed = msr_read(vcpu, msr, &value);
-        if (allowed) {
-            vmcb_set_rax(vmcb, (uint32_t)value);
-            vcpu->gprs.rdx = value >> 32;
-        } else {
-            exit_log(vcpu, "reads MSR 0x%x: #GP (RIP 0x%lx)", msr, vmcb->rip);
-        }
+        bool allowed = vlapic ? vlapic_msr_read(vcpu, msr, &value) : msr_read(vcpu, msr, &value);
+        finish_read(vcpu, msr, allowed, value);
     }
-    if (allowed)
-        exit_skip(vcpu, 2);
-    else
-        vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
 }
 
 /* APM2 11.5.2. The processor checks less before it intercepts than after. */

@@ -102,9 +102,6 @@ static inline uint64_t vcpu_guest_tsc(const struct vcpu *vcpu, uint64_t tsc)
 /* event.c: decides what the next entry injects, and whether it ends when the guest can take
  * more; vcpu->attention is done with. */
 void event_prepare(struct vcpu *vcpu);
-/* After an access to the vlapic: its TPR goes to V_TPR, and if an interrupt waits
- * vcpu->attention asks for event_prepare(). */
-void event_notice(struct vcpu *vcpu);
 /* An exit cut the delivery of an event short (EXITINTINFO). */
 void event_interrupted(struct vcpu *vcpu);
 /* The guest's CR8 writes, which do not exit, reach the vlapic. */
@@ -113,6 +110,17 @@ static inline void event_sync_tpr(struct vcpu *vcpu)
     uint8_t v_tpr = (uint8_t)(vcpu->vmcb->v_intr & V_TPR_MASK);
     if (v_tpr != vcpu->lapic.tpr >> 4)
         vlapic_set_tpr(&vcpu->lapic, v_tpr);
+}
+/* After a write to the vlapic: its TPR goes to V_TPR, and if an interrupt waits
+ * vcpu->attention asks for event_prepare(). */
+static inline void event_notice(struct vcpu *vcpu)
+{
+    const uint32_t *irr = vcpu->lapic.irr;
+    uint64_t v_intr = vcpu->vmcb->v_intr, v_tpr = vcpu->lapic.tpr >> 4;
+    if ((v_intr & V_TPR_MASK) != v_tpr)
+        vmcb_set_v_intr(vcpu->vmcb, (v_intr & ~V_TPR_MASK) | v_tpr);
+    if ((irr[0] | irr[1] | irr[2] | irr[3] | irr[4] | irr[5] | irr[6] | irr[7]) != 0 || (v_intr & V_IRQ) != 0)
+        vcpu->attention = true;
 }
 
 /* sched.c: the run queue of a CPU. */

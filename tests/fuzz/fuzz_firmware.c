@@ -2,18 +2,19 @@
 /*
  * Any sequence of commands and mailbox accesses, with any buffers: the firmware model
  * stays consistent with itself. Each step of the input is a byte that says what to do
- * and the bytes that it needs; handles, ASIDs and addresses are drawn from few values,
- * so that long sequences make sense often.
+ * and the bytes that it needs. A command starts as its row in the table has it, so that
+ * long sequences get far, and then has some of its fields changed.
  */
 #include <stdlib.h>
 
 #include "internal.h"
-#include "kds.h"
 #include "mailbox.h"
 
 #define RAM_SIZE 0x20000u
 #define AT_COMMAND 0x1000u
-#define AT_DATA 0x8000u
+#define AT_DATA 0x8000u /* three buffers of 16 KiB */
+#define AT_CERT 0x2000u
+#define AT_SESSION 0x3000u
 #define CPUS 2u
 #define MAX_ASID 6u
 #define C_BIT (UINT64_C(1) << 47)
@@ -98,14 +99,11 @@ static bool op_nv_load(void *opaque, uint8_t to[SEVFW_NV_SIZE])
     return nv_there;
 }
 
-/* The first identity is kept for all runs: making keys is what takes time. */
 static void op_nv_store(void *opaque, const uint8_t from[SEVFW_NV_SIZE])
 {
     (void)opaque;
-    if (!nv_there) {
-        memcpy(nv, from, sizeof(nv));
-        nv_there = true;
-    }
+    memcpy(nv, from, sizeof(nv));
+    nv_there = true;
 }
 
 static void op_random(void *opaque, void *buf, size_t len)
@@ -208,58 +206,102 @@ static uint32_t field(struct input *in, const struct sevfw *fw)
     }
 }
 
+/* Where the i-th buffer of a command is; the owner's certificate and session have theirs. */
+static uint64_t buffer_at(uint32_t id, size_t i)
+{
+    if (id == SEVFW_CMD_LAUNCH_START) {
+        return i == 0 ? AT_CERT : AT_SESSION;
+    }
+    return AT_DATA + i * 0x4000u;
+}
+
+/* The command as its row describes it, then as many fields changed as the input asks. */
 static void one_command(struct input *in, struct sevfw *fw)
 {
-    uint8_t id = ids[take(in) % sizeof(ids)];
-    uint8_t where = take(in);
+    const struct sevfw_command *row;
+    uint8_t id = ids[take(in) % sizeof(ids)], what = take(in), changes = take(in);
+    uint8_t *buf = ram + AT_COMMAND;
     uint64_t spa = AT_COMMAND;
 
-    for (size_t at = 0; at < SEVFW_BUFFER_MAX; at += 4) {
-        sevfw_put32(ram + AT_COMMAND + at, field(in, fw));
+    memset(buf, 0, SEVFW_BUFFER_MAX);
+    row = sevfw_commands_find(id);
+    for (size_t i = 0; row && i < 3; i++) {
+        const struct sevfw_buffer *buffer = &row->buffers[i];
+
+        if (buffer->kind != BUFFER_UNUSED) {
+            sevfw_put32(buf + buffer->paddr, (uint32_t)buffer_at(id, i));
+            sevfw_put32(buf + buffer->len, buffer->kind < BUFFER_BLOCKS ? buffer->size : 16u + what / 8 * 16u);
+        }
     }
-    if (where == 255) {
+    if (row && row->guest_states != 0) {
+        sevfw_put32(buf + row->handle, fw->guests[what % config.max_guests].handle);
+    }
+    if (id == SEVFW_CMD_ACTIVATE) {
+        sevfw_put32(buf + 4, 2u + what / 8 % 5u);
+    }
+    for (int i = 0; i < changes % 4; i++) {
+        size_t at = take(in) % (SEVFW_BUFFER_MAX / 4) * 4;
+
+        sevfw_put32(buf + at, field(in, fw));
+    }
+    if (changes >= 250) {
         spa = (uint64_t)field(in, fw) << 32 | field(in, fw);
-    } else if (where & 1) {
+    } else if (changes & 4) {
         spa |= C_BIT;
     }
     (void)sevfw_command(fw, id, spa);
 }
 
-/* A short way through what is legal, so that later steps find guests in each state. */
-static void shortcut(struct input *in, struct sevfw *fw)
+/* The guest owner's part, so that sessions open and packets are genuine. */
+static void owner_acts(struct input *in, struct sevfw *fw)
 {
+    static uint8_t d[SEVFW_EC_SIZE] = {[47] = 9};
+    static const uint8_t tk[2 * SEVFW_KEY_SIZE] = {1}, zero[16];
+    uint8_t z[SEVFW_EC_SIZE], kek[SEVFW_KEY_SIZE], kik[SEVFW_KEY_SIZE], policy[4] = {0};
+    uint8_t *session = ram + AT_SESSION, *header = ram + AT_DATA;
     uint8_t what = take(in);
-    uint32_t handle = fw->guests[what / 8 % config.max_guests].handle;
-    uint8_t *buf = ram + AT_COMMAND;
 
-    memset(buf, 0, SEVFW_BUFFER_MAX);
-    switch (what % 8) {
-    case 0:
-        (void)sevfw_command(fw, SEVFW_CMD_INIT, AT_COMMAND);
-        for (uint32_t cpu = 0; cpu < CPUS; cpu++) {
-            sevfw_wbinvd(fw, cpu);
+    switch (what % 4) {
+    case 0: /* a session for the present PDH */
+        if (fw->state == SEVFW_PLATFORM_UNINIT) {
+            return;
         }
-        (void)sevfw_command(fw, SEVFW_CMD_DF_FLUSH, 0);
+        CHECK(sevfw_ec_ecdh(d, sevfw_cert_public(fw->id.pdh_cert), z));
+        sevfw_derive_kek_kik(z, sizeof(z), zero, kek, kik);
+        memset(session, 0, SEVFW_SESSION_SIZE);
+        sevfw_aes_ctr(kek, zero, sizeof(tk), session + 0x10, tk);
+        sevfw_hmac(kik, sizeof(kik), session + 0x10, sizeof(tk), session + 0x40);
+        sevfw_hmac(tk + SEVFW_KEY_SIZE, SEVFW_KEY_SIZE, policy, sizeof(policy), session + 0x60);
+        sevfw_cert_make(ram + AT_CERT, 0, 0, SEVFW_USAGE_PDH, SEVFW_ALGO_ECDH_SHA256, d);
         break;
-    case 1:
-        (void)sevfw_command(fw, SEVFW_CMD_LAUNCH_START, AT_COMMAND);
-        break;
-    case 2:
-        sevfw_put32(buf, handle);
-        sevfw_put32(buf + 4, 2u + what / 8 % 5u);
-        (void)sevfw_command(fw, SEVFW_CMD_ACTIVATE, AT_COMMAND);
-        break;
-    case 3:
-        sevfw_put32(buf, handle);
-        sevfw_put32(buf + 8, AT_DATA);
-        sevfw_put32(buf + 0x10, 48);
-        (void)sevfw_command(fw, SEVFW_CMD_LAUNCH_MEASURE, AT_COMMAND);
-        break;
-    default:
-        sevfw_put32(buf, handle);
-        (void)sevfw_command(fw, ids[14 + what % 14], AT_COMMAND);
+    case 1: { /* a secret for one of the guests, as LAUNCH_SECRET's row lays it out */
+        const struct sevfw_guest *guest = &fw->guests[what / 4 % config.max_guests];
+        uint32_t len = 16u + what / 8 * 16u;
+
+        memset(header, 0, SEVFW_PACKET_HEADER_SIZE);
+        sevfw_secret_mac(guest->tik, header, len, len, ram + AT_DATA + 0x8000u, guest->measure, header + 20);
         break;
     }
+    default: /* an owner's certificates for PEK_CERT_IMPORT, as its row lays them out */
+        if (fw->state == SEVFW_PLATFORM_UNINIT) {
+            return;
+        }
+        sevfw_cert_make(ram + AT_DATA + 0x4000u, 0, 0, SEVFW_USAGE_OCA, SEVFW_ALGO_ECDSA_SHA256, d);
+        sevfw_cert_sign(fw, ram + AT_DATA + 0x4000u, 0, SEVFW_USAGE_OCA, d);
+        sevfw_cert_make(ram + AT_DATA, 1, 55, SEVFW_USAGE_PEK, SEVFW_ALGO_ECDSA_SHA256, fw->id.pek);
+        sevfw_cert_sign(fw, ram + AT_DATA, what / 4 % 2, SEVFW_USAGE_OCA, d);
+        break;
+    }
+}
+
+static void bring_up(struct sevfw *fw)
+{
+    memset(ram + AT_COMMAND, 0, SEVFW_BUFFER_MAX);
+    (void)sevfw_command(fw, SEVFW_CMD_INIT, AT_COMMAND);
+    for (uint32_t cpu = 0; cpu < CPUS; cpu++) {
+        sevfw_wbinvd(fw, cpu);
+    }
+    (void)sevfw_command(fw, SEVFW_CMD_DF_FLUSH, 0);
 }
 
 static void one_access(struct input *in, struct sevfw *fw, struct mailbox *mb, uint64_t *now)
@@ -300,6 +342,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct mailbox *mb;
     uint64_t now = 0;
 
+    static uint8_t first_nv[SEVFW_NV_SIZE];
+    static bool made;
+
+    /* One identity for all runs: making keys is what takes time. */
+    if (!made) {
+        encryption = true;
+        seed = 1;
+        fw = sevfw_new(&config, &ops, NULL);
+        CHECK(fw);
+        bring_up(fw);
+        memcpy(first_nv, nv, sizeof(nv));
+        sevfw_free(fw);
+        made = true;
+    }
+    memcpy(nv, first_nv, sizeof(nv));
     memset(ram, 0, sizeof(ram));
     memset(installed, 0, sizeof(installed));
     encryption = true;
@@ -316,8 +373,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             one_command(&in, fw);
             break;
         case 3:
+            bring_up(fw);
+            break;
         case 4:
-            shortcut(&in, fw);
+            owner_acts(&in, fw);
             break;
         case 5:
             one_access(&in, fw, mb, &now);

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -73,10 +75,13 @@ class Running:
         self.folder = folder
 
     def __enter__(self) -> Running:
+        return self
+
+    @functools.cached_property
+    def qmp(self) -> machine.Qmp:
         while True:
             try:
-                self.qmp = machine.Qmp(self.folder / "qmp")
-                return self
+                return machine.Qmp(self.folder / "qmp")
             except (FileNotFoundError, ConnectionRefusedError):
                 if self.process.poll() is not None:
                     pytest.fail(f"the machine does not start: {self.stderr()}", pytrace=False)
@@ -109,8 +114,6 @@ class Running:
         return self.errors.read_text()
 
     def type(self, byte: bytes) -> None:
-        import socket
-
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(f"{self.folder}/serial")
             s.sendall(byte)
@@ -217,8 +220,8 @@ def test_runs_repeat_with_icount(qemu, payload, tmp_path):
 
 def test_faults_on_demand_and_trace(qemu, payload, tmp_path):
     trace = tmp_path / "trace"
-    with run_payload(qemu, payload, tmp_path, "sev wait", fault="status:0x16:INIT", trace=trace) as m:
-        m.wait_for("waiting")
+    with run_payload(qemu, payload, tmp_path, "sev", fault="status:INIT:0x16", trace=trace) as m:
+        m.finish()
         assert "FAIL init got 0x0000000000000016" in m.text()
     events = [json.loads(line) for line in trace.read_text().splitlines()]
     hit = next(e for e in events if e["command"] == "INIT")

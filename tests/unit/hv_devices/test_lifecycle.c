@@ -1,91 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Guests from manifest to end, with every allocation and every command failing once. */
+/* Guests from manifest to end, with every allocation failing once. */
 #include "with_cmocka.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../../hv/asid.h"
-#include "../../../hv/monitor.h"
 #include "../../../hv/sev.h"
-#include "../manifest/good.h"
-#include "fake_machine.h"
-
-enum { SEV = 0, NONE = 1, HOST = 2 };
-#define GUEST_MEMORY (UINT64_C(4) << 20)
-
-static struct good good;
-
-struct free_now { uint64_t asids, pool, extent; };
-
-static struct free_now free_now(void)
-{
-    struct memory_stats stats;
-    memory_stats(&stats);
-    return (struct free_now){asid_free_count(ASID_PLAIN) + asid_free_count(ASID_SEV), stats.pool_free, stats.extent_free};
-}
-
-static void manifest_of_three(void)
-{
-    good_make(&good);
-    struct manifest_guest *alpha = &good.guests[SEV];
-    alpha->dh_cert_offset = alpha->session_offset = alpha->dh_cert_size = alpha->session_size = 0;
-    good.guests[HOST].vcpus = 1;
-    for (unsigned i = 0; i < GOOD_GUESTS; i++)      /* less to scrub */
-        good.guests[i].memory = GUEST_MEMORY;
-    good.steps[8].gpa = GUEST_MEMORY - MANIFEST_PAGE;
-    good_seal(&good);
-}
-
-static void boot(struct machine_options options)
-{
-    machine_start(&options);
-    machine_manifest(&good, sizeof good);
-    monitor_init();
-}
-
-static void launch(void)
-{
-    guest_launch_all(&machine.handoff);
-}
-
-static void finish(enum guest_end end)
-{
-    for (unsigned i = 0; i < GOOD_GUESTS; i++) {
-        if (guests[i].state != GUEST_RUNNING)
-            continue;
-        machine_guest_writes(&guests[i], 0x7000, 0x77);
-        guest_end(&guests[i], end, "test");
-        guest_teardown(&guests[i]);
-    }
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    manifest_of_three();
-    boot((struct machine_options){0});
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    machine_stop();
-    return 0;
-}
-
-static void all_is_back(void)
-{
-    assert_false(machine_said("LEAK"));
-    assert_int_equal(machine.scheduled, 0);
-    assert_int_equal(machine.coherency_faults, 0);
-    assert_int_equal(machine.wrong_views, 0);
-    assert_int_equal(machine.open_windows, 1);      /* the manifest's */
-    for (unsigned i = 0; i < GOOD_GUESTS; i++)
-        assert_true(guests[i].asid == 0 && guests[i].memory.size == 0 && guests[i].npt.root.raw == 0 && guests[i].vcpus[0] == NULL);
-}
+#include "three_guests.h"
 
 /* ---- the good case ---- */
 
@@ -353,179 +275,6 @@ static void every_failing_allocation_returns_all(void **state)
     }
 }
 
-/* ---- the secure processor's failures ---- */
-
-static void fault(enum mailbox_fault_kind kind, uint8_t command, uint32_t count, uint16_t status)
-{
-    struct mailbox_fault f = {.kind = kind, .command = command, .count = count, .status = status};
-    mailbox_set_fault(machine.mailbox, &f);
-}
-
-static const uint8_t launch_commands[] = {
-    SEV_CMD_LAUNCH_START, SEV_CMD_ACTIVATE, SEV_CMD_LAUNCH_UPDATE_DATA, SEV_CMD_LAUNCH_MEASURE, SEV_CMD_LAUNCH_FINISH,
-};
-static const uint8_t end_commands[] = {SEV_CMD_DEACTIVATE, SEV_CMD_DF_FLUSH, SEV_CMD_DECOMMISSION};
-
-/* Every status, before and after execution, on every launch command. */
-static void every_status_on_every_launch_command_returns_all(void **state)
-{
-    (void)state;
-    for (unsigned c = 0; c < sizeof launch_commands; c++) {
-        for (uint16_t status = 1; status <= 0x28; status++) {
-            for (unsigned late = 0; late < 2; late++) {
-                boot((struct machine_options){0});
-                sev_start(&machine.handoff);
-                struct free_now before = free_now();
-                fault(late ? MAILBOX_FAULT_STATUS_LATE : MAILBOX_FAULT_STATUS, launch_commands[c], 1, status);
-                launch();
-                assert_int_equal(guests[SEV].state, GUEST_REFUSED);
-                assert_non_null(strstr(guests[SEV].end_reason, sev_status_name(status)));
-                assert_non_null(strstr(guests[SEV].end_reason, sev_command_name(launch_commands[c])));
-                assert_int_equal(guests[NONE].state, GUEST_RUNNING);
-                assert_int_equal(guests[HOST].state, GUEST_RUNNING);
-                finish(GUEST_END_POWEROFF);
-                all_is_back();
-                assert_false(machine_said("quarantine"));
-                struct free_now after = free_now();
-                assert_true(after.asids == before.asids && after.extent == before.extent && after.pool == before.pool - 1);
-                assert_true(machine_scrubbed());
-            }
-        }
-    }
-}
-
-static void a_refused_launch_does_not_hinder_the_next(void **state)
-{
-    (void)state;
-    for (unsigned c = 0; c < sizeof launch_commands; c++) {
-        manifest_of_three();
-        good.guests[HOST] = good.guests[SEV];       /* a second encrypted guest */
-        strcpy(good.guests[HOST].name, "delta");
-        good.guests[HOST].first_step = 6;
-        good.guests[HOST].step_count = 3;
-        good_seal(&good);
-        boot((struct machine_options){.sev_asids = 1});
-        fault(MAILBOX_FAULT_STATUS, launch_commands[c], 1, SEV_STATUS_RESOURCE_LIMIT);
-        launch();
-        assert_int_equal(guests[SEV].state, GUEST_REFUSED);
-        assert_int_equal(guests[HOST].state, GUEST_RUNNING);
-        finish(GUEST_END_POWEROFF);
-        all_is_back();
-    }
-}
-
-static void a_status_at_the_end_of_life_is_tried_again(void **state)
-{
-    (void)state;
-    for (unsigned c = 0; c < sizeof end_commands; c++) {
-        for (uint16_t status = 1; status <= 0x28; status++) {
-            boot((struct machine_options){0});
-            launch();
-            fault(MAILBOX_FAULT_STATUS, end_commands[c], 1, status);
-            finish(GUEST_END_POWEROFF);
-            all_is_back();
-            if (!(end_commands[c] == SEV_CMD_DEACTIVATE && status == SEV_STATUS_INACTIVE))
-                assert_false(machine_said("quarantine"));
-            assert_true(machine_scrubbed());
-        }
-    }
-}
-
-static void an_asid_that_cannot_be_freed_is_in_quarantine(void **state)
-{
-    (void)state;
-    for (unsigned c = 0; c < 2; c++) {
-        boot((struct machine_options){0});
-        sev_start(&machine.handoff);
-        struct free_now before = free_now();
-        launch();
-        fault(MAILBOX_FAULT_STATUS, end_commands[c], 0, SEV_STATUS_HWERROR_PLATFORM);
-        finish(GUEST_END_POWEROFF);
-        all_is_back();
-        assert_true(machine_said("all returned but a quarantine of 1 ASIDs, 0 MiB\n"));
-        assert_int_equal(free_now().asids, before.asids - 1);
-        assert_int_equal(free_now().extent, before.extent);
-    }
-}
-
-static void a_hang_at_each_command_spares_the_plain_guests(void **state)
-{
-    (void)state;
-    for (unsigned c = 0; c < sizeof launch_commands; c++) {
-        boot((struct machine_options){0});
-        sev_start(&machine.handoff);
-        struct free_now before = free_now();
-        fault(MAILBOX_FAULT_HANG, launch_commands[c], 0, 0);
-        launch();
-        assert_int_equal(guests[SEV].state, GUEST_REFUSED);
-        assert_false(sev_ready());
-        assert_int_equal(guests[NONE].state, GUEST_RUNNING);
-        assert_int_equal(guests[HOST].state, GUEST_RUNNING);
-        finish(GUEST_END_POWEROFF);
-        all_is_back();
-        struct free_now after = free_now();
-        bool asid_lost = launch_commands[c] != SEV_CMD_LAUNCH_START;
-        bool memory_lost = launch_commands[c] == SEV_CMD_LAUNCH_UPDATE_DATA;
-        assert_int_equal(after.asids, before.asids - asid_lost);
-        assert_int_equal(after.extent, before.extent - (memory_lost ? GUEST_MEMORY : 0));
-        assert_int_equal(machine_said("stay in quarantine"), memory_lost);
-        assert_int_equal(machine_said("stays in quarantine"), asid_lost);
-    }
-}
-
-static void a_processor_that_dies_later_refuses_the_next_launch_at_once(void **state)
-{
-    (void)state;
-    good.guests[SEV].on_reboot = MANIFEST_ACTION_RESTART;
-    good.guests[SEV].restarts = 1;
-    good_seal(&good);
-    machine_manifest(&good, sizeof good);
-    launch();
-    fault(MAILBOX_FAULT_HANG, SEV_CMD_DEACTIVATE, 0, 0);
-    guest_end(&guests[SEV], GUEST_END_RESET, "reset");
-    guest_teardown(&guests[SEV]);
-    assert_int_equal(guests[SEV].state, GUEST_REFUSED);
-    assert_non_null(strstr(guests[SEV].end_reason, "given up"));
-    finish(GUEST_END_POWEROFF);
-    all_is_back();
-    assert_true(machine_said("quarantine of 1 ASIDs, 0 MiB"));
-    sev_stop();
-}
-
-static void a_corrupt_answer_refuses_the_guest(void **state)
-{
-    (void)state;
-    for (unsigned c = 0; c < sizeof launch_commands; c++) {
-        boot((struct machine_options){0});
-        fault(MAILBOX_FAULT_CORRUPT, launch_commands[c], 1, 0);
-        launch();
-        if (launch_commands[c] == SEV_CMD_LAUNCH_START || launch_commands[c] == SEV_CMD_LAUNCH_MEASURE)
-            assert_int_equal(guests[SEV].state, GUEST_REFUSED);
-        finish(GUEST_END_POWEROFF);
-        all_is_back();
-    }
-}
-
-static void init_failures_refuse_with_the_status_and_remedy(void **state)
-{
-    (void)state;
-    static const uint8_t commands[] = {SEV_CMD_PLATFORM_STATUS, SEV_CMD_INIT, SEV_CMD_DF_FLUSH};
-    for (unsigned c = 0; c < sizeof commands; c++) {
-        for (unsigned hang = 0; hang < 2; hang++) {
-            boot((struct machine_options){0});
-            fault(hang ? MAILBOX_FAULT_HANG : MAILBOX_FAULT_STATUS, commands[c], 0, SEV_STATUS_HWERROR_PLATFORM);
-            launch();
-            assert_int_equal(guests[SEV].state, GUEST_REFUSED);
-            if (!hang)
-                assert_non_null(strstr(guests[SEV].end_reason, "HWERROR_PLATFORM"));
-            assert_int_equal(guests[NONE].state, GUEST_RUNNING);
-            finish(GUEST_END_POWEROFF);
-            all_is_back();
-            sev_stop();
-        }
-    }
-}
-
 /* ---- shared windows ---- */
 
 static void windows_onto_guest_memory_stay_inside(void **state)
@@ -565,11 +314,7 @@ int main(void)
         T(no_sev_refuses_the_encrypted_guest_only), T(no_device_is_said_in_words),
         T(without_sme_host_encryption_is_refused_never_plain), T(another_c_bit_than_the_cpus_is_refused),
         T(too_many_vcpus_or_too_much_memory_is_refused), T(a_bad_manifest_launches_nothing),
-        T(every_failing_allocation_returns_all), T(every_status_on_every_launch_command_returns_all),
-        T(a_refused_launch_does_not_hinder_the_next), T(a_status_at_the_end_of_life_is_tried_again),
-        T(an_asid_that_cannot_be_freed_is_in_quarantine), T(a_hang_at_each_command_spares_the_plain_guests),
-        T(a_processor_that_dies_later_refuses_the_next_launch_at_once), T(a_corrupt_answer_refuses_the_guest),
-        T(init_failures_refuse_with_the_status_and_remedy), T(windows_onto_guest_memory_stay_inside),
+        T(every_failing_allocation_returns_all), T(windows_onto_guest_memory_stay_inside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@ unit-hv-devices-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,und
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-devices-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-devices-in)/*.h tests/unit/psp/fake_pci.h \
 	tests/unit/manifest/good.h tests/machine/firmware/*.h) $(unit-hv-devices-in)/unit.mk
-unit-hv-devices-tests := vlapic vuart pvclock vpower monitor lifecycle
+unit-hv-devices-tests := vlapic vuart pvclock vpower monitor lifecycle refusal
 
 # What each program links besides its own test_*.c.
 unit-hv-devices-vlapic := hv/vlapic.c
@@ -23,10 +23,13 @@ unit-hv-devices-pvclock := hv/pvclock.c
 unit-hv-devices-vpower := hv/vpower.c
 unit-hv-devices-monitor := hv/monitor.c hv/vuart.c hv/text.c
 unit-hv-devices-lifecycle := hv/guest.c hv/launch.c hv/report.c hv/monitor.c hv/vuart.c hv/asid.c hv/log.c hv/text.c \
-	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/fake_machine.c $(sort $(wildcard psp/*.c)) \
+	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/fake_machine.c $(unit-hv-devices-in)/fake_psp.c \
+	$(unit-hv-devices-in)/three_guests.c $(sort $(wildcard psp/*.c)) \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c \
 	$(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt))
+unit-hv-devices-refusal := $(unit-hv-devices-lifecycle)
 unit-hv-devices-libs-lifecycle := -lnettle -lhogweed -lgmp
+unit-hv-devices-libs-refusal := $(unit-hv-devices-libs-lifecycle)
 
 .PHONY: unit-hv-devices
 unit-hv-devices: $(unit-hv-devices-tests:%=$(unit-hv-devices-out)/%.passed)

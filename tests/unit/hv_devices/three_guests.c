@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "with_cmocka.h"
+
+#include "three_guests.h"
+
+#include "../../../hv/asid.h"
+#include "../../../hv/monitor.h"
+
+struct good good;
+
+struct free_now free_now(void)
+{
+    struct memory_stats stats;
+    memory_stats(&stats);
+    return (struct free_now){asid_free_count(ASID_PLAIN) + asid_free_count(ASID_SEV), stats.pool_free, stats.extent_free};
+}
+
+void manifest_of_three(void)
+{
+    good_make(&good);
+    struct manifest_guest *alpha = &good.guests[SEV];
+    alpha->dh_cert_offset = alpha->session_offset = alpha->dh_cert_size = alpha->session_size = 0;
+    good.guests[HOST].vcpus = 1;
+    for (unsigned i = 0; i < GOOD_GUESTS; i++)      /* less to scrub */
+        good.guests[i].memory = GUEST_MEMORY;
+    good.steps[8].gpa = GUEST_MEMORY - MANIFEST_PAGE;
+    good_seal(&good);
+}
+
+void boot(struct machine_options options)
+{
+    machine_start(&options);
+    machine_manifest(&good, sizeof good);
+    monitor_init();
+}
+
+void launch(void)
+{
+    guest_launch_all(&machine.handoff);
+}
+
+void finish(enum guest_end end)
+{
+    for (unsigned i = 0; i < GOOD_GUESTS; i++) {
+        if (guests[i].state != GUEST_RUNNING)
+            continue;
+        machine_guest_writes(&guests[i], 0x7000, 0x77);
+        guest_end(&guests[i], end, "test");
+        guest_teardown(&guests[i]);
+    }
+}
+
+int setup(void **state)
+{
+    (void)state;
+    manifest_of_three();
+    boot((struct machine_options){0});
+    return 0;
+}
+
+int teardown(void **state)
+{
+    (void)state;
+    machine_stop();
+    return 0;
+}
+
+void all_is_back(void)
+{
+    assert_false(machine_said("LEAK"));
+    assert_int_equal(machine.scheduled, 0);
+    assert_int_equal(machine.coherency_faults, 0);
+    assert_int_equal(machine.wrong_views, 0);
+    assert_int_equal(machine.open_windows, 1);      /* the manifest's */
+    for (unsigned i = 0; i < GOOD_GUESTS; i++)
+        assert_true(guests[i].asid == 0 && guests[i].memory.size == 0 && guests[i].npt.root.raw == 0 && guests[i].vcpus[0] == NULL);
+}

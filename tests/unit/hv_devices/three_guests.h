@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Three guests, one of each encryption, and their lives on the fake machine. */
+#ifndef TESTS_UNIT_HV_DEVICES_THREE_GUESTS_H
+#define TESTS_UNIT_HV_DEVICES_THREE_GUESTS_H
+
+#include "../manifest/good.h"
+#include "fake_machine.h"
+
+enum { SEV = 0, NONE = 1, HOST = 2 };
+#define GUEST_MEMORY (UINT64_C(4) << 20)
+
+extern struct good good;        /* the manifest; good_seal() and machine_manifest() after a change */
+
+struct free_now { uint64_t asids, pool, extent; };
+struct free_now free_now(void);
+
+void manifest_of_three(void);
+void boot(struct machine_options options);
+void launch(void);
+/* Each guest that runs writes a byte, and ends. */
+void finish(enum guest_end end);
+/* Fails the test unless everything was returned, and no page was looked at through a wrong key. */
+void all_is_back(void);
+
+int setup(void **state);
+int teardown(void **state);
+
+#endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Events into a guest: exceptions, interrupts, and those whose delivery an exit cut short. */
 #include "exit.h"
+#include "guest.h"
 #include "x86.h"
 
 #define VECTOR_BP 3u
@@ -97,4 +98,23 @@ void event_prepare(struct vcpu *vcpu)
         priority = (int)PRIORITY((unsigned)vector);
     set_window(vcpu, priority);
     vcpu->attention = false;
+}
+
+void event_send_ipi(struct vcpu *vcpu, uint64_t icr)
+{
+    const struct guest *guest = vcpu->guest;
+    enum { MESSAGE_FIXED = 0, MESSAGE_LOWEST = 1 };
+    unsigned message = (unsigned)(icr >> 8) & 7u;
+    if (message != MESSAGE_FIXED && message != MESSAGE_LOWEST)
+        return;                         /* no NMI, INIT, SIPI while guests have one vCPU */
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
+        struct vcpu *target = guest->vcpus[i];
+        if (target == NULL || target == vcpu || !vlapic_addressed(&target->lapic, &vcpu->lapic, icr))
+            continue;
+        vlapic_post(&target->lapic, (uint8_t)icr);
+        target->attention = true;
+        vcpu_wake(target);
+        if (message == MESSAGE_LOWEST)
+            break;
+    }
 }

@@ -160,7 +160,10 @@ static void exit_shutdown(struct vcpu *vcpu)
 
 static void exit_unknown(struct vcpu *vcpu)
 {
-    vcpu->exits[VCPU_EXIT_OTHER]++;
+    if (vcpu->vmcb->exitcode == VMEXIT_NPF) {
+        exit_npf(vcpu);
+        return;
+    }
     if ((uint32_t)vcpu->vmcb->exitcode == VMEXIT_INVALID) {
         crash(vcpu, "the CPU refuses the guest's state (VMEXIT_INVALID)");
         return;
@@ -211,6 +214,9 @@ static const struct exit_row rows[] = {
     [VMEXIT_RDPRU] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
 };
 
+/* Nested page faults, and what has no row. */
+static const struct exit_row unknown = {NULL, VCPU_EXIT_OTHER};
+
 const char *vcpu_exit_kind_name(uint32_t kind)
 {
     static const char *const names[VCPU_EXIT_KINDS] = {
@@ -225,21 +231,19 @@ const char *vcpu_exit_kind_name(uint32_t kind)
 bool exit_dispatch(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    uint64_t code = vmcb->exitcode;
 
     vmcb_mark_clean(vmcb);
     vmcb_set_tlb_control(vmcb, TLB_CONTROL_NONE);
     vmcb_set_eventinj(vmcb, 0);         /* delivered, or in EXITINTINFO */
     if ((vmcb->exitintinfo & EVENT_VALID) != 0)
         event_interrupted(vcpu);
-    if (code < sizeof(rows) / sizeof(rows[0]) && rows[code].handle != NULL) {
-        vcpu->exits[rows[code].kind]++;
-        rows[code].handle(vcpu);
-    } else if (code == VMEXIT_NPF) {
-        vcpu->exits[VCPU_EXIT_OTHER]++;
-        exit_npf(vcpu);
-    } else {
+
+    uint64_t code = vcpu->vmcb->exitcode;
+    const struct exit_row *row = code < sizeof(rows) / sizeof(rows[0]) ? &rows[code] : &unknown;
+    vcpu->exits[row->kind]++;
+    if (row->handle != NULL)
+        row->handle(vcpu);
+    else
         exit_unknown(vcpu);
-    }
     return !vcpu->attention;
 }

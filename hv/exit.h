@@ -39,6 +39,26 @@ void exit_report(const struct vcpu *vcpu);
 /* Resolves the CPUID tables against this CPU; once, before the first vCPU. */
 void exit_cpuid_init(const struct cpu_features *features);
 
+/* Of RDMSR and WRMSR. */
+static inline uint32_t exit_msr_number(const struct vcpu *vcpu)
+{
+    return (uint32_t)vcpu->gprs.rcx;
+}
+static inline uint64_t exit_msr_written(const struct vcpu *vcpu)
+{
+    return vcpu->gprs.rdx << 32 | (uint32_t)vcpu->vmcb->rax;
+}
+static inline void exit_msr_finish_read(struct vcpu *vcpu, uint64_t value)
+{
+    vmcb_set_rax(vcpu->vmcb, (uint32_t)value);
+    vcpu->gprs.rdx = value >> 32;
+    exit_skip(vcpu, 2);
+}
+/* #GP(0), and a line in the log. */
+void exit_msr_refuse(struct vcpu *vcpu);
+void exit_vlapic_read(struct vcpu *vcpu, uint32_t msr);
+void exit_vlapic_write(struct vcpu *vcpu, uint32_t msr);
+
 void exit_cpuid(struct vcpu *vcpu);
 void exit_msr(struct vcpu *vcpu);
 void exit_ioio(struct vcpu *vcpu);

@@ -19,8 +19,6 @@
 #define MSR_DEBUG_CTL 0x1d9u
 #define MSR_MTRR_DEF_TYPE 0x2ffu
 #define MSR_X2APIC_LAST 0x8ffu
-#define MSR_X2APIC_TIMER_FIRST 0x832u   /* LVT entry, counts, divider */
-#define MSR_X2APIC_TIMER_LAST 0x83eu
 #define MSR_NB_CFG 0xc001001fu
 #define MSR_MMIO_CFG_BASE 0xc0010058u
 #define MSR_LS_CFG 0xc0011020u
@@ -54,69 +52,6 @@ static bool write_efer(struct vcpu *vcpu, uint64_t value)
         return false;                   /* APM2 14.6.1: not while paging is on */
     /* LMA is the processor's own; SVME is VMRUN's. */
     vmcb_set_efer(vmcb, (value & ~EFER_LMA) | (vmcb->efer & EFER_LMA) | EFER_SVME);
-    return true;
-}
-
-static bool is_vlapic(uint32_t msr)
-{
-    return (msr >= MSR_X2APIC_BASE && msr <= MSR_X2APIC_LAST) || msr == MSR_TSC_DEADLINE || msr == MSR_APIC_BASE;
-}
-
-/* The only ones for which the time matters; the others are spared a look at the clock. */
-static bool is_vlapic_timer(uint32_t msr)
-{
-    return msr == MSR_TSC_DEADLINE || (msr >= MSR_X2APIC_TIMER_FIRST && msr <= MSR_X2APIC_TIMER_LAST);
-}
-
-static void send_ipi(struct vcpu *vcpu, uint64_t icr)
-{
-    const struct guest *guest = vcpu->guest;
-    enum { MESSAGE_FIXED = 0, MESSAGE_LOWEST = 1 };
-    unsigned message = (unsigned)(icr >> 8) & 7u;
-    if (message != MESSAGE_FIXED && message != MESSAGE_LOWEST)
-        return;                         /* no NMI, INIT, SIPI while guests have one vCPU */
-    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
-        struct vcpu *target = guest->vcpus[i];
-        if (target == NULL || target == vcpu || !vlapic_addressed(&target->lapic, &vcpu->lapic, icr))
-            continue;
-        vlapic_post(&target->lapic, (uint8_t)icr);
-        target->attention = true;
-        vcpu_wake(target);
-        if (message == MESSAGE_LOWEST)
-            break;
-    }
-}
-
-static bool vlapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
-{
-    event_sync_tpr(vcpu);
-    return vlapic_read(&vcpu->lapic, msr, is_vlapic_timer(msr) ? vcpu_guest_tsc(vcpu, clock_tsc()) : 0, value);
-}
-
-/* The host's timer is armed already, mostly for an earlier time: the end of the slice. */
-static void notice_deadline(struct vcpu *vcpu, uint64_t now)
-{
-    uint64_t deadline = vcpu->lapic.deadline_tsc, guest_now = vcpu_guest_tsc(vcpu, now), armed = this_cpu()->timer_tsc;
-    if (deadline == UINT64_MAX)
-        return;
-    if (deadline <= guest_now || armed <= now || deadline - guest_now < armed - now)
-        vcpu->timer_changed = vcpu->attention = true;
-}
-
-static bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
-{
-    struct vlapic_ipi ipi;
-    bool timer = is_vlapic_timer(msr);
-    uint64_t now = timer ? clock_tsc() : 0;
-
-    event_sync_tpr(vcpu);
-    if (!vlapic_write(&vcpu->lapic, msr, vcpu_guest_tsc(vcpu, now), value, &ipi))
-        return false;
-    if (ipi.send)
-        send_ipi(vcpu, ipi.icr);
-    if (timer)
-        notice_deadline(vcpu, now);
-    event_notice(vcpu);
     return true;
 }
 
@@ -215,41 +150,38 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     }
 }
 
-static void finish_read(struct vcpu *vcpu, uint32_t msr, bool allowed, uint64_t value)
+void exit_msr_refuse(struct vcpu *vcpu)
 {
-    if (allowed) {
-        vmcb_set_rax(vcpu->vmcb, (uint32_t)value);
-        vcpu->gprs.rdx = value >> 32;
-        exit_skip(vcpu, 2);
-    } else {
+    uint32_t msr = exit_msr_number(vcpu);
+    if (vcpu->vmcb->exitinfo1 != 0)
+        exit_log(vcpu, "writes 0x%lx to MSR 0x%x: #GP (RIP 0x%lx)", exit_msr_written(vcpu), msr, vcpu->vmcb->rip);
+    else
         exit_log(vcpu, "reads MSR 0x%x: #GP (RIP 0x%lx)", msr, vcpu->vmcb->rip);
-        vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
-    }
+    vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
 }
 
-static void finish_write(struct vcpu *vcpu, uint32_t msr, bool allowed, uint64_t value)
+static void other_msr(struct vcpu *vcpu, uint32_t msr, bool write)
 {
-    if (allowed) {
+    uint64_t value;
+    if (write && msr_write(vcpu, msr, exit_msr_written(vcpu)))
         exit_skip(vcpu, 2);
-    } else {
-        exit_log(vcpu, "writes 0x%lx to MSR 0x%x: #GP (RIP 0x%lx)", value, msr, vcpu->vmcb->rip);
-        vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
-    }
+    else if (!write && msr_read(vcpu, msr, &value))
+        exit_msr_finish_read(vcpu, value);
+    else
+        exit_msr_refuse(vcpu);
 }
 
 void exit_msr(struct vcpu *vcpu)
 {
-    uint32_t msr = (uint32_t)vcpu->gprs.rcx;
-    uint64_t value = 0;
-    bool vlapic = is_vlapic(msr);
+    uint32_t msr = exit_msr_number(vcpu);
+    bool write = vcpu->vmcb->exitinfo1 != 0;    /* APM2 15.11: 1 is WRMSR */
 
-    if (vcpu->vmcb->exitinfo1 != 0) {   /* APM2 15.11: 1 is WRMSR */
-        value = vcpu->gprs.rdx << 32 | (uint32_t)vcpu->vmcb->rax;
-        finish_write(vcpu, msr, vlapic ? vlapic_msr_write(vcpu, msr, value) : msr_write(vcpu, msr, value), value);
-    } else {
-        bool allowed = vlapic ? vlapic_msr_read(vcpu, msr, &value) : msr_read(vcpu, msr, &value);
-        finish_read(vcpu, msr, allowed, value);
-    }
+    if ((msr < MSR_X2APIC_BASE || msr > MSR_X2APIC_LAST) && msr != MSR_TSC_DEADLINE && msr != MSR_APIC_BASE)
+        other_msr(vcpu, msr, write);
+    else if (write)
+        exit_vlapic_write(vcpu, msr);
+    else
+        exit_vlapic_read(vcpu, msr);
 }
 
 /* APM2 11.5.2. The processor checks less before it intercepts than after. */

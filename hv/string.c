@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The compiler calls these by name. The string instructions are as fast as
  * anything on Zen (CPUID 7 EBX[9], ERMS), and a loop in C would be turned into
- * a call of the function that it stands in. */
+ * a call of the function that it stands in. By eights as far as it goes: to
+ * Zen it is the same, to software emulation an eighth of the work. */
 #include "string.h"
 
 #include <stdint.h>
@@ -9,7 +10,9 @@
 void *memcpy(void *to, const void *from, size_t count)
 {
     void *d = to;
-    __asm__ volatile("rep movsb" : "+D"(d), "+S"(from), "+c"(count) : : "memory");
+    size_t words = count / 8, bytes = count % 8;
+    __asm__ volatile("rep movsq" : "+D"(d), "+S"(from), "+c"(words) : : "memory");
+    __asm__ volatile("rep movsb" : "+D"(d), "+S"(from), "+c"(bytes) : : "memory");
     return to;
 }
 
@@ -27,7 +30,10 @@ void *memmove(void *to, const void *from, size_t count)
 void *memset(void *to, int byte, size_t count)
 {
     void *d = to;
-    __asm__ volatile("rep stosb" : "+D"(d), "+c"(count) : "a"(byte) : "memory");
+    size_t words = count / 8, bytes = count % 8;
+    uint64_t pattern = (uint8_t)byte * UINT64_C(0x0101010101010101);
+    __asm__ volatile("rep stosq" : "+D"(d), "+c"(words) : "a"(pattern) : "memory");
+    __asm__ volatile("rep stosb" : "+D"(d), "+c"(bytes) : "a"(pattern) : "memory");
     return to;
 }
 

@@ -123,6 +123,9 @@ static inline void event_notice(struct vcpu *vcpu)
         vcpu->attention = true;
 }
 
+/* An ICR that `vcpu` wrote, to the other vCPUs that it addresses. */
+void event_send_ipi(struct vcpu *vcpu, uint64_t icr);
+
 /* sched.c: the run queue of a CPU. */
 void sched_add(struct cpu *cpu, struct vcpu *vcpu);
 /* No harm when it is on none. */

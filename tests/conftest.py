@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "system"), str(ROOT / "guest" / "hello")]
 
 TIERS = ("unit", "pack", "fuzz", "stock", "sev")  # cheap ones first
-TIER_BY_FOLDER = {"pack": "pack", "fuzz": "fuzz"}  # of pytest files that do not say it themselves
+TIER_BY_FOLDER = {"unit": "unit", "pack": "pack", "fuzz": "fuzz", "machine": "sev"}  # of pytest files that do not say it themselves
 
 
 def tier_of(item: pytest.Item) -> str | None:

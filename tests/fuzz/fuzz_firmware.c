@@ -228,13 +228,13 @@ static void one_command(struct input *in, struct sevfw *fw)
     for (size_t i = 0; row && i < 3; i++) {
         const struct sevfw_buffer *buffer = &row->buffers[i];
 
-        if (buffer->kind != BUFFER_UNUSED) {
+        if (buffer->kind != BUFFER_UNUSED && !(buffer->kind == BUFFER_IN_OPTIONAL && what % 2 == 0)) {
             sevfw_put32(buf + buffer->paddr, (uint32_t)buffer_at(id, i));
             sevfw_put32(buf + buffer->len, buffer->kind < BUFFER_BLOCKS ? buffer->size : 16u + what / 8 * 16u);
         }
     }
     if (row && row->guest_states != 0) {
-        sevfw_put32(buf + row->handle, fw->guests[what % config.max_guests].handle);
+        sevfw_put32(buf + row->handle, fw->guests[fw->guest_count > 0 ? what % fw->guest_count : 0].handle);
     }
     if (id == SEVFW_CMD_ACTIVATE) {
         sevfw_put32(buf + 4, 2u + what / 8 % 5u);
@@ -302,6 +302,33 @@ static void bring_up(struct sevfw *fw)
         sevfw_wbinvd(fw, cpu);
     }
     (void)sevfw_command(fw, SEVFW_CMD_DF_FLUSH, 0);
+}
+
+/* A guest without a session, as far along as the bits of `how` say. */
+static void launch(struct sevfw *fw, uint8_t how)
+{
+    uint8_t *buf = ram + AT_COMMAND;
+    uint32_t handle;
+
+    memset(buf, 0, SEVFW_BUFFER_MAX);
+    if (sevfw_command(fw, SEVFW_CMD_LAUNCH_START, AT_COMMAND) != SEVFW_SUCCESS) {
+        return;
+    }
+    handle = sevfw_get32(buf);
+    if (how & 1) {
+        sevfw_put32(buf + 4, 2u + how / 8 % 5u);
+        (void)sevfw_command(fw, SEVFW_CMD_ACTIVATE, AT_COMMAND);
+    }
+    if (how & 2) {
+        memset(buf, 0, SEVFW_BUFFER_MAX);
+        sevfw_put32(buf, handle);
+        sevfw_put32(buf + 0x08, AT_DATA);
+        sevfw_put32(buf + 0x10, SEVFW_MEASURE_SIZE);
+        CHECK(sevfw_command(fw, SEVFW_CMD_LAUNCH_MEASURE, AT_COMMAND) == SEVFW_SUCCESS);
+    }
+    if ((how & 6) == 6) {
+        CHECK(sevfw_command(fw, SEVFW_CMD_LAUNCH_FINISH, AT_COMMAND) == SEVFW_SUCCESS);
+    }
 }
 
 static void one_access(struct input *in, struct sevfw *fw, struct mailbox *mb, uint64_t *now)
@@ -374,6 +401,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             break;
         case 3:
             bring_up(fw);
+            launch(fw, take(&in));
             break;
         case 4:
             owner_acts(&in, fw);

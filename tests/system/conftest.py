@@ -48,7 +48,7 @@ def _told(machine: Emulator) -> Iterator[Emulator]:
 def boot_stock() -> Boot:
     """Starts disk images in Debian's QEMU: boot_stock(image, ..., cpu=..., time_limit=...)."""
 
-    def boot(*disks: Path, name: str = "stock", time_limit: float = 240, **more) -> AbstractContextManager[Emulator]:
+    def boot(*disks: Path, name: str = "stock", time_limit: float = 600, **more) -> AbstractContextManager[Emulator]:
         return _told(Emulator(machines.stock(MEMORY, **more), disks, name=name, time_limit=time_limit))
 
     return boot
@@ -58,7 +58,7 @@ def boot_stock() -> Boot:
 def boot_sev(tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """Starts disk images in the SEV machine: boot_sev(image, ..., fault=..., asids=..., time_limit=...)."""
 
-    def boot(*disks: Path, name: str = "sev", time_limit: float = 300, **more) -> AbstractContextManager[Emulator]:
+    def boot(*disks: Path, name: str = "sev", time_limit: float = 600, **more) -> AbstractContextManager[Emulator]:
         folder = tmp_path_factory.mktemp(name)
         return _told(
             Emulator(machines.sev(folder, MEMORY, **more), disks, name=name, time_limit=time_limit, folder=folder)

@@ -58,7 +58,7 @@ class Emulator:
         disks: Sequence[Path],
         *,
         name: str = "machine",
-        time_limit: float = 300,
+        time_limit: float = 600,
         echo: Callable[[bytes], None] | None = None,
         ovmf: bool = True,
         folder: Path | None = None,

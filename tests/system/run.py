@@ -100,7 +100,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cpu", help="another CPU model for --stock")
     parser.add_argument("--fault", help="what the secure processor does wrong, e.g. hang:LAUNCH_START")
     parser.add_argument("--trace", type=Path, help="write the secure processor's commands there, as JSON lines")
-    parser.add_argument("--time-limit", type=float, default=600, metavar="SECONDS", help="give up then (%(default)s)")
+    parser.add_argument("--time-limit", type=float, default=900, metavar="SECONDS", help="give up then (%(default)s)")
     return parser.parse_args()
 
 

@@ -94,7 +94,7 @@ def run(platform: Platform, folder: Path, pack: Callable[..., Path], boot_sev: B
         machine.qmp.command("cont")
         for number in (1, 2, 3, 4):
             attendant.type_line(machine, number, "")
-        reason = machine.wait_off(60)
+        reason = machine.wait_off()
         yield Run(
             machine.console.text, reason, LaunchProgram(efi), owners, dump,
             machines.counters(machine), machines.trace(machine),

@@ -73,7 +73,7 @@ def test_spinning_guest_cannot_starve_another(pack: Callable[..., Path], boot_se
         machine.wait_for(r"^spinner\| hello: spinning")
         machine.wait_for(r"^ended worker: poweroff")
         machine.send(b"\x1dk1y")
-        assert machine.wait_off(60) == "guest-shutdown"
+        assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
     assert ("spinner", "destroyed") in [end[:2] for end in sayings.ends(text)]
     assert {resources.verdict for resources in sayings.resources(text)} == {"all returned"}

@@ -42,7 +42,7 @@ def run(pack: Callable[..., Path], boot_stock: Boot) -> Iterator[Run]:
         machine.wait_for(r"^plain\| " + sayings.HELLO_HOLDS)
         dump = machine.dump(MEMORY_SIZE)
         machine.send(b"\x1d1x")
-        reason = machine.wait_off(60)
+        reason = machine.wait_off()
         yield Run(machine.console.text, reason, dump)
         dump.close()
 
@@ -83,7 +83,7 @@ def test_search_finds_what_is_not_encrypted(run: Run) -> None:
 def boots_next(boot_stock: Boot, name: str, image: Path, next_image: Path, cpu: str) -> str:
     with boot_stock(image, next_image, name=name, cpu=cpu) as machine:
         machine.wait_for(NEXT)
-        assert machine.wait_off(30) == "guest-shutdown"
+        assert machine.wait_off() == "guest-shutdown"
         return machine.console.text
 
 

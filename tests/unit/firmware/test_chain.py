@@ -3,7 +3,7 @@
 
 Here python3-cryptography is the guest owner and the auditor: it checks the chain of
 certificates from the test ARK to the PDH, opens a session, checks the measurement and
-the attestation report, and sends a secret. SEVFW_TOOL names the sevfw-tool program.
+the attestation report, and sends a secret.
 """
 
 import hashlib
@@ -12,7 +12,8 @@ import json
 import os
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -69,9 +70,15 @@ class Firmware:
         assert self.process.wait(timeout=10) == 0
 
 
+@pytest.fixture(scope="session")
+def program(make: Callable[..., str], build: Path) -> str:
+    make(os.environ.get("BUILD", ".build") + "/unit/firmware/sevfw-tool")
+    return str(build / "unit/firmware/sevfw-tool")
+
+
 @pytest.fixture
-def firmware() -> Iterator[Firmware]:
-    tool = Firmware(os.environ["SEVFW_TOOL"])
+def firmware(program: str) -> Iterator[Firmware]:
+    tool = Firmware(program)
     yield tool
     tool.close()
 

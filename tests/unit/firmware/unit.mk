@@ -25,9 +25,9 @@ unit-firmware-common := $(call unit-firmware-objects,tests/unit/firmware/fixture
 .SECONDARY: $(unit-firmware-common) $(unit-firmware-tests:%=$(unit-firmware-out)/test_%) \
 	$(unit-firmware-tests:%=$(unit-firmware-out)/tests/unit/firmware/test_%.o)
 
-.PHONY: unit-firmware unit-firmware-chain unit-firmware-strict
+.PHONY: unit-firmware unit-firmware-strict
 
-unit-firmware: $(unit-firmware-tests:%=$(unit-firmware-out)/%.passed) unit-firmware-chain unit-firmware-strict
+unit-firmware: $(unit-firmware-tests:%=$(unit-firmware-out)/%.passed) unit-firmware-strict
 
 $(unit-firmware-out)/vectors.h: tests/unit/firmware/make_vectors.py tests/unit/firmware/vectors.json
 	@mkdir -p $(@D)
@@ -49,9 +49,6 @@ $(unit-firmware-out)/%.passed: $(unit-firmware-out)/test_%
 # The scripted firmware, and the chain of certificates checked by another library.
 $(unit-firmware-out)/sevfw-tool: $(call unit-firmware-objects,tests/unit/firmware/sevfw_tool.c $(unit-firmware-models))
 	$(CC) $(unit-firmware-cflags) $^ -lnettle -lhogweed -lgmp -o $@
-
-unit-firmware-chain: $(unit-firmware-out)/sevfw-tool
-	SEVFW_TOOL=$(abspath $<) $(PYTHON) -B -m pytest -q -p no:cacheprovider tests/unit/firmware/test_chain.py
 
 # The library as strictly as the product's own code is compiled, with each compiler that is there.
 unit-firmware-strict: $(addprefix $(unit-firmware-out)/strict-,$(foreach c,gcc clang,$(if $(shell command -v $(c)),$(c).passed)))

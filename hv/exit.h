@@ -44,6 +44,10 @@ static inline uint32_t exit_msr_number(const struct vcpu *vcpu)
 {
     return (uint32_t)vcpu->gprs.rcx;
 }
+static inline bool exit_msr_is_write(const struct vcpu *vcpu)
+{
+    return vcpu->vmcb->exitinfo1 != 0;      /* APM2 15.11 */
+}
 static inline uint64_t exit_msr_written(const struct vcpu *vcpu)
 {
     return vcpu->gprs.rdx << 32 | (uint32_t)vcpu->vmcb->rax;
@@ -56,8 +60,8 @@ static inline void exit_msr_finish_read(struct vcpu *vcpu, uint64_t value)
 }
 /* #GP(0), and a line in the log. */
 void exit_msr_refuse(struct vcpu *vcpu);
-void exit_vlapic_read(struct vcpu *vcpu, uint32_t msr);
-void exit_vlapic_write(struct vcpu *vcpu, uint32_t msr);
+/* exit_msr_list.c: all but the vlapic's. */
+void exit_msr_list(struct vcpu *vcpu);
 
 void exit_cpuid(struct vcpu *vcpu);
 void exit_msr(struct vcpu *vcpu);

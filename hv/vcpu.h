@@ -55,6 +55,7 @@ struct vcpu {
     bool attention;             /* the run loop has something to do before the next entry */
     bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
     struct vlapic lapic;
+    struct vlapic_ipi ipi;      /* of the vlapic write that is under way */
     struct pvclock pvclock;
     struct vcpu *next;          /* run queue */
     uint8_t *fpu;               /* FXSAVE/XSAVE area, 64-byte aligned, pool page */
@@ -111,15 +112,16 @@ static inline void event_sync_tpr(struct vcpu *vcpu)
     if (v_tpr != vcpu->lapic.tpr >> 4)
         vlapic_set_tpr(&vcpu->lapic, v_tpr);
 }
-/* After a write to the vlapic: its TPR goes to V_TPR, and if an interrupt waits
- * vcpu->attention asks for event_prepare(). */
+/* The other way, after a write to the vlapic's TPR. */
+static inline void event_write_tpr(struct vcpu *vcpu)
+{
+    vmcb_set_v_intr(vcpu->vmcb, (vcpu->vmcb->v_intr & ~V_TPR_MASK) | vlapic_cr8(&vcpu->lapic));
+}
+/* After a write to the vlapic: if an interrupt waits, vcpu->attention asks for event_prepare(). */
 static inline void event_notice(struct vcpu *vcpu)
 {
     const uint32_t *irr = vcpu->lapic.irr;
-    uint64_t v_intr = vcpu->vmcb->v_intr, v_tpr = vcpu->lapic.tpr >> 4;
-    if ((v_intr & V_TPR_MASK) != v_tpr)
-        vmcb_set_v_intr(vcpu->vmcb, (v_intr & ~V_TPR_MASK) | v_tpr);
-    if ((irr[0] | irr[1] | irr[2] | irr[3] | irr[4] | irr[5] | irr[6] | irr[7]) != 0 || (v_intr & V_IRQ) != 0)
+    if ((irr[0] | irr[1] | irr[2] | irr[3] | irr[4] | irr[5] | irr[6] | irr[7]) != 0 || (vcpu->vmcb->v_intr & V_IRQ) != 0)
         vcpu->attention = true;
 }
 

@@ -71,7 +71,6 @@ def sev(
     """
     if nv:
         shutil.copyfile(nv, folder / NV)
-    options.setdefault("phys_bits", 48)
     arguments = sev_machine.argv(qemu=sev_qemu(), memory=memory, nv=folder / NV, trace=folder / TRACE, **options)
     return arguments + (FAST_CLOCK if fast_clock else [])
 

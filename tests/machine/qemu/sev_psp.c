@@ -36,7 +36,7 @@ struct SevPsp {
     uint32_t latency_us;
     uint8_t api_major, api_minor, build;
     uint32_t max_guests;
-    bool never_ready, no_sev, msix, bar64, coherency_fatal;
+    bool never_ready, no_sev, keep_pdh, msix, bar64, coherency_fatal;
 
     MemoryRegion registers;
     QEMUTimer *timer;
@@ -376,6 +376,7 @@ static void psp_realize(PCIDevice *pci, Error **errp)
         .max_sev_asid = sev->asids,
         .min_sev_asid = sev->min_asid,
         .max_guests = psp->max_guests,
+        .keep_pdh = psp->keep_pdh,
         .c_bit = sev->c_bit_position,
         .phys_bits = X86_CPU(first_cpu)->phys_bits - sev->reduced_phys_bits,
     };
@@ -474,6 +475,7 @@ static const Property psp_properties[] = {
     DEFINE_PROP_UINT32("max-guests", SevPsp, max_guests, 16),
     DEFINE_PROP_BOOL("never-ready", SevPsp, never_ready, false),
     DEFINE_PROP_BOOL("no-sev", SevPsp, no_sev, false),
+    DEFINE_PROP_BOOL("keep-pdh", SevPsp, keep_pdh, true),
     DEFINE_PROP_BOOL("msix", SevPsp, msix, true),
     DEFINE_PROP_BOOL("bar64", SevPsp, bar64, false),
 };

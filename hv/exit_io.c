@@ -97,7 +97,7 @@ static void port_write_wide(struct vcpu *vcpu, uint32_t port, uint32_t size, uin
                  vcpu->vmcb->rip);
         return;
     }
-    for (uint32_t i = 0; i < size && vcpu->guest->end == GUEST_END_NONE; i++)
+    for (uint32_t i = 0; i < size; i++)
         port_write(vcpu, port + i, (uint8_t)(value >> 8 * i));
 }
 

@@ -113,6 +113,7 @@ uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
 {
     uint64_t guest_now = vcpu_guest_tsc(vcpu, now), host;
     uint64_t deadline = vlapic_timer(&vcpu->lapic, guest_now);
+    event_sync_tpr(vcpu);
     if (vlapic_pending(&vcpu->lapic) >= 0) {
         vcpu->attention = true;
         if ((vcpu->vmcb->rflags & RFLAGS_IF) != 0)

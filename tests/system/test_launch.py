@@ -85,10 +85,10 @@ def run(platform: Platform, folder: Path, pack: Callable[..., Path], boot_sev: B
     efi = pack("launch", guests)
     with boot_sev(packing.bootable(efi), name="launch", nv=platform.nv) as machine:
         for name in ("owned", "plain", "host"):
-            machine.wait_for(rf"^{name}\| {sayings.HELLO_HOLDS}")
-        machine.wait_for(rf"^linux\| {sayings.LINUX_PROMPT}")
+            attendant.wait_for_guest(machine, name, sayings.HELLO_HOLDS)
+        attendant.wait_for_guest(machine, "linux", sayings.LINUX_PROMPT)
         attendant.type_line(machine, 4, "stressed")
-        machine.wait_for(rf"^linux\| {sayings.LINUX_HOLDS}")
+        attendant.wait_for_guest(machine, "linux", sayings.LINUX_HOLDS)
         machine.qmp.command("stop")
         dump = machine.dump(MEMORY_SIZE)
         machine.qmp.command("cont")

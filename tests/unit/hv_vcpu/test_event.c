@@ -73,6 +73,21 @@ static void tpr_holds_it_back_until_cr8_falls(void **state)
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000061));
 }
 
+static void a_halted_guest_that_lowered_cr8_wakes(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = interruptible(0);
+    vcpu->vmcb->v_intr |= 6;
+    vlapic_post(&vcpu->lapic, 0x61);
+    event_prepare(vcpu);
+    vcpu->vmcb->v_intr &= ~V_TPR_MASK;
+    assert_false(rig_exit(vcpu, VMEXIT_HLT, 0, 0));
+    assert_int_equal(vcpu->state, VCPU_HALTED);
+    assert_int_equal(vcpu_poll(vcpu, rig_tsc), UINT64_MAX);
+    assert_int_equal(vcpu->state, VCPU_RUNNABLE);
+    assert_true(vcpu->attention);
+}
+
 static void what_is_in_service_holds_lower_ones_back_without_a_window(void **state)
 {
     (void)state;
@@ -191,7 +206,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(an_interrupt_goes_in_when_the_guest_can_take_it), TEST(if_and_the_interrupt_shadow_hold_it_back_with_a_window),
-        TEST(tpr_holds_it_back_until_cr8_falls), TEST(what_is_in_service_holds_lower_ones_back_without_a_window),
+        TEST(tpr_holds_it_back_until_cr8_falls), TEST(a_halted_guest_that_lowered_cr8_wakes),
+        TEST(what_is_in_service_holds_lower_ones_back_without_a_window),
         TEST(an_exception_goes_first_and_the_interrupt_gets_a_window), TEST(a_delivery_that_was_cut_short_is_done_again),
         TEST(an_interrupt_is_not_lost_to_an_exception_in_its_delivery), TEST(redelivery_comes_before_a_new_interrupt),
         TEST(unchanged_interrupt_state_keeps_its_clean_bits),

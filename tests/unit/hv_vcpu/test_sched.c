@@ -7,17 +7,21 @@
 
 #define MS (RIG_HZ / 1000)
 
-enum script { SPIN, SLEEP, STORM, NAP };
+enum script { SPIN, SLEEP, STORM, NAP, LATE };
 static enum script scripts[GUEST_MAX];
 static uint64_t ran[GUEST_MAX];         /* time spent in guest mode */
 static unsigned wakes[GUEST_MAX];
 static uint64_t slept_until[GUEST_MAX], latest[GUEST_MAX], work[GUEST_MAX];
 static uint64_t end_of_test;
+static uint64_t last_run[GUEST_MAX], longest_wait[GUEST_MAX];
 
 static void run(uint32_t index, uint64_t tsc)
 {
+    if (rig_tsc - last_run[index] > longest_wait[index])
+        longest_wait[index] = rig_tsc - last_run[index];
     ran[index] += tsc;
     rig_time(tsc);
+    last_run[index] = rig_tsc;
 }
 
 static void write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value)
@@ -71,6 +75,12 @@ static void vmrun(struct vcpu *vcpu)
         return;
     }
     switch (scripts[index]) {
+    case LATE:          /* sleeps for a second, then never again */
+        if (wakes[index] == 0) {
+            sleeper(vcpu, index, 1000 * MS);
+            break;
+        }
+        /* fall through */
     case SPIN:          /* until the host's timer */
         assert_true(rig_cpu.timer_tsc != UINT64_MAX);
         run(index, rig_cpu.timer_tsc > rig_tsc ? rig_cpu.timer_tsc - rig_tsc : 1);
@@ -95,7 +105,8 @@ static void go(uint64_t ms, uint32_t count, ...)
     va_start(list, count);
     for (uint32_t i = 0; i < count; i++) {
         scripts[i] = (enum script)va_arg(list, int);
-        ran[i] = wakes[i] = latest[i] = 0;
+        ran[i] = wakes[i] = latest[i] = longest_wait[i] = 0;
+        last_run[i] = rig_tsc;
         if (work[i] == 0)
             work[i] = 1000;
         sched_add(&rig_cpu, rig_guest(i, false));
@@ -150,6 +161,14 @@ static void who_sleeps_a_little_gets_no_more_than_who_never_does(void **state)
     go(4000, 2, SPIN, NAP);
     assert_share(0, 4000, 50, 3);
     work[1] = 0;
+}
+
+static void nobody_saves_up_time_by_sleeping(void **state)
+{
+    (void)state;
+    go(2000, 2, SPIN, LATE);
+    assert_in_range(longest_wait[0], 9 * MS, 25 * MS);      /* two slices at the most */
+    assert_share(0, 2000, 75, 2);
 }
 
 static void with_all_asleep_the_cpu_halts_and_nobody_is_late(void **state)
@@ -210,14 +229,18 @@ static void check_first_entry(struct vcpu *vcpu)
     vcpu->vmcb->exitintinfo = 0;
 }
 
-static void the_first_entry_flushes_what_the_asids_last_user_left(void **state)
+static void the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit(void **state)
 {
     (void)state;
     for (int by_asid = 0; by_asid < 2; by_asid++) {
         rig_reset(NULL);
         entries = 0;
         rig_cpu.features.flush_by_asid = by_asid;
-        sched_add(&rig_cpu, rig_guest(0, false));
+        struct vcpu *vcpu = rig_guest(0, false);
+        struct cpu elsewhere = {0};
+        vcpu->last_cpu = by_asid ? &elsewhere : NULL;       /* it comes from another CPU, or from nowhere */
+        vmcb_mark_clean(vcpu->vmcb);
+        sched_add(&rig_cpu, vcpu);
         rig_vmrun = check_first_entry;
         sched_loop(&rig_cpu);
         assert_int_equal(entries, 5);
@@ -230,8 +253,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(spinning_guests_share_alike), TEST(a_storm_of_exits_gets_no_more_than_its_share),
         TEST(a_sleeper_wakes_in_time_beside_spinning_guests), TEST(who_sleeps_a_little_gets_no_more_than_who_never_does),
+        TEST(nobody_saves_up_time_by_sleeping),
         TEST(with_all_asleep_the_cpu_halts_and_nobody_is_late), TEST(the_operator_is_heard_while_all_sleep),
-        TEST(the_first_entry_flushes_what_the_asids_last_user_left),
+        TEST(the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

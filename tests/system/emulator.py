@@ -26,7 +26,11 @@ from qmp import Qmp, QmpError
 OVMF = Path("/usr/share/OVMF")
 OVMF_CODE = OVMF / "OVMF_CODE_4M.fd"
 OVMF_VARS = OVMF / "OVMF_VARS_4M.fd"
-FIRMWARE_DIED = "!!!! X64 Exception Type"  # its handler prints registers, and never returns
+# What it prints when nothing more will come.
+HOPELESS = {
+    "!!!! X64 Exception Type": "an exception that OVMF caught, and hangs after",
+    "UEFI Interactive Shell": "nothing in the boot order could be started, OVMF shows its shell",
+}
 
 def firmware_arguments(directory: Path) -> list[str]:
     """OVMF with a variable store of its own."""
@@ -117,9 +121,10 @@ class Emulator:
                 return str(event["data"]["reason"])
         if self.process.poll() is not None:
             return f"QEMU ended with code {self.process.returncode}"
-        if FIRMWARE_DIED in self.console.text:
-            self.console.settle()
-            return "an exception that OVMF caught, and hangs after"
+        for sign, reason in HOPELESS.items():
+            if sign in self.console.text:
+                self.console.settle()
+                return reason
         return ""
 
     def wait_off(self, patience: float | None = None) -> str:

@@ -20,8 +20,8 @@ PAGE = 4096
 SECTION = b".manifes"  # PE section names have eight bytes
 
 # struct manifest_header
-TABLE_CHECKSUM_AT = 28
-PAYLOAD_CHECKSUM_AT = 32
+TABLE_CHECKSUM_AT = 24
+PAYLOAD_CHECKSUM_AT = 28
 HEADER = struct.Struct("<QIIQIIIIIIQQ")
 # struct manifest_guest up to the digest; struct manifest_step
 GUEST = struct.Struct("<32sIIQIIIBBBBB3xIQQII32s")

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""What `make run` does: the default guests, all at once, with nobody there and with an operator at a terminal."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+import packing
+import sayings
+from console import plain
+
+RUN = [sys.executable, str(packing.ROOT / "tests" / "system" / "run.py"), "--build"]
+TIME_LIMIT = 900
+
+
+def run_unattended(build: Path, *words: str) -> tuple[int, str, str]:
+    command = [*RUN, str(build), "--image", str(build / "sevisor.img"), *words]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIME_LIMIT)
+    print(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+    return done.returncode, plain(done.stdout), done.stderr.decode()
+
+
+@pytest.mark.sev
+def test_default_guests_all_end_as_expected_with_nobody_there(build: Path) -> None:
+    code, text, complaints = run_unattended(build)
+    assert (code, complaints) == (0, "")
+    assert {end[:2] for end in sayings.ends(text)} == {
+        ("hello", "poweroff"), ("linux", "poweroff"), ("hello-plain", "poweroff"),
+    }  # fmt: skip
+    assert "hello: SEV active (SEV_STATUS 0x1, C-bit 51)" in sayings.guest_lines(text, "hello")
+    linux = sayings.guest_lines(text, "linux")
+    assert "sevisor-linux: Memory Encryption Features active: AMD SEV" in linux
+    assert "sevisor-linux: reversed: rotarepo eht morf olleh" in linux
+    assert "sevisor-linux: self-check passed" in linux
+    assert sayings.FINAL_LINE in text.split("\n")
+    assert re.search(r"^run: the SEV machine counted \d+ commands, 0 commands rejected, 0 coherency faults$", text, re.M)
+
+
+@pytest.mark.sev
+def test_operator_at_a_terminal_reaches_a_guest(build: Path) -> None:
+    command = [*RUN, str(build), "--image", str(build / "sevisor.img")]
+    with pexpect.spawn(command[0], command[1:], timeout=TIME_LIMIT, encoding="utf-8", codec_errors="replace") as terminal:
+        terminal.expect_exact(sayings.LINUX_PROMPT)
+        terminal.send("\x1d2stressed\r")
+        terminal.expect_exact("sevisor-linux: reversed: desserts")
+        terminal.expect_exact(sayings.FINAL_LINE)
+        terminal.expect(pexpect.EOF)
+        terminal.wait()
+        assert terminal.exitstatus == 0
+
+
+@pytest.mark.stock
+def test_refused_guests_are_a_failure_explained_in_the_last_line(build: Path) -> None:
+    code, text, complaints = run_unattended(build, "--stock")
+    assert code == 1
+    assert set(sayings.refusals(text)) == {"hello", "linux"}
+    assert complaints.startswith("run: FAILED: ") and sayings.FINAL_LINE in complaints
+
+
+@pytest.mark.stock
+def test_time_limit_is_a_failure(build: Path) -> None:
+    code, _, complaints = run_unattended(build, "--stock", "--time-limit", "1")
+    assert code == 1
+    assert "time limit of 1 s" in complaints

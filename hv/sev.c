@@ -46,7 +46,8 @@ static const char *state_name(uint8_t state)
     }
 }
 
-static void log_platform(void)
+/* Without GET_ID the chip has no name, which hurts nobody. */
+static struct psp_result log_platform(void)
 {
     uint8_t id[SEV_CHIP_ID_SIZE];
     char text[40] = "unknown";
@@ -59,6 +60,7 @@ static void log_platform(void)
               psp.location.device_id, psp.location.bdf >> 8, psp.location.bdf >> 3 & 0x1fu, psp.location.bdf & 7u,
               psp.status.api_major, psp.status.api_minor, psp.status.build, state_name(psp.status.state),
               (psp.status.owner & SEV_OWNER_EXTERNAL) != 0 ? "externally owned" : "self-owned", text);
+    return result;
 }
 
 /* From any state that somebody before us left to INIT. */
@@ -99,7 +101,12 @@ static bool start(const struct handoff *handoff)
         psp_detach(&psp);
         return false;
     }
-    log_platform();
+    result = log_platform();
+    if (psp.dead) {
+        refuse("", result);
+        psp_detach(&psp);
+        return false;
+    }
     return true;
 }
 

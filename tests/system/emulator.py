@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -66,6 +66,7 @@ class Emulator:
         echo: Callable[[bytes], None] | None = None,
         ovmf: bool = True,
         folder: Path | None = None,
+        hopeless: Mapping[str, str] = HOPELESS,
     ) -> None:
         self.name = name
         self.time_limit = time_limit
@@ -83,6 +84,7 @@ class Emulator:
         ]  # fmt: skip
         self._control = control
         self._echo = echo
+        self._hopeless = hopeless
         self._qmp: Qmp | None = None
         self._timer: threading.Timer | None = None
         self.timed_out = False
@@ -121,7 +123,7 @@ class Emulator:
                 return str(event["data"]["reason"])
         if self.process.poll() is not None:
             return f"QEMU ended with code {self.process.returncode}"
-        for sign, reason in HOPELESS.items():
+        for sign, reason in self._hopeless.items():
             if sign in self.console.text:
                 self.console.settle()
                 return reason

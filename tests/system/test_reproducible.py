@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_disk_image_is_the_same_each_time(tmp_path: Path, build: Path) -> None:
     images = [tmp_path / "one.img", tmp_path / "two.img"]
     for image in images:
         subprocess.run(
-            ["/usr/bin/python3", ROOT / "tests/system/image.py", image, "--boot", build / "BOOTX64.EFI"],
+            [sys.executable, ROOT / "tests/system/image.py", image, "--boot", build / "BOOTX64.EFI"],
             check=True, capture_output=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"},
         )  # fmt: skip
     assert digest(images[0]) == digest(images[1])

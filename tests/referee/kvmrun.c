@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * Runs one guest of a Sevisor manifest under KVM: a second, independent
+ * executor of the same launch program.
+ *
+ *   kvmrun MANIFEST GUEST [--launch-only]
+ *
+ * Prints `kvmrun: measurement <64 hex> nonce <32 hex>` for an encrypted guest,
+ * the guest's console, and how it ended.
+ */
+#include <err.h>
+#include <stdbool.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "manifest.h"
+
+#define UART 0x3f8u
+#define SLEEP_CONTROL 0x600u
+#define RESET 0x602u
+
+static int vm, sev_device = -1;
+
+static int must(int result, const char *what)
+{
+    if (result < 0)
+        err(1, "kvmrun: %s", what);
+    return result;
+}
+
+static void sev(uint32_t id, void *data, const char *name)
+{
+    struct kvm_sev_cmd call = {.id = id, .data = (uint64_t)(uintptr_t)data, .sev_fd = (uint32_t)sev_device};
+
+    if (ioctl(vm, KVM_MEMORY_ENCRYPT_OP, &call) != 0)
+        errx(1, "kvmrun: %s: %s, firmware 0x%x", name, strerror(errno), call.error);
+}
+
+static const uint8_t *read_manifest(const char *path, uint64_t *size)
+{
+    int file = must(open(path, O_RDONLY), path);
+    struct stat stat;
+
+    must(fstat(file, &stat), path);
+    void *bytes = mmap(NULL, (size_t)stat.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+    if (bytes == MAP_FAILED)
+        err(1, "kvmrun: %s", path);
+    *size = (uint64_t)stat.st_size;
+    return bytes;
+}
+
+static void hex(const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        printf("%02x", bytes[i]);
+}
+
+static void load(const uint8_t *manifest, const struct manifest_guest *guest, uint8_t *memory)
+{
+    bool encrypted = guest->encryption == MANIFEST_ENCRYPTION_SEV;
+
+    for (uint32_t i = 0; i < guest->step_count; i++) {
+        const struct manifest_step *step = manifest_step(manifest, guest->first_step + i);
+
+        if (step->kind != MANIFEST_STEP_ZERO)
+            memcpy(memory + step->gpa, manifest + step->payload_offset, step->size);
+        if (!encrypted || step->kind == MANIFEST_STEP_SHARED)
+            continue;
+        struct kvm_sev_launch_update_data update = {
+            .uaddr = (uint64_t)(uintptr_t)(memory + step->gpa), .len = (uint32_t)step->size};
+        sev(KVM_SEV_LAUNCH_UPDATE_DATA, &update, "LAUNCH_UPDATE_DATA");
+    }
+}
+
+static void launch_encrypted(const uint8_t *manifest, const struct manifest_guest *guest, uint8_t *memory)
+{
+    struct kvm_enc_region region = {.addr = (uint64_t)(uintptr_t)memory, .size = guest->memory};
+    struct kvm_sev_launch_start start = {.policy = guest->sev_policy};
+    uint8_t measurement[48];
+    struct kvm_sev_launch_measure measure = {.uaddr = (uint64_t)(uintptr_t)measurement, .len = sizeof measurement};
+
+    if (guest->dh_cert_size != 0) {
+        start.dh_uaddr = (uint64_t)(uintptr_t)(manifest + guest->dh_cert_offset);
+        start.dh_len = guest->dh_cert_size;
+        start.session_uaddr = (uint64_t)(uintptr_t)(manifest + guest->session_offset);
+        start.session_len = guest->session_size;
+    }
+    sev(KVM_SEV_LAUNCH_START, &start, "LAUNCH_START");
+    must(ioctl(vm, KVM_MEMORY_ENCRYPT_REG_REGION, &region), "KVM_MEMORY_ENCRYPT_REG_REGION");
+    load(manifest, guest, memory);
+    sev(KVM_SEV_LAUNCH_MEASURE, &measure, "LAUNCH_MEASURE");
+    printf("kvmrun: measurement ");
+    hex(measurement, 32);
+    printf(" nonce ");
+    hex(measurement + 32, 16);
+    putchar('\n');
+    sev(KVM_SEV_LAUNCH_FINISH, NULL, "LAUNCH_FINISH");
+}
+
+static struct kvm_segment segment(const struct manifest_segment *s)
+{
+    uint16_t a = s->attributes;
+
+    return (struct kvm_segment){
+        .base = s->base, .limit = s->limit, .selector = s->selector, .type = a & 15, .s = a >> 4 & 1,
+        .dpl = a >> 5 & 3, .present = a >> 7 & 1, .avl = a >> 8 & 1, .l = a >> 9 & 1, .db = a >> 10 & 1,
+        .g = a >> 11 & 1, .unusable = !(a >> 7 & 1)};
+}
+
+static void set_registers(int vcpu, const struct manifest_registers *m)
+{
+    struct kvm_sregs s;
+    struct kvm_regs r = {
+        .rax = m->rax, .rbx = m->rbx, .rcx = m->rcx, .rdx = m->rdx, .rsi = m->rsi, .rdi = m->rdi, .rsp = m->rsp,
+        .rbp = m->rbp, .r8 = m->r8, .r9 = m->r9, .r10 = m->r10, .r11 = m->r11, .r12 = m->r12, .r13 = m->r13,
+        .r14 = m->r14, .r15 = m->r15, .rip = m->rip, .rflags = m->rflags};
+
+    must(ioctl(vcpu, KVM_GET_SREGS, &s), "KVM_GET_SREGS");
+    s.cs = segment(&m->cs);
+    s.ds = segment(&m->ds);
+    s.es = segment(&m->es);
+    s.ss = segment(&m->ss);
+    s.fs = segment(&m->fs);
+    s.gs = segment(&m->gs);
+    s.tr = segment(&m->tr);
+    s.ldt = segment(&m->ldtr);
+    s.gdt = (struct kvm_dtable){.base = m->gdtr.base, .limit = (uint16_t)m->gdtr.limit};
+    s.idt = (struct kvm_dtable){.base = m->idtr.base, .limit = (uint16_t)m->idtr.limit};
+    s.cr0 = m->cr0;
+    s.cr3 = m->cr3;
+    s.cr4 = m->cr4;
+    s.efer = m->efer;
+    s.apic_base = 0xfee00000u | 1u << 11 | 1u << 10 | 1u << 8;  /* enabled, x2APIC, boot CPU */
+    must(ioctl(vcpu, KVM_SET_SREGS, &s), "KVM_SET_SREGS");
+    must(ioctl(vcpu, KVM_SET_REGS, &r), "KVM_SET_REGS");
+}
+
+static void set_cpuid(int kvm, int vcpu, const struct manifest_guest *guest)
+{
+    enum { ENTRIES = 256 };
+    struct kvm_cpuid2 *cpuid = calloc(1, sizeof *cpuid + ENTRIES * sizeof cpuid->entries[0]);
+
+    if (!cpuid)
+        err(1, "kvmrun");
+    cpuid->nent = ENTRIES;
+    must(ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid), "KVM_GET_SUPPORTED_CPUID");
+    for (uint32_t i = 0; i < cpuid->nent; i++) {
+        struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+
+        if (e->function == 1)
+            e->ecx |= 1u << 21 | 1u << 24 | 1u << 31;    /* x2APIC, TSC deadline, hypervisor */
+        if (e->function == 0x8000001f) {
+            e->eax = guest->encryption == MANIFEST_ENCRYPTION_SEV ? 2 : 0;
+            e->ebx = guest->cbitpos | (uint32_t)guest->reduced_phys_bits << 6;
+            e->ecx = e->edx = 0;
+        }
+    }
+    must(ioctl(vcpu, KVM_SET_CPUID2, cpuid), "KVM_SET_CPUID2");
+    free(cpuid);
+}
+
+/* True while the guest goes on. */
+static bool port_io(struct kvm_run *run)
+{
+    uint8_t *data = (uint8_t *)run + run->io.data_offset;
+    uint32_t bytes = (uint32_t)run->io.size * run->io.count;
+
+    if (run->io.direction == KVM_EXIT_IO_IN) {
+        memset(data, 0xff, bytes);
+        if (run->io.port == UART + 5)
+            data[0] = 0x60;         /* transmitter empty, nothing received */
+        return true;
+    }
+    if (run->io.port == UART)
+        fwrite(data, 1, bytes, stdout);
+    if (run->io.port == SLEEP_CONTROL && data[0] == (5 << 2 | 0x20)) {
+        printf("kvmrun: powered off\n");
+        return false;
+    }
+    if (run->io.port == RESET && data[0] == 1) {
+        printf("kvmrun: reset\n");
+        return false;
+    }
+    return true;
+}
+
+static int run_guest(int vcpu, struct kvm_run *run)
+{
+    for (;;) {
+        if (ioctl(vcpu, KVM_RUN, 0) != 0 && errno != EINTR)
+            err(1, "kvmrun: KVM_RUN");
+        switch (run->exit_reason) {
+        case KVM_EXIT_IO:
+            if (!port_io(run))
+                return 0;
+            break;
+        case KVM_EXIT_INTR:
+            break;
+        case KVM_EXIT_SHUTDOWN:
+            printf("kvmrun: triple fault\n");
+            return 1;
+        default:
+            printf("kvmrun: exit reason %u\n", run->exit_reason);
+            return 1;
+        }
+    }
+}
+
+static const struct manifest_guest *find(const uint8_t *manifest, const char *name)
+{
+    const struct manifest_header *header = (const void *)manifest;
+
+    for (uint32_t i = 0; i < header->guest_count; i++)
+        if (strcmp(manifest_guest(manifest, i)->name, name) == 0)
+            return manifest_guest(manifest, i);
+    errx(1, "kvmrun: no guest %s in the manifest", name);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t size;
+
+    if (argc < 3)
+        errx(2, "usage: kvmrun MANIFEST GUEST [--launch-only]");
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    const uint8_t *manifest = read_manifest(argv[1], &size);
+    enum manifest_error error = manifest_check(manifest, size, NULL);
+    if (error != MANIFEST_OK)
+        errx(1, "kvmrun: %s", manifest_error_name(error));
+    const struct manifest_guest *guest = find(manifest, argv[2]);
+    bool encrypted = guest->encryption == MANIFEST_ENCRYPTION_SEV;
+
+    int kvm = must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
+    vm = must(ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
+    struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
+    must(ioctl(vm, KVM_ENABLE_CAP, &split), "KVM_CAP_SPLIT_IRQCHIP");
+    if (encrypted) {
+        sev_device = must(open("/dev/sev", O_RDWR | O_CLOEXEC), "/dev/sev");
+        sev(KVM_SEV_INIT, NULL, "SEV_INIT");
+    }
+
+    uint8_t *memory = mmap(NULL, guest->memory, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        err(1, "kvmrun: memory");
+    struct kvm_userspace_memory_region slot = {
+        .memory_size = guest->memory, .userspace_addr = (uint64_t)(uintptr_t)memory};
+    must(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot), "KVM_SET_USER_MEMORY_REGION");
+
+    int vcpu = must(ioctl(vm, KVM_CREATE_VCPU, 0), "KVM_CREATE_VCPU");
+    int run_size = must(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
+    struct kvm_run *run = mmap(NULL, (size_t)run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+    if (run == MAP_FAILED)
+        err(1, "kvmrun: kvm_run");
+    set_cpuid(kvm, vcpu, guest);
+
+    if (encrypted)
+        launch_encrypted(manifest, guest, memory);
+    else
+        load(manifest, guest, memory);
+    if (argc > 3 && strcmp(argv[3], "--launch-only") == 0)
+        return 0;
+    set_registers(vcpu, &guest->registers);
+    return run_guest(vcpu, run);
+}

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "system"), str(ROOT / "guest" / "hello")]
 
 TIERS = ("unit", "pack", "fuzz", "stock", "sev", "referee")  # cheap ones first
-TIER_BY_FOLDER = {"unit": "unit", "pack": "pack", "fuzz": "fuzz", "machine": "sev"}  # of pytest files that do not say it themselves
+# Of pytest files that do not say it themselves.
+TIER_BY_FOLDER = {"unit": "unit", "pack": "pack", "fuzz": "fuzz", "machine": "sev"}
 
 
 def tier_of(item: pytest.Item) -> str | None:

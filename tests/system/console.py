@@ -73,30 +73,21 @@ class Console:
     def tail(self, count: int = 40) -> str:
         return "\n".join(self.lines[-count:])
 
-    def wait_for(
-        self, pattern: str, patience: float, start: int = 0, hopeless: Callable[[], str] = lambda: ""
-    ) -> re.Match[str]:
-        """The first match of `pattern` at or after character `start` (see `mark`).
-
-        `hopeless` is asked now and then; what it returns, if anything, is why nothing more will come.
-        """
+    def wait_for(self, pattern: str, patience: float, hopeless: Callable[[], str] = lambda: "") -> re.Match[str]:
+        """The first match of `pattern`. `hopeless` is asked now and then: why nothing more will come, or ""."""
         compiled = re.compile(pattern, re.MULTILINE)
         deadline = time.monotonic() + patience
         why = ""
         while True:
             with self._changed:
-                match = compiled.search(plain(bytes(self._raw)), start)
+                match = compiled.search(plain(bytes(self._raw)))
                 if match:
                     return match
                 if why:
-                    raise ConsoleTimeout(f"waited for {pattern!r}, but {why}; the console's end:\n{self.tail()}")
+                    raise ConsoleTimeout(f"waited for {pattern!r} until {why}; the console's end:\n{self.tail()}")
                 if self._ended:
-                    why = "the machine's process ended"
+                    why = "QEMU ended"
                     continue
                 self._changed.wait(min(max(deadline - time.monotonic(), 0), 0.5))
             # What came until now is looked at once more before giving up.
-            why = hopeless() or (f"{patience:.0f} s went by" if time.monotonic() > deadline else "")
-
-    def mark(self) -> int:
-        """A position for `wait_for`: only what comes from now on."""
-        return len(self.text)
+            why = hopeless() or (f"{patience:.0f} s were over" if time.monotonic() > deadline else "")

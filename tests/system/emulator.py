@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -64,7 +64,6 @@ class Emulator:
         name: str = "machine",
         time_limit: float = 600,
         echo: Callable[[bytes], None] | None = None,
-        ovmf: bool = True,
         folder: Path | None = None,
         hopeless: Mapping[str, str] = HOPELESS,
     ) -> None:
@@ -76,7 +75,7 @@ class Emulator:
         control = self.folder / "qmp"
         self.arguments = [
             *arguments,
-            *(firmware_arguments(self.folder) if ovmf else []),
+            *firmware_arguments(self.folder),
             *disk_arguments(disks),
             "-display", "none", "-monitor", "none", "-net", "none", "-no-reboot", "-no-shutdown",
             "-chardev", "stdio,id=operator,signal=off", "-serial", "chardev:operator",
@@ -168,10 +167,11 @@ class Emulator:
 
     # -- the operator's line ----------------------------------------------------
 
-    def wait_for(self, pattern: str, patience: float | None = None, start: int = 0) -> re.Match[str]:
+    def wait_for(self, pattern: str, patience: float | None = None) -> re.Match[str]:
+        """The first match of `pattern` on the console; fails as soon as the machine is off without it."""
+        limit = patience if patience is not None else self.time_limit
         try:
-            limit = patience if patience is not None else self.time_limit
-            return self.console.wait_for(pattern, limit, start, lambda: self.off() and f"the machine is off: {self.off()}")
+            return self.console.wait_for(pattern, limit, hopeless=self.off)
         except ConsoleTimeout as error:
             raise ConsoleTimeout(f"{self.name}: {error}\nQEMU's own words: {self.words()}") from error
 
@@ -214,20 +214,8 @@ class Dump:
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
-    def __len__(self) -> int:
-        return len(self._map)
-
-    def __getitem__(self, where: slice) -> bytes:
-        return self._map[where]
-
-    def find_all(self, needle: bytes) -> Iterator[int]:
-        assert needle
-        at = self._map.find(needle)
-        while at >= 0:
-            yield at
-            at = self._map.find(needle, at + 1)
-
     def holds(self, needle: bytes) -> bool:
+        assert needle
         return self._map.find(needle) >= 0
 
     def any_of(self, needles: Iterable[bytes]) -> list[bytes]:

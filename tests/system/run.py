@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 """Boots Sevisor's disk image and shows the operator's console.
 
-On a terminal, what you type goes to that console (Ctrl-] is the hypervisor's own key, Ctrl-C gives up). Without one,
-this program is the operator: it answers the sample Linux guest's question. Returns 0 if all guests ended as expected and
-the machine powered itself off; anything else is an error, and is explained in the last line.
+On a terminal, what you type goes to that console (Ctrl-] is the hypervisor's own key, Ctrl-C gives up). Without
+one, this program is the operator: it answers the sample Linux guest's question. Returns 0 if all guests ended as
+expected and the machine powered itself off; anything else is an error, and is explained in the last line.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--image", type=Path, default=build / "sevisor.img", help="the disk to boot (%(default)s)")
     parser.add_argument("--guests", type=Path, metavar="TOML", help="boot these guests instead of the image's")
     parser.add_argument("--efi", type=Path, metavar="EFI", help="boot this packed EFI file instead of the image's")
-    parser.add_argument("--build", type=Path, default=build, help="the build folder that --guests packs from (%(default)s)")
-    parser.add_argument("--stock", action="store_true", help="Debian's own QEMU, which has no SEV, instead of the SEV machine")
+    parser.add_argument("--build", type=Path, default=build, help="what --guests packs from (%(default)s)")
+    parser.add_argument("--stock", action="store_true", help="in Debian's own QEMU, which has no SEV")
     parser.add_argument("--memory", default="2G", help="the machine's memory (%(default)s)")
     parser.add_argument("--cpu", help="another CPU model for --stock")
     parser.add_argument("--fault", help="what the secure processor does wrong, e.g. hang:LAUNCH_START")

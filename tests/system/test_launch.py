@@ -23,7 +23,7 @@ from markers import linux_marker, private_marker, shared_marker
 
 pytestmark = pytest.mark.sev
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+OWNER = packing.ROOT / "guest" / "owner.py"
 OWNED = ("owned", "linux")  # encrypted guests whose owner made a session
 
 
@@ -63,7 +63,7 @@ def platform(build: Path, folder: Path) -> Platform:
 def make_owner(platform: Platform, folder: Path, name: str, policy: int = packing.NODBG) -> Owner:
     """What a guest's owner does before the launch, with the project's tool for owners."""
     subprocess.run(
-        [sys.executable, ROOT / "guest" / "owner.py", "session", "--name", name, "--folder", folder, platform.pdh, hex(policy)],
+        [sys.executable, OWNER, "session", "--name", name, "--folder", folder, platform.pdh, hex(policy)],
         check=True, capture_output=True,
     )  # fmt: skip
     return Owner(
@@ -133,7 +133,9 @@ def test_unmodified_linux_runs_encrypted_and_passes_its_self_check(run: Run) -> 
 # -- privacy ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("marker", [private_marker("owned"), linux_marker("linux"), private_marker("host"), shared_marker("host")])
+@pytest.mark.parametrize(
+    "marker", [private_marker("owned"), linux_marker("linux"), private_marker("host"), shared_marker("host")]
+)
 def test_no_private_marker_is_in_physical_memory(run: Run, marker: bytes) -> None:
     assert not run.dump.holds(marker)
 
@@ -152,7 +154,7 @@ def test_markers_stand_in_no_file(run: Run) -> None:
 
 
 def test_hypervisors_own_memory_is_not_readable(run: Run) -> None:
-    """Its console's buffer holds what it logged and what guests printed (test_stock.py finds it where there is no SME)."""
+    """Its console's buffer has what it logged and what guests printed; test_stock.py finds it where there is no SME."""
     lines = sayings.log_lines(run.text)
     assert len(lines) > 20
     printed = [line for line in sayings.guest_lines(run.text, "owned") if "SEV_STATUS" in line]
@@ -182,7 +184,7 @@ def test_owners_tool_verifies_the_launch(run: Run, name: str, folder: Path, buil
     said = sayings.measurements(run.text)[name]
     major, minor, firmware_build = said.api
     verify = [
-        sys.executable, ROOT / "guest" / "owner.py", "verify", folder / "launch.efi", name, "--api", f"{major}.{minor}",
+        sys.executable, OWNER, "verify", folder / "launch.efi", name, "--api", f"{major}.{minor}",
         "--build", str(firmware_build), "--tik", folder / f"{name}_tik.bin", "--measurement",
     ]  # fmt: skip
     good = subprocess.run([*verify, (said.measure + said.nonce).hex()], capture_output=True, text=True)
@@ -238,7 +240,8 @@ def test_everything_is_returned(run: Run) -> None:
 def test_launch_report_counts_commands_and_bytes(run: Run) -> None:
     for name in OWNED:
         report = re.search(
-            rf"^launch report: {name}, encryption sev.*?mailbox commands (\d+), bytes through the secure processor (\d+)",
+            rf"^launch report: {name}, encryption sev"
+            r".*?mailbox commands (\d+), bytes through the secure processor (\d+)",
             run.text, re.M | re.S,
         )  # fmt: skip
         assert report

@@ -39,13 +39,14 @@ def test_default_guests_all_end_as_expected_with_nobody_there(build: Path) -> No
     assert "sevisor-linux: reversed: rotarepo eht morf olleh" in linux
     assert "sevisor-linux: self-check passed" in linux
     assert sayings.FINAL_LINE in text.split("\n")
-    assert re.search(r"^run: the SEV machine counted \d+ commands, 0 commands rejected, 0 coherency faults$", text, re.M)
+    counted = r"^run: the SEV machine counted \d+ commands, 0 commands rejected, 0 coherency faults$"
+    assert re.search(counted, text, re.M)
 
 
 @pytest.mark.sev
 def test_operator_at_a_terminal_reaches_a_guest(build: Path) -> None:
-    command = [*RUN, str(build), "--image", str(build / "sevisor.img")]
-    with pexpect.spawn(command[0], command[1:], timeout=TIME_LIMIT, encoding="utf-8", codec_errors="replace") as terminal:
+    program, *words = [*RUN, str(build), "--image", str(build / "sevisor.img")]
+    with pexpect.spawn(program, words, timeout=TIME_LIMIT, encoding="utf-8", codec_errors="replace") as terminal:
         terminal.expect_exact(sayings.LINUX_PROMPT)
         terminal.send("\x1d2stressed\r")
         terminal.expect_exact("sevisor-linux: reversed: desserts")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""The referee's initramfs: the sample guest's maker (guest/linux/make-initramfs), plus a kernel's modules and our programs."""
+"""The referee's initramfs: the sample guest's maker (guest/linux/make-initramfs), plus modules, programs and an errand."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import lzma
 import re
 import stat
 import sys
+from collections.abc import Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -28,13 +29,15 @@ def script(path: Path) -> ModuleType:
 
 cpio = script(ROOT / "guest" / "linux" / "make-initramfs")
 MODULES = ("ccp", "kvm-amd")
+# What init and errands use, beyond the sample guest's.
+APPLETS = ("cmp", "dd", "echo", "insmod", "kill", "ls", "printf", "rmmod", "timeout", "touch")
 
 
 def module_bytes(path: Path) -> bytes:
     return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
 
 
-def with_dependencies(tree: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+def with_dependencies(tree: Path, names: Sequence[str]) -> dict[str, bytes]:
     """The modules and what they depend on (as their own .modinfo says), in the order to load them."""
     files = {path.name.split(".ko")[0].replace("-", "_"): path for path in tree.rglob("*.ko*")}
     loaded: dict[str, bytes] = {}
@@ -51,16 +54,26 @@ def with_dependencies(tree: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     return loaded
 
 
-def make(kernel_tree: Path, files: dict[str, Path], output: Path) -> None:
-    """`files`: names in the initramfs, and where their bytes are."""
+def make(
+    kernel_tree: Path, files: Mapping[str, Path], errand: str, output: Path, modules: Sequence[str] = MODULES
+) -> None:
+    """`files`: names in the initramfs, and where their bytes are; their folders are made.
+
+    `errand`: a shell script, which init runs when the modules are loaded.
+    """
     init = (Path(__file__).parent / "init").read_bytes()
     entries = cpio.contents(Path("/bin/busybox").read_bytes(), init)
-    entries["bin/insmod"] = cpio.Entry(stat.S_IFLNK | 0o777, b"busybox")
-    entries["modules"] = cpio.Entry(stat.S_IFDIR | 0o755)
-    modules = with_dependencies(kernel_tree, MODULES)
-    for name, data in modules.items():
+    folder = cpio.Entry(stat.S_IFDIR | 0o755)
+    for applet in APPLETS:
+        entries[f"bin/{applet}"] = cpio.Entry(stat.S_IFLNK | 0o777, b"busybox")
+    entries["modules"] = folder
+    loaded = with_dependencies(kernel_tree, modules)
+    for name, data in loaded.items():
         entries[f"modules/{name}"] = cpio.Entry(stat.S_IFREG | 0o644, data)
-    entries["modules/order"] = cpio.Entry(stat.S_IFREG | 0o644, "".join(f"/modules/{n}\n" for n in modules).encode())
+    entries["modules/order"] = cpio.Entry(stat.S_IFREG | 0o644, "".join(f"/modules/{n}\n" for n in loaded).encode())
+    entries["errand"] = cpio.Entry(stat.S_IFREG | 0o644, errand.encode())
     for name, path in files.items():
+        for parent in list(PurePosixPath(name).parents)[:-1]:
+            entries.setdefault(str(parent), folder)
         entries[name] = cpio.Entry(stat.S_IFREG | 0o755, path.read_bytes())
     output.write_bytes(cpio.archive(entries))

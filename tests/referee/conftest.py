@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""Both kernels, and the programs that they run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path[:0] = [str(HERE), str(ROOT / "tests" / "unit" / "firmware")]
+
+import kernels  # noqa: E402
+
+
+@pytest.fixture(scope="module", params=["own", "next_release"], ids=["debian12", "debian13"])
+def kernel(request: pytest.FixtureRequest) -> Path:
+    """An unpacked kernel package; a module's tests run on each."""
+    return getattr(kernels, request.param)()
+
+
+@pytest.fixture(scope="session")
+def programs(build: Path, make: Callable[..., str]) -> dict[str, Path]:
+    """The referee's programs, by their names in the initramfs."""
+    make("referee-programs")
+    return {f"bin/{path.name}": path for path in sorted((build / "referee").iterdir()) if path.suffix == ""}
+
+
+@pytest.fixture(scope="session")
+def manifest(build: Path, make: Callable[..., str]) -> Path:
+    """The default guests' manifest."""
+    name = "guest/guests.manifest"
+    make(os.environ.get("BUILD", ".build") + "/" + name)
+    return build / name

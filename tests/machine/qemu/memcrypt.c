@@ -12,6 +12,7 @@
  *   same page under two keys at the same time.
  */
 #include "qemu/osdep.h"
+#include "qemu/bitmap.h"
 #include "qemu/bswap.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
@@ -91,6 +92,9 @@ static struct {
 
     struct lines *lines;    /* by page; NULL: no checker */
     GHashTable *others;     /* page -> GArray of other_lines */
+    /* By CPU: at least the pages that it has lines of, so that WBINVD need not
+     * look at all of RAM. NULL: it never touched one. */
+    unsigned long *cached[MAX_CPUS];
     struct flush_progress flush[MAX_CPUS];
     bool fatal;
     uint64_t faults, guest_faults, conversions, encrypted_mmio;
@@ -439,6 +443,10 @@ static void check_cpu_access(CPUState *cpu, size_t page, memcrypt_view view,
         l->dirty = 0;
     }
     l->touched |= me;
+    if (!mc.cached[cpu->cpu_index]) {
+        mc.cached[cpu->cpu_index] = bitmap_new(mc.pages);
+    }
+    set_bit(page, mc.cached[cpu->cpu_index]);
     if (store) {
         l->author = !l->dirty || l->author == running_guest(cpu)
                     ? running_guest(cpu) : MEMCRYPT_PLAIN;
@@ -480,11 +488,15 @@ static void drop_from_tlbs_work(CPUState *cpu, run_on_cpu_data data)
     drop_from_tlbs(data.target_ptr / PAGE);
 }
 
-static gboolean others_wbinvd(gpointer key, gpointer value, gpointer opaque)
+/* One CPU's lines of the page under views that were left. */
+static void others_invalidate(size_t page, uint64_t me)
 {
-    GArray *array = value;
-    uint64_t me = *(uint64_t *)opaque;
+    GArray *array;
 
+    if (!mc.lines[page].has_others) {
+        return;
+    }
+    array = g_hash_table_lookup(mc.others, GSIZE_TO_POINTER(page));
     for (guint i = 0; i < array->len; ) {
         struct other_lines *o = &g_array_index(array, struct other_lines, i);
 
@@ -496,28 +508,30 @@ static gboolean others_wbinvd(gpointer key, gpointer value, gpointer opaque)
         }
     }
     if (!array->len) {
-        mc.lines[GPOINTER_TO_SIZE(key)].has_others = false;
-        return true;
+        g_hash_table_remove(mc.others, GSIZE_TO_POINTER(page));
+        mc.lines[page].has_others = false;
     }
-    return false;
 }
 
 void memcrypt_wbinvd(CPUState *cpu, bool invalidate)
 {
     uint64_t me = 1ull << cpu->cpu_index;
+    unsigned long *cached = mc.cached[cpu->cpu_index];
 
-    if (!mc.lines) {
+    if (!cached) {
         return;
     }
     WITH_QEMU_LOCK_GUARD(&mc.lock) {
-        for (size_t page = 0; page < mc.pages; page++) {
+        for (size_t page = find_first_bit(cached, mc.pages); page < mc.pages;
+             page = find_next_bit(cached, mc.pages, page + 1)) {
             mc.lines[page].dirty &= ~me;
+            if (invalidate) {
+                mc.lines[page].touched &= ~me;
+                others_invalidate(page, me);
+            }
         }
         if (invalidate) {
-            for (size_t page = 0; page < mc.pages; page++) {
-                mc.lines[page].touched &= ~me;
-            }
-            g_hash_table_foreach_remove(mc.others, others_wbinvd, &me);
+            bitmap_zero(cached, mc.pages);
         }
     }
     /* From now on the next access to each page must be seen again. */
@@ -867,6 +881,11 @@ void memcrypt_reset(void)
         memset(mc.lines, 0, mc.pages * sizeof(mc.lines[0]));
         g_hash_table_remove_all(mc.others);
         memset(mc.flush, 0, sizeof(mc.flush));
+        for (int i = 0; i < MAX_CPUS; i++) {
+            if (mc.cached[i]) {
+                bitmap_zero(mc.cached[i], mc.pages);
+            }
+        }
     }
 }
 

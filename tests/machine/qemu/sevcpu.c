@@ -628,9 +628,9 @@ uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code,
     if (code == SVM_EXIT_NPF || code == SVM_EXIT_EXCP_BASE + EXCP0E_PAGE) {
         uint8_t guest_insn[16] = { 0 };
 
-        /* Data accesses only, and never for a guest with SEV: the bytes are
-         * not for the host's eyes. */
-        if (assists && !sev->guest_c && !(exit_info_1 & PG_ERROR_I_D_MASK)) {
+        /* Data accesses only. For a guest with SEV too: they are all that its
+         * host can emulate MMIO from (KVM, svm_can_emulate_instruction). */
+        if (assists && !(exit_info_1 & PG_ERROR_I_D_MASK)) {
             fetch(env, &insn, true);
             guest_insn[0] = insn.nbytes;
             memcpy(guest_insn + 1, insn.bytes, insn.nbytes);
@@ -648,10 +648,11 @@ uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code,
                 next = (uint32_t)next;
             }
         }
-        if (assists && insn.len && insn.two_bytes && code < 0x40 &&
+        if (assists && insn.len && insn.two_bytes &&
+            (code < 0x40 || code == SVM_EXIT_CR0_SEL_WRITE) &&
             insn.opcode >= 0x20 && insn.opcode <= 0x23) {
             exit_info_1 = (insn.modrm & 7) | (insn.rex & 1) << 3;
-            if (code < 0x20) {
+            if (code < 0x20 || code == SVM_EXIT_CR0_SEL_WRITE) {
                 exit_info_1 |= BIT_ULL(63); /* a MOV, not CLTS, LMSW, SMSW */
             }
         } else if (assists && insn.len && code == SVM_EXIT_SWINT &&

@@ -5,7 +5,9 @@
  *
  *   kvmrun MANIFEST GUEST [--launch-only]
  *
- * Prints `kvmrun: measurement <64 hex> nonce <32 hex>` for an encrypted guest,
+ * Of an encrypted guest it prints `kvmrun: measurement <64 hex> nonce <32 hex>`,
+ * `kvmrun: status policy 0x<hex> state <number>`, and `kvmrun: report <416 hex>`:
+ * the firmware's attestation report, asked for with the measurement's nonce. Then
  * the guest's console, and how it ended.
  */
 #include <err.h>
@@ -80,6 +82,23 @@ static void load(const uint8_t *manifest, const struct manifest_guest *guest, ui
     }
 }
 
+/* What the firmware says of the running guest: the report has the launch digest in the clear. */
+static void ask_firmware(const uint8_t nonce[16])
+{
+    enum { REPORT_SIZE = 208 };
+    uint8_t bytes[REPORT_SIZE];
+    struct kvm_sev_guest_status status = {0};
+    struct kvm_sev_attestation_report report = {.uaddr = (uint64_t)(uintptr_t)bytes, .len = sizeof bytes};
+
+    sev(KVM_SEV_GUEST_STATUS, &status, "GUEST_STATUS");
+    printf("kvmrun: status policy 0x%x state %u\n", status.policy, status.state);
+    memcpy(report.mnonce, nonce, sizeof report.mnonce);
+    sev(KVM_SEV_GET_ATTESTATION_REPORT, &report, "ATTESTATION");
+    printf("kvmrun: report ");
+    hex(bytes, sizeof bytes);
+    putchar('\n');
+}
+
 static void launch_encrypted(const uint8_t *manifest, const struct manifest_guest *guest, uint8_t *memory)
 {
     struct kvm_enc_region region = {.addr = (uint64_t)(uintptr_t)memory, .size = guest->memory};
@@ -103,6 +122,7 @@ static void launch_encrypted(const uint8_t *manifest, const struct manifest_gues
     hex(measurement + 32, 16);
     putchar('\n');
     sev(KVM_SEV_LAUNCH_FINISH, NULL, "LAUNCH_FINISH");
+    ask_firmware(measurement + 32);
 }
 
 static struct kvm_segment segment(const struct manifest_segment *s)

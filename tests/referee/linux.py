@@ -27,6 +27,11 @@ class Host:
     counters: dict[str, int]
 
 
+def commands(folder: Path) -> list[dict]:
+    """The Secure Processor's trace of a machine that is off: machine/README.md names the keys."""
+    return [json.loads(line) for line in (folder / machines.TRACE).read_text().splitlines()]
+
+
 def boot(
     kernel_tree: Path, files: Mapping[str, Path], errand: str, folder: Path, *,
     modules: Sequence[str] = initramfs.MODULES, cmdline: str = "", memory: str = MEMORY,
@@ -58,5 +63,4 @@ def boot(
         text, words = machine.console.text, machine.words()
     for path in (initrd, disk):
         path.unlink()
-    trace = (folder / machines.TRACE).read_text().splitlines()
-    return Host(text, words, [json.loads(line) for line in trace], counters)
+    return Host(text, words, commands(folder), counters)

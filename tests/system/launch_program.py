@@ -81,6 +81,10 @@ class LaunchProgram:
         at = self.start + step.payload
         return bytes(self.file[at : at + step.size])
 
+    def manifest(self) -> bytes:
+        """What an executor reads."""
+        return bytes(self.file[self.start : self.start + self.size])
+
     def launch_digest(self, name: str) -> bytes:
         """SHA-256 of what LAUNCH_UPDATE_DATA is given, in order."""
         digest = hashlib.sha256()

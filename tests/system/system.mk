@@ -15,10 +15,3 @@ $(BUILD)/tests/next.so: $(BUILD)/tests/next.o
 $(NEXT_EFI): $(BUILD)/tests/next.so
 	objcopy -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela -j .rel.* -j .rela.* \
 		-j .reloc --target=efi-app-x86_64 $< $@
-
-# What a guest's owner needs of the SEV machine's platform.
-PDH_EXPORT := $(BUILD)/tests/pdh-export
-
-$(PDH_EXPORT): tests/system/platform/pdh_export.c $(wildcard tests/machine/firmware/*.[ch])
-	@mkdir -p $(@D)
-	$(CC) -std=gnu17 -O1 -g -Wall -Wextra -Werror -Itests/machine/firmware $(filter %.c,$^) -lhogweed -lnettle -lgmp -o $@

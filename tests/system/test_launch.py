@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,32 +12,18 @@ import pytest
 
 import attendant
 import machines
+import owner_side
 import packing
 import sayings
 from emulator import Dump
 from launch_program import LaunchProgram
 from machines import MEMORY_SIZE, Boot
 from markers import linux_marker, private_marker, shared_marker
+from owner_side import Owner, Platform
 
 pytestmark = pytest.mark.sev
 
-OWNER = packing.ROOT / "guest" / "owner.py"
 OWNED = ("owned", "linux")  # encrypted guests whose owner made a session
-
-
-@dataclass
-class Platform:
-    """The machine's identity: persistent data of its firmware, and the certificate that owners get."""
-
-    nv: Path
-    pdh: Path
-
-
-@dataclass
-class Owner:
-    dh_cert: Path
-    session: Path
-    tik: bytes
 
 
 @dataclass
@@ -55,32 +39,18 @@ class Run:
 
 @pytest.fixture(scope="module")
 def platform(build: Path, folder: Path) -> Platform:
-    nv, pdh = folder / "platform.nv", folder / "platform.pdh"
-    subprocess.run([build / "tests" / "pdh-export", nv, pdh], check=True)
-    return Platform(nv, pdh)
-
-
-def make_owner(platform: Platform, folder: Path, name: str, policy: int = packing.NODBG) -> Owner:
-    """What a guest's owner does before the launch, with the project's tool for owners."""
-    subprocess.run(
-        [sys.executable, OWNER, "session", "--name", name, "--folder", folder, platform.pdh, hex(policy)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return Owner(
-        folder / f"{name}_godh.b64", folder / f"{name}_session.b64", (folder / f"{name}_tik.bin").read_bytes()
-    )
+    return owner_side.make_platform(build, folder)
 
 
 @pytest.fixture(scope="module")
 def run(platform: Platform, folder: Path, pack: Callable[..., Path], boot_sev: Boot) -> Iterator[Run]:
     """One boot of one guest of each kind. When all have written their markers and hold, memory is dumped."""
-    owners = {name: make_owner(platform, folder, name) for name in OWNED}
-    sessions = {name: (owner.dh_cert, owner.session) for name, owner in owners.items()}
+    owners = {name: owner_side.make_owner(platform, folder, name) for name in OWNED}
     guests = [
-        packing.hello("owned", "sev", "hold", session=sessions["owned"]),
+        packing.hello("owned", "sev", "hold", session=owners["owned"].session),
         packing.hello("plain", "none", "hold"),
         packing.hello("host", "host", "hold"),
-        packing.linux("linux", "sev", "sevisor.hold sevisor.input=60", session=sessions["linux"]),
+        packing.linux("linux", "sev", "sevisor.hold sevisor.input=60", session=owners["linux"].session),
     ]
     efi = pack("launch", guests)
     with boot_sev(packing.bootable(efi), name="launch", nv=platform.nv) as machine:
@@ -180,17 +150,13 @@ def test_packer_told_the_launch_digest_in_advance(run: Run, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OWNED)
-def test_owners_tool_verifies_the_launch(run: Run, name: str, folder: Path, build: Path) -> None:
+def test_owners_tool_verifies_the_launch(run: Run, name: str, folder: Path) -> None:
     said = sayings.measurements(run.text)[name]
-    major, minor, firmware_build = said.api
-    verify = [
-        sys.executable, OWNER, "verify", folder / "launch.efi", name, "--api", f"{major}.{minor}",
-        "--build", str(firmware_build), "--tik", folder / f"{name}_tik.bin", "--measurement",
-    ]  # fmt: skip
-    good = subprocess.run([*verify, (said.measure + said.nonce).hex()], capture_output=True, text=True)
+    good = owner_side.verify(folder / "launch.efi", run.owners[name], said.api, said.measure + said.nonce)
     assert good.returncode == 0, good.stdout + good.stderr
     changed = bytes([said.measure[0] ^ 1]) + said.measure[1:]
-    assert subprocess.run([*verify, (changed + said.nonce).hex()], capture_output=True).returncode == 1
+    bad = owner_side.verify(folder / "launch.efi", run.owners[name], said.api, changed + said.nonce)
+    assert bad.returncode == 1
 
 
 def test_changed_kernel_changes_the_measurement(
@@ -198,7 +164,7 @@ def test_changed_kernel_changes_the_measurement(
 ) -> None:
     """One bit of the kernel, with all checksums repaired: the owner sees it, whoever else does not."""
     owner = run.owners["linux"]
-    program = LaunchProgram(pack("changed", [packing.linux("linux", "sev", session=(owner.dh_cert, owner.session))]))
+    program = LaunchProgram(pack("changed", [packing.linux("linux", "sev", session=owner.session)]))
     kernel = program.largest_step("linux")
     program.flip(kernel.payload + kernel.size // 2)
     program.repair_checksums()

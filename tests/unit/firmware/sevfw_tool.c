@@ -3,6 +3,12 @@
  * sevfw-tool: the firmware model on standard input. One command per line, one
  * line of JSON as the answer. 16 MiB of RAM; numbers as in C, bytes in hexadecimal.
  *
+ *   sevfw-tool [--nv FILE] [--chip-id TEXT]
+ *
+ * FILE: persistent data, the PDH's key included, as the SEV machine keeps them; made
+ * when there is none. They are bound to the chip: for the machine's it must have the
+ * machine's id.
+ *
  *   write ADDRESS BYTES          put bytes into RAM (plain view)
  *   read ADDRESS LENGTH          {"data": ...}
  *   read-guest ASID ADDRESS LENGTH  through a guest's key
@@ -11,6 +17,7 @@
  *   reset
  *   kds                          {"ark": ..., "ask": ..., "cek": ...}: what the key server tells
  */
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +32,9 @@
 
 static uint8_t *ram;
 static uint8_t keys[MAX_ASID + 1][SEVFW_VEK_SIZE];
+static const char *nv_name;
 
-static const struct sevfw_config config = {
+static struct sevfw_config config = {
     .api_major = 1, .api_minor = 55, .build = 31, .cpus = CPUS, .max_sev_asid = MAX_ASID, .min_sev_asid = 1,
     .max_guests = 16, .c_bit = 51, .phys_bits = 43,
     .chip_id = "sevfw-tool's own chip, of which there is only this one in all",
@@ -94,9 +102,39 @@ static bool op_enabled(void *opaque)
     return true;
 }
 
+static bool op_nv_load(void *opaque, uint8_t nv[SEVFW_NV_SIZE])
+{
+    FILE *file = nv_name ? fopen(nv_name, "rb") : NULL;
+    size_t count;
+
+    (void)opaque;
+    if (!file) {
+        return false;
+    }
+    count = fread(nv, 1, SEVFW_NV_SIZE, file);
+    fclose(file);
+    return count == SEVFW_NV_SIZE;
+}
+
+static void op_nv_store(void *opaque, const uint8_t nv[SEVFW_NV_SIZE])
+{
+    FILE *file;
+
+    (void)opaque;
+    if (!nv_name) {
+        return;
+    }
+    file = fopen(nv_name, "wb");
+    if (!file || fwrite(nv, 1, SEVFW_NV_SIZE, file) != SEVFW_NV_SIZE || fclose(file) != 0) {
+        perror(nv_name);
+        exit(1);
+    }
+}
+
 static const struct sevfw_ops ops = {
     .read = op_read, .write = op_write, .read_guest = op_read_guest, .write_guest = op_write_guest,
     .install_key = op_install_key, .remove_key = op_remove_key, .memory_encryption_enabled = op_enabled,
+    .nv_load = op_nv_load, .nv_store = op_nv_store,
 };
 
 static void print_bytes(const char *name, const uint8_t *data, size_t len, const char *end)
@@ -225,9 +263,32 @@ static bool one_line(struct sevfw *fw, char *line)
     return true;
 }
 
-int main(void)
+static bool take_options(int argc, char **argv)
 {
-    struct sevfw *fw = sevfw_new(&config, &ops, NULL);
+    static const struct option options[] = {
+        {"nv", required_argument, NULL, 'n'},
+        {"chip-id", required_argument, NULL, 'c'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == 'n') {
+            nv_name = optarg;
+            config.keep_pdh = true;
+        } else if (option == 'c' && strlen(optarg) <= sizeof(config.chip_id)) {
+            memset(config.chip_id, 0, sizeof(config.chip_id));
+            memcpy(config.chip_id, optarg, strlen(optarg));
+        } else {
+            return false;
+        }
+    }
+    return optind == argc;
+}
+
+int main(int argc, char **argv)
+{
+    struct sevfw *fw = take_options(argc, argv) ? sevfw_new(&config, &ops, NULL) : NULL;
     char *line = NULL;
     size_t size = 0;
     ssize_t len;
@@ -235,6 +296,7 @@ int main(void)
 
     ram = calloc(1, RAM_SIZE);
     if (!fw || !ram) {
+        fprintf(stderr, "usage: sevfw-tool [--nv FILE] [--chip-id TEXT]\n");
         return 1;
     }
     while (result == 0 && (len = getline(&line, &size, stdin)) > 0) {

@@ -46,8 +46,11 @@ $(unit-firmware-out)/%.passed: $(unit-firmware-out)/test_%
 	$<
 	@touch $@
 
-# The scripted firmware, and the chain of certificates checked by another library.
-$(unit-firmware-out)/sevfw-tool: $(call unit-firmware-objects,tests/unit/firmware/sevfw_tool.c $(unit-firmware-models))
+# The scripted firmware: test_chain.py checks its certificates by another library; the system
+# tests' guest owners ask it for the platform's.
+SEVFW_TOOL := $(unit-firmware-out)/sevfw-tool
+
+$(SEVFW_TOOL): $(call unit-firmware-objects,tests/unit/firmware/sevfw_tool.c $(unit-firmware-models))
 	$(CC) $(unit-firmware-cflags) $^ -lnettle -lhogweed -lgmp -o $@
 
 # The library as strictly as the product's own code is compiled, with each compiler that is there.

@@ -30,7 +30,9 @@ def script(path: Path) -> ModuleType:
 cpio = script(ROOT / "guest" / "linux" / "make-initramfs")
 MODULES = ("ccp", "kvm-amd")
 # What init and errands use, beyond the sample guest's.
-APPLETS = ("cmp", "dd", "echo", "insmod", "kill", "ls", "printf", "rmmod", "timeout", "touch")
+APPLETS = (
+    "cmp", "cp", "dd", "echo", "insmod", "kill", "ls", "mkfifo", "printf", "rm", "rmmod", "timeout", "touch",
+)  # fmt: skip
 
 
 def module_bytes(path: Path) -> bytes:

@@ -437,8 +437,8 @@ static void svm_prepare(u64 rip, u64 cr3, u64 nested_ctl, bool big)
             npt[1024 + i] = i << 21 | PTE_PS | PTE_P | PTE_W | PTE_U;
         }
     }
-    vmcb32(0x00, 1 | 1 << 19);                    /* read CR0; write CR3 */
-    vmcb32(0x0c, 1 << 18 | 1 << 21 | 1 << 24 | 1 << 25 | 1 << 27 | 1 << 28 | 1u << 31);
+    vmcb32(0x00, 1 | 1 << 4 | 1 << 19);           /* read CR0, CR4; write CR3 */
+    vmcb32(0x0c, 1 << 5 | 1 << 18 | 1 << 21 | 1 << 24 | 1 << 25 | 1 << 27 | 1 << 28 | 1u << 31);
     vmcb32(0x10, 1 | 1 << 1 | 1 << 9);            /* VMRUN VMMCALL WBINVD */
     vmcb64(0x40, IOPM);
     vmcb64(0x48, MSRPM);
@@ -499,6 +499,11 @@ static void test_svm(void)
     EQ("assist-mov-cr3-rax", vmcb(0x78), 1ul << 63 | 0);
     expect_exit("exit-read-cr0", 0x00, 4, gprs);
     EQ("assist-mov-cr0-r9", vmcb(0x78), 1ul << 63 | 9);
+    expect_exit("exit-read-cr4", 0x04, 4, gprs);
+    EQ("assist-mov-cr4-r10", vmcb(0x78), 1ul << 63 | 10);
+    vmcb64(SAVE_RAX, 0x80010033 | 1 << 30);
+    expect_exit("exit-cr0-sel-write", 0x65, 3, gprs);
+    EQ("assist-mov-rax-cr0", vmcb(0x78), 1ul << 63 | 0);
     expect_exit("exit-int", 0x75, 2, gprs);
     EQ("assist-int", vmcb(0x78), 0x42);
     expect_exit("exit-io", 0x7b, 2, gprs);
@@ -521,7 +526,9 @@ static void test_svm(void)
     *(u8 *)(VMCB + 0x5c) = 3;
     expect_exit("exit-vmmcall-tlb-control-3", 0x81, 3, gprs);
     *(u8 *)(VMCB + 0x5c) = 7;
+    vmcb64(0x60, 1ul << 24 | 0x40ul << 32 | 4 << 16 | 1 << 8 | 0xf);    /* held back by V_TPR 15 */
     expect_exit("exit-cpuid-tlb-control-7", 0x72, 2, gprs);
+    EQ("virtual-interrupt-still-pending", vmcb(0x60) & (1 << 8 | 0xf), 1 << 8);
 
     /* Refusals. */
     vmcb32(0x58, 0);
@@ -649,6 +656,7 @@ static void test_sev(void)
     memcpy((void *)GUEST, guest_sev, (size_t)(guest_sev_end - guest_sev));
     *(u64 *)(GUEST + 0x800) = 0x123;
     guest_tables(GUEST + PAGE, c_bit);
+    ((u64 *)(GUEST + 2 * PAGE))[1] = 1ul << 30 | PTE_PS | 0x67;     /* beyond the nested tables */
     for (u64 p = 0; p < 8; p++) {
         clflush_page(plain(GUEST + p * PAGE));
     }
@@ -681,6 +689,11 @@ static void test_sev(void)
     vmcb64(SAVE_RIP, vmcb(SAVE_RIP) + 3);
     EQ("sev-halts", run_guest(VMCB, gprs) ? 0xdead : EXITCODE(), 0x78);
     EQ("private-intact", gprs[0], 0x5345564953455456);
+    vmcb64(SAVE_RIP, vmcb(SAVE_RIP) + 1);
+    gprs[1] = 0x50000000;
+    EQ("sev-npf", run_guest(VMCB, gprs) ? 0xdead : EXITCODE(), 0x400);
+    EQ("sev-npf-address", vmcb(0x80), 0x50000000);
+    EQ("sev-npf-bytes", *(u32 *)(VMCB + 0xd1) & 0xffffff, 0x018b48);
     *(u8 *)(VMCB + 0xd0) = 0;
     wbinvd();
     EQ("deactivate", psp_command(0x22, &finish, 4), 0);

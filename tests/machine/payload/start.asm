@@ -210,6 +210,8 @@ guest_basic:
     cpuid
     mov cr3, rax                        ; intercepted: CR3 write, rax
     mov r9, cr0                         ; intercepted: CR0 read, r9
+    mov r10, cr4                        ; intercepted: CR4 read, r10
+    mov cr0, rax                        ; intercepted: a change of CR0.CD
     int 0x42
     out 0x99, al
     db 0x48, 0x0f, 0x01, 0x7c, 0xcb, 0x10   ; invlpg [rbx + rcx * 8 + 0x10]
@@ -218,6 +220,8 @@ guest_basic:
     wbinvd
     mov rax, [rbx]                      ; nested page fault
     vmmcall
+    xor eax, eax
+    mov cr8, rax                        ; lets a virtual interrupt through, were RFLAGS.IF set
     cpuid
     hlt
 guest_basic_end:
@@ -238,6 +242,7 @@ guest_sev:
     vmmcall
     mov rbx, [rsi]                      ; still our own
     hlt
+    mov rax, [rcx]                      ; nested page fault
     jmp $
 guest_sev_end:
 

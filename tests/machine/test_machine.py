@@ -140,6 +140,7 @@ def verdict(text: str) -> None:
     ("reserved", {"smee": False}),
     ("sme", {}),
     ("svm", {}),
+    ("events", {}),
     ("sev", {}),
     ("sev big", {}),
 ], ids=lambda v: v if isinstance(v, str) else "")

@@ -13,6 +13,7 @@ from initramfs import ROOT, script
 fetch_kernel = script(ROOT / "guest" / "linux" / "fetch-kernel")
 machine_build = script(ROOT / "tests" / "machine" / "build")
 META = "linux-image-amd64"
+NEXT_PREFIX = f"referee-{machine_build.SUITE}-"
 
 
 def unpacked(package: str, version: str) -> Path:
@@ -28,7 +29,7 @@ def own() -> Path:
     return folder
 
 
-def next_release_apt() -> machine_build.PrivateApt:
+def next_apt() -> machine_build.PrivateApt:
     """Debian 13's packages, by the private apt that the SEV machine's source comes through."""
     apt = machine_build.PrivateApt(fetch_kernel.cache_folder() / "referee-apt", machine_build.debian_mirrors()[0])
     apt.get("update")
@@ -52,10 +53,10 @@ def appears_whole(folder: Path, fill: Callable[[Path], object]) -> Path:
 
 def next_release() -> Path:
     """Debian 13's kernel: the unpacked package."""
-    cached = sorted(fetch_kernel.cache_folder().glob(f"referee-{machine_build.SUITE}-linux-image-*"))
+    cached = sorted(fetch_kernel.cache_folder().glob(f"{NEXT_PREFIX}linux-image-*"))
     if cached:
         return cached[-1]
-    apt = next_release_apt()
+    apt = next_apt()
     found = re.search(r"^\s*Depends: (linux-image-6\S*)$",
                       fetch_kernel.run("apt-cache", *apt.options, "depends", META), re.MULTILINE)
     if not found:
@@ -66,7 +67,7 @@ def next_release() -> Path:
         apt.get("download", package, cwd=tree.parent)
         fetch_kernel.run("dpkg-deb", "-x", str(next(tree.parent.glob("*.deb"))), str(tree))
 
-    return appears_whole(fetch_kernel.cache_folder() / f"referee-{machine_build.SUITE}-{package}", fill)
+    return appears_whole(fetch_kernel.cache_folder() / f"{NEXT_PREFIX}{package}", fill)
 
 
 USERLAND = ("qemu-system-x86", "ovmf")
@@ -76,7 +77,7 @@ def next_release_userland() -> Path:
     """Debian 13's QEMU and OVMF with all that they depend on, unpacked into one tree."""
 
     def fill(tree: Path) -> None:
-        apt = next_release_apt()
+        apt = next_apt()
         downloads = tree.parent / "archives"
         (downloads / "partial").mkdir(parents=True)
         # The private apt believes that nothing is installed, so this is all of it.
@@ -85,4 +86,28 @@ def next_release_userland() -> Path:
         for archive in sorted(downloads.glob("*.deb")):
             fetch_kernel.run("dpkg-deb", "-x", str(archive), str(tree))
 
-    return appears_whole(fetch_kernel.cache_folder() / f"referee-{machine_build.SUITE}-userland", fill)
+    return appears_whole(fetch_kernel.cache_folder() / f"{NEXT_PREFIX}userland", fill)
+
+
+def is_next_release(kernel: Path) -> bool:
+    return kernel.name.startswith(NEXT_PREFIX)
+
+
+def version(kernel: Path) -> str:
+    """The version of the Debian package, as the kernel's image tells it."""
+    image = next((kernel / "boot").glob("vmlinuz-*")).read_bytes()
+    found = re.search(rb"#\d+ SMP [^\0]*Debian (\S+) \(", image)
+    if not found:
+        raise RuntimeError(f"{kernel.name}: the image does not say which Debian package it is from")
+    return found.group(1).decode()
+
+
+def download(kernel: Path, package: str, version: str, folder: Path) -> Path:
+    """A package of the release that the kernel is from: this version, or the newest if the mirror has moved on."""
+    options = next_apt().options if is_next_release(kernel) else ["-o", "APT::Sandbox::User=root"]
+    command = ("apt-get", "-q", *options, "download")
+    try:
+        fetch_kernel.run(*command, f"{package}={version}", cwd=folder)
+    except fetch_kernel.FetchError:
+        fetch_kernel.run(*command, package, cwd=folder)
+    return next(folder.glob(f"{package}_*.deb"))

@@ -38,7 +38,9 @@ typedef uint64_t u64;
 #define ALIAS (1ul << 39)        /* our own memory again, with C = 1 */
 
 extern u64 pml4[512], caught_vector, caught_error, caught_cr2, caught_at;
+extern u64 gdt[];
 extern u8 guest_basic[], guest_basic_end[], guest_sev[], guest_sev_end[];
+extern u8 guest_events[], guest_events_end[], guest_handler[];
 int try_rdmsr(u32 msr, u64 *value);
 int try_wrmsr(u32 msr, u64 value);
 int try_read(const volatile void *at, u64 *value);
@@ -563,6 +565,98 @@ static void test_svm(void)
     wbinvd();
 }
 
+#define VECTOR_INTN 0x42
+#define VECTOR_BP 3
+#define VECTOR_DF 8
+#define VECTOR_SS 12
+#define VECTOR_GP 13
+#define INJECT_EXCEPTION (1ul << 31 | 3 << 8)
+#define INJECT_INTN (1ul << 31 | 4 << 8)
+#define INJECT_ERROR_CODE (1ul << 11)
+#define GDTR_LIMIT 0x464
+#define GDTR_BASE 0x468
+#define IDTR_LIMIT 0x484
+#define IDTR_BASE 0x488
+#define EXITINTINFO 0x88
+#define EVENTINJ 0xa8
+#define NEXT_RIP 0xc8
+
+static u64 idt = GUEST + 6 * PAGE;
+
+/* A guest that starts at guest_events, or wherever VMRUN's injected event leads it. */
+static u32 run_event(u64 event, u64 next_rip, u32 intercepted_exceptions, u32 idt_limit, u64 gprs[2])
+{
+    svm_prepare(GUEST, GUEST + PAGE, 1, true);
+    *(volatile u32 *)(VMCB + GDTR_LIMIT) = 3 * 8 - 1;
+    vmcb64(GDTR_BASE, (u64)gdt);
+    *(volatile u32 *)(VMCB + IDTR_LIMIT) = idt_limit;
+    vmcb64(IDTR_BASE, idt);
+    vmcb32(0x08, intercepted_exceptions);
+    vmcb64(EVENTINJ, event);
+    vmcb64(NEXT_RIP, next_rip);
+    gprs[0] = 0;
+    return run_guest(VMCB, gprs) ? 0xdead : EXITCODE();
+}
+
+static void guest_gate(u32 vector)
+{
+    u64 *gate = (u64 *)idt + 2 * vector;
+    u64 to = GUEST + (u64)(guest_handler - guest_events);
+
+    gate[0] = (to & 0xffff) | 8 << 16 | 0x8e00ul << 32 | to >> 16 << 48;
+    gate[1] = to >> 32;
+}
+
+/* Software interrupts and exceptions: intercepted, injected, and one upon another. */
+static void test_events(void)
+{
+    const u32 with_idt = PAGE - 1, without_idt = 0;
+    u64 gprs[2] = { 0, 0 };
+
+    memcpy((void *)GUEST, guest_events, (size_t)(guest_events_end - guest_events));
+    guest_tables(GUEST + PAGE, 0);
+    memset((void *)idt, 0, PAGE);
+    guest_gate(VECTOR_INTN);
+    guest_gate(VECTOR_BP);
+
+    /* APM2 15.12: INT3 is the exception's intercept, INT 3 is INTn's. */
+    EQ("int3-exit", run_event(0, 0, 1 << VECTOR_BP, with_idt, gprs), 0x40 + VECTOR_BP);
+    EQ("int3-rip", vmcb(SAVE_RIP), GUEST);
+    EQ("int3-next-rip", vmcb(NEXT_RIP), GUEST + 1);
+    vmcb64(SAVE_RIP, GUEST + 1);
+    EQ("int-3-exit", run_guest(VMCB, gprs) ? 0xdead : EXITCODE(), 0x75);
+    EQ("int-3-next-rip", vmcb(NEXT_RIP), GUEST + 3);
+    EQ("int3-not-intercepted", run_event(0, 0, 0, with_idt, gprs), 0x81);
+    EQ("int3-returns-behind-itself", gprs[0], GUEST + 1);
+
+    /* The same two, as EXITINTINFO has them: the IDT is beyond the nested tables. */
+    ((u64 *)(GUEST + 2 * PAGE))[1] = 1ul << 30 | PTE_PS | 0x67;
+    idt = 1ul << 30;
+    EQ("int3-npf", run_event(0, 0, 0, with_idt, gprs), 0x400);
+    EQ("int3-exitintinfo", vmcb(EXITINTINFO), INJECT_EXCEPTION | VECTOR_BP);
+    EQ("int3-npf-rip", vmcb(SAVE_RIP), GUEST);
+    *(u8 *)GUEST = 0x90; /* no INT3, but what follows it */
+    vmcb32(0x0c, 0);
+    EQ("int-3-npf", run_guest(VMCB, gprs) ? 0xdead : EXITCODE(), 0x400);
+    EQ("int-3-exitintinfo", vmcb(EXITINTINFO), INJECT_INTN | VECTOR_BP);
+    EQ("int-3-npf-rip", vmcb(SAVE_RIP), GUEST + 1);
+    idt = GUEST + 6 * PAGE;
+
+    /* APM2 15.20: the return address of injected software interrupts is the VMCB's next RIP. */
+    EQ("inject-intn", run_event(INJECT_INTN | VECTOR_INTN, GUEST + 0x123, 0, with_idt, gprs), 0x81);
+    EQ("inject-intn-returns", gprs[0], GUEST + 0x123);
+    EQ("inject-bp", run_event(INJECT_EXCEPTION | VECTOR_BP, GUEST + 0x123, 0, with_idt, gprs), 0x81);
+    EQ("inject-bp-returns", gprs[0], GUEST + 0x123);
+
+    /* No IDT: delivering #SS raises #GP, both make #DF, which makes a shutdown. */
+    u64 ss = INJECT_EXCEPTION | INJECT_ERROR_CODE | VECTOR_SS;
+    EQ("ss-gp", run_event(ss, 0, 1 << VECTOR_GP | 1 << VECTOR_DF, without_idt, gprs), 0x40 + VECTOR_GP);
+    EQ("ss-gp-error", vmcb(0x78), VECTOR_SS * 8 | 2);
+    EQ("ss-gp-df", run_event(ss, 0, 1 << VECTOR_DF, without_idt, gprs), 0x40 + VECTOR_DF);
+    EQ("ss-gp-df-error", vmcb(0x78), 0);
+    EQ("ss-gp-df-shutdown", run_event(ss, 0, 0, without_idt, gprs), 0x7f);
+}
+
 static void test_poison(void)
 {
     u64 gprs[2] = { 0, 0 };
@@ -713,6 +807,7 @@ void payload_main(const u32 *multiboot)
         { "marker", test_marker },
         { "coherency-bad", test_coherency_bad },
         { "svm", test_svm },
+        { "events", test_events },
         { "poison", test_poison },
         { "sev", test_sev },
     };

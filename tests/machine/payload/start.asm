@@ -205,6 +205,7 @@ run_guest:
 ; ------------------------------------------------------------ guests' code
 ; They run at any address; rbx, rcx, rsi, rdi are parameters.
 global guest_basic, guest_basic_end, guest_sev, guest_sev_end
+global guest_events, guest_events_end, guest_handler
 align 16
 guest_basic:
     cpuid
@@ -225,6 +226,17 @@ guest_basic:
     cpuid
     hlt
 guest_basic_end:
+
+align 16
+; Software interrupts of its own, and a handler for those that are injected.
+guest_events:
+    int3
+    db 0xcd, 3                          ; INT 3 is INTn, whatever its n
+    hlt
+guest_handler:
+    mov rbx, [rsp]                      ; where it would return to
+    vmmcall
+guest_events_end:
 
 align 16
 ; A guest with SEV. rsi: a private page, rdi: a page through shared mappings.
@@ -248,6 +260,7 @@ guest_sev_end:
 
 section .data
 align 8
+global gdt
 gdt:
     dq 0
     dq 0x00af9b000000ffff

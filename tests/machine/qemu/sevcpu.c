@@ -667,3 +667,23 @@ uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code,
     }
     return exit_info_1;
 }
+
+bool sev_int3_or_into(CPUX86State *env)
+{
+    struct insn insn = { 0 };
+
+    if (!env_archcpu(env)->sev.enabled || !(env->hflags & HF_GUEST_MASK)) {
+        return false;
+    }
+    decode(env, &insn);
+    return insn.len && !insn.two_bytes &&
+           (insn.opcode == 0xcc || insn.opcode == 0xce);
+}
+
+target_ulong sev_injected_next_rip(CPUX86State *env)
+{
+    if (!(env->features[FEAT_SVM] & CPUID_SVM_NRIPSAVE)) {
+        return env->eip;
+    }
+    return x86_ldq_phys(env_cpu(env), env->vm_vmcb + 0xc8);
+}

@@ -64,6 +64,11 @@ void sev_vmexit(CPUX86State *env);
  * change the exit code's EXITINFO1. */
 uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code,
                          uint64_t exit_info_1);
+/* The instruction at eip, which raises a software interrupt, is INT3 or INTO:
+ * SVM has them intercepted as exceptions, not as INTn. */
+bool sev_int3_or_into(CPUX86State *env);
+/* Where an INTn, INT3 or INTO that VMRUN injects returns to. */
+target_ulong sev_injected_next_rip(CPUX86State *env);
 
 void sev_wbinvd(CPUX86State *env, bool invalidate);
 void sev_parked(CPUX86State *env);

@@ -31,6 +31,13 @@ def programs(build: Path, make: Callable[..., str]) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def sevfw_tool(build: Path, make: Callable[..., str]) -> str:
+    """The firmware model without a machine, and AMD's key server: for what an owner does at home."""
+    make(os.environ.get("BUILD", ".build") + "/unit/firmware/sevfw-tool")
+    return str(build / "unit/firmware/sevfw-tool")
+
+
+@pytest.fixture(scope="session")
 def manifest(build: Path, make: Callable[..., str]) -> Path:
     """The default guests' manifest."""
     name = "guest/guests.manifest"

@@ -2,7 +2,9 @@
 /*
  * Drives /dev/sev by hand: the platform ioctls of Linux' ccp driver, in an
  * order that shows each state. Prints one line per call and the certificates
- * in hexadecimal; the test on the other end of the serial line judges.
+ * in hexadecimal; the test on the other end of the serial line judges. An owner who
+ * has signed this platform's PEK beforehand may have left his certificates in
+ * /owner; without them nobody takes the platform over.
  *
  *   devsev: PLATFORM_STATUS ret=0 fw=0x0 api=1.55 build=8 state=0 flags=0x0 guests=0
  *   devsev: blob pdh 0100000001...
@@ -10,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/psp-sev.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +20,8 @@
 #include <unistd.h>
 
 #define CERT_SIZE 2084u
+#define OWNER_PEK "/owner/pek.cert"
+#define OWNER_OCA "/owner/oca.cert"
 #define CHAIN_SIZE (3u * CERT_SIZE)
 
 static int device;
@@ -60,6 +65,7 @@ static void simple(const char *name, uint32_t command)
 static void get_id(void)
 {
     static uint8_t id[256];
+    static struct sev_user_data_get_id old;
     struct sev_user_data_get_id2 call = {.address = 0, .length = 0};
 
     issue("GET_ID2(0)", SEV_GET_ID2, &call);
@@ -72,11 +78,16 @@ static void get_id(void)
     putchar('\n');
     if (last_status == 0)
         blob("id", id, call.length <= sizeof id ? call.length : sizeof id);
+    int error = issue("GET_ID", SEV_GET_ID, &old);      /* deprecated, but there */
+    putchar('\n');
+    if (error == 0)
+        blob("id-old", old.socket1, sizeof old.socket1);
 }
+
+static uint8_t pdh[CERT_SIZE], chain[CHAIN_SIZE];   /* of the last export */
 
 static void export(const char *suffix)
 {
-    static uint8_t pdh[CERT_SIZE], chain[CHAIN_SIZE];
     struct sev_user_data_pdh_cert_export call = {0};
     char name[32];
 
@@ -110,6 +121,69 @@ static void pek_csr(void)
         blob("csr", csr, sizeof csr);
 }
 
+static bool certificate(const char *path, uint8_t cert[CERT_SIZE])
+{
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    bool whole = file >= 0 && read(file, cert, CERT_SIZE) == CERT_SIZE;
+
+    if (file >= 0)
+        close(file);
+    return whole;
+}
+
+static void import(const char *what, const uint8_t *pek, uint32_t pek_len, const uint8_t *oca, uint32_t oca_len)
+{
+    struct sev_user_data_pek_cert_import call = {
+        .pek_cert_address = (uint64_t)(uintptr_t)pek, .pek_cert_len = pek_len,
+        .oca_cert_address = (uint64_t)(uintptr_t)oca, .oca_cert_len = oca_len,
+    };
+
+    issue(what, SEV_PEK_CERT_IMPORT, &call);
+    putchar('\n');
+}
+
+static void change_owner(void)
+{
+    static uint8_t zeros[CERT_SIZE], pek[CERT_SIZE], oca[CERT_SIZE];
+    const uint8_t *own_pek = chain, *own_oca = chain + CERT_SIZE;
+
+    import("PEK_CERT_IMPORT(nowhere)", NULL, CERT_SIZE, NULL, CERT_SIZE);
+    import("PEK_CERT_IMPORT(huge)", own_pek, 1u << 20, own_oca, CERT_SIZE);
+    import("PEK_CERT_IMPORT(short)", own_pek, CERT_SIZE - 1, own_oca, CERT_SIZE);
+    import("PEK_CERT_IMPORT(long)", own_pek, CERT_SIZE, own_oca, CERT_SIZE + 1);
+    import("PEK_CERT_IMPORT(zeros)", zeros, CERT_SIZE, zeros, CERT_SIZE);
+    import("PEK_CERT_IMPORT(swapped)", own_oca, CERT_SIZE, own_pek, CERT_SIZE);
+    import("PEK_CERT_IMPORT(PDH)", pdh, CERT_SIZE, own_oca, CERT_SIZE);
+    if (!certificate(OWNER_PEK, pek) || !certificate(OWNER_OCA, oca))
+        return;
+    import("PEK_CERT_IMPORT(unrelated)", pek, CERT_SIZE, own_oca, CERT_SIZE);
+    import("PEK_CERT_IMPORT", pek, CERT_SIZE, oca, CERT_SIZE);
+    status();
+    export("-after-import");
+    import("PEK_CERT_IMPORT(again)", pek, CERT_SIZE, oca, CERT_SIZE);
+}
+
+/* Who may not write may ask, and change nothing. */
+static void read_only(void)
+{
+    static const struct { const char *name; uint32_t command; } writers[] = {
+        {"READONLY(FACTORY_RESET)", SEV_FACTORY_RESET}, {"READONLY(PEK_GEN)", SEV_PEK_GEN},
+        {"READONLY(PDH_GEN)", SEV_PDH_GEN}, {"READONLY(PEK_CSR)", SEV_PEK_CSR},
+        {"READONLY(PEK_CERT_IMPORT)", SEV_PEK_CERT_IMPORT},
+    };
+    struct sev_user_data_status s;
+    const int writable = device;
+
+    device = open("/dev/sev", O_RDONLY | O_CLOEXEC);
+    for (size_t i = 0; i < sizeof writers / sizeof writers[0]; i++)
+        simple(writers[i].name, writers[i].command);
+    issue("READONLY(PLATFORM_STATUS)", SEV_PLATFORM_STATUS, &s);
+    putchar('\n');
+    export("-read-only");
+    close(device);
+    device = writable;
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -122,6 +196,8 @@ int main(void)
     get_id();
     export("");
     status();
+    read_only();
+    change_owner();
     simple("PDH_GEN", SEV_PDH_GEN);
     export("-after-pdh-gen");
     simple("PEK_GEN", SEV_PEK_GEN);

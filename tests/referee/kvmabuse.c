@@ -37,19 +37,34 @@ static void new_vm(void)
 #define REFUSED (-1)    /* by KVM itself, whose words differ from version to version */
 
 /* `want_errno` 0: success. `want_status` is looked at where the firmware was asked (EIO). */
+static void report(int want_errno, unsigned want_status, const char *what, int got, unsigned status)
+{
+    int good = want_errno == REFUSED ? got != 0 && got != EIO
+                                     : got == want_errno && (want_errno != EIO || status == want_status);
+
+    calls++;
+    misses += !good;
+    printf("kvmabuse: %s %s: errno=%d fw=0x%02x", good ? "ok  " : "MISS", what, got, status);
+    if (!good)
+        printf(" (wanted errno=%d fw=0x%02x)", want_errno, want_status);
+    putchar('\n');
+}
+
 static void expect(int want_errno, unsigned want_status, const char *what, uint32_t id, void *data)
 {
     struct kvm_sev_cmd call = {.id = id, .data = (uint64_t)(uintptr_t)data, .sev_fd = (uint32_t)sev_device};
     int got = ioctl(vm, KVM_MEMORY_ENCRYPT_OP, &call) == 0 ? 0 : errno;
-    int good = want_errno == REFUSED ? got != 0 && got != EIO
-                                     : got == want_errno && (want_errno != EIO || call.error == want_status);
 
-    calls++;
-    misses += !good;
-    printf("kvmabuse: %s %s: errno=%d fw=0x%02x", good ? "ok  " : "MISS", what, got, call.error);
-    if (!good)
-        printf(" (wanted errno=%d fw=0x%02x)", want_errno, want_status);
-    putchar('\n');
+    report(want_errno, want_status, what, got, call.error);
+}
+
+/* The same for /dev/sev's own ioctls, which do not go through a guest. */
+static void expect_platform(int want_errno, unsigned want_status, const char *what, uint32_t command, void *data)
+{
+    struct sev_issue_cmd call = {.cmd = command, .data = (uint64_t)(uintptr_t)data};
+    int got = ioctl(sev_device, SEV_ISSUE_CMD, &call) == 0 ? 0 : errno;
+
+    report(want_errno, want_status, what, got, call.error);
 }
 
 static struct kvm_sev_launch_update_data data_at(void *address, uint32_t length)
@@ -88,6 +103,10 @@ int main(void)
         .guest_uaddr = (uint64_t)(uintptr_t)page, .guest_len = 64,
         .trans_uaddr = (uint64_t)(uintptr_t)(page + 3 * PAGE), .trans_len = 64};
 
+    struct sev_user_data_pek_cert_import certificates = {
+        .pek_cert_address = (uint64_t)(uintptr_t)page, .pek_cert_len = 2084,
+        .oca_cert_address = (uint64_t)(uintptr_t)page, .oca_cert_len = 2084};
+
     bad_cert.dh_len = 2084;
 
     new_vm();
@@ -100,10 +119,15 @@ int main(void)
     expect(EIO, SEV_RET_INVALID_LEN, "LAUNCH_START with a short certificate", KVM_SEV_LAUNCH_START, &short_cert);
     expect(EIO, SEV_RET_INVALID_CERTIFICATE, "LAUNCH_START with a zero certificate", KVM_SEV_LAUNCH_START, &bad_cert);
     expect(0, 0, "LAUNCH_START", KVM_SEV_LAUNCH_START, &start);
+    expect_platform(EIO, SEV_RET_INVALID_PLATFORM_STATE, "PEK_GEN while there is a guest", SEV_PEK_GEN, NULL);
+    expect_platform(EIO, SEV_RET_INVALID_PLATFORM_STATE, "PEK_CERT_IMPORT while there is a guest", SEV_PEK_CERT_IMPORT,
+                    &certificates);
+    expect_platform(EBUSY, 0, "FACTORY_RESET while there is a guest", SEV_FACTORY_RESET, NULL);
     expect(0, 0, "GUEST_STATUS", KVM_SEV_GUEST_STATUS, &status);
     printf("kvmabuse: guest state %u, policy 0x%x\n", status.state, status.policy);
     expect(EIO, SEV_RET_INVALID_LEN, "LAUNCH_UPDATE_DATA of 17 bytes", KVM_SEV_LAUNCH_UPDATE_DATA, &odd_length);
-    expect(EIO, SEV_RET_INVALID_ADDRESS, "LAUNCH_UPDATE_DATA at an odd address", KVM_SEV_LAUNCH_UPDATE_DATA, &odd_address);
+    expect(EIO, SEV_RET_INVALID_ADDRESS, "LAUNCH_UPDATE_DATA at an odd address", KVM_SEV_LAUNCH_UPDATE_DATA,
+           &odd_address);
     expect(EIO, SEV_RET_INVALID_GUEST_STATE, "LAUNCH_FINISH before MEASURE", KVM_SEV_LAUNCH_FINISH, NULL);
     expect(EIO, SEV_RET_INVALID_GUEST_STATE, "LAUNCH_SECRET before MEASURE", KVM_SEV_LAUNCH_SECRET, &secret);
     expect(0, 0, "LAUNCH_UPDATE_DATA", KVM_SEV_LAUNCH_UPDATE_DATA, &good);

@@ -167,6 +167,9 @@ bool sevfw_range_ok(struct sevfw *fw, uint32_t asid, uint64_t spa, uint32_t size
     if (address >= limit || size > limit - address) {
         return false;
     }
+    if (fw->ops.is_ram) {
+        return fw->ops.is_ram(fw->opaque, address, size);
+    }
     for (uint64_t at = address; at < address + size; at = (at | (PAGE - 1)) + 1) {
         bool ram = asid ? fw->ops.read_guest(fw->opaque, asid, at | c_bit, &probe, 1)
                         : fw->ops.read(fw->opaque, at | c_bit, &probe, 1);

@@ -32,6 +32,9 @@ struct sevfw_ops {
     /* Memory through the key installed for `asid`; the C-bit is ignored. */
     bool (*read_guest)(void *opaque, uint32_t asid, uint64_t spa, void *buf, size_t len);
     bool (*write_guest)(void *opaque, uint32_t asid, uint64_t spa, const void *buf, size_t len);
+    /* Whether all of a range (no C-bit in `spa`) is RAM, by the address map alone: a refused
+     * command has touched no memory. NULL: a byte of each page is read, to see. */
+    bool (*is_ram)(void *opaque, uint64_t spa, uint64_t len);
     /* The memory controllers' key slots. */
     void (*install_key)(void *opaque, uint32_t asid, const uint8_t vek[SEVFW_VEK_SIZE]);
     void (*remove_key)(void *opaque, uint32_t asid);

@@ -804,6 +804,32 @@ MemoryRegion *memcrypt_translate(MemoryRegion *mr, hwaddr addr, hwaddr xlat,
     return mr;
 }
 
+/* RAM behind an address, which may be seen through a window; NULL: not RAM. */
+static MemoryRegion *ram_at(hwaddr spa, hwaddr *offset, hwaddr *len,
+                            bool is_write)
+{
+    MemoryRegion *mr;
+
+    *len = MIN(*len, PAGE - spa % PAGE);
+    mr = address_space_translate(&address_space_memory, spa, offset, len,
+                                 is_write, MEMTXATTRS_UNSPECIFIED);
+    return mr == mc.ram || memcrypt_is_window(mr) ? mr : NULL;
+}
+
+bool memcrypt_is_ram(hwaddr spa, hwaddr len)
+{
+    RCU_READ_LOCK_GUARD();
+    for (hwaddr done = 0; done < len; ) {
+        hwaddr offset, n = len - done;
+
+        if (!ram_at(spa + done, &offset, &n, false)) {
+            return false;
+        }
+        done += n;
+    }
+    return true;
+}
+
 static bool firmware_rw(hwaddr spa, void *buf, size_t len, memcrypt_view view,
                         bool is_write)
 {
@@ -814,21 +840,17 @@ static bool firmware_rw(hwaddr spa, void *buf, size_t len, memcrypt_view view,
     }
     RCU_READ_LOCK_GUARD();
     /* All of it, or nothing. */
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t done = 0; done < len; ) {
-            hwaddr offset, n = MIN(len - done, PAGE - (spa + done) % PAGE);
-            MemoryRegion *mr = address_space_translate(
-                &address_space_memory, spa + done, &offset, &n, is_write,
-                MEMTXATTRS_UNSPECIFIED);
+    if (!memcrypt_is_ram(spa, len)) {
+        return false;
+    }
+    for (size_t done = 0; done < len; ) {
+        hwaddr offset, n = len - done;
 
-            if (mr != mc.ram && !memcrypt_is_window(mr)) {
-                return false;
-            }
-            if (pass) {
-                rw(offset, bytes + done, n, view, is_write, true);
-            }
-            done += n;
+        if (!ram_at(spa + done, &offset, &n, is_write)) {
+            return false;
         }
+        rw(offset, bytes + done, n, view, is_write, true);
+        done += n;
     }
     return true;
 }

@@ -51,6 +51,7 @@ void memcrypt_remove_key(uint32_t asid);
  * The firmware's accesses. `spa` without C-bit. False: not RAM.
  * They change no page's view and flush no TLB.
  */
+bool memcrypt_is_ram(hwaddr spa, hwaddr len);
 bool memcrypt_read(hwaddr spa, void *buf, size_t len, memcrypt_view view);
 bool memcrypt_write(hwaddr spa, const void *buf, size_t len,
                     memcrypt_view view);

@@ -103,6 +103,11 @@ static bool fw_write_guest(void *opaque, uint32_t asid, uint64_t spa,
     return memcrypt_write(spa, buf, len, memcrypt_guest_view(asid));
 }
 
+static bool fw_is_ram(void *opaque, uint64_t spa, uint64_t len)
+{
+    return memcrypt_is_ram(spa, len);
+}
+
 static void fw_install_key(void *opaque, uint32_t asid,
                            const uint8_t vek[SEVFW_VEK_SIZE])
 {
@@ -163,6 +168,7 @@ static const struct sevfw_ops fw_ops = {
     .write = fw_write,
     .read_guest = fw_read_guest,
     .write_guest = fw_write_guest,
+    .is_ram = fw_is_ram,
     .install_key = fw_install_key,
     .remove_key = fw_remove_key,
     .memory_encryption_enabled = fw_memory_encryption_enabled,

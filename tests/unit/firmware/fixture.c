@@ -49,6 +49,12 @@ static bool op_write(void *opaque, uint64_t spa, const void *data, size_t len)
     return host_access(opaque, spa, NULL, data, len);
 }
 
+static bool op_is_ram(void *opaque, uint64_t spa, uint64_t len)
+{
+    (void)opaque;
+    return in_ram(spa, len);
+}
+
 static bool op_read_guest(void *opaque, uint32_t asid, uint64_t spa, void *buf, size_t len)
 {
     struct machine *m = opaque;
@@ -134,7 +140,8 @@ static void op_random(void *opaque, void *buf, size_t len)
 
 static const struct sevfw_ops ops = {
     .read = op_read, .write = op_write, .read_guest = op_read_guest, .write_guest = op_write_guest,
-    .install_key = op_install_key, .remove_key = op_remove_key, .memory_encryption_enabled = op_smee,
+    .is_ram = op_is_ram, .install_key = op_install_key, .remove_key = op_remove_key,
+    .memory_encryption_enabled = op_smee,
     .nv_load = op_nv_load, .nv_store = op_nv_store, .random = op_random,
 };
 

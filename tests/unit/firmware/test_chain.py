@@ -32,8 +32,8 @@ API = (1, 55, 31)
 class Firmware:
     """sevfw-tool, a line at a time."""
 
-    def __init__(self, program: str) -> None:
-        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, program: str, *options: str) -> None:
+        self.process = subprocess.Popen([program, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, line: str) -> dict:
         assert self.process.stdin and self.process.stdout

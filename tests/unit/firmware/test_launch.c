@@ -281,6 +281,7 @@ static void update_data_checks_alignment_length_and_range(void **state)
 {
     struct machine *m = *state;
     uint8_t buf[0x14] = {0}, before[32], after[32], out[48];
+    uint64_t reads;
     uint32_t handle;
 
     bring_up(m);
@@ -291,7 +292,9 @@ static void update_data_checks_alignment_length_and_range(void **state)
     assert_status(INVALID_LENGTH, update_data(m, handle, AT_GUEST, 15));
     assert_status(INVALID_LENGTH, update_data(m, handle, AT_GUEST, 17));
     assert_status(INVALID_ADDRESS, update_data(m, handle, AT_GUEST + 8, 16));
+    reads = m->reads;
     assert_status(INVALID_ADDRESS, update_data(m, handle, RAM_SIZE - 32, 8192)); /* runs out of RAM */
+    assert_int_equal(m->reads, reads + 1); /* the command buffer: the address map judges, nothing is touched */
     assert_status(INVALID_ADDRESS, update_data(m, handle, UINT64_C(1) << PHYS_BITS, 16));
     assert_status(INVALID_ADDRESS, update_data(m, handle, (UINT64_C(1) << PHYS_BITS) - 16, 32));
     assert_status(INVALID_ADDRESS, update_data(m, handle, UINT64_C(0xFFFFFFFFFFFFFFF0), 32));

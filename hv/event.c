@@ -2,6 +2,8 @@
 /* Events into a guest: exceptions, interrupts, and those whose delivery an exit cut short. */
 #include "exit.h"
 #include "guest.h"
+#include "smp.h"
+#include "trap.h"
 #include "x86.h"
 
 #define VECTOR_BP 3u
@@ -68,6 +70,34 @@ static void set_window(struct vcpu *vcpu, int priority)
         vmcb_set_intercept_misc1(vmcb, intercepts);
 }
 
+/* ---- NMI: one at a time, the next no earlier than the IRET from the first (APM2 8.1.1) ---- */
+
+static void nmi_block(struct vcpu *vcpu, bool blocked)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    vcpu->nmi_blocked = blocked;
+    vcpu->nmi_iret_rip = NMI_NO_IRET;
+    uint32_t intercepts = (vmcb->intercept_misc1 & ~INTERCEPT_IRET) | (blocked ? INTERCEPT_IRET : 0);
+    if (vmcb->intercept_misc1 != intercepts)
+        vmcb_set_intercept_misc1(vmcb, intercepts);
+}
+
+/* The intercept comes before the IRET: it is over at the first exit elsewhere, which is a time slice away at most. */
+void event_iret(struct vcpu *vcpu)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    vcpu->nmi_iret_rip = vmcb->rip;
+    vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT_IRET);
+}
+
+static bool nmi_possible(struct vcpu *vcpu)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    if (vcpu->nmi_blocked && vcpu->nmi_iret_rip != NMI_NO_IRET && vcpu->nmi_iret_rip != vmcb->rip)
+        nmi_block(vcpu, false);
+    return vcpu->nmi_pending && !vcpu->nmi_blocked && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
+}
+
 void event_prepare(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
@@ -89,6 +119,11 @@ void event_prepare(struct vcpu *vcpu)
         vlapic_accept(&vcpu->lapic, (uint8_t)vector);
         vector = wanted_interrupt(&vcpu->lapic);
     }
+    if (event == 0 && nmi_possible(vcpu)) {
+        event = vmcb_event(EVENT_TYPE_NMI, TRAP_NMI);
+        vcpu->nmi_pending = false;
+        nmi_block(vcpu, true);
+    }
     vmcb_set_eventinj(vmcb, event);
 
     int priority = NO_WINDOW;
@@ -100,21 +135,79 @@ void event_prepare(struct vcpu *vcpu)
     vcpu->attention = false;
 }
 
+/* ---- between vCPUs ---- */
+
+enum { MESSAGE_FIXED = 0, MESSAGE_LOWEST = 1, MESSAGE_NMI = 4, MESSAGE_INIT = 5, MESSAGE_STARTUP = 6 };
+#define ICR_MESSAGE(icr) ((unsigned)((icr) >> 8) & 7u)
+#define ICR_LEVEL_ASSERT (UINT64_C(1) << 14)
+#define ICR_TRIGGER_LEVEL (UINT64_C(1) << 15)
+
+static void post(struct vcpu *target, unsigned message, uint8_t vector)
+{
+    struct vcpu_posted *posted = &target->posted;
+    switch (message) {
+    case MESSAGE_NMI:
+        __atomic_store_n(&posted->nmi, 1, __ATOMIC_RELAXED);
+        break;
+    case MESSAGE_INIT:
+        __atomic_store_n(&posted->startup, 0, __ATOMIC_RELAXED);    /* one sent before is lost, as in a CPU */
+        __atomic_store_n(&posted->init, 1, __ATOMIC_RELAXED);
+        break;
+    case MESSAGE_STARTUP:
+        __atomic_store_n(&posted->startup, STARTUP_VALID | vector, __ATOMIC_RELAXED);
+        break;
+    default:
+        __atomic_fetch_or(&posted->irr[vector / 32], 1u << vector % 32, __ATOMIC_RELAXED);
+        break;
+    }
+    __atomic_store_n(&posted->any, 1, __ATOMIC_RELEASE);
+    smp_kick(target->cpu);
+}
+
 void event_send_ipi(struct vcpu *vcpu, uint64_t icr)
 {
     const struct guest *guest = vcpu->guest;
-    enum { MESSAGE_FIXED = 0, MESSAGE_LOWEST = 1 };
-    unsigned message = (unsigned)(icr >> 8) & 7u;
-    if (message != MESSAGE_FIXED && message != MESSAGE_LOWEST)
-        return;                         /* no NMI, INIT, SIPI while guests have one vCPU */
-    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
+    unsigned message = ICR_MESSAGE(icr);
+    bool interrupt = message == MESSAGE_FIXED || message == MESSAGE_LOWEST;
+    /* The de-assertion that ends an INIT on old parts does nothing (APM2 16.5). */
+    if (message == MESSAGE_INIT && (icr & ICR_TRIGGER_LEVEL) != 0 && (icr & ICR_LEVEL_ASSERT) == 0)
+        return;
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
         struct vcpu *target = guest->vcpus[i];
-        if (target == NULL || target == vcpu || !vlapic_addressed(&target->lapic, &vcpu->lapic, icr))
+        if ((interrupt && target == vcpu) || !vlapic_addressed(&target->lapic, &vcpu->lapic, icr))
             continue;
-        vlapic_post(&target->lapic, (uint8_t)icr);
-        target->attention = true;
-        vcpu_wake(target);
+        post(target, message, (uint8_t)icr);
         if (message == MESSAGE_LOWEST)
             break;
     }
+}
+
+static void take_startup(struct vcpu *vcpu)
+{
+    uint32_t startup = __atomic_exchange_n(&vcpu->posted.startup, 0, __ATOMIC_RELAXED);
+    if ((startup & STARTUP_VALID) != 0 && vcpu->state == VCPU_WAIT_SIPI)
+        vcpu_start_at(vcpu, (uint8_t)startup);
+}
+
+void event_take_posted(struct vcpu *vcpu)
+{
+    struct vcpu_posted *posted = &vcpu->posted;
+    if (__atomic_load_n(&posted->any, __ATOMIC_RELAXED) == 0 ||
+        __atomic_exchange_n(&posted->any, 0, __ATOMIC_SEQ_CST) == 0)
+        return;
+    if (__atomic_exchange_n(&posted->init, 0, __ATOMIC_RELAXED) != 0) {
+        if (vcpu->id == 0)      /* it would go to the reset vector, where there is no firmware */
+            guest_end(vcpu->guest, GUEST_END_RESET, "sent INIT to its boot vCPU");
+        else
+            vcpu_start_init(vcpu);
+    }
+    take_startup(vcpu);
+    for (uint32_t i = 0; i < 8; i++) {
+        uint32_t bits = __atomic_exchange_n(&posted->irr[i], 0, __ATOMIC_RELAXED);
+        for (; bits != 0; bits &= bits - 1)
+            vlapic_post(&vcpu->lapic, (uint8_t)(i * 32 + (uint32_t)__builtin_ctz(bits)));
+    }
+    if (__atomic_exchange_n(&posted->nmi, 0, __ATOMIC_RELAXED) != 0 && vcpu->state != VCPU_WAIT_SIPI)
+        vcpu->nmi_pending = true;
+    event_notice(vcpu);
 }

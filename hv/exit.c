@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "guest.h"
 #include "log.h"
+#include "smp.h"
 #include "x86.h"
 
 #define DR6_BS (UINT64_C(1) << 14)
@@ -72,6 +73,11 @@ static void crash(struct vcpu *vcpu, const char *reason)
 
 /* ---- handlers ---- */
 
+static void exit_iret(struct vcpu *vcpu)
+{
+    event_iret(vcpu);
+}
+
 /* INTR, NMI, SMI, INIT: the host's own. It took them at STGI. */
 static void exit_host(struct vcpu *vcpu)
 {
@@ -107,8 +113,14 @@ static void exit_vmmcall(struct vcpu *vcpu)
  * (APM2 7.10.6); other guests have one view, and need none. */
 static void exit_cache(struct vcpu *vcpu)
 {
-    if (vcpu->guest->sev && !this_cpu()->features.sme_coherent && vcpu->vmcb->exitcode == VMEXIT_WBINVD)
-        wbinvd();
+    if (vcpu->guest->sev && !this_cpu()->features.sme_coherent && vcpu->vmcb->exitcode == VMEXIT_WBINVD) {
+        uint64_t set[MAX_CPUS / 64] = {0};
+        for (uint32_t i = 0; i < GUEST_MAX_VCPUS && vcpu->guest->vcpus[i] != NULL; i++) {
+            uint32_t index = vcpu->guest->vcpus[i]->cpu->index;
+            set[index / 64] |= UINT64_C(1) << index % 64;
+        }
+        smp_wbinvd(set);
+    }
     exit_skip(vcpu, 2);
 }
 
@@ -193,6 +205,7 @@ static const struct exit_row rows[] = {
     [VMEXIT_RDPMC] = {exit_rdpmc, VCPU_EXIT_FORBIDDEN},
     [VMEXIT_CPUID] = {exit_cpuid, VCPU_EXIT_CPUID},
     [VMEXIT_RSM] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_IRET] = {exit_iret, VCPU_EXIT_WINDOW},
     [VMEXIT_INVD] = {exit_cache, VCPU_EXIT_CACHE},
     [VMEXIT_HLT] = {exit_hlt, VCPU_EXIT_HLT},
     [VMEXIT_INVLPGA] = {exit_undefined, VCPU_EXIT_FORBIDDEN},

@@ -34,11 +34,27 @@ static enum port_kind port_kind(uint32_t port)
     return PORT_UNKNOWN;
 }
 
+/* The operator's input comes from another CPU, and other vCPUs have the UART, too. */
+static uint8_t uart_read(struct guest *guest, uint32_t offset)
+{
+    lock_take(&guest->lock, LOCK_GUEST);
+    uint8_t value = vuart_read(&guest->uart, offset);
+    lock_release(&guest->lock, LOCK_GUEST);
+    return value;
+}
+
+static void uart_write(struct guest *guest, uint32_t offset, uint8_t value)
+{
+    lock_take(&guest->lock, LOCK_GUEST);
+    vuart_write(&guest->uart, offset, value);
+    lock_release(&guest->lock, LOCK_GUEST);
+}
+
 static uint8_t port_read(struct vcpu *vcpu, uint32_t port)
 {
     switch (port_kind(port)) {
     case PORT_UART:
-        return vuart_read(&vcpu->guest->uart, port - VUART_PORT);
+        return uart_read(vcpu->guest, port - VUART_PORT);
     case PORT_POWER:
         return vpower_read((uint16_t)port);
     case PORT_UNKNOWN:
@@ -53,7 +69,7 @@ static void port_write(struct vcpu *vcpu, uint32_t port, uint8_t value)
 {
     switch (port_kind(port)) {
     case PORT_UART:
-        vuart_write(&vcpu->guest->uart, port - VUART_PORT, value);
+        uart_write(vcpu->guest, port - VUART_PORT, value);
         break;
     case PORT_POWER:
         vpower_write(vcpu->guest, (uint16_t)port, value);

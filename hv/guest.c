@@ -9,6 +9,7 @@
 #include "monitor.h"
 #include "report.h"
 #include "sev.h"
+#include "smp.h"
 #include "text.h"
 #include "vcpu.h"
 
@@ -38,22 +39,18 @@ bool guest_ram_address(const struct guest *guest, gpaddr_t gpa, uint64_t size, p
     return true;
 }
 
-void *guest_map_shared(struct guest *guest, gpaddr_t gpa, uint64_t size)
+void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size)
 {
     paddr_t address;
-    if (size == 0 || !guest_ram_address(guest, gpa, size, &address))
+    uint64_t offset = gpa.raw % PAGE_SIZE;
+    if (size == 0 || size > PAGE_SIZE - offset || !guest_ram_address(guest, gpa, size, &address))
         return NULL;
-    uint64_t offset = address.raw % PAGE_SIZE;
-    uint64_t whole = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
-    uint8_t *window = window_map(paddr(address.raw - offset), whole, guest_shared_view(guest));
-    return window == NULL ? NULL : window + offset;
+    return (uint8_t *)window_map_own(paddr(address.raw - offset), guest_shared_view(guest)) + offset;
 }
 
-void guest_unmap_shared(const volatile void *va, uint64_t size)
+void guest_unmap_shared(void)
 {
-    uint64_t offset = (uintptr_t)va % PAGE_SIZE;
-    uint64_t whole = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
-    window_unmap((void *)((uintptr_t)va - offset), whole);
+    window_unmap_own();
 }
 
 /* ---- the leak check ---- */
@@ -171,22 +168,25 @@ void guest_release(struct guest *guest)
 
 void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 {
-    if (guest->state != GUEST_RUNNING || guest->end != GUEST_END_NONE)
-        return;
-    va_list arguments;
-    va_start(arguments, format);
-    text_format_list(guest->end_reason, sizeof guest->end_reason, format, arguments);
-    va_end(arguments);
-    guest->end = end;
-    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
-        if (guest->vcpus[i] != NULL && guest->vcpus[i]->state == VCPU_HALTED)
-            vcpu_wake(guest->vcpus[i]);     /* so that the scheduler comes by */
+    lock_take(&guest->lock, LOCK_GUEST);
+    bool first = guest->state == GUEST_RUNNING && guest->end == GUEST_END_NONE;
+    if (first) {
+        va_list arguments;
+        va_start(arguments, format);
+        text_format_list(guest->end_reason, sizeof guest->end_reason, format, arguments);
+        va_end(arguments);
+        __atomic_store_n(&guest->end, end, __ATOMIC_RELEASE);
     }
+    lock_release(&guest->lock, LOCK_GUEST);
+    if (!first)
+        return;
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++)
+        smp_kick(guest->vcpus[i]->cpu);     /* each CPU takes its own off its queue */
 }
 
 bool guest_is_ending(const struct guest *guest)
 {
-    return guest->state == GUEST_RUNNING && guest->end != GUEST_END_NONE;
+    return guest->state == GUEST_RUNNING && __atomic_load_n(&guest->end, __ATOMIC_ACQUIRE) != GUEST_END_NONE;
 }
 
 static bool wants_restart(const struct guest *guest)
@@ -210,12 +210,8 @@ static bool wants_restart(const struct guest *guest)
 
 void guest_teardown(struct guest *guest)
 {
-    if (!guest_is_ending(guest))
+    if (!guest_is_ending(guest) || __atomic_load_n(&guest->vcpus_queued, __ATOMIC_ACQUIRE) != 0)
         return;
-    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
-        if (guest->vcpus[i] != NULL)
-            sched_remove(guest->vcpus[i]);
-    }
     bool again = wants_restart(guest);
     guest->alive_tsc += clock_tsc() - guest->started_tsc;
     guest->started_tsc = 0;

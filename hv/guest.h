@@ -5,12 +5,13 @@
 
 #include "../guest/manifest.h"
 #include "../psp/psp.h"
+#include "lock.h"
 #include "memory.h"
 #include "npt.h"
 #include "vuart.h"
 
 #define GUEST_MAX MANIFEST_MAX_GUESTS
-#define GUEST_MAX_VCPUS 1u      /* issue 4 raises it */
+#define GUEST_MAX_VCPUS MANIFEST_MAX_VCPUS
 
 enum guest_state {
     GUEST_EMPTY,
@@ -43,8 +44,9 @@ struct launch_report {
 
 struct guest {
     uint32_t index;
-    enum guest_state state;
-    enum guest_end end;
+    struct lock lock;           /* LOCK_GUEST */
+    enum guest_state state;     /* the boot CPU's to change */
+    enum guest_end end;         /* written under the lock */
     char end_reason[256];       /* in words */
     const struct manifest_guest *config;    /* hv's own checked copy; NULL: no such guest */
     uint32_t restarts_left;
@@ -59,7 +61,8 @@ struct guest {
     uint32_t sev_handle;
     struct sev_measurement measurement;
 
-    struct vcpu *vcpus[GUEST_MAX_VCPUS];
+    struct vcpu *vcpus[GUEST_MAX_VCPUS];    /* NULL: none; those that exist come first */
+    uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
     struct vuart uart;
     struct launch_report report;
 
@@ -73,9 +76,10 @@ extern struct guest guests[GUEST_MAX];
 enum memory_view guest_shared_view(const struct guest *guest);
 /* Where guest RAM [gpa, gpa+size) is; false when it is not all RAM. Overflow-safe. */
 bool guest_ram_address(const struct guest *guest, gpaddr_t gpa, uint64_t size, paddr_t *out);
-/* A window onto guest RAM [gpa, gpa+size); NULL when it is not all RAM. guest_unmap_shared() after use. */
-void *guest_map_shared(struct guest *guest, gpaddr_t gpa, uint64_t size);
-void guest_unmap_shared(const volatile void *va, uint64_t size);
+/* This CPU's window onto guest RAM [gpa, gpa+size), within one page; NULL when it is not all RAM.
+ * guest_unmap_shared() after use, before the next. */
+void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size);
+void guest_unmap_shared(void);
 
 /* Ends a guest from an exit handler: marks it; the scheduler tears it down
  * outside of the vCPU's context by guest_teardown(). `reason` is copied. The first call counts. */
@@ -84,7 +88,7 @@ void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 /* Marked by guest_end(), not torn down yet. */
 bool guest_is_ending(const struct guest *guest);
 
-/* Called by the scheduler once no vCPU of it is in a run loop. Returns all resources,
+/* Called by the boot CPU's scheduler once no vCPU of it is on a run queue. Returns all resources,
  * prints the end report, restarts if the manifest says so. */
 void guest_teardown(struct guest *guest);
 

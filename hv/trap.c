@@ -6,6 +6,8 @@
 #include "cpu.h"
 #include "lapic.h"
 #include "log.h"
+#include "smp.h"
+#include "x86.h"
 
 /* APM2 8.2 */
 static const char *const trap_names[TRAP_EXCEPTIONS] = {
@@ -21,6 +23,11 @@ void trap_handle(struct trap_frame *frame)
 {
     struct cpu *cpu = this_cpu();
     if (frame->vector == TRAP_NMI) {
+        if (smp_halting()) {
+            wbinvd();
+            for (;;)
+                hlt();      /* with interrupts off */
+        }
         cpu->nmis++;    /* main.c reports them: an NMI may come in the middle of a line */
         return;
     }
@@ -33,7 +40,9 @@ void trap_handle(struct trap_frame *frame)
     cpu->interrupts++;
     if (frame->vector == TRAP_TIMER)
         lapic_timer_interrupt();
-    else
+    else if (frame->vector == TRAP_WBINVD)
+        smp_wbinvd_interrupt();
+    else if (frame->vector != TRAP_KICK)    /* whose sender has set timer_fired */
         cpu->stray_interrupts++;
     lapic_eoi();
 }

@@ -4,6 +4,7 @@
 #include "console.h"
 
 #include "clock.h"
+#include "lock.h"
 #include "log.h"
 #include "serial.h"
 #include "x86.h"
@@ -17,9 +18,33 @@ static uint32_t console_head, console_tail;     /* written, sent: both count on 
 static uint64_t console_written;
 static char console_last = '\n';
 
+static struct lock console_lock;
+static uint32_t console_depth;      /* of console_begin() on the CPU that has the lock */
+static bool console_broken;         /* a panic needs no permission */
+
 void console_init(uint16_t serial_port)
 {
     serial_init(serial_port);
+}
+
+void console_begin(void)
+{
+    if (console_broken)
+        return;
+    if ((this_cpu()->locks_held >> LOCK_CONSOLE & 1) == 0)
+        lock_take(&console_lock, LOCK_CONSOLE);
+    console_depth++;
+}
+
+void console_end(void)
+{
+    if (!console_broken && --console_depth == 0)
+        lock_release(&console_lock, LOCK_CONSOLE);
+}
+
+void console_break(void)
+{
+    console_broken = true;
 }
 
 static bool console_send_some(void)
@@ -34,14 +59,12 @@ static bool console_send_some(void)
 
 void console_drain(void)
 {
-    uint64_t rflags = read_rflags();
-    cli();
+    console_begin();
     while (console_send_some())
         ;
     if (!serial_present())
         console_tail = console_head;
-    if ((rflags & RFLAGS_IF) != 0)
-        sti();
+    console_end();
 }
 
 /* Waits for room; drops the oldest byte when the line is stuck. */
@@ -76,6 +99,7 @@ static void console_put(char byte)
 
 void console_write(const char *bytes, size_t count)
 {
+    console_begin();
     for (size_t i = 0; i < count; i++) {
         if (bytes[i] == '\n')
             console_put('\r');      /* a terminal does on '\n' what it says: one line down, same column */
@@ -84,6 +108,7 @@ void console_write(const char *bytes, size_t count)
     }
     console_written += count;
     console_drain();
+    console_end();
 }
 
 uint64_t console_position(void)

@@ -6,7 +6,14 @@
 #include "types.h"
 
 void console_init(uint16_t serial_port);
-/* Hands the transmitter what it takes; never waits. Called by the timer interrupt. */
+/* Several CPUs write to the line, one at a time: what stands between these two comes out in one piece, and
+ * what goes with it (who wrote last, which line is open) belongs to the CPU meanwhile. May be nested. */
+void console_begin(void);
+void console_end(void);
+/* From now on nobody waits for anybody: for a panic. */
+void console_break(void);
+
+/* Hands the transmitter what it takes; never waits. */
 void console_drain(void);
 /* Waits until all is out, or the line has been stuck for a while. */
 void console_flush(void);

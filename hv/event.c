@@ -98,34 +98,44 @@ static bool nmi_possible(struct vcpu *vcpu)
     return vcpu->nmi_pending && !vcpu->nmi_blocked && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
 }
 
-void event_prepare(struct vcpu *vcpu)
+/* Takes what is first in line out of it; 0: nothing that the guest can take now. */
+static uint64_t next_event(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     bool interruptible = (vmcb->rflags & RFLAGS_IF) != 0 && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
-    uint64_t event = 0;
+    uint64_t event = vmcb->eventinj;
 
-    event_sync_tpr(vcpu);
-    int vector = wanted_interrupt(&vcpu->lapic);
+    if ((event & EVENT_VALID) != 0)
+        return event;       /* prepared before, and VMRUN was put off: it is on its way */
     if (vcpu->pending_exception) {
-        event = vcpu->exception_has_error
-                    ? vmcb_event_with_error(EVENT_TYPE_EXCEPTION, vcpu->exception_vector, vcpu->exception_error)
-                    : vmcb_event(EVENT_TYPE_EXCEPTION, vcpu->exception_vector);
         vcpu->pending_exception = false;
-    } else if (vcpu->redeliver != 0) {
+        return vcpu->exception_has_error
+                   ? vmcb_event_with_error(EVENT_TYPE_EXCEPTION, vcpu->exception_vector, vcpu->exception_error)
+                   : vmcb_event(EVENT_TYPE_EXCEPTION, vcpu->exception_vector);
+    }
+    if (vcpu->redeliver != 0) {
         event = vcpu->redeliver;    /* it was let in once: IF and TPR have been asked */
         vcpu->redeliver = 0;
-    } else if (vector >= 0 && interruptible && PRIORITY((unsigned)vector) > vlapic_cr8(&vcpu->lapic)) {
-        event = vmcb_event(EVENT_TYPE_INTERRUPT, (uint8_t)vector);
-        vlapic_accept(&vcpu->lapic, (uint8_t)vector);
-        vector = wanted_interrupt(&vcpu->lapic);
+        return event;
     }
-    if (event == 0 && nmi_possible(vcpu)) {
-        event = vmcb_event(EVENT_TYPE_NMI, TRAP_NMI);
+    if (nmi_possible(vcpu)) {
         vcpu->nmi_pending = false;
         nmi_block(vcpu, true);
+        return vmcb_event(EVENT_TYPE_NMI, TRAP_NMI);
     }
-    vmcb_set_eventinj(vmcb, event);
+    int vector = wanted_interrupt(&vcpu->lapic);
+    if (vector < 0 || !interruptible || PRIORITY((unsigned)vector) <= vlapic_cr8(&vcpu->lapic))
+        return 0;
+    vlapic_accept(&vcpu->lapic, (uint8_t)vector);
+    return vmcb_event(EVENT_TYPE_INTERRUPT, (uint8_t)vector);
+}
 
+void event_prepare(struct vcpu *vcpu)
+{
+    event_sync_tpr(vcpu);
+    vmcb_set_eventinj(vcpu->vmcb, next_event(vcpu));
+
+    int vector = wanted_interrupt(&vcpu->lapic);
     int priority = NO_WINDOW;
     if (vcpu->redeliver != 0)
         priority = 0xf;

@@ -53,6 +53,13 @@ void guest_unmap_shared(void)
     window_unmap_own();
 }
 
+void guest_input(struct guest *guest, uint8_t byte)
+{
+    lock_take(&guest->lock, LOCK_GUEST);
+    vuart_input(&guest->uart, byte);
+    lock_release(&guest->lock, LOCK_GUEST);
+}
+
 /* ---- the leak check ---- */
 
 static struct resources resources_free(void)

@@ -81,6 +81,9 @@ bool guest_ram_address(const struct guest *guest, gpaddr_t gpa, uint64_t size, p
 void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size);
 void guest_unmap_shared(void);
 
+/* A byte from the operator, to the guest's UART. */
+void guest_input(struct guest *guest, uint8_t byte);
+
 /* Ends a guest from an exit handler: marks it; the scheduler tears it down
  * outside of the vCPU's context by guest_teardown(). `reason` is copied. The first call counts. */
 void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)

@@ -39,21 +39,27 @@ static bool log_guest_admit(uint64_t now_us)
     return true;
 }
 
-void log_print(enum log_level level, const char *format, ...)
+static void log_line(enum log_level level, uint64_t us, const char *format, va_list arguments)
 {
-    uint64_t us = clock_now_us();
-    if (level == LOG_GUEST && !log_guest_admit(us))
-        return;
     char line[LOG_LINE];
     size_t length = text_format(line, sizeof line, "[%5lu.%06lu] %s: ", us / 1000000, us % 1000000, log_names[level]);
-    va_list arguments;
-    va_start(arguments, format);
     length += text_format_list(line + length, sizeof line - length, format, arguments);
-    va_end(arguments);
     if (length > sizeof line - 2)
         length = sizeof line - 2;
     line[length++] = '\n';
     if (!console_at_line_start())
         console_write("\n", 1);     /* a guest's prompt stands there */
     console_write(line, length);
+}
+
+void log_print(enum log_level level, const char *format, ...)
+{
+    uint64_t us = clock_now_us();
+    va_list arguments;
+    va_start(arguments, format);
+    console_begin();
+    if (level != LOG_GUEST || log_guest_admit(us))
+        log_line(level, us, format, arguments);
+    console_end();
+    va_end(arguments);
 }

@@ -77,8 +77,10 @@ void monitor_print(const char *format, ...)
     if (length > sizeof line - 2)
         length = sizeof line - 2;
     line[length++] = '\n';
+    console_begin();
     fresh_line();
     console_write(line, length);
+    console_end();
 }
 
 /* A guest must not steer the operator's terminal, nor forge another guest's lines. Who
@@ -131,10 +133,8 @@ static void show_line(uint32_t guest, bool complete)
         uart->line_length = uart->line_shown = 0;   /* a longer line goes on as the open line */
 }
 
-void monitor_guest_output(uint32_t guest, uint8_t byte)
+static void take_output(uint32_t guest, uint8_t byte)
 {
-    if (guest >= GUEST_MAX)
-        return;
     struct vuart *uart = &guests[guest].uart;
     uart->history[uart->history_total++ % VUART_HISTORY] = byte;
     if (byte == '\n') {
@@ -148,6 +148,15 @@ void monitor_guest_output(uint32_t guest, uint8_t byte)
     monitor.unshown |= UINT64_C(1) << guest;
     if (uart->line_length == VUART_LINE)
         show_line(guest, false);
+}
+
+void monitor_guest_output(uint32_t guest, uint8_t byte)
+{
+    if (guest >= GUEST_MAX)
+        return;
+    console_begin();
+    take_output(guest, byte);
+    console_end();
 }
 
 static void show_prompts(void)
@@ -297,7 +306,7 @@ static void show_history(uint32_t guest)
 static void pass_to_guest(uint8_t byte)
 {
     if (monitor.attached != NOBODY) {
-        vuart_input(&guests[monitor.attached].uart, byte);
+        guest_input(&guests[monitor.attached], byte);
     } else if (!monitor.hinted) {
         monitor.hinted = true;
         answer("no guest is attached; Ctrl-] ? for help");
@@ -391,15 +400,18 @@ void monitor_poll(void)
             break;
         take_input((uint8_t)byte);
     }
-    if (monitor.unshown != 0)
-        show_prompts();
+    console_begin();
+    show_prompts();
+    console_end();
 }
 
 void monitor_guest_ended(uint32_t guest, bool for_good)
 {
     struct vuart *uart = &guests[guest].uart;
+    console_begin();
     if (uart->line_length > 0)
         show_line(guest, true);
+    console_end();
     if (for_good && monitor.attached == guest)
         detach();
 }

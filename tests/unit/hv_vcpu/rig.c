@@ -12,6 +12,7 @@
 #include "../../../hv/hostmap.h"
 #include "../../../hv/log.h"
 #include "../../../hv/monitor.h"
+#include "../../../hv/smp.h"
 #include "../../../hv/switch.h"
 #include "rig.h"
 
@@ -220,6 +221,18 @@ bool pvclock_write_system_time(struct vcpu *vcpu, uint64_t value)
 
 void monitor_poll(void) {}
 
+/* ---- other CPUs: there are none ---- */
+
+struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &rig_cpu : NULL; }
+uint32_t smp_cpus(void) { return 1; }
+void smp_wbinvd(const uint64_t *set) { (void)set; }
+
+void smp_kick(struct cpu *cpu)
+{
+    assert_ptr_equal(cpu, &rig_cpu);
+    cpu->timer_fired = true;
+}
+
 void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 {
     va_list arguments;
@@ -247,6 +260,8 @@ bool guest_any_alive(void)
 
 void guest_teardown(struct guest *guest)
 {
+    if (!guest_is_ending(guest) || guest->vcpus_queued != 0)
+        return;
     vcpu_destroy(guest->vcpus[0]);
     guest->vcpus[0] = NULL;
     guest->state = GUEST_ENDED;
@@ -292,6 +307,7 @@ struct vcpu *rig_guest(uint32_t index, bool sev)
     *guest = (struct guest){.index = index, .state = GUEST_RUNNING, .config = config, .asid = index + 1, .sev = sev};
     guest->npt.root = rig_cpu.host_vmcb;    /* some page */
     assert_true(vcpu_create(guest, 0, &rig_registers, &guest->vcpus[0]));
+    guest->vcpus[0]->cpu = &rig_cpu;
     return guest->vcpus[0];
 }
 

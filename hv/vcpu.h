@@ -40,7 +40,7 @@ enum vcpu_exit_kind {
     VCPU_EXIT_FORBIDDEN,        /* instructions that guests do not have */
 };
 #define VCPU_EXIT_KINDS 16u
-/* "cpuid"; NULL for a kind that does not exist. */
+/* "cpuid", five letters at most; NULL for a kind that does not exist. */
 const char *vcpu_exit_kind_name(uint32_t kind);
 
 struct vcpu {

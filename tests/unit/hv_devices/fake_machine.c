@@ -269,7 +269,7 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
 
 void vcpu_destroy(struct vcpu *vcpu)
 {
-    assert(vcpu->next == NULL);
+    assert(vcpu->next == NULL && vcpu->guest->vcpus[0] == NULL);   /* nobody finds it any more */
     page_free(page_pa(vcpu), 3);
 }
 

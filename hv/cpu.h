@@ -16,6 +16,12 @@ struct cpu_features {
     uint32_t phys_bits;
 };
 
+/* watch.c: what the watching CPU knows of this one. */
+struct watched {
+    uint64_t rounds, tsc;       /* its rounds, and since when they stand so */
+    bool asked, reported;
+};
+
 struct cpu {
     struct cpu *self;           /* GS:0 */
     uint32_t index;             /* 0: the boot CPU */
@@ -39,8 +45,12 @@ struct cpu {
     uint64_t stray_interrupts;  /* of a vector that nobody asked for */
     uint64_t nmis;
     uint64_t idle_tsc;
-    uint64_t rounds;            /* of sched.c's loop, and time slices: stands still when the CPU is stuck */
+    uint64_t rounds;            /* of sched.c's loops: stands still when the CPU is stuck */
     bool idle;                  /* in HLT: need not show a round */
+    struct watched watched;     /* by another CPU */
+    uint64_t watch_tsc;         /* when this CPU looked after others last */
+    bool answer_wanted;         /* by NMI: where are you? */
+    uint64_t answer_rip;
 };
 
 static inline struct cpu *this_cpu(void)

@@ -233,10 +233,10 @@ static const struct exit_row unknown = {NULL, VCPU_EXIT_OTHER};
 const char *vcpu_exit_kind_name(uint32_t kind)
 {
     static const char *const names[VCPU_EXIT_KINDS] = {
-        [VCPU_EXIT_OTHER] = "other", [VCPU_EXIT_INTERRUPT] = "host", [VCPU_EXIT_WINDOW] = "window",
+        [VCPU_EXIT_OTHER] = "other", [VCPU_EXIT_INTERRUPT] = "host", [VCPU_EXIT_WINDOW] = "win",
         [VCPU_EXIT_CPUID] = "cpuid", [VCPU_EXIT_MSR] = "msr", [VCPU_EXIT_IO] = "io", [VCPU_EXIT_HLT] = "hlt",
-        [VCPU_EXIT_VMMCALL] = "vmmcall", [VCPU_EXIT_EXCEPTION] = "exception", [VCPU_EXIT_CACHE] = "cache",
-        [VCPU_EXIT_XSETBV] = "xsetbv", [VCPU_EXIT_FORBIDDEN] = "forbidden",
+        [VCPU_EXIT_VMMCALL] = "vmm", [VCPU_EXIT_EXCEPTION] = "excpt", [VCPU_EXIT_CACHE] = "cache",
+        [VCPU_EXIT_XSETBV] = "xset", [VCPU_EXIT_FORBIDDEN] = "forb",
     };
     return kind < VCPU_EXIT_KINDS ? names[kind] : NULL;
 }

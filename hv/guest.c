@@ -11,7 +11,6 @@
 #include "sev.h"
 #include "smp.h"
 #include "text.h"
-#include "vcpu.h"
 
 struct guest guests[GUEST_MAX];
 
@@ -115,17 +114,31 @@ void guest_resources_check(void)
 
 /* ---- end of life ---- */
 
+static void count_vcpu(const struct vcpu *vcpu, struct guest_counters *counters)
+{
+    counters->run_tsc += __atomic_load_n(&vcpu->run_tsc, __ATOMIC_RELAXED);
+    for (uint32_t kind = 0; kind < VCPU_EXIT_KINDS; kind++)
+        counters->exits[kind] += __atomic_load_n(&vcpu->exits[kind], __ATOMIC_RELAXED);
+}
+
+void guest_read_counters(const struct guest *guest, struct guest_counters *counters)
+{
+    *counters = guest->past;
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
+        if (guest->vcpus[i] != NULL)
+            count_vcpu(guest->vcpus[i], counters);
+    }
+}
+
 static void release_vcpus(struct guest *guest)
 {
     for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
         struct vcpu *vcpu = guest->vcpus[i];
         if (vcpu == NULL)
             continue;
-        guest->run_tsc += vcpu->run_tsc;
-        for (uint32_t kind = 0; kind < VCPU_EXIT_KINDS; kind++)
-            guest->exits += vcpu->exits[kind];
+        count_vcpu(vcpu, &guest->past);
+        guest->vcpus[i] = NULL;     /* first: who looks meanwhile counts it once, and no freed page */
         vcpu_destroy(vcpu);
-        guest->vcpus[i] = NULL;
     }
 }
 

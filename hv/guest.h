@@ -8,6 +8,7 @@
 #include "lock.h"
 #include "memory.h"
 #include "npt.h"
+#include "vcpu.h"
 #include "vuart.h"
 
 #define GUEST_MAX MANIFEST_MAX_GUESTS
@@ -42,6 +43,11 @@ struct launch_report {
     uint64_t hv_pages;          /* the rest of what hv took from its pool for it */
 };
 
+struct guest_counters {
+    uint64_t run_tsc;           /* on CPUs */
+    uint64_t exits[VCPU_EXIT_KINDS];
+};
+
 struct guest {
     uint32_t index;
     struct lock lock;           /* LOCK_GUEST */
@@ -67,7 +73,8 @@ struct guest {
     struct launch_report report;
 
     uint64_t started_tsc;       /* of this launch; 0: not running */
-    uint64_t alive_tsc, run_tsc, exits;     /* of all launches that are over: wall time, time on a CPU, exits */
+    uint64_t alive_tsc;         /* wall time of all launches that are over */
+    struct guest_counters past; /* theirs, too */
 };
 
 extern struct guest guests[GUEST_MAX];
@@ -88,6 +95,9 @@ void guest_input(struct guest *guest, uint8_t byte);
  * outside of the vCPU's context by guest_teardown(). `reason` is copied. The first call counts. */
 void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Of all launches, the present one included. Its vCPUs may run on meanwhile: each counter is as it
+ * was at some moment of the call, and never less than in the call before. */
+void guest_read_counters(const struct guest *guest, struct guest_counters *counters);
 /* Marked by guest_end(), not torn down yet. */
 bool guest_is_ending(const struct guest *guest);
 

@@ -15,6 +15,7 @@
 #include "monitor.h"
 #include "smp.h"
 #include "switch.h"
+#include "watch.h"
 #include "x86.h"
 
 #define SLICE_US 10000u
@@ -165,7 +166,7 @@ static void idle(struct cpu *cpu, uint64_t next)
 static void serve(struct cpu *cpu)
 {
     bool preempt;
-    cpu->rounds++;
+    watch_poll(cpu);
     sched_look_around(cpu);     /* what comes from here on ends the sleep, or the VMRUN */
     take_incoming(cpu);
     drop_ended(cpu);

@@ -7,6 +7,7 @@
 #include "lapic.h"
 #include "log.h"
 #include "smp.h"
+#include "watch.h"
 #include "x86.h"
 
 /* APM2 8.2 */
@@ -28,7 +29,8 @@ void trap_handle(struct trap_frame *frame)
             for (;;)
                 hlt();      /* with interrupts off */
         }
-        cpu->nmis++;    /* main.c reports them: an NMI may come in the middle of a line */
+        if (!watch_answer(cpu, frame->rip))
+            cpu->nmis++;    /* main.c reports them: an NMI may come in the middle of a line */
         return;
     }
     if (frame->vector < TRAP_EXCEPTIONS) {

@@ -40,7 +40,7 @@ enum vcpu_exit_kind {
     VCPU_EXIT_FORBIDDEN,        /* instructions that guests do not have */
 };
 #define VCPU_EXIT_KINDS 16u
-/* "cpuid"; NULL for a kind that does not exist. */
+/* "cpuid", five letters at most; NULL for a kind that does not exist. */
 const char *vcpu_exit_kind_name(uint32_t kind);
 
 /* What other CPUs' vCPUs sent. Anybody adds to it, the vCPU's own CPU takes it all. */
@@ -162,6 +162,7 @@ uint64_t sched_poll(struct cpu *cpu, const struct vcpu *running, uint64_t now, b
 /* From here on the CPU sees all that was done before somebody set cpu->timer_fired. */
 static inline void sched_look_around(struct cpu *cpu)
 {
+    cpu->rounds++;
     (void)__atomic_exchange_n(&cpu->timer_fired, false, __ATOMIC_SEQ_CST);
 }
 /* The boot CPU's loop: guests' lives, the operator, and its own vCPUs, until no guest is alive. */

@@ -44,6 +44,9 @@ extern struct machine {
     /* The so manieth of these fails, counted down; 0: none does. */
     unsigned fail_pool, fail_extent, fail_npt_create, fail_npt_map, fail_vcpu, fail_window;
 
+    const char *keys;           /* what the operator types, wherever hv lets itself be asked; NULL: nothing */
+    unsigned polls;
+
     char console[1 << 18];
     size_t console_length;
 } machine;
@@ -62,6 +65,11 @@ uint8_t machine_shared(const struct guest *guest, uint64_t gpa);
 void machine_guest_writes(const struct guest *guest, uint64_t gpa, uint8_t byte);
 /* True when all of guest memory is zero in the plain view, i.e. scrubbed. */
 bool machine_scrubbed(void);
+
+/* A place where hv waits or works for long, and looks at the operator's keys. */
+void machine_poll(void);
+/* To be called by whatever the operator's keys must not reach: it would be in somebody else's middle. */
+void machine_not_in_poll(void);
 
 bool machine_said(const char *text);
 

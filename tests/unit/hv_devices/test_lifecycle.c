@@ -117,7 +117,8 @@ static void ten_launches_with_one_usable_asid(void **state)
     }
     assert_int_equal(guests[SEV].state, GUEST_ENDED);
     assert_string_equal(guests[SEV].end_reason, "reset 10");
-    assert_int_equal(guests[SEV].exits, 70);
+    assert_int_equal(guests[SEV].past.exits[3], 70);
+    assert_int_equal(guests[SEV].past.run_tsc, 10000);
     finish(GUEST_END_POWEROFF);
     all_is_back();
     assert_int_equal(machine.rejected, 0);
@@ -147,6 +148,70 @@ static void the_operator_and_a_destroy_policy_end_for_good(void **state)
     all_is_back();
     assert_false(guest_summary());
     assert_true(machine_said("sevisor: not all guests ended as expected\n"));
+}
+
+static void counters_never_go_back_over_an_end(void **state)
+{
+    (void)state;
+    struct guest_counters before, after;
+    good.guests[SEV].on_reboot = MANIFEST_ACTION_RESTART;
+    good.guests[SEV].restarts = 1;
+    good_seal(&good);
+    machine_manifest(&good, sizeof good);
+    launch();
+    guest_read_counters(&guests[SEV], &before);
+    assert_int_equal(before.exits[3], 7);
+    for (uint64_t launches = 1; launches <= 2; launches++) {
+        guest_end(&guests[SEV], GUEST_END_RESET, "reset");
+        guest_teardown(&guests[SEV]);
+        guest_read_counters(&guests[SEV], &after);
+        assert_int_equal(after.exits[3], 14);       /* the launch that is over, and the present or the last one */
+        assert_int_equal(after.run_tsc, 2000);
+    }
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+/* ---- the operator ---- */
+
+/* Every key, everywhere: fake_machine.c stops the test when one reaches a resource or the secure processor. */
+static void keys_in_the_middle_of_launches_and_ends_only_mark(void **state)
+{
+    (void)state;
+    machine.keys = "\035?\035l\035t\035T\035i\035+\035-\035c\035nx\035]\035ky"
+                   "\0351x\0350\035s1\035s2\035k1y\035k2y\035k3y\035q";
+    launch();
+    for (unsigned i = 0; i < GOOD_GUESTS; i++) {
+        assert_int_equal(guests[i].state, GUEST_RUNNING);
+        assert_int_equal(guests[i].launches, 1);
+    }
+    assert_int_equal(guests[SEV].end, GUEST_END_DESTROYED);     /* while the others were launched */
+    assert_int_equal(machine.scheduled, 3);
+    for (unsigned i = 0; i < GOOD_GUESTS; i++) {
+        guest_end(&guests[i], GUEST_END_DESTROYED, "by the operator");
+        machine_guest_writes(&guests[i], 0x7000, 0x77);
+        guest_teardown(&guests[i]);
+    }
+    all_is_back();
+    assert_true(machine_scrubbed());
+    assert_true(machine.polls > 30);
+    sev_stop();
+    assert_int_equal(machine.rejected, 0);
+    assert_int_equal(machine.coherency_faults, 0);
+}
+
+static void who_is_being_launched_cannot_be_ended_yet(void **state)
+{
+    (void)state;
+    machine.keys = "\035k1y";
+    launch();
+    assert_true(machine_said("monitor: alpha is being launched: it can be ended when it runs\n"));
+    assert_true(machine_said("monitor: alpha is being ended\n"));       /* it ran while the others were launched */
+    assert_int_equal(guests[SEV].state, GUEST_RUNNING);
+    finish(GUEST_END_POWEROFF);
+    assert_int_equal(guests[SEV].state, GUEST_ENDED);
+    assert_int_equal(guests[SEV].end, GUEST_END_DESTROYED);
+    all_is_back();
 }
 
 /* ---- refusals ---- */
@@ -311,6 +376,8 @@ int main(void)
         T(each_guest_finds_its_bytes_under_its_own_key), T(commands_come_in_the_documented_order),
         T(the_report_has_what_owners_parse), T(without_an_encrypted_guest_the_processor_is_left_alone),
         T(ten_launches_with_one_usable_asid), T(the_operator_and_a_destroy_policy_end_for_good),
+        T(counters_never_go_back_over_an_end), T(keys_in_the_middle_of_launches_and_ends_only_mark),
+        T(who_is_being_launched_cannot_be_ended_yet),
         T(no_sev_refuses_the_encrypted_guest_only), T(no_device_is_said_in_words),
         T(without_sme_host_encryption_is_refused_never_plain), T(another_c_bit_than_the_cpus_is_refused),
         T(too_many_vcpus_or_too_much_memory_is_refused), T(a_bad_manifest_launches_nothing),

@@ -14,7 +14,6 @@
 
 #include "cpu.h"
 #include "log.h"
-#include "x86.h"
 
 enum lock_rank { LOCK_GUEST = 1, LOCK_CONSOLE = 2 };
 
@@ -30,7 +29,7 @@ static inline void lock_take(struct lock *lock, enum lock_rank rank)
     cpu->locks_held |= 1u << rank;
     uint32_t ticket = __atomic_fetch_add(&lock->next, 1, __ATOMIC_RELAXED);
     while (__atomic_load_n(&lock->served, __ATOMIC_ACQUIRE) != ticket)
-        cpu_relax();
+        __builtin_ia32_pause();
 }
 
 static inline void lock_release(struct lock *lock, enum lock_rank rank)

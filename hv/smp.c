@@ -182,6 +182,7 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
         __atomic_store_n(&meeting.verdict, VERDICT_LEFT_OUT, __ATOMIC_RELEASE);
         return;
     }
+    cpu->online = true;
     __atomic_store_n(&cpus[index], cpu, __ATOMIC_RELEASE);
     cpus_end = index + 1;
     __atomic_store_n(&meeting.verdict, VERDICT_FINE, __ATOMIC_RELEASE);

@@ -17,6 +17,7 @@
 #include "../../../hv/cpu.h"
 #include "../../../hv/hostmap.h"
 #include "../../../hv/log.h"
+#include "../../../hv/smp.h"
 #include "../../../hv/monitor.h"
 #include "../../../hv/vcpu.h"
 #include "../psp/fake_pci.h"
@@ -290,15 +291,44 @@ void sched_add(struct cpu *c, struct vcpu *vcpu)
 {
     machine_not_in_poll();
     assert(c == &cpu && vcpu->next == NULL);
+    vcpu->cpu = c;
     vcpu->next = vcpu;
+    vcpu->guest->vcpus_queued++;
     machine.scheduled++;
 }
 
-void sched_remove(struct vcpu *vcpu)
+/* The one CPU looks around at once, unless the test keeps it busy: vCPUs of ended guests leave its queue. */
+void smp_kick(struct cpu *c)
 {
-    machine_not_in_poll();
-    machine.scheduled -= vcpu->next != NULL;
-    vcpu->next = NULL;
+    assert(c == &cpu);
+    for (unsigned i = 0; i < GUEST_MAX && !machine.cpu_busy; i++) {
+        for (unsigned v = 0; v < GUEST_MAX_VCPUS && guests[i].vcpus[v] != NULL && guest_is_ending(&guests[i]); v++) {
+            struct vcpu *vcpu = guests[i].vcpus[v];
+            if (vcpu->next == NULL)
+                continue;
+            vcpu->next = NULL;
+            guests[i].vcpus_queued--;
+            machine.scheduled--;
+        }
+    }
+}
+
+struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : NULL; }
+uint32_t smp_cpus(void) { return 1; }
+void memory_breathe(void) { machine_poll(); }
+
+void *window_map_own(paddr_t page, enum memory_view view)
+{
+    assert(page.raw % PAGE_SIZE == 0 && !machine.own_window);
+    look_through(page_of(page.raw), key_of(view), true);
+    machine.own_window = true;
+    return ram + (page.raw - MACHINE_RAM);
+}
+
+void window_unmap_own(void)
+{
+    assert(machine.own_window);
+    machine.own_window = false;
 }
 
 void vcpu_wake(struct vcpu *vcpu) { vcpu->state = VCPU_RUNNABLE; }
@@ -311,8 +341,21 @@ uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc / 2; }
 uint64_t clock_us_to_tsc(uint64_t us) { return us * 2000; }
 uint64_t clock_now_us(void) { return machine.now_ns / 1000; }
 
+static bool console_held;
+void console_begin(void)
+{
+    assert(!console_held);
+    console_held = true;
+}
+void console_end(void)
+{
+    assert(console_held);
+    console_held = false;
+}
+
 void console_write(const char *bytes, size_t count)
 {
+    assert(console_held);
     if (count >= sizeof machine.console - machine.console_length)
         machine.console_length = 0;
     memcpy(machine.console + machine.console_length, bytes, count);

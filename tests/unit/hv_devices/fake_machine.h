@@ -37,6 +37,8 @@ extern struct machine {
     unsigned coherency_faults;  /* a page was looked at through another key while cached */
     unsigned wrong_views;       /* a window or command through a view that the page does not have */
     unsigned open_windows;
+    bool own_window;            /* the CPU's own is mapped */
+    bool cpu_busy;              /* does not look around when it is kicked */
     unsigned scheduled;         /* vCPUs on the run queue */
     unsigned rejected;          /* commands that the firmware answered with a status */
     char commands[4096];        /* their names, in order, each followed by a blank */

@@ -18,6 +18,7 @@
 #include "../../../hv/monitor_view.h"
 #include "../../../hv/report.h"
 #include "../../../hv/sev.h"
+#include "../../../hv/smp.h"
 
 /* ---- a console in memory, and time that tests turn ---- */
 
@@ -31,8 +32,22 @@ static unsigned lists;
 struct guest guests[GUEST_MAX];
 static struct manifest_guest configs[GUEST_MAX];
 
+/* Whoever writes must have the console to himself, and take it once. */
+static bool console_held;
+void console_begin(void)
+{
+    assert_false(console_held);
+    console_held = true;
+}
+void console_end(void)
+{
+    assert_true(console_held);
+    console_held = false;
+}
+
 void console_write(const char *bytes, size_t count)
 {
+    assert_true(console_held);
     assert_true(screen_length + count < sizeof screen);
     memcpy(screen + screen_length, bytes, count);
     screen_length += count;
@@ -52,6 +67,10 @@ void report_guests(void) { lists++; }
 static struct guest_counters counted[GUEST_MAX];
 static struct cpu cpu;
 static bool sev_is_ready;
+
+struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : NULL; }
+uint32_t smp_cpus(void) { return 1; }
+void guest_input(struct guest *guest, uint8_t byte) { vuart_input(&guest->uart, byte); }
 
 void guest_read_counters(const struct guest *guest, struct guest_counters *counters) { *counters = counted[guest->index]; }
 const char *report_state(const struct guest *guest) { return guest->state == GUEST_RUNNING ? "running" : "poweroff"; }
@@ -134,9 +153,11 @@ static void silence(void)
 
 static void log_line(const char *text)      /* what log_print() does */
 {
+    console_begin();
     if (!console_at_line_start())
         console_write("\n", 1);
     console_write(text, strlen(text));
+    console_end();
 }
 
 static const char *received(uint32_t guest)

@@ -141,6 +141,7 @@ def verdict(text: str) -> None:
     ("sme", {}),
     ("svm", {}),
     ("events", {}),
+    ("events", {"cpus": 2}),
     ("sev", {}),
     ("sev big", {}),
 ], ids=lambda v: v if isinstance(v, str) else "")

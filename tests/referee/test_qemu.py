@@ -34,7 +34,7 @@ pytestmark = pytest.mark.referee
 API = (1, 55, 21)   # the machine's default
 TIME_LIMIT = 600    # OVMF and Linux under KVM under software emulation; half a minute each when nobody else works
 POLICY = {"blank": 0, "owned": packing.NODBG}
-CMDLINE = "console=ttyS0 loglevel=4 swiotlb=512 panic=-1"
+CMDLINE = "console=ttyS0 earlyprintk=ttyS0 loglevel=6 swiotlb=512 panic=-1"
 
 GUEST_INIT = b"""#!/bin/sh
 export PATH=/bin
@@ -175,6 +175,7 @@ def test_launch_measure_is_the_independent_computation(launched: Launched, name:
 
 def test_the_guests_kernel_says_that_it_is_encrypted(launched: Launched) -> None:
     owned = launched.part("owned")
+    print(owned)
     assert "guest: Memory Encryption Features active: AMD SEV" in owned
     assert re.search(r"^guest: Linux \d", owned, re.MULTILINE)
     assert re.search(rf"^guest: command line {re.escape(CMDLINE)}", owned, re.MULTILINE)

@@ -40,7 +40,7 @@ typedef uint64_t u64;
 extern u64 pml4[512], caught_vector, caught_error, caught_cr2, caught_at;
 extern u64 gdt[];
 extern u8 guest_basic[], guest_basic_end[], guest_sev[], guest_sev_end[];
-extern u8 guest_events[], guest_events_end[], guest_handler[];
+extern u8 guest_events[], guest_events_end[], guest_handler[], guest_slow_handler[];
 int try_rdmsr(u32 msr, u64 *value);
 int try_wrmsr(u32 msr, u64 value);
 int try_read(const volatile void *at, u64 *value);
@@ -566,10 +566,12 @@ static void test_svm(void)
 }
 
 #define VECTOR_INTN 0x42
+#define VECTOR_INTERRUPT 0x43
 #define VECTOR_BP 3
 #define VECTOR_DF 8
 #define VECTOR_SS 12
 #define VECTOR_GP 13
+#define INJECT_INTERRUPT (1ul << 31)
 #define INJECT_EXCEPTION (1ul << 31 | 3 << 8)
 #define INJECT_INTN (1ul << 31 | 4 << 8)
 #define INJECT_ERROR_CODE (1ul << 11)
@@ -598,10 +600,10 @@ static u32 run_event(u64 event, u64 next_rip, u32 intercepted_exceptions, u32 id
     return run_guest(VMCB, gprs) ? 0xdead : EXITCODE();
 }
 
-static void guest_gate(u32 vector)
+static void guest_gate(u32 vector, const u8 *handler)
 {
     u64 *gate = (u64 *)idt + 2 * vector;
-    u64 to = GUEST + (u64)(guest_handler - guest_events);
+    u64 to = GUEST + (u64)(handler - guest_events);
 
     gate[0] = (to & 0xffff) | 8 << 16 | 0x8e00ul << 32 | to >> 16 << 48;
     gate[1] = to >> 32;
@@ -616,8 +618,9 @@ static void test_events(void)
     memcpy((void *)GUEST, guest_events, (size_t)(guest_events_end - guest_events));
     guest_tables(GUEST + PAGE, 0);
     memset((void *)idt, 0, PAGE);
-    guest_gate(VECTOR_INTN);
-    guest_gate(VECTOR_BP);
+    guest_gate(VECTOR_INTN, guest_handler);
+    guest_gate(VECTOR_BP, guest_handler);
+    guest_gate(VECTOR_INTERRUPT, guest_slow_handler);
 
     /* APM2 15.12: INT3 is the exception's intercept, INT 3 is INTn's. */
     EQ("int3-exit", run_event(0, 0, 1 << VECTOR_BP, with_idt, gprs), 0x40 + VECTOR_BP);
@@ -647,6 +650,10 @@ static void test_events(void)
     EQ("inject-intn-returns", gprs[0], GUEST + 0x123);
     EQ("inject-bp", run_event(INJECT_EXCEPTION | VECTOR_BP, GUEST + 0x123, 0, with_idt, gprs), 0x81);
     EQ("inject-bp-returns", gprs[0], GUEST + 0x123);
+
+    /* An interrupt comes once, however long its handler takes. */
+    EQ("inject-interrupt", run_event(INJECT_INTERRUPT | VECTOR_INTERRUPT, 0, 0, with_idt, gprs), 0x81);
+    EQ("inject-interrupt-once", gprs[0], 1);
 
     /* No IDT: delivering #SS raises #GP, both make #DF, which makes a shutdown. */
     u64 ss = INJECT_EXCEPTION | INJECT_ERROR_CODE | VECTOR_SS;

@@ -205,7 +205,7 @@ run_guest:
 ; ------------------------------------------------------------ guests' code
 ; They run at any address; rbx, rcx, rsi, rdi are parameters.
 global guest_basic, guest_basic_end, guest_sev, guest_sev_end
-global guest_events, guest_events_end, guest_handler
+global guest_events, guest_events_end, guest_handler, guest_slow_handler
 align 16
 guest_basic:
     cpuid
@@ -235,6 +235,14 @@ guest_events:
     hlt
 guest_handler:
     mov rbx, [rsp]                      ; where it would return to
+    vmmcall
+; For an interrupt. Long enough for QEMU to leave its loop for another CPU, or its main loop.
+guest_slow_handler:
+    inc rbx
+    mov ecx, 200000000
+.spin:
+    dec ecx
+    jnz .spin
     vmmcall
 guest_events_end:
 

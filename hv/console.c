@@ -134,6 +134,6 @@ void console_print(const char *format, ...)
 
 int console_read(void)
 {
-    drain();
+    console_drain();
     return serial_read();
 }

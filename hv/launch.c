@@ -130,6 +130,11 @@ static void phase_done(struct guest *guest, enum launch_phase phase, uint64_t *m
 static bool check_platform(struct guest *guest)
 {
     const struct manifest_guest *config = guest->config;
+    for (uint32_t i = 0; i < config->vcpus; i++) {
+        if (config->cpus[i] != MANIFEST_CPU_ANY && smp_cpu(config->cpus[i]) == NULL)
+            return refuse(guest, "wants its vCPU %u on CPU %u, which does not run here: change pins in guests.toml", i,
+                          config->cpus[i]);
+    }
     if (config->encryption == MANIFEST_ENCRYPTION_HOST && hostmap_c_bit() == 0)
         return refuse(guest, "wants its memory under the host's key, but the CPU or its BIOS has no SME (SMEE)");
     if (!guest->sev)
@@ -318,10 +323,13 @@ static bool run_program(struct guest *guest)
     return !guest->sev || launch_sev(guest, &mark);
 }
 
-/* Where a vCPU is to live: on the CPU with the fewest. The boot CPU has launches and the console to do, so it
- * comes last among equals. */
-static struct cpu *place(void)
+/* Where a vCPU is to live: where the manifest wants it, else on the CPU with the fewest. The boot CPU has launches
+ * and the console to do, so it comes last among equals. */
+static struct cpu *place(const struct guest *guest, uint32_t vcpu)
 {
+    uint16_t wanted = guest->config->cpus[vcpu];
+    if (wanted != MANIFEST_CPU_ANY)
+        return smp_cpu(wanted);     /* check_platform() saw it */
     struct cpu *best = this_cpu();
     uint32_t least = best->assigned + 1;
     for (uint32_t i = 1; i < smp_cpus(); i++) {
@@ -359,7 +367,7 @@ bool launch_guest(struct guest *guest)
     guest->started_tsc = clock_tsc();
     report_launch(guest);
     for (uint32_t i = 0; i < guest->config->vcpus; i++)
-        sched_add(place(), guest->vcpus[i]);
+        sched_add(place(guest, i), guest->vcpus[i]);
     return true;
 }
 

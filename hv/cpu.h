@@ -28,6 +28,8 @@ struct cpu {
     struct vcpu *run_queue;     /* circular; sched.c */
     uint64_t slice_end_tsc;
     uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
+    uint64_t charged_tsc;       /* until then all time is charged to a vCPU, or to nobody; sched.c */
+    struct vcpu *sleeper;       /* ran last and halted: it pays for the way to the next; NULL: that one pays */
     bool timer_fired;           /* set by the timer interrupt handler */
     uint64_t timer_tsc;         /* what lapic_timer_arm() was asked for; UINT64_MAX: disarmed */
     uint64_t interrupts;

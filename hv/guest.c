@@ -237,7 +237,7 @@ void guest_teardown(struct guest *guest)
 
 bool guest_any_alive(void)
 {
-    for (uint32_t i = 0; i < GUEST_MAX; i++) {
+    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++) {
         if (guests[i].state == GUEST_LAUNCHING || guests[i].state == GUEST_RUNNING)
             return true;
     }

@@ -3,7 +3,9 @@
  * Who runs next on a CPU: of those that can, the vCPU that has had the least of it (fair_tsc). Among
  * vCPUs that never sleep this is round robin by time slice. One that wakes up is put
  * at most a slice behind the others, so that nobody saves up time by sleeping; and it may cut
- * short the slice of one that has had more, so that its timer interrupt is in time.
+ * short the slice of one that has had more, so that its timer interrupt is in time. The way from one vCPU to
+ * the next is paid by the one that wanted it: else a guest that sleeps and wakes all the time would
+ * spend the time of the others.
  */
 #include "vcpu.h"
 
@@ -106,12 +108,16 @@ static void idle(struct cpu *cpu, uint64_t next)
         sti_hlt();      /* an interrupt is taken no earlier than in the HLT, and ends it */
     else
         sti();
-    cpu->idle_tsc += clock_tsc() - start;
+    cpu->charged_tsc = clock_tsc();
+    cpu->sleeper = NULL;
+    cpu->idle_tsc += cpu->charged_tsc - start;
 }
 
-static void tear_down_ended(void)
+/* Launches and ends are the operator's business, no vCPU pays for them. */
+static void tear_down_ended(struct cpu *cpu)
 {
-    for (uint32_t i = 0; i < GUEST_MAX; i++) {
+    bool any = false;
+    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++) {
         if (!guest_is_ending(&guests[i]))
             continue;
         for (uint32_t v = 0; v < GUEST_MAX_VCPUS; v++) {
@@ -119,15 +125,19 @@ static void tear_down_ended(void)
                 sched_remove(guests[i].vcpus[v]);
         }
         guest_teardown(&guests[i]);
+        any = true;
     }
+    if (any)
+        cpu->charged_tsc = clock_tsc();
 }
 
 void sched_loop(struct cpu *cpu)
 {
     bool preempt;
+    cpu->charged_tsc = clock_tsc();
     while (guest_any_alive()) {
         monitor_poll();
-        tear_down_ended();
+        tear_down_ended(cpu);
         uint64_t now = clock_tsc(), next = sched_poll(cpu, NULL, now, &preempt);
         struct vcpu *vcpu = choose(cpu);
         if (vcpu == NULL) {

@@ -37,7 +37,7 @@ guest-manifest: $(GUEST_DIR)/guests.manifest
 $(GUEST_DIR):
 	mkdir -p $@
 
-$(GUEST_DIR)/hello.o: guest/hello/hello.c | $(GUEST_DIR)
+$(GUEST_DIR)/hello.o: guest/hello/hello.c guest/hello/bare.h | $(GUEST_DIR)
 	$(CC) $(GUEST_HELLO_CFLAGS) -c $< -o $@
 
 $(GUEST_DIR)/hello.elf: $(GUEST_DIR)/hello.o guest/hello/hello.ld

@@ -39,6 +39,8 @@ struct cpu {
     uint32_t assigned;          /* vCPUs that were given to this CPU, and are not gone */
     uint64_t slice_end_tsc;
     uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
+    uint64_t charged_tsc;       /* until then all time is charged to a vCPU, or to nobody; sched.c */
+    struct vcpu *sleeper;       /* ran last and halted: it pays for the way to the next; NULL: that one pays */
     bool timer_fired;           /* by the timer's interrupt, or another CPU's: look around before the next VMRUN */
     uint64_t timer_tsc;         /* what lapic_timer_arm() was asked for; UINT64_MAX: disarmed */
     uint64_t interrupts;

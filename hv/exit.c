@@ -46,20 +46,22 @@ void exit_log(struct vcpu *vcpu, const char *format, ...)
     log_print(LOG_GUEST, "%s: %s", name, text);
 }
 
+/* Not rate-limited as LOG_GUEST is: a launch has one such end, and its report must not be crowded
+ * out by what other guests do in the same second. */
 void exit_report(const struct vcpu *vcpu)
 {
     const struct vmcb *v = vcpu->vmcb;
     const struct vcpu_gprs *g = &vcpu->gprs;
     const char *name = vcpu->guest->config->name;
-    log_print(LOG_GUEST, "%s: vCPU %u, exit 0x%lx, info 0x%lx 0x%lx, event 0x%lx", name, vcpu->id, v->exitcode,
+    log_print(LOG_NOTICE, "%s: vCPU %u, exit 0x%lx, info 0x%lx 0x%lx, event 0x%lx", name, vcpu->id, v->exitcode,
               v->exitinfo1, v->exitinfo2, v->exitintinfo);
-    log_print(LOG_GUEST, "%s: rip %04x:%016lx rsp %04x:%016lx rflags %08lx cpl %u", name, v->cs.selector, v->rip,
+    log_print(LOG_NOTICE, "%s: rip %04x:%016lx rsp %04x:%016lx rflags %08lx cpl %u", name, v->cs.selector, v->rip,
               v->ss.selector, v->rsp, v->rflags, v->cpl);
-    log_print(LOG_GUEST, "%s: rax %016lx rbx %016lx rcx %016lx rdx %016lx", name, v->rax, g->rbx, g->rcx, g->rdx);
-    log_print(LOG_GUEST, "%s: rsi %016lx rdi %016lx rbp %016lx r8  %016lx", name, g->rsi, g->rdi, g->rbp, g->r8);
-    log_print(LOG_GUEST, "%s: r9  %016lx r10 %016lx r11 %016lx r12 %016lx", name, g->r9, g->r10, g->r11, g->r12);
-    log_print(LOG_GUEST, "%s: r13 %016lx r14 %016lx r15 %016lx", name, g->r13, g->r14, g->r15);
-    log_print(LOG_GUEST, "%s: cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx efer %04lx", name, v->cr0, v->cr2, v->cr3,
+    log_print(LOG_NOTICE, "%s: rax %016lx rbx %016lx rcx %016lx rdx %016lx", name, v->rax, g->rbx, g->rcx, g->rdx);
+    log_print(LOG_NOTICE, "%s: rsi %016lx rdi %016lx rbp %016lx r8  %016lx", name, g->rsi, g->rdi, g->rbp, g->r8);
+    log_print(LOG_NOTICE, "%s: r9  %016lx r10 %016lx r11 %016lx r12 %016lx", name, g->r9, g->r10, g->r11, g->r12);
+    log_print(LOG_NOTICE, "%s: r13 %016lx r14 %016lx r15 %016lx", name, g->r13, g->r14, g->r15);
+    log_print(LOG_NOTICE, "%s: cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx efer %04lx", name, v->cr0, v->cr2, v->cr3,
               v->cr4, v->efer);
 }
 

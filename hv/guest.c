@@ -228,10 +228,18 @@ static bool wants_restart(const struct guest *guest)
     return action == MANIFEST_ACTION_RESTART && guest->restarts_left > 0;
 }
 
-void guest_teardown(struct guest *guest)
+static void launch_again(struct guest *guest)
+{
+    if (!launch_guest(guest)) {
+        monitor_guest_ended(guest->index, true);
+        guest_resources_check();
+    }
+}
+
+bool guest_teardown(struct guest *guest)
 {
     if (!guest_is_ending(guest) || __atomic_load_n(&guest->vcpus_queued, __ATOMIC_ACQUIRE) != 0)
-        return;
+        return false;
     bool again = wants_restart(guest);
     guest->alive_tsc += clock_tsc() - guest->started_tsc;
     guest->started_tsc = 0;
@@ -241,20 +249,35 @@ void guest_teardown(struct guest *guest)
     report_end(guest);
     guest_resources_check();
     if (!again)
-        return;
+        return true;
 
     guest->restarts_left--;
     log_print(LOG_NOTICE, "%s: launched again, %u more times at most", guest->config->name, guest->restarts_left);
-    if (!launch_guest(guest)) {
-        monitor_guest_ended(guest->index, true);
-        guest_resources_check();
-    }
+    launch_again(guest);
+    return true;
+}
+
+bool guest_ask_relaunch(struct guest *guest)
+{
+    if (guest->state != GUEST_ENDED && guest->state != GUEST_REFUSED)
+        return false;
+    guest->relaunch = true;
+    return true;
+}
+
+bool guest_relaunch(struct guest *guest)
+{
+    if (!guest->relaunch)
+        return false;
+    guest->relaunch = false;
+    launch_again(guest);
+    return true;
 }
 
 bool guest_any_alive(void)
 {
-    for (uint32_t i = 0; i < GUEST_MAX; i++) {
-        if (guests[i].state == GUEST_LAUNCHING || guests[i].state == GUEST_RUNNING)
+    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++) {
+        if (guests[i].state == GUEST_LAUNCHING || guests[i].state == GUEST_RUNNING || guests[i].relaunch)
             return true;
     }
     return false;

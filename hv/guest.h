@@ -56,6 +56,7 @@ struct guest {
     char end_reason[256];       /* in words */
     const struct manifest_guest *config;    /* hv's own checked copy; NULL: no such guest */
     uint32_t restarts_left;
+    bool relaunch;              /* asked for by the operator */
     uint32_t launches;
 
     struct extent memory;       /* all of guest-physical RAM; size 0: none */
@@ -102,8 +103,13 @@ void guest_read_counters(const struct guest *guest, struct guest_counters *count
 bool guest_is_ending(const struct guest *guest);
 
 /* Called by the boot CPU's scheduler once no vCPU of it is on a run queue. Returns all resources,
- * prints the end report, restarts if the manifest says so. */
-void guest_teardown(struct guest *guest);
+ * prints the end report, restarts if the manifest says so. False: nothing was to be done. */
+bool guest_teardown(struct guest *guest);
+
+/* The operator wants a guest that has ended, or was refused, launched again. False: it is none of these. */
+bool guest_ask_relaunch(struct guest *guest);
+/* Called by the boot CPU's scheduler: launches it, if so. True: it was tried. */
+bool guest_relaunch(struct guest *guest);
 
 /* Gives back whatever the guest holds, in any state of its launch: guest_teardown()'s and
  * the refused launch's common part. What a dead PSP may still use stays in quarantine. */

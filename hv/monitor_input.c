@@ -24,7 +24,7 @@ enum input_state {
 
 _Static_assert(GUEST_MAX > 9 && GUEST_MAX < 100, "numbers of one or two digits");
 
-enum number_purpose { NUMBER_ATTACH, NUMBER_SCROLL, NUMBER_KILL };
+enum number_purpose { NUMBER_ATTACH, NUMBER_SCROLL, NUMBER_KILL, NUMBER_RELAUNCH };
 
 static struct input {
     enum input_state state;
@@ -141,6 +141,11 @@ static void kill_confirmed(uint8_t byte)
     answer_about(input.victim, "is being ended");
 }
 
+static void relaunch(uint32_t guest)
+{
+    answer_about(guest, guest_ask_relaunch(&guests[guest]) ? "is launched again" : "has not ended");
+}
+
 /* ---- numbers ---- */
 
 static void use_number(uint32_t number)
@@ -154,8 +159,10 @@ static void use_number(uint32_t number)
         attach(guest);
     else if (input.purpose == NUMBER_SCROLL)
         show_history(guest);
-    else
+    else if (input.purpose == NUMBER_KILL)
         ask_to_kill(guest);
+    else
+        relaunch(guest);
 }
 
 /* One digit is enough where there are no more than nine guests. Else a second one may follow, and
@@ -193,13 +200,14 @@ static void expect_number(enum number_purpose purpose)
 
 static void help(void)
 {
-    if (!may_answer(10))
+    if (!may_answer(11))
         return;
     monitor_print("monitor: the escape key is Ctrl-], followed by");
     monitor_print("  1-64 attach to the guest with that number    n  attach to the next that runs");
     monitor_print("  0    detach                                  l  list the guests");
     monitor_print("  s    last lines of the attached guest; detached: s and a number");
     monitor_print("  k    end the attached guest; detached: k and a number; y confirms");
+    monitor_print("  r    and a number: launch a guest again that has ended");
     monitor_print("  t    what the guests do, once                T  every 2 seconds, until a key");
     monitor_print("  i    about this machine                      ?  this text");
     monitor_print("  + -  print more, less of the log             ]  send Ctrl-] to the guest");
@@ -270,6 +278,9 @@ static void command(uint8_t byte)
             ask_to_kill(monitor_attached());
         else
             expect_number(NUMBER_KILL);
+        break;
+    case 'r':
+        expect_number(NUMBER_RELAUNCH);
         break;
     case 't':
         show_top(false);

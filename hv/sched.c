@@ -6,7 +6,9 @@
  * Who runs next on a CPU: of those that can, the vCPU that has had the least of it (fair_tsc). Among
  * vCPUs that never sleep this is round robin by time slice. One that wakes up is put
  * at most a slice behind the others, so that nobody saves up time by sleeping; and it may cut
- * short the slice of one that has had more, so that its timer interrupt is in time.
+ * short the slice of one that has had more, so that its timer interrupt is in time. The way from one vCPU to
+ * the next is paid by the one that wanted it: else a guest that sleeps and wakes all the time would
+ * spend the time of the others.
  */
 #include "vcpu.h"
 
@@ -99,6 +101,8 @@ static void drop_ended(struct cpu *cpu)
         __atomic_fetch_sub(&cpu->assigned, 1, __ATOMIC_RELAXED);
         if (cpu->current == vcpu)
             cpu->current = NULL;
+        if (cpu->sleeper == vcpu)
+            cpu->sleeper = NULL;
         /* Afterwards it may be gone. */
         if (__atomic_sub_fetch(&guest->vcpus_queued, 1, __ATOMIC_ACQ_REL) == 0)
             smp_kick(smp_cpu(0));
@@ -159,7 +163,9 @@ static void idle(struct cpu *cpu, uint64_t next)
     else
         sti();
     cpu->idle = false;
-    cpu->idle_tsc += clock_tsc() - start;
+    cpu->charged_tsc = clock_tsc();
+    cpu->sleeper = NULL;
+    cpu->idle_tsc += cpu->charged_tsc - start;
 }
 
 /* One look around, and what comes of it: a time slice for a vCPU, or sleep. */
@@ -185,16 +191,27 @@ static void serve(struct cpu *cpu)
 
 void sched_serve(struct cpu *cpu)
 {
+    cpu->charged_tsc = clock_tsc();
     for (;;)
         serve(cpu);
 }
 
+/* Guests' ends and relaunches are the operator's business: no vCPU pays for them. */
+static void look_after_guests(struct cpu *cpu)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++)
+        any |= guest_teardown(&guests[i]) || guest_relaunch(&guests[i]);
+    if (any)
+        cpu->charged_tsc = clock_tsc();
+}
+
 void sched_loop(struct cpu *cpu)
 {
+    cpu->charged_tsc = clock_tsc();
     while (guest_any_alive()) {
         monitor_poll();
-        for (uint32_t i = 0; i < GUEST_MAX; i++)
-            guest_teardown(&guests[i]);     /* of those that have ended, and run nowhere any more */
+        look_after_guests(cpu);
         if (guest_any_alive())
             serve(cpu);
     }

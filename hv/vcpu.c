@@ -154,11 +154,11 @@ static bool can_run(const struct vcpu *vcpu)
     return vcpu->state == VCPU_RUNNABLE && __atomic_load_n(&vcpu->guest->end, __ATOMIC_ACQUIRE) == GUEST_END_NONE;
 }
 
-static void charge(struct vcpu *vcpu, uint64_t *since, uint64_t now)
+static void charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
 {
-    vcpu->run_tsc += now - *since;
-    vcpu->fair_tsc += now - *since;
-    *since = now;
+    vcpu->run_tsc += now - cpu->charged_tsc;
+    vcpu->fair_tsc += now - cpu->charged_tsc;
+    cpu->charged_tsc = now;
 }
 
 void vcpu_run(struct vcpu *vcpu)
@@ -166,18 +166,18 @@ void vcpu_run(struct vcpu *vcpu)
     struct cpu *cpu = this_cpu();
     volatile bool *timer_fired = &cpu->timer_fired;
     uint64_t host_vmcb = hostmap_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED);
-    uint64_t since = clock_tsc();
     bool preempt = false;
 
     arrive(cpu, vcpu);
     switch_to(cpu, vcpu);
+    charge(cpu, cpu->sleeper != NULL ? cpu->sleeper : vcpu, clock_tsc());
     vcpu->timer_changed = true;         /* look at the timers first */
     while (can_run(vcpu)) {
         if (*timer_fired || vcpu->timer_changed) {
             sched_look_around(cpu);     /* before the poll: what comes during it is seen next time */
             vcpu->timer_changed = false;
             uint64_t now = clock_tsc();
-            charge(vcpu, &since, now);
+            charge(cpu, vcpu, now);
             uint64_t next = sched_poll(cpu, vcpu, now, &preempt);
             if (now >= cpu->slice_end_tsc || preempt)
                 break;
@@ -188,5 +188,7 @@ void vcpu_run(struct vcpu *vcpu)
         ASSERT(cpu->locks_held == 0);
         vmrun_enter(vcpu, &cpu->timer_fired, host_vmcb);
     }
-    charge(vcpu, &since, clock_tsc());
+    if (!preempt)
+        charge(cpu, vcpu, clock_tsc());     /* else the rest is for the one that woke up */
+    cpu->sleeper = vcpu->state == VCPU_HALTED ? vcpu : NULL;
 }

@@ -191,14 +191,27 @@ static uint64_t timer_next_period(const struct vlapic *lapic, uint64_t now)
     return expiry;
 }
 
+static bool timer_masked(const struct vlapic *lapic)
+{
+    return (lapic->lvt_timer & LVT_MASK) != 0;
+}
+
+/* On from what has expired. True: something had. */
+static bool timer_expire(struct vlapic *lapic, uint64_t now)
+{
+    if (lapic->deadline_tsc == NEVER || now < lapic->deadline_tsc)
+        return false;
+    lapic->deadline_tsc = timer_mode(lapic) == TIMER_PERIODIC ? timer_next_period(lapic, now) : NEVER;
+    return true;
+}
+
+/* A masked timer expires unheard, so nobody has to be there at the time: else a guest that sleeps could
+ * have the host's timer interrupt whoever runs, once in each VLAPIC_MIN_PERIOD. */
 uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now)
 {
-    if (now < lapic->deadline_tsc)
-        return lapic->deadline_tsc;
-    if (lapic->deadline_tsc == NEVER)
+    if (timer_masked(lapic))
         return NEVER;
-    lapic->deadline_tsc = timer_mode(lapic) == TIMER_PERIODIC ? timer_next_period(lapic, now) : NEVER;
-    if ((lapic->lvt_timer & LVT_MASK) == 0)
+    if (timer_expire(lapic, now))
         vlapic_post(lapic, (uint8_t)(lapic->lvt_timer & LVT_VECTOR));
     return lapic->deadline_tsc;
 }
@@ -206,6 +219,8 @@ uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now)
 static void write_lvt_timer(struct vlapic *lapic, uint64_t now, uint32_t value)
 {
     uint32_t old = timer_mode(lapic), mode = value & LVT_TIMER_MODE;
+    if (timer_masked(lapic))
+        timer_expire(lapic, now);
     lapic->lvt_timer = value;
     if (mode == old)
         return;
@@ -224,8 +239,10 @@ static void write_deadline(struct vlapic *lapic, uint64_t value)
     lapic->deadline_tsc = value == 0 ? NEVER : value;
 }
 
-static uint64_t read_deadline(const struct vlapic *lapic)
+static uint64_t read_deadline(struct vlapic *lapic, uint64_t now)
 {
+    if (timer_masked(lapic))
+        timer_expire(lapic, now);
     return timer_mode(lapic) != TIMER_DEADLINE || lapic->deadline_tsc == NEVER ? 0 : lapic->deadline_tsc;
 }
 
@@ -369,7 +386,7 @@ bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *val
         *value = lapic->apic_base;
         return true;
     case MSR_TSC_DEADLINE:
-        *value = read_deadline(lapic);
+        *value = read_deadline(lapic, now);
         return true;
     case APIC_ID:
         *value = lapic->id;
@@ -459,6 +476,8 @@ bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t val
     case APIC_TIMER_DIVIDE:
         if ((low & ~DIVIDE_WRITABLE) != 0)
             return false;
+        if (timer_masked(lapic))
+            timer_expire(lapic, now);
         lapic->timer_divide = low;
         if (timer_mode(lapic) != TIMER_DEADLINE && lapic->deadline_tsc != NEVER)
             timer_start(lapic, now);    /* the manual is silent on a running timer: it starts over */

@@ -29,8 +29,7 @@ struct cpuid (*rig_cpuid)(uint32_t leaf, uint32_t subleaf);
 char rig_log[8192];
 unsigned rig_log_lines;
 uint64_t rig_xcr0, rig_armed;
-unsigned rig_arms, rig_uart_reads, rig_uart_writes, rig_halts;
-uint8_t rig_uart_last;
+unsigned rig_arms, rig_halts, rig_wbinvds;
 void (*rig_vmrun)(struct vcpu *vcpu);
 
 const struct manifest_registers rig_registers = {
@@ -153,6 +152,7 @@ void wrmsr(uint32_t msr, uint64_t value) { (void)msr, (void)value; }
 static bool interrupts = true;
 void cli(void) { interrupts = false; }
 void sti(void) { interrupts = true; }
+void wbinvd(void) { rig_wbinvds++; }
 
 void sti_hlt(void)
 {
@@ -189,37 +189,7 @@ bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)
     return value <= UINT32_MAX;
 }
 
-/* ---- devices, guests ---- */
-
-uint8_t vuart_read(struct vuart *uart, uint32_t offset)
-{
-    (void)uart;
-    assert_true(offset < 8);
-    rig_uart_reads++;
-    return (uint8_t)(0x50 + offset);
-}
-
-void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value)
-{
-    (void)uart;
-    assert_true(offset < 8);
-    rig_uart_writes++;
-    rig_uart_last = value;
-}
-
-bool pvclock_write_wall(struct vcpu *vcpu, uint64_t value)
-{
-    (void)vcpu;
-    return value == 0x1000;
-}
-
-bool pvclock_write_system_time(struct vcpu *vcpu, uint64_t value)
-{
-    vcpu->pvclock.system_time_msr = value;
-    return value == 0x1001;
-}
-
-void monitor_poll(void) {}
+/* ---- guests ---- */
 
 /* ---- other CPUs: there are none ---- */
 
@@ -285,7 +255,7 @@ int rig_reset(void **state)
     rig_log_lines = 0;
     rig_xcr0 = 1;
     rig_armed = UINT64_MAX;
-    rig_arms = rig_uart_reads = rig_uart_writes = rig_halts = 0;
+    rig_arms = rig_uart_reads = rig_uart_writes = rig_halts = rig_wbinvds = 0;
     rig_cpuid = NULL;
     rig_vmrun = NULL;
     interrupts = true;

@@ -90,6 +90,7 @@ static void who_is_stuck_is_reported_once_with_his_whereabouts(void **state)
         second(3);
     assert_string_equal(said, "CPU 2 is stuck at ffffffff80012345 (addr2line -e hv.elf)\n");
     second(7);
+    second(7);
     assert_string_equal(strchr(said, '\n') + 1, "CPU 2 goes on\n");
 }
 

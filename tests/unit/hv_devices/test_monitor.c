@@ -70,6 +70,14 @@ static bool sev_is_ready;
 
 struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : NULL; }
 uint32_t smp_cpus(void) { return 1; }
+static uint64_t asked_again;     /* bit per guest */
+bool guest_ask_relaunch(struct guest *guest)
+{
+    if (guest->state != GUEST_ENDED)
+        return false;
+    asked_again |= UINT64_C(1) << guest->index;
+    return true;
+}
 void guest_input(struct guest *guest, uint8_t byte) { vuart_input(&guest->uart, byte); }
 
 void guest_read_counters(const struct guest *guest, struct guest_counters *counters) { *counters = counted[guest->index]; }
@@ -497,6 +505,18 @@ static void kill_asks_first(void **state)
     assert_string_equal(received(1), "");
 }
 
+static void who_has_ended_is_launched_again(void **state)
+{
+    (void)state;
+    asked_again = 0;
+    guests[1].state = GUEST_ENDED;
+    types("\x1dr2");
+    assert_int_equal(asked_again, 1 << 1);
+    types("\x1dr1");                                /* it runs */
+    assert_int_equal(asked_again, 1 << 1);
+    assert_non_null(strstr(screen, "has not ended"));
+}
+
 static void scroll_back_shows_the_last_lines(void **state)
 {
     (void)state;
@@ -723,7 +743,7 @@ int main(void)
         T(control_bytes_do_not_reach_the_terminal), T(the_last_line_of_a_guest_is_shown_at_its_end),
         T(print_begins_a_line_of_its_own), T(detached_input_goes_nowhere), T(attach_by_number_works_from_any_state),
         T(the_escape_key_can_be_sent), T(next_walks_over_those_that_run), T(only_existing_running_guests_can_be_attached),
-        T(kill_asks_first), T(scroll_back_shows_the_last_lines), T(help_and_list),
+        T(kill_asks_first), T(who_has_ended_is_launched_again), T(scroll_back_shows_the_last_lines), T(help_and_list),
         T(a_flood_of_commands_is_answered_within_limits), T(hostile_bytes_hurt_nobody),
         T(without_colour_no_escape_byte_is_sent), T(colour_is_for_names_and_grave_errors), T(no_colour_is_left_behind),
         T(the_log_level_leaves_out_and_counts), T(misbehaving_guests_are_logged_within_limits),

@@ -14,6 +14,7 @@
 #include "../../../hv/monitor.h"
 #include "../../../hv/smp.h"
 #include "../../../hv/switch.h"
+#include "../../../hv/watch.h"
 #include "rig.h"
 
 #define POOL_PAGES 4096u
@@ -197,6 +198,8 @@ struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &rig_cpu : NULL; }
 uint32_t smp_cpus(void) { return 1; }
 void smp_wbinvd(const uint64_t *set) { (void)set; }
 
+void watch_poll(struct cpu *own) { (void)own; }
+
 void smp_kick(struct cpu *cpu)
 {
     assert_ptr_equal(cpu, &rig_cpu);
@@ -228,13 +231,20 @@ bool guest_any_alive(void)
     return false;
 }
 
-void guest_teardown(struct guest *guest)
+bool guest_relaunch(struct guest *guest)
+{
+    (void)guest;
+    return false;
+}
+
+bool guest_teardown(struct guest *guest)
 {
     if (!guest_is_ending(guest) || guest->vcpus_queued != 0)
-        return;
+        return false;
     vcpu_destroy(guest->vcpus[0]);
     guest->vcpus[0] = NULL;
     guest->state = GUEST_ENDED;
+    return true;
 }
 
 /* ---- set-up ---- */

@@ -3,7 +3,9 @@
  * Runs one guest of a Sevisor manifest under KVM: a second, independent
  * executor of the same launch program.
  *
- *   kvmrun MANIFEST GUEST [--launch-only]
+ *   kvmrun MANIFEST GUEST [--launch-only] [--irqchip]
+ *
+ * --irqchip: the old interrupt controllers are the kernel's too, and their ports are answered there.
  *
  * Of an encrypted guest it prints `kvmrun: measurement <64 hex> nonce <32 hex>`,
  * `kvmrun: status policy 0x<hex> state <number>`, and `kvmrun: report <416 hex>`:
@@ -31,7 +33,12 @@
 #define SLEEP_CONTROL 0x600u
 #define RESET 0x602u
 
-static int vm, sev_device = -1;
+struct vcpu {
+    int file;
+    struct kvm_run *run;
+};
+
+static int kvm, vm, sev_device = -1;
 
 static int must(int result, const char *what)
 {
@@ -239,7 +246,8 @@ static void set_cpuid(int kvm, int vcpu, uint32_t id, const struct manifest_gues
     for (uint32_t i = 0; i < cpuid->nent; i++) {
         struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
 
-        if (e->function == 1)
+        if (e->function == 1) {
+            e->ebx = (e->ebx & 0xffff) | guest->vcpus << 16 | id << 24;
             e->ecx |= 1u << 21 | 1u << 24 | 1u << 31;    /* x2APIC, TSC deadline, hypervisor */
         if (e->function == 0x40000001)
             e->eax &= 1u << 3 | 1u << 24;               /* of KVM's own services the clock, as Sevisor has it */
@@ -405,9 +413,14 @@ static const struct manifest_guest *find(const uint8_t *manifest, const char *na
 int main(int argc, char **argv)
 {
     uint64_t size;
+    bool launch_only = false, irqchip = false;
 
     if (argc < 3)
-        errx(2, "usage: kvmrun MANIFEST GUEST [--launch-only]");
+        errx(2, "usage: kvmrun MANIFEST GUEST [--launch-only] [--irqchip]");
+    for (int i = 3; i < argc; i++) {
+        launch_only |= strcmp(argv[i], "--launch-only") == 0;
+        irqchip |= strcmp(argv[i], "--irqchip") == 0;
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     const uint8_t *manifest = read_manifest(argv[1], &size);
     enum manifest_error error = manifest_check(manifest, size, NULL);
@@ -416,10 +429,13 @@ int main(int argc, char **argv)
     const struct manifest_guest *guest = find(manifest, argv[2]);
     bool encrypted = guest->encryption == MANIFEST_ENCRYPTION_SEV;
 
-    int kvm = must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
+    kvm = must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
     vm = must(ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
     struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
-    must(ioctl(vm, KVM_ENABLE_CAP, &split), "KVM_CAP_SPLIT_IRQCHIP");
+    if (irqchip)
+        must(ioctl(vm, KVM_CREATE_IRQCHIP, 0), "KVM_CREATE_IRQCHIP");
+    else
+        must(ioctl(vm, KVM_ENABLE_CAP, &split), "KVM_CAP_SPLIT_IRQCHIP");
     if (encrypted) {
         sev_device = must(open("/dev/sev", O_RDWR | O_CLOEXEC), "/dev/sev");
         sev(KVM_SEV_INIT, NULL, "SEV_INIT");
@@ -440,7 +456,7 @@ int main(int argc, char **argv)
         launch_encrypted(manifest, guest, memory);
     else
         load(manifest, guest, memory);
-    if (argc > 3 && strcmp(argv[3], "--launch-only") == 0)
+    if (launch_only)
         return 0;
     set_registers(vcpus[0].fd, &guest->registers);
     for (uint32_t i = 1; i < guest->vcpus; i++) {

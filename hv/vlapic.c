@@ -244,6 +244,8 @@ OUT_OF_LINE void write_initial(struct vlapic *lapic, uint64_t now, uint32_t valu
 
 OUT_OF_LINE void write_divide(struct vlapic *lapic, uint64_t now, uint32_t value)
 {
+    if (timer_masked(lapic))
+        timer_expire(lapic, now);
     lapic->timer_divide = value;
     if (timer_mode(lapic) != TIMER_DEADLINE && lapic->deadline_tsc != NEVER)
         timer_start(lapic, now);    /* the manual is silent on a running timer: it starts over */
@@ -491,11 +493,7 @@ bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t val
     case APIC_TIMER_DIVIDE:
         if ((low & ~DIVIDE_WRITABLE) != 0)
             return false;
-        if (timer_masked(lapic))
-            timer_expire(lapic, now);
-        lapic->timer_divide = low;
-        if (timer_mode(lapic) != TIMER_DEADLINE && lapic->deadline_tsc != NEVER)
-            timer_start(lapic, now);    /* the manual is silent on a running timer: it starts over */
+        write_divide(lapic, now, low);
         return true;
     case APIC_SELF_IPI:
         if (low > 0xff)

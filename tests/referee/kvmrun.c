@@ -34,7 +34,7 @@
 #define RESET 0x602u
 
 struct vcpu {
-    int file;
+    int fd;
     struct kvm_run *run;
 };
 
@@ -235,7 +235,7 @@ static void set_topology(struct kvm_cpuid2 *cpuid, uint32_t id, uint32_t vcpus)
     }
 }
 
-static void set_cpuid(int kvm, int vcpu, uint32_t id, const struct manifest_guest *guest)
+static void set_cpuid(int vcpu, uint32_t id, const struct manifest_guest *guest)
 {
     struct kvm_cpuid2 *cpuid = calloc(1, sizeof *cpuid + ENTRIES * sizeof cpuid->entries[0]);
 
@@ -246,8 +246,7 @@ static void set_cpuid(int kvm, int vcpu, uint32_t id, const struct manifest_gues
     for (uint32_t i = 0; i < cpuid->nent; i++) {
         struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
 
-        if (e->function == 1) {
-            e->ebx = (e->ebx & 0xffff) | guest->vcpus << 16 | id << 24;
+        if (e->function == 1)
             e->ecx |= 1u << 21 | 1u << 24 | 1u << 31;    /* x2APIC, TSC deadline, hypervisor */
         if (e->function == 0x40000001)
             e->eax &= 1u << 3 | 1u << 24;               /* of KVM's own services the clock, as Sevisor has it */
@@ -336,11 +335,6 @@ static bool port_io(struct kvm_run *run)
     return true;
 }
 
-struct vcpu {
-    int fd;
-    struct kvm_run *run;
-};
-
 /* Returns when the guest has ended, with the program's status. */
 static int run_vcpu(const struct vcpu *vcpu)
 {
@@ -385,7 +379,7 @@ static void set_mtrr(int vcpu)
         err(1, "kvmrun: KVM_SET_MSRS");
 }
 
-static struct vcpu make_vcpu(int kvm, uint32_t id, const struct manifest_guest *guest)
+static struct vcpu make_vcpu(uint32_t id, const struct manifest_guest *guest)
 {
     struct vcpu vcpu = {.fd = must(ioctl(vm, KVM_CREATE_VCPU, id), "KVM_CREATE_VCPU")};
     int run_size = must(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
@@ -393,7 +387,7 @@ static struct vcpu make_vcpu(int kvm, uint32_t id, const struct manifest_guest *
     vcpu.run = mmap(NULL, (size_t)run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu.fd, 0);
     if (vcpu.run == MAP_FAILED)
         err(1, "kvmrun: kvm_run");
-    set_cpuid(kvm, vcpu.fd, id, guest);
+    set_cpuid(vcpu.fd, id, guest);
     set_mtrr(vcpu.fd);
     if (id != 0)
         set_waiting(vcpu.fd, id);
@@ -450,7 +444,7 @@ int main(int argc, char **argv)
 
     static struct vcpu vcpus[MANIFEST_MAX_VCPUS];
     for (uint32_t i = 0; i < guest->vcpus; i++)
-        vcpus[i] = make_vcpu(kvm, i, guest);
+        vcpus[i] = make_vcpu(i, guest);
 
     if (encrypted)
         launch_encrypted(manifest, guest, memory);

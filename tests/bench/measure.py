@@ -118,7 +118,7 @@ def kvm(build: Path, folder: Path, kernel: Path, *, without: tuple[str, ...] = (
     parts = host.text.split("kvmrun: powered off")
     if len(parts) != len(vcpus) + 1:
         raise BenchError(host.text)
-    # Seen in one of four runs: one self-IPI of 2,000 did not come under KVM 6.12. The least of the rest is what counts.
+    # Seen once, under KVM 6.12, and not explained: of 2,000 self-IPIs not as many came. The least sample is what counts.
     one, two = (read(part.splitlines(), may_lose=True) for part in parts[: len(vcpus)])
     between = {"ipi-ping-pong": two.figures["ipi-ping-pong"]}
     return Run(one.lines, one.figures | between)

@@ -3,7 +3,9 @@
  * Runs one guest of a Sevisor manifest under KVM: a second, independent
  * executor of the same launch program.
  *
- *   kvmrun MANIFEST GUEST [--launch-only]
+ *   kvmrun MANIFEST GUEST [--launch-only] [--irqchip]
+ *
+ * --irqchip: the old interrupt controllers are the kernel's too, and their ports are answered there.
  *
  * Of an encrypted guest it prints `kvmrun: measurement <64 hex> nonce <32 hex>`,
  * `kvmrun: status policy 0x<hex> state <number>`, and `kvmrun: report <416 hex>`:
@@ -15,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +32,12 @@
 #define SLEEP_CONTROL 0x600u
 #define RESET 0x602u
 
-static int vm, sev_device = -1;
+struct vcpu {
+    int file;
+    struct kvm_run *run;
+};
+
+static int kvm, vm, sev_device = -1;
 
 static int must(int result, const char *what)
 {
@@ -163,7 +171,7 @@ static void set_registers(int vcpu, const struct manifest_registers *m)
     must(ioctl(vcpu, KVM_SET_REGS, &r), "KVM_SET_REGS");
 }
 
-static void set_cpuid(int kvm, int vcpu, const struct manifest_guest *guest)
+static void set_cpuid(int vcpu, uint32_t id, const struct manifest_guest *guest)
 {
     enum { ENTRIES = 256 };
     struct kvm_cpuid2 *cpuid = calloc(1, sizeof *cpuid + ENTRIES * sizeof cpuid->entries[0]);
@@ -175,8 +183,10 @@ static void set_cpuid(int kvm, int vcpu, const struct manifest_guest *guest)
     for (uint32_t i = 0; i < cpuid->nent; i++) {
         struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
 
-        if (e->function == 1)
+        if (e->function == 1) {
+            e->ebx = (e->ebx & 0xffff) | guest->vcpus << 16 | id << 24;
             e->ecx |= 1u << 21 | 1u << 24 | 1u << 31;    /* x2APIC, TSC deadline, hypervisor */
+        }
         if (e->function == 0x8000001f) {
             e->eax = guest->encryption == MANIFEST_ENCRYPTION_SEV ? 2 : 0;
             e->ebx = guest->cbitpos | (uint32_t)guest->reduced_phys_bits << 6;
@@ -212,11 +222,14 @@ static bool port_io(struct kvm_run *run)
     return true;
 }
 
-static int run_guest(int vcpu, struct kvm_run *run)
+static int run_vcpu(int vcpu, struct kvm_run *run)
 {
     for (;;) {
-        if (ioctl(vcpu, KVM_RUN, 0) != 0 && errno != EINTR)
-            err(1, "kvmrun: KVM_RUN");
+        if (ioctl(vcpu, KVM_RUN, 0) != 0) {
+            if (errno != EINTR && errno != EAGAIN)      /* EAGAIN: INIT or STARTUP came */
+                err(1, "kvmrun: KVM_RUN");
+            continue;
+        }
         switch (run->exit_reason) {
         case KVM_EXIT_IO:
             if (!port_io(run))
@@ -234,6 +247,26 @@ static int run_guest(int vcpu, struct kvm_run *run)
     }
 }
 
+static struct vcpu create_vcpu(uint32_t id, const struct manifest_guest *guest)
+{
+    struct vcpu vcpu = {.file = must(ioctl(vm, KVM_CREATE_VCPU, id), "KVM_CREATE_VCPU")};
+    int run_size = must(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
+
+    vcpu.run = mmap(NULL, (size_t)run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu.file, 0);
+    if (vcpu.run == MAP_FAILED)
+        err(1, "kvmrun: kvm_run");
+    set_cpuid(vcpu.file, id, guest);
+    return vcpu;
+}
+
+/* Of a vCPU that waits for INIT and STARTUP. What ends it ends the guest. */
+static void *run_thread(void *argument)
+{
+    const struct vcpu *vcpu = argument;
+
+    exit(run_vcpu(vcpu->file, vcpu->run));
+}
+
 static const struct manifest_guest *find(const uint8_t *manifest, const char *name)
 {
     const struct manifest_header *header = (const void *)manifest;
@@ -247,9 +280,14 @@ static const struct manifest_guest *find(const uint8_t *manifest, const char *na
 int main(int argc, char **argv)
 {
     uint64_t size;
+    bool launch_only = false, irqchip = false;
 
     if (argc < 3)
-        errx(2, "usage: kvmrun MANIFEST GUEST [--launch-only]");
+        errx(2, "usage: kvmrun MANIFEST GUEST [--launch-only] [--irqchip]");
+    for (int i = 3; i < argc; i++) {
+        launch_only |= strcmp(argv[i], "--launch-only") == 0;
+        irqchip |= strcmp(argv[i], "--irqchip") == 0;
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     const uint8_t *manifest = read_manifest(argv[1], &size);
     enum manifest_error error = manifest_check(manifest, size, NULL);
@@ -258,10 +296,13 @@ int main(int argc, char **argv)
     const struct manifest_guest *guest = find(manifest, argv[2]);
     bool encrypted = guest->encryption == MANIFEST_ENCRYPTION_SEV;
 
-    int kvm = must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
+    kvm = must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
     vm = must(ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
     struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
-    must(ioctl(vm, KVM_ENABLE_CAP, &split), "KVM_CAP_SPLIT_IRQCHIP");
+    if (irqchip)
+        must(ioctl(vm, KVM_CREATE_IRQCHIP, 0), "KVM_CREATE_IRQCHIP");
+    else
+        must(ioctl(vm, KVM_ENABLE_CAP, &split), "KVM_CAP_SPLIT_IRQCHIP");
     if (encrypted) {
         sev_device = must(open("/dev/sev", O_RDWR | O_CLOEXEC), "/dev/sev");
         sev(KVM_SEV_INIT, NULL, "SEV_INIT");
@@ -274,19 +315,21 @@ int main(int argc, char **argv)
         .memory_size = guest->memory, .userspace_addr = (uint64_t)(uintptr_t)memory};
     must(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot), "KVM_SET_USER_MEMORY_REGION");
 
-    int vcpu = must(ioctl(vm, KVM_CREATE_VCPU, 0), "KVM_CREATE_VCPU");
-    int run_size = must(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
-    struct kvm_run *run = mmap(NULL, (size_t)run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-    if (run == MAP_FAILED)
-        err(1, "kvmrun: kvm_run");
-    set_cpuid(kvm, vcpu, guest);
+    struct vcpu vcpus[MANIFEST_MAX_VCPUS];
+    for (uint32_t i = 0; i < guest->vcpus; i++)
+        vcpus[i] = create_vcpu(i, guest);
 
     if (encrypted)
         launch_encrypted(manifest, guest, memory);
     else
         load(manifest, guest, memory);
-    if (argc > 3 && strcmp(argv[3], "--launch-only") == 0)
+    if (launch_only)
         return 0;
-    set_registers(vcpu, &guest->registers);
-    return run_guest(vcpu, run);
+    set_registers(vcpus[0].file, &guest->registers);
+    for (uint32_t i = 1; i < guest->vcpus; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, run_thread, &vcpus[i]) != 0)
+            errx(1, "kvmrun: no thread for vCPU %u", i);
+    }
+    return run_vcpu(vcpus[0].file, vcpus[0].run);
 }

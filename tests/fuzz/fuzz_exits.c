@@ -67,7 +67,7 @@ void monitor_guest_output(uint32_t guest, uint8_t byte)
     require(guest < GUESTS, "output comes from a guest");
 }
 
-void *guest_map_shared(struct guest *guest, gpaddr_t gpa, uint64_t size)
+void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size)
 {
     uint64_t end;
     require(size > 0 && windows_open == 0, "one window at a time");
@@ -78,9 +78,8 @@ void *guest_map_shared(struct guest *guest, gpaddr_t gpa, uint64_t size)
     return sides[guest->index].ram + gpa.raw;
 }
 
-void guest_unmap_shared(const volatile void *va, uint64_t size)
+void guest_unmap_shared(void)
 {
-    (void)va, (void)size;
     require(windows_open == 1, "what is unmapped was mapped");
     windows_open--;
 }
@@ -191,14 +190,15 @@ static uint64_t some_event(void)
 
 static void check_constant(const struct vmcb *now, const struct vmcb *then)
 {
+    const uint32_t passing = INTERCEPT_VINTR | INTERCEPT_IRET;
     require(now->guest_asid == then->guest_asid && now->n_cr3 == then->n_cr3 && now->nested_ctl == then->nested_ctl,
             "ASID and nested tables stay");
     require(now->iopm_base_pa == then->iopm_base_pa && now->msrpm_base_pa == then->msrpm_base_pa, "the maps stay");
     require(now->intercept_cr == then->intercept_cr && now->intercept_dr == then->intercept_dr &&
                 now->intercept_exceptions == then->intercept_exceptions &&
-                (now->intercept_misc1 | INTERCEPT_VINTR) == (then->intercept_misc1 | INTERCEPT_VINTR) &&
+                (now->intercept_misc1 | passing) == (then->intercept_misc1 | passing) &&
                 now->intercept_misc2 == then->intercept_misc2 && now->intercept_misc3 == then->intercept_misc3,
-            "all intercepts but VINTR stay");
+            "all intercepts but VINTR and IRET stay");
     require(now->virtualization_ext == 0 && now->avic_apic_bar == 0 && now->ghcb_pa == 0 && now->vmsa_pa == 0 &&
                 now->avic_apic_backing_page == 0 && now->avic_logical_table == 0 && now->avic_physical_table == 0,
             "what hv does not use stays off");
@@ -265,6 +265,7 @@ static void check_entry(struct vcpu *vcpu)
     require(rig_cpu.timer_fired || rig_cpu.timer_tsc <= rig_cpu.slice_end_tsc, "the host's timer ends the slice");
     require(windows_open == 0, "no window is left open");
     check_constant(now, &side->constant);
+    require((now->intercept_misc1 & INTERCEPT_IRET) == 0 || vcpu->nmi_blocked, "IRET is waited for after an NMI only");
     if (side->ran) {
         check_clean(now, &side->at_exit);
         require(now->rip - side->at_exit.rip <= 15, "RIP moves by an instruction at most");

@@ -206,6 +206,7 @@ ENDS = {
     "walk": ("crash", r"touched 0x1001[0-9a-f]{3}, where it has no memory .*"),
     "hlt": ("crash", r"HLT with interrupts off: nothing can wake its only vCPU; RIP 0x10[0-9a-f]{4}"),
     "reset": ("reset", r"asked for a reset"),
+    "init": ("reset", r"sent INIT to its boot vCPU"),
     # The machine lets reserved bits of CR4 pass, and refuses them at VMRUN. A processor raises #GP at the MOV.
     "reserved": ("crash", r"the CPU refuses the guest's state \(VMEXIT_INVALID\) at RIP 0x10[0-9a-f]{4}"),
 }

@@ -73,6 +73,11 @@ static void end_reset(void)
     out8(RESET, 1);
 }
 
+static void end_init(void)
+{
+    write_msr(MSR_X2APIC_ICR, 1u << 18 | ICR_INIT);
+}
+
 /* No stack: the first fault is the last. */
 static void end_stack(void)
 {
@@ -120,7 +125,7 @@ static void end_asleep(void)
 const struct attack ends[] = {
     { "triple", end_triple }, { "outs", end_outs }, { "ins", end_ins }, { "mmio-read", end_mmio_read },
     { "mmio-apic", end_mmio_apic }, { "mmio-far", end_mmio_far }, { "mmio-fetch", end_mmio_fetch },
-    { "walk", end_walk }, { "hlt", end_hlt }, { "reset", end_reset }, { "stack", end_stack },
+    { "walk", end_walk }, { "hlt", end_hlt }, { "reset", end_reset }, { "init", end_init }, { "stack", end_stack },
     { "reserved", end_reserved },
     { "never", end_never }, { "debug", end_debug }, { "asleep", end_asleep }, { 0, 0 },
 };

@@ -15,6 +15,10 @@
 #define MSR_TSC 0x10u
 #define MSR_WALL_CLOCK 0x4b564d00u
 #define MSR_SYSTEM_TIME 0x4b564d01u
+#define MSR_X2APIC_ICR 0x830u
+#define ICR_MODE 0x700u
+#define ICR_NMI 0x400u
+#define ICR_INIT 0x500u
 #define MSR_EFER 0xc0000080u
 
 struct attack {

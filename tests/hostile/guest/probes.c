@@ -263,6 +263,8 @@ static void attack_ipi(void)
 
         if (done % 4 == 0)
             icr = random64();
+        if ((icr & ICR_MODE) == ICR_INIT)               /* of its boot vCPU ends a guest: see ends.c */
+            icr ^= ICR_INIT ^ ICR_NMI;
         refused += attempt(do_wrmsr, 0x830, icr, 0) != 0;
         if (done++ % 64 == 0)
             quiesce();

@@ -182,6 +182,8 @@ void vcpu_run(struct vcpu *vcpu)
             if (now >= cpu->slice_end_tsc || preempt)
                 break;
             lapic_timer_arm(next < cpu->slice_end_tsc ? next : cpu->slice_end_tsc);
+            if (!can_run(vcpu))
+                break;                  /* an INIT that was posted to it, or its guest's end */
         }
         if (vcpu->attention)
             event_prepare(vcpu);

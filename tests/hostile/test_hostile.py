@@ -75,9 +75,9 @@ def shortened(text: str) -> str:
     return re.sub(r"(?m)^(?:anna|bert)\| w .*\n", "", text)
 
 
-def dismiss_workers(machine: Emulator) -> None:
+def dismiss_workers(machine: Emulator, guests: int = len(WORKERS)) -> None:
     for number in range(1, len(WORKERS) + 1):
-        attendant.type_line(machine, number, "")
+        attendant.type_line(machine, number, "", guests)
 
 
 @dataclass
@@ -221,7 +221,7 @@ def test_what_ends_a_guest_is_told_with_its_registers(tmp_path: Path, pack: Call
             machine.wait_for(rf"^ended {guest}: ")
         done = len(re.findall(r"^anna\| w ", machine.console.text, re.M))
         machine.wait_for(rf"^anna\| w {done + 20:x} ")      # work goes on
-        dismiss_workers(machine)
+        dismiss_workers(machine, len(guests))
         assert machine.wait_off() == "guest-shutdown"
         run = Run(machine.console.text, machines.counters(machine), machine.words())
     check_host(run)
@@ -244,7 +244,7 @@ NEVER = {
     "uart-lines": "sev",
     "flood-self": "none",
 }
-_LISTED = re.compile(r"^ +\d+  (\S+) +(\w+) +\w+ +\d+ +\d+ +(\d+) +(\d+)$", re.M)
+_LISTED = re.compile(r"^ *\d+ +(\S+) +(\w+) +\w+ +\d+ +\d+ +(\d+) +(\d+)$", re.M)
 
 
 def listing(machine: Emulator) -> dict[str, int]:
@@ -252,7 +252,7 @@ def listing(machine: Emulator) -> dict[str, int]:
     before = len(machine.console.text)
     machine.send(attendant.ESCAPE + b"l")
     last = list(NEVER)[-1]
-    machine.console.wait_for(rf"(?s)\A.{{{before}}}.*?^ +\d+  {last} +\w+ .*?\n", ANSWER_S, hopeless=machine.off)
+    machine.console.wait_for(rf"(?s)\A.{{{before}}}.*?^ *\d+ +{last} +\w+ .*?\n", ANSWER_S, hopeless=machine.off)
     return {m[1]: int(m[3]) for m in _LISTED.finditer(machine.console.text[before:]) if m[2] == "running"}
 
 

@@ -49,6 +49,7 @@ help:
 	@echo "  make test-fuzz   the fuzzers, a minute each (FUZZ_SECONDS=...)"
 	@echo "  make test-stock  boots in Debian's own QEMU, which has no SEV"
 	@echo "  make test-sev    launches encrypted guests in the SEV machine"
+	@echo "  make test-bench  counts what exits cost, and compares with before and with KVM"
 	@echo "  make test-referee  lets Debian's own Linux judge the SEV machine"
 	@echo
 	@echo "  GUESTS=FILE      other guests than $(GUESTS)"
@@ -58,7 +59,8 @@ help:
 
 # ---------------------------------------------------------------- set-up, then the work
 
-PUBLIC := all machine image run test test-unit test-pack test-fuzz test-stock test-sev test-referee
+PUBLIC := all machine image run test test-unit test-pack test-fuzz test-stock test-sev test-bench \
+	test-referee
 # Quiet but for progress, unless V=1; as many jobs as there are CPUs, unless somebody chose.
 AGAIN = $(MAKE) --no-print-directory $(if $(V),,-s) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
@@ -109,7 +111,7 @@ do-run:
 
 # What tests need besides the product.
 .PHONY: tests-parts
-tests-parts: $(NEXT_EFI) $(SEVFW_TOOL) $(GUEST_PARTS)
+tests-parts: $(NEXT_EFI) $(SEVFW_TOOL) $(GUEST_PARTS) $(HOSTILE_BIN)
 
 pytest = $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=. $(1) $(PYTEST) tests
 
@@ -128,7 +130,7 @@ do-test-stock:
 	@+$(AGAIN) tests-parts
 	@$(call pytest,-m stock)
 
-do-test-sev do-test-referee:
+do-test-sev do-test-bench do-test-referee:
 	@+$(AGAIN) do-machine
 	@+$(AGAIN) do-image
 	@+$(AGAIN) tests-parts

@@ -43,6 +43,10 @@ void table_print(void);
 uint64_t acpi_rsdp(void);
 const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum);
 
+/* cpus.c: the CPUs that the MADT tells of and, for the others' start, pages below 1 MiB, into `handoff`. */
+void cpus_find(uint64_t rsdp);
+void cpus_free(void);
+
 /* clock.c: Hz of the TSC; *source names what it was measured against. */
 uint64_t clock_measure(uint64_t rsdp, const char **source);
 

@@ -9,9 +9,11 @@
 #include <stdint.h>
 
 #define HANDOFF_MAGIC UINT64_C(0x46464f444e414853) /* "SHANDOFF" */
-#define HANDOFF_VERSION 1u
+#define HANDOFF_VERSION 2u
 #define HANDOFF_MAX_RANGES 512u
 #define HANDOFF_PREFLIGHT_ROWS 24u
+#define HANDOFF_MAX_CPUS 1024u
+#define HANDOFF_STARTUP_PAGES 4u
 
 /* Virtual address space of hv: the image at the top 2 GiB (mcmodel=kernel),
  * everything that hv owns at PHYSMAP_BASE + physical address. */
@@ -82,6 +84,11 @@ struct handoff {
     uint32_t psp_present;
     uint32_t sev_usable;        /* 1: encrypted guests may be launched */
     char sev_refusal[128];      /* else why, in words, with the remedy */
+
+    uint64_t startup_base;      /* HANDOFF_STARTUP_PAGES below 1 MiB for other CPUs' first instructions; 0: none */
+    uint32_t cpu_count;         /* of the machine, as its MADT says, the boot CPU included */
+    uint32_t cpus_left_out;     /* beyond HANDOFF_MAX_CPUS */
+    uint32_t apic_ids[HANDOFF_MAX_CPUS];    /* the boot CPU's first */
 
     uint32_t preflight_count;
     uint32_t range_count;

@@ -14,6 +14,7 @@
 
 #define POOL_BYTES (UINT64_C(16) << 20)     /* and a 1024th of the memory for guests, */
 #define POOL_MAX_BYTES (UINT64_C(512) << 20)    /* up to this: nested tables in 4 KiB pages of 256 GiB */
+#define CPU_BYTES (UINT64_C(96) << 10)      /* what hv has for each CPU: stacks above all */
 #define STACK_BYTES UINT64_C(32768)
 #define STACK_SEEN UINT64_C(65536)          /* of the firmware's stack, that we are on */
 #define TABLE_PAGES 32u                     /* see layout.h's count for the same things; and one per GiB of arena */
@@ -42,6 +43,7 @@ uint64_t load_arena_size(void)
     uint64_t pool = POOL_BYTES + usable / 1024;
     if (pool > POOL_MAX_BYTES)
         pool = POOL_MAX_BYTES;
+    pool += handoff.cpu_count * CPU_BYTES;
     uint64_t used = boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES + load_table_bytes(pool + SIZE_2M);
     return (used + pool + SIZE_2M - 1) & ~(SIZE_2M - 1);
 }

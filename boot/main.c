@@ -15,6 +15,7 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
 static _Noreturn void main_refuse(EFI_STATUS status)
 {
     load_free();
+    cpus_free();
     memory_map_free();
     preflight_undo();
     boot.services->Exit(boot.handle, status, 0, NULL);

@@ -37,6 +37,9 @@ bool memory_map_convert(void)
     if (handoff.arena_size > 0 &&
         !ranges_paint(&ranges, handoff.arena_base, handoff.arena_size / 4096, HANDOFF_ARENA))
         return false;
+    if (handoff.startup_base != 0 &&
+        !ranges_paint(&ranges, handoff.startup_base, HANDOFF_STARTUP_PAGES, HANDOFF_RESERVED))
+        return false;
     handoff.range_count = ranges.count;
     return true;
 }

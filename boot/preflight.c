@@ -241,6 +241,21 @@ static void decide_sev(void)
     }
 }
 
+static void check_cpus(void)
+{
+    char found[28];
+    cpus_find(handoff.rsdp);
+    bool startable = handoff.cpu_count == 1 || handoff.startup_base != 0;
+    if (startable)
+        text_format(found, sizeof found, "%u", handoff.cpu_count + handoff.cpus_left_out);
+    else
+        text_format(found, sizeof found, "%u, one can run", handoff.cpu_count);
+    row(HANDOFF_FINE, "processors", "1", found, !startable ? "no memory is free below 1 MiB to start the others from" :
+        handoff.cpus_left_out > 0 ? "more than this version uses" : "");
+    if (!startable)
+        handoff.cpu_count = 1;
+}
+
 /* Takes hv's memory; what remains is the guests'. */
 static bool check_memory(const struct manifest_header *manifest)
 {
@@ -307,6 +322,7 @@ bool preflight_run(void)
         check_encryption();
         check_sev(manifest);
         decide_sev();
+        check_cpus();
         if (check_memory(manifest))
             check_guests(manifest);
         devices_find(handoff.rsdp);

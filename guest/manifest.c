@@ -152,6 +152,19 @@ static bool same_name(const struct manifest_guest *a, const struct manifest_gues
     return true;
 }
 
+static enum manifest_error check_pins(const struct manifest_guest *guest)
+{
+    for (uint32_t i = 0; i < MANIFEST_MAX_VCPUS; i++) {
+        if (guest->cpus[i] == MANIFEST_CPU_ANY)
+            continue;
+        if (i >= guest->vcpus)
+            return MANIFEST_PIN_WITHOUT_VCPU;
+        if (guest->cpus[i] >= MANIFEST_MAX_CPUS)
+            return MANIFEST_PIN_RANGE;
+    }
+    return MANIFEST_OK;
+}
+
 static enum manifest_error check_resources(const struct manifest_guest *guest)
 {
     bool restarts = guest->on_poweroff == MANIFEST_ACTION_RESTART || guest->on_reboot == MANIFEST_ACTION_RESTART
@@ -290,7 +303,7 @@ static enum manifest_error check_steps(const struct view *view, const struct man
 }
 
 /* Instruction fetches and page-table walks of an encrypted guest are always
- * private (APM2 15.34.5), so both must begin in measured bytes. Revision 1
+ * private (APM2 15.34.5), so both must begin in measured bytes. Revision 2
  * takes the guest's first mapping to be the identity. */
 static enum manifest_error check_entry(const struct view *view, const struct manifest_guest *guest)
 {
@@ -318,6 +331,8 @@ static enum manifest_error check_guest(const struct view *view, uint32_t index, 
             error = MANIFEST_NAME_TWICE;
     if (error == MANIFEST_OK)
         error = check_resources(guest);
+    if (error == MANIFEST_OK)
+        error = check_pins(guest);
     if (error == MANIFEST_OK)
         error = check_sev(view, guest);
     if (error == MANIFEST_OK)

@@ -12,15 +12,18 @@
 #ifndef SEVISOR_MANIFEST_H
 #define SEVISOR_MANIFEST_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define MANIFEST_MAGIC UINT64_C(0x54464e4d56455300) /* "\0SEVMNFT" */
-#define MANIFEST_REVISION 1u
+#define MANIFEST_REVISION 2u
 #define MANIFEST_PAGE 4096u
 #define MANIFEST_MAX_SIZE (UINT64_C(1) << 32)
 #define MANIFEST_MAX_GUESTS 64u
 #define MANIFEST_MAX_STEPS 2048u
 #define MANIFEST_MAX_VCPUS 64u
+#define MANIFEST_MAX_CPUS 1024u      /* host CPUs that a vCPU can be pinned to: 0 to 1023 */
+#define MANIFEST_CPU_ANY 0xffffu     /* no pin: the hypervisor places the vCPU */
 #define MANIFEST_NAME_SIZE 32u       /* with the NUL; [a-zA-Z0-9._-], starts with a letter or digit, unique */
 #define MANIFEST_MEMORY_UNIT (UINT64_C(2) << 20)
 #define MANIFEST_MAX_MEMORY (UINT64_C(1) << 40)
@@ -75,7 +78,7 @@ struct manifest_guest {
     uint32_t vcpus;
     uint64_t memory;            /* bytes of guest-physical RAM from address 0, multiple of MANIFEST_MEMORY_UNIT */
     uint32_t first_step, step_count;    /* steps of guest i+1 follow those of guest i */
-    uint32_t sev_policy;        /* sev only, else 0; ES and later bits refused in revision 1 */
+    uint32_t sev_policy;        /* sev only, else 0; ES and later bits refused in revision 2 */
     uint8_t cbitpos;            /* sev only, else 0: what the guest's page tables were built for */
     uint8_t reduced_phys_bits;  /* sev only, else 0 */
     uint8_t on_poweroff, on_reboot, on_crash;   /* enum manifest_action */
@@ -85,6 +88,9 @@ struct manifest_guest {
     uint32_t dh_cert_size;      /* 0 or 2084 (SEV API 5.1) */
     uint32_t session_size;      /* 0 or 128 */
     uint8_t launch_digest[32];  /* expected, of the measured steps in order; zeros unless sev */
+    /* The host CPU of each vCPU, counted from 0 in the order in which hv/ numbers them, or
+     * MANIFEST_CPU_ANY. Entries beyond `vcpus` are MANIFEST_CPU_ANY. */
+    uint16_t cpus[MANIFEST_MAX_VCPUS];
     struct manifest_registers registers;
     uint64_t reserved1[2];
 };
@@ -107,7 +113,13 @@ struct manifest_step {
 _Static_assert(sizeof(struct manifest_header) == 64, "manifest header");
 _Static_assert(sizeof(struct manifest_segment) == 16, "manifest segment");
 _Static_assert(sizeof(struct manifest_registers) == 22 * 8 + 10 * 16, "manifest registers");
-_Static_assert(sizeof(struct manifest_guest) == 480, "manifest guest");
+_Static_assert(sizeof(struct manifest_guest) == 608, "manifest guest");
+_Static_assert(offsetof(struct manifest_guest, memory) == 40, "manifest guest's memory");
+_Static_assert(offsetof(struct manifest_guest, sev_policy) == 56, "manifest guest's policy");
+_Static_assert(offsetof(struct manifest_guest, dh_cert_offset) == 72, "manifest guest's session");
+_Static_assert(offsetof(struct manifest_guest, launch_digest) == 96, "manifest guest's digest");
+_Static_assert(offsetof(struct manifest_guest, cpus) == 128, "manifest guest's pins");
+_Static_assert(offsetof(struct manifest_guest, registers) == 256, "manifest guest's registers");
 _Static_assert(sizeof(struct manifest_step) == 32, "manifest step");
 
 /* Each way a manifest can be wrong has its own name; the texts are in manifest.c.

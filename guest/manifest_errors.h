@@ -39,6 +39,8 @@
     MANIFEST_ERROR(ENCRYPTION_UNKNOWN, "a guest asks for an unknown kind of encryption") \
     MANIFEST_ERROR(NO_VCPUS, "a guest has no vCPU") \
     MANIFEST_ERROR(TOO_MANY_VCPUS, "a guest has more than 64 vCPUs") \
+    MANIFEST_ERROR(PIN_RANGE, "a vCPU is pinned to a CPU beyond 1023") \
+    MANIFEST_ERROR(PIN_WITHOUT_VCPU, "a CPU is given for a vCPU that the guest does not have") \
     MANIFEST_ERROR(NO_MEMORY, "a guest has no memory") \
     MANIFEST_ERROR(MEMORY_UNALIGNED, "a guest's memory is not a multiple of 2 MiB") \
     MANIFEST_ERROR(MEMORY_TOO_BIG, "a guest has more than 1 TiB of memory") \
@@ -52,7 +54,7 @@
     MANIFEST_ERROR(SESSION_WITHOUT_SEV, "a guest without SEV has an owner's certificate or session") \
     MANIFEST_ERROR(DIGEST_WITHOUT_SEV, "a guest without SEV has a launch digest") \
     MANIFEST_ERROR(POLICY_RESERVED, "the SEV policy has reserved bits set (15:6)") \
-    MANIFEST_ERROR(POLICY_ES, "the SEV policy demands SEV-ES, which revision 1 does not launch") \
+    MANIFEST_ERROR(POLICY_ES, "the SEV policy demands SEV-ES, which this revision does not launch") \
     MANIFEST_ERROR(C_BIT_RANGE, "cbitpos is not an address bit of a page-table entry (32 to 51)") \
     MANIFEST_ERROR(REDUCED_PHYS_BITS_RANGE, "reduced-phys-bits is not in 1 to 63") \
     MANIFEST_ERROR(MEMORY_REACHES_C_BIT, "the guest's memory reaches the C-bit's position") \

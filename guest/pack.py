@@ -28,7 +28,8 @@ the file of guests:
   [[guest]]
   name = "web"                  # unique; [a-zA-Z0-9._-]
   memory = "512M"               # a multiple of 2M
-  vcpus = 1
+  vcpus = 2
+  # pins = [0, 1]               # the CPU of each vCPU, counted from 0; without it the hypervisor places them
   encryption = "sev"            # "none": plain memory; "host": the hypervisor's key; "sev": a key of its own
   kernel = "vmlinuz"            # a bzImage; paths are relative to this file
   initrd = "initrd.img"

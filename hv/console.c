@@ -4,6 +4,7 @@
 #include "console.h"
 
 #include "clock.h"
+#include "lock.h"
 #include "log.h"
 #include "serial.h"
 #include "x86.h"
@@ -12,88 +13,113 @@
 #define CONSOLE_STUCK_US 200000u    /* 16 bytes take 1.4 ms */
 #define CONSOLE_LINE 512u
 
-static char console_ring[CONSOLE_RING];
-static uint32_t console_head, console_tail;     /* written, sent: both count on */
-static uint64_t console_written;
-static char console_last = '\n';
+static struct {
+    char ring[CONSOLE_RING];
+    uint32_t head, tail;        /* written, sent: both count on */
+    uint64_t written;
+    bool line_unfinished;
+} console;
+
+static struct lock console_lock;
+static bool console_broken;     /* a panic asks nobody */
 
 void console_init(uint16_t serial_port)
 {
     serial_init(serial_port);
 }
 
-static bool console_send_some(void)
+void console_begin(void)
 {
-    uint32_t waiting = console_head - console_tail;
-    uint32_t at = console_tail % CONSOLE_RING;
+    if (!console_broken)
+        lock_take(&console_lock, LOCK_CONSOLE);
+}
+
+void console_end(void)
+{
+    if (!console_broken)
+        lock_release(&console_lock, LOCK_CONSOLE);
+}
+
+void console_break(void)
+{
+    console_broken = true;
+}
+
+static bool send_some(void)
+{
+    uint32_t waiting = console.head - console.tail;
+    uint32_t at = console.tail % CONSOLE_RING;
     uint32_t run = waiting < CONSOLE_RING - at ? waiting : CONSOLE_RING - at;
-    size_t sent = run == 0 ? 0 : serial_write(&console_ring[at], run);
-    console_tail += (uint32_t)sent;
+    size_t sent = run == 0 ? 0 : serial_write(&console.ring[at], run);
+    console.tail += (uint32_t)sent;
     return sent > 0;
+}
+
+static void drain(void)
+{
+    while (send_some())
+        ;
+    if (!serial_present())
+        console.tail = console.head;
 }
 
 void console_drain(void)
 {
-    uint64_t rflags = read_rflags();
-    cli();
-    while (console_send_some())
-        ;
-    if (!serial_present())
-        console_tail = console_head;
-    if ((rflags & RFLAGS_IF) != 0)
-        sti();
+    console_begin();
+    drain();
+    console_end();
 }
 
 /* Waits for room; drops the oldest byte when the line is stuck. */
-static void console_make_room(void)
+static void make_room(void)
 {
     uint64_t give_up = clock_tsc() + clock_us_to_tsc(CONSOLE_STUCK_US);
-    while (console_head - console_tail == CONSOLE_RING) {
-        console_drain();
-        if (clock_tsc() > give_up && console_head - console_tail == CONSOLE_RING)
-            console_tail++;
+    while (console.head - console.tail == CONSOLE_RING) {
+        drain();
+        if (clock_tsc() > give_up && console.head - console.tail == CONSOLE_RING)
+            console.tail++;
     }
 }
 
 void console_flush(void)
 {
     uint64_t give_up = clock_tsc() + clock_us_to_tsc(CONSOLE_STUCK_US);
-    for (uint32_t before = console_tail; console_head != console_tail || !serial_idle(); before = console_tail) {
-        console_drain();
-        if (console_tail != before)
+    for (uint32_t before = console.tail; console.head != console.tail || !serial_idle(); before = console.tail) {
+        drain();
+        if (console.tail != before)
             give_up = clock_tsc() + clock_us_to_tsc(CONSOLE_STUCK_US);
         else if (clock_tsc() > give_up)
             return;
     }
 }
 
-static void console_put(char byte)
+static void put(char byte)
 {
-    if (console_head - console_tail == CONSOLE_RING)
-        console_make_room();
-    console_ring[console_head++ % CONSOLE_RING] = byte;
+    if (console.head - console.tail == CONSOLE_RING)
+        make_room();
+    console.ring[console.head++ % CONSOLE_RING] = byte;
 }
 
 void console_write(const char *bytes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (bytes[i] == '\n')
-            console_put('\r');      /* a terminal does on '\n' what it says: one line down, same column */
-        console_put(bytes[i]);
-        console_last = bytes[i];
+            put('\r');      /* a terminal does on '\n' what it says: one line down, same column */
+        put(bytes[i]);
+        console.line_unfinished = bytes[i] != '\n';
     }
-    console_written += count;
-    console_drain();
+    console.written += count;
+    drain();
 }
 
 uint64_t console_position(void)
 {
-    return console_written;
+    return console.written;
 }
 
 bool console_at_line_start(void)
 {
-    return console_last == '\n';
+    return !console.line_unfinished;
 }
 
 void console_print(const char *format, ...)

@@ -50,11 +50,15 @@ struct descriptor_register {
     uint64_t base;
 } __attribute__((packed));
 
-static struct cpu cpus[MAX_CPUS];
-static struct cpu_tables {
+/* A CPU's own, in one piece. */
+struct cpu_block {
+    struct cpu cpu;         /* first: so this is also where the block is */
     uint64_t gdt[5];
     struct tss tss;
-} cpu_tables[MAX_CPUS];
+};
+_Static_assert(sizeof(struct cpu_block) <= PAGE_SIZE, "a CPU is one pool page");
+
+static struct cpu_block boot_block;
 static struct gate idt[TRAP_VECTORS];       /* the same for all CPUs */
 
 /* For #DF, NMI and #MC until there is memory for cpu_stacks(): enough for a panic. */
@@ -72,7 +76,28 @@ static void idt_build(void)
     }
 }
 
-static void cpu_load_tables(struct cpu_tables *tables)
+struct cpu *cpu_boot(void)
+{
+    return &boot_block.cpu;
+}
+
+struct cpu *cpu_create(uint32_t index, uint32_t apic_id)
+{
+    paddr_t page;
+    if (!page_alloc(1, 1, &page))
+        return NULL;
+    struct cpu *cpu = page_va(page);
+    cpu->index = index;
+    cpu->apic_id = apic_id;
+    return cpu;
+}
+
+static struct cpu_block *cpu_block(struct cpu *cpu)
+{
+    return (struct cpu_block *)cpu;
+}
+
+static void cpu_load_tables(struct cpu_block *tables)
 {
     uint64_t tss = (uintptr_t)&tables->tss;
     tables->gdt[SELECTOR_CODE / 8] = GDT_CODE64;
@@ -133,17 +158,17 @@ static void cpu_read_features(struct cpu_features *f)
         f->phys_bits -= encryption.ebx >> 6 & 0x3f;
 }
 
-void cpu_init(uint32_t index)
+void cpu_init(struct cpu *cpu)
 {
-    struct cpu *cpu = &cpus[index];
-    if (index == 0)
+    struct cpu_block *block = cpu_block(cpu);
+    if (cpu == cpu_boot())
         idt_build();
     for (uint32_t i = 0; i < ISTS; i++)
-        cpu_tables[index].tss.ist[i] = (uintptr_t)(early_stack + sizeof early_stack);
-    cpu_load_tables(&cpu_tables[index]);
+        if (block->tss.ist[i] == 0)
+            block->tss.ist[i] = (uintptr_t)(early_stack + sizeof early_stack);
+    cpu_load_tables(block);
 
     cpu->self = cpu;
-    cpu->index = index;
     cpu->timer_tsc = UINT64_MAX;
     wrmsr(MSR_GS_BASE, (uintptr_t)cpu);
 
@@ -158,20 +183,13 @@ void cpu_init(uint32_t index)
     cpu_read_features(&cpu->features);
 }
 
-void *cpu_stacks(uint32_t index)
+void *cpu_stacks(struct cpu *cpu)
 {
     for (uint32_t i = 0; i < ISTS; i++) {
         void *top = hostmap_stack(IST_STACK_PAGES);
-        ASSERT(top != NULL);
-        cpu_tables[index].tss.ist[i] = (uintptr_t)top;
+        if (top == NULL)
+            return NULL;
+        cpu_block(cpu)->tss.ist[i] = (uintptr_t)top;
     }
-    void *top = hostmap_stack(STACK_PAGES);
-    ASSERT(top != NULL);
-    return top;
-}
-
-void cpu_wbinvd_all(void)
-{
-    _Static_assert(MAX_CPUS == 1, "the others must be asked, too");
-    wbinvd();
+    return hostmap_stack(STACK_PAGES);
 }

@@ -4,10 +4,11 @@
 #define SEVISOR_CPU_H
 
 #include "types.h"
+#include "../boot/handoff.h"
 
 struct vcpu;
 
-/* What CPUID said once, on every CPU. */
+/* What CPUID says; on all CPUs the same, or smp.c leaves the CPU out. */
 struct cpu_features {
     bool npt, next_rip, decode_assists, flush_by_asid, clean_bits, vgif, one_gib_pages, x2apic, sme_coherent;
     uint32_t asids;             /* CPUID 8000_000A EBX */
@@ -15,25 +16,43 @@ struct cpu_features {
     uint32_t phys_bits;
 };
 
+/* watch.c: what the watching CPU knows of this one. */
+struct watched {
+    uint64_t rounds, tsc;       /* its rounds, and since when they stand so */
+    bool asked, reported;
+};
+
 struct cpu {
     struct cpu *self;           /* GS:0 */
-    uint32_t index;
+    uint32_t index;             /* 0: the boot CPU */
     uint32_t apic_id;
+    uint32_t locks_held;        /* a bit per enum lock_rank */
+    bool online;                /* takes part in what all CPUs do */
     struct cpu_features features;
 
     /* SVM */
     paddr_t host_save;          /* VM_HSAVE_PA */
     paddr_t host_vmcb;          /* VMSAVE/VMLOAD of the host's own state */
-    struct vcpu *current;       /* in the run loop now */
+    struct vcpu *current;       /* whose state is in the registers that switch.c moves */
     struct vcpu *run_queue;     /* circular; sched.c */
+    struct vcpu *incoming;      /* pushed by the boot CPU, taken over by this one; sched.c */
+    uint32_t assigned;          /* vCPUs that were given to this CPU, and are not gone */
     uint64_t slice_end_tsc;
     uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
-    bool timer_fired;           /* set by the timer interrupt handler */
+    uint64_t charged_tsc;       /* until then all time is charged to a vCPU, or to nobody; sched.c */
+    struct vcpu *sleeper;       /* ran last and halted: it pays for the way to the next; NULL: that one pays */
+    bool timer_fired;           /* by the timer's interrupt, or another CPU's: look around before the next VMRUN */
     uint64_t timer_tsc;         /* what lapic_timer_arm() was asked for; UINT64_MAX: disarmed */
     uint64_t interrupts;
     uint64_t stray_interrupts;  /* of a vector that nobody asked for */
     uint64_t nmis;
     uint64_t idle_tsc;
+    uint64_t rounds;            /* of sched.c's loops: stands still when the CPU is stuck */
+    bool idle;                  /* in HLT: need not show a round */
+    struct watched watched;     /* by another CPU */
+    uint64_t watch_tsc;         /* when this CPU looked after others last */
+    bool answer_wanted;         /* by NMI: where are you? */
+    uint64_t answer_rip;
 };
 
 static inline struct cpu *this_cpu(void)
@@ -43,17 +62,22 @@ static inline struct cpu *this_cpu(void)
     return cpu;
 }
 
-#define MAX_CPUS 1u             /* the CPUs that are brought up; issue 4 raises it */
+#define MAX_CPUS HANDOFF_MAX_CPUS
 
-/* GDT, IDT, TSS with IST stacks for #DF, NMI and #MC, GS base. On the CPU itself. */
-void cpu_init(uint32_t index);
-/* Guard-paged stacks for #DF, NMI and #MC, and one to run on, whose top is returned. Once
+/* The boot CPU's own structure; before there is memory. */
+struct cpu *cpu_boot(void);
+/* Another CPU's, with all that it will need, from the pool; NULL: out of pages. Never given back. */
+struct cpu *cpu_create(uint32_t index, uint32_t apic_id);
+/* GDT, IDT, TSS with IST stacks for #DF, NMI and #MC, GS base, control registers. On the CPU itself. */
+void cpu_init(struct cpu *cpu);
+/* Guard-paged stacks for #DF, NMI and #MC, and one to run on, whose top is returned; NULL: out of pages. Once
  * hostmap_init() is through. hv runs with interrupts enabled (RFLAGS.IF) from then on. */
-void *cpu_stacks(uint32_t index);
-/* EFER.SVME, VM_HSAVE_PA. The preflight has seen that it will work. */
+void *cpu_stacks(struct cpu *cpu);
+/* Pages for SVM; then, on the CPU itself, EFER.SVME, VM_HSAVE_PA. The preflight has seen that it will work. */
+bool svm_allocate(struct cpu *cpu);
 void svm_init(struct cpu *cpu);
 
-/* WBINVD on every CPU that is up. */
+/* WBINVD on every CPU that is up; interrupts are on. */
 void cpu_wbinvd_all(void);
 
 /* Powers the machine off by the firmware's runtime service; never returns. */

@@ -6,7 +6,9 @@ default rel
 
 global hv_entry
 global entry_on_stack
+global entry_ap
 extern hv_main
+extern smp_main
 extern __stack_chk_guard
 
 section .text
@@ -37,4 +39,11 @@ entry_on_stack:
     mov rdi, rdx
     xor ebp, ebp
     call rsi                    ; never returns
+    ud2
+
+; From ap.asm, still on its tables: RSP = top of a stack, RDI = struct cpu, RSI = hv's CR3.
+entry_ap:
+    mov cr3, rsi
+    xor ebp, ebp
+    call smp_main               ; never returns
     ud2

@@ -2,6 +2,8 @@
 /* Events into a guest: exceptions, interrupts, and those whose delivery an exit cut short. */
 #include "exit.h"
 #include "guest.h"
+#include "smp.h"
+#include "trap.h"
 #include "x86.h"
 
 #define VECTOR_BP 3u
@@ -68,29 +70,72 @@ static void set_window(struct vcpu *vcpu, int priority)
         vmcb_set_intercept_misc1(vmcb, intercepts);
 }
 
-void event_prepare(struct vcpu *vcpu)
+/* ---- NMI: one at a time, the next no earlier than the IRET from the first (APM2 8.1.1) ---- */
+
+static void nmi_block(struct vcpu *vcpu, bool blocked)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    vcpu->nmi_blocked = blocked;
+    vcpu->nmi_iret_rip = NMI_NO_IRET;
+    uint32_t intercepts = (vmcb->intercept_misc1 & ~INTERCEPT_IRET) | (blocked ? INTERCEPT_IRET : 0);
+    if (vmcb->intercept_misc1 != intercepts)
+        vmcb_set_intercept_misc1(vmcb, intercepts);
+}
+
+/* The intercept comes before the IRET: it is over at the first exit elsewhere, which is a time slice away at most. */
+void event_iret(struct vcpu *vcpu)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    vcpu->nmi_iret_rip = vmcb->rip;
+    vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT_IRET);
+}
+
+static bool nmi_possible(struct vcpu *vcpu)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    if (vcpu->nmi_blocked && vcpu->nmi_iret_rip != NMI_NO_IRET && vcpu->nmi_iret_rip != vmcb->rip)
+        nmi_block(vcpu, false);
+    return vcpu->nmi_pending && !vcpu->nmi_blocked && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
+}
+
+/* Takes what is first in line out of it; 0: nothing that the guest can take now. */
+static uint64_t next_event(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     bool interruptible = (vmcb->rflags & RFLAGS_IF) != 0 && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
-    uint64_t event = 0;
+    uint64_t event = vmcb->eventinj;
 
-    event_sync_tpr(vcpu);
-    int vector = wanted_interrupt(&vcpu->lapic);
+    if ((event & EVENT_VALID) != 0)
+        return event;       /* prepared before, and VMRUN was put off: it is on its way */
     if (vcpu->pending_exception) {
-        event = vcpu->exception_has_error
-                    ? vmcb_event_with_error(EVENT_TYPE_EXCEPTION, vcpu->exception_vector, vcpu->exception_error)
-                    : vmcb_event(EVENT_TYPE_EXCEPTION, vcpu->exception_vector);
         vcpu->pending_exception = false;
-    } else if (vcpu->redeliver != 0) {
+        return vcpu->exception_has_error
+                   ? vmcb_event_with_error(EVENT_TYPE_EXCEPTION, vcpu->exception_vector, vcpu->exception_error)
+                   : vmcb_event(EVENT_TYPE_EXCEPTION, vcpu->exception_vector);
+    }
+    if (vcpu->redeliver != 0) {
         event = vcpu->redeliver;    /* it was let in once: IF and TPR have been asked */
         vcpu->redeliver = 0;
-    } else if (vector >= 0 && interruptible && PRIORITY((unsigned)vector) > vlapic_cr8(&vcpu->lapic)) {
-        event = vmcb_event(EVENT_TYPE_INTERRUPT, (uint8_t)vector);
-        vlapic_accept(&vcpu->lapic, (uint8_t)vector);
-        vector = wanted_interrupt(&vcpu->lapic);
+        return event;
     }
-    vmcb_set_eventinj(vmcb, event);
+    if (nmi_possible(vcpu)) {
+        vcpu->nmi_pending = false;
+        nmi_block(vcpu, true);
+        return vmcb_event(EVENT_TYPE_NMI, TRAP_NMI);
+    }
+    int vector = wanted_interrupt(&vcpu->lapic);
+    if (vector < 0 || !interruptible || PRIORITY((unsigned)vector) <= vlapic_cr8(&vcpu->lapic))
+        return 0;
+    vlapic_accept(&vcpu->lapic, (uint8_t)vector);
+    return vmcb_event(EVENT_TYPE_INTERRUPT, (uint8_t)vector);
+}
 
+void event_prepare(struct vcpu *vcpu)
+{
+    event_sync_tpr(vcpu);
+    vmcb_set_eventinj(vcpu->vmcb, next_event(vcpu));
+
+    int vector = wanted_interrupt(&vcpu->lapic);
     int priority = NO_WINDOW;
     if (vcpu->redeliver != 0)
         priority = 0xf;
@@ -100,21 +145,79 @@ void event_prepare(struct vcpu *vcpu)
     vcpu->attention = false;
 }
 
+/* ---- between vCPUs ---- */
+
+enum { MESSAGE_FIXED = 0, MESSAGE_LOWEST = 1, MESSAGE_NMI = 4, MESSAGE_INIT = 5, MESSAGE_STARTUP = 6 };
+#define ICR_MESSAGE(icr) ((unsigned)((icr) >> 8) & 7u)
+#define ICR_LEVEL_ASSERT (UINT64_C(1) << 14)
+#define ICR_TRIGGER_LEVEL (UINT64_C(1) << 15)
+
+static void post(struct vcpu *target, unsigned message, uint8_t vector)
+{
+    struct vcpu_posted *posted = &target->posted;
+    switch (message) {
+    case MESSAGE_NMI:
+        __atomic_store_n(&posted->nmi, 1, __ATOMIC_RELAXED);
+        break;
+    case MESSAGE_INIT:
+        __atomic_store_n(&posted->startup, 0, __ATOMIC_RELAXED);    /* one sent before is lost, as in a CPU */
+        __atomic_store_n(&posted->init, 1, __ATOMIC_RELAXED);
+        break;
+    case MESSAGE_STARTUP:
+        __atomic_store_n(&posted->startup, STARTUP_VALID | vector, __ATOMIC_RELAXED);
+        break;
+    default:
+        __atomic_fetch_or(&posted->irr[vector / 32], 1u << vector % 32, __ATOMIC_RELAXED);
+        break;
+    }
+    __atomic_store_n(&posted->any, 1, __ATOMIC_RELEASE);
+    smp_kick(target->cpu);
+}
+
 void event_send_ipi(struct vcpu *vcpu, uint64_t icr)
 {
     const struct guest *guest = vcpu->guest;
-    enum { MESSAGE_FIXED = 0, MESSAGE_LOWEST = 1 };
-    unsigned message = (unsigned)(icr >> 8) & 7u;
-    if (message != MESSAGE_FIXED && message != MESSAGE_LOWEST)
-        return;                         /* no NMI, INIT, SIPI while guests have one vCPU */
-    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
+    unsigned message = ICR_MESSAGE(icr);
+    bool interrupt = message == MESSAGE_FIXED || message == MESSAGE_LOWEST;
+    /* The de-assertion that ends an INIT on old parts does nothing (APM2 16.5). */
+    if (message == MESSAGE_INIT && (icr & ICR_TRIGGER_LEVEL) != 0 && (icr & ICR_LEVEL_ASSERT) == 0)
+        return;
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
         struct vcpu *target = guest->vcpus[i];
-        if (target == NULL || target == vcpu || !vlapic_addressed(&target->lapic, &vcpu->lapic, icr))
+        if ((interrupt && target == vcpu) || !vlapic_addressed(&target->lapic, &vcpu->lapic, icr))
             continue;
-        vlapic_post(&target->lapic, (uint8_t)icr);
-        target->attention = true;
-        vcpu_wake(target);
+        post(target, message, (uint8_t)icr);
         if (message == MESSAGE_LOWEST)
             break;
     }
+}
+
+static void take_startup(struct vcpu *vcpu)
+{
+    uint32_t startup = __atomic_exchange_n(&vcpu->posted.startup, 0, __ATOMIC_RELAXED);
+    if ((startup & STARTUP_VALID) != 0 && vcpu->state == VCPU_WAIT_SIPI)
+        vcpu_start_at(vcpu, (uint8_t)startup);
+}
+
+void event_take_posted(struct vcpu *vcpu)
+{
+    struct vcpu_posted *posted = &vcpu->posted;
+    if (__atomic_load_n(&posted->any, __ATOMIC_RELAXED) == 0 ||
+        __atomic_exchange_n(&posted->any, 0, __ATOMIC_SEQ_CST) == 0)
+        return;
+    if (__atomic_exchange_n(&posted->init, 0, __ATOMIC_RELAXED) != 0) {
+        if (vcpu->id == 0)      /* it would go to the reset vector, where there is no firmware */
+            guest_end(vcpu->guest, GUEST_END_RESET, "sent INIT to its boot vCPU");
+        else
+            vcpu_start_init(vcpu);
+    }
+    take_startup(vcpu);
+    for (uint32_t i = 0; i < 8; i++) {
+        uint32_t bits = __atomic_exchange_n(&posted->irr[i], 0, __ATOMIC_RELAXED);
+        for (; bits != 0; bits &= bits - 1)
+            vlapic_post(&vcpu->lapic, (uint8_t)(i * 32 + (uint32_t)__builtin_ctz(bits)));
+    }
+    if (__atomic_exchange_n(&posted->nmi, 0, __ATOMIC_RELAXED) != 0 && vcpu->state != VCPU_WAIT_SIPI)
+        vcpu->nmi_pending = true;
+    event_notice(vcpu);
 }

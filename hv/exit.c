@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "guest.h"
 #include "log.h"
+#include "smp.h"
 #include "x86.h"
 
 #define DR6_BS (UINT64_C(1) << 14)
@@ -45,20 +46,22 @@ void exit_log(struct vcpu *vcpu, const char *format, ...)
     log_print(LOG_GUEST, "%s: %s", name, text);
 }
 
+/* Not rate-limited as LOG_GUEST is: a launch has one such end, and its report must not be crowded
+ * out by what other guests do in the same second. */
 void exit_report(const struct vcpu *vcpu)
 {
     const struct vmcb *v = vcpu->vmcb;
     const struct vcpu_gprs *g = &vcpu->gprs;
     const char *name = vcpu->guest->config->name;
-    log_print(LOG_GUEST, "%s: vCPU %u, exit 0x%lx, info 0x%lx 0x%lx, event 0x%lx", name, vcpu->id, v->exitcode,
+    log_print(LOG_NOTICE, "%s: vCPU %u, exit 0x%lx, info 0x%lx 0x%lx, event 0x%lx", name, vcpu->id, v->exitcode,
               v->exitinfo1, v->exitinfo2, v->exitintinfo);
-    log_print(LOG_GUEST, "%s: rip %04x:%016lx rsp %04x:%016lx rflags %08lx cpl %u", name, v->cs.selector, v->rip,
+    log_print(LOG_NOTICE, "%s: rip %04x:%016lx rsp %04x:%016lx rflags %08lx cpl %u", name, v->cs.selector, v->rip,
               v->ss.selector, v->rsp, v->rflags, v->cpl);
-    log_print(LOG_GUEST, "%s: rax %016lx rbx %016lx rcx %016lx rdx %016lx", name, v->rax, g->rbx, g->rcx, g->rdx);
-    log_print(LOG_GUEST, "%s: rsi %016lx rdi %016lx rbp %016lx r8  %016lx", name, g->rsi, g->rdi, g->rbp, g->r8);
-    log_print(LOG_GUEST, "%s: r9  %016lx r10 %016lx r11 %016lx r12 %016lx", name, g->r9, g->r10, g->r11, g->r12);
-    log_print(LOG_GUEST, "%s: r13 %016lx r14 %016lx r15 %016lx", name, g->r13, g->r14, g->r15);
-    log_print(LOG_GUEST, "%s: cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx efer %04lx", name, v->cr0, v->cr2, v->cr3,
+    log_print(LOG_NOTICE, "%s: rax %016lx rbx %016lx rcx %016lx rdx %016lx", name, v->rax, g->rbx, g->rcx, g->rdx);
+    log_print(LOG_NOTICE, "%s: rsi %016lx rdi %016lx rbp %016lx r8  %016lx", name, g->rsi, g->rdi, g->rbp, g->r8);
+    log_print(LOG_NOTICE, "%s: r9  %016lx r10 %016lx r11 %016lx r12 %016lx", name, g->r9, g->r10, g->r11, g->r12);
+    log_print(LOG_NOTICE, "%s: r13 %016lx r14 %016lx r15 %016lx", name, g->r13, g->r14, g->r15);
+    log_print(LOG_NOTICE, "%s: cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx efer %04lx", name, v->cr0, v->cr2, v->cr3,
               v->cr4, v->efer);
 }
 
@@ -71,6 +74,11 @@ static void crash(struct vcpu *vcpu, const char *reason)
 }
 
 /* ---- handlers ---- */
+
+static void exit_iret(struct vcpu *vcpu)
+{
+    event_iret(vcpu);
+}
 
 /* INTR, NMI, SMI, INIT: the host's own. It took them at STGI. */
 static void exit_host(struct vcpu *vcpu)
@@ -107,8 +115,14 @@ static void exit_vmmcall(struct vcpu *vcpu)
  * (APM2 7.10.6); other guests have one view, and need none. */
 static void exit_cache(struct vcpu *vcpu)
 {
-    if (vcpu->guest->sev && !this_cpu()->features.sme_coherent && vcpu->vmcb->exitcode == VMEXIT_WBINVD)
-        wbinvd();
+    if (vcpu->guest->sev && !this_cpu()->features.sme_coherent && vcpu->vmcb->exitcode == VMEXIT_WBINVD) {
+        uint64_t set[MAX_CPUS / 64] = {0};
+        for (uint32_t i = 0; i < GUEST_MAX_VCPUS && vcpu->guest->vcpus[i] != NULL; i++) {
+            uint32_t index = vcpu->guest->vcpus[i]->cpu->index;
+            set[index / 64] |= UINT64_C(1) << index % 64;
+        }
+        smp_wbinvd(set);
+    }
     exit_skip(vcpu, 2);
 }
 
@@ -193,6 +207,7 @@ static const struct exit_row rows[] = {
     [VMEXIT_RDPMC] = {exit_rdpmc, VCPU_EXIT_FORBIDDEN},
     [VMEXIT_CPUID] = {exit_cpuid, VCPU_EXIT_CPUID},
     [VMEXIT_RSM] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_IRET] = {exit_iret, VCPU_EXIT_WINDOW},
     [VMEXIT_INVD] = {exit_cache, VCPU_EXIT_CACHE},
     [VMEXIT_HLT] = {exit_hlt, VCPU_EXIT_HLT},
     [VMEXIT_INVLPGA] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
@@ -220,10 +235,10 @@ static const struct exit_row unknown = {NULL, VCPU_EXIT_OTHER};
 const char *vcpu_exit_kind_name(uint32_t kind)
 {
     static const char *const names[VCPU_EXIT_KINDS] = {
-        [VCPU_EXIT_OTHER] = "other", [VCPU_EXIT_INTERRUPT] = "host", [VCPU_EXIT_WINDOW] = "window",
+        [VCPU_EXIT_OTHER] = "other", [VCPU_EXIT_INTERRUPT] = "host", [VCPU_EXIT_WINDOW] = "win",
         [VCPU_EXIT_CPUID] = "cpuid", [VCPU_EXIT_MSR] = "msr", [VCPU_EXIT_IO] = "io", [VCPU_EXIT_HLT] = "hlt",
-        [VCPU_EXIT_VMMCALL] = "vmmcall", [VCPU_EXIT_EXCEPTION] = "exception", [VCPU_EXIT_CACHE] = "cache",
-        [VCPU_EXIT_XSETBV] = "xsetbv", [VCPU_EXIT_FORBIDDEN] = "forbidden",
+        [VCPU_EXIT_VMMCALL] = "vmm", [VCPU_EXIT_EXCEPTION] = "excpt", [VCPU_EXIT_CACHE] = "cache",
+        [VCPU_EXIT_XSETBV] = "xset", [VCPU_EXIT_FORBIDDEN] = "forb",
     };
     return kind < VCPU_EXIT_KINDS ? names[kind] : NULL;
 }

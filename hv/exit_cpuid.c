@@ -133,7 +133,7 @@ static uint32_t xsave_size(uint64_t xcr0)
     return (xcr0 & 4) != 0 ? xstate_avx.ebx + xstate_avx.eax : 576;
 }
 
-static struct cpuid xstate(uint32_t subleaf)
+OUT_OF_LINE struct cpuid xstate(uint32_t subleaf)
 {
     uint64_t allowed = switch_guest_xcr0();
     if (allowed == 0)
@@ -221,24 +221,38 @@ static struct cpuid hypervisor_leaf(uint32_t leaf)
     }
 }
 
+static void finish(struct vcpu *vcpu, struct cpuid value)
+{
+    vmcb_set_rax(vcpu->vmcb, value.eax);
+    vcpu->gprs.rbx = value.ebx;
+    vcpu->gprs.rcx = value.ecx;
+    vcpu->gprs.rdx = value.edx;
+    exit_skip(vcpu, 2);
+}
+
+OUT_OF_LINE void finish_adjusted(struct vcpu *vcpu, uint32_t leaf, uint32_t subleaf, const struct row *row)
+{
+    finish(vcpu, adjust(vcpu, leaf, subleaf, row->value));
+}
+
+OUT_OF_LINE void finish_hypervisor(struct vcpu *vcpu, uint32_t leaf)
+{
+    finish(vcpu, hypervisor_leaf(leaf));
+}
+
 void exit_cpuid(struct vcpu *vcpu)
 {
     uint32_t leaf = (uint32_t)vcpu->vmcb->rax, subleaf = (uint32_t)vcpu->gprs.rcx;
     const struct row *row = NULL;
-    struct cpuid value;
 
     if (leaf <= BASIC_LAST)
         row = &basic[leaf];
     else if (leaf >= EXTENDED && leaf <= EXTENDED_LAST)
         row = &extended[leaf - EXTENDED];
     if (row == NULL)
-        value = hypervisor_leaf(leaf);
+        finish_hypervisor(vcpu, leaf);
+    else if (row->by_vcpu)
+        finish_adjusted(vcpu, leaf, subleaf, row);
     else
-        value = row->by_vcpu ? adjust(vcpu, leaf, subleaf, row->value) : row->value;
-
-    vmcb_set_rax(vcpu->vmcb, value.eax);
-    vcpu->gprs.rbx = value.ebx;
-    vcpu->gprs.rcx = value.ecx;
-    vcpu->gprs.rdx = value.edx;
-    exit_skip(vcpu, 2);
+        finish(vcpu, row->value);
 }

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * RDMSR and WRMSR: what is on no list is #GP(0), and a line in the log. Here are the vlapic's, which
- * a guest exits for most of all; each way is a function out of line, that saves only the
- * registers that it needs.
+ * a guest exits for most of all; each way is a function out of line.
  */
 #include "exit.h"
 
 #include "clock.h"
 #include "x86.h"
-
-#define OUT_OF_LINE static __attribute__((noinline))
 
 #define MSR_X2APIC_TPR 0x808u
 #define MSR_X2APIC_TIMER_FIRST 0x832u   /* LVT entry, counts, divider */
@@ -57,6 +54,11 @@ OUT_OF_LINE void write_timer(struct vcpu *vcpu)
     exit_skip(vcpu, 2);
 }
 
+OUT_OF_LINE void write_tpr_through(struct vcpu *vcpu)
+{
+    event_write_tpr(vcpu);
+}
+
 /* Time does not matter to these. */
 OUT_OF_LINE void write_vlapic(struct vcpu *vcpu)
 {
@@ -65,7 +67,7 @@ OUT_OF_LINE void write_vlapic(struct vcpu *vcpu)
         return;
     }
     if (exit_msr_number(vcpu) == MSR_X2APIC_TPR)
-        event_write_tpr(vcpu);
+        write_tpr_through(vcpu);
     if (vcpu->ipi.send)
         event_send_ipi(vcpu, vcpu->ipi.icr);
     event_notice(vcpu);

@@ -10,6 +10,7 @@
 #include "hostmap.h"
 #include "log.h"
 #include "pagetable.h"
+#include "smp.h"
 #include "x86.h"
 
 /* UEFI 2.9, 8.1: EFI_RUNTIME_SERVICES, as far as it is used. */
@@ -88,6 +89,7 @@ void firmware_init(const struct handoff *handoff)
 static _Noreturn void firmware_reset(enum reset_type type)
 {
     cli();
+    smp_halt_others();
     console_flush();
     if (firmware_reset_system != 0) {
         write_cr3(firmware_cr3);

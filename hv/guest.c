@@ -9,8 +9,8 @@
 #include "monitor.h"
 #include "report.h"
 #include "sev.h"
+#include "smp.h"
 #include "text.h"
-#include "vcpu.h"
 
 struct guest guests[GUEST_MAX];
 
@@ -38,22 +38,25 @@ bool guest_ram_address(const struct guest *guest, gpaddr_t gpa, uint64_t size, p
     return true;
 }
 
-void *guest_map_shared(struct guest *guest, gpaddr_t gpa, uint64_t size)
+void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size)
 {
     paddr_t address;
-    if (size == 0 || !guest_ram_address(guest, gpa, size, &address))
+    uint64_t offset = gpa.raw % PAGE_SIZE;
+    if (size == 0 || size > PAGE_SIZE - offset || !guest_ram_address(guest, gpa, size, &address))
         return NULL;
-    uint64_t offset = address.raw % PAGE_SIZE;
-    uint64_t whole = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
-    uint8_t *window = window_map(paddr(address.raw - offset), whole, guest_shared_view(guest));
-    return window == NULL ? NULL : window + offset;
+    return (uint8_t *)window_map_own(paddr(address.raw - offset), guest_shared_view(guest)) + offset;
 }
 
-void guest_unmap_shared(const volatile void *va, uint64_t size)
+void guest_unmap_shared(void)
 {
-    uint64_t offset = (uintptr_t)va % PAGE_SIZE;
-    uint64_t whole = (offset + size + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
-    window_unmap((void *)((uintptr_t)va - offset), whole);
+    window_unmap_own();
+}
+
+void guest_input(struct guest *guest, uint8_t byte)
+{
+    lock_take(&guest->lock, LOCK_GUEST);
+    vuart_input(&guest->uart, byte);
+    lock_release(&guest->lock, LOCK_GUEST);
 }
 
 /* ---- the leak check ---- */
@@ -111,17 +114,31 @@ void guest_resources_check(void)
 
 /* ---- end of life ---- */
 
+static void count_vcpu(const struct vcpu *vcpu, struct guest_counters *counters)
+{
+    counters->run_tsc += __atomic_load_n(&vcpu->run_tsc, __ATOMIC_RELAXED);
+    for (uint32_t kind = 0; kind < VCPU_EXIT_KINDS; kind++)
+        counters->exits[kind] += __atomic_load_n(&vcpu->exits[kind], __ATOMIC_RELAXED);
+}
+
+void guest_read_counters(const struct guest *guest, struct guest_counters *counters)
+{
+    *counters = guest->past;
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
+        if (guest->vcpus[i] != NULL)
+            count_vcpu(guest->vcpus[i], counters);
+    }
+}
+
 static void release_vcpus(struct guest *guest)
 {
     for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
         struct vcpu *vcpu = guest->vcpus[i];
         if (vcpu == NULL)
             continue;
-        guest->run_tsc += vcpu->run_tsc;
-        for (uint32_t kind = 0; kind < VCPU_EXIT_KINDS; kind++)
-            guest->exits += vcpu->exits[kind];
+        count_vcpu(vcpu, &guest->past);
+        guest->vcpus[i] = NULL;     /* first: who looks meanwhile counts it once, and no freed page */
         vcpu_destroy(vcpu);
-        guest->vcpus[i] = NULL;
     }
 }
 
@@ -171,22 +188,25 @@ void guest_release(struct guest *guest)
 
 void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 {
-    if (guest->state != GUEST_RUNNING || guest->end != GUEST_END_NONE)
-        return;
-    va_list arguments;
-    va_start(arguments, format);
-    text_format_list(guest->end_reason, sizeof guest->end_reason, format, arguments);
-    va_end(arguments);
-    guest->end = end;
-    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
-        if (guest->vcpus[i] != NULL && guest->vcpus[i]->state == VCPU_HALTED)
-            vcpu_wake(guest->vcpus[i]);     /* so that the scheduler comes by */
+    lock_take(&guest->lock, LOCK_GUEST);
+    bool first = guest->state == GUEST_RUNNING && guest->end == GUEST_END_NONE;
+    if (first) {
+        va_list arguments;
+        va_start(arguments, format);
+        text_format_list(guest->end_reason, sizeof guest->end_reason, format, arguments);
+        va_end(arguments);
+        __atomic_store_n(&guest->end, end, __ATOMIC_RELEASE);
     }
+    lock_release(&guest->lock, LOCK_GUEST);
+    if (!first)
+        return;
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++)
+        smp_kick(guest->vcpus[i]->cpu);     /* each CPU takes its own off its queue */
 }
 
 bool guest_is_ending(const struct guest *guest)
 {
-    return guest->state == GUEST_RUNNING && guest->end != GUEST_END_NONE;
+    return guest->state == GUEST_RUNNING && __atomic_load_n(&guest->end, __ATOMIC_ACQUIRE) != GUEST_END_NONE;
 }
 
 static bool wants_restart(const struct guest *guest)
@@ -208,14 +228,18 @@ static bool wants_restart(const struct guest *guest)
     return action == MANIFEST_ACTION_RESTART && guest->restarts_left > 0;
 }
 
-void guest_teardown(struct guest *guest)
+static void launch_again(struct guest *guest)
 {
-    if (!guest_is_ending(guest))
-        return;
-    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
-        if (guest->vcpus[i] != NULL)
-            sched_remove(guest->vcpus[i]);
+    if (!launch_guest(guest)) {
+        monitor_guest_ended(guest->index, true);
+        guest_resources_check();
     }
+}
+
+bool guest_teardown(struct guest *guest)
+{
+    if (!guest_is_ending(guest) || __atomic_load_n(&guest->vcpus_queued, __ATOMIC_ACQUIRE) != 0)
+        return false;
     bool again = wants_restart(guest);
     guest->alive_tsc += clock_tsc() - guest->started_tsc;
     guest->started_tsc = 0;
@@ -225,20 +249,35 @@ void guest_teardown(struct guest *guest)
     report_end(guest);
     guest_resources_check();
     if (!again)
-        return;
+        return true;
 
     guest->restarts_left--;
     log_print(LOG_NOTICE, "%s: launched again, %u more times at most", guest->config->name, guest->restarts_left);
-    if (!launch_guest(guest)) {
-        monitor_guest_ended(guest->index, true);
-        guest_resources_check();
-    }
+    launch_again(guest);
+    return true;
+}
+
+bool guest_ask_relaunch(struct guest *guest)
+{
+    if (guest->state != GUEST_ENDED && guest->state != GUEST_REFUSED)
+        return false;
+    guest->relaunch = true;
+    return true;
+}
+
+bool guest_relaunch(struct guest *guest)
+{
+    if (!guest->relaunch)
+        return false;
+    guest->relaunch = false;
+    launch_again(guest);
+    return true;
 }
 
 bool guest_any_alive(void)
 {
-    for (uint32_t i = 0; i < GUEST_MAX; i++) {
-        if (guests[i].state == GUEST_LAUNCHING || guests[i].state == GUEST_RUNNING)
+    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++) {
+        if (guests[i].state == GUEST_LAUNCHING || guests[i].state == GUEST_RUNNING || guests[i].relaunch)
             return true;
     }
     return false;

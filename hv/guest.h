@@ -5,12 +5,14 @@
 
 #include "../guest/manifest.h"
 #include "../psp/psp.h"
+#include "lock.h"
 #include "memory.h"
 #include "npt.h"
+#include "vcpu.h"
 #include "vuart.h"
 
 #define GUEST_MAX MANIFEST_MAX_GUESTS
-#define GUEST_MAX_VCPUS 1u      /* issue 4 raises it */
+#define GUEST_MAX_VCPUS MANIFEST_MAX_VCPUS
 
 enum guest_state {
     GUEST_EMPTY,
@@ -41,13 +43,20 @@ struct launch_report {
     uint64_t hv_pages;          /* the rest of what hv took from its pool for it */
 };
 
+struct guest_counters {
+    uint64_t run_tsc;           /* on CPUs */
+    uint64_t exits[VCPU_EXIT_KINDS];
+};
+
 struct guest {
     uint32_t index;
-    enum guest_state state;
-    enum guest_end end;
+    struct lock lock;           /* LOCK_GUEST */
+    enum guest_state state;     /* the boot CPU's to change */
+    enum guest_end end;         /* written under the lock */
     char end_reason[256];       /* in words */
     const struct manifest_guest *config;    /* hv's own checked copy; NULL: no such guest */
     uint32_t restarts_left;
+    bool relaunch;              /* asked for by the operator */
     uint32_t launches;
 
     struct extent memory;       /* all of guest-physical RAM; size 0: none */
@@ -59,12 +68,14 @@ struct guest {
     uint32_t sev_handle;
     struct sev_measurement measurement;
 
-    struct vcpu *vcpus[GUEST_MAX_VCPUS];
+    struct vcpu *vcpus[GUEST_MAX_VCPUS];    /* NULL: none; those that exist come first */
+    uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
     struct vuart uart;
     struct launch_report report;
 
     uint64_t started_tsc;       /* of this launch; 0: not running */
-    uint64_t alive_tsc, run_tsc, exits;     /* of all launches that are over: wall time, time on a CPU, exits */
+    uint64_t alive_tsc;         /* wall time of all launches that are over */
+    struct guest_counters past; /* theirs, too */
 };
 
 extern struct guest guests[GUEST_MAX];
@@ -73,20 +84,32 @@ extern struct guest guests[GUEST_MAX];
 enum memory_view guest_shared_view(const struct guest *guest);
 /* Where guest RAM [gpa, gpa+size) is; false when it is not all RAM. Overflow-safe. */
 bool guest_ram_address(const struct guest *guest, gpaddr_t gpa, uint64_t size, paddr_t *out);
-/* A window onto guest RAM [gpa, gpa+size); NULL when it is not all RAM. guest_unmap_shared() after use. */
-void *guest_map_shared(struct guest *guest, gpaddr_t gpa, uint64_t size);
-void guest_unmap_shared(const volatile void *va, uint64_t size);
+/* This CPU's window onto guest RAM [gpa, gpa+size), within one page; NULL when it is not all RAM.
+ * guest_unmap_shared() after use, before the next. */
+void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size);
+void guest_unmap_shared(void);
+
+/* A byte from the operator, to the guest's UART. */
+void guest_input(struct guest *guest, uint8_t byte);
 
 /* Ends a guest from an exit handler: marks it; the scheduler tears it down
  * outside of the vCPU's context by guest_teardown(). `reason` is copied. The first call counts. */
 void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Of all launches, the present one included. Its vCPUs may run on meanwhile: each counter is as it
+ * was at some moment of the call, and never less than in the call before. */
+void guest_read_counters(const struct guest *guest, struct guest_counters *counters);
 /* Marked by guest_end(), not torn down yet. */
 bool guest_is_ending(const struct guest *guest);
 
-/* Called by the scheduler once no vCPU of it is in a run loop. Returns all resources,
- * prints the end report, restarts if the manifest says so. */
-void guest_teardown(struct guest *guest);
+/* Called by the boot CPU's scheduler once no vCPU of it is on a run queue. Returns all resources,
+ * prints the end report, restarts if the manifest says so. False: nothing was to be done. */
+bool guest_teardown(struct guest *guest);
+
+/* The operator wants a guest that has ended, or was refused, launched again. False: it is none of these. */
+bool guest_ask_relaunch(struct guest *guest);
+/* Called by the boot CPU's scheduler: launches it, if so. True: it was tried. */
+bool guest_relaunch(struct guest *guest);
 
 /* Gives back whatever the guest holds, in any state of its launch: guest_teardown()'s and
  * the refused launch's common part. What a dead PSP may still use stays in quarantine. */

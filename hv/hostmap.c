@@ -17,7 +17,7 @@
 
 static struct pagetable hostmap_table;
 static uint64_t hostmap_mask;           /* the C-bit */
-static uint64_t hostmap_stack_next;
+static uint64_t hostmap_stack_next, hostmap_stacks_end;
 
 uint64_t hostmap_c_bit(void)
 {
@@ -59,7 +59,8 @@ void hostmap_init(const struct handoff *handoff)
     hostmap_mask = handoff->c_bit_mask;
 
     paddr_t pages;
-    uint64_t count = HOSTMAP_TABLE_PAGES + handoff->arena_size / SIZE_1G;
+    uint64_t cpu_tables = handoff->cpu_count / HOSTMAP_CPUS_PER_TABLE + 1;
+    uint64_t count = HOSTMAP_TABLE_PAGES + handoff->arena_size / SIZE_1G + 2 * cpu_tables;
     ASSERT(page_alloc(count, 1, &pages));
     pagetable_init(&hostmap_table, pages.raw, pages.raw + count * PAGE_SIZE, HV_PHYSMAP_BASE,
                    hostmap_entry_address(paddr(0), VIEW_ENCRYPTED));
@@ -76,10 +77,11 @@ void hostmap_init(const struct handoff *handoff)
                          handoff->arena_size, PTE_W | PTE_NX));
 
     /* All tables that windows and stacks will ever need above their last level. */
-    for (uint64_t va = HOSTMAP_STACKS; va < HOSTMAP_STACKS_END; va += SIZE_2M)
-        ASSERT(pagetable_entry(&hostmap_table, va, 1) != NULL);
+    for (uint64_t i = 0; i < cpu_tables; i++)
+        ASSERT(pagetable_entry(&hostmap_table, HOSTMAP_STACKS + i * SIZE_2M, 1) != NULL);
     hostmap_stack_next = HOSTMAP_STACKS;
-    window_init(&hostmap_table);
+    hostmap_stacks_end = HOSTMAP_STACKS + cpu_tables * SIZE_2M;
+    window_init(&hostmap_table, handoff->cpu_count);
 
     write_cr3(pagetable_cr3(&hostmap_table));
 }
@@ -88,7 +90,7 @@ void *hostmap_stack(uint64_t npages)
 {
     paddr_t pages;
     uint64_t bottom = hostmap_stack_next + PAGE_SIZE;       /* the guard page lies below */
-    if (bottom + npages * PAGE_SIZE > HOSTMAP_STACKS_END || !page_alloc(npages, 1, &pages))
+    if (bottom + npages * PAGE_SIZE > hostmap_stacks_end || !page_alloc(npages, 1, &pages))
         return NULL;
     for (uint64_t i = 0; i < npages; i++)
         ASSERT(pagetable_map(&hostmap_table, bottom + i * PAGE_SIZE,

@@ -24,10 +24,14 @@ uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view);
 uint64_t hostmap_c_bit(void);
 
 /* A window onto memory outside the pool: read/write, no execute. `size` bytes
- * from `base` (page aligned), PLAIN or ENCRYPTED. NULL: window space used up. */
+ * from `base` (page aligned), PLAIN or ENCRYPTED. NULL: window space used up. On the boot CPU. */
 void *window_map(paddr_t base, uint64_t size, enum memory_view view);
 /* Unmaps and flushes the TLB; does not flush caches. */
 void window_unmap(void *va, uint64_t size);
+
+/* This CPU's own window: one page, for exit handlers. Not while it is mapped already. */
+void *window_map_own(paddr_t page, enum memory_view view);
+void window_unmap_own(void);
 
 /* Device registers: uncached, C=0. NULL: window space used up. */
 volatile void *mmio_map(paddr_t base, uint64_t size);

@@ -11,7 +11,8 @@
 
 /* Offsets of the registers in memory; the MSR is 0x800 + offset / 16 (APM2 16.11). */
 enum {
-    LAPIC_ID = 0x20, LAPIC_TPR = 0x80, LAPIC_EOI = 0xb0, LAPIC_SVR = 0xf0, LAPIC_LVT_TIMER = 0x320, LAPIC_LVT_LINT0 = 0x350,
+    LAPIC_ID = 0x20, LAPIC_TPR = 0x80, LAPIC_EOI = 0xb0, LAPIC_SVR = 0xf0, LAPIC_ICR = 0x300, LAPIC_ICR_HIGH = 0x310,
+    LAPIC_LVT_TIMER = 0x320, LAPIC_LVT_LINT0 = 0x350,
     LAPIC_LVT_ERROR = 0x370, LAPIC_TIMER_INITIAL = 0x380, LAPIC_TIMER_CURRENT = 0x390, LAPIC_TIMER_DIVIDE = 0x3e0,
 };
 #define APIC_BASE_ENABLE (UINT64_C(1) << 11)
@@ -20,6 +21,7 @@ enum {
 #define SVR_ENABLE 0x100u
 #define LVT_MASKED 0x10000u
 #define DIVIDE_BY_1 0xbu
+#define ICR_PENDING (1u << 12)
 
 #define PIC_MASTER_MASK 0x21u
 #define PIC_SLAVE_MASK 0xa1u
@@ -85,6 +87,8 @@ void lapic_init(void)
         lapic_calibrate();
     cpu->timer_tsc = UINT64_MAX;
     lapic_write(LAPIC_LVT_TIMER, TRAP_TIMER);
+    if (cpu != cpu_boot())
+        return;
     log_print(LOG_NOTICE, "LAPIC %u: %s, timer %lu.%03lu MHz", cpu->apic_id, lapic_registers == NULL ? "x2APIC" : "xAPIC",
               lapic_hz / 1000000, lapic_hz / 1000 % 1000);
 }
@@ -122,6 +126,23 @@ void lapic_timer_interrupt(void)
     } else if (cpu->timer_tsc != UINT64_MAX) {
         lapic_timer_start(now);
     }
+}
+
+void lapic_send(uint32_t apic_id, uint32_t message)
+{
+    mfence();       /* APM2 16.11.2: the ICR's MSR waits for no store */
+    if (lapic_registers == NULL) {
+        wrmsr(MSR_X2APIC_BASE + LAPIC_ICR / 16, (uint64_t)apic_id << 32 | message);
+        return;
+    }
+    uint64_t rflags = read_rflags();
+    cli();          /* an interrupt's own message must not come between the halves */
+    while ((lapic_read(LAPIC_ICR) & ICR_PENDING) != 0)
+        cpu_relax();
+    lapic_write(LAPIC_ICR_HIGH, apic_id << 24);
+    lapic_write(LAPIC_ICR, message);
+    if ((rflags & RFLAGS_IF) != 0)
+        sti();
 }
 
 void lapic_eoi(void)

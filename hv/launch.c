@@ -13,6 +13,7 @@
 #include "log.h"
 #include "report.h"
 #include "sev.h"
+#include "smp.h"
 #include "string.h"
 #include "text.h"
 #include "vcpu.h"
@@ -129,8 +130,11 @@ static void phase_done(struct guest *guest, enum launch_phase phase, uint64_t *m
 static bool check_platform(struct guest *guest)
 {
     const struct manifest_guest *config = guest->config;
-    if (config->vcpus > GUEST_MAX_VCPUS)
-        return refuse(guest, "wants %u vCPUs; this version gives a guest %u", config->vcpus, GUEST_MAX_VCPUS);
+    for (uint32_t i = 0; i < config->vcpus; i++) {
+        if (config->cpus[i] != MANIFEST_CPU_ANY && smp_cpu(config->cpus[i]) == NULL)
+            return refuse(guest, "wants its vCPU %u on CPU %u, which does not run here: change pins in guests.toml", i,
+                          config->cpus[i]);
+    }
     if (config->encryption == MANIFEST_ENCRYPTION_HOST && hostmap_c_bit() == 0)
         return refuse(guest, "wants its memory under the host's key, but the CPU or its BIOS has no SME (SMEE)");
     if (!guest->sev)
@@ -168,9 +172,11 @@ static bool allocate(struct guest *guest)
     if (!npt_map(&guest->npt, gpaddr(0), guest->memory.base, config->memory,
                  guest->sev ? VIEW_GUEST : launch_view(guest)))
         return refuse(guest, "no pool pages are free for its nested page tables");
-    if (!vcpu_create(guest, 0, &config->registers, &guest->vcpus[0])) {
-        guest->vcpus[0] = NULL;
-        return refuse(guest, "no pool pages are free for its vCPU");
+    for (uint32_t i = 0; i < config->vcpus; i++) {
+        if (!vcpu_create(guest, i, &config->registers, &guest->vcpus[i])) {
+            guest->vcpus[i] = NULL;
+            return refuse(guest, "no pool pages are free for its vCPU %u", i);
+        }
     }
     memory_stats(&stats);
     guest->report.table_pages = guest->npt.pages;
@@ -200,6 +206,7 @@ static bool copy_step(struct guest *guest, const struct manifest_step *step, enu
             cache_flush(window, piece);     /* the firmware and the guest's key go past the cache */
         window_unmap(window, piece);
         done += piece;
+        memory_breathe();
     }
     return true;
 }
@@ -316,6 +323,26 @@ static bool run_program(struct guest *guest)
     return !guest->sev || launch_sev(guest, &mark);
 }
 
+/* Where a vCPU is to live: where the manifest wants it, else on the CPU with the fewest. The boot CPU has launches
+ * and the console to do, so it comes last among equals. */
+static struct cpu *place(const struct guest *guest, uint32_t vcpu)
+{
+    uint16_t wanted = guest->config->cpus[vcpu];
+    if (wanted != MANIFEST_CPU_ANY)
+        return smp_cpu(wanted);     /* check_platform() saw it */
+    struct cpu *best = this_cpu();
+    uint32_t least = best->assigned + 1;
+    for (uint32_t i = 1; i < smp_cpus(); i++) {
+        struct cpu *cpu = smp_cpu(i);
+        uint32_t assigned = cpu != NULL ? __atomic_load_n(&cpu->assigned, __ATOMIC_RELAXED) : UINT32_MAX;
+        if (assigned < least) {
+            best = cpu;
+            least = assigned;
+        }
+    }
+    return best;
+}
+
 bool launch_guest(struct guest *guest)
 {
     uint64_t commands = sev_commands();
@@ -339,7 +366,8 @@ bool launch_guest(struct guest *guest)
     guest->launches++;
     guest->started_tsc = clock_tsc();
     report_launch(guest);
-    sched_add(this_cpu(), guest->vcpus[0]);
+    for (uint32_t i = 0; i < guest->config->vcpus; i++)
+        sched_add(place(guest, i), guest->vcpus[i]);
     return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "console.h"
+#include "line.h"
 
 #define LOG_LINE 512u
 /* Lines about misbehaving guests per second: a guest must not drown the operator's line. */
@@ -16,44 +17,78 @@ static const char *const log_names[] = {
     [LOG_DEBUG] = "debug",
 };
 
-static uint64_t log_guest_second;
-static uint32_t log_guest_lines, log_guest_dropped;
+static struct {
+    enum log_level level;       /* of what is printed, the highest */
+    uint64_t left_out;          /* lines above it */
+    uint64_t guest_second;
+    uint32_t guest_lines, guest_dropped;    /* in that second */
+} printed = { .level = LOG_GUEST };
+
+static void log_write(enum log_level level, uint64_t us, const char *format, va_list arguments)
+{
+    char line[LOG_LINE];
+    size_t length = text_format(line, sizeof line, "[%5lu.%06lu] %s: ", us / 1000000, us % 1000000, log_names[level]);
+    length += text_format_list(line + length, sizeof line - length, format, arguments);
+    if (length > sizeof line - 1)
+        length = sizeof line - 1;
+    line_write(level <= LOG_ERROR ? LINE_BOLD : LINE_PLAIN, line, length);
+}
+
+__attribute__((format(printf, 2, 3)))
+static void log_notice(uint64_t us, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    log_write(LOG_NOTICE, us, format, arguments);
+    va_end(arguments);
+}
 
 /* True when this line may be printed. */
 static bool log_guest_admit(uint64_t now_us)
 {
     uint64_t second = now_us / 1000000;
-    if (second != log_guest_second) {
-        uint32_t dropped = log_guest_dropped;
-        log_guest_second = second;
-        log_guest_lines = 0;
-        log_guest_dropped = 0;
+    if (second != printed.guest_second) {
+        uint32_t dropped = printed.guest_dropped;
+        printed.guest_second = second;
+        printed.guest_lines = 0;
+        printed.guest_dropped = 0;
         if (dropped > 0)
-            log_print(LOG_NOTICE, "%u lines about guests left out", dropped);
+            log_notice(now_us, "%u lines about guests left out", dropped);
     }
-    if (log_guest_lines >= LOG_GUEST_RATE) {
-        log_guest_dropped++;
+    if (printed.guest_lines >= LOG_GUEST_RATE) {
+        printed.guest_dropped++;
         return false;
     }
-    log_guest_lines++;
+    printed.guest_lines++;
     return true;
 }
 
 void log_print(enum log_level level, const char *format, ...)
 {
     uint64_t us = clock_now_us();
-    if (level == LOG_GUEST && !log_guest_admit(us))
-        return;
-    char line[LOG_LINE];
-    size_t length = text_format(line, sizeof line, "[%5lu.%06lu] %s: ", us / 1000000, us % 1000000, log_names[level]);
     va_list arguments;
     va_start(arguments, format);
-    length += text_format_list(line + length, sizeof line - length, format, arguments);
+    console_begin();
+    if (level > printed.level)
+        printed.left_out++;
+    else if (level != LOG_GUEST || log_guest_admit(us))
+        log_write(level, us, format, arguments);
+    console_end();
     va_end(arguments);
-    if (length > sizeof line - 2)
-        length = sizeof line - 2;
-    line[length++] = '\n';
-    if (!console_at_line_start())
-        console_write("\n", 1);     /* a guest's prompt stands there */
-    console_write(line, length);
+}
+
+void log_set_level(enum log_level level)
+{
+    printed.level = level;
+}
+
+enum log_level log_level(uint64_t *left_out)
+{
+    *left_out = printed.left_out;
+    return printed.level;
+}
+
+const char *log_level_name(enum log_level level)
+{
+    return log_names[level];
 }

@@ -18,8 +18,13 @@ enum log_level {
  * One call writes one line "[   seconds.micros] level: text" to the console. */
 void log_print(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Writes bytes to the operator's line as they are, but for newlines, which are sent as a terminal needs them. */
-void console_write(const char *bytes, size_t count);
+/* What is printed: this level and those above it in the list; at first all but LOG_DEBUG. */
+void log_set_level(enum log_level level);
+/* *left_out: lines that were not printed for their level. */
+enum log_level log_level(uint64_t *left_out);
+const char *log_level_name(enum log_level level);
+
+/* For what is said when hv ends: no lock, no level. */
 void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* One byte of operator input, or -1. Never waits. */
 int console_read(void);

@@ -11,6 +11,7 @@
 #include "log.h"
 #include "monitor.h"
 #include "sev.h"
+#include "smp.h"
 #include "vcpu.h"
 #include "x86.h"
 
@@ -26,22 +27,32 @@ static void main_report(const struct handoff *handoff)
         log_print(LOG_NOTICE, "encrypted guests are refused: %s", handoff->sev_refusal);
 }
 
+static void main_report_nmis(void)
+{
+    uint64_t nmis = 0;
+    for (uint32_t i = 0; i < smp_cpus(); i++)
+        nmis += smp_cpu(i) != NULL ? smp_cpu(i)->nmis : 0;
+    if (nmis > 0)
+        log_print(LOG_ERROR, "%lu NMIs came in: boards report hardware errors so", nmis);
+}
+
 /* On the guard-paged stack. */
 static _Noreturn void main_run(const struct handoff *handoff)
 {
     lapic_init();
+    ASSERT(svm_allocate(this_cpu()));
     svm_init(this_cpu());
     vcpu_init(this_cpu());
     asid_init(this_cpu()->features.asids, handoff->min_sev_asid, handoff->max_sev_asid);
     firmware_init(handoff);
     monitor_init();
     sti();
+    smp_start(handoff);
 
     guest_launch_all(handoff);
     sched_loop(this_cpu());
     sev_stop();
-    if (this_cpu()->nmis > 0)
-        log_print(LOG_ERROR, "%lu NMIs came in: boards report hardware errors so", this_cpu()->nmis);
+    main_report_nmis();
     guest_summary();    /* its verdict is the last line that the operator reads */
     machine_power_off();
 }
@@ -53,10 +64,12 @@ void hv_main(const struct handoff *handoff)
             hlt();      /* not even the console's port can be trusted */
     console_init((uint16_t)handoff->serial_port);
     clock_init(handoff->tsc_hz);
-    cpu_init(0);
+    cpu_init(cpu_boot());
     log_print(LOG_NOTICE, "Sevisor: hv runs, %s", handoff->c_bit_mask != 0 ? "encrypted" : "plain: this machine has no SME");
     memory_init(handoff);
     hostmap_init(handoff);
     main_report(handoff);
-    entry_on_stack(cpu_stacks(0), main_run, handoff);
+    void *stack = cpu_stacks(this_cpu());
+    ASSERT(stack != NULL);
+    entry_on_stack(stack, main_run, handoff);
 }

@@ -4,11 +4,12 @@
 #include "cpu.h"
 #include "hostmap.h"
 #include "log.h"
+#include "monitor.h"
 #include "runs.h"
 #include "string.h"
 
 #define EXTENTS_MAX 256u
-#define ZERO_WINDOW (UINT64_C(64) << 20)
+#define ZERO_WINDOW (UINT64_C(16) << 20)
 
 /* The pool: a bit per page, set when taken. The bitmap lies in the pool's first pages. */
 static uint64_t *pool_bits;
@@ -150,6 +151,12 @@ void extent_set_view(struct extent *extent, enum memory_view view)
     extent->view = view;
 }
 
+void memory_breathe(void)
+{
+    this_cpu()->rounds++;
+    monitor_poll();
+}
+
 void extent_zero(const struct extent *extent)
 {
     const struct extent_slot *slot = extent_slot(extent);
@@ -161,6 +168,7 @@ void extent_zero(const struct extent *extent)
         memset(window, 0, part);
         window_unmap(window, part);
         done += part;
+        memory_breathe();
     }
 }
 

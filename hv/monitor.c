@@ -1,84 +1,55 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * Two directions. Output: guests' bytes are gathered to lines, and each line goes
- * out whole with its guest's name before it; what has no newline is shown after a
- * short silence and is then the "open" line, which is continued if nobody wrote in
- * between, and else shown again from its start. Input: bytes go to the attached
- * guest; the escape key makes the next one a command. All input is hostile.
+ * Output. Guests' bytes are gathered to lines, and each line goes out whole with its guest's
+ * name before it; what has no newline is shown after a short silence and is then the "open" line,
+ * which is continued if nobody wrote in between, and else shown again from its start.
  */
 #include "monitor.h"
 
 #include "clock.h"
 #include "console.h"
 #include "guest.h"
-#include "log.h"
-#include "report.h"
+#include "line.h"
+#include "monitor_view.h"
 #include "text.h"
 
-#define NOBODY UINT32_MAX
-#define INPUT_PER_POLL 256u         /* a flood waits in the line's own FIFO */
-#define SCROLL_LINES 100u
-/* Answers to commands, lines per second: what 115200 baud carry. Commands beyond it are
- * obeyed in silence, so that a flood of them cannot keep the console busy. */
-#define ANSWER_LINES 150u
-#define US_PER_S 1000000u
 #define PREFIX_SIZE (MANIFEST_NAME_SIZE + 2u)
 #define PRINT_SIZE 512u
 
-enum input_state {
-    INPUT_PASS,
-    INPUT_COMMAND,          /* after the escape key */
-    INPUT_SCROLL_NUMBER,    /* a guest's number is to come */
-    INPUT_KILL_NUMBER,
-    INPUT_KILL_CONFIRM,
-};
-
-static struct monitor {
-    uint32_t attached;      /* guest that gets the input, or NOBODY */
-    enum input_state input;
-    uint32_t victim;        /* INPUT_KILL_CONFIRM */
-    bool hinted;            /* said already where stray input goes */
-    uint64_t answer_second;
-    uint32_t answer_lines;  /* in that second */
-    uint32_t open;          /* guest whose unfinished line stands last on the console, or NOBODY */
+static struct {
+    uint32_t attached;      /* guest that gets the input, or MONITOR_NOBODY */
+    uint32_t open;          /* guest whose unfinished line stands last on the console, or MONITOR_NOBODY */
     uint64_t open_position; /* console_position() then */
     uint64_t unshown;       /* bit per guest: has bytes that the operator has not seen */
-} monitor = { .attached = NOBODY, .open = NOBODY };
+} output = { .attached = MONITOR_NOBODY, .open = MONITOR_NOBODY };
 
 _Static_assert(GUEST_MAX <= 64, "one bit per guest");
 _Static_assert((VUART_HISTORY & (VUART_HISTORY - 1)) == 0, "the ring's index wraps with its counter");
 
 void monitor_init(void)
 {
-    monitor = (struct monitor){ .attached = NOBODY, .open = NOBODY };
+    output.attached = output.open = MONITOR_NOBODY;
+    output.unshown = 0;
+    line_set_colour(false);
+    monitor_input_init();
+    monitor_view_init();
 }
-
-/* ---- output ---- */
 
 static bool line_is_open(uint32_t guest)
 {
-    return monitor.open == guest && monitor.open_position == console_position();
-}
-
-static void fresh_line(void)
-{
-    if (!console_at_line_start())
-        console_write("\n", 1);
-    monitor.open = NOBODY;
+    return output.open == guest && output.open_position == console_position();
 }
 
 void monitor_print(const char *format, ...)
 {
-    char line[PRINT_SIZE];
+    char text[PRINT_SIZE];
     va_list arguments;
     va_start(arguments, format);
-    size_t length = text_format_list(line, sizeof line - 1, format, arguments);
+    size_t length = text_format_list(text, sizeof text, format, arguments);
     va_end(arguments);
-    if (length > sizeof line - 2)
-        length = sizeof line - 2;
-    line[length++] = '\n';
-    fresh_line();
-    console_write(line, length);
+    console_begin();
+    line_write(LINE_PLAIN, text, length < sizeof text ? length : sizeof text - 1);
+    console_end();
 }
 
 /* A guest must not steer the operator's terminal, nor forge another guest's lines. Who
@@ -101,40 +72,48 @@ static size_t append(char *text, size_t length, const uint8_t *bytes, uint32_t c
     return length;
 }
 
+/* The name alone is coloured: the text is the guest's, which may have colours of its own. */
+static size_t put_prefix(char *text, uint32_t guest)
+{
+    static const uint8_t colours[] = {LINE_GREEN, LINE_YELLOW, LINE_CYAN, LINE_MAGENTA, LINE_BLUE, LINE_RED};
+    const char *name = guests[guest].config != NULL ? guests[guest].config->name : "?";
+    size_t length = line_put_style(text, colours[guest % sizeof colours]);
+    size_t needed = text_format(text + length, PREFIX_SIZE + 1, "%s| ", name);
+    length += needed < PREFIX_SIZE ? needed : PREFIX_SIZE;
+    return length + line_put_style(text + length, LINE_PLAIN);
+}
+
 /* Shows what the operator has not seen of the guest's line; `complete`: and ends it. */
 static void show_line(uint32_t guest, bool complete)
 {
     struct vuart *uart = &guests[guest].uart;
-    char text[PREFIX_SIZE + VUART_LINE + 1];
+    char text[PREFIX_SIZE + 1 + VUART_LINE + 3 * LINE_STYLE_SIZE];
     size_t length = 0;
-    bool raw = monitor.attached == guest;
+    bool raw = output.attached == guest;
 
     if (line_is_open(guest)) {
         length = append(text, 0, uart->line + uart->line_shown, uart->line_length - uart->line_shown, raw);
     } else {
-        fresh_line();
-        const char *name = guests[guest].config != NULL ? guests[guest].config->name : "?";
-        length = text_format(text, PREFIX_SIZE + 1, "%s| ", name);
-        if (length > PREFIX_SIZE)
-            length = PREFIX_SIZE;
+        line_fresh();
+        length = put_prefix(text, guest);
         length = append(text, length, uart->line, uart->line_length, raw);
     }
-    if (complete)
+    if (complete) {
+        length += line_put_style(text + length, LINE_PLAIN);
         text[length++] = '\n';
+    }
     console_write(text, length);
 
     uart->line_shown = uart->line_length;
-    monitor.unshown &= ~(UINT64_C(1) << guest);
-    monitor.open = complete ? NOBODY : guest;
-    monitor.open_position = console_position();
+    output.unshown &= ~(UINT64_C(1) << guest);
+    output.open = complete ? MONITOR_NOBODY : guest;
+    output.open_position = console_position();
     if (complete || uart->line_length == VUART_LINE)
         uart->line_length = uart->line_shown = 0;   /* a longer line goes on as the open line */
 }
 
-void monitor_guest_output(uint32_t guest, uint8_t byte)
+static void take_output(uint32_t guest, uint8_t byte)
 {
-    if (guest >= GUEST_MAX)
-        return;
     struct vuart *uart = &guests[guest].uart;
     uart->history[uart->history_total++ % VUART_HISTORY] = byte;
     if (byte == '\n') {
@@ -145,33 +124,76 @@ void monitor_guest_output(uint32_t guest, uint8_t byte)
         return;
     uart->line[uart->line_length++] = byte;
     uart->line_tsc = clock_tsc();
-    monitor.unshown |= UINT64_C(1) << guest;
+    output.unshown |= UINT64_C(1) << guest;
     if (uart->line_length == VUART_LINE)
         show_line(guest, false);
 }
 
-static void show_prompts(void)
+void monitor_guest_output(uint32_t guest, uint8_t byte)
 {
+    if (guest >= GUEST_MAX)
+        return;
+    console_begin();
+    take_output(guest, byte);
+    console_end();
+}
+
+void monitor_show_prompts(void)
+{
+    if (__atomic_load_n(&output.unshown, __ATOMIC_RELAXED) == 0)
+        return;
+    console_begin();
     uint64_t now = clock_tsc(), silence = clock_us_to_tsc(MONITOR_PROMPT_US);
-    for (uint64_t left = monitor.unshown; left != 0; left &= left - 1) {
+    for (uint64_t left = output.unshown; left != 0; left &= left - 1) {
         uint32_t guest = (uint32_t)__builtin_ctzll(left);
         if (now - guests[guest].uart.line_tsc >= silence)
             show_line(guest, false);
     }
+    console_end();
 }
 
-/* The last lines of what the guest printed, also after its end. */
-static void scroll_back(uint32_t guest)
+void monitor_guest_ended(uint32_t guest, bool for_good)
+{
+    static const char detached[] = "monitor: the attached guest has ended: detached";
+    console_begin();
+    if (guests[guest].uart.line_length > 0)
+        show_line(guest, true);
+    if (for_good && output.attached == guest) {
+        output.attached = MONITOR_NOBODY;
+        line_write(LINE_PLAIN, detached, sizeof detached - 1);
+    }
+    console_end();
+}
+
+void monitor_attach(uint32_t guest)
+{
+    output.attached = guest;
+}
+
+uint32_t monitor_attached(void)
+{
+    return output.attached;
+}
+
+void monitor_clear_screen(void)
+{
+    console_begin();
+    line_clear_screen();
+    console_end();
+}
+
+/* Line by line, so that others' output is not held up; what the guest adds meanwhile is left out. */
+void monitor_scroll_back(uint32_t guest)
 {
     const struct vuart *uart = &guests[guest].uart;
     uint64_t end = uart->history_total, start = end > VUART_HISTORY ? end - VUART_HISTORY : 0;
     uint64_t from = end;
     uint32_t newlines = 0;
-    while (from > start && newlines <= SCROLL_LINES) {
+    while (from > start && newlines <= MONITOR_SCROLL_LINES) {
         from--;
         newlines += uart->history[from % VUART_HISTORY] == '\n';
     }
-    if (newlines > SCROLL_LINES)
+    if (newlines > MONITOR_SCROLL_LINES)
         from++;
 
     const char *name = guests[guest].config->name;
@@ -189,217 +211,4 @@ static void scroll_back(uint32_t guest)
         }
     }
     monitor_print("--- end of %s's last lines ---", name);
-}
-
-/* ---- input ---- */
-
-/* Whether an answer of so many lines may be given now. */
-static bool may_answer(uint32_t lines)
-{
-    uint64_t second = clock_now_us() / US_PER_S;
-    if (second != monitor.answer_second) {
-        monitor.answer_second = second;
-        monitor.answer_lines = 0;
-    }
-    if (monitor.answer_lines >= ANSWER_LINES)
-        return false;
-    monitor.answer_lines += lines;
-    return true;
-}
-
-static void answer(const char *text)
-{
-    if (may_answer(1))
-        monitor_print("monitor: %s", text);
-}
-
-static void answer_about(uint32_t guest, const char *text)
-{
-    if (may_answer(1))
-        monitor_print("monitor: %s %s", guests[guest].config->name, text);
-}
-
-static bool is_alive(uint32_t guest)
-{
-    return guests[guest].state == GUEST_LAUNCHING || guests[guest].state == GUEST_RUNNING;
-}
-
-/* '1'..'9': the guest's place in the manifest. */
-static bool guest_of_digit(uint8_t digit, uint32_t *guest)
-{
-    if (digit < '1' || digit > '9' || guests[digit - '1'].config == NULL) {
-        answer("no guest has that number (Ctrl-] l lists them)");
-        return false;
-    }
-    *guest = digit - (uint32_t)'1';
-    return true;
-}
-
-static void attach(uint32_t guest)
-{
-    if (!is_alive(guest)) {
-        answer_about(guest, "does not run");
-        return;
-    }
-    monitor.attached = guest;
-    answer_about(guest, "is attached (Ctrl-] 0 detaches)");
-}
-
-static void attach_next(void)
-{
-    uint32_t start = monitor.attached == NOBODY ? GUEST_MAX - 1 : monitor.attached;
-    for (uint32_t i = 1; i <= GUEST_MAX; i++) {
-        uint32_t guest = (start + i) % GUEST_MAX;
-        if (guests[guest].config != NULL && is_alive(guest)) {
-            attach(guest);
-            return;
-        }
-    }
-    answer("no guest runs");
-}
-
-static void detach(void)
-{
-    monitor.attached = NOBODY;
-    monitor.hinted = false;
-    answer("detached");
-}
-
-static void ask_to_kill(uint32_t guest)
-{
-    if (!is_alive(guest)) {
-        answer_about(guest, "does not run");
-        return;
-    }
-    monitor.victim = guest;
-    monitor.input = INPUT_KILL_CONFIRM;
-    answer_about(guest, "will be ended by y, and by no other key");
-}
-
-static void help(void)
-{
-    if (!may_answer(6))
-        return;
-    monitor_print("monitor: the escape key is Ctrl-], followed by");
-    monitor_print("  1-9  attach to the guest with that number    n  attach to the next guest that runs");
-    monitor_print("  0    detach                                  l  list the guests");
-    monitor_print("  s    last lines of the attached guest; s and a number when detached");
-    monitor_print("  k    end the attached guest; k and a number when detached");
-    monitor_print("  ?    this text                               ]  send Ctrl-] to the guest");
-}
-
-static void show_history(uint32_t guest)
-{
-    if (may_answer(SCROLL_LINES))
-        scroll_back(guest);
-}
-
-static void pass_to_guest(uint8_t byte)
-{
-    if (monitor.attached != NOBODY) {
-        vuart_input(&guests[monitor.attached].uart, byte);
-    } else if (!monitor.hinted) {
-        monitor.hinted = true;
-        answer("no guest is attached; Ctrl-] ? for help");
-    }
-}
-
-static void command(uint8_t byte)
-{
-    uint32_t guest;
-    monitor.input = INPUT_PASS;
-    switch (byte) {
-    case '?':
-    case 'h':
-        help();
-        break;
-    case 'l':
-        if (may_answer(GUEST_MAX))
-            report_guests();
-        break;
-    case '0':
-        detach();
-        break;
-    case 'n':
-        attach_next();
-        break;
-    case 's':
-        if (monitor.attached != NOBODY)
-            show_history(monitor.attached);
-        else
-            monitor.input = INPUT_SCROLL_NUMBER;
-        break;
-    case 'k':
-        if (monitor.attached != NOBODY)
-            ask_to_kill(monitor.attached);
-        else
-            monitor.input = INPUT_KILL_NUMBER;
-        break;
-    case ']':
-        pass_to_guest(MONITOR_ESCAPE);
-        break;
-    default:
-        if (byte >= '1' && byte <= '9') {
-            if (guest_of_digit(byte, &guest))
-                attach(guest);
-        } else {
-            answer("unknown command; Ctrl-] ? for help");
-        }
-        break;
-    }
-}
-
-static void take_input(uint8_t byte)
-{
-    uint32_t guest;
-    enum input_state state = monitor.input;
-    if (byte == MONITOR_ESCAPE) {
-        monitor.input = INPUT_COMMAND;      /* from any state: who types it knows where he is */
-        return;
-    }
-    monitor.input = INPUT_PASS;
-    switch (state) {
-    case INPUT_COMMAND:
-        command(byte);
-        break;
-    case INPUT_SCROLL_NUMBER:
-        if (guest_of_digit(byte, &guest))
-            show_history(guest);
-        break;
-    case INPUT_KILL_NUMBER:
-        if (guest_of_digit(byte, &guest))
-            ask_to_kill(guest);
-        break;
-    case INPUT_KILL_CONFIRM:
-        if (byte == 'y' && is_alive(monitor.victim))
-            guest_end(&guests[monitor.victim], GUEST_END_DESTROYED, "ended by the operator");
-        else
-            answer("nothing was ended");
-        break;
-    case INPUT_PASS:
-    default:
-        pass_to_guest(byte);
-        break;
-    }
-}
-
-void monitor_poll(void)
-{
-    for (uint32_t i = 0; i < INPUT_PER_POLL; i++) {
-        int byte = console_read();
-        if (byte < 0)
-            break;
-        take_input((uint8_t)byte);
-    }
-    if (monitor.unshown != 0)
-        show_prompts();
-}
-
-void monitor_guest_ended(uint32_t guest, bool for_good)
-{
-    struct vuart *uart = &guests[guest].uart;
-    if (uart->line_length > 0)
-        show_line(guest, true);
-    if (for_good && monitor.attached == guest)
-        detach();
 }

@@ -4,6 +4,7 @@
 #include "cpu.h"
 #include "firmware.h"
 #include "log.h"
+#include "smp.h"
 #include "trap.h"
 #include "x86.h"
 #include "../boot/handoff.h"
@@ -24,6 +25,8 @@ static _Noreturn void panic_end(void)
 static void panic_begin(void)
 {
     cli();
+    console_break();
+    smp_halt_others();
     if (panic_running) {
         console_print("\nsevisor: panic inside a panic: halted\n");
         console_flush();

@@ -6,8 +6,11 @@
 #include "cpu.h"
 #include "hostmap.h"
 #include "log.h"
+#include "monitor.h"
 #include "pci.h"
 #include "x86.h"
+
+#define POLL_US 1000u
 
 static bool psp_locked;
 
@@ -46,9 +49,17 @@ uint64_t psp_platform_now_us(void)
     return clock_now_us();
 }
 
+/* Commands take milliseconds to minutes: the operator's keys are looked at meanwhile. */
 void psp_platform_pause(void)
 {
+    static uint64_t polled_us;
+    uint64_t now_us = clock_now_us();
     cpu_relax();
+    if (now_us - polled_us < POLL_US)
+        return;
+    polled_us = now_us;
+    this_cpu()->rounds++;       /* it waits, but is not stuck */
+    monitor_poll();
 }
 
 /* A page that psp/ keeps for good. hv writes it through the physical map, C=1. */
@@ -80,8 +91,7 @@ void psp_platform_wbinvd_all(void)
     cpu_wbinvd_all();
 }
 
-/* With one CPU nobody else can hold it: a second taker is a bug. */
-_Static_assert(MAX_CPUS == 1, "a real lock is due");
+/* The device is the boot CPU's alone, as guests' launches and ends are: a second taker is a bug. */
 
 void psp_platform_lock(void)
 {

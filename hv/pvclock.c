@@ -100,7 +100,7 @@ bool pvclock_write_wall(struct vcpu *vcpu, uint64_t value)
     wall->nsec = (uint32_t)(ns % NS_PER_S);
     write_barrier();
     wall->version = ++vcpu->pvclock.version;
-    guest_unmap_shared(wall, sizeof *wall);
+    guest_unmap_shared();
     return true;
 }
 
@@ -127,7 +127,7 @@ bool pvclock_write_system_time(struct vcpu *vcpu, uint64_t value)
     time->pad[0] = time->pad[1] = 0;
     write_barrier();
     time->version = ++vcpu->pvclock.version;
-    guest_unmap_shared(time, sizeof *time);
+    guest_unmap_shared();
     vcpu->pvclock.system_time_msr = value;
     return true;
 }

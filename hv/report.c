@@ -5,7 +5,6 @@
 #include "monitor.h"
 #include "sev.h"
 #include "text.h"
-#include "vcpu.h"
 
 #define HEX_SIZE(bytes) (2 * (bytes) + 1)
 
@@ -97,16 +96,13 @@ struct totals {
 /* Of all launches, the present one included. */
 static struct totals totals_of(const struct guest *guest)
 {
-    struct totals totals = {guest->alive_tsc, guest->run_tsc, guest->exits};
+    struct guest_counters counters;
+    guest_read_counters(guest, &counters);
+    struct totals totals = {.alive_tsc = guest->alive_tsc, .run_tsc = counters.run_tsc};
     if (guest->started_tsc != 0)
         totals.alive_tsc += clock_tsc() - guest->started_tsc;
-    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
-        if (guest->vcpus[i] == NULL)
-            continue;
-        totals.run_tsc += guest->vcpus[i]->run_tsc;
-        for (uint32_t kind = 0; kind < VCPU_EXIT_KINDS; kind++)
-            totals.exits += guest->vcpus[i]->exits[kind];
-    }
+    for (uint32_t kind = 0; kind < VCPU_EXIT_KINDS; kind++)
+        totals.exits += counters.exits[kind];
     return totals;
 }
 
@@ -115,7 +111,7 @@ static uint64_t milliseconds(uint64_t tsc)
     return clock_tsc_to_ns(tsc) / 1000000;
 }
 
-static const char *state_name(const struct guest *guest)
+const char *report_state(const struct guest *guest)
 {
     if (guest->state == GUEST_LAUNCHING)
         return "launching";
@@ -124,12 +120,12 @@ static const char *state_name(const struct guest *guest)
 
 void report_guests(void)
 {
-    monitor_print("  no  %-31s %-10s %-10s %9s %6s %10s %10s", "name", "state", "encryption", "MiB", "asid", "cpu ms",
+    monitor_print("%2s %-25s %-9s %-4s %7s %5s %9s %10s", "no", "name", "state", "key", "MiB", "asid", "cpu ms",
                   "exits");
     for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++) {
         struct totals totals = totals_of(&guests[i]);
-        monitor_print("  %2u  %-31s %-10s %-10s %9lu %6u %10lu %10lu", i + 1, guests[i].config->name,
-                      state_name(&guests[i]), encryption_names[guests[i].config->encryption],
+        monitor_print("%2u %-25.25s %-9s %-4s %7lu %5u %9lu %10lu", i + 1, guests[i].config->name,
+                      report_state(&guests[i]), encryption_names[guests[i].config->encryption],
                       guests[i].config->memory >> 20, guests[i].asid, milliseconds(totals.run_tsc), totals.exits);
     }
 }

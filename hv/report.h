@@ -11,6 +11,8 @@
 void report_launch(const struct guest *guest);
 /* One line when a launch of a guest is over. */
 void report_end(const struct guest *guest);
+/* "running", "poweroff", ... */
+const char *report_state(const struct guest *guest);
 /* The monitor's list of all guests. */
 void report_guests(void);
 /* The closing table and its last line. */

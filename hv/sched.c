@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
+ * A vCPU lives on one CPU, whose run queue nobody else touches; what others want of that CPU they
+ * write down elsewhere, and then kick it (smp.c), so that it looks around.
+ *
  * Who runs next on a CPU: of those that can, the vCPU that has had the least of it (fair_tsc). Among
  * vCPUs that never sleep this is round robin by time slice. One that wakes up is put
  * at most a slice behind the others, so that nobody saves up time by sleeping; and it may cut
- * short the slice of one that has had more, so that its timer interrupt is in time.
+ * short the slice of one that has had more, so that its timer interrupt is in time. The way from one vCPU to
+ * the next is paid by the one that wanted it: else a guest that sleeps and wakes all the time would
+ * spend the time of the others.
  */
 #include "vcpu.h"
 
 #include "clock.h"
 #include "guest.h"
 #include "monitor.h"
+#include "smp.h"
 #include "switch.h"
+#include "watch.h"
 #include "x86.h"
 
 #define SLICE_US 10000u
@@ -30,6 +37,17 @@ static void catch_up(const struct cpu *cpu, struct vcpu *vcpu)
 
 void sched_add(struct cpu *cpu, struct vcpu *vcpu)
 {
+    vcpu->cpu = cpu;
+    __atomic_fetch_add(&cpu->assigned, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&vcpu->guest->vcpus_queued, 1, __ATOMIC_RELAXED);
+    vcpu->next = __atomic_load_n(&cpu->incoming, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(&cpu->incoming, &vcpu->next, vcpu, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        ;
+    smp_kick(cpu);
+}
+
+static void enqueue(struct cpu *cpu, struct vcpu *vcpu)
+{
     vcpu->fair_tsc = cpu->fair_tsc;
     if (cpu->run_queue == NULL) {
         vcpu->next = vcpu;
@@ -40,18 +58,55 @@ void sched_add(struct cpu *cpu, struct vcpu *vcpu)
     }
 }
 
-void sched_remove(struct vcpu *vcpu)
+static void dequeue(struct cpu *cpu, struct vcpu *vcpu)
 {
-    struct cpu *cpu = this_cpu();
     struct vcpu *before = vcpu;
-    if (vcpu->next == NULL)
-        return;
     while (before->next != vcpu)
         before = before->next;
     before->next = vcpu->next;
     if (cpu->run_queue == vcpu)
         cpu->run_queue = before != vcpu ? before : NULL;
     vcpu->next = NULL;
+}
+
+static void take_incoming(struct cpu *cpu)
+{
+    struct vcpu *vcpu = __atomic_exchange_n(&cpu->incoming, NULL, __ATOMIC_ACQUIRE), *next;
+    for (; vcpu != NULL; vcpu = next) {
+        next = vcpu->next;
+        enqueue(cpu, vcpu);
+    }
+}
+
+static struct vcpu *find_ended(const struct cpu *cpu)
+{
+    struct vcpu *vcpu = cpu->run_queue;
+    if (vcpu == NULL)
+        return NULL;
+    do {
+        if (guest_is_ending(vcpu->guest))
+            return vcpu;
+        vcpu = vcpu->next;
+    } while (vcpu != cpu->run_queue);
+    return NULL;
+}
+
+/* The boot CPU tears a guest down when all its vCPUs are off their queues. */
+static void drop_ended(struct cpu *cpu)
+{
+    struct vcpu *vcpu;
+    while ((vcpu = find_ended(cpu)) != NULL) {
+        struct guest *guest = vcpu->guest;
+        dequeue(cpu, vcpu);
+        __atomic_fetch_sub(&cpu->assigned, 1, __ATOMIC_RELAXED);
+        if (cpu->current == vcpu)
+            cpu->current = NULL;
+        if (cpu->sleeper == vcpu)
+            cpu->sleeper = NULL;
+        /* Afterwards it may be gone. */
+        if (__atomic_sub_fetch(&guest->vcpus_queued, 1, __ATOMIC_ACQ_REL) == 0)
+            smp_kick(smp_cpu(0));
+    }
 }
 
 void vcpu_wake(struct vcpu *vcpu)
@@ -69,7 +124,7 @@ uint64_t sched_poll(struct cpu *cpu, const struct vcpu *running, uint64_t now, b
     if (vcpu == NULL)
         return earliest;
     do {
-        if (vcpu == running || vcpu->state == VCPU_HALTED) {
+        if (vcpu == running || vcpu->state != VCPU_RUNNABLE) {
             uint64_t next = vcpu_poll(vcpu, now);
             earliest = next < earliest ? next : earliest;
             if (running != NULL && vcpu != running && vcpu->state == VCPU_RUNNABLE &&
@@ -99,46 +154,65 @@ static void idle(struct cpu *cpu, uint64_t next)
 {
     volatile bool *timer_fired = &cpu->timer_fired;
     uint64_t start = clock_tsc(), latest = start + clock_us_to_tsc(IDLE_US);
-    *timer_fired = false;
-    lapic_timer_arm(next < latest ? next : latest);
+    /* Only the boot CPU has the operator's keys to look at; the others sleep until somebody wants them. */
+    lapic_timer_arm(next < latest || cpu->index != 0 ? next : latest);
+    cpu->idle = true;
     cli();
     if (!*timer_fired)
         sti_hlt();      /* an interrupt is taken no earlier than in the HLT, and ends it */
     else
         sti();
-    cpu->idle_tsc += clock_tsc() - start;
+    cpu->idle = false;
+    cpu->charged_tsc = clock_tsc();
+    cpu->sleeper = NULL;
+    cpu->idle_tsc += cpu->charged_tsc - start;
 }
 
-static void tear_down_ended(void)
+/* One look around, and what comes of it: a time slice for a vCPU, or sleep. */
+static void serve(struct cpu *cpu)
 {
-    for (uint32_t i = 0; i < GUEST_MAX; i++) {
-        if (!guest_is_ending(&guests[i]))
-            continue;
-        for (uint32_t v = 0; v < GUEST_MAX_VCPUS; v++) {
-            if (guests[i].vcpus[v] != NULL)
-                sched_remove(guests[i].vcpus[v]);
-        }
-        guest_teardown(&guests[i]);
+    bool preempt;
+    watch_poll(cpu);
+    sched_look_around(cpu);     /* what comes from here on ends the sleep, or the VMRUN */
+    take_incoming(cpu);
+    drop_ended(cpu);
+    uint64_t now = clock_tsc(), next = sched_poll(cpu, NULL, now, &preempt);
+    struct vcpu *vcpu = choose(cpu);
+    if (vcpu == NULL) {
+        idle(cpu, next);
+        return;
     }
+    if (vcpu->fair_tsc > cpu->fair_tsc)
+        cpu->fair_tsc = vcpu->fair_tsc;
+    cpu->run_queue = vcpu;
+    cpu->slice_end_tsc = now + clock_us_to_tsc(SLICE_US);
+    vcpu_run(vcpu);
+}
+
+void sched_serve(struct cpu *cpu)
+{
+    cpu->charged_tsc = clock_tsc();
+    for (;;)
+        serve(cpu);
+}
+
+/* Guests' ends and relaunches are the operator's business: no vCPU pays for them. */
+static void look_after_guests(struct cpu *cpu)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++)
+        any |= guest_teardown(&guests[i]) || guest_relaunch(&guests[i]);
+    if (any)
+        cpu->charged_tsc = clock_tsc();
 }
 
 void sched_loop(struct cpu *cpu)
 {
-    bool preempt;
+    cpu->charged_tsc = clock_tsc();
     while (guest_any_alive()) {
         monitor_poll();
-        tear_down_ended();
-        uint64_t now = clock_tsc(), next = sched_poll(cpu, NULL, now, &preempt);
-        struct vcpu *vcpu = choose(cpu);
-        if (vcpu == NULL) {
-            if (guest_any_alive())
-                idle(cpu, next);
-            continue;
-        }
-        if (vcpu->fair_tsc > cpu->fair_tsc)
-            cpu->fair_tsc = vcpu->fair_tsc;
-        cpu->run_queue = vcpu;
-        cpu->slice_end_tsc = now + clock_us_to_tsc(SLICE_US);
-        vcpu_run(vcpu);
+        look_after_guests(cpu);
+        if (guest_any_alive())
+            serve(cpu);
     }
 }

@@ -6,6 +6,9 @@
 #include "cpu.h"
 #include "lapic.h"
 #include "log.h"
+#include "smp.h"
+#include "watch.h"
+#include "x86.h"
 
 /* APM2 8.2 */
 static const char *const trap_names[TRAP_EXCEPTIONS] = {
@@ -21,7 +24,13 @@ void trap_handle(struct trap_frame *frame)
 {
     struct cpu *cpu = this_cpu();
     if (frame->vector == TRAP_NMI) {
-        cpu->nmis++;    /* main.c reports them: an NMI may come in the middle of a line */
+        if (smp_halting()) {
+            wbinvd();
+            for (;;)
+                hlt();      /* with interrupts off */
+        }
+        if (!watch_answer(cpu, frame->rip))
+            cpu->nmis++;    /* main.c reports them: an NMI may come in the middle of a line */
         return;
     }
     if (frame->vector < TRAP_EXCEPTIONS) {
@@ -33,7 +42,9 @@ void trap_handle(struct trap_frame *frame)
     cpu->interrupts++;
     if (frame->vector == TRAP_TIMER)
         lapic_timer_interrupt();
-    else
+    else if (frame->vector == TRAP_WBINVD)
+        smp_wbinvd_interrupt();
+    else if (frame->vector != TRAP_KICK)    /* whose sender has set timer_fired */
         cpu->stray_interrupts++;
     lapic_eoi();
 }

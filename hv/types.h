@@ -15,6 +15,9 @@ typedef struct { uint64_t raw; } gpaddr_t;  /* guest physical, without C-bit */
 #define SIZE_2M (UINT64_C(1) << 21)
 #define SIZE_1G (UINT64_C(1) << 30)
 
+/* For the rarer ways through an exit: the function that leads there need not save the registers that they need. */
+#define OUT_OF_LINE static __attribute__((noinline))
+
 static inline paddr_t paddr(uint64_t raw) { return (paddr_t){raw}; }
 static inline gpaddr_t gpaddr(uint64_t raw) { return (gpaddr_t){raw}; }
 static inline paddr_t paddr_add(paddr_t p, uint64_t bytes) { return paddr(p.raw + bytes); }

@@ -17,9 +17,14 @@ _Static_assert(sizeof(struct vcpu) <= PAGE_SIZE, "a vCPU is one pool page");
 
 void vcpu_init(struct cpu *cpu)
 {
-    switch_init();
-    exit_cpuid_init(&cpu->features);
+    vcpu_init_cpu(cpu);
+    exit_cpuid_init(&cpu->features);    /* asks switch.c, which that has set up */
     ASSERT(vmcb_maps_init());
+}
+
+void vcpu_init_cpu(struct cpu *cpu)
+{
+    switch_init();
     __asm__ volatile("vmsave" : : "a"(hostmap_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED)) : "memory");
 }
 
@@ -80,15 +85,20 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
     vcpu->state = VCPU_RUNNABLE;
     vcpu->attention = true;
     vcpu->mtrr_def_type = MTRR_DEF_TYPE_RESET;
+    vcpu->nmi_iret_rip = NMI_NO_IRET;
     vlapic_reset(&vcpu->lapic, id, id == 0);
     switch_reset(vcpu);
     vmcb_init(vcpu->vmcb, &(struct vmcb_setup){
         .asid = guest->asid,
         .n_cr3 = hostmap_entry_address(guest->npt.root, VIEW_ENCRYPTED),
-        .tsc_offset = 0 - clock_tsc(),      /* a guest's TSC starts at 0 */
+        /* A guest's TSC starts at 0, and is one for all its vCPUs. */
+        .tsc_offset = id == 0 ? 0 - clock_tsc() : guest->vcpus[0]->vmcb->tsc_offset,
         .sev = guest->sev,
     });
-    load_registers(vcpu, registers);
+    if (id == 0)
+        load_registers(vcpu, registers);
+    else
+        vcpu_start_init(vcpu);
     *out = vcpu;
     return true;
 
@@ -101,9 +111,7 @@ free_self:
 
 void vcpu_destroy(struct vcpu *vcpu)
 {
-    sched_remove(vcpu);
-    if (vcpu->last_cpu != NULL && vcpu->last_cpu->current == vcpu)
-        vcpu->last_cpu->current = NULL;
+    ASSERT(vcpu->next == NULL);
     page_free(page_pa(vcpu->fpu), 1);
     page_free(vcpu->vmcb_pa, 1);
     page_free(page_pa(vcpu), 1);
@@ -112,12 +120,17 @@ void vcpu_destroy(struct vcpu *vcpu)
 uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
 {
     uint64_t guest_now = vcpu_guest_tsc(vcpu, now), host;
+    event_take_posted(vcpu);
     uint64_t deadline = vlapic_timer(&vcpu->lapic, guest_now);
     event_sync_tpr(vcpu);
     if (vlapic_pending(&vcpu->lapic) >= 0) {
         vcpu->attention = true;
         if ((vcpu->vmcb->rflags & RFLAGS_IF) != 0)
             vcpu_wake(vcpu);
+    }
+    if (vcpu->nmi_pending) {
+        vcpu->attention = true;
+        vcpu_wake(vcpu);
     }
     /* The guest chooses its TSC, so only the distance is worth anything. */
     if (deadline == UINT64_MAX || __builtin_add_overflow(now, deadline > guest_now ? deadline - guest_now : 0, &host))
@@ -138,14 +151,14 @@ static void arrive(struct cpu *cpu, struct vcpu *vcpu)
 
 static bool can_run(const struct vcpu *vcpu)
 {
-    return vcpu->state == VCPU_RUNNABLE && vcpu->guest->end == GUEST_END_NONE;
+    return vcpu->state == VCPU_RUNNABLE && __atomic_load_n(&vcpu->guest->end, __ATOMIC_ACQUIRE) == GUEST_END_NONE;
 }
 
-static void charge(struct vcpu *vcpu, uint64_t *since, uint64_t now)
+static void charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
 {
-    vcpu->run_tsc += now - *since;
-    vcpu->fair_tsc += now - *since;
-    *since = now;
+    vcpu->run_tsc += now - cpu->charged_tsc;
+    vcpu->fair_tsc += now - cpu->charged_tsc;
+    cpu->charged_tsc = now;
 }
 
 void vcpu_run(struct vcpu *vcpu)
@@ -153,26 +166,31 @@ void vcpu_run(struct vcpu *vcpu)
     struct cpu *cpu = this_cpu();
     volatile bool *timer_fired = &cpu->timer_fired;
     uint64_t host_vmcb = hostmap_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED);
-    uint64_t since = clock_tsc();
     bool preempt = false;
 
     arrive(cpu, vcpu);
     switch_to(cpu, vcpu);
+    charge(cpu, cpu->sleeper != NULL ? cpu->sleeper : vcpu, clock_tsc());
     vcpu->timer_changed = true;         /* look at the timers first */
     while (can_run(vcpu)) {
         if (*timer_fired || vcpu->timer_changed) {
-            *timer_fired = false;       /* before the poll: what fires during it is seen next time */
+            sched_look_around(cpu);     /* before the poll: what comes during it is seen next time */
             vcpu->timer_changed = false;
             uint64_t now = clock_tsc();
-            charge(vcpu, &since, now);
+            charge(cpu, vcpu, now);
             uint64_t next = sched_poll(cpu, vcpu, now, &preempt);
             if (now >= cpu->slice_end_tsc || preempt)
                 break;
             lapic_timer_arm(next < cpu->slice_end_tsc ? next : cpu->slice_end_tsc);
+            if (!can_run(vcpu))
+                break;                  /* an INIT that was posted to it, or its guest's end */
         }
         if (vcpu->attention)
             event_prepare(vcpu);
+        ASSERT(cpu->locks_held == 0);
         vmrun_enter(vcpu, &cpu->timer_fired, host_vmcb);
     }
-    charge(vcpu, &since, clock_tsc());
+    if (!preempt)
+        charge(cpu, vcpu, clock_tsc());     /* else the rest is for the one that woke up */
+    cpu->sleeper = vcpu->state == VCPU_HALTED ? vcpu : NULL;
 }

@@ -40,8 +40,16 @@ enum vcpu_exit_kind {
     VCPU_EXIT_FORBIDDEN,        /* instructions that guests do not have */
 };
 #define VCPU_EXIT_KINDS 16u
-/* "cpuid"; NULL for a kind that does not exist. */
+/* "cpuid", five letters at most; NULL for a kind that does not exist. */
 const char *vcpu_exit_kind_name(uint32_t kind);
+
+/* What other CPUs' vCPUs sent. Anybody adds to it, the vCPU's own CPU takes it all. */
+struct vcpu_posted {
+    uint32_t irr[8];
+    uint32_t nmi, init, startup;    /* startup: STARTUP_VALID and the page */
+    uint32_t any;               /* written last, taken first */
+};
+#define STARTUP_VALID 0x100u
 
 struct vcpu {
     struct vcpu_gprs gprs;      /* first: the assembly's */
@@ -51,11 +59,16 @@ struct vcpu {
     struct guest *guest;
     uint32_t id;                /* x2APIC id */
     enum vcpu_state state;
+    struct cpu *cpu;            /* where it lives, from sched_add() on */
     struct cpu *last_cpu;
     bool attention;             /* the run loop has something to do before the next entry */
     bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
     struct vlapic lapic;
     struct vlapic_ipi ipi;      /* of the vlapic write that is under way */
+    struct vcpu_posted posted;
+    bool nmi_pending;
+    bool nmi_blocked;           /* from its delivery to the end of its IRET */
+    uint64_t nmi_iret_rip;      /* the IRET that is about to end it; NMI_NO_IRET */
     struct pvclock pvclock;
     struct vcpu *next;          /* run queue */
     uint8_t *fpu;               /* FXSAVE/XSAVE area, 64-byte aligned, pool page */
@@ -75,12 +88,17 @@ struct vcpu {
     uint32_t log_count, log_dropped;
 };
 
+#define NMI_NO_IRET UINT64_MAX
+
 /* Everything that vCPUs need on a CPU and in common; before the first is created. The CPU's
  * own GS, TR and system-call MSRs are final: VMSAVE keeps them for the exits. */
 void vcpu_init(struct cpu *cpu);
-/* Allocates VMCB, FPU area; loads the initial registers. False: out of pool pages. */
+/* The part of it that each CPU does for itself. */
+void vcpu_init_cpu(struct cpu *cpu);
+/* Allocates VMCB, FPU area; loads the initial registers, or, for all but vCPU 0, those of INIT. TSCs of a
+ * guest's vCPUs are one. False: out of pool pages. */
 bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers, struct vcpu **out);
-/* Takes it off its run queue first. */
+/* It is on no run queue. */
 void vcpu_destroy(struct vcpu *vcpu);
 
 /* Runs until the slice is over (cpu->slice_end_tsc), the vCPU halts, a vCPU that has run
@@ -91,6 +109,9 @@ void vcpu_wake(struct vcpu *vcpu);
 /* Fires its timer if due; wakes it if an interrupt waits. Returns the host TSC of its next
  * timer interrupt, UINT64_MAX: none. */
 uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now);
+/* vcpu_start.c: the state after INIT, waiting for a startup IPI; and that IPI. */
+void vcpu_start_init(struct vcpu *vcpu);
+void vcpu_start_at(struct vcpu *vcpu, uint8_t page);
 /* #GP(0), #UD, ... at the next entry. */
 void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
 
@@ -125,18 +146,29 @@ static inline void event_notice(struct vcpu *vcpu)
         vcpu->attention = true;
 }
 
-/* An ICR that `vcpu` wrote, to the other vCPUs that it addresses. */
+/* An ICR that `vcpu` wrote, to the vCPUs that it addresses; without itself where vlapic_write() has done that. */
 void event_send_ipi(struct vcpu *vcpu, uint64_t icr);
+/* What others sent to it, into its vlapic and its state. On its own CPU. */
+void event_take_posted(struct vcpu *vcpu);
+/* The guest's IRET, intercepted while an NMI is being handled. */
+void event_iret(struct vcpu *vcpu);
 
-/* sched.c: the run queue of a CPU. */
+/* sched.c: gives a vCPU to a CPU, for its life. On the boot CPU. A CPU takes the vCPUs of guests
+ * that have ended off its queue by itself: guest->vcpus_queued counts them down. */
 void sched_add(struct cpu *cpu, struct vcpu *vcpu);
-/* No harm when it is on none. */
-void sched_remove(struct vcpu *vcpu);
 /* Wakes halted vCPUs whose timer is due. Returns the host TSC of the earliest timer;
  * *preempt: one that has run less than `running` woke up. `running` may be NULL. */
 uint64_t sched_poll(struct cpu *cpu, const struct vcpu *running, uint64_t now, bool *preempt);
-/* Runs guests until none is alive. */
+/* From here on the CPU sees all that was done before somebody set cpu->timer_fired. */
+static inline void sched_look_around(struct cpu *cpu)
+{
+    cpu->rounds++;
+    (void)__atomic_exchange_n(&cpu->timer_fired, false, __ATOMIC_SEQ_CST);
+}
+/* The boot CPU's loop: guests' lives, the operator, and its own vCPUs, until no guest is alive. */
 void sched_loop(struct cpu *cpu);
+/* Every other CPU's loop. */
+_Noreturn void sched_serve(struct cpu *cpu);
 
 /* exit.c: one handler per exit code; false: the vCPU must leave the assembly's loop, as there
  * is something to do before its next entry, if there is one. */

@@ -70,9 +70,11 @@ void vlapic_reset(struct vlapic *lapic, uint32_t id, bool boot_cpu)
 
 static int highest(const uint32_t bits[8])
 {
-    for (int i = 7; i >= 0; i--) {
-        if (bits[i] != 0)
-            return i * 32 + 31 - __builtin_clz(bits[i]);
+    for (int i = 6; i >= 0; i -= 2) {
+        uint64_t pair;      /* half the steps: interrupts come by here several times */
+        __builtin_memcpy(&pair, &bits[i], sizeof(pair));
+        if (pair != 0)
+            return i * 32 + 63 - __builtin_clzll(pair);
     }
     return -1;
 }
@@ -191,14 +193,27 @@ static uint64_t timer_next_period(const struct vlapic *lapic, uint64_t now)
     return expiry;
 }
 
+static bool timer_masked(const struct vlapic *lapic)
+{
+    return (lapic->lvt_timer & LVT_MASK) != 0;
+}
+
+/* On from what has expired. True: something had. */
+static bool timer_expire(struct vlapic *lapic, uint64_t now)
+{
+    if (lapic->deadline_tsc == NEVER || now < lapic->deadline_tsc)
+        return false;
+    lapic->deadline_tsc = timer_mode(lapic) == TIMER_PERIODIC ? timer_next_period(lapic, now) : NEVER;
+    return true;
+}
+
+/* A masked timer expires unheard, so nobody has to be there at the time: else a guest that sleeps could
+ * have the host's timer interrupt whoever runs, once in each VLAPIC_MIN_PERIOD. */
 uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now)
 {
-    if (now < lapic->deadline_tsc)
-        return lapic->deadline_tsc;
-    if (lapic->deadline_tsc == NEVER)
+    if (timer_masked(lapic))
         return NEVER;
-    lapic->deadline_tsc = timer_mode(lapic) == TIMER_PERIODIC ? timer_next_period(lapic, now) : NEVER;
-    if ((lapic->lvt_timer & LVT_MASK) == 0)
+    if (timer_expire(lapic, now))
         vlapic_post(lapic, (uint8_t)(lapic->lvt_timer & LVT_VECTOR));
     return lapic->deadline_tsc;
 }
@@ -206,6 +221,8 @@ uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now)
 static void write_lvt_timer(struct vlapic *lapic, uint64_t now, uint32_t value)
 {
     uint32_t old = timer_mode(lapic), mode = value & LVT_TIMER_MODE;
+    if (timer_masked(lapic))
+        timer_expire(lapic, now);
     lapic->lvt_timer = value;
     if (mode == old)
         return;
@@ -217,6 +234,23 @@ static void write_lvt_timer(struct vlapic *lapic, uint64_t now, uint32_t value)
         lapic->timer_start_tsc = lapic->deadline_tsc - lapic->timer_initial * timer_scale(lapic);
 }
 
+OUT_OF_LINE void write_initial(struct vlapic *lapic, uint64_t now, uint32_t value)
+{
+    if (timer_mode(lapic) == TIMER_DEADLINE)
+        return;
+    lapic->timer_initial = value;
+    timer_start(lapic, now);
+}
+
+OUT_OF_LINE void write_divide(struct vlapic *lapic, uint64_t now, uint32_t value)
+{
+    if (timer_masked(lapic))
+        timer_expire(lapic, now);
+    lapic->timer_divide = value;
+    if (timer_mode(lapic) != TIMER_DEADLINE && lapic->deadline_tsc != NEVER)
+        timer_start(lapic, now);    /* the manual is silent on a running timer: it starts over */
+}
+
 static void write_deadline(struct vlapic *lapic, uint64_t value)
 {
     if (timer_mode(lapic) != TIMER_DEADLINE)
@@ -224,8 +258,10 @@ static void write_deadline(struct vlapic *lapic, uint64_t value)
     lapic->deadline_tsc = value == 0 ? NEVER : value;
 }
 
-static uint64_t read_deadline(const struct vlapic *lapic)
+static uint64_t read_deadline(struct vlapic *lapic, uint64_t now)
 {
+    if (timer_masked(lapic))
+        timer_expire(lapic, now);
     return timer_mode(lapic) != TIMER_DEADLINE || lapic->deadline_tsc == NEVER ? 0 : lapic->deadline_tsc;
 }
 
@@ -257,7 +293,7 @@ bool vlapic_addressed(const struct vlapic *lapic, const struct vlapic *sender, u
     return destination >> 16 == own >> 16 && (destination & own & 0xffffu) != 0;
 }
 
-static void write_icr(struct vlapic *lapic, uint64_t value, struct vlapic_ipi *ipi)
+OUT_OF_LINE void write_icr(struct vlapic *lapic, uint64_t value, struct vlapic_ipi *ipi)
 {
     unsigned message = ICR_MESSAGE(value);
     uint8_t vector = (uint8_t)value;
@@ -275,7 +311,7 @@ static void write_icr(struct vlapic *lapic, uint64_t value, struct vlapic_ipi *i
                           : message == MESSAGE_NMI || message == MESSAGE_INIT || message == MESSAGE_STARTUP;
 }
 
-static void self_ipi(struct vlapic *lapic, uint8_t vector)
+OUT_OF_LINE void self_ipi(struct vlapic *lapic, uint8_t vector)
 {
     if (vector < FIRST_LEGAL_VECTOR)
         error(lapic, ESR_SENT_ILLEGAL_VECTOR);
@@ -309,7 +345,7 @@ static struct lvt_register lvt_register(struct vlapic *lapic, uint32_t msr)
     }
 }
 
-static bool write_lvt(struct vlapic *lapic, uint32_t msr, uint64_t now, uint32_t value)
+OUT_OF_LINE bool write_lvt(struct vlapic *lapic, uint32_t msr, uint64_t now, uint32_t value)
 {
     struct lvt_register lvt = lvt_register(lapic, msr);
     if ((value & ~(lvt.writable | LVT_READ_ONLY)) != 0)
@@ -327,7 +363,7 @@ static bool write_lvt(struct vlapic *lapic, uint32_t msr, uint64_t now, uint32_t
     return true;
 }
 
-static bool write_svr(struct vlapic *lapic, uint32_t value)
+OUT_OF_LINE bool write_svr(struct vlapic *lapic, uint32_t value)
 {
     if ((value & ~SVR_WRITABLE) != 0)
         return false;
@@ -369,7 +405,7 @@ bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *val
         *value = lapic->apic_base;
         return true;
     case MSR_TSC_DEADLINE:
-        *value = read_deadline(lapic);
+        *value = read_deadline(lapic, now);
         return true;
     case APIC_ID:
         *value = lapic->id;
@@ -409,6 +445,7 @@ bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *val
     }
 }
 
+/* EOI and the timer's deadline are most of all writes: what the others need is out of line. */
 bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t value, struct vlapic_ipi *ipi)
 {
     *ipi = (struct vlapic_ipi){0};
@@ -417,6 +454,11 @@ bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t val
         return value == lapic->apic_base;       /* there is no way out of x2APIC mode */
     case MSR_TSC_DEADLINE:
         write_deadline(lapic, value);
+        return true;
+    case APIC_EOI:
+        if (value != 0)
+            return false;
+        end_of_interrupt(lapic);
         return true;
     case APIC_ICR:
         if ((value & ~ICR_WRITABLE) != 0)
@@ -437,11 +479,6 @@ bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t val
             return false;
         lapic->tpr = low;
         return true;
-    case APIC_EOI:
-        if (low != 0)
-            return false;
-        end_of_interrupt(lapic);
-        return true;
     case APIC_SVR:
         return write_svr(lapic, low);
     case APIC_ESR:
@@ -451,17 +488,12 @@ bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t val
         lapic->esr_shadow = 0;
         return true;
     case APIC_TIMER_INITIAL:
-        if (timer_mode(lapic) != TIMER_DEADLINE) {
-            lapic->timer_initial = low;
-            timer_start(lapic, now);
-        }
+        write_initial(lapic, now, low);
         return true;
     case APIC_TIMER_DIVIDE:
         if ((low & ~DIVIDE_WRITABLE) != 0)
             return false;
-        lapic->timer_divide = low;
-        if (timer_mode(lapic) != TIMER_DEADLINE && lapic->deadline_tsc != NEVER)
-            timer_start(lapic, now);    /* the manual is silent on a running timer: it starts over */
+        write_divide(lapic, now, low);
         return true;
     case APIC_SELF_IPI:
         if (low > 0xff)

@@ -153,6 +153,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 #define INTERCEPT_RDPMC (1u << 15)
 #define INTERCEPT_CPUID (1u << 18)
 #define INTERCEPT_RSM (1u << 19)
+#define INTERCEPT_IRET (1u << 20)
 #define INTERCEPT_INVD (1u << 22)
 #define INTERCEPT_HLT (1u << 24)
 #define INTERCEPT_INVLPGA (1u << 26)
@@ -229,6 +230,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 #define VMEXIT_RDPMC 0x6fu
 #define VMEXIT_CPUID 0x72u
 #define VMEXIT_RSM 0x73u
+#define VMEXIT_IRET 0x74u
 #define VMEXIT_INVD 0x76u
 #define VMEXIT_HLT 0x78u
 #define VMEXIT_INVLPGA 0x7au

@@ -7,6 +7,7 @@
  */
 #include "window.h"
 
+#include "cpu.h"
 #include "hostmap.h"
 #include "layout.h"
 #include "log.h"
@@ -16,6 +17,7 @@
 #define WINDOW_SMALL_PAGES 16u
 
 static uint64_t *window_pte;        /* WINDOW_PAGES entries */
+static uint64_t *window_cpu_pte[MAX_CPUS / 512];    /* page tables of the CPUs' own windows */
 static struct pagetable *window_table;
 static uint64_t window_page_bits[WINDOW_PAGES / 64];
 static uint64_t window_slot_bits[WINDOW_SLOTS / 64];
@@ -23,8 +25,15 @@ static uint64_t window_slot_bits[WINDOW_SLOTS / 64];
 _Static_assert(WINDOW_PAGES == 512, "one page table");
 _Static_assert(WINDOW_SLOTS % 512 == 0, "whole page directories");
 
-void window_init(struct pagetable *table)
+void window_init(struct pagetable *table, uint32_t cpus)
 {
+    for (uint32_t i = 0; i < cpus; i++) {
+        uint64_t *entry = pagetable_entry(table, WINDOW_CPU_BASE + i * PAGE_SIZE, 1);
+        ASSERT(entry != NULL);
+        if (i % 512 == 0)
+            window_cpu_pte[i / 512] = entry;
+    }
+
     window_table = table;
     window_pte = pagetable_entry(table, WINDOW_PAGES_BASE, 1);
     ASSERT(window_pte != NULL);
@@ -108,6 +117,7 @@ static bool window_fill_slots(uint64_t first, uint64_t address, uint64_t size, u
 static void *window_open(paddr_t base, uint64_t size, enum memory_view view, uint64_t bits)
 {
     ASSERT(base.raw % PAGE_SIZE == 0 && size > 0 && view != VIEW_GUEST);
+    ASSERT(this_cpu()->index == 0);     /* these are the boot CPU's alone, and no other has them in its TLB */
     if (size > WINDOW_SLOTS * SIZE_2M)
         return NULL;
     size = (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
@@ -151,6 +161,23 @@ static void window_close(uint64_t va, uint64_t size)
         invlpg((const void *)(uintptr_t)(va + i * PAGE_SIZE));
     }
     window_give(window_page_bits, first, npages);
+}
+
+void *window_map_own(paddr_t page, enum memory_view view)
+{
+    uint32_t index = this_cpu()->index;
+    uint64_t *entry = &window_cpu_pte[index / 512][index % 512];
+    ASSERT(page.raw % PAGE_SIZE == 0 && view != VIEW_GUEST && *entry == 0);
+    *entry = hostmap_entry_address(page, view) | PTE_W | PTE_NX | PTE_P;
+    return (void *)(uintptr_t)(WINDOW_CPU_BASE + index * PAGE_SIZE);
+}
+
+void window_unmap_own(void)
+{
+    uint32_t index = this_cpu()->index;
+    window_cpu_pte[index / 512][index % 512] = 0;
+    /* Only here: no other CPU ever uses this address, so what it may have in its TLB does no harm. */
+    invlpg((const void *)(uintptr_t)(WINDOW_CPU_BASE + index * PAGE_SIZE));
 }
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)

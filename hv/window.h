@@ -3,9 +3,11 @@
 #ifndef SEVISOR_WINDOW_H
 #define SEVISOR_WINDOW_H
 
+#include "types.h"
+
 struct pagetable;
 
 /* Makes the tables of all windows, so that mapping a page allocates nothing. */
-void window_init(struct pagetable *table);
+void window_init(struct pagetable *table, uint32_t cpus);
 
 #endif

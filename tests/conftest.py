@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "system"), str(ROOT / "guest" / "hello")]
 
-TIERS = ("unit", "pack", "fuzz", "stock", "sev", "referee")  # cheap ones first
+TIERS = ("unit", "pack", "fuzz", "stock", "sev", "bench", "referee")  # cheap ones first
 # Of pytest files that do not say it themselves.
 TIER_BY_FOLDER = {"unit": "unit", "pack": "pack", "fuzz": "fuzz", "machine": "sev"}
 

@@ -16,6 +16,7 @@ from typing import Any
 from .errors import PackError
 from .manifest import (
     DH_CERT_SIZE,
+    MAX_CPUS,
     MAX_GUESTS,
     MAX_MEMORY,
     MAX_VCPUS,
@@ -27,7 +28,7 @@ from .manifest import (
 )
 
 GUEST_KEYS = {
-    "name", "memory", "vcpus", "encryption", "kernel", "initrd", "cmdline", "image",
+    "name", "memory", "vcpus", "pins", "encryption", "kernel", "initrd", "cmdline", "image",
     "on_poweroff", "on_reboot", "on_crash", "restarts", "sev",
 }  # fmt: skip
 SEV_KEYS = {"policy", "cbitpos", "reduced-phys-bits", "dh-cert", "session"}
@@ -51,6 +52,7 @@ class GuestConfig:
     name: str
     memory: int
     vcpus: int
+    pins: tuple[int, ...]  # a host CPU per vCPU; empty: the hypervisor places them
     encryption: Encryption
     cmdline: str
     kernel: Path | None
@@ -134,6 +136,20 @@ def parse_memory(table: _Table) -> int:
     return size
 
 
+def _read_pins(table: _Table, vcpus: int) -> tuple[int, ...]:
+    values = table.values.get("pins")
+    if values is None:
+        return ()
+    if not isinstance(values, list):
+        raise table.error("pins", f"must be a list of CPU numbers such as [0, 1], not {values!r}")
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_CPUS:
+            raise table.error("pins", f"must be CPU numbers from 0 to {MAX_CPUS - 1}, not {value!r}")
+    if len(values) != vcpus:
+        raise table.error("pins", f"must have one CPU number per vCPU: there are {len(values)}, and vcpus = {vcpus}")
+    return tuple(values)
+
+
 def _base64_file(table: _Table, key: str, size: int, what: str) -> bytes:
     path = table.path(key)
     if path is None:
@@ -200,8 +216,9 @@ def _read_guest(values: Any, index: int, folder: Path, variables: Mapping[str, s
     if restarts and not restarting:
         raise table.error("restarts", 'is given, but none of on_poweroff, on_reboot, on_crash is "restart"')
     vcpus = table.number("vcpus", 1, 1, MAX_VCPUS)
+    pins = _read_pins(table, vcpus)
     cmdline = table.text("cmdline", "")
-    return GuestConfig(name, memory, vcpus, encryption, cmdline, kernel, initrd, image, on_poweroff, on_reboot,
+    return GuestConfig(name, memory, vcpus, pins, encryption, cmdline, kernel, initrd, image, on_poweroff, on_reboot,
                        on_crash, restarts, sev)  # fmt: skip
 
 

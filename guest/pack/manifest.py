@@ -11,12 +11,14 @@ from enum import IntEnum
 from .errors import PackError
 
 MAGIC = 0x54464E4D56455300
-REVISION = 1
+REVISION = 2
 PAGE = 4096
 MAX_SIZE = 1 << 32
 MAX_GUESTS = 64
 MAX_STEPS = 2048
 MAX_VCPUS = 64
+MAX_CPUS = 1024
+CPU_ANY = 0xFFFF
 MAX_MEMORY = 1 << 40
 MEMORY_UNIT = 2 << 20
 NAME_SIZE = 32
@@ -26,12 +28,14 @@ SESSION_SIZE = 128
 HEADER = struct.Struct("<QIIQIIIIIIQQ")
 GUEST_HEAD = struct.Struct("<32sIIQIIIBBBBB3sIQQII32s")
 STEP = struct.Struct("<IIQQQ")
+GUEST_CPUS = struct.Struct(f"<{MAX_VCPUS}H")
 SEGMENT = struct.Struct("<HHIQ")
 REGISTER_NAMES = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags cr0 cr3 cr4 efer".split()
 SEGMENT_NAMES = "es cs ss ds fs gs gdtr ldtr idtr tr".split()
-GUEST_SIZE = GUEST_HEAD.size + 8 * len(REGISTER_NAMES) + SEGMENT.size * len(SEGMENT_NAMES) + 16
+REGISTERS_AT = GUEST_HEAD.size + GUEST_CPUS.size
+GUEST_SIZE = REGISTERS_AT + 8 * len(REGISTER_NAMES) + SEGMENT.size * len(SEGMENT_NAMES) + 16
 
-assert HEADER.size == 64 and STEP.size == 32 and GUEST_SIZE == 480
+assert HEADER.size == 64 and STEP.size == 32 and GUEST_SIZE == 608
 
 
 class Encryption(IntEnum):
@@ -111,6 +115,7 @@ class Guest:
     dh_cert: bytes = b""
     session: bytes = b""
     launch_digest: bytes = bytes(32)
+    pins: tuple[int, ...] = ()  # a host CPU per vCPU; empty: the hypervisor places them
 
 
 class _Payload:
@@ -142,7 +147,8 @@ def _pack_guest(guest: Guest, first_step: int, payload: _Payload) -> bytes:
         bytes(3), guest.restarts, dh_cert_offset, session_offset, len(guest.dh_cert), len(guest.session),
         guest.launch_digest,
     )  # fmt: skip
-    return head + guest.registers.pack() + bytes(16)
+    cpus = guest.pins + (CPU_ANY,) * (MAX_VCPUS - len(guest.pins))
+    return head + GUEST_CPUS.pack(*cpus) + guest.registers.pack() + bytes(16)
 
 
 def serialise(guests: list[Guest]) -> bytes:
@@ -181,13 +187,14 @@ def _unpack_guest(raw: bytes, offset: int, steps: list[Step]) -> Guest:
     (name, encryption, vcpus, memory, first, count, policy, cbitpos, reduced, poweroff, reboot, crash, _, restarts,
      dh_cert_offset, session_offset, dh_cert_size, session_size, digest,
     ) = GUEST_HEAD.unpack_from(raw, offset)  # fmt: skip
+    cpus = GUEST_CPUS.unpack_from(raw, offset + GUEST_HEAD.size)[:vcpus]
     return Guest(
         name=name.rstrip(b"\0").decode("ascii", "replace"),
         encryption=Encryption(encryption),
         memory=memory,
         vcpus=vcpus,
         steps=steps[first : first + count],
-        registers=Registers.unpack(raw[offset + GUEST_HEAD.size : offset + GUEST_SIZE - 16]),
+        registers=Registers.unpack(raw[offset + REGISTERS_AT : offset + GUEST_SIZE - 16]),
         policy=policy,
         cbitpos=cbitpos,
         reduced_phys_bits=reduced,
@@ -198,6 +205,7 @@ def _unpack_guest(raw: bytes, offset: int, steps: list[Step]) -> Guest:
         dh_cert=raw[dh_cert_offset : dh_cert_offset + dh_cert_size],
         session=raw[session_offset : session_offset + session_size],
         launch_digest=digest,
+        pins=cpus if set(cpus) != {CPU_ANY} else (),
     )
 
 

@@ -40,6 +40,7 @@ def build(config: GuestConfig, dsdt: Path) -> Guest:
         encryption=config.encryption,
         memory=config.memory,
         vcpus=config.vcpus,
+        pins=config.pins,
         steps=memory.steps(),
         registers=registers,
         on_poweroff=config.on_poweroff,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 
 from .layout import human_size
-from .manifest import REGISTER_NAMES, SEGMENT_NAMES, Action, Encryption, Guest, Kind
+from .manifest import CPU_ANY, REGISTER_NAMES, SEGMENT_NAMES, Action, Encryption, Guest, Kind
 from .measure import is_measured, launch_digest
 
 _KIND = {Kind.DATA: "data", Kind.ZERO: "zeros", Kind.SHARED: "shared"}
@@ -70,6 +70,9 @@ def full(guest: Guest) -> str:
     lines = [_headline(guest)]
     if guest.encryption == Encryption.SEV:
         lines += _sev_lines(guest)
+    if guest.pins:
+        names = ("any" if pin == CPU_ANY else str(pin) for pin in guest.pins)
+        lines.append(f"  pins = [{', '.join(names)}]")
     actions = [("poweroff", guest.on_poweroff), ("reboot", guest.on_reboot), ("crash", guest.on_crash)]
     lines.append("  " + ", ".join(f"on_{event} = {action.name.lower()}" for event, action in actions))
     if Action.RESTART in (guest.on_poweroff, guest.on_reboot, guest.on_crash):

@@ -20,3 +20,19 @@ fuzz-manifest: $(FUZZ_DIR)/fuzz_manifest
 $(FUZZ_DIR)/fuzz_manifest: $(FUZZ_MANIFEST_SOURCES) $(wildcard guest/*.h tests/unit/manifest/*.h)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_CFLAGS) $(FUZZ_MANIFEST_SOURCES) -o $@
+
+# The exits: hv's own files as tests/unit/hv_vcpu builds them, with the real devices.
+FUZZ_EXITS_CORE := $(addprefix hv/,vmcb.c vcpu.c vcpu_start.c sched.c event.c exit.c exit_cpuid.c exit_msr.c exit_msr_list.c exit_io.c \
+	vlapic.c vpower.c vuart.c pvclock.c text.c)
+FUZZ_EXITS_SOURCES := tests/fuzz/fuzz_exits.c tests/unit/hv_vcpu/rig.c $(FUZZ_EXITS_CORE)
+
+.PHONY: fuzz-exits
+fuzz-exits: $(FUZZ_DIR)/fuzz_exits
+	mkdir -p $(FUZZ_DIR)/exits.corpus
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=5 -max_len=2048 -print_final_stats=1 \
+		-artifact_prefix=$(FUZZ_DIR)/exits- $(FUZZ_DIR)/exits.corpus
+
+$(FUZZ_DIR)/fuzz_exits: $(FUZZ_EXITS_SOURCES) $(wildcard hv/*.h guest/*.h psp/*.h tests/unit/hv_vcpu/*.h)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(patsubst -std=c17,-std=gnu17,$(FUZZ_CFLAGS)) -include tests/unit/hv_vcpu/fake_x86.h \
+		$(FUZZ_EXITS_SOURCES) -lcmocka -o $@

@@ -43,6 +43,8 @@ static void execute(const uint8_t *manifest, uint64_t size)
 
         require(memchr(guest->name, 0, sizeof(guest->name)) != NULL);
         require(guest->vcpus > 0 && guest->vcpus <= MANIFEST_MAX_VCPUS && guest->memory <= MANIFEST_MAX_MEMORY);
+        for (uint32_t j = 0; j < MANIFEST_MAX_VCPUS; j++)
+            require(guest->cpus[j] == MANIFEST_CPU_ANY || (j < guest->vcpus && guest->cpus[j] < MANIFEST_MAX_CPUS));
         require((guest->registers.efer & (1u << 12)) == 0 && (guest->sev_policy & 4) == 0);
         if (guest->session_size != 0) {
             require(guest->encryption == MANIFEST_ENCRYPTION_SEV);
@@ -105,7 +107,7 @@ static void seal(uint8_t *data, size_t size)
 static void spoil_field(uint8_t *data, size_t size, unsigned seed)
 {
     static const uint64_t edges[] = {
-        0, 1, 4096, 8192, 0x100000, 0xfff000, 0x1000000, 0xffffffff, UINT64_C(1) << 32, UINT64_C(1) << 51,
+        0, 1, MANIFEST_CPU_ANY, MANIFEST_MAX_CPUS, 4096, 8192, 0x100000, 0xfff000, 0x1000000, 0xffffffff, UINT64_C(1) << 32, UINT64_C(1) << 51,
         UINT64_MAX, UINT64_MAX - 4095, INT64_MAX,
     };
     uint64_t value = edges[seed % (sizeof(edges) / sizeof(edges[0]))];
@@ -121,6 +123,9 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
         static struct good good;    /* where everything starts from */
 
         good_make(&good);
+        good.guests[2].cpus[0] = 0;     /* it has 64 vCPUs */
+        good.guests[2].cpus[63] = MANIFEST_MAX_CPUS - 1;
+        good_seal(&good);
         memcpy(data, &good, sizeof(good));
         return sizeof(good);
     }

@@ -139,6 +139,7 @@ reduced-phys-bits = 5
 name = "plain"
 memory = "2G"
 vcpus = 2
+pins = [1, 0]
 encryption = "none"
 image = "hello.bin"
 on_reboot = "restart"

@@ -137,7 +137,7 @@ def test_linux_finds_its_tables_and_memory(pack, debian_kernel: Path, samples: P
             text = wait_for(console, "ACPI: Core revision")
         finally:
             process.kill()
-    for line in ("ACPI: RSDP 0x0000000000100000", "ACPI: FACP", "ACPI: DSDT", "RAMDISK: [mem 0x0ff", "smpboot: Allowing 1 CPUs",
+    for line in ("ACPI: RSDP 0x0000000000100000", "ACPI: FACP", "ACPI: DSDT", "RAMDISK: [mem 0x0fe", "smpboot: Allowing 1 CPUs",
                  "[mem 0x0000000000100000-0x000000000010ffff] ACPI data", "ACPI: Using ACPI for processor"):  # fmt: skip
         assert line in text
     for word in ("ACPI BIOS", "ACPI Error", "ACPI Warning", "checksum"):

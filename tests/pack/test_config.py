@@ -43,7 +43,7 @@ def read(tmp_path: Path):
 
 def test_defaults(read, tmp_path: Path) -> None:
     (guest,) = read(GOOD)
-    assert (guest.vcpus, guest.cmdline, guest.restarts, guest.memory) == (1, "", 0, 512 << 20)
+    assert (guest.vcpus, guest.pins, guest.cmdline, guest.restarts, guest.memory) == (1, (), "", 0, 512 << 20)
     assert guest.on_poweroff == guest.on_reboot == guest.on_crash == Action.DESTROY
     assert guest.encryption == Encryption.SEV and guest.sev is not None
     assert (guest.sev.policy, guest.sev.cbitpos, guest.sev.reduced_phys_bits) == (1, 51, 1)
@@ -58,6 +58,11 @@ def test_session_files_are_base64(read) -> None:
 def test_variables_in_paths(read, tmp_path: Path) -> None:
     (guest,) = read(GOOD.replace("image.bin", "${WHERE}/image.bin"), WHERE=str(tmp_path / "sub"))
     assert guest.image == tmp_path / "sub" / "image.bin"
+
+
+def test_vcpus_are_pinned_one_by_one_or_not_at_all(read) -> None:
+    assert read(PLAIN + "vcpus = 3")[0].pins == ()
+    assert read(PLAIN + "vcpus = 3\npins = [0, 1023, 0]")[0].pins == (0, 1023, 0)
 
 
 @pytest.mark.parametrize("size", ["2M", "1024K".replace("1024", "2048"), "4G", "1T", "6MiB"])
@@ -89,6 +94,16 @@ ERRORS = {
     "vcpus many": (PLAIN + "vcpus = 65", "vcpus: must be between 1 and 64"),
     "vcpus text": (PLAIN + 'vcpus = "2"', "vcpus: must be a whole number"),
     "vcpus true": (PLAIN + "vcpus = true", "vcpus: must be a whole number"),
+    "pins for fewer": (
+        PLAIN + "vcpus = 2\npins = [0]",
+        "pins: must have one CPU number per vCPU: there are 1, and vcpus = 2",
+    ),
+    "pins for more": (PLAIN + "pins = [0, 1]", "there are 2, and vcpus = 1"),
+    "pins are a number": (PLAIN + "pins = 1", "pins: must be a list of CPU numbers"),
+    "pin is text": (PLAIN + 'pins = ["0"]', "pins: must be CPU numbers from 0 to 1023, not '0'"),
+    "pin is true": (PLAIN + "pins = [true]", "not True"),
+    "pin negative": (PLAIN + "pins = [-1]", "not -1"),
+    "pin too high": (PLAIN + "pins = [1024]", "not 1024"),
     "no encryption": (GOOD.replace('encryption = "sev"', ""), "encryption: is missing"),
     "encryption unknown": (
         GOOD.replace('"sev"', '"snp"'),

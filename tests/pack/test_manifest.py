@@ -51,6 +51,7 @@ def test_reading_back_gives_what_was_asked_for(packed: Path) -> None:
     assert [g.memory >> 20 for g in (secret, plain, host)] == [16, 2048, 8]
     assert (secret.policy, secret.cbitpos, secret.reduced_phys_bits) == (0x01000001, 47, 5)
     assert (plain.vcpus, plain.restarts, plain.on_reboot, plain.on_poweroff) == (2, 5, Action.RESTART, Action.DESTROY)
+    assert (secret.pins, plain.pins) == ((), (1, 0))
     assert secret.launch_digest == measure.launch_digest(secret.steps)
     assert plain.launch_digest == host.launch_digest == bytes(32)
 
@@ -58,6 +59,16 @@ def test_reading_back_gives_what_was_asked_for(packed: Path) -> None:
 def test_writing_what_was_read_gives_the_same_bytes(packed: Path) -> None:
     raw = packed.read_bytes()
     assert manifest.serialise(manifest.parse(raw)) == raw
+
+
+def test_pins_of_some_vcpus_only_survive_and_are_shown(packed: Path, tmp_path: Path, manifest_check) -> None:
+    """guests.toml pins all vCPUs or none; the format takes each alone."""
+    guests = manifest.parse(packed.read_bytes())
+    guests[1].pins = (manifest.CPU_ANY, 3)
+    (tmp_path / "some").write_bytes(manifest.serialise(guests))
+    assert manifest_check(tmp_path / "some") == "MANIFEST_OK"
+    assert manifest.parse((tmp_path / "some").read_bytes())[1].pins == (manifest.CPU_ANY, 3)
+    assert "  pins = [any, 3]\n" in show.full(guests[1])
 
 
 def test_guests_share_equal_payload(packed: Path) -> None:
@@ -101,8 +112,8 @@ def test_pack_prints_digest_and_measured_table(pack, guests_toml: Path, tmp_path
 def test_show_tells_everything(pack, packed: Path) -> None:
     out = pack("--show", packed).stdout
     for text in ("guest secret: 16 MiB, 1 vCPU, encryption sev", "policy = 0x1000001", "cbitpos = 47", "reduced-phys-bits = 5",
-                 "guest plain: 2 GiB, 2 vCPUs", "on_reboot = restart", "restarts = 5", "rip=0x100000", "efer=0xd00",
-                 "matches the steps", "selector=0x0010 attributes=0xa9b limit=0xffffffff"):  # fmt: skip
+                 "guest plain: 2 GiB, 2 vCPUs", "pins = [1, 0]", "on_reboot = restart", "restarts = 5",
+                 "rip=0x100000", "efer=0xd00", "matches the steps", "selector=0x0010 attributes=0xa9b limit=0xffffffff"):  # fmt: skip
         assert text in out
     raw = packed.read_bytes()
     assert out.rstrip("\n") == show.show(manifest.parse(raw), len(raw))
@@ -119,7 +130,7 @@ def test_show_says_when_a_digest_is_wrong(packed: Path) -> None:
     [
         (lambda raw: raw[:40], "shorter"),
         (lambda raw: b"x" + raw[1:], "magic"),
-        (lambda raw: raw[:8] + b"\2" + raw[9:], "revision 2"),
+        (lambda raw: raw[:8] + b"\1" + raw[9:], "revision 1"),
         (lambda raw: raw[:-1], "truncated"),
         (lambda raw: raw[:100] + b"\x99" + raw[101:], "table's checksum"),
         (lambda raw: raw[:-1] + b"\x99", "payload's checksum"),

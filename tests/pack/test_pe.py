@@ -10,6 +10,7 @@ from pathlib import Path
 import pefile
 import pytest
 
+from launch_program import ANY_CPU, LaunchProgram
 from pack import pe
 from pack.errors import PackError
 
@@ -122,3 +123,11 @@ def test_a_section_that_is_followed_is_not_replaced(empty_efi: Path) -> None:
 def test_checksum_is_that_of_pefile(empty_efi: Path, size: int) -> None:
     data = pe.insert_manifest(empty_efi.read_bytes(), b"\xff" * size)
     assert pefile.PE(data=data).verify_checksum()
+
+
+def test_a_second_reader_finds_the_pins_where_the_packer_put_them(packed: Path) -> None:
+    """tests/system/launch_program.py shares no code with the packer."""
+    guests = LaunchProgram(packed).guests
+    assert {name: (guest.vcpus, guest.pins) for name, guest in guests.items()} == {
+        "secret": (1, (ANY_CPU,)), "plain": (2, (1, 0)), "host": (1, (ANY_CPU,)),
+    }  # fmt: skip

@@ -3,18 +3,22 @@
  * Runs one guest of a Sevisor manifest under KVM: a second, independent
  * executor of the same launch program.
  *
- *   kvmrun MANIFEST GUEST [--launch-only]
+ *   kvmrun MANIFEST GUEST [--launch-only] [--irqchip]
+ *
+ * --irqchip: the old interrupt controllers are the kernel's too, and their ports are answered there.
  *
  * Of an encrypted guest it prints `kvmrun: measurement <64 hex> nonce <32 hex>`,
  * `kvmrun: status policy 0x<hex> state <number>`, and `kvmrun: report <416 hex>`:
  * the firmware's attestation report, asked for with the measurement's nonce. Then
- * the guest's console, and how it ended.
+ * the guest's console, and how it ended. A vCPU is a thread; all but the first
+ * wait for another to start them (INIT, SIPI).
  */
 #include <err.h>
 #include <stdbool.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +33,12 @@
 #define SLEEP_CONTROL 0x600u
 #define RESET 0x602u
 
-static int vm, sev_device = -1;
+struct vcpu {
+    int fd;
+    struct kvm_run *run;
+};
+
+static int kvm, vm, sev_device = -1;
 
 static int must(int result, const char *what)
 {
@@ -135,6 +144,23 @@ static struct kvm_segment segment(const struct manifest_segment *s)
         .g = a >> 11 & 1, .unusable = !(a >> 7 & 1)};
 }
 
+/* Enabled, and in x2APIC mode from the start: INIT does not change that. */
+static uint64_t apic_base(uint32_t id)
+{
+    return 0xfee00000u | 1u << 11 | 1u << 10 | (id == 0 ? 1u << 8 : 0);
+}
+
+static void set_waiting(int vcpu, uint32_t id)
+{
+    struct kvm_sregs s;
+    struct kvm_mp_state state = {.mp_state = KVM_MP_STATE_UNINITIALIZED};
+
+    must(ioctl(vcpu, KVM_GET_SREGS, &s), "KVM_GET_SREGS");
+    s.apic_base = apic_base(id);
+    must(ioctl(vcpu, KVM_SET_SREGS, &s), "KVM_SET_SREGS");
+    must(ioctl(vcpu, KVM_SET_MP_STATE, &state), "KVM_SET_MP_STATE");
+}
+
 static void set_registers(int vcpu, const struct manifest_registers *m)
 {
     struct kvm_sregs s;
@@ -158,14 +184,59 @@ static void set_registers(int vcpu, const struct manifest_registers *m)
     s.cr3 = m->cr3;
     s.cr4 = m->cr4;
     s.efer = m->efer;
-    s.apic_base = 0xfee00000u | 1u << 11 | 1u << 10 | 1u << 8;  /* enabled, x2APIC, boot CPU */
+    s.apic_base = apic_base(0);
     must(ioctl(vcpu, KVM_SET_SREGS, &s), "KVM_SET_SREGS");
     must(ioctl(vcpu, KVM_SET_REGS, &r), "KVM_SET_REGS");
 }
 
-static void set_cpuid(int kvm, int vcpu, const struct manifest_guest *guest)
+enum { ENTRIES = 256 };
+
+/* A leaf's entry; one of zeros if there was none. */
+static struct kvm_cpuid_entry2 *leaf(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index, uint32_t flags)
 {
-    enum { ENTRIES = 256 };
+    uint32_t i = 0;
+
+    while (i < cpuid->nent && (cpuid->entries[i].function != function || cpuid->entries[i].index != index))
+        i++;
+    if (i == ENTRIES)
+        errx(1, "kvmrun: too many CPUID leaves");
+    if (i == cpuid->nent)
+        cpuid->nent++;
+    cpuid->entries[i] = (struct kvm_cpuid_entry2){.function = function, .index = index, .flags = flags};
+    return &cpuid->entries[i];
+}
+
+/* As Sevisor has it: one package, a core per vCPU, a thread per core; APIC ids are the vCPUs' numbers. */
+static void set_topology(struct kvm_cpuid2 *cpuid, uint32_t id, uint32_t vcpus)
+{
+    enum { LEVEL_THREAD = 1 << 8, LEVEL_CORE = 2 << 8 };
+    uint32_t id_bits = vcpus > 1 ? 32u - (uint32_t)__builtin_clz(vcpus - 1) : 0;
+    struct kvm_cpuid_entry2 *e;
+
+    for (uint32_t i = 0; i < 3; i++) {
+        e = leaf(cpuid, 0xb, i, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
+        e->eax = i == 1 ? id_bits : 0;
+        e->ebx = i == 0 ? 1 : i == 1 ? vcpus : 0;
+        e->ecx = i | (i == 0 ? LEVEL_THREAD : i == 1 ? LEVEL_CORE : 0);
+        e->edx = id;
+    }
+    e = leaf(cpuid, 0x8000001e, 0, 0);
+    e->eax = e->ebx = id;
+    for (uint32_t i = 0; i < cpuid->nent; i++) {
+        e = &cpuid->entries[i];
+        if (e->function == 1) {
+            e->ebx = (e->ebx & 0xffff) | vcpus << 16 | id << 24;
+            e->edx |= vcpus > 1 ? 1u << 28 : 0;         /* HTT */
+        }
+        if (e->function == 0x80000008)
+            e->ecx = id_bits << 12 | (vcpus - 1);
+        if (e->function == 0x8000001d)
+            e->eax &= ~0x03ffc000u;                     /* caches are not shared */
+    }
+}
+
+static void set_cpuid(int vcpu, uint32_t id, const struct manifest_guest *guest)
+{
     struct kvm_cpuid2 *cpuid = calloc(1, sizeof *cpuid + ENTRIES * sizeof cpuid->entries[0]);
 
     if (!cpuid)
@@ -177,14 +248,65 @@ static void set_cpuid(int kvm, int vcpu, const struct manifest_guest *guest)
 
         if (e->function == 1)
             e->ecx |= 1u << 21 | 1u << 24 | 1u << 31;    /* x2APIC, TSC deadline, hypervisor */
+        if (e->function == 0x40000001)
+            e->eax &= 1u << 3 | 1u << 24;               /* of KVM's own services the clock, as Sevisor has it */
         if (e->function == 0x8000001f) {
             e->eax = guest->encryption == MANIFEST_ENCRYPTION_SEV ? 2 : 0;
             e->ebx = guest->cbitpos | (uint32_t)guest->reduced_phys_bits << 6;
             e->ecx = e->edx = 0;
         }
     }
+    set_topology(cpuid, id, guest->vcpus);
     must(ioctl(vcpu, KVM_SET_CPUID2, cpuid), "KVM_SET_CPUID2");
     free(cpuid);
+}
+
+/* A 16550A without interrupt, as far as Linux' driver wants to see one: what is written goes out at once. */
+static struct {
+    uint8_t ier, lcr, mcr, scr;
+} uart;
+
+static bool divisor_latch(void)
+{
+    return uart.lcr >> 7;
+}
+
+static uint8_t uart_read(unsigned reg)
+{
+    uint8_t mcr = uart.mcr;
+
+    switch (reg) {
+    case 1:
+        return divisor_latch() ? 0 : uart.ier;
+    case 2:
+        return 0xc0 | ((uart.ier & 2) != 0 ? 2 : 1);    /* FIFO on; transmitter empty, or nothing to report */
+    case 3:
+        return uart.lcr;
+    case 4:
+        return mcr;
+    case 5:
+        return 0x60;                                    /* transmitter empty, nothing received */
+    case 6:         /* in loopback: RTS, DTR, OUT1, OUT2; else CTS, DSR, DCD */
+        return (mcr & 0x10) == 0 ? 0xb0 : (uint8_t)((mcr & 2) << 3 | (mcr & 1) << 5 | (mcr & 0xc) << 4);
+    case 7:
+        return uart.scr;
+    default:
+        return 0;
+    }
+}
+
+static void uart_write(unsigned reg, uint8_t value)
+{
+    if (reg == 0 && !divisor_latch() && (uart.mcr & 0x10) == 0)
+        putchar(value);
+    else if (reg == 1 && !divisor_latch())
+        uart.ier = value & 0xf;
+    else if (reg == 3)
+        uart.lcr = value;
+    else if (reg == 4)
+        uart.mcr = value & 0x1f;
+    else if (reg == 7)
+        uart.scr = value;
 }
 
 /* True while the guest goes on. */
@@ -192,15 +314,16 @@ static bool port_io(struct kvm_run *run)
 {
     uint8_t *data = (uint8_t *)run + run->io.data_offset;
     uint32_t bytes = (uint32_t)run->io.size * run->io.count;
+    bool is_uart = run->io.port >= UART && run->io.port < UART + 8;
 
     if (run->io.direction == KVM_EXIT_IO_IN) {
         memset(data, 0xff, bytes);
-        if (run->io.port == UART + 5)
-            data[0] = 0x60;         /* transmitter empty, nothing received */
+        if (is_uart)
+            data[0] = uart_read(run->io.port - UART);
         return true;
     }
-    if (run->io.port == UART)
-        fwrite(data, 1, bytes, stdout);
+    for (uint32_t i = 0; is_uart && i < bytes; i++)
+        uart_write(run->io.port - UART, data[i]);
     if (run->io.port == SLEEP_CONTROL && data[0] == (5 << 2 | 0x20)) {
         printf("kvmrun: powered off\n");
         return false;
@@ -212,26 +335,63 @@ static bool port_io(struct kvm_run *run)
     return true;
 }
 
-static int run_guest(int vcpu, struct kvm_run *run)
+/* Returns when the guest has ended, with the program's status. */
+static int run_vcpu(const struct vcpu *vcpu)
 {
     for (;;) {
-        if (ioctl(vcpu, KVM_RUN, 0) != 0 && errno != EINTR)
+        if (ioctl(vcpu->fd, KVM_RUN, 0) != 0) {
+            if (errno == EINTR || errno == EAGAIN)      /* EAGAIN: it waited for SIPI, and was woken */
+                continue;
             err(1, "kvmrun: KVM_RUN");
-        switch (run->exit_reason) {
+        }
+        switch (vcpu->run->exit_reason) {
         case KVM_EXIT_IO:
-            if (!port_io(run))
+            if (!port_io(vcpu->run))
                 return 0;
-            break;
-        case KVM_EXIT_INTR:
             break;
         case KVM_EXIT_SHUTDOWN:
             printf("kvmrun: triple fault\n");
             return 1;
         default:
-            printf("kvmrun: exit reason %u\n", run->exit_reason);
+            printf("kvmrun: exit reason %u\n", vcpu->run->exit_reason);
             return 1;
         }
     }
+}
+
+static void *run_thread(void *vcpu)
+{
+    exit(run_vcpu(vcpu));
+}
+
+/* MTRRs on, all of memory write-back, as firmware would leave them: without it Linux leaves the PAT alone too, and
+ * then cannot make memory shared (x86_has_pat_wp()). */
+static void set_mtrr(int vcpu)
+{
+    enum { MTRR_DEF_TYPE = 0x2ff, ENABLED = 1 << 11, WRITE_BACK = 6 };
+    union {
+        struct kvm_msrs head;
+        uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+    } msrs = {.head.nmsrs = 1};
+
+    msrs.head.entries[0] = (struct kvm_msr_entry){.index = MTRR_DEF_TYPE, .data = ENABLED | WRITE_BACK};
+    if (ioctl(vcpu, KVM_SET_MSRS, &msrs) != 1)
+        err(1, "kvmrun: KVM_SET_MSRS");
+}
+
+static struct vcpu make_vcpu(uint32_t id, const struct manifest_guest *guest)
+{
+    struct vcpu vcpu = {.fd = must(ioctl(vm, KVM_CREATE_VCPU, id), "KVM_CREATE_VCPU")};
+    int run_size = must(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
+
+    vcpu.run = mmap(NULL, (size_t)run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu.fd, 0);
+    if (vcpu.run == MAP_FAILED)
+        err(1, "kvmrun: kvm_run");
+    set_cpuid(vcpu.fd, id, guest);
+    set_mtrr(vcpu.fd);
+    if (id != 0)
+        set_waiting(vcpu.fd, id);
+    return vcpu;
 }
 
 static const struct manifest_guest *find(const uint8_t *manifest, const char *name)
@@ -247,9 +407,14 @@ static const struct manifest_guest *find(const uint8_t *manifest, const char *na
 int main(int argc, char **argv)
 {
     uint64_t size;
+    bool launch_only = false, irqchip = false;
 
     if (argc < 3)
-        errx(2, "usage: kvmrun MANIFEST GUEST [--launch-only]");
+        errx(2, "usage: kvmrun MANIFEST GUEST [--launch-only] [--irqchip]");
+    for (int i = 3; i < argc; i++) {
+        launch_only |= strcmp(argv[i], "--launch-only") == 0;
+        irqchip |= strcmp(argv[i], "--irqchip") == 0;
+    }
     setvbuf(stdout, NULL, _IOLBF, 0);
     const uint8_t *manifest = read_manifest(argv[1], &size);
     enum manifest_error error = manifest_check(manifest, size, NULL);
@@ -258,10 +423,13 @@ int main(int argc, char **argv)
     const struct manifest_guest *guest = find(manifest, argv[2]);
     bool encrypted = guest->encryption == MANIFEST_ENCRYPTION_SEV;
 
-    int kvm = must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
+    kvm = must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
     vm = must(ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
     struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
-    must(ioctl(vm, KVM_ENABLE_CAP, &split), "KVM_CAP_SPLIT_IRQCHIP");
+    if (irqchip)
+        must(ioctl(vm, KVM_CREATE_IRQCHIP, 0), "KVM_CREATE_IRQCHIP");
+    else
+        must(ioctl(vm, KVM_ENABLE_CAP, &split), "KVM_CAP_SPLIT_IRQCHIP");
     if (encrypted) {
         sev_device = must(open("/dev/sev", O_RDWR | O_CLOEXEC), "/dev/sev");
         sev(KVM_SEV_INIT, NULL, "SEV_INIT");
@@ -274,19 +442,22 @@ int main(int argc, char **argv)
         .memory_size = guest->memory, .userspace_addr = (uint64_t)(uintptr_t)memory};
     must(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot), "KVM_SET_USER_MEMORY_REGION");
 
-    int vcpu = must(ioctl(vm, KVM_CREATE_VCPU, 0), "KVM_CREATE_VCPU");
-    int run_size = must(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
-    struct kvm_run *run = mmap(NULL, (size_t)run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-    if (run == MAP_FAILED)
-        err(1, "kvmrun: kvm_run");
-    set_cpuid(kvm, vcpu, guest);
+    static struct vcpu vcpus[MANIFEST_MAX_VCPUS];
+    for (uint32_t i = 0; i < guest->vcpus; i++)
+        vcpus[i] = make_vcpu(i, guest);
 
     if (encrypted)
         launch_encrypted(manifest, guest, memory);
     else
         load(manifest, guest, memory);
-    if (argc > 3 && strcmp(argv[3], "--launch-only") == 0)
+    if (launch_only)
         return 0;
-    set_registers(vcpu, &guest->registers);
-    return run_guest(vcpu, run);
+    set_registers(vcpus[0].fd, &guest->registers);
+    for (uint32_t i = 1; i < guest->vcpus; i++) {
+        pthread_t thread;
+
+        if (pthread_create(&thread, NULL, run_thread, &vcpus[i]) != 0)
+            errx(1, "kvmrun: no thread for vCPU %u", i);
+    }
+    return run_vcpu(&vcpus[0]);
 }

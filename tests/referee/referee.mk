@@ -2,7 +2,7 @@
 # The referee's programs, static: they run in an initramfs without libraries.
 
 REFEREE_PROGRAMS := $(addprefix $(BUILD)/referee/,devsev kvmabuse kvmrun mboxabuse)
-REFEREE_CFLAGS := -std=gnu17 -O2 -Wall -Wextra -Wshadow -Werror -static
+REFEREE_CFLAGS := -std=gnu17 -O2 -Wall -Wextra -Wshadow -Werror -static -pthread
 
 .PHONY: referee-programs
 referee-programs: $(REFEREE_PROGRAMS)

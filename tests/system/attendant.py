@@ -14,11 +14,22 @@ def wait_for_guest(machine: Emulator, name: str, text: str) -> None:
     assert found[0].startswith(f"{name}| "), f"{machine.name}: {found[0]}"
 
 
-def attach(machine: Emulator, number: int) -> None:
-    """What is typed from now on goes to the guest in this place of the manifest, from 1."""
-    machine.send(ESCAPE + str(number).encode())
+def command(machine: Emulator, *keys: str) -> None:
+    """Hypervisor's commands, each without its escape key."""
+    for key in keys:
+        machine.send(ESCAPE + key.encode())
 
 
-def type_line(machine: Emulator, number: int, line: str) -> None:
-    attach(machine, number)
+def number_keys(number: int, guests: int) -> str:
+    """How the guest in this place of the manifest, from 1, is typed when the manifest has so many."""
+    return f"{number}\r" if number <= 9 < guests else str(number)
+
+
+def attach(machine: Emulator, number: int, guests: int = 1) -> None:
+    """What is typed from now on goes to that guest."""
+    command(machine, number_keys(number, guests))
+
+
+def type_line(machine: Emulator, number: int, line: str, guests: int = 1) -> None:
+    attach(machine, number, guests)
     machine.send(line.encode() + b"\r")

@@ -57,6 +57,11 @@ class Console:
             return plain(bytes(self._raw))
 
     @property
+    def raw(self) -> bytes:
+        with self._changed:
+            return bytes(self._raw)
+
+    @property
     def lines(self) -> list[str]:
         return self.text.split("\n")
 

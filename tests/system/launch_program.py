@@ -23,9 +23,11 @@ SECTION = b".manifes"  # PE section names have eight bytes
 TABLE_CHECKSUM_AT = 24
 PAYLOAD_CHECKSUM_AT = 28
 HEADER = struct.Struct("<QIIQIIIIIIQQ")
-# struct manifest_guest up to the digest; struct manifest_step
-GUEST = struct.Struct("<32sIIQIIIBBBBB3xIQQII32s")
+# struct manifest_guest up to the pins; struct manifest_step
+GUEST = struct.Struct("<32sIIQIIIBBBBB3xIQQII32s64H")
+VCPUS_AT, DIGEST_AT, PINS_AT = 2, 17, 18  # among its values
 STEP = struct.Struct("<II3Q")
+ANY_CPU = 0xFFFF
 STEP_DATA, STEP_ZERO, STEP_SHARED = 1, 2, 3
 
 
@@ -41,6 +43,8 @@ class Step:
 class Guest:
     name: str
     encryption: int
+    vcpus: int
+    pins: tuple[int, ...]  # one per vCPU; ANY_CPU where the hypervisor chooses
     policy: int
     expected_digest: bytes
     steps: tuple[Step, ...]
@@ -71,7 +75,11 @@ class LaunchProgram:
                 )
                 steps.append(Step(kind, gpa, size, payload))
             name = values[0].split(b"\0")[0].decode()
-            self.guests[name] = Guest(name, values[1], values[6], values[-1], tuple(steps))
+            vcpus, pins = values[VCPUS_AT], values[PINS_AT:]
+            assert set(pins[vcpus:]) <= {ANY_CPU}, f"{name} has pins for vCPUs that it does not have"
+            self.guests[name] = Guest(
+                name, values[1], vcpus, pins[:vcpus], values[6], values[DIGEST_AT], tuple(steps)
+            )
 
     # -- reading ------------------------------------------------------------
 

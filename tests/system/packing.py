@@ -31,9 +31,13 @@ class GuestSpec:
     policy: int = NODBG
     session: tuple[Path, Path] | None = None  # dh-cert and session, base64 files
     cbitpos: int = CBITPOS
+    vcpus: int = 1
+    pins: list[int] | None = None  # a CPU per vCPU; None: the hypervisor places them
 
     def toml(self) -> str:
-        lines = ["[[guest]]", f'name = "{self.name}"', f'memory = "{self.memory}"', "vcpus = 1"]
+        lines = ["[[guest]]", f'name = "{self.name}"', f'memory = "{self.memory}"', f"vcpus = {self.vcpus}"]
+        if self.pins is not None:
+            lines.append(f"pins = {self.pins}")
         lines.append(f'encryption = "{self.encryption}"')
         lines += [f'{key} = "{value}"' for key, value in self.keys.items()]
         if self.restarts:

@@ -68,7 +68,7 @@ def answer_prompts(machine: Emulator, guests: list[str]) -> str:
     while not (reason := machine.off()):
         names = prompt.findall(machine.console.text)
         for name in names[asked:]:
-            attendant.type_line(machine, guests.index(name) + 1, "hello from the operator")
+            attendant.type_line(machine, guests.index(name) + 1, "hello from the operator", len(guests))
         asked = len(names)
         time.sleep(0.2)
     return reason

@@ -16,7 +16,9 @@ UNIT_HV_CORE_pagetable := hv/pagetable.c
 UNIT_HV_CORE_ranges := boot/ranges.c
 UNIT_HV_CORE_sections := boot/sections.c boot/image.c
 UNIT_HV_CORE_rtc := hv/rtc.c
-UNIT_HV_CORE_TESTS := text runs memory pagetable ranges sections rtc
+UNIT_HV_CORE_madt := boot/madt.c
+UNIT_HV_CORE_watch := hv/watch.c hv/text.c
+UNIT_HV_CORE_TESTS := text runs memory pagetable ranges sections rtc madt watch
 
 UNIT_HV_CORE_CFLAGS := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	-Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror

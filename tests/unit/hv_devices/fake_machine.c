@@ -17,6 +17,8 @@
 #include "../../../hv/cpu.h"
 #include "../../../hv/hostmap.h"
 #include "../../../hv/log.h"
+#include "../../../hv/smp.h"
+#include "../../../hv/monitor.h"
 #include "../../../hv/vcpu.h"
 #include "../psp/fake_pci.h"
 
@@ -78,6 +80,7 @@ int key_of(enum memory_view view)
 
 void cpu_wbinvd_all(void)
 {
+    machine_poll();
     for (uint64_t i = 0; i < PAGES; i++)
         page_cached[i] = NOT_CACHED;
     if (machine.fw)
@@ -96,6 +99,7 @@ static uint64_t pool_free(void)
 
 bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
 {
+    machine_not_in_poll();
     assert(align == 1);
     if (fails(&machine.fail_pool))
         return false;
@@ -115,6 +119,7 @@ bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
 
 void page_free(paddr_t base, uint64_t count)
 {
+    machine_not_in_poll();
     for (uint64_t i = 0; i < count; i++) {
         assert(pool_taken[page_of(base.raw) + i]);
         pool_taken[page_of(base.raw) + i] = false;
@@ -128,6 +133,7 @@ paddr_t page_pa(const void *va) { return paddr(MACHINE_RAM + (uint64_t)((const u
 
 bool extent_alloc(uint64_t size, struct extent *out)
 {
+    machine_not_in_poll();
     uint64_t units = (size + SIZE_2M - 1) / SIZE_2M;
     if (fails(&machine.fail_extent))
         return false;
@@ -155,6 +161,7 @@ static void check_extent(const struct extent *extent)
 
 void extent_set_view(struct extent *extent, enum memory_view view)
 {
+    machine_not_in_poll();
     check_extent(extent);
     if (extent->view != view)
         cpu_wbinvd_all();
@@ -163,6 +170,7 @@ void extent_set_view(struct extent *extent, enum memory_view view)
 
 void extent_zero(const struct extent *extent)
 {
+    machine_poll();
     check_extent(extent);
     for (uint64_t done = 0; done < extent->size; done += PAGE_SIZE)
         look_through(page_of(extent->base.raw + done), key_of(extent->view), true);
@@ -171,6 +179,7 @@ void extent_zero(const struct extent *extent)
 
 void extent_free(struct extent *extent)
 {
+    machine_not_in_poll();
     check_extent(extent);
     assert(extent->view == VIEW_PLAIN);
     uint64_t first = (extent->base.raw - EXTENTS_BASE) / SIZE_2M;
@@ -200,6 +209,7 @@ uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view)
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 {
+    machine_poll();
     assert(base.raw % PAGE_SIZE == 0 && size > 0);
     if (fails(&machine.fail_window))
         return NULL;
@@ -211,6 +221,7 @@ void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 
 void window_unmap(void *va, uint64_t size)
 {
+    machine_not_in_poll();
     assert((uintptr_t)va % PAGE_SIZE == 0 && size > 0 && machine.open_windows > 0);
     machine.open_windows--;
 }
@@ -226,6 +237,7 @@ void cache_flush(const void *va, uint64_t size)
 
 bool npt_create(struct npt *npt)
 {
+    machine_not_in_poll();
     if (fails(&machine.fail_npt_create) || !page_alloc(1, 1, &npt->root))
         return false;
     npt->pages = 1;
@@ -246,6 +258,7 @@ bool npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum me
 
 void npt_destroy(struct npt *npt)
 {
+    machine_not_in_poll();
     uint64_t table = *(uint64_t *)page_va(npt->root);
     if (table != 0)
         page_free(paddr(table), 1);
@@ -269,21 +282,53 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
 
 void vcpu_destroy(struct vcpu *vcpu)
 {
-    assert(vcpu->next == NULL);
+    machine_poll();
+    assert(vcpu->next == NULL && vcpu->guest->vcpus[0] == NULL);   /* nobody finds it any more */
     page_free(page_pa(vcpu), 3);
 }
 
 void sched_add(struct cpu *c, struct vcpu *vcpu)
 {
+    machine_not_in_poll();
     assert(c == &cpu && vcpu->next == NULL);
+    vcpu->cpu = c;
     vcpu->next = vcpu;
+    vcpu->guest->vcpus_queued++;
     machine.scheduled++;
 }
 
-void sched_remove(struct vcpu *vcpu)
+/* The one CPU looks around at once, unless the test keeps it busy: vCPUs of ended guests leave its queue. */
+void smp_kick(struct cpu *c)
 {
-    machine.scheduled -= vcpu->next != NULL;
-    vcpu->next = NULL;
+    assert(c == &cpu);
+    for (unsigned i = 0; i < GUEST_MAX && !machine.cpu_busy; i++) {
+        for (unsigned v = 0; v < GUEST_MAX_VCPUS && guests[i].vcpus[v] != NULL && guest_is_ending(&guests[i]); v++) {
+            struct vcpu *vcpu = guests[i].vcpus[v];
+            if (vcpu->next == NULL)
+                continue;
+            vcpu->next = NULL;
+            guests[i].vcpus_queued--;
+            machine.scheduled--;
+        }
+    }
+}
+
+struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : NULL; }
+uint32_t smp_cpus(void) { return 1; }
+void memory_breathe(void) { machine_poll(); }
+
+void *window_map_own(paddr_t page, enum memory_view view)
+{
+    assert(page.raw % PAGE_SIZE == 0 && !machine.own_window);
+    look_through(page_of(page.raw), key_of(view), true);
+    machine.own_window = true;
+    return ram + (page.raw - MACHINE_RAM);
+}
+
+void window_unmap_own(void)
+{
+    assert(machine.own_window);
+    machine.own_window = false;
 }
 
 void vcpu_wake(struct vcpu *vcpu) { vcpu->state = VCPU_RUNNABLE; }
@@ -296,15 +341,52 @@ uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc / 2; }
 uint64_t clock_us_to_tsc(uint64_t us) { return us * 2000; }
 uint64_t clock_now_us(void) { return machine.now_ns / 1000; }
 
+static bool console_held;
+void console_begin(void)
+{
+    assert(!console_held);
+    console_held = true;
+}
+void console_end(void)
+{
+    assert(console_held);
+    console_held = false;
+}
+
 void console_write(const char *bytes, size_t count)
 {
+    assert(console_held);
     if (count >= sizeof machine.console - machine.console_length)
         machine.console_length = 0;
     memcpy(machine.console + machine.console_length, bytes, count);
     machine.console_length += count;
     machine.console[machine.console_length] = '\0';
 }
-int console_read(void) { return -1; }
+
+static bool polling;
+static size_t keys_at;
+
+int console_read(void)
+{
+    if (machine.keys == NULL || machine.keys[keys_at] == '\0')
+        return -1;
+    return (uint8_t)machine.keys[keys_at++];
+}
+
+void machine_poll(void)
+{
+    machine_not_in_poll();
+    if (machine.keys == NULL)
+        return;
+    polling = true;
+    keys_at = 0;
+    machine.polls++;
+    monitor_poll();
+    polling = false;
+}
+
+void machine_not_in_poll(void) { assert(!polling); }
+
 uint64_t console_position(void) { return machine.console_length; }
 bool console_at_line_start(void)
 {
@@ -317,6 +399,8 @@ void panic(const char *format, ...)
     fprintf(stderr, "panic: %s\n", format);
     abort();
 }
+
+const char *vcpu_exit_kind_name(uint32_t kind) { return kind < 2 ? "kind" : NULL; }
 
 struct cpuid { uint32_t eax, ebx, ecx, edx; };
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);

@@ -37,12 +37,17 @@ extern struct machine {
     unsigned coherency_faults;  /* a page was looked at through another key while cached */
     unsigned wrong_views;       /* a window or command through a view that the page does not have */
     unsigned open_windows;
+    bool own_window;            /* the CPU's own is mapped */
+    bool cpu_busy;              /* does not look around when it is kicked */
     unsigned scheduled;         /* vCPUs on the run queue */
     unsigned rejected;          /* commands that the firmware answered with a status */
     char commands[4096];        /* their names, in order, each followed by a blank */
 
     /* The so manieth of these fails, counted down; 0: none does. */
     unsigned fail_pool, fail_extent, fail_npt_create, fail_npt_map, fail_vcpu, fail_window;
+
+    const char *keys;           /* what the operator types, wherever hv lets itself be asked; NULL: nothing */
+    unsigned polls;
 
     char console[1 << 18];
     size_t console_length;
@@ -62,6 +67,11 @@ uint8_t machine_shared(const struct guest *guest, uint64_t gpa);
 void machine_guest_writes(const struct guest *guest, uint64_t gpa, uint8_t byte);
 /* True when all of guest memory is zero in the plain view, i.e. scrubbed. */
 bool machine_scrubbed(void);
+
+/* A place where hv waits or works for long, and looks at the operator's keys. */
+void machine_poll(void);
+/* To be called by whatever the operator's keys must not reach: it would be in somebody else's middle. */
+void machine_not_in_poll(void);
 
 bool machine_said(const char *text);
 

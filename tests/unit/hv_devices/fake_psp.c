@@ -82,6 +82,7 @@ static const struct sevfw_ops ops = {
 
 static uint32_t registers_read(void *o, uint32_t offset)
 {
+    machine_not_in_poll();
     (void)o;
     mailbox_run(machine.mailbox, machine.now_ns);
     return mailbox_read(machine.mailbox, offset);
@@ -89,6 +90,7 @@ static uint32_t registers_read(void *o, uint32_t offset)
 
 static void registers_write(void *o, uint32_t offset, uint32_t value)
 {
+    machine_not_in_poll();
     (void)o;
     mailbox_write(machine.mailbox, offset, value, machine.now_ns);
 }
@@ -108,6 +110,7 @@ uint64_t psp_platform_now_us(void) { return machine.now_ns / 1000; }
 
 void psp_platform_pause(void)
 {
+    machine_poll();
     uint64_t limit = machine.now_ns + UINT64_C(1000000000), next = mailbox_run(machine.mailbox, machine.now_ns);
     machine.now_ns += 1000;
     if (next > machine.now_ns)

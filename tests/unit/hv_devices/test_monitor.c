@@ -4,13 +4,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <asm/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "../../../hv/asid.h"
 #include "../../../hv/clock.h"
 #include "../../../hv/console.h"
 #include "../../../hv/guest.h"
+#include "../../../hv/line.h"
 #include "../../../hv/log.h"
 #include "../../../hv/monitor.h"
+#include "../../../hv/monitor_view.h"
 #include "../../../hv/report.h"
+#include "../../../hv/sev.h"
+#include "../../../hv/smp.h"
 
 /* ---- a console in memory, and time that tests turn ---- */
 
@@ -24,8 +32,22 @@ static unsigned lists;
 struct guest guests[GUEST_MAX];
 static struct manifest_guest configs[GUEST_MAX];
 
+/* Whoever writes must have the console to himself, and take it once. */
+static bool console_held;
+void console_begin(void)
+{
+    assert_false(console_held);
+    console_held = true;
+}
+void console_end(void)
+{
+    assert_true(console_held);
+    console_held = false;
+}
+
 void console_write(const char *bytes, size_t count)
 {
+    assert_true(console_held);
     assert_true(screen_length + count < sizeof screen);
     memcpy(screen + screen_length, bytes, count);
     screen_length += count;
@@ -37,7 +59,47 @@ int console_read(void) { return keys_at < keys_count ? (uint8_t)keys[keys_at++] 
 uint64_t clock_tsc(void) { return now_us * 1000; }
 uint64_t clock_us_to_tsc(uint64_t us) { return us * 1000; }
 uint64_t clock_now_us(void) { return now_us; }
+uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc; }
 void report_guests(void) { lists++; }
+
+/* ---- what the views count ---- */
+
+static struct guest_counters counted[GUEST_MAX];
+static struct cpu cpu;
+static bool sev_is_ready;
+
+struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : NULL; }
+uint32_t smp_cpus(void) { return 1; }
+static uint64_t asked_again;     /* bit per guest */
+bool guest_ask_relaunch(struct guest *guest)
+{
+    if (guest->state != GUEST_ENDED)
+        return false;
+    asked_again |= UINT64_C(1) << guest->index;
+    return true;
+}
+void guest_input(struct guest *guest, uint8_t byte) { vuart_input(&guest->uart, byte); }
+
+void guest_read_counters(const struct guest *guest, struct guest_counters *counters) { *counters = counted[guest->index]; }
+const char *report_state(const struct guest *guest) { return guest->state == GUEST_RUNNING ? "running" : "poweroff"; }
+const char *vcpu_exit_kind_name(uint32_t kind)
+{
+    return kind <= VCPU_EXIT_FORBIDDEN ? (const char *[]){"aaaaa", "bbbbb", "ccccc"}[kind % 3] : NULL;
+}
+uint32_t asid_free_count(enum asid_kind kind) { return kind == ASID_SEV ? 15 : 1007; }
+void memory_stats(struct memory_stats *stats)
+{
+    *stats = (struct memory_stats){
+        .pool_total = 512, .pool_free = 500, .extent_total = 64u << 20, .extent_free = 48u << 20,
+    };
+}
+bool sev_ready(void) { return sev_is_ready; }
+const char *sev_refusal(void) { return "this CPU has no SEV"; }
+uint64_t sev_commands(void) { return 77; }
+struct sev_platform_status sev_version(void)
+{
+    return (struct sev_platform_status){.api_major = 1, .api_minor = 55, .build = 21};
+}
 
 void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 {
@@ -58,6 +120,11 @@ static int setup(void **state)
 {
     (void)state;
     memset(guests, 0, sizeof guests);
+    memset(counted, 0, sizeof counted);
+    cpu = (struct cpu){.self = &cpu};
+    syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu);
+    sev_is_ready = true;
+    log_set_level(LOG_GUEST);
     guest_is(0, "hello", GUEST_RUNNING);
     guest_is(1, "linux", GUEST_RUNNING);
     guest_is(2, "gone", GUEST_ENDED);
@@ -94,9 +161,11 @@ static void silence(void)
 
 static void log_line(const char *text)      /* what log_print() does */
 {
+    console_begin();
     if (!console_at_line_start())
         console_write("\n", 1);
     console_write(text, strlen(text));
+    console_end();
 }
 
 static const char *received(uint32_t guest)
@@ -206,6 +275,99 @@ static void print_begins_a_line_of_its_own(void **state)
     assert_true(screen_length < 600 && screen[screen_length - 1] == '\n');
 }
 
+/* ---- colour ---- */
+
+static void without_colour_no_escape_byte_is_sent(void **state)
+{
+    (void)state;
+    types("\035?\035l\035t\035i\0351\035s\0350\035s2\035+\035-\035n\035k?\0350\035Tx\035c\035c\035T\035?");
+    screen_length = 0;
+    says(0, "a\033[1mb\nprompt");
+    silence();
+    log_print(LOG_ERROR, "e");
+    now_us += 1000000;                              /* answers are given again */
+    types("\035Tx\035?");
+    assert_non_null(strstr(screen, "top: 3 guests"));
+    monitor_guest_ended(0, true);
+    assert_null(memchr(screen, '\033', screen_length));
+}
+
+static void colour_is_for_names_and_grave_errors(void **state)
+{
+    (void)state;
+    now_us = 20000000;
+    types("\035c");
+    screen_length = 0;
+    says(0, "one\n");
+    says(1, "two\n");
+    log_print(LOG_ERROR, "three");
+    log_print(LOG_NOTICE, "four");
+    monitor_print("five");
+    assert_string_equal(screen, "\033[32mhello| \033[0mone\033[0m\n" "\033[33mlinux| \033[0mtwo\033[0m\n"
+                        "\033[1m[   20.000000] error: three\033[0m\n" "[   20.000000] notice: four\n" "five\n");
+}
+
+/* An attached guest may have switched to any colour; the next line is not its own. */
+static void no_colour_is_left_behind(void **state)
+{
+    (void)state;
+    types("\035c\0351");
+    screen_length = 0;
+    says(0, "\033[31m# ");
+    silence();
+    says(1, "x\n");
+    assert_string_equal(screen, "\033[32mhello| \033[0m\033[31m# \033[0m\n" "\033[33mlinux| \033[0mx\033[0m\n");
+    says(0, "ls\n");
+    assert_string_equal(screen + screen_length - 7, "ls\033[0m\n");
+    screen_length = 0;
+    screen[0] = '\0';
+    says(0, "$ ");
+    silence();
+    log_print(LOG_NOTICE, "y");
+    assert_non_null(strstr(screen, "$ \033[0m\n["));
+}
+
+/* ---- log level ---- */
+
+static void the_log_level_leaves_out_and_counts(void **state)
+{
+    (void)state;
+    uint64_t before, after;
+    log_level(&before);
+    log_print(LOG_DEBUG, "a");
+    types("\035+");
+    log_print(LOG_DEBUG, "b");
+    types("\035+\035-\035-\035-");
+    assert_non_null(strstr(screen, "monitor: log level error; "));
+    screen_length = 0;
+    screen[0] = '\0';
+    log_print(LOG_NOTICE, "c");
+    log_print(LOG_GUEST, "d");
+    log_print(LOG_ERROR, "e");
+    types("\035-\035-\035-");
+    log_print(LOG_ERROR, "f");
+    log_print(LOG_FATAL, "g");
+    assert_null(strstr(screen, ": a\n"));
+    assert_null(strstr(screen, ": c\n"));
+    assert_null(strstr(screen, ": d\n"));
+    assert_non_null(strstr(screen, "error: e\n"));
+    assert_null(strstr(screen, "error: f\n"));
+    assert_non_null(strstr(screen, "fatal: g\n"));
+    assert_int_equal(log_level(&after), LOG_FATAL);
+    assert_int_equal(after - before, 4);
+}
+
+static void misbehaving_guests_are_logged_within_limits(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 1000; i++)
+        log_print(LOG_GUEST, "bad");
+    assert_true(screen_length < 20 * 40);
+    now_us += 1000000;
+    log_print(LOG_GUEST, "bad");
+    assert_non_null(strstr(screen, "notice: 980 lines about guests left out\n"));
+}
+
 /* ---- input ---- */
 
 static void detached_input_goes_nowhere(void **state)
@@ -262,6 +424,71 @@ static void only_existing_running_guests_can_be_attached(void **state)
     assert_non_null(strstr(screen, "no guest has that number"));
     assert_non_null(strstr(screen, "gone does not run"));
     assert_string_equal(received(2), "");
+    types("\0351\0359x\0351\0353y");                /* nor does it go to who was attached before */
+    assert_string_equal(received(0), "");
+}
+
+static void twelve_guests(void)
+{
+    char name[20];
+    for (unsigned i = 0; i < 12; i++) {
+        snprintf(name, sizeof name, "g%u", i + 1);
+        guest_is(i, name, GUEST_RUNNING);
+    }
+}
+
+static void more_than_nine_guests_have_numbers_of_two_digits(void **state)
+{
+    (void)state;
+    twelve_guests();
+    types("\03512a\0351\rb\0351");
+    assert_string_equal(received(11), "a");
+    assert_string_equal(received(0), "b");
+    assert_non_null(strstr(screen, "monitor: guest 1: Enter, or another digit"));
+    types("0c");
+    assert_string_equal(received(9), "c");
+    types("\0357ls");                               /* what is no digit ends it, and is the guest's */
+    assert_string_equal(received(6), "ls");
+    types("\0352\0350d\0353\0350e");                /* broken off; 0 detaches at once */
+    types("\03513f\03564f\03599f");
+    assert_non_null(strstr(screen, "no guest has that number"));
+    for (unsigned i = 0; i < 12; i++)
+        assert_string_equal(received(i), "");
+}
+
+static void scroll_back_and_kill_take_two_digits(void **state)
+{
+    (void)state;
+    twelve_guests();
+    says(11, "twelfth\n");
+    guests[11].state = GUEST_ENDED;
+    screen_length = 0;
+    types("\035s12");
+    assert_non_null(strstr(screen, "--- what g12 printed last ---\ng12: twelfth\n--- end"));
+    screen_length = 0;
+    types("\035s0\035sx\035s13\035k13y\035k0y\035k1\r\033y\035k11n\035k12y");
+    for (unsigned i = 0; i < 12; i++)
+        assert_int_equal(guests[i].end, GUEST_END_NONE);
+    types("\035k11y\035k2\ry\035k3y");
+    for (unsigned i = 0; i < 12; i++)
+        assert_int_equal(guests[i].end, i == 10 || i == 1 || i == 2 ? GUEST_END_DESTROYED : GUEST_END_NONE);
+}
+
+static void who_is_launched_or_ending_is_not_ended(void **state)
+{
+    (void)state;
+    guests[0].state = GUEST_LAUNCHING;
+    guests[1].end = GUEST_END_POWEROFF;
+    types("\035k1y\035k2y");
+    assert_int_equal(guests[0].end, GUEST_END_NONE);
+    assert_int_equal(guests[1].end, GUEST_END_POWEROFF);
+    assert_non_null(strstr(screen, "hello is being launched"));
+    assert_non_null(strstr(screen, "linux is being ended"));
+    guests[0].state = GUEST_RUNNING;
+    types("\035k1");
+    guests[0].state = GUEST_ENDED;                  /* between question and answer */
+    types("y");
+    assert_int_equal(guests[0].end, GUEST_END_NONE);
 }
 
 static void kill_asks_first(void **state)
@@ -276,6 +503,18 @@ static void kill_asks_first(void **state)
     types("\x1dk3y");                               /* gone: not running, y is a stray byte */
     assert_int_equal(guests[2].end, GUEST_END_NONE);
     assert_string_equal(received(1), "");
+}
+
+static void who_has_ended_is_launched_again(void **state)
+{
+    (void)state;
+    asked_again = 0;
+    guests[1].state = GUEST_ENDED;
+    types("\x1dr2");
+    assert_int_equal(asked_again, 1 << 1);
+    types("\x1dr1");                                /* it runs */
+    assert_int_equal(asked_again, 1 << 1);
+    assert_non_null(strstr(screen, "has not ended"));
 }
 
 static void scroll_back_shows_the_last_lines(void **state)
@@ -310,12 +549,169 @@ static void a_flood_of_commands_is_answered_within_limits(void **state)
 {
     (void)state;
     char flood[20000];
-    for (unsigned i = 0; i < sizeof flood; i += 2)
-        memcpy(flood + i, "\x1d?", 2);
-    types_n(flood, sizeof flood);
-    assert_true(screen_length < 20000);
-    types("\x1d" "1z");                             /* still obeyed */
-    assert_string_equal(received(0), "z");
+    for (const char *key = "?tTi+-clns0qk"; *key != '\0'; key++) {
+        setup(NULL);
+        for (unsigned i = 0; i < sizeof flood; i += 2) {
+            flood[i] = MONITOR_ESCAPE;
+            flood[i + 1] = *key;
+        }
+        types_n(flood, sizeof flood);
+        assert_true(screen_length < 20000);
+        types("\x1d" "1z");                         /* still obeyed */
+        assert_string_equal(received(0), "z");
+    }
+}
+
+/* ---- views ---- */
+
+static bool lines_fit(unsigned width)
+{
+    for (const char *at = screen, *end; (end = strchr(at, '\n')) != NULL; at = end + 1)
+        if (end - at > (long)width)
+            return false;
+    return true;
+}
+
+static void help_fits_on_any_terminal(void **state)
+{
+    (void)state;
+    types("\035?\035i");
+    assert_true(lines_fit(79));
+}
+
+static void top_shows_what_was_counted_between_two_views(void **state)
+{
+    (void)state;
+    guests[0].started_tsc = clock_tsc();
+    guests[0].launches = 1;
+    configs[0].vcpus = configs[1].vcpus = 1;
+    configs[0].memory = 256u << 20;
+    counted[0].exits[VCPU_EXIT_CPUID] = 1000000;    /* long ago */
+    counted[0].run_tsc = 500000000;
+    types("\035t");
+    screen_length = 0;
+    now_us += 2000000;
+    counted[0].exits[VCPU_EXIT_CPUID] += 2000;
+    counted[0].exits[VCPU_EXIT_IO] += 400000;
+    counted[0].run_tsc += 246000000;
+    cpu.idle_tsc += 1500000000;
+    cpu.interrupts += 200;
+    types("\035t");
+    assert_string_equal(screen,
+        "top: 3 guests over the last 2.0 s\n"
+        "no name             state     vcpus  cpu % exits/s      MiB         up launches\n"
+        "by kind aaaaa bbbbb ccccc aaaaa bbbbb ccccc aaaaa bbbbb ccccc aaaaa bbbbb ccccc\n"
+        " 1 hello            running       1   12.3    201k      256    0:00:02        1\n"
+        "            0     0     0  1000     0  200k     0     0     0     0     0     0\n"
+        " 2 linux            running       1    0.0       0        0          -        0\n"
+        " 3 gone             poweroff      0    0.0       0        0          -        0\n"
+        "cpu 0: 75.0 % idle, 100 interrupts/s\n");
+}
+
+/* Counters of other CPUs are read while they change; and what is more than all is a view's lag. */
+static void top_is_never_negative_and_never_more_than_all(void **state)
+{
+    (void)state;
+    configs[0].vcpus = 2;
+    counted[0].exits[0] = counted[0].run_tsc = 5000;
+    cpu.idle_tsc = cpu.interrupts = 5000;
+    types("\035t");
+    now_us += 1000000;
+    counted[0].exits[0] = counted[0].run_tsc = 4000;
+    cpu.idle_tsc = cpu.interrupts = 4000;
+    screen_length = 0;
+    types("\035t");
+    assert_non_null(strstr(screen, "running       2    0.0       0 "));
+    assert_non_null(strstr(screen, "cpu 0: 0.0 % idle, 0 interrupts/s\n"));
+    now_us += 1000000;
+    counted[0].run_tsc = cpu.idle_tsc = UINT64_MAX / 2;
+    screen_length = 0;
+    types("\035t\035t");                             /* and once more at once: no time has passed */
+    assert_non_null(strstr(screen, "running       2  200.0 "));
+    assert_non_null(strstr(screen, "cpu 0: 100.0 % idle"));
+}
+
+static void top_fits_into_80_columns(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < GUEST_MAX; i++) {
+        guest_is(i, "a-name-of-thirty-one-characters", GUEST_RUNNING);
+        configs[i].vcpus = 64;
+        configs[i].memory = UINT64_C(16) << 40;
+        guests[i].launches = 12345;
+        guests[i].started_tsc = 1;
+    }
+    monitor_init();
+    screen_length = 0;
+    now_us += 3000000000;
+    for (unsigned i = 0; i < GUEST_MAX; i++) {
+        counted[i].run_tsc = UINT64_MAX / 2;
+        for (unsigned kind = 0; kind < VCPU_EXIT_KINDS; kind++)
+            counted[i].exits[kind] = UINT64_C(300000000000);
+    }
+    types("\035t");
+    assert_true(lines_fit(79));
+    assert_non_null(strstr(screen, "64 a-name-of-thirty running      64"));
+    unsigned lines = 0;
+    for (const char *at = screen; (at = strchr(at, '\n')) != NULL; at++)
+        lines++;
+    assert_true(lines <= monitor_top_lines());
+}
+
+static unsigned tops(void)
+{
+    unsigned n = 0;
+    for (const char *at = screen; (at = strstr(at, "top: ")) != NULL; at++)
+        n++;
+    return n;
+}
+
+static void top_repeats_until_any_key(void **state)
+{
+    (void)state;
+    types("\0351\035T");
+    for (unsigned i = 0; i < 8; i++) {
+        now_us += MONITOR_TOP_US / 4;
+        monitor_poll();
+    }
+    assert_int_equal(tops(), 3);
+    types("q");
+    assert_string_equal(received(0), "");           /* the key that ends it is nobody else's */
+    now_us += MONITOR_TOP_US;
+    monitor_poll();
+    assert_int_equal(tops(), 3);
+    types("\035T\035?");
+    assert_non_null(strstr(screen, "this text"));   /* nor does it cost a command */
+    now_us += MONITOR_TOP_US;
+    monitor_poll();
+    assert_int_equal(tops(), 4);
+}
+
+static void top_redraws_only_where_colour_is_on(void **state)
+{
+    (void)state;
+    types("\035c");
+    screen_length = 0;
+    types("\035t");
+    assert_null(strstr(screen, "\033[H"));
+    types("\035T");
+    assert_non_null(strstr(screen, "\033[H\033[J\ntop: "));
+}
+
+static void information_tells_of_the_machine_and_the_console(void **state)
+{
+    (void)state;
+    types("\0352\035c\035i");
+    assert_non_null(strstr(screen, "\nSevisor 0.1, up 0:"));
+    assert_non_null(strstr(screen, "\n  memory free: 48 of 64 MiB for guests, 500 of 512 pages for hv\n"));
+    assert_non_null(strstr(screen, "\n  ASIDs free: 15 for SEV, 1007 others\n"));
+    assert_non_null(strstr(screen, "\n  secure processor: ready, API 1.55 build 21, 77 commands so far\n"));
+    assert_non_null(strstr(screen, "\n  log: up to level guest is printed; "));
+    assert_non_null(strstr(screen, "\n  colour: on; attached: linux\n"));
+    sev_is_ready = false;
+    types("\0350\035i");
+    assert_non_null(strstr(screen, "\n  secure processor: not in use: this CPU has no SEV\n"));
+    assert_non_null(strstr(screen, "attached: no guest\n"));
 }
 
 static void hostile_bytes_hurt_nobody(void **state)
@@ -347,8 +743,15 @@ int main(void)
         T(control_bytes_do_not_reach_the_terminal), T(the_last_line_of_a_guest_is_shown_at_its_end),
         T(print_begins_a_line_of_its_own), T(detached_input_goes_nowhere), T(attach_by_number_works_from_any_state),
         T(the_escape_key_can_be_sent), T(next_walks_over_those_that_run), T(only_existing_running_guests_can_be_attached),
-        T(kill_asks_first), T(scroll_back_shows_the_last_lines), T(help_and_list),
+        T(kill_asks_first), T(who_has_ended_is_launched_again), T(scroll_back_shows_the_last_lines), T(help_and_list),
         T(a_flood_of_commands_is_answered_within_limits), T(hostile_bytes_hurt_nobody),
+        T(without_colour_no_escape_byte_is_sent), T(colour_is_for_names_and_grave_errors), T(no_colour_is_left_behind),
+        T(the_log_level_leaves_out_and_counts), T(misbehaving_guests_are_logged_within_limits),
+        T(more_than_nine_guests_have_numbers_of_two_digits), T(scroll_back_and_kill_take_two_digits),
+        T(who_is_launched_or_ending_is_not_ended), T(help_fits_on_any_terminal),
+        T(top_shows_what_was_counted_between_two_views), T(top_is_never_negative_and_never_more_than_all),
+        T(top_fits_into_80_columns), T(top_repeats_until_any_key), T(top_redraws_only_where_colour_is_on),
+        T(information_tells_of_the_machine_and_the_console),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

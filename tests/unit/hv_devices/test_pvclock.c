@@ -19,7 +19,7 @@ uint64_t clock_hz(void) { return hz; }
 uint64_t clock_boot_wall_ns(void) { return boot_wall; }
 uint64_t clock_tsc_to_ns(uint64_t tsc) { return (uint64_t)((u128)tsc * 1000000000 / hz); }
 
-void *guest_map_shared(struct guest *guest, gpaddr_t gpa, uint64_t size)
+void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size)
 {
     (void)guest;
     if (gpa.raw > RAM_SIZE || size > RAM_SIZE - gpa.raw)
@@ -29,10 +29,8 @@ void *guest_map_shared(struct guest *guest, gpaddr_t gpa, uint64_t size)
     return page + gpa.raw % 4096;
 }
 
-void guest_unmap_shared(const volatile void *va, uint64_t size)
+void guest_unmap_shared(void)
 {
-    (void)va;
-    (void)size;
     unmaps++;
 }
 

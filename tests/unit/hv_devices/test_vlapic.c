@@ -243,6 +243,7 @@ static void every_divide_code_divides(void **state)
     for (size_t i = 0; i < 8; i++) {
         setup(NULL);
         assert_true(put(DIVIDE, rows[i].code));
+        assert_true(put(LVT_TIMER, 0x40));
         assert_true(put_at(INITIAL, 0, 0xffffffff));
         assert_int_equal(vlapic_timer(&lapic, 0), UINT64_C(0xffffffff) * rows[i].by);
     }
@@ -280,6 +281,37 @@ static void a_masked_timer_runs_in_silence(void **state)
     (void)state;
     assert_true(put_at(INITIAL, 0, 10));
     assert_int_equal(vlapic_timer(&lapic, 1000), NEVER);
+    assert_int_equal(vlapic_pending(&lapic), -1);
+}
+
+static void a_masked_timer_asks_for_nobody_but_goes_on(void **state)
+{
+    (void)state;
+    assert_true(put(DIVIDE, DIVIDE_BY_1));
+    assert_true(put(LVT_TIMER, PERIODIC | MASKED | 0x40));
+    assert_true(put_at(INITIAL, 0, 1000000));
+    assert_int_equal(vlapic_timer(&lapic, 100), NEVER);             /* also before it expires */
+    assert_int_equal(vlapic_timer(&lapic, 3500000), NEVER);
+    assert_int_equal(get_at(CURRENT, 3500000), 500000);
+    assert_true(put_at(LVT_TIMER, 3500000, PERIODIC | 0x40));
+    assert_int_equal(vlapic_timer(&lapic, 3500001), 4000000);       /* its next period, not those unheard */
+    assert_int_equal(vlapic_pending(&lapic), -1);
+
+    assert_true(put(LVT_TIMER, MASKED | 0x40));
+    assert_true(put_at(INITIAL, 5000000, 100));
+    assert_true(put_at(LVT_TIMER, 5000100, 0x40));                  /* it expired unheard: no late interrupt */
+    assert_int_equal(vlapic_timer(&lapic, 5000200), NEVER);
+    assert_true(put(LVT_TIMER, MASKED | 0x40));
+    assert_true(put_at(INITIAL, 6000000, 100));
+    assert_true(put_at(DIVIDE, 6000100, DIVIDE_BY_1));              /* nor does it start over */
+    assert_true(put_at(LVT_TIMER, 6000101, 0x40));
+    assert_int_equal(vlapic_timer(&lapic, 6000300), NEVER);
+    assert_true(put(LVT_TIMER, TSC_DEADLINE | MASKED | 0x40));
+    assert_true(put_at(DEADLINE, 7000000, 7000100));
+    assert_int_equal(get_at(DEADLINE, 7000099), 7000100);
+    assert_int_equal(get_at(DEADLINE, 7000100), 0);
+    assert_true(put_at(LVT_TIMER, 7000200, TSC_DEADLINE | 0x40));
+    assert_int_equal(vlapic_timer(&lapic, 7000300), NEVER);
     assert_int_equal(vlapic_pending(&lapic), -1);
 }
 
@@ -459,7 +491,7 @@ int main(void)
         T(the_highest_class_above_ppr_is_delivered), T(eoi_ends_the_highest_in_service_and_is_harmless_without),
         T(cr8_is_the_upper_half_of_tpr), T(bad_vectors_show_in_esr_after_it_is_written), T(software_disable_masks_and_refuses),
         T(one_shot_counts_down_and_fires_once), T(every_divide_code_divides), T(periodic_fires_each_period_without_drift),
-        T(a_tiny_period_is_coalesced), T(a_masked_timer_runs_in_silence), T(deadline_fires_once_at_its_tsc),
+        T(a_tiny_period_is_coalesced), T(a_masked_timer_runs_in_silence), T(a_masked_timer_asks_for_nobody_but_goes_on), T(deadline_fires_once_at_its_tsc),
         T(changing_between_count_and_deadline_disarms), T(periodic_to_one_shot_runs_out_once),
         T(a_timer_beyond_the_end_of_time_never_fires), T(icr_posts_to_self_by_every_address), T(addressed_tells_other_vcpus),
         T(hostile_writes_break_nothing),

@@ -10,6 +10,7 @@
 #define cli(...) real_cli(__VA_ARGS__)
 #define sti(...) real_sti(__VA_ARGS__)
 #define sti_hlt(...) real_sti_hlt(__VA_ARGS__)
+#define wbinvd(...) real_wbinvd(__VA_ARGS__)
 #include "../../../hv/x86.h"
 #undef cpuid
 #undef rdmsr
@@ -17,6 +18,7 @@
 #undef cli
 #undef sti
 #undef sti_hlt
+#undef wbinvd
 
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
 uint64_t rdmsr(uint32_t msr);
@@ -24,5 +26,6 @@ void wrmsr(uint32_t msr, uint64_t value);
 void cli(void);
 void sti(void);
 void sti_hlt(void);
+void wbinvd(void);
 
 #endif

@@ -12,7 +12,9 @@
 #include "../../../hv/hostmap.h"
 #include "../../../hv/log.h"
 #include "../../../hv/monitor.h"
+#include "../../../hv/smp.h"
 #include "../../../hv/switch.h"
+#include "../../../hv/watch.h"
 #include "rig.h"
 
 #define POOL_PAGES 4096u
@@ -28,8 +30,7 @@ struct cpuid (*rig_cpuid)(uint32_t leaf, uint32_t subleaf);
 char rig_log[8192];
 unsigned rig_log_lines;
 uint64_t rig_xcr0, rig_armed;
-unsigned rig_arms, rig_uart_reads, rig_uart_writes, rig_halts;
-uint8_t rig_uart_last;
+unsigned rig_arms, rig_halts, rig_wbinvds;
 void (*rig_vmrun)(struct vcpu *vcpu);
 
 const struct manifest_registers rig_registers = {
@@ -152,6 +153,7 @@ void wrmsr(uint32_t msr, uint64_t value) { (void)msr, (void)value; }
 static bool interrupts = true;
 void cli(void) { interrupts = false; }
 void sti(void) { interrupts = true; }
+void wbinvd(void) { rig_wbinvds++; }
 
 void sti_hlt(void)
 {
@@ -188,37 +190,21 @@ bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)
     return value <= UINT32_MAX;
 }
 
-/* ---- devices, guests ---- */
+/* ---- guests ---- */
 
-uint8_t vuart_read(struct vuart *uart, uint32_t offset)
+/* ---- other CPUs: there are none ---- */
+
+struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &rig_cpu : NULL; }
+uint32_t smp_cpus(void) { return 1; }
+void smp_wbinvd(const uint64_t *set) { (void)set; }
+
+void watch_poll(struct cpu *own) { (void)own; }
+
+void smp_kick(struct cpu *cpu)
 {
-    (void)uart;
-    assert_true(offset < 8);
-    rig_uart_reads++;
-    return (uint8_t)(0x50 + offset);
+    assert_ptr_equal(cpu, &rig_cpu);
+    cpu->timer_fired = true;
 }
-
-void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value)
-{
-    (void)uart;
-    assert_true(offset < 8);
-    rig_uart_writes++;
-    rig_uart_last = value;
-}
-
-bool pvclock_write_wall(struct vcpu *vcpu, uint64_t value)
-{
-    (void)vcpu;
-    return value == 0x1000;
-}
-
-bool pvclock_write_system_time(struct vcpu *vcpu, uint64_t value)
-{
-    vcpu->pvclock.system_time_msr = value;
-    return value == 0x1001;
-}
-
-void monitor_poll(void) {}
 
 void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 {
@@ -245,11 +231,20 @@ bool guest_any_alive(void)
     return false;
 }
 
-void guest_teardown(struct guest *guest)
+bool guest_relaunch(struct guest *guest)
 {
+    (void)guest;
+    return false;
+}
+
+bool guest_teardown(struct guest *guest)
+{
+    if (!guest_is_ending(guest) || guest->vcpus_queued != 0)
+        return false;
     vcpu_destroy(guest->vcpus[0]);
     guest->vcpus[0] = NULL;
     guest->state = GUEST_ENDED;
+    return true;
 }
 
 /* ---- set-up ---- */
@@ -270,7 +265,7 @@ int rig_reset(void **state)
     rig_log_lines = 0;
     rig_xcr0 = 1;
     rig_armed = UINT64_MAX;
-    rig_arms = rig_uart_reads = rig_uart_writes = rig_halts = 0;
+    rig_arms = rig_uart_reads = rig_uart_writes = rig_halts = rig_wbinvds = 0;
     rig_cpuid = NULL;
     rig_vmrun = NULL;
     interrupts = true;
@@ -292,6 +287,7 @@ struct vcpu *rig_guest(uint32_t index, bool sev)
     *guest = (struct guest){.index = index, .state = GUEST_RUNNING, .config = config, .asid = index + 1, .sev = sev};
     guest->npt.root = rig_cpu.host_vmcb;    /* some page */
     assert_true(vcpu_create(guest, 0, &rig_registers, &guest->vcpus[0]));
+    guest->vcpus[0]->cpu = &rig_cpu;
     return guest->vcpus[0];
 }
 

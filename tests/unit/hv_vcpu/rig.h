@@ -30,7 +30,10 @@ extern uint64_t rig_xcr0;                   /* XCR0 of the "CPU" */
 extern uint64_t rig_armed;                  /* lapic_timer_arm() */
 extern unsigned rig_arms, rig_uart_reads, rig_uart_writes;
 extern uint8_t rig_uart_last;
-extern unsigned rig_halts;                  /* HLT of the host */
+extern unsigned rig_halts, rig_wbinvds;     /* HLT, WBINVD of the host */
+
+/* What each round of the scheduler costs before a guest is entered. */
+extern uint64_t rig_poll_cost;
 
 /* The processor in guest mode: from here to the next #VMEXIT of `vcpu`; must set exitcode. */
 extern void (*rig_vmrun)(struct vcpu *vcpu);

@@ -247,6 +247,18 @@ static void the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit(voi
     }
 }
 
+static void who_sleeps_and_wakes_all_the_time_pays_for_it(void **state)
+{
+    (void)state;
+    rig_poll_cost = 20000;              /* twice in each 10 us of sleep */
+    go(1000, 3, SPIN, SPIN, NAP);
+    rig_poll_cost = 0;
+    /* Two thirds are left to the others, whatever the third makes the host do. */
+    assert_share(0, 1000, 32, 3);
+    assert_share(1, 1000, 32, 3);
+    assert_true(wakes[2] > 1000);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)
 int main(void)
 {
@@ -254,6 +266,7 @@ int main(void)
         TEST(spinning_guests_share_alike), TEST(a_storm_of_exits_gets_no_more_than_its_share),
         TEST(a_sleeper_wakes_in_time_beside_spinning_guests), TEST(who_sleeps_a_little_gets_no_more_than_who_never_does),
         TEST(nobody_saves_up_time_by_sleeping),
+        TEST(who_sleeps_and_wakes_all_the_time_pays_for_it),
         TEST(with_all_asleep_the_cpu_halts_and_nobody_is_late), TEST(the_operator_is_heard_while_all_sleep),
         TEST(the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit),
     };

@@ -28,6 +28,8 @@ static struct manifest_guest guest(const char *name, uint32_t encryption)
         },
     };
 
+    for (unsigned i = 0; i < MANIFEST_MAX_VCPUS; i++)
+        g.cpus[i] = MANIFEST_CPU_ANY;
     snprintf(g.name, sizeof(g.name), "%s", name);
     return g;
 }
@@ -74,6 +76,7 @@ void good_make(struct good *good)
     beta->step_count = 2;
     beta->on_reboot = MANIFEST_ACTION_RESTART;
     beta->restarts = 3;
+    beta->cpus[0] = 0;      /* pinned */
     good->steps[4] = step(MANIFEST_STEP_DATA, 0x4000, 1, PAGE_TABLES);
     good->steps[5] = step(MANIFEST_STEP_DATA, 0x100000, 2, PAGE_IMAGE);
 

@@ -32,7 +32,8 @@ struct spoilt {
     /* header */ \
     SPOIL(magic, BAD_MAGIC, -1, -1, good->header.magic ^= 1) \
     SPOIL(revision_0, BAD_REVISION, -1, -1, good->header.revision = 0) \
-    SPOIL(revision_2, BAD_REVISION, -1, -1, good->header.revision = 2) \
+    SPOIL(revision_1, BAD_REVISION, -1, -1, good->header.revision = 1) \
+    SPOIL(revision_3, BAD_REVISION, -1, -1, good->header.revision = 3) \
     SPOIL(header_size, BAD_HEADER_SIZE, -1, -1, good->header.header_size = 72) \
     SPOIL(guest_size, BAD_GUEST_SIZE, -1, -1, good->header.guest_size = 0) \
     SPOIL(step_size, BAD_STEP_SIZE, -1, -1, good->header.step_size = 0xffffffff) \
@@ -66,6 +67,12 @@ struct spoilt {
     SPOIL(encryption_3, ENCRYPTION_UNKNOWN, 1, -1, good->guests[1].encryption = 3) \
     SPOIL(vcpus_0, NO_VCPUS, 1, -1, good->guests[1].vcpus = 0) \
     SPOIL(vcpus_65, TOO_MANY_VCPUS, 1, -1, good->guests[1].vcpus = 65) \
+    SPOIL(pin_1024, PIN_RANGE, 2, -1, good->guests[2].cpus[1] = MANIFEST_MAX_CPUS) \
+    SPOIL(pin_of_the_last_vcpu, PIN_RANGE, 2, -1, good->guests[2].cpus[63] = MANIFEST_CPU_ANY - 1) \
+    SPOIL(pin_of_no_vcpu, PIN_WITHOUT_VCPU, 1, -1, good->guests[1].cpus[1] = 0) \
+    SPOIL(pin_of_the_last_entry, PIN_WITHOUT_VCPU, 0, -1, good->guests[0].cpus[63] = 1) \
+    SPOIL(vcpu_taken_from_a_pin, PIN_WITHOUT_VCPU, 2, -1, \
+        (good->guests[2].cpus[63] = 0, good->guests[2].vcpus = 63)) \
     SPOIL(memory_0, NO_MEMORY, 1, -1, good->guests[1].memory = 0) \
     SPOIL(memory_odd, MEMORY_UNALIGNED, 1, -1, good->guests[1].memory += 4096) \
     SPOIL(memory_over_1t, MEMORY_TOO_BIG, 1, -1, good->guests[1].memory = (UINT64_C(1) << 40) + (2 << 20)) \
@@ -374,6 +381,17 @@ static void other_sound_starts_are_accepted(void **state)
     assert_int_equal(check(good, sizeof(*good), NULL), MANIFEST_OK);
 }
 
+static void each_vcpu_may_be_pinned_or_not(void **state)
+{
+    struct good *good = *state;
+
+    good->guests[2].cpus[0] = 0;
+    good->guests[2].cpus[2] = good->guests[2].cpus[3] = 1;      /* they share a CPU */
+    good->guests[2].cpus[63] = MANIFEST_MAX_CPUS - 1;
+    good_seal(good);
+    assert_int_equal(check(good, sizeof(*good), NULL), MANIFEST_OK);
+}
+
 static void every_error_has_a_name_and_a_sentence(void **state)
 {
     (void)state;
@@ -471,6 +489,7 @@ int main(void)
         TEST(every_flipped_bit_is_noticed),
         TEST(padding_after_the_manifest_is_ignored),
         TEST(other_sound_starts_are_accepted),
+        TEST(each_vcpu_may_be_pinned_or_not),
         TEST(every_error_has_a_name_and_a_sentence),
         TEST(every_error_was_provoked),
     };

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Input. Bytes go to the attached guest; the escape key makes the next one a command. All input is hostile. */
+#include "clock.h"
+#include "console.h"
+#include "guest.h"
+#include "line.h"
+#include "log.h"
+#include "monitor.h"
+#include "monitor_view.h"
+#include "report.h"
+
+#define INPUT_PER_POLL 256u         /* a flood waits in the line's own FIFO */
+/* Answers to commands, lines per second: what 115200 baud carry. Commands beyond it are
+ * obeyed in silence, so that a flood of them cannot keep the console busy. */
+#define ANSWER_LINES 150u
+#define US_PER_S 1000000u
+
+enum input_state {
+    INPUT_PASS,
+    INPUT_COMMAND,          /* after the escape key */
+    INPUT_NUMBER,           /* of a guest; `purpose` says what for */
+    INPUT_KILL_CONFIRM,
+};
+
+_Static_assert(GUEST_MAX > 9 && GUEST_MAX < 100, "numbers of one or two digits");
+
+enum number_purpose { NUMBER_ATTACH, NUMBER_SCROLL, NUMBER_KILL, NUMBER_RELAUNCH };
+
+static struct input {
+    enum input_state state;
+    enum number_purpose purpose;
+    uint32_t number;        /* its first digit; 0: none so far */
+    uint32_t victim;        /* INPUT_KILL_CONFIRM */
+    bool hinted;            /* said already where stray input goes */
+    bool top_repeats;
+    uint64_t top_us;        /* when it was shown last */
+    uint64_t answer_second;
+    uint32_t answer_lines;  /* in that second */
+} input;
+
+void monitor_input_init(void)
+{
+    input = (struct input){0};
+}
+
+/* Whether an answer of so many lines may be given now. */
+static bool may_answer(uint32_t lines)
+{
+    uint64_t second = clock_now_us() / US_PER_S;
+    if (second != input.answer_second) {
+        input.answer_second = second;
+        input.answer_lines = 0;
+    }
+    if (input.answer_lines >= ANSWER_LINES)
+        return false;
+    input.answer_lines += lines;
+    return true;
+}
+
+static void answer(const char *text)
+{
+    if (may_answer(1))
+        monitor_print("monitor: %s", text);
+}
+
+static void answer_about(uint32_t guest, const char *text)
+{
+    if (may_answer(1))
+        monitor_print("monitor: %s %s", guests[guest].config->name, text);
+}
+
+static bool is_alive(uint32_t guest)
+{
+    return guests[guest].state == GUEST_LAUNCHING || guests[guest].state == GUEST_RUNNING;
+}
+
+static void attach(uint32_t guest)
+{
+    if (!is_alive(guest)) {
+        answer_about(guest, "does not run");
+        return;
+    }
+    monitor_attach(guest);
+    input.hinted = false;
+    answer_about(guest, "is attached (Ctrl-] 0 detaches)");
+}
+
+static void attach_next(void)
+{
+    uint32_t start = monitor_attached() == MONITOR_NOBODY ? GUEST_MAX - 1 : monitor_attached();
+    for (uint32_t i = 1; i <= GUEST_MAX; i++) {
+        uint32_t guest = (start + i) % GUEST_MAX;
+        if (guests[guest].config != NULL && is_alive(guest)) {
+            attach(guest);
+            return;
+        }
+    }
+    answer("no guest runs");
+}
+
+static void detach(void)
+{
+    monitor_attach(MONITOR_NOBODY);
+    input.hinted = false;
+    answer("detached");
+}
+
+static void show_history(uint32_t guest)
+{
+    if (may_answer(MONITOR_SCROLL_LINES))
+        monitor_scroll_back(guest);
+}
+
+/* Why the operator cannot end it now; NULL: he can. */
+static const char *unkillable(uint32_t guest)
+{
+    if (guests[guest].state == GUEST_LAUNCHING)
+        return "is being launched: it can be ended when it runs";
+    if (guests[guest].state != GUEST_RUNNING)
+        return "does not run";
+    return guests[guest].end != GUEST_END_NONE ? "is being ended" : NULL;
+}
+
+static void ask_to_kill(uint32_t guest)
+{
+    const char *refusal = unkillable(guest);
+    if (refusal == NULL) {
+        input.victim = guest;
+        input.state = INPUT_KILL_CONFIRM;
+    }
+    answer_about(guest, refusal != NULL ? refusal : "will be ended by y, and by no other key");
+}
+
+static void kill_confirmed(uint8_t byte)
+{
+    if (byte != 'y' || unkillable(input.victim) != NULL) {
+        answer("nothing was ended");
+        return;
+    }
+    guest_end(&guests[input.victim], GUEST_END_DESTROYED, "ended by the operator");
+    answer_about(input.victim, "is being ended");
+}
+
+static void relaunch(uint32_t guest)
+{
+    answer_about(guest, guest_ask_relaunch(&guests[guest]) ? "is launched again" : "has not ended");
+}
+
+/* ---- numbers ---- */
+
+static void use_number(uint32_t number)
+{
+    uint32_t guest = number - 1;
+    if (input.purpose == NUMBER_ATTACH)
+        monitor_attach(MONITOR_NOBODY);     /* what is typed next is meant for this number or nobody */
+    if (guest >= GUEST_MAX || guests[guest].config == NULL)
+        answer("no guest has that number (Ctrl-] l lists them)");
+    else if (input.purpose == NUMBER_ATTACH)
+        attach(guest);
+    else if (input.purpose == NUMBER_SCROLL)
+        show_history(guest);
+    else if (input.purpose == NUMBER_KILL)
+        ask_to_kill(guest);
+    else
+        relaunch(guest);
+}
+
+/* One digit is enough where there are no more than nine guests. Else a second one may follow, and
+ * whatever is no digit ends the number; Enter does nothing else. No clock: a line over a network has no rhythm.
+ * False: the byte has still to be dealt with. */
+static bool take_digit(uint8_t byte)
+{
+    uint32_t first = input.number;
+    bool is_digit = byte >= '0' && byte <= '9';
+    input.number = 0;
+    if (!is_digit) {
+        use_number(first);
+        return first == 0 || byte == '\r' || byte == '\n';
+    }
+    uint32_t number = 10 * first + byte - '0';
+    if (first != 0 || number == 0 || guests[9].config == NULL) {
+        use_number(number);
+        return true;
+    }
+    input.number = number;
+    input.state = INPUT_NUMBER;
+    if (may_answer(1))
+        monitor_print("monitor: guest %u: Enter, or another digit", number);
+    return true;
+}
+
+static void expect_number(enum number_purpose purpose)
+{
+    input.purpose = purpose;
+    input.number = 0;
+    input.state = INPUT_NUMBER;
+}
+
+/* ---- commands ---- */
+
+static void help(void)
+{
+    if (!may_answer(11))
+        return;
+    monitor_print("monitor: the escape key is Ctrl-], followed by");
+    monitor_print("  1-64 attach to the guest with that number    n  attach to the next that runs");
+    monitor_print("  0    detach                                  l  list the guests");
+    monitor_print("  s    last lines of the attached guest; detached: s and a number");
+    monitor_print("  k    end the attached guest; detached: k and a number; y confirms");
+    monitor_print("  r    and a number: launch a guest again that has ended");
+    monitor_print("  t    what the guests do, once                T  every 2 seconds, until a key");
+    monitor_print("  i    about this machine                      ?  this text");
+    monitor_print("  + -  print more, less of the log             ]  send Ctrl-] to the guest");
+    monitor_print("  c    colour on, off; off at first: files and plain terminals want none");
+    monitor_print("  With more than nine guests, end a number of one digit by Enter.");
+}
+
+static void change_log_level(bool more)
+{
+    uint64_t left_out;
+    enum log_level level = log_level(&left_out);
+    if (more && level < LOG_DEBUG)
+        level++;
+    else if (!more && level > LOG_FATAL)
+        level--;
+    log_set_level(level);
+    if (may_answer(1))
+        monitor_print("monitor: log level %s; %lu lines left out so far", log_level_name(level), left_out);
+}
+
+static void show_top(bool again)
+{
+    input.top_us = clock_now_us();
+    if (may_answer(monitor_top_lines()))
+        monitor_top(again);
+}
+
+static void pass_to_guest(uint8_t byte)
+{
+    if (monitor_attached() != MONITOR_NOBODY) {
+        guest_input(&guests[monitor_attached()], byte);
+    } else if (!input.hinted) {
+        input.hinted = true;
+        answer("no guest is attached; Ctrl-] ? for help");
+    }
+}
+
+static void command(uint8_t byte)
+{
+    switch (byte) {
+    case '?':
+    case 'h':
+        help();
+        break;
+    case 'l':
+        if (may_answer(GUEST_MAX))
+            report_guests();
+        break;
+    case '0':
+        detach();
+        break;
+    case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
+        expect_number(NUMBER_ATTACH);
+        input.state = INPUT_PASS;
+        take_digit(byte);
+        break;
+    case 'n':
+        attach_next();
+        break;
+    case 's':
+        if (monitor_attached() != MONITOR_NOBODY)
+            show_history(monitor_attached());
+        else
+            expect_number(NUMBER_SCROLL);
+        break;
+    case 'k':
+        if (monitor_attached() != MONITOR_NOBODY)
+            ask_to_kill(monitor_attached());
+        else
+            expect_number(NUMBER_KILL);
+        break;
+    case 'r':
+        expect_number(NUMBER_RELAUNCH);
+        break;
+    case 't':
+        show_top(false);
+        break;
+    case 'T':
+        input.top_repeats = true;
+        show_top(true);
+        break;
+    case 'i':
+        if (may_answer(MONITOR_INFORMATION_LINES))
+            monitor_information();
+        break;
+    case '+':
+    case '=':                       /* the same key without Shift */
+    case '-':
+        change_log_level(byte != '-');
+        break;
+    case 'c':
+        line_set_colour(!line_has_colour());
+        answer(line_has_colour() ? "colour on" : "colour off");
+        break;
+    case ']':
+        pass_to_guest(MONITOR_ESCAPE);
+        break;
+    default:
+        answer("unknown command; Ctrl-] ? for help");
+        break;
+    }
+}
+
+/* False: the byte was no part of what it ended. */
+static bool take_input(uint8_t byte)
+{
+    enum input_state state = input.state;
+    if (byte == MONITOR_ESCAPE) {
+        input.state = INPUT_COMMAND;        /* from any state: who types it knows where he is */
+        input.top_repeats = false;
+        return true;
+    }
+    if (input.top_repeats) {
+        input.top_repeats = false;
+        answer("top is over");
+        return true;
+    }
+    input.state = INPUT_PASS;
+    switch (state) {
+    case INPUT_COMMAND:
+        command(byte);
+        return true;
+    case INPUT_NUMBER:
+        return take_digit(byte);
+    case INPUT_KILL_CONFIRM:
+        kill_confirmed(byte);
+        return true;
+    case INPUT_PASS:
+    default:
+        pass_to_guest(byte);
+        return true;
+    }
+}
+
+void monitor_poll(void)
+{
+    for (uint32_t i = 0; i < INPUT_PER_POLL; i++) {
+        int byte = console_read();
+        if (byte < 0)
+            break;
+        while (!take_input((uint8_t)byte))
+            ;
+    }
+    if (input.top_repeats && clock_now_us() - input.top_us >= MONITOR_TOP_US)
+        show_top(true);
+    monitor_show_prompts();
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "smp.h"
+
+#include "clock.h"
+#include "hostmap.h"
+#include "lapic.h"
+#include "log.h"
+#include "pagetable.h"
+#include "string.h"
+#include "trap.h"
+#include "vcpu.h"
+#include "x86.h"
+
+/* APM2 16.5: INIT, then two startup IPIs. The times are Intel's MP specification's, which BIOSes expect. */
+#define INIT_US 10000u
+#define STARTUP_US 200u
+#define ARRIVAL_US 1000000u
+#define STARTUPS 2u
+/* An answer to an interrupt: WBINVD of a large cache takes milliseconds. */
+#define ANSWER_US 2000000u
+/* TSCs that are farther apart than it takes to ask are not the same. */
+#define TSC_ROUNDS 8u
+
+/* What ap.asm finds at `ap_parameters`. */
+struct ap_parameters {
+    uint64_t entry, stack, cpu, cr3;
+    uint32_t tables;            /* physical */
+    uint32_t syscfg;            /* bits to set */
+    uint32_t far32;
+    uint16_t far32_selector;
+    uint16_t gdt_limit;
+    uint32_t gdt_base;
+    uint32_t far64;
+    uint16_t far64_selector, reserved;
+} __attribute__((packed));
+_Static_assert(sizeof(struct ap_parameters) == 60, "ap.asm's order");
+
+extern const uint8_t ap_start[], ap_parameters[], ap_end[];
+extern const uint8_t entry_ap[];
+
+static struct cpu *cpus[MAX_CPUS];      /* NULL: does not run */
+static uint32_t cpus_end = 1;
+
+/* What a CPU that starts and the boot CPU tell each other. */
+static struct {
+    uint32_t arrived;           /* index of the CPU that waits to be looked at */
+    uint32_t verdict;           /* by the boot CPU; VERDICT_* */
+    uint64_t ask_tsc, tsc;      /* the TSC comparison */
+} meeting;
+enum { VERDICT_NONE, VERDICT_COMPARE, VERDICT_FINE, VERDICT_LEFT_OUT };
+
+static uint32_t wbinvd_waiting;         /* CPUs that have not done it yet */
+static bool halting;
+
+struct cpu *smp_cpu(uint32_t index)
+{
+    return index < MAX_CPUS ? __atomic_load_n(&cpus[index], __ATOMIC_ACQUIRE) : NULL;
+}
+
+uint32_t smp_cpus(void)
+{
+    return cpus_end;
+}
+
+/* ---- start ---- */
+
+static void wait_us(uint64_t us)
+{
+    uint64_t end = clock_tsc() + clock_us_to_tsc(us);
+    while (clock_tsc() < end)
+        cpu_relax();
+}
+
+static bool wait_for(const uint32_t *value, uint32_t wanted, uint64_t us)
+{
+    uint64_t end = clock_tsc() + clock_us_to_tsc(us);
+    while (__atomic_load_n(value, __ATOMIC_ACQUIRE) != wanted) {
+        if (clock_tsc() > end)
+            return false;
+        cpu_relax();
+    }
+    return true;
+}
+
+/* Code, and three tables: this page one to one in 2 MiB, and hv's half. All plain. */
+static uint8_t *prepare_pages(const struct handoff *handoff)
+{
+    uint8_t *pages = window_map(paddr(handoff->startup_base), HANDOFF_STARTUP_PAGES * PAGE_SIZE, VIEW_PLAIN);
+    ASSERT(pages != NULL && (uint64_t)(ap_end - ap_start) <= PAGE_SIZE);
+    memset(pages, 0, HANDOFF_STARTUP_PAGES * PAGE_SIZE);
+    memcpy(pages, ap_start, (size_t)(ap_end - ap_start));
+
+    uint64_t *root = (void *)(pages + PAGE_SIZE), *directories = root + 512, *directory = directories + 512;
+    hostmap_share(root);
+    root[0] = (handoff->startup_base + 2 * PAGE_SIZE) | PTE_P | PTE_W;
+    directories[0] = (handoff->startup_base + 3 * PAGE_SIZE) | PTE_P | PTE_W;
+    directory[0] = PTE_P | PTE_W | PTE_PS;
+    return pages;
+}
+
+static void fill_parameters(uint8_t *pages, const struct handoff *handoff, struct cpu *cpu, void *stack)
+{
+    struct ap_parameters parameters;
+    uint8_t *place = pages + (ap_parameters - ap_start);
+    uint32_t base = (uint32_t)handoff->startup_base;
+    memcpy(&parameters, ap_parameters, sizeof parameters);      /* ap.asm's own, relative to the page */
+    parameters.entry = (uintptr_t)entry_ap;
+    parameters.stack = (uintptr_t)stack;
+    parameters.cpu = (uintptr_t)cpu;
+    parameters.cr3 = hostmap_cr3();
+    parameters.tables = base + (uint32_t)PAGE_SIZE;
+    parameters.syscfg = (uint32_t)(rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN);
+    if (hostmap_c_bit() == 0)
+        parameters.syscfg = 0;      /* a CPU without SME may have no such MSR */
+    parameters.far32 += base;
+    parameters.gdt_base += base;
+    parameters.far64 += base;
+    memcpy(place, &parameters, sizeof parameters);
+}
+
+/* The CPU reads its TSC between two readings of ours; the closest of some rounds counts. */
+static bool same_tsc(void)
+{
+    uint64_t best = UINT64_MAX;
+    bool same = false;
+    for (uint32_t i = 0; i < TSC_ROUNDS; i++) {
+        __atomic_store_n(&meeting.tsc, 0, __ATOMIC_RELEASE);
+        uint64_t before = clock_tsc(), theirs, give_up = before + clock_us_to_tsc(ARRIVAL_US);
+        __atomic_store_n(&meeting.ask_tsc, i + 1, __ATOMIC_RELEASE);
+        while ((theirs = __atomic_load_n(&meeting.tsc, __ATOMIC_ACQUIRE)) == 0) {
+            if (clock_tsc() > give_up)
+                return false;
+            cpu_relax();
+        }
+        uint64_t after = clock_tsc();
+        if (after - before < best) {
+            best = after - before;
+            same = theirs >= before && theirs <= after;
+        }
+    }
+    return same;
+}
+
+/* Why the CPU that waits cannot take part; NULL: it can. */
+static const char *unlike(const struct cpu *cpu, uint32_t apic_id)
+{
+    if (cpu->apic_id != apic_id)
+        return "another one answered";
+    if (memcmp(&cpu->features, &cpu_boot()->features, sizeof cpu->features) != 0)
+        return "its features are not those of the boot CPU (steppings, microcode or BIOS settings differ)";
+    __atomic_store_n(&meeting.verdict, VERDICT_COMPARE, __ATOMIC_RELEASE);
+    return same_tsc() ? NULL : "its TSC is not that of the boot CPU";
+}
+
+static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
+{
+    uint32_t apic_id = handoff->apic_ids[index];
+    struct cpu *cpu = cpu_create(index, apic_id);
+    void *stack = cpu == NULL || !svm_allocate(cpu) ? NULL : cpu_stacks(cpu);
+    if (stack == NULL) {
+        log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: no pool pages for it", index, apic_id);
+        return;
+    }
+    fill_parameters(pages, handoff, cpu, stack);
+    meeting.arrived = meeting.verdict = VERDICT_NONE;
+    meeting.ask_tsc = 0;
+    lapic_send(apic_id, LAPIC_MESSAGE_INIT);
+    wait_us(INIT_US);
+    bool here = false;
+    for (uint32_t i = 0; i < STARTUPS && !here; i++) {
+        lapic_send(apic_id, LAPIC_MESSAGE_STARTUP | (uint32_t)(handoff->startup_base >> PAGE_SHIFT));
+        here = wait_for(&meeting.arrived, index, i + 1 == STARTUPS ? ARRIVAL_US : STARTUP_US);
+    }
+    if (!here) {
+        lapic_send(apic_id, LAPIC_MESSAGE_INIT);    /* should it come late, it is not to run into the next one's start */
+        log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: it does not start", index, apic_id);
+        return;
+    }
+    const char *reason = unlike(cpu, apic_id);
+    if (reason != NULL) {
+        log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: %s", index, apic_id, reason);
+        __atomic_store_n(&meeting.verdict, VERDICT_LEFT_OUT, __ATOMIC_RELEASE);
+        return;
+    }
+    cpu->online = true;
+    __atomic_store_n(&cpus[index], cpu, __ATOMIC_RELEASE);
+    cpus_end = index + 1;
+    __atomic_store_n(&meeting.verdict, VERDICT_FINE, __ATOMIC_RELEASE);
+    if (!wait_for((const uint32_t *)&meeting.arrived, 0, ARRIVAL_US))
+        panic("CPU %u came and went", index);
+}
+
+void smp_start(const struct handoff *handoff)
+{
+    uint32_t count = handoff->cpu_count < MAX_CPUS ? handoff->cpu_count : MAX_CPUS, running = 0;
+    cpus[0] = cpu_boot();
+    if (handoff->startup_base != 0 && count > 1) {
+        uint8_t *pages = prepare_pages(handoff);
+        for (uint32_t index = 1; index < count; index++)
+            start(pages, handoff, index);
+        memset(pages, 0, HANDOFF_STARTUP_PAGES * PAGE_SIZE);
+        window_unmap(pages, HANDOFF_STARTUP_PAGES * PAGE_SIZE);
+    }
+    for (uint32_t i = 0; i < cpus_end; i++)
+        running += smp_cpu(i) != NULL;
+    log_print(running == handoff->cpu_count + handoff->cpus_left_out ? LOG_NOTICE : LOG_ERROR, "%u of %u CPUs run",
+              running, handoff->cpu_count + handoff->cpus_left_out);
+}
+
+static _Noreturn void stay_out(void)
+{
+    wbinvd();
+    for (;;)
+        hlt();      /* interrupts are off */
+}
+
+void smp_main(struct cpu *cpu)
+{
+    cpu_init(cpu);
+    lapic_init();
+    svm_init(cpu);
+    vcpu_init_cpu(cpu);
+    __atomic_store_n(&meeting.arrived, cpu->index, __ATOMIC_RELEASE);
+
+    for (uint64_t answered = 0;;) {
+        uint32_t verdict = __atomic_load_n(&meeting.verdict, __ATOMIC_ACQUIRE);
+        if (verdict == VERDICT_FINE)
+            break;
+        if (verdict == VERDICT_LEFT_OUT)
+            stay_out();
+        uint64_t asked = __atomic_load_n(&meeting.ask_tsc, __ATOMIC_ACQUIRE);
+        if (verdict == VERDICT_COMPARE && asked != answered) {
+            answered = asked;
+            __atomic_store_n(&meeting.tsc, clock_tsc(), __ATOMIC_RELEASE);
+        }
+        cpu_relax();
+    }
+    __atomic_store_n(&meeting.arrived, 0, __ATOMIC_RELEASE);
+    sti();
+    sched_serve(cpu);
+}
+
+/* ---- interrupts between CPUs ---- */
+
+void smp_kick(struct cpu *cpu)
+{
+    /* A CPU that has not yet looked around since the last kick will see what this one is about. */
+    if (__atomic_exchange_n(&cpu->timer_fired, true, __ATOMIC_SEQ_CST) || cpu == this_cpu())
+        return;
+    lapic_send(cpu->apic_id, LAPIC_MESSAGE_FIXED | TRAP_KICK);
+}
+
+void smp_wbinvd_interrupt(void)
+{
+    wbinvd();
+    __atomic_fetch_sub(&wbinvd_waiting, 1, __ATOMIC_RELEASE);
+}
+
+void smp_wbinvd(const uint64_t *set)
+{
+    /* One at a time. Who waits here answers others' interrupts meanwhile. */
+    static uint32_t busy;
+    const struct cpu *own = this_cpu();
+    while (__atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE) != 0)
+        cpu_relax();
+    uint32_t others = 0;
+    for (uint32_t i = 0; i < cpus_end; i++)
+        others += (set[i / 64] >> i % 64 & 1) != 0 && smp_cpu(i) != NULL && smp_cpu(i) != own;
+    __atomic_store_n(&wbinvd_waiting, others, __ATOMIC_RELEASE);
+    for (uint32_t i = 0; i < cpus_end; i++)
+        if ((set[i / 64] >> i % 64 & 1) != 0 && smp_cpu(i) != NULL && smp_cpu(i) != own)
+            lapic_send(smp_cpu(i)->apic_id, LAPIC_MESSAGE_FIXED | TRAP_WBINVD);
+    if ((set[own->index / 64] >> own->index % 64 & 1) != 0)
+        wbinvd();
+    if (!wait_for(&wbinvd_waiting, 0, ANSWER_US))
+        panic("%u CPUs do not answer a WBINVD", wbinvd_waiting);
+    __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
+}
+
+void cpu_wbinvd_all(void)
+{
+    static const uint64_t all[MAX_CPUS / 64] = {[0 ... MAX_CPUS / 64 - 1] = UINT64_MAX};
+    if (smp_cpu(0) == NULL)     /* before smp_start() */
+        wbinvd();
+    else
+        smp_wbinvd(all);
+}
+
+void smp_halt_others(void)
+{
+    __atomic_store_n(&halting, true, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < cpus_end; i++)
+        if (smp_cpu(i) != NULL && smp_cpu(i) != this_cpu())
+            lapic_send(smp_cpu(i)->apic_id, LAPIC_MESSAGE_NMI);
+}
+
+bool smp_halting(void)
+{
+    return __atomic_load_n(&halting, __ATOMIC_ACQUIRE);
+}

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""Guests that try everything, beside guests that work: the host lives, the work goes on, and the report says
+what the guest did.
+
+Time is by executed instructions here, so that the shares measured are the same in every run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+import attendant
+import machines
+import packing
+import sayings
+from emulator import Emulator
+from machines import MEMORY
+from packing import GuestSpec
+
+pytestmark = pytest.mark.sev
+
+# Sixteen nanoseconds of virtual time, and as many TSC cycles, for each instruction.
+CLOCK = ["-icount", "shift=4,sleep=off", "-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", "1"]
+TIME_LIMIT = 300
+PHASE_MS = 240
+# For an answer to the operator, of real time: the machine is slow, and its console is read through a pipe.
+ANSWER_S = 30
+# Of its fair share, what a worker has at least, whatever the third guest does.
+FAIR = 0.8
+
+PROBES = "cpuid rdmsr wrmsr tsc ports vmmcall ipi instructions xsetbv step modes".split()
+TABLES = "tables pvclock".split()
+STORMS = (
+    "storm-cpuid storm-msr storm-in storm-vmmcall storm-log storm-cache storm-fault storm-clock storm-hlt "
+    "flood-periodic flood-asleep flood-self flood-pending flood-deadline flood-priority "
+    "uart-noise uart-lines uart-registers"
+).split()
+SEV = (
+    "cpuid wrmsr ports instructions modes storm-cpuid storm-cache storm-hlt flood-asleep flood-self uart-noise"
+).split()
+CARELESS = "tables pvclock storm-clock".split()
+
+WORKERS = ("anna", "bert")
+
+
+def hostile(name: str, encryption: str, attacks: list[str], words: str = "", **more) -> GuestSpec:
+    keys = {"image": "${BUILD}/hostile.bin", "cmdline": f"attack={','.join(attacks)} {words}".strip()}
+    return GuestSpec(name, "16M", encryption, keys, **more)
+
+
+def workers() -> list[GuestSpec]:
+    return [hostile(WORKERS[0], "sev", ["work"]), hostile(WORKERS[1], "none", ["work"])]
+
+
+@contextmanager
+def boot(folder: Path, image: Path, name: str) -> Iterator[Emulator]:
+    arguments = machines.sev(folder, MEMORY, seed="hostile") + CLOCK
+    with Emulator(arguments, [image], name=name, time_limit=TIME_LIMIT, folder=folder) as machine:
+        try:
+            yield machine
+        finally:
+            text = shortened(machine.console.text)
+            print(f"----- console of {name}\n{text}\n----- end; QEMU said: {machine.words()}")
+
+
+def shortened(text: str) -> str:
+    """Without the thousands of lines that say that work is done."""
+    return re.sub(r"(?m)^(?:anna|bert)\| w .*\n", "", text)
+
+
+def dismiss_workers(machine: Emulator, guests: int = len(WORKERS)) -> None:
+    for number in range(1, len(WORKERS) + 1):
+        attendant.type_line(machine, number, "", guests)
+
+
+@dataclass
+class Phase:
+    """From an attack's beginning to its report: what it said it did, and how fast others worked meanwhile."""
+
+    name: str
+    deeds: dict[str, int]
+    speed: dict[str, float]  # of each worker: units per 10^9 TSC cycles
+
+
+@dataclass
+class Run:
+    text: str
+    counters: dict[str, int]
+    words: str  # QEMU's
+
+    def phases(self, guest: str) -> dict[str, Phase]:
+        found = {}
+        pattern = rf"^{guest}\| hostile: (\S+) begins\n(.*?)^{guest}\| hostile: \1: ([^\n]*)$"
+        for m in re.finditer(pattern, self.text, re.M | re.S):
+            deeds = {what: int(count) for count, what in re.findall(r"(\d+) ([^,]+)", m[3])}
+            found[m[1]] = Phase(m[1], deeds, {worker: speed(m[2], worker) for worker in WORKERS})
+        return found
+
+    @cached_property
+    def ends(self) -> dict[str, tuple[str, str]]:
+        return {name: (how, why) for name, how, why in sayings.ends(self.text)}
+
+
+def speed(text: str, worker: str) -> float:
+    """Between the first and the last unit of work that was done in this part of the console's text."""
+    pattern = rf"^{worker}\| w ([0-9a-f]+) ([0-9a-f]+)$"
+    units = [(int(m[1], 16), int(m[2], 16)) for m in re.finditer(pattern, text, re.M)]
+    if len(units) < 3:
+        return 0.0
+    (first, since), (last, until) = units[0], units[-1]
+    return (last - first) * 1e9 / (until - since)
+
+
+def check_host(run: Run, careless: str = "") -> None:
+    """What must hold whatever guests do. `careless`: a guest that asks hv to write to its private pages."""
+    assert "panic" not in run.text
+    assert not re.search(r"^\[ *\d+\.\d+\] (?:error|fatal):", run.text, re.M)
+    assert {line.verdict for line in sayings.resources(run.text)} == {"all returned"}
+    if not careless:
+        assert run.counters["coherency faults"] == 0
+        return
+    launched = re.search(rf"launch {careless}: (\d+) MiB at (0x[0-9a-f]+),", run.text)
+    assert launched
+    size, base = int(launched[1]), int(launched[2], 16)
+    pages = [int(page, 16) for page in re.findall(r"coherency: RAM page (0x[0-9a-f]+):", run.words)]
+    assert pages  # else this says nothing
+    assert all(base <= page < base + (size << 20) for page in pages), "of nobody else's memory"
+
+
+@pytest.fixture(scope="module")
+def pack(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, list[GuestSpec]], Path]:
+    folder = tmp_path_factory.mktemp("hostile")
+    return lambda name, guests: packing.pack(guests, build, folder, name)
+
+
+# -- one guest, one attack after the other ------------------------------------------------
+
+
+def attack_in_turn(folder: Path, pack: Callable[..., Path], name: str, encryption: str, attacks: list[str]) -> Run:
+    """A hostile guest, good at first, then bad in all these ways, beside two workers."""
+    guests = [*workers(), hostile(name, encryption, ["none", *attacks], f"ms={PHASE_MS} seed=7")]
+    with boot(folder, packing.bootable(pack(name, guests)), name) as machine:
+        machine.wait_for(rf"^ended {name}: ")
+        dismiss_workers(machine)
+        assert machine.wait_off() == "guest-shutdown"
+        return Run(machine.console.text, machines.counters(machine), machine.words())
+
+
+def check_phases(run: Run, guest: str, attacks: list[str]) -> None:
+    phases = run.phases(guest)
+    assert list(phases) == ["none", *attacks]
+    fair = phases["none"].speed
+    for phase in phases.values():
+        print(phase.name, *(f"{phase.speed[worker] / fair[worker]:.2f}" for worker in WORKERS), phase.deeds)
+    for phase in phases.values():
+        assert phase.deeds, phase
+        assert phase.deeds.get("wrong", 0) == 0, phase
+        first, *_ = phase.deeds.values()
+        assert first > 0, phase
+        for worker, reached in phase.speed.items():
+            assert reached >= FAIR * fair[worker], f"{worker} during {phase.name}: {reached / fair[worker]:.2f}"
+    assert run.ends[guest] == ("poweroff", "powered off")
+    assert "stray fault" not in run.text
+
+
+def check_log_is_short(run: Run, guest: str) -> None:
+    """Ten lines a second and one about the rest, however many hundred thousand there were to say."""
+    times = [float(time) for time in re.findall(rf"^\[ *(\d+\.\d+)\] guest: {guest}: ", run.text, re.M)]
+    assert times
+    assert len(times) <= 11 * (times[-1] - times[0] + 1)
+
+
+def test_a_guest_that_tries_everything_costs_nobody_his_share(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    run = attack_in_turn(tmp_path, pack, "evil", "none", PROBES + TABLES + STORMS)
+    check_host(run)
+    check_phases(run, "evil", PROBES + TABLES + STORMS)
+    check_log_is_short(run, "evil")
+
+
+def test_nor_does_an_encrypted_one(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    """It also has the clock written to its private pages: a loss of its own, and of nobody else."""
+    run = attack_in_turn(tmp_path, pack, "evil-sev", "sev", SEV + CARELESS)
+    check_host(run, careless="evil-sev")
+    check_phases(run, "evil-sev", SEV + CARELESS)
+    assert "evil-sev| hostile: with SEV" in run.text
+
+
+# -- attacks that end the guest --------------------------------------------------------------
+
+ENDS = {
+    "triple": ("crash", r"triple fault at RIP 0x[0-9a-f]+"),
+    "stack": ("crash", r"triple fault at RIP 0x[0-9a-f]+"),
+    "outs": ("crash", r"string I/O \(INS, OUTS\) to port 0x3f8 at RIP 0x10[0-9a-f]{4}: guests have none"),
+    "ins": ("crash", r"string I/O \(INS, OUTS\) to port 0x1f0 at RIP 0x10[0-9a-f]{4}: guests have none"),
+    "mmio-read": ("crash", r"touched 0x1000000, where it has no memory \(RIP 0x10[0-9a-f]{4}, .* 0x100000004\)"),
+    "mmio-apic": ("crash", r"touched 0xfee00300, where it has no memory .*, error code 0x100000006\)"),
+    "mmio-far": ("crash", r"touched 0x1000000000c, where it has no memory .*, error code 0x100000006\)"),
+    "mmio-fetch": ("crash", r"touched 0xc0000000, where it has no memory .*"),
+    "walk": ("crash", r"touched 0x1001[0-9a-f]{3}, where it has no memory .*"),
+    "hlt": ("crash", r"HLT with interrupts off: nothing can wake its only vCPU; RIP 0x10[0-9a-f]{4}"),
+    "reset": ("reset", r"asked for a reset"),
+    "init": ("reset", r"sent INIT to its boot vCPU"),
+    # The machine lets reserved bits of CR4 pass, and refuses them at VMRUN. A processor raises #GP at the MOV.
+    "reserved": ("crash", r"the CPU refuses the guest's state \(VMEXIT_INVALID\) at RIP 0x10[0-9a-f]{4}"),
+}
+ENDS_SEV = ("triple", "outs", "mmio-apic", "hlt")
+
+
+def test_what_ends_a_guest_is_told_with_its_registers(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    cases = {name: (name, "none") for name in ENDS} | {f"{name}-sev": (name, "sev") for name in ENDS_SEV}
+    guests = workers() + [hostile(guest, encryption, [attack]) for guest, (attack, encryption) in cases.items()]
+    with boot(tmp_path, packing.bootable(pack("ends", guests)), "ends") as machine:
+        for guest in cases:
+            machine.wait_for(rf"^ended {guest}: ")
+        done = len(re.findall(r"^anna\| w ", machine.console.text, re.M))
+        machine.wait_for(rf"^anna\| w {done + 20:x} ")      # work goes on
+        dismiss_workers(machine, len(guests))
+        assert machine.wait_off() == "guest-shutdown"
+        run = Run(machine.console.text, machines.counters(machine), machine.words())
+    check_host(run)
+    for guest, (attack, _) in cases.items():
+        how, why = ENDS[attack]
+        assert run.ends[guest][0] == how, guest
+        assert re.fullmatch(why, run.ends[guest][1]), run.ends[guest]
+        # All of them, although all come within a second or two: none is crowded out by others.
+        if how == "crash" and attack != "hlt":
+            assert len(re.findall(rf"^\[ *\d+\.\d+\] \w+: {guest}: (?:rip|cr0) ", run.text, re.M)) == 2, guest
+    assert {run.ends[worker] for worker in WORKERS} == {("poweroff", "powered off")}
+
+
+# -- attacks that never end --------------------------------------------------------------------
+
+NEVER = {
+    "never": "none",
+    "asleep": "sev",
+    "storm-log": "none",
+    "uart-lines": "sev",
+    "flood-self": "none",
+}
+_LISTED = re.compile(r"^ *\d+ +(\S+) +(\w+) +\w+ +\d+ +\d+ +(\d+) +(\d+)$", re.M)
+
+
+def listing(machine: Emulator) -> dict[str, int]:
+    """What the operator's `l` says of each guest that runs: milliseconds on the CPU."""
+    before = len(machine.console.text)
+    machine.send(attendant.ESCAPE + b"l")
+    last = list(NEVER)[-1]
+    machine.console.wait_for(rf"(?s)\A.{{{before}}}.*?^ *\d+ +{last} +\w+ .*?\n", ANSWER_S, hopeless=machine.off)
+    return {m[1]: int(m[3]) for m in _LISTED.finditer(machine.console.text[before:]) if m[2] == "running"}
+
+
+def test_the_operator_is_heard_above_guests_that_never_end(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    guests = workers() + [hostile(name, encryption, [name], "ms=4000000000") for name, encryption in NEVER.items()]
+    with boot(tmp_path, packing.bootable(pack("operator", guests)), "operator") as machine:
+        for name in NEVER:
+            attendant.wait_for_guest(machine, name, f"hostile: {name} begins")
+        first = listing(machine)
+        # The one that sleeps, with a timer that nobody hears, has no share; the others are seven.
+        worked = len(re.findall(r"^anna\| w ", machine.console.text, re.M))
+        machine.wait_for(rf"^anna\| w {worked + 60:x} ")
+        second = listing(machine)
+        for number, name in enumerate(NEVER, len(WORKERS) + 1):
+            machine.send(attendant.ESCAPE + b"k" + str(number).encode() + b"y")
+            machine.wait_for(rf"^ended {name}: ", ANSWER_S)
+        dismiss_workers(machine)
+        assert machine.wait_off() == "guest-shutdown"
+        run = Run(machine.console.text, machines.counters(machine), machine.words())
+    check_host(run)
+    spent = {name: second[name] - first[name] for name in second}
+    print(spent)
+    share = sum(spent.values()) / (len(guests) - 1)
+    for name, milliseconds in spent.items():
+        if name == "asleep":
+            assert milliseconds <= 0.05 * share
+        else:
+            assert FAIR * share <= milliseconds <= share / FAIR, (name, spent)
+    assert {run.ends[name][0] for name in NEVER} == {"destroyed"}
+    assert {run.ends[worker] for worker in WORKERS} == {("poweroff", "powered off")}

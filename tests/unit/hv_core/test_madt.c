@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "test.h"
+
+#include <string.h>
+
+#include "../../../boot/madt.h"
+
+static uint8_t table[65536];
+static uint32_t size, ids[1024];
+static struct madt_cpus cpus;
+
+static void begin(uint32_t capacity)
+{
+    memset(table, 0, sizeof table);
+    size = MADT_ENTRIES;
+    cpus = (struct madt_cpus){.apic_ids = ids, .capacity = capacity};
+}
+
+static void local_apic(uint8_t id, uint8_t flags)
+{
+    const uint8_t entry[8] = {0, 8, 0, id, flags};
+    memcpy(table + size, entry, sizeof entry);
+    size += sizeof entry;
+}
+
+static void local_x2apic(uint32_t id, uint8_t flags)
+{
+    uint8_t entry[16] = {9, 16, 0, 0, [8] = flags};
+    memcpy(entry + 4, &id, sizeof id);
+    memcpy(table + size, entry, sizeof entry);
+    size += sizeof entry;
+}
+
+static void other(uint8_t type, uint8_t length)
+{
+    table[size] = type;
+    table[size + 1] = length;
+    size += length;
+}
+
+static void both_kinds_are_read_each_id_once(void **state)
+{
+    (void)state;
+    begin(1024);
+    madt_add(&cpus, 0);
+    local_apic(0, 1);
+    local_apic(2, 1);
+    other(1, 12);               /* an I/O APIC */
+    local_x2apic(2, 1);
+    local_x2apic(0x12345, 1);
+    local_apic(7, 0);           /* not enabled */
+    local_apic(8, 2);           /* online capable only */
+    local_apic(0xff, 1);        /* no id */
+    local_x2apic(UINT32_MAX, 1);
+    other(4, 6);
+    madt_read(&cpus, table, size);
+    assert_int_equal(cpus.count, 3);
+    assert_int_equal(ids[0], 0);
+    assert_int_equal(ids[1], 2);
+    assert_int_equal(ids[2], 0x12345);
+    assert_int_equal(cpus.left_out, 0);
+}
+
+static void more_than_255_have_x2apic_ids(void **state)
+{
+    (void)state;
+    begin(1024);
+    for (uint32_t i = 0; i < 1030; i++)
+        local_x2apic(i * 2, 1);
+    madt_read(&cpus, table, size);
+    assert_int_equal(cpus.count, 1024);
+    assert_int_equal(ids[1023], 2046);
+    assert_int_equal(cpus.left_out, 6);
+}
+
+static void malformed_entries_end_the_reading(void **state)
+{
+    (void)state;
+    static const struct { uint8_t type, length; uint32_t left; } cases[] = {
+        {0, 0, 8}, {0, 1, 8}, {0, 200, 8}, {9, 16, 15}, {0, 8, 1}, {0, 8, 7}, {5, 255, 2},
+    };
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        begin(16);
+        local_apic(3, 1);
+        table[size] = cases[i].type;
+        table[size + 1] = cases[i].length;
+        memset(table + size + 2, 1, 14);
+        madt_read(&cpus, table, size + cases[i].left);
+        assert_int_equal(cpus.count, 1);
+    }
+    /* Too short for what their type says: skipped. */
+    begin(16);
+    other(0, 4);
+    other(9, 12);
+    local_apic(5, 1);
+    madt_read(&cpus, table, size);
+    assert_int_equal(cpus.count, 1);
+    assert_int_equal(ids[0], 5);
+    begin(16);
+    madt_read(&cpus, table, 0);
+    madt_read(&cpus, table, MADT_ENTRIES);
+    assert_int_equal(cpus.count, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_kinds_are_read_each_id_once), cmocka_unit_test(more_than_255_have_x2apic_ids),
+        cmocka_unit_test(malformed_entries_end_the_reading),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

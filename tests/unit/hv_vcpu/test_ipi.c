@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Between the vCPUs of a guest: interrupts, NMI, INIT, startup (APM2 16.5, 14.1.3). */
+#include "with_cmocka.h"
+
+#include "rig.h"
+
+#define VCPUS 3u
+#define ICR(destination, low) ((uint64_t)(destination) << 32 | (low))
+#define FIXED 0x4000u
+#define NMI 0x4400u
+#define INIT 0x4500u
+#define INIT_DEASSERT 0x8500u
+#define STARTUP 0x4600u
+#define LOGICAL 0x800u
+#define SELF 0x40000u
+#define ALL 0x80000u
+#define OTHERS 0xc0000u
+
+static struct vcpu *vcpus[VCPUS];
+
+static void three_vcpus(void)
+{
+    vcpus[0] = rig_guest(0, false);
+    rig_config[0].vcpus = VCPUS;
+    for (uint32_t i = 1; i < VCPUS; i++) {
+        assert_true(vcpu_create(&guests[0], i, &rig_registers, &guests[0].vcpus[i]));
+        vcpus[i] = guests[0].vcpus[i];
+        vcpus[i]->cpu = &rig_cpu;
+        assert_int_equal(vcpus[i]->state, VCPU_WAIT_SIPI);
+    }
+}
+
+static void send(uint32_t from, uint64_t icr)
+{
+    vcpus[from]->gprs.rcx = 0x830;
+    vcpus[from]->gprs.rdx = icr >> 32;
+    vcpus[from]->vmcb->rax = (uint32_t)icr;
+    rig_exit(vcpus[from], VMEXIT_MSR, 1, 0);
+    for (uint32_t i = 0; i < VCPUS; i++)
+        event_take_posted(vcpus[i]);
+}
+
+/* Which vCPUs have the vector in IRR, as a mask; and forgets it. */
+static unsigned got(uint8_t vector)
+{
+    unsigned mask = 0;
+    for (uint32_t i = 0; i < VCPUS; i++) {
+        uint32_t *irr = &vcpus[i]->lapic.irr[vector / 32];
+        mask |= (*irr >> vector % 32 & 1) << i;
+        *irr &= ~(1u << vector % 32);
+    }
+    return mask;
+}
+
+static void start(uint32_t i)
+{
+    send(0, ICR(i, INIT));
+    send(0, ICR(i, STARTUP | 0x9a));
+    vcpus[i]->lapic.svr |= 0x100;
+}
+
+static void startup_begins_in_real_mode_at_its_page(void **state)
+{
+    (void)state;
+    three_vcpus();
+    send(0, ICR(1, STARTUP | 0x9a));
+    struct vmcb *vmcb = vcpus[1]->vmcb;
+    assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
+    assert_int_equal(vcpus[2]->state, VCPU_WAIT_SIPI);
+    assert_int_equal(vmcb->cs.selector, 0x9a00);
+    assert_int_equal(vmcb->cs.base, 0x9a000);
+    assert_int_equal(vmcb->rip, 0);
+    assert_int_equal(vmcb->cr0, 0x60000010);
+    assert_int_equal(vmcb->efer, EFER_SVME);
+    assert_int_equal(vmcb->rflags, 2);
+    assert_int_equal(vmcb->tsc_offset, vcpus[0]->vmcb->tsc_offset);
+    assert_int_equal(vcpus[1]->lapic.id, 1);
+    assert_int_equal(vcpus[1]->lapic.svr & 0x100, 0);
+    send(0, ICR(1, STARTUP | 0x55));        /* it runs already: ignored */
+    assert_int_equal(vmcb->cs.selector, 0x9a00);
+}
+
+static void init_stops_a_vcpu_whatever_it_does(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    vcpus[1]->vmcb->cr0 = 0x80050033;
+    vcpus[1]->vmcb->efer |= EFER_LMA;
+    vcpus[1]->gprs.rbx = 7;
+    vcpus[1]->pending_exception = true;
+    vlapic_post(&vcpus[1]->lapic, 0x41);
+    send(0, ICR(1, INIT_DEASSERT));         /* of old: means nothing */
+    assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
+    send(2, ICR(1, INIT));
+    assert_int_equal(vcpus[1]->state, VCPU_WAIT_SIPI);
+    assert_int_equal(vcpus[1]->vmcb->cr0, 0x60000010);
+    assert_int_equal(vcpus[1]->vmcb->efer, EFER_SVME);
+    assert_int_equal(vcpus[1]->gprs.rbx, 0);
+    assert_false(vcpus[1]->pending_exception);
+    assert_int_equal(got(0x41), 0);
+    send(0, ICR(1, STARTUP | 0x10));
+    assert_int_equal(vcpus[1]->vmcb->cs.base, 0x10000);
+}
+
+static void init_to_the_boot_vcpu_ends_the_guest(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    send(1, ICR(0, INIT));
+    assert_int_equal(guests[0].end, GUEST_END_RESET);
+}
+
+static void destinations(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    start(2);
+    static const struct { uint64_t icr; unsigned to; } cases[] = {
+        {ICR(1, FIXED | 0x41), 1 << 1}, {ICR(2, FIXED | 0x41), 1 << 2}, {ICR(0, FIXED | 0x41), 1 << 0},
+        {ICR(9, FIXED | 0x41), 0}, {ICR(UINT32_MAX, FIXED | 0x41), 7},
+        {ICR(0x6, FIXED | LOGICAL | 0x41), 1 << 1 | 1 << 2}, {ICR(0x10001, FIXED | LOGICAL | 0x41), 0},
+        {ICR(UINT32_MAX, FIXED | LOGICAL | 0x41), 7},
+        {ICR(0, FIXED | SELF | 0x41), 1 << 0}, {ICR(0, FIXED | ALL | 0x41), 7}, {ICR(0, FIXED | OTHERS | 0x41), 6},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        send(0, cases[i].icr);
+        assert_int_equal(got(0x41), cases[i].to);
+    }
+}
+
+static void what_is_sent_wakes_and_asks_the_cpu_to_look(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    vcpus[1]->state = VCPU_HALTED;
+    vcpus[1]->vmcb->rflags = RFLAGS_IF | 2;
+    rig_cpu.timer_fired = false;
+    vcpus[0]->gprs.rcx = 0x830;
+    vcpus[0]->gprs.rdx = 1;
+    vcpus[0]->vmcb->rax = FIXED | 0x41;
+    rig_exit(vcpus[0], VMEXIT_MSR, 1, 0);
+    assert_true(rig_cpu.timer_fired);
+    assert_int_equal(vcpus[1]->state, VCPU_HALTED);     /* its own CPU wakes it, when it looks */
+    vcpu_poll(vcpus[1], rig_tsc);
+    assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
+}
+
+static void nmis_reach_others_and_the_sender(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    send(0, ICR(1, NMI));
+    assert_true(vcpus[1]->nmi_pending);
+    assert_false(vcpus[0]->nmi_pending || vcpus[2]->nmi_pending);
+    send(0, ICR(0, NMI));
+    assert_true(vcpus[0]->nmi_pending);
+    send(0, ICR(2, NMI));                   /* waits for its startup: not for it */
+    assert_false(vcpus[2]->nmi_pending);
+    vcpus[1]->state = VCPU_HALTED;
+    vcpus[1]->vmcb->rflags = 2;
+    vcpu_poll(vcpus[1], rig_tsc);
+    assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, rig_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(startup_begins_in_real_mode_at_its_page), TEST(init_stops_a_vcpu_whatever_it_does),
+        TEST(init_to_the_boot_vcpu_ends_the_guest), TEST(destinations), TEST(what_is_sent_wakes_and_asks_the_cpu_to_look),
+        TEST(nmis_reach_others_and_the_sender),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -19,8 +19,8 @@
 #define MANIFEST_REVISION 2u
 #define MANIFEST_PAGE 4096u
 #define MANIFEST_MAX_SIZE (UINT64_C(1) << 32)
-#define MANIFEST_MAX_GUESTS 64u
-#define MANIFEST_MAX_STEPS 2048u
+#define MANIFEST_MAX_GUESTS 512u     /* no part has more ASIDs that are worth counting: Milan has 509 */
+#define MANIFEST_MAX_STEPS 16384u
 #define MANIFEST_MAX_VCPUS 64u
 #define MANIFEST_MAX_CPUS 1024u      /* host CPUs that a vCPU can be pinned to: 0 to 1023 */
 #define MANIFEST_CPU_ANY 0xffffu     /* no pin: the hypervisor places the vCPU */

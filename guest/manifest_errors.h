@@ -21,8 +21,8 @@
     MANIFEST_ERROR(BAD_STEP_SIZE, "the step record's size is not that of this revision") \
     MANIFEST_ERROR(HEADER_RESERVED, "a reserved field of the header is not zero") \
     MANIFEST_ERROR(NO_GUESTS, "the manifest names no guest") \
-    MANIFEST_ERROR(TOO_MANY_GUESTS, "the manifest names more than 64 guests") \
-    MANIFEST_ERROR(TOO_MANY_STEPS, "the manifest has more than 2048 steps") \
+    MANIFEST_ERROR(TOO_MANY_GUESTS, "the manifest names more than 512 guests") \
+    MANIFEST_ERROR(TOO_MANY_STEPS, "the manifest has more than 16384 steps") \
     MANIFEST_ERROR(TOTAL_TOO_BIG, "the manifest claims to be longer than 4 GiB") \
     MANIFEST_ERROR(TRUNCATED, "the manifest claims more bytes than there are") \
     MANIFEST_ERROR(PAYLOAD_MISPLACED, "the payload does not begin at the first page after the table") \

@@ -27,7 +27,6 @@ struct cpu {
     uint32_t index;             /* 0: the boot CPU */
     uint32_t apic_id;
     uint32_t locks_held;        /* a bit per enum lock_rank */
-    bool online;                /* takes part in what all CPUs do */
     struct cpu_features features;
 
     /* SVM */

@@ -80,6 +80,15 @@ struct guest {
 
 extern struct guest guests[GUEST_MAX];
 
+/* Those of the manifest; they come first. */
+static inline uint32_t guest_count(void)
+{
+    uint32_t count = 0;
+    while (count < GUEST_MAX && guests[count].config != NULL)
+        count++;
+    return count;
+}
+
 /* How hv reaches memory that the guest shares with it: none and sev → PLAIN, host → ENCRYPTED. */
 enum memory_view guest_shared_view(const struct guest *guest);
 /* Where guest RAM [gpa, gpa+size) is; false when it is not all RAM. Overflow-safe. */

@@ -382,6 +382,9 @@ void guest_launch_all(const struct handoff *handoff)
         guests[i].config = manifest_guest(source.table, i);
         guests[i].restarts_left = guests[i].config->restarts;
         wants_sev |= guests[i].config->encryption == MANIFEST_ENCRYPTION_SEV;
+        paddr_t history;
+        if (page_alloc(pages_of(VUART_HISTORY), 1, &history))
+            guests[i].uart.history = page_va(history);
     }
     log_print(LOG_NOTICE, "the manifest has %u guests", count);
     if (wants_sev)

@@ -8,7 +8,7 @@
 #include "runs.h"
 #include "string.h"
 
-#define EXTENTS_MAX 256u
+#define EXTENTS_MAX 1024u      /* guests, and quarantines */
 #define ZERO_WINDOW (UINT64_C(16) << 20)
 
 /* The pool: a bit per page, set when taken. The bitmap lies in the pool's first pages. */
@@ -25,6 +25,9 @@ static struct extent_slot {
     uint64_t size;              /* 0: the slot is free */
     enum memory_view view;
 } extent_slots[EXTENTS_MAX];
+
+/* Between two free runs lies a hole of the hand-over's map, or an extent: what comes back always finds room. */
+_Static_assert(RUNS_MAX > HANDOFF_MAX_RANGES + EXTENTS_MAX, "free runs");
 
 static bool pool_taken(uint64_t page)
 {

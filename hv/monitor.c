@@ -20,10 +20,9 @@ static struct {
     uint32_t attached;      /* guest that gets the input, or MONITOR_NOBODY */
     uint32_t open;          /* guest whose unfinished line stands last on the console, or MONITOR_NOBODY */
     uint64_t open_position; /* console_position() then */
-    uint64_t unshown;       /* bit per guest: has bytes that the operator has not seen */
+    uint32_t unshown;       /* guests with bytes that the operator has not seen */
 } output = { .attached = MONITOR_NOBODY, .open = MONITOR_NOBODY };
 
-_Static_assert(GUEST_MAX <= 64, "one bit per guest");
 _Static_assert((VUART_HISTORY & (VUART_HISTORY - 1)) == 0, "the ring's index wraps with its counter");
 
 void monitor_init(void)
@@ -83,6 +82,11 @@ static size_t put_prefix(char *text, uint32_t guest)
     return length + line_put_style(text + length, LINE_PLAIN);
 }
 
+static bool is_unshown(const struct vuart *uart)
+{
+    return uart->line_length > uart->line_shown;
+}
+
 /* Shows what the operator has not seen of the guest's line; `complete`: and ends it. */
 static void show_line(uint32_t guest, bool complete)
 {
@@ -104,8 +108,8 @@ static void show_line(uint32_t guest, bool complete)
     }
     console_write(text, length);
 
+    output.unshown -= is_unshown(uart);
     uart->line_shown = uart->line_length;
-    output.unshown &= ~(UINT64_C(1) << guest);
     output.open = complete ? MONITOR_NOBODY : guest;
     output.open_position = console_position();
     if (complete || uart->line_length == VUART_LINE)
@@ -115,16 +119,17 @@ static void show_line(uint32_t guest, bool complete)
 static void take_output(uint32_t guest, uint8_t byte)
 {
     struct vuart *uart = &guests[guest].uart;
-    uart->history[uart->history_total++ % VUART_HISTORY] = byte;
+    if (uart->history != NULL)
+        uart->history[uart->history_total++ % VUART_HISTORY] = byte;
     if (byte == '\n') {
         show_line(guest, true);
         return;
     }
     if (byte == '\r' || byte == 0)
         return;
+    output.unshown += !is_unshown(uart);
     uart->line[uart->line_length++] = byte;
     uart->line_tsc = clock_tsc();
-    output.unshown |= UINT64_C(1) << guest;
     if (uart->line_length == VUART_LINE)
         show_line(guest, false);
 }
@@ -144,9 +149,8 @@ void monitor_show_prompts(void)
         return;
     console_begin();
     uint64_t now = clock_tsc(), silence = clock_us_to_tsc(MONITOR_PROMPT_US);
-    for (uint64_t left = output.unshown; left != 0; left &= left - 1) {
-        uint32_t guest = (uint32_t)__builtin_ctzll(left);
-        if (now - guests[guest].uart.line_tsc >= silence)
+    for (uint32_t guest = 0, count = guest_count(); guest < count; guest++) {
+        if (is_unshown(&guests[guest].uart) && now - guests[guest].uart.line_tsc >= silence)
             show_line(guest, false);
     }
     console_end();

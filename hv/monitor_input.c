@@ -22,14 +22,12 @@ enum input_state {
     INPUT_KILL_CONFIRM,
 };
 
-_Static_assert(GUEST_MAX > 9 && GUEST_MAX < 100, "numbers of one or two digits");
-
 enum number_purpose { NUMBER_ATTACH, NUMBER_SCROLL, NUMBER_KILL, NUMBER_RELAUNCH };
 
 static struct input {
     enum input_state state;
     enum number_purpose purpose;
-    uint32_t number;        /* its first digit; 0: none so far */
+    uint32_t number;        /* its digits so far; 0: none */
     uint32_t victim;        /* INPUT_KILL_CONFIRM */
     bool hinted;            /* said already where stray input goes */
     bool top_repeats;
@@ -87,10 +85,10 @@ static void attach(uint32_t guest)
 
 static void attach_next(void)
 {
-    uint32_t start = monitor_attached() == MONITOR_NOBODY ? GUEST_MAX - 1 : monitor_attached();
-    for (uint32_t i = 1; i <= GUEST_MAX; i++) {
-        uint32_t guest = (start + i) % GUEST_MAX;
-        if (guests[guest].config != NULL && is_alive(guest)) {
+    uint32_t count = guest_count(), start = monitor_attached() == MONITOR_NOBODY ? count - 1 : monitor_attached();
+    for (uint32_t i = 1; i <= count; i++) {
+        uint32_t guest = (start + i) % count;
+        if (is_alive(guest)) {
             attach(guest);
             return;
         }
@@ -153,7 +151,7 @@ static void use_number(uint32_t number)
     uint32_t guest = number - 1;
     if (input.purpose == NUMBER_ATTACH)
         monitor_attach(MONITOR_NOBODY);     /* what is typed next is meant for this number or nobody */
-    if (guest >= GUEST_MAX || guests[guest].config == NULL)
+    if (guest >= guest_count())
         answer("no guest has that number (Ctrl-] l lists them)");
     else if (input.purpose == NUMBER_ATTACH)
         attach(guest);
@@ -165,20 +163,20 @@ static void use_number(uint32_t number)
         relaunch(guest);
 }
 
-/* One digit is enough where there are no more than nine guests. Else a second one may follow, and
- * whatever is no digit ends the number; Enter does nothing else. No clock: a line over a network has no rhythm.
+/* A number has at most as many digits as that of the guests: one, where there are no more than nine. Else
+ * whatever is no digit ends it earlier; Enter does nothing else. No clock: a line over a network has no rhythm.
  * False: the byte has still to be dealt with. */
 static bool take_digit(uint8_t byte)
 {
-    uint32_t first = input.number;
-    bool is_digit = byte >= '0' && byte <= '9';
+    uint32_t before = input.number, number = 10 * before + byte - '0', ten = 10;
     input.number = 0;
-    if (!is_digit) {
-        use_number(first);
-        return first == 0 || byte == '\r' || byte == '\n';
+    if (byte < '0' || byte > '9') {
+        use_number(before);
+        return before == 0 || byte == '\r' || byte == '\n';
     }
-    uint32_t number = 10 * first + byte - '0';
-    if (first != 0 || number == 0 || guests[9].config == NULL) {
+    while (ten <= number)
+        ten *= 10;
+    if (number == 0 || ten > guest_count()) {
         use_number(number);
         return true;
     }
@@ -203,7 +201,7 @@ static void help(void)
     if (!may_answer(11))
         return;
     monitor_print("monitor: the escape key is Ctrl-], followed by");
-    monitor_print("  1-64 attach to the guest with that number    n  attach to the next that runs");
+    monitor_print("  1-9  attach to the guest with that number    n  attach to the next that runs");
     monitor_print("  0    detach                                  l  list the guests");
     monitor_print("  s    last lines of the attached guest; detached: s and a number");
     monitor_print("  k    end the attached guest; detached: k and a number; y confirms");
@@ -212,7 +210,7 @@ static void help(void)
     monitor_print("  i    about this machine                      ?  this text");
     monitor_print("  + -  print more, less of the log             ]  send Ctrl-] to the guest");
     monitor_print("  c    colour on, off; off at first: files and plain terminals want none");
-    monitor_print("  With more than nine guests, end a number of one digit by Enter.");
+    monitor_print("  With more than nine guests, Enter ends a number that is shorter than theirs.");
 }
 
 static void change_log_level(bool more)
@@ -253,7 +251,7 @@ static void command(uint8_t byte)
         help();
         break;
     case 'l':
-        if (may_answer(GUEST_MAX))
+        if (may_answer(guest_count()))
             report_guests();
         break;
     case '0':

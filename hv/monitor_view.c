@@ -23,6 +23,8 @@
 #define COLUMNS 80u
 #define KIND_COLUMN 6u
 #define CPU_LINES 16u
+#define GUEST_ROWS 24u
+#define WORKED_MOST UINT64_MAX
 
 struct cpu_counters {
     uint64_t idle_tsc, interrupts;
@@ -32,6 +34,7 @@ static struct {
     uint64_t tsc;
     struct guest_counters guests[GUEST_MAX];
     struct cpu_counters cpus[MAX_CPUS];
+    uint64_t worked[GUEST_MAX];     /* cycles since then; WORKED_MOST: and gets a row */
 } before;
 
 void monitor_view_init(void)
@@ -106,7 +109,7 @@ static void show_guest(uint32_t index, uint64_t now, uint64_t cycles)
     if (guest->started_tsc != 0)
         duration(grown(now, guest->started_tsc), age);
     uint64_t used = share(grown(counters.run_tsc, then->run_tsc), cycles, guest->config->vcpus);
-    monitor_print("%2u %-16.16s %-9s %5u %4lu.%lu %7s %8lu %10s %8u", index + 1, guest->config->name,
+    monitor_print("%3u %-16.16s %-9s %5u %4lu.%lu %7s %7lu %10s %8u", index + 1, guest->config->name,
                   report_state(guest), guest->config->vcpus, used / 10, used % 10,
                   brief(per_second(exits, cycles), rate), guest->config->memory >> 20, age, guest->launches);
     if (exits > 0)
@@ -151,32 +154,58 @@ static void show_cpus(uint64_t cycles)
                       others.idle_tsc / left % 10, per_second(others.interrupts, cycles));
 }
 
-static uint32_t count_guests(void)
-{
-    uint32_t count = 0;
-    while (count < GUEST_MAX && guests[count].config != NULL)
-        count++;
-    return count;
-}
-
 uint32_t monitor_top_lines(void)
 {
-    return 4 + (smp_cpus() < CPU_LINES ? smp_cpus() : CPU_LINES) + 2 * count_guests();
+    uint32_t rows = guest_count() < GUEST_ROWS ? guest_count() : GUEST_ROWS;
+    return 5 + (smp_cpus() < CPU_LINES ? smp_cpus() : CPU_LINES) + 2 * rows;
+}
+
+static void choose_rows(uint32_t count)
+{
+    struct guest_counters counters;
+    for (uint32_t i = 0; i < count; i++) {
+        guest_read_counters(&guests[i], &counters);
+        before.worked[i] = grown(counters.run_tsc, before.guests[i].run_tsc);
+    }
+    for (uint32_t row = 0; row < GUEST_ROWS && row < count; row++) {
+        uint32_t most = count;
+        for (uint32_t i = 0; i < count; i++)
+            if (before.worked[i] != WORKED_MOST && (most == count || before.worked[i] > before.worked[most]))
+                most = i;
+        before.worked[most] = WORKED_MOST;
+    }
+}
+
+/* Those that worked most, in their order, and one line for the others. */
+static void show_guests(uint32_t count, uint64_t now, uint64_t cycles)
+{
+    uint64_t others = 0;
+    choose_rows(count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (before.worked[i] == WORKED_MOST) {
+            show_guest(i, now, cycles);
+            continue;
+        }
+        others += before.worked[i];
+        guest_read_counters(&guests[i], &before.guests[i]);
+    }
+    others = share(others, cycles, smp_cpus());
+    if (count > GUEST_ROWS)
+        monitor_print("and %u more guests that did less: %lu.%lu %% cpu", count - GUEST_ROWS, others / 10, others % 10);
 }
 
 void monitor_top(bool again)
 {
     uint64_t now = clock_tsc(), cycles = grown(now, before.tsc);
     uint64_t tenths = clock_tsc_to_ns(cycles) / 100000000;
-    uint32_t count = count_guests();
+    uint32_t count = guest_count();
     if (again)
         monitor_clear_screen();
     monitor_print("top: %u guests over the last %lu.%lu s", count, tenths / 10, tenths % 10);
-    monitor_print("%2s %-16s %-9s %5s %6s %7s %8s %10s %8s", "no", "name", "state", "vcpus", "cpu %", "exits/s", "MiB",
+    monitor_print("%3s %-16s %-9s %5s %6s %7s %7s %10s %8s", "no", "name", "state", "vcpus", "cpu %", "exits/s", "MiB",
                   "up", "launches");
     show_kinds(NULL, NULL, 0);
-    for (uint32_t i = 0; i < count; i++)
-        show_guest(i, now, cycles);
+    show_guests(count, now, cycles);
     show_cpus(cycles);
     before.tsc = now;
 }

@@ -120,11 +120,11 @@ const char *report_state(const struct guest *guest)
 
 void report_guests(void)
 {
-    monitor_print("%2s %-25s %-9s %-4s %7s %5s %9s %10s", "no", "name", "state", "key", "MiB", "asid", "cpu ms",
+    monitor_print("%3s %-24s %-9s %-4s %7s %5s %9s %10s", "no", "name", "state", "key", "MiB", "asid", "cpu ms",
                   "exits");
-    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++) {
+    for (uint32_t i = 0, count = guest_count(); i < count; i++) {
         struct totals totals = totals_of(&guests[i]);
-        monitor_print("%2u %-25.25s %-9s %-4s %7lu %5u %9lu %10lu", i + 1, guests[i].config->name,
+        monitor_print("%3u %-24.24s %-9s %-4s %7lu %5u %9lu %10lu", i + 1, guests[i].config->name,
                       report_state(&guests[i]), encryption_names[guests[i].config->encryption],
                       guests[i].config->memory >> 20, guests[i].asid, milliseconds(totals.run_tsc), totals.exits);
     }
@@ -134,7 +134,7 @@ void report_summary(bool as_expected)
 {
     monitor_print("summary");
     monitor_print("  %-31s %-10s %8s %10s %10s %12s  %s", "name", "end", "launches", "ms", "cpu ms", "exits", "reason");
-    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++) {
+    for (uint32_t i = 0, count = guest_count(); i < count; i++) {
         const struct guest *guest = &guests[i];
         struct totals totals = totals_of(guest);
         monitor_print("  %-31s %-10s %8u %10lu %10lu %12lu  %s", guest->config->name, end_names[guest->end],

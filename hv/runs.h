@@ -9,7 +9,7 @@
 
 #include "types.h"
 
-#define RUNS_MAX 1024u
+#define RUNS_MAX 4096u
 
 struct run {
     uint64_t base, size;    /* bytes, multiples of 2 MiB, size > 0 */

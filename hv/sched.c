@@ -200,7 +200,7 @@ void sched_serve(struct cpu *cpu)
 static void look_after_guests(struct cpu *cpu)
 {
     bool any = false;
-    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++)
+    for (uint32_t i = 0, count = guest_count(); i < count; i++)
         any |= guest_teardown(&guests[i]) || guest_relaunch(&guests[i]);
     if (any)
         cpu->charged_tsc = clock_tsc();

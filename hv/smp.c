@@ -39,6 +39,8 @@ extern const uint8_t ap_start[], ap_parameters[], ap_end[];
 extern const uint8_t entry_ap[];
 
 static struct cpu *cpus[MAX_CPUS];      /* NULL: does not run */
+/* These, and those that were left out but live: the secure processor wants WBINVD of all. */
+static struct cpu *flushing[MAX_CPUS];
 static uint32_t cpus_end = 1;
 
 /* What a CPU that starts and the boot CPU tell each other. */
@@ -177,15 +179,13 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
         return;
     }
     const char *reason = unlike(cpu, apic_id);
-    if (reason != NULL) {
-        log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: %s", index, apic_id, reason);
-        __atomic_store_n(&meeting.verdict, VERDICT_LEFT_OUT, __ATOMIC_RELEASE);
-        return;
-    }
-    cpu->online = true;
-    __atomic_store_n(&cpus[index], cpu, __ATOMIC_RELEASE);
+    flushing[index] = cpu;
     cpus_end = index + 1;
-    __atomic_store_n(&meeting.verdict, VERDICT_FINE, __ATOMIC_RELEASE);
+    if (reason != NULL)
+        log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: %s", index, apic_id, reason);
+    else
+        __atomic_store_n(&cpus[index], cpu, __ATOMIC_RELEASE);
+    __atomic_store_n(&meeting.verdict, reason != NULL ? VERDICT_LEFT_OUT : VERDICT_FINE, __ATOMIC_RELEASE);
     if (!wait_for((const uint32_t *)&meeting.arrived, 0, ARRIVAL_US))
         panic("CPU %u came and went", index);
 }
@@ -193,7 +193,7 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
 void smp_start(const struct handoff *handoff)
 {
     uint32_t count = handoff->cpu_count < MAX_CPUS ? handoff->cpu_count : MAX_CPUS, running = 0;
-    cpus[0] = cpu_boot();
+    cpus[0] = flushing[0] = cpu_boot();
     if (handoff->startup_base != 0 && count > 1) {
         uint8_t *pages = prepare_pages(handoff);
         for (uint32_t index = 1; index < count; index++)
@@ -207,13 +207,6 @@ void smp_start(const struct handoff *handoff)
               running, handoff->cpu_count + handoff->cpus_left_out);
 }
 
-static _Noreturn void stay_out(void)
-{
-    wbinvd();
-    for (;;)
-        hlt();      /* interrupts are off */
-}
-
 void smp_main(struct cpu *cpu)
 {
     cpu_init(cpu);
@@ -222,12 +215,11 @@ void smp_main(struct cpu *cpu)
     vcpu_init_cpu(cpu);
     __atomic_store_n(&meeting.arrived, cpu->index, __ATOMIC_RELEASE);
 
+    uint32_t verdict;
     for (uint64_t answered = 0;;) {
-        uint32_t verdict = __atomic_load_n(&meeting.verdict, __ATOMIC_ACQUIRE);
-        if (verdict == VERDICT_FINE)
+        verdict = __atomic_load_n(&meeting.verdict, __ATOMIC_ACQUIRE);
+        if (verdict == VERDICT_FINE || verdict == VERDICT_LEFT_OUT)
             break;
-        if (verdict == VERDICT_LEFT_OUT)
-            stay_out();
         uint64_t asked = __atomic_load_n(&meeting.ask_tsc, __ATOMIC_ACQUIRE);
         if (verdict == VERDICT_COMPARE && asked != answered) {
             answered = asked;
@@ -237,6 +229,8 @@ void smp_main(struct cpu *cpu)
     }
     __atomic_store_n(&meeting.arrived, 0, __ATOMIC_RELEASE);
     sti();
+    while (verdict == VERDICT_LEFT_OUT)
+        hlt();      /* and WBINVD, when asked */
     sched_serve(cpu);
 }
 
@@ -265,11 +259,11 @@ void smp_wbinvd(const uint64_t *set)
         cpu_relax();
     uint32_t others = 0;
     for (uint32_t i = 0; i < cpus_end; i++)
-        others += (set[i / 64] >> i % 64 & 1) != 0 && smp_cpu(i) != NULL && smp_cpu(i) != own;
+        others += (set[i / 64] >> i % 64 & 1) != 0 && flushing[i] != NULL && flushing[i] != own;
     __atomic_store_n(&wbinvd_waiting, others, __ATOMIC_RELEASE);
     for (uint32_t i = 0; i < cpus_end; i++)
-        if ((set[i / 64] >> i % 64 & 1) != 0 && smp_cpu(i) != NULL && smp_cpu(i) != own)
-            lapic_send(smp_cpu(i)->apic_id, LAPIC_MESSAGE_FIXED | TRAP_WBINVD);
+        if ((set[i / 64] >> i % 64 & 1) != 0 && flushing[i] != NULL && flushing[i] != own)
+            lapic_send(flushing[i]->apic_id, LAPIC_MESSAGE_FIXED | TRAP_WBINVD);
     if ((set[own->index / 64] >> own->index % 64 & 1) != 0)
         wbinvd();
     if (!wait_for(&wbinvd_waiting, 0, ANSWER_US))
@@ -290,8 +284,8 @@ void smp_halt_others(void)
 {
     __atomic_store_n(&halting, true, __ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < cpus_end; i++)
-        if (smp_cpu(i) != NULL && smp_cpu(i) != this_cpu())
-            lapic_send(smp_cpu(i)->apic_id, LAPIC_MESSAGE_NMI);
+        if (flushing[i] != NULL && flushing[i] != this_cpu())
+            lapic_send(flushing[i]->apic_id, LAPIC_MESSAGE_NMI);
 }
 
 bool smp_halting(void)

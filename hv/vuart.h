@@ -23,7 +23,7 @@ struct vuart {
     uint32_t line_length;
     uint32_t line_shown;        /* how much of it the operator has seen */
     uint64_t line_tsc;          /* when the last byte came: a prompt without newline is shown after a while */
-    uint8_t history[VUART_HISTORY];
+    uint8_t *history;           /* VUART_HISTORY bytes of the pool; NULL: none, nothing is kept */
     uint64_t history_total;
 };
 

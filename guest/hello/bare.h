@@ -73,7 +73,7 @@ static inline uint64_t read_tsc(void)
 {
     uint32_t low, high;
 
-    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high) :: "memory");
     return (uint64_t)high << 32 | low;
 }
 

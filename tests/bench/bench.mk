@@ -6,7 +6,7 @@ BENCH_GUEST := $(BUILD)/bench/bench.bin
 .PHONY: bench-guest
 bench-guest: $(BENCH_GUEST)
 
-$(BUILD)/bench/bench.o: tests/bench/guest/bench.c
+$(BUILD)/bench/bench.o: tests/bench/guest/bench.c guest/hello/bare.h
 	@mkdir -p $(@D)
 	$(CC) $(GUEST_HELLO_CFLAGS) -O2 -c $< -o $@
 

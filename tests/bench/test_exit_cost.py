@@ -44,16 +44,6 @@ def test_growth_above_the_limit_is_noticed() -> None:
     assert measure.growth({"cpuid": Figure(1, 1)}, {}, GROWTH) != []
 
 
-def test_interrupts_between_vcpus(parts: Path, tmp_path: Path) -> None:
-    try:
-        run = measure.sevisor(parts, tmp_path, "sev", vcpus=2)
-    except measure.BenchError as error:
-        if "this version gives a guest 1" in str(error):
-            pytest.skip(str(error))
-        raise
-    assert "ipi-ping-pong" in run.figures
-
-
 @pytest.mark.parametrize("kernel", ["own", "next_release"])
 def test_kvm_executes_more(sevisor: Callable[[str], Run], kvm: Callable[..., Run], kernel: str) -> None:
     ours, theirs = sevisor("plain").figures, kvm(kernel).figures
@@ -75,5 +65,5 @@ def test_table(sevisor: Callable[[str], Run], kvm: Callable[..., Run], build: Pa
     (build / "bench" / "table.md").write_text(text + "\n")
     with capfd.disabled():
         print(f"\n{text}")
-    empty = [line for line in text.splitlines() if line.startswith("| ") and line.count("–") > 2]
+    empty = [line for line in text.splitlines() if line.startswith("| ") and "–" in line]
     assert empty == []

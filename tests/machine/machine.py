@@ -44,11 +44,12 @@ def _options(**given: object) -> str:
 def cpu(*, asids: int = 15, min_asid: int = 1, c_bit: int = 51, reduced_bits: int = 1, phys_bits: int = 43,
         smee: bool = True, smm_lock: bool = True, svm_lock: bool = False, svm_disable: bool = False,
         sev: bool = True, sme: bool = True, hw_coherency: bool = False, poison_clean_bits: bool = True,
-        without: tuple[str, ...] = ()) -> str:
+        x2apic: bool = False, without: tuple[str, ...] = ()) -> str:
     """The value of -cpu. `without`: SVM_FEATURES or other CPU flags to leave out."""
     flags = "".join(f",-{name}" for name in _LACKING)
     flags += "".join(f",+{name}" for name in ("svm", "npt", *SVM_FEATURES) if name not in without)
     flags += "".join(f",-{name}" for name in without)
+    flags += ",+x2apic" if x2apic else ""
     return (f"EPYC-Milan,-hypervisor{flags},phys-bits={phys_bits},sev-machine=on"
             + _options(sev_asids=asids, sev_min_asid=min_asid, sev_cbitpos=c_bit, sev_reduced_bits=reduced_bits,
                        sev_smee=smee, sev_smmlock=smm_lock, sev_svm_lock=svm_lock, sev_svm_disable=svm_disable,
@@ -71,8 +72,10 @@ def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, p
     qemu = Path(qemu) if qemu else binary()
     line = [str(qemu), "-L", str(qemu.parent.parent / "share" / "qemu"),
             "-nodefaults", "-no-user-config", "-display", "none",
-            "-M", "q35", "-accel", "tcg,thread=single",
+            "-M", "q35,memory-backend=ram", "-accel", "tcg,thread=single",
             "-cpu", cpu_model or cpu(**cpu_options), "-smp", str(cpus), "-m", memory,
+            # Not reserved: of a machine larger than the host only what is touched must be there.
+            "-object", f"memory-backend-ram,id=ram,size={memory},reserve=off",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
     if icount:
         line += ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", "1"]

@@ -154,8 +154,8 @@ ERRORS = {
     "restarts alone": (PLAIN + "restarts = 3", "restarts: is given, but none of"),
     "restarts negative": (PLAIN + "restarts = -3", "restarts: must be between"),
     "too many guests": (
-        "".join(GOOD.replace('"web"', f'"w{i}"') for i in range(65)),
-        "there are 65 guests, 64 at most",
+        "".join(GOOD.replace('"web"', f'"w{i}"') for i in range(513)),
+        "there are 513 guests, 512 at most",
     ),
 }
 

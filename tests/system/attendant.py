@@ -22,7 +22,7 @@ def command(machine: Emulator, *keys: str) -> None:
 
 def number_keys(number: int, guests: int) -> str:
     """How the guest in this place of the manifest, from 1, is typed when the manifest has so many."""
-    return f"{number}\r" if number <= 9 < guests else str(number)
+    return str(number) if len(str(number)) == len(str(guests)) else f"{number}\r"
 
 
 def attach(machine: Emulator, number: int, guests: int = 1) -> None:

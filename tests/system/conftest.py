@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -58,10 +58,13 @@ def boot_stock() -> Boot:
 def boot_sev(tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """Starts disk images in the SEV machine: boot_sev(image, ..., fault=..., asids=..., time_limit=...)."""
 
-    def boot(*disks: Path, name: str = "sev", time_limit: float = 600, **more) -> AbstractContextManager[Emulator]:
+    def boot(
+        *disks: Path, name: str = "sev", time_limit: float = 600, memory: str = MEMORY, devices: Sequence[str] = (), **more
+    ) -> AbstractContextManager[Emulator]:
         folder = tmp_path_factory.mktemp(name)
-        return _told(
-            Emulator(machines.sev(folder, MEMORY, **more), disks, name=name, time_limit=time_limit, folder=folder)
-        )
+        arguments = machines.sev(folder, memory, **more)
+        for device in devices:
+            arguments += ["-device", device]
+        return _told(Emulator(arguments, disks, name=name, time_limit=time_limit, folder=folder))
 
     return boot

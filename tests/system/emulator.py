@@ -214,6 +214,9 @@ class Dump:
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
+    def at(self, address: int, size: int) -> bytes:
+        return self._map[address : address + size]
+
     def holds(self, needle: bytes) -> bool:
         assert needle
         return self._map.find(needle) >= 0

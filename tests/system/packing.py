@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CBITPOS = 51
 REDUCED_PHYS_BITS = 1
 NODBG = 0x1
+# efi/chain.h
+CHAIN_PATH = "EFI/SEVISOR/SEVISOR.EFI"
 
 LINUX_CMDLINE = "console=ttyS0 panic=-1 swiotlb=512"
 
@@ -86,8 +88,8 @@ def pack(guests: list[GuestSpec], build: Path, folder: Path, name: str = "guests
     return pack_file(listing, build / "boot" / "sevisor.efi", build, folder / f"{name}.efi")
 
 
-def bootable(efi: Path) -> Path:
-    """A disk image beside the EFI file."""
+def bootable(efi: Path, first: Path | None = None) -> Path:
+    """A disk image beside the EFI file. `first`: an application of efi/ that is booted, and starts it then."""
     image = efi.with_suffix(".img")
-    make_image(image, {BOOT_PATH: efi})
+    make_image(image, {BOOT_PATH: first, CHAIN_PATH: efi} if first else {BOOT_PATH: efi})
     return image

@@ -18,6 +18,7 @@ from machines import Boot
 pytestmark = pytest.mark.sev
 
 CPUS, VCPUS = 2, 4
+MANY_CPUS = 288
 
 
 @dataclass
@@ -71,3 +72,52 @@ def test_all_end_as_expected_and_nothing_is_left(run: Run) -> None:
     assert run.text.rstrip().split("\n")[-1] == sayings.FINAL_LINE
     assert {resources.verdict for resources in sayings.resources(run.text)} == {"all returned"}
     assert run.counters["coherency faults"] == run.counters["commands rejected"] == 0
+
+
+def test_more_cpus_than_a_byte_can_name(pack: Callable[..., Path], boot_sev: Boot) -> None:
+    """APIC ids above 255: x2APIC entries in the MADT, and messages by 32 bits."""
+    guests = [
+        packing.hello("far", "sev", pins=[MANY_CPUS - 1]),
+        packing.hello("near", "host", pins=[255]),
+        packing.hello("placed", "none"),
+    ]
+    with boot_sev(
+        packing.bootable(pack("many", guests)), name="many", cpus=MANY_CPUS, memory="2G", hw_coherency=True, x2apic=True
+    ) as machine:
+        reason = machine.wait_off()
+        text, rejected = machine.console.text, machines.counters(machine)["commands rejected"]
+    assert reason == "guest-shutdown" and rejected == 0
+    assert f"{MANY_CPUS} of {MANY_CPUS} CPUs run" in text
+    for guest in guests:
+        assert "hello: tick 3" in sayings.guest_lines(text, guest.name)
+    assert text.rstrip().split("\n")[-1] == sayings.FINAL_LINE
+    assert {resources.verdict for resources in sayings.resources(text)} == {"all returned"}
+
+
+def test_cpus_that_cannot_take_part_are_left_out(pack: Callable[..., Path], boot_sev: Boot, build: Path) -> None:
+    """One whose features differ, and two that the firmware invented. The secure processor wants WBINVD of the first, too."""
+    cpu = "EPYC-Milan-x86_64-cpu,core-id=0,thread-id=0"
+    guests = [
+        packing.hello("first", "sev", pins=[2]),
+        packing.hello("nowhere", "none", pins=[1]),
+        packing.hello("second", "sev"),
+    ]
+    image = packing.bootable(pack("left-out", guests), first=build / "tests" / "ghost.efi")
+    with boot_sev(
+        image, name="left-out", cpus="1,maxcpus=3,sockets=3",
+        devices=[f"{cpu},socket-id=1,sev-asids=7", f"{cpu},socket-id=2"],
+    ) as machine:  # fmt: skip
+        reason = machine.wait_off()
+        text, counters = machine.console.text, machines.counters(machine)
+    assert reason == "guest-shutdown"
+    assert "CPU 1 (APIC 1) is left out: its features are not those of the boot CPU" in text
+    for index, apic in ((3, 77), (4, 0x12345)):     # tests/system/efi/ghost.c
+        assert f"CPU {index} (APIC {apic}) is left out: it does not start" in text
+    assert "2 of 5 CPUs run" in text
+    assert sayings.refusals(text) == {
+        "nowhere": "wants its vCPU 0 on CPU 1, which does not run here: change pins in guests.toml"
+    }
+    for guest in ("first", "second"):
+        assert "hello: tick 3" in sayings.guest_lines(text, guest)
+    assert {resources.verdict for resources in sayings.resources(text)} == {"all returned"}
+    assert counters["coherency faults"] == counters["commands rejected"] == 0

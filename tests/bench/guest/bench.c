@@ -13,26 +13,12 @@
  *
  * The packer enters bench() in 64-bit mode with all memory mapped to itself (guest/pack/flat.py).
  */
-#include <stdbool.h>
-#include <stdint.h>
+#include "../../../guest/hello/bare.h"
 
-#define UART_DATA 0x3f8
-#define UART_LSR 0x3fd
-#define LSR_THR_EMPTY 0x20
 #define PIC_MASTER_MASK 0x21
-#define SLEEP_CONTROL 0x600
-#define SLEEP_S5 (5 << 2 | 0x20)        /* SLP_TYP 5, SLP_EN (ACPI 6.3, 4.8.3.7) */
 
-#define MSR_APIC_BASE 0x1b
-#define APIC_BASE_X2APIC 0xc00          /* EN, EXTD */
-#define MSR_TSC_DEADLINE 0x6e0
-#define MSR_X2APIC_EOI 0x80b
-#define MSR_X2APIC_SVR 0x80f
 #define MSR_X2APIC_ICR 0x830
-#define MSR_X2APIC_LVT_TIMER 0x832
 #define MSR_X2APIC_SELF_IPI 0x83f
-#define LVT_TSC_DEADLINE (2 << 17)
-#define MSR_SEV_STATUS 0xc0010131
 
 /* ICR (APM2 16.5): message types, level. */
 #define ICR_INIT 0x4500u
@@ -57,18 +43,6 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-struct gate {
-    uint16_t offset_low, selector;
-    uint16_t attributes;
-    uint16_t offset_middle;
-    uint32_t offset_high, reserved;
-};
-
-struct table_register {
-    uint16_t limit;
-    uint64_t base;
-} __attribute__((packed));
-
 struct interrupt_frame;
 
 struct figure {
@@ -84,47 +58,6 @@ static volatile bool second_is_up;
 
 /* ------------------------------------------------------------- the CPU */
 
-INLINE uint64_t read_tsc(void)
-{
-    uint32_t low, high;
-
-    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high) :: "memory");
-    return (uint64_t)high << 32 | low;
-}
-
-INLINE void write_msr(uint32_t msr, uint64_t value)
-{
-    __asm__ volatile("wrmsr" :: "a"((uint32_t)value), "d"((uint32_t)(value >> 32)), "c"(msr) : "memory");
-}
-
-static uint64_t read_msr(uint32_t msr)
-{
-    uint32_t low, high;
-
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-    return (uint64_t)high << 32 | low;
-}
-
-static void out8(uint16_t port, uint8_t value)
-{
-    __asm__ volatile("outb %0, %1" :: "a"(value), "Nd"(port));
-}
-
-static uint8_t in8(uint16_t port)
-{
-    uint8_t value;
-
-    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-    return value;
-}
-
-static void cpuid(uint32_t leaf, uint32_t *a, uint32_t *b, uint32_t *c, uint32_t *d)
-{
-    *a = leaf;
-    *c = 0;
-    __asm__ volatile("cpuid" : "+a"(*a), "=b"(*b), "+c"(*c), "=d"(*d));
-}
-
 /* STI's shadow covers HLT: an interrupt cannot slip in between. */
 INLINE void sleep(void)
 {
@@ -133,36 +66,15 @@ INLINE void sleep(void)
 
 /* ------------------------------------------------------------- the console */
 
-static void put(const char *text)
-{
-    for (; *text != '\0'; text++) {
-        while ((in8(UART_LSR) & LSR_THR_EMPTY) == 0)
-            __asm__ volatile("pause");
-        out8(UART_DATA, (uint8_t)*text);
-    }
-}
-
-static void put_number(uint64_t value)
-{
-    char digits[21], *at = &digits[20];
-
-    *at = '\0';
-    do {
-        *--at = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
-    put(at);
-}
-
 static void put_figure(const char *name, struct figure figure)
 {
     put("bench: ");
     put(name);
     put(" ");
-    put_number(figure.least);
+    put_number(figure.least, 10);
     if (figure.mean != figure.least) {
         put(" mean ");
-        put_number(figure.mean);
+        put_number(figure.mean, 10);
     }
     put("\n");
 }
@@ -346,9 +258,9 @@ INLINE void measure_interrupts(const char *name, enum operation operation)
         put("bench: lost ");
         put(name);
         put(": of ");
-        put_number(2 * ROUNDS);
+        put_number(2 * ROUNDS, 10);
         put(" interrupts came ");
-        put_number(came);
+        put_number(came, 10);
         put("\n");
     }
     put_figure(name, (struct figure){

@@ -68,7 +68,7 @@ struct flush_progress {
     uint64_t lines;
 };
 
-#define MAX_CPUS 64
+#define CHECKED_CPUS 64 /* bits of a mask */
 
 static struct {
     QemuMutex lock;
@@ -94,8 +94,8 @@ static struct {
     GHashTable *others;     /* page -> GArray of other_lines */
     /* By CPU: at least the pages that it has lines of, so that WBINVD need not
      * look at all of RAM. NULL: it never touched one. */
-    unsigned long *cached[MAX_CPUS];
-    struct flush_progress flush[MAX_CPUS];
+    unsigned long *cached[CHECKED_CPUS];
+    struct flush_progress flush[CHECKED_CPUS];
     bool fatal;
     uint64_t faults, guest_faults, conversions, encrypted_mmio;
 
@@ -516,7 +516,7 @@ static void others_invalidate(size_t page, uint64_t me)
 void memcrypt_wbinvd(CPUState *cpu, bool invalidate)
 {
     uint64_t me = 1ull << cpu->cpu_index;
-    unsigned long *cached = mc.cached[cpu->cpu_index];
+    unsigned long *cached = mc.lines ? mc.cached[cpu->cpu_index] : NULL;
 
     if (!cached) {
         return;
@@ -903,7 +903,7 @@ void memcrypt_reset(void)
         memset(mc.lines, 0, mc.pages * sizeof(mc.lines[0]));
         g_hash_table_remove_all(mc.others);
         memset(mc.flush, 0, sizeof(mc.flush));
-        for (int i = 0; i < MAX_CPUS; i++) {
+        for (int i = 0; i < CHECKED_CPUS; i++) {
             if (mc.cached[i]) {
                 bitmap_zero(mc.cached[i], mc.pages);
             }
@@ -942,8 +942,9 @@ void memcrypt_start(const struct memcrypt_config *config)
         exit(1);
     }
     CPU_FOREACH(cpu) {
-        if (cpu->cpu_index >= MAX_CPUS) {
-            error_report("sev-machine: at most %d CPUs", MAX_CPUS);
+        if (config->checker && cpu->cpu_index >= CHECKED_CPUS) {
+            error_report("sev-machine: at most %d CPUs without "
+                         "sev-hw-coherency=on", CHECKED_CPUS);
             exit(1);
         }
     }

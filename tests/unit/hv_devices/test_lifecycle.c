@@ -313,7 +313,8 @@ static void a_bad_manifest_launches_nothing(void **state)
     }
 }
 
-/* The n-th call of each kind fails, for all n: a guest is refused, nothing stays behind. */
+/* The n-th call of each kind fails, for all n: a guest is refused, nothing stays behind. What guests printed is kept
+ * where there is room: without it they run all the same. */
 static void every_failing_allocation_returns_all(void **state)
 {
     (void)state;
@@ -331,15 +332,17 @@ static void every_failing_allocation_returns_all(void **state)
                 break;          /* there is no n-th call */
             }
             if (guests[0].config != NULL) {         /* the manifest could be read */
-                unsigned refused = 0;
+                unsigned refused = 0, forgetful = 0;
                 for (unsigned i = 0; i < GOOD_GUESTS; i++)
                     refused += guests[i].state == GUEST_REFUSED && guests[i].end_reason[0] != '\0';
-                assert_int_equal(refused, 1);
+                for (unsigned i = 0; i < GOOD_GUESTS; i++)
+                    forgetful += guests[i].uart.history == NULL;
+                assert_int_equal(refused + forgetful, 1);
                 finish(GUEST_END_POWEROFF);
                 all_is_back();
                 struct free_now after = free_now();
                 assert_true(after.asids == before.asids && after.extent == before.extent);
-                assert_int_equal(after.pool, before.pool - 1);      /* the table's copy */
+                assert_int_equal(after.pool, before.pool - 1 - (GOOD_GUESTS - forgetful) * VUART_HISTORY / PAGE_SIZE); /* 1: the table's copy */
             }
         }
     }

@@ -31,6 +31,7 @@ static unsigned lists;
 
 struct guest guests[GUEST_MAX];
 static struct manifest_guest configs[GUEST_MAX];
+static uint8_t histories[GUEST_MAX][VUART_HISTORY];
 
 /* Whoever writes must have the console to himself, and take it once. */
 static bool console_held;
@@ -113,6 +114,7 @@ static void guest_is(uint32_t i, const char *name, enum guest_state state)
     guests[i].config = &configs[i];
     guests[i].index = i;
     guests[i].state = state;
+    guests[i].uart.history = histories[i];
     vuart_reset(&guests[i].uart, i);
 }
 
@@ -428,10 +430,10 @@ static void only_existing_running_guests_can_be_attached(void **state)
     assert_string_equal(received(0), "");
 }
 
-static void twelve_guests(void)
+static void many_guests(unsigned count)
 {
     char name[20];
-    for (unsigned i = 0; i < 12; i++) {
+    for (unsigned i = 0; i < count; i++) {
         snprintf(name, sizeof name, "g%u", i + 1);
         guest_is(i, name, GUEST_RUNNING);
     }
@@ -440,7 +442,7 @@ static void twelve_guests(void)
 static void more_than_nine_guests_have_numbers_of_two_digits(void **state)
 {
     (void)state;
-    twelve_guests();
+    many_guests(12);
     types("\03512a\0351\rb\0351");
     assert_string_equal(received(11), "a");
     assert_string_equal(received(0), "b");
@@ -459,7 +461,7 @@ static void more_than_nine_guests_have_numbers_of_two_digits(void **state)
 static void scroll_back_and_kill_take_two_digits(void **state)
 {
     (void)state;
-    twelve_guests();
+    many_guests(12);
     says(11, "twelfth\n");
     guests[11].state = GUEST_ENDED;
     screen_length = 0;
@@ -472,6 +474,38 @@ static void scroll_back_and_kill_take_two_digits(void **state)
     types("\035k11y\035k2\ry\035k3y");
     for (unsigned i = 0; i < 12; i++)
         assert_int_equal(guests[i].end, i == 10 || i == 1 || i == 2 ? GUEST_END_DESTROYED : GUEST_END_NONE);
+}
+
+static void a_hundred_guests_have_numbers_of_three_digits(void **state)
+{
+    (void)state;
+    many_guests(99);
+    types("\03599a");                               /* two digits are all that there can be */
+    assert_string_equal(received(98), "a");
+    many_guests(GUEST_MAX);
+    types("\035100b\03512\rc\03512d\0359\re");
+    assert_string_equal(received(99), "b");
+    assert_string_equal(received(11), "cd");
+    assert_string_equal(received(8), "e");
+    assert_non_null(strstr(screen, "monitor: guest 10: Enter, or another digit"));
+    types("\035512f\035513f\035999f");
+    assert_string_equal(received(511), "f");
+    assert_non_null(strstr(screen, "no guest has that number"));
+    says(GUEST_MAX - 1, "the last one's");
+    now_us += MONITOR_PROMPT_US;
+    monitor_poll();
+    assert_non_null(strstr(screen, "g512| the last one's"));
+}
+
+static void without_room_for_it_nothing_is_kept(void **state)
+{
+    (void)state;
+    guests[0].uart.history = NULL;
+    says(0, "words\n");
+    assert_non_null(strstr(screen, "hello| words\n"));
+    screen_length = 0;
+    types("\035s1");
+    assert_string_equal(screen, "--- what hello printed last ---\n--- end of hello's last lines ---\n");
 }
 
 static void who_is_launched_or_ending_is_not_ended(void **state)
@@ -599,12 +633,12 @@ static void top_shows_what_was_counted_between_two_views(void **state)
     types("\035t");
     assert_string_equal(screen,
         "top: 3 guests over the last 2.0 s\n"
-        "no name             state     vcpus  cpu % exits/s      MiB         up launches\n"
+        " no name             state     vcpus  cpu % exits/s     MiB         up launches\n"
         "by kind aaaaa bbbbb ccccc aaaaa bbbbb ccccc aaaaa bbbbb ccccc aaaaa bbbbb ccccc\n"
-        " 1 hello            running       1   12.3    201k      256    0:00:02        1\n"
+        "  1 hello            running       1   12.3    201k     256    0:00:02        1\n"
         "            0     0     0  1000     0  200k     0     0     0     0     0     0\n"
-        " 2 linux            running       1    0.0       0        0          -        0\n"
-        " 3 gone             poweroff      0    0.0       0        0          -        0\n"
+        "  2 linux            running       1    0.0       0       0          -        0\n"
+        "  3 gone             poweroff      0    0.0       0       0          -        0\n"
         "cpu 0: 75.0 % idle, 100 interrupts/s\n");
 }
 
@@ -637,7 +671,7 @@ static void top_fits_into_80_columns(void **state)
     for (unsigned i = 0; i < GUEST_MAX; i++) {
         guest_is(i, "a-name-of-thirty-one-characters", GUEST_RUNNING);
         configs[i].vcpus = 64;
-        configs[i].memory = UINT64_C(16) << 40;
+        configs[i].memory = MANIFEST_MAX_MEMORY;
         guests[i].launches = 12345;
         guests[i].started_tsc = 1;
     }
@@ -651,11 +685,32 @@ static void top_fits_into_80_columns(void **state)
     }
     types("\035t");
     assert_true(lines_fit(79));
-    assert_non_null(strstr(screen, "64 a-name-of-thirty running      64"));
+    assert_non_null(strstr(screen, " 24 a-name-of-thirty running      64"));
+    assert_null(strstr(screen, " 25 a-name"));
     unsigned lines = 0;
     for (const char *at = screen; (at = strchr(at, '\n')) != NULL; at++)
         lines++;
     assert_true(lines <= monitor_top_lines());
+}
+
+static void top_shows_the_guests_that_work_most(void **state)
+{
+    (void)state;
+    many_guests(100);
+    for (unsigned i = 0; i < 100; i++)
+        counted[i].run_tsc = i == 41 ? 0 : 10000000;    /* 1 % of a second; and of equals the first */
+    counted[98].run_tsc = 20000000;
+    types("\035t");
+    now_us += 1000000;
+    for (unsigned i = 0; i < 100; i++)
+        counted[i].run_tsc += i == 70 || i == 99 ? 500000000 : 10000000;
+    screen_length = 0;
+    types("\035t");
+    assert_non_null(strstr(screen, "\n 71 g71 "));
+    assert_non_null(strstr(screen, "\n100 g100 "));
+    assert_non_null(strstr(screen, "\n 22 g22 "));
+    assert_null(strstr(screen, "\n 23 g23 "));
+    assert_non_null(strstr(screen, "\nand 76 more guests that did less: 76.0 % cpu\ncpu 0:"));
 }
 
 static unsigned tops(void)
@@ -748,9 +803,11 @@ int main(void)
         T(without_colour_no_escape_byte_is_sent), T(colour_is_for_names_and_grave_errors), T(no_colour_is_left_behind),
         T(the_log_level_leaves_out_and_counts), T(misbehaving_guests_are_logged_within_limits),
         T(more_than_nine_guests_have_numbers_of_two_digits), T(scroll_back_and_kill_take_two_digits),
+        T(a_hundred_guests_have_numbers_of_three_digits), T(without_room_for_it_nothing_is_kept),
         T(who_is_launched_or_ending_is_not_ended), T(help_fits_on_any_terminal),
         T(top_shows_what_was_counted_between_two_views), T(top_is_never_negative_and_never_more_than_all),
-        T(top_fits_into_80_columns), T(top_repeats_until_any_key), T(top_redraws_only_where_colour_is_on),
+        T(top_fits_into_80_columns), T(top_shows_the_guests_that_work_most), T(top_repeats_until_any_key),
+        T(top_redraws_only_where_colour_is_on),
         T(information_tells_of_the_machine_and_the_console),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

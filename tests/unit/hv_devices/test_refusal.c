@@ -39,7 +39,7 @@ static void every_status_on_every_launch_command_returns_all(void **state)
                 all_is_back();
                 assert_false(machine_said("quarantine"));
                 struct free_now after = free_now();
-                assert_true(after.asids == before.asids && after.extent == before.extent && after.pool == before.pool - 1);
+                assert_true(after.asids == before.asids && after.extent == before.extent && after.pool == before.pool - POOL_KEPT);
                 assert_true(machine_scrubbed());
             }
         }

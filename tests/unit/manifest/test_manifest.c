@@ -39,9 +39,9 @@ struct spoilt {
     SPOIL(step_size, BAD_STEP_SIZE, -1, -1, good->header.step_size = 0xffffffff) \
     SPOIL(header_reserved, HEADER_RESERVED, -1, -1, good->header.reserved = 1) \
     SPOIL(no_guests, NO_GUESTS, -1, -1, good->header.guest_count = 0) \
-    SPOIL(guests_65, TOO_MANY_GUESTS, -1, -1, good->header.guest_count = 65) \
+    SPOIL(guests_513, TOO_MANY_GUESTS, -1, -1, good->header.guest_count = 513) \
     SPOIL(guests_huge, TOO_MANY_GUESTS, -1, -1, good->header.guest_count = 0xffffffff) \
-    SPOIL(steps_2049, TOO_MANY_STEPS, -1, -1, good->header.step_count = 2049) \
+    SPOIL(steps_16385, TOO_MANY_STEPS, -1, -1, good->header.step_count = 16385) \
     SPOIL(steps_huge, TOO_MANY_STEPS, -1, -1, good->header.step_count = 0xffffffff) \
     SPOIL(total_over_4g, TOTAL_TOO_BIG, -1, -1, good->header.total_size = (UINT64_C(1) << 32) + 1) \
     SPOIL(total_all_ones, TOTAL_TOO_BIG, -1, -1, good->header.total_size = UINT64_MAX) \

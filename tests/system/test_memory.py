@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""Machines with much memory, and one whose memory map is full of holes."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import machines
+import packing
+import sayings
+from emulator import Emulator
+from machines import Boot
+
+pytestmark = pytest.mark.sev
+
+PAGE = 4096
+LOW = 2 << 30               # what the chipset has below its hole; the rest lies from 4 GiB upwards
+HIGH = 4 << 30
+
+# tests/system/efi/holes.c
+HOLES_PATTERN = 0x53454C4F482D4556
+
+
+def placed_at(text: str, guest: str) -> int:
+    found = re.search(rf"launch {guest}: \d+ MiB at 0x([0-9a-f]+), ASID", text)
+    assert found, f"no word of where {guest} lies"
+    return int(found[1], 16)
+
+
+def all_went_well(machine: Emulator, reason: str) -> None:
+    text, counters = machine.console.text, machines.counters(machine)
+    assert reason == "guest-shutdown"
+    assert text.rstrip().split("\n")[-1] == sayings.FINAL_LINE
+    assert {resources.verdict for resources in sayings.resources(text)} == {"all returned"}
+    assert counters["coherency faults"] == counters["commands rejected"] == 0
+
+
+@pytest.mark.parametrize("memory", [8, 64])
+def test_much_memory(memory: int, pack: Callable[..., Path], boot_sev: Boot) -> None:
+    """The chips of 64 GiB need not all be there: what nobody touches costs the host nothing."""
+    guests = [
+        packing.linux("large", "sev", "sevisor.input=0", vcpus=2),
+        packing.hello("aligned", "sev"),
+        packing.hello("small", "host"),
+    ]
+    guests[0].memory, guests[1].memory = "2560M", "1G"
+    with boot_sev(packing.bootable(pack("large", guests)), name="large", memory=f"{memory}G", cpus=2) as machine:
+        reason = machine.wait_off()
+        all_went_well(machine, reason)
+        text = machine.console.text
+    found = re.search(r"memory: (\d+) MiB for guests", text)
+    assert found and (memory << 10) - 200 < int(found[1]) < memory << 10
+    assert placed_at(text, "large") >= HIGH     # there is no such piece below
+    assert placed_at(text, "large") % (1 << 30) == placed_at(text, "aligned") % (1 << 30) == 0
+    linux = sayings.guest_lines(text, "large")
+    assert "sevisor-linux: self-check passed" in linux
+    assert any(re.search(r"Memory: \d+K/26\d{5}K available", line) for line in linux)
+
+
+def page_of_hole(address: int) -> bytes:
+    return struct.pack("<512Q", *(HOLES_PATTERN ^ address << 16 ^ i for i in range(PAGE // 8)))
+
+
+def test_memory_map_full_of_holes(pack: Callable[..., Path], boot_sev: Boot, build: Path) -> None:
+    """What the firmware keeps for itself is nobody else's, wherever it lies."""
+    guests = [packing.linux("linux", "sev", "sevisor.input=0"), packing.hello("host", "host"), packing.hello("plain", "none")]
+    disk = packing.bootable(pack("holes", guests), first=build / "tests" / "holes.efi")
+    with boot_sev(disk, name="holes") as machine:
+        reason = machine.wait_off()
+        text = machine.console.text
+        found = re.search(r"holes: (\d+) pages taken, (\d+) were not free", text)
+        assert found and int(found[1]) > 500
+        dump = machine.dump(machines.MEMORY_SIZE)
+        try:
+            kept = sum(dump.at(address, PAGE) == page_of_hole(address) for address in range(0, machines.MEMORY_SIZE, PAGE))
+        finally:
+            dump.close()
+        all_went_well(machine, reason)
+    assert kept == int(found[1])

@@ -47,8 +47,9 @@ poweroff -f
 """
 
 # One QEMU of which the test types the QMP commands in advance.
-# Debian 12's Linux was seen to gather small pages of a running guest into a huge one (khugepaged,
-# mm_collapse_huge_page of its trace events): ciphertext that is copied to another address is lost.
+# Without huge pages: Linux 6.1.192 pins a SEV guest's memory for reading only (sev_mem_enc_register_region in its sev.c),
+# so that of memory not touched before it pins the zero page. What the guest gets later is not pinned, and khugepaged
+# gathers it into a huge page (mm_collapse_huge_page of its trace events): ciphertext at another address is lost.
 LAUNCH = """
 export LD_LIBRARY_PATH=/lib
 echo never > /sys/kernel/mm/transparent_hugepage/enabled

@@ -24,11 +24,6 @@ GUEST_HELLO_CFLAGS := -std=c17 -Os -ffreestanding -fno-pic -mgeneral-regs-only -
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns \
 	-Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla -Werror
 
-GUEST_SMPTEST_SOURCES := $(addprefix guest/linux/smptest/,main.c scheduling.c messages.c mappings.c clocks.c memory.c \
-	interrupts.c)
-GUEST_SMPTEST_CFLAGS := -std=c17 -D_GNU_SOURCE -O2 -static -pthread \
-	-Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla -Werror
-
 .PHONY: guest guest-manifest
 guest: $(GUEST_PARTS)
 
@@ -50,12 +45,8 @@ $(GUEST_DIR)/hello.bin: $(GUEST_DIR)/hello.elf
 $(GUEST_DIR)/dsdt.aml: guest/dsdt.asl | $(GUEST_DIR)
 	$(IASL) -we -p $(GUEST_DIR)/dsdt $< > $(GUEST_DIR)/dsdt.log 2>&1 || { cat $(GUEST_DIR)/dsdt.log; rm -f $@; exit 1; }
 
-# The same bytes from the same sources: no debugging information, no build id, no folder's name.
-$(GUEST_DIR)/smptest: $(GUEST_SMPTEST_SOURCES) guest/linux/smptest/smptest.h | $(GUEST_DIR)
-	$(CC) $(GUEST_SMPTEST_CFLAGS) -Wl,--build-id=none -s $(GUEST_SMPTEST_SOURCES) -o $@
-
-$(GUEST_DIR)/initramfs.cpio.gz: guest/linux/make-initramfs guest/linux/init $(GUEST_DIR)/smptest /bin/busybox
-	$(PYTHON) guest/linux/make-initramfs $(GUEST_DIR)/smptest -o $@
+$(GUEST_DIR)/initramfs.cpio.gz: guest/linux/make-initramfs guest/linux/init /bin/busybox | $(GUEST_DIR)
+	$(PYTHON) guest/linux/make-initramfs -o $@
 
 # The kernel's time stamp is that of its package: copy, and touch.
 ifeq ($(GUEST_KERNEL),)

@@ -36,7 +36,10 @@ class Run:
 def run(request: pytest.FixtureRequest, pack: Callable[..., Path], boot_sev: Boot) -> Iterator[Run]:
     """An encrypted Linux with more vCPUs than there are CPUs, and a plain guest beside it."""
     guests = [
-        packing.linux("linux", "sev", "sevisor.input=0", vcpus=VCPUS, pins=request.param),
+        packing.linux(
+            "linux", "sev", "sevisor.input=0", vcpus=VCPUS, pins=request.param,
+            keys={"initrd": "${BUILD}/initramfs-smptest.cpio.gz"},
+        ),
         packing.hello("plain", "none"),
     ]
     with boot_sev(packing.bootable(pack("smp", guests)), name="smp", cpus=CPUS) as machine:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * The sample guest's self-test of many CPUs: /bin/smptest in its initramfs, an
+ * The self-test of many CPUs: /bin/smptest in an initramfs of the sample guest, an
  * ordinary static program that also runs on any Linux. It tests through what a
  * program can see, with all CPUs at work; each file has one question.
  */

@@ -59,12 +59,11 @@ def boot_sev(tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """Starts disk images in the SEV machine: boot_sev(image, ..., fault=..., asids=..., time_limit=...)."""
 
     def boot(
-        *disks: Path, name: str = "sev", time_limit: float = 600, memory: str = MEMORY, devices: Sequence[str] = (), **more
-    ) -> AbstractContextManager[Emulator]:
+        *disks: Path, name: str = "sev", time_limit: float = 600, memory: str = MEMORY,
+        more_arguments: Sequence[str] = (), **more,
+    ) -> AbstractContextManager[Emulator]:  # fmt: skip
         folder = tmp_path_factory.mktemp(name)
-        arguments = machines.sev(folder, memory, **more)
-        for device in devices:
-            arguments += ["-device", device]
+        arguments = machines.sev(folder, memory, **more) + [*more_arguments]
         return _told(Emulator(arguments, disks, name=name, time_limit=time_limit, folder=folder))
 
     return boot

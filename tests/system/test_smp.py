@@ -108,7 +108,7 @@ def test_cpus_that_cannot_take_part_are_left_out(pack: Callable[..., Path], boot
     image = packing.bootable(pack("left-out", guests), first=build / "tests" / "ghost.efi")
     with boot_sev(
         image, name="left-out", cpus="1,maxcpus=3,sockets=3",
-        devices=[f"{cpu},socket-id=1,sev-asids=7", f"{cpu},socket-id=2"],
+        more_arguments=["-device", f"{cpu},socket-id=1,sev-asids=7", "-device", f"{cpu},socket-id=2"],
     ) as machine:  # fmt: skip
         reason = machine.wait_off()
         text, counters = machine.console.text, machines.counters(machine)

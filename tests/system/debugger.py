@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""A debugger's hand on one CPU, by QEMU's gdb stub (GDB manual, appendix E: the Remote Serial Protocol)."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+RIP, RFLAGS = 16, 17
+WIDTH = {RIP: 8, RFLAGS: 4}
+PATIENCE = 30.0
+
+
+def arguments(socket_path: Path) -> list[str]:
+    """What QEMU is started with."""
+    return ["-chardev", f"socket,id=debugger,path={socket_path},server=on,wait=off", "-gdb", "chardev:debugger"]
+
+
+class Debugger:
+    """The machine stands still from the beginning of a `with` to its end."""
+
+    def __init__(self, socket_path: Path, cpu: int) -> None:
+        self._path = socket_path
+        self._cpu = cpu
+
+    def __enter__(self) -> Self:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(PATIENCE)
+        self._socket.connect(str(self._path))
+        self._ask("?")
+        assert self._ask(f"Hg{self._cpu + 1:x}") == "OK"   # QEMU's threads are CPUs, from 1
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None):
+        self._ask("D")     # detaches: all CPUs go on
+        self._socket.close()
+
+    def _ask(self, words: str) -> str:
+        packet = f"${words}#{sum(words.encode()) & 0xFF:02x}".encode()
+        self._socket.sendall(packet)
+        answer = b""
+        while not (b"$" in answer and b"#" in answer.partition(b"$")[2][:-2]):
+            part = self._socket.recv(4096)
+            assert part, "QEMU closed the debugger's connection"
+            answer += part
+        self._socket.sendall(b"+")
+        return answer.partition(b"$")[2].partition(b"#")[0].decode()
+
+    def read(self, register: int) -> int:
+        return int.from_bytes(bytes.fromhex(self._ask(f"p{register:x}")), "little")
+
+    def write(self, register: int, value: int) -> None:
+        assert self._ask(f"P{register:x}={value.to_bytes(WIDTH[register], 'little').hex()}") == "OK"

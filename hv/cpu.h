@@ -38,6 +38,7 @@ struct cpu {
     uint32_t assigned;          /* vCPUs that were given to this CPU, and are not gone */
     uint64_t slice_end_tsc;
     uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
+    uint64_t breath_tsc;        /* end of the last slice that was given in the middle of other work; sched.c */
     uint64_t charged_tsc;       /* until then all time is charged to a vCPU, or to nobody; sched.c */
     struct vcpu *sleeper;       /* ran last and halted: it pays for the way to the next; NULL: that one pays */
     bool timer_fired;           /* by the timer's interrupt, or another CPU's: look around before the next VMRUN */

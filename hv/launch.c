@@ -206,7 +206,7 @@ static bool copy_step(struct guest *guest, const struct manifest_step *step, enu
             cache_flush(window, piece);     /* the firmware and the guest's key go past the cache */
         window_unmap(window, piece);
         done += piece;
-        memory_breathe();
+        sched_breathe(false);
     }
     return true;
 }

@@ -4,9 +4,9 @@
 #include "cpu.h"
 #include "hostmap.h"
 #include "log.h"
-#include "monitor.h"
 #include "runs.h"
 #include "string.h"
+#include "vcpu.h"
 
 #define EXTENTS_MAX 1024u      /* guests, and quarantines */
 #define ZERO_WINDOW (UINT64_C(16) << 20)
@@ -154,12 +154,6 @@ void extent_set_view(struct extent *extent, enum memory_view view)
     extent->view = view;
 }
 
-void memory_breathe(void)
-{
-    this_cpu()->rounds++;
-    monitor_poll();
-}
-
 void extent_zero(const struct extent *extent)
 {
     const struct extent_slot *slot = extent_slot(extent);
@@ -171,7 +165,7 @@ void extent_zero(const struct extent *extent)
         memset(window, 0, part);
         window_unmap(window, part);
         done += part;
-        memory_breathe();
+        sched_breathe(false);
     }
 }
 

@@ -43,8 +43,6 @@ bool extent_alloc(uint64_t size, struct extent *out);
 /* Changes the view of the whole extent: flushes caches as the APM asks on parts without
  * coherent encryption (APM2 7.10.6). The one place where a page's view changes. */
 void extent_set_view(struct extent *extent, enum memory_view view);
-/* Between pieces of long work on memory, on the boot CPU: the operator's keys are looked at. */
-void memory_breathe(void);
 /* Fills with zeros under the extent's view (PLAIN or ENCRYPTED). */
 void extent_zero(const struct extent *extent);
 /* The caller has scrubbed it. */

@@ -6,8 +6,8 @@
 #include "cpu.h"
 #include "hostmap.h"
 #include "log.h"
-#include "monitor.h"
 #include "pci.h"
+#include "vcpu.h"
 #include "x86.h"
 
 #define POLL_US 1000u
@@ -49,7 +49,7 @@ uint64_t psp_platform_now_us(void)
     return clock_now_us();
 }
 
-/* Commands take milliseconds to minutes: the operator's keys are looked at meanwhile. */
+/* Commands take milliseconds to minutes: guests and the operator go on meanwhile. */
 void psp_platform_pause(void)
 {
     static uint64_t polled_us;
@@ -58,8 +58,7 @@ void psp_platform_pause(void)
     if (now_us - polled_us < POLL_US)
         return;
     polled_us = now_us;
-    this_cpu()->rounds++;       /* it waits, but is not stuck */
-    monitor_poll();
+    sched_breathe(true);
 }
 
 /* A page that psp/ keeps for good. hv writes it through the physical map, C=1. */

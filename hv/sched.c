@@ -168,25 +168,47 @@ static void idle(struct cpu *cpu, uint64_t next)
     cpu->idle_tsc += cpu->charged_tsc - start;
 }
 
-/* One look around, and what comes of it: a time slice for a vCPU, or sleep. */
-static void serve(struct cpu *cpu)
+/* One look around, and a time slice for a vCPU. False: none can run before `*next`. */
+static bool run_one(struct cpu *cpu, uint64_t *next)
 {
     bool preempt;
     watch_poll(cpu);
     sched_look_around(cpu);     /* what comes from here on ends the sleep, or the VMRUN */
     take_incoming(cpu);
     drop_ended(cpu);
-    uint64_t now = clock_tsc(), next = sched_poll(cpu, NULL, now, &preempt);
+    uint64_t now = clock_tsc();
+    *next = sched_poll(cpu, NULL, now, &preempt);
     struct vcpu *vcpu = choose(cpu);
-    if (vcpu == NULL) {
-        idle(cpu, next);
-        return;
-    }
+    if (vcpu == NULL)
+        return false;
     if (vcpu->fair_tsc > cpu->fair_tsc)
         cpu->fair_tsc = vcpu->fair_tsc;
     cpu->run_queue = vcpu;
     cpu->slice_end_tsc = now + clock_us_to_tsc(SLICE_US);
     vcpu_run(vcpu);
+    return true;
+}
+
+static void serve(struct cpu *cpu)
+{
+    uint64_t next;
+    if (!run_one(cpu, &next))
+        idle(cpu, next);
+}
+
+void sched_breathe(bool waits)
+{
+    struct cpu *cpu = this_cpu();
+    uint64_t now = clock_tsc(), slice = clock_us_to_tsc(SLICE_US), next;
+    cpu->rounds++;              /* it works or waits, but is not stuck */
+    monitor_poll();
+    if (!waits && now - cpu->breath_tsc < slice)
+        return;
+    cpu->charged_tsc = now;     /* no vCPU pays for the work */
+    cpu->sleeper = NULL;
+    while (clock_tsc() - now < slice && run_one(cpu, &next))
+        ;                       /* one that sleeps again at once does not use up the others' time */
+    cpu->breath_tsc = clock_tsc();
 }
 
 void sched_serve(struct cpu *cpu)

@@ -167,6 +167,10 @@ static inline void sched_look_around(struct cpu *cpu)
 }
 /* The boot CPU's loop: guests' lives, the operator, and its own vCPUs, until no guest is alive. */
 void sched_loop(struct cpu *cpu);
+/* Called by the boot CPU between pieces of long work (launches, ends) and while it waits for the secure processor: the
+ * operator's keys are looked at, and its own vCPUs run, of working time as long as the work. They end guests by mark
+ * only, and touch neither the secure processor nor what memory.c gives out. */
+void sched_breathe(bool waits);
 /* Every other CPU's loop. */
 _Noreturn void sched_serve(struct cpu *cpu);
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import attendant
 import machines
 import packing
 import sayings
@@ -137,6 +138,24 @@ def test_hang_at_a_guests_end_keeps_its_asid_from_others(
     assert_nothing_leaked(text, quarantine=True)
     if name != "DECOMMISSION":
         assert "quarantine" in sayings.resources(text)[-1].verdict
+
+
+def test_guests_and_operator_go_on_while_a_command_hangs(pack: Callable[..., Path], boot_sev: Boot) -> None:
+    """On the one CPU that there is. The hang is half a minute long."""
+    work = {"image": "${BUILD}/hostile.bin", "cmdline": "attack=work"}
+    guests = [packing.hello("worker", "none", keys=work), packing.hello("other", "none", keys=work), packing.hello("hung", "sev")]
+    with boot_sev(
+        packing.bootable(pack("hang-beside", guests)), name="hang-beside", fault="hang:LAUNCH_START", fast_clock=True
+    ) as machine:
+        machine.wait_for(r"^other\| w ")
+        attendant.command(machine, "k2y")
+        machine.wait_for(r"error: hung is refused: ")
+        text = machine.console.text
+        attendant.type_line(machine, 1, "", len(guests))
+        assert machine.wait_off() == "guest-shutdown"
+    before, _, meanwhile = text.partition("launch hung: ")
+    assert meanwhile.count("\nworker| w ") > 100
+    assert "other is being ended" in before + meanwhile     # torn down when the launch is over
 
 
 def test_hang_at_the_very_end_does_not_keep_the_machine_on(pack: Callable[..., Path], boot_sev: Boot) -> None:

@@ -315,7 +315,7 @@ void smp_kick(struct cpu *c)
 
 struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : NULL; }
 uint32_t smp_cpus(void) { return 1; }
-void memory_breathe(void) { machine_poll(); }
+void sched_breathe(bool waits) { (void)waits; machine_poll(); }
 
 void *window_map_own(paddr_t page, enum memory_view view)
 {

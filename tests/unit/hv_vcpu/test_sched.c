@@ -259,6 +259,49 @@ static void who_sleeps_and_wakes_all_the_time_pays_for_it(void **state)
     assert_true(wakes[2] > 1000);
 }
 
+/* Launches and ends of others are work of this CPU's own, in pieces. */
+static void guests_go_on_while_the_boot_cpu_works_and_waits(void **state)
+{
+    (void)state;
+    struct vcpu *spinner, *sleeper;
+    scripts[0] = SPIN;
+    scripts[1] = SLEEP;
+    work[1] = 1000;
+    sched_add(&rig_cpu, spinner = rig_guest(0, false));
+    sched_add(&rig_cpu, sleeper = rig_guest(1, false));
+    rig_vmrun = vmrun;
+    end_of_test = UINT64_MAX;
+    rig_cpu.charged_tsc = rig_cpu.breath_tsc = last_run[0] = rig_tsc;
+    ran[0] = wakes[1] = longest_wait[0] = 0;
+    for (unsigned piece = 0; piece < 500; piece++) {    /* of 2 ms: one second */
+        rig_time(2 * MS);
+        sched_breathe(false);
+    }
+    assert_share(0, 1000, 110, 15);                     /* and as much, or a little more, is the guests' */
+    assert_in_range(spinner->run_tsc, ran[0], ran[0] + 20 * MS);    /* nor does it pay for the other */
+    assert_true(longest_wait[0] < 25 * MS);
+    assert_true(wakes[1] >= 90);
+
+    ran[0] = 0;
+    for (unsigned look = 0; look < 100; look++) {
+        rig_time(MS / 10);
+        sched_breathe(true);
+    }
+    assert_share(0, 1000, 110, 15);                     /* who waits gives all the time away */
+
+    spinner->state = VCPU_HALTED;
+    uint64_t before = rig_tsc, halts = rig_halts;
+    for (unsigned look = 0; look < 100 && sleeper->state != VCPU_RUNNABLE; look++)
+        sched_breathe(true);                            /* nor does it sleep, with work to do */
+    assert_int_equal(rig_halts, halts);
+    assert_true(rig_tsc - before < MS);
+
+    for (unsigned i = 0; i < 2; i++)
+        guest_end(&guests[i], GUEST_END_DESTROYED, "over");
+    sched_loop(&rig_cpu);
+    assert_int_equal(rig_pages_taken, 6);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)
 int main(void)
 {
@@ -268,6 +311,7 @@ int main(void)
         TEST(nobody_saves_up_time_by_sleeping),
         TEST(who_sleeps_and_wakes_all_the_time_pays_for_it),
         TEST(with_all_asleep_the_cpu_halts_and_nobody_is_late), TEST(the_operator_is_heard_while_all_sleep),
+        TEST(guests_go_on_while_the_boot_cpu_works_and_waits),
         TEST(the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

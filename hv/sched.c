@@ -35,10 +35,15 @@ static void catch_up(const struct cpu *cpu, struct vcpu *vcpu)
         vcpu->fair_tsc = least;
 }
 
-void sched_add(struct cpu *cpu, struct vcpu *vcpu)
+void sched_place(struct cpu *cpu, struct vcpu *vcpu)
 {
     vcpu->cpu = cpu;
     __atomic_fetch_add(&cpu->assigned, 1, __ATOMIC_RELAXED);
+}
+
+void sched_add(struct vcpu *vcpu)
+{
+    struct cpu *cpu = vcpu->cpu;
     __atomic_fetch_add(&vcpu->guest->vcpus_queued, 1, __ATOMIC_RELAXED);
     vcpu->next = __atomic_load_n(&cpu->incoming, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(&cpu->incoming, &vcpu->next, vcpu, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))

@@ -59,7 +59,7 @@ struct vcpu {
     struct guest *guest;
     uint32_t id;                /* x2APIC id */
     enum vcpu_state state;
-    struct cpu *cpu;            /* where it lives, from sched_add() on */
+    struct cpu *cpu;            /* where it lives, from sched_place() on */
     struct cpu *last_cpu;
     bool attention;             /* the run loop has something to do before the next entry */
     bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
@@ -155,7 +155,8 @@ void event_iret(struct vcpu *vcpu);
 
 /* sched.c: gives a vCPU to a CPU, for its life. On the boot CPU. A CPU takes the vCPUs of guests
  * that have ended off its queue by itself: guest->vcpus_queued counts them down. */
-void sched_add(struct cpu *cpu, struct vcpu *vcpu);
+void sched_place(struct cpu *cpu, struct vcpu *vcpu);
+void sched_add(struct vcpu *vcpu);
 /* Wakes halted vCPUs whose timer is due. Returns the host TSC of the earliest timer;
  * *preempt: one that has run less than `running` woke up. `running` may be NULL. */
 uint64_t sched_poll(struct cpu *cpu, const struct vcpu *running, uint64_t now, bool *preempt);

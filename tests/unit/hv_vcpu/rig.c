@@ -291,6 +291,12 @@ struct vcpu *rig_guest(uint32_t index, bool sev)
     return guest->vcpus[0];
 }
 
+void rig_schedule(struct vcpu *vcpu)
+{
+    sched_place(&rig_cpu, vcpu);
+    sched_add(vcpu);
+}
+
 bool rig_exit(struct vcpu *vcpu, uint64_t code, uint64_t info1, uint64_t info2)
 {
     struct vmcb *vmcb = vcpu->vmcb;

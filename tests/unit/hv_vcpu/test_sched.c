@@ -109,7 +109,7 @@ static void go(uint64_t ms, uint32_t count, ...)
         last_run[i] = rig_tsc;
         if (work[i] == 0)
             work[i] = 1000;
-        sched_add(&rig_cpu, rig_guest(i, false));
+        rig_schedule(rig_guest(i, false));
     }
     va_end(list);
     end_of_test = rig_tsc + ms * MS;
@@ -195,7 +195,7 @@ static void the_operator_is_heard_while_all_sleep(void **state)
 {
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
-    sched_add(&rig_cpu, vcpu);
+    rig_schedule(vcpu);
     rig_vmrun = forever_asleep;
     end_of_test = UINT64_MAX;
     uint64_t start = rig_tsc;
@@ -240,7 +240,7 @@ static void the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit(voi
         struct cpu elsewhere = {0};
         vcpu->last_cpu = by_asid ? &elsewhere : NULL;       /* it comes from another CPU, or from nowhere */
         vmcb_mark_clean(vcpu->vmcb);
-        sched_add(&rig_cpu, vcpu);
+        rig_schedule(vcpu);
         rig_vmrun = check_first_entry;
         sched_loop(&rig_cpu);
         assert_int_equal(entries, 5);

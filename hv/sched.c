@@ -116,7 +116,7 @@ static void drop_ended(struct cpu *cpu)
 
 void vcpu_wake(struct vcpu *vcpu)
 {
-    if (vcpu->state != VCPU_HALTED)
+    if (vcpu->state == VCPU_RUNNABLE)
         return;
     vcpu->state = VCPU_RUNNABLE;
     catch_up(this_cpu(), vcpu);

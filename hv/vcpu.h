@@ -104,7 +104,7 @@ void vcpu_destroy(struct vcpu *vcpu);
 /* Runs until the slice is over (cpu->slice_end_tsc), the vCPU halts, a vCPU that has run
  * less wakes up, or its guest has ended. */
 void vcpu_run(struct vcpu *vcpu);
-/* Something for a halted vCPU to do arrived (an interrupt): runnable again. */
+/* Something for a vCPU that sleeps arrived (an interrupt, its startup): runnable again. */
 void vcpu_wake(struct vcpu *vcpu);
 /* Fires its timer if due; wakes it if an interrupt waits. Returns the host TSC of its next
  * timer interrupt, UINT64_MAX: none. */

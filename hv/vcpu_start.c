@@ -60,5 +60,5 @@ void vcpu_start_at(struct vcpu *vcpu, uint8_t page)
 {
     vmcb_set_cs(vcpu->vmcb, real_mode((uint16_t)(page << 8), ATTRIBUTES_CODE));
     vmcb_set_rip(vcpu->vmcb, 0);
-    vcpu->state = VCPU_RUNNABLE;
+    vcpu_wake(vcpu);
 }

@@ -241,8 +241,10 @@ bool guest_teardown(struct guest *guest)
 {
     if (!guest_is_ending(guest) || guest->vcpus_queued != 0)
         return false;
-    vcpu_destroy(guest->vcpus[0]);
-    guest->vcpus[0] = NULL;
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
+        vcpu_destroy(guest->vcpus[i]);
+        guest->vcpus[i] = NULL;
+    }
     guest->state = GUEST_ENDED;
     return true;
 }

@@ -22,28 +22,37 @@ void exit_single_step(struct vcpu *vcpu)
     vcpu_inject_exception(vcpu, VECTOR_DB, false, 0);
 }
 
+static bool log_admits(struct guest *guest, uint64_t now)
+{
+    if (now - guest->log_window_tsc >= clock_hz()) {
+        if (guest->log_dropped > 0)
+            log_print(LOG_GUEST, "%s: %u more messages were left out", guest->config->name, guest->log_dropped);
+        guest->log_window_tsc = now;
+        guest->log_count = guest->log_dropped = 0;
+    }
+    if (guest->log_count == LOG_LINES) {
+        guest->log_dropped++;
+        return false;
+    }
+    guest->log_count++;
+    return true;
+}
+
 void exit_log(struct vcpu *vcpu, const char *format, ...)
 {
     char text[160];
     va_list arguments;
-    uint64_t now = clock_tsc();
-    const char *name = vcpu->guest->config->name;
+    struct guest *guest = vcpu->guest;
 
-    if (now - vcpu->log_window_tsc >= clock_hz()) {
-        if (vcpu->log_dropped > 0)
-            log_print(LOG_GUEST, "%s: %u more messages were left out", name, vcpu->log_dropped);
-        vcpu->log_window_tsc = now;
-        vcpu->log_count = vcpu->log_dropped = 0;
-    }
-    if (vcpu->log_count == LOG_LINES) {
-        vcpu->log_dropped++;
+    lock_take(&guest->lock, LOCK_GUEST);
+    bool admitted = log_admits(guest, clock_tsc());
+    lock_release(&guest->lock, LOCK_GUEST);
+    if (!admitted)
         return;
-    }
-    vcpu->log_count++;
     va_start(arguments, format);
     text_format_list(text, sizeof(text), format, arguments);
     va_end(arguments);
-    log_print(LOG_GUEST, "%s: %s", name, text);
+    log_print(LOG_GUEST, "%s: %s", guest->config->name, text);
 }
 
 /* Not rate-limited as LOG_GUEST is: a launch has one such end, and its report must not be crowded

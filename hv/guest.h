@@ -71,6 +71,8 @@ struct guest {
     struct vcpu *vcpus[GUEST_MAX_VCPUS];    /* NULL: none; those that exist come first */
     uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
     struct vuart uart;
+    uint64_t log_window_tsc;    /* rate limit of messages about it; under the lock */
+    uint32_t log_count, log_dropped;
     struct launch_report report;
 
     uint64_t started_tsc;       /* of this launch; 0: not running */

@@ -84,8 +84,6 @@ struct vcpu {
     uint32_t exception_error;
     bool exception_has_error;
     uint64_t redeliver;         /* EVENTINJ of an interrupt or NMI whose delivery an exit cut short */
-    uint64_t log_window_tsc;    /* rate limit of messages about this guest */
-    uint32_t log_count, log_dropped;
 };
 
 #define NMI_NO_IRET UINT64_MAX

@@ -237,6 +237,18 @@ static void the_log_of_a_noisy_guest_is_bounded(void **state)
     assert_non_null(strstr(rig_log, "990 more messages"));
 }
 
+static void the_log_of_a_noisy_guest_with_several_vcpus_is_no_longer(void **state)
+{
+    (void)state;
+    struct vcpu *vcpus[2] = {rig_guest(0, false), NULL};
+    assert_true(vcpu_create(&guests[0], 1, &rig_registers, &vcpus[1]));
+    for (int i = 0; i < 1000; i++) {
+        vcpus[i % 2]->gprs.rcx = 0xdead;
+        rig_exit(vcpus[i % 2], VMEXIT_MSR, 0, 0);
+    }
+    assert_int_equal(rig_log_lines, 10);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)
 int main(void)
 {
@@ -248,7 +260,7 @@ int main(void)
         TEST(after_an_exit_all_is_clean_and_nothing_is_injected_or_flushed_again),
         TEST(a_new_vmcb_holds_what_the_guest_must_not_do_without),
         TEST(the_permission_maps_let_pass_only_what_vmload_switches), TEST(a_vcpu_without_pages_leaves_no_trace),
-        TEST(the_log_of_a_noisy_guest_is_bounded),
+        TEST(the_log_of_a_noisy_guest_is_bounded), TEST(the_log_of_a_noisy_guest_with_several_vcpus_is_no_longer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

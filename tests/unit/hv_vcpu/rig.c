@@ -206,15 +206,16 @@ void smp_kick(struct cpu *cpu)
     cpu->timer_fired = true;
 }
 
-void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 {
     va_list arguments;
     if (guest->end != GUEST_END_NONE)
-        return;
+        return false;
     va_start(arguments, format);
     text_format_list(guest->end_reason, sizeof guest->end_reason, format, arguments);
     va_end(arguments);
     guest->end = end;
+    return true;
 }
 
 bool guest_is_ending(const struct guest *guest)

@@ -184,7 +184,7 @@ void event_send_ipi(struct vcpu *vcpu, uint64_t icr)
         return;
     for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
         struct vcpu *target = guest->vcpus[i];
-        if ((interrupt && target == vcpu) || !vlapic_addressed(&target->lapic, &vcpu->lapic, icr))
+        if ((interrupt && target == vcpu) || !vlapic_addressed(target->id, vcpu->id, icr))
             continue;
         post(target, message, (uint8_t)icr);
         if (message == MESSAGE_LOWEST)

@@ -145,7 +145,7 @@ static void arrive(struct cpu *cpu, struct vcpu *vcpu)
     if (vcpu->last_cpu == cpu && vcpu->guest->config->vcpus == 1)
         return;
     vmcb_mark_dirty(vcpu->vmcb);
-    vmcb_set_tlb_control(vcpu->vmcb, cpu->features.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL);
+    vcpu_flush_tlb(vcpu);
     vcpu->last_cpu = cpu;
 }
 

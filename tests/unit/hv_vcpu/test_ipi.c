@@ -103,6 +103,24 @@ static void init_stops_a_vcpu_whatever_it_does(void **state)
     assert_int_equal(vcpus[1]->vmcb->cs.base, 0x10000);
 }
 
+/* The run loop prepares an event, and may look around once more before it enters. */
+static void what_was_to_be_injected_and_what_was_translated_ends_with_init(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    rig_cpu.features.flush_by_asid = true;
+    vcpus[1]->vmcb->rflags = RFLAGS_IF | 2;
+    vlapic_post(&vcpus[1]->lapic, 0x41);
+    event_prepare(vcpus[1]);
+    vmcb_set_tlb_control(vcpus[1]->vmcb, TLB_CONTROL_NONE);
+    assert_int_equal(vcpus[1]->vmcb->eventinj, UINT64_C(0x80000041));
+    start(1);                               /* without a look at it in between */
+    event_prepare(vcpus[1]);
+    assert_int_equal(vcpus[1]->vmcb->eventinj, 0);
+    assert_int_equal(vcpus[1]->vmcb->tlb_control, TLB_CONTROL_FLUSH_ASID);
+}
+
 static void init_to_the_boot_vcpu_ends_the_guest(void **state)
 {
     (void)state;
@@ -129,6 +147,19 @@ static void destinations(void **state)
         send(0, cases[i].icr);
         assert_int_equal(got(0x41), cases[i].to);
     }
+}
+
+/* INIT resets its APIC, which another CPU may look at in the middle of that. */
+static void a_vcpu_has_its_address_while_its_apic_is_reset(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    vcpus[1]->lapic.id = 0;
+    send(0, ICR(0, FIXED | 0x41));
+    assert_int_equal(got(0x41), 1 << 0);
+    send(0, ICR(1, FIXED | 0x41));
+    assert_int_equal(got(0x41), 1 << 1);
 }
 
 static void what_is_sent_wakes_and_asks_the_cpu_to_look(void **state)
@@ -172,7 +203,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(startup_begins_in_real_mode_at_its_page), TEST(init_stops_a_vcpu_whatever_it_does),
-        TEST(init_to_the_boot_vcpu_ends_the_guest), TEST(destinations), TEST(what_is_sent_wakes_and_asks_the_cpu_to_look),
+        TEST(what_was_to_be_injected_and_what_was_translated_ends_with_init),
+        TEST(init_to_the_boot_vcpu_ends_the_guest), TEST(destinations), TEST(a_vcpu_has_its_address_while_its_apic_is_reset),
+        TEST(what_is_sent_wakes_and_asks_the_cpu_to_look),
         TEST(nmis_reach_others_and_the_sender),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

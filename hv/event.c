@@ -170,8 +170,10 @@ static void post(struct vcpu *target, unsigned message, uint8_t vector)
         __atomic_fetch_or(&posted->irr[vector / 32], 1u << vector % 32, __ATOMIC_RELAXED);
         break;
     }
-    __atomic_store_n(&posted->any, 1, __ATOMIC_RELEASE);
-    smp_kick(target->cpu);
+    __atomic_store_n(&posted->any, 1, __ATOMIC_SEQ_CST);
+    /* Else vCPUs elsewhere could keep the CPU from the guest that has it. */
+    if (!__atomic_load_n(&target->quiet, __ATOMIC_SEQ_CST))
+        smp_kick(target->cpu);
 }
 
 void event_send_ipi(struct vcpu *vcpu, uint64_t icr)

@@ -130,8 +130,14 @@ uint64_t sched_poll(struct cpu *cpu, const struct vcpu *running, uint64_t now, b
         return earliest;
     do {
         if (vcpu == running || vcpu->state != VCPU_RUNNABLE) {
+            bool sent = __atomic_load_n(&vcpu->posted.any, __ATOMIC_RELAXED) != 0;
+            if (running == NULL)
+                __atomic_store_n(&vcpu->quiet, false, __ATOMIC_SEQ_CST);
             uint64_t next = vcpu_poll(vcpu, now);
             earliest = next < earliest ? next : earliest;
+            /* Awake, it looks when its turn comes. And what did not wake it is not asked for again in this slice. */
+            if (vcpu != running && (vcpu->state == VCPU_RUNNABLE || (running != NULL && sent)))
+                vcpu->quiet = true;
             if (running != NULL && vcpu != running && vcpu->state == VCPU_RUNNABLE &&
                 vcpu->fair_tsc + advantage < running->fair_tsc)
                 *preempt = true;

@@ -66,6 +66,7 @@ struct vcpu {
     struct vlapic lapic;
     struct vlapic_ipi ipi;      /* of the vlapic write that is under way */
     struct vcpu_posted posted;
+    bool quiet;                 /* it looks at `posted` before it runs, or after the slice of who runs: no kick for it */
     bool nmi_pending;
     bool nmi_blocked;           /* from its delivery to the end of its IRET */
     uint64_t nmi_iret_rip;      /* the IRET that is about to end it; NMI_NO_IRET */
@@ -157,7 +158,7 @@ void event_take_posted(struct vcpu *vcpu);
 /* The guest's IRET, intercepted while an NMI is being handled. */
 void event_iret(struct vcpu *vcpu);
 
-/* sched.c: gives a vCPU to a CPU, for its life. On the boot CPU. A CPU takes the vCPUs of guests
+/* sched.c: gives a vCPU to a CPU, for its life; and has it run there. On the boot CPU. A CPU takes the vCPUs of guests
  * that have ended off its queue by itself: guest->vcpus_queued counts them down. */
 void sched_place(struct cpu *cpu, struct vcpu *vcpu);
 void sched_add(struct vcpu *vcpu);

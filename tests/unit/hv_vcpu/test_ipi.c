@@ -180,6 +180,47 @@ static void what_is_sent_wakes_and_asks_the_cpu_to_look(void **state)
     assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
 }
 
+/* Whether a message to vCPU 1 asks its CPU to look around. */
+static bool kicks(uint32_t message)
+{
+    rig_cpu.timer_fired = false;
+    event_send_ipi(vcpus[0], ICR(1, message));
+    return rig_cpu.timer_fired;
+}
+
+/* The look around that a kick asks for, while `running` has the CPU. */
+static void look(const struct vcpu *running)
+{
+    bool preempt;
+    rig_cpu.timer_fired = false;
+    sched_poll(&rig_cpu, running, rig_tsc, &preempt);
+}
+
+static void a_cpu_is_not_asked_again_for_a_vcpu_that_does_not_hear(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    struct vcpu *worker = rig_guest(1, false);
+    worker->next = vcpus[1];
+    vcpus[1]->next = worker;
+    rig_cpu.run_queue = worker;
+
+    vcpus[1]->state = VCPU_HALTED;
+    vcpus[1]->vmcb->rflags = 2;
+    look(NULL);
+    assert_true(kicks(FIXED | 0x41));
+    look(worker);
+    assert_int_equal(vcpus[1]->state, VCPU_HALTED);
+    assert_false(kicks(FIXED | 0x42));
+    look(NULL);                             /* the slice is over, or there is nobody else */
+    assert_int_equal(vcpus[1]->lapic.irr[2], 6);
+    assert_true(kicks(NMI));
+    look(worker);
+    assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
+    assert_false(kicks(NMI));               /* it waits for its turn, and looks when that comes */
+}
+
 static void nmis_reach_others_and_the_sender(void **state)
 {
     (void)state;
@@ -206,7 +247,7 @@ int main(void)
         TEST(what_was_to_be_injected_and_what_was_translated_ends_with_init),
         TEST(init_to_the_boot_vcpu_ends_the_guest), TEST(destinations), TEST(a_vcpu_has_its_address_while_its_apic_is_reset),
         TEST(what_is_sent_wakes_and_asks_the_cpu_to_look),
-        TEST(nmis_reach_others_and_the_sender),
+        TEST(a_cpu_is_not_asked_again_for_a_vcpu_that_does_not_hear), TEST(nmis_reach_others_and_the_sender),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -170,8 +170,10 @@ static void post(struct vcpu *target, unsigned message, uint8_t vector)
         __atomic_fetch_or(&posted->irr[vector / 32], 1u << vector % 32, __ATOMIC_RELAXED);
         break;
     }
-    __atomic_store_n(&posted->any, 1, __ATOMIC_RELEASE);
-    smp_kick(target->cpu);
+    __atomic_store_n(&posted->any, 1, __ATOMIC_SEQ_CST);
+    /* Else vCPUs elsewhere could keep the CPU from the guest that has it. */
+    if (!__atomic_load_n(&target->quiet, __ATOMIC_SEQ_CST))
+        smp_kick(target->cpu);
 }
 
 void event_send_ipi(struct vcpu *vcpu, uint64_t icr)
@@ -184,7 +186,7 @@ void event_send_ipi(struct vcpu *vcpu, uint64_t icr)
         return;
     for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
         struct vcpu *target = guest->vcpus[i];
-        if ((interrupt && target == vcpu) || !vlapic_addressed(&target->lapic, &vcpu->lapic, icr))
+        if ((interrupt && target == vcpu) || !vlapic_addressed(target->id, vcpu->id, icr))
             continue;
         post(target, message, (uint8_t)icr);
         if (message == MESSAGE_LOWEST)

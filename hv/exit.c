@@ -22,33 +22,42 @@ void exit_single_step(struct vcpu *vcpu)
     vcpu_inject_exception(vcpu, VECTOR_DB, false, 0);
 }
 
+static bool log_admits(struct guest *guest, uint64_t now)
+{
+    if (now - guest->log_window_tsc >= clock_hz()) {
+        if (guest->log_dropped > 0)
+            log_print(LOG_GUEST, "%s: %u more messages were left out", guest->config->name, guest->log_dropped);
+        guest->log_window_tsc = now;
+        guest->log_count = guest->log_dropped = 0;
+    }
+    if (guest->log_count == LOG_LINES) {
+        guest->log_dropped++;
+        return false;
+    }
+    guest->log_count++;
+    return true;
+}
+
 void exit_log(struct vcpu *vcpu, const char *format, ...)
 {
     char text[160];
     va_list arguments;
-    uint64_t now = clock_tsc();
-    const char *name = vcpu->guest->config->name;
+    struct guest *guest = vcpu->guest;
 
-    if (now - vcpu->log_window_tsc >= clock_hz()) {
-        if (vcpu->log_dropped > 0)
-            log_print(LOG_GUEST, "%s: %u more messages were left out", name, vcpu->log_dropped);
-        vcpu->log_window_tsc = now;
-        vcpu->log_count = vcpu->log_dropped = 0;
-    }
-    if (vcpu->log_count == LOG_LINES) {
-        vcpu->log_dropped++;
+    lock_take(&guest->lock, LOCK_GUEST);
+    bool admitted = log_admits(guest, clock_tsc());
+    lock_release(&guest->lock, LOCK_GUEST);
+    if (!admitted)
         return;
-    }
-    vcpu->log_count++;
     va_start(arguments, format);
     text_format_list(text, sizeof(text), format, arguments);
     va_end(arguments);
-    log_print(LOG_GUEST, "%s: %s", name, text);
+    log_print(LOG_GUEST, "%s: %s", guest->config->name, text);
 }
 
 /* Not rate-limited as LOG_GUEST is: a launch has one such end, and its report must not be crowded
  * out by what other guests do in the same second. */
-void exit_report(const struct vcpu *vcpu)
+static void report(const struct vcpu *vcpu)
 {
     const struct vmcb *v = vcpu->vmcb;
     const struct vcpu_gprs *g = &vcpu->gprs;
@@ -65,11 +74,17 @@ void exit_report(const struct vcpu *vcpu)
               v->cr4, v->efer);
 }
 
-/* Ends the guest where no handler of its own knows the way on. */
-static void crash(struct vcpu *vcpu, const char *reason)
+/* Another of its vCPUs may have come to the end at the same time: one report, of the one that counts. */
+void exit_crash(struct vcpu *vcpu, const char *format, ...)
 {
-    exit_report(vcpu);
-    guest_end(vcpu->guest, GUEST_END_CRASH, "%s at RIP 0x%lx", reason, vcpu->vmcb->rip);
+    char reason[sizeof(vcpu->guest->end_reason)];
+    va_list arguments;
+
+    va_start(arguments, format);
+    text_format_list(reason, sizeof(reason), format, arguments);
+    va_end(arguments);
+    if (guest_end(vcpu->guest, GUEST_END_CRASH, "%s", reason))
+        report(vcpu);
     vcpu->attention = true;
 }
 
@@ -154,22 +169,20 @@ static void exit_machine_check(struct vcpu *vcpu)
 {
     log_print(LOG_ERROR, "machine check while %s ran, MCG_STATUS 0x%lx", vcpu->guest->config->name, rdmsr(MSR_MCG_STATUS));
     wrmsr(MSR_MCG_STATUS, 0);
-    crash(vcpu, "machine check");
+    exit_crash(vcpu, "machine check at RIP 0x%lx", vcpu->vmcb->rip);
 }
 
 static void exit_npf(struct vcpu *vcpu)
 {
     const struct vmcb *vmcb = vcpu->vmcb;
-    exit_report(vcpu);
-    guest_end(vcpu->guest, GUEST_END_CRASH, "touched 0x%lx, where it has no memory (RIP 0x%lx, error code 0x%lx)",
-              vmcb->exitinfo2, vmcb->rip, vmcb->exitinfo1);
-    vcpu->attention = true;
+    exit_crash(vcpu, "touched 0x%lx, where it has no memory (RIP 0x%lx, error code 0x%lx)", vmcb->exitinfo2, vmcb->rip,
+               vmcb->exitinfo1);
 }
 
 /* APM2 15.14.3: the save area is undefined after SHUTDOWN; the report is a hint. */
 static void exit_shutdown(struct vcpu *vcpu)
 {
-    crash(vcpu, "triple fault");
+    exit_crash(vcpu, "triple fault at RIP 0x%lx", vcpu->vmcb->rip);
 }
 
 static void exit_unknown(struct vcpu *vcpu)
@@ -179,13 +192,10 @@ static void exit_unknown(struct vcpu *vcpu)
         return;
     }
     if ((uint32_t)vcpu->vmcb->exitcode == VMEXIT_INVALID) {
-        crash(vcpu, "the CPU refuses the guest's state (VMEXIT_INVALID)");
+        exit_crash(vcpu, "the CPU refuses the guest's state (VMEXIT_INVALID) at RIP 0x%lx", vcpu->vmcb->rip);
         return;
     }
-    exit_report(vcpu);
-    guest_end(vcpu->guest, GUEST_END_CRASH, "exit 0x%lx, which nobody handles, at RIP 0x%lx", vcpu->vmcb->exitcode,
-              vcpu->vmcb->rip);
-    vcpu->attention = true;
+    exit_crash(vcpu, "exit 0x%lx, which nobody handles, at RIP 0x%lx", vcpu->vmcb->exitcode, vcpu->vmcb->rip);
 }
 
 /* ---- dispatch ---- */

@@ -33,8 +33,8 @@ static inline void exit_skip(struct vcpu *vcpu, uint64_t length)
 
 /* One line on the operator's log about what a guest did; at most a few per second and guest. */
 void exit_log(struct vcpu *vcpu, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Registers, to the log. */
-void exit_report(const struct vcpu *vcpu);
+/* Ends the guest where no handler of its own knows the way on; its registers go to the log. */
+void exit_crash(struct vcpu *vcpu, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Resolves the CPUID tables against this CPU; once, before the first vCPU. */
 void exit_cpuid_init(const struct cpu_features *features);

@@ -186,7 +186,7 @@ void guest_release(struct guest *guest)
     guest->sev_context = guest->sev_active = guest->sev_memory_given = false;
 }
 
-void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 {
     lock_take(&guest->lock, LOCK_GUEST);
     bool first = guest->state == GUEST_RUNNING && guest->end == GUEST_END_NONE;
@@ -199,9 +199,10 @@ void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
     }
     lock_release(&guest->lock, LOCK_GUEST);
     if (!first)
-        return;
+        return false;
     for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++)
         smp_kick(guest->vcpus[i]->cpu);     /* each CPU takes its own off its queue */
+    return true;
 }
 
 bool guest_is_ending(const struct guest *guest)

@@ -71,6 +71,8 @@ struct guest {
     struct vcpu *vcpus[GUEST_MAX_VCPUS];    /* NULL: none; those that exist come first */
     uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
     struct vuart uart;
+    uint64_t log_window_tsc;    /* rate limit of messages about it; under the lock */
+    uint32_t log_count, log_dropped;
     struct launch_report report;
 
     uint64_t started_tsc;       /* of this launch; 0: not running */
@@ -102,8 +104,8 @@ void guest_unmap_shared(void);
 void guest_input(struct guest *guest, uint8_t byte);
 
 /* Ends a guest from an exit handler: marks it; the scheduler tears it down
- * outside of the vCPU's context by guest_teardown(). `reason` is copied. The first call counts. */
-void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+ * outside of the vCPU's context by guest_teardown(). The first call counts, and returns true. */
+bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Of all launches, the present one included. Its vCPUs may run on meanwhile: each counter is as it
  * was at some moment of the call, and never less than in the call before. */

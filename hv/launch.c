@@ -323,13 +323,9 @@ static bool run_program(struct guest *guest)
     return !guest->sev || launch_sev(guest, &mark);
 }
 
-/* Where a vCPU is to live: where the manifest wants it, else on the CPU with the fewest. The boot CPU has launches
- * and the console to do, so it comes last among equals. */
-static struct cpu *place(const struct guest *guest, uint32_t vcpu)
+/* The CPU with the fewest vCPUs. The boot CPU has launches and the console to do, so it comes last among equals. */
+static struct cpu *emptiest_cpu(void)
 {
-    uint16_t wanted = guest->config->cpus[vcpu];
-    if (wanted != MANIFEST_CPU_ANY)
-        return smp_cpu(wanted);     /* check_platform() saw it */
     struct cpu *best = this_cpu();
     uint32_t least = best->assigned + 1;
     for (uint32_t i = 1; i < smp_cpus(); i++) {
@@ -341,6 +337,17 @@ static struct cpu *place(const struct guest *guest, uint32_t vcpu)
         }
     }
     return best;
+}
+
+/* All vCPUs have their CPUs before the first of them runs, and sends to the others. */
+static void schedule(struct guest *guest)
+{
+    for (uint32_t i = 0; i < guest->config->vcpus; i++) {
+        uint16_t wanted = guest->config->cpus[i];       /* check_platform() saw it */
+        sched_place(wanted != MANIFEST_CPU_ANY ? smp_cpu(wanted) : emptiest_cpu(), guest->vcpus[i]);
+    }
+    for (uint32_t i = 0; i < guest->config->vcpus; i++)
+        sched_add(guest->vcpus[i]);
 }
 
 bool launch_guest(struct guest *guest)
@@ -366,8 +373,7 @@ bool launch_guest(struct guest *guest)
     guest->launches++;
     guest->started_tsc = clock_tsc();
     report_launch(guest);
-    for (uint32_t i = 0; i < guest->config->vcpus; i++)
-        sched_add(place(guest, i), guest->vcpus[i]);
+    schedule(guest);
     return true;
 }
 

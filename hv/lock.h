@@ -4,7 +4,7 @@
  * boot CPU's alone, run queues are their CPU's, and a vCPU is the business of the CPU that it was given to. What is
  * left has a lock, taken in the order of its rank:
  *
- *   LOCK_GUEST     guest->lock: its UART's registers, and the verdict that ended it
+ *   LOCK_GUEST     guest->lock: its UART's registers, what is logged about it, and the verdict that ended it
  *   LOCK_CONSOLE   the operator's line: console.c, and what log.c and monitor.c keep of the output
  *
  * Interrupt handlers take none, so they may come while one is held. None is held across VMRUN.

@@ -35,10 +35,15 @@ static void catch_up(const struct cpu *cpu, struct vcpu *vcpu)
         vcpu->fair_tsc = least;
 }
 
-void sched_add(struct cpu *cpu, struct vcpu *vcpu)
+void sched_place(struct cpu *cpu, struct vcpu *vcpu)
 {
     vcpu->cpu = cpu;
     __atomic_fetch_add(&cpu->assigned, 1, __ATOMIC_RELAXED);
+}
+
+void sched_add(struct vcpu *vcpu)
+{
+    struct cpu *cpu = vcpu->cpu;
     __atomic_fetch_add(&vcpu->guest->vcpus_queued, 1, __ATOMIC_RELAXED);
     vcpu->next = __atomic_load_n(&cpu->incoming, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(&cpu->incoming, &vcpu->next, vcpu, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
@@ -111,7 +116,7 @@ static void drop_ended(struct cpu *cpu)
 
 void vcpu_wake(struct vcpu *vcpu)
 {
-    if (vcpu->state != VCPU_HALTED)
+    if (vcpu->state == VCPU_RUNNABLE)
         return;
     vcpu->state = VCPU_RUNNABLE;
     catch_up(this_cpu(), vcpu);
@@ -125,8 +130,14 @@ uint64_t sched_poll(struct cpu *cpu, const struct vcpu *running, uint64_t now, b
         return earliest;
     do {
         if (vcpu == running || vcpu->state != VCPU_RUNNABLE) {
+            bool sent = __atomic_load_n(&vcpu->posted.any, __ATOMIC_RELAXED) != 0;
+            if (running == NULL)
+                __atomic_store_n(&vcpu->quiet, false, __ATOMIC_SEQ_CST);
             uint64_t next = vcpu_poll(vcpu, now);
             earliest = next < earliest ? next : earliest;
+            /* Awake, it looks when its turn comes. And what did not wake it is not asked for again in this slice. */
+            if (vcpu != running && (vcpu->state == VCPU_RUNNABLE || (running != NULL && sent)))
+                vcpu->quiet = true;
             if (running != NULL && vcpu != running && vcpu->state == VCPU_RUNNABLE &&
                 vcpu->fair_tsc + advantage < running->fair_tsc)
                 *preempt = true;

@@ -145,7 +145,7 @@ static void arrive(struct cpu *cpu, struct vcpu *vcpu)
     if (vcpu->last_cpu == cpu && vcpu->guest->config->vcpus == 1)
         return;
     vmcb_mark_dirty(vcpu->vmcb);
-    vmcb_set_tlb_control(vcpu->vmcb, cpu->features.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL);
+    vcpu_flush_tlb(vcpu);
     vcpu->last_cpu = cpu;
 }
 
@@ -168,6 +168,7 @@ void vcpu_run(struct vcpu *vcpu)
     uint64_t host_vmcb = hostmap_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED);
     bool preempt = false;
 
+    __atomic_store_n(&vcpu->quiet, false, __ATOMIC_SEQ_CST);     /* before it looks at what was posted */
     arrive(cpu, vcpu);
     switch_to(cpu, vcpu);
     charge(cpu, cpu->sleeper != NULL ? cpu->sleeper : vcpu, clock_tsc());
@@ -192,5 +193,6 @@ void vcpu_run(struct vcpu *vcpu)
     }
     if (!preempt)
         charge(cpu, vcpu, clock_tsc());     /* else the rest is for the one that woke up */
+    vcpu->quiet = vcpu->state == VCPU_RUNNABLE;
     cpu->sleeper = vcpu->state == VCPU_HALTED ? vcpu : NULL;
 }

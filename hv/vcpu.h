@@ -59,13 +59,14 @@ struct vcpu {
     struct guest *guest;
     uint32_t id;                /* x2APIC id */
     enum vcpu_state state;
-    struct cpu *cpu;            /* where it lives, from sched_add() on */
+    struct cpu *cpu;            /* where it lives, from sched_place() on */
     struct cpu *last_cpu;
     bool attention;             /* the run loop has something to do before the next entry */
     bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
     struct vlapic lapic;
     struct vlapic_ipi ipi;      /* of the vlapic write that is under way */
     struct vcpu_posted posted;
+    bool quiet;                 /* it looks at `posted` before it runs, or after the slice of who runs: no kick for it */
     bool nmi_pending;
     bool nmi_blocked;           /* from its delivery to the end of its IRET */
     uint64_t nmi_iret_rip;      /* the IRET that is about to end it; NMI_NO_IRET */
@@ -84,8 +85,6 @@ struct vcpu {
     uint32_t exception_error;
     bool exception_has_error;
     uint64_t redeliver;         /* EVENTINJ of an interrupt or NMI whose delivery an exit cut short */
-    uint64_t log_window_tsc;    /* rate limit of messages about this guest */
-    uint32_t log_count, log_dropped;
 };
 
 #define NMI_NO_IRET UINT64_MAX
@@ -104,7 +103,7 @@ void vcpu_destroy(struct vcpu *vcpu);
 /* Runs until the slice is over (cpu->slice_end_tsc), the vCPU halts, a vCPU that has run
  * less wakes up, or its guest has ended. */
 void vcpu_run(struct vcpu *vcpu);
-/* Something for a halted vCPU to do arrived (an interrupt): runnable again. */
+/* Something for a vCPU that sleeps arrived (an interrupt, its startup): runnable again. */
 void vcpu_wake(struct vcpu *vcpu);
 /* Fires its timer if due; wakes it if an interrupt waits. Returns the host TSC of its next
  * timer interrupt, UINT64_MAX: none. */
@@ -119,6 +118,12 @@ void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, ui
 static inline uint64_t vcpu_guest_tsc(const struct vcpu *vcpu, uint64_t tsc)
 {
     return tsc + vcpu->vmcb->tsc_offset;
+}
+
+/* The TLB has what the vCPU's tables said elsewhere, or before. */
+static inline void vcpu_flush_tlb(struct vcpu *vcpu)
+{
+    vmcb_set_tlb_control(vcpu->vmcb, this_cpu()->features.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL);
 }
 
 /* event.c: decides what the next entry injects, and whether it ends when the guest can take
@@ -153,9 +158,10 @@ void event_take_posted(struct vcpu *vcpu);
 /* The guest's IRET, intercepted while an NMI is being handled. */
 void event_iret(struct vcpu *vcpu);
 
-/* sched.c: gives a vCPU to a CPU, for its life. On the boot CPU. A CPU takes the vCPUs of guests
+/* sched.c: gives a vCPU to a CPU, for its life; and has it run there. On the boot CPU. A CPU takes the vCPUs of guests
  * that have ended off its queue by itself: guest->vcpus_queued counts them down. */
-void sched_add(struct cpu *cpu, struct vcpu *vcpu);
+void sched_place(struct cpu *cpu, struct vcpu *vcpu);
+void sched_add(struct vcpu *vcpu);
 /* Wakes halted vCPUs whose timer is due. Returns the host TSC of the earliest timer;
  * *preempt: one that has run less than `running` woke up. `running` may be NULL. */
 uint64_t sched_poll(struct cpu *cpu, const struct vcpu *running, uint64_t now, bool *preempt);

@@ -47,6 +47,8 @@ void vcpu_start_init(struct vcpu *vcpu)
     vmcb_set_tr(vmcb, real_mode(0, ATTRIBUTES_TSS));
     vmcb_set_cpl(vmcb, 0);
     vmcb_set_interrupt_shadow(vmcb, 0);
+    vmcb_set_eventinj(vmcb, 0);
+    vcpu_flush_tlb(vcpu);
     vlapic_reset(&vcpu->lapic, vcpu->id, false);
     event_write_tpr(vcpu);
     vcpu->pending_exception = false;
@@ -60,5 +62,5 @@ void vcpu_start_at(struct vcpu *vcpu, uint8_t page)
 {
     vmcb_set_cs(vcpu->vmcb, real_mode((uint16_t)(page << 8), ATTRIBUTES_CODE));
     vmcb_set_rip(vcpu->vmcb, 0);
-    vcpu->state = VCPU_RUNNABLE;
+    vcpu_wake(vcpu);
 }

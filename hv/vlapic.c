@@ -272,24 +272,24 @@ static uint32_t logical_id(uint32_t id)
     return id >> 4 << 16 | 1u << (id & 15u);
 }
 
-bool vlapic_addressed(const struct vlapic *lapic, const struct vlapic *sender, uint64_t icr)
+bool vlapic_addressed(uint32_t id, uint32_t sender, uint64_t icr)
 {
     uint32_t destination = (uint32_t)(icr >> 32);
     switch (ICR_SHORTHAND(icr)) {
     case SHORTHAND_SELF:
-        return lapic == sender;
+        return id == sender;
     case SHORTHAND_ALL:
         return true;
     case SHORTHAND_OTHERS:
-        return lapic != sender;
+        return id != sender;
     default:
         break;
     }
     if (destination == BROADCAST)
         return true;
     if ((icr & ICR_LOGICAL) == 0)
-        return destination == lapic->id;
-    uint32_t own = logical_id(lapic->id);
+        return destination == id;
+    uint32_t own = logical_id(id);
     return destination >> 16 == own >> 16 && (destination & own & 0xffffu) != 0;
 }
 
@@ -304,7 +304,7 @@ OUT_OF_LINE void write_icr(struct vlapic *lapic, uint64_t value, struct vlapic_i
         error(lapic, ESR_SENT_ILLEGAL_VECTOR);
         return;
     }
-    if (interrupt && vlapic_addressed(lapic, lapic, value))
+    if (interrupt && vlapic_addressed(lapic->id, lapic->id, value))
         vlapic_post(lapic, vector);
     ipi->icr = lapic->icr;
     ipi->send = interrupt ? ICR_SHORTHAND(value) != SHORTHAND_SELF

@@ -38,9 +38,9 @@ bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *val
 struct vlapic_ipi { bool send; uint64_t icr; };
 bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t value, struct vlapic_ipi *ipi);
 
-/* Whether an ICR that `sender` wrote is addressed to `lapic`: shorthand, physical,
+/* Whether an ICR that the vlapic with the id `sender` wrote is addressed to that with `id`: shorthand, physical,
  * logical (cluster and mask), broadcast. */
-bool vlapic_addressed(const struct vlapic *lapic, const struct vlapic *sender, uint64_t icr);
+bool vlapic_addressed(uint32_t id, uint32_t sender, uint64_t icr);
 
 /* Latches an edge-triggered interrupt. */
 void vlapic_post(struct vlapic *lapic, uint8_t vector);

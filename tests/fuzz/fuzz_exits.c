@@ -408,7 +408,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct vcpu *vcpu = rig_guest(i, i == 1);
         vuart_reset(&guests[i].uart, i);
         sides[i] = (struct side){.ram = sides[i].ram, .constant = *vcpu->vmcb};
-        sched_add(&rig_cpu, vcpu);
+        rig_schedule(vcpu);
     }
     sched_loop(&rig_cpu);
 

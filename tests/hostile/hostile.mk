@@ -6,7 +6,8 @@ NASM ?= nasm
 HOSTILE_DIR := tests/hostile/guest
 HOSTILE_OUT := $(GUEST_DIR)/hostile
 HOSTILE_BIN := $(GUEST_DIR)/hostile.bin
-HOSTILE_OBJECTS := $(addprefix $(HOSTILE_OUT)/,hostile.o probes.o storms.o tables.o ends.o faults.o modes.o)
+HOSTILE_OBJECTS := $(addprefix $(HOSTILE_OUT)/,hostile.o probes.o storms.o tables.o ends.o crowd.o \
+	faults.o modes.o traps.o ap.o)
 
 $(HOSTILE_OUT):
 	mkdir -p $@
@@ -15,6 +16,10 @@ $(HOSTILE_OUT)/%.o: $(HOSTILE_DIR)/%.c $(HOSTILE_DIR)/kit.h guest/hello/bare.h t
 	$(CC) $(GUEST_HELLO_CFLAGS) -c $< -o $@
 
 $(HOSTILE_OUT)/%.o: $(HOSTILE_DIR)/%.asm tests/hostile/hostile.mk | $(HOSTILE_OUT)
+	$(NASM) -f elf64 -Werror $< -o $@
+
+# Where vCPUs begin is the same for all flat guests.
+$(HOSTILE_OUT)/ap.o: tests/bench/guest/ap.asm tests/hostile/hostile.mk | $(HOSTILE_OUT)
 	$(NASM) -f elf64 -Werror $< -o $@
 
 $(HOSTILE_OUT)/hostile.elf: $(HOSTILE_OBJECTS) $(HOSTILE_DIR)/hostile.ld

@@ -2,7 +2,8 @@
 """Guests that try everything, beside guests that work: the host lives, the work goes on, and the report says
 what the guest did.
 
-Time is by executed instructions here, so that the shares measured are the same in every run.
+Time is by executed instructions here, so that the shares measured are the same in every run; nearly, where the
+machine has two CPUs.
 """
 
 from __future__ import annotations
@@ -55,13 +56,17 @@ def hostile(name: str, encryption: str, attacks: list[str], words: str = "", **m
     return GuestSpec(name, "16M", encryption, keys, **more)
 
 
-def workers() -> list[GuestSpec]:
-    return [hostile(WORKERS[0], "sev", ["work"]), hostile(WORKERS[1], "none", ["work"])]
+def workers(cpus: int = 1) -> list[GuestSpec]:
+    """With two CPUs, one on each."""
+    return [
+        hostile(name, encryption, ["work"], pins=[number % cpus])
+        for number, (name, encryption) in enumerate(zip(WORKERS, ("sev", "none")))
+    ]
 
 
 @contextmanager
-def boot(folder: Path, image: Path, name: str) -> Iterator[Emulator]:
-    arguments = machines.sev(folder, MEMORY, seed="hostile") + CLOCK
+def boot(folder: Path, image: Path, name: str, cpus: int = 1) -> Iterator[Emulator]:
+    arguments = machines.sev(folder, MEMORY, seed="hostile", cpus=cpus) + CLOCK
     with Emulator(arguments, [image], name=name, time_limit=TIME_LIMIT, folder=folder) as machine:
         try:
             yield machine
@@ -143,10 +148,14 @@ def pack(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 # -- one guest, one attack after the other ------------------------------------------------
 
 
-def attack_in_turn(folder: Path, pack: Callable[..., Path], name: str, encryption: str, attacks: list[str]) -> Run:
+def attack_in_turn(
+    folder: Path, pack: Callable[..., Path], name: str, encryption: str, attacks: list[str],
+    *, cpus: int = 1, pins: list[int] | None = None, ms: int = PHASE_MS,
+) -> Run:  # fmt: skip
     """A hostile guest, good at first, then bad in all these ways, beside two workers."""
-    guests = [*workers(), hostile(name, encryption, ["none", *attacks], f"ms={PHASE_MS} seed=7")]
-    with boot(folder, packing.bootable(pack(name, guests)), name) as machine:
+    vcpus = len(pins or [0])
+    evil = hostile(name, encryption, attacks, f"ms={ms} seed=7 vcpus={vcpus}", vcpus=vcpus, pins=pins)
+    with boot(folder, packing.bootable(pack(name, [*workers(cpus), evil])), name, cpus) as machine:
         machine.wait_for(rf"^ended {name}: ")
         dismiss_workers(machine)
         assert machine.wait_off() == "guest-shutdown"
@@ -154,9 +163,10 @@ def attack_in_turn(folder: Path, pack: Callable[..., Path], name: str, encryptio
 
 
 def check_phases(run: Run, guest: str, attacks: list[str]) -> None:
+    """The first of the attacks is none: what it leaves to others is their fair share."""
     phases = run.phases(guest)
-    assert list(phases) == ["none", *attacks]
-    fair = phases["none"].speed
+    assert list(phases) == attacks
+    fair = phases[attacks[0]].speed
     for phase in phases.values():
         print(phase.name, *(f"{phase.speed[worker] / fair[worker]:.2f}" for worker in WORKERS), phase.deeds)
     for phase in phases.values():
@@ -178,18 +188,71 @@ def check_log_is_short(run: Run, guest: str) -> None:
 
 
 def test_a_guest_that_tries_everything_costs_nobody_his_share(tmp_path: Path, pack: Callable[..., Path]) -> None:
-    run = attack_in_turn(tmp_path, pack, "evil", "none", PROBES + TABLES + STORMS)
+    attacks = ["none", *PROBES, *TABLES, *STORMS]
+    run = attack_in_turn(tmp_path, pack, "evil", "none", attacks)
     check_host(run)
-    check_phases(run, "evil", PROBES + TABLES + STORMS)
+    check_phases(run, "evil", attacks)
     check_log_is_short(run, "evil")
 
 
 def test_nor_does_an_encrypted_one(tmp_path: Path, pack: Callable[..., Path]) -> None:
     """It also has the clock written to its private pages: a loss of its own, and of nobody else."""
-    run = attack_in_turn(tmp_path, pack, "evil-sev", "sev", SEV + CARELESS)
+    attacks = ["none", *SEV, *CARELESS]
+    run = attack_in_turn(tmp_path, pack, "evil-sev", "sev", attacks)
     check_host(run, careless="evil-sev")
-    check_phases(run, "evil-sev", SEV + CARELESS)
+    check_phases(run, "evil-sev", attacks)
     assert "evil-sev| hostile: with SEV" in run.text
+
+
+# -- several vCPUs at the same time --------------------------------------------------------
+
+# The machine's CPUs share its instructions, and so its time: one that waits in a PAUSE leaves its part to the other. So
+# the CPUs never sleep, and no guest pauses while a share is measured, but for vCPU 0 while it waits for others.
+# In "none" only the first is there, and the others come late to "crowd-late": not with what they have missed.
+CROWD = (
+    "crowd-none none crowd-late crowd-storms crowd-ipis crowd-starts crowd-tables crowd-clock crowd-halts crowd-deaf "
+    "crowd-uart"
+).split()
+CROWD_SEV = "crowd-none crowd-storms crowd-cache crowd-ipis crowd-starts crowd-tables crowd-halts crowd-clock".split()
+CROWD_MS = 1000
+CROWD_PINS = [0, 1, 0, 1]
+# Every other vCPU sleeps in it, so the worker on their CPU is alone there, not one of three.
+ALONE = {"crowd-deaf": "bert"}
+
+
+def check_crowd(run: Run, guest: str, vcpus: int) -> None:
+    for phase in run.phases(guest).values():
+        if phase.name.startswith("crowd-"):
+            assert phase.deeds["vCPUs"] == vcpus, phase
+            assert phase.deeds["by the vCPU with the fewest"] > 0, phase
+            assert phase.deeds.get("words beside them overwritten", 0) == 0, phase
+
+
+def test_nor_does_one_with_several_vcpus_on_several_cpus(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    run = attack_in_turn(tmp_path, pack, "crowd", "none", CROWD, cpus=2, pins=CROWD_PINS, ms=CROWD_MS)
+    check_host(run)
+    check_phases(run, "crowd", CROWD)
+    check_crowd(run, "crowd", 4)
+    phases = run.phases("crowd")
+    for name, worker in ALONE.items():
+        reached = phases[name].speed[worker] / phases["crowd-none"].speed[worker]
+        assert reached >= FAIR * 3, f"{worker} alone on his CPU during {name}: {reached:.2f}"
+    check_log_is_short(run, "crowd")
+
+
+def test_nor_does_an_encrypted_one_with_several(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    run = attack_in_turn(tmp_path, pack, "crowd-sev", "sev", CROWD_SEV, cpus=2, pins=[0, 1, 1], ms=CROWD_MS)
+    check_host(run, careless="crowd-sev")
+    check_phases(run, "crowd-sev", CROWD_SEV)
+    check_crowd(run, "crowd-sev", 3)
+    assert "crowd-sev| hostile: with SEV" in run.text
+
+
+def test_nor_does_one_whose_vcpus_take_turns(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    run = attack_in_turn(tmp_path, pack, "turns", "none", CROWD, pins=[0, 0, 0], ms=CROWD_MS)
+    check_host(run)
+    check_phases(run, "turns", CROWD)
+    check_crowd(run, "turns", 3)
 
 
 # -- attacks that end the guest --------------------------------------------------------------
@@ -213,25 +276,63 @@ ENDS = {
 ENDS_SEV = ("triple", "outs", "mmio-apic", "hlt")
 
 
-def test_what_ends_a_guest_is_told_with_its_registers(tmp_path: Path, pack: Callable[..., Path]) -> None:
-    cases = {name: (name, "none") for name in ENDS} | {f"{name}-sev": (name, "sev") for name in ENDS_SEV}
-    guests = workers() + [hostile(guest, encryption, [attack]) for guest, (attack, encryption) in cases.items()]
-    with boot(tmp_path, packing.bootable(pack("ends", guests)), "ends") as machine:
-        for guest in cases:
-            machine.wait_for(rf"^ended {guest}: ")
-        done = len(re.findall(r"^anna\| w ", machine.console.text, re.M))
-        machine.wait_for(rf"^anna\| w {done + 20:x} ")      # work goes on
+def end_in_many_ways(
+    folder: Path, pack: Callable[..., Path], name: str, attackers: list[GuestSpec], cpus: int = 1
+) -> Run:
+    """All at about the same time; the workers work on, and then may go."""
+    guests = workers(cpus) + attackers
+    with boot(folder, packing.bootable(pack(name, guests)), name, cpus) as machine:
+        for guest in attackers:
+            machine.wait_for(rf"^ended {guest.name}: ")
+        for worker in WORKERS:
+            done = len(re.findall(rf"^{worker}\| w ", machine.console.text, re.M))
+            machine.wait_for(rf"^{worker}\| w {done + 20:x} ")
         dismiss_workers(machine, len(guests))
         assert machine.wait_off() == "guest-shutdown"
-        run = Run(machine.console.text, machines.counters(machine), machine.words())
+        return Run(machine.console.text, machines.counters(machine), machine.words())
+
+
+def check_end(run: Run, guest: str, end: tuple[str, str], registers: bool) -> None:
+    how, why = end
+    assert run.ends[guest][0] == how, guest
+    assert re.fullmatch(why, run.ends[guest][1]), run.ends[guest]
+    # All of them, although all come within a second or two: none is crowded out by others.
+    if registers:
+        assert len(re.findall(rf"^\[ *\d+\.\d+\] \w+: {guest}: (?:rip|cr0) ", run.text, re.M)) == 2, guest
+
+
+def test_what_ends_a_guest_is_told_with_its_registers(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    cases = {name: (name, "none") for name in ENDS} | {f"{name}-sev": (name, "sev") for name in ENDS_SEV}
+    attackers = [hostile(guest, encryption, [attack]) for guest, (attack, encryption) in cases.items()]
+    run = end_in_many_ways(tmp_path, pack, "ends", attackers)
     check_host(run)
     for guest, (attack, _) in cases.items():
-        how, why = ENDS[attack]
-        assert run.ends[guest][0] == how, guest
-        assert re.fullmatch(why, run.ends[guest][1]), run.ends[guest]
-        # All of them, although all come within a second or two: none is crowded out by others.
-        if how == "crash" and attack != "hlt":
-            assert len(re.findall(rf"^\[ *\d+\.\d+\] \w+: {guest}: (?:rip|cr0) ", run.text, re.M)) == 2, guest
+        check_end(run, guest, ENDS[attack], registers=ENDS[attack][0] == "crash" and attack != "hlt")
+    assert {run.ends[worker] for worker in WORKERS} == {("poweroff", "powered off")}
+
+
+CROWD_ENDS = {
+    "crowd-triple": ("crash", r"triple fault at RIP 0x[0-9a-f]+"),
+    "crowd-mmio": ("crash", r"touched 0x1000000, where it has no memory \(RIP 0x10[0-9a-f]{4}, .* 0x100000006\)"),
+    "crowd-reset": ("reset", r"asked for a reset"),
+    "crowd-poweroff": ("poweroff", r"powered off"),
+}
+
+
+def test_one_end_is_told_when_several_vcpus_come_to_theirs(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    """Each guest has them on both CPUs: all fault at once, or one ends it while the others keep the CPUs busy."""
+    vcpus = len(CROWD_PINS)
+    cases = {name: (name, "none") for name in CROWD_ENDS} | {f"{name}-sev": (name, "sev") for name in CROWD_ENDS}
+    attackers = [
+        hostile(guest, encryption, [attack], f"vcpus={vcpus}", vcpus=vcpus, pins=CROWD_PINS)
+        for guest, (attack, encryption) in cases.items()
+    ]
+    run = end_in_many_ways(tmp_path, pack, "crowd-ends", attackers, cpus=2)
+    check_host(run)
+    for guest, (attack, _) in cases.items():
+        check_end(run, guest, CROWD_ENDS[attack], registers=CROWD_ENDS[attack][0] == "crash")
+        if attack == "crowd-mmio":
+            assert re.search(rf"^\[ *\d+\.\d+\] notice: {guest}: vCPU {vcpus - 1}, exit 0x400,", run.text, re.M)
     assert {run.ends[worker] for worker in WORKERS} == {("poweroff", "powered off")}
 
 
@@ -243,7 +344,10 @@ NEVER = {
     "storm-log": "none",
     "uart-lines": "sev",
     "flood-self": "none",
+    "crowd-hlt": "none",
 }
+# They have no share. "asleep" has a timer that nobody hears; a vCPU of "crowd-hlt" could be woken by another alone.
+ASLEEP = ("asleep", "crowd-hlt")
 _LISTED = re.compile(r"^ *\d+ +(\S+) +(\w+) +\w+ +\d+ +\d+ +(\d+) +(\d+)$", re.M)
 
 
@@ -257,12 +361,15 @@ def listing(machine: Emulator) -> dict[str, int]:
 
 
 def test_the_operator_is_heard_above_guests_that_never_end(tmp_path: Path, pack: Callable[..., Path]) -> None:
-    guests = workers() + [hostile(name, encryption, [name], "ms=4000000000") for name, encryption in NEVER.items()]
+    guests = workers()
+    for name, encryption in NEVER.items():
+        vcpus = 3 if name.startswith("crowd-") else 1
+        guests.append(hostile(name, encryption, [name], f"ms=4000000000 vcpus={vcpus}", vcpus=vcpus))
     with boot(tmp_path, packing.bootable(pack("operator", guests)), "operator") as machine:
         for name in NEVER:
             attendant.wait_for_guest(machine, name, f"hostile: {name} begins")
+        attendant.wait_for_guest(machine, "crowd-hlt", "hostile: nobody wakes anybody")
         first = listing(machine)
-        # The one that sleeps, with a timer that nobody hears, has no share; the others are seven.
         worked = len(re.findall(r"^anna\| w ", machine.console.text, re.M))
         machine.wait_for(rf"^anna\| w {worked + 60:x} ")
         second = listing(machine)
@@ -275,9 +382,9 @@ def test_the_operator_is_heard_above_guests_that_never_end(tmp_path: Path, pack:
     check_host(run)
     spent = {name: second[name] - first[name] for name in second}
     print(spent)
-    share = sum(spent.values()) / (len(guests) - 1)
+    share = sum(spent.values()) / (len(guests) - len(ASLEEP))
     for name, milliseconds in spent.items():
-        if name == "asleep":
+        if name in ASLEEP:
             assert milliseconds <= 0.05 * share
         else:
             assert FAIR * share <= milliseconds <= share / FAIR, (name, spent)

@@ -290,10 +290,10 @@ static void measure_wake_up(void)
 
 /* ------------------------------------------------------------- the second vCPU */
 
-__attribute__((noreturn)) void second(void);
+__attribute__((noreturn)) void ap_main(void);
 
 /* ap.asm calls it, in 64-bit mode. */
-void second(void)
+void ap_main(void)
 {
     start_interrupts();
     second_is_up = true;

@@ -6,8 +6,7 @@
 #define LVT_PERIODIC (1u << 17)
 #define LVT_MASKED (1u << 16)
 
-/* In the page at 8 MiB of the address space stands whatever address is asked for. */
-static volatile uint32_t *map(uint64_t address)
+volatile uint32_t *map(uint64_t address)
 {
     volatile uint64_t *entry = page_entry(0x800000);
 

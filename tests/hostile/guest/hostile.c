@@ -2,10 +2,12 @@
 /*
  * A guest that means harm. Its command line says how:
  *
- *   attack=NAME[,NAME...]  one after the other; the tables in probes.c, storms.c, tables.c and ends.c have the names
+ *   attack=NAME[,NAME...]  one after the other; the tables in probes.c, storms.c, tables.c, ends.c and crowd.c have
+ *                          the names
  *   ms=N                   how long each goes on, by its own TSC (100); sweeps take their cases in a mixed order, so
  *                          that more time means more of the cases, until they begin again
  *   seed=N                 of the values that are chosen at random
+ *   vcpus=N                how many the guest has, for the attacks of all together (1)
  *   khz=N                  of the TSC (CPUID 4000_0010 says it, if this does not)
  *
  * "hostile: NAME begins", then "hostile: NAME: what it did". It powers off at the end, if it gets there.
@@ -23,8 +25,6 @@ const char *command_line;
 uint64_t memory_size, c_bit;
 
 extern const uint8_t vector_stubs[];
-void stray_fault(uint64_t vector, const uint64_t *frame) __attribute__((noreturn));
-
 static struct gate idt[VECTORS];
 static uint64_t random_state, phase_end, phase_length;
 
@@ -169,7 +169,7 @@ static bool names(const char *list, const char *name)
 
 static const struct attack *find_attack(const char *list)
 {
-    static const struct attack *const all[] = { probes, storms, tables, ends };
+    static const struct attack *const all[] = { probes, storms, tables, ends, crowds };
 
     for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         for (const struct attack *attack = all[i]; attack->name != 0; attack++) {

@@ -26,7 +26,7 @@ struct attack {
     void (*run)(void);
 };
 /* Each file has a table, which ends with a name of NULL. */
-extern const struct attack probes[], storms[], tables[], ends[];
+extern const struct attack probes[], storms[], tables[], ends[], crowds[];
 
 extern const char *command_line;
 extern uint64_t memory_size;        /* bytes of RAM */
@@ -46,10 +46,16 @@ void tell(uint64_t count, const char *what);
 /* The table entry that maps `address`, of large pages. */
 volatile uint64_t *page_entry(uint64_t address);
 void load_idt(uint16_t limit);
+/* In the page at 8 MiB of the address space stands whatever address is asked for, from now on. */
+volatile uint32_t *map(uint64_t address);
+/* Exits of different kinds, one by each function; NULL ends the list. */
+extern void (*const exits[])(void);
 /* The vlapic as at the start; what was pending is taken. */
 void quiesce(void);
 
 void power_off(void) __attribute__((noreturn));
+/* The end of a guest whose own tables or code are wrong; `frame`: RIP, CS, RFLAGS, RSP. */
+void stray_fault(uint64_t vector, const uint64_t *frame) __attribute__((noreturn));
 
 static inline uint64_t address_of(void (*function)(uint64_t, uint64_t, uint64_t))
 {

@@ -82,6 +82,8 @@ static void one_wall_clock(void)
     write_msr(MSR_SYSTEM_TIME, (memory_size - 32) | 1);
 }
 
+void (*const exits[])(void) = { one_cpuid, one_msr, one_in, one_call, one_unknown_port, one_wbinvd, 0 };
+
 static void storm_cpuid(void) { storm(one_cpuid, "CPUIDs"); }
 static void storm_msr(void) { storm(one_msr, "RDMSRs"); }
 static void storm_in(void) { storm(one_in, "INs"); }

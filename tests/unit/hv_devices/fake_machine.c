@@ -287,11 +287,18 @@ void vcpu_destroy(struct vcpu *vcpu)
     page_free(page_pa(vcpu), 3);
 }
 
-void sched_add(struct cpu *c, struct vcpu *vcpu)
+void sched_place(struct cpu *c, struct vcpu *vcpu)
+{
+    assert(c == &cpu && vcpu->cpu == NULL);
+    vcpu->cpu = c;
+}
+
+void sched_add(struct vcpu *vcpu)
 {
     machine_not_in_poll();
-    assert(c == &cpu && vcpu->next == NULL);
-    vcpu->cpu = c;
+    assert(vcpu->next == NULL);
+    for (uint32_t i = 0; i < vcpu->guest->config->vcpus; i++)
+        assert(vcpu->guest->vcpus[i]->cpu == &cpu);     /* it may run at once, and send to any of them */
     vcpu->next = vcpu;
     vcpu->guest->vcpus_queued++;
     machine.scheduled++;

@@ -102,10 +102,11 @@ struct sev_platform_status sev_version(void)
     return (struct sev_platform_status){.api_major = 1, .api_minor = 55, .build = 21};
 }
 
-void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 {
     (void)format;
     guest->end = end;
+    return true;
 }
 
 static void guest_is(uint32_t i, const char *name, enum guest_state state)

@@ -419,13 +419,13 @@ static void addressed_tells_other_vcpus(void **state)
     struct vlapic a, b;
     vlapic_reset(&a, 1, true);
     vlapic_reset(&b, 0x12, false);
-    assert_false(vlapic_addressed(&b, &a, 0x40041));
-    assert_true(vlapic_addressed(&b, &a, 0x80041));
-    assert_true(vlapic_addressed(&b, &a, 0xc0041));
-    assert_false(vlapic_addressed(&a, &a, 0xc0041));
-    assert_true(vlapic_addressed(&b, &a, UINT64_C(0x12) << 32));
-    assert_true(vlapic_addressed(&b, &a, UINT64_C(0x10004) << 32 | 0x800));
-    assert_false(vlapic_addressed(&b, &a, UINT64_C(0x00004) << 32 | 0x800));
+    assert_false(vlapic_addressed(b.id, a.id, 0x40041));
+    assert_true(vlapic_addressed(b.id, a.id, 0x80041));
+    assert_true(vlapic_addressed(b.id, a.id, 0xc0041));
+    assert_false(vlapic_addressed(a.id, a.id, 0xc0041));
+    assert_true(vlapic_addressed(b.id, a.id, UINT64_C(0x12) << 32));
+    assert_true(vlapic_addressed(b.id, a.id, UINT64_C(0x10004) << 32 | 0x800));
+    assert_false(vlapic_addressed(b.id, a.id, UINT64_C(0x00004) << 32 | 0x800));
 }
 
 static uint64_t random_state = 88172645463325252u;

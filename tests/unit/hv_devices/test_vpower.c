@@ -6,11 +6,12 @@
 
 static struct guest guest;
 
-void guest_end(struct guest *g, enum guest_end end, const char *format, ...)
+bool guest_end(struct guest *g, enum guest_end end, const char *format, ...)
 {
     (void)format;
     assert_ptr_equal(g, &guest);
     g->end = end;
+    return true;
 }
 
 static enum guest_end after(uint16_t port, uint8_t value)

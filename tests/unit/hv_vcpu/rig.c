@@ -206,15 +206,16 @@ void smp_kick(struct cpu *cpu)
     cpu->timer_fired = true;
 }
 
-void guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 {
     va_list arguments;
     if (guest->end != GUEST_END_NONE)
-        return;
+        return false;
     va_start(arguments, format);
     text_format_list(guest->end_reason, sizeof guest->end_reason, format, arguments);
     va_end(arguments);
     guest->end = end;
+    return true;
 }
 
 bool guest_is_ending(const struct guest *guest)
@@ -241,8 +242,10 @@ bool guest_teardown(struct guest *guest)
 {
     if (!guest_is_ending(guest) || guest->vcpus_queued != 0)
         return false;
-    vcpu_destroy(guest->vcpus[0]);
-    guest->vcpus[0] = NULL;
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
+        vcpu_destroy(guest->vcpus[i]);
+        guest->vcpus[i] = NULL;
+    }
     guest->state = GUEST_ENDED;
     return true;
 }
@@ -289,6 +292,12 @@ struct vcpu *rig_guest(uint32_t index, bool sev)
     assert_true(vcpu_create(guest, 0, &rig_registers, &guest->vcpus[0]));
     guest->vcpus[0]->cpu = &rig_cpu;
     return guest->vcpus[0];
+}
+
+void rig_schedule(struct vcpu *vcpu)
+{
+    sched_place(&rig_cpu, vcpu);
+    sched_add(vcpu);
 }
 
 bool rig_exit(struct vcpu *vcpu, uint64_t code, uint64_t info1, uint64_t info2)

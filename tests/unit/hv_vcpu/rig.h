@@ -44,6 +44,8 @@ bool rig_time(uint64_t tsc);
 int rig_reset(void **state);
 /* guests[index] with one vCPU, on no run queue. */
 struct vcpu *rig_guest(uint32_t index, bool sev);
+/* Onto the CPU's queue. */
+void rig_schedule(struct vcpu *vcpu);
 /* One exit with `code`; RIP 0x1000, IF set; returns what exit_dispatch() did. */
 bool rig_exit(struct vcpu *vcpu, uint64_t code, uint64_t info1, uint64_t info2);
 /* A register state that VMRUN takes. */

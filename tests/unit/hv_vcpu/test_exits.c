@@ -60,6 +60,22 @@ static void what_ends_a_guest_is_told_with_its_registers(void **state)
     assert_non_null(strstr(guests[3].end_reason, "machine check"));
 }
 
+/* On another CPU, before that has heard of the first one's. */
+static void a_second_vcpus_end_adds_nothing_to_the_report(void **state)
+{
+    (void)state;
+    static const uint64_t ends[] = {VMEXIT_SHUTDOWN, VMEXIT_NPF, UINT32_MAX, 0x403};
+    struct vcpu *vcpus[2] = {rig_guest(0, false), NULL};
+    assert_true(vcpu_create(&guests[0], 1, &rig_registers, &vcpus[1]));
+    assert_false(rig_exit(vcpus[0], VMEXIT_SHUTDOWN, 0, 0));
+    unsigned lines = rig_log_lines;
+    assert_true(lines > 0);
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+        assert_false(rig_exit(vcpus[1], ends[i], 0, 0));
+    assert_false(rig_exit(vcpus[1], VMEXIT_IOIO, UINT64_C(0x03f80014), 0));
+    assert_int_equal(rig_log_lines, lines);
+}
+
 static void instructions_that_guests_do_not_have_are_undefined(void **state)
 {
     (void)state;
@@ -237,18 +253,31 @@ static void the_log_of_a_noisy_guest_is_bounded(void **state)
     assert_non_null(strstr(rig_log, "990 more messages"));
 }
 
+static void the_log_of_a_noisy_guest_with_several_vcpus_is_no_longer(void **state)
+{
+    (void)state;
+    struct vcpu *vcpus[2] = {rig_guest(0, false), NULL};
+    assert_true(vcpu_create(&guests[0], 1, &rig_registers, &vcpus[1]));
+    for (int i = 0; i < 1000; i++) {
+        vcpus[i % 2]->gprs.rcx = 0xdead;
+        rig_exit(vcpus[i % 2], VMEXIT_MSR, 0, 0);
+    }
+    assert_int_equal(rig_log_lines, 10);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(nobody_but_the_guest_is_hurt_by_any_exit_code), TEST(vmexit_invalid_is_known_in_both_widths),
-        TEST(what_ends_a_guest_is_told_with_its_registers), TEST(instructions_that_guests_do_not_have_are_undefined),
+        TEST(what_ends_a_guest_is_told_with_its_registers), TEST(a_second_vcpus_end_adds_nothing_to_the_report),
+        TEST(instructions_that_guests_do_not_have_are_undefined),
         TEST(rip_moves_by_the_processors_word_or_the_fixed_length), TEST(a_single_step_over_an_intercepted_instruction_traps),
         TEST(hlt_waits_but_with_interrupts_off_it_is_the_end), TEST(vmmcall_answers_as_kvm_does_to_what_it_does_not_know),
         TEST(after_an_exit_all_is_clean_and_nothing_is_injected_or_flushed_again),
         TEST(a_new_vmcb_holds_what_the_guest_must_not_do_without),
         TEST(the_permission_maps_let_pass_only_what_vmload_switches), TEST(a_vcpu_without_pages_leaves_no_trace),
-        TEST(the_log_of_a_noisy_guest_is_bounded),
+        TEST(the_log_of_a_noisy_guest_is_bounded), TEST(the_log_of_a_noisy_guest_with_several_vcpus_is_no_longer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,6 +103,24 @@ static void init_stops_a_vcpu_whatever_it_does(void **state)
     assert_int_equal(vcpus[1]->vmcb->cs.base, 0x10000);
 }
 
+/* The run loop prepares an event, and may look around once more before it enters. */
+static void what_was_to_be_injected_and_what_was_translated_ends_with_init(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    rig_cpu.features.flush_by_asid = true;
+    vcpus[1]->vmcb->rflags = RFLAGS_IF | 2;
+    vlapic_post(&vcpus[1]->lapic, 0x41);
+    event_prepare(vcpus[1]);
+    vmcb_set_tlb_control(vcpus[1]->vmcb, TLB_CONTROL_NONE);
+    assert_int_equal(vcpus[1]->vmcb->eventinj, UINT64_C(0x80000041));
+    start(1);                               /* without a look at it in between */
+    event_prepare(vcpus[1]);
+    assert_int_equal(vcpus[1]->vmcb->eventinj, 0);
+    assert_int_equal(vcpus[1]->vmcb->tlb_control, TLB_CONTROL_FLUSH_ASID);
+}
+
 static void init_to_the_boot_vcpu_ends_the_guest(void **state)
 {
     (void)state;
@@ -131,6 +149,19 @@ static void destinations(void **state)
     }
 }
 
+/* INIT resets its APIC, which another CPU may look at in the middle of that. */
+static void a_vcpu_has_its_address_while_its_apic_is_reset(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    vcpus[1]->lapic.id = 0;
+    send(0, ICR(0, FIXED | 0x41));
+    assert_int_equal(got(0x41), 1 << 0);
+    send(0, ICR(1, FIXED | 0x41));
+    assert_int_equal(got(0x41), 1 << 1);
+}
+
 static void what_is_sent_wakes_and_asks_the_cpu_to_look(void **state)
 {
     (void)state;
@@ -147,6 +178,47 @@ static void what_is_sent_wakes_and_asks_the_cpu_to_look(void **state)
     assert_int_equal(vcpus[1]->state, VCPU_HALTED);     /* its own CPU wakes it, when it looks */
     vcpu_poll(vcpus[1], rig_tsc);
     assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
+}
+
+/* Whether a message to vCPU 1 asks its CPU to look around. */
+static bool kicks(uint32_t message)
+{
+    rig_cpu.timer_fired = false;
+    event_send_ipi(vcpus[0], ICR(1, message));
+    return rig_cpu.timer_fired;
+}
+
+/* The look around that a kick asks for, while `running` has the CPU. */
+static void look(const struct vcpu *running)
+{
+    bool preempt;
+    rig_cpu.timer_fired = false;
+    sched_poll(&rig_cpu, running, rig_tsc, &preempt);
+}
+
+static void a_cpu_is_not_asked_again_for_a_vcpu_that_does_not_hear(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    struct vcpu *worker = rig_guest(1, false);
+    worker->next = vcpus[1];
+    vcpus[1]->next = worker;
+    rig_cpu.run_queue = worker;
+
+    vcpus[1]->state = VCPU_HALTED;
+    vcpus[1]->vmcb->rflags = 2;
+    look(NULL);
+    assert_true(kicks(FIXED | 0x41));
+    look(worker);
+    assert_int_equal(vcpus[1]->state, VCPU_HALTED);
+    assert_false(kicks(FIXED | 0x42));
+    look(NULL);                             /* the slice is over, or there is nobody else */
+    assert_int_equal(vcpus[1]->lapic.irr[2], 6);
+    assert_true(kicks(NMI));
+    look(worker);
+    assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
+    assert_false(kicks(NMI));               /* it waits for its turn, and looks when that comes */
 }
 
 static void nmis_reach_others_and_the_sender(void **state)
@@ -172,8 +244,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(startup_begins_in_real_mode_at_its_page), TEST(init_stops_a_vcpu_whatever_it_does),
-        TEST(init_to_the_boot_vcpu_ends_the_guest), TEST(destinations), TEST(what_is_sent_wakes_and_asks_the_cpu_to_look),
-        TEST(nmis_reach_others_and_the_sender),
+        TEST(what_was_to_be_injected_and_what_was_translated_ends_with_init),
+        TEST(init_to_the_boot_vcpu_ends_the_guest), TEST(destinations), TEST(a_vcpu_has_its_address_while_its_apic_is_reset),
+        TEST(what_is_sent_wakes_and_asks_the_cpu_to_look),
+        TEST(a_cpu_is_not_asked_again_for_a_vcpu_that_does_not_hear), TEST(nmis_reach_others_and_the_sender),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

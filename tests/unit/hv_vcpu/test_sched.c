@@ -109,7 +109,7 @@ static void go(uint64_t ms, uint32_t count, ...)
         last_run[i] = rig_tsc;
         if (work[i] == 0)
             work[i] = 1000;
-        sched_add(&rig_cpu, rig_guest(i, false));
+        rig_schedule(rig_guest(i, false));
     }
     va_end(list);
     end_of_test = rig_tsc + ms * MS;
@@ -171,6 +171,37 @@ static void nobody_saves_up_time_by_sleeping(void **state)
     assert_share(0, 2000, 75, 2);
 }
 
+static void started_after_a_second(struct vcpu *vcpu)
+{
+    struct vcpu *second = guests[1].vcpus[1];
+    if (vcpu == guests[1].vcpus[0] && rig_tsc <= end_of_test) {
+        vcpu->vmcb->exitcode = VMEXIT_HLT;
+        vcpu->vmcb->rflags = RFLAGS_IF | 2;
+        vcpu->vmcb->exitintinfo = 0;
+        return;
+    }
+    if (rig_tsc > 1000 * MS && second->state == VCPU_WAIT_SIPI)
+        event_send_ipi(guests[1].vcpus[0], UINT64_C(1) << 32 | 0x4610);
+    vmrun(vcpu);
+}
+
+static void nor_by_waiting_for_its_startup(void **state)
+{
+    (void)state;
+    scripts[0] = scripts[1] = SPIN;
+    ran[0] = ran[1] = longest_wait[0] = 0;
+    last_run[0] = last_run[1] = rig_tsc;
+    rig_schedule(rig_guest(0, false));
+    rig_schedule(rig_guest(1, false));
+    assert_true(vcpu_create(&guests[1], 1, &rig_registers, &guests[1].vcpus[1]));
+    rig_schedule(guests[1].vcpus[1]);
+    end_of_test = rig_tsc + 2000 * MS;
+    rig_vmrun = started_after_a_second;
+    sched_loop(&rig_cpu);
+    assert_in_range(longest_wait[0], 9 * MS, 25 * MS);
+    assert_share(0, 2000, 75, 2);
+}
+
 static void with_all_asleep_the_cpu_halts_and_nobody_is_late(void **state)
 {
     (void)state;
@@ -195,7 +226,7 @@ static void the_operator_is_heard_while_all_sleep(void **state)
 {
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
-    sched_add(&rig_cpu, vcpu);
+    rig_schedule(vcpu);
     rig_vmrun = forever_asleep;
     end_of_test = UINT64_MAX;
     uint64_t start = rig_tsc;
@@ -240,7 +271,7 @@ static void the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit(voi
         struct cpu elsewhere = {0};
         vcpu->last_cpu = by_asid ? &elsewhere : NULL;       /* it comes from another CPU, or from nowhere */
         vmcb_mark_clean(vcpu->vmcb);
-        sched_add(&rig_cpu, vcpu);
+        rig_schedule(vcpu);
         rig_vmrun = check_first_entry;
         sched_loop(&rig_cpu);
         assert_int_equal(entries, 5);
@@ -308,7 +339,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(spinning_guests_share_alike), TEST(a_storm_of_exits_gets_no_more_than_its_share),
         TEST(a_sleeper_wakes_in_time_beside_spinning_guests), TEST(who_sleeps_a_little_gets_no_more_than_who_never_does),
-        TEST(nobody_saves_up_time_by_sleeping),
+        TEST(nobody_saves_up_time_by_sleeping), TEST(nor_by_waiting_for_its_startup),
         TEST(who_sleeps_and_wakes_all_the_time_pays_for_it),
         TEST(with_all_asleep_the_cpu_halts_and_nobody_is_late), TEST(the_operator_is_heard_while_all_sleep),
         TEST(guests_go_on_while_the_boot_cpu_works_and_waits),

@@ -298,8 +298,8 @@ static void guests_go_on_while_the_boot_cpu_works_and_waits(void **state)
     scripts[0] = SPIN;
     scripts[1] = SLEEP;
     work[1] = 1000;
-    sched_add(&rig_cpu, spinner = rig_guest(0, false));
-    sched_add(&rig_cpu, sleeper = rig_guest(1, false));
+    rig_schedule(spinner = rig_guest(0, false));
+    rig_schedule(sleeper = rig_guest(1, false));
     rig_vmrun = vmrun;
     end_of_test = UINT64_MAX;
     rig_cpu.charged_tsc = rig_cpu.breath_tsc = last_run[0] = rig_tsc;

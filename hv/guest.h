@@ -72,6 +72,7 @@ struct guest {
     uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
     struct vuart uart;
     uint64_t log_window_tsc;    /* rate limit of messages about it; under the lock */
+    uint64_t wbinvd_tsc;        /* when the WBINVDs that it has had would be over, were they spread evenly; under the lock */
     uint32_t log_count, log_dropped;
     struct launch_report report;
 

@@ -13,6 +13,7 @@
 #define POLL_US 1000u
 
 static bool psp_locked;
+static uint64_t psp_polled_us;
 
 uint32_t psp_platform_pci_read32(uint16_t bdf, uint8_t offset)
 {
@@ -52,13 +53,12 @@ uint64_t psp_platform_now_us(void)
 /* Commands take milliseconds to minutes: guests and the operator go on meanwhile. */
 void psp_platform_pause(void)
 {
-    static uint64_t polled_us;
     uint64_t now_us = clock_now_us();
     cpu_relax();
-    if (now_us - polled_us < POLL_US)
+    if (now_us - psp_polled_us < POLL_US)
         return;
-    polled_us = now_us;
     sched_breathe(true);
+    psp_polled_us = clock_now_us();
 }
 
 /* A page that psp/ keeps for good. hv writes it through the physical map, C=1. */
@@ -96,6 +96,7 @@ void psp_platform_lock(void)
 {
     ASSERT(!psp_locked);
     psp_locked = true;
+    psp_polled_us = clock_now_us();     /* a short command is waited for */
 }
 
 void psp_platform_unlock(void)

@@ -134,7 +134,12 @@ uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
     }
     /* The guest chooses its TSC, so only the distance is worth anything. */
     if (deadline == UINT64_MAX || __builtin_add_overflow(now, deadline > guest_now ? deadline - guest_now : 0, &host))
-        return UINT64_MAX;
+        host = UINT64_MAX;
+    if (vcpu->state == VCPU_HALTED && vcpu->asleep_tsc != 0) {
+        if (now < vcpu->asleep_tsc)
+            return vcpu->asleep_tsc < host ? vcpu->asleep_tsc : host;
+        vcpu_wake(vcpu);
+    }
     return host;
 }
 

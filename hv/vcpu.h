@@ -62,6 +62,7 @@ struct vcpu {
     struct cpu *cpu;            /* where it lives, from sched_place() on */
     struct cpu *last_cpu;
     bool attention;             /* the run loop has something to do before the next entry */
+    uint64_t asleep_tsc;        /* VCPU_HALTED until then by hv's will, if nothing comes earlier; 0: by HLT */
     bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
     struct vlapic lapic;
     struct vlapic_ipi ipi;      /* of the vlapic write that is under way */

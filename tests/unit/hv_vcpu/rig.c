@@ -196,7 +196,7 @@ bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)
 
 struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &rig_cpu : NULL; }
 uint32_t smp_cpus(void) { return 1; }
-void smp_wbinvd(const uint64_t *set) { (void)set; }
+void smp_wbinvd(const uint64_t *set) { rig_wbinvds += set[0] != 0; }
 
 void watch_poll(struct cpu *own) { (void)own; }
 

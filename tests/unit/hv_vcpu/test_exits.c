@@ -136,6 +136,44 @@ static void a_single_step_over_an_intercepted_instruction_traps(void **state)
     assert_int_equal(vcpu->vmcb->vmcb_clean & VMCB_CLEAN_DRX, 0);
 }
 
+/* A processor's takes milliseconds, and the cache lines of all who share it. */
+static void an_encrypted_guest_has_some_wbinvds_at_once_and_then_a_few(void **state)
+{
+    (void)state;
+    const uint64_t ms = RIG_HZ / 1000;
+    struct vcpu *vcpu = rig_guest(0, true);
+    unsigned done = 0, tries = 0;
+    vcpu->cpu = &rig_cpu;
+    for (uint64_t end = rig_tsc + 1000 * ms; rig_tsc < end; tries++) {
+        vcpu->vmcb->nrip = 0;
+        rig_exit(vcpu, VMEXIT_WBINVD, 0, 0);
+        if (vcpu->state == VCPU_RUNNABLE) {
+            assert_int_equal(vcpu->vmcb->rip, 0x1002);
+            assert_int_equal(rig_wbinvds, ++done);
+            continue;
+        }
+        assert_true(done >= 32);
+        assert_int_equal(vcpu->vmcb->rip, 0x1000);      /* the same instruction again, later */
+        uint64_t due = vcpu_poll(vcpu, rig_tsc);
+        assert_in_range(due, rig_tsc, rig_tsc + 10 * ms);
+        assert_int_equal(vcpu->state, VCPU_HALTED);
+        rig_time(due - rig_tsc + 1);
+        assert_int_equal(vcpu_poll(vcpu, rig_tsc), UINT64_MAX);
+        assert_int_equal(vcpu->state, VCPU_RUNNABLE);
+    }
+    assert_in_range(done, 130, 134);                    /* 32, and 100 in a second */
+    assert_true(tries < 2 * done);
+    /* Woken early by an interrupt, it halts by itself: the hour that was set is forgotten. */
+    do
+        rig_exit(vcpu, VMEXIT_WBINVD, 0, 0);
+    while (vcpu->state == VCPU_RUNNABLE);
+    vcpu_wake(vcpu);
+    rig_exit(vcpu, VMEXIT_HLT, 0, 0);
+    rig_time(100 * ms);
+    assert_int_equal(vcpu_poll(vcpu, rig_tsc), UINT64_MAX);
+    assert_int_equal(vcpu->state, VCPU_HALTED);
+}
+
 static void hlt_waits_but_with_interrupts_off_it_is_the_end(void **state)
 {
     (void)state;
@@ -273,6 +311,7 @@ int main(void)
         TEST(what_ends_a_guest_is_told_with_its_registers), TEST(a_second_vcpus_end_adds_nothing_to_the_report),
         TEST(instructions_that_guests_do_not_have_are_undefined),
         TEST(rip_moves_by_the_processors_word_or_the_fixed_length), TEST(a_single_step_over_an_intercepted_instruction_traps),
+        TEST(an_encrypted_guest_has_some_wbinvds_at_once_and_then_a_few),
         TEST(hlt_waits_but_with_interrupts_off_it_is_the_end), TEST(vmmcall_answers_as_kvm_does_to_what_it_does_not_know),
         TEST(after_an_exit_all_is_clean_and_nothing_is_injected_or_flushed_again),
         TEST(a_new_vmcb_holds_what_the_guest_must_not_do_without),

@@ -18,6 +18,7 @@ static struct {
     uint32_t head, tail;        /* written, sent: both count on */
     uint64_t written;
     bool line_unfinished;
+    bool stuck;                 /* waited for the line in vain, and nothing went out since */
 } console;
 
 static struct lock console_lock;
@@ -52,6 +53,8 @@ static bool send_some(void)
     uint32_t run = waiting < CONSOLE_RING - at ? waiting : CONSOLE_RING - at;
     size_t sent = run == 0 ? 0 : serial_write(&console.ring[at], run);
     console.tail += (uint32_t)sent;
+    if (sent > 0)
+        console.stuck = false;
     return sent > 0;
 }
 
@@ -70,13 +73,14 @@ void console_drain(void)
     console_end();
 }
 
-/* Waits for room; drops the oldest byte when the line is stuck. */
+/* Waits for room. A line that is stuck is waited for once: then the oldest bytes are dropped. */
 static void make_room(void)
 {
     uint64_t give_up = clock_tsc() + clock_us_to_tsc(CONSOLE_STUCK_US);
     while (console.head - console.tail == CONSOLE_RING) {
         drain();
-        if (clock_tsc() > give_up && console.head - console.tail == CONSOLE_RING)
+        console.stuck |= clock_tsc() > give_up;
+        if (console.stuck && console.head - console.tail == CONSOLE_RING)
             console.tail++;
     }
 }

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The ring before the operator's line: a line that is slow, one that is stuck, and none. */
+#include "test.h"
+
+#include "../../../hv/clock.h"
+#include "../../../hv/console.h"
+#include "../../../hv/cpu.h"
+#include "../../../hv/log.h"
+#include "../../../hv/serial.h"
+
+#include <asm/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define RING 32768u
+#define STUCK_US 200000u
+#define BYTES_PER_MS 11u
+
+static uint64_t now_us;
+static char line[1 << 20];
+static size_t sent;
+static bool present, moves;
+static struct cpu cpu;
+
+/* Looking at the clock takes a microsecond, and so does a look at the line. */
+uint64_t clock_tsc(void) { return now_us++; }
+uint64_t clock_us_to_tsc(uint64_t us) { return us; }
+void serial_init(uint16_t port) { present = port != 0; }
+bool serial_present(void) { return present; }
+bool serial_idle(void) { return true; }
+int serial_read(void) { return -1; }
+
+size_t serial_write(const char *bytes, size_t count)
+{
+    static uint64_t free_us;
+    now_us++;
+    if (!present || !moves || now_us < free_us)
+        return 0;
+    size_t n = count < 16 ? count : 16;
+    memcpy(line + sent, bytes, n);
+    sent += n;
+    free_us = now_us + n * 1000 / BYTES_PER_MS;
+    return n;
+}
+
+void panic(const char *format, ...)
+{
+    fail_msg("%s", format);
+    abort();
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    cpu = (struct cpu){.self = &cpu};
+    syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu);
+    moves = true;
+    console_init(0x3f8);
+    console_flush();
+    sent = 0;
+    return 0;
+}
+
+static void say(const char *text, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++) {
+        console_begin();
+        console_write(text, strlen(text));
+        console_end();
+    }
+}
+
+static void a_slow_line_is_waited_for_and_loses_nothing(void **state)
+{
+    (void)state;
+    uint64_t start = now_us;
+    say("0123456789abcde\n", 6000);
+    console_flush();
+    assert_int_equal(sent, 6000 * 17);
+    for (unsigned i = 0; i < 6000; i++)
+        assert_memory_equal(line + i * 17, "0123456789abcde\r\n", 17);
+    assert_in_range(now_us - start, 6000 * 17 * 1000 / BYTES_PER_MS - 100, 6000 * 17 * 1000 / BYTES_PER_MS * 6 / 5);
+}
+
+static void a_stuck_line_is_waited_for_once(void **state)
+{
+    (void)state;
+    moves = false;
+    say("x", RING);
+    uint64_t start = now_us;
+    say("y", RING);
+    assert_in_range(now_us - start, STUCK_US, STUCK_US + 10 * RING);
+    start = now_us;
+    say("z", RING / 2);
+    assert_true(now_us - start < STUCK_US);
+    /* It moves again: what is newest is there, and a later stop is noticed anew. */
+    moves = true;
+    console_flush();
+    assert_int_equal(sent, RING);
+    assert_int_equal(line[0], 'y');
+    assert_int_equal(line[RING - 1], 'z');
+    moves = false;
+    say("x", RING);
+    start = now_us;
+    say("x", 1);
+    assert_true(now_us - start >= STUCK_US);
+    moves = true;
+}
+
+static void without_a_line_nobody_waits(void **state)
+{
+    (void)state;
+    console_init(0);
+    uint64_t start = now_us;
+    say("x", 3 * RING);
+    assert_true(now_us - start < 10 * 3 * RING);
+    assert_int_equal(sent, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_slow_line_is_waited_for_and_loses_nothing, set_up),
+        cmocka_unit_test_setup(a_stuck_line_is_waited_for_once, set_up),
+        cmocka_unit_test_setup(without_a_line_nobody_waits, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

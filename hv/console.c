@@ -9,17 +9,22 @@
 #include "serial.h"
 #include "x86.h"
 
-#define CONSOLE_RING 32768u         /* power of two */
+#define CONSOLE_RING 65536u         /* power of two: room for the shares of a dozen guests */
 #define CONSOLE_STUCK_US 200000u    /* 16 bytes take 1.4 ms */
 #define CONSOLE_LINE 512u
 
 static struct {
     char ring[CONSOLE_RING];
+    uint16_t owners[CONSOLE_RING];
+    uint32_t owner;             /* of what is written now */
     uint32_t head, tail;        /* written, sent: both count on */
     uint64_t written;
     bool line_unfinished;
     bool stuck;                 /* waited for the line in vain, and nothing went out since */
 } console;
+
+uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
+_Static_assert(MANIFEST_MAX_GUESTS < UINT16_MAX, "owners");
 
 static struct lock console_lock;
 static bool console_broken;     /* a panic asks nobody */
@@ -46,13 +51,25 @@ void console_break(void)
     console_broken = true;
 }
 
+void console_set_owner(uint32_t owner)
+{
+    console.owner = owner;
+}
+
+/* The oldest bytes are gone, by the line or otherwise. */
+static void forget(uint32_t count)
+{
+    for (; count > 0; count--)
+        console_waiting[console.owners[console.tail++ % CONSOLE_RING]]--;
+}
+
 static bool send_some(void)
 {
     uint32_t waiting = console.head - console.tail;
     uint32_t at = console.tail % CONSOLE_RING;
     uint32_t run = waiting < CONSOLE_RING - at ? waiting : CONSOLE_RING - at;
     size_t sent = run == 0 ? 0 : serial_write(&console.ring[at], run);
-    console.tail += (uint32_t)sent;
+    forget((uint32_t)sent);
     if (sent > 0)
         console.stuck = false;
     return sent > 0;
@@ -63,7 +80,7 @@ static void drain(void)
     while (send_some())
         ;
     if (!serial_present())
-        console.tail = console.head;
+        forget(console.head - console.tail);
 }
 
 void console_drain(void)
@@ -81,7 +98,7 @@ static void make_room(void)
         drain();
         console.stuck |= clock_tsc() > give_up;
         if (console.stuck && console.head - console.tail == CONSOLE_RING)
-            console.tail++;
+            forget(1);
     }
 }
 
@@ -101,6 +118,8 @@ static void put(char byte)
 {
     if (console.head - console.tail == CONSOLE_RING)
         make_room();
+    console.owners[console.head % CONSOLE_RING] = (uint16_t)console.owner;
+    console_waiting[console.owner]++;
     console.ring[console.head++ % CONSOLE_RING] = byte;
 }
 

@@ -3,6 +3,7 @@
 #ifndef SEVISOR_CONSOLE_H
 #define SEVISOR_CONSOLE_H
 
+#include "../guest/manifest.h"
 #include "types.h"
 
 void console_init(uint16_t serial_port);
@@ -12,6 +13,17 @@ void console_begin(void);
 void console_end(void);
 /* From now on nobody waits for anybody: for a panic. */
 void console_break(void);
+
+/* Between those two: whose the bytes are that are written from now on, a guest's number from 1, or 0 for hv's own. */
+void console_set_owner(uint32_t owner);
+/* Bytes that are on their way to the line, by owner. */
+extern uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
+/* What a guest may have on its way, so that no guest's flood makes others wait for long. */
+#define CONSOLE_SHARE 2048u
+static inline bool console_has_room(uint32_t owner, uint32_t beyond)
+{
+    return __atomic_load_n(&console_waiting[owner], __ATOMIC_RELAXED) < CONSOLE_SHARE + beyond;
+}
 
 /* Hands the transmitter what it takes; never waits. */
 void console_drain(void);

@@ -15,6 +15,7 @@
 
 #define PREFIX_SIZE (MANIFEST_NAME_SIZE + 2u)
 #define PRINT_SIZE 512u
+#define LOST_SIZE sizeof " [4294967295 bytes lost]"
 
 static struct {
     uint32_t attached;      /* guest that gets the input, or MONITOR_NOBODY */
@@ -91,10 +92,12 @@ static bool is_unshown(const struct vuart *uart)
 static void show_line(uint32_t guest, bool complete)
 {
     struct vuart *uart = &guests[guest].uart;
-    char text[PREFIX_SIZE + 1 + VUART_LINE + 3 * LINE_STYLE_SIZE];
+    char text[PREFIX_SIZE + 1 + VUART_LINE + 3 * LINE_STYLE_SIZE + LOST_SIZE];
     size_t length = 0;
     bool raw = output.attached == guest;
+    uint32_t lost = complete ? __atomic_exchange_n(&uart->lost, 0, __ATOMIC_RELAXED) : 0;
 
+    console_set_owner(guest + 1);
     if (line_is_open(guest)) {
         length = append(text, 0, uart->line + uart->line_shown, uart->line_length - uart->line_shown, raw);
     } else {
@@ -104,9 +107,12 @@ static void show_line(uint32_t guest, bool complete)
     }
     if (complete) {
         length += line_put_style(text + length, LINE_PLAIN);
+        if (lost > 0)
+            length += text_format(text + length, LOST_SIZE, " [%u bytes lost]", lost);
         text[length++] = '\n';
     }
     console_write(text, length);
+    console_set_owner(0);
 
     output.unshown -= is_unshown(uart);
     uart->line_shown = uart->line_length;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "vuart.h"
 
+#include "console.h"
 #include "monitor.h"
 
 /* PC16550D table II. Registers 0 and 1 are the divisor's while LCR.DLAB is set. */
@@ -43,6 +44,8 @@ enum {
 #define LSR_DATA_READY 0x01u
 #define LSR_OVERRUN 0x02u
 #define LSR_TRANSMITTER_IDLE 0x60u      /* THRE, TEMT: a byte is gone as soon as it is written */
+/* Who does not look at LSR, or gives up waiting, loses nothing before this. */
+#define OUTPUT_SLACK 4096u
 
 #define MSR_CTS 0x10u
 #define MSR_DSR 0x20u
@@ -104,7 +107,7 @@ static uint8_t interrupt_identification(struct vuart *uart)
 
 static uint8_t line_status(struct vuart *uart)
 {
-    uint8_t status = LSR_TRANSMITTER_IDLE;
+    uint8_t status = console_has_room(uart->guest + 1, 0) ? LSR_TRANSMITTER_IDLE : 0;
     if (uart->input_count > 0)
         status |= LSR_DATA_READY;
     if (uart->overrun)
@@ -175,8 +178,10 @@ void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value)
         uart->transmit_event = true;
         if ((uart->mcr & MCR_LOOP) != 0)
             vuart_input(uart, value);
-        else
+        else if (console_has_room(uart->guest + 1, OUTPUT_SLACK))
             monitor_guest_output(uart->guest, value);
+        else
+            __atomic_fetch_add(&uart->lost, 1, __ATOMIC_RELAXED);
         break;
     case REGISTER_IER:
         if (divisor)

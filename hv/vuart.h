@@ -14,6 +14,7 @@ struct vuart {
     uint32_t guest;             /* index, for the console's prefix */
     uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
     bool overrun;
+    uint32_t lost;              /* of the output: written where LSR said that there is no room */
     bool transmit_event;        /* THR became empty, and neither IIR was read for it nor THR written */
     uint8_t input[VUART_FIFO];
     uint32_t input_head, input_count;

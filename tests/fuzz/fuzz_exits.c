@@ -84,6 +84,8 @@ void guest_unmap_shared(void)
     windows_open--;
 }
 
+uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
+
 void monitor_poll(void)
 {
     if (input_left > 0 && ++idle_polls < PATIENCE)

@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define RING 32768u
+#define RING 65536u
 #define STUCK_US 200000u
 #define BYTES_PER_MS 11u
 
@@ -107,6 +107,34 @@ static void a_stuck_line_is_waited_for_once(void **state)
     moves = true;
 }
 
+/* Two guests: one writes all the time, one now and then. */
+static void a_guest_has_no_more_than_its_share_on_the_way(void **state)
+{
+    (void)state;
+    unsigned written = 0;
+    console_begin();
+    console_set_owner(1);
+    for (; console_has_room(1, 0); written += 10)
+        console_write("012345678\n", 10);
+    console_set_owner(2);
+    assert_true(console_has_room(2, 0));
+    uint64_t start = now_us;
+    console_write("the other's\n", 12);
+    assert_true(now_us - start < 100);                  /* it did not wait */
+    assert_in_range(console_waiting[1], CONSOLE_SHARE, CONSOLE_SHARE + 11);
+    console_set_owner(0);
+    while (!console_has_room(1, 0) || console_waiting[2] > 0) {
+        console_end();
+        console_drain();
+        console_begin();
+    }
+    console_end();
+    assert_in_range(now_us - start, 0, (CONSOLE_SHARE + 50) * 1000 / BYTES_PER_MS * 6 / 5);
+    console_flush();
+    assert_int_equal(console_waiting[0] + console_waiting[1] + console_waiting[2], 0);
+    assert_int_equal(sent, written * 11 / 10 + 13);
+}
+
 static void without_a_line_nobody_waits(void **state)
 {
     (void)state;
@@ -122,6 +150,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_slow_line_is_waited_for_and_loses_nothing, set_up),
         cmocka_unit_test_setup(a_stuck_line_is_waited_for_once, set_up),
+        cmocka_unit_test_setup(a_guest_has_no_more_than_its_share_on_the_way, set_up),
         cmocka_unit_test_setup(without_a_line_nobody_waits, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

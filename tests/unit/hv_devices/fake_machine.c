@@ -360,6 +360,9 @@ void console_end(void)
     console_held = false;
 }
 
+uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
+void console_set_owner(uint32_t owner) { (void)owner; }
+
 void console_write(const char *bytes, size_t count)
 {
     assert(console_held);

@@ -46,10 +46,19 @@ void console_end(void)
     console_held = false;
 }
 
+uint32_t console_waiting[1 + GUEST_MAX];
+static uint32_t writer, wrote[1 + GUEST_MAX];     /* bytes of each owner */
+void console_set_owner(uint32_t owner)
+{
+    assert_true(console_held);
+    writer = owner;
+}
+
 void console_write(const char *bytes, size_t count)
 {
     assert_true(console_held);
     assert_true(screen_length + count < sizeof screen);
+    wrote[writer] += (uint32_t)count;
     memcpy(screen + screen_length, bytes, count);
     screen_length += count;
     screen[screen_length] = '\0';
@@ -498,6 +507,26 @@ static void a_hundred_guests_have_numbers_of_three_digits(void **state)
     assert_non_null(strstr(screen, "g512| the last one's"));
 }
 
+/* console.c bounds what each may have on its way to the line. */
+static void each_guests_bytes_are_its_own_and_lost_ones_are_told(void **state)
+{
+    (void)state;
+    memset(wrote, 0, sizeof wrote);
+    says(1, "abc\n");
+    assert_int_equal(wrote[2], strlen("linux| abc\n"));
+    says(0, "prompt");
+    now_us += MONITOR_PROMPT_US;
+    monitor_poll();
+    assert_int_equal(wrote[1], strlen("hello| prompt"));
+    types("\035k2n");
+    assert_int_equal(wrote[2], strlen("linux| abc\n"));
+    assert_true(wrote[0] > 0 && wrote[1] == strlen("hello| prompt"));
+    screen_length = 0;
+    guests[1].uart.lost = 5;
+    says(1, "d\ne\n");
+    assert_non_null(strstr(screen, "linux| d [5 bytes lost]\nlinux| e\n"));
+}
+
 static void without_room_for_it_nothing_is_kept(void **state)
 {
     (void)state;
@@ -805,6 +834,7 @@ int main(void)
         T(the_log_level_leaves_out_and_counts), T(misbehaving_guests_are_logged_within_limits),
         T(more_than_nine_guests_have_numbers_of_two_digits), T(scroll_back_and_kill_take_two_digits),
         T(a_hundred_guests_have_numbers_of_three_digits), T(without_room_for_it_nothing_is_kept),
+        T(each_guests_bytes_are_its_own_and_lost_ones_are_told),
         T(who_is_launched_or_ending_is_not_ended), T(help_fits_on_any_terminal),
         T(top_shows_what_was_counted_between_two_views), T(top_is_never_negative_and_never_more_than_all),
         T(top_fits_into_80_columns), T(top_shows_the_guests_that_work_most), T(top_repeats_until_any_key),

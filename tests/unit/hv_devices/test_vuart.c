@@ -3,12 +3,14 @@
 
 #include <string.h>
 
+#include "../../../hv/console.h"
 #include "../../../hv/monitor.h"
 #include "../../../hv/vuart.h"
 
 static struct vuart uart;
 static uint8_t output[512];
 static unsigned output_count;
+uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
 
 void monitor_guest_output(uint32_t guest, uint8_t byte)
 {
@@ -22,11 +24,34 @@ static int setup(void **state)
     memset(&uart, 0, sizeof uart);
     vuart_reset(&uart, 7);
     output_count = 0;
+    memset(console_waiting, 0, sizeof console_waiting);
     return 0;
 }
 
 static uint8_t in(unsigned r) { return vuart_read(&uart, r); }
 static void out(unsigned r, uint8_t v) { vuart_write(&uart, r, v); }
+
+static void who_has_much_on_the_way_is_told_so_and_then_loses_it(void **state)
+{
+    (void)state;
+    assert_int_equal(in(5), 0x60);
+    console_waiting[7] = console_waiting[9] = 1u << 20;     /* others */
+    console_waiting[8] = CONSOLE_SHARE - 1;
+    assert_int_equal(in(5), 0x60);
+    console_waiting[8] = CONSOLE_SHARE;
+    assert_int_equal(in(5), 0);                     /* THRE and TEMT wait; a driver waits with them */
+    out(0, 'a');
+    console_waiting[8] = CONSOLE_SHARE + 4095;
+    out(0, 'b');
+    assert_int_equal(output_count, 2);
+    console_waiting[8]++;
+    out(0, 'c');
+    out(0, 'd');
+    assert_int_equal(output_count, 2);
+    assert_int_equal(uart.lost, 2);
+    console_waiting[8] = 0;
+    assert_int_equal(in(5), 0x60);
+}
 
 /* The order of accesses in Linux' 8250 autoconfig: it must find a 16550A and no relative of it. */
 static void linux_autoconfig_finds_a_16550a(void **state)
@@ -223,6 +248,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup(name, setup)
+        T(who_has_much_on_the_way_is_told_so_and_then_loses_it),
         T(linux_autoconfig_finds_a_16550a), T(linux_startup_sees_the_transmit_interrupt), T(output_reaches_the_monitor),
         T(the_divisor_hides_data_and_ier), T(input_is_read_in_order), T(receiver_interrupts_follow_trigger_and_timeout),
         T(a_full_ring_is_an_overrun_and_keeps_what_came_first), T(fcr_clears_the_receiver), T(loopback_returns_what_was_sent),

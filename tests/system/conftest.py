@@ -48,8 +48,12 @@ def _told(machine: Emulator) -> Iterator[Emulator]:
 def boot_stock() -> Boot:
     """Starts disk images in Debian's QEMU: boot_stock(image, ..., cpu=..., time_limit=...)."""
 
-    def boot(*disks: Path, name: str = "stock", time_limit: float = 600, **more) -> AbstractContextManager[Emulator]:
-        return _told(Emulator(machines.stock(MEMORY, **more), disks, name=name, time_limit=time_limit))
+    def boot(
+        *disks: Path, name: str = "stock", time_limit: float = 600, line_rate: int | None = None, **more
+    ) -> AbstractContextManager[Emulator]:
+        return _told(
+            Emulator(machines.stock(MEMORY, **more), disks, name=name, time_limit=time_limit, line_rate=line_rate)
+        )
 
     return boot
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import threading
@@ -19,14 +20,24 @@ def plain(raw: bytes) -> str:
     return ESCAPES.sub("", raw.decode("utf-8", "replace")).replace("\r", "")
 
 
+# The least that a pipe can hold.
+SMALL_PIPE = 4096
+
+
 class ConsoleTimeout(AssertionError):
     """What was waited for did not come."""
 
 
 class Console:
-    """Collects all output of a stream. Written to by one thread, read by any."""
+    """Collects all output of a stream. Written to by one thread, read by any.
 
-    def __init__(self, source: BinaryIO, echo: Callable[[bytes], None] | None = None) -> None:
+    `rate`: bytes per second that are taken, as a real line does; who writes has to wait then.
+    """
+
+    def __init__(
+        self, source: BinaryIO, echo: Callable[[bytes], None] | None = None, rate: int | None = None
+    ) -> None:
+        self._rate = rate
         self._raw = bytearray()
         self._changed = threading.Condition()
         self._ended = False
@@ -37,11 +48,15 @@ class Console:
 
     def _read(self) -> None:
         descriptor = self._source.fileno()
+        if self._rate:
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, SMALL_PIPE)
         while True:
             try:
-                part = os.read(descriptor, 65536)
+                part = os.read(descriptor, self._rate // 20 if self._rate else 65536)
             except OSError:
                 part = b""
+            if self._rate:
+                time.sleep(len(part) / self._rate)
             if part and self._echo:
                 self._echo(part)
             with self._changed:

@@ -66,6 +66,7 @@ class Emulator:
         echo: Callable[[bytes], None] | None = None,
         folder: Path | None = None,
         hopeless: Mapping[str, str] = HOPELESS,
+        line_rate: int | None = None,
     ) -> None:
         self.name = name
         self.time_limit = time_limit
@@ -84,6 +85,7 @@ class Emulator:
         self._control = control
         self._echo = echo
         self._hopeless = hopeless
+        self._line_rate = line_rate
         self._qmp: Qmp | None = None
         self._timer: threading.Timer | None = None
         self.timed_out = False
@@ -100,7 +102,7 @@ class Emulator:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=self.folder,
             )  # fmt: skip
         assert self.process.stdout
-        self.console = Console(self.process.stdout, self._echo)
+        self.console = Console(self.process.stdout, self._echo, self._line_rate)
         self._timer = threading.Timer(self.time_limit, self._expire)
         self._timer.daemon = True
         self._timer.start()

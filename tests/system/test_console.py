@@ -108,3 +108,25 @@ def test_log_level_leaves_out_and_counts(text: str) -> None:
     quiet = text[text.index("monitor: log level error") :]
     assert sayings.log_lines(quiet) == []  # though a guest was launched again
     assert int(re.findall(r"^  log: up to level error is printed; (\d+) lines left out so far$", quiet, re.M)[0]) >= 3
+
+
+def test_a_flood_leaves_the_line_to_others_too(pack: Callable[..., Path], boot_stock: Boot) -> None:
+    """At the speed of a real line. What stands between a key and its answer is bounded, however much a guest writes."""
+    guests = [
+        packing.hello("flood", "none", keys={"image": "${BUILD}/hostile.bin", "cmdline": "attack=uart-lines ms=4000000000"}),
+        packing.hello("hello", "none", "ticks=40"),
+    ]
+    with boot_stock(packing.bootable(pack("flood", guests)), name="flood", line_rate=11_500) as machine:
+        machine.wait_for(r"^hello\| hello: tick 5$")
+        before = len(machine.console.raw)
+        attendant.command(machine, "i")
+        machine.wait_for(r"^Sevisor .*, up ")
+        between = machine.console.raw[before:].index(b"Sevisor ")
+        machine.wait_for(r"^hello\| hello: tick 40$")
+        attendant.command(machine, "k1y")
+        assert machine.wait_off() == "guest-shutdown"
+        text = machine.console.text
+    assert between < 16_000     # on its way when the key was hit: the flood's share, and what pipes hold
+    assert re.search(r"^flood\|  \[\d+ bytes lost\]$", text, re.M)
+    assert [line for line in sayings.guest_lines(text, "hello") if "lost" in line] == []
+    assert sum(line.startswith("hello: tick ") for line in sayings.guest_lines(text, "hello")) == 40

@@ -184,6 +184,8 @@ void event_send_ipi(struct vcpu *vcpu, uint64_t icr)
     /* The de-assertion that ends an INIT on old parts does nothing (APM2 16.5). */
     if (message == MESSAGE_INIT && (icr & ICR_TRIGGER_LEVEL) != 0 && (icr & ICR_LEVEL_ASSERT) == 0)
         return;
+    if (message == MESSAGE_LOWEST && vlapic_addressed(vcpu->id, vcpu->id, icr))
+        return;     /* one alone gets it: the sender, who has it already */
     for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
         struct vcpu *target = guest->vcpus[i];
         if ((interrupt && target == vcpu) || !vlapic_addressed(target->id, vcpu->id, icr))

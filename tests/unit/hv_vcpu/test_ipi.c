@@ -7,6 +7,7 @@
 #define VCPUS 3u
 #define ICR(destination, low) ((uint64_t)(destination) << 32 | (low))
 #define FIXED 0x4000u
+#define LOWEST 0x4100u
 #define NMI 0x4400u
 #define INIT 0x4500u
 #define INIT_DEASSERT 0x8500u
@@ -141,6 +142,8 @@ static void destinations(void **state)
         {ICR(9, FIXED | 0x41), 0}, {ICR(UINT32_MAX, FIXED | 0x41), 7},
         {ICR(0x6, FIXED | LOGICAL | 0x41), 1 << 1 | 1 << 2}, {ICR(0x10001, FIXED | LOGICAL | 0x41), 0},
         {ICR(UINT32_MAX, FIXED | LOGICAL | 0x41), 7},
+        {ICR(0x6, LOWEST | LOGICAL | 0x41), 1 << 1}, {ICR(UINT32_MAX, LOWEST | LOGICAL | 0x41), 1 << 0},    /* one alone */
+        {ICR(0x4, LOWEST | LOGICAL | 0x41), 1 << 2}, {ICR(0, LOWEST | OTHERS | 0x41), 1 << 1},
         {ICR(0, FIXED | SELF | 0x41), 1 << 0}, {ICR(0, FIXED | ALL | 0x41), 7}, {ICR(0, FIXED | OTHERS | 0x41), 6},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

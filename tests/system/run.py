@@ -63,7 +63,7 @@ def forward_keys(machine: Emulator) -> str:
 
 def answer_prompts(machine: Emulator, guests: list[str]) -> str:
     """The operator when there is none: types a line for each Linux guest that asks."""
-    prompt = re.compile(rf"^(\S+)\| {LINUX_PROMPT}", re.MULTILINE)
+    prompt = re.compile(rf"^(\S+)\| {LINUX_PROMPT}$", re.MULTILINE)     # with nothing typed behind it
     asked = 0
     while not (reason := machine.off()):
         names = prompt.findall(machine.console.text)

@@ -6,7 +6,7 @@
 bits 64
 default rel
 
-global attempt, vector_stubs
+global attempt, unblock_nmi, vector_stubs
 global faults, interrupts
 extern stray_fault
 
@@ -39,6 +39,24 @@ attempt_over:
     pop r12
     pop rbp
     pop rbx
+    ret
+
+; An IRET to the next instruction: an NMI that waits for the end of another comes then. For attempt().
+unblock_nmi:
+    mov rax, rsp
+    mov ecx, ss
+    push rcx
+    push rax
+    pushfq
+    mov ecx, cs
+    push rcx
+    lea rcx, [.next]
+    push rcx
+    iretq
+.next:
+    xor eax, eax                ; and if the hypervisor looks only then: an exit
+    cpuid
+    nop
     ret
 
 ; At [rsp]: the vector, then what the processor pushed. Whether it pushed an error code does not matter: the

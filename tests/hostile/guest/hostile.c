@@ -104,6 +104,8 @@ void quiesce(void)
     /* A vector below 32 comes to a fault's stub, which does not acknowledge it. */
     while (attempt(take_one, 0, 0, 0) != 0)
         write_msr(MSR_X2APIC_EOI, 0);
+    while (attempt(unblock_nmi, 0, 0, 0) != 0)      /* one that was taken blocks the next, whose time comes here */
+        ;
     for (unsigned i = 0; i < VECTORS; i++)
         write_msr(MSR_X2APIC_EOI, 0);
     uart_start();

@@ -34,6 +34,7 @@ extern uint64_t c_bit;              /* 0 without SEV */
 
 /* faults.asm */
 uint32_t attempt(void (*function)(uint64_t, uint64_t, uint64_t), uint64_t a, uint64_t b, uint64_t c);
+void unblock_nmi(uint64_t a, uint64_t b, uint64_t c);
 extern volatile uint64_t faults[32], interrupts[256];
 /* modes.asm */
 void mode_trip(void);

@@ -134,10 +134,6 @@ uint64_t sched_poll(struct cpu *cpu, const struct vcpu *running, uint64_t now, b
             if (running == NULL)
                 __atomic_store_n(&vcpu->quiet, false, __ATOMIC_SEQ_CST);
             uint64_t next = vcpu_poll(vcpu, now);
-            /* No earlier than it could cut the slice short: else its timer alone would cost who runs. */
-            if (running != NULL && vcpu != running && next != UINT64_MAX && vcpu->fair_tsc + advantage >= running->fair_tsc &&
-                next <= now + (vcpu->fair_tsc + advantage - running->fair_tsc))
-                next = now + (vcpu->fair_tsc + advantage - running->fair_tsc) + 1;
             earliest = next < earliest ? next : earliest;
             /* Awake, it looks when its turn comes. And what did not wake it is not asked for again in this slice. */
             if (vcpu != running && (vcpu->state == VCPU_RUNNABLE || (running != NULL && sent)))

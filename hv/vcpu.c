@@ -176,20 +176,23 @@ void vcpu_run(struct vcpu *vcpu)
     __atomic_store_n(&vcpu->quiet, false, __ATOMIC_SEQ_CST);     /* before it looks at what was posted */
     arrive(cpu, vcpu);
     switch_to(cpu, vcpu);
-    charge(cpu, cpu->sleeper != NULL ? cpu->sleeper : vcpu, clock_tsc());
+    struct vcpu *payer = cpu->sleeper != NULL ? cpu->sleeper : vcpu;    /* of the way into the guest */
     vcpu->timer_changed = true;         /* look at the timers first */
     while (can_run(vcpu)) {
         if (*timer_fired || vcpu->timer_changed) {
             sched_look_around(cpu);     /* before the poll: what comes during it is seen next time */
             vcpu->timer_changed = false;
             uint64_t now = clock_tsc();
-            charge(cpu, vcpu, now);
+            charge(cpu, payer, now);
             uint64_t next = sched_poll(cpu, vcpu, now, &preempt);
             if (now >= cpu->slice_end_tsc || preempt)
                 break;
             lapic_timer_arm(next < cpu->slice_end_tsc ? next : cpu->slice_end_tsc);
             if (!can_run(vcpu))
                 break;                  /* an INIT that was posted to it, or its guest's end */
+            if (payer != vcpu)
+                charge(cpu, payer, clock_tsc());
+            payer = vcpu;
         }
         if (vcpu->attention)
             event_prepare(vcpu);

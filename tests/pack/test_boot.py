@@ -129,6 +129,7 @@ def test_linux_finds_its_tables_and_memory(pack, debian_kernel: Path, samples: P
     )
     pack(toml, "--dsdt", samples / "dsdt.aml", "--manifest-only", "-o", tmp_path / "linux.manifest")
     guest = manifest.parse((tmp_path / "linux.manifest").read_bytes())[0]
+    initrd = guest.steps[-1].gpa    # at the end of memory
     console = tmp_path / "console"
     with subprocess.Popen(
         launch(guest, tmp_path) + ["-serial", f"file:{console}"], stdin=subprocess.DEVNULL
@@ -137,7 +138,7 @@ def test_linux_finds_its_tables_and_memory(pack, debian_kernel: Path, samples: P
             text = wait_for(console, "ACPI: Core revision")
         finally:
             process.kill()
-    for line in ("ACPI: RSDP 0x0000000000100000", "ACPI: FACP", "ACPI: DSDT", "RAMDISK: [mem 0x0fe", "smpboot: Allowing 1 CPUs",
+    for line in ("ACPI: RSDP 0x0000000000100000", "ACPI: FACP", "ACPI: DSDT", f"RAMDISK: [mem {initrd:#010x}-", "smpboot: Allowing 1 CPUs",
                  "[mem 0x0000000000100000-0x000000000010ffff] ACPI data", "ACPI: Using ACPI for processor"):  # fmt: skip
         assert line in text
     for word in ("ACPI BIOS", "ACPI Error", "ACPI Warning", "checksum"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from types import TracebackType
@@ -48,8 +49,23 @@ class Debugger:
         self._socket.sendall(b"+")
         return answer.partition(b"$")[2].partition(b"#")[0].decode()
 
+    def run_to(self, place: int) -> bool:
+        """All CPUs go on until one is about to execute what is at `place`; whether it is this one."""
+        assert self._ask(f"Z0,{place:x},1") == "OK"
+        stop = self._ask("c")
+        assert self._ask(f"z0,{place:x},1") == "OK"
+        who = re.search(r"thread:0*([0-9a-f]+);", stop)
+        assert who, f"no CPU came to {place:x}: {stop}"
+        return int(who[1], 16) == self._cpu + 1
+
     def read(self, register: int) -> int:
         return int.from_bytes(bytes.fromhex(self._ask(f"p{register:x}")), "little")
+
+    def memory(self, place: int, size: int) -> bytes:
+        return bytes.fromhex(self._ask(f"m{place:x},{size:x}"))
+
+    def overwrite(self, place: int, data: bytes) -> None:
+        assert self._ask(f"M{place:x},{len(data):x}:{data.hex()}") == "OK"
 
     def write(self, register: int, value: int) -> None:
         assert self._ask(f"P{register:x}={value.to_bytes(WIDTH[register], 'little').hex()}") == "OK"

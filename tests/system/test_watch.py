@@ -23,31 +23,35 @@ from machines import Boot
 pytestmark = pytest.mark.sev
 
 HV_IMAGE_BASE = 0xFFFFFFFF80000000      # boot/handoff.h
-HLT_FOR_EVER = b"\xf4\xeb\xfd"          # hlt; jmp to it
+HLT_FOR_EVER = b"\xf4\xeb\xfd"          # hlt; jmp to it, hv's end in a panic
+NOP = b"\x90"
 RFLAGS_IF = 1 << 9
-# The storm's CPU is in hv for most of its instructions.
 TRIES = 50
 
 
-def way_to_the_guest(elf: Path) -> range:
-    """The addresses of vmrun_enter(), where GIF is clear for some time: an NMI waits there."""
-    names = subprocess.run(["nm", "-n", elf], capture_output=True, text=True, check=True).stdout.split("\n")
-    own = [int(line.split()[0], 16) for line in names if " vmrun_enter" in line]
-    return range(own[0], own[-1] + 16)
+def address(elf: Path, name: str) -> int:
+    names = subprocess.run(["nm", elf], capture_output=True, text=True, check=True).stdout
+    return int(re.search(rf"^([0-9a-f]+) [tT] {name}$", names, re.M)[1], 16)
 
 
 def stop_in_hv(socket_path: Path, cpu: int, elf: Path, place: int) -> tuple[int, int]:
-    """Sends the CPU to `place` with interrupts off; where it was, and its flags."""
-    avoid = way_to_the_guest(elf)
-    for _ in range(TRIES):
+    """Sends the CPU to go round at `place` with interrupts off, from where a guest's CPUID is answered.
+
+    It must not halt there: a CPU that is set back stays halted until something interrupts it. Where it was, and its flags.
+    """
+    answers = address(elf, "exit_cpuid")
+    for _ in range(TRIES):      # the other CPU's guest asks too, now and then
         with Debugger(socket_path, cpu) as hand:
-            before = hand.read(RIP), hand.read(RFLAGS)
-            if before[0] >= HV_IMAGE_BASE and before[0] not in avoid and before[1] & RFLAGS_IF:
+            if hand.run_to(answers):
+                before = hand.read(RIP), hand.read(RFLAGS)
+                assert before[0] == answers and before[1] & RFLAGS_IF
+                assert hand.memory(place, len(HLT_FOR_EVER)) == HLT_FOR_EVER
+                hand.overwrite(place, NOP)
                 hand.write(RIP, place)
                 hand.write(RFLAGS, before[1] & ~RFLAGS_IF)
                 return before
         time.sleep(0.05)
-    pytest.fail(f"CPU {cpu} was never found in hv")
+    pytest.fail(f"CPU {cpu} answered no CPUID")
 
 
 def works_on(machine: Emulator) -> None:
@@ -72,12 +76,12 @@ def test_a_cpu_that_is_stuck_is_reported(
         attendant.wait_for_guest(machine, "storm", "hostile: storm-cpuid begins")
         works_on(machine)
         was, flags = stop_in_hv(socket_path, stuck, build / "hv" / "hv.elf", place)
-        # An NMI wakes it for an answer, behind the HLT.
-        machine.wait_for(rf"error: CPU {stuck} is stuck at {place + 1:x} ", 30)
+        machine.wait_for(rf"error: CPU {stuck} is stuck at ({place:x}|{place + 1:x}) ", 30)
         works_on(machine)
         with Debugger(socket_path, stuck) as hand:
             hand.write(RIP, was)
             hand.write(RFLAGS, flags)
+            hand.overwrite(place, HLT_FOR_EVER)
         machine.wait_for(rf"error: CPU {stuck} goes on", 60)
         works_on(machine)
         attendant.command(machine, "k1y", "k2y")

@@ -203,12 +203,51 @@ static void take_startup(struct vcpu *vcpu)
         vcpu_start_at(vcpu, (uint8_t)startup);
 }
 
+/* Before it takes what was posted. Whether that wakes it, remains to be seen. */
+static void rescue(struct vcpu *vcpu)
+{
+    vcpu->stranded = false;
+    __atomic_fetch_add(&vcpu->guest->stranded, GUEST_RESCUED - 1, __ATOMIC_SEQ_CST);
+}
+
+/* Has all been taken that was ever posted to the guest's vCPUs? */
+static bool all_taken(const struct guest *guest)
+{
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++)
+        if (__atomic_load_n(&guest->vcpus[i]->posted.any, __ATOMIC_SEQ_CST) != 0)
+            return false;
+    return true;
+}
+
+/* Other CPUs strand and rescue theirs meanwhile. If all are stranded before the look at what is posted, and none was
+ * rescued until after it, then nobody was there to post anything behind its back. The last of them to come here sees that. */
+void event_strand(struct vcpu *vcpu)
+{
+    struct guest *guest = vcpu->guest;
+    uint32_t vcpus = guest->config->vcpus;
+    if (vcpu->state == VCPU_HALTED && vcpu->asleep_tsc != 0)
+        return;         /* by hv's will */
+    vcpu->stranded = true;
+    uint64_t stranded = __atomic_add_fetch(&guest->stranded, 1, __ATOMIC_SEQ_CST);
+    if (stranded % GUEST_RESCUED != vcpus || !all_taken(guest) ||
+        __atomic_load_n(&guest->stranded, __ATOMIC_SEQ_CST) != stranded)
+        return;
+    if (vcpus == 1)
+        guest_end(guest, GUEST_END_CRASH, "HLT with interrupts off: nothing can wake its only vCPU; RIP 0x%lx",
+                  vcpu->vmcb->rip);
+    else
+        guest_end(guest, GUEST_END_CRASH, "HLT with interrupts off: nothing can wake any of its %u vCPUs; RIP 0x%lx is "
+                  "that of vCPU %u, the last", vcpus, vcpu->vmcb->rip, vcpu->id);
+}
+
 void event_take_posted(struct vcpu *vcpu)
 {
     struct vcpu_posted *posted = &vcpu->posted;
-    if (__atomic_load_n(&posted->any, __ATOMIC_RELAXED) == 0 ||
-        __atomic_exchange_n(&posted->any, 0, __ATOMIC_SEQ_CST) == 0)
+    if (__atomic_load_n(&posted->any, __ATOMIC_RELAXED) == 0)
         return;
+    if (vcpu->stranded)
+        rescue(vcpu);
+    (void)__atomic_exchange_n(&posted->any, 0, __ATOMIC_SEQ_CST);
     if (__atomic_exchange_n(&posted->init, 0, __ATOMIC_RELAXED) != 0) {
         if (vcpu->id == 0)      /* it would go to the reset vector, where there is no firmware */
             guest_end(vcpu->guest, GUEST_END_RESET, "sent INIT to its boot vCPU");

@@ -114,9 +114,6 @@ static void exit_hlt(struct vcpu *vcpu)
     vcpu->state = VCPU_HALTED;
     vcpu->asleep_tsc = 0;
     vcpu->attention = true;
-    if ((vcpu->vmcb->rflags & RFLAGS_IF) == 0 && vcpu->guest->config->vcpus == 1)
-        guest_end(vcpu->guest, GUEST_END_CRASH, "HLT with interrupts off: nothing can wake its only vCPU; RIP 0x%lx",
-                  vcpu->vmcb->rip);
 }
 
 static void exit_vmmcall(struct vcpu *vcpu)

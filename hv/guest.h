@@ -43,6 +43,8 @@ struct launch_report {
     uint64_t hv_pages;          /* the rest of what hv took from its pool for it */
 };
 
+#define GUEST_RESCUED (UINT64_C(1) << 32)
+
 struct guest_counters {
     uint64_t run_tsc;           /* on CPUs */
     uint64_t exits[VCPU_EXIT_KINDS];
@@ -70,6 +72,7 @@ struct guest {
 
     struct vcpu *vcpus[GUEST_MAX_VCPUS];    /* NULL: none; those that exist come first */
     uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
+    uint64_t stranded;          /* vCPUs that are; and above, in steps of GUEST_RESCUED, how often one ceased to be */
     struct vuart uart;
     uint64_t log_window_tsc;    /* rate limit of messages about it; under the lock */
     uint64_t wbinvd_tsc;        /* when the WBINVDs that it has had would be over, were they spread evenly; under the lock */

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "hostmap.h"
 #include "lapic.h"
+#include "lock.h"
 #include "log.h"
 #include "pagetable.h"
 #include "string.h"
@@ -252,11 +253,9 @@ void smp_wbinvd_interrupt(void)
 
 void smp_wbinvd(const uint64_t *set)
 {
-    /* One at a time. Who waits here answers others' interrupts meanwhile. */
-    static uint32_t busy;
+    static struct lock lock;    /* who waits for it answers others' interrupts meanwhile */
     const struct cpu *own = this_cpu();
-    while (__atomic_exchange_n(&busy, 1, __ATOMIC_ACQUIRE) != 0)
-        cpu_relax();
+    lock_take(&lock, LOCK_FLUSH);
     uint32_t others = 0;
     for (uint32_t i = 0; i < cpus_end; i++)
         others += (set[i / 64] >> i % 64 & 1) != 0 && flushing[i] != NULL && flushing[i] != own;
@@ -268,7 +267,7 @@ void smp_wbinvd(const uint64_t *set)
         wbinvd();
     if (!wait_for(&wbinvd_waiting, 0, ANSWER_US))
         panic("%u CPUs do not answer a WBINVD", wbinvd_waiting);
-    __atomic_store_n(&busy, 0, __ATOMIC_RELEASE);
+    lock_release(&lock, LOCK_FLUSH);
 }
 
 void cpu_wbinvd_all(void)

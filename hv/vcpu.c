@@ -132,6 +132,8 @@ uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
         vcpu->attention = true;
         vcpu_wake(vcpu);
     }
+    if (vcpu->state != VCPU_RUNNABLE && (vcpu->vmcb->rflags & RFLAGS_IF) == 0 && !vcpu->stranded)
+        event_strand(vcpu);
     /* The guest chooses its TSC, so only the distance is worth anything. */
     if (deadline == UINT64_MAX || __builtin_add_overflow(now, deadline > guest_now ? deadline - guest_now : 0, &host))
         host = UINT64_MAX;

@@ -21,7 +21,6 @@ enum vcpu_state {
     VCPU_RUNNABLE,
     VCPU_HALTED,        /* HLT: wakes by interrupt or timer */
     VCPU_WAIT_SIPI,
-    VCPU_DEAD,
 };
 
 /* Exits by kind, for the report and the monitor. */
@@ -62,6 +61,7 @@ struct vcpu {
     struct cpu *cpu;            /* where it lives, from sched_place() on */
     struct cpu *last_cpu;
     bool attention;             /* the run loop has something to do before the next entry */
+    bool stranded;              /* only another vCPU can wake it; guest->stranded counts it */
     uint64_t asleep_tsc;        /* VCPU_HALTED until then by hv's will, if nothing comes earlier; 0: by HLT */
     bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
     struct vlapic lapic;
@@ -156,6 +156,8 @@ static inline void event_notice(struct vcpu *vcpu)
 void event_send_ipi(struct vcpu *vcpu, uint64_t icr);
 /* What others sent to it, into its vlapic and its state. On its own CPU. */
 void event_take_posted(struct vcpu *vcpu);
+/* A vCPU that sleeps with interrupts off: when all of its guest are stranded, the guest ends. On its own CPU, after event_take_posted(). */
+void event_strand(struct vcpu *vcpu);
 /* The guest's IRET, intercepted while an NMI is being handled. */
 void event_iret(struct vcpu *vcpu);
 

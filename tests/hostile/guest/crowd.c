@@ -44,9 +44,10 @@ struct trap_frame {
 typedef void part(unsigned id);
 
 /* traps.asm, and tests/bench/guest/ap.asm */
-extern const uint8_t crowd_stubs[], crowd_return[], crowd_try[], crowd_refused[];
+extern const uint8_t crowd_stubs[], crowd_return[], crowd_try[], crowd_refused[], crowd_slept[];
 extern const uint8_t ap_trampoline[], ap_trampoline_idt[], ap_trampoline_end[], ap_start[];
 bool crowd_write_msr(uint32_t msr, uint64_t value);
+void crowd_sleep(const volatile uint64_t *nmi_count, uint64_t seen);
 bool crowd_touch(volatile uint64_t *address, uint64_t *value);
 void crowd_trap(struct trap_frame *frame);
 void ap_main(unsigned id) __attribute__((noreturn));
@@ -89,6 +90,8 @@ void crowd_trap(struct trap_frame *frame)
         write_msr(MSR_X2APIC_EOI, 0);
     } else if (frame->vector == VECTOR_NMI) {
         nmis[id]++;
+        if (frame->rip >= (uint64_t)crowd_sleep && frame->rip < (uint64_t)crowd_slept)
+            frame->rip = (uint64_t)crowd_slept;
     } else if (frame->rip >= (uint64_t)crowd_try && frame->rip < (uint64_t)crowd_refused) {
         refused[id]++;
         frame->rip = (uint64_t)crowd_refused;
@@ -210,6 +213,15 @@ static void start_others(void)
 {
     for (unsigned id = 1; id < count; id++)
         write_msr(MSR_X2APIC_ICR, to(id) | ICR_STARTUP | TRAMPOLINE >> PAGE_SHIFT);
+}
+
+static bool all_started(void)
+{
+    for (unsigned id = 1; id < count; id++) {
+        if (starts[id] == 0)
+            return false;
+    }
+    return true;
 }
 
 static bool all_over(void)
@@ -631,6 +643,35 @@ static void crowd_deaf(void)
     crowd(shout, "messages to who does not hear them");
 }
 
+/* All sleep but one, with interrupts off; it wakes another, and sleeps. So there is always one more that can be woken,
+ * although only for the moment of a message. When the time is over, it is vCPU 0. */
+static uint64_t sleep_until_woken(unsigned id, uint64_t seen)
+{
+    while (nmis[id] == seen)
+        crowd_sleep(&nmis[id], seen);
+    return nmis[id];
+}
+
+static void pass_on(unsigned id)
+{
+    uint64_t seen = 0;
+
+    over[id] = true;
+    while (id == 0 && !all_started())
+        wait(SHORT);
+    if (id != 0)
+        seen = sleep_until_woken(id, 0);
+    for (; id != 0 || more(); done[id]++) {
+        write_msr(MSR_X2APIC_ICR, to(more() ? (id + 1 + some(id) % (count - 1)) % count : 0) | ICR_NMI);
+        seen = sleep_until_woken(id, seen);
+    }
+}
+
+static void crowd_relay(void)
+{
+    crowd(pass_on, "messages that were all that kept it alive");
+}
+
 /* ------------------------------------------------------------- the console */
 
 static void write_anything(unsigned id)
@@ -669,15 +710,6 @@ static volatile uint64_t moment;        /* 0: not all are there yet */
 static bool is_time(void)
 {
     return moment != 0 && read_tsc() >= moment;
-}
-
-static bool all_started(void)
-{
-    for (unsigned id = 1; id < count; id++) {
-        if (starts[id] == 0)
-            return false;
-    }
-    return true;
 }
 
 /* All are there, and do it at the same time; those who share a CPU, after each other. */
@@ -746,8 +778,6 @@ static void sleep_deaf(unsigned id)
 {
     while (!is_time())
         done[id]++;
-    if (id == 0)
-        put("hostile: nobody wakes anybody\n");
     for (;;)
         __asm__ volatile("cli; hlt" ::: "memory");
 }
@@ -762,7 +792,7 @@ const struct attack crowds[] = {
     { "crowd-none", crowd_none }, { "crowd-late", crowd_none }, { "crowd-storms", crowd_storms },
     { "crowd-cache", crowd_cache }, { "crowd-ipis", crowd_ipis }, { "crowd-starts", crowd_starts },
     { "crowd-tables", crowd_tables }, { "crowd-clock", crowd_clock }, { "crowd-halts", crowd_halts },
-    { "crowd-deaf", crowd_deaf }, { "crowd-uart", crowd_uart },
+    { "crowd-deaf", crowd_deaf }, { "crowd-relay", crowd_relay }, { "crowd-uart", crowd_uart },
     { "crowd-triple", crowd_triple }, { "crowd-reset", crowd_reset }, { "crowd-poweroff", crowd_poweroff },
     { "crowd-mmio", crowd_mmio }, { "crowd-hlt", crowd_hlt }, { 0, 0 },
 };

@@ -6,6 +6,7 @@ bits 64
 default rel
 
 global crowd_stubs, crowd_return
+global crowd_sleep, crowd_slept
 global crowd_try, crowd_write_msr, crowd_touch, crowd_refused
 extern crowd_trap
 
@@ -33,6 +34,15 @@ crowd_touch:
 ; Where crowd_trap() goes on after a fault between crowd_try and here: no stack is used there.
 crowd_refused:
     xor eax, eax
+    ret
+
+; void crowd_sleep(const volatile uint64_t *nmis, uint64_t seen): until there are more. An NMI that comes before the HLT
+; has crowd_trap() go on behind it.
+crowd_sleep:
+    cmp [rdi], rsi
+    jne crowd_slept
+    hlt
+crowd_slept:
     ret
 
 %macro push_all 1-*

@@ -185,7 +185,10 @@ static void hlt_waits_but_with_interrupts_off_it_is_the_end(void **state)
     vcpu->vmcb->exitcode = VMEXIT_HLT;
     vcpu->vmcb->rflags = 2;
     assert_false(exit_dispatch(vcpu));
+    vcpu_poll(vcpu, rig_tsc);
     assert_int_equal(guests[1].end, GUEST_END_CRASH);
+    assert_string_equal(guests[1].end_reason,
+                        "HLT with interrupts off: nothing can wake its only vCPU; RIP 0x1001");
 }
 
 static void vmmcall_answers_as_kvm_does_to_what_it_does_not_know(void **state)

@@ -2,6 +2,8 @@
 /* Between the vCPUs of a guest: interrupts, NMI, INIT, startup (APM2 16.5, 14.1.3). */
 #include "with_cmocka.h"
 
+#include <string.h>
+
 #include "rig.h"
 
 #define VCPUS 3u
@@ -31,12 +33,17 @@ static void three_vcpus(void)
     }
 }
 
-static void send(uint32_t from, uint64_t icr)
+static void post_only(uint32_t from, uint64_t icr)
 {
     vcpus[from]->gprs.rcx = 0x830;
     vcpus[from]->gprs.rdx = icr >> 32;
     vcpus[from]->vmcb->rax = (uint32_t)icr;
     rig_exit(vcpus[from], VMEXIT_MSR, 1, 0);
+}
+
+static void send(uint32_t from, uint64_t icr)
+{
+    post_only(from, icr);
     for (uint32_t i = 0; i < VCPUS; i++)
         event_take_posted(vcpus[i]);
 }
@@ -129,6 +136,59 @@ static void init_to_the_boot_vcpu_ends_the_guest(void **state)
     start(1);
     send(1, ICR(0, INIT));
     assert_int_equal(guests[0].end, GUEST_END_RESET);
+}
+
+static void sleep_deaf(uint32_t i)
+{
+    vcpus[i]->vmcb->exitcode = VMEXIT_HLT;
+    vcpus[i]->vmcb->rflags = 2;
+    assert_false(exit_dispatch(vcpus[i]));
+    vcpu_poll(vcpus[i], rig_tsc);
+    assert_int_equal(vcpus[i]->state, VCPU_HALTED);
+}
+
+static void a_guest_ends_when_none_of_its_vcpus_can_wake_another(void **state)
+{
+    (void)state;
+    three_vcpus();
+    for (uint32_t i = 1; i < VCPUS; i++)
+        vcpu_poll(vcpus[i], rig_tsc);       /* one of them waits for its startup to the end */
+    start(1);
+    assert_int_equal(guests[0].end, GUEST_END_NONE);
+    sleep_deaf(1);
+    post_only(0, ICR(1, NMI));              /* which is on its way when the sender goes to sleep */
+    sleep_deaf(0);
+    assert_int_equal(guests[0].end, GUEST_END_NONE);
+    vcpu_poll(vcpus[1], rig_tsc);
+    assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
+    event_prepare(vcpus[1]);
+    event_iret(vcpus[1]);
+    vcpus[1]->vmcb->rip++;
+    post_only(1, ICR(0, FIXED | 0x41));     /* does not wake who has interrupts off; he sees to it that that is noticed */
+    sleep_deaf(1);
+    assert_int_equal(guests[0].end, GUEST_END_NONE);
+    vcpu_poll(vcpus[0], rig_tsc);
+    assert_int_equal(vcpus[0]->state, VCPU_HALTED);
+    assert_int_equal(guests[0].end, GUEST_END_CRASH);
+    assert_non_null(strstr(guests[0].end_reason, "any of its 3 vCPUs"));
+    assert_non_null(strstr(guests[0].end_reason, "vCPU 0, the last"));
+}
+
+static void nor_does_it_end_while_one_hears_interrupts(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    start(2);
+    for (uint32_t i = 0; i < 2; i++)
+        sleep_deaf(i);
+    rig_exit(vcpus[2], VMEXIT_HLT, 0, 0);
+    vcpu_poll(vcpus[2], rig_tsc);
+    assert_int_equal(vcpus[2]->state, VCPU_HALTED);
+    assert_int_equal(guests[0].end, GUEST_END_NONE);
+    post_only(2, ICR(2, INIT));
+    vcpu_poll(vcpus[2], rig_tsc);
+    assert_int_equal(guests[0].end, GUEST_END_CRASH);
 }
 
 static void destinations(void **state)
@@ -248,7 +308,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(startup_begins_in_real_mode_at_its_page), TEST(init_stops_a_vcpu_whatever_it_does),
         TEST(what_was_to_be_injected_and_what_was_translated_ends_with_init),
-        TEST(init_to_the_boot_vcpu_ends_the_guest), TEST(destinations), TEST(a_vcpu_has_its_address_while_its_apic_is_reset),
+        TEST(init_to_the_boot_vcpu_ends_the_guest),
+        TEST(a_guest_ends_when_none_of_its_vcpus_can_wake_another), TEST(nor_does_it_end_while_one_hears_interrupts),
+        TEST(destinations), TEST(a_vcpu_has_its_address_while_its_apic_is_reset),
         TEST(what_is_sent_wakes_and_asks_the_cpu_to_look),
         TEST(a_cpu_is_not_asked_again_for_a_vcpu_that_does_not_hear), TEST(nmis_reach_others_and_the_sender),
     };

@@ -193,6 +193,7 @@ static void nor_by_waiting_for_its_startup(void **state)
     last_run[0] = last_run[1] = rig_tsc;
     rig_schedule(rig_guest(0, false));
     rig_schedule(rig_guest(1, false));
+    rig_config[1].vcpus = 2;
     assert_true(vcpu_create(&guests[1], 1, &rig_registers, &guests[1].vcpus[1]));
     rig_schedule(guests[1].vcpus[1]);
     end_of_test = rig_tsc + 2000 * MS;

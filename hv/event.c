@@ -90,12 +90,12 @@ void event_iret(struct vcpu *vcpu)
     vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT_IRET);
 }
 
-static bool nmi_possible(struct vcpu *vcpu)
+bool event_nmi_possible(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     if (vcpu->nmi_blocked && vcpu->nmi_iret_rip != NMI_NO_IRET && vcpu->nmi_iret_rip != vmcb->rip)
         nmi_block(vcpu, false);
-    return vcpu->nmi_pending && !vcpu->nmi_blocked && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
+    return !vcpu->nmi_blocked && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
 }
 
 /* Takes what is first in line out of it; 0: nothing that the guest can take now. */
@@ -118,7 +118,7 @@ static uint64_t next_event(struct vcpu *vcpu)
         vcpu->redeliver = 0;
         return event;
     }
-    if (nmi_possible(vcpu)) {
+    if (vcpu->nmi_pending && event_nmi_possible(vcpu)) {
         vcpu->nmi_pending = false;
         nmi_block(vcpu, true);
         return vmcb_event(EVENT_TYPE_NMI, TRAP_NMI);

@@ -128,7 +128,7 @@ uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
         if ((vcpu->vmcb->rflags & RFLAGS_IF) != 0)
             vcpu_wake(vcpu);
     }
-    if (vcpu->nmi_pending) {
+    if (vcpu->nmi_pending && event_nmi_possible(vcpu)) {
         vcpu->attention = true;
         vcpu_wake(vcpu);
     }

@@ -158,6 +158,8 @@ void event_send_ipi(struct vcpu *vcpu, uint64_t icr);
 void event_take_posted(struct vcpu *vcpu);
 /* A vCPU that sleeps with interrupts off: when all of its guest are stranded, the guest ends. On its own CPU, after event_take_posted(). */
 void event_strand(struct vcpu *vcpu);
+/* The guest can take an NMI now. Asked for when one waits. */
+bool event_nmi_possible(struct vcpu *vcpu);
 /* The guest's IRET, intercepted while an NMI is being handled. */
 void event_iret(struct vcpu *vcpu);
 

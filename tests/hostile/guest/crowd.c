@@ -47,6 +47,7 @@ typedef void part(unsigned id);
 extern const uint8_t crowd_stubs[], crowd_return[], crowd_try[], crowd_refused[], crowd_slept[];
 extern const uint8_t ap_trampoline[], ap_trampoline_idt[], ap_trampoline_end[], ap_start[];
 bool crowd_write_msr(uint32_t msr, uint64_t value);
+void crowd_end_nmi(void);
 void crowd_sleep(const volatile uint64_t *nmi_count, uint64_t seen);
 bool crowd_touch(volatile uint64_t *address, uint64_t *value);
 void crowd_trap(struct trap_frame *frame);
@@ -117,6 +118,7 @@ static void load_crowd_idt(void)
 void ap_main(unsigned id)
 {
     load_crowd_idt();
+    crowd_end_nmi();                        /* in real mode one leads here, as all interrupts do */
     starts[id]++;
     write_msr(MSR_X2APIC_SVR, 0x1ff);
     write_msr(MSR_X2APIC_LVT_ERROR, VECTOR_ERROR);

@@ -300,6 +300,15 @@ static void nmis_reach_others_and_the_sender(void **state)
     vcpus[1]->vmcb->rflags = 2;
     vcpu_poll(vcpus[1], rig_tsc);
     assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
+    event_prepare(vcpus[1]);
+    sleep_deaf(1);                          /* in the first one's handler: the next has to wait */
+    post_only(0, ICR(1, NMI));
+    vcpu_poll(vcpus[1], rig_tsc);
+    assert_int_equal(vcpus[1]->state, VCPU_HALTED);
+    vcpus[1]->vmcb->rflags |= RFLAGS_IF;
+    send(0, ICR(1, FIXED | 0x41));
+    vcpu_poll(vcpus[1], rig_tsc);
+    assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)

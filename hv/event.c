@@ -93,7 +93,8 @@ void event_iret(struct vcpu *vcpu)
 bool event_nmi_possible(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    if (vcpu->nmi_blocked && vcpu->nmi_iret_rip != NMI_NO_IRET && vcpu->nmi_iret_rip != vmcb->rip)
+    if (vcpu->nmi_blocked && vcpu->nmi_iret_rip != NMI_NO_IRET &&
+        (vcpu->nmi_iret_rip != vmcb->rip || vcpu->state == VCPU_HALTED))    /* behind a HLT just before the IRET, too */
         nmi_block(vcpu, false);
     return !vcpu->nmi_blocked && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
 }

@@ -43,12 +43,12 @@ struct launch_report {
     uint64_t hv_pages;          /* the rest of what hv took from its pool for it */
 };
 
-#define GUEST_RESCUED (UINT64_C(1) << 32)
-
 struct guest_counters {
     uint64_t run_tsc;           /* on CPUs */
     uint64_t exits[VCPU_EXIT_KINDS];
 };
+
+#define GUEST_RESCUED (UINT64_C(1) << 32)
 
 struct guest {
     uint32_t index;

@@ -47,7 +47,6 @@ typedef void part(unsigned id);
 extern const uint8_t crowd_stubs[], crowd_return[], crowd_try[], crowd_refused[], crowd_slept[];
 extern const uint8_t ap_trampoline[], ap_trampoline_idt[], ap_trampoline_end[], ap_start[];
 bool crowd_write_msr(uint32_t msr, uint64_t value);
-void crowd_end_nmi(void);
 void crowd_sleep(const volatile uint64_t *nmi_count, uint64_t seen);
 bool crowd_touch(volatile uint64_t *address, uint64_t *value);
 void crowd_trap(struct trap_frame *frame);
@@ -118,7 +117,7 @@ static void load_crowd_idt(void)
 void ap_main(unsigned id)
 {
     load_crowd_idt();
-    crowd_end_nmi();                        /* in real mode one leads here, as all interrupts do */
+    unblock_nmi(0, 0, 0);                   /* in real mode one leads here, as all interrupts do */
     starts[id]++;
     write_msr(MSR_X2APIC_SVR, 0x1ff);
     write_msr(MSR_X2APIC_LVT_ERROR, VECTOR_ERROR);
@@ -645,8 +644,6 @@ static void crowd_deaf(void)
     crowd(shout, "messages to who does not hear them");
 }
 
-/* All sleep but one, with interrupts off; it wakes another, and sleeps. So there is always one more that can be woken,
- * although only for the moment of a message. When the time is over, it is vCPU 0. */
 static uint64_t sleep_until_woken(unsigned id, uint64_t seen)
 {
     while (nmis[id] == seen)
@@ -654,6 +651,8 @@ static uint64_t sleep_until_woken(unsigned id, uint64_t seen)
     return nmis[id];
 }
 
+/* All sleep but one, with interrupts off; it wakes another, and sleeps: for moments, what it sent is all that can still
+ * wake anybody. When the time is over, it is vCPU 0 that is awake. */
 static void pass_on(unsigned id)
 {
     uint64_t seen = 0;

@@ -41,8 +41,9 @@ attempt_over:
     pop rbx
     ret
 
-; An IRET to the next instruction: an NMI that waits for the end of another comes then. For attempt().
+; An IRET to the next instruction: an NMI that waits for the end of another comes then.
 unblock_nmi:
+    push rbx
     mov rax, rsp
     mov ecx, ss
     push rcx
@@ -56,7 +57,7 @@ unblock_nmi:
 .next:
     xor eax, eax                ; and if the hypervisor looks only then: an exit
     cpuid
-    nop
+    pop rbx
     ret
 
 ; At [rsp]: the vector, then what the processor pushed. Whether it pushed an error code does not matter: the

@@ -6,7 +6,7 @@ bits 64
 default rel
 
 global crowd_stubs, crowd_return
-global crowd_sleep, crowd_slept, crowd_end_nmi
+global crowd_sleep, crowd_slept
 global crowd_try, crowd_write_msr, crowd_touch, crowd_refused
 extern crowd_trap
 
@@ -44,18 +44,6 @@ crowd_sleep:
     hlt
 crowd_slept:
     ret
-
-; void crowd_end_nmi(void): an IRET to its caller. NMIs are held back from one to the next IRET.
-crowd_end_nmi:
-    lea rax, [rsp + 8]
-    mov ecx, ss
-    push rcx
-    push rax
-    pushfq
-    mov ecx, cs
-    push rcx
-    push qword [rax - 8]
-    iretq
 
 %macro push_all 1-*
 %rep %0

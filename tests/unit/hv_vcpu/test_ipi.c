@@ -138,11 +138,16 @@ static void init_to_the_boot_vcpu_ends_the_guest(void **state)
     assert_int_equal(guests[0].end, GUEST_END_RESET);
 }
 
-static void sleep_deaf(uint32_t i)
+static void halt_deaf(uint32_t i)
 {
     vcpus[i]->vmcb->exitcode = VMEXIT_HLT;
     vcpus[i]->vmcb->rflags = 2;
     assert_false(exit_dispatch(vcpus[i]));
+}
+
+static void sleep_deaf(uint32_t i)
+{
+    halt_deaf(i);
     vcpu_poll(vcpus[i], rig_tsc);
     assert_int_equal(vcpus[i]->state, VCPU_HALTED);
 }
@@ -307,6 +312,12 @@ static void nmis_reach_others_and_the_sender(void **state)
     assert_int_equal(vcpus[1]->state, VCPU_HALTED);
     vcpus[1]->vmcb->rflags |= RFLAGS_IF;
     send(0, ICR(1, FIXED | 0x41));
+    vcpu_poll(vcpus[1], rig_tsc);
+    assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
+    event_iret(vcpus[1]);                   /* whose IRET goes to the HLT that stands before it */
+    vcpus[1]->vmcb->nrip = 0;
+    vcpus[1]->vmcb->rip--;
+    halt_deaf(1);
     vcpu_poll(vcpus[1], rig_tsc);
     assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
 }

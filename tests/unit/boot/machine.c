@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "machine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../../boot/image.h"
+
+struct machine machine;
+
+/* What the CPU does, and ports. */
+
+static void event(enum event what)
+{
+    assert_true(machine.event_count < sizeof machine.events / sizeof *machine.events);
+    machine.events[machine.event_count++] = what;
+}
+
+struct leaf *machine_leaf(uint32_t leaf)
+{
+    for (unsigned i = 0; i < sizeof machine.leaves / sizeof *machine.leaves; i++)
+        if (machine.leaves[i].leaf == leaf)
+            return &machine.leaves[i];
+    return NULL;
+}
+
+void machine_set_leaf(uint32_t leaf, struct cpuid regs)
+{
+    struct leaf *l = machine_leaf(leaf);
+    for (unsigned i = 1; l == NULL; i++)
+        l = machine.leaves[i].leaf == 0 ? &machine.leaves[i] : NULL;
+    *l = (struct leaf){leaf, regs};
+}
+
+struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    const struct leaf *l = machine_leaf(leaf);
+    assert_int_equal(subleaf, 0);
+    /* Beyond the last leaf of its kind is what the last one of the basic kind says: never zeros (AMD: zeros, Intel: not). */
+    if (leaf >= 0x80000000 && leaf > machine_leaf(0x80000000)->regs.eax)
+        return (struct cpuid){~0u, ~0u, ~0u, ~0u};
+    return l != NULL ? l->regs : (struct cpuid){0, 0, 0, 0};
+}
+
+static uint64_t *msr_at(uint32_t msr)
+{
+    switch (msr) {
+    case MSR_VM_CR:
+        return &machine.vm_cr;
+    case MSR_SYSCFG:
+        return &machine.syscfg;
+    case MSR_HWCR:
+        return &machine.hwcr;
+    case MSR_EFER:
+        return &machine.efer;
+    default:
+        fail_msg("MSR %x is nobody's here: #GP", msr);
+        return NULL;
+    }
+}
+
+uint64_t rdmsr(uint32_t msr)
+{
+    /* Without AMD's word for it an MSR means nothing. */
+    assert_int_equal(machine_leaf(0)->regs.ebx, 0x68747541);
+    return *msr_at(msr);
+}
+
+void wrmsr(uint32_t msr, uint64_t value)
+{
+    uint64_t *at = msr_at(msr), stuck = msr == MSR_SYSCFG ? machine.syscfg_stuck : 0;
+    *at = (*at & stuck) | (value & ~stuck);
+    if (msr == MSR_EFER)
+        event(EV_EFER);
+}
+
+uint64_t rdtsc(void)
+{
+    if (machine.interrupted_rdtsc > 0 && --machine.interrupted_rdtsc == 0)
+        machine.tsc += machine.hz / 50;
+    return machine.tsc += machine.tsc_per_access;
+}
+
+uint64_t read_cr4(void) { return machine.cr4; }
+void cli(void) { event(EV_CLI); }
+
+void write_cr4(uint64_t value)
+{
+    machine.cr4 = value;
+    event(EV_CR4);
+}
+
+void wbinvd(void) { event(EV_WBINVD); }
+
+void write_cr3(uint64_t value)
+{
+    machine.cr3 = value;
+    event(EV_CR3);
+    const uint8_t *arena = (const uint8_t *)(uintptr_t)handoff.arena_base;
+    if (machine.junk)
+        machine.arena_touched_before_cr3 |= arena[0] != 0xa5 ||
+            memcmp(arena, arena + 1, handoff.arena_size - 1) != 0;
+}
+
+void hlt(void) { longjmp(*machine.out, 1 + HALTED); }
+
+uint8_t in8(uint16_t port)
+{
+    for (unsigned i = 0; i < sizeof machine.uarts / sizeof *machine.uarts; i++)
+        if (machine.uarts[i].port != 0 && port == machine.uarts[i].port + 7)
+            return machine.uarts[i].scratch;
+    return 0xff;
+}
+
+void out8(uint16_t port, uint8_t value)
+{
+    for (unsigned i = 0; i < sizeof machine.uarts / sizeof *machine.uarts; i++)
+        if (machine.uarts[i].port != 0 && port == machine.uarts[i].port + 7)
+            machine.uarts[i].scratch = (uint8_t)((value & ~machine.uarts[i].stuck) | (0x0f & machine.uarts[i].stuck));
+}
+
+static struct function *pci_selected(void)
+{
+    assert_true(machine.pci_address >> 31 == 1 && machine.pci_address % 4 == 0);
+    for (unsigned i = 0; i < sizeof machine.pci / sizeof *machine.pci; i++)
+        if (machine.pci[i].config[0] != 0 && machine.pci[i].bdf == (machine.pci_address >> 8 & 0xffff))
+            return &machine.pci[i];
+    return NULL;
+}
+
+uint32_t in32(uint16_t port)
+{
+    machine.tsc += machine.tsc_per_access;
+    if (port == 0xcfc) {
+        const struct function *f = pci_selected();
+        return f == NULL ? UINT32_MAX : f->config[machine.pci_address >> 2 & 63];
+    }
+    assert_true(machine.pm_port != 0 && port == machine.pm_port);
+    return (uint32_t)((unsigned __int128)machine.tsc * machine.pm_hz / machine.hz) | 0xff000000;  /* some have 32 bits */
+}
+
+void out32(uint16_t port, uint32_t value)
+{
+    if (port == 0xcf8) {
+        machine.pci_address = value;
+        return;
+    }
+    assert_int_equal(port, 0xcfc);
+    struct function *f = pci_selected();
+    uint32_t index = machine.pci_address >> 2 & 63;
+    assert_non_null(f);
+    f->writes++;
+    if (index == 1) {
+        assert_int_equal(value >> 16, 0);       /* ones there would clear status bits */
+        if (machine.boot_services_over)
+            event(EV_BUS_MASTER_OFF);
+        value |= f->config[1] & 0xffff0000;
+    }
+    if (f == &machine.pci[0] && index == 6)
+        value = (value & machine.bar2_mask) | 4;
+    if (f == &machine.pci[0] && index == 7)
+        value &= machine.bar3_mask;
+    f->config[index] = value;
+}
+
+/* The assembly's place: what it is called with is the end of boot/. */
+void fake_trampoline(uint64_t cr3, uint64_t stack, uint64_t entry, uint64_t final);
+void fake_trampoline(uint64_t cr3, uint64_t stack, uint64_t entry, uint64_t final)
+{
+    machine.final_cr3 = cr3;
+    machine.stack = stack;
+    machine.entry = entry;
+    machine.handoff = final;
+    longjmp(*machine.out, 1 + ENTERED);
+}
+
+__asm__(".text\n\t.balign 64\n\t.globl trampoline\n"
+        "trampoline:\n\tjmp fake_trampoline@PLT\n\t.globl trampoline_end\ntrampoline_end:\n");
+
+/* The set-up. */
+
+static void *place(uint64_t at, uint64_t size, int file)
+{
+    int flags = MAP_SHARED | MAP_FIXED_NOREPLACE | (file < 0 ? MAP_ANONYMOUS : 0);
+    void *got = mmap((void *)(uintptr_t)at, size, PROT_READ | PROT_WRITE, flags, file, 0);
+    if (got != (void *)(uintptr_t)at) {
+        perror("no room for the machine's memory");
+        abort();
+    }
+    return got;
+}
+
+struct function *machine_pci(uint16_t bdf, uint32_t id, uint32_t header, uint32_t command)
+{
+    struct function *f = machine.pci;
+    while (f->config[0] != 0)
+        f++;
+    *f = (struct function){.bdf = bdf};
+    f->config[0] = id;
+    f->config[1] = command;
+    f->config[3] = header << 16;
+    return f;
+}
+
+void machine_descriptor(uint32_t type, uint64_t base, uint64_t pages, uint64_t attribute)
+{
+    machine.map[machine.map_count++] = (EFI_MEMORY_DESCRIPTOR){
+        .Type = type, .PhysicalStart = base, .NumberOfPages = pages, .Attribute = attribute,
+    };
+}
+
+struct good *machine_manifest(void)
+{
+    return (struct good *)(uintptr_t)(IMAGE_BASE + MANIFEST_OFFSET);
+}
+
+struct hv_image_header *machine_hv(void)
+{
+    return (struct hv_image_header *)(uintptr_t)(IMAGE_BASE + HV_OFFSET);
+}
+
+/* As in PE/COFF: the headers, as far as boot/ reads them, and two sections. */
+static void image_build(void)
+{
+    static const struct { char name[9]; uint32_t at, size; } sections[] = {
+        {".text", 0x1000, 0x1000},
+        {".hv", HV_OFFSET, (HV_RODATA + HV_TEXT + HV_DATA) * 4096},
+        {".manifest", MANIFEST_OFFSET, sizeof(struct good)},
+    };
+    uint8_t *image = (uint8_t *)(uintptr_t)IMAGE_BASE;
+    uint32_t pe = 0x80, count = sizeof sections / sizeof *sections;
+    memcpy(image, "MZ", 2);
+    memcpy(image + 0x3c, &pe, 4);
+    memcpy(image + pe, "PE\0", 4);
+    memcpy(image + pe + 6, &count, 2);
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t *header = image + pe + 24 + i * 40;
+        memcpy(header, sections[i].name, 8);
+        memcpy(header + 8, &sections[i].size, 4);
+        memcpy(header + 12, &sections[i].at, 4);
+    }
+    uint8_t *hv = (uint8_t *)machine_hv();
+    for (uint32_t i = 0; i < sections[1].size; i++)
+        hv[i] = (uint8_t)(i * 7 + i / 4096 + 1);
+    *machine_hv() = (struct hv_image_header){
+        .magic = HV_IMAGE_MAGIC, .version = HANDOFF_VERSION, .entry = HV_RODATA * 4096 + 0x123,
+        .rodata_offset = 0, .rodata_size = HV_RODATA * 4096 - 100,
+        .text_offset = HV_RODATA * 4096, .text_size = HV_TEXT * 4096 - 8,
+        .data_offset = (HV_RODATA + HV_TEXT) * 4096, .data_size = HV_DATA * 4096, .bss_size = HV_BSS * 4096,
+        .total_size = HV_PAGES * 4096,
+    };
+    good_make(machine_manifest());
+}
+
+int machine_reset(void **state)
+{
+    static bool placed;
+    (void)state;
+    if (!placed) {
+        int ram = memfd_create("ram", 0);
+        assert_int_equal(ftruncate(ram, (off_t)RAM_SIZE), 0);
+        place(RAM_BASE, RAM_SIZE, ram);
+        place(HV_PHYSMAP_BASE + RAM_BASE, RAM_SIZE, ram);
+        place(PSP_BAR, PSP_BAR_SIZE, -1);
+        placed = true;
+    }
+    memset((void *)(uintptr_t)RAM_BASE, 0, 8 * MIB);
+    machine = (struct machine){
+        .leaves = {
+            {0, {0x10, 0x68747541, 0x444d4163, 0x69746e65}}, {1, {0, 0, 0, 0}},
+            {0x80000000, {0x80000020, 0, 0, 0}}, {0x80000001, {0, 0, 1 << 2, 0}}, {0x80000008, {0x3030, 0, 0, 0}},
+            {0x8000000a, {1, 512, 0, 1}},
+            /* SME, SEV; C-bit 51, 5 bits less; ASIDs 1 to 15, of which those from 6 on need no SEV-ES. */
+            {0x8000001f, {3, 5 << 6 | 51, 15, 6}},
+        },
+        .syscfg = SYSCFG_MEM_ENCRYPTION_MOD_EN, .hwcr = HWCR_SMM_LOCK, .cr4 = 0x668 | CR4_OSXSAVE,
+        .efer = EFER_LME | EFER_LMA,
+        .tsc = UINT64_C(0xfffffff0) * 700, .hz = HZ, .tsc_per_access = HZ / 1000000, .pm_port = PM_PORT, .pm_hz = 3579545,
+        .uarts = {{.port = 0x3f8, .scratch = 0x33}},
+        .bar2_mask = (uint32_t)~(PSP_BAR_SIZE - 1), .bar3_mask = UINT32_MAX,
+        .map_reads_left = 100, .pool_status = EFI_SUCCESS, .low_base = 0x9c000, .allocation_skew = 0x3000,
+        .allocations_left = 8, .image_base = IMAGE_BASE,
+    };
+    struct function *psp = machine_pci(0x41 << 8 | 1, 0x14861022, 0, 0x0400);
+    psp->config[6] = (uint32_t)PSP_BAR | 4;
+    machine_pci(0x41 << 8, 0x14841022, 0x80, 7);
+    machine_pci(0, 0x14801022, 0, 0);
+    memset((void *)(uintptr_t)PSP_BAR, 0, PSP_BAR_SIZE);
+    *(uint32_t *)(uintptr_t)(PSP_BAR + 0x10900 + 4 * 63) = 1;      /* C2PMSG_63: SEV */
+
+    machine_descriptor(EfiConventionalMemory, 0, 0xa0, EFI_MEMORY_WB);
+    machine_descriptor(EfiConventionalMemory, RAM_BASE, RAM_SIZE / 4096, EFI_MEMORY_WB);
+    machine_descriptor(EfiRuntimeServicesData, RAM_BASE + 3 * MIB, 16, EFI_MEMORY_WB);
+
+    image_build();
+    acpi_build(2, true, true);
+    machine_madt(1, (const uint8_t[]){0});
+    return 0;
+}
+
+enum end machine_until(void (*call)(void))
+{
+    jmp_buf here;
+    machine.out = &here;
+    int end = setjmp(here);
+    if (end == 0) {
+        call();
+        fail_msg("it came back");
+    }
+    return (enum end)(end - 1);
+}
+
+const struct handoff_preflight_row *machine_row(const char *feature)
+{
+    for (uint32_t i = 0; i < handoff.preflight_count; i++)
+        if (strcmp(handoff.preflight[i].feature, feature) == 0)
+            return &handoff.preflight[i];
+    fail_msg("no row \"%s\"", feature);
+    return NULL;
+}
+
+bool machine_holds_nothing(void)
+{
+    for (unsigned i = 0; i < sizeof machine.pages / sizeof *machine.pages; i++)
+        if (machine.pages[i].pages != 0)
+            return false;
+    return machine.pools == 0;
+}
+
+/* A fork per test: what boot/ keeps in static variables is fresh, and longjmp() out of it does no harm. */
+int run_each_alone(const struct CMUnitTest *tests, size_t count)
+{
+    int failures = 0;
+    for (size_t i = 0; i < count; i++) {
+        fflush(NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            int failed = _cmocka_run_group_tests(tests[i].name, &tests[i], 1, NULL, NULL);
+            fflush(NULL);
+            _exit(failed != 0);
+        }
+        int status;
+        waitpid(child, &status, 0);
+        failures += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+    }
+    return failures != 0;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * A machine for boot/, as a host program: UEFI's tables and services, CPUID, MSRs, ports (PM timer, UARTs, PCI),
+ * and some RAM at its physical address and, as hv's page tables will have it, at HV_PHYSMAP_BASE. Each test
+ * runs in a process of its own, since boot/ starts once and never again.
+ */
+#ifndef TESTS_UNIT_BOOT_MACHINE_H
+#define TESTS_UNIT_BOOT_MACHINE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "../../../boot/boot.h"
+#include "../../../hv/x86.h"
+#include "../manifest/good.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define RAM_BASE UINT64_C(0x10000000)
+#define RAM_SIZE (256 * MIB)
+#define TABLES_BASE (RAM_BASE + 1 * MIB)        /* ACPI tables */
+#define IMAGE_BASE (RAM_BASE + 2 * MIB)         /* the application, loaded */
+#define IMAGE_BYTES (1 * MIB)
+#define HV_OFFSET 0x2000u                       /* its sections */
+#define MANIFEST_OFFSET 0x20000u
+#define PSP_BAR UINT64_C(0x50000000)
+#define PSP_BAR_SIZE MIB
+#define PM_PORT 0x608u
+#define HZ UINT64_C(2400000000)
+
+/* The hv image: pages of read-only data, code, data, and zeros. */
+enum { HV_RODATA = 2, HV_TEXT = 3, HV_DATA = 1, HV_BSS = 2, HV_PAGES = HV_RODATA + HV_TEXT + HV_DATA + HV_BSS };
+
+enum end { REFUSED, ENTERED, HALTED };          /* by Exit(); by the trampoline; by HLT */
+enum event { EV_CLI = 1, EV_CR4, EV_EFER, EV_WBINVD, EV_CR3, EV_SYSCFG, EV_BUS_MASTER_OFF };
+
+struct leaf { uint32_t leaf; struct cpuid regs; };
+
+struct function {
+    uint16_t bdf;
+    uint32_t config[64];
+    unsigned writes;
+};
+
+struct machine {
+    struct leaf leaves[16];             /* CPUID; what is not here is zeros */
+    uint64_t vm_cr, syscfg, hwcr, efer, cr4;
+    uint64_t syscfg_stuck;              /* bits that a write does not change */
+
+    uint64_t tsc, hz, tsc_per_access;
+    uint16_t pm_port;                   /* 0: none; the ticks follow the TSC */
+    uint64_t pm_hz;
+    unsigned stalls;
+    unsigned interrupted_rdtsc;         /* 20 ms before the so-manieth look at the TSC from now; 0: never */
+
+    struct { uint16_t port; uint8_t scratch, stuck; } uarts[3];     /* `stuck`: bits of the scratch register */
+    struct function pci[8];
+    uint32_t pci_address, bar2_mask, bar3_mask;     /* of pci[0], the Secure Processor */
+
+    EFI_MEMORY_DESCRIPTOR map[80];
+    unsigned map_count;
+    unsigned wide_map_count;            /* if not 0: that many ranges instead, none of which touches the next */
+    UINTN map_key;
+    unsigned exit_boot_refusals;        /* that many ExitBootServices() fail */
+    unsigned exit_boot_calls;
+    bool boot_services_over;
+    unsigned map_reads_left;            /* GetMemoryMap() fails beyond */
+    EFI_STATUS pool_status;
+    uint64_t low_base;                  /* what is allocated below 1 MiB; 0: nothing is free there */
+    uint64_t highest_asked;             /* of AllocatePages() by a highest address, above 1 MiB */
+    uint64_t allocation_skew;           /* bytes by which allocations miss 2 MiB alignment */
+    unsigned allocations_left;          /* AllocatePages() fails beyond */
+    struct { uint64_t base, pages; } pages[8];      /* allocated */
+    unsigned pools;
+    bool junk;                          /* what is allocated has been used before */
+    EFI_GRAPHICS_OUTPUT_PROTOCOL *gop;  /* NULL: none */
+
+    uint64_t image_base;                /* where the application lies */
+    char console[16384];
+    enum event events[32];
+    unsigned event_count;
+    uint64_t watchdog;
+    EFI_STATUS exit_status;
+    uint64_t cr3, final_cr3, stack, entry, handoff;     /* cr3: the last one written; others: trampoline()'s */
+    bool arena_touched_before_cr3;
+    jmp_buf *out;
+};
+
+extern struct machine machine;
+extern EFI_SYSTEM_TABLE system_table;
+extern EFI_CONFIGURATION_TABLE configuration[3];
+extern EFI_RUNTIME_SERVICES runtime;
+
+/* A machine on which all is fine: 3 guests (one SEV), one CPU, Secure Processor at 41:00.1. A cmocka set-up. */
+int machine_reset(void **state);
+struct leaf *machine_leaf(uint32_t leaf);
+void machine_set_leaf(uint32_t leaf, struct cpuid regs);
+struct function *machine_pci(uint16_t bdf, uint32_t id, uint32_t header, uint32_t command);
+void machine_descriptor(uint32_t type, uint64_t base, uint64_t pages, uint64_t attribute);
+struct good *machine_manifest(void);
+struct hv_image_header *machine_hv(void);
+/* ACPI tables; `root` tells where they go. The bodies are at the caller's mercy, checksums are made right. */
+void *acpi_add(const char *signature, uint32_t size);
+void acpi_seal(void *table);
+void acpi_build(uint8_t revision, bool xsdt, bool rsdt);
+/* An MADT of these xAPIC ids. */
+void machine_madt(unsigned count, const uint8_t *ids);
+
+/* Runs efi_main() to its end. */
+enum end machine_boot(void);
+/* Only what `call` does; HALTED by HLT. */
+enum end machine_until(void (*call)(void));
+/* The tables of boot/ without efi_main(): for tests of one file. */
+void machine_attach(void);
+
+/* The row of this feature; fails when there is none. */
+const struct handoff_preflight_row *machine_row(const char *feature);
+bool machine_holds_nothing(void);       /* no page, no pool, PCI and SYSCFG as they were */
+
+/* main(): each test in a process of its own. */
+int run_each_alone(const struct CMUnitTest *tests, size_t count);
+
+#endif

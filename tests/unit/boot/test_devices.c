@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The operator's line, the framebuffer, DMA, the Secure Processor's function, and the map of memory. */
+#include "machine.h"
+
+#include "../../../psp/platform.h"
+
+/* ---- the line ---- */
+
+static void the_line_is_where_spcr_says_if_a_uart_answers_there(void **state)
+{
+    static const struct { uint8_t type, space; uint64_t address; uint16_t uart, found; } cases[] = {
+        {0, 1, 0x2f8, 0x2f8, 0x2f8}, {1, 1, 0x2f8, 0x2f8, 0x2f8}, {0x12, 1, 0x2f8, 0x2f8, 0x2f8},
+        {2, 1, 0x2f8, 0x2f8, 0x3f8}, {3, 1, 0x2f8, 0x2f8, 0x3f8}, {0, 0, 0x2f8, 0x2f8, 0x3f8}, {0, 1, 0, 0x2f8, 0x3f8},
+        {0, 1, 0x2e8, 0x2f8, 0x3f8}, {0, 1, 0xfff8, 0xfff8, 0xfff8}, {0, 1, 0xfff9, 0xfff9, 0x3f8}, {0, 1, 0x102f8, 0x2f8, 0x3f8},
+    };
+    (void)state;
+    machine_attach();
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        acpi_build(2, true, true);
+        uint8_t *spcr = acpi_add("SPCR", 52);
+        spcr[36] = cases[i].type;
+        spcr[40] = cases[i].space;
+        memcpy(spcr + 44, &cases[i].address, 8);
+        acpi_seal(spcr);
+        machine.uarts[1].port = cases[i].uart;
+        machine.uarts[1].scratch = 0x77;
+        devices_find(TABLES_BASE);
+        assert_int_equal(handoff.serial_port, cases[i].found);
+        assert_int_equal(machine.uarts[0].scratch, 0x33);       /* the looking leaves no trace */
+        assert_int_equal(machine.uarts[1].scratch, 0x77);
+    }
+    acpi_build(2, true, true);
+    acpi_add("SPCR", 51);       /* too short to tell */
+    devices_find(TABLES_BASE);
+    assert_int_equal(handoff.serial_port, 0x3f8);
+}
+
+static void what_does_not_keep_a_byte_is_no_uart(void **state)
+{
+    (void)state;
+    machine_attach();
+    for (unsigned stuck = 1; stuck < 256; stuck <<= 1) {
+        machine.uarts[0].stuck = (uint8_t)stuck;
+        devices_find(TABLES_BASE);
+        assert_int_equal(handoff.serial_port, 0);
+    }
+    machine.uarts[0].stuck = 0;
+    devices_find(TABLES_BASE);
+    assert_int_equal(handoff.serial_port, 0x3f8);
+    machine.uarts[0].port = 0;
+    devices_find(TABLES_BASE);
+    assert_int_equal(handoff.serial_port, 0);
+}
+
+/* ---- the framebuffer ---- */
+
+static void a_framebuffer_of_32_bits_is_handed_over_others_are_not(void **state)
+{
+    EFI_GRAPHICS_OUTPUT_MODE_INFORMATION info = {
+        .HorizontalResolution = 1024, .VerticalResolution = 768, .PixelsPerScanLine = 1088,
+    };
+    EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE mode = {.Info = &info, .FrameBufferBase = 0xc0000000};
+    EFI_GRAPHICS_OUTPUT_PROTOCOL gop = {.Mode = &mode};
+    (void)state;
+    machine_attach();
+    devices_find(TABLES_BASE);
+    assert_int_equal(handoff.framebuffer_base, 0);      /* no such protocol */
+    machine.gop = &gop;
+    for (unsigned format = PixelRedGreenBlueReserved8BitPerColor; format < PixelFormatMax; format++) {
+        bool known = format == PixelRedGreenBlueReserved8BitPerColor || format == PixelBlueGreenRedReserved8BitPerColor;
+        info.PixelFormat = format;
+        handoff.framebuffer_base = handoff.framebuffer_width = handoff.framebuffer_height = handoff.framebuffer_stride = 0;
+        devices_find(TABLES_BASE);
+        assert_int_equal(handoff.framebuffer_base, known ? 0xc0000000 : 0);
+        assert_int_equal(handoff.framebuffer_width, known ? 1024 : 0);
+        assert_int_equal(handoff.framebuffer_height, known ? 768 : 0);
+        assert_int_equal(handoff.framebuffer_stride, known ? 1088 : 0);
+    }
+    info.PixelFormat = PixelRedGreenBlueReserved8BitPerColor;
+    handoff.framebuffer_base = 0;
+    gop.Mode = NULL;
+    devices_find(TABLES_BASE);
+    gop.Mode = &mode;
+    mode.Info = NULL;
+    devices_find(TABLES_BASE);
+    assert_int_equal(handoff.framebuffer_base, 0);
+}
+
+/* ---- DMA ---- */
+
+static void every_function_loses_bus_mastering_and_nothing_else(void **state)
+{
+    static const struct { uint16_t bdf; uint32_t header, before, after; unsigned writes; } cases[] = {
+        {0x0000, 0x00, 0x00100003, 0x00100003, 0},      /* never had it */
+        {0x0008, 0x00, 0xf9100407, 0xf9100403, 1},
+        {0x0009, 0x00, 0x00000007, 0x00000007, 0},      /* of a device with one function: an echo */
+        {0x0010, 0x81, 0x00000004, 0x00000000, 1},
+        {0x0017, 0x00, 0x00000006, 0x00000002, 1},      /* its eighth function */
+        {0x0019, 0x00, 0x00000004, 0x00000004, 0},      /* without function 0 */
+        {0xfff8, 0x80, 0x00000000, 0x00000000, 0},
+        {0xffff, 0x00, 0x0000ffff, 0x0000fffb, 1},
+    };
+    (void)state;
+    memset(machine.pci, 0, sizeof machine.pci);
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++)
+        machine_pci(cases[i].bdf, 0x12341022, cases[i].header, cases[i].before);
+    devices_stop_bus_masters();
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(machine.pci[i].config[1], cases[i].after);
+        assert_int_equal(machine.pci[i].writes, cases[i].writes);
+    }
+}
+
+/* ---- the Secure Processor ---- */
+
+static void registers_out_of_reach_are_not_touched(void **state)
+{
+    static const struct { uint64_t at, size; bool reached; } cases[] = {
+        {0, 0x1000, true}, {0xfff000, 0x1000, true}, {0xfff001, 0x1000, false}, {0x1000000, 0, false}, {0x1000000, 1, false},
+        {0x2000000, 1, false}, {0, 0x1000000, true}, {0, 0x1000001, false},
+    };
+    (void)state;
+    handoff.phys_bits = 24;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        psp_platform_out_of_reach = false;
+        volatile void *mapped = psp_platform_map_mmio(cases[i].at, cases[i].size);
+        assert_ptr_equal((void *)(uintptr_t)mapped, cases[i].reached ? (void *)(uintptr_t)cases[i].at : NULL);
+        assert_int_equal(psp_platform_out_of_reach, !cases[i].reached);
+        psp_platform_unmap_mmio(mapped, cases[i].size);
+    }
+}
+
+static void registers_are_read_and_written_in_place(void **state)
+{
+    uint32_t registers[4] = {1, 2, 3, 4};
+    (void)state;
+    psp_platform_mmio_write32(registers, 8, 0x12345678);
+    assert_int_equal(registers[2], 0x12345678);
+    assert_int_equal(psp_platform_mmio_read32(registers, 4), 2);
+}
+
+static void the_last_function_written_to_is_put_back_as_it_was_at_first(void **state)
+{
+    (void)state;
+    memset(machine.pci, 0, sizeof machine.pci);
+    psp_platform_restore();                     /* nothing was written */
+    struct function *a = machine_pci(0x0801, 0x14561022, 0, 0xffff0003), *b = machine_pci(0x1001, 0x14561022, 0, 0x0401);
+    psp_platform_pci_write32(0x0801, 0x18, 0xabc);      /* no command */
+    psp_platform_restore();
+    assert_int_equal(a->writes, 1);
+    psp_platform_pci_write32(0x0801, 4, 1);
+    psp_platform_pci_write32(0x0801, 4, 7);
+    assert_int_equal(psp_platform_pci_read32(0x0801, 4) & 0xffff, 7);
+    psp_platform_restore();
+    assert_int_equal(a->config[1], 0xffff0003);
+    psp_platform_pci_write32(0x1001, 4, 2);
+    psp_platform_pci_write32(0x1001, 4, 6);
+    psp_platform_restore();
+    assert_int_equal(b->config[1], 0x0401);
+    assert_int_equal(a->config[1], 0xffff0003);
+}
+
+/* ---- the map ---- */
+
+static unsigned ranges_of(uint32_t kind, uint64_t *base, uint64_t *pages)
+{
+    unsigned found = 0;
+    for (uint32_t i = 0; i < handoff.range_count; i++) {
+        const struct handoff_range *r = &handoff.ranges[i];
+        if (i > 0)
+            assert_true(r->base >= handoff.ranges[i - 1].base + handoff.ranges[i - 1].pages * 4096);
+        if (r->kind == kind && found++ == 0) {
+            *base = r->base;
+            *pages = r->pages;
+        }
+    }
+    return found;
+}
+
+static void what_hv_must_not_give_away_is_painted_over_free_memory(void **state)
+{
+    uint64_t base = 0, pages = 0;
+    (void)state;
+    acpi_build(2, true, true);
+    machine_madt(2, (const uint8_t[]){0, 1});
+    machine_descriptor(EfiConventionalMemory, (UINT64_C(1) << 43) - 4096, 2, EFI_MEMORY_WB);     /* the second is out of reach */
+    machine_manifest()->header.total_size -= 100;       /* not a whole number of pages */
+    good_seal(machine_manifest());
+    assert_int_equal(machine_boot(), ENTERED);
+    assert_int_equal(machine.pools, 1);
+
+    assert_int_equal(ranges_of(HANDOFF_MANIFEST, &base, &pages), 1);
+    assert_int_equal(base, IMAGE_BASE + MANIFEST_OFFSET);
+    assert_int_equal(pages, sizeof(struct good) / 4096);
+    assert_int_equal(ranges_of(HANDOFF_ARENA, &base, &pages), 1);
+    assert_int_equal(base, handoff.arena_base);
+    assert_int_equal(pages, handoff.arena_size / 4096);
+    assert_int_equal(ranges_of(HANDOFF_RESERVED, &base, &pages), 1);
+    assert_int_equal(base, 0x9c000);
+    assert_int_equal(pages, HANDOFF_STARTUP_PAGES);
+    assert_int_equal(ranges_of(HANDOFF_RUNTIME_DATA, &base, &pages), 1);
+    assert_int_equal(base, RAM_BASE + 3 * MIB);
+    assert_int_equal(handoff.ranges[handoff.range_count - 1].base, (UINT64_C(1) << 43) - 4096);
+    assert_int_equal(handoff.ranges[handoff.range_count - 1].pages, 1);
+}
+
+static void a_map_with_more_ranges_than_there_is_room_for_is_refused(void **state)
+{
+    UINTN key;
+    (void)state;
+    machine_attach();
+    handoff.phys_bits = 48;
+    for (unsigned paints = 0; paints < 4; paints++) {
+        handoff.manifest_size = paints == 1 ? 4096 : 0;
+        handoff.manifest_base = RAM_BASE + 100 * 4096;
+        handoff.arena_size = paints == 2 ? 4096 : 0;
+        handoff.arena_base = RAM_BASE + 100 * 4096;
+        handoff.startup_base = paints == 3 ? RAM_BASE + 100 * 4096 : 0;
+        /* As many as fit; one more does not. */
+        for (unsigned more = 0; more < 2; more++) {
+            machine.map_count = 0;
+            machine.wide_map_count = HANDOFF_MAX_RANGES - (paints > 0 ? 2 : 0) + more;
+            handoff.range_count = 77;
+            assert_false(EFI_ERROR(memory_map_read(&key)));
+            assert_int_equal(memory_map_convert(), more == 0);
+            assert_int_equal(handoff.range_count, more == 0 ? HANDOFF_MAX_RANGES : 77);
+            memory_map_free();
+        }
+    }
+    memory_map_free();
+    assert_true(machine_holds_nothing());
+}
+
+#define T(name) cmocka_unit_test_setup(name, machine_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(the_line_is_where_spcr_says_if_a_uart_answers_there), T(what_does_not_keep_a_byte_is_no_uart),
+        T(a_framebuffer_of_32_bits_is_handed_over_others_are_not), T(every_function_loses_bus_mastering_and_nothing_else),
+        T(registers_out_of_reach_are_not_touched), T(registers_are_read_and_written_in_place),
+        T(the_last_function_written_to_is_put_back_as_it_was_at_first),
+        T(what_hv_must_not_give_away_is_painted_over_free_memory),
+        T(a_map_with_more_ranges_than_there_is_room_for_is_refused),
+    };
+    return run_each_alone(tests, sizeof tests / sizeof *tests);
+}

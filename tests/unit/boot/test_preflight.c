@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Each row of the preflight: what it finds, says, and decides; and that a refusal leaves the machine as it was. */
+#include "machine.h"
+
+#include "../../../hv/text.h"
+
+static const char good_table[] =
+    "\r\nSevisor preflight\r\n"
+    "        feature              needed                 found\r\n"
+    " ok     processor            AuthenticAMD           AuthenticAMD\r\n"
+    " ok     SVM                  CPUID 8000_0001 ECX[2] yes\r\n"
+    " ok     SVM not locked off   VM_CR                  enabled\r\n"
+    " ok     nested paging        CPUID 8000_000A EDX[0] yes\r\n"
+    " ok     page tables          4 levels               4 levels\r\n"
+    " ok     hypervisor           PE section .hv         32 KiB\r\n"
+    " ok     manifest             valid                  3 guests, 36 KiB\r\n"
+    " ok     TSC frequency        ACPI PM timer          2400.003 MHz\r\n"
+    " ok     SME and SEV          CPUID 8000_001F        both\r\n"
+    " ok     memory encryption    SYSCFG[23]             on\r\n"
+    " ok     C-bit, reduction     as each guest says     51 and 5\r\n"
+    " ok     ASIDs for SEV        1                      10 (6 to 15)\r\n"
+    " ok     SMM locked           HWCR[0] SmmLock        yes\r\n"
+    " ok     Secure Processor     PCI function with SEV  1022:1486 at 41:00.1\r\n"
+    " ok     processors           1                      1\r\n"
+    " ok     memory guests + hv   48 + 18 MiB            236 + 18 MiB\r\n"
+    " ok     guests               at least 1             3 of 3 can run\r\n"
+    "\r\n";
+
+static void a_good_machine_has_this_table(void **state)
+{
+    (void)state;
+    assert_int_equal(machine_boot(), ENTERED);
+    assert_string_equal(machine.console, good_table);
+    /* A PCI address has all its parts. */
+    assert_string_equal(machine_row("Secure Processor")->found, "1022:1486 at 41:00.1");
+}
+
+static struct manifest_guest *guest(unsigned i)
+{
+    return &machine_manifest()->guests[i];
+}
+
+static void seal(void)
+{
+    good_seal(machine_manifest());
+}
+
+/* alpha, which is the SEV guest of the three, as it must not be. */
+static void alpha_for(unsigned cbitpos, unsigned reduced)
+{
+    guest(0)->cbitpos = (uint8_t)cbitpos;
+    guest(0)->reduced_phys_bits = (uint8_t)reduced;
+    seal();
+}
+
+static void c_bit_at(unsigned position, unsigned reduction)
+{
+    machine_leaf(0x8000001f)->regs.ebx = reduction << 6 | position;
+}
+
+/* beta becomes encrypted, too, packed for this machine. */
+static void beta_is_sev(void)
+{
+    guest(1)->encryption = MANIFEST_ENCRYPTION_SEV;
+    guest(1)->cbitpos = 51;
+    guest(1)->reduced_phys_bits = 5;
+    memset(guest(1)->launch_digest, 1, sizeof guest(1)->launch_digest);
+    seal();
+}
+
+static void vendor(const char *name)
+{
+    struct cpuid *r = &machine_leaf(0)->regs;
+    memcpy(&r->ebx, name, 4);
+    memcpy(&r->edx, name + 4, 4);
+    memcpy(&r->ecx, name + 8, 4);
+}
+
+static void no_section(const char *name)
+{
+    uint8_t *image = (uint8_t *)(uintptr_t)IMAGE_BASE;
+    for (unsigned i = 0; i < 0x200; i++)
+        if (memcmp(image + i, name, strlen(name) + 1) == 0)
+            image[i] = '_';
+}
+
+static void psp_bar_at(uint64_t bar)
+{
+    machine.pci[0].config[6] = (uint32_t)bar | 4;
+    machine.pci[0].config[7] = (uint32_t)(bar >> 32);
+}
+
+static uint32_t *psp_feature(void)
+{
+    return (uint32_t *)(uintptr_t)(PSP_BAR + 0x10900 + 4 * 63);
+}
+
+static void three_cpus(void)
+{
+    acpi_build(2, true, true);
+    machine_madt(3, (const uint8_t[]){0, 2, 4});
+}
+
+#define SVM_BIOS "BIOS: AMD CBS > CPU Common Options > SVM Lock / SVM Mode = Enabled"
+#define BUILD_AGAIN "this EFI file is damaged: build it again"
+#define SME_BIOS "an EPYC server processor is needed; in a BIOS: SEV Control / SMEE = Enabled"
+#define ES_BIOS "BIOS: lower SEV-ES ASID Space Limit (Minimum SEV non-ES ASID)"
+#define PSP_BIOS "BIOS: leave the AMD Secure Processor visible; update the BIOS"
+#define WANT(memory, reasons) "refused: " #memory " for want of memory, " #reasons " for the reasons above"
+
+/* name, row, its verdict, what it found, its remedy; what makes it so */
+#define CASES(X) \
+    X(intel, "processor", HANDOFF_FATAL, "GenuineIntel", "an AMD EPYC processor is needed", vendor("GenuineIntel")) \
+    X(amd_in_part, "processor", HANDOFF_FATAL, "AuthenticAMd", "an AMD EPYC processor is needed", vendor("AuthenticAMd")) \
+    X(svm_beyond_last_leaf, "SVM", HANDOFF_FATAL, "no", SVM_BIOS, machine_leaf(0x80000000)->regs.eax = 0x80000009) \
+    X(no_svm, "SVM", HANDOFF_FATAL, "no", SVM_BIOS, machine_leaf(0x80000001)->regs.ecx = ~4u) \
+    X(svm_off_locked, "SVM not locked off", HANDOFF_FATAL, "disabled, locked", SVM_BIOS, machine.vm_cr = VM_CR_SVMDIS | VM_CR_LOCK) \
+    X(svm_off_not_locked, "SVM not locked off", HANDOFF_FINE, "disabled, not locked", "", machine.vm_cr = VM_CR_SVMDIS) \
+    X(svm_on_locked, "SVM not locked off", HANDOFF_FINE, "enabled", "", machine.vm_cr = VM_CR_LOCK) \
+    X(no_npt, "nested paging", HANDOFF_FATAL, "no", "a processor of this century is needed", machine_leaf(0x8000000a)->regs.edx = ~1u) \
+    X(five_levels, "page tables", HANDOFF_FATAL, "5 levels", "BIOS: switch 5-level paging off", machine.cr4 |= CR4_LA57) \
+    X(no_hv, "hypervisor", HANDOFF_FATAL, "no such section", BUILD_AGAIN, no_section(".hv")) \
+    X(bad_hv, "hypervisor", HANDOFF_FATAL, "no hv image", BUILD_AGAIN, machine_hv()->magic++) \
+    X(no_manifest, "manifest", HANDOFF_FATAL, "none", "guest/pack.py puts one into this file", no_section(".manifes")) \
+    X(bad_header, "manifest", HANDOFF_FATAL, "refused", "MANIFEST_BAD_MAGIC: this is not a manifest: the magic number is wrong", \
+      machine_manifest()->header.magic++) \
+    X(bad_guest, "manifest", HANDOFF_FATAL, "guest 0", "MANIFEST_NO_VCPUS: a guest has no vCPU", guest(0)->vcpus = 0; seal()) \
+    X(bad_step, "manifest", HANDOFF_FATAL, "guest 0, step 0", "MANIFEST_STEP_EMPTY: a step has no bytes", \
+      machine_manifest()->steps[0].size = 0; seal()) \
+    X(slow_tsc, "TSC frequency", HANDOFF_FATAL, "0.999 MHz", "no clock to measure it against", machine.hz = 999900; machine.tsc_per_access = 1) \
+    X(least_tsc, "TSC frequency", HANDOFF_FINE, "1.000 MHz", "", machine.hz = 1000010; machine.tsc_per_access = 1) \
+    X(no_encryption_leaf, "SME and SEV", HANDOFF_NO_SEV, "neither", SME_BIOS, machine_leaf(0x80000000)->regs.eax = 0x8000001e) \
+    X(last_is_encryption, "SME and SEV", HANDOFF_FINE, "both", "", machine_leaf(0x80000000)->regs.eax = 0x8000001f) \
+    X(sme_only, "SME and SEV", HANDOFF_NO_SEV, "SME only", SME_BIOS, machine_leaf(0x8000001f)->regs.eax = 0xfd) \
+    X(sev_only, "SME and SEV", HANDOFF_NO_SEV, "SEV only", SME_BIOS, machine_leaf(0x8000001f)->regs.eax = 0xfe) \
+    X(smee_cannot, "memory encryption", HANDOFF_NO_SEV, "off, cannot be set", "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled", \
+      machine.syscfg = 0; machine.syscfg_stuck = SYSCFG_MEM_ENCRYPTION_MOD_EN) \
+    X(other_c_bit, "C-bit, reduction", HANDOFF_NO_SEV, "47 and 5", "1 guests refused (alpha): set cbitpos = 47, reduced-phys-bits = 5", \
+      c_bit_at(47, 5)) \
+    X(no_reduction, "C-bit, reduction", HANDOFF_NO_SEV, "47 and 0", "1 guests refused (alpha): set cbitpos = 47, reduced-phys-bits = 1", \
+      c_bit_at(47, 0)) \
+    X(c_bit_right_above, "C-bit, reduction", HANDOFF_FINE, "47 and 5", "", c_bit_at(47, 5); alpha_for(47, 1)) \
+    X(c_bit_within_width, "C-bit, reduction", HANDOFF_NO_SEV, "46 and 5", "1 guests refused (alpha): set cbitpos = 46, reduced-phys-bits = 5", \
+      c_bit_at(46, 5); alpha_for(46, 1)) \
+    X(no_width_left, "C-bit, reduction", HANDOFF_NO_SEV, "51 and 5", "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", \
+      alpha_for(51, 48)) \
+    X(memory_fits_width, "C-bit, reduction", HANDOFF_FINE, "51 and 5", "", alpha_for(51, 24)) \
+    X(memory_beyond_width, "C-bit, reduction", HANDOFF_NO_SEV, "51 and 5", "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", \
+      alpha_for(51, 25)) \
+    X(one_of_two_unfit, "C-bit, reduction", HANDOFF_FINE, "51 and 5", "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", \
+      beta_is_sev(); alpha_for(50, 5)) \
+    X(other_of_two_unfit, "C-bit, reduction", HANDOFF_FINE, "51 and 5", "1 guests refused (beta-2.x_y): set cbitpos = 51, reduced-phys-bits = 5", \
+      beta_is_sev(); guest(1)->cbitpos = 40; seal()) \
+    X(both_unfit, "C-bit, reduction", HANDOFF_NO_SEV, "51 and 5", "2 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", \
+      beta_is_sev(); guest(1)->cbitpos = 40; alpha_for(40, 5)) \
+    X(no_asids, "ASIDs for SEV", HANDOFF_NO_SEV, "0 (16 to 15)", ES_BIOS, machine_leaf(0x8000001f)->regs.edx = 16) \
+    X(one_asid, "ASIDs for SEV", HANDOFF_FINE, "1 (15 to 15)", "", machine_leaf(0x8000001f)->regs.edx = 15) \
+    X(all_asids, "ASIDs for SEV", HANDOFF_FINE, "15 (1 to 15)", "", machine_leaf(0x8000001f)->regs.edx = 0) \
+    X(fewer_asids_than_guests, "ASIDs for SEV", HANDOFF_FINE, "1 (15 to 15)", ES_BIOS, beta_is_sev(); machine_leaf(0x8000001f)->regs.edx = 15) \
+    X(smm_open, "SMM locked", HANDOFF_NO_SEV, "no", "BIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS", machine.hwcr = ~HWCR_SMM_LOCK) \
+    X(no_psp, "Secure Processor", HANDOFF_NO_SEV, "none", PSP_BIOS, machine.pci[0].config[0] = 0x14851022) \
+    X(psp_without_sev, "Secure Processor", HANDOFF_NO_SEV, "none", PSP_BIOS, *psp_feature() = 2) \
+    X(psp_hidden, "Secure Processor", HANDOFF_NO_SEV, "hidden", PSP_BIOS, *psp_feature() = UINT32_MAX) \
+    X(psp_beyond_width, "Secure Processor", HANDOFF_NO_SEV, "BAR beyond address width", \
+      "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", psp_bar_at(UINT64_C(1) << 43)) \
+    X(psp_at_the_end_of_it, "Secure Processor", HANDOFF_NO_SEV, "BAR beyond address width", \
+      "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", \
+      machine.bar2_mask = ~0xfffffu; psp_bar_at((UINT64_C(1) << 43) + 0xfff00000)) \
+    X(three_processors, "processors", HANDOFF_FINE, "3", "", three_cpus()) \
+    X(three_without_low_memory, "processors", HANDOFF_FINE, "3, one can run", \
+      "no memory is free below 1 MiB to start the others from", three_cpus(); machine.low_base = 0) \
+    X(no_map, "memory map", HANDOFF_FATAL, "unusable", "more ranges than this version handles", machine.map_reads_left = 0) \
+    X(no_second_map, "memory map", HANDOFF_FATAL, "unusable", "more ranges than this version handles", machine.map_reads_left = 1) \
+    X(no_pool, "memory map", HANDOFF_FATAL, "unusable", "more ranges than this version handles", machine.pool_status = EFI_OUT_OF_RESOURCES) \
+    X(no_arena, "memory guests + hv", HANDOFF_FATAL, "254 + 0 MiB", "more memory is needed", machine.allocations_left = 0) \
+    X(no_bridge, "memory guests + hv", HANDOFF_FATAL, "254 + 0 MiB", "more memory is needed", machine.allocations_left = 1) \
+    X(memory_for_two, "guests", HANDOFF_FINE, "2 of 3 can run", WANT(1, 0), guest(2)->memory = 224 * MIB; seal()) \
+    X(memory_for_none, "guests", HANDOFF_FATAL, "0 of 3 can run", WANT(3, 0), \
+      for (unsigned i = 0; i < 3; i++) guest(i)->memory = 512 * MIB; seal()) \
+    X(no_sme_for_host_key, "guests", HANDOFF_FINE, "1 of 3 can run", WANT(0, 2), machine_leaf(0x8000001f)->regs.eax = 0) \
+    X(nobody_left, "guests", HANDOFF_FATAL, "0 of 3 can run", WANT(0, 3), \
+      machine_leaf(0x8000001f)->regs.eax = 0; guest(1)->encryption = MANIFEST_ENCRYPTION_HOST; seal()) \
+    X(one_plain_asid, "guests", HANDOFF_FINE, "2 of 3 can run", WANT(0, 1), machine_leaf(0x8000000a)->regs.ebx = 17) \
+    X(two_plain_asids, "guests", HANDOFF_FINE, "3 of 3 can run", "", machine_leaf(0x8000000a)->regs.ebx = 18) \
+    X(no_plain_asid, "guests", HANDOFF_FINE, "1 of 3 can run", WANT(0, 2), machine_leaf(0x8000000a)->regs.ebx = 16) \
+    X(plain_asids_odd, "guests", HANDOFF_FINE, "1 of 3 can run", WANT(0, 2), machine_leaf(0x8000000a)->regs.ebx = 15) \
+    X(asids_without_sev, "guests", HANDOFF_FINE, "1 of 3 can run", WANT(0, 2), \
+      machine_leaf(0x8000001f)->regs.eax = 1; machine_leaf(0x8000000a)->regs.ebx = 2) \
+    X(no_asid_at_all, "guests", HANDOFF_FATAL, "0 of 3 can run", WANT(0, 3), \
+      machine_leaf(0x8000001f)->regs.eax = 1; machine_leaf(0x8000000a)->regs.ebx = 0) \
+    X(one_sev_asid_for_two, "guests", HANDOFF_FINE, "2 of 3 can run", WANT(0, 1), \
+      beta_is_sev(); machine_leaf(0x8000001f)->regs.edx = 15)
+
+struct spoilt {
+    const char *feature;
+    uint32_t verdict;
+    const char *found, *remedy;
+    void (*spoil)(void);
+};
+
+#define X(name, feature, verdict, found, remedy, ...) static void spoil_##name(void) { __VA_ARGS__; }
+CASES(X)
+#undef X
+#define X(name, feature, verdict, found, remedy, ...) static struct spoilt spoilt_##name = {feature, verdict, found, remedy, spoil_##name};
+CASES(X)
+#undef X
+
+/* One row of the printed table, and what stands below it. */
+static void assert_printed(const struct handoff_preflight_row *row, const char *mark)
+{
+    char line[256];
+    text_format(line, sizeof line, "\r\n %-6s %-20s %-22s %s\r\n", mark, row->feature, row->needed, row->found);
+    const char *at = strstr(machine.console, line);
+    assert_non_null(at);
+    text_format(line, sizeof line, "        -> %s\r\n", row->remedy);
+    assert_int_equal(strncmp(strchr(at + 2, '\n') + 1, line, strlen(line)) == 0, row->remedy[0] != '\0');
+}
+
+static void the_row_the_decision_and_the_machine_agree(void **state)
+{
+    const struct spoilt *s = *state;
+    machine_reset(NULL);
+    s->spoil();
+    const uint64_t syscfg = machine.syscfg;
+    const uint32_t command = machine.pci[0].config[1];
+    enum end end = machine_boot();
+
+    const struct handoff_preflight_row *row = machine_row(s->feature);
+    assert_string_equal(row->found, s->found);
+    assert_string_equal(row->remedy, s->remedy);
+    assert_int_equal(row->verdict, s->verdict);
+    bool fatal = false;
+    const struct handoff_preflight_row *no_sev = NULL;
+    for (uint32_t i = 0; i < handoff.preflight_count; i++) {
+        const struct handoff_preflight_row *r = &handoff.preflight[i];
+        fatal |= r->verdict == HANDOFF_FATAL;
+        if (r->verdict == HANDOFF_NO_SEV && no_sev == NULL)
+            no_sev = r;
+        assert_printed(r, r->verdict == HANDOFF_FATAL ? "STOP" : r->verdict == HANDOFF_NO_SEV ? "no SEV" : r->remedy[0] ? "note" : "ok");
+    }
+    assert_int_equal(end, fatal ? REFUSED : ENTERED);
+    if (fatal) {
+        assert_int_equal(machine.exit_status, EFI_UNSUPPORTED);
+        assert_non_null(strstr(machine.console, "Sevisor cannot run here; back to the firmware's boot order.\r\n"));
+        assert_true(machine_holds_nothing());
+        assert_int_equal(machine.syscfg, syscfg);
+        assert_int_equal(machine.pci[0].config[1], command);
+        return;
+    }
+    char refusal[128] = "";
+    if (no_sev != NULL)
+        text_format(refusal, sizeof refusal, "%s: %s; %s", no_sev->feature, no_sev->found, no_sev->remedy);
+    assert_string_equal(handoff.sev_refusal, refusal);
+    assert_int_equal(handoff.sev_usable, no_sev == NULL);
+    bool sme = (machine_leaf(0x8000001f)->regs.eax & 1) != 0 && machine_leaf(0x80000000)->regs.eax >= 0x8000001f;
+    bool on = sme && (machine.syscfg & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0;
+    uint32_t ebx = machine_leaf(0x8000001f)->regs.ebx;
+    assert_int_equal(handoff.c_bit_mask, on ? UINT64_C(1) << (ebx & 63) : 0);
+    assert_int_equal(handoff.phys_bits, 48 - (on ? ebx >> 6 : 0));
+    assert_int_equal(handoff.psp_present, strchr(machine_row("guests")->found, ' ') != NULL && machine.pci[0].config[1] & 2 ? 1 : 0);
+}
+
+/* Off, but it can be switched on: it is, for hv; a refusal for another reason switches it off again. */
+static void encryption_that_is_off_is_on_for_hv_only(void **state)
+{
+    (void)state;
+    machine.syscfg = 1;
+    assert_int_equal(machine_boot(), ENTERED);
+    assert_int_equal(handoff.c_bit_mask, UINT64_C(1) << 51);
+    assert_int_equal(handoff.phys_bits, 43);
+    assert_int_equal(machine.syscfg, 1 | SYSCFG_MEM_ENCRYPTION_MOD_EN);
+    assert_int_equal(machine_row("memory encryption")->verdict, HANDOFF_FINE);
+}
+
+static void encryption_is_off_again_after_a_refusal(void **state)
+{
+    (void)state;
+    machine.syscfg = 1;
+    machine.allocations_left = 0;
+    assert_int_equal(machine_boot(), REFUSED);
+    assert_int_equal(machine.syscfg, 1);
+}
+
+static void encryption_that_was_on_stays_on_after_a_refusal(void **state)
+{
+    (void)state;
+    machine.allocations_left = 0;
+    assert_int_equal(machine_boot(), REFUSED);
+    assert_int_equal(machine.syscfg, SYSCFG_MEM_ENCRYPTION_MOD_EN);
+}
+
+static void more_processors_than_one_version_uses_are_said(void **state)
+{
+    (void)state;
+    acpi_build(2, true, true);
+    uint8_t *madt = acpi_add("APIC", 44 + 16 * 1026);
+    for (uint32_t i = 0; i < 1026; i++) {
+        const uint32_t entry[4] = {9 | 16 << 8, i, 1, i};
+        memcpy(madt + 44 + 16 * i, entry, sizeof entry);
+    }
+    acpi_seal(madt);
+    assert_int_equal(machine_boot(), ENTERED);
+    assert_string_equal(machine_row("processors")->found, "1026");
+    assert_string_equal(machine_row("processors")->remedy, "more than this version uses");
+    assert_int_equal(handoff.cpu_count, 1024);
+    assert_int_equal(handoff.cpus_left_out, 2);
+}
+
+#define T(name) cmocka_unit_test_setup(name, machine_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(a_good_machine_has_this_table), T(encryption_that_is_off_is_on_for_hv_only),
+        T(encryption_is_off_again_after_a_refusal), T(encryption_that_was_on_stays_on_after_a_refusal),
+        T(more_processors_than_one_version_uses_are_said),
+#define X(name, ...) {#name, the_row_the_decision_and_the_machine_agree, NULL, NULL, &spoilt_##name},
+        CASES(X)
+#undef X
+    };
+    return run_each_alone(tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The way into hv: memory, page tables, the hand-over; and back to the firmware, if it does not let go. */
+#include "machine.h"
+
+#include "../../../hv/pagetable.h"
+
+#define C_BIT (UINT64_C(1) << 51)
+#define STACK (32u << 10)
+
+struct mapping {
+    uint64_t address, bits;     /* of the last entry, its address apart */
+    uint64_t size;              /* 0: not mapped */
+};
+
+/* As the CPU walks: tables are at their physical address here, whose C-bit must be `c_bit`. */
+static struct mapping walk(uint64_t cr3, uint64_t c_bit, uint64_t va)
+{
+    for (unsigned level = 4;; level--) {
+        assert_int_equal(cr3 & C_BIT, c_bit);
+        const uint64_t *table = (const uint64_t *)(uintptr_t)(cr3 & PTE_ADDRESS & ~C_BIT);
+        uint64_t entry = table[va >> (3 + 9 * level) & 511];
+        if ((entry & PTE_P) == 0)
+            return (struct mapping){0, 0, 0};
+        if (level == 1 || (level == 2 && (entry & PTE_PS) != 0))
+            return (struct mapping){entry & PTE_ADDRESS, entry & ~PTE_ADDRESS & ~PTE_PS, level == 1 ? PAGE_SIZE : SIZE_2M};
+        assert_int_equal(entry & ~PTE_ADDRESS, PTE_W | PTE_P);
+        cr3 = entry;
+    }
+}
+
+/* How many pages of 4 KiB and of 2 MiB a tree has. */
+static void count_pages(uint64_t table, unsigned level, unsigned *small, unsigned *large)
+{
+    const uint64_t *entries = (const uint64_t *)(uintptr_t)(table & PTE_ADDRESS & ~C_BIT);
+    for (unsigned i = 0; i < 512; i++) {
+        if ((entries[i] & PTE_P) == 0)
+            continue;
+        if (level == 1)
+            ++*small;
+        else if ((entries[i] & PTE_PS) != 0)
+            ++*large;
+        else
+            count_pages(entries[i], level - 1, small, large);
+    }
+}
+
+static void assert_maps(uint64_t cr3, uint64_t c_bit, uint64_t va, uint64_t address, uint64_t bits, uint64_t size)
+{
+    struct mapping m = walk(cr3, c_bit, va);
+    assert_int_equal(m.size, size);
+    assert_int_equal(m.address, address & ~(size - 1));
+    assert_int_equal(m.bits, bits | PTE_P);
+}
+
+static const struct handoff *enter(void)
+{
+    machine.junk = true;
+    assert_int_equal(machine_boot(), ENTERED);
+    return (const struct handoff *)machine.handoff;
+}
+
+static void hv_gets_its_image_and_what_boot_found_out(void **state)
+{
+    (void)state;
+    static uint8_t file[(HV_RODATA + HV_TEXT + HV_DATA) * 4096];
+    memcpy(file, machine_hv(), sizeof file);
+    const struct handoff *h = enter();
+    assert_int_equal(h->magic, HANDOFF_MAGIC);
+    assert_int_equal(h->version, HANDOFF_VERSION);
+    assert_int_equal(h->size, sizeof *h);
+    assert_memory_equal(h, &handoff, sizeof *h);
+
+    const uint8_t *image = (const uint8_t *)(uintptr_t)h->image_base;
+    assert_int_equal(h->image_base, h->arena_base);
+    assert_int_equal(h->image_size, HV_PAGES * 4096);
+    assert_memory_equal(image, file, sizeof file);
+    for (unsigned i = sizeof file; i < h->image_size; i++)
+        assert_int_equal(image[i], 0);
+    for (unsigned i = 0; i < sizeof file; i++)      /* no plain copy stays behind */
+        assert_int_equal(((const uint8_t *)machine_hv())[i], 0);
+    assert_int_equal(machine.entry, HV_IMAGE_BASE + HV_RODATA * 4096 + 0x123);
+
+    assert_int_equal(h->manifest_base, IMAGE_BASE + MANIFEST_OFFSET);
+    assert_int_equal(h->manifest_size, sizeof(struct good));
+    assert_int_equal(h->c_bit_mask, C_BIT);
+    assert_int_equal(h->phys_bits, 48 - 5);
+    assert_int_equal(h->min_sev_asid, 6);
+    assert_int_equal(h->max_sev_asid, 15);
+    assert_in_range(h->tsc_hz, HZ - HZ / 10000, HZ + HZ / 10000);
+    assert_int_equal(h->rsdp, TABLES_BASE);
+    assert_int_equal(h->runtime_services, (uintptr_t)&runtime);
+    assert_int_equal(h->serial_port, 0x3f8);
+    assert_int_equal(h->psp_present, 1);
+    assert_int_equal(h->psp_bdf, 0x4101);
+    assert_int_equal(h->sev_usable, 1);
+    assert_string_equal(h->sev_refusal, "");
+    assert_int_equal(h->cpu_count, 1);
+    assert_int_equal(machine.watchdog, 0);
+}
+
+static void the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool(void **state)
+{
+    (void)state;
+    const struct handoff *h = enter();
+    assert_int_equal(h->arena_base % SIZE_2M, 0);
+    assert_int_equal(h->arena_size % SIZE_2M, 0);
+    assert_in_range(machine.pages[0].base, 0, h->arena_base);
+    assert_true(h->arena_base + h->arena_size <= machine.pages[0].base + machine.pages[0].pages * PAGE_SIZE);
+    assert_int_equal(machine.highest_asked, (UINT64_C(1) << 43) - 1);
+
+    /* Image, tables, stack, hand-over, in this order. */
+    uint64_t tables = h->arena_base + h->image_size, stack = machine.stack - HV_PHYSMAP_BASE;
+    assert_int_equal(machine.final_cr3, tables | C_BIT);
+    assert_int_equal(stack - STACK, tables + 32 * PAGE_SIZE);
+    assert_int_equal((uintptr_t)h, machine.stack);
+    assert_int_equal(h->arena_used, stack + ((sizeof *h + 4095) & ~UINT64_C(4095)) - h->arena_base);
+    assert_true(h->arena_size - h->arena_used >= 16 * MIB + (96 << 10));
+}
+
+static void what_hv_may_do_where_is_in_its_tables_and_nothing_else(void **state)
+{
+    (void)state;
+    const struct handoff *h = enter();
+    uint64_t cr3 = machine.final_cr3, page = (uintptr_t)&trampoline & ~(PAGE_SIZE - 1);
+    unsigned small = 0, large = 0;
+    for (uint64_t i = 0; i < HV_PAGES; i++) {
+        uint64_t bits = i < HV_RODATA ? PTE_NX : i < HV_RODATA + HV_TEXT ? 0 : PTE_W | PTE_NX;
+        assert_maps(cr3, C_BIT, HV_IMAGE_BASE + i * PAGE_SIZE, (h->image_base + i * PAGE_SIZE) | C_BIT, bits, PAGE_SIZE);
+    }
+    for (uint64_t at = h->arena_base; at < h->arena_base + h->arena_size; at += SIZE_2M)
+        assert_maps(cr3, C_BIT, HV_PHYSMAP_BASE + at, at | C_BIT, PTE_W | PTE_NX, SIZE_2M);
+    assert_maps(cr3, C_BIT, page, page, 0, PAGE_SIZE);
+    count_pages(cr3, 4, &small, &large);
+    assert_int_equal(large, h->arena_size / SIZE_2M);
+    assert_int_equal(small, HV_PAGES + ((uintptr_t)trampoline_end - page + PAGE_SIZE - 1) / PAGE_SIZE);
+}
+
+static void nothing_of_hv_is_written_before_its_memory_is_encrypted(void **state)
+{
+    (void)state;
+    const struct handoff *h = enter();
+    static const enum event order[] = {EV_CLI, EV_BUS_MASTER_OFF, EV_CR4, EV_EFER, EV_WBINVD, EV_CR3};
+    assert_int_equal(machine.event_count, sizeof order / sizeof *order);
+    assert_memory_equal(machine.events, order, sizeof order);
+    assert_false(machine.arena_touched_before_cr3);
+    assert_int_equal(machine.cr4, CR4_PAE);
+    assert_int_equal(machine.efer, EFER_LME | EFER_LMA | EFER_NXE);
+
+    /* The bridge: boot/'s image, stack and the bridge itself as they were, the arena with the C-bit. */
+    uint64_t bridge = machine.cr3, here = (uintptr_t)&h;
+    for (uint64_t at = h->arena_base; at < h->arena_base + h->arena_size; at += SIZE_2M)
+        assert_maps(bridge, 0, HV_PHYSMAP_BASE + at, at | C_BIT, PTE_W | PTE_NX, SIZE_2M);
+    for (uint64_t at = IMAGE_BASE; at < IMAGE_BASE + IMAGE_BYTES; at += PAGE_SIZE)
+        assert_maps(bridge, 0, at, at, PTE_W, SIZE_2M);
+    assert_maps(bridge, 0, machine.pages[1].base, machine.pages[1].base, PTE_W, SIZE_2M);
+    for (uint64_t at = here - 0xf000; at <= here + 0xf000; at += PAGE_SIZE)
+        assert_maps(bridge, 0, at, at, PTE_W, SIZE_2M);
+}
+
+static void what_lies_across_2_mib_is_in_the_bridge_whole(void **state)
+{
+    (void)state;
+    /* An image that begins in one page of 2 MiB and ends in another. */
+    uint8_t *moved = (uint8_t *)(uintptr_t)(IMAGE_BASE + SIZE_2M - IMAGE_BYTES / 2);
+    memmove(moved, (void *)(uintptr_t)IMAGE_BASE, IMAGE_BYTES);
+    machine.image_base = (uintptr_t)moved;
+    enter();
+    assert_maps(machine.cr3, 0, (uintptr_t)moved, (uintptr_t)moved, PTE_W, SIZE_2M);
+    assert_maps(machine.cr3, 0, (uintptr_t)moved + IMAGE_BYTES - 1, (uintptr_t)moved + IMAGE_BYTES - 1, PTE_W, SIZE_2M);
+}
+
+static void without_sme_there_is_no_c_bit_anywhere(void **state)
+{
+    (void)state;
+    machine_leaf(0x8000001f)->regs.eax = 0;
+    machine_manifest()->guests[2].encryption = MANIFEST_ENCRYPTION_NONE;
+    good_seal(machine_manifest());
+    const struct handoff *h = enter();
+    assert_int_equal(h->c_bit_mask, 0);
+    assert_int_equal(h->phys_bits, 48);
+    assert_maps(machine.final_cr3, 0, HV_IMAGE_BASE, h->image_base, PTE_NX, PAGE_SIZE);
+    assert_maps(machine.final_cr3, 0, HV_PHYSMAP_BASE + h->arena_base, h->arena_base, PTE_W | PTE_NX, SIZE_2M);
+    assert_maps(machine.cr3, 0, HV_PHYSMAP_BASE + h->arena_base, h->arena_base, PTE_W | PTE_NX, SIZE_2M);
+}
+
+/* 16 MiB and a 1024th of the memory for guests, at most 512 MiB; and 96 KiB for each CPU. */
+static void the_pool_grows_with_memory_and_cpus(void **state)
+{
+    static const struct { uint64_t usable; uint32_t cpus; uint64_t pool; } cases[] = {
+        {0, 1, 16 * MIB}, {1024 * MIB, 1, 17 * MIB}, {64 * 1024 * MIB, 1, 80 * MIB},
+        {496 * 1024 * MIB, 1, 512 * MIB}, {4096 * 1024 * MIB, 1, 512 * MIB}, {1024 * MIB, 1024, 17 * MIB},
+        {4096 * 1024 * MIB, 512, 512 * MIB},
+    };
+    (void)state;
+    boot.hv_header.total_size = HV_PAGES * 4096;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t pages = cases[i].usable / 4096;
+        handoff.range_count = 4;
+        handoff.ranges[0] = (struct handoff_range){0, pages / 2, HANDOFF_USABLE, 0};
+        handoff.ranges[1] = (struct handoff_range){pages / 2 * 4096, UINT64_C(1) << 40, HANDOFF_RESERVED, 0};
+        handoff.ranges[2] = (struct handoff_range){UINT64_C(1) << 52, pages - pages / 2, HANDOFF_ARENA, 0};
+        handoff.ranges[3] = (struct handoff_range){UINT64_C(1) << 53, 1 << 20, HANDOFF_MMIO, 0};
+        handoff.cpu_count = cases[i].cpus;
+        uint64_t pool = cases[i].pool + cases[i].cpus * (UINT64_C(96) << 10);
+        uint64_t tables = (32 + (pool + SIZE_2M) / SIZE_1G) * 4096;
+        uint64_t least = pool + HV_PAGES * 4096 + ((sizeof handoff + 4095) & ~UINT64_C(4095)) + STACK + tables;
+        uint64_t size = load_arena_size();
+        assert_int_equal(size % SIZE_2M, 0);
+        assert_int_equal(size, (least + SIZE_2M - 1) & ~(SIZE_2M - 1));
+    }
+}
+
+static void a_map_that_changes_meanwhile_is_read_again(void **state)
+{
+    (void)state;
+    machine.exit_boot_refusals = 7;
+    const struct handoff *h = enter();
+    assert_int_equal(machine.exit_boot_calls, 8);
+    assert_in_range(h->range_count, 5, 12);
+}
+
+static void a_firmware_that_does_not_let_go_gets_everything_back(void **state)
+{
+    (void)state;
+    machine.exit_boot_refusals = 100;
+    machine.syscfg = 0;
+    assert_int_equal(machine_boot(), REFUSED);
+    assert_int_equal(machine.exit_boot_calls, 8);
+    assert_int_equal(machine.exit_status, EFI_ABORTED);
+    assert_non_null(strstr(machine.console, "the firmware does not let go of the machine"));
+    assert_true(machine_holds_nothing());
+    assert_int_equal(machine.syscfg, 0);
+    assert_int_equal(machine.pci[0].config[1], 0x0400);
+}
+
+static void no_map_no_exit(void **state)
+{
+    (void)state;
+    machine.map_reads_left = 2;         /* the preflight's */
+    assert_int_equal(machine_boot(), REFUSED);
+    assert_int_equal(machine.exit_boot_calls, 0);
+    assert_int_equal(machine.exit_status, EFI_ABORTED);
+    assert_true(machine_holds_nothing());
+}
+
+/* The compiler calls it when a canary has changed. */
+_Noreturn void __stack_chk_fail(void);
+
+static void a_damaged_stack_ends_the_application(void **state)
+{
+    (void)state;
+    machine_attach();
+    assert_int_equal(machine_until(__stack_chk_fail), REFUSED);
+    assert_int_equal(machine.exit_status, EFI_ABORTED);
+    assert_string_equal(machine.console, "Sevisor: the loader's stack is damaged\r\n");
+}
+
+static void text_is_ascii_and_needs_no_console(void **state)
+{
+    (void)state;
+    machine_attach();
+    text_print("%s\n", " a~\t\x7f\x1b\xe4");
+    assert_string_equal(machine.console, " a~????\r\n");
+    machine.console[0] = '\0';
+    char long_line[400];
+    memset(long_line, 'x', sizeof long_line - 1);
+    long_line[sizeof long_line - 1] = '\0';
+    text_print("%s", long_line);
+    assert_int_equal(strlen(machine.console), 255);
+    memset(long_line, '\n', sizeof long_line - 1);
+    machine.console[0] = '\0';
+    text_print("%s", long_line);
+    assert_int_equal(strlen(machine.console), 510);
+    system_table.ConOut = NULL;
+    text_print("nobody reads this\n");
+}
+
+#define T(name) cmocka_unit_test_setup(name, machine_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(hv_gets_its_image_and_what_boot_found_out), T(the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool),
+        T(what_hv_may_do_where_is_in_its_tables_and_nothing_else), T(nothing_of_hv_is_written_before_its_memory_is_encrypted),
+        T(what_lies_across_2_mib_is_in_the_bridge_whole), T(without_sme_there_is_no_c_bit_anywhere),
+        T(the_pool_grows_with_memory_and_cpus), T(a_map_that_changes_meanwhile_is_read_again),
+        T(a_firmware_that_does_not_let_go_gets_everything_back), T(no_map_no_exit), T(a_damaged_stack_ends_the_application),
+        T(text_is_ascii_and_needs_no_console),
+    };
+    return run_each_alone(tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* ACPI's tables as firmware has them or gets them wrong; the clock and the processors that they tell of. */
+#include "machine.h"
+
+#define RSDT ((uint8_t *)(uintptr_t)(TABLES_BASE + 0x100))
+#define XSDT ((uint8_t *)(uintptr_t)(TABLES_BASE + 0x200))
+#define ROOT ((uint8_t *)(uintptr_t)TABLES_BASE)
+
+static void attach(void)
+{
+    machine_attach();
+}
+
+/* ---- finding tables ---- */
+
+static void the_newer_root_is_taken_wherever_it_stands(void **state)
+{
+    (void)state;
+    attach();
+    EFI_CONFIGURATION_TABLE other = configuration[0], old = configuration[1], new = configuration[2];
+    assert_int_equal(acpi_rsdp(), TABLES_BASE);
+    configuration[0] = new;
+    configuration[2] = other;
+    assert_int_equal(acpi_rsdp(), TABLES_BASE);
+    configuration[0] = other;
+    configuration[1] = old;
+    assert_int_equal(acpi_rsdp(), 1);       /* the old one's */
+    system_table.NumberOfTableEntries = 1;
+    assert_int_equal(acpi_rsdp(), 0);
+    assert_null(acpi_find(0, "FACP", 36));
+}
+
+static void root_checksum(void)
+{
+    uint8_t total = 0;
+    ROOT[8] = 0;
+    for (unsigned i = 0; i < 20; i++)
+        total = (uint8_t)(total + ROOT[i]);
+    ROOT[8] = (uint8_t)-total;
+}
+
+static void the_wide_list_is_used_from_revision_2_if_there_is_one(void **state)
+{
+    static const struct { uint8_t revision; bool xsdt, rsdt, found; } cases[] = {
+        {0, false, true, true}, {0, true, true, true}, {0, true, false, false}, {1, true, false, false},
+        {2, true, false, true}, {2, false, true, true}, {2, true, true, true}, {3, true, false, true}, {2, false, false, false},
+    };
+    (void)state;
+    attach();
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        acpi_build(cases[i].revision, cases[i].xsdt, cases[i].rsdt);
+        assert_int_equal(acpi_find(TABLES_BASE, "FACP", 244) != NULL, cases[i].found);
+    }
+    acpi_build(2, true, true);
+    RSDT[9]++;                  /* nobody looks there */
+    assert_non_null(acpi_find(TABLES_BASE, "FACP", 244));
+}
+
+static void what_is_damaged_is_not_believed(void **state)
+{
+    (void)state;
+    attach();
+    acpi_build(2, true, true);
+    ROOT[0] = 'r';
+    root_checksum();
+    assert_null(acpi_find(TABLES_BASE, "FACP", 244));
+    acpi_build(2, true, true);
+    ROOT[10]++;                 /* within the first 20 bytes */
+    assert_null(acpi_find(TABLES_BASE, "FACP", 244));
+    acpi_build(2, true, true);
+    ROOT[19]++;
+    assert_null(acpi_find(TABLES_BASE, "FACP", 244));
+    acpi_build(2, true, true);
+    ROOT[33]++;                 /* beyond: ACPI 1.0 did not have it */
+    assert_non_null(acpi_find(TABLES_BASE, "FACP", 244));
+
+    acpi_build(2, true, true);
+    XSDT[10]++;                 /* the list's checksum */
+    assert_null(acpi_find(TABLES_BASE, "FACP", 244));
+    acpi_build(2, true, true);
+    memcpy(XSDT + 4, &(uint32_t){35}, 4);
+    acpi_seal(XSDT);
+    assert_null(acpi_find(TABLES_BASE, "FACP", 244));
+}
+
+static void a_damaged_table_is_passed_over(void **state)
+{
+    (void)state;
+    attach();
+    acpi_build(2, true, true);
+    uint8_t *first = acpi_add("TEST", 60), *second = acpi_add("TEST", 50);
+    assert_ptr_equal(acpi_find(TABLES_BASE, "TEST", 36), first);
+    first[59]++;                /* its last byte */
+    assert_ptr_equal(acpi_find(TABLES_BASE, "TEST", 50), second);
+    assert_null(acpi_find(TABLES_BASE, "TEST", 51));    /* shorter than asked for */
+    memcpy(second + 4, &(uint32_t){20}, 4);             /* shorter than its header */
+    acpi_seal(second);
+    assert_null(acpi_find(TABLES_BASE, "TEST", 0));
+    assert_null(acpi_find(TABLES_BASE, "TESS", 0));
+    second[4] = 36;
+    acpi_seal(second);
+    assert_ptr_equal(acpi_find(TABLES_BASE, "TEST", 36), second);
+}
+
+static void a_list_ends_with_its_last_whole_entry(void **state)
+{
+    uint32_t length;
+    (void)state;
+    attach();
+    acpi_build(2, true, true);
+    void *table = acpi_add("LAST", 36);
+    assert_ptr_equal(acpi_find(TABLES_BASE, "LAST", 36), table);
+    memcpy(&length, XSDT + 4, 4);
+    length--;
+    memcpy(XSDT + 4, &length, 4);
+    acpi_seal(XSDT);
+    assert_null(acpi_find(TABLES_BASE, "LAST", 36));
+    acpi_build(0, false, true);
+    table = acpi_add("LAST", 36);
+    assert_ptr_equal(acpi_find(TABLES_BASE, "LAST", 36), table);
+}
+
+/* ---- the clock ---- */
+
+static uint8_t *fadt(void)
+{
+    return (uint8_t *)(uintptr_t)acpi_find(TABLES_BASE, "FACP", 116);
+}
+
+static void assert_clock(const char *source, uint64_t hz)
+{
+    const char *found;
+    uint64_t measured = clock_measure(TABLES_BASE, &found);
+    assert_string_equal(found, source);
+    assert_in_range(measured, hz - hz / 10000, hz + hz / 10000);
+    assert_int_equal(machine.stalls, strcmp(source, "ACPI PM timer") != 0);
+    machine.stalls = 0;
+}
+
+static void any_speed_is_measured_at_any_time_of_the_timer(void **state)
+{
+    static const uint64_t speeds[] = {1000000000, 1996250000, 2400000000, 3793000000, 5100000000};
+    (void)state;
+    attach();
+    for (unsigned i = 0; i < sizeof speeds / sizeof *speeds; i++) {
+        machine.hz = speeds[i];
+        machine.tsc_per_access = speeds[i] / 1000000;
+        /* The timer's 24 bits wrap in the first sample, in another one, in none. */
+        for (uint64_t before = 0; before < 4; before++) {
+            uint64_t ticks = (UINT64_C(5) << 24) - before * 100000;
+            machine.tsc = (uint64_t)((unsigned __int128)ticks * machine.hz / machine.pm_hz);
+            assert_clock("ACPI PM timer", speeds[i]);
+        }
+    }
+}
+
+static void one_interruption_does_no_harm(void **state)
+{
+    (void)state;
+    attach();
+    /* 20 ms between the reading of the timer and that of the TSC: the sample is wrong by 40 %. */
+    for (unsigned n = 1; n <= 6; n++) {
+        machine.interrupted_rdtsc = n;
+        assert_clock("ACPI PM timer", HZ);
+    }
+}
+
+static void without_a_timer_the_firmware_waits(void **state)
+{
+    (void)state;
+    attach();
+    machine.pm_hz = 0;                      /* it stands still */
+    assert_clock("firmware's Stall()", HZ);
+    acpi_build(2, false, false);            /* nobody tells of it */
+    assert_clock("firmware's Stall()", HZ);
+}
+
+/* The FADT's two forms of the port, as ACPI 6.4, 5.2.9 has them; 0: the timer is not there. */
+static void the_timers_port_is_where_the_fadt_says(void **state)
+{
+    static const struct { uint32_t length; uint8_t space; uint64_t wide; uint32_t narrow; uint16_t port; } cases[] = {
+        {244, 1, 0x808, 0x408, 0x808}, {220, 1, 0x808, 0x408, 0x808}, {219, 1, 0x808, 0x408, 0x408}, {116, 1, 0x808, 0x408, 0x408},
+        {244, 0, 0x808, 0x408, 0x408}, {244, 2, 0x808, 0x408, 0x408}, {244, 1, 0, 0x408, 0x408}, {244, 1, 0x10808, 0x408, 0x408},
+        {244, 1, UINT64_C(0x100000808), 0x408, 0x408}, {244, 1, 0xffff, 0x408, 0xffff}, {244, 0, 0, 0xffff, 0xffff},
+        {244, 0, 0, 0x10000, 0}, {244, 0, 0, 0, 0}, {115, 1, 0x808, 0x408, 0},
+    };
+    (void)state;
+    attach();
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        acpi_build(2, true, true);
+        uint8_t *table = fadt();
+        memcpy(table + 4, &cases[i].length, 4);
+        memcpy(table + 76, &cases[i].narrow, 4);
+        table[208] = cases[i].space;
+        memcpy(table + 212, &cases[i].wide, 8);
+        acpi_seal(table);
+        machine.pm_port = cases[i].port;    /* access to another fails */
+        assert_clock(cases[i].port != 0 ? "ACPI PM timer" : "firmware's Stall()", HZ);
+    }
+}
+
+/* ---- processors ---- */
+
+static void look_for_cpus(unsigned count, const uint8_t *ids)
+{
+    attach();
+    handoff.startup_base = handoff.cpu_count = handoff.cpus_left_out = 0;
+    acpi_build(2, true, true);
+    if (count > 0)
+        machine_madt(count, ids);
+    cpus_find(TABLES_BASE);
+}
+
+static void the_boot_cpu_comes_first_under_its_own_id(void **state)
+{
+    static const uint8_t ids[] = {0, 2, 4, 6};
+    (void)state;
+    machine_leaf(1)->regs.ebx = 4 << 24 | 0xffffff;
+    look_for_cpus(4, ids);
+    assert_int_equal(handoff.cpu_count, 4);
+    assert_int_equal(handoff.apic_ids[0], 4);
+    assert_int_equal(handoff.apic_ids[1], 0);
+    assert_int_equal(handoff.apic_ids[3], 6);
+
+    /* Leaf 0xb has all 32 bits of it, where there is one. */
+    machine_set_leaf(0xb, (struct cpuid){1, 2, 0, 0x12345});
+    look_for_cpus(4, ids);
+    assert_int_equal(handoff.cpu_count, 5);
+    assert_int_equal(handoff.apic_ids[0], 0x12345);
+    machine_leaf(0xb)->regs.ebx = 0;        /* there, and says nothing */
+    look_for_cpus(4, ids);
+    assert_int_equal(handoff.apic_ids[0], 4);
+    machine_leaf(0xb)->regs.ebx = 2;
+    machine_leaf(0)->regs.eax = 0xb;        /* the last one */
+    look_for_cpus(4, ids);
+    assert_int_equal(handoff.apic_ids[0], 0x12345);
+    machine_leaf(0)->regs.eax = 0xa;
+    look_for_cpus(4, ids);
+    assert_int_equal(handoff.apic_ids[0], 4);
+}
+
+static void others_start_from_pages_below_1_mib(void **state)
+{
+    static const uint8_t ids[] = {0, 1};
+    (void)state;
+    look_for_cpus(2, ids);
+    assert_int_equal(handoff.startup_base, 0x9c000);
+    assert_int_equal(machine.pages[0].pages, HANDOFF_STARTUP_PAGES);
+    cpus_free();
+    assert_int_equal(handoff.startup_base, 0);
+    assert_true(machine_holds_nothing());
+    cpus_free();                            /* nothing is left to be freed */
+
+    machine.low_base = 0x1000;              /* the lowest that serves */
+    look_for_cpus(2, ids);
+    assert_int_equal(handoff.startup_base, 0x1000);
+    cpus_free();
+    machine.low_base = 0xfff;               /* the firmware's old vectors */
+    look_for_cpus(2, ids);
+    assert_int_equal(handoff.startup_base, 0);
+    assert_true(machine_holds_nothing());
+    machine.low_base = 0;
+    look_for_cpus(2, ids);
+    assert_int_equal(handoff.startup_base, 0);
+    assert_int_equal(handoff.cpu_count, 2);
+}
+
+static void one_cpu_needs_none(void **state)
+{
+    (void)state;
+    look_for_cpus(1, (const uint8_t[]){0});
+    assert_int_equal(handoff.cpu_count, 1);
+    assert_int_equal(handoff.startup_base, 0);
+    look_for_cpus(0, NULL);                 /* no MADT */
+    assert_int_equal(handoff.cpu_count, 1);
+    assert_int_equal(handoff.cpus_left_out, 0);
+    assert_true(machine_holds_nothing());
+}
+
+#define T(name) cmocka_unit_test_setup(name, machine_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(the_newer_root_is_taken_wherever_it_stands), T(the_wide_list_is_used_from_revision_2_if_there_is_one),
+        T(what_is_damaged_is_not_believed), T(a_damaged_table_is_passed_over), T(a_list_ends_with_its_last_whole_entry),
+        T(any_speed_is_measured_at_any_time_of_the_timer), T(one_interruption_does_no_harm),
+        T(without_a_timer_the_firmware_waits), T(the_timers_port_is_where_the_fadt_says),
+        T(the_boot_cpu_comes_first_under_its_own_id), T(others_start_from_pages_below_1_mib), T(one_cpu_needs_none),
+    };
+    return run_each_alone(tests, sizeof tests / sizeof *tests);
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* UEFI's side of the machine: boot services as far as boot/ calls them, and ACPI's tables. */
+#include <stdlib.h>
+
+#include "machine.h"
+
+EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
+
+EFI_RUNTIME_SERVICES runtime;
+EFI_CONFIGURATION_TABLE configuration[3];
+
+static int application;         /* its address is the handle */
+static EFI_LOADED_IMAGE loaded;
+
+/* ---- boot services ---- */
+
+static void alive(void)
+{
+    assert_false(machine.boot_services_over);
+}
+
+static EFI_STATUS EFIAPI set_watchdog(UINTN timeout, UINT64 code, UINTN size, CHAR16 *data)
+{
+    alive();
+    machine.watchdog = timeout;
+    return code == 0 && size == 0 && data == NULL ? EFI_SUCCESS : EFI_INVALID_PARAMETER;
+}
+
+static EFI_STATUS EFIAPI handle_protocol(EFI_HANDLE handle, EFI_GUID *guid, void **interface)
+{
+    static const EFI_GUID wanted = LOADED_IMAGE_PROTOCOL;
+    alive();
+    if (handle != &application || memcmp(guid, &wanted, sizeof wanted) != 0 || loaded.ImageBase == NULL)
+        return EFI_UNSUPPORTED;
+    *interface = &loaded;
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI locate_protocol(EFI_GUID *guid, void *registration, void **interface)
+{
+    static const EFI_GUID wanted = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
+    alive();
+    if (registration != NULL || memcmp(guid, &wanted, sizeof wanted) != 0 || machine.gop == NULL)
+        return EFI_NOT_FOUND;
+    *interface = machine.gop;
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI allocate_pages(EFI_ALLOCATE_TYPE type, EFI_MEMORY_TYPE memory, UINTN count, EFI_PHYSICAL_ADDRESS *at)
+{
+    static uint64_t top = RAM_BASE + RAM_SIZE;
+    uint64_t base = machine.low_base;
+    alive();
+    assert_int_equal(memory, EfiLoaderData);
+    assert_true(type == AllocateAnyPages || type == AllocateMaxAddress);
+    assert_true(count > 0);
+    if (type == AllocateMaxAddress && *at < MIB) {
+        assert_int_equal(*at, 0x9ffff);         /* above that is what PCs never had as RAM */
+        if (base == 0)
+            return EFI_OUT_OF_RESOURCES;
+    } else {
+        if (type == AllocateMaxAddress)
+            machine.highest_asked = *at;
+        if (machine.allocations_left == 0)
+            return EFI_OUT_OF_RESOURCES;
+        machine.allocations_left--;
+        base = ((top - count * 4096) & ~(2 * MIB - 1)) - (count > 512 ? 2 * MIB - machine.allocation_skew : 0);
+        top = base;
+        if (machine.junk)
+            memset((void *)(uintptr_t)base, 0xa5, count * 4096);
+    }
+    unsigned i = 0;
+    while (machine.pages[i].pages != 0)
+        i++;
+    machine.pages[i].base = base;
+    machine.pages[i].pages = count;
+    machine.map_key++;
+    *at = base;
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI free_pages(EFI_PHYSICAL_ADDRESS at, UINTN count)
+{
+    alive();
+    for (unsigned i = 0; i < sizeof machine.pages / sizeof *machine.pages; i++) {
+        if (machine.pages[i].pages == count && machine.pages[i].base == at) {
+            machine.pages[i].pages = 0;
+            return EFI_SUCCESS;
+        }
+    }
+    fail_msg("%llu pages at %llx were never allocated", (unsigned long long)count, (unsigned long long)at);
+    return EFI_NOT_FOUND;
+}
+
+static EFI_STATUS EFIAPI get_memory_map(UINTN *size, EFI_MEMORY_DESCRIPTOR *map, UINTN *key, UINTN *stride, UINT32 *version)
+{
+    UINTN step = sizeof *map + 8;       /* UEFI 2.9, 7.2: may be larger than the structure */
+    UINTN count = machine.wide_map_count > 0 ? machine.wide_map_count : machine.map_count;
+    alive();
+    *stride = step;
+    *version = 1;
+    if (*size < count * step) {
+        *size = count * step;
+        return EFI_BUFFER_TOO_SMALL;
+    }
+    if (machine.map_reads_left == 0)
+        return EFI_DEVICE_ERROR;
+    machine.map_reads_left--;
+    *size = count * step;
+    for (unsigned i = 0; i < count; i++) {
+        EFI_MEMORY_DESCRIPTOR wide = {
+            .Type = EfiConventionalMemory, .PhysicalStart = RAM_BASE + i * MIB, .NumberOfPages = 200, .Attribute = EFI_MEMORY_WB,
+        };
+        memcpy((uint8_t *)map + i * step, machine.wide_map_count > 0 ? &wide : &machine.map[i], sizeof *map);
+    }
+    *key = machine.map_key;
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI allocate_pool(EFI_MEMORY_TYPE type, UINTN size, void **buffer)
+{
+    alive();
+    assert_int_equal(type, EfiLoaderData);
+    if (EFI_ERROR(machine.pool_status))
+        return machine.pool_status;
+    machine.pools++;
+    machine.map_key++;
+    /* The pool that is asked for changes the map that it is asked for. */
+    machine_descriptor(EfiBootServicesData, RAM_BASE + 4 * MIB, 1, EFI_MEMORY_WB);
+    *buffer = malloc(size);
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI free_pool(void *buffer)
+{
+    alive();
+    machine.pools--;
+    free(buffer);
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI stall(UINTN us)
+{
+    alive();
+    machine.stalls++;
+    machine.tsc += (uint64_t)((unsigned __int128)machine.hz * us / 1000000);
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI exit_boot_services(EFI_HANDLE handle, UINTN key)
+{
+    alive();
+    assert_ptr_equal(handle, &application);
+    machine.exit_boot_calls++;
+    if (machine.exit_boot_refusals > 0) {
+        machine.exit_boot_refusals--;
+        machine.map_key++;      /* a timer event allocated something */
+        machine_descriptor(EfiBootServicesData, RAM_BASE + 5 * MIB, 1, EFI_MEMORY_WB);
+        return EFI_INVALID_PARAMETER;
+    }
+    if (key != machine.map_key)
+        return EFI_INVALID_PARAMETER;
+    machine.boot_services_over = true;
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI leave(EFI_HANDLE handle, EFI_STATUS status, UINTN size, CHAR16 *data)
+{
+    alive();
+    assert_ptr_equal(handle, &application);
+    assert_true(size == 0 && data == NULL);
+    machine.exit_status = status;
+    longjmp(*machine.out, 1 + REFUSED);
+}
+
+static EFI_STATUS EFIAPI output(SIMPLE_TEXT_OUTPUT_INTERFACE *self, CHAR16 *text)
+{
+    size_t n = strlen(machine.console);
+    alive();
+    assert_non_null(self);
+    for (; *text != 0; text++) {
+        assert_true(n < sizeof machine.console - 1);
+        assert_true(*text == '\r' || *text == '\n' || (*text >= ' ' && *text <= '~'));
+        if (*text == '\n')
+            assert_true(n > 0 && machine.console[n - 1] == '\r');
+        machine.console[n++] = (char)*text;
+    }
+    machine.console[n] = '\0';
+    return EFI_SUCCESS;
+}
+
+static EFI_BOOT_SERVICES services = {
+    .SetWatchdogTimer = set_watchdog, .HandleProtocol = handle_protocol, .LocateProtocol = locate_protocol,
+    .AllocatePages = allocate_pages, .FreePages = free_pages, .GetMemoryMap = get_memory_map,
+    .AllocatePool = allocate_pool, .FreePool = free_pool, .Stall = stall, .ExitBootServices = exit_boot_services,
+    .Exit = leave,
+};
+static SIMPLE_TEXT_OUTPUT_INTERFACE console = {.OutputString = output};
+EFI_SYSTEM_TABLE system_table = {
+    .BootServices = &services, .RuntimeServices = &runtime, .ConOut = &console, .ConfigurationTable = configuration,
+};
+
+static void start(void)
+{
+    efi_main(&application, &system_table);
+}
+
+enum end machine_boot(void)
+{
+    loaded.ImageBase = (void *)(uintptr_t)machine.image_base;
+    loaded.ImageSize = IMAGE_BYTES;
+    return machine_until(start);
+}
+
+void machine_attach(void)
+{
+    boot = (struct boot){.handle = &application, .system = &system_table, .services = &services};
+}
+
+/* ---- ACPI ---- */
+
+struct root {
+    char signature[8];
+    uint8_t checksum;
+    char oem[6];
+    uint8_t revision;
+    uint32_t rsdt, length;
+    uint64_t xsdt;
+    uint8_t extended_checksum, reserved[3];
+} __attribute__((packed));
+
+#define ENTRIES 8u
+static struct { uint8_t bytes[36 + ENTRIES * 8]; } *const rsdt = (void *)(TABLES_BASE + 0x100), *const xsdt = (void *)(TABLES_BASE + 0x200);
+static uint64_t tables_next;
+
+static void sum(uint8_t *bytes, uint32_t size, uint8_t *checksum)
+{
+    uint8_t total = 0;
+    *checksum = 0;
+    for (uint32_t i = 0; i < size; i++)
+        total = (uint8_t)(total + bytes[i]);
+    *checksum = (uint8_t)-total;
+}
+
+void acpi_seal(void *table)
+{
+    uint32_t length;
+    memcpy(&length, (uint8_t *)table + 4, 4);
+    sum(table, length, (uint8_t *)table + 9);
+}
+
+static void table_start(void *table, const char *signature, uint32_t length)
+{
+    memcpy(table, signature, 4);
+    memcpy((uint8_t *)table + 4, &length, 4);
+    acpi_seal(table);
+}
+
+static void table_append(uint8_t *list, uint64_t address, uint32_t width)
+{
+    uint32_t length;
+    memcpy(&length, list + 4, 4);
+    assert_true(length + width <= 36 + ENTRIES * 8);
+    memcpy(list + length, &address, width);
+    table_start(list, (const char[]){(char)list[0], (char)list[1], (char)list[2], (char)list[3]}, length + width);
+}
+
+void *acpi_add(const char *signature, uint32_t size)
+{
+    uint8_t *table = (uint8_t *)(uintptr_t)tables_next;
+    tables_next += (size + 63u) & ~63u;
+    memset(table, 0, size);
+    table_start(table, signature, size);
+    table_append(rsdt->bytes, (uintptr_t)table, 4);
+    table_append(xsdt->bytes, (uintptr_t)table, 8);
+    return table;
+}
+
+void acpi_build(uint8_t revision, bool has_xsdt, bool has_rsdt)
+{
+    static const EFI_GUID acpi_20 = ACPI_20_TABLE_GUID, acpi_10 = ACPI_TABLE_GUID, other = LOADED_IMAGE_PROTOCOL;
+    struct root *root = (void *)TABLES_BASE;
+    tables_next = TABLES_BASE + 0x400;
+    memset(root, 0, 0x1000);
+    table_start(rsdt, "RSDT", 36);
+    table_start(xsdt, "XSDT", 36);
+    /* First and last, what must be passed over: an entry of 0, another table. */
+    table_append(rsdt->bytes, 0, 4);
+    table_append(xsdt->bytes, 0, 8);
+    acpi_add("OTHR", 64);
+    memcpy(root->signature, "RSD PTR ", 8);
+    root->revision = revision;
+    root->rsdt = has_rsdt ? (uint32_t)(uintptr_t)rsdt : 0;
+    root->xsdt = has_xsdt ? (uintptr_t)xsdt : 0;
+    root->length = sizeof *root;
+    sum((uint8_t *)root, 20, &root->checksum);
+    sum((uint8_t *)root, sizeof *root, &root->extended_checksum);
+
+    configuration[0] = (EFI_CONFIGURATION_TABLE){other, &application};
+    configuration[1] = (EFI_CONFIGURATION_TABLE){acpi_10, (void *)1};
+    configuration[2] = (EFI_CONFIGURATION_TABLE){acpi_20, root};
+    system_table.NumberOfTableEntries = 3;
+
+    /* ACPI 6.4, table 5.9: the port in both forms. */
+    uint8_t *fadt = acpi_add("FACP", 244);
+    const uint32_t port = PM_PORT;
+    memcpy(fadt + 76, &port, 4);
+    fadt[208] = 1;
+    memcpy(fadt + 212, &port, 4);
+    acpi_seal(fadt);
+}
+
+void machine_madt(unsigned count, const uint8_t *ids)
+{
+    uint8_t *madt = acpi_add("APIC", 44 + 8 * count);
+    for (unsigned i = 0; i < count; i++)
+        memcpy(madt + 44 + 8 * i, (const uint8_t[]){0, 8, (uint8_t)i, ids[i], 1, 0, 0, 0}, 8);
+    acpi_seal(madt);
+}

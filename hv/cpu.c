@@ -45,11 +45,6 @@ struct gate {
 };
 _Static_assert(sizeof(struct gate) == 16, "64-bit gate");
 
-struct descriptor_register {
-    uint16_t limit;
-    uint64_t base;
-} __attribute__((packed));
-
 /* A CPU's own, in one piece. */
 struct cpu_block {
     struct cpu cpu;         /* first: so this is also where the block is */
@@ -107,27 +102,9 @@ static void cpu_load_tables(struct cpu_block *tables)
     tables->gdt[SELECTOR_TSS / 8 + 1] = tss >> 32;
     tables->tss.io_map = sizeof(struct tss);
 
-    struct descriptor_register gdtr = {sizeof tables->gdt - 1, (uintptr_t)tables->gdt};
-    struct descriptor_register idtr = {sizeof idt - 1, (uintptr_t)idt};
-    __asm__ volatile("lgdt %0\n\t"
-                     "lidt %1\n\t"
-                     "pushq %2\n\t"
-                     "leaq 1f(%%rip), %%rax\n\t"
-                     "pushq %%rax\n\t"
-                     "lretq\n"
-                     "1:\n\t"
-                     "movl %3, %%eax\n\t"
-                     "movl %%eax, %%ds\n\t"
-                     "movl %%eax, %%es\n\t"
-                     "movl %%eax, %%ss\n\t"
-                     "xorl %%eax, %%eax\n\t"
-                     "movl %%eax, %%fs\n\t"
-                     "movl %%eax, %%gs\n\t"
-                     "lldt %%ax\n\t"
-                     "movl %4, %%eax\n\t"
-                     "ltr %%ax"
-                     : : "m"(gdtr), "m"(idtr), "i"(SELECTOR_CODE), "i"(SELECTOR_DATA), "i"(SELECTOR_TSS)
-                     : "rax", "memory");
+    struct descriptor_table gdt = {sizeof tables->gdt - 1, (uintptr_t)tables->gdt};
+    struct descriptor_table interrupts = {sizeof idt - 1, (uintptr_t)idt};
+    load_descriptor_tables(&gdt, &interrupts, SELECTOR_CODE, SELECTOR_DATA, SELECTOR_TSS);
 }
 
 static void cpu_read_features(struct cpu_features *f)

@@ -116,6 +116,31 @@ static inline void hlt(void) { __asm__ volatile("hlt" : : : "memory"); }
 /* One: no interrupt is taken between the two. */
 static inline void sti_hlt(void) { __asm__ volatile("sti; hlt" : : : "memory"); }
 
+struct descriptor_table { uint16_t limit; uint64_t base; } __attribute__((packed));
+
+/* GDTR, IDTR, and each register that holds a selector: these three, or none. APM2 4.5.1: LTR marks the TSS as busy. */
+static inline void load_descriptor_tables(const struct descriptor_table *gdt, const struct descriptor_table *idt, uint16_t code,
+                                          uint16_t data, uint16_t tss)
+{
+    __asm__ volatile("lgdt %0\n\t"
+                     "lidt %1\n\t"
+                     "pushq %2\n\t"
+                     "leaq 1f(%%rip), %%rax\n\t"
+                     "pushq %%rax\n\t"
+                     "lretq\n"
+                     "1:\n\t"
+                     "movl %3, %%ds\n\t"
+                     "movl %3, %%es\n\t"
+                     "movl %3, %%ss\n\t"
+                     "xorl %%eax, %%eax\n\t"
+                     "movl %%eax, %%fs\n\t"
+                     "movl %%eax, %%gs\n\t"
+                     "lldt %%ax\n\t"
+                     "ltr %w4"
+                     : : "m"(*gdt), "m"(*idt), "r"((uint64_t)code), "r"((uint32_t)data), "r"((uint32_t)tss)
+                     : "rax", "memory");
+}
+
 static inline uint64_t read_rflags(void)
 {
     uint64_t v;

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "fake_cpu.h"
+
+#include <asm/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../../../hv/hostmap.h"
+
+char did[8192];
+struct cpu fake_cpu;
+uint64_t fake_tsc, fake_cr0;
+struct fake_leaf fake_leaves[16];
+struct fake_msr fake_msrs[8];
+uint8_t fake_rtc[128];
+void (*fake_rtc_read)(uint8_t index);
+unsigned fake_pages_left;
+jmp_buf *fake_out;
+
+static uint8_t rtc_index;
+static uint32_t pci_address;
+_Alignas(4096) uint8_t fake_pool[POOL_PAGES][PAGE_SIZE];
+static unsigned pages_taken;
+
+void note(const char *format, ...)
+{
+    va_list arguments;
+    size_t length = strlen(did);
+    va_start(arguments, format);
+    int n = vsnprintf(did + length, sizeof did - length, format, arguments);
+    va_end(arguments);
+    assert_true(n >= 0 && length + (size_t)n + 2 < sizeof did);
+    strcat(did, "\n");
+}
+
+/* ---- instructions ---- */
+
+struct cpuid *fake_leaf(uint32_t leaf)
+{
+    for (unsigned i = 0; i < sizeof fake_leaves / sizeof *fake_leaves; i++)
+        if (fake_leaves[i].leaf == leaf)
+            return &fake_leaves[i].regs;
+    return NULL;
+}
+
+struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
+{
+    const struct cpuid *found = fake_leaf(leaf);
+    assert_int_equal(subleaf, 0);
+    return found != NULL ? *found : (struct cpuid){~0u, ~0u, ~0u, ~0u};
+}
+
+uint64_t *fake_msr(uint32_t msr)
+{
+    for (unsigned i = 0; i < sizeof fake_msrs / sizeof *fake_msrs; i++)
+        if (fake_msrs[i].msr == msr)
+            return &fake_msrs[i].value;
+    fail_msg("MSR %x is nobody's here: #GP", msr);
+    return NULL;
+}
+
+uint64_t rdmsr(uint32_t msr) { return *fake_msr(msr); }
+
+void wrmsr(uint32_t msr, uint64_t value)
+{
+    *fake_msr(msr) = value;
+    note("wrmsr %x %lx", msr, value);
+}
+
+uint8_t in8(uint16_t port)
+{
+    assert_int_equal(port, 0x71);
+    if (fake_rtc_read != NULL)
+        fake_rtc_read(rtc_index);
+    return fake_rtc[rtc_index];
+}
+
+void out8(uint16_t port, uint8_t value)
+{
+    assert_int_equal(port, 0x70);
+    rtc_index = value & 0x7f;
+}
+
+uint32_t in32(uint16_t port)
+{
+    assert_int_equal(port, 0xcfc);
+    note("pci %x read", pci_address);
+    return ~pci_address;
+}
+
+void out32(uint16_t port, uint32_t value)
+{
+    if (port == 0xcf8) {
+        pci_address = value;
+        return;
+    }
+    assert_int_equal(port, 0xcfc);
+    note("pci %x write %x", pci_address, value);
+}
+
+uint64_t rdtsc(void) { return fake_tsc; }
+uint64_t read_cr0(void) { return fake_cr0; }
+void write_cr0(uint64_t value) { note("cr0 %lx", value); }
+void write_cr3(uint64_t value) { note("cr3 %lx", value); }
+void write_cr4(uint64_t value) { note("cr4 %lx", value); }
+void wbinvd(void) { note("wbinvd"); }
+void cli(void) { note("cli"); }
+void sti(void) { note("sti"); }
+
+void hlt(void)
+{
+    note("hlt");
+    longjmp(*fake_out, 1);
+}
+
+/* ---- what hv's core calls wherever it is ---- */
+
+void panic(const char *format, ...)
+{
+    note("panic %s", format);
+    longjmp(*fake_out, 1);
+}
+
+void log_print(enum log_level level, const char *format, ...)
+{
+    char line[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    note("log %d %s", level, line);
+}
+
+bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
+{
+    assert_int_equal(align, 1);
+    assert_true(pages_taken + count <= POOL_PAGES);
+    if (count > fake_pages_left)
+        return false;
+    fake_pages_left -= (unsigned)count;
+    *out = paddr(POOL_BASE + pages_taken * PAGE_SIZE);
+    pages_taken += (unsigned)count;
+    note("page_alloc %lu", count);
+    return true;
+}
+
+void page_free(paddr_t base, uint64_t count)
+{
+    note("page_free %lx %lu", base.raw, count);
+}
+
+void *page_va(paddr_t page)
+{
+    assert_true(page.raw >= POOL_BASE && page.raw - POOL_BASE < sizeof fake_pool);
+    return (uint8_t *)fake_pool + (page.raw - POOL_BASE);
+}
+
+paddr_t page_pa(const void *va)
+{
+    return paddr(POOL_BASE + (uint64_t)((const uint8_t *)va - (const uint8_t *)fake_pool));
+}
+
+uint64_t hostmap_entry_address(paddr_t page, enum memory_view view)
+{
+    return page.raw | (view == VIEW_ENCRYPTED ? FAKE_C_BIT : 0);
+}
+
+uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view)
+{
+    assert_int_equal(view, VIEW_ENCRYPTED);     /* nothing of hv's is plain */
+    return page.raw | FAKE_C_BIT;
+}
+
+int fake_reset(void **state)
+{
+    (void)state;
+    did[0] = '\0';
+    memset(fake_leaves, 0, sizeof fake_leaves);
+    memset(fake_msrs, 0, sizeof fake_msrs);
+    memset(fake_rtc, 0, sizeof fake_rtc);
+    memset(fake_pool, 0, sizeof fake_pool);
+    pages_taken = 0;
+    fake_pages_left = POOL_PAGES;
+    fake_rtc_read = NULL;
+    fake_tsc = 0;
+    fake_cr0 = 0;
+    fake_cpu = (struct cpu){.self = &fake_cpu};
+    syscall(SYS_arch_prctl, ARCH_SET_GS, &fake_cpu);
+    return 0;
+}

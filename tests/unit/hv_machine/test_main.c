@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The order of hv's life: what is set up before what needs it, and how it ends. */
+#include "fake_cpu.h"
+
+#include "../../../hv/asid.h"
+#include "../../../hv/clock.h"
+#include "../../../hv/console.h"
+#include "../../../hv/entry.h"
+#include "../../../hv/firmware.h"
+#include "../../../hv/guest.h"
+#include "../../../hv/hostmap.h"
+#include "../../../hv/monitor.h"
+#include "../../../hv/sev.h"
+#include "../../../hv/smp.h"
+
+static struct handoff handoff;
+static struct cpu others[3];
+static bool online[4];
+static void *stack = (void *)0x5000;
+
+void console_init(uint16_t port) { note("console %x", port); }
+void clock_init(uint64_t hz) { note("clock %lu", hz); }
+struct cpu *cpu_boot(void) { return &fake_cpu; }
+void cpu_init(struct cpu *cpu) { note("cpu %u", cpu->index); }
+void *cpu_stacks(struct cpu *cpu) { note("stacks %u", cpu->index); return stack; }
+void memory_init(const struct handoff *h) { note("memory %d", h == &handoff); }
+void memory_stats(struct memory_stats *stats) { *stats = (struct memory_stats){.extent_total = UINT64_C(300) << 20}; }
+void hostmap_init(const struct handoff *h) { note("hostmap %d", h == &handoff); }
+void lapic_init(void) { note("lapic"); }
+bool svm_allocate(struct cpu *cpu) { note("svm pages %u", cpu->index); return fake_pages_left > 0; }
+void svm_init(struct cpu *cpu) { note("svm %u", cpu->index); }
+void vcpu_init(struct cpu *cpu) { note("vcpu %u", cpu->index); }
+void asid_init(uint32_t asids, uint32_t min, uint32_t max) { note("asids %u %u %u", asids, min, max); }
+void firmware_init(const struct handoff *h) { note("firmware %d", h == &handoff); }
+void monitor_init(void) { note("monitor"); }
+void smp_start(const struct handoff *h) { note("smp %d", h == &handoff); }
+struct cpu *smp_cpu(uint32_t index) { return !online[index] ? NULL : index == 0 ? &fake_cpu : &others[index - 1]; }
+uint32_t smp_cpus(void) { return 4; }
+void guest_launch_all(const struct handoff *h) { note("launch %d", h == &handoff); }
+void sched_loop(struct cpu *cpu) { note("loop %u", cpu->index); }
+void sev_stop(void) { note("sev stop"); }
+bool guest_summary(void) { note("summary"); return true; }
+void machine_power_off(void) { note("power off"); longjmp(*fake_out, 1); }
+
+void entry_on_stack(void *top, void (*function)(const struct handoff *), const struct handoff *h)
+{
+    note("on stack %lx", (uintptr_t)top);
+    function(h);
+    longjmp(*fake_out, 1);
+}
+
+static __attribute__((noinline)) bool run(void)
+{
+    return ENDS(hv_main(&handoff));
+}
+
+static int set_up(void **state)
+{
+    fake_reset(state);
+    memset(online, 0, sizeof online);
+    memset(others, 0, sizeof others);
+    online[0] = online[2] = true;       /* CPU 1 did not come */
+    stack = (void *)0x5000;
+    fake_cpu.features.asids = 509;
+    handoff = (struct handoff){
+        .magic = HANDOFF_MAGIC, .version = HANDOFF_VERSION, .size = sizeof handoff, .serial_port = 0x2f8, .tsc_hz = 2400056789,
+        .min_sev_asid = 6, .max_sev_asid = 15, .c_bit_mask = UINT64_C(1) << 51, .arena_size = UINT64_C(18) << 20, .sev_usable = 1,
+    };
+    return 0;
+}
+
+/* The lines of `words`, in this order, among others. */
+static void assert_order(const char *words)
+{
+    const char *at = did;
+    char line[128];
+    while (*words != '\0') {
+        size_t length = strcspn(words, "\n");
+        snprintf(line, sizeof line, "%.*s\n", (int)length, words);
+        at = strstr(at, line);
+        if (at == NULL)
+            fail_msg("not in its place: %sin:\n%s", line, did);
+        at += strlen(line);
+        words += length + 1;
+    }
+}
+
+static void each_part_is_set_up_before_what_needs_it(void **state)
+{
+    (void)state;
+    assert_true(run());
+    assert_order("console 2f8\nclock 2400056789\ncpu 0\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\nlapic\nsvm pages 0\nsvm 0\n"
+                 "vcpu 0\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nsev stop\nsummary\npower off\n");
+}
+
+static void a_handover_of_another_boot_is_not_followed(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        set_up(state);
+        handoff.magic += i == 0;
+        handoff.version += i == 1;
+        handoff.size += i == 2;
+        assert_true(run());
+        assert_string_equal(did, "hlt\n");
+    }
+}
+
+static void without_what_it_needs_hv_panics(void **state)
+{
+    (void)state;
+    stack = NULL;
+    assert_true(run());
+    assert_order("stacks 0\npanic %s:%d: %s\n");
+    assert_null(strstr(did, "on stack"));
+    set_up(state);
+    fake_pages_left = 0;
+    assert_true(run());
+    assert_order("svm pages 0\npanic %s:%d: %s\n");
+    assert_null(strstr(did, "svm 0"));
+}
+
+static void what_the_machine_is_is_said(void **state)
+{
+    (void)state;
+    assert_true(run());
+    assert_order("log 2 Sevisor: hv runs, encrypted\nlog 2 memory: 300 MiB for guests, 18 MiB for hv; hv's is encrypted (SME)\n"
+                 "log 2 TSC 2400.056 MHz\n");
+    assert_null(strstr(did, "refused"));
+    assert_null(strstr(did, "NMI"));
+    set_up(state);
+    handoff.c_bit_mask = 0;
+    handoff.sev_usable = 0;
+    strcpy(handoff.sev_refusal, "SMM locked: no; lock it");
+    assert_true(run());
+    assert_order("log 2 Sevisor: hv runs, plain: this machine has no SME\n"
+                 "log 2 memory: 300 MiB for guests, 18 MiB for hv; plain (no SME)\n"
+                 "log 2 encrypted guests are refused: SMM locked: no; lock it\n");
+}
+
+static void nmis_of_all_cpus_are_told_at_the_end(void **state)
+{
+    (void)state;
+    fake_cpu.nmis = 2;
+    others[1].nmis = 3;
+    others[0].nmis = 50;        /* it is not there */
+    assert_true(run());
+    assert_order("sev stop\nlog 1 5 NMIs came in: boards report hardware errors so\nsummary\n");
+    set_up(state);
+    fake_cpu.nmis = 1;
+    assert_true(run());
+    assert_order("log 1 1 NMIs came in: boards report hardware errors so\n");
+}
+
+#define T(name) cmocka_unit_test_setup(name, set_up)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(each_part_is_set_up_before_what_needs_it), T(a_handover_of_another_boot_is_not_followed),
+        T(without_what_it_needs_hv_panics), T(what_the_machine_is_is_said), T(nmis_of_all_cpus_are_told_at_the_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What psp/ asks of hv: configuration space, registers, time, pages, the device's lock. */
+#include "fake_cpu.h"
+
+#include "../../../hv/clock.h"
+#include "../../../hv/hostmap.h"
+#include "../../../psp/platform.h"
+
+static uint64_t now_us;
+static uint32_t registers[4];
+
+uint64_t clock_now_us(void) { return now_us; }
+void cpu_wbinvd_all(void) { note("wbinvd all"); }
+void sched_breathe(bool waits);
+void sched_breathe(bool waits)
+{
+    note("breathe %d", waits);
+    now_us += 5000;             /* guests ran */
+}
+
+volatile void *mmio_map(paddr_t base, uint64_t size)
+{
+    note("map %lx %lx", base.raw, size);
+    return registers;
+}
+
+void mmio_unmap(volatile void *va, uint64_t size)
+{
+    assert_ptr_equal((void *)(uintptr_t)va, registers);
+    note("unmap %lx", size);
+}
+
+/* PCI 3.0, 3.2.2.3.2: configuration mechanism 1. */
+static void configuration_space_is_reached_by_its_ports(void **state)
+{
+    (void)state;
+    assert_int_equal(psp_platform_pci_read32(0x4101, 0x1a), ~UINT32_C(0x80410118));
+    psp_platform_pci_write32(0xffff, 0x04, 0x12345678);
+    assert_string_equal(did, "pci 80410118 read\npci 80ffff04 write 12345678\n");
+}
+
+static void registers_are_mapped_read_and_written(void **state)
+{
+    (void)state;
+    volatile void *mapped = psp_platform_map_mmio(UINT64_C(0x123456000), 0x11000);
+    psp_platform_mmio_write32(mapped, 8, 0xabcd);
+    assert_int_equal(registers[2], 0xabcd);
+    registers[3] = 77;
+    assert_int_equal(psp_platform_mmio_read32(mapped, 12), 77);
+    psp_platform_unmap_mmio(mapped, 0x11000);
+    assert_string_equal(did, "map 123456000 11000\nunmap 11000\n");
+}
+
+static void pages_are_taken_once_and_are_encrypted(void **state)
+{
+    psp_addr_t address, again, data;
+    (void)state;
+    void *page = psp_platform_command_page(&address);
+    assert_ptr_equal(psp_platform_command_page(&again), page);
+    assert_int_equal(address.raw, page_pa(page).raw | FAKE_C_BIT);
+    assert_int_equal(again.raw, address.raw);
+    assert_ptr_not_equal(psp_platform_data_page(&data), page);
+    assert_int_not_equal(data.raw, address.raw);
+    assert_string_equal(did, "page_alloc 1\npage_alloc 1\n");
+}
+
+/* Guests of the boot CPU and the operator go on while a command lasts, but for the first millisecond, in which most are over. */
+static void a_wait_lets_others_go_on_once_in_a_millisecond(void **state)
+{
+    (void)state;
+    now_us = 50000;
+    psp_platform_lock();
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned us = 0; us < 1000; us += 100) {
+            assert_string_equal(did, "");
+            psp_platform_pause();
+            now_us += 100;
+        }
+        psp_platform_pause();
+        assert_string_equal(did, "breathe 1\n");
+        did[0] = '\0';
+        psp_platform_pause();       /* a millisecond from its end, not from its beginning */
+        assert_string_equal(did, "");
+    }
+    psp_platform_unlock();
+}
+
+static void a_second_taker_is_our_own_bug(void **state)
+{
+    (void)state;
+    psp_platform_lock();
+    assert_true(ENDS(psp_platform_lock()));
+    psp_platform_unlock();
+    assert_true(ENDS(psp_platform_unlock()));
+    psp_platform_lock();
+    psp_platform_unlock();
+}
+
+static void the_rest_is_hvs(void **state)
+{
+    (void)state;
+    now_us = 4321;
+    assert_int_equal(psp_platform_now_us(), 4321);
+    psp_platform_wbinvd_all();
+    psp_platform_log("words");
+    char expected[64];
+    snprintf(expected, sizeof expected, "wbinvd all\nlog %d psp: words\n", LOG_ERROR);
+    assert_string_equal(did, expected);
+}
+
+#define T(name) cmocka_unit_test_setup(name, fake_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(configuration_space_is_reached_by_its_ports), T(registers_are_mapped_read_and_written),
+        T(pages_are_taken_once_and_are_encrypted), T(a_wait_lets_others_go_on_once_in_a_millisecond),
+        T(a_second_taker_is_our_own_bug), T(the_rest_is_hvs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

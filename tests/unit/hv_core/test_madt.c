@@ -88,6 +88,11 @@ static void malformed_entries_end_the_reading(void **state)
         madt_read(&cpus, table, size + cases[i].left);
         assert_int_equal(cpus.count, 1);
     }
+    /* A length of 1 does not lead to what looks like entries behind it. */
+    begin(16);
+    memcpy(table + size, (const uint8_t[]){0, 1, 2, 0, 8, 0, 9, 1}, 8);
+    madt_read(&cpus, table, size + 16);
+    assert_int_equal(cpus.count, 0);
     /* Too short for what their type says: skipped. */
     begin(16);
     other(0, 4);

@@ -177,6 +177,7 @@ static void random_painting_agrees_with_a_plain_table(void **state)
             for (uint32_t r = 0; r < ranges.count; r++) {
                 uint64_t first = storage[r].base / PAGE;
                 assert_true(first >= next && storage[r].pages > 0);
+                assert_true(storage[r].base % PAGE == 0 && storage[r].reserved == 0);
                 assert_true(r == 0 || first > next || storage[r - 1].kind != storage[r].kind);
                 for (; next < first; next++)
                     assert_int_equal(page[next], 0);

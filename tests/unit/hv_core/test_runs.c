@@ -83,6 +83,20 @@ static void large_sizes_are_aligned_to_1_gib_where_that_can_be_had(void **state)
     assert_true(runs_take(&runs, SIZE_1G, &base));
     assert_int_equal(base, SIZE_2M);
     assert_int_equal(runs.count, 0);
+    /* What is left before, behind, and not at all. */
+    assert_true(runs_give(&runs, SIZE_2M, 2 * SIZE_1G - SIZE_2M));
+    assert_true(runs_take(&runs, SIZE_1G, &base));
+    assert_int_equal(base, SIZE_1G);
+    assert_int_equal(runs.count, 1);
+    assert_int_equal(runs_total(&runs), SIZE_1G - SIZE_2M);
+    runs.count = 0;
+    assert_true(runs_give(&runs, SIZE_1G, SIZE_1G + SIZE_2M));
+    assert_true(runs_take(&runs, SIZE_1G - 1, &base));
+    assert_int_equal(base, SIZE_1G);
+    assert_int_equal(runs_total(&runs), SIZE_2M);
+    assert_true(runs_give(&runs, SIZE_1G, SIZE_1G));
+    assert_true(runs_take(&runs, SIZE_1G + SIZE_2M, &base));
+    assert_int_equal(runs.count, 0);
 }
 
 static void a_full_list_refuses_and_stays_as_it_is(void **state)
@@ -114,7 +128,7 @@ static void random_traffic_never_loses_or_doubles_a_unit(void **state)
     uint64_t seed = 0x5eed;
     runs.count = 0;
     for (uint64_t u = 0; u < UNITS; u++) {
-        there[u] = test_random(&seed) % 8 != 0;
+        there[u] = u >= UNITS / 2 || test_random(&seed) % 8 != 0;
         if (there[u])
             assert_true(runs_give(&runs, u * SIZE_2M, SIZE_2M));
     }
@@ -126,7 +140,9 @@ static void random_traffic_never_loses_or_doubles_a_unit(void **state)
             assert_true(runs_give(&runs, held[h].base, held[h].size));
             held[h].size = 0;
         } else {
-            uint64_t size = (1 + test_random(&seed) % 12) * SIZE_2M, base;
+            /* Now and then 1 GiB or more, which is aligned if it can be. */
+            uint64_t units = test_random(&seed) % 16 == 0 ? 512 + test_random(&seed) % 256 : 1 + test_random(&seed) % 12;
+            uint64_t size = units * SIZE_2M, base;
             if (!runs_take(&runs, size, &base))
                 continue;
             held[h].base = base;

@@ -20,7 +20,13 @@ static unsigned nmis[CPUS];
 
 uint64_t clock_tsc(void) { return now; }
 uint64_t clock_us_to_tsc(uint64_t us) { return us; }
-struct cpu *smp_cpu(uint32_t index) { return index < CPUS && online[index] ? &cpus[index] : NULL; }
+
+struct cpu *smp_cpu(uint32_t index)
+{
+    assert_in_range(index, 0, CPUS - 1);
+    return online[index] ? &cpus[index] : NULL;
+}
+
 uint32_t smp_cpus(void) { return CPUS; }
 
 void lapic_send(uint32_t apic_id, uint32_t message)

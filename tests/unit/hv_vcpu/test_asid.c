@@ -18,6 +18,14 @@ static void the_two_kinds_never_meet_and_none_is_zero(void **state)
     asid_free(7);
     assert_int_equal(asid_alloc(ASID_PLAIN), 0);
     assert_int_equal(asid_alloc(ASID_SEV), 7);
+    asid_free(31);
+    asid_free(16);
+    assert_int_equal(asid_free_count(ASID_PLAIN), 2);
+    assert_int_equal(asid_alloc(ASID_SEV), 0);
+    assert_int_equal(asid_alloc(ASID_PLAIN), 16);
+    assert_int_equal(asid_alloc(ASID_PLAIN), 31);
+    asid_init(32, 4, 15);           /* from the beginning */
+    assert_int_equal(asid_alloc(ASID_SEV), 4);
 }
 
 static void without_sev_all_but_zero_are_plain(void **state)

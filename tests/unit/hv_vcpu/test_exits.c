@@ -228,12 +228,35 @@ static void a_new_vmcb_holds_what_the_guest_must_not_do_without(void **state)
     assert_int_equal(plain->guest_asid, 1);
     assert_int_equal(plain->vmcb_clean, 0);
     assert_int_equal(plain->cpl, 0);
+    /* What an INIT leaves (APM2 14.1.3), and PAT (7.8.2). */
+    assert_int_equal(plain->g_pat, UINT64_C(0x0007040600070406));
+    assert_int_equal(plain->dr6, 0xffff0ff0);
+    assert_int_equal(plain->dr7, 0x400);
+    assert_true((plain->rflags & 2) != 0);
     /* hv's own pages are named with the C-bit. */
     assert_true((plain->n_cr3 & RIG_C_BIT) != 0);
     assert_true((plain->iopm_base_pa & RIG_C_BIT) != 0);
     assert_true((plain->msrpm_base_pa & RIG_C_BIT) != 0);
     assert_true((guests[0].vcpus[0]->vmrun_address & RIG_C_BIT) != 0);
     assert_int_equal(plain->iopm_base_pa, sev->iopm_base_pa);       /* one for all */
+}
+
+/* APM2 table B-1: the bits of the two words, by the manual's numbers. */
+static void nothing_that_concerns_the_host_happens_without_an_exit(void **state)
+{
+    static const uint8_t exceptions[] = {1, 17, 18};        /* #DB, #AC, #MC */
+    /* INTR, NMI, SMI, INIT, RDPMC, CPUID, RSM, INVD, HLT, INVLPGA, IOIO, MSR, task switch, FERR_FREEZE, shutdown */
+    static const uint8_t misc1[] = {0, 1, 2, 3, 15, 18, 19, 22, 24, 26, 27, 28, 29, 30, 31};
+    /* VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, WBINVD, MONITOR, MWAIT (twice), XSETBV, RDPRU */
+    static const uint8_t misc2[] = {0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14};
+    const struct vmcb *vmcb = rig_guest(0, false)->vmcb;
+    (void)state;
+    for (size_t i = 0; i < sizeof exceptions; i++)
+        assert_true((vmcb->intercept_exceptions >> exceptions[i] & 1) != 0);
+    for (size_t i = 0; i < sizeof misc1; i++)
+        assert_true((vmcb->intercept_misc1 >> misc1[i] & 1) != 0);
+    for (size_t i = 0; i < sizeof misc2; i++)
+        assert_true((vmcb->intercept_misc2 >> misc2[i] & 1) != 0);
 }
 
 static bool msr_intercepted(const uint8_t *msrpm, uint32_t offset, uint32_t index, bool write)
@@ -318,6 +341,7 @@ int main(void)
         TEST(hlt_waits_but_with_interrupts_off_it_is_the_end), TEST(vmmcall_answers_as_kvm_does_to_what_it_does_not_know),
         TEST(after_an_exit_all_is_clean_and_nothing_is_injected_or_flushed_again),
         TEST(a_new_vmcb_holds_what_the_guest_must_not_do_without),
+        TEST(nothing_that_concerns_the_host_happens_without_an_exit),
         TEST(the_permission_maps_let_pass_only_what_vmload_switches), TEST(a_vcpu_without_pages_leaves_no_trace),
         TEST(the_log_of_a_noisy_guest_is_bounded), TEST(the_log_of_a_noisy_guest_with_several_vcpus_is_no_longer),
     };

@@ -14,13 +14,16 @@ UNIT_MANIFEST_CFLAGS := -std=c17 -g -O1 -fsanitize=address,undefined -fno-saniti
 MANIFEST_CHECK := $(UNIT_MANIFEST_DIR)/manifest-check
 
 .PHONY: unit-manifest
-unit-manifest: $(UNIT_MANIFEST_DIR)/test_manifest $(MANIFEST_CHECK)
-	$(UNIT_MANIFEST_DIR)/test_manifest
+unit-manifest: $(UNIT_MANIFEST_DIR)/edges.passed $(UNIT_MANIFEST_DIR)/manifest.passed $(MANIFEST_CHECK)
 
-$(UNIT_MANIFEST_DIR)/test_manifest: tests/unit/manifest/test_manifest.c tests/unit/manifest/good.c \
+$(UNIT_MANIFEST_DIR)/test_%: tests/unit/manifest/test_%.c tests/unit/manifest/good.c \
 		$(UNIT_MANIFEST_VALIDATOR) $(UNIT_MANIFEST_HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(UNIT_MANIFEST_CFLAGS) $(filter %.c,$^) -lcmocka -o $@
+
+$(UNIT_MANIFEST_DIR)/%.passed: $(UNIT_MANIFEST_DIR)/test_%
+	$<
+	@touch $@
 
 $(MANIFEST_CHECK): tests/unit/manifest/manifest-check.c $(UNIT_MANIFEST_VALIDATOR) $(UNIT_MANIFEST_HEADERS)
 	@mkdir -p $(@D)

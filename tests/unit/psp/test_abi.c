@@ -105,6 +105,8 @@ static void every_row_has_its_states_and_version(void **state)
         }
         assert_int_equal(row->states, states);
         assert_int_equal(row->api, api);
+        /* Where keys are made, memory is cleared or flash is written, more. */
+        assert_int_equal(row->timeout_s, row->command == SEV_CMD_INIT || row->command == SEV_CMD_SHUTDOWN ? 100 : 30);
         known++;
     }
     for (unsigned command = 0; command < 256; command++)

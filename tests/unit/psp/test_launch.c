@@ -54,8 +54,13 @@ static void discovery_finds_the_function_that_attach_wants(void **state)
 
 static void attach_reads_the_status_with_polling_and_bus_mastering_on(void **state)
 {
+    const struct psp_generation *generation = psp_generation_of(0x1486);
+
     (void)state;
     start((struct fake_options){ .api_major = 1, .api_minor = 49, .latency_us = 300 });
+    /* As the firmware's own driver may have left it. */
+    mailbox_write(fake.mailbox, generation->int_enable, 3, fake.now_ns);
+    psp_platform_pci_write32(fake.location.bdf, 4, 0x0443);
     launch_attach(&l);
     assert_int_equal(l.psp.status.api_major, 1);
     assert_int_equal(l.psp.status.api_minor, 49);
@@ -64,7 +69,49 @@ static void attach_reads_the_status_with_polling_and_bus_mastering_on(void **sta
     assert_int_equal(l.psp.commands, 1);
     assert_in_range(l.psp.command_us, 300, 400);
     assert_int_equal(mailbox_read(fake.mailbox, l.psp.generation->int_enable), 0);
-    assert_int_equal(psp_platform_pci_read32(fake.location.bdf, 4) & 6, 6);
+    assert_int_equal(psp_platform_pci_read32(fake.location.bdf, 4) & 0xffff, 0x0447);
+}
+
+static void odd_bits(uint8_t *page, uint8_t *data)
+{
+    (void)data;
+    page[3] = 0xfe;             /* owner */
+    page[4] = 0xfe;             /* config */
+    page[5] = 0xff;
+}
+
+static void all_bits(uint8_t *page, uint8_t *data)
+{
+    odd_bits(page, data);
+    page[3] = page[4] = 0xff;
+}
+
+/* SEV API 5.6: of owner and config one bit each has a meaning. */
+static void of_owner_and_config_one_bit_counts(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_attach(&l);
+    for (unsigned bit = 0; bit < 2; bit++) {
+        fake.tamper_command = SEV_CMD_PLATFORM_STATUS;
+        fake.tamper = bit ? all_bits : odd_bits;
+        assert_int_equal(sev_platform_status(&l.psp).error, PSP_OK);
+        assert_int_equal(l.psp.status.owner, bit ? SEV_OWNER_EXTERNAL : 0);
+        assert_int_equal(l.psp.status.config, bit ? SEV_CONFIG_ES : 0);
+    }
+}
+
+/* SEV API 5.11: 64 bytes per socket, of which there are two at most. */
+static void the_id_has_room_for_two_sockets(void **state)
+{
+    uint32_t length;
+
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    assert_int_equal(launch_step(&l, SEV_CMD_GET_ID).error, PSP_OK);
+    memcpy(&length, submitted(SEV_CMD_GET_ID, 0)->page + 8, 4);
+    assert_int_equal(length, 128);
 }
 
 static void init_is_followed_by_wbinvd_everywhere_and_df_flush(void **state)
@@ -407,9 +454,11 @@ static void attach_checks_the_location_and_the_device(void **state)
     fake_pci.map_fails = false;
     fake_pci.functions[1].read = NULL;
     fake_pci.functions[1].feature = UINT32_MAX;
-    uint32_t command = psp_platform_pci_read32(fake.location.bdf, 4);
-    assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_BLOCKED);
-    assert_int_equal(psp_platform_pci_read32(fake.location.bdf, 4), command);
+    for (uint32_t command = 0; command < 8; command++) {
+        psp_platform_pci_write32(fake.location.bdf, 4, 0x0400 | command);
+        assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_BLOCKED);
+        assert_int_equal(psp_platform_pci_read32(fake.location.bdf, 4) & 0xffff, 0x0400 | command);
+    }
     assert_int_equal(fake_pci.mapped, 0);
     assert_int_equal(fake.submissions, 0);
 }
@@ -420,6 +469,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(discovery_finds_the_function_that_attach_wants),
         TEST(attach_reads_the_status_with_polling_and_bus_mastering_on),
+        TEST(of_owner_and_config_one_bit_counts),
+        TEST(the_id_has_room_for_two_sockets),
         TEST(init_is_followed_by_wbinvd_everywhere_and_df_flush),
         TEST(shutdown_is_followed_by_wbinvd_everywhere_and_init_works_again),
         TEST(init_is_repeated_once_on_secure_data_invalid),

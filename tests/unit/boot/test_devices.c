@@ -204,6 +204,25 @@ static void what_hv_must_not_give_away_is_painted_over_free_memory(void **state)
     assert_int_equal(handoff.ranges[handoff.range_count - 1].pages, 1);
 }
 
+static void the_manifest_is_kept_to_its_last_page(void **state)
+{
+    static const struct { uint64_t size, pages; } cases[] = {{1, 1}, {4095, 1}, {4096, 1}, {4097, 2}, {UINT64_C(1) << 32, 1 << 20}};
+    UINTN key;
+    (void)state;
+    machine_attach();
+    handoff.phys_bits = 48;
+    handoff.manifest_base = RAM_BASE + 16 * MIB;
+    assert_false(EFI_ERROR(memory_map_read(&key)));
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t base = 0, pages = 0;
+        handoff.manifest_size = cases[i].size;
+        assert_true(memory_map_convert());
+        assert_int_equal(ranges_of(HANDOFF_MANIFEST, &base, &pages), 1);
+        assert_int_equal(pages, cases[i].pages);
+    }
+    memory_map_free();
+}
+
 static void a_map_with_more_ranges_than_there_is_room_for_is_refused(void **state)
 {
     UINTN key;
@@ -240,7 +259,7 @@ int main(void)
         T(registers_out_of_reach_are_not_touched), T(registers_are_read_and_written_in_place),
         T(the_last_function_written_to_is_put_back_as_it_was_at_first),
         T(what_hv_must_not_give_away_is_painted_over_free_memory),
-        T(a_map_with_more_ranges_than_there_is_room_for_is_refused),
+        T(the_manifest_is_kept_to_its_last_page), T(a_map_with_more_ranges_than_there_is_room_for_is_refused),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

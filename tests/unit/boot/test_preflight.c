@@ -35,6 +35,23 @@ static void a_good_machine_has_this_table(void **state)
     assert_string_equal(machine_row("Secure Processor")->found, "1022:1486 at 41:00.1");
 }
 
+static void a_row_has_its_mark_and_a_remedy_if_there_is_one(void **state)
+{
+    (void)state;
+    machine_attach();
+    handoff.preflight_count = 4;
+    for (uint32_t i = 0; i < 4; i++)
+        handoff.preflight[i] = (struct handoff_preflight_row){"f", "n", "x", "r", i < 3 ? i : HANDOFF_FINE};
+    handoff.preflight[3].remedy[0] = '\0';
+    table_print();
+    assert_string_equal(machine.console,
+        "\r\nSevisor preflight\r\n        feature              needed                 found\r\n"
+        " note   f                    n                      x\r\n        -> r\r\n"
+        " no SEV f                    n                      x\r\n        -> r\r\n"
+        " STOP   f                    n                      x\r\n        -> r\r\n"
+        " ok     f                    n                      x\r\n\r\n");
+}
+
 static struct manifest_guest *guest(unsigned i)
 {
     return &machine_manifest()->guests[i];
@@ -310,7 +327,7 @@ static void more_processors_than_one_version_uses_are_said(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_good_machine_has_this_table), T(encryption_that_is_off_is_on_for_hv_only),
+        T(a_good_machine_has_this_table), T(a_row_has_its_mark_and_a_remedy_if_there_is_one), T(encryption_that_is_off_is_on_for_hv_only),
         T(encryption_is_off_again_after_a_refusal), T(encryption_that_was_on_stays_on_after_a_refusal),
         T(more_processors_than_one_version_uses_are_said),
 #define X(name, ...) {#name, the_row_the_decision_and_the_machine_agree, NULL, NULL, &spoilt_##name},

@@ -2,6 +2,9 @@
 /* The way into hv: memory, page tables, the hand-over; and back to the firmware, if it does not let go. */
 #include "machine.h"
 
+#include <pthread.h>
+#include <sys/mman.h>
+
 #include "../../../hv/pagetable.h"
 
 #define C_BIT (UINT64_C(1) << 51)
@@ -169,6 +172,45 @@ static void what_lies_across_2_mib_is_in_the_bridge_whole(void **state)
     assert_maps(machine.cr3, 0, (uintptr_t)moved + IMAGE_BYTES - 1, (uintptr_t)moved + IMAGE_BYTES - 1, PTE_W, SIZE_2M);
 }
 
+/* ... and nothing beyond. */
+static void the_bridge_ends_where_the_image_ends(void **state)
+{
+    (void)state;
+    uint8_t *moved = (uint8_t *)(uintptr_t)(IMAGE_BASE + SIZE_2M - IMAGE_BYTES);
+    memmove(moved, (void *)(uintptr_t)IMAGE_BASE, IMAGE_BYTES);
+    machine.image_base = (uintptr_t)moved;
+    enter();
+    assert_maps(machine.cr3, 0, IMAGE_BASE, IMAGE_BASE, PTE_W, SIZE_2M);
+    assert_int_equal(walk(machine.cr3, 0, IMAGE_BASE + SIZE_2M).size, 0);
+    assert_int_equal(walk(machine.cr3, 0, IMAGE_BASE - 1).size, 0);
+}
+
+#define STACK_TOP UINT64_C(0x300000200000)      /* a border of 2 MiB; its thread's data are above */
+
+static void *boot_on_it(void *unused)
+{
+    (void)unused;
+    enter();
+    return NULL;
+}
+
+/* The firmware's stack wherever it lies: what is used now, and what was used before. */
+static void the_stack_is_in_the_bridge_on_both_sides_of_a_border(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    pthread_attr_t attributes;
+    const uint64_t base = STACK_TOP - SIZE_2M / 2;
+    void *stack = mmap((void *)base, SIZE_2M / 2 + 0x4000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    assert_ptr_equal(stack, (void *)base);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstack(&attributes, stack, SIZE_2M / 2 + 0x4000);
+    assert_int_equal(pthread_create(&thread, &attributes, boot_on_it, NULL), 0);
+    pthread_join(thread, NULL);
+    assert_maps(machine.cr3, 0, STACK_TOP - 1, STACK_TOP - SIZE_2M, PTE_W, SIZE_2M);
+    assert_maps(machine.cr3, 0, STACK_TOP, STACK_TOP, PTE_W, SIZE_2M);
+}
+
 static void without_sme_there_is_no_c_bit_anywhere(void **state)
 {
     (void)state;
@@ -281,7 +323,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(hv_gets_its_image_and_what_boot_found_out), T(the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool),
         T(what_hv_may_do_where_is_in_its_tables_and_nothing_else), T(nothing_of_hv_is_written_before_its_memory_is_encrypted),
-        T(what_lies_across_2_mib_is_in_the_bridge_whole), T(without_sme_there_is_no_c_bit_anywhere),
+        T(what_lies_across_2_mib_is_in_the_bridge_whole), T(the_bridge_ends_where_the_image_ends),
+        T(the_stack_is_in_the_bridge_on_both_sides_of_a_border), T(without_sme_there_is_no_c_bit_anywhere),
         T(the_pool_grows_with_memory_and_cpus), T(a_map_that_changes_meanwhile_is_read_again),
         T(a_firmware_that_does_not_let_go_gets_everything_back), T(no_map_no_exit), T(a_damaged_stack_ends_the_application),
         T(text_is_ascii_and_needs_no_console),

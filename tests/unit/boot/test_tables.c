@@ -154,6 +154,15 @@ static void any_speed_is_measured_at_any_time_of_the_timer(void **state)
     }
 }
 
+/* A timer that is read so fast that it stands still most of the time. */
+static void a_fast_port_is_no_dead_timer(void **state)
+{
+    (void)state;
+    attach();
+    machine.tsc_per_access = HZ / 50000000;
+    assert_clock("ACPI PM timer", HZ);
+}
+
 static void one_interruption_does_no_harm(void **state)
 {
     (void)state;
@@ -283,7 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_newer_root_is_taken_wherever_it_stands), T(the_wide_list_is_used_from_revision_2_if_there_is_one),
         T(what_is_damaged_is_not_believed), T(a_damaged_table_is_passed_over), T(a_list_ends_with_its_last_whole_entry),
-        T(any_speed_is_measured_at_any_time_of_the_timer), T(one_interruption_does_no_harm),
+        T(any_speed_is_measured_at_any_time_of_the_timer), T(a_fast_port_is_no_dead_timer), T(one_interruption_does_no_harm),
         T(without_a_timer_the_firmware_waits), T(the_timers_port_is_where_the_fadt_says),
         T(the_boot_cpu_comes_first_under_its_own_id), T(others_start_from_pages_below_1_mib), T(one_cpu_needs_none),
     };

@@ -157,6 +157,17 @@ static void too_many_ranges_are_refused_without_damage(void **state)
     assert_true(ranges_paint(&ranges, storage[MAX - 1].base, 3, HANDOFF_ARENA));
 }
 
+static void a_range_begins_with_the_page_of_its_first_byte(void **state)
+{
+    (void)state;
+    map_start();
+    assert_true(ranges_paint(&ranges, 10 * PAGE + 0x801, 2, HANDOFF_ACPI));
+    expect(0, 10 * PAGE, 2, HANDOFF_ACPI);
+    assert_true(ranges_paint(&ranges, 11 * PAGE + PAGE - 1, 1, HANDOFF_MMIO));
+    expect(0, 10 * PAGE, 1, HANDOFF_ACPI);
+    expect(1, 11 * PAGE, 1, HANDOFF_MMIO);
+}
+
 /* Against one kind per page. */
 static void random_painting_agrees_with_a_plain_table(void **state)
 {
@@ -201,6 +212,7 @@ int main(void)
         cmocka_unit_test(absurd_sizes_do_not_wrap),
         cmocka_unit_test(short_descriptors_and_cut_maps_are_not_read_past_their_end),
         cmocka_unit_test(too_many_ranges_are_refused_without_damage),
+        cmocka_unit_test(a_range_begins_with_the_page_of_its_first_byte),
         cmocka_unit_test(random_painting_agrees_with_a_plain_table),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -126,8 +126,15 @@ static void without_pages_there_are_no_stacks(void **state)
 {
     (void)state;
     for (unsigned left = 0; left < 4; left++) {
+        struct cpu *cpu = cpu_create(1, 1);
+        cpu_init(cpu);
+        uint64_t early = ist(1);
         stacks_left = left;
-        assert_null(cpu_stacks(cpu_boot()));
+        did[0] = '\0';
+        assert_null(cpu_stacks(cpu));
+        for (unsigned i = 1; i <= 3; i++)       /* what could not be had keeps the one it has */
+            assert_int_equal(ist(i) != early, i <= left);
+        assert_int_equal(strlen(did), left * strlen("stack 2\n"));
     }
 }
 

@@ -34,7 +34,7 @@ void mmio_unmap(volatile void *va, uint64_t size)
 static void configuration_space_is_reached_by_its_ports(void **state)
 {
     (void)state;
-    assert_int_equal(psp_platform_pci_read32(0x4101, 0x1a), ~UINT32_C(0x80410118));
+    assert_int_equal(psp_platform_pci_read32(0x4101, 0x1b), ~UINT32_C(0x80410118));
     psp_platform_pci_write32(0xffff, 0x04, 0x12345678);
     assert_string_equal(did, "pci 80410118 read\npci 80ffff04 write 12345678\n");
 }

@@ -50,31 +50,32 @@ static bool take_table(void)
 {
     struct manifest_header header;
     struct manifest_where where = {-1, -1};
+    paddr_t copy;
     if (source.size < sizeof header) {
         log_print(LOG_ERROR, "the manifest is shorter than its header");
         return false;
     }
     memcpy(&header, source.manifest, sizeof header);
-    enum manifest_error error = manifest_check(source.manifest, source.size, &where);
-    if (error != MANIFEST_OK) {
-        log_print(LOG_ERROR, "the manifest is refused: %s: %s (guest %d, step %d)", manifest_error_name(error),
-                  manifest_error_text(error), where.guest, where.step);
-        return false;
-    }
     uint64_t size = table_size(&header, source.size);
-    paddr_t copy;
-    if (size == 0 || !page_alloc(pages_of(size), 1, &copy)) {
+    if (size == 0)
+        size = sizeof header;       /* manifest_check() says what is wrong */
+    if (!page_alloc(pages_of(size), 1, &copy)) {
         log_print(LOG_ERROR, "no room for the manifest's table of %lu bytes", size);
         return false;
     }
     memcpy(page_va(copy), source.manifest, size);
-    if (memcmp(page_va(copy), source.manifest, size) != 0 || memcmp(page_va(copy), &header, sizeof header) != 0) {
+    enum manifest_error error = manifest_check(source.manifest, source.size, &where);
+    if (error != MANIFEST_OK) {
+        log_print(LOG_ERROR, "the manifest is refused: %s: %s (guest %d, step %d)", manifest_error_name(error),
+                  manifest_error_text(error), where.guest, where.step);
+    } else if (memcmp(page_va(copy), &header, sizeof header) != 0 || memcmp(page_va(copy), source.manifest, size) != 0) {
         log_print(LOG_ERROR, "the manifest changed while it was read");
-        page_free(copy, pages_of(size));
-        return false;
+    } else {
+        source.table = page_va(copy);
+        return true;
     }
-    source.table = page_va(copy);
-    return true;
+    page_free(copy, pages_of(size));
+    return false;
 }
 
 static bool open_manifest(const struct handoff *handoff)

@@ -14,7 +14,7 @@ unit-hv-devices-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,und
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-devices-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-devices-in)/*.h tests/unit/psp/fake_pci.h \
 	tests/unit/manifest/good.h tests/machine/firmware/*.h) $(unit-hv-devices-in)/unit.mk
-unit-hv-devices-tests := vlapic vuart pvclock vpower monitor lifecycle refusal
+unit-hv-devices-tests := vlapic vuart pvclock vpower monitor lifecycle refusal copy
 
 # What each program links besides its own test_*.c.
 unit-hv-devices-vlapic := hv/vlapic.c
@@ -28,8 +28,10 @@ unit-hv-devices-lifecycle := hv/guest.c hv/launch.c hv/report.c $(wildcard hv/mo
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c \
 	$(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt))
 unit-hv-devices-refusal := $(unit-hv-devices-lifecycle)
+unit-hv-devices-copy := $(unit-hv-devices-lifecycle)
 unit-hv-devices-libs-lifecycle := -lnettle -lhogweed -lgmp
 unit-hv-devices-libs-refusal := $(unit-hv-devices-libs-lifecycle)
+unit-hv-devices-libs-copy := $(unit-hv-devices-libs-lifecycle) -Wl,--wrap=manifest_check
 
 .PHONY: unit-hv-devices
 unit-hv-devices: $(unit-hv-devices-tests:%=$(unit-hv-devices-out)/%.passed)

@@ -52,6 +52,8 @@ help:
 	@echo "  make test-bench  counts what exits cost, and compares with before and with KVM"
 	@echo "  make test-referee  lets Debian's own Linux judge the SEV machine"
 	@echo
+	@echo "  make mutate      breaks the product in one place at a time: would the tests notice? (an hour; MUTATE=--help)"
+	@echo
 	@echo "  GUESTS=FILE      other guests than $(GUESTS)"
 	@echo "  RUN=WORDS        options for tests/system/run.py (RUN=--help lists them)"
 	@echo "  PYTEST=WORDS     options for pytest, e.g. PYTEST='-k privacy'"
@@ -60,7 +62,7 @@ help:
 # ---------------------------------------------------------------- set-up, then the work
 
 PUBLIC := all machine image run test test-unit test-pack test-fuzz test-stock test-sev test-bench \
-	test-referee
+	test-referee mutate
 # Quiet but for progress, unless V=1; as many jobs as there are CPUs, unless somebody chose.
 AGAIN = $(MAKE) --no-print-directory $(if $(V),,-s) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 

@@ -113,7 +113,7 @@ do-run:
 
 # What tests need besides the product.
 .PHONY: tests-parts
-tests-parts: $(SYSTEM_EFI) $(SEVFW_TOOL) $(GUEST_PARTS) $(HOSTILE_BIN) $(SMPTEST_INITRAMFS)
+tests-parts: $(SYSTEM_EFI) $(SYSTEM_GUESTS) $(SEVFW_TOOL) $(GUEST_PARTS) $(HOSTILE_BIN) $(SMPTEST_INITRAMFS)
 
 pytest = $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=. $(1) $(PYTEST) tests
 

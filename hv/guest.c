@@ -152,7 +152,7 @@ static void release_memory(struct guest *guest)
                   guest->config->name, guest->memory.size >> 20, guest->memory.base.raw);
     } else {
         extent_set_view(&guest->memory, VIEW_PLAIN);
-        extent_zero(&guest->memory);
+        ASSERT(extent_zero(&guest->memory, 0, guest->memory.size));
         extent_free(&guest->memory);
     }
     guest->memory = (struct extent){0};

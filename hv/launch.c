@@ -20,7 +20,7 @@
 
 #define COPY_PIECE (UINT64_C(4) << 20)      /* of guest memory that is mapped at a time */
 #define REASON_SIZE sizeof(((struct guest *)0)->end_reason)
-#define COMMAND_TEXT 224u
+#define OUTSIDE "a step of its launch program is outside of its memory"
 
 static struct {
     const uint8_t *manifest;    /* a window that stays: relaunches read it again */
@@ -191,7 +191,7 @@ static bool copy_step(struct guest *guest, const struct manifest_step *step, enu
     const uint8_t *bytes = NULL;
     paddr_t address;
     if (!guest_ram_address(guest, gpaddr(step->gpa), step->size, &address))
-        return refuse(guest, "a step is outside of its memory");
+        return refuse(guest, OUTSIDE);
     if (step->kind != MANIFEST_STEP_ZERO && (bytes = payload(step->payload_offset, step->size)) == NULL)
         return refuse(guest, "a step's payload is outside of the manifest");
     for (uint64_t done = 0; done < step->size;) {
@@ -217,14 +217,42 @@ static const struct manifest_step *step_of(const struct guest *guest, uint32_t i
     return manifest_step(source.table, guest->config->first_step + i);
 }
 
-/* none, host: zeroed RAM with the program's bytes. sev: what will be encrypted in place. */
+static bool zero(struct guest *guest, uint64_t start, uint64_t end)
+{
+    return start >= end || extent_zero(&guest->memory, start, end - start) ||
+           refuse(guest, "no address space or pool page is left to clear its memory");
+}
+
+/* RAM holds what was there before this machine's start, or its last owner's: whatever the launch program does not
+ * write is zero, as the nested tables show it: under SEV, to a guest that reads it as shared. (As private it is
+ * undefined.) ZERO steps of a SEV guest are written with the others, to be encrypted in place. */
+static bool zero_rest(struct guest *guest)
+{
+    uint64_t done = 0;      /* all below is zero, or some step's */
+    for (uint32_t i = 0; i < guest->config->step_count; i++) {
+        const struct manifest_step *step = step_of(guest, i);
+        paddr_t address;
+        if (!guest_ram_address(guest, gpaddr(step->gpa), step->size, &address))
+            return refuse(guest, OUTSIDE);
+        if (!guest->sev && step->kind == MANIFEST_STEP_ZERO)
+            continue;
+        if (!zero(guest, done, step->gpa))
+            return false;
+        if (done < step->gpa + step->size)
+            done = step->gpa + step->size;
+    }
+    return zero(guest, done, guest->memory.size);
+}
+
+/* none, host: all that the guest starts with. sev: what will be encrypted in place, and the zeros around it, which
+ * the change of view flushes before anybody looks at the memory under another key. */
 static bool fill_memory(struct guest *guest)
 {
     uint64_t bytes = 0;
-    if (launch_view(guest) != VIEW_PLAIN)
-        extent_set_view(&guest->memory, VIEW_ENCRYPTED);
-    if (!guest->sev)
-        extent_zero(&guest->memory);
+    extent_set_view(&guest->memory, guest_shared_view(guest));
+    if (!zero_rest(guest))
+        return false;
+    extent_set_view(&guest->memory, launch_view(guest));
     for (uint32_t i = 0; i < guest->config->step_count; i++) {
         const struct manifest_step *step = step_of(guest, i);
         if (guest->sev ? step->kind == MANIFEST_STEP_SHARED : step->kind == MANIFEST_STEP_ZERO)

@@ -154,19 +154,25 @@ void extent_set_view(struct extent *extent, enum memory_view view)
     extent->view = view;
 }
 
-void extent_zero(const struct extent *extent)
+bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size)
 {
     const struct extent_slot *slot = extent_slot(extent);
-    ASSERT(slot->view != VIEW_GUEST);
-    for (uint64_t done = 0; done < slot->size;) {
-        uint64_t part = slot->size - done < ZERO_WINDOW ? slot->size - done : ZERO_WINDOW;
-        void *window = window_map(paddr_add(slot->base, done), part, slot->view);
-        ASSERT(window != NULL);
+    ASSERT(slot->view != VIEW_GUEST && (offset | size) % PAGE_SIZE == 0 && offset <= slot->size &&
+           size <= slot->size - offset);
+    for (uint64_t at = slot->base.raw + offset, end = at + size; at < end;) {
+        /* All windows but the first begin at a large page. */
+        uint64_t part = ZERO_WINDOW - (at & (ZERO_WINDOW - 1));
+        if (part > end - at)
+            part = end - at;
+        void *window = window_map(paddr(at), part, slot->view);
+        if (window == NULL)
+            return false;
         memset(window, 0, part);
         window_unmap(window, part);
-        done += part;
+        at += part;
         sched_breathe(false);
     }
+    return true;
 }
 
 void extent_free(struct extent *extent)

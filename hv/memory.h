@@ -43,8 +43,10 @@ bool extent_alloc(uint64_t size, struct extent *out);
 /* Changes the view of the whole extent: flushes caches as the APM asks on parts without
  * coherent encryption (APM2 7.10.6). The one place where a page's view changes. */
 void extent_set_view(struct extent *extent, enum memory_view view);
-/* Fills with zeros under the extent's view (PLAIN or ENCRYPTED). */
-void extent_zero(const struct extent *extent);
+/* Fills [offset, offset+size), whole pages, with zeros under the extent's view (PLAIN or ENCRYPTED). They may
+ * still be in the caches: extent_set_view() flushes them. False: window space, or the pool pages for windows whose
+ * ends are not 2 MiB aligned, are used up; part of it may be done. The whole extent at once needs no pool pages. */
+bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size);
 /* The caller has scrubbed it. */
 void extent_free(struct extent *extent);
 

@@ -10,11 +10,15 @@ from __future__ import annotations
 import sys
 
 
-def fnv1a(word: str) -> int:
+def fnv1a_bytes(data: bytes) -> int:
     value = 0xCBF29CE484222325
-    for byte in word.encode():
+    for byte in data:
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     return value
+
+
+def fnv1a(word: str) -> int:
+    return fnv1a_bytes(word.encode())
 
 
 def private_marker(word: str = "hello") -> bytes:

@@ -61,13 +61,14 @@ def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, p
          fault: str | None = None, latency_us: int | None = None, never_ready: bool = False,
          trace: Path | str | None = None, nv: Path | str | None = None, seed: str | None = None,
          api: tuple[int, int, int] | None = None, coherency_fatal: bool = False, msix: bool = True,
-         bar64: bool = False,
+         bar64: bool = False, ram: Path | str | None = None,
          max_guests: int | None = None, icount: bool = False, qmp: Path | str | None = None,
          cpu_model: str | None = None, **cpu_options: object) -> list[str]:
     """The machine's command line: chipset, CPUs, memory, PSP, debug-exit port 0xf4.
 
     Firmware, disks, serial ports and the rest are the caller's. `icount` with `seed`
-    makes runs repeat to the instruction. `cpu_options` are those of cpu().
+    makes runs repeat to the instruction. `ram` is a file with what memory holds at power-on; it is
+    never written to. `cpu_options` are those of cpu().
     """
     qemu = Path(qemu) if qemu else binary()
     line = [str(qemu), "-L", str(qemu.parent.parent / "share" / "qemu"),
@@ -75,7 +76,8 @@ def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, p
             "-M", "q35,memory-backend=ram", "-accel", "tcg,thread=single",
             "-cpu", cpu_model or cpu(**cpu_options), "-smp", str(cpus), "-m", memory,
             # Not reserved: of a machine larger than the host only what is touched must be there.
-            "-object", f"memory-backend-ram,id=ram,size={memory},reserve=off",
+            "-object", (f"memory-backend-file,mem-path={ram},share=off" if ram else "memory-backend-ram")
+            + f",id=ram,size={memory},reserve=off",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
     if icount:
         line += ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", "1"]

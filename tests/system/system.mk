@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-# What the system tests need built: UEFI applications that stand beside Sevisor on its disk.
+# What the system tests need built: UEFI applications that stand beside Sevisor on its disk, and guests of their own,
+# flat binaries as guest/hello is.
 
 SYSTEM_EFI := $(BUILD)/tests/next.efi $(BUILD)/tests/holes.efi $(BUILD)/tests/ghost.efi
 
@@ -15,3 +16,15 @@ $(BUILD)/tests/%.so: $(BUILD)/tests/%.o
 $(BUILD)/tests/%.efi: $(BUILD)/tests/%.so
 	objcopy -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela -j .rel.* -j .rela.* \
 		-j .reloc --target=efi-app-x86_64 $< $@
+
+SYSTEM_GUESTS := $(GUEST_DIR)/scan.bin
+
+$(BUILD)/tests/guest/%.o: tests/system/guest/%.c guest/hello/bare.h
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_HELLO_CFLAGS) -c $< -o $@
+
+$(BUILD)/tests/guest/%.elf: $(BUILD)/tests/guest/%.o tests/system/guest/%.ld
+	$(LD) -nostdlib -static --build-id=none --no-warn-rwx-segments -z noexecstack -T tests/system/guest/$*.ld $< -o $@
+
+$(SYSTEM_GUESTS): $(GUEST_DIR)/%.bin: $(BUILD)/tests/guest/%.elf
+	$(OBJCOPY) -O binary $< $@

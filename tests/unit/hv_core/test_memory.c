@@ -20,7 +20,9 @@ static uint8_t *arena;
 static struct cpu cpu;
 static uint64_t c_bit;
 static unsigned wbinvds, windows_open;
-static uint64_t zeroed;
+static uint64_t zeroed, zeroed_first, zeroed_end;      /* bytes; where the first began, where the last ended */
+static unsigned small_pieces;                           /* windows that do not begin and end at a large page */
+static bool no_window;
 static enum memory_view window_view;
 static uint8_t *window_bytes;
 
@@ -51,7 +53,14 @@ void cpu_wbinvd_all(void)
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 {
-    (void)base;
+    if (no_window)
+        return NULL;
+    if (zeroed == 0)
+        zeroed_first = base.raw;
+    else
+        assert_int_equal(base.raw, zeroed_end);
+    zeroed_end = base.raw + size;
+    small_pieces += (base.raw | size) % SIZE_2M != 0;
     windows_open++;
     window_view = view;
     window_bytes = malloc(size);
@@ -116,7 +125,9 @@ static int set_up(void **state)
     add_range(0x80000000, 3 * SIZE_1G, HANDOFF_USABLE);
     c_bit = UINT64_C(1) << 51;
     wbinvds = 0;
-    zeroed = 0;
+    zeroed = zeroed_first = zeroed_end = 0;
+    small_pieces = 0;
+    no_window = false;
     memset(&cpu, 0, sizeof cpu);
     cpu.self = &cpu;
     assert_int_equal(syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu), 0);
@@ -297,12 +308,39 @@ static void zeroing_covers_the_extent_under_its_view(void **state)
     struct extent extent;
     assert_true(extent_alloc(UINT64_C(130) << 20, &extent));
     extent_set_view(&extent, VIEW_ENCRYPTED);
-    extent_zero(&extent);
+    assert_true(extent_zero(&extent, 0, extent.size));
     assert_int_equal(zeroed, UINT64_C(130) << 20);
+    assert_int_equal(zeroed_first, extent.base.raw);
     assert_int_equal(window_view, VIEW_ENCRYPTED);
+    assert_int_equal(small_pieces, 0);      /* such windows take pool pages, of which there may be none */
     extent_set_view(&extent, VIEW_GUEST);
     assert_true(polls > 0);     /* the operator is not kept waiting for long */
-    EXPECT_PANIC(extent_zero(&extent));
+    EXPECT_PANIC((void)extent_zero(&extent, 0, extent.size));
+    extent_free(&extent);
+}
+
+static void zeroing_a_part_leaves_the_rest_alone(void **state)
+{
+    (void)state;
+    static const struct { uint64_t offset, size; } parts[] = {
+        {0, PAGE_SIZE}, {PAGE_SIZE, SIZE_2M}, {SIZE_2M - PAGE_SIZE, 2 * PAGE_SIZE}, {UINT64_C(15) << 20, UINT64_C(30) << 20},
+        {(UINT64_C(130) << 20) - PAGE_SIZE, PAGE_SIZE}, {3 * PAGE_SIZE, (UINT64_C(130) << 20) - 5 * PAGE_SIZE},
+    };
+    struct extent extent;
+    assert_true(extent_alloc(UINT64_C(130) << 20, &extent));
+    for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) {
+        zeroed = small_pieces = 0;
+        assert_true(extent_zero(&extent, parts[i].offset, parts[i].size));
+        assert_int_equal(zeroed, parts[i].size);
+        assert_int_equal(zeroed_first, extent.base.raw + parts[i].offset);
+        assert_true(small_pieces <= 2);     /* at its ends */
+    }
+    no_window = true;
+    assert_false(extent_zero(&extent, 0, PAGE_SIZE));
+    EXPECT_PANIC((void)extent_zero(&extent, 1, PAGE_SIZE));
+    EXPECT_PANIC((void)extent_zero(&extent, 0, 1));
+    EXPECT_PANIC((void)extent_zero(&extent, extent.size, PAGE_SIZE));
+    EXPECT_PANIC((void)extent_zero(&extent, PAGE_SIZE, UINT64_MAX - PAGE_SIZE + 1));
     extent_free(&extent);
 }
 
@@ -336,6 +374,7 @@ int main(void)
         TEST(coherent_parts_flush_for_guests_keys_only),
         TEST(without_sme_encrypted_is_plain),
         TEST(zeroing_covers_the_extent_under_its_view),
+        TEST(zeroing_a_part_leaves_the_rest_alone),
         TEST(a_forged_extent_is_our_own_bug),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

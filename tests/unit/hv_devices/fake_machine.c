@@ -36,7 +36,7 @@ static int page_cached[PAGES];          /* PLAIN - 1: not */
 #define NOT_CACHED (PLAIN - 1)
 uint8_t keys[64][SEVFW_VEK_SIZE];
 static bool pool_taken[MACHINE_POOL_PAGES];
-static bool unit_taken[UNITS];
+static bool unit_taken[UNITS], unit_used[UNITS];    /* now; ever */
 static struct extent extents[16];
 static struct cpu cpu;
 
@@ -144,6 +144,7 @@ bool extent_alloc(uint64_t size, struct extent *out)
         if (run < units)
             continue;
         memset(unit_taken + first, true, units);
+        memset(unit_used + first, true, units);
         uint32_t index = 0;
         while (extents[index].size != 0)
             index++;
@@ -168,13 +169,18 @@ void extent_set_view(struct extent *extent, enum memory_view view)
     extent->view = extents[extent->index].view = view;
 }
 
-void extent_zero(const struct extent *extent)
+bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size)
 {
     machine_poll();
     check_extent(extent);
-    for (uint64_t done = 0; done < extent->size; done += PAGE_SIZE)
-        look_through(page_of(extent->base.raw + done), key_of(extent->view), true);
-    memset(ram + (extent->base.raw - MACHINE_RAM), 0, extent->size);
+    assert((offset | size) % PAGE_SIZE == 0 && size > 0 && offset <= extent->size && size <= extent->size - offset);
+    /* Whole extents need nothing that can be used up. */
+    if (size < extent->size && fails(&machine.fail_zero))
+        return false;
+    for (uint64_t done = 0; done < size; done += PAGE_SIZE)
+        look_through(page_of(extent->base.raw + offset + done), key_of(extent->view), true);
+    memset(ram + (extent->base.raw + offset - MACHINE_RAM), 0, size);
+    return true;
 }
 
 void extent_free(struct extent *extent)
@@ -440,6 +446,8 @@ void machine_start(const struct machine_options *options)
     }
     memset(pool_taken, 0, sizeof pool_taken);
     memset(unit_taken, 0, sizeof unit_taken);
+    memset(unit_used, 0, sizeof unit_used);
+    memset(ram + (EXTENTS_BASE - MACHINE_RAM), MACHINE_OLD_BYTE, MACHINE_RAM + MACHINE_RAM_SIZE - EXTENTS_BASE);
     memset(extents, 0, sizeof extents);
     memset(keys, 0, sizeof keys);
     memset(guests, 0, sizeof guests);
@@ -504,6 +512,8 @@ bool machine_scrubbed(void)
 {
     for (uint64_t physical = EXTENTS_BASE; physical < MACHINE_RAM + MACHINE_RAM_SIZE; physical += PAGE_SIZE) {
         uint64_t page = page_of(physical);
+        if (!unit_used[(physical - EXTENTS_BASE) / SIZE_2M])
+            continue;
         if (page_key[page] != PLAIN)
             return false;
         for (uint64_t i = 0; i < PAGE_SIZE; i += 8)

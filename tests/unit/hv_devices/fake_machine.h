@@ -14,6 +14,7 @@
 #define MACHINE_RAM UINT64_C(0x100000000)
 #define MACHINE_RAM_SIZE (UINT64_C(20) << 20)
 #define MACHINE_POOL_PAGES 512u
+#define MACHINE_OLD_BYTE 0xa5       /* of what guests' memory held before the machine's start */
 #define MACHINE_C_BIT_POSITION 51u
 #define MACHINE_C_BIT (UINT64_C(1) << MACHINE_C_BIT_POSITION)
 #define MACHINE_PLAIN_ASIDS 4u
@@ -44,7 +45,7 @@ extern struct machine {
     char commands[4096];        /* their names, in order, each followed by a blank */
 
     /* The so manieth of these fails, counted down; 0: none does. */
-    unsigned fail_pool, fail_extent, fail_npt_create, fail_npt_map, fail_vcpu, fail_window;
+    unsigned fail_pool, fail_extent, fail_npt_create, fail_npt_map, fail_vcpu, fail_window, fail_zero;
 
     const char *keys;           /* what the operator types, wherever hv lets itself be asked; NULL: nothing */
     unsigned polls;
@@ -65,7 +66,7 @@ uint8_t machine_private(const struct guest *guest, uint64_t gpa);
 uint8_t machine_shared(const struct guest *guest, uint64_t gpa);
 /* A guest runs and leaves lines in the cache under its key. */
 void machine_guest_writes(const struct guest *guest, uint64_t gpa, uint8_t byte);
-/* True when all of guest memory is zero in the plain view, i.e. scrubbed. */
+/* True when all memory that guests ever had is zero in the plain view, i.e. scrubbed. */
 bool machine_scrubbed(void);
 
 /* A place where hv waits or works for long, and looks at the operator's keys. */

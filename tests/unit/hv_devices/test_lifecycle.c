@@ -47,6 +47,59 @@ static void each_guest_finds_its_bytes_under_its_own_key(void **state)
     assert_int_equal(machine.rejected, 0);
 }
 
+/* What a guest sees of its memory that its program does not write: without the C-bit under SEV. It may then write
+ * there under its own key: no line of hv's is in a cache that would come over it. */
+static void check_rest(const struct guest *guest)
+{
+    for (uint64_t page = 0; page < guest->memory.size; page += MANIFEST_PAGE) {
+        bool written = false;
+        for (uint32_t s = 0; s < guest->config->step_count; s++) {
+            const struct manifest_step *step = &good.steps[guest->config->first_step + s];
+            written |= page >= step->gpa && page < step->gpa + step->size &&
+                       (guest->sev || step->kind != MANIFEST_STEP_ZERO);
+        }
+        for (unsigned b = 0; b < MANIFEST_PAGE && !written; b++)
+            assert_int_equal(machine_shared(guest, page + b), 0);
+        if (!written)
+            machine_guest_writes(guest, page, 0x55);
+    }
+    assert_int_equal(machine.coherency_faults, 0);
+}
+
+static void what_no_step_writes_is_zero(void **state)
+{
+    (void)state;
+    launch();
+    for (unsigned i = 0; i < GOOD_GUESTS; i++)
+        check_rest(&guests[i]);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+    for (unsigned i = 0; i < GOOD_GUESTS; i++) {        /* each where another was */
+        unsigned next = (i + 1) % GOOD_GUESTS;
+        assert_true(guest_ask_relaunch(&guests[next]));
+        assert_true(guest_relaunch(&guests[next]));
+        check_rest(&guests[next]);
+    }
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+    assert_true(machine_scrubbed());
+}
+
+static void zeros_of_a_launch_program_without_sev_are_written_too(void **state)
+{
+    (void)state;
+    good.steps[8] = (struct manifest_step){
+        .kind = MANIFEST_STEP_ZERO, .gpa = GUEST_MEMORY - 3 * MANIFEST_PAGE, .size = 3 * MANIFEST_PAGE,
+    };
+    good_seal(&good);
+    boot((struct machine_options){0});
+    launch();
+    assert_int_equal(guests[HOST].state, GUEST_RUNNING);
+    check_rest(&guests[HOST]);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
 static void commands_come_in_the_documented_order(void **state)
 {
     (void)state;
@@ -318,13 +371,14 @@ static void a_bad_manifest_launches_nothing(void **state)
 static void every_failing_allocation_returns_all(void **state)
 {
     (void)state;
-    for (unsigned kind = 0; kind < 6; kind++) {
+    for (unsigned kind = 0; kind < 7; kind++) {
         for (unsigned n = 1;; n++) {
             boot((struct machine_options){0});
             sev_start(&machine.handoff);
             struct free_now before = free_now();
             unsigned *const countdowns[] = {&machine.fail_pool, &machine.fail_extent, &machine.fail_npt_create,
-                                            &machine.fail_npt_map, &machine.fail_vcpu, &machine.fail_window};
+                                            &machine.fail_npt_map, &machine.fail_vcpu, &machine.fail_window,
+                                            &machine.fail_zero};
             *countdowns[kind] = n;
             launch();
             if (*countdowns[kind] != 0) {
@@ -340,6 +394,7 @@ static void every_failing_allocation_returns_all(void **state)
                 assert_int_equal(refused + forgetful, 1);
                 finish(GUEST_END_POWEROFF);
                 all_is_back();
+                assert_true(machine_scrubbed());
                 struct free_now after = free_now();
                 assert_true(after.asids == before.asids && after.extent == before.extent);
                 assert_int_equal(after.pool, before.pool - 1 - (GOOD_GUESTS - forgetful) * VUART_HISTORY / PAGE_SIZE); /* 1: the table's copy */
@@ -400,7 +455,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        T(each_guest_finds_its_bytes_under_its_own_key), T(commands_come_in_the_documented_order),
+        T(each_guest_finds_its_bytes_under_its_own_key), T(what_no_step_writes_is_zero),
+        T(zeros_of_a_launch_program_without_sev_are_written_too), T(commands_come_in_the_documented_order),
         T(the_report_has_what_owners_parse), T(without_an_encrypted_guest_the_processor_is_left_alone),
         T(ten_launches_with_one_usable_asid), T(the_operator_and_a_destroy_policy_end_for_good),
         T(counters_never_go_back_over_an_end), T(keys_in_the_middle_of_launches_and_ends_only_mark),

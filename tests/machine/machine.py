@@ -44,7 +44,7 @@ def _options(**given: object) -> str:
 def cpu(*, asids: int = 15, min_asid: int = 1, c_bit: int = 51, reduced_bits: int = 1, phys_bits: int = 43,
         smee: bool = True, smm_lock: bool = True, svm_lock: bool = False, svm_disable: bool = False,
         sev: bool = True, sme: bool = True, hw_coherency: bool = False, poison_clean_bits: bool = True,
-        x2apic: bool = False, without: tuple[str, ...] = ()) -> str:
+        smca: bool = True, x2apic: bool = False, without: tuple[str, ...] = ()) -> str:
     """The value of -cpu. `without`: SVM_FEATURES or other CPU flags to leave out."""
     flags = "".join(f",-{name}" for name in _LACKING)
     flags += "".join(f",+{name}" for name in ("svm", "npt", *SVM_FEATURES) if name not in without)
@@ -53,7 +53,7 @@ def cpu(*, asids: int = 15, min_asid: int = 1, c_bit: int = 51, reduced_bits: in
     return (f"EPYC-Milan,-hypervisor{flags},phys-bits={phys_bits},sev-machine=on"
             + _options(sev_asids=asids, sev_min_asid=min_asid, sev_cbitpos=c_bit, sev_reduced_bits=reduced_bits,
                        sev_smee=smee, sev_smmlock=smm_lock, sev_svm_lock=svm_lock, sev_svm_disable=svm_disable,
-                       sev_hide_sev=not sev, sev_hide_sme=not sme, sev_hw_coherency=hw_coherency,
+                       sev_hide_sev=not sev, sev_hide_sme=not sme, sev_hw_coherency=hw_coherency, sev_smca=smca,
                        sev_poison_clean_bits=poison_clean_bits))
 
 

@@ -155,6 +155,14 @@ def test_payload_with_no_coherency_fault(qemu, payload, tmp_path, words, options
         verdict(m.finish())
 
 
+def test_a_machine_check_is_intercepted(qemu, payload, tmp_path):
+    with run_payload(qemu, payload, tmp_path, "machine-check") as m:
+        m.wait_for("in the guest")
+        said = m.qmp.command("human-monitor-command", **{"command-line": "mce 0 2 0xb000000000000135 5 0 0"})
+        assert not said.strip()
+        verdict(m.finish())
+
+
 def test_missing_flushes_are_reported(qemu, payload, tmp_path):
     with run_payload(qemu, payload, tmp_path, "coherency-bad wait") as m:
         m.wait_for("waiting")

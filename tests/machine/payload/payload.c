@@ -417,6 +417,7 @@ static void vmcb_segment(u32 offset, u16 selector, u16 attributes)
 #define SAVE_RIP 0x578
 #define SAVE_RSP 0x5d8
 #define SAVE_CR3 0x550
+#define SAVE_CR4 0x548
 #define EXITCODE() ((u32)vmcb(0x70))
 
 /* A guest in long mode with nested paging, 1 GiB in one entry or 2 MiB pages. */
@@ -664,6 +665,46 @@ static void test_events(void)
     EQ("ss-gp-df-shutdown", run_event(ss, 0, 0, without_idt, gprs), 0x7f);
 }
 
+/* Machine check banks as a reset leaves them, their registers; then a guest that loops while the monitor injects
+ * an error, with #MC intercepted. The whole is done by test_machine.py. */
+#define MCA(bank, reg) (0xc0002000u + (bank) * 16 + (reg))
+static void test_machine_check(void)
+{
+    u64 gprs[2] = { 0, 0 }, value;
+    u32 r[4];
+
+    cpuid(0x80000007, r);
+    EQ("cpuid-mca", r[1] & 0xb, 0xb);
+    EQ("mcg-cap", rdmsr(0x179) & 0x1ff, 0x10a);
+    EQ("mcg-ctl-at-reset", rdmsr(0x17b), 0);
+    for (u32 i = 0; i < 10; i++) {
+        EQ("bank-ctl-at-reset", rdmsr(MCA(i, 0)), 0);
+        EQ("bank-config-at-reset", rdmsr(MCA(i, 4)), 1);
+        try_wrmsr(MCA(i, 0), ~0ul);
+        EQ("bank-ctl-legacy", rdmsr(0x400 + i * 4), ~0ul);
+        try_wrmsr(MCA(i, 4), ~0ul);
+        EQ("bank-config", rdmsr(MCA(i, 4)), 1ul << 32 | 1);
+    }
+    try_wrmsr(0x17b, ~0ul);
+    EQ("ipid-of-memory-controller", rdmsr(MCA(8, 5)) >> 32, 0x96);
+    TRUE("status-is-cleared-only", try_wrmsr(MCA(3, 1), 1ul << 63) != 0 && try_rdmsr(MCA(3, 1), &value) == 0 && value == 0);
+
+    svm_prepare(GUEST, GUEST + PAGE, 1, true);
+    guest_tables(GUEST + PAGE, 0);
+    *(volatile u8 *)GUEST = 0xeb;       /* jmp $ */
+    *(volatile u8 *)(GUEST + 1) = 0xfe;
+    vmcb32(0x08, 1 << 18);
+    vmcb64(SAVE_CR4, vmcb(SAVE_CR4) | 1 << 6);
+    put("in the guest\n");
+    EQ("mc-exit", run_guest(VMCB, gprs) ? 0xdead : EXITCODE(), 0x40 + 18);
+    EQ("mc-rip", vmcb(SAVE_RIP), GUEST);
+    EQ("mc-status", rdmsr(MCA(2, 1)), 1ul << 63 | 1ul << 61 | 1ul << 60 | 0x135);
+    EQ("mcg-status", rdmsr(0x17a), 5);
+    try_wrmsr(MCA(2, 1), 0);
+    EQ("mc-status-cleared", rdmsr(0x409), 0);
+    try_wrmsr(0x17a, 0);
+}
+
 static void test_poison(void)
 {
     u64 gprs[2] = { 0, 0 };
@@ -815,6 +856,7 @@ void payload_main(const u32 *multiboot)
         { "coherency-bad", test_coherency_bad },
         { "svm", test_svm },
         { "events", test_events },
+        { "machine-check", test_machine_check },
         { "poison", test_poison },
         { "sev", test_sev },
     };

@@ -9,6 +9,7 @@
 #include "exec/cputlb.h"
 #include "exec/helper-proto.h"
 #include "system/reset.h"
+#include "system/runstate.h"
 #include "tcg/helper-tcg.h"
 #include "sev_psp.h"
 #include "sevcpu.h"
@@ -17,6 +18,8 @@
 #define MSR_HWCR       0xc0010015
 #define MSR_VM_CR     0xc0010114
 #define MSR_SEV_STATUS 0xc0010131
+
+#define MSR_SMCA       0xc0002000 /* 16 registers per bank */
 
 #define SYSCFG_MEME    BIT_ULL(23)
 #define SYSCFG_WRITABLE MAKE_64BIT_MASK(18, 6)
@@ -66,6 +69,8 @@ static void update_c_bit(X86CPU *cpu)
     tlb_flush(CPU(cpu));
 }
 
+static void reset_mca(X86CPU *cpu);
+
 static void reset_msrs(X86CPU *cpu)
 {
     struct sev_cpu *sev = &cpu->sev;
@@ -75,6 +80,7 @@ static void reset_msrs(X86CPU *cpu)
     sev->vm_cr = (sev->svm_lock ? VM_CR_LOCK : 0) |
                  (sev->svm_disable ? VM_CR_SVMDIS : 0);
     sev->guest_c = 0;
+    reset_mca(cpu);
     if (sev->vmcbs) {
         g_hash_table_remove_all(sev->vmcbs);
     }
@@ -121,6 +127,84 @@ uint32_t sev_svm_asids(CPUX86State *env)
     return env_archcpu(env)->sev.enabled ? 0x8000 : 0x10;
 }
 
+/* ---------------------------------------------------------- machine checks */
+
+/* HwId and McaType of MCA_IPID[63:32]: Zen 3's core, then L3, memory controller,
+ * coherent slave (Linux arch/x86/kernel/cpu/mce/amd.c). */
+static const uint32_t mca_types[SEV_MCA_BANKS] = {
+    0x1000b0, 0x100b0, 0x200b0, 0x300b0, 0, 0x500b0, 0x600b0, 0x700b0, 0x96,
+    0x2002e,
+};
+QEMU_BUILD_BUG_ON(SEV_MCA_BANKS != MCE_BANKS_DEF);
+
+#define MCA_CONFIG_MCAX     BIT_ULL(0)
+#define MCA_CONFIG_MCAX_EN  BIT_ULL(32)
+
+uint32_t sev_cpuid_80000007(CPUX86State *env)
+{
+    struct sev_cpu *sev = &env_archcpu(env)->sev;
+
+    /* McaOverflowRecov, SUCCOR, ScalableMca */
+    return sev->enabled ? 3 | (sev->smca ? 8 : 0) : 0;
+}
+
+/* A reset leaves what the banks hold: the next boot reports it. */
+static void reset_mca(X86CPU *cpu)
+{
+    CPUX86State *env = &cpu->env;
+
+    env->mcg_ctl = 0;
+    for (int i = 0; i < SEV_MCA_BANKS; i++) {
+        env->mce_banks[i * 4] = 0;
+        cpu->sev.mca_config[i] = MCA_CONFIG_MCAX;
+    }
+}
+
+/* The register, or `none` for one that keeps nothing (IPID); NULL: not of ours. */
+static uint64_t *mca_register(CPUX86State *env, uint32_t msr, uint64_t *none)
+{
+    struct sev_cpu *sev = &env_archcpu(env)->sev;
+    uint32_t bank = (msr - MSR_SMCA) >> 4;
+
+    *none = 0;
+    if (!sev->smca || msr < MSR_SMCA || bank >= SEV_MCA_BANKS) {
+        return NULL;
+    }
+    switch (msr & 0xf) {
+    case 0 ... 3:
+        return &env->mce_banks[bank * 4 + (msr & 3)];
+    case 4:
+        return &sev->mca_config[bank];
+    case 5:
+        *none = (uint64_t)mca_types[bank] << 32;
+        return none;
+    case 8:
+        return &sev->mca_destat[bank];
+    case 9:
+        return &sev->mca_deaddr[bank];
+    default:
+        return none;
+    }
+}
+
+/* Software that has not set MCAX_EN knows nothing of contained errors: the
+ * machine stops them all (Linux, smca_configure()). */
+void sev_machine_check(CPUX86State *env)
+{
+    struct sev_cpu *sev = &env_archcpu(env)->sev;
+
+    for (int i = 0; sev->enabled && sev->smca && i < SEV_MCA_BANKS; i++) {
+        uint64_t status = env->mce_banks[i * 4 + 1];
+
+        if (status & MCI_STATUS_VAL && status & MCI_STATUS_UC &&
+            !(sev->mca_config[i] & MCA_CONFIG_MCAX_EN)) {
+            error_report("sev-machine: machine check in bank %d without "
+                         "MCA_CONFIG[McaxEn]: reset", i);
+            qemu_system_reset_request(SHUTDOWN_CAUSE_GUEST_RESET);
+        }
+    }
+}
+
 void sev_cpuid_8000001f(CPUX86State *env, uint32_t *eax, uint32_t *ebx,
                         uint32_t *ecx, uint32_t *edx)
 {
@@ -144,6 +228,7 @@ bool sev_rdmsr_not_intercepted(CPUX86State *env, uint32_t msr)
 bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, bool *gp)
 {
     struct sev_cpu *sev = &env_archcpu(env)->sev;
+    uint64_t none, *mca;
 
     *gp = false;
     if (!sev->enabled) {
@@ -165,12 +250,17 @@ bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, bool *gp)
         *gp = sev->hide_sev && sev->hide_sme;
         return true;
     }
-    return false;
+    mca = mca_register(env, msr, &none);
+    if (mca) {
+        *value = *mca;
+    }
+    return mca != NULL;
 }
 
 bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, bool *gp)
 {
     struct sev_cpu *sev = &env_archcpu(env)->sev;
+    uint64_t none, *mca;
 
     *gp = false;
     if (!sev->enabled) {
@@ -205,7 +295,14 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, bool *gp)
         *gp = true;
         return true;
     }
-    return false;
+    mca = mca_register(env, msr, &none);
+    if (mca && (msr & 0xf) == 4) {
+        *mca = (value & MCA_CONFIG_MCAX_EN) | MCA_CONFIG_MCAX;
+    } else if (mca) {
+        *gp = (msr & 0xf) == 1 && value;    /* HWCR.McStatusWrEn is 0 */
+        *mca = *gp ? *mca : value;
+    }
+    return mca != NULL;
 }
 
 bool sev_svm_disabled(CPUX86State *env)

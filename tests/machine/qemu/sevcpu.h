@@ -11,6 +11,8 @@
 typedef struct CPUArchState CPUX86State;
 typedef struct ArchCPU X86CPU;
 
+#define SEV_MCA_BANKS 10        /* QEMU's MCE_BANKS_DEF */
+
 /* In each X86CPU. All false and zero: a CPU as QEMU makes it. */
 struct sev_cpu {
     /* Properties, `-cpu ...,sev-machine=on,sev-...=`. */
@@ -24,12 +26,16 @@ struct sev_cpu {
     bool smee, smm_lock;        /* what the BIOS left in SYSCFG and HWCR */
     bool svm_lock, svm_disable; /* ... in VM_CR */
     bool poison_clean_bits;
+    bool smca;                  /* CPUID 8000_0007 EBX[3] */
 
     /* State. */
     uint64_t syscfg, hwcr, vm_cr;
     uint64_t host_c;            /* the C-bit when SYSCFG.MEME, else 0 */
     uint64_t guest_c;           /* the C-bit in a guest with SEV, else 0 */
     memcrypt_view guest_view;   /* and its key's view */
+
+    uint64_t mca_config[SEV_MCA_BANKS];
+    uint64_t mca_destat[SEV_MCA_BANKS], mca_deaddr[SEV_MCA_BANKS];
 
     void *vmcbs;                /* GHashTable: VMCB address -> cached VMCB */
     void *vmcb;                 /* the one that runs */
@@ -42,6 +48,10 @@ uint64_t sev_pa_reserved(CPUX86State *env);
  * host's and nested tables'. */
 uint64_t sev_pte_reserved(CPUX86State *env, bool guest_tables);
 
+/* CPUID 8000_0007 EBX: what EPYCs say of machine checks. */
+uint32_t sev_cpuid_80000007(CPUX86State *env);
+/* #MC is about to be taken, or intercepted. */
+void sev_machine_check(CPUX86State *env);
 /* CPUID 8000_000A EBX. */
 uint32_t sev_svm_asids(CPUX86State *env);
 void sev_cpuid_8000001f(CPUX86State *env, uint32_t *eax, uint32_t *ebx,

@@ -135,6 +135,8 @@ void event_prepare(struct vcpu *vcpu)
 {
     event_sync_tpr(vcpu);
     vmcb_set_eventinj(vcpu->vmcb, next_event(vcpu));
+    if (vcpu->stepping && (vcpu->vmcb->eventinj & EVENT_VALID) != 0)
+        exit_cr_step_end(vcpu);     /* the instruction is tried again behind the event */
 
     int vector = wanted_interrupt(&vcpu->lapic);
     int priority = NO_WINDOW;

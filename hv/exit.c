@@ -72,8 +72,8 @@ static void report(const struct vcpu *vcpu)
     log_print(LOG_NOTICE, "%s: rsi %016lx rdi %016lx rbp %016lx r8  %016lx", name, g->rsi, g->rdi, g->rbp, g->r8);
     log_print(LOG_NOTICE, "%s: r9  %016lx r10 %016lx r11 %016lx r12 %016lx", name, g->r9, g->r10, g->r11, g->r12);
     log_print(LOG_NOTICE, "%s: r13 %016lx r14 %016lx r15 %016lx", name, g->r13, g->r14, g->r15);
-    log_print(LOG_NOTICE, "%s: cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx efer %04lx", name, v->cr0, v->cr2, v->cr3,
-              v->cr4, v->efer);
+    log_print(LOG_NOTICE, "%s: cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx efer %04lx", name, exit_cr0(vcpu), v->cr2,
+              v->cr3, exit_cr4(vcpu), v->efer);
 }
 
 /* Another of its vCPUs may have come to the end at the same time: one report, of the one that counts. */
@@ -176,12 +176,27 @@ static void exit_rdpmc(struct vcpu *vcpu)
  * has DR6 written already (APM2 15.12.2). */
 static void exit_debug(struct vcpu *vcpu)
 {
+    if (vcpu->stepping && exit_cr_stepped(vcpu))
+        return;
     vcpu_inject_exception(vcpu, VECTOR_DB, false, 0);
 }
 
 static void exit_alignment(struct vcpu *vcpu)
 {
+    if (vcpu->stepping)
+        exit_cr_step_end(vcpu);
     vcpu_inject_exception(vcpu, VECTOR_AC, true, 0);
+}
+
+/* A fault of an instruction that is being stepped over: all others are the guest's own. APM2 8.2, 15.12. */
+static void exit_fault(struct vcpu *vcpu)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    uint8_t vector = (uint8_t)(vmcb->exitcode - VMEXIT_EXCEPTION_DE);
+    if (vector == VECTOR_PF)
+        vmcb_set_cr2(vmcb, vmcb->exitinfo2);
+    exit_cr_step_end(vcpu);
+    vcpu_inject_exception(vcpu, vector, vector >= VECTOR_TS && vector <= VECTOR_PF, (uint32_t)vmcb->exitinfo1);
 }
 
 /* A machine check while the guest ran: most likely in its memory. Guests have no machine check
@@ -212,6 +227,10 @@ static void exit_unknown(struct vcpu *vcpu)
         exit_npf(vcpu);
         return;
     }
+    if (vcpu->stepping && vcpu->vmcb->exitcode >= VMEXIT_EXCEPTION_DE && vcpu->vmcb->exitcode <= VMEXIT_EXCEPTION_LAST) {
+        exit_fault(vcpu);
+        return;
+    }
     if ((uint32_t)vcpu->vmcb->exitcode == VMEXIT_INVALID) {
         exit_crash(vcpu, "the CPU refuses the guest's state (VMEXIT_INVALID) at RIP 0x%lx", vcpu->vmcb->rip);
         return;
@@ -227,6 +246,10 @@ struct exit_row {
 };
 
 static const struct exit_row rows[] = {
+    [VMEXIT_READ_CR0] = {exit_cr, VCPU_EXIT_CR},
+    [VMEXIT_READ_CR4] = {exit_cr, VCPU_EXIT_CR},
+    [VMEXIT_WRITE_CR0] = {exit_cr, VCPU_EXIT_CR},
+    [VMEXIT_WRITE_CR4] = {exit_cr, VCPU_EXIT_CR},
     [VMEXIT_EXCEPTION_DB] = {exit_debug, VCPU_EXIT_EXCEPTION},
     [VMEXIT_EXCEPTION_AC] = {exit_alignment, VCPU_EXIT_EXCEPTION},
     [VMEXIT_EXCEPTION_MC] = {exit_machine_check, VCPU_EXIT_EXCEPTION},
@@ -235,6 +258,7 @@ static const struct exit_row rows[] = {
     [VMEXIT_SMI] = {exit_host, VCPU_EXIT_INTERRUPT},
     [VMEXIT_INIT] = {exit_host, VCPU_EXIT_INTERRUPT},
     [VMEXIT_VINTR] = {exit_window, VCPU_EXIT_WINDOW},
+    [VMEXIT_CR0_SEL_WRITE] = {exit_cr, VCPU_EXIT_CR},
     [VMEXIT_RDPMC] = {exit_rdpmc, VCPU_EXIT_FORBIDDEN},
     [VMEXIT_CPUID] = {exit_cpuid, VCPU_EXIT_CPUID},
     [VMEXIT_RSM] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
@@ -256,7 +280,7 @@ static const struct exit_row rows[] = {
     [VMEXIT_MONITOR] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
     [VMEXIT_MWAIT] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
     [VMEXIT_MWAIT_CONDITIONAL] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
-    [VMEXIT_XSETBV] = {exit_xsetbv, VCPU_EXIT_XSETBV},
+    [VMEXIT_XSETBV] = {exit_xsetbv, VCPU_EXIT_CR},
     [VMEXIT_RDPRU] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
 };
 
@@ -269,7 +293,7 @@ const char *vcpu_exit_kind_name(uint32_t kind)
         [VCPU_EXIT_OTHER] = "other", [VCPU_EXIT_INTERRUPT] = "host", [VCPU_EXIT_WINDOW] = "win",
         [VCPU_EXIT_CPUID] = "cpuid", [VCPU_EXIT_MSR] = "msr", [VCPU_EXIT_IO] = "io", [VCPU_EXIT_HLT] = "hlt",
         [VCPU_EXIT_VMMCALL] = "vmm", [VCPU_EXIT_EXCEPTION] = "excpt", [VCPU_EXIT_CACHE] = "cache",
-        [VCPU_EXIT_XSETBV] = "xset", [VCPU_EXIT_FORBIDDEN] = "forb",
+        [VCPU_EXIT_CR] = "cr", [VCPU_EXIT_FORBIDDEN] = "forb",
     };
     return kind < VCPU_EXIT_KINDS ? names[kind] : NULL;
 }

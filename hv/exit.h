@@ -7,7 +7,9 @@
 
 #define VECTOR_DB 1u
 #define VECTOR_UD 6u
+#define VECTOR_TS 10u
 #define VECTOR_GP 13u
+#define VECTOR_PF 14u
 #define VECTOR_AC 17u
 
 #define RFLAGS_TF (UINT64_C(1) << 8)
@@ -63,6 +65,20 @@ void exit_msr_refuse(struct vcpu *vcpu);
 /* exit_msr_list.c: all but the vlapic's. */
 void exit_msr_list(struct vcpu *vcpu);
 
+/* exit_cr.c: the guest's CR0 and CR4 as given; no instruction of it is being stepped over. */
+void exit_cr_reset(struct vcpu *vcpu, uint64_t cr0, uint64_t cr4);
+/* As the guest sees them. */
+uint64_t exit_cr0(const struct vcpu *vcpu);
+uint64_t exit_cr4(const struct vcpu *vcpu);
+/* Something comes before the instruction that was to be stepped over, which then exits again. */
+void exit_cr_step_end(struct vcpu *vcpu);
+/* #DB while stepping. True: it was hv's alone, and is done with. */
+bool exit_cr_stepped(struct vcpu *vcpu);
+
+/* Leaf `leaf`, subleaf 0, of what all vCPUs are told, before what depends on the vCPU. 8000_0000 and up, or 0 to D. */
+struct cpuid exit_cpuid_offered(uint32_t leaf);
+
+void exit_cr(struct vcpu *vcpu);
 void exit_cpuid(struct vcpu *vcpu);
 void exit_msr(struct vcpu *vcpu);
 void exit_ioio(struct vcpu *vcpu);

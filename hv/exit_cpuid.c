@@ -221,6 +221,11 @@ static struct cpuid hypervisor_leaf(uint32_t leaf)
     }
 }
 
+struct cpuid exit_cpuid_offered(uint32_t leaf)
+{
+    return leaf >= EXTENDED ? extended[leaf - EXTENDED].value : basic[leaf].value;
+}
+
 static void finish(struct vcpu *vcpu, struct cpuid value)
 {
     vmcb_set_rax(vcpu->vmcb, value.eax);

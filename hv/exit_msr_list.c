@@ -22,7 +22,6 @@
 #define MSR_DE_CFG 0xc0011029u
 
 #define EFER_WRITABLE (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
-#define CR0_PG (UINT64_C(1) << 31)
 #define HWCR_TSC_FREQ_SEL (UINT64_C(1) << 24)   /* the TSC counts at P0's frequency */
 #define DE_CFG_LFENCE_SERIALIZE (UINT64_C(1) << 1)
 #define MTRR_DEF_TYPE_WRITABLE UINT64_C(0xcff)

@@ -9,7 +9,7 @@
  *  here, when another vCPU gets the CPU (hv itself is compiled without these registers, and
  *  its DR7 and CR4.PKE are 0, so between guests only):
  *                     x87, SSE, AVX and what else XSAVE knows here, PKRU with it although guests are
- *                     not told of it (CR4 is theirs, so they can turn it on); XCR0; DR0-3; TSC_AUX;
+ *                     not told of it (without decode assists CR4 is theirs: exit_cr.c); XCR0; DR0-3; TSC_AUX;
  *                     branch predictions (IBPB, where there is one)
  *  nowhere            all other MSRs: each access exits, and exit_msr.c either answers it from the
  *                     vCPU or refuses it. XSS stays 0.

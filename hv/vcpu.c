@@ -48,9 +48,8 @@ static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r
     vmcb_set_rsp(vmcb, r->rsp);
     vmcb_set_rip(vmcb, r->rip);
     vmcb_set_rflags(vmcb, r->rflags | RFLAGS_RESERVED_1);
-    vmcb_set_cr0(vmcb, r->cr0);
+    exit_cr_reset(vcpu, r->cr0, r->cr4);
     vmcb_set_cr3(vmcb, r->cr3);
-    vmcb_set_cr4(vmcb, r->cr4);
     vmcb_set_efer(vmcb, r->efer | EFER_SVME);
     vmcb_set_es(vmcb, segment(&r->es));
     vmcb_set_cs(vmcb, segment(&r->cs));
@@ -198,6 +197,8 @@ void vcpu_run(struct vcpu *vcpu)
         }
         if (vcpu->attention)
             event_prepare(vcpu);
+        if ((vcpu->vmcb->cr4 & CR4_MCE) == 0)       /* a guest on a CPU without decode assists: exit_cr.c */
+            vmcb_set_cr4(vcpu->vmcb, vcpu->vmcb->cr4 | CR4_MCE);
         ASSERT(cpu->locks_held == 0);
         vmrun_enter(vcpu, &cpu->timer_fired, host_vmcb);
     }

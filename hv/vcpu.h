@@ -35,7 +35,7 @@ enum vcpu_exit_kind {
     VCPU_EXIT_VMMCALL,
     VCPU_EXIT_EXCEPTION,
     VCPU_EXIT_CACHE,            /* INVD, WBINVD */
-    VCPU_EXIT_XSETBV,
+    VCPU_EXIT_CR,               /* MOV to and from CR0 and CR4, XSETBV */
     VCPU_EXIT_FORBIDDEN,        /* instructions that guests do not have */
 };
 #define VCPU_EXIT_KINDS 16u
@@ -85,6 +85,9 @@ struct vcpu {
     uint8_t exception_vector;
     uint32_t exception_error;
     bool exception_has_error;
+    uint64_t cr0_hidden;        /* CD and NW as the guest wrote them: exit_cr.c */
+    bool stepping;              /* CLTS, LMSW or SMSW runs with RFLAGS.TF set by hv: exit_cr.c */
+    uint64_t step_tf, step_dr6; /* the guest's own */
     uint64_t redeliver;         /* EVENTINJ of an interrupt or NMI whose delivery an exit cut short */
 };
 

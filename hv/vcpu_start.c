@@ -29,9 +29,8 @@ void vcpu_start_init(struct vcpu *vcpu)
     vmcb_set_rsp(vmcb, 0);
     vmcb_set_rip(vmcb, 0xfff0);
     vmcb_set_rflags(vmcb, RFLAGS_INIT);
-    vmcb_set_cr0(vmcb, CR0_INIT);
+    exit_cr_reset(vcpu, CR0_INIT, 0);
     vmcb_set_cr3(vmcb, 0);
-    vmcb_set_cr4(vmcb, 0);
     vmcb_set_efer(vmcb, EFER_SVME);
     vmcb_set_dr6(vmcb, DR6_INIT);
     vmcb_set_dr7(vmcb, DR7_INIT);

@@ -56,10 +56,7 @@ bool vmcb_maps_init(void)
 
 void vmcb_init(struct vmcb *vmcb, const struct vmcb_setup *setup)
 {
-    /* #DB and #AC: their delivery can raise themselves for ever inside the processor
-     * (CVE-2015-5307, CVE-2015-8104). #MC is the host's. */
-    vmcb_set_intercept_exceptions(vmcb, 1u << (VMEXIT_EXCEPTION_DB & 31) | 1u << (VMEXIT_EXCEPTION_AC & 31) |
-                                        1u << (VMEXIT_EXCEPTION_MC & 31));
+    vmcb_set_intercept_exceptions(vmcb, VMCB_EXCEPTIONS);
     vmcb_set_intercept_misc1(vmcb, INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_SMI | INTERCEPT_INIT | INTERCEPT_RDPMC |
                                    INTERCEPT_CPUID | INTERCEPT_RSM | INTERCEPT_INVD | INTERCEPT_HLT |
                                    INTERCEPT_INVLPGA | INTERCEPT_IOIO | INTERCEPT_MSR | INTERCEPT_TASK_SWITCH |

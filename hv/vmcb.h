@@ -144,12 +144,17 @@ VMCB_OFFSET(reserved_6e8, 0x6e8);
 #undef VMCB_OFFSET
 _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 
+/* intercept_cr */
+#define INTERCEPT_CR_READ(n) (1u << (n))
+#define INTERCEPT_CR_WRITE(n) (1u << (16 + (n)))
+
 /* intercept_misc1 */
 #define INTERCEPT_INTR (1u << 0)
 #define INTERCEPT_NMI (1u << 1)
 #define INTERCEPT_SMI (1u << 2)
 #define INTERCEPT_INIT (1u << 3)
 #define INTERCEPT_VINTR (1u << 4)
+#define INTERCEPT_CR0_SEL_WRITE (1u << 5)   /* of bits other than TS and MP */
 #define INTERCEPT_RDPMC (1u << 15)
 #define INTERCEPT_CPUID (1u << 18)
 #define INTERCEPT_RSM (1u << 19)
@@ -219,14 +224,21 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 #define VMCB_CLEAN_ALL 0xfffu
 
 /* Exit codes, APM2 appendix C. */
+#define VMEXIT_READ_CR0 0x00u
+#define VMEXIT_READ_CR4 0x04u
+#define VMEXIT_WRITE_CR0 0x10u
+#define VMEXIT_WRITE_CR4 0x14u
+#define VMEXIT_EXCEPTION_DE 0x40u        /* the first of 32 */
 #define VMEXIT_EXCEPTION_DB 0x41u
 #define VMEXIT_EXCEPTION_AC 0x51u
 #define VMEXIT_EXCEPTION_MC 0x52u
+#define VMEXIT_EXCEPTION_LAST 0x5fu
 #define VMEXIT_INTR 0x60u
 #define VMEXIT_NMI 0x61u
 #define VMEXIT_SMI 0x62u
 #define VMEXIT_INIT 0x63u
 #define VMEXIT_VINTR 0x64u
+#define VMEXIT_CR0_SEL_WRITE 0x65u
 #define VMEXIT_RDPMC 0x6fu
 #define VMEXIT_CPUID 0x72u
 #define VMEXIT_RSM 0x73u
@@ -256,6 +268,15 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 /* -1; only the low half is compared, as some processors write 32 bits. */
 #define VMEXIT_INVALID 0xffffffffu
 
+/* EXITINFO1 of the above about control registers, where there are decode assists, APM2 15.33.1. */
+#define CR_GPR UINT64_C(0xf)
+#define CR_MOV (UINT64_C(1) << 63)      /* else CLTS, LMSW, SMSW */
+
+/* Exceptions that are always intercepted. #DB and #AC: their delivery can raise themselves for ever inside the
+ * processor (CVE-2015-5307, CVE-2015-8104). #MC is the host's. */
+#define VMCB_EXCEPTIONS \
+    (1u << (VMEXIT_EXCEPTION_DB & 31) | 1u << (VMEXIT_EXCEPTION_AC & 31) | 1u << (VMEXIT_EXCEPTION_MC & 31))
+
 /* EXITINFO1 of VMEXIT_IOIO, APM2 15.10.2; EXITINFO2 is the next RIP. */
 #define IOIO_IN (UINT64_C(1) << 0)
 #define IOIO_STRING (UINT64_C(1) << 2)
@@ -273,6 +294,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 #define VMCB_ACCESSOR_UNCACHED(type, field) \
     static inline void vmcb_set_##field(struct vmcb *vmcb, type value) { vmcb->field = value; }
 
+VMCB_ACCESSOR(uint32_t, intercept_cr, VMCB_CLEAN_I)
 VMCB_ACCESSOR(uint32_t, intercept_exceptions, VMCB_CLEAN_I)
 VMCB_ACCESSOR(uint32_t, intercept_misc1, VMCB_CLEAN_I)
 VMCB_ACCESSOR(uint32_t, intercept_misc2, VMCB_CLEAN_I)
@@ -285,6 +307,7 @@ VMCB_ACCESSOR(uint64_t, nested_ctl, VMCB_CLEAN_NP)
 VMCB_ACCESSOR(uint64_t, n_cr3, VMCB_CLEAN_NP)
 VMCB_ACCESSOR(uint64_t, g_pat, VMCB_CLEAN_NP)
 VMCB_ACCESSOR(uint64_t, cr0, VMCB_CLEAN_CRX)
+VMCB_ACCESSOR(uint64_t, cr2, VMCB_CLEAN_CR2)
 VMCB_ACCESSOR(uint64_t, cr3, VMCB_CLEAN_CRX)
 VMCB_ACCESSOR(uint64_t, cr4, VMCB_CLEAN_CRX)
 VMCB_ACCESSOR(uint64_t, efer, VMCB_CLEAN_CRX)

@@ -36,7 +36,7 @@ ANSWER_S = 30
 # Of its fair share, what a worker has at least, whatever the third guest does.
 FAIR = 0.8
 
-PROBES = "cpuid rdmsr wrmsr tsc ports vmmcall ipi instructions xsetbv step modes".split()
+PROBES = "cpuid rdmsr wrmsr tsc ports vmmcall ipi instructions xsetbv step modes control".split()
 TABLES = "tables pvclock".split()
 STORMS = (
     "storm-cpuid storm-msr storm-in storm-vmmcall storm-log storm-cache storm-fault storm-clock storm-hlt "
@@ -44,7 +44,7 @@ STORMS = (
     "uart-noise uart-lines uart-registers"
 ).split()
 SEV = (
-    "cpuid wrmsr ports instructions modes storm-cpuid storm-cache storm-hlt flood-asleep flood-self uart-noise"
+    "cpuid wrmsr ports instructions modes control storm-cpuid storm-cache storm-hlt flood-asleep flood-self uart-noise"
 ).split()
 CARELESS = "tables pvclock storm-clock".split()
 

@@ -2,8 +2,8 @@
 /*
  * A guest that means harm. Its command line says how:
  *
- *   attack=NAME[,NAME...]  one after the other; the tables in probes.c, storms.c, tables.c, ends.c and crowd.c have
- *                          the names
+ *   attack=NAME[,NAME...]  one after the other; the tables in probes.c, control.c, storms.c, tables.c, ends.c and crowd.c
+ *                          have the names
  *   ms=N                   how long each goes on, by its own TSC (100); sweeps take their cases in a mixed order, so
  *                          that more time means more of the cases, until they begin again
  *   seed=N                 of the values that are chosen at random
@@ -171,7 +171,7 @@ static bool names(const char *list, const char *name)
 
 static const struct attack *find_attack(const char *list)
 {
-    static const struct attack *const all[] = { probes, storms, tables, ends, crowds };
+    static const struct attack *const all[] = { probes, controls, storms, tables, ends, crowds };
 
     for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         for (const struct attack *attack = all[i]; attack->name != 0; attack++) {

@@ -26,7 +26,7 @@ struct attack {
     void (*run)(void);
 };
 /* Each file has a table, which ends with a name of NULL. */
-extern const struct attack probes[], storms[], tables[], ends[], crowds[];
+extern const struct attack probes[], controls[], storms[], tables[], ends[], crowds[];
 
 extern const char *command_line;
 extern uint64_t memory_size;        /* bytes of RAM */

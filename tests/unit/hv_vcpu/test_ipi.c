@@ -78,7 +78,7 @@ static void startup_begins_in_real_mode_at_its_page(void **state)
     assert_int_equal(vmcb->cs.selector, 0x9a00);
     assert_int_equal(vmcb->cs.base, 0x9a000);
     assert_int_equal(vmcb->rip, 0);
-    assert_int_equal(vmcb->cr0, 0x60000010);
+    assert_int_equal(vmcb->cr0, 0x10);
     assert_int_equal(vmcb->efer, EFER_SVME);
     assert_int_equal(vmcb->rflags, 2);
     assert_int_equal(vmcb->tsc_offset, vcpus[0]->vmcb->tsc_offset);
@@ -102,7 +102,7 @@ static void init_stops_a_vcpu_whatever_it_does(void **state)
     assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
     send(2, ICR(1, INIT));
     assert_int_equal(vcpus[1]->state, VCPU_WAIT_SIPI);
-    assert_int_equal(vcpus[1]->vmcb->cr0, 0x60000010);
+    assert_int_equal(vcpus[1]->vmcb->cr0, 0x10);
     assert_int_equal(vcpus[1]->vmcb->efer, EFER_SVME);
     assert_int_equal(vcpus[1]->gprs.rbx, 0);
     assert_false(vcpus[1]->pending_exception);

@@ -49,6 +49,7 @@ void console_end(void)
 void console_break(void)
 {
     console_broken = true;
+    console.owner = 0;          /* whoever was halted in the middle of a guest's line */
 }
 
 void console_set_owner(uint32_t owner)

@@ -11,7 +11,7 @@ void console_init(uint16_t serial_port);
  * what goes with it (who wrote last, which line is open) belongs to this CPU meanwhile. Not nested. */
 void console_begin(void);
 void console_end(void);
-/* From now on nobody waits for anybody: for a panic. */
+/* From now on nobody waits for anybody: for the end of the machine, when all other CPUs are halted. */
 void console_break(void);
 
 /* Between those two: whose the bytes are that are written from now on, a guest's number from 1, or 0 for hv's own. */

@@ -51,6 +51,7 @@ struct cpu {
     bool idle;                  /* in HLT: need not show a round */
     struct watched watched;     /* by another CPU */
     uint64_t watch_tsc;         /* when this CPU looked after others last */
+    const char *last_words;     /* of its panic, for the CPU that ends the machine */
     bool answer_wanted;         /* by NMI: where are you? */
     uint64_t answer_rip;
 };

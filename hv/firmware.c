@@ -11,6 +11,7 @@
 #include "log.h"
 #include "pagetable.h"
 #include "smp.h"
+#include "trap.h"
 #include "x86.h"
 
 /* UEFI 2.9, 8.1: EFI_RUNTIME_SERVICES, as far as it is used. */
@@ -88,14 +89,18 @@ void firmware_init(const struct handoff *handoff)
 
 static _Noreturn void firmware_reset(enum reset_type type)
 {
-    cli();
-    smp_halt_others();
+    static bool asked;
+    smp_end_begin();
+    console_break();
+    panic_others();
     console_flush();
-    if (firmware_reset_system != 0) {
+    if (firmware_reset_system != 0 && !asked) {
+        asked = true;
         write_cr3(firmware_cr3);
         ((reset_system_t)(uintptr_t)firmware_reset_system)(type, 0, 0, NULL);
-        write_cr3(hostmap_cr3());
     }
+    if (asked)
+        write_cr3(hostmap_cr3());       /* also after a fault in there, whose panic ends here again */
     console_print("sevisor: the firmware does not end the machine; halted, switch it off\n");
     console_flush();
     for (;;)

@@ -12,7 +12,8 @@
 #define PANIC_FRAMES 24u
 #define PANIC_TEXT 256u
 
-static bool panic_running;
+/* Of the CPU that ends the machine: panics within panics. */
+static uint32_t panic_depth;
 
 static _Noreturn void panic_end(void)
 {
@@ -21,19 +22,42 @@ static _Noreturn void panic_end(void)
     machine_power_off();
 }
 
-/* Once only: a panic inside a panic says so and stops. */
-static void panic_begin(void)
+void panic_others(void)
 {
-    cli();
-    console_break();
-    smp_halt_others();
-    if (panic_running) {
-        console_print("\nsevisor: panic inside a panic: halted\n");
-        console_flush();
-        for (;;)
-            hlt();
+    for (uint32_t i = 0; i < smp_cpus(); i++) {
+        struct cpu *cpu = smp_cpu(i);
+        const char *words = cpu != NULL ? __atomic_exchange_n(&cpu->last_words, NULL, __ATOMIC_ACQUIRE) : NULL;
+        if (words != NULL && cpu != this_cpu())
+            console_print("sevisor: CPU %u panicked, too: %s\n", i, words);
     }
-    panic_running = true;
+}
+
+/* Returns on the CPU that ends the machine, and there once: a panic inside a panic powers off without a report, one
+ * inside that halts. Another CPU leaves `text` for it. Before cpu_init() there is no this_cpu(). */
+static void panic_begin(const char *text)
+{
+    bool early = cpu_boot()->self == NULL;
+    if (!early)
+        __atomic_store_n(&this_cpu()->last_words, text, __ATOMIC_RELEASE);
+    smp_end_begin();
+    console_break();
+    if (!early)
+        this_cpu()->last_words = NULL;
+    if (panic_depth++ == 0) {
+        console_print("\nsevisor: panic: %s\n", text);
+    } else if (panic_depth <= 3) {
+        console_print("\nsevisor: panic inside a panic: %s\n", text);
+    }
+    if (panic_depth == 1)
+        return;
+    if (panic_depth == 2)
+        panic_end();
+    if (panic_depth == 3) {
+        console_print("sevisor: halted, switch the machine off\n");
+        console_flush();
+    }
+    for (;;)
+        hlt();
 }
 
 /* Frame pointers chain through the stack; a foreign one ends the walk. */
@@ -58,13 +82,12 @@ static void panic_trace(uint64_t rip, uint64_t rbp)
 
 void panic(const char *format, ...)
 {
-    panic_begin();
     char text[PANIC_TEXT];
     va_list arguments;
     va_start(arguments, format);
     text_format_list(text, sizeof text, format, arguments);
     va_end(arguments);
-    console_print("\nsevisor: panic: %s\n", text);
+    panic_begin(text);
     console_print("  cr0 %lx cr2 %lx cr3 %lx cr4 %lx efer %lx\n", read_cr0(), read_cr2(), read_cr3(), read_cr4(),
                   rdmsr(MSR_EFER));
     panic_trace(0, (uintptr_t)__builtin_frame_address(0));
@@ -73,8 +96,9 @@ void panic(const char *format, ...)
 
 void panic_trap(const struct trap_frame *f, const char *name)
 {
-    panic_begin();
-    console_print("\nsevisor: panic: %s at %lx, error %lx\n", name, f->rip, f->error);
+    char text[PANIC_TEXT];
+    text_format(text, sizeof text, "%s at %lx, error %lx", name, f->rip, f->error);
+    panic_begin(text);
     console_print("  rax %016lx rbx %016lx rcx %016lx rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
     console_print("  rsi %016lx rdi %016lx rbp %016lx rsp %016lx\n", f->rsi, f->rdi, f->rbp, f->rsp);
     console_print("  r8  %016lx r9  %016lx r10 %016lx r11 %016lx\n", f->r8, f->r9, f->r10, f->r11);

@@ -19,6 +19,8 @@
 #define STARTUPS 2u
 /* An answer to an interrupt: WBINVD of a large cache takes milliseconds. */
 #define ANSWER_US 2000000u
+/* A CPU takes an NMI at once, unless it is in the handler of another, or in SMM. */
+#define HALT_US 100000u
 /* TSCs that are farther apart than it takes to ask are not the same. */
 #define TSC_ROUNDS 8u
 
@@ -53,7 +55,9 @@ static struct {
 enum { VERDICT_NONE, VERDICT_COMPARE, VERDICT_FINE, VERDICT_LEFT_OUT };
 
 static uint32_t wbinvd_waiting;         /* CPUs that have not done it yet */
-static bool halting;
+
+/* The end: who brings it about, as index + 1, and how many it has halted. */
+static uint32_t ender, halted;
 
 struct cpu *smp_cpu(uint32_t index)
 {
@@ -279,15 +283,48 @@ void cpu_wbinvd_all(void)
         smp_wbinvd(all);
 }
 
-void smp_halt_others(void)
+/* ---- the end ---- */
+
+/* Before cpu_init() there is one CPU, and no this_cpu(). */
+static uint32_t own_number(void)
 {
-    __atomic_store_n(&halting, true, __ATOMIC_SEQ_CST);
-    for (uint32_t i = 0; i < cpus_end; i++)
-        if (flushing[i] != NULL && flushing[i] != this_cpu())
-            lapic_send(flushing[i]->apic_id, LAPIC_MESSAGE_NMI);
+    return cpu_boot()->self == NULL ? 1 : this_cpu()->index + 1;
 }
 
-bool smp_halting(void)
+bool smp_end_is_here(void)
 {
-    return __atomic_load_n(&halting, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&ender, __ATOMIC_SEQ_CST) == own_number();
+}
+
+static _Noreturn void halt_for_good(void)
+{
+    cli();
+    wbinvd();
+    __atomic_fetch_add(&halted, 1, __ATOMIC_SEQ_CST);
+    for (;;)
+        hlt();
+}
+
+void smp_end_halt(void)
+{
+    if (__atomic_load_n(&ender, __ATOMIC_SEQ_CST) != 0 && !smp_end_is_here())
+        halt_for_good();
+}
+
+bool smp_end_begin(void)
+{
+    uint32_t nobody = 0, others = 0;
+    cli();
+    if (!__atomic_compare_exchange_n(&ender, &nobody, own_number(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        smp_end_halt();
+        return false;
+    }
+    for (uint32_t i = 0; i < cpus_end; i++) {
+        if (flushing[i] != NULL && flushing[i]->index + 1 != own_number()) {
+            lapic_send(flushing[i]->apic_id, LAPIC_MESSAGE_NMI);
+            others++;
+        }
+    }
+    (void)wait_for(&halted, others, HALT_US);
+    return true;
 }

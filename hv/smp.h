@@ -17,12 +17,19 @@ uint32_t smp_cpus(void);
 void smp_kick(struct cpu *cpu);
 /* WBINVD on these CPUs: a bit array by index, of MAX_CPUS. */
 void smp_wbinvd(const uint64_t *set);
-/* No other CPU executes anything from now on. For the end of the machine. */
-void smp_halt_others(void);
+/*
+ * The end of the machine has one CPU that brings it about: the first that calls this. It halts all others, by NMI, and
+ * waits until they are, but not for ever; they may hold locks. True: this was the first call of
+ * that CPU. For all others it does not return.
+ */
+bool smp_end_begin(void);
+/* This CPU is the one. */
+bool smp_end_is_here(void);
+/* In the NMI handler: halts for good if another CPU ends the machine. */
+void smp_end_halt(void);
 
 /* Called by trap.c, in interrupt context. */
 void smp_wbinvd_interrupt(void);
-bool smp_halting(void);
 
 /* entry.asm, from ap.asm: a CPU's first C, on its stack and hv's tables, interrupts off. */
 _Noreturn void smp_main(struct cpu *cpu);

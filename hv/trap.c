@@ -24,11 +24,7 @@ void trap_handle(struct trap_frame *frame)
 {
     struct cpu *cpu = this_cpu();
     if (frame->vector == TRAP_NMI) {
-        if (smp_halting()) {
-            wbinvd();
-            for (;;)
-                hlt();      /* with interrupts off */
-        }
+        smp_end_halt();
         if (!watch_answer(cpu, frame->rip))
             cpu->nmis++;    /* main.c reports them: an NMI may come in the middle of a line */
         return;

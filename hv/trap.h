@@ -32,5 +32,7 @@ void trap_handle(struct trap_frame *frame);
 
 /* panic.c: as panic(), about an exception. */
 _Noreturn void panic_trap(const struct trap_frame *frame, const char *name);
+/* On the CPU that ends the machine: what CPUs that panicked after it had to say, on the console. */
+void panic_others(void);
 
 #endif

@@ -56,7 +56,19 @@ class Debugger:
         assert self._ask(f"z0,{place:x},1") == "OK"
         who = re.search(r"thread:0*([0-9a-f]+);", stop)
         assert who, f"no CPU came to {place:x}: {stop}"
-        return int(who[1], 16) == self._cpu + 1
+        self.stopped = int(who[1], 16) - 1     # the CPU that came there
+        return self.stopped == self._cpu
+
+    def on(self, cpu: int) -> Self:
+        """What is read and written from now on is that CPU's."""
+        assert self._ask(f"Hg{cpu + 1:x}") == "OK"
+        self._cpu = cpu
+        return self
+
+    def step(self) -> None:
+        """One instruction of this CPU; others may go on meanwhile."""
+        assert self._ask(f"Hc{self._cpu + 1:x}") == "OK"
+        self._ask("s")
 
     def read(self, register: int) -> int:
         return int.from_bytes(bytes.fromhex(self._ask(f"p{register:x}")), "little")

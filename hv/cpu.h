@@ -6,6 +6,7 @@
 #include "types.h"
 #include "../boot/handoff.h"
 
+struct mca_errors;
 struct vcpu;
 
 /* What CPUID says; on all CPUs the same, or smp.c leaves the CPU out. */
@@ -51,6 +52,9 @@ struct cpu {
     bool idle;                  /* in HLT: need not show a round */
     struct watched watched;     /* by another CPU */
     uint64_t watch_tsc;         /* when this CPU looked after others last */
+    uint64_t mca_due_tsc;       /* of the next look at the machine check banks */
+    uint32_t mca_left_out;      /* corrected errors that were not told */
+    const struct mca_errors *mca_errors;    /* that a panic is about */
     const char *last_words;     /* of its panic, for the CPU that ends the machine */
     bool answer_wanted;         /* by NMI: where are you? */
     uint64_t answer_rip;

@@ -5,11 +5,11 @@
 #include "clock.h"
 #include "guest.h"
 #include "log.h"
+#include "mca.h"
 #include "smp.h"
 #include "x86.h"
 
 #define DR6_BS (UINT64_C(1) << 14)
-#define MSR_MCG_STATUS 0x17au
 #define LOG_LINES 10u               /* per guest and second */
 #define WBINVD_BURST 32u            /* of a guest, at once */
 #define WBINVD_SPACING_US 10000u    /* and then */
@@ -199,13 +199,29 @@ static void exit_fault(struct vcpu *vcpu)
     vcpu_inject_exception(vcpu, vector, vector >= VECTOR_TS && vector <= VECTOR_PF, (uint32_t)vmcb->exitinfo1);
 }
 
-/* A machine check while the guest ran: most likely in its memory. Guests have no machine check
- * architecture, so this one ends; were the host concerned too, its own #MC tells. */
+/* Most likely in its memory. Guests have no machine check architecture, so this one ends: also when its own
+ * context is lost (TCC, RIPV=0). Were the host's memory concerned too, its own #MC tells. */
+void exit_hit(struct vcpu *vcpu, const struct mca_errors *errors)
+{
+    const char *name = vcpu->guest->config->name;
+    char text[MCA_TEXT] = "no bank says why";
+    if (errors->context_corrupt) {
+        this_cpu()->mca_errors = errors;
+        panic("machine check while %s ran: the processor's context is corrupt", name);
+    }
+    for (uint32_t i = errors->count; i-- > 0;) {        /* `text` is the first then: the reason */
+        mca_describe(&errors->errors[i], text, sizeof text);
+        log_print(LOG_ERROR, "CPU %u, machine check while %s ran: %s", this_cpu()->index, name, text);
+    }
+    mca_done();
+    exit_crash(vcpu, "machine check at RIP 0x%lx: %s", vcpu->vmcb->rip, text);
+}
+
 static void exit_machine_check(struct vcpu *vcpu)
 {
-    log_print(LOG_ERROR, "machine check while %s ran, MCG_STATUS 0x%lx", vcpu->guest->config->name, rdmsr(MSR_MCG_STATUS));
-    wrmsr(MSR_MCG_STATUS, 0);
-    exit_crash(vcpu, "machine check at RIP 0x%lx", vcpu->vmcb->rip);
+    struct mca_errors errors;
+    mca_collect(&errors);
+    exit_hit(vcpu, &errors);
 }
 
 static void exit_npf(struct vcpu *vcpu)

@@ -79,6 +79,8 @@ bool exit_cr_stepped(struct vcpu *vcpu);
 struct cpuid exit_cpuid_offered(uint32_t leaf);
 
 void exit_cr(struct vcpu *vcpu);
+/* #MC while the vCPU ran, with what the banks say: ends its guest, or panics. */
+void exit_hit(struct vcpu *vcpu, const struct mca_errors *errors);
 void exit_cpuid(struct vcpu *vcpu);
 void exit_msr(struct vcpu *vcpu);
 void exit_ioio(struct vcpu *vcpu);

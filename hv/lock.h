@@ -8,7 +8,8 @@
  *   LOCK_GUEST     guest->lock: its UART's registers, what is logged about it, and the verdict that ended it
  *   LOCK_CONSOLE   the operator's line: console.c, and what log.c and monitor.c keep of the output
  *
- * Interrupt handlers take none, so they may come while one is held. None is held across VMRUN. Who ends the machine (smp_end_begin()) takes no more: holders may be halted.
+ * Interrupt handlers take none, so they may come while one is held. None is held across VMRUN, so that #MC at the STGI
+ * after it may (trap.c). Who ends the machine (smp_end_begin()) takes no more: holders may be halted.
  */
 #ifndef SEVISOR_LOCK_H
 #define SEVISOR_LOCK_H

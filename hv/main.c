@@ -9,6 +9,7 @@
 #include "guest.h"
 #include "hostmap.h"
 #include "log.h"
+#include "mca.h"
 #include "monitor.h"
 #include "sev.h"
 #include "smp.h"
@@ -40,6 +41,7 @@ static void main_report_nmis(void)
 static _Noreturn void main_run(const struct handoff *handoff)
 {
     lapic_init();
+    mca_init(this_cpu());
     ASSERT(svm_allocate(this_cpu()));
     svm_init(this_cpu());
     vcpu_init(this_cpu());

@@ -4,6 +4,7 @@
 #include "cpu.h"
 #include "firmware.h"
 #include "log.h"
+#include "mca.h"
 #include "smp.h"
 #include "trap.h"
 #include "x86.h"
@@ -20,6 +21,19 @@ static _Noreturn void panic_end(void)
     console_print("sevisor: powering off\n");
     console_flush();
     machine_power_off();
+}
+
+void panic_banks(const struct mca_errors *errors)
+{
+    char text[MCA_TEXT];
+    for (uint32_t i = 0; i < errors->count; i++) {
+        mca_describe(&errors->errors[i], text, sizeof text);
+        console_print("sevisor: machine check: %s\n", text);
+    }
+    if (errors->left_out > 0)
+        console_print("sevisor: machine check: %u more banks have errors\n", errors->left_out);
+    console_print("sevisor: machine check: MCG_STATUS 0x%lx, %u errors\n", errors->mcg_status,
+                  errors->count + errors->left_out);
 }
 
 void panic_others(void)
@@ -47,6 +61,11 @@ static void panic_begin(const char *text)
         console_print("\nsevisor: panic: %s\n", text);
     } else if (panic_depth <= 3) {
         console_print("\nsevisor: panic inside a panic: %s\n", text);
+    }
+    const struct mca_errors *errors = early ? NULL : this_cpu()->mca_errors;
+    if (errors != NULL && panic_depth <= 2) {
+        this_cpu()->mca_errors = NULL;
+        panic_banks(errors);
     }
     if (panic_depth == 1)
         return;

@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "guest.h"
+#include "mca.h"
 #include "monitor.h"
 #include "smp.h"
 #include "switch.h"
@@ -164,9 +165,9 @@ static struct vcpu *choose(struct cpu *cpu)
 static void idle(struct cpu *cpu, uint64_t next)
 {
     volatile bool *timer_fired = &cpu->timer_fired;
-    uint64_t start = clock_tsc(), latest = start + clock_us_to_tsc(IDLE_US);
     /* Only the boot CPU has the operator's keys to look at; the others sleep until somebody wants them. */
-    lapic_timer_arm(next < latest || cpu->index != 0 ? next : latest);
+    uint64_t start = clock_tsc(), latest = cpu->index == 0 ? start + clock_us_to_tsc(IDLE_US) : cpu->mca_due_tsc;
+    lapic_timer_arm(next < latest ? next : latest);
     cpu->idle = true;
     cli();
     if (!*timer_fired)
@@ -188,6 +189,7 @@ static bool run_one(struct cpu *cpu, uint64_t *next)
     take_incoming(cpu);
     drop_ended(cpu);
     uint64_t now = clock_tsc();
+    mca_poll(cpu, now);
     *next = sched_poll(cpu, NULL, now, &preempt);
     struct vcpu *vcpu = choose(cpu);
     if (vcpu == NULL)

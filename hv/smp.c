@@ -6,6 +6,7 @@
 #include "lapic.h"
 #include "lock.h"
 #include "log.h"
+#include "mca.h"
 #include "pagetable.h"
 #include "string.h"
 #include "trap.h"
@@ -216,6 +217,7 @@ void smp_main(struct cpu *cpu)
 {
     cpu_init(cpu);
     lapic_init();
+    mca_init(cpu);
     svm_init(cpu);
     vcpu_init_cpu(cpu);
     __atomic_store_n(&meeting.arrived, cpu->index, __ATOMIC_RELEASE);

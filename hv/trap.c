@@ -4,8 +4,10 @@
 #include "clock.h"
 #include "console.h"
 #include "cpu.h"
+#include "exit.h"
 #include "lapic.h"
 #include "log.h"
+#include "mca.h"
 #include "smp.h"
 #include "watch.h"
 #include "x86.h"
@@ -20,6 +22,27 @@ static const char *const trap_names[TRAP_EXCEPTIONS] = {
     [30] = "#SX security",
 };
 
+/* Contained, and not hv's: the guest is hit that ran until just now. hv's own data are lost, else; but who ends the
+ * machine goes on as long as it can. */
+static void machine_check(struct cpu *cpu, const struct trap_frame *frame)
+{
+    struct mca_errors errors;
+    mca_collect(&errors);
+    if (!errors.context_corrupt && !errors.task_corrupt) {
+        if (frame->rip == (uintptr_t)vmrun_after_stgi) {
+            exit_hit(cpu->current, &errors);
+            return;
+        }
+        if (smp_end_is_here()) {
+            panic_banks(&errors);
+            mca_done();
+            return;
+        }
+    }
+    cpu->mca_errors = &errors;
+    panic_trap(frame, trap_names[TRAP_MC]);
+}
+
 void trap_handle(struct trap_frame *frame)
 {
     struct cpu *cpu = this_cpu();
@@ -27,6 +50,10 @@ void trap_handle(struct trap_frame *frame)
         smp_end_halt();
         if (!watch_answer(cpu, frame->rip))
             cpu->nmis++;    /* main.c reports them: an NMI may come in the middle of a line */
+        return;
+    }
+    if (frame->vector == TRAP_MC) {
+        machine_check(cpu, frame);
         return;
     }
     if (frame->vector < TRAP_EXCEPTIONS) {

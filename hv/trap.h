@@ -32,7 +32,10 @@ void trap_handle(struct trap_frame *frame);
 
 /* panic.c: as panic(), about an exception. */
 _Noreturn void panic_trap(const struct trap_frame *frame, const char *name);
-/* On the CPU that ends the machine: what CPUs that panicked after it had to say, on the console. */
+/* At the end of the machine, on the CPU that brings it about: what the machine check banks say, on the console. */
+struct mca_errors;
+void panic_banks(const struct mca_errors *errors);
+/* There, too: what CPUs that panicked after the first had to say. */
 void panic_others(void);
 
 #endif

@@ -196,5 +196,7 @@ bool exit_dispatch(struct vcpu *vcpu);
  * long as that returns true and *timer_fired is false. Interrupts are on, GIF is set,
  * before and after. */
 void vmrun_enter(struct vcpu *vcpu, const bool *timer_fired, uint64_t host_vmcb);
+/* Where #MC and NMI that came between #VMEXIT and STGI, or ended VMRUN, interrupt hv (APM2 15.17). */
+extern const uint8_t vmrun_after_stgi[];
 
 #endif

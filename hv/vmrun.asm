@@ -15,6 +15,7 @@ default rel
 
 extern exit_dispatch
 global vmrun_enter:function
+global vmrun_after_stgi:function
 
 section .text
 
@@ -74,6 +75,7 @@ vmrun_enter:
     mov rax, [FRAME_HOST_VMCB]
     vmload
     stgi                        ; the host's interrupt that ended VMRUN is taken here
+.after_stgi:
     call exit_dispatch
     test al, al
     jnz .enter
@@ -90,5 +92,7 @@ vmrun_enter:
     pop rbx
     pop rbp
     ret
+
+vmrun_after_stgi equ vmrun_enter.after_stgi     ; trap.c: what interrupts here, came with the guest
 
 section .note.GNU-stack noalloc noexec nowrite progbits

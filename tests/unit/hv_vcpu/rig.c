@@ -27,6 +27,8 @@ struct guest guests[GUEST_MAX];
 struct manifest_guest rig_config[GUEST_MAX];
 uint64_t rig_tsc, rig_pages_taken, rig_pages_left;
 struct cpuid (*rig_cpuid)(uint32_t leaf, uint32_t subleaf);
+uint64_t (*rig_rdmsr)(uint32_t msr);
+void (*rig_wrmsr)(uint32_t msr, uint64_t value);
 char rig_log[8192];
 unsigned rig_log_lines;
 uint64_t rig_xcr0, rig_armed;
@@ -147,8 +149,13 @@ struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
     return (struct cpuid){~0u, ~0u, ~0u, ~0u};
 }
 
-uint64_t rdmsr(uint32_t msr) { return msr; }
-void wrmsr(uint32_t msr, uint64_t value) { (void)msr, (void)value; }
+uint64_t rdmsr(uint32_t msr) { return rig_rdmsr != NULL ? rig_rdmsr(msr) : msr; }
+
+void wrmsr(uint32_t msr, uint64_t value)
+{
+    if (rig_wrmsr != NULL)
+        rig_wrmsr(msr, value);
+}
 
 static bool interrupts = true;
 void cli(void) { interrupts = false; }
@@ -270,6 +277,8 @@ int rig_reset(void **state)
     rig_armed = UINT64_MAX;
     rig_arms = rig_uart_reads = rig_uart_writes = rig_halts = rig_wbinvds = 0;
     rig_cpuid = NULL;
+    rig_rdmsr = NULL;
+    rig_wrmsr = NULL;
     rig_vmrun = NULL;
     interrupts = true;
     assert_true(page_alloc(1, 1, &rig_cpu.host_vmcb));

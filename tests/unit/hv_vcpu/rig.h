@@ -22,6 +22,9 @@ extern uint64_t rig_pages_left;             /* page_alloc() fails beyond */
 
 /* CPUID: this function answers when set; else all ones, as from a CPU of the future. */
 extern struct cpuid (*rig_cpuid)(uint32_t leaf, uint32_t subleaf);
+/* MSRs: these, when set; else each reads its number, and writes are lost. */
+extern uint64_t (*rig_rdmsr)(uint32_t msr);
+extern void (*rig_wrmsr)(uint32_t msr, uint64_t value);
 
 /* What the code under test said and did. */
 extern char rig_log[8192];                  /* all lines */

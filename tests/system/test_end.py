@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""The end of the machine: one CPU brings it about, whatever NMIs, machine checks and other CPUs' panics come meanwhile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import attendant
+import debugger
+import packing
+import sayings
+from debugger import RFLAGS, RIP, Debugger
+from emulator import Emulator
+from machine_checks import ADDRV, EN, HV_IMAGE_BASE, MEMORY_READ, UC, VAL, address, inject, nmi
+from machines import Boot
+
+pytestmark = pytest.mark.sev
+
+CONTAINED = VAL | UC | EN | ADDRV | MEMORY_READ
+END, NMI_HANDLER = "smp_end_begin", "smp_end_halt"
+HLT_FOR_EVER = b"\xf4\xeb\xfd"
+NOP = b"\x90"
+RFLAGS_IF = 1 << 9
+
+
+@pytest.fixture
+def elf(build: Path) -> Path:
+    return build / "hv" / "hv.elf"
+
+
+def storms(pack: Callable[..., Path], name: str) -> Path:
+    """Two CPUs that are never idle."""
+    words = {"image": "${BUILD}/hostile.bin", "cmdline": "attack=storm-cpuid ms=4000000000"}
+    return packing.bootable(pack(name, [packing.hello(f"storm{i}", "none", pins=[i], keys=words) for i in (0, 1)]))
+
+
+def wait_for_storms(machine: Emulator) -> None:
+    for i in (0, 1):
+        attendant.wait_for_guest(machine, f"storm{i}", "hostile: storm-cpuid begins")
+
+
+def reset_system(hand: Debugger, elf: Path) -> int:
+    """Where the firmware's runtime service begins."""
+    return int.from_bytes(hand.memory(address(elf, "firmware_reset_system"), 8), "little")
+
+
+def run_cpu_to(hand: Debugger, cpu: int, place: int) -> bool:
+    for _ in range(200):
+        hand.on(cpu)
+        if hand.run_to(place):
+            return True
+        hand.on(hand.stopped).step()        # off the breakpoint
+    return False
+
+
+def nmi_taken(machine: Emulator, hand: Debugger, elf: Path) -> None:
+    """An NMI from outside: the CPU that is looked at is in its handler."""
+    cpu = hand.stopped
+    nmi(machine)
+    assert run_cpu_to(hand, cpu, address(elf, NMI_HANDLER))
+
+
+def test_nmis_do_not_stop_the_cpu_that_powers_off(pack: Callable[..., Path], boot_sev: Boot, elf: Path, tmp_path: Path) -> None:
+    """From the last guest's end into the firmware."""
+    socket_path = tmp_path / "gdb"
+    image = packing.bootable(pack("nmi", [packing.hello("hello", "none", "hold")]))
+    with boot_sev(image, name="nmi", cpus=2, more_arguments=debugger.arguments(socket_path)) as machine:
+        attendant.wait_for_guest(machine, "hello", sayings.HELLO_HOLDS)
+        attendant.type_line(machine, 1, "")
+        with Debugger(socket_path, 0) as hand:
+            phases = ["guest_summary", "machine_power_off", END, "console_break", "console_flush"]
+            for place in [*(address(elf, name) for name in phases), reset_system(hand, elf)]:
+                assert hand.run_to(place)
+                nmi_taken(machine, hand, elf)
+                inject(machine, 0, 4, VAL | EN)
+        assert machine.wait_off() == "guest-shutdown"
+        text = machine.console.text
+    assert sayings.FINAL_LINE in text
+    assert "panic" not in text
+
+
+def test_a_panic_gets_to_its_end_through_nmis_machine_checks_and_itself(
+    pack: Callable[..., Path], boot_sev: Boot, elf: Path, tmp_path: Path
+) -> None:
+    socket_path = tmp_path / "gdb"
+    with boot_sev(storms(pack, "panic"), name="panic", cpus=2, more_arguments=debugger.arguments(socket_path)) as machine:
+        wait_for_storms(machine)
+        with Debugger(socket_path, 0) as hand:
+            assert run_cpu_to(hand, 0, address(elf, "exit_cpuid"))     # its LINT1 is NMI
+            hand.write(RIP, address(elf, "__stack_chk_fail"))
+            for name in ("panic", END, "console_break"):
+                assert hand.run_to(address(elf, name))
+                nmi_taken(machine, hand, elf)
+            assert hand.run_to(address(elf, "console_print"))
+            inject(machine, 0, 3, CONTAINED)     # hv goes on: it is the end anyway
+            assert hand.run_to(address(elf, "machine_power_off"))
+            hand.write(RIP, address(elf, "__stack_chk_fail"))
+            assert hand.run_to(reset_system(hand, elf))
+            nmi_taken(machine, hand, elf)
+        assert machine.wait_off() == "guest-shutdown"
+        text = machine.console.text
+    assert len(re.findall(r"^sevisor: panic: stack smashed", text, re.M)) == 1
+    assert len(re.findall(r"^sevisor: panic inside a panic: stack smashed", text, re.M)) == 1
+    assert re.search(r"^sevisor: machine check: uncorrected error in bank 3\b", text, re.M)
+
+
+def test_of_two_cpus_that_panic_at_once_one_ends_the_machine(
+    pack: Callable[..., Path], boot_sev: Boot, build: Path, elf: Path, tmp_path: Path
+) -> None:
+    """CPU 1 has the console's lock when it panics; both are on their way to halt the other."""
+    words = {"image": "${BUILD}/hostile.bin"}
+    guests = [
+        packing.hello("storm", "none", pins=[0], keys={**words, "cmdline": "attack=storm-cpuid ms=4000000000"}),
+        packing.hello("noise", "none", pins=[1], keys={**words, "cmdline": "attack=uart-lines ms=4000000000"}),
+    ]
+    socket_path = tmp_path / "gdb"
+    # hlt; jmp to it, hv's end in a panic: with a NOP for the HLT a place to wait at.
+    parking = HV_IMAGE_BASE + (build / "hv" / "hv.bin").read_bytes().index(HLT_FOR_EVER)
+    with boot_sev(
+        packing.bootable(pack("two", guests)), name="two", cpus=2, more_arguments=debugger.arguments(socket_path)
+    ) as machine:
+        attendant.wait_for_guest(machine, "storm", "hostile: storm-cpuid begins")
+        attendant.wait_for_guest(machine, "noise", "hostile: uart-lines begins")
+        with Debugger(socket_path, 0) as hand:
+            assert run_cpu_to(hand, 0, address(elf, "exit_cpuid"))
+            hand.write(RFLAGS, hand.read(RFLAGS) & ~RFLAGS_IF)
+            hand.overwrite(parking, NOP)
+            hand.write(RIP, parking)
+            assert run_cpu_to(hand, 1, address(elf, "serial_write"))
+            hand.overwrite(parking, HLT_FOR_EVER)
+            for cpu in (0, 1):
+                hand.on(cpu).write(RIP, address(elf, "__stack_chk_fail"))
+            hand.run_to(address(elf, END))
+            first = hand.stopped
+            hand.on(first).step()
+            hand.run_to(address(elf, END))
+            assert hand.stopped == 1 - first
+        assert machine.wait_off() == "guest-shutdown"
+        text = machine.console.text
+    assert len(re.findall(r"^sevisor: panic: stack smashed", text, re.M)) == 1
+    assert len(re.findall(r"^sevisor: CPU [01] panicked, too: stack smashed", text, re.M)) == 1
+    assert text.count("sevisor: powering off") == 1
+    assert "panic inside a panic" not in text

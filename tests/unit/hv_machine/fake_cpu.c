@@ -14,6 +14,8 @@ struct fake_leaf fake_leaves[16];
 struct fake_msr fake_msrs[8];
 uint8_t fake_rtc[128];
 void (*fake_rtc_read)(uint8_t index);
+uint64_t (*fake_x2apic)(uint32_t msr, const uint64_t *value);
+bool fake_if;
 unsigned fake_pages_left;
 jmp_buf *fake_out;
 
@@ -59,11 +61,14 @@ uint64_t *fake_msr(uint32_t msr)
     return NULL;
 }
 
-uint64_t rdmsr(uint32_t msr) { return *fake_msr(msr); }
+uint64_t rdmsr(uint32_t msr) { return fake_x2apic != NULL && msr >> 8 == 8 ? fake_x2apic(msr, NULL) : *fake_msr(msr); }
 
 void wrmsr(uint32_t msr, uint64_t value)
 {
-    *fake_msr(msr) = value;
+    if (fake_x2apic != NULL && msr >> 8 == 8)
+        fake_x2apic(msr, &value);
+    else
+        *fake_msr(msr) = value;
     note("wrmsr %x %lx", msr, value);
 }
 
@@ -77,8 +82,10 @@ uint8_t in8(uint16_t port)
 
 void out8(uint16_t port, uint8_t value)
 {
-    assert_int_equal(port, 0x70);
-    rtc_index = value & 0x7f;
+    if (port == 0x70)
+        rtc_index = value & 0x7f;
+    else
+        note("out %x %x", port, value);
 }
 
 uint32_t in32(uint16_t port)
@@ -104,8 +111,20 @@ void write_cr0(uint64_t value) { note("cr0 %lx", value); }
 void write_cr3(uint64_t value) { note("cr3 %lx", value); }
 void write_cr4(uint64_t value) { note("cr4 %lx", value); }
 void wbinvd(void) { note("wbinvd"); }
-void cli(void) { note("cli"); }
-void sti(void) { note("sti"); }
+uint64_t read_rflags(void) { return fake_if ? RFLAGS_IF | 2 : 2; }
+
+void cli(void)
+{
+    fake_if = false;
+    note("cli");
+}
+
+void sti(void)
+{
+    fake_if = true;
+    note("sti");
+}
+
 
 void hlt(void)
 {
@@ -182,6 +201,8 @@ int fake_reset(void **state)
     pages_taken = 0;
     fake_pages_left = POOL_PAGES;
     fake_rtc_read = NULL;
+    fake_x2apic = NULL;
+    fake_if = false;
     fake_tsc = 0;
     fake_cr0 = 0;
     fake_cpu = (struct cpu){.self = &fake_cpu};

@@ -19,6 +19,7 @@
 #define cli(...) real_cli(__VA_ARGS__)
 #define sti(...) real_sti(__VA_ARGS__)
 #define hlt(...) real_hlt(__VA_ARGS__)
+#define read_rflags(...) real_read_rflags(__VA_ARGS__)
 #define load_descriptor_tables(...) real_load_descriptor_tables(__VA_ARGS__)
 #include "../../../hv/x86.h"
 #undef cpuid
@@ -37,6 +38,7 @@
 #undef cli
 #undef sti
 #undef hlt
+#undef read_rflags
 #undef load_descriptor_tables
 
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
@@ -55,6 +57,7 @@ void wbinvd(void);
 void cli(void);
 void sti(void);
 void hlt(void);
+uint64_t read_rflags(void);
 void load_descriptor_tables(const struct descriptor_table *gdt, const struct descriptor_table *idt, uint16_t code, uint16_t data,
                             uint16_t tss);
 

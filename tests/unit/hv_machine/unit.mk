@@ -13,7 +13,7 @@ unit-hv-machine-in := tests/unit/hv_machine
 unit-hv-machine-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-machine-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-machine-in)/*.h) $(unit-hv-machine-in)/unit.mk
-unit-hv-machine-tests := clock cpu firmware psp_platform sev main
+unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic main
 
 # What each program links besides its own test_*.c and fake_cpu.c.
 unit-hv-machine-clock := hv/clock.c hv/rtc.c
@@ -32,8 +32,9 @@ $(unit-hv-machine-out)/%.o: %.c $(unit-hv-machine-headers)
 	@mkdir -p $(@D)
 	$(CC) $(unit-hv-machine-cflags) -include $(unit-hv-machine-in)/fake_x86.h -c $< -o $@
 
-# It has sev.c in it, whose state it resets.
+# These have the file itself in them, whose state they reset.
 $(unit-hv-machine-out)/$(unit-hv-machine-in)/test_sev.o: hv/sev.c
+$(unit-hv-machine-out)/$(unit-hv-machine-in)/test_lapic.o: hv/lapic.c
 
 define unit-hv-machine-program
 $(unit-hv-machine-out)/test_$(1): $(patsubst %.c,$(unit-hv-machine-out)/%.o,$(unit-hv-machine-in)/test_$(1).c $(unit-hv-machine-in)/fake_cpu.c \

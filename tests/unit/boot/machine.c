@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../../boot/image.h"
@@ -328,23 +327,4 @@ bool machine_holds_nothing(void)
         if (machine.pages[i].pages != 0)
             return false;
     return machine.pools == 0;
-}
-
-/* A fork per test: what boot/ keeps in static variables is fresh, and longjmp() out of it does no harm. */
-int run_each_alone(const struct CMUnitTest *tests, size_t count)
-{
-    int failures = 0;
-    for (size_t i = 0; i < count; i++) {
-        fflush(NULL);
-        pid_t child = fork();
-        if (child == 0) {
-            int failed = _cmocka_run_group_tests(tests[i].name, &tests[i], 1, NULL, NULL);
-            fflush(NULL);
-            _exit(failed != 0);
-        }
-        int status;
-        waitpid(child, &status, 0);
-        failures += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-    }
-    return failures != 0;
 }

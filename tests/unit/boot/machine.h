@@ -16,6 +16,8 @@
 
 #include <string.h>
 
+#include "../alone.h"
+
 #include "../../../boot/boot.h"
 #include "../../../hv/x86.h"
 #include "../manifest/good.h"
@@ -121,8 +123,5 @@ void machine_attach(void);
 /* The row of this feature; fails when there is none. */
 const struct handoff_preflight_row *machine_row(const char *feature);
 bool machine_holds_nothing(void);       /* no page, no pool, PCI and SYSCFG as they were */
-
-/* main(): each test in a process of its own. */
-int run_each_alone(const struct CMUnitTest *tests, size_t count);
 
 #endif

@@ -14,7 +14,7 @@ unit-boot-in := tests/unit/boot
 unit-boot-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-sanitize=alignment \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror -fshort-wchar -DGNU_EFI_USE_MS_ABI \
 	-isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
-unit-boot-headers := $(wildcard boot/*.h hv/*.h psp/*.h guest/*.h $(unit-boot-in)/*.h tests/unit/manifest/*.h) $(unit-boot-in)/unit.mk
+unit-boot-headers := $(wildcard boot/*.h hv/*.h psp/*.h guest/*.h $(unit-boot-in)/*.h tests/unit/manifest/*.h) tests/unit/alone.h $(unit-boot-in)/unit.mk
 unit-boot-tests := start preflight tables devices
 # The application, as boot/boot.mk links it, but for the C library's part.
 unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/text.c hv/pagetable.c hv/runs.c hv/pci.c psp/discover.c \

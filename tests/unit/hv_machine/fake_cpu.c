@@ -107,6 +107,9 @@ void out32(uint16_t port, uint32_t value)
 
 uint64_t rdtsc(void) { return fake_tsc; }
 uint64_t read_cr0(void) { return fake_cr0; }
+uint64_t read_cr2(void) { return 0xc2; }
+uint64_t read_cr3(void) { return 0xc3; }
+uint64_t read_cr4(void) { return 0xc4; }
 void write_cr0(uint64_t value) { note("cr0 %lx", value); }
 void write_cr3(uint64_t value) { note("cr3 %lx", value); }
 void write_cr4(uint64_t value) { note("cr4 %lx", value); }
@@ -134,7 +137,7 @@ void hlt(void)
 
 /* ---- what hv's core calls wherever it is ---- */
 
-void panic(const char *format, ...)
+__attribute__((weak)) void panic(const char *format, ...)
 {
     note("panic %s", format);
     longjmp(*fake_out, 1);

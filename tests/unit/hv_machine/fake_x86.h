@@ -12,6 +12,9 @@
 #define out32(...) real_out32(__VA_ARGS__)
 #define rdtsc(...) real_rdtsc(__VA_ARGS__)
 #define read_cr0(...) real_read_cr0(__VA_ARGS__)
+#define read_cr2(...) real_read_cr2(__VA_ARGS__)
+#define read_cr3(...) real_read_cr3(__VA_ARGS__)
+#define read_cr4(...) real_read_cr4(__VA_ARGS__)
 #define write_cr0(...) real_write_cr0(__VA_ARGS__)
 #define write_cr3(...) real_write_cr3(__VA_ARGS__)
 #define write_cr4(...) real_write_cr4(__VA_ARGS__)
@@ -31,6 +34,9 @@
 #undef out32
 #undef rdtsc
 #undef read_cr0
+#undef read_cr2
+#undef read_cr3
+#undef read_cr4
 #undef write_cr0
 #undef write_cr3
 #undef write_cr4
@@ -50,6 +56,9 @@ uint32_t in32(uint16_t port);
 void out32(uint16_t port, uint32_t value);
 uint64_t rdtsc(void);
 uint64_t read_cr0(void);
+uint64_t read_cr2(void);
+uint64_t read_cr3(void);
+uint64_t read_cr4(void);
 void write_cr0(uint64_t value);
 void write_cr3(uint64_t value);
 void write_cr4(uint64_t value);

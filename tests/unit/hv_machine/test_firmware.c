@@ -2,6 +2,8 @@
 /* The address space in which the firmware's runtime services run, and the end of the machine. */
 #include "fake_cpu.h"
 
+#include "../alone.h"
+
 #include "../../../hv/firmware.h"
 #include "../../../hv/hostmap.h"
 #include "../../../hv/pagetable.h"
@@ -10,12 +12,15 @@
 #define HOST_CR3 UINT64_C(0x1234000)
 
 static struct handoff handoff;
+static bool faults;                     /* the firmware does, when it is called */
 static _Alignas(4096) uint8_t services[2 * PAGE_SIZE];     /* the two pages that begin at RUNTIME's */
 
 static void __attribute__((ms_abi)) reset_system(uint32_t type, uint64_t status, uint64_t size, void *data)
 {
     assert_true(status == 0 && size == 0 && data == NULL);
     note("reset %u", type);
+    if (faults)
+        longjmp(*fake_out, 1);
 }
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
@@ -37,7 +42,9 @@ void hostmap_share(uint64_t *root)
 }
 
 uint64_t hostmap_cr3(void) { return HOST_CR3; }
-void smp_halt_others(void) { note("halt others"); }
+bool smp_end_begin(void) { note("end begins"); return true; }
+void console_break(void) { note("break"); }
+void panic_others(void) { note("others"); }
 void console_flush(void) { note("flush"); }
 void console_print(const char *format, ...) { note("print %s", format); }
 
@@ -139,40 +146,68 @@ static __attribute__((noinline)) bool end(void (*how)(void))
     return ENDS(how());
 }
 
-static void the_machine_ends_by_the_firmware_with_all_others_halted(void **state)
+static const char halted[] = "print sevisor: the firmware does not end the machine; halted, switch it off\n\nflush\nhlt\n";
+
+static void ends_by(void (*how)(void), unsigned type)
+{
+    char expected[512];
+    add(0x100000, 1, HANDOFF_RUNTIME_CODE);
+    firmware_init(&handoff);
+    did[0] = '\0';
+    assert_true(end(how));
+    /* UEFI 2.9, 8.5.1: EfiResetCold 0, EfiResetShutdown 2 */
+    snprintf(expected, sizeof expected, "end begins\nbreak\nothers\nflush\ncr3 %lx\nreset %u\ncr3 %lx\n%s",
+             POOL_BASE | FAKE_C_BIT, type, HOST_CR3, halted);
+    assert_string_equal(did, expected);
+}
+
+static void power_off_is_the_firmwares(void **state)
+{
+    (void)state;
+    ends_by(machine_power_off, 2);
+}
+
+static void reset_is_a_cold_one(void **state)
+{
+    (void)state;
+    ends_by(machine_reset, 0);
+}
+
+static void a_firmware_that_faults_is_not_asked_again(void **state)
 {
     char expected[512];
     (void)state;
-    add(0x100000, 1, HANDOFF_RUNTIME_CODE);
-    for (unsigned i = 0; i < 2; i++) {
-        set_up(state);
-        firmware_init(&handoff);
-        did[0] = '\0';
-        assert_true(end(i == 0 ? machine_power_off : machine_reset));
-        /* UEFI 2.9, 8.5.1: EfiResetCold 0, EfiResetShutdown 2 */
-        snprintf(expected, sizeof expected, "cli\nhalt others\nflush\ncr3 %lx\nreset %u\ncr3 %lx\nprint %s\nflush\nhlt\n",
-                 POOL_BASE | FAKE_C_BIT, i == 0 ? 2 : 0, HOST_CR3,
-                 "sevisor: the firmware does not end the machine; halted, switch it off\n");
-        assert_string_equal(did, expected);
-    }
+    faults = true;
+    firmware_init(&handoff);
+    assert_true(end(machine_power_off));        /* the fault's panic ends the machine again: */
+    did[0] = '\0';
+    assert_true(end(machine_power_off));
+    snprintf(expected, sizeof expected, "end begins\nbreak\nothers\nflush\ncr3 %lx\n%s", HOST_CR3, halted);
+    assert_string_equal(did, expected);
 }
 
 static void without_runtime_services_it_halts(void **state)
 {
+    char expected[512];
     (void)state;
     services[0x1e8]++;          /* the signature */
     firmware_init(&handoff);
     assert_non_null(strstr(did, "firmware: no runtime services at 7654321e8; power-off will be a halt\n"));
+    did[0] = '\0';
+    assert_true(end(machine_power_off));
+    snprintf(expected, sizeof expected, "end begins\nbreak\nothers\nflush\n%s", halted);
+    assert_string_equal(did, expected);
 }
 
 #define T(name) cmocka_unit_test_setup(name, set_up)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(without_runtime_services_it_halts), T(each_kind_of_range_is_one_to_one_with_its_rights),
+        T(each_kind_of_range_is_one_to_one_with_its_rights),
         T(the_pages_for_the_tables_are_enough_at_worst_and_the_rest_goes_back),
         T(nothing_to_map_takes_one_page_and_gives_none_back), T(too_few_pages_are_our_own_bug),
-        T(the_machine_ends_by_the_firmware_with_all_others_halted),
+        T(power_off_is_the_firmwares), T(reset_is_a_cold_one), T(a_firmware_that_faults_is_not_asked_again),
+        T(without_runtime_services_it_halts),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

@@ -12,8 +12,8 @@ unit-hv-machine-out := $(BUILD)/unit/hv_machine
 unit-hv-machine-in := tests/unit/hv_machine
 unit-hv-machine-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
-unit-hv-machine-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-machine-in)/*.h) $(unit-hv-machine-in)/unit.mk
-unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic main
+unit-hv-machine-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-machine-in)/*.h) tests/unit/alone.h $(unit-hv-machine-in)/unit.mk
+unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic trap panic main
 
 # What each program links besides its own test_*.c and fake_cpu.c.
 unit-hv-machine-clock := hv/clock.c hv/rtc.c
@@ -21,6 +21,8 @@ unit-hv-machine-cpu := hv/cpu.c hv/svm.c
 unit-hv-machine-firmware := hv/firmware.c hv/pagetable.c
 unit-hv-machine-psp_platform := hv/psp_platform.c hv/pci.c
 unit-hv-machine-sev := hv/text.c
+unit-hv-machine-trap := hv/trap.c
+unit-hv-machine-panic := hv/panic.c hv/text.c
 unit-hv-machine-main := hv/main.c
 
 .PHONY: unit-hv-machine

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Whom an interrupt or exception of the host goes to, and what is acknowledged. */
+#include "fake_cpu.h"
+
+#include "../../../hv/clock.h"
+#include "../../../hv/exit.h"
+#include "../../../hv/lapic.h"
+#include "../../../hv/mca.h"
+#include "../../../hv/smp.h"
+#include "../../../hv/trap.h"
+#include "../../../hv/watch.h"
+
+const uint8_t vmrun_after_stgi[1];
+static struct vcpu vcpu;
+static struct mca_errors errors;        /* what the banks say */
+static bool answers, ends_here;
+static uint64_t asked_rip;
+
+void lapic_timer_interrupt(void) { note("timer"); }
+void lapic_eoi(void) { note("eoi"); }
+void smp_wbinvd_interrupt(void) { note("wbinvd for another"); }
+void smp_end_halt(void) { note("end?"); }
+bool smp_end_is_here(void) { return ends_here; }
+void mca_collect(struct mca_errors *found) { *found = errors; note("banks"); }
+void mca_done(void) { note("banks done"); }
+void panic_banks(const struct mca_errors *found) { note("told %u", found->count); }
+
+void exit_hit(struct vcpu *hit, const struct mca_errors *found)
+{
+    assert_ptr_equal(hit, &vcpu);
+    note("hit %u", found->count);
+}
+
+bool watch_answer(struct cpu *cpu, uint64_t rip)
+{
+    assert_ptr_equal(cpu, &fake_cpu);
+    asked_rip = rip;
+    return answers;
+}
+
+void panic_trap(const struct trap_frame *frame, const char *name)
+{
+    note("panic %lu %s", frame->vector, name);
+    longjmp(*fake_out, 1);
+}
+
+static int set_up(void **state)
+{
+    fake_reset(state);
+    fake_cpu.current = &vcpu;
+    errors = (struct mca_errors){.count = 2};
+    answers = ends_here = false;
+    return 0;
+}
+
+/* False: it ended in a panic. */
+static __attribute__((noinline)) bool trap(uint64_t vector, uint64_t rip)
+{
+    struct trap_frame frame = {.vector = vector, .rip = rip};
+    return !ENDS(trap_handle(&frame));
+}
+
+static void each_vector_is_handled_and_acknowledged_once(void **state)
+{
+    (void)state;
+    for (unsigned vector = TRAP_EXCEPTIONS; vector < TRAP_VECTORS; vector++) {
+        set_up(NULL);
+        assert_true(trap(vector, 0x1000));
+        /* APM2 16.4.7: a spurious interrupt is not acknowledged. */
+        assert_string_equal(did, vector == 0xff ? "" : vector == 0x40 ? "timer\neoi\n" : vector == 0x42 ? "wbinvd for another\neoi\n" : "eoi\n");
+        assert_int_equal(fake_cpu.interrupts, vector != 0xff);
+        assert_int_equal(fake_cpu.stray_interrupts, vector != 0xff && (vector < 0x40 || vector > 0x42));
+        assert_int_equal(fake_cpu.nmis, 0);
+    }
+}
+
+/* APM2 8.2 */
+static void each_exception_is_a_panic_by_its_name(void **state)
+{
+    static const char *const names[32] = {
+        "#DE", "#DB", NULL, "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "coprocessor", "#TS", "#NP", "#SS", "#GP", "#PF", "reserved",
+        "#MF", "#AC", NULL, "#XF", "reserved", "#CP", "reserved", "reserved", "reserved", "reserved", "reserved", "reserved", "#HV", "#VC",
+        "#SX", "reserved",
+    };
+    (void)state;
+    for (unsigned vector = 0; vector < TRAP_EXCEPTIONS; vector++) {
+        char expected[64];
+        if (names[vector] == NULL)
+            continue;
+        did[0] = '\0';
+        assert_false(trap(vector, 0x1000));
+        snprintf(expected, sizeof expected, "panic %u %s", vector, names[vector]);
+        assert_ptr_equal(strstr(did, expected), did);
+    }
+    assert_int_equal(fake_cpu.interrupts, 0);
+}
+
+static void an_nmi_is_counted_unless_another_cpu_asked_by_it(void **state)
+{
+    (void)state;
+    assert_true(trap(TRAP_NMI, 0x4321));
+    assert_string_equal(did, "end?\n");         /* first of all, whether the machine ends */
+    assert_int_equal(fake_cpu.nmis, 1);
+    assert_int_equal(asked_rip, 0x4321);
+    answers = true;
+    assert_true(trap(TRAP_NMI, 0x4321));
+    assert_int_equal(fake_cpu.nmis, 1);
+    assert_int_equal(fake_cpu.interrupts, 0);
+}
+
+/* Where it came, what is corrupt, whether this CPU ends the machine: who is hit. */
+static void a_machine_check_ends_whom_it_hit(void **state)
+{
+    const uint64_t guest = (uintptr_t)vmrun_after_stgi;
+    static const char hit[] = "banks\nhit 2\n", told[] = "banks\ntold 2\nbanks done\n", panics[] = "banks\npanic 18 #MC machine check\n";
+    const struct { uint64_t rip; bool context, task, here; const char *what; } cases[] = {
+        {guest, false, false, false, hit}, {guest, false, false, true, hit}, {guest, true, false, false, panics},
+        {guest, false, true, false, panics}, {guest, true, true, true, panics}, {0x1000, false, false, false, panics},
+        {0x1000, false, false, true, told}, {0x1000, true, false, true, panics}, {0x1000, false, true, true, panics},
+        {guest + 1, false, false, false, panics},
+    };
+    (void)state;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        set_up(NULL);
+        errors.context_corrupt = cases[i].context;
+        errors.task_corrupt = cases[i].task;
+        ends_here = cases[i].here;
+        assert_int_equal(trap(TRAP_MC, cases[i].rip), cases[i].what != panics);
+        assert_string_equal(did, cases[i].what);
+        assert_int_equal(fake_cpu.mca_errors != NULL, cases[i].what == panics);
+        assert_int_equal(fake_cpu.nmis + fake_cpu.interrupts, 0);
+    }
+}
+
+#define T(name) cmocka_unit_test_setup(name, set_up)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(each_vector_is_handled_and_acknowledged_once), T(each_exception_is_a_panic_by_its_name),
+        T(an_nmi_is_counted_unless_another_cpu_asked_by_it), T(a_machine_check_ends_whom_it_hit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

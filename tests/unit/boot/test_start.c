@@ -286,11 +286,14 @@ static void no_map_no_exit(void **state)
 }
 
 /* The compiler calls it when a canary has changed. */
+extern uint64_t __stack_chk_guard;
 _Noreturn void __stack_chk_fail(void);
 
 static void a_damaged_stack_ends_the_application(void **state)
 {
     (void)state;
+    /* Its first byte in memory ends what is copied as a string. */
+    assert_true((__stack_chk_guard & 0xff) == 0 && __stack_chk_guard >> 32 != 0);
     machine_attach();
     assert_int_equal(machine_until(__stack_chk_fail), REFUSED);
     assert_int_equal(machine.exit_status, EFI_ABORTED);

@@ -92,7 +92,7 @@ def run(command: list[str] | str, folder: Path, cpu: float, environment: dict[st
 class Copy:
     """A tree of its own, built and tested once, and as it was after each mutant."""
 
-    def __init__(self, root: Path, place: Path, build: str, carry: list[str]) -> None:
+    def __init__(self, root: Path, place: Path, build: str, carry: list[str], without: list[str]) -> None:
         self.folder, self.build, self.pristine = place / "tree", build, place / "pristine"
         hidden = {".git", Path(build).parts[0]}
         shutil.copytree(root, self.folder, symlinks=True,
@@ -104,6 +104,7 @@ class Copy:
         self.environment.update(PYTHONDONTWRITEBYTECODE="1", BUILD=build,
                                 ASAN_OPTIONS="hard_rss_limit_mb=3000:detect_leaks=1")
         self.goals: dict[str, Goal] = {}
+        self.without = without
         self.code: dict[str, bytes | None] = {}
 
     def suites(self) -> dict[str, list[str]]:
@@ -139,7 +140,7 @@ class Copy:
                     changed.update(after for word, after in zip(words, words[1:]) if word == "-o")
             if plain and not any_stamp:
                 found.append(self.goals.setdefault(command[-1], Goal(command)))
-        return found
+        return [goal for goal in found if not any(word in goal.command[-1] for word in self.without)]
 
     def first_run(self, files: list[str]) -> str:
         """Builds and passes what these files concern, and measures it. What went wrong, or nothing."""
@@ -230,6 +231,8 @@ def arguments() -> argparse.Namespace:
         help="built parts that the copies take along (.build/guest .build/unit)")
     add("--out", type=Path, help="append each result there, one JSON object a line; what stands there is not tried again")
     add("--again", type=Path, help="of an earlier --out: only those that survived or were not tested")
+    add("--without", nargs="+", default=[], metavar="PROGRAM",
+        help="leave out programs whose name has this in it, e.g. refusal; then try the survivors again with --again")
     add("--only", help="numbers of mutants, e.g. 3,17")
     add("--command", help="run this for each mutant instead of the unit programs")
     add("--list", action="store_true")
@@ -354,7 +357,7 @@ def main() -> int:
     plan = Plan(numbered, files, turns, {row["number"] for row in results})
     stop_at = time.monotonic() + args.minutes * 60
     with tempfile.TemporaryDirectory(prefix="mutate-") as place:
-        copies = [Copy(root, Path(place) / str(i), args.build, args.carry) for i in range(args.jobs)]
+        copies = [Copy(root, Path(place) / str(i), args.build, args.carry, args.without) for i in range(args.jobs)]
         threads = [threading.Thread(target=work, args=(copy, plan, args, texts, keep, stop_at, failures)) for copy in copies]
         for thread in threads:
             thread.start()

@@ -100,7 +100,7 @@ static uint64_t pool_free(void)
 bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
 {
     machine_not_in_poll();
-    assert(align == 1);
+    assert(align == 1 && count > 0);
     if (fails(&machine.fail_pool))
         return false;
     for (uint64_t first = 0; first + count <= MACHINE_POOL_PAGES; first++) {

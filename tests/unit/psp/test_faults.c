@@ -146,7 +146,7 @@ static void hang_of_any_command_is_a_timeout_and_then_dead(void **state)
 
         assert_int_equal(r.error, PSP_TIMEOUT);
         assert_int_equal(r.command, command);
-        assert_in_range(waited, limit, limit + 2 * SECOND);
+        assert_in_range(waited, limit, limit + SECOND / 2);
         assert_int_equal(fake.lines, 1);
         assert_non_null(strstr(fake.last_line, sev_command_name(command)));
         fake_no_fault();
@@ -170,7 +170,7 @@ static void hang_of_init_or_shutdown_waits_100_seconds(void **state)
             r = launch_step(&l, SEV_CMD_SHUTDOWN);
         assert_int_equal(r.error, PSP_TIMEOUT);
         assert_int_equal(r.command, commands[c]);
-        assert_in_range(psp_platform_now_us() - before, 100 * SECOND, 102 * SECOND);
+        assert_in_range(psp_platform_now_us() - before, 100 * SECOND, 100 * SECOND + SECOND / 2);
         assert_int_equal(fake.wbinvds, commands[c] == SEV_CMD_INIT ? 0 : 1);
         assert_dead();
         stop();
@@ -186,7 +186,7 @@ static void hang_of_the_first_command_waits_5_seconds_and_unmaps(void **state)
     fake_fault(MAILBOX_FAULT_HANG, SEV_CMD_PLATFORM_STATUS, 1, 0, 0);
     uint64_t before = psp_platform_now_us();
     assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_TIMEOUT);
-    assert_in_range(psp_platform_now_us() - before, FIRST_TIMEOUT, FIRST_TIMEOUT + 2 * SECOND);
+    assert_in_range(psp_platform_now_us() - before, FIRST_TIMEOUT, FIRST_TIMEOUT + SECOND / 2);
     assert_int_equal(fake_pci.mapped, 0);
     assert_dead();
     stop();
@@ -198,7 +198,7 @@ static void mailbox_that_never_becomes_ready_is_said_after_5_seconds(void **stat
     start((struct fake_options){ .never_ready = true });
     uint64_t before = psp_platform_now_us();
     assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_NOT_READY);
-    assert_in_range(psp_platform_now_us() - before, FIRST_TIMEOUT, FIRST_TIMEOUT + 2 * SECOND);
+    assert_in_range(psp_platform_now_us() - before, FIRST_TIMEOUT, FIRST_TIMEOUT + SECOND / 2);
     assert_int_equal(fake_pci.mapped, 0);
     stop();
 }

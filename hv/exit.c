@@ -7,12 +7,14 @@
 #include "log.h"
 #include "mca.h"
 #include "smp.h"
+#include "trap.h"
 #include "x86.h"
 
 #define DR6_BS (UINT64_C(1) << 14)
 #define LOG_LINES 10u               /* per guest and second */
 #define WBINVD_BURST 32u            /* of a guest, at once */
 #define WBINVD_SPACING_US 10000u    /* and then */
+#define EXCEPTIONS_WITH_ERROR 0x60227d00u   /* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX; APM2 8.2 */
 #define KVM_ENOSYS 1000             /* Linux include/uapi/linux/kvm_para.h */
 #define KVM_EPERM 1
 
@@ -196,7 +198,7 @@ static void exit_fault(struct vcpu *vcpu)
     if (vector == VECTOR_PF)
         vmcb_set_cr2(vmcb, vmcb->exitinfo2);
     exit_cr_step_end(vcpu);
-    vcpu_inject_exception(vcpu, vector, vector >= VECTOR_TS && vector <= VECTOR_PF, (uint32_t)vmcb->exitinfo1);
+    vcpu_inject_exception(vcpu, vector, (EXCEPTIONS_WITH_ERROR >> vector & 1) != 0, (uint32_t)vmcb->exitinfo1);
 }
 
 /* Most likely in its memory. Guests have no machine check architecture, so this one ends: also when its own
@@ -243,7 +245,8 @@ static void exit_unknown(struct vcpu *vcpu)
         exit_npf(vcpu);
         return;
     }
-    if (vcpu->stepping && vcpu->vmcb->exitcode >= VMEXIT_EXCEPTION_DE && vcpu->vmcb->exitcode <= VMEXIT_EXCEPTION_LAST) {
+    uint64_t vector = vcpu->vmcb->exitcode - VMEXIT_EXCEPTION_DE;
+    if (vcpu->stepping && vector < TRAP_EXCEPTIONS && vector != TRAP_NMI) {
         exit_fault(vcpu);
         return;
     }

@@ -7,7 +7,6 @@
 
 #define VECTOR_DB 1u
 #define VECTOR_UD 6u
-#define VECTOR_TS 10u
 #define VECTOR_GP 13u
 #define VECTOR_PF 14u
 #define VECTOR_AC 17u

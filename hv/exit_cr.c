@@ -29,6 +29,8 @@
 #define DR6_CAUSES UINT64_C(0xe00f)     /* BT BS BD B3-0 */
 #define DR6_BS (UINT64_C(1) << 14)
 
+#define STEP_EXCEPTIONS 0xfffffffbu     /* all but NMI, which has an intercept of its own */
+
 enum { GPR_RAX = 0, GPR_RSP = 4 };
 
 static bool intercepts(void)
@@ -59,7 +61,7 @@ static void set_intercepts(struct vcpu *vcpu)
     }
     vmcb_set_intercept_cr(vmcb, cr);
     vmcb_set_intercept_misc1(vmcb, misc1);
-    vmcb_set_intercept_exceptions(vmcb, vcpu->stepping ? UINT32_MAX : VMCB_EXCEPTIONS);
+    vmcb_set_intercept_exceptions(vmcb, vcpu->stepping ? STEP_EXCEPTIONS : VMCB_EXCEPTIONS);
 }
 
 static void set_cr0(struct vcpu *vcpu, uint64_t cr0)
@@ -206,6 +208,10 @@ void exit_cr(struct vcpu *vcpu)
     bool code64 = (vmcb->efer & EFER_LMA) != 0 && (vmcb->cs.attributes & SEGMENT_L) != 0, done = true;
     unsigned number = (unsigned)(vmcb->exitinfo1 & CR_GPR);
 
+    if (!intercepts()) {
+        exit_crash(vcpu, "exit 0x%lx, which nobody asked for, at RIP 0x%lx", vmcb->exitcode, vmcb->rip);
+        return;
+    }
     if ((vmcb->exitinfo1 & CR_MOV) == 0) {
         step(vcpu);
         return;

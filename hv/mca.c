@@ -159,9 +159,8 @@ static void read_bank(uint32_t bank, struct mca_errors *found)
 {
     struct mca_error error = {.bank = bank, .status = read(bank, MCA_STATUS)};
     bool deferred = (error.status & (STATUS_VAL | STATUS_DEFERRED)) == (STATUS_VAL | STATUS_DEFERRED);
-    if (scalable)
-        error.ipid = read(bank, MCA_IPID);
     if ((error.status & STATUS_VAL) != 0) {
+        error.ipid = scalable ? read(bank, MCA_IPID) : 0;
         if ((error.status & STATUS_ADDRV) != 0)
             error.address = read(bank, MCA_ADDR);
         if ((error.status & STATUS_MISCV) != 0)
@@ -174,9 +173,10 @@ static void read_bank(uint32_t bank, struct mca_errors *found)
     if (!scalable)
         return;
     /* A deferred error is here, too; and it alone, when a worse one took STATUS. */
-    error = (struct mca_error){.bank = bank, .status = read(bank, MCA_DESTAT), .ipid = error.ipid};
+    error = (struct mca_error){.bank = bank, .status = read(bank, MCA_DESTAT)};
     if ((error.status & STATUS_VAL) == 0)
         return;
+    error.ipid = read(bank, MCA_IPID);
     error.address = (error.status & STATUS_ADDRV) != 0 ? read(bank, MCA_DEADDR) : 0;
     error.status &= ~(STATUS_MISCV | STATUS_SYNDV);
     if (!deferred)

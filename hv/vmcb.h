@@ -232,7 +232,6 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 #define VMEXIT_EXCEPTION_DB 0x41u
 #define VMEXIT_EXCEPTION_AC 0x51u
 #define VMEXIT_EXCEPTION_MC 0x52u
-#define VMEXIT_EXCEPTION_LAST 0x5fu
 #define VMEXIT_INTR 0x60u
 #define VMEXIT_NMI 0x61u
 #define VMEXIT_SMI 0x62u

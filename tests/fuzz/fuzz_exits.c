@@ -192,15 +192,17 @@ static uint64_t some_event(void)
 
 static void check_constant(const struct vmcb *now, const struct vmcb *then)
 {
-    const uint32_t passing = INTERCEPT_VINTR | INTERCEPT_IRET;
+    const uint32_t passing = INTERCEPT_VINTR | INTERCEPT_IRET |
+                             (rig_cpu.features.decode_assists ? INTERCEPT_CR0_SEL_WRITE : 0);
+    const uint32_t zero = INTERCEPT_CR_READ(0) | INTERCEPT_CR_WRITE(0);
     require(now->guest_asid == then->guest_asid && now->n_cr3 == then->n_cr3 && now->nested_ctl == then->nested_ctl,
             "ASID and nested tables stay");
     require(now->iopm_base_pa == then->iopm_base_pa && now->msrpm_base_pa == then->msrpm_base_pa, "the maps stay");
-    require(now->intercept_cr == then->intercept_cr && now->intercept_dr == then->intercept_dr &&
-                now->intercept_exceptions == then->intercept_exceptions &&
+    require((now->intercept_cr & ~zero) == then->intercept_cr && now->intercept_dr == then->intercept_dr &&
+                (now->intercept_exceptions & then->intercept_exceptions) == then->intercept_exceptions &&
                 (now->intercept_misc1 | passing) == (then->intercept_misc1 | passing) &&
                 now->intercept_misc2 == then->intercept_misc2 && now->intercept_misc3 == then->intercept_misc3,
-            "all intercepts but VINTR and IRET stay");
+            "all intercepts but VINTR, IRET and those of CR0 stay");
     require(now->virtualization_ext == 0 && now->avic_apic_bar == 0 && now->ghcb_pa == 0 && now->vmsa_pa == 0 &&
                 now->avic_apic_backing_page == 0 && now->avic_logical_table == 0 && now->avic_physical_table == 0,
             "what hv does not use stays off");
@@ -221,7 +223,8 @@ static void check_clean(const struct vmcb *now, const struct vmcb *then)
     uint32_t clean = now->vmcb_clean;
     require((clean & ~VMCB_CLEAN_ALL) == 0, "no reserved clean bits");
     if ((clean & VMCB_CLEAN_I) != 0)
-        require(now->intercept_misc1 == then->intercept_misc1 && now->tsc_offset == then->tsc_offset, "clean bit I");
+        require(now->intercept_cr == then->intercept_cr && now->intercept_exceptions == then->intercept_exceptions &&
+                now->intercept_misc1 == then->intercept_misc1 && now->tsc_offset == then->tsc_offset, "clean bit I");
     if ((clean & VMCB_CLEAN_TPR) != 0)
         require(now->v_intr == then->v_intr, "clean bit TPR");
     if ((clean & VMCB_CLEAN_NP) != 0)
@@ -267,12 +270,25 @@ static void check_entry(struct vcpu *vcpu)
     require(rig_cpu.timer_fired || rig_cpu.timer_tsc <= rig_cpu.slice_end_tsc, "the host's timer ends the slice");
     require(windows_open == 0, "no window is left open");
     check_constant(now, &side->constant);
+    require((now->cr0 & (CR0_CD | CR0_NW)) == 0, "guests run cached");
+    require((now->cr0 & CR0_PG) == 0 || (now->cr0 & CR0_PE) != 0, "no paging out of protected mode");
+    if (rig_cpu.features.decode_assists) {
+        bool intercepted = (now->intercept_cr & INTERCEPT_CR_READ(0)) != 0;
+        require((now->cr4 & CR4_MCE) != 0, "machine checks are on");
+        require(vcpu->stepping ? (now->intercept_exceptions | 1u << 2) == UINT32_MAX && (now->rflags & RFLAGS_TF) != 0
+                               : now->intercept_exceptions == side->constant.intercept_exceptions,
+                "all exceptions are intercepted while hv steps, and then only");
+        require(intercepted == (vcpu->cr0_hidden != 0 && !vcpu->stepping), "CR0 exits as long as it is not the hardware's");
+        require(!vcpu->stepping || (now->eventinj & EVENT_VALID) == 0, "no event is delivered with hv's TF");
+    }
     require((now->intercept_misc1 & INTERCEPT_IRET) == 0 || vcpu->nmi_blocked, "IRET is waited for after an NMI only");
     if (side->ran) {
         check_clean(now, &side->at_exit);
         require(now->rip - side->at_exit.rip <= 15, "RIP moves by an instruction at most");
-        require(now->rsp == side->at_exit.rsp && now->cr3 == side->at_exit.cr3 && now->cr0 == side->at_exit.cr0 &&
-                    now->cpl == side->at_exit.cpl && now->rflags == side->at_exit.rflags,
+        bool mov_cr = rig_cpu.features.decode_assists;      /* to and from RSP, to CR0; TF while hv steps */
+        require((mov_cr || (now->rsp == side->at_exit.rsp && now->cr0 == side->at_exit.cr0)) &&
+                    now->cr3 == side->at_exit.cr3 && now->cpl == side->at_exit.cpl &&
+                    ((now->rflags ^ side->at_exit.rflags) & ~(mov_cr ? RFLAGS_TF : 0)) == 0,
                 "hv does not touch what no exit is about");
         require(memcmp(&vcpu->gprs.rsi, &side->gprs.rsi, sizeof side->gprs - offsetof(struct vcpu_gprs, rsi)) == 0,
                 "nor any register but RAX to RDX");
@@ -324,6 +340,7 @@ static void run_guest(struct vcpu *vcpu)
     uint64_t guest_now = vcpu_guest_tsc(vcpu, rig_tsc);
     static const uint64_t plain[] = {
         VMEXIT_CPUID, VMEXIT_HLT, VMEXIT_VMMCALL, VMEXIT_VINTR, VMEXIT_XSETBV, VMEXIT_INTR, VMEXIT_WBINVD, VMEXIT_STGI,
+        VMEXIT_WRITE_CR0, VMEXIT_CR0_SEL_WRITE, VMEXIT_WRITE_CR4, VMEXIT_READ_CR0, VMEXIT_READ_CR4, VMEXIT_EXCEPTION_DB,
     };
 
     idle_polls = 0;
@@ -336,12 +353,12 @@ static void run_guest(struct vcpu *vcpu)
     vmcb->nrip = (more & 2) != 0 ? 0 : vmcb->rip + (more >> 2 & 15);
     vmcb->exitintinfo = what >= 0x80 ? some_event() : 0;
     if ((what & 0x40) != 0) {
-        vmcb->rflags = some_rflags();
+        vmcb->rflags = some_rflags() | (vcpu->stepping ? RFLAGS_TF : 0);
         vmcb->interrupt_shadow = byte() & 1;
         vmcb->v_intr = (vmcb->v_intr & ~V_TPR_MASK) | (byte() & V_TPR_MASK);    /* MOV CR8 */
         vmcb->cpl = (more & 0x40) != 0 ? 3 : 0;
         vmcb->cr0 = (more & 0x80) != 0 ? vmcb->cr0 & ~CR0_PG : vmcb->cr0 | CR0_PG;
-        vmcb->cr4 = byte() << 13 | 0x20;        /* OSXSAVE among them */
+        vmcb->cr4 = byte() << 13 | 0x20 | (rig_cpu.features.decode_assists ? CR4_MCE : 0);      /* OSXSAVE among them */
     }
     vmcb->exitinfo1 = vmcb->exitinfo2 = 0;
     switch (what & 7) {
@@ -357,7 +374,10 @@ static void run_guest(struct vcpu *vcpu)
         any_exit(vcpu, guest_now);
         break;
     default:
-        vmcb->exitcode = plain[byte() % 8];
+        vmcb->exitcode = plain[byte() % (sizeof(plain) / sizeof(plain[0]))];
+        vmcb->exitinfo1 = (more & 0x40) != 0 ? CR_MOV | (more & CR_GPR) : 0;    /* of those about control registers */
+        if (!rig_cpu.features.decode_assists && (vmcb->exitcode <= VMEXIT_WRITE_CR4 || vmcb->exitcode == VMEXIT_CR0_SEL_WRITE))
+            vmcb->exitcode = VMEXIT_CPUID;
         vmcb->rax = number(guest_now);
         if (vmcb->exitcode == VMEXIT_CPUID && (more & 0x80) != 0)
             vmcb->rax = (more & 0x40) != 0 ? 0x80000000u | (vmcb->rax & 0x3f)
@@ -401,6 +421,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     input_left = size;
     idle_polls = 0;
     rig_cpu = fresh_cpu;
+    /* With decode assists CR0 and CR4 are hv's. */
+    rig_cpu.features.decode_assists = rig_cpu.features.next_rip = size % 2 == 1;
     rig_tsc = started_tsc = 1000000;
     rig_xcr0 = 1;
     rig_log[0] = '\0';

@@ -9,7 +9,7 @@
 
 char did[8192];
 struct cpu fake_cpu;
-uint64_t fake_tsc, fake_cr0;
+uint64_t fake_tsc, fake_cr0, fake_cr3;
 struct fake_leaf fake_leaves[16];
 struct fake_msr fake_msrs[8];
 uint8_t fake_rtc[128];
@@ -108,7 +108,7 @@ void out32(uint16_t port, uint32_t value)
 uint64_t rdtsc(void) { return fake_tsc; }
 uint64_t read_cr0(void) { return fake_cr0; }
 uint64_t read_cr2(void) { return 0xc2; }
-uint64_t read_cr3(void) { return 0xc3; }
+uint64_t read_cr3(void) { return fake_cr3; }
 uint64_t read_cr4(void) { return 0xc4; }
 void write_cr0(uint64_t value) { note("cr0 %lx", value); }
 void write_cr3(uint64_t value) { note("cr3 %lx", value); }
@@ -208,6 +208,7 @@ int fake_reset(void **state)
     fake_if = false;
     fake_tsc = 0;
     fake_cr0 = 0;
+    fake_cr3 = 0xc3;
     fake_cpu = (struct cpu){.self = &fake_cpu};
     syscall(SYS_arch_prctl, ARCH_SET_GS, &fake_cpu);
     return 0;

@@ -52,6 +52,7 @@ static int set_up(void **state)
 {
     const uint64_t signature = UINT64_C(0x56524553544e5552), reset = (uintptr_t)reset_system;    /* "RUNTSERV" */
     fake_reset(state);
+    fake_cr3 = HOST_CR3;
     memset(&handoff, 0, sizeof handoff);
     memset(services, 0, sizeof services);
     handoff.runtime_services = RUNTIME;

@@ -11,12 +11,13 @@
 static uint64_t clock_frequency;    /* Hz; below 2^34, so that a second's part times 10^9 fits */
 static uint64_t clock_start;
 static uint64_t clock_wall;         /* ns since 1970 at TSC 0 */
+static const char *clock_fault;
 
 void clock_init(uint64_t tsc_hz)
 {
     clock_frequency = tsc_hz;
     clock_start = rdtsc();
-    uint64_t now_s = rtc_read();
+    uint64_t now_s = rtc_read(&clock_fault);
     uint64_t up_ns = clock_tsc_to_ns(clock_start);
     clock_wall = now_s * NS_PER_S > up_ns ? now_s * NS_PER_S - up_ns : 0;
 }
@@ -51,4 +52,9 @@ uint64_t clock_now_us(void)
 uint64_t clock_boot_wall_ns(void)
 {
     return clock_wall;
+}
+
+const char *clock_wall_fault(void)
+{
+    return clock_fault;
 }

@@ -13,6 +13,8 @@ uint64_t clock_us_to_tsc(uint64_t us);
 uint64_t clock_now_us(void);            /* since clock_init */
 /* Wall-clock at TSC 0, ns since 1970; from the RTC, read once. 0 when unknown. */
 uint64_t clock_boot_wall_ns(void);
+/* What is wrong with it, in rtc_read()'s words; NULL: nothing that can be seen. */
+const char *clock_wall_fault(void);
 
 /* Host LAPIC (x2APIC where present, else MMIO): enabled, timer calibrated
  * against the TSC. */

@@ -24,6 +24,9 @@ static void main_report(const struct handoff *handoff)
               handoff->arena_size >> 20,
               handoff->c_bit_mask != 0 ? "hv's is encrypted (SME)" : "plain (no SME)");
     log_print(LOG_NOTICE, "TSC %lu.%03lu MHz", handoff->tsc_hz / 1000000, handoff->tsc_hz / 1000 % 1000);
+    if (clock_wall_fault() != NULL)
+        log_print(LOG_ERROR, "the board's clock (RTC) is wrong: %s; guests get %s from it: set it in the BIOS",
+                  clock_wall_fault(), clock_boot_wall_ns() != 0 ? "their date and time" : "no date or time");
     if (handoff->sev_usable == 0)
         log_print(LOG_NOTICE, "encrypted guests are refused: %s", handoff->sev_refusal);
 }

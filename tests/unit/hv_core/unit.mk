@@ -16,6 +16,7 @@ UNIT_HV_CORE_pagetable := hv/pagetable.c
 UNIT_HV_CORE_ranges := boot/ranges.c
 UNIT_HV_CORE_sections := boot/sections.c boot/image.c
 UNIT_HV_CORE_rtc := hv/rtc.c
+UNIT_HV_CORE_FLAGS_rtc := -include tests/unit/hv_devices/fake_ports.h
 UNIT_HV_CORE_madt := boot/madt.c
 UNIT_HV_CORE_watch := hv/watch.c hv/text.c
 UNIT_HV_CORE_console := hv/console.c hv/text.c
@@ -31,7 +32,7 @@ define UNIT_HV_CORE_RULE
 $(UNIT_HV_CORE)/test_$(1): tests/unit/hv_core/test_$(1).c $(UNIT_HV_CORE_$(1)) $(wildcard hv/*.h boot/*.h tests/unit/hv_core/*.h) \
 		tests/unit/hv_core/unit.mk
 	@mkdir -p $$(@D)
-	$$(CC) $$(UNIT_HV_CORE_CFLAGS) $$(filter %.c,$$^) -lcmocka -o $$@
+	$$(CC) $$(UNIT_HV_CORE_CFLAGS) $(UNIT_HV_CORE_FLAGS_$(1)) $$(filter %.c,$$^) -lcmocka -o $$@
 endef
 $(foreach test,$(UNIT_HV_CORE_TESTS),$(eval $(call UNIT_HV_CORE_RULE,$(test))))
 

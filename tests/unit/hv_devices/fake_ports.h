@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Put before hv/serial.c and hv/rtc.c by -include: their ports are a test's own functions. */
+#ifndef SEVISOR_X86_H
+#define SEVISOR_X86_H
+
+#include <stdint.h>
+
+void out8(uint16_t port, uint8_t value);
+uint8_t in8(uint16_t port);
+
+#endif

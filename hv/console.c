@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* A ring between hv and the slow line: 115200 baud carry 11 bytes in a
- * millisecond, and no guest should wait for that. */
+/* Rings between hv and the slow line: 115200 baud carry 11 bytes in a
+ * millisecond, and no guest should wait for that; nor does the line wait for hv. */
 #include "console.h"
 
 #include "clock.h"
@@ -12,6 +12,9 @@
 #define CONSOLE_RING 65536u         /* power of two: room for the shares of a dozen guests */
 #define CONSOLE_STUCK_US 200000u    /* 16 bytes take 1.4 ms */
 #define CONSOLE_LINE 512u
+#define CONSOLE_INPUT 16384u        /* power of two: what the line carries in 1.4 s */
+#define CONSOLE_INPUT_RESERVE 4096u /* the other side is told to wait while there is less room than this */
+#define CONSOLE_INPUT_AT_ONCE 64u
 
 static struct {
     char ring[CONSOLE_RING];
@@ -22,6 +25,12 @@ static struct {
     bool line_unfinished;
     bool stuck;                 /* waited for the line in vain, and nothing went out since */
 } console;
+
+static struct {
+    uint16_t ring[CONSOLE_INPUT];   /* bytes and CONSOLE_BREAK */
+    uint32_t head, tail;            /* received, read: both count on */
+    struct console_losses losses;
+} input;
 
 uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
 _Static_assert(MANIFEST_MAX_GUESTS < UINT16_MAX, "owners");
@@ -76,8 +85,29 @@ static bool send_some(void)
     return sent > 0;
 }
 
+/* A full ring leaves the rest in the UART. */
+static void receive(void)
+{
+    for (uint32_t i = 0; i < CONSOLE_INPUT_AT_ONCE && input.head - input.tail < CONSOLE_INPUT; i++) {
+        int received = serial_read();
+        if (received == SERIAL_NOTHING)
+            break;
+        if (received == SERIAL_GARBLED)
+            input.losses.garbled++;
+        else
+            input.ring[input.head++ % CONSOLE_INPUT] = (uint16_t)(received == SERIAL_BREAK ? CONSOLE_BREAK : received);
+    }
+    input.losses.overruns += serial_overruns();
+    uint32_t room = CONSOLE_INPUT - (input.head - input.tail);
+    if (room < CONSOLE_INPUT_RESERVE)
+        serial_allow_input(false);
+    else if (room >= CONSOLE_INPUT / 2)
+        serial_allow_input(true);
+}
+
 static void drain(void)
 {
+    receive();
     while (send_some())
         ;
     if (!serial_present())
@@ -158,6 +188,21 @@ void console_print(const char *format, ...)
 
 int console_read(void)
 {
-    console_drain();
-    return serial_read();
+    int read = CONSOLE_NOTHING;
+    console_begin();
+    if (input.head == input.tail)
+        drain();
+    if (input.head != input.tail)
+        read = input.ring[input.tail++ % CONSOLE_INPUT];
+    console_end();
+    return read;
+}
+
+struct console_losses console_losses(void)
+{
+    console_begin();
+    struct console_losses losses = input.losses;
+    input.losses = (struct console_losses){0};
+    console_end();
+    return losses;
 }

@@ -25,8 +25,14 @@ static inline bool console_has_room(uint32_t owner, uint32_t beyond)
     return __atomic_load_n(&console_waiting[owner], __ATOMIC_RELAXED) < CONSOLE_SHARE + beyond;
 }
 
-/* Hands the transmitter what it takes; never waits. */
+/* Hands the transmitter what it takes, and keeps what came in for console_read(); never waits. */
 void console_drain(void);
+/* What came in lost or damaged since the last call. */
+struct console_losses {
+    uint32_t overruns;      /* the UART's FIFO was full: at least so many bytes */
+    uint32_t garbled;       /* bytes with parity or framing errors, thrown away */
+};
+struct console_losses console_losses(void);
 /* Waits until all is out, or the line has been stuck for a while. */
 void console_flush(void);
 

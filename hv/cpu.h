@@ -42,6 +42,8 @@ struct cpu {
     uint64_t breath_tsc;        /* end of the last slice that was given in the middle of other work; sched.c */
     uint64_t charged_tsc;       /* until then all time is charged to a vCPU, or to nobody; sched.c */
     struct vcpu *sleeper;       /* ran last and halted: it pays for the way to the next; NULL: that one pays */
+    uint32_t line_us;           /* the boot CPU's: how often it looks at the operator's line; sched.c */
+    uint64_t line_tsc;          /* and when next, though a vCPU runs; 0: after its slice is soon enough */
     bool timer_fired;           /* by the timer's interrupt, or another CPU's: look around before the next VMRUN */
     uint64_t timer_tsc;         /* what lapic_timer_arm() was asked for; UINT64_MAX: disarmed */
     uint64_t interrupts;

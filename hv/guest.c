@@ -52,11 +52,27 @@ void guest_unmap_shared(void)
     window_unmap_own();
 }
 
-void guest_input(struct guest *guest, uint8_t byte)
+bool guest_input(struct guest *guest, uint8_t byte)
 {
     lock_take(&guest->lock, LOCK_GUEST);
-    vuart_input(&guest->uart, byte);
+    bool taken = vuart_input(&guest->uart, byte);
     lock_release(&guest->lock, LOCK_GUEST);
+    return taken;
+}
+
+void guest_input_break(struct guest *guest)
+{
+    lock_take(&guest->lock, LOCK_GUEST);
+    vuart_break(&guest->uart);
+    lock_release(&guest->lock, LOCK_GUEST);
+}
+
+uint32_t guest_input_room(struct guest *guest)
+{
+    lock_take(&guest->lock, LOCK_GUEST);
+    uint32_t room = vuart_input_room(&guest->uart);
+    lock_release(&guest->lock, LOCK_GUEST);
+    return room;
 }
 
 /* ---- the leak check ---- */
@@ -231,10 +247,8 @@ static bool wants_restart(const struct guest *guest)
 
 static void launch_again(struct guest *guest)
 {
-    if (!launch_guest(guest)) {
-        monitor_guest_ended(guest->index, true);
+    if (!launch_guest(guest))
         guest_resources_check();
-    }
 }
 
 bool guest_teardown(struct guest *guest)

@@ -104,8 +104,11 @@ bool guest_ram_address(const struct guest *guest, gpaddr_t gpa, uint64_t size, p
 void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size);
 void guest_unmap_shared(void);
 
-/* A byte from the operator, to the guest's UART. */
-void guest_input(struct guest *guest, uint8_t byte);
+/* A byte from the operator, or a break of his line, to the guest's UART. False: no room, it is lost. */
+bool guest_input(struct guest *guest, uint8_t byte);
+void guest_input_break(struct guest *guest);
+/* Bytes that the UART would take. */
+uint32_t guest_input_room(struct guest *guest);
 
 /* Ends a guest from an exit handler: marks it; the scheduler tears it down
  * outside of the vCPU's context by guest_teardown(). The first call counts, and returns true. */

@@ -11,6 +11,7 @@
 #include "cpu.h"
 #include "hostmap.h"
 #include "log.h"
+#include "monitor.h"
 #include "report.h"
 #include "sev.h"
 #include "smp.h"
@@ -396,6 +397,7 @@ bool launch_guest(struct guest *guest)
         guest->state = GUEST_REFUSED;
         guest->end = GUEST_END_REFUSED;
         log_print(LOG_ERROR, "%s is refused: %s", guest->config->name, guest->end_reason);
+        monitor_guest_ended(guest->index, true);
         return false;
     }
     guest->report.commands = sev_commands() - commands;
@@ -418,9 +420,11 @@ void guest_launch_all(const struct handoff *handoff)
         guests[i].config = manifest_guest(source.table, i);
         guests[i].restarts_left = guests[i].config->restarts;
         wants_sev |= guests[i].config->encryption == MANIFEST_ENCRYPTION_SEV;
-        paddr_t history;
+        paddr_t history, input;
         if (page_alloc(pages_of(VUART_HISTORY), 1, &history))
             guests[i].uart.history = page_va(history);
+        if (page_alloc(pages_of(VUART_INPUT), 1, &input))
+            guests[i].uart.input = page_va(input);
     }
     log_print(LOG_NOTICE, "the manifest has %u guests", count);
     if (wants_sev)

@@ -26,7 +26,8 @@ const char *log_level_name(enum log_level level);
 
 /* For what is said when hv ends: no lock, no level. */
 void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* One byte of operator input, or -1. Never waits. */
+/* One byte of operator input, or a break of the line, or nothing. Never waits. */
+enum { CONSOLE_NOTHING = -1, CONSOLE_BREAK = 0x100 };
 int console_read(void);
 
 /* Prints the reason, registers and a stack trace, ends the machine. */

@@ -165,6 +165,10 @@ void monitor_show_prompts(void)
 void monitor_guest_ended(uint32_t guest, bool for_good)
 {
     static const char detached[] = "monitor: the attached guest has ended: detached";
+    uint32_t unread = vuart_forget_input(&guests[guest].uart);
+    monitor_tell_losses();
+    if (unread > 0)
+        monitor_print("monitor: %s ended without reading the last %u bytes of input", guests[guest].config->name, unread);
     console_begin();
     if (guests[guest].uart.line_length > 0)
         show_line(guest, true);

@@ -22,6 +22,8 @@ void monitor_init(void);
  * middle of a launch or an end: it never waits for anything but the line itself, asks nothing of the
  * secure processor, takes and returns no resource, and ends guests by guest_end()'s mark only. */
 void monitor_poll(void);
+/* How soon it wants to be called again. In between console_drain() is enough to lose nothing that comes in. */
+uint32_t monitor_poll_us(void);
 /* A byte from a guest's UART. */
 void monitor_guest_output(uint32_t guest, uint8_t byte);
 
@@ -46,5 +48,7 @@ void monitor_scroll_back(uint32_t guest);
 
 /* monitor_input.c: forgets half-typed commands. */
 void monitor_input_init(void);
+/* monitor_input.c: says which input was lost and was not told yet. */
+void monitor_tell_losses(void);
 
 #endif

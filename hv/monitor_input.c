@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Input. Bytes go to the attached guest; the escape key makes the next one a command. All input is hostile. */
+/*
+ * Input. Bytes go to the attached guest; the escape key makes the next one a command. All input is hostile.
+ *
+ * Nothing is lost in silence: what the attached guest has no room for waits in console.c's ring, and the line's other side
+ * with it where it can be told so. A guest that goes on not reading must not keep the operator from his own commands: after a
+ * while the line is read on, what has no room is thrown away, and that is said.
+ */
 #include "clock.h"
 #include "console.h"
 #include "guest.h"
@@ -14,6 +20,13 @@
  * obeyed in silence, so that a flood of them cannot keep the console busy. */
 #define ANSWER_LINES 150u
 #define US_PER_S 1000000u
+/* Input waits so long for a guest to make room. */
+#define PATIENCE_US 1000000u
+#define TELL_LOSSES_US 1000000u     /* what is lost in this time is told in one line */
+/* A receiver's FIFO of 16 bytes is full in 1.4 ms; who has stopped typing is not about to fill it. */
+#define POLL_BUSY_US 1000u
+#define POLL_IDLE_US 10000u
+#define BUSY_US 1000000u
 
 enum input_state {
     INPUT_PASS,
@@ -22,6 +35,9 @@ enum input_state {
     INPUT_KILL_CONFIRM,
 };
 
+/* Enter after a number is CR, LF, CR LF or CR NUL, by terminal: all of it belongs to the number. */
+enum enter { ENTER_NONE, ENTER_MAY_COME, ENTER_HALF };
+
 enum number_purpose { NUMBER_ATTACH, NUMBER_SCROLL, NUMBER_KILL, NUMBER_RELAUNCH };
 
 static struct input {
@@ -29,7 +45,13 @@ static struct input {
     enum number_purpose purpose;
     uint32_t number;        /* its digits so far; 0: none */
     uint32_t victim;        /* INPUT_KILL_CONFIRM */
+    enum enter enter;
     bool hinted;            /* said already where stray input goes */
+    uint64_t last_us;       /* when something came in last */
+    uint64_t full_us;       /* since when the attached guest has no room; 0: it has */
+    struct console_losses losses;   /* not told yet */
+    bool guest_lost;        /* nor what guests had no room for: uart.input_lost */
+    uint64_t losses_us;     /* when the first of them happened; 0: none */
     bool top_repeats;
     uint64_t top_us;        /* when it was shown last */
     uint64_t answer_second;
@@ -72,14 +94,20 @@ static bool is_alive(uint32_t guest)
     return guests[guest].state == GUEST_LAUNCHING || guests[guest].state == GUEST_RUNNING;
 }
 
+static void attach_to(uint32_t guest)
+{
+    monitor_attach(guest);
+    input.hinted = false;
+    input.full_us = 0;
+}
+
 static void attach(uint32_t guest)
 {
     if (!is_alive(guest)) {
         answer_about(guest, "does not run");
         return;
     }
-    monitor_attach(guest);
-    input.hinted = false;
+    attach_to(guest);
     answer_about(guest, "is attached (Ctrl-] 0 detaches)");
 }
 
@@ -98,8 +126,7 @@ static void attach_next(void)
 
 static void detach(void)
 {
-    monitor_attach(MONITOR_NOBODY);
-    input.hinted = false;
+    attach_to(MONITOR_NOBODY);
     answer("detached");
 }
 
@@ -150,7 +177,7 @@ static void use_number(uint32_t number)
 {
     uint32_t guest = number - 1;
     if (input.purpose == NUMBER_ATTACH)
-        monitor_attach(MONITOR_NOBODY);     /* what is typed next is meant for this number or nobody */
+        attach_to(MONITOR_NOBODY);          /* what is typed next is meant for this number or nobody */
     if (guest >= guest_count())
         answer("no guest has that number (Ctrl-] l lists them)");
     else if (input.purpose == NUMBER_ATTACH)
@@ -172,12 +199,14 @@ static bool take_digit(uint8_t byte)
     input.number = 0;
     if (byte < '0' || byte > '9') {
         use_number(before);
+        input.enter = byte == '\r' ? ENTER_HALF : ENTER_NONE;
         return before == 0 || byte == '\r' || byte == '\n';
     }
     while (ten <= number)
         ten *= 10;
     if (number == 0 || ten > guest_count()) {
         use_number(number);
+        input.enter = ENTER_MAY_COME;
         return true;
     }
     input.number = number;
@@ -185,6 +214,17 @@ static bool take_digit(uint8_t byte)
     if (may_answer(1))
         monitor_print("monitor: guest %u: Enter, or another digit", number);
     return true;
+}
+
+/* Whether the byte is part of the Enter that followed a number. A number that was complete needs none: then its CR
+ * is for the guest that was attached, and for nobody after other commands. */
+static bool take_enter(uint8_t byte)
+{
+    enum enter enter = input.enter;
+    input.enter = enter == ENTER_MAY_COME && byte == '\r' ? ENTER_HALF : ENTER_NONE;
+    if (enter == ENTER_MAY_COME)
+        return (byte == '\r' || byte == '\n') && input.purpose != NUMBER_ATTACH;
+    return enter == ENTER_HALF && (byte == '\n' || byte == '\0');
 }
 
 static void expect_number(enum number_purpose purpose)
@@ -233,10 +273,18 @@ static void show_top(bool again)
         monitor_top(again);
 }
 
+static bool has_guest(void)
+{
+    return monitor_attached() != MONITOR_NOBODY && is_alive(monitor_attached());
+}
+
 static void pass_to_guest(uint8_t byte)
 {
-    if (monitor_attached() != MONITOR_NOBODY) {
-        guest_input(&guests[monitor_attached()], byte);
+    if (has_guest()) {
+        if (!guest_input(&guests[monitor_attached()], byte)) {
+            guests[monitor_attached()].uart.input_lost++;
+            input.guest_lost = true;
+        }
     } else if (!input.hinted) {
         input.hinted = true;
         answer("no guest is attached; Ctrl-] ? for help");
@@ -313,6 +361,8 @@ static void command(uint8_t byte)
 static bool take_input(uint8_t byte)
 {
     enum input_state state = input.state;
+    if (take_enter(byte))
+        return true;
     if (byte == MONITOR_ESCAPE) {
         input.state = INPUT_COMMAND;        /* from any state: who types it knows where he is */
         input.top_repeats = false;
@@ -340,15 +390,81 @@ static bool take_input(uint8_t byte)
     }
 }
 
+/* Linux takes a break for SysRq. It says nothing to hv, whatever is being typed. */
+static void take_break(void)
+{
+    if (has_guest())
+        guest_input_break(&guests[monitor_attached()]);
+    else
+        answer("the line was in break: ignored, as no guest is attached");
+}
+
+/* True while the attached guest is given time to make room. Once it was full, that is until half of it is free. */
+static bool waits_for_guest(uint64_t now_us)
+{
+    if (input.state != INPUT_PASS || !has_guest())
+        return false;
+    uint32_t room = guest_input_room(&guests[monitor_attached()]);
+    if (room == 0 && input.full_us == 0)
+        input.full_us = now_us;
+    else if (room >= VUART_INPUT / 2)
+        input.full_us = 0;
+    return input.full_us != 0 && now_us - input.full_us < PATIENCE_US;
+}
+
+void monitor_tell_losses(void)
+{
+    if (input.losses.overruns > 0)
+        monitor_print("monitor: input was lost: the serial port's FIFO overflowed %u times; send slower, or with RTS/CTS",
+                      input.losses.overruns);
+    if (input.losses.garbled > 0)
+        monitor_print("monitor: input was lost: %u bytes with parity or framing errors; set your end to 115200 8N1",
+                      input.losses.garbled);
+    for (uint32_t i = 0, count = input.guest_lost ? guest_count() : 0; i < count; i++) {
+        if (guests[i].uart.input_lost > 0)
+            monitor_print("monitor: %u bytes of input to %s were lost: it does not read its serial port",
+                          guests[i].uart.input_lost, guests[i].config->name);
+        guests[i].uart.input_lost = 0;
+    }
+    input.losses = (struct console_losses){0};
+    input.guest_lost = false;
+    input.losses_us = 0;
+}
+
+static void gather_losses(uint64_t now_us)
+{
+    struct console_losses more = console_losses();
+    input.losses.overruns += more.overruns;
+    input.losses.garbled += more.garbled;
+    if (input.losses.overruns == 0 && input.losses.garbled == 0 && !input.guest_lost)
+        return;
+    if (input.losses_us == 0)
+        input.losses_us = now_us;
+    else if (now_us - input.losses_us >= TELL_LOSSES_US)
+        monitor_tell_losses();
+}
+
+uint32_t monitor_poll_us(void)
+{
+    return has_guest() || clock_now_us() - input.last_us < BUSY_US ? POLL_BUSY_US : POLL_IDLE_US;
+}
+
 void monitor_poll(void)
 {
-    for (uint32_t i = 0; i < INPUT_PER_POLL; i++) {
-        int byte = console_read();
-        if (byte < 0)
+    uint64_t now_us = clock_now_us();
+    console_drain();
+    for (uint32_t i = 0; i < INPUT_PER_POLL && !waits_for_guest(now_us); i++) {
+        int read = console_read();
+        if (read == CONSOLE_NOTHING)
             break;
-        while (!take_input((uint8_t)byte))
-            ;
+        input.last_us = now_us;
+        if (read == CONSOLE_BREAK)
+            take_break();
+        else
+            while (!take_input((uint8_t)read))
+                ;
     }
+    gather_losses(now_us);
     if (input.top_repeats && clock_now_us() - input.top_us >= MONITOR_TOP_US)
         show_top(true);
     monitor_show_prompts();

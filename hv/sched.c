@@ -13,6 +13,7 @@
 #include "vcpu.h"
 
 #include "clock.h"
+#include "console.h"
 #include "guest.h"
 #include "mca.h"
 #include "monitor.h"
@@ -24,8 +25,6 @@
 #define SLICE_US 10000u
 /* A slice is not cut short for a smaller advantage than this. */
 #define PREEMPT_US 500u
-/* The operator's keys are looked at so often. */
-#define IDLE_US 10000u
 
 /* Not further behind the vCPU chosen last than a slice. */
 static void catch_up(const struct cpu *cpu, struct vcpu *vcpu)
@@ -162,11 +161,28 @@ static struct vcpu *choose(struct cpu *cpu)
     return chosen;
 }
 
+/* The operator, on the boot CPU. */
+static void poll_monitor(struct cpu *cpu)
+{
+    monitor_poll();
+    cpu->line_us = monitor_poll_us();
+    cpu->line_tsc = cpu->line_us < SLICE_US ? clock_tsc() + clock_us_to_tsc(cpu->line_us) : 0;
+}
+
+uint64_t sched_look_at_line(struct cpu *cpu, uint64_t now)
+{
+    if (now >= cpu->line_tsc) {
+        console_drain();
+        cpu->line_tsc = now + clock_us_to_tsc(cpu->line_us);
+    }
+    return cpu->line_tsc;
+}
+
 static void idle(struct cpu *cpu, uint64_t next)
 {
     volatile bool *timer_fired = &cpu->timer_fired;
     /* Only the boot CPU has the operator's keys to look at; the others sleep until somebody wants them. */
-    uint64_t start = clock_tsc(), latest = cpu->index == 0 ? start + clock_us_to_tsc(IDLE_US) : cpu->mca_due_tsc;
+    uint64_t start = clock_tsc(), latest = cpu->index == 0 ? start + clock_us_to_tsc(cpu->line_us) : cpu->mca_due_tsc;
     lapic_timer_arm(next < latest ? next : latest);
     cpu->idle = true;
     cli();
@@ -214,7 +230,7 @@ void sched_breathe(bool waits)
     struct cpu *cpu = this_cpu();
     uint64_t now = clock_tsc(), slice = clock_us_to_tsc(SLICE_US), next;
     cpu->rounds++;              /* it works or waits, but is not stuck */
-    monitor_poll();
+    poll_monitor(cpu);
     if (!waits && now - cpu->breath_tsc < slice)
         return;
     cpu->charged_tsc = now;     /* no vCPU pays for the work */
@@ -245,7 +261,7 @@ void sched_loop(struct cpu *cpu)
 {
     cpu->charged_tsc = clock_tsc();
     while (guest_any_alive()) {
-        monitor_poll();
+        poll_monitor(cpu);
         look_after_guests(cpu);
         if (guest_any_alive())
             serve(cpu);

@@ -186,6 +186,10 @@ void vcpu_run(struct vcpu *vcpu)
             uint64_t now = clock_tsc();
             charge(cpu, payer, now);
             uint64_t next = sched_poll(cpu, vcpu, now, &preempt);
+            if (cpu->line_tsc != 0) {
+                uint64_t line = sched_look_at_line(cpu, now);
+                next = line < next ? line : next;
+            }
             if (now >= cpu->slice_end_tsc || preempt)
                 break;
             lapic_timer_arm(next < cpu->slice_end_tsc ? next : cpu->slice_end_tsc);

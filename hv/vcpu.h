@@ -174,6 +174,8 @@ void sched_add(struct vcpu *vcpu);
  * *preempt: one that has run less than `running` woke up. `running` may be NULL. */
 uint64_t sched_poll(struct cpu *cpu, const struct vcpu *running, uint64_t now, bool *preempt);
 /* From here on the CPU sees all that was done before somebody set cpu->timer_fired. */
+/* The boot CPU keeps what came in on the operator's line, if it is time; returns when it is next. */
+uint64_t sched_look_at_line(struct cpu *cpu, uint64_t now);
 static inline void sched_look_around(struct cpu *cpu)
 {
     cpu->rounds++;

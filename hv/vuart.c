@@ -43,6 +43,7 @@ enum {
 
 #define LSR_DATA_READY 0x01u
 #define LSR_OVERRUN 0x02u
+#define LSR_BREAK 0x10u
 #define LSR_TRANSMITTER_IDLE 0x60u      /* THRE, TEMT: a byte is gone as soon as it is written */
 /* Who does not look at LSR, or gives up waiting, loses nothing before this. */
 #define OUTPUT_SLACK 4096u
@@ -60,28 +61,72 @@ void vuart_reset(struct vuart *uart, uint32_t guest)
     uart->dlm = 0;
     uart->overrun = false;
     uart->transmit_event = false;
-    uart->input_head = uart->input_count = 0;
+    if (uart->input_count == 0)
+        uart->break_after = VUART_NO_BREAK;     /* the first time, that is */
+}
+
+/* ---- the receiver ---- */
+
+static uint32_t ring_size(const struct vuart *uart)
+{
+    return uart->input != NULL ? VUART_INPUT : VUART_FIFO;
+}
+
+uint32_t vuart_input_room(const struct vuart *uart)
+{
+    return ring_size(uart) - uart->input_count;
 }
 
 bool vuart_input(struct vuart *uart, uint8_t byte)
 {
-    if (uart->input_count >= VUART_FIFO) {
+    if (vuart_input_room(uart) == 0) {
         uart->overrun = true;
         return false;
     }
-    uart->input[(uart->input_head + uart->input_count) % VUART_FIFO] = byte;
+    uint8_t *ring = uart->input != NULL ? uart->input : uart->fifo;
+    ring[(uart->input_head + uart->input_count) % ring_size(uart)] = byte;
     uart->input_count++;
     return true;
+}
+
+/* Comes with a NUL, as in a 16550. */
+void vuart_break(struct vuart *uart)
+{
+    if (uart->break_after == VUART_NO_BREAK && vuart_input(uart, 0))
+        uart->break_after = uart->input_count - 1;
 }
 
 static uint8_t take_input(struct vuart *uart)
 {
     if (uart->input_count == 0)
         return 0;
-    uint8_t byte = uart->input[uart->input_head];
-    uart->input_head = (uart->input_head + 1) % VUART_FIFO;
+    const uint8_t *ring = uart->input != NULL ? uart->input : uart->fifo;
+    uint8_t byte = ring[uart->input_head];
+    uart->input_head = (uart->input_head + 1) % ring_size(uart);
     uart->input_count--;
+    if (uart->break_after != VUART_NO_BREAK)
+        uart->break_after = uart->break_after == 0 ? VUART_NO_BREAK : uart->break_after - 1;
     return byte;
+}
+
+static void clear_fifo(struct vuart *uart)
+{
+    for (uint32_t i = 0; i < VUART_FIFO; i++)
+        take_input(uart);
+}
+
+uint32_t vuart_forget_input(struct vuart *uart)
+{
+    uint32_t forgotten = uart->input_count;
+    uart->input_count = 0;
+    uart->break_after = VUART_NO_BREAK;
+    return forgotten;
+}
+
+/* Until LSR is read, or the NUL that stands for it. */
+static bool break_is_next(const struct vuart *uart)
+{
+    return uart->break_after == 0;
 }
 
 static bool receiver_triggered(const struct vuart *uart)
@@ -94,7 +139,7 @@ static bool receiver_triggered(const struct vuart *uart)
 static uint8_t interrupt_identification(struct vuart *uart)
 {
     uint8_t fifo = (uart->fcr & FCR_ENABLE) != 0 ? IIR_FIFO : 0;
-    if ((uart->ier & IER_LINE_STATUS) != 0 && uart->overrun)
+    if ((uart->ier & IER_LINE_STATUS) != 0 && (uart->overrun || break_is_next(uart)))
         return IIR_LINE_STATUS | fifo;
     if ((uart->ier & IER_RECEIVED) != 0 && uart->input_count > 0)
         return (uint8_t)((receiver_triggered(uart) ? IIR_RECEIVED : IIR_TIMEOUT) | fifo);
@@ -113,6 +158,10 @@ static uint8_t line_status(struct vuart *uart)
     if (uart->overrun)
         status |= LSR_OVERRUN;
     uart->overrun = false;
+    if (break_is_next(uart)) {
+        status |= LSR_BREAK;
+        uart->break_after = VUART_NO_BREAK;
+    }
     return status;
 }
 
@@ -137,7 +186,7 @@ static void write_fcr(struct vuart *uart, uint8_t value)
 {
     bool toggled = ((value ^ uart->fcr) & FCR_ENABLE) != 0;
     if (toggled || (value & FCR_CLEAR_RECEIVER) != 0)
-        uart->input_head = uart->input_count = 0;
+        clear_fifo(uart);
     uart->fcr = (value & FCR_ENABLE) != 0 ? value & (FCR_TRIGGER | FCR_ENABLE) : 0;
 }
 

@@ -14,6 +14,8 @@
 #define UART_MCR (COM1 + 4)
 #define UART_LSR (COM1 + 5)
 #define LSR_DATA_READY 0x01
+#define LSR_OVERRUN 0x02
+#define LSR_BREAK 0x10
 #define LSR_THR_EMPTY 0x20
 
 #define SLEEP_CONTROL 0x600

@@ -96,6 +96,9 @@ void monitor_poll(void)
     }
 }
 
+uint32_t monitor_poll_us(void) { return 10000; }
+void console_drain(void) {}
+
 /* ---- the input ---- */
 
 static uint8_t byte(void)

@@ -12,7 +12,9 @@
  *
  * "hostile: NAME begins", then "hostile: NAME: what it did". It powers off at the end, if it gets there.
  * attack=work is the opposite: a guest that works, and says after each unit of it how many it has done, and
- * when, in hexadecimal; a byte on its console lets it power off.
+ * when, in hexadecimal; a byte on its console lets it power off. attack=echo says again what it was sent, line by line and
+ * only when a line has come in whole, until Ctrl-D; a byte that is not printable as [HEX], a break as [break], an overrun as
+ * [overrun]. With ms=N it reads nothing for so long after each line.
  */
 #include "kit.h"
 
@@ -159,6 +161,48 @@ static void work(void)
     }
 }
 
+/* ------------------------------------------------------------- echo */
+
+#define ECHO_LINE 256u
+#define CTRL_D 4
+
+static void echo(void)
+{
+    static char line[ECHO_LINE];
+    unsigned length = 0;
+
+    for (;;) {
+        uint8_t status = in8(UART_LSR), byte;
+
+        if ((status & LSR_OVERRUN) != 0)
+            put("[overrun]\n");
+        if ((status & LSR_DATA_READY) == 0)
+            continue;
+        byte = in8(UART_DATA);
+        if (byte == CTRL_D)
+            return;
+        if ((status & LSR_BREAK) != 0) {
+            put("[break]\n");
+        } else if (byte == '\r' || length == ECHO_LINE - 1) {
+            uint64_t start = read_tsc();
+
+            line[length] = '\0';
+            length = 0;
+            put("echo: ");
+            put(line);
+            put("\n");
+            while (read_tsc() - start < phase_length)
+                __asm__ volatile("pause");
+        } else if (byte >= ' ' && byte < 0x7f) {
+            line[length++] = (char)byte;
+        } else {
+            put("[");
+            put_hex(byte);
+            put("]\n");
+        }
+    }
+}
+
 /* ------------------------------------------------------------- from the command line to attacks */
 
 /* True where `list` goes on with `name` and then a comma, a space or its end. */
@@ -244,6 +288,11 @@ void hostile(const char *cmdline, uint64_t memory)
     put("\"\n");
     if (list != 0 && names(list, "work")) {
         work();
+        power_off();
+    }
+    if (list != 0 && names(list, "echo")) {
+        phase_length = (uint64_t)number_after(cmdline, "ms=", 0) * number_after(cmdline, "khz=", khz);
+        echo();
         power_off();
     }
     while (list != 0 && *list != ' ' && *list != '\0') {

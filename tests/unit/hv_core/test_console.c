@@ -28,7 +28,9 @@ uint64_t clock_us_to_tsc(uint64_t us) { return us; }
 void serial_init(uint16_t port) { present = port != 0; }
 bool serial_present(void) { return present; }
 bool serial_idle(void) { return true; }
-int serial_read(void) { return -1; }
+int serial_read(void) { return SERIAL_NOTHING; }
+uint32_t serial_overruns(void) { return 0; }
+void serial_allow_input(bool allowed) { (void)allowed; }
 
 size_t serial_write(const char *bytes, size_t count)
 {

@@ -31,7 +31,7 @@ static unsigned lists;
 
 struct guest guests[GUEST_MAX];
 static struct manifest_guest configs[GUEST_MAX];
-static uint8_t histories[GUEST_MAX][VUART_HISTORY];
+static uint8_t histories[GUEST_MAX][VUART_HISTORY], rings[GUEST_MAX][VUART_INPUT];
 
 /* Whoever writes must have the console to himself, and take it once. */
 static bool console_held;
@@ -88,7 +88,11 @@ bool guest_ask_relaunch(struct guest *guest)
     asked_again |= UINT64_C(1) << guest->index;
     return true;
 }
-void guest_input(struct guest *guest, uint8_t byte) { vuart_input(&guest->uart, byte); }
+bool guest_input(struct guest *guest, uint8_t byte) { return vuart_input(&guest->uart, byte); }
+void guest_input_break(struct guest *guest) { vuart_break(&guest->uart); }
+uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
+void console_drain(void) {}
+struct console_losses console_losses(void) { return (struct console_losses){0}; }
 
 void guest_read_counters(const struct guest *guest, struct guest_counters *counters) { *counters = counted[guest->index]; }
 const char *report_state(const struct guest *guest) { return guest->state == GUEST_RUNNING ? "running" : "poweroff"; }
@@ -125,6 +129,7 @@ static void guest_is(uint32_t i, const char *name, enum guest_state state)
     guests[i].index = i;
     guests[i].state = state;
     guests[i].uart.history = histories[i];
+    guests[i].uart.input = rings[i];
     vuart_reset(&guests[i].uart, i);
 }
 
@@ -160,8 +165,12 @@ static void types_n(const char *text, size_t count)
     memcpy(keys, text, count);
     keys_at = 0;
     keys_count = count;
-    while (keys_at < keys_count)
+    while (keys_at < keys_count) {
+        size_t before = keys_at;
         monitor_poll();
+        if (keys_at == before)
+            now_us += 100000;       /* the line waits for a guest that does not read */
+    }
 }
 static void types(const char *text) { types_n(text, strlen(text)); }
 
@@ -182,7 +191,7 @@ static void log_line(const char *text)      /* what log_print() does */
 
 static const char *received(uint32_t guest)
 {
-    static char text[VUART_FIFO + 1];
+    static char text[VUART_INPUT + 1];
     struct vuart *uart = &guests[guest].uart;
     uint32_t n = 0;
     while (uart->input_count > 0)
@@ -505,6 +514,56 @@ static void a_hundred_guests_have_numbers_of_three_digits(void **state)
     now_us += MONITOR_PROMPT_US;
     monitor_poll();
     assert_non_null(strstr(screen, "g512| the last one's"));
+}
+
+/* By terminal: CR, LF, CR LF (telnet), CR NUL (telnet, too). What comes behind the CR is nobody's. */
+static void enter_after_a_number_is_one_key(void **state)
+{
+    (void)state;
+    static const struct { const char *keys; size_t count; } enters[] = {{"\r", 1}, {"\n", 1}, {"\r\n", 2}, {"\r\0", 2}};
+    for (unsigned i = 0; i < sizeof enters / sizeof *enters; i++) {
+        for (unsigned digits = 1; digits <= 2; digits++) {
+            bool complete = digits == 2;            /* of two that there can be */
+            uint32_t number = complete ? 12 : 3;
+            char typed[40];
+            setup(NULL);
+            many_guests(12);
+            guests[0].state = GUEST_RUNNING;
+            /* attach: the CR after a number that needed none is the first that is typed to the guest */
+            int length = snprintf(typed, sizeof typed, "\035%u", number);
+            memcpy(typed + length, enters[i].keys, enters[i].count);
+            types_n(typed, (size_t)length + enters[i].count);
+            types("a");
+            assert_string_equal(received(number - 1), !complete ? "a" : enters[i].keys[0] == '\r' ? "\ra" : "\na");
+            /* end: it still waits for y; the guest that is attached gets nothing */
+            types("\0350");
+            length = snprintf(typed, sizeof typed, "\035k%u", number);
+            memcpy(typed + length, enters[i].keys, enters[i].count);
+            types_n(typed, (size_t)length + enters[i].count);
+            types("y");
+            assert_int_equal(guests[number - 1].end, GUEST_END_DESTROYED);
+            /* launch again, with a guest attached */
+            types("\0355\r");
+            guests[number - 1].state = GUEST_ENDED;
+            asked_again = 0;
+            length = snprintf(typed, sizeof typed, "\035r%u", number);
+            memcpy(typed + length, enters[i].keys, enters[i].count);
+            types_n(typed, (size_t)length + enters[i].count);
+            assert_int_equal(asked_again, UINT64_C(1) << (number - 1));
+            assert_string_equal(received(4), "");
+        }
+    }
+    setup(NULL);                                    /* once only: what is typed later is typed */
+    many_guests(12);
+    types("\0353\r\r\n\n");
+    assert_string_equal(received(2), "\r\n\n");
+    types("\0354\ra\n");
+    assert_string_equal(received(3), "a\n");
+    types("\035k5\r\rxy");                         /* a second Enter is no y */
+    assert_int_equal(guests[4].end, GUEST_END_NONE);
+    types("\0350\035k12\r\r\035k11\033y");
+    assert_int_equal(guests[11].end, GUEST_END_NONE);
+    assert_int_equal(guests[10].end, GUEST_END_NONE);
 }
 
 /* console.c bounds what each may have on its way to the line. */
@@ -834,6 +893,7 @@ int main(void)
         T(the_log_level_leaves_out_and_counts), T(misbehaving_guests_are_logged_within_limits),
         T(more_than_nine_guests_have_numbers_of_two_digits), T(scroll_back_and_kill_take_two_digits),
         T(a_hundred_guests_have_numbers_of_three_digits), T(without_room_for_it_nothing_is_kept),
+        T(enter_after_a_number_is_one_key),
         T(each_guests_bytes_are_its_own_and_lost_ones_are_told),
         T(who_is_launched_or_ending_is_not_ended), T(help_fits_on_any_terminal),
         T(top_shows_what_was_counted_between_two_views), T(top_is_never_negative_and_never_more_than_all),

@@ -8,6 +8,7 @@
 #include "../../../hv/vuart.h"
 
 static struct vuart uart;
+static uint8_t ring[VUART_INPUT];
 static uint8_t output[512];
 static unsigned output_count;
 uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
@@ -22,6 +23,7 @@ static int setup(void **state)
 {
     (void)state;
     memset(&uart, 0, sizeof uart);
+    uart.input = ring;
     vuart_reset(&uart, 7);
     output_count = 0;
     memset(console_waiting, 0, sizeof console_waiting);
@@ -172,7 +174,7 @@ static void receiver_interrupts_follow_trigger_and_timeout(void **state)
 static void a_full_ring_is_an_overrun_and_keeps_what_came_first(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < VUART_FIFO; i++)
+    for (unsigned i = 0; i < VUART_INPUT; i++)
         assert_true(vuart_input(&uart, (uint8_t)i));
     assert_false(vuart_input(&uart, 0xee));
     out(1, 0x04);
@@ -180,7 +182,7 @@ static void a_full_ring_is_an_overrun_and_keeps_what_came_first(void **state)
     assert_int_equal(in(5), 0x63);
     assert_int_equal(in(5), 0x61);              /* reading cleared it */
     assert_int_equal(in(2), 0x01);
-    for (unsigned i = 0; i < VUART_FIFO; i++)
+    for (unsigned i = 0; i < VUART_INPUT; i++)
         assert_int_equal(in(0), (uint8_t)i);
 }
 
@@ -198,6 +200,80 @@ static void fcr_clears_the_receiver(void **state)
     assert_int_equal(in(2), 0xc1);
     out(2, 0x00);
     assert_int_equal(in(2), 0x01);
+}
+
+/* Linux clears the FIFO whenever it opens the port: what was typed ahead is no part of it. */
+static void a_guest_cannot_clear_more_than_a_fifo_holds(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 100; i++)
+        vuart_input(&uart, (uint8_t)i);
+    out(2, 0x03);
+    assert_int_equal(in(0), 16);
+    assert_int_equal(vuart_input_room(&uart), VUART_INPUT - 83);
+    assert_int_equal(vuart_forget_input(&uart), 83);
+    assert_int_equal(in(5), 0x60);
+}
+
+static void without_a_ring_there_is_a_fifo(void **state)
+{
+    (void)state;
+    uart.input = NULL;
+    assert_int_equal(vuart_input_room(&uart), 16);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 16; i++)
+            assert_true(vuart_input(&uart, (uint8_t)(round + i)));
+        assert_false(vuart_input(&uart, 99));
+        for (unsigned i = 0; i < 16; i++)
+            assert_int_equal(in(0), round + i);
+        if (round == 1)
+            assert_true(vuart_input(&uart, 7));
+        if (round == 1)
+            assert_int_equal(in(0), 7);
+    }
+}
+
+static void a_break_is_seen_in_lsr_before_its_nul(void **state)
+{
+    (void)state;
+    out(1, 0x05);
+    vuart_input(&uart, 'a');
+    vuart_break(&uart);
+    vuart_break(&uart);                         /* one at a time */
+    vuart_input(&uart, 'b');
+    assert_int_equal(in(2), 0x04);
+    assert_int_equal(in(5), 0x61);
+    assert_int_equal(in(0), 'a');
+    assert_int_equal(in(2), 0x06);
+    assert_int_equal(in(5), 0x71);
+    assert_int_equal(in(5), 0x61);
+    assert_int_equal(in(2), 0x04);
+    assert_int_equal(in(0), 0);
+    assert_int_equal(in(0), 'b');
+    assert_int_equal(in(5), 0x60);
+
+    vuart_break(&uart);                         /* read unseen, cleared, forgotten: it is gone */
+    in(0);
+    vuart_input(&uart, 'c');
+    assert_int_equal(in(5), 0x61);
+    vuart_break(&uart);
+    out(2, 0x01);
+    vuart_input(&uart, 'd');
+    assert_int_equal(in(5), 0x61);
+    in(0);
+    vuart_break(&uart);
+    vuart_forget_input(&uart);
+    vuart_input(&uart, 'e');
+    assert_int_equal(in(5), 0x61);
+    vuart_break(&uart);                         /* and it survives that the guest is launched again */
+    vuart_reset(&uart, 7);
+    in(0);
+    assert_int_equal(in(5), 0x71);
+    while (vuart_input(&uart, 'f'))
+        ;
+    in(5);
+    vuart_break(&uart);                         /* no room */
+    assert_int_equal(in(5), 0x63);
 }
 
 static void loopback_returns_what_was_sent(void **state)
@@ -218,7 +294,9 @@ static void a_reset_keeps_what_was_printed(void **state)
     out(3, 0x83);
     vuart_reset(&uart, 7);
     assert_int_equal(uart.history_total, 5);
-    assert_int_equal(uart.input_count, 0);
+    assert_int_equal(uart.input_count, 1);      /* typed ahead; monitor_guest_ended() forgets what the launch before left */
+    assert_int_equal(in(5), 0x61);
+    assert_int_equal(in(0), 'a');
     assert_int_equal(in(3), 0);
 }
 
@@ -235,12 +313,15 @@ static void hostile_accesses_break_nothing(void **state)
             vuart_read(&uart, offset);
             break;
         case 1:
+            if (value == 0)
+                vuart_break(&uart);
             vuart_input(&uart, value);
             break;
         default:
             vuart_write(&uart, offset, value);
         }
-        assert_true(uart.input_count <= VUART_FIFO && uart.input_head < VUART_FIFO);
+        assert_true(uart.input_count <= VUART_INPUT && uart.input_head < VUART_INPUT);
+        assert_true(uart.break_after == VUART_NO_BREAK || uart.break_after < uart.input_count);
     }
 }
 
@@ -251,7 +332,8 @@ int main(void)
         T(who_has_much_on_the_way_is_told_so_and_then_loses_it),
         T(linux_autoconfig_finds_a_16550a), T(linux_startup_sees_the_transmit_interrupt), T(output_reaches_the_monitor),
         T(the_divisor_hides_data_and_ier), T(input_is_read_in_order), T(receiver_interrupts_follow_trigger_and_timeout),
-        T(a_full_ring_is_an_overrun_and_keeps_what_came_first), T(fcr_clears_the_receiver), T(loopback_returns_what_was_sent),
+        T(a_full_ring_is_an_overrun_and_keeps_what_came_first), T(fcr_clears_the_receiver), T(a_guest_cannot_clear_more_than_a_fifo_holds),
+        T(without_a_ring_there_is_a_fifo), T(a_break_is_seen_in_lsr_before_its_nul), T(loopback_returns_what_was_sent),
         T(a_reset_keeps_what_was_printed), T(hostile_accesses_break_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@ void all_is_back(void);
 int setup(void **state);
 int teardown(void **state);
 
-/* Pool pages that are never given back: the table's copy, and what each guest printed last. */
-#define POOL_KEPT (1 + GOOD_GUESTS * VUART_HISTORY / PAGE_SIZE)
+/* Pool pages that are never given back: the table's copy, and each guest's last output and waiting input. */
+#define POOL_KEPT (1 + GOOD_GUESTS * (VUART_HISTORY + VUART_INPUT) / PAGE_SIZE)
 
 #endif

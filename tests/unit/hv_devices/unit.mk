@@ -14,7 +14,7 @@ unit-hv-devices-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,und
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-devices-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-devices-in)/*.h tests/unit/psp/fake_pci.h \
 	tests/unit/manifest/good.h tests/machine/firmware/*.h) $(unit-hv-devices-in)/unit.mk
-unit-hv-devices-tests := vlapic vuart pvclock vpower monitor lifecycle refusal copy
+unit-hv-devices-tests := vlapic vuart pvclock vpower monitor input lifecycle refusal copy
 
 # What each program links besides its own test_*.c.
 unit-hv-devices-vlapic := hv/vlapic.c
@@ -22,6 +22,7 @@ unit-hv-devices-vuart := hv/vuart.c
 unit-hv-devices-pvclock := hv/pvclock.c
 unit-hv-devices-vpower := hv/vpower.c
 unit-hv-devices-monitor := $(wildcard hv/monitor*.c) hv/line.c hv/log.c hv/vuart.c hv/text.c
+unit-hv-devices-input := $(addprefix hv/,serial.c console.c monitor.c monitor_input.c line.c log.c vuart.c text.c)
 unit-hv-devices-lifecycle := hv/guest.c hv/launch.c hv/report.c $(wildcard hv/monitor*.c) hv/line.c hv/vuart.c hv/asid.c hv/log.c hv/text.c \
 	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/fake_machine.c $(unit-hv-devices-in)/fake_psp.c \
 	$(unit-hv-devices-in)/three_guests.c $(sort $(wildcard psp/*.c)) \
@@ -38,7 +39,8 @@ unit-hv-devices: $(unit-hv-devices-tests:%=$(unit-hv-devices-out)/%.passed)
 
 $(unit-hv-devices-out)/%.o: %.c $(unit-hv-devices-headers)
 	@mkdir -p $(@D)
-	$(CC) $(unit-hv-devices-cflags) $(if $(filter %/sev_under_test.c,$<),-include $(unit-hv-devices-in)/fake_x86.h) -c $< -o $@
+	$(CC) $(unit-hv-devices-cflags) $(if $(filter %/sev_under_test.c,$<),-include $(unit-hv-devices-in)/fake_x86.h) \
+		$(if $(filter hv/serial.c hv/rtc.c,$<),-include $(unit-hv-devices-in)/fake_ports.h) -c $< -o $@
 
 define unit-hv-devices-program
 $(unit-hv-devices-out)/test_$(1): $(patsubst %.c,$(unit-hv-devices-out)/%.o,$(unit-hv-devices-in)/test_$(1).c $(unit-hv-devices-$(1)))

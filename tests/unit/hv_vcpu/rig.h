@@ -37,6 +37,8 @@ extern unsigned rig_halts, rig_wbinvds;     /* HLT, WBINVD of the host */
 
 /* What each round of the scheduler costs before a guest is entered. */
 extern uint64_t rig_poll_cost;
+extern uint32_t rig_line_us;        /* how often the operator's line wants to be looked at */
+extern unsigned rig_drains;         /* looks at the operator's line */
 
 /* The processor in guest mode: from here to the next #VMEXIT of `vcpu`; must set exitcode. */
 extern void (*rig_vmrun)(struct vcpu *vcpu);

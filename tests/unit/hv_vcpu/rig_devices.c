@@ -8,6 +8,8 @@
 unsigned rig_uart_reads, rig_uart_writes;
 uint8_t rig_uart_last;
 uint64_t rig_poll_cost;
+unsigned rig_drains;
+uint32_t rig_line_us = 10000;
 
 uint8_t vuart_read(struct vuart *uart, uint32_t offset)
 {
@@ -38,3 +40,5 @@ bool pvclock_write_system_time(struct vcpu *vcpu, uint64_t value)
 }
 
 void monitor_poll(void) { rig_tsc += rig_poll_cost; }
+uint32_t monitor_poll_us(void) { return rig_line_us; }
+void console_drain(void) { rig_drains++; }

@@ -137,6 +137,23 @@ static void spinning_guests_share_alike(void **state)
     assert_in_range(rig_arms, 280, 350);        /* 10 ms slices */
 }
 
+/* A receiver of 16 bytes is full in 1.4 ms; who runs meanwhile keeps his slice. */
+static void the_operators_line_is_looked_at_while_guests_run(void **state)
+{
+    (void)state;
+    rig_line_us = 1000;
+    rig_drains = 0;
+    go(3000, 2, SPIN, SPIN);
+    rig_line_us = 10000;
+    assert_in_range(rig_drains, 2600, 3000);
+    for (uint32_t i = 0; i < 2; i++)
+        assert_share(i, 3000, 50, 1);
+    assert_in_range(rig_arms, 2900, 3400);
+    rig_drains = 0;
+    go(3000, 2, SPIN, SPIN);
+    assert_int_equal(rig_drains, 0);
+}
+
 static void a_storm_of_exits_gets_no_more_than_its_share(void **state)
 {
     (void)state;
@@ -338,7 +355,8 @@ static void guests_go_on_while_the_boot_cpu_works_and_waits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(spinning_guests_share_alike), TEST(a_storm_of_exits_gets_no_more_than_its_share),
+        TEST(spinning_guests_share_alike), TEST(the_operators_line_is_looked_at_while_guests_run),
+        TEST(a_storm_of_exits_gets_no_more_than_its_share),
         TEST(a_sleeper_wakes_in_time_beside_spinning_guests), TEST(who_sleeps_a_little_gets_no_more_than_who_never_does),
         TEST(nobody_saves_up_time_by_sleeping), TEST(nor_by_waiting_for_its_startup),
         TEST(who_sleeps_and_wakes_all_the_time_pays_for_it),

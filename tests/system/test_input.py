@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""What is typed arrives, or its loss is told; whatever a guest does, the operator's own keys get through."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import attendant
+import packing
+import sayings
+from machines import Boot
+
+pytestmark = pytest.mark.stock
+
+ECHO, SLOW, DEAF = 1, 2, 3  # their places in the manifest
+PASTE = [f"{number:03} the quick brown fox jumps over the lazy dog, and back" for number in range(120)]
+SHORT = PASTE[:8]
+FLOOD = 20_000  # bytes; hv keeps VUART_INPUT of them
+VUART_INPUT = 4096
+
+
+def typed(lines: list[str]) -> bytes:
+    return "".join(f"{line}\r" for line in lines).encode()
+
+
+@pytest.fixture(scope="module")
+def text(pack: Callable[..., Path], boot_stock: Boot) -> Iterator[str]:
+    echo = {"image": "${BUILD}/hostile.bin"}
+    guests = [
+        packing.hello("echo", "none", keys={**echo, "cmdline": "attack=echo"}),
+        packing.hello("slow", "none", keys={**echo, "cmdline": "attack=echo ms=50"}),
+        packing.hello("deaf", "none", "spin ticks=0"),
+        packing.hello("again", "none", keys={"on_poweroff": "restart"}, restarts=6),
+    ]
+    with boot_stock(packing.bootable(pack("input", guests)), name="input") as machine:
+        machine.wait_for(r"^hostile: |^echo\| hostile: without SEV")
+        machine.wait_for(r"^slow\| hostile: without SEV")
+        attendant.attach(machine, ECHO)
+        machine.send(typed(PASTE))  # while others are launched and end
+        machine.wait_for(rf"^echo\| echo: {PASTE[-1]}$")
+        attendant.attach(machine, SLOW)
+        machine.send(typed(SHORT))
+        attendant.attach(machine, DEAF)
+        machine.send(b"x" * FLOOD)
+        attendant.type_line(machine, ECHO, "the operator is heard")
+        machine.wait_for(r"^echo\| echo: the operator is heard$")
+        machine.qmp.command("chardev-send-break", id="operator")
+        machine.wait_for(r"^echo\| \[break\]$")
+        machine.wait_for(rf"^slow\| echo: {SHORT[-1]}$")
+
+        attendant.command(machine, f"0k{DEAF}\r\ny")  # a terminal's Enter; the number needs none
+        machine.wait_for(r"^ended deaf: destroyed")
+        attendant.attach(machine, SLOW)
+        machine.send(b"a\x04unread")
+        machine.wait_for(r"^ended slow: poweroff")
+        attendant.attach(machine, ECHO)
+        machine.send(b"\r\x00b\r")  # telnet's Enter, after the number
+        machine.wait_for(r"^echo\| echo: b$")
+        machine.send(b"\x04")
+        assert machine.wait_off() == "guest-shutdown"
+        yield machine.console.text
+
+
+def test_pasted_lines_arrive_whole(text: str) -> None:
+    assert [line[6:] for line in sayings.guest_lines(text, "echo")[1:] if line.startswith("echo: ")] == [
+        *PASTE, "the operator is heard", "", "b",
+    ]  # fmt: skip
+    assert "[overrun]" not in text
+
+
+def test_input_waits_for_a_guest_that_reads_slowly(text: str) -> None:
+    lines = sayings.guest_lines(text, "slow")
+    assert [line for line in lines if line.startswith("echo: ")] == [f"echo: {line}" for line in SHORT]
+
+
+def test_what_a_guest_does_not_read_is_told(text: str) -> None:
+    lost = re.findall(r"^monitor: (\d+) bytes of input to deaf were lost: it does not read its serial port$", text, re.M)
+    assert lost
+    assert sum(map(int, lost)) == FLOOD - VUART_INPUT
+    assert f"monitor: deaf ended without reading the last {VUART_INPUT} bytes of input" in text
+    assert "monitor: slow ended without reading the last 6 bytes of input" in text
+    assert "echo ended without" not in text
+
+
+def test_a_break_is_no_byte(text: str) -> None:
+    assert text.count("[break]") == 1
+    assert "[0x" not in text  # nor does the second half of an Enter become one

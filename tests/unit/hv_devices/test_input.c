@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * What the operator types, from the wire to the guest: serial.c, console.c, monitor_input.c, vuart.c, and a 16550 at
+ * 115200 baud whose FIFO overflows when nobody looks. The boot CPU's loop looks as sched.c does.
+ */
+#include "with_cmocka.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <asm/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../../../hv/clock.h"
+#include "../../../hv/console.h"
+#include "../../../hv/guest.h"
+#include "../../../hv/log.h"
+#include "../../../hv/monitor.h"
+#include "../../../hv/monitor_view.h"
+#include "../../../hv/report.h"
+#include "../../../hv/serial.h"
+
+#include "fake_ports.h"
+
+#define PORT 0x3f8u
+#define SLICE_US 10000u
+#define LSR_DR 0x01u
+#define LSR_OE 0x02u
+#define LSR_PE 0x04u
+#define LSR_FE 0x08u
+#define LSR_BI 0x10u
+
+/* ---- time: looking at the clock costs nothing, a port a microsecond ---- */
+
+static uint64_t now_ns;
+uint64_t clock_tsc(void) { return now_ns; }
+uint64_t clock_us_to_tsc(uint64_t us) { return us * 1000; }
+uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc; }
+uint64_t clock_now_us(void) { return now_ns / 1000; }
+
+/* ---- the UART, its line, and who sits at the other end ---- */
+
+#define BYTE_NS 86806u          /* ten bits */
+
+static struct {
+    bool absent;
+    uint8_t registers[8];
+    /* From the other end: bytes, and in the upper half what is wrong with them in LSR's bits. */
+    uint16_t sends[1 << 18];
+    size_t count, at;
+    uint64_t next_ns;           /* when the next has come in whole */
+    bool obeys_rts;
+    uint16_t fifo[16];
+    unsigned fifo_count;
+    uint8_t overrun;
+    unsigned lost;
+    char text[1 << 16];         /* what hv printed */
+    size_t printed;
+    uint64_t transmitter_free_ns;
+} wire;
+
+static void receive_until_now(void)
+{
+    while (wire.at < wire.count && wire.next_ns <= now_ns) {
+        if (wire.obeys_rts && (wire.registers[4] & 2) == 0) {
+            wire.next_ns = now_ns + BYTE_NS;
+            return;
+        }
+        if (wire.fifo_count < 16) {
+            wire.fifo[wire.fifo_count++] = wire.sends[wire.at];
+        } else {
+            wire.overrun = LSR_OE;
+            wire.lost++;
+        }
+        wire.at++;
+        wire.next_ns += BYTE_NS;
+    }
+}
+
+/* A port access in progress, here or below. */
+static uint8_t line_status(void)
+{
+    uint8_t status = now_ns >= wire.transmitter_free_ns ? 0x60 : 0;
+    if (wire.fifo_count > 0) {
+        status |= (uint8_t)(LSR_DR | wire.fifo[0] >> 8);
+        wire.fifo[0] &= 0xff;       /* reading LSR clears its error bits */
+    }
+    status |= wire.overrun;
+    wire.overrun = 0;
+    return status;
+}
+
+uint8_t in8(uint16_t port)
+{
+    assert_in_range(port, PORT, PORT + 7);
+    now_ns += 1000;
+    receive_until_now();
+    if (wire.absent)
+        return 0xff;
+    switch (port - PORT) {
+    case 0:
+        if (wire.fifo_count > 0) {
+            uint8_t byte = (uint8_t)wire.fifo[0];
+            memmove(wire.fifo, wire.fifo + 1, --wire.fifo_count * sizeof *wire.fifo);
+            return byte;
+        }
+        return 0;
+    case 5:
+        return line_status();
+    default:
+        return wire.registers[port - PORT];
+    }
+}
+
+void out8(uint16_t port, uint8_t value)
+{
+    assert_in_range(port, PORT, PORT + 7);
+    now_ns += 1000;
+    receive_until_now();
+    if (port == PORT && (wire.registers[3] & 0x80) == 0) {
+        assert_true(wire.printed + 1 < sizeof wire.text);
+        wire.text[wire.printed++] = (char)value;
+        if (wire.transmitter_free_ns < now_ns)
+            wire.transmitter_free_ns = now_ns;
+        wire.transmitter_free_ns += BYTE_NS;
+    }
+    wire.registers[port - PORT] = value;
+}
+
+static void send_marked(const char *bytes, size_t count, uint8_t status)
+{
+    if (wire.at == wire.count)
+        wire.next_ns = now_ns + BYTE_NS;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(wire.count < sizeof wire.sends / sizeof *wire.sends);
+        wire.sends[wire.count++] = (uint16_t)((uint8_t)bytes[i] | status << 8);
+    }
+}
+static void sends(const char *text) { send_marked(text, strlen(text), 0); }
+
+static bool said(const char *text)
+{
+    wire.text[wire.printed] = '\0';
+    return strstr(wire.text, text) != NULL;
+}
+
+/* ---- guests that read, or don't ---- */
+
+struct guest guests[GUEST_MAX];
+static struct manifest_guest configs[2];
+static uint8_t rings[2][VUART_INPUT];
+static struct cpu cpu;
+
+static struct reader {
+    uint64_t every_us;          /* 0: never */
+    unsigned at_once;
+    uint64_t next_us;
+    char got[1 << 18];
+    size_t count;
+    unsigned breaks;
+    bool overrun;
+} readers[2];
+
+static void guest_polls(unsigned i)
+{
+    struct reader *reader = &readers[i];
+    if (reader->every_us == 0 || clock_now_us() < reader->next_us)
+        return;
+    reader->next_us = clock_now_us() + reader->every_us;
+    for (unsigned n = 0; n < reader->at_once; n++) {
+        uint8_t status = vuart_read(&guests[i].uart, 5);
+        reader->overrun |= (status & LSR_OE) != 0;
+        reader->breaks += (status & LSR_BI) != 0;
+        if ((status & LSR_DR) == 0)
+            break;
+        uint8_t byte = vuart_read(&guests[i].uart, 0);
+        if ((status & LSR_BI) == 0)
+            reader->got[reader->count++] = (char)byte;
+    }
+}
+
+bool guest_input(struct guest *guest, uint8_t byte) { return vuart_input(&guest->uart, byte); }
+void guest_input_break(struct guest *guest) { vuart_break(&guest->uart); }
+uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
+bool guest_ask_relaunch(struct guest *guest) { return guest == NULL; }
+bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+{
+    (void)format;
+    guest->end = end;
+    return true;
+}
+void report_guests(void) {}
+void monitor_top(bool again) { (void)again; }
+uint32_t monitor_top_lines(void) { return 1; }
+void monitor_information(void) {}
+void monitor_view_init(void) {}
+void panic(const char *format, ...) { fail_msg("%s", format); abort(); }
+
+/* ---- the boot CPU's loop ---- */
+
+static unsigned looks;
+
+/* As sched.c: monitor_poll() between slices, the line as often as it wants to be looked at. */
+static void runs(uint64_t us)
+{
+    uint64_t end = clock_now_us() + us;
+    while (clock_now_us() < end) {
+        monitor_poll();
+        uint64_t slice_end = clock_now_us() + SLICE_US;
+        while (clock_now_us() < slice_end && clock_now_us() < end) {
+            console_drain();
+            looks++;
+            uint64_t next = clock_now_us() + monitor_poll_us();
+            while (clock_now_us() < next) {
+                now_ns += 50000;
+                guest_polls(0);
+                guest_polls(1);
+            }
+        }
+    }
+}
+
+static void is_deaf(uint64_t us) { now_ns += us * 1000; }
+
+static int setup(void **state)
+{
+    (void)state;
+    cpu = (struct cpu){.self = &cpu};
+    syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu);
+    memset(guests, 0, sizeof guests);
+    memset(readers, 0, sizeof readers);
+    memset(&wire, 0, sizeof wire);
+    now_ns += 10000000000;
+    for (unsigned i = 0; i < 2; i++) {
+        snprintf(configs[i].name, sizeof configs[i].name, i == 0 ? "hello" : "linux");
+        guests[i].config = &configs[i];
+        guests[i].index = i;
+        guests[i].state = GUEST_RUNNING;
+        guests[i].uart.input = rings[i];
+        vuart_reset(&guests[i].uart, i);
+        readers[i].every_us = 4000;
+        readers[i].at_once = 256;
+    }
+    console_init(PORT);
+    while (console_read() != CONSOLE_NOTHING)
+        ;
+    console_losses();
+    monitor_init();
+    runs(50000);
+    return 0;
+}
+
+/* So many lines of 60 bytes, and a number in each. */
+static const char *lines(unsigned count)
+{
+    static char text[1 << 18];
+    size_t length = 0;
+    for (unsigned i = 0; i < count; i++)
+        length += (size_t)snprintf(text + length, sizeof text - length, "%04u the quick brown fox jumps over the lazy dog, twice\r", i);
+    return text;
+}
+
+static void got(unsigned guest, const char *text)
+{
+    assert_int_equal(readers[guest].count, strlen(text));
+    assert_memory_equal(readers[guest].got, text, readers[guest].count);
+}
+
+/* ---- at line rate ---- */
+
+static void a_paste_arrives_whole(void **state)
+{
+    (void)state;
+    sends("\0352");
+    runs(100000);
+    sends(lines(400));
+    runs(3000000);
+    got(1, lines(400));
+    got(0, "");
+    assert_int_equal(wire.lost, 0);
+    assert_false(said("lost"));
+}
+
+/* Busy elsewhere, it reads nothing for a second, and then 32 bytes at a time. */
+static void a_guest_that_is_slow_for_a_while_loses_nothing(void **state)
+{
+    (void)state;
+    sends("\0352");
+    runs(100000);
+    readers[1].next_us = clock_now_us() + 1000000;
+    readers[1].at_once = 64;
+    sends(lines(300));
+    runs(5000000);
+    got(1, lines(300));
+    assert_false(readers[1].overrun);
+    assert_false(said("lost"));
+}
+
+/* The line's other end waits as long as RTS says so: then the guest's own pace is enough. */
+static void rts_holds_the_other_end_back(void **state)
+{
+    (void)state;
+    wire.obeys_rts = true;
+    sends("\0352");
+    runs(100000);
+    readers[1].every_us = 10000;
+    readers[1].at_once = 50;                    /* 5,000 bytes a second */
+    sends(lines(1200));
+    runs(20000000);
+    got(1, lines(1200));
+    assert_int_equal(wire.lost, 0);
+    assert_int_equal(wire.registers[4] & 3, 3);
+    assert_false(said("lost"));
+}
+
+static void what_is_on_its_way_when_the_guest_changes_stays_where_it_was_typed_to(void **state)
+{
+    (void)state;
+    readers[0].every_us = 0;
+    sends("\0351");
+    runs(100000);
+    sends("for hello\r\0352for linux\r\0350for nobody\r");
+    runs(100000);
+    readers[0].every_us = 1000;
+    runs(100000);
+    got(0, "for hello\r");
+    got(1, "for linux\r");
+    assert_true(said("no guest is attached"));
+}
+
+/* ---- a guest that does not read ---- */
+
+static void a_guest_that_never_reads_locks_nobody_out_and_its_losses_are_told(void **state)
+{
+    (void)state;
+    for (int obeys = 0; obeys < 2; obeys++) {
+        setup(NULL);
+        wire.obeys_rts = obeys != 0;
+        readers[0].every_us = 0;
+        sends("\0351");
+        runs(100000);
+        sends(lines(600));
+        runs(4000000);
+        while (wire.at < wire.count)
+            runs(10000);
+        uint64_t start = clock_now_us();
+        sends("\0352date\r");
+        runs(2000000);
+        got(1, "date\r");
+        assert_true(clock_now_us() - start < 2100000);
+        assert_int_equal(guests[0].uart.input_count, VUART_INPUT);
+        unsigned told = 0, lost;
+        wire.text[wire.printed] = '\0';
+        for (const char *at = wire.text; (at = strstr(at, "monitor: ")) != NULL; at++)
+            if (sscanf(at, "monitor: %u bytes of input to hello were lost: it does not read its serial port", &lost) == 1)
+                told += lost;
+        assert_int_equal(told, strlen(lines(600)) - VUART_INPUT);
+        assert_int_equal(wire.lost, 0);         /* each byte is accounted for */
+        /* What waits is still its own. */
+        readers[0].every_us = 1000;
+        runs(500000);
+        assert_int_equal(readers[0].count, VUART_INPUT);
+        assert_memory_equal(readers[0].got, lines(600), VUART_INPUT);
+        assert_true(readers[0].overrun);
+    }
+}
+
+static void the_escape_key_waits_a_second_at_most(void **state)
+{
+    (void)state;
+    readers[0].every_us = 0;
+    sends("\0351");
+    runs(100000);
+    sends(lines(75));                           /* more than the ring holds: the line waits for the guest now */
+    while (wire.at < wire.count)
+        runs(1000);
+    sends("\035k\035?");
+    runs(1100000);
+    assert_true(said("hello will be ended by y"));
+    assert_true(said("the escape key is Ctrl-]"));
+}
+
+/* One that reads a byte now and then holds nobody up for longer. */
+static void a_guest_that_trickles_holds_nobody_up(void **state)
+{
+    (void)state;
+    readers[0].every_us = 100000;
+    readers[0].at_once = 1;
+    sends("\0351");
+    runs(100000);
+    sends(lines(300));
+    sends("\0352x");
+    runs(3500000);
+    got(1, "x");
+    assert_true(said("bytes of input to hello were lost"));
+}
+
+static void what_a_guest_did_not_read_before_its_end_is_told(void **state)
+{
+    (void)state;
+    readers[1].every_us = 0;
+    sends("\0352exit\r");
+    runs(100000);
+    monitor_guest_ended(1, false);              /* it is launched again */
+    runs(20000);
+    assert_true(said("monitor: linux ended without reading the last 5 bytes of input"));
+    vuart_reset(&guests[1].uart, 1);
+    readers[1].every_us = 4000;
+    sends("root\r");
+    runs(100000);
+    got(1, "root\r");
+    wire.printed = 0;
+    monitor_guest_ended(1, true);
+    runs(20000);
+    assert_false(said("without reading"));
+    guests[1].state = GUEST_ENDED;
+    sends("more\r");
+    runs(20000);
+    assert_true(said("no guest is attached"));
+}
+
+/* A launch takes its time, and may be refused: what is typed meanwhile waits, or is told. */
+static void input_during_a_launch_waits_for_it(void **state)
+{
+    (void)state;
+    guests[1].state = GUEST_LAUNCHING;
+    readers[1].every_us = 0;
+    sends("\0352root\r");
+    runs(100000);
+    vuart_reset(&guests[1].uart, 1);
+    guests[1].state = GUEST_RUNNING;
+    readers[1].every_us = 4000;
+    runs(100000);
+    got(1, "root\r");
+}
+
+/* ---- a line with faults ---- */
+
+static void an_overflow_of_the_fifo_is_told(void **state)
+{
+    (void)state;
+    sends("\0352");
+    runs(100000);
+    sends(lines(2));
+    is_deaf(9000);
+    runs(2000000);
+    assert_true(wire.lost > 50);
+    assert_int_equal(readers[1].count, strlen(lines(2)) - wire.lost);
+    assert_true(said("monitor: input was lost: the serial port's FIFO overflowed 1 times"));
+    wire.printed = 0;
+    runs(3000000);
+    assert_false(said("lost"));
+}
+
+static void garbled_bytes_are_thrown_away_and_told(void **state)
+{
+    (void)state;
+    sends("\0352ab");
+    send_marked("XY", 2, LSR_PE);
+    send_marked("Z", 1, LSR_FE);
+    sends("c");
+    runs(2000000);
+    got(1, "abc");
+    assert_int_equal(readers[1].breaks, 0);
+    assert_true(said("monitor: input was lost: 3 bytes with parity or framing errors; set your end to 115200 8N1"));
+}
+
+static void a_break_is_the_attached_guests_and_no_byte(void **state)
+{
+    (void)state;
+    send_marked("", 1, LSR_BI | LSR_FE);
+    runs(100000);
+    assert_true(said("the line was in break: ignored, as no guest is attached"));
+    sends("\0352a");
+    send_marked("", 1, LSR_BI | LSR_FE | LSR_PE);
+    sends("h");
+    runs(100000);
+    got(1, "ah");
+    assert_int_equal(readers[1].breaks, 1);
+    readers[1].every_us = 0;
+    sends("\035");                              /* in the middle of a command it spoils nothing */
+    send_marked("", 1, LSR_BI);
+    sends("1x");
+    runs(100000);
+    got(0, "x");
+    assert_false(said("lost"));
+}
+
+/* Reading LSR clears its error bits, whoever reads it and why. */
+static void output_does_not_hide_what_is_wrong_with_input(void **state)
+{
+    (void)state;
+    sends("\0352");
+    runs(100000);
+    for (unsigned i = 0; i < 100; i++) {
+        send_marked("", 1, LSR_BI);
+        send_marked("X", 1, LSR_FE);
+        is_deaf(300);
+        for (unsigned n = 0; n < 20; n++)
+            serial_write("", 0);
+        (void)serial_idle();
+        runs(20000);
+    }
+    assert_int_equal(readers[1].breaks, 100);
+    assert_int_equal(readers[1].count, 0);
+    runs(2000000);
+    assert_true(said(" bytes with parity or framing errors"));
+}
+
+static void nothing_is_read_where_there_is_no_uart(void **state)
+{
+    (void)state;
+    wire.absent = true;                         /* it was there at first */
+    assert_int_equal(serial_read(), SERIAL_NOTHING);
+    assert_true(serial_idle());
+    runs(100000);
+    assert_int_equal(serial_overruns(), 0);
+    wire.registers[7] = 0;
+    console_init(PORT);
+    assert_false(serial_present());
+    assert_int_equal(serial_read(), SERIAL_NOTHING);
+    assert_int_equal(serial_write("x", 1), 0);
+    serial_allow_input(false);
+    console_init(0);
+    assert_false(serial_present());
+}
+
+/* ---- what looking costs ---- */
+
+static void who_types_nothing_costs_little(void **state)
+{
+    (void)state;
+    runs(2000000);
+    looks = 0;
+    runs(1000000);
+    assert_in_range(looks, 90, 110);
+    sends("\0350");                             /* a key: more may follow */
+    looks = 0;
+    runs(500000);
+    assert_in_range(looks, 400, 500);
+    runs(2000000);
+    looks = 0;
+    runs(1000000);
+    assert_in_range(looks, 90, 110);
+    sends("\0352");                             /* attached: a paste may begin at any moment */
+    runs(3000000);
+    looks = 0;
+    runs(1000000);
+    assert_in_range(looks, 800, 1000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup(name, setup)
+        T(a_paste_arrives_whole), T(a_guest_that_is_slow_for_a_while_loses_nothing), T(rts_holds_the_other_end_back),
+        T(what_is_on_its_way_when_the_guest_changes_stays_where_it_was_typed_to),
+        T(a_guest_that_never_reads_locks_nobody_out_and_its_losses_are_told), T(the_escape_key_waits_a_second_at_most),
+        T(a_guest_that_trickles_holds_nobody_up), T(what_a_guest_did_not_read_before_its_end_is_told),
+        T(input_during_a_launch_waits_for_it), T(an_overflow_of_the_fifo_is_told), T(garbled_bytes_are_thrown_away_and_told),
+        T(a_break_is_the_attached_guests_and_no_byte), T(output_does_not_hide_what_is_wrong_with_input),
+        T(nothing_is_read_where_there_is_no_uart), T(who_types_nothing_costs_little),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

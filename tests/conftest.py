@@ -32,6 +32,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: TIERS.index(tier_of(item)) if tier_of(item) else -1)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Nothing is skipped: whatever a test needs, make sets up, or has failed to."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} skips itself, which none may: {call.excinfo and call.excinfo.value}"
+
+
 def build_folder() -> Path:
     return ROOT / os.environ.get("BUILD", ".build")
 

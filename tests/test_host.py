@@ -22,6 +22,15 @@ def targets(kind: str) -> list[str]:
 
 
 @pytest.mark.unit
+def test_no_unit_test_is_left_out_by_its_fragment(make: Callable[..., str]) -> None:
+    """Each file is built into a program that make would run."""
+    files = sorted(path.relative_to(TESTS.parent) for path in TESTS.glob("unit/**/test_*.c"))
+    assert files
+    planned = make("--dry-run", "--always-make", *targets("unit"))
+    assert [str(path) for path in files if str(path) not in planned] == []
+
+
+@pytest.mark.unit
 @pytest.mark.parametrize("target", targets("unit"))
 def test_unit_program_passes(target: str, make: Callable[..., str]) -> None:
     print(make(target))

@@ -68,10 +68,10 @@ def samples(build: Path, make: Callable[..., str]) -> Path:
 
 @pytest.fixture(scope="session")
 def debian_kernel(samples: Path) -> Path:
-    """Debian's kernel, if `make` has fetched it; tests do not use the network."""
+    """Debian's kernel, which `make` has fetched; tests do not use the network."""
     kernel = samples / "vmlinuz"
     if not kernel.is_file():
-        pytest.skip("no kernel: `make -f guest/guest.mk guest` fetches it")
+        pytest.fail(f"{kernel} is missing: `make -f guest/guest.mk guest` fetches it")
     return kernel
 
 
@@ -98,7 +98,7 @@ def empty_efi(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(ROOT / "guest" / name for name in ("manifest.c", "manifest_registers.c", "crc32.c")),
     ]
     objects = [folder / f"{source.stem}.o" for source in sources]
-    for source, output in zip(sources, objects):
+    for source, output in zip(sources, objects, strict=True):
         subprocess.run(
             ["gcc", "-std=gnu17", "-O1", "-ffreestanding", "-fpic", "-fshort-wchar", "-mno-red-zone", "-fno-stack-protector",
              "-maccumulate-outgoing-args", "-DGNU_EFI_USE_MS_ABI=0", "-I/usr/include/efi", "-I/usr/include/efi/x86_64",

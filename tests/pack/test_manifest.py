@@ -79,7 +79,7 @@ def test_guests_share_equal_payload(packed: Path) -> None:
 
 def test_page_tables_carry_the_c_bit_of_the_manifest_in_every_entry(packed: Path) -> None:
     guests = manifest.parse(packed.read_bytes())
-    for guest, c_bit in zip(guests, (1 << 47, 0, 0)):
+    for guest, c_bit in zip(guests, (1 << 47, 0, 0), strict=True):
         table = next(step for step in guest.steps if step.gpa == guest.registers.values["cr3"])
         entries = [int.from_bytes(table.data[at : at + 8], "little") for at in range(0, table.size, 8)]
         present = [entry for entry in entries if entry & 1]

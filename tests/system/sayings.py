@@ -89,7 +89,7 @@ def tops(text: str) -> list[dict[str, TopRow]]:
     for view in _TOP.finditer(text):
         kinds = view["kinds"].split()
         views.append({
-            m[1]: TopRow(m[2], float(m[3]), m[4], int(m[5]), dict(zip(kinds, (m[6] or "").split())))
+            m[1]: TopRow(m[2], float(m[3]), m[4], int(m[5]), dict(zip(kinds, m[6].split(), strict=True)) if m[6] else {})
             for m in _TOP_ROW.finditer(view["rows"])
         })  # fmt: skip
     return views

@@ -106,6 +106,7 @@ def test_colour_is_sent_only_while_it_is_on(raw: bytes) -> None:
 
 def test_log_level_leaves_out_and_counts(text: str) -> None:
     quiet = text[text.index("monitor: log level error") :]
+    assert sayings.log_lines(text[: -len(quiet)])
     assert sayings.log_lines(quiet) == []  # though a guest was launched again
     assert int(re.findall(r"^  log: up to level error is printed; (\d+) lines left out so far$", quiet, re.M)[0]) >= 3
 

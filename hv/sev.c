@@ -249,7 +249,7 @@ static void log_failure(const struct guest *guest, struct psp_result result)
     log_print(LOG_ERROR, "%s: %s", guest->config->name, text);
 }
 
-/* What the firmware refused is tried twice: an ASID is worth it. Who does not answer is not asked again. */
+/* A command that the firmware refused is retried once, since a failure leaks the ASID. After no answer none is sent. */
 #define ATTEMPTS 2
 
 /* Takes the key out of the ASID's slot. */

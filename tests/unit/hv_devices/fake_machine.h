@@ -41,6 +41,7 @@ extern struct machine {
     bool own_window;            /* the CPU's own is mapped */
     bool cpu_busy;              /* does not look around when it is kicked */
     unsigned scheduled;         /* vCPUs on the run queue */
+    int contexts;               /* of guests, in the firmware */
     unsigned rejected;          /* commands that the firmware answered with a status */
     char commands[4096];        /* their names, in order, each followed by a blank */
 

@@ -99,6 +99,8 @@ static void on_event(void *o, const struct mailbox_event *event)
 {
     (void)o;
     machine.rejected += event->status != 0;
+    if (event->true_status == 0 && (event->fault == NULL || strcmp(event->fault, "hang") != 0))
+        machine.contexts += (event->command == SEV_CMD_LAUNCH_START) - (event->command == SEV_CMD_DECOMMISSION);
     size_t used = strlen(machine.commands);
     const char *name = sevfw_command_name(event->command);
     snprintf(machine.commands + used, sizeof machine.commands - used, "%s ", name ? name : "?");

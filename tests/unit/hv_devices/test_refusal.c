@@ -41,6 +41,8 @@ static void every_status_on_every_launch_command_returns_all(void **state)
                 struct free_now after = free_now();
                 assert_true(after.asids == before.asids && after.extent == before.extent && after.pool == before.pool - POOL_KEPT);
                 assert_true(machine_scrubbed());
+                if (!late || launch_commands[c] != SEV_CMD_LAUNCH_START)    /* whose handle was never told */
+                    assert_int_equal(machine.contexts, 0);
             }
         }
     }
@@ -79,8 +81,26 @@ static void a_status_at_the_end_of_life_is_tried_again(void **state)
             if (!(end_commands[c] == SEV_CMD_DEACTIVATE && status == SEV_STATUS_INACTIVE))
                 assert_false(machine_said("quarantine"));
             assert_true(machine_scrubbed());
+            /* DEACTIVATE's INACTIVE is believed, and DECOMMISSION's ACTIVE of a guest that was deactivated is not asked for again. */
+            bool believed = (end_commands[c] == SEV_CMD_DEACTIVATE && status == SEV_STATUS_INACTIVE) ||
+                            (end_commands[c] == SEV_CMD_DECOMMISSION && status == SEV_STATUS_ACTIVE);
+            assert_int_equal(machine.contexts, believed ? 1 : 0);
         }
     }
+}
+
+/* ACTIVATE was executed, though it said something else: the firmware holds the guest until it is deactivated after all. */
+static void an_activation_that_was_refused_in_words_only_is_undone(void **state)
+{
+    (void)state;
+    boot((struct machine_options){0});
+    fault(MAILBOX_FAULT_STATUS_LATE, SEV_CMD_ACTIVATE, 1, SEV_STATUS_RESOURCE_LIMIT);
+    launch();
+    assert_non_null(strstr(machine.commands, "ACTIVATE DECOMMISSION DEACTIVATE DF_FLUSH DECOMMISSION "));
+    assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+    assert_int_equal(machine.contexts, 0);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
 }
 
 static void an_asid_that_cannot_be_freed_is_in_quarantine(void **state)
@@ -185,6 +205,7 @@ int main(void)
         T(every_status_on_every_launch_command_returns_all),
         T(a_refused_launch_does_not_hinder_the_next),
         T(a_status_at_the_end_of_life_is_tried_again),
+        T(an_activation_that_was_refused_in_words_only_is_undone),
         T(an_asid_that_cannot_be_freed_is_in_quarantine),
         T(a_hang_at_each_command_spares_the_plain_guests),
         T(a_processor_that_dies_later_refuses_the_next_launch_at_once),

@@ -14,6 +14,7 @@ unit-hv-devices-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,und
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-devices-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-devices-in)/*.h tests/unit/psp/fake_pci.h \
 	tests/unit/manifest/good.h tests/machine/firmware/*.h) $(unit-hv-devices-in)/unit.mk
+$(unit-hv-devices-out)/$(unit-hv-devices-in)/sev_under_test.o: hv/sev.c
 unit-hv-devices-tests := vlapic vuart pvclock vpower monitor input lifecycle refusal copy
 
 # What each program links besides its own test_*.c.

@@ -86,7 +86,7 @@ static void check_processor(void)
     struct cpuid svm = cpuid(LEAF_SVM, 0);
     platform.asids = svm.ebx;
     row_if((svm.edx & 1) != 0, HANDOFF_FATAL, "nested paging", "CPUID 8000_000A EDX[0]", (svm.edx & 1) != 0 ? "yes" : "no",
-           "a processor of this century is needed");
+           "this processor cannot run guests: an AMD EPYC is needed");
     bool five = (read_cr4() & CR4_LA57) != 0;
     row_if(!five, HANDOFF_FATAL, "page tables", "4 levels", five ? "5 levels" : "4 levels",
            "BIOS: switch 5-level paging off");
@@ -98,14 +98,14 @@ static void check_image(void)
     const char *fault = boot.hv.size == 0 ? "no such section" : image_check(boot.hv.base, boot.hv.size, &boot.hv_header);
     text_format(found, sizeof found, "%lu KiB", boot.hv_header.total_size >> 10);
     row_if(fault == NULL, HANDOFF_FATAL, "hypervisor", "PE section .hv", fault == NULL ? found : fault,
-           "this EFI file is damaged: build it again");
+           "this EFI file is damaged: build or copy it again");
 }
 
 /* True when the manifest is there and valid. */
 static bool check_manifest(void)
 {
     if (boot.manifest.size == 0) {
-        row(HANDOFF_FATAL, "manifest", "PE section .manifest", "none", "guest/pack.py puts one into this file");
+        row(HANDOFF_FATAL, "manifest", "PE section .manifest", "none", "this EFI file has no guests: add them with guest/pack.py");
         return false;
     }
     struct manifest_where where;
@@ -138,7 +138,7 @@ static void check_clock(void)
     handoff.rsdp = acpi_rsdp();
     handoff.tsc_hz = clock_measure(handoff.rsdp, &source);
     text_format(found, sizeof found, "%lu.%03lu MHz", handoff.tsc_hz / 1000000, handoff.tsc_hz / 1000 % 1000);
-    row_if(handoff.tsc_hz >= 1000000, HANDOFF_FATAL, "TSC frequency", source, found, "no clock to measure it against");
+    row_if(handoff.tsc_hz >= 1000000, HANDOFF_FATAL, "TSC frequency", source, found, "neither the ACPI PM timer nor the firmware's Stall() measures it: update the BIOS");
 }
 
 /* SYSCFG.MemEncryptionModEn is on afterwards if it can be, and c_bit_mask says so. */
@@ -278,7 +278,7 @@ static bool check_memory(const struct manifest_header *manifest)
     char needed[28], found[28];
     text_format(needed, sizeof needed, "%lu + %lu MiB", wanted >> 20, load_arena_size() >> 20);
     text_format(found, sizeof found, "%lu + %lu MiB", runs_total(&platform.runs) >> 20, handoff.arena_size >> 20);
-    row_if(allocated, HANDOFF_FATAL, "memory guests + hv", needed, found, "more memory is needed");
+    row_if(allocated, HANDOFF_FATAL, "memory guests + hv", needed, found, "add RAM, or lower memory in guests.toml");
     return allocated;
 }
 
@@ -308,7 +308,7 @@ static void check_guests(const struct manifest_header *manifest)
     char found[28], remedy[88] = "";
     text_format(found, sizeof found, "%u of %u can run", can_run, manifest->guest_count);
     if (refused + no_memory > 0)
-        text_format(remedy, sizeof remedy, "refused: %u for want of memory, %u for the reasons above", no_memory, refused);
+        text_format(remedy, sizeof remedy, "%u do not fit into memory (lower memory in guests.toml), %u fail a row above", no_memory, refused);
     row(can_run > 0 ? HANDOFF_FINE : HANDOFF_FATAL, "guests", "at least 1", found, remedy);
 }
 

@@ -254,7 +254,7 @@ static void exit_unknown(struct vcpu *vcpu)
         exit_crash(vcpu, "the CPU refuses the guest's state (VMEXIT_INVALID) at RIP 0x%lx", vcpu->vmcb->rip);
         return;
     }
-    exit_crash(vcpu, "exit 0x%lx, which nobody handles, at RIP 0x%lx", vcpu->vmcb->exitcode, vcpu->vmcb->rip);
+    exit_crash(vcpu, "exit code 0x%lx, which this hypervisor does not handle, at RIP 0x%lx", vcpu->vmcb->exitcode, vcpu->vmcb->rip);
 }
 
 /* ---- dispatch ---- */

@@ -53,7 +53,7 @@ static bool take_table(void)
     struct manifest_where where = {-1, -1};
     paddr_t copy;
     if (source.size < sizeof header) {
-        log_print(LOG_ERROR, "the manifest is shorter than its header");
+        log_print(LOG_ERROR, "the manifest is shorter than its header: put it into the EFI file again with guest/pack.py");
         return false;
     }
     memcpy(&header, source.manifest, sizeof header);
@@ -70,7 +70,7 @@ static bool take_table(void)
         log_print(LOG_ERROR, "the manifest is refused: %s: %s (guest %d, step %d)", manifest_error_name(error),
                   manifest_error_text(error), where.guest, where.step);
     } else if (memcmp(page_va(copy), &header, sizeof header) != 0 || memcmp(page_va(copy), source.manifest, size) != 0) {
-        log_print(LOG_ERROR, "the manifest changed while it was read");
+        log_print(LOG_ERROR, "the manifest changed while it was read: no guest is launched; its memory is faulty, or a device wrote to it");
     } else {
         source.table = page_va(copy);
         return true;
@@ -83,7 +83,7 @@ static bool open_manifest(const struct handoff *handoff)
 {
     source.size = handoff->manifest_size;
     if (source.size == 0 || source.size > MANIFEST_MAX_SIZE || handoff->manifest_base % PAGE_SIZE != 0) {
-        log_print(LOG_ERROR, "there is no manifest");
+        log_print(LOG_ERROR, "this EFI file has no manifest, so there are no guests to launch: add one with guest/pack.py");
         return false;
     }
     source.manifest = window_map(paddr(handoff->manifest_base), pages_of(source.size) * PAGE_SIZE, VIEW_PLAIN);
@@ -138,7 +138,7 @@ static bool check_platform(struct guest *guest)
                           config->cpus[i]);
     }
     if (config->encryption == MANIFEST_ENCRYPTION_HOST && hostmap_c_bit() == 0)
-        return refuse(guest, "wants its memory under the host's key, but the CPU or its BIOS has no SME (SMEE)");
+        return refuse(guest, "wants encryption = \"host\", but SME is not on: enable SMEE in the BIOS, or set encryption = \"none\"");
     if (!guest->sev)
         return true;
     if (!sev_ready())
@@ -169,15 +169,15 @@ static bool allocate(struct guest *guest)
     }
     if (!npt_create(&guest->npt)) {
         guest->npt = (struct npt){0};
-        return refuse(guest, "no pool page is free for its nested page tables");
+        return refuse(guest, "the hypervisor's own memory has no page left for its nested page tables: run fewer guests at a time");
     }
     if (!npt_map(&guest->npt, gpaddr(0), guest->memory.base, config->memory,
                  guest->sev ? VIEW_GUEST : launch_view(guest)))
-        return refuse(guest, "no pool pages are free for its nested page tables");
+        return refuse(guest, "the hypervisor's own memory has too few pages left for its nested page tables: run fewer guests at a time");
     for (uint32_t i = 0; i < config->vcpus; i++) {
         if (!vcpu_create(guest, i, &config->registers, &guest->vcpus[i])) {
             guest->vcpus[i] = NULL;
-            return refuse(guest, "no pool pages are free for its vCPU %u", i);
+            return refuse(guest, "the hypervisor's own memory has no pages left for its vCPU %u: give it fewer vCPUs, or run fewer guests at a time", i);
         }
     }
     memory_stats(&stats);

@@ -37,7 +37,7 @@ static void main_report_nmis(void)
     for (uint32_t i = 0; i < smp_cpus(); i++)
         nmis += smp_cpu(i) != NULL ? smp_cpu(i)->nmis : 0;
     if (nmis > 0)
-        log_print(LOG_ERROR, "%lu NMIs came in: boards report hardware errors so", nmis);
+        log_print(LOG_ERROR, "%lu NMIs were received: boards report hardware errors by NMI; look into the BMC's event log", nmis);
 }
 
 /* On the guard-paged stack. */

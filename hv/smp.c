@@ -193,7 +193,7 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
         __atomic_store_n(&cpus[index], cpu, __ATOMIC_RELEASE);
     __atomic_store_n(&meeting.verdict, reason != NULL ? VERDICT_LEFT_OUT : VERDICT_FINE, __ATOMIC_RELEASE);
     if (!wait_for((const uint32_t *)&meeting.arrived, 0, ARRIVAL_US))
-        panic("CPU %u came and went", index);
+        panic("CPU %u started, and then stopped answering while it was set up", index);
 }
 
 void smp_start(const struct handoff *handoff)

@@ -134,7 +134,7 @@ static void three_cpus(void)
     X(svm_off_locked, "SVM not locked off", HANDOFF_FATAL, "disabled, locked", SVM_BIOS, machine.vm_cr = VM_CR_SVMDIS | VM_CR_LOCK) \
     X(svm_off_not_locked, "SVM not locked off", HANDOFF_FINE, "disabled, not locked", "", machine.vm_cr = VM_CR_SVMDIS) \
     X(svm_on_locked, "SVM not locked off", HANDOFF_FINE, "enabled", "", machine.vm_cr = VM_CR_LOCK) \
-    X(no_npt, "nested paging", HANDOFF_FATAL, "no", "a processor of this century is needed", machine_leaf(0x8000000a)->regs.edx = ~1u) \
+    X(no_npt, "nested paging", HANDOFF_FATAL, "no", "this processor cannot run guests: an AMD EPYC is needed", machine_leaf(0x8000000a)->regs.edx = ~1u) \
     X(five_levels, "page tables", HANDOFF_FATAL, "5 levels", "BIOS: switch 5-level paging off", machine.cr4 |= CR4_LA57) \
     X(no_hv, "hypervisor", HANDOFF_FATAL, "no such section", BUILD_AGAIN, no_section(".hv")) \
     X(bad_hv, "hypervisor", HANDOFF_FATAL, "no hv image", BUILD_AGAIN, machine_hv()->magic++) \

@@ -147,11 +147,11 @@ static void nmis_of_all_cpus_are_told_at_the_end(void **state)
     others[1].nmis = 3;
     others[0].nmis = 50;        /* it is not there */
     assert_true(run());
-    assert_order("sev stop\nlog 1 5 NMIs came in: boards report hardware errors so\nsummary\n");
+    assert_order("sev stop\nlog 1 5 NMIs were received: boards report hardware errors by NMI; look into the BMC's event log\nsummary\n");
     set_up(state);
     fake_cpu.nmis = 1;
     assert_true(run());
-    assert_order("log 1 1 NMIs came in: boards report hardware errors so\n");
+    assert_order("log 1 1 NMIs were received: boards report hardware errors by NMI; look into the BMC's event log\n");
 }
 
 #define T(name) cmocka_unit_test_setup(name, set_up)

@@ -94,6 +94,12 @@ static bool is_alive(uint32_t guest)
     return guests[guest].state == GUEST_LAUNCHING || guests[guest].state == GUEST_RUNNING;
 }
 
+/* What is typed to one that is being ended would be lost. */
+static bool can_be_attached(uint32_t guest)
+{
+    return is_alive(guest) && guests[guest].end == GUEST_END_NONE;
+}
+
 static void attach_to(uint32_t guest)
 {
     monitor_attach(guest);
@@ -103,8 +109,8 @@ static void attach_to(uint32_t guest)
 
 static void attach(uint32_t guest)
 {
-    if (!is_alive(guest)) {
-        answer_about(guest, "does not run");
+    if (!can_be_attached(guest)) {
+        answer_about(guest, is_alive(guest) ? "is being ended" : "does not run");
         return;
     }
     attach_to(guest);
@@ -116,7 +122,7 @@ static void attach_next(void)
     uint32_t count = guest_count(), start = monitor_attached() == MONITOR_NOBODY ? count - 1 : monitor_attached();
     for (uint32_t i = 1; i <= count; i++) {
         uint32_t guest = (start + i) % count;
-        if (is_alive(guest)) {
+        if (can_be_attached(guest)) {
             attach(guest);
             return;
         }

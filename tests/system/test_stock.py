@@ -80,6 +80,19 @@ def test_search_finds_what_is_not_encrypted(run: Run) -> None:
     assert not run.dump.holds(private_marker("nobody"))
 
 
+def test_one_guest_alone_runs_to_its_end(pack: Callable[..., Path], boot_stock: Boot) -> None:
+    """The smallest manifest: the number of digits, the lists and the end of the machine have no second guest to go by."""
+    with boot_stock(packing.bootable(pack("alone", [packing.hello("alone", "none")])), name="alone") as machine:
+        assert machine.wait_off() == "guest-shutdown"
+        text = machine.console.text
+    assert "hello: tick 3" in sayings.guest_lines(text, "alone")
+    assert sayings.ends(text) == [("alone", "poweroff", "powered off")]
+    assert [resources.verdict for resources in sayings.resources(text)] == ["all returned"]
+    summary = text[text.index("\nsummary\n") :].strip().split("\n")
+    assert [line.split()[:3] for line in summary[2:-1]] == [["alone", "poweroff", "1"]]
+    assert summary[-1] == sayings.FINAL_LINE
+
+
 def boots_next(boot_stock: Boot, name: str, image: Path, next_image: Path, cpu: str) -> str:
     with boot_stock(image, next_image, name=name, cpu=cpu) as machine:
         machine.wait_for(NEXT)

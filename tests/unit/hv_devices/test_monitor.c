@@ -608,7 +608,13 @@ static void who_is_launched_or_ending_is_not_ended(void **state)
     assert_non_null(strstr(screen, "hello is being launched"));
     assert_non_null(strstr(screen, "linux is being ended"));
     guests[0].state = GUEST_RUNNING;
-    types("\035k1");
+    screen_length = 0;
+    types("\0352x");                                /* nor is it attached, as nobody would read that */
+    assert_non_null(strstr(screen, "linux is being ended"));
+    assert_string_equal(received(1), "");
+    types("\035nx\035nx");
+    assert_string_equal(received(0), "xx");
+    types("\0350\035k1");
     guests[0].state = GUEST_ENDED;                  /* between question and answer */
     types("y");
     assert_int_equal(guests[0].end, GUEST_END_NONE);

@@ -45,7 +45,7 @@ uint64_t clock_now_us(void) { return now_ns / 1000; }
 
 static struct {
     bool absent;
-    uint8_t registers[8];
+    uint8_t registers[8], divisor[2];
     /* From the other end: bytes, and in the upper half what is wrong with them in LSR's bits. */
     uint16_t sends[1 << 18];
     size_t count, at;
@@ -125,7 +125,10 @@ void out8(uint16_t port, uint8_t value)
             wire.transmitter_free_ns = now_ns;
         wire.transmitter_free_ns += BYTE_NS;
     }
-    wire.registers[port - PORT] = value;
+    if (port < PORT + 2 && (wire.registers[3] & 0x80) != 0)
+        wire.divisor[port - PORT] = value;
+    else
+        wire.registers[port - PORT] = value;
 }
 
 static void send_marked(const char *bytes, size_t count, uint8_t status)
@@ -508,6 +511,38 @@ static void output_does_not_hide_what_is_wrong_with_input(void **state)
     assert_true(said(" bytes with parity or framing errors"));
 }
 
+/* PC16550D 8.3 and 8.5: what the firmware left in it is not relied on. */
+static void the_uart_is_set_up_for_115200_8n1_with_fifos_and_no_interrupts(void **state)
+{
+    (void)state;
+    memset(wire.registers, 0xa5, sizeof wire.registers);
+    memset(wire.divisor, 0xa5, sizeof wire.divisor);
+    wire.registers[3] = 0;
+    console_init(PORT);
+    assert_true(serial_present());
+    assert_int_equal(wire.divisor[0], 1);
+    assert_int_equal(wire.divisor[1], 0);
+    assert_int_equal(wire.registers[1], 0);
+    assert_int_equal(wire.registers[2], 0x07);
+    assert_int_equal(wire.registers[3], 0x03);
+    assert_int_equal(wire.registers[4], 0x03);
+}
+
+static void the_transmitter_takes_a_fifo_full_when_it_is_empty(void **state)
+{
+    (void)state;
+    runs(50000);
+    wire.printed = 0;
+    assert_true(serial_idle());
+    assert_int_equal(serial_write("0123456789abcdefghi", 19), 16);
+    assert_false(serial_idle());
+    assert_int_equal(serial_write("x", 1), 0);
+    now_ns += 16 * BYTE_NS;
+    assert_true(serial_idle());
+    assert_int_equal(serial_write("ghi", 3), 3);
+    assert_true(said("0123456789abcdefghi"));
+}
+
 static void nothing_is_read_where_there_is_no_uart(void **state)
 {
     (void)state;
@@ -521,6 +556,7 @@ static void nothing_is_read_where_there_is_no_uart(void **state)
     assert_false(serial_present());
     assert_int_equal(serial_read(), SERIAL_NOTHING);
     assert_int_equal(serial_write("x", 1), 0);
+    assert_true(serial_idle());
     serial_allow_input(false);
     console_init(0);
     assert_false(serial_present());
@@ -560,6 +596,8 @@ int main(void)
         T(a_guest_that_trickles_holds_nobody_up), T(what_a_guest_did_not_read_before_its_end_is_told),
         T(input_during_a_launch_waits_for_it), T(an_overflow_of_the_fifo_is_told), T(garbled_bytes_are_thrown_away_and_told),
         T(a_break_is_the_attached_guests_and_no_byte), T(output_does_not_hide_what_is_wrong_with_input),
+        T(the_uart_is_set_up_for_115200_8n1_with_fifos_and_no_interrupts),
+        T(the_transmitter_takes_a_fifo_full_when_it_is_empty),
         T(nothing_is_read_where_there_is_no_uart), T(who_types_nothing_costs_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,6 +62,6 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
             load_enter();
     }
     /* After a failed ExitBootServices() little of the firmware may work: not even the console for sure. */
-    text_print("Sevisor: the firmware refuses ExitBootServices(): nothing was started. Reset the machine; update the BIOS if it stays so\n");
+    text_print("Sevisor: the firmware does not let go of the machine\n");
     main_refuse(EFI_ABORTED);
 }

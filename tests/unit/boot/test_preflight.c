@@ -119,11 +119,11 @@ static void three_cpus(void)
 }
 
 #define SVM_BIOS "BIOS: AMD CBS > CPU Common Options > SVM Lock / SVM Mode = Enabled"
-#define BUILD_AGAIN "this EFI file is damaged: build it again"
+#define BUILD_AGAIN "this EFI file is damaged: build or copy it again"
 #define SME_BIOS "an EPYC server processor is needed; in a BIOS: SEV Control / SMEE = Enabled"
 #define ES_BIOS "BIOS: lower SEV-ES ASID Space Limit (Minimum SEV non-ES ASID)"
 #define PSP_BIOS "BIOS: leave the AMD Secure Processor visible; update the BIOS"
-#define WANT(memory, reasons) "refused: " #memory " for want of memory, " #reasons " for the reasons above"
+#define WANT(memory, reasons) #memory " do not fit into memory (lower memory in guests.toml), " #reasons " fail a row above"
 
 /* name, row, its verdict, what it found, its remedy; what makes it so */
 #define CASES(X) \
@@ -138,13 +138,13 @@ static void three_cpus(void)
     X(five_levels, "page tables", HANDOFF_FATAL, "5 levels", "BIOS: switch 5-level paging off", machine.cr4 |= CR4_LA57) \
     X(no_hv, "hypervisor", HANDOFF_FATAL, "no such section", BUILD_AGAIN, no_section(".hv")) \
     X(bad_hv, "hypervisor", HANDOFF_FATAL, "no hv image", BUILD_AGAIN, machine_hv()->magic++) \
-    X(no_manifest, "manifest", HANDOFF_FATAL, "none", "guest/pack.py puts one into this file", no_section(".manifes")) \
+    X(no_manifest, "manifest", HANDOFF_FATAL, "none", "this EFI file has no guests: add them with guest/pack.py", no_section(".manifes")) \
     X(bad_header, "manifest", HANDOFF_FATAL, "refused", "MANIFEST_BAD_MAGIC: this is not a manifest: the magic number is wrong", \
       machine_manifest()->header.magic++) \
     X(bad_guest, "manifest", HANDOFF_FATAL, "guest 0", "MANIFEST_NO_VCPUS: a guest has no vCPU", guest(0)->vcpus = 0; seal()) \
     X(bad_step, "manifest", HANDOFF_FATAL, "guest 0, step 0", "MANIFEST_STEP_EMPTY: a step has no bytes", \
       machine_manifest()->steps[0].size = 0; seal()) \
-    X(slow_tsc, "TSC frequency", HANDOFF_FATAL, "0.999 MHz", "no clock to measure it against", machine.hz = 999900; machine.tsc_per_access = 1) \
+    X(slow_tsc, "TSC frequency", HANDOFF_FATAL, "0.999 MHz", "neither the ACPI PM timer nor the firmware's Stall() measures it: update the BIOS", machine.hz = 999900; machine.tsc_per_access = 1) \
     X(least_tsc, "TSC frequency", HANDOFF_FINE, "1.000 MHz", "", machine.hz = 1000010; machine.tsc_per_access = 1) \
     X(no_encryption_leaf, "SME and SEV", HANDOFF_NO_SEV, "neither", SME_BIOS, machine_leaf(0x80000000)->regs.eax = 0x8000001e) \
     X(last_is_encryption, "SME and SEV", HANDOFF_FINE, "both", "", machine_leaf(0x80000000)->regs.eax = 0x8000001f) \
@@ -189,8 +189,8 @@ static void three_cpus(void)
     X(no_map, "memory map", HANDOFF_FATAL, "unusable", "more ranges than this version handles", machine.map_reads_left = 0) \
     X(no_second_map, "memory map", HANDOFF_FATAL, "unusable", "more ranges than this version handles", machine.map_reads_left = 1) \
     X(no_pool, "memory map", HANDOFF_FATAL, "unusable", "more ranges than this version handles", machine.pool_status = EFI_OUT_OF_RESOURCES) \
-    X(no_arena, "memory guests + hv", HANDOFF_FATAL, "254 + 0 MiB", "more memory is needed", machine.allocations_left = 0) \
-    X(no_bridge, "memory guests + hv", HANDOFF_FATAL, "254 + 0 MiB", "more memory is needed", machine.allocations_left = 1) \
+    X(no_arena, "memory guests + hv", HANDOFF_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml", machine.allocations_left = 0) \
+    X(no_bridge, "memory guests + hv", HANDOFF_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml", machine.allocations_left = 1) \
     X(memory_for_two, "guests", HANDOFF_FINE, "2 of 3 can run", WANT(1, 0), guest(2)->memory = 224 * MIB; seal()) \
     X(memory_for_none, "guests", HANDOFF_FATAL, "0 of 3 can run", WANT(3, 0), \
       for (unsigned i = 0; i < 3; i++) guest(i)->memory = 512 * MIB; seal()) \

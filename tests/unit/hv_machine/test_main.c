@@ -21,6 +21,10 @@ static void *stack = (void *)0x5000;
 
 void console_init(uint16_t port) { note("console %x", port); }
 void clock_init(uint64_t hz) { note("clock %lu", hz); }
+static const char *wall_fault;
+static uint64_t wall_ns;
+const char *clock_wall_fault(void) { return wall_fault; }
+uint64_t clock_boot_wall_ns(void) { return wall_ns; }
 struct cpu *cpu_boot(void) { return &fake_cpu; }
 void cpu_init(struct cpu *cpu) { note("cpu %u", cpu->index); }
 void *cpu_stacks(struct cpu *cpu) { note("stacks %u", cpu->index); return stack; }
@@ -140,6 +144,20 @@ static void what_the_machine_is_is_said(void **state)
                  "log 2 encrypted guests are refused: SMM locked: no; lock it\n");
 }
 
+static void a_doubtful_date_is_told(void **state)
+{
+    (void)state;
+    wall_fault = "it is years behind";
+    wall_ns = 1;
+    run();
+    assert_order("log 1 the board's clock (RTC) is wrong: it is years behind; guests get their date and time from it: set it in the BIOS\n");
+    set_up(state);
+    wall_ns = 0;
+    run();
+    assert_order("log 1 the board's clock (RTC) is wrong: it is years behind; guests get no date or time from it: set it in the BIOS\n");
+    wall_fault = NULL;
+}
+
 static void nmis_of_all_cpus_are_told_at_the_end(void **state)
 {
     (void)state;
@@ -159,7 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(each_part_is_set_up_before_what_needs_it), T(a_handover_of_another_boot_is_not_followed),
-        T(without_what_it_needs_hv_panics), T(what_the_machine_is_is_said), T(nmis_of_all_cpus_are_told_at_the_end),
+        T(without_what_it_needs_hv_panics), T(what_the_machine_is_is_said), T(a_doubtful_date_is_told), T(nmis_of_all_cpus_are_told_at_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

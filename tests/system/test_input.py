@@ -40,7 +40,7 @@ def text(pack: Callable[..., Path], boot_stock: Boot) -> Iterator[str]:
         machine.wait_for(r"^echo\| hostile: without SEV")
         attendant.attach(machine, ECHO)
         machine.send(typed(PASTE))  # while others are launched and end
-        machine.wait_for(rf"^echo\| echo: {PASTE[-1]}$")
+        machine.wait_for(rf"^echo\| echo: {PASTE[-1]}\$$")
         machine.wait_for(r"^slow\| hostile: without SEV")
         attendant.attach(machine, SLOW)
         machine.send(typed(SHORT))
@@ -48,10 +48,10 @@ def text(pack: Callable[..., Path], boot_stock: Boot) -> Iterator[str]:
         attendant.attach(machine, DEAF)
         machine.send(b"x" * FLOOD)
         attendant.type_line(machine, ECHO, "the operator is heard")
-        machine.wait_for(r"^echo\| echo: the operator is heard$")
+        machine.wait_for(r"^echo\| echo: the operator is heard\$$")
         machine.qmp.command("chardev-send-break", id="operator")
         machine.wait_for(r"^echo\| \[break\]$")
-        machine.wait_for(rf"^slow\| echo: {SHORT[-1]}$")
+        machine.wait_for(rf"^slow\| echo: {SHORT[-1]}\$$")
 
         attendant.command(machine, "0", f"k{DEAF}\r\ny")  # a terminal's Enter; the number needs none
         machine.wait_for(r"^ended deaf: destroyed")
@@ -60,22 +60,24 @@ def text(pack: Callable[..., Path], boot_stock: Boot) -> Iterator[str]:
         machine.wait_for(r"^ended slow: poweroff")
         attendant.attach(machine, ECHO)
         machine.send(b"\r\x00b\r")  # telnet's Enter, after the number
-        machine.wait_for(r"^echo\| echo: b$")
+        machine.wait_for(r"^echo\| echo: b\$$")
         machine.send(b"\x04")
         assert machine.wait_off() == "guest-shutdown"
         yield machine.console.text
 
 
+def echoed(text: str, guest: str) -> list[str]:
+    """Whole lines: one that another guest's line interrupts is shown again from its start."""
+    return [line[6:-1] for line in sayings.guest_lines(text, guest) if re.fullmatch(r"echo: .*\$", line)]
+
+
 def test_pasted_lines_arrive_whole(text: str) -> None:
-    assert [line[6:] for line in sayings.guest_lines(text, "echo")[1:] if line.startswith("echo: ")] == [
-        *PASTE, "the operator is heard", "", "b",
-    ]  # fmt: skip
+    assert echoed(text, "echo") == [*PASTE, "the operator is heard", "", "b"]
     assert "[overrun]" not in text
 
 
 def test_input_waits_for_a_guest_that_reads_slowly(text: str) -> None:
-    lines = sayings.guest_lines(text, "slow")
-    assert [line for line in lines if line.startswith("echo: ")] == [f"echo: {line}" for line in SHORT]
+    assert echoed(text, "slow") == SHORT
 
 
 def test_what_a_guest_does_not_read_is_told(text: str) -> None:

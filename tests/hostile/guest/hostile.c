@@ -14,7 +14,7 @@
  * attack=work is the opposite: a guest that works, and says after each unit of it how many it has done, and
  * when, in hexadecimal; a byte on its console lets it power off. attack=echo says again what it was sent, line by line and
  * only when a line has come in whole, until Ctrl-D; a byte that is not printable as [HEX], a break as [break], an overrun as
- * [overrun]. With ms=N it reads nothing for so long after each line.
+ * [overrun]; each ends with $. With ms=N it reads nothing for so long after each line.
  */
 #include "kit.h"
 
@@ -190,7 +190,7 @@ static void echo(void)
             length = 0;
             put("echo: ");
             put(line);
-            put("\n");
+            put("$\n");
             while (read_tsc() - start < phase_length)
                 __asm__ volatile("pause");
         } else if (byte >= ' ' && byte < 0x7f) {

@@ -399,6 +399,18 @@ static void a_guest_that_trickles_holds_nobody_up(void **state)
     assert_true(said("bytes of input to hello were lost"));
 }
 
+static void a_single_lost_byte_is_told(void **state)
+{
+    (void)state;
+    readers[0].every_us = 0;
+    sends("\0351");
+    runs(100000);
+    for (unsigned i = 0; i < VUART_INPUT + 1; i++)
+        send_marked("x", 1, 0);
+    runs(4000000);
+    assert_true(said("monitor: 1 bytes of input to hello were lost: it does not read its serial port"));
+}
+
 static void what_a_guest_did_not_read_before_its_end_is_told(void **state)
 {
     (void)state;
@@ -593,7 +605,8 @@ int main(void)
         T(a_paste_arrives_whole), T(a_guest_that_is_slow_for_a_while_loses_nothing), T(rts_holds_the_other_end_back),
         T(what_is_on_its_way_when_the_guest_changes_stays_where_it_was_typed_to),
         T(a_guest_that_never_reads_locks_nobody_out_and_its_losses_are_told), T(the_escape_key_waits_a_second_at_most),
-        T(a_guest_that_trickles_holds_nobody_up), T(what_a_guest_did_not_read_before_its_end_is_told),
+        T(a_guest_that_trickles_holds_nobody_up), T(a_single_lost_byte_is_told),
+        T(what_a_guest_did_not_read_before_its_end_is_told),
         T(input_during_a_launch_waits_for_it), T(an_overflow_of_the_fifo_is_told), T(garbled_bytes_are_thrown_away_and_told),
         T(a_break_is_the_attached_guests_and_no_byte), T(output_does_not_hide_what_is_wrong_with_input),
         T(the_uart_is_set_up_for_115200_8n1_with_fifos_and_no_interrupts),

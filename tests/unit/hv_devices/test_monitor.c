@@ -401,6 +401,8 @@ static void detached_input_goes_nowhere(void **state)
     screen_length = 0;
     types("more");
     assert_int_equal(screen_length, 0);             /* said once */
+    types("\0351\0350z");
+    assert_non_null(strstr(screen, "no guest is attached"));    /* and again after each detaching */
 }
 
 static void attach_by_number_works_from_any_state(void **state)
@@ -507,6 +509,8 @@ static void a_hundred_guests_have_numbers_of_three_digits(void **state)
     assert_string_equal(received(11), "cd");
     assert_string_equal(received(8), "e");
     assert_non_null(strstr(screen, "monitor: guest 10: Enter, or another digit"));
+    types("\03599\rx");
+    assert_string_equal(received(98), "x");
     types("\035512f\035513f\035999f");
     assert_string_equal(received(511), "f");
     assert_non_null(strstr(screen, "no guest has that number"));
@@ -625,6 +629,7 @@ static void kill_asks_first(void **state)
     (void)state;
     types("\x1d" "2\x1dkn");
     assert_int_equal(guests[1].end, GUEST_END_NONE);
+    assert_non_null(strstr(screen, "monitor: linux will be ended by y, and by no other key\nmonitor: nothing was ended\n"));
     types("\x1dky");
     assert_int_equal(guests[1].end, GUEST_END_DESTROYED);
     types("\x1d" "0\x1dk1y");
@@ -660,6 +665,11 @@ static void scroll_back_shows_the_last_lines(void **state)
     assert_non_null(strstr(screen, "hello: line 4999\nhello: prompt\n"));
     assert_non_null(strstr(screen, "hello: line 4901\n"));
     assert_null(strstr(screen, "line 4899\n"));
+    screen_length = 0;
+    now_us += 2000000;
+    types("\x1d" "1\x1ds");                         /* of the one that is attached, without a number */
+    assert_non_null(strstr(screen, "hello: line 4999\nhello: prompt\n"));
+    types("\x1d" "0");
     now_us += 2000000;
     screen_length = 0;
     types("\x1ds3");                                /* also of a guest that has ended, and printed nothing */
@@ -669,6 +679,8 @@ static void scroll_back_shows_the_last_lines(void **state)
 static void help_and_list(void **state)
 {
     (void)state;
+    types("\x1dz");
+    assert_non_null(strstr(screen, "monitor: unknown command; Ctrl-] ? for help\n"));
     types("\x1d?\x1dl");
     assert_non_null(strstr(screen, "Ctrl-]"));
     assert_int_equal(lists, 1);
@@ -826,6 +838,7 @@ static void top_repeats_until_any_key(void **state)
     }
     assert_int_equal(tops(), 3);
     types("q");
+    assert_non_null(strstr(screen, "monitor: top is over\n"));
     assert_string_equal(received(0), "");           /* the key that ends it is nobody else's */
     now_us += MONITOR_TOP_US;
     monitor_poll();

@@ -115,6 +115,49 @@ static void linux_startup_sees_the_transmit_interrupt(void **state)
     assert_int_equal(in(2), 0x02);
 }
 
+/* What is not enabled is not shown, whatever happens, and an event is not repeated by enabling another. */
+static void sources_that_ier_holds_back_do_not_show(void **state)
+{
+    (void)state;
+    out(0, 'x');
+    assert_int_equal(in(2), 0x01);
+    out(1, 0x02);
+    assert_int_equal(in(2), 0x02);
+    out(1, 0x06);
+    assert_int_equal(in(2), 0x01);
+    while (vuart_input(&uart, 'f'))
+        ;
+    out(1, 0x01);
+    assert_int_equal(in(2), 0x04);
+    for (unsigned i = 0; i < VUART_INPUT; i++)
+        in(0);
+    assert_int_equal(in(5), 0x62);              /* the overrun is told, also when all has been read */
+}
+
+static void loopback_connects_the_modem_lines(void **state)
+{
+    (void)state;
+    static const struct { uint8_t mcr, msr; } lines[] = {{0, 0}, {1, 0x20}, {2, 0x10}, {4, 0x40}, {8, 0x80}, {15, 0xf0}};
+    for (unsigned i = 0; i < sizeof lines / sizeof *lines; i++) {
+        out(4, 0x10 | lines[i].mcr);
+        assert_int_equal(in(6), lines[i].msr);
+        out(4, lines[i].mcr);
+        assert_int_equal(in(6), 0xb0);
+    }
+}
+
+static void the_divisor_is_that_of_115200_baud_at_first(void **state)
+{
+    (void)state;
+    out(3, 0x80);
+    out(0, 0x55);
+    out(1, 0x66);
+    vuart_reset(&uart, 7);
+    out(3, 0x80);
+    assert_int_equal(in(0), 1);
+    assert_int_equal(in(1), 0);
+}
+
 static void output_reaches_the_monitor(void **state)
 {
     (void)state;
@@ -331,6 +374,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup(name, setup)
         T(who_has_much_on_the_way_is_told_so_and_then_loses_it),
         T(linux_autoconfig_finds_a_16550a), T(linux_startup_sees_the_transmit_interrupt), T(output_reaches_the_monitor),
+        T(sources_that_ier_holds_back_do_not_show), T(loopback_connects_the_modem_lines),
+        T(the_divisor_is_that_of_115200_baud_at_first),
         T(the_divisor_hides_data_and_ier), T(input_is_read_in_order), T(receiver_interrupts_follow_trigger_and_timeout),
         T(a_full_ring_is_an_overrun_and_keeps_what_came_first), T(fcr_clears_the_receiver), T(a_guest_cannot_clear_more_than_a_fifo_holds),
         T(without_a_ring_there_is_a_fifo), T(a_break_is_seen_in_lsr_before_its_nul), T(loopback_returns_what_was_sent),

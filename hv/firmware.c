@@ -92,9 +92,10 @@ static _Noreturn void firmware_reset(enum reset_type type)
     smp_halt_others();
     console_flush();
     if (firmware_reset_system != 0) {
+        uint64_t own_cr3 = read_cr3();
         write_cr3(firmware_cr3);
         ((reset_system_t)(uintptr_t)firmware_reset_system)(type, 0, 0, NULL);
-        write_cr3(hostmap_cr3());
+        write_cr3(own_cr3);
     }
     console_print("sevisor: the firmware does not end the machine; halted, switch it off\n");
     console_flush();

@@ -9,7 +9,7 @@
 
 char did[8192];
 struct cpu fake_cpu;
-uint64_t fake_tsc, fake_cr0;
+uint64_t fake_tsc, fake_cr0, fake_cr3;
 struct fake_leaf fake_leaves[16];
 struct fake_msr fake_msrs[8];
 uint8_t fake_rtc[128];
@@ -101,7 +101,8 @@ void out32(uint16_t port, uint32_t value)
 uint64_t rdtsc(void) { return fake_tsc; }
 uint64_t read_cr0(void) { return fake_cr0; }
 void write_cr0(uint64_t value) { note("cr0 %lx", value); }
-void write_cr3(uint64_t value) { note("cr3 %lx", value); }
+uint64_t read_cr3(void) { return fake_cr3; }
+void write_cr3(uint64_t value) { note("cr3 %lx", fake_cr3 = value); }
 void write_cr4(uint64_t value) { note("cr4 %lx", value); }
 void wbinvd(void) { note("wbinvd"); }
 void cli(void) { note("cli"); }
@@ -183,7 +184,7 @@ int fake_reset(void **state)
     fake_pages_left = POOL_PAGES;
     fake_rtc_read = NULL;
     fake_tsc = 0;
-    fake_cr0 = 0;
+    fake_cr0 = fake_cr3 = 0;
     fake_cpu = (struct cpu){.self = &fake_cpu};
     syscall(SYS_arch_prctl, ARCH_SET_GS, &fake_cpu);
     return 0;

@@ -25,7 +25,7 @@ extern char did[8192];                  /* a line each */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 extern struct cpu fake_cpu;             /* GS:0 */
-extern uint64_t fake_tsc, fake_cr0;
+extern uint64_t fake_tsc, fake_cr0, fake_cr3;
 extern struct fake_leaf { uint32_t leaf; struct cpuid regs; } fake_leaves[16];
 extern struct fake_msr { uint32_t msr; uint64_t value; } fake_msrs[8];
 extern uint8_t fake_rtc[128];

@@ -13,6 +13,7 @@
 #define rdtsc(...) real_rdtsc(__VA_ARGS__)
 #define read_cr0(...) real_read_cr0(__VA_ARGS__)
 #define write_cr0(...) real_write_cr0(__VA_ARGS__)
+#define read_cr3(...) real_read_cr3(__VA_ARGS__)
 #define write_cr3(...) real_write_cr3(__VA_ARGS__)
 #define write_cr4(...) real_write_cr4(__VA_ARGS__)
 #define wbinvd(...) real_wbinvd(__VA_ARGS__)
@@ -31,6 +32,7 @@
 #undef rdtsc
 #undef read_cr0
 #undef write_cr0
+#undef read_cr3
 #undef write_cr3
 #undef write_cr4
 #undef wbinvd
@@ -49,6 +51,7 @@ void out32(uint16_t port, uint32_t value);
 uint64_t rdtsc(void);
 uint64_t read_cr0(void);
 void write_cr0(uint64_t value);
+uint64_t read_cr3(void);
 void write_cr3(uint64_t value);
 void write_cr4(uint64_t value);
 void wbinvd(void);

@@ -89,18 +89,18 @@ void firmware_init(const struct handoff *handoff)
 
 static _Noreturn void firmware_reset(enum reset_type type)
 {
-    static bool asked;
+    static uint64_t own_cr3;        /* before the firmware's; 0: not asked yet */
     smp_end_begin();
     console_break();
     panic_others();
     console_flush();
-    if (firmware_reset_system != 0 && !asked) {
-        asked = true;
+    if (firmware_reset_system != 0 && own_cr3 == 0) {
+        own_cr3 = read_cr3();
         write_cr3(firmware_cr3);
         ((reset_system_t)(uintptr_t)firmware_reset_system)(type, 0, 0, NULL);
     }
-    if (asked)
-        write_cr3(hostmap_cr3());       /* also after a fault in there, whose panic ends here again */
+    if (own_cr3 != 0)
+        write_cr3(own_cr3);       /* also after a fault in there, whose panic ends here again */
     console_print("sevisor: the firmware does not end the machine; halted, switch it off\n");
     console_flush();
     for (;;)

@@ -34,14 +34,14 @@ unit-hv-core: $(UNIT_HV_CORE_TESTS:%=$(UNIT_HV_CORE)/%.passed)
 define UNIT_HV_CORE_RULE
 $(UNIT_HV_CORE)/test_$(1): tests/unit/hv_core/test_$(1).c $(UNIT_HV_CORE_$(1)) $(UNIT_HV_CORE)/built-with
 	@mkdir -p $$(@D)
-	@$$(call depend,$$(CC) $$(UNIT_HV_CORE_CFLAGS) $(UNIT_HV_CORE_FLAGS_$(1)),tests/unit/hv_core/test_$(1).c $(UNIT_HV_CORE_$(1)))
+	@$$(call depend,$$(CC) $$(UNIT_HV_CORE_CFLAGS) $(UNIT_HV_CORE_FLAGS_$(1)),tests/unit/hv_core/test_$(1).c $(filter %.c,$(UNIT_HV_CORE_$(1))))
 	$$(CC) $$(UNIT_HV_CORE_CFLAGS) $(UNIT_HV_CORE_FLAGS_$(1)) tests/unit/hv_core/test_$(1).c $(UNIT_HV_CORE_$(1)) -lcmocka -o $$@
 endef
 $(foreach test,$(UNIT_HV_CORE_TESTS),$(eval $(call UNIT_HV_CORE_RULE,$(test))))
 
-$(UNIT_HV_CORE)/string.o: hv/string.c hv/string.h tests/unit/hv_core/unit.mk
+$(UNIT_HV_CORE)/string.o: hv/string.c $(UNIT_HV_CORE)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(UNIT_HV_CORE_CFLAGS) -fno-builtin $(foreach f,memcpy memmove memset memcmp strlen,-D$(f)=hv_$(f)) -c $< -o $@
+	$(CC) $(UNIT_HV_CORE_CFLAGS) $(DEPENDS) -fno-builtin $(foreach f,memcpy memmove memset memcmp strlen,-D$(f)=hv_$(f)) -c $< -o $@
 
 $(UNIT_HV_CORE)/%.passed: $(UNIT_HV_CORE)/test_%
 	$<

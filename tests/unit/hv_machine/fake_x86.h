@@ -16,6 +16,7 @@
 #define read_cr3(...) real_read_cr3(__VA_ARGS__)
 #define read_cr4(...) real_read_cr4(__VA_ARGS__)
 #define write_cr0(...) real_write_cr0(__VA_ARGS__)
+#define read_cr3(...) real_read_cr3(__VA_ARGS__)
 #define write_cr3(...) real_write_cr3(__VA_ARGS__)
 #define write_cr4(...) real_write_cr4(__VA_ARGS__)
 #define wbinvd(...) real_wbinvd(__VA_ARGS__)
@@ -38,6 +39,7 @@
 #undef read_cr3
 #undef read_cr4
 #undef write_cr0
+#undef read_cr3
 #undef write_cr3
 #undef write_cr4
 #undef wbinvd
@@ -60,6 +62,7 @@ uint64_t read_cr2(void);
 uint64_t read_cr3(void);
 uint64_t read_cr4(void);
 void write_cr0(uint64_t value);
+uint64_t read_cr3(void);
 void write_cr3(uint64_t value);
 void write_cr4(uint64_t value);
 void wbinvd(void);

@@ -41,7 +41,6 @@ void hostmap_share(uint64_t *root)
     note("share");
 }
 
-uint64_t hostmap_cr3(void) { return HOST_CR3; }
 bool smp_end_begin(void) { note("end begins"); return true; }
 void console_break(void) { note("break"); }
 void panic_others(void) { note("others"); }

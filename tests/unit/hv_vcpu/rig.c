@@ -27,6 +27,7 @@ struct guest guests[GUEST_MAX];
 struct manifest_guest rig_config[GUEST_MAX];
 uint64_t rig_tsc, rig_pages_taken, rig_pages_left;
 struct cpuid (*rig_cpuid)(uint32_t leaf, uint32_t subleaf);
+uint64_t (*rig_rdmsr)(uint32_t msr);
 char rig_log[8192];
 unsigned rig_log_lines;
 uint64_t rig_xcr0, rig_armed;
@@ -147,7 +148,7 @@ struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
     return (struct cpuid){~0u, ~0u, ~0u, ~0u};
 }
 
-uint64_t rdmsr(uint32_t msr) { return msr; }
+uint64_t rdmsr(uint32_t msr) { return rig_rdmsr != NULL ? rig_rdmsr(msr) : msr; }
 void wrmsr(uint32_t msr, uint64_t value) { (void)msr, (void)value; }
 
 static bool interrupts = true;
@@ -183,6 +184,9 @@ uint64_t switch_xcr0(void) { return rig_xcr0; }
 void switch_set_xcr0(uint64_t xcr0) { rig_xcr0 = xcr0; }
 void switch_reset(struct vcpu *vcpu) { vcpu->xcr0 = 1; }
 void switch_to(struct cpu *cpu, struct vcpu *vcpu) { cpu->current = vcpu; }
+
+void switch_at_init(struct vcpu *vcpu) { memset(vcpu->dr, 0, sizeof vcpu->dr); }
+bool switch_has_tsc_aux(void) { return true; }
 
 bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)
 {
@@ -270,6 +274,7 @@ int rig_reset(void **state)
     rig_armed = UINT64_MAX;
     rig_arms = rig_uart_reads = rig_uart_writes = rig_halts = rig_wbinvds = 0;
     rig_cpuid = NULL;
+    rig_rdmsr = NULL;
     rig_vmrun = NULL;
     interrupts = true;
     assert_true(page_alloc(1, 1, &rig_cpu.host_vmcb));

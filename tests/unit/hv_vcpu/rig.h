@@ -22,6 +22,8 @@ extern uint64_t rig_pages_left;             /* page_alloc() fails beyond */
 
 /* CPUID: this function answers when set; else all ones, as from a CPU of the future. */
 extern struct cpuid (*rig_cpuid)(uint32_t leaf, uint32_t subleaf);
+/* The host's MSRs; when not set, each reads as its number. */
+extern uint64_t (*rig_rdmsr)(uint32_t msr);
 
 /* What the code under test said and did. */
 extern char rig_log[8192];                  /* all lines */

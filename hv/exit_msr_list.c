@@ -3,7 +3,7 @@
  * The whitelist of MSRs but for the vlapic's (exit_msr.c) and those that never exit (vmcb.c); and XCR0. What a guest
  * reads here is true for it on this host, or else the MSR is not there (#GP): a guest that sees a workaround's MSR takes
  * the workaround for done. So none of LS_CFG (SSBD before Zen 2), FP_CFG, BP_CFG; none of MCG_*, PMU, OSVW, which
- * CPUID does not offer either; none of MISC_ENABLE, which is Intel's. Linux asks for all of these by rdmsr_safe().
+ * CPUID does not offer either; none of MISC_ENABLE, which is Intel's. Where Linux asks for these, it is by rdmsr_safe().
  */
 #include "exit.h"
 

@@ -6,13 +6,13 @@ NASM ?= nasm
 HOSTILE_DIR := tests/hostile/guest
 HOSTILE_OUT := $(GUEST_DIR)/hostile
 HOSTILE_BIN := $(GUEST_DIR)/hostile.bin
-HOSTILE_OBJECTS := $(addprefix $(HOSTILE_OUT)/,hostile.o probes.o storms.o tables.o ends.o crowd.o \
+HOSTILE_OBJECTS := $(addprefix $(HOSTILE_OUT)/,hostile.o probes.o storms.o tables.o ends.o crowd.o registers.o sleep.o \
 	faults.o modes.o traps.o ap.o)
 
 $(HOSTILE_OUT):
 	mkdir -p $@
 
-$(HOSTILE_OUT)/%.o: $(HOSTILE_DIR)/%.c $(HOSTILE_DIR)/kit.h guest/hello/bare.h tests/hostile/hostile.mk | $(HOSTILE_OUT)
+$(HOSTILE_OUT)/%.o: $(HOSTILE_DIR)/%.c $(HOSTILE_DIR)/kit.h $(HOSTILE_DIR)/crowd.h guest/hello/bare.h tests/hostile/hostile.mk | $(HOSTILE_OUT)
 	$(CC) $(GUEST_HELLO_CFLAGS) -c $< -o $@
 
 $(HOSTILE_OUT)/%.o: $(HOSTILE_DIR)/%.asm tests/hostile/hostile.mk | $(HOSTILE_OUT)

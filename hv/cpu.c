@@ -20,7 +20,7 @@
 #define ISTS 3u
 #define STACK_PAGES 8u
 #define IST_STACK_PAGES 2u
-#define PAT_RESET UINT64_C(0x0007040600070406)      /* APM2 7.8.2: WB WT UC- UC, twice */
+#define DR7_OFF UINT64_C(0x400)
 
 /* APM2 12.2.5 */
 struct tss {
@@ -154,10 +154,10 @@ void cpu_init(struct cpu *cpu)
     if ((cpuid(1, 0).ecx >> 26 & 1) != 0)
         cr4 |= CR4_OSXSAVE;
     write_cr4(cr4);
-    write_cr0((read_cr0() & ~(CR0_EM | CR0_TS | CR0_CD | CR0_NW)) | CR0_MP | CR0_NE | CR0_WP);
-    wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
-    wrmsr(MSR_PAT, PAT_RESET);
+    write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
+    write_dr7(DR7_OFF);
     cpu_read_features(&cpu->features);
+    cpu_msr_init(&cpu->features);
 }
 
 void *cpu_stacks(struct cpu *cpu)

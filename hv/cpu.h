@@ -12,6 +12,9 @@ struct vcpu;
 /* What CPUID says; on all CPUs the same, or smp.c leaves the CPU out. */
 struct cpu_features {
     bool npt, next_rip, decode_assists, flush_by_asid, clean_bits, vgif, one_gib_pages, x2apic, sme_coherent;
+    bool ibpb;                  /* PRED_CMD */
+    bool virtual_spec_ctrl;     /* VMRUN and #VMEXIT switch SPEC_CTRL (CPUID 8000_000A EDX[20]) */
+    bool lfence_by_msr;         /* LFENCE serialises, by DE_CFG */
     uint32_t asids;             /* CPUID 8000_000A EBX */
     uint32_t max_sev_asid, min_sev_asid;
     uint32_t phys_bits;
@@ -77,6 +80,8 @@ struct cpu *cpu_boot(void);
 struct cpu *cpu_create(uint32_t index, uint32_t apic_id);
 /* GDT, IDT, TSS with IST stacks for #DF, NMI and #MC, GS base, control registers. On the CPU itself. */
 void cpu_init(struct cpu *cpu);
+/* cpu_msr.c, for cpu_init(): the host's MSRs on this CPU; and the features that depend on them. */
+void cpu_msr_init(struct cpu_features *features);
 /* Guard-paged stacks for #DF, NMI and #MC, and one to run on, whose top is returned; NULL: out of pages. Once
  * hostmap_init() is through. hv runs with interrupts enabled (RFLAGS.IF) from then on. */
 void *cpu_stacks(struct cpu *cpu);

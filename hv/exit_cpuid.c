@@ -2,6 +2,10 @@
 /*
  * CPUID: a whitelist (APM3 appendix E). What a guest sees is what the processor says, through the masks
  * below, which leave out all that hv does not virtualise. Resolved once; an exit is a look-up.
+ *
+ * Shown although the processor may not say so, since hv makes it true: x2APIC, the APIC's TSC deadline, ARAT (the
+ * virtual APIC's timer never stops), APIC, the hypervisor bit and its leaves; MTRR (a default type and no ranges: exit_msr_list.c; Linux
+ * before 6.2 needs it for PAT); EferLmsleUnsupported (WRMSR refuses EFER.LMSLE); the topology, which is the guest's.
  */
 #include "exit.h"
 
@@ -36,7 +40,8 @@
 /* 7 EBX: FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS INVPCID RDSEED ADX SMAP CLFLUSHOPT CLWB SHA; ECX: UMIP VAES VPCLMULQDQ
  * RDPID; EDX: FSRM */
 #define FEATURES_7_EBX (BIT(0) | BIT(3) | BIT(5) | BITS(10, 7) | BITS(20, 18) | BIT(23) | BIT(24) | BIT(29))
-#define FEATURES_7_ECX (BIT(2) | BIT(9) | BIT(10) | BIT(22))
+#define RDPID BIT(22)
+#define FEATURES_7_ECX (BIT(2) | BIT(9) | BIT(10) | RDPID)
 #define FEATURES_7_EDX BIT(4)
 /* 8000_0001 ECX: LahfSahf AltMovCr8 ABM SSE4A MisAlignSse 3DNowPrefetch XOP FMA4 TBM TopologyExtensions; EDX: as
  * 1 EDX, SYSCALL NX MmxExt Page1GB RDTSCP LM */
@@ -44,6 +49,16 @@
 #define FEATURES_EXT_EDX ((FEATURES_1_EDX & (BITS(6, 0) | BIT(8) | BIT(13) | BITS(17, 15) | BITS(24, 23))) | BIT(11) | \
                           BIT(20) | BIT(22) | BITS(27, 26) | BIT(29))
 #define TOPOLOGY_EXTENSIONS BIT(22)
+/* 8000_0008 EBX. Facts: CLZERO RstrFpErrPtrs EferLmsleUnsupported SSB_NO BTC_NO IBPB_RET. MSRs that vmcb.c lets through: IBPB
+ * (PRED_CMD); and, where VMRUN switches SPEC_CTRL, IBRS STIBP and how they behave, SSBD, PSFD. No VIRT_SSBD. */
+#define EFER_LMSLE_UNSUPPORTED BIT(20)
+#define FEATURES_SPEC_CTRL (CPUID_SPEC_CTRL | BITS(19, 16) | BIT(28))
+#define FEATURES_8_EBX (BIT(0) | BIT(2) | EFER_LMSLE_UNSUPPORTED | BIT(26) | BITS(30, 29) | CPUID_IBPB | FEATURES_SPEC_CTRL)
+/* 8000_0021 EAX. Facts: NoNestedDataBp LFenceAlwaysSerializing VERW_CLEAR NullSelectClearsBase SRSO_NO SRSO_USER_KERNEL_NO; of
+ * PRED_CMD: SBPB IBPB_BRTYPE. ECX: TSA_SQ_NO TSA_L1_NO. No AutomaticIBRS, whose EFER bit guests do not have. */
+#define FEATURES_PRED_CMD BITS(28, 27)
+#define FEATURES_21_EAX (BIT(0) | BIT(2) | BIT(5) | BIT(6) | BITS(30, 29) | FEATURES_PRED_CMD)
+#define FEATURES_21_ECX BITS(2, 1)
 
 /* KVM_FEATURE_CLOCKSOURCE2, KVM_FEATURE_CLOCKSOURCE_STABLE_BIT (Linux Documentation/virt/kvm/x86/cpuid.rst) */
 #define KVM_FEATURES (BIT(3) | BIT(24))
@@ -70,13 +85,14 @@ static const struct rule rules[] = {
     {.leaf = 0x80000005, .mask = {ALL, ALL, ALL, ALL}},
     {.leaf = 0x80000006, .mask = {ALL, ALL, ALL, ALL}},
     {.leaf = 0x80000007, .mask = {0, 0, 0, BIT(8)}},    /* TscInvariant */
-    {.leaf = 0x80000008, .by_vcpu = true, .mask = {BITS(7, 0), BIT(0) | BIT(2), 0, 0}},    /* CLZERO, RstrFpErrPtrs */
+    {.leaf = 0x80000008, .by_vcpu = true, .mask = {BITS(7, 0), FEATURES_8_EBX, 0, 0},
+     .set = {0, EFER_LMSLE_UNSUPPORTED, 0, 0}},
     {.leaf = 0x80000019, .mask = {ALL, ALL, 0, 0}},
     {.leaf = 0x8000001a, .mask = {BITS(2, 0), 0, 0, 0}},
     {.leaf = 0x8000001d, .by_vcpu = true},
     {.leaf = 0x8000001e, .by_vcpu = true},
     {.leaf = 0x8000001f, .by_vcpu = true},
-    {.leaf = 0x80000021, .mask = {BIT(0) | BIT(2) | BIT(6), 0, 0, 0}},
+    {.leaf = 0x80000021, .mask = {FEATURES_21_EAX, 0, FEATURES_21_ECX, 0}},
 };
 
 struct row {
@@ -115,10 +131,18 @@ void exit_cpuid_init(const struct cpu_features *features)
     extended[0].value.eax = last_extended < EXTENDED_LAST ? last_extended : EXTENDED_LAST;
     phys_bits = features->phys_bits;
 
+    if (!features->virtual_spec_ctrl)
+        extended[8].value.ebx &= ~FEATURES_SPEC_CTRL;
+    if (!features->ibpb) {
+        extended[8].value.ebx &= ~CPUID_IBPB;
+        extended[0x21].value.eax &= ~FEATURES_PRED_CMD;
+    }
+    if (!switch_has_tsc_aux())
+        basic[7].value.ecx &= ~RDPID;
     if (topology_extensions()) {
         for (uint32_t i = 0; i < CACHE_SUBLEAVES; i++) {
             cache[i] = cpuid(0x8000001d, i);
-            cache[i].eax &= ~BITS(25, 14);          /* shared by no other thread */
+            cache[i].eax &= ~BITS(25, 14);          /* no two vCPUs are promised to share it */
         }
     }
     if (switch_guest_xcr0() != 0) {

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The whitelist of MSRs but for the vlapic's (exit_msr.c) and those that never exit (vmcb.c); and XCR0. */
+/*
+ * The whitelist of MSRs but for the vlapic's (exit_msr.c) and those that never exit (vmcb.c); and XCR0. What a guest
+ * reads here is true for it on this host, or else the MSR is not there (#GP): a guest that sees a workaround's MSR takes
+ * the workaround for done. So none of LS_CFG (SSBD before Zen 2), FP_CFG, BP_CFG; none of MCG_*, PMU, OSVW, which
+ * CPUID does not offer either; none of MISC_ENABLE, which is Intel's. Where Linux asks for these, it is by rdmsr_safe().
+ */
 #include "exit.h"
 
 #include "clock.h"
@@ -10,20 +15,12 @@
 #define MSR_TSC 0x10u
 #define MSR_PATCH_LEVEL 0x8bu
 #define MSR_MTRR_CAP 0xfeu
-#define MSR_MCG_CAP 0x179u
-#define MSR_MCG_STATUS 0x17au
-#define MSR_MISC_ENABLE 0x1a0u
-#define MSR_DEBUG_CTL 0x1d9u
 #define MSR_MTRR_DEF_TYPE 0x2ffu
 #define MSR_NB_CFG 0xc001001fu
 #define MSR_MMIO_CFG_BASE 0xc0010058u
-#define MSR_LS_CFG 0xc0011020u
-#define MSR_FP_CFG 0xc0011028u
-#define MSR_DE_CFG 0xc0011029u
 
 #define EFER_WRITABLE (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 #define HWCR_TSC_FREQ_SEL (UINT64_C(1) << 24)   /* the TSC counts at P0's frequency */
-#define DE_CFG_LFENCE_SERIALIZE (UINT64_C(1) << 1)
 #define MTRR_DEF_TYPE_WRITABLE UINT64_C(0xcff)
 #define SEV_STATUS_SEV UINT64_C(1)
 
@@ -45,6 +42,9 @@ static bool write_efer(struct vcpu *vcpu, uint64_t value)
         return false;
     if (((value ^ vmcb->efer) & EFER_LME) != 0 && (vmcb->cr0 & CR0_PG) != 0)
         return false;                   /* APM2 14.6.1: not while paging is on */
+    /* A WRMSR that changes how page tables are read flushes the TLB (APM2 5.5); VMRUN with a changed EFER does not. */
+    if (((value ^ vmcb->efer) & (EFER_LME | EFER_NXE)) != 0)
+        vcpu_flush_tlb(vcpu);
     /* LMA is the processor's own; SVME is VMRUN's. */
     vmcb_set_efer(vmcb, (value & ~EFER_LMA) | (vmcb->efer & EFER_LMA) | EFER_SVME);
     return true;
@@ -65,21 +65,33 @@ static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
         return true;
     case MSR_TSC_AUX:
         *value = vcpu->tsc_aux;
+        return switch_has_tsc_aux();
+    case MSR_MTRR_CAP:
+        *value = 0;                     /* no variable, no fixed ranges: the default type is all there is */
         return true;
     case MSR_MTRR_DEF_TYPE:
         *value = vcpu->mtrr_def_type;
         return true;
     case MSR_PATCH_LEVEL:
-        *value = rdmsr(MSR_PATCH_LEVEL);
+        *value = rdmsr(MSR_PATCH_LEVEL);        /* so that errata are judged by the microcode that runs */
         return true;
     case MSR_KVM_SYSTEM_TIME_NEW:
         *value = vcpu->pvclock.system_time_msr;
         return true;
-    case MSR_HWCR:
-        *value = HWCR_TSC_FREQ_SEL;
+    case MSR_DEBUG_CTL:                 /* no last-branch records, no single-stepping by branch */
+        *value = 0;
         return true;
-    case MSR_DE_CFG:
-        *value = DE_CFG_LFENCE_SERIALIZE;
+    case MSR_SYSCFG:                    /* of its bits one concerns a guest, and only one that has a C-bit. Linux reads it unsafely */
+        *value = vcpu->guest->sev ? rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN : 0;
+        return true;
+    case MSR_HWCR:                      /* else Linux warns about the TSC's frequency */
+        *value = rdmsr(MSR_HWCR) & HWCR_TSC_FREQ_SEL;
+        return true;
+    case MSR_NB_CFG:                    /* reads 0 and drops writes on family 17h and later, too. Linux uses it unsafely */
+        *value = 0;
+        return true;
+    case MSR_MMIO_CFG_BASE:             /* no PCI configuration space in memory. Linux reads it unsafely */
+        *value = 0;
         return true;
     case MSR_VM_CR:
         *value = VM_CR_SVMDIS | VM_CR_LOCK;
@@ -87,18 +99,9 @@ static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     case MSR_SEV_STATUS:                /* comes here only where the processor does not answer it itself */
         *value = SEV_STATUS_SEV;
         return vcpu->guest->sev;
-    case MSR_MTRR_CAP:                  /* no variable, no fixed ranges: the default type rules */
-    case MSR_MCG_CAP:
-    case MSR_MCG_STATUS:
-    case MSR_MISC_ENABLE:
-    case MSR_DEBUG_CTL:
-    case MSR_SYSCFG:
-    case MSR_NB_CFG:
-    case MSR_MMIO_CFG_BASE:
-    case MSR_LS_CFG:
-    case MSR_FP_CFG:
-        *value = 0;
-        return true;
+    case MSR_DE_CFG:                    /* as hv has set it, if the processor has it */
+        *value = DE_CFG_LFENCE_SERIALIZE;
+        return this_cpu()->features.lfence_by_msr;
     default:
         return false;
     }
@@ -107,6 +110,7 @@ static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
     struct vmcb *vmcb = vcpu->vmcb;
+    uint64_t now;
     switch (msr) {
     case MSR_TSC:
         vmcb_set_tsc_offset(vmcb, value - clock_tsc());
@@ -121,7 +125,7 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         return true;
     case MSR_TSC_AUX:
         return switch_set_tsc_aux(vcpu, value);
-    case MSR_MTRR_DEF_TYPE:             /* kept, but nested paging and the host's MTRRs decide */
+    case MSR_MTRR_DEF_TYPE:             /* kept; memory is write-back whatever it says (APM2 15.25.8: no MTRRs under nested paging) */
         if ((value & ~MTRR_DEF_TYPE_WRITABLE) != 0)
             return false;
         vcpu->mtrr_def_type = value;
@@ -130,16 +134,13 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         return pvclock_write_wall(vcpu, value);
     case MSR_KVM_SYSTEM_TIME_NEW:
         return pvclock_write_system_time(vcpu, value);
-    case MSR_PATCH_LEVEL:
-    case MSR_MCG_STATUS:
-    case MSR_MISC_ENABLE:
-    case MSR_DEBUG_CTL:
-    case MSR_HWCR:
     case MSR_NB_CFG:
-    case MSR_LS_CFG:
-    case MSR_FP_CFG:
-    case MSR_DE_CFG:
-        return true;                    /* quirks and workarounds: the host's business */
+        return true;
+    case MSR_DEBUG_CTL:
+    case MSR_SYSCFG:
+    case MSR_HWCR:
+    case MSR_DE_CFG:                    /* the host's: a guest may write what it reads */
+        return msr_read(vcpu, msr, &now) && value == now;
     default:
         return false;
     }

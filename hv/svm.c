@@ -14,7 +14,7 @@ void svm_init(struct cpu *cpu)
     uint64_t vm_cr = rdmsr(MSR_VM_CR);
     if ((vm_cr & VM_CR_SVMDIS) != 0)
         wrmsr(MSR_VM_CR, vm_cr & ~VM_CR_SVMDIS);    /* the preflight saw that it is not locked */
-    wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
+    wrmsr(MSR_EFER, EFER_HOST | EFER_SVME);
 
     /* APM2 15.30.4: the CPU's own use of the page, under the key that the address names. */
     wrmsr(MSR_VM_HSAVE_PA, hostmap_entry_address(cpu->host_save, VIEW_ENCRYPTED));

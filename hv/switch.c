@@ -11,8 +11,9 @@
  *                     x87, SSE, AVX and what else XSAVE knows here, PKRU with it although guests are
  *                     not told of it (without decode assists CR4 is theirs: exit_cr.c); XCR0; DR0-3; TSC_AUX;
  *                     branch predictions (IBPB, where there is one)
+ *  VMRUN, #VMEXIT     SPEC_CTRL, where the processor does that; else guests have none
  *  nowhere            all other MSRs: each access exits, and exit_msr.c either answers it from the
- *                     vCPU or refuses it. XSS stays 0.
+ *                     vCPU or refuses it. XSS and DEBUG_CTL stay 0 (cpu_msr.c). PRED_CMD keeps nothing.
  */
 #include "switch.h"
 
@@ -31,9 +32,6 @@
 #define FCW_RESET 0x037fu
 #define MXCSR_RESET 0x1f80u
 
-#define MSR_PRED_CMD 0x49u
-#define PRED_CMD_IBPB UINT64_C(1)
-
 /* The same on all CPUs of a machine that we run on; found by switch_init(). */
 static struct {
     bool xsave;
@@ -44,49 +42,24 @@ static struct {
     uint64_t guest;
 } host;
 
-static inline uint64_t xgetbv(void)
-{
-    uint32_t lo, hi;
-    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-    return (uint64_t)hi << 32 | lo;
-}
-
-static inline void xsetbv(uint64_t value)
-{
-    __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
-}
-
 static inline void state_save(uint8_t *area)
 {
     if (host.xsave)
-        __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((uint32_t)host.all), "d"(0) : "memory");
+        xsave64(area, host.all);
     else
-        __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
+        fxsave64(area);
 }
 
 static inline void state_load(const uint8_t *area)
 {
-    static const uint32_t zero;
     /* APM3 FXRSTOR: without a pending exception older parts keep the last program's instruction
-     * and data pointers. An FILD overwrites them with ours. */
+     * and data pointers: they become ours. */
     if (!host.clears_pointers)
-        __asm__ volatile("fnclex; emms; fildl %0" : : "m"(zero) : "memory");
+        x87_overwrite_pointers();
     if (host.xsave)
-        __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"((uint32_t)host.all), "d"(0) : "memory");
+        xrstor64(area, host.all);
     else
-        __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
-}
-
-static inline void debug_registers_save(uint64_t dr[4])
-{
-    __asm__ volatile("mov %%db0, %0; mov %%db1, %1" : "=r"(dr[0]), "=r"(dr[1]));
-    __asm__ volatile("mov %%db2, %0; mov %%db3, %1" : "=r"(dr[2]), "=r"(dr[3]));
-}
-
-static inline void debug_registers_load(const uint64_t dr[4])
-{
-    __asm__ volatile("mov %0, %%db0; mov %1, %%db1" : : "r"(dr[0]), "r"(dr[1]));
-    __asm__ volatile("mov %0, %%db2; mov %1, %%db3" : : "r"(dr[2]), "r"(dr[3]));
+        fxrstor64(area);
 }
 
 void switch_init(void)
@@ -94,17 +67,14 @@ void switch_init(void)
     uint32_t last = cpuid(0x80000000, 0).eax;
     host.xsave = (cpuid(1, 0).ecx & 1u << 26) != 0;
     host.rdtscp = (cpuid(0x80000001, 0).edx & 1u << 27) != 0;
-    host.ibpb = last >= 0x80000008 && (cpuid(0x80000008, 0).ebx & 1u << 12) != 0;
+    host.ibpb = this_cpu()->features.ibpb;
     host.clears_pointers = last >= 0x80000008 && (cpuid(0x80000008, 0).ebx & 1u << 2) != 0;
-
-    write_cr0((read_cr0() & ~(CR0_EM | CR0_TS)) | CR0_MP);
-    write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT | (host.xsave ? CR4_OSXSAVE : 0));
-    if (!host.xsave)
-        return;
-    struct cpuid leaf = cpuid(0xd, 0);
+    struct cpuid leaf = host.xsave ? cpuid(0xd, 0) : (struct cpuid){0};
     uint64_t supported = (uint64_t)leaf.edx << 32 | leaf.eax;
     host.all = supported & (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU);
     host.guest = supported & (XCR0_X87 | XCR0_SSE | XCR0_AVX);
+    if (!host.xsave)
+        return;
     xsetbv(host.all);
     ASSERT(cpuid(0xd, 0).ebx <= PAGE_SIZE);
 }
@@ -138,10 +108,10 @@ void switch_to(struct cpu *cpu, struct vcpu *vcpu)
     }
     if (old != NULL) {
         state_save(old->fpu);
-        debug_registers_save(old->dr);
+        read_dr0_3(old->dr);
     }
     state_load(vcpu->fpu);
-    debug_registers_load(vcpu->dr);
+    write_dr0_3(vcpu->dr);
     if (host.xsave)
         xsetbv(vcpu->xcr0);
     if (host.rdtscp)
@@ -149,6 +119,14 @@ void switch_to(struct cpu *cpu, struct vcpu *vcpu)
     if (host.ibpb)
         wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
     cpu->current = vcpu;
+}
+
+/* XCR0, the FPU and most MSRs stay as they are (APM2 14.1.3, table 14-1). */
+void switch_at_init(struct vcpu *vcpu)
+{
+    memset(vcpu->dr, 0, sizeof(vcpu->dr));
+    if (this_cpu()->current == vcpu)
+        write_dr0_3(vcpu->dr);
 }
 
 uint64_t switch_xcr0(void)
@@ -159,6 +137,11 @@ uint64_t switch_xcr0(void)
 void switch_set_xcr0(uint64_t xcr0)
 {
     xsetbv(xcr0);
+}
+
+bool switch_has_tsc_aux(void)
+{
+    return host.rdtscp;
 }
 
 bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)

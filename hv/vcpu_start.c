@@ -2,6 +2,7 @@
 /* A vCPU's INIT state, and its start at a page below 1 MiB (APM2 14.1.3, 14.1.4). */
 #include "exit.h"
 #include "guest.h"
+#include "switch.h"
 #include "x86.h"
 
 #define CR0_INIT UINT64_C(0x60000010)       /* CD, NW, ET */
@@ -30,10 +31,12 @@ void vcpu_start_init(struct vcpu *vcpu)
     vmcb_set_rip(vmcb, 0xfff0);
     vmcb_set_rflags(vmcb, RFLAGS_INIT);
     exit_cr_reset(vcpu, CR0_INIT, 0);
+    vmcb_set_cr2(vmcb, 0);
     vmcb_set_cr3(vmcb, 0);
     vmcb_set_efer(vmcb, EFER_SVME);
     vmcb_set_dr6(vmcb, DR6_INIT);
     vmcb_set_dr7(vmcb, DR7_INIT);
+    switch_at_init(vcpu);
     vmcb_set_cs(vmcb, real_mode(0xf000, ATTRIBUTES_CODE));
     vmcb_set_ds(vmcb, real_mode(0, ATTRIBUTES_DATA));
     vmcb_set_es(vmcb, real_mode(0, ATTRIBUTES_DATA));
@@ -53,6 +56,8 @@ void vcpu_start_init(struct vcpu *vcpu)
     vcpu->pending_exception = false;
     vcpu->redeliver = 0;
     vcpu->nmi_pending = vcpu->nmi_blocked = false;
+    vcpu->nmi_iret_rip = NMI_NO_IRET;
+    vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT_IRET);
     vcpu->attention = true;
     vcpu->state = VCPU_WAIT_SIPI;
 }

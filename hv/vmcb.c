@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "vmcb.h"
 
+#include "cpu.h"
 #include "hostmap.h"
 #include "memory.h"
 #include "string.h"
@@ -48,6 +49,11 @@ bool vmcb_maps_init(void)
     memset(page_va(msrpm), 0xff, MSRPM_PAGES * PAGE_SIZE);
     for (size_t i = 0; i < sizeof(guest_msrs) / sizeof(guest_msrs[0]); i++)
         msrpm_pass(page_va(msrpm), guest_msrs[i]);
+    /* Of speculation control a guest has what the processor keeps apart. A barrier (IBPB) harms nobody. */
+    if (this_cpu()->features.ibpb)
+        msrpm_pass(page_va(msrpm), MSR_PRED_CMD);
+    if (this_cpu()->features.virtual_spec_ctrl)
+        msrpm_pass(page_va(msrpm), MSR_SPEC_CTRL);
     /* hv's own pages: the processor must read them under hv's key. */
     iopm_base_pa = hostmap_entry_address(iopm, VIEW_ENCRYPTED);
     msrpm_base_pa = hostmap_entry_address(msrpm, VIEW_ENCRYPTED);

@@ -7,11 +7,15 @@
 
 #define MSR_APIC_BASE 0x1bu
 #define MSR_TSC_DEADLINE 0x6e0u
+#define MSR_SPEC_CTRL 0x48u
+#define MSR_PRED_CMD 0x49u
 #define MSR_SYSENTER_CS 0x174u
 #define MSR_SYSENTER_ESP 0x175u
 #define MSR_SYSENTER_EIP 0x176u
+#define MSR_DEBUG_CTL 0x1d9u
 #define MSR_PAT 0x277u
 #define MSR_X2APIC_BASE 0x800u
+#define MSR_XSS 0xda0u
 #define MSR_EFER 0xc0000080u
 #define MSR_STAR 0xc0000081u
 #define MSR_LSTAR 0xc0000082u
@@ -21,17 +25,23 @@
 #define MSR_GS_BASE 0xc0000101u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 #define MSR_TSC_AUX 0xc0000103u
+#define MSR_TSC_RATIO 0xc0000104u
 #define MSR_SYSCFG 0xc0010010u
 #define MSR_HWCR 0xc0010015u
 #define MSR_VM_CR 0xc0010114u
 #define MSR_VM_HSAVE_PA 0xc0010117u
 #define MSR_SEV_STATUS 0xc0010131u
+#define MSR_DE_CFG 0xc0011029u
 
 #define EFER_SCE (UINT64_C(1) << 0)
 #define EFER_LME (UINT64_C(1) << 8)
 #define EFER_LMA (UINT64_C(1) << 10)
 #define EFER_NXE (UINT64_C(1) << 11)
 #define EFER_SVME (UINT64_C(1) << 12)
+#define EFER_HOST (EFER_LME | EFER_LMA | EFER_NXE)      /* with SVME from svm_init() on */
+#define PRED_CMD_IBPB UINT64_C(1)
+#define TSC_RATIO_ONE (UINT64_C(1) << 32)               /* APM2 15.30.5 */
+#define DE_CFG_LFENCE_SERIALIZE (UINT64_C(1) << 1)
 #define SYSCFG_MEM_ENCRYPTION_MOD_EN (UINT64_C(1) << 23)
 #define HWCR_SMM_LOCK (UINT64_C(1) << 0)
 #define VM_CR_LOCK (UINT64_C(1) << 3)
@@ -68,6 +78,10 @@
 #define CR4_SMAP (UINT64_C(1) << 21)
 #define CR4_PKE (UINT64_C(1) << 22)
 #define RFLAGS_IF (UINT64_C(1) << 9)
+
+/* CPUID 8000_0008 EBX: PRED_CMD; and any of those that say that there is a SPEC_CTRL: IBRS, STIBP, SSBD. */
+#define CPUID_IBPB (1u << 12)
+#define CPUID_SPEC_CTRL (1u << 14 | 1u << 15 | 1u << 24)
 
 struct cpuid { uint32_t eax, ebx, ecx, edx; };
 
@@ -157,6 +171,53 @@ static inline void load_descriptor_tables(const struct descriptor_table *gdt, co
                      : : "m"(*gdt), "m"(*idt), "r"((uint64_t)code), "r"((uint32_t)data), "r"((uint32_t)tss)
                      : "rax", "memory");
 }
+
+static inline uint64_t xgetbv(void)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (uint64_t)hi << 32 | lo;
+}
+
+static inline void xsetbv(uint64_t value)
+{
+    __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+}
+
+/* All components in `mask`, as far as XCR0 has them; 64-byte aligned. */
+static inline void xsave64(uint8_t *area, uint64_t mask)
+{
+    __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+}
+
+static inline void xrstor64(const uint8_t *area, uint64_t mask)
+{
+    __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
+}
+
+static inline void fxsave64(uint8_t *area) { __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory"); }
+static inline void fxrstor64(const uint8_t *area) { __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory"); }
+
+/* The x87 instruction and data pointers become those of this FILD. */
+static inline void x87_overwrite_pointers(void)
+{
+    static const uint32_t zero;
+    __asm__ volatile("fnclex; emms; fildl %0" : : "m"(zero) : "memory");
+}
+
+static inline void read_dr0_3(uint64_t dr[4])
+{
+    __asm__ volatile("mov %%db0, %0; mov %%db1, %1" : "=r"(dr[0]), "=r"(dr[1]));
+    __asm__ volatile("mov %%db2, %0; mov %%db3, %1" : "=r"(dr[2]), "=r"(dr[3]));
+}
+
+static inline void write_dr0_3(const uint64_t dr[4])
+{
+    __asm__ volatile("mov %0, %%db0; mov %1, %%db1" : : "r"(dr[0]), "r"(dr[1]));
+    __asm__ volatile("mov %0, %%db2; mov %1, %%db3" : : "r"(dr[2]), "r"(dr[3]));
+}
+
+static inline void write_dr7(uint64_t v) { __asm__ volatile("mov %0, %%db7" : : "r"(v)); }
 
 static inline uint64_t read_rflags(void)
 {

@@ -6,7 +6,7 @@ NASM ?= nasm
 HOSTILE_DIR := tests/hostile/guest
 HOSTILE_OUT := $(GUEST_DIR)/hostile
 HOSTILE_BIN := $(GUEST_DIR)/hostile.bin
-HOSTILE_OBJECTS := $(addprefix $(HOSTILE_OUT)/,hostile.o probes.o control.o storms.o tables.o ends.o crowd.o \
+HOSTILE_OBJECTS := $(addprefix $(HOSTILE_OUT)/,hostile.o probes.o control.o storms.o tables.o ends.o crowd.o registers.o sleep.o \
 	faults.o modes.o traps.o ap.o)
 
 $(HOSTILE_OUT):

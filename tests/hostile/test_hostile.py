@@ -258,6 +258,58 @@ def test_nor_does_one_whose_vcpus_take_turns(tmp_path: Path, pack: Callable[...,
     check_crowd(run, "turns", 3)
 
 
+# -- registers ---------------------------------------------------------------------------------
+
+REGISTERS = ["crowd-registers", "crowd-registers-again"]
+REGISTERS_MS = 600
+
+
+def registers(name: str, encryption: str, seed: int, vcpus: int = 1, more: str = "") -> GuestSpec:
+    words = f"ms={REGISTERS_MS} seed={seed} vcpus={vcpus} {more}"
+    return hostile(name, encryption, REGISTERS, words, vcpus=vcpus, pins=[0] * vcpus)
+
+
+def check_registers(run: Run, guests: list[GuestSpec], has: dict[str, int]) -> int:
+    """How often they looked. `has`: what the processor offers, which says that it was there to be looked at."""
+    looks = 0
+    for guest in guests:
+        phases = run.phases(guest.name)
+        assert list(phases) == REGISTERS
+        for phase in phases.values():
+            print(guest.name, phase.name, phase.deeds)
+            assert phase.deeds["wrong"] == 0, phase
+            assert phase.deeds["by the vCPU with the fewest"] > 50, phase
+            assert has.items() <= phase.deeds.items(), phase
+            looks += phase.deeds["looks at the registers"]
+        assert run.ends[guest.name] == ("poweroff", "powered off")
+    return looks
+
+
+def test_registers_stay_apart_between_guests_and_between_vcpus(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    """Three vCPUs of two guests on one CPU: every look comes after another has had the CPU, which takes a barrier (IBPB)."""
+    guests = [registers("one", "none", 3, more="full"), registers("two", "sev", 4, vcpus=2, more="full")]
+    with boot(tmp_path, packing.bootable(pack("registers", guests)), "registers") as machine:
+        assert machine.wait_off() == "guest-shutdown"
+        barriers = int(machine.qmp.command("qom-get", path=machines.sev_machine.PSP, property="ibpbs"))
+        run = Run(machine.console.text, machines.counters(machine), machine.words())
+    check_host(run)
+    looks = check_registers(run, guests, {"with AVX": 1, "with PKRU": 1, "bits of SPEC_CTRL": 7})
+    assert looks / 2 < barriers < 2 * looks
+
+
+@pytest.mark.parametrize("cpu, avx", [("EPYC,+svm,+npt", 1), ("EPYC,+svm,+npt,-xsave", 0)], ids=["xsave", "fxsave"])
+def test_nor_are_they_mixed_up_on_a_stock_emulator(tmp_path: Path, pack: Callable[..., Path], cpu: str, avx: int) -> None:
+    """Without XSAVE, FXSAVE has to do; and with QEMU's own SVM, which knows neither clean bits nor next RIP."""
+    guests = [registers("one", "none", 3), registers("two", "none", 4, vcpus=2)]
+    arguments = machines.stock(cpu=cpu) + CLOCK
+    with Emulator(arguments, [packing.bootable(pack("registers", guests))], name="registers", time_limit=TIME_LIMIT,
+                  folder=tmp_path) as machine:  # fmt: skip
+        assert machine.wait_off() == "guest-shutdown"
+        print(machine.console.text)
+        run = Run(machine.console.text, {}, machine.words())
+    check_registers(run, guests, {"with AVX": avx, "bits of SPEC_CTRL": 0})
+
+
 # -- attacks that end the guest --------------------------------------------------------------
 
 ENDS = {

@@ -19,7 +19,7 @@ PSP = "/machine/peripheral/psp"
 
 # What EPYC-Milan has and TCG lacks: QEMU would warn about each.
 _LACKING = ("pcid", "invpcid", "xsavec", "xsaves", "misalignsse", "osvw", "perfctr-core", "topoext", "fxsr-opt",
-            "amd-ssbd", "amd-stibp", "clzero", "ibpb", "ibrs")
+            "clzero")
 # What the SEV machine adds to TCG's SVM.
 SVM_FEATURES = ("nrip-save", "decodeassists", "flushbyasid", "vmcb-clean", "svm-lock")
 
@@ -44,7 +44,7 @@ def _options(**given: object) -> str:
 def cpu(*, asids: int = 15, min_asid: int = 1, c_bit: int = 51, reduced_bits: int = 1, phys_bits: int = 43,
         smee: bool = True, smm_lock: bool = True, svm_lock: bool = False, svm_disable: bool = False,
         sev: bool = True, sme: bool = True, hw_coherency: bool = False, poison_clean_bits: bool = True,
-        smca: bool = True, x2apic: bool = False, without: tuple[str, ...] = ()) -> str:
+        smca: bool = True, v_spec_ctrl: bool = True, x2apic: bool = False, without: tuple[str, ...] = ()) -> str:
     """The value of -cpu. `without`: SVM_FEATURES or other CPU flags to leave out."""
     flags = "".join(f",-{name}" for name in _LACKING)
     flags += "".join(f",+{name}" for name in ("svm", "npt", *SVM_FEATURES) if name not in without)
@@ -54,7 +54,7 @@ def cpu(*, asids: int = 15, min_asid: int = 1, c_bit: int = 51, reduced_bits: in
             + _options(sev_asids=asids, sev_min_asid=min_asid, sev_cbitpos=c_bit, sev_reduced_bits=reduced_bits,
                        sev_smee=smee, sev_smmlock=smm_lock, sev_svm_lock=svm_lock, sev_svm_disable=svm_disable,
                        sev_hide_sev=not sev, sev_hide_sme=not sme, sev_hw_coherency=hw_coherency, sev_smca=smca,
-                       sev_poison_clean_bits=poison_clean_bits))
+                       sev_poison_clean_bits=poison_clean_bits, sev_v_spec_ctrl=v_spec_ctrl))
 
 
 def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, psp: bool = True, part: str = "milan",

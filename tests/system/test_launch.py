@@ -100,6 +100,13 @@ def test_unmodified_linux_runs_encrypted_and_passes_its_self_check(run: Run) -> 
     assert not [line for line in lines if "FAILED" in line]
 
 
+def test_linux_finds_the_speculation_control_that_there_is_and_no_msr_missing(run: Run) -> None:
+    kernel = "\n".join(sayings.guest_lines(run.text, "linux"))
+    assert "Speculative Store Bypass: Mitigation: Speculative Store Bypass disabled via prctl" in kernel
+    assert "Enabling conditional Indirect Branch Prediction Barrier" in kernel
+    assert "unchecked MSR access" not in kernel and "WARNING: CPU" not in kernel
+
+
 # -- privacy ---------------------------------------------------------------------------
 
 

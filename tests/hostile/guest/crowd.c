@@ -3,13 +3,11 @@
  * Attacks by several vCPUs at the same time: as many as `vcpus=N` on the command line says. Each attack starts the
  * others by INIT and STARTUP, and puts them to rest by INIT; in between each plays its part, vCPU 0 too.
  */
-#include "kit.h"
+#include "crowd.h"
 
-#define MEMBERS_MAX 8u
 #define STUB_SIZE 16u
 #define VECTOR_NMI 2u
 #define FIRST_LEGAL_VECTOR 16u          /* those below are faults and the NMI */
-#define VECTOR_WAKE 0x70u
 #define VECTOR_ERROR 0xfeu
 
 #define PAGE_SHIFT 12
@@ -41,19 +39,16 @@ struct trap_frame {
     uint64_t vector, error, rip, cs, rflags, rsp, ss;
 };
 
-typedef void part(unsigned id);
-
 /* traps.asm, and tests/bench/guest/ap.asm */
 extern const uint8_t crowd_stubs[], crowd_return[], crowd_try[], crowd_refused[], crowd_slept[];
 extern const uint8_t ap_trampoline[], ap_trampoline_idt[], ap_trampoline_end[], ap_start[];
-bool crowd_write_msr(uint32_t msr, uint64_t value);
 void crowd_sleep(const volatile uint64_t *nmi_count, uint64_t seen);
 bool crowd_touch(volatile uint64_t *address, uint64_t *value);
 void crowd_trap(struct trap_frame *frame);
 void ap_main(unsigned id) __attribute__((noreturn));
 
-/* What each has done in this attack. Nobody else writes to it. */
-static volatile uint64_t starts[MEMBERS_MAX], done[MEMBERS_MAX], refused[MEMBERS_MAX], wrong[MEMBERS_MAX];
+volatile uint64_t done[MEMBERS_MAX], wrong[MEMBERS_MAX];
+static volatile uint64_t starts[MEMBERS_MAX], refused[MEMBERS_MAX];
 static volatile uint64_t taken[MEMBERS_MAX], nmis[MEMBERS_MAX];     /* interrupts, NMIs */
 static volatile bool over[MEMBERS_MAX];
 static uint64_t random_states[MEMBERS_MAX];
@@ -70,7 +65,7 @@ static unsigned own_id(void)
     return (unsigned)((STACK_TOP - 1 - (uint64_t)__builtin_frame_address(0)) >> PAGE_SHIFT);
 }
 
-static uint64_t some(unsigned id)
+uint64_t some(unsigned id)
 {
     uint64_t r = random_states[id];
 
@@ -278,8 +273,7 @@ static uint64_t sum(const volatile uint64_t *counters)
     return all;
 }
 
-/* All play the same part until the time is over. */
-static void crowd(part *play, const char *what)
+void crowd(part *play, const char *what)
 {
     gather(play);
     start_others();
@@ -794,6 +788,7 @@ const struct attack crowds[] = {
     { "crowd-cache", crowd_cache }, { "crowd-ipis", crowd_ipis }, { "crowd-starts", crowd_starts },
     { "crowd-tables", crowd_tables }, { "crowd-clock", crowd_clock }, { "crowd-halts", crowd_halts },
     { "crowd-deaf", crowd_deaf }, { "crowd-relay", crowd_relay }, { "crowd-uart", crowd_uart },
+    { "crowd-registers", crowd_registers }, { "crowd-registers-again", crowd_registers },
     { "crowd-triple", crowd_triple }, { "crowd-reset", crowd_reset }, { "crowd-poweroff", crowd_poweroff },
     { "crowd-mmio", crowd_mmio }, { "crowd-hlt", crowd_hlt }, { 0, 0 },
 };

@@ -98,6 +98,8 @@ static void attack_rdmsr(void)
     }
     wrong += attempt(do_rdmsr, MSR_EFER, (uint64_t)&value, 0) != 0 || (value & 1u << 12) != 0;  /* SVME is hidden */
     wrong += attempt(do_rdmsr, 0xc0010117, (uint64_t)&value, 0) != FAULT(VECTOR_GP);            /* VM_HSAVE_PA */
+    wrong += attempt(do_rdmsr, 0xc0011020, (uint64_t)&value, 0) != FAULT(VECTOR_GP);            /* LS_CFG */
+    wrong += attempt(do_rdmsr, 0xc0011029, (uint64_t)&value, 0) != 0 || value != 2;             /* DE_CFG: LFENCE serialises */
     tell(done, "reads");
     tell(refused, "refused");
     tell(wrong, "wrong");

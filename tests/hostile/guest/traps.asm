@@ -7,7 +7,7 @@ default rel
 
 global crowd_stubs, crowd_return
 global crowd_sleep, crowd_slept
-global crowd_try, crowd_write_msr, crowd_touch, crowd_refused
+global crowd_try, crowd_write_msr, crowd_write_cr4, crowd_read_dr7, crowd_touch, crowd_refused
 extern crowd_trap
 
 section .text
@@ -20,6 +20,19 @@ crowd_write_msr:
     mov rdx, rsi
     shr rdx, 32
     wrmsr
+    mov eax, 1
+    ret
+
+; bool crowd_write_cr4(uint64_t value): false: #GP
+crowd_write_cr4:
+    mov cr4, rdi
+    mov eax, 1
+    ret
+
+; bool crowd_read_dr7(uint64_t *value): false: #DB, by DR7.GD
+crowd_read_dr7:
+    mov rax, dr7
+    mov [rdi], rax
     mov eax, 1
     ret
 

@@ -324,6 +324,10 @@ static void get_counter(Object *obj, Visitor *v, const char *name, void *opaque,
         value = memcrypt_conversions();
     } else if (!strcmp(name, "encrypted-mmio")) {
         value = memcrypt_encrypted_mmio();
+    } else if (!strcmp(name, "ibpbs")) {
+        CPU_FOREACH(cs) {
+            value += X86_CPU(cs)->sev.ibpbs;
+        }
     } else {
         CPU_FOREACH(cs) {
             value += X86_CPU(cs)->sev.clean_bit_poisonings;
@@ -491,7 +495,7 @@ static void psp_class_init(ObjectClass *oc, void *data)
     static const char *const counters[] = {
         "commands", "rejected", "coherency-faults",
         "guest-coherency-faults", "conversions",
-        "clean-bit-poisonings", "encrypted-mmio",
+        "clean-bit-poisonings", "encrypted-mmio", "ibpbs",
     };
     DeviceClass *dc = DEVICE_CLASS(oc);
     PCIDeviceClass *k = PCI_DEVICE_CLASS(oc);

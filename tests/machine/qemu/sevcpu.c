@@ -14,10 +14,18 @@
 #include "sev_psp.h"
 #include "sevcpu.h"
 
+#define MSR_SPEC_CTRL  0x48
+#define MSR_PRED_CMD   0x49
 #define MSR_SYSCFG     0xc0010010
 #define MSR_HWCR       0xc0010015
 #define MSR_VM_CR     0xc0010114
 #define MSR_SEV_STATUS 0xc0010131
+#define MSR_DE_CFG     0xc0011029
+
+#define SPEC_CTRL_WRITABLE MAKE_64BIT_MASK(0, 3) /* IBRS, STIBP, SSBD */
+#define PRED_CMD_IBPB  BIT_ULL(0)
+#define SVM_V_SPEC_CTRL BIT(20)
+#define VMCB_SPEC_CTRL 0x6e0
 
 #define MSR_SMCA       0xc0002000 /* 16 registers per bank */
 
@@ -81,6 +89,8 @@ static void reset_msrs(X86CPU *cpu)
                  (sev->svm_disable ? VM_CR_SVMDIS : 0);
     sev->guest_c = 0;
     reset_mca(cpu);
+    sev->de_cfg = sev->spec_ctrl = 0;
+    sev->guest_spec_ctrl = false;
     if (sev->vmcbs) {
         g_hash_table_remove_all(sev->vmcbs);
     }
@@ -205,6 +215,21 @@ void sev_machine_check(CPUX86State *env)
     }
 }
 
+static bool has_spec_ctrl(CPUX86State *env)
+{
+    return env->features[FEAT_8000_0008_EBX] &
+           (CPUID_8000_0008_EBX_IBRS | CPUID_8000_0008_EBX_STIBP |
+            CPUID_8000_0008_EBX_AMD_SSBD);
+}
+
+uint32_t sev_svm_features(CPUX86State *env)
+{
+    struct sev_cpu *sev = &env_archcpu(env)->sev;
+
+    return sev->enabled && sev->v_spec_ctrl && has_spec_ctrl(env) ?
+           SVM_V_SPEC_CTRL : 0;
+}
+
 void sev_cpuid_8000001f(CPUX86State *env, uint32_t *eax, uint32_t *ebx,
                         uint32_t *ecx, uint32_t *edx)
 {
@@ -248,6 +273,16 @@ bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, bool *gp)
         /* The host reads 0: Linux's sme_enable() relies on it. */
         *value = sev->guest_c ? 1 : 0;
         *gp = sev->hide_sev && sev->hide_sme;
+        return true;
+    case MSR_DE_CFG:
+        *value = sev->de_cfg;
+        return true;
+    case MSR_SPEC_CTRL:
+        *value = sev->spec_ctrl;
+        *gp = !has_spec_ctrl(env);
+        return true;
+    case MSR_PRED_CMD:
+        *gp = true; /* write-only */
         return true;
     }
     mca = mca_register(env, msr, &none);
@@ -293,6 +328,22 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, bool *gp)
         return true;
     case MSR_SEV_STATUS:
         *gp = true;
+        return true;
+    case MSR_DE_CFG:
+        sev->de_cfg = value;
+        return true;
+    case MSR_SPEC_CTRL:
+        *gp = !has_spec_ctrl(env) || (value & ~SPEC_CTRL_WRITABLE);
+        if (!*gp) {
+            sev->spec_ctrl = value;
+        }
+        return true;
+    case MSR_PRED_CMD:
+        *gp = !(env->features[FEAT_8000_0008_EBX] &
+                CPUID_8000_0008_EBX_IBPB) || (value & ~PRED_CMD_IBPB);
+        if (!*gp) {
+            sev->ibpbs += value & PRED_CMD_IBPB;
+        }
         return true;
     }
     mca = mca_register(env, msr, &none);
@@ -452,15 +503,11 @@ static void vmcb_leave(CPUX86State *env)
 
 /* ------------------------------------------------------------ enter, leave */
 
-bool sev_vmrun_enter(CPUX86State *env, uint64_t nested_ctl, uint32_t asid)
+static bool enter(CPUX86State *env, uint64_t nested_ctl, uint32_t asid)
 {
     struct sev_cpu *sev = &env_archcpu(env)->sev;
     memcrypt_view view;
 
-    sev->guest_c = 0;
-    if (!sev->enabled) {
-        return true;
-    }
     if (nested_ctl & NESTED_CTL_NP) {
         uint64_t ncr3 = x86_ldq_phys(env_cpu(env), env->vm_vmcb + 0xb0);
 
@@ -485,9 +532,37 @@ bool sev_vmrun_enter(CPUX86State *env, uint64_t nested_ctl, uint32_t asid)
     return true;
 }
 
+bool sev_vmrun_enter(CPUX86State *env, uint64_t nested_ctl, uint32_t asid)
+{
+    struct sev_cpu *sev = &env_archcpu(env)->sev;
+
+    sev->guest_c = 0;
+    if (!sev->enabled) {
+        return true;
+    }
+    if (!enter(env, nested_ctl, asid)) {
+        return false;
+    }
+    if (sev_svm_features(env) & SVM_V_SPEC_CTRL) {
+        sev->host_spec_ctrl = sev->spec_ctrl;
+        sev->spec_ctrl = x86_ldq_phys(env_cpu(env),
+                                      env->vm_vmcb + VMCB_SPEC_CTRL);
+        sev->guest_spec_ctrl = true;
+    }
+    return true;
+}
+
 void sev_vmexit(CPUX86State *env)
 {
-    env_archcpu(env)->sev.guest_c = 0;
+    struct sev_cpu *sev = &env_archcpu(env)->sev;
+
+    sev->guest_c = 0;
+    if (sev->guest_spec_ctrl) {
+        x86_stq_phys(env_cpu(env), env->vm_vmcb + VMCB_SPEC_CTRL,
+                     sev->spec_ctrl);
+        sev->spec_ctrl = sev->host_spec_ctrl;
+        sev->guest_spec_ctrl = false;
+    }
     vmcb_leave(env);
 }
 

@@ -27,9 +27,14 @@ struct sev_cpu {
     bool svm_lock, svm_disable; /* ... in VM_CR */
     bool poison_clean_bits;
     bool smca;                  /* CPUID 8000_0007 EBX[3] */
+    bool v_spec_ctrl;           /* CPUID 8000_000A EDX[20]: VMRUN switches SPEC_CTRL */
 
     /* State. */
     uint64_t syscfg, hwcr, vm_cr;
+    uint64_t de_cfg, spec_ctrl; /* spec_ctrl: of who runs */
+    uint64_t host_spec_ctrl;    /* while spec_ctrl is a guest's */
+    bool guest_spec_ctrl;       /* it is */
+    uint64_t ibpbs;             /* PRED_CMD[0] written, by host and guests */
     uint64_t host_c;            /* the C-bit when SYSCFG.MEME, else 0 */
     uint64_t guest_c;           /* the C-bit in a guest with SEV, else 0 */
     memcrypt_view guest_view;   /* and its key's view */
@@ -54,6 +59,8 @@ uint32_t sev_cpuid_80000007(CPUX86State *env);
 void sev_machine_check(CPUX86State *env);
 /* CPUID 8000_000A EBX. */
 uint32_t sev_svm_asids(CPUX86State *env);
+/* CPUID 8000_000A EDX: what QEMU has no name for. */
+uint32_t sev_svm_features(CPUX86State *env);
 void sev_cpuid_8000001f(CPUX86State *env, uint32_t *eax, uint32_t *ebx,
                         uint32_t *ecx, uint32_t *edx);
 /* True: it was ours. *gp: raise #GP(0). */

@@ -46,7 +46,7 @@ static void what_hv_does_not_virtualise_is_not_offered(void **state)
     assert_zero(ask(vcpu, 0x8000000a, 0));
     assert_zero(ask(vcpu, 0x8000001b, 0));
     c = ask(vcpu, 0x80000008, 0);
-    assert_int_equal(c.ebx & (1u << 3 | 1u << 4 | 1u << 12 | 1u << 14 | 1u << 15), 0);  /* INVLPGB, RDPRU, IBPB ... */
+    assert_int_equal(c.ebx & (1u << 3 | 1u << 4 | 1u << 9 | 1u << 25), 0);      /* INVLPGB, RDPRU, WBNOINVD, VIRT_SSBD */
     assert_int_equal(c.edx, 0);
     assert_int_equal(ask(vcpu, 0x80000007, 0).edx, 1u << 8);
 }
@@ -186,6 +186,125 @@ static void leaves_beyond_the_processors_last_are_not_asked_for(void **state)
     assert_int_equal(ask(rig_guest(0, false), 0x80000000, 0).eax, 0x80000001);
 }
 
+/* ---- what real processors say, from the dumps of github.com/InstLatx64/InstLatx64 ---- */
+
+struct dump { uint32_t leaf, subleaf, eax, ebx, ecx, edx; };
+static const struct dump naples[] = {       /* EPYC 7551P */
+    {0x00, 0, 0xd, 0x68747541, 0x444d4163, 0x69746e65}, {0x01, 0, 0x800f12, 0x400800, 0x7ed8320b, 0x178bfbff},
+    {0x06, 0, 4, 0, 1, 0}, {0x07, 0, 0, 0x209c01a9, 0, 0}, {0x0d, 0, 7, 0x340, 0x340, 0}, {0x0d, 1, 0xf, 0x340, 0, 0},
+    {0x0d, 2, 0x100, 0x240, 0, 0}, {0x80000000, 0, 0x8000001f, 0x68747541, 0x444d4163, 0x69746e65},
+    {0x80000001, 0, 0x800f12, 0x40000000, 0x35c233ff, 0x2fd3fbff}, {0x80000007, 0, 0, 0x1b, 0, 0x6799},
+    {0x80000008, 0, 0x3030, 0x00000007, 0x603f, 0}, {0x8000000a, 0, 1, 0x8000, 0, 0x0001bcff},
+};
+static const struct dump rome[] = {         /* EPYC 7742 */
+    {0x00, 0, 0x10, 0x68747541, 0x444d4163, 0x69746e65}, {0x01, 0, 0x830f10, 0x800800, 0x7ef8320b, 0x178bfbff},
+    {0x06, 0, 4, 0, 1, 0}, {0x07, 0, 0, 0x219c91a9, 0x400004, 0}, {0x0d, 0, 0x207, 0x340, 0x380, 0}, {0x0d, 1, 0xf, 0x340, 0, 0},
+    {0x0d, 2, 0x100, 0x240, 0, 0}, {0x80000000, 0, 0x80000020, 0x68747541, 0x444d4163, 0x69746e65},
+    {0x80000001, 0, 0x830f10, 0x40000000, 0x75c237ff, 0x2fd3fbff}, {0x80000007, 0, 0, 0x1b, 0, 0x6799},
+    {0x80000008, 0, 0x3030, 0x018ef757, 0x707f, 0x10000}, {0x8000000a, 0, 1, 0x8000, 0, 0x0013bcff},
+};
+static const struct dump genoa[] = {        /* EPYC 9654 */
+    {0x00, 0, 0x10, 0x68747541, 0x444d4163, 0x69746e65}, {0x01, 0, 0xa10f11, 0xc00800, 0x7efa320b, 0x178bfbff},
+    {0x06, 0, 4, 0, 1, 0}, {0x07, 0, 1, 0xf1bf97a9, 0x415fce, 0x10000010}, {0x0d, 0, 0x2e7, 0x980, 0x988, 0},
+    {0x0d, 1, 0xf, 0x990, 0x1800, 0}, {0x0d, 2, 0x100, 0x240, 0, 0},
+    {0x80000000, 0, 0x80000028, 0x68747541, 0x444d4163, 0x69746e65},
+    {0x80000001, 0, 0xa10f11, 0x40000000, 0x75c237ff, 0x2fd3fbff}, {0x80000007, 0, 0, 0x3b, 0, 0x6799},
+    {0x80000008, 0, 0x3934, 0x79bef25f, 0x80bf, 0x10007}, {0x8000000a, 0, 1, 0x8000, 0, 0x1fbfbcff},
+    {0x80000021, 0, 0x00062fcf, 0x15c, 0, 0},
+};
+static const struct dump *dump;
+static size_t dump_rows;
+
+static struct cpuid from_dump(uint32_t leaf, uint32_t subleaf)
+{
+    for (size_t i = 0; i < dump_rows; i++)
+        if (dump[i].leaf == leaf && dump[i].subleaf == subleaf)
+            return (struct cpuid){dump[i].eax, dump[i].ebx, dump[i].ecx, dump[i].edx};
+    return (struct cpuid){0};
+}
+
+static void use_dump(const struct dump *rows, size_t count)
+{
+    dump = rows;
+    dump_rows = count;
+    rig_cpuid = from_dump;
+    uint32_t ebx = from_dump(0x80000008, 0).ebx, svm = from_dump(0x8000000a, 0).edx;
+    rig_cpu.features.ibpb = (ebx >> 12 & 1) != 0;
+    rig_cpu.features.virtual_spec_ctrl = (ebx & (1u << 14 | 1u << 15 | 1u << 24)) != 0 && (svm >> 20 & 1) != 0;
+    exit_cpuid_init(&rig_cpu.features);
+}
+
+/* Bits of feature leaves that are shown although the processor does not say so, and what makes them true. */
+static const struct { uint32_t leaf; struct cpuid bits; const char *reason; } virtual_bits[] = {
+    {0x1, {0, 0, 1u << 21, 0}, "x2APIC: the vlapic"},
+    {0x1, {0, 0, 1u << 24, 0}, "TSC deadline: the vlapic"},
+    {0x1, {0, 0, 1u << 31, 0}, "a hypervisor"},
+    {0x1, {0, 0, 0, 1u << 9}, "APIC: the vlapic"},
+    {0x1, {0, 0, 0, 1u << 12}, "MTRR: a default type without ranges"},
+    {0x80000001, {0, 0, 0, 1u << 9}, "the same"},
+    {0x80000001, {0, 0, 0, 1u << 12}, "the same"},
+    {0x6, {1u << 2, 0, 0, 0}, "ARAT: the vlapic's timer never stops"},
+    {0x80000008, {0, 1u << 20, 0, 0}, "EferLmsleUnsupported: WRMSR refuses it"},
+};
+
+static void assert_feature_bits_are_the_hosts(struct vcpu *vcpu, uint32_t leaf, struct cpuid relevant)
+{
+    struct cpuid host = from_dump(leaf, 0), allowed = host, shown = ask(vcpu, leaf, 0);
+    for (size_t i = 0; i < sizeof virtual_bits / sizeof virtual_bits[0]; i++) {
+        if (virtual_bits[i].leaf != leaf)
+            continue;
+        allowed.eax |= virtual_bits[i].bits.eax;
+        allowed.ebx |= virtual_bits[i].bits.ebx;
+        allowed.ecx |= virtual_bits[i].bits.ecx;
+        allowed.edx |= virtual_bits[i].bits.edx;
+    }
+    assert_int_equal(shown.eax & relevant.eax & ~allowed.eax, 0);
+    assert_int_equal(shown.ebx & relevant.ebx & ~allowed.ebx, 0);
+    assert_int_equal(shown.ecx & relevant.ecx & ~allowed.ecx, 0);
+    assert_int_equal(shown.edx & relevant.edx & ~allowed.edx, 0);
+}
+
+static void a_feature_bit_is_the_hosts_or_has_a_reason(void **state)
+{
+    (void)state;
+    static const struct { const struct dump *rows; size_t count; } hosts[] = {
+        {naples, sizeof naples / sizeof naples[0]}, {rome, sizeof rome / sizeof rome[0]}, {genoa, sizeof genoa / sizeof genoa[0]},
+    };
+    static const struct { uint32_t leaf; struct cpuid relevant; } leaves[] = {
+        {0x1, {~0u, 0, ~0u, ~(1u << 28)}}, {0x6, {~0u, ~0u, ~0u, ~0u}}, {0x7, {~0u, ~0u, ~0u, ~0u}},
+        {0x80000001, {~0u, ~0u, ~0u, ~0u}}, {0x80000007, {~0u, ~0u, ~0u, ~0u}}, {0x80000008, {0, ~0u, 0, ~0u}},
+        {0x8000001a, {~0u, ~0u, ~0u, ~0u}}, {0x80000021, {~0u, ~0u, ~0u, ~0u}},
+    };
+    for (uint32_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        use_dump(hosts[i].rows, hosts[i].count);
+        struct vcpu *vcpu = rig_guest(i, i % 2 != 0);
+        vcpu->vmcb->cr4 |= CR4_OSXSAVE;
+        for (size_t l = 0; l < sizeof leaves / sizeof leaves[0]; l++)
+            assert_feature_bits_are_the_hosts(vcpu, leaves[l].leaf, leaves[l].relevant);
+    }
+}
+
+static void speculation_control_is_offered_where_the_processor_keeps_it_apart(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    use_dump(naples, sizeof naples / sizeof naples[0]);
+    assert_int_equal(ask(vcpu, 0x80000008, 0).ebx, 1u << 0 | 1u << 2 | 1u << 20);
+    use_dump(rome, sizeof rome / sizeof rome[0]);       /* IBPB, IBRS, STIBP, its preferences, SSBD */
+    assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 0xfffff000, 1u << 12 | 1u << 14 | 1u << 15 | 0xeu << 16 | 1u << 20 | 1u << 24);
+    rig_cpu.features.virtual_spec_ctrl = false;
+    exit_cpuid_init(&rig_cpu.features);
+    assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 0xfffff000, 1u << 12 | 1u << 20);
+    use_dump(genoa, sizeof genoa / sizeof genoa[0]);    /* and PSFD, BTC_NO, IBPB_RET */
+    assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 0xff000000, 0x71000000);
+    assert_int_equal(ask(vcpu, 0x80000021, 0).eax, 1u << 0 | 1u << 2 | 1u << 6);
+    rig_cpuid = NULL;                                   /* a processor that has it all */
+    rig_cpu.features.ibpb = false;
+    exit_cpuid_init(&rig_cpu.features);
+    assert_int_equal(ask(vcpu, 0x80000021, 0).eax & 3u << 27, 0);       /* SBPB, IBPB_BRTYPE */
+    assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 1u << 12, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)
 int main(void)
 {
@@ -193,7 +312,9 @@ int main(void)
         TEST(what_hv_does_not_virtualise_is_not_offered), TEST(all_other_leaves_are_zero),
         TEST(the_hypervisor_is_kvm_with_nothing_but_its_clock), TEST(only_an_encrypted_guest_learns_of_its_c_bit),
         TEST(osxsave_follows_the_guests_cr4), TEST(one_vcpu_is_one_package_of_one_core_of_one_thread),
-        TEST(xsave_sizes_follow_xcr0), TEST(leaves_beyond_the_processors_last_are_not_asked_for),
+        TEST(xsave_sizes_follow_xcr0), TEST(a_feature_bit_is_the_hosts_or_has_a_reason),
+        TEST(speculation_control_is_offered_where_the_processor_keeps_it_apart),
+        TEST(leaves_beyond_the_processors_last_are_not_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

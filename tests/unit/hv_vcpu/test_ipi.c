@@ -129,6 +129,35 @@ static void what_was_to_be_injected_and_what_was_translated_ends_with_init(void 
     assert_int_equal(vcpus[1]->vmcb->tlb_control, TLB_CONTROL_FLUSH_ASID);
 }
 
+/* APM2 14.1.3: DR0-3 and CR2 are 0 after it, and an NMI is not held back for the IRET of one from before. */
+static void init_leaves_no_fault_address_breakpoint_or_nmi_behind(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    send(0, ICR(1, NMI));
+    event_prepare(vcpus[1]);
+    assert_true((vcpus[1]->vmcb->intercept_misc1 & INTERCEPT_IRET) != 0);
+    event_iret(vcpus[1]);                   /* about to end */
+    send(0, ICR(1, NMI));
+    event_prepare(vcpus[1]);
+    vcpus[1]->nmi_blocked = true;
+    vcpus[1]->vmcb->intercept_misc1 |= INTERCEPT_IRET;
+    vcpus[1]->vmcb->cr2 = UINT64_C(0xffff800000001000);
+    for (unsigned i = 0; i < 4; i++)
+        vcpus[1]->dr[i] = i + 1;
+    vmcb_mark_clean(vcpus[1]->vmcb);
+    send(0, ICR(1, INIT));
+    assert_int_equal(vcpus[1]->vmcb->cr2, 0);
+    assert_int_equal(vcpus[1]->vmcb->vmcb_clean & (VMCB_CLEAN_CR2 | VMCB_CLEAN_DRX), 0);
+    assert_int_equal(vcpus[1]->vmcb->dr7, 0x400);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(vcpus[1]->dr[i], 0);
+    assert_int_equal(vcpus[1]->vmcb->intercept_misc1 & INTERCEPT_IRET, 0);
+    assert_true(vcpus[1]->nmi_iret_rip == NMI_NO_IRET);
+    assert_true(event_nmi_possible(vcpus[1]));
+}
+
 static void init_to_the_boot_vcpu_ends_the_guest(void **state)
 {
     (void)state;
@@ -328,7 +357,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(startup_begins_in_real_mode_at_its_page), TEST(init_stops_a_vcpu_whatever_it_does),
         TEST(what_was_to_be_injected_and_what_was_translated_ends_with_init),
-        TEST(init_to_the_boot_vcpu_ends_the_guest),
+        TEST(init_leaves_no_fault_address_breakpoint_or_nmi_behind), TEST(init_to_the_boot_vcpu_ends_the_guest),
         TEST(a_guest_ends_when_none_of_its_vcpus_can_wake_another), TEST(nor_does_it_end_while_one_hears_interrupts),
         TEST(destinations), TEST(a_vcpu_has_its_address_while_its_apic_is_reset),
         TEST(what_is_sent_wakes_and_asks_the_cpu_to_look),

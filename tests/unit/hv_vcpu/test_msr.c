@@ -129,8 +129,8 @@ static void what_linux_touches_is_answered(void **state)
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
     static const uint32_t reads[] = {
-        0x1b, 0x8b, 0xfe, 0x179, 0x17a, 0x1a0, 0x1d9, 0x277, 0x2ff, 0xc0010010, 0xc0010015, 0xc001001f, 0xc0011020,
-        0xc0011028, 0xc0011029, 0xc0000103, 0xc0010114, 0x802, 0x6e0,
+        0x1b, 0x8b, 0xfe, 0x1d9, 0x277, 0x2ff, 0xc0010010, 0xc0010015, 0xc001001f, 0xc0010058, 0xc0000103, 0xc0010114,
+        0x802, 0x6e0,
     };
     uint64_t value;
     for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++)
@@ -145,6 +145,179 @@ static void what_linux_touches_is_answered(void **state)
     assert_false(write(vcpu, 0x4b564d01, 0x2000));
     assert_true(write(vcpu, 0x4b564d00, 0x1000));
     assert_false(write(vcpu, 0x12, 0x1001));        /* KVM's old clock MSRs are not offered */
+}
+
+/* ---- true or not there ---- */
+
+enum access { READ_ONLY, SAME, DROPPED, WRITE_ONLY, WRITABLE };
+
+/* All MSRs that are answered by an exit, and why. What is not here is #GP. SAME: written is only what is read. */
+static const struct known {
+    uint32_t first, last;
+    enum access access;
+    const char *reason;
+} known[] = {
+    {0x10, 0x10, WRITABLE, "TSC: the guest's own, by the VMCB's offset"},
+    {0x1b, 0x1b, WRITABLE, "APIC_BASE: the vlapic"},
+    {0x8b, 0x8b, READ_ONLY, "PATCH_LEVEL: the host's"},
+    {0xfe, 0xfe, READ_ONLY, "MTRRcap: no ranges"},
+    {0x1d9, 0x1d9, SAME, "DEBUG_CTL: all off; hv does not switch it"},
+    {0x277, 0x277, WRITABLE, "PAT: VMRUN loads it"},
+    {0x2ff, 0x2ff, WRITABLE, "MTRRdefType: kept; without effect, as APM2 15.25.8 says of guests' MTRRs"},
+    {0x6e0, 0x6e0, WRITABLE, "TSC_DEADLINE: the vlapic"},
+    {0x800, 0x8ff, WRITABLE, "x2APIC: the vlapic (test_vlapic.c)"},
+    {0x4b564d00, 0x4b564d00, WRITE_ONLY, "KVM_WALL_CLOCK_NEW"},
+    {0x4b564d01, 0x4b564d01, WRITABLE, "KVM_SYSTEM_TIME_NEW"},
+    {0xc0000080, 0xc0000080, WRITABLE, "EFER: VMRUN loads it"},
+    {0xc0000103, 0xc0000103, WRITABLE, "TSC_AUX: switch.c"},
+    {0xc0010010, 0xc0010010, SAME, "SYSCFG: the host's MemEncryptionModEn, where the guest has a C-bit"},
+    {0xc0010015, 0xc0010015, SAME, "HWCR: the host's TscFreqSel"},
+    {0xc001001f, 0xc001001f, DROPPED, "NB_CFG: reads 0 and drops writes from family 17h on"},
+    {0xc0010058, 0xc0010058, READ_ONLY, "MMIO_CFG_BASE: off"},
+    {0xc0010114, 0xc0010114, READ_ONLY, "VM_CR: SVM is disabled, and locked"},
+    {0xc0010131, 0xc0010131, READ_ONLY, "SEV_STATUS, with SEV"},
+    {0xc0011029, 0xc0011029, SAME, "DE_CFG: what cpu_msr.c has read back on all CPUs"},
+};
+
+static const struct known *find_known(uint32_t msr)
+{
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (msr >= known[i].first && msr <= known[i].last)
+            return &known[i];
+    return NULL;
+}
+
+static void check_known(struct vcpu *vcpu, uint32_t msr)
+{
+    const struct known *row = find_known(msr);
+    bool vlapic = row != NULL && row->access == WRITABLE && (msr >> 8 == 8 || msr == 0x1b || msr == 0x6e0);
+    uint64_t value = 0, again;
+    bool readable = read(vcpu, msr, &value);
+    if (vlapic)
+        return;
+    if (row == NULL) {
+        assert_false(readable);
+        assert_false(write(vcpu, msr, UINT64_C(1) << msr % 64));
+        assert_false(write(vcpu, msr, 0));
+        return;
+    }
+    if (row->access == WRITE_ONLY)
+        assert_false(readable);
+    if (row->access > DROPPED)
+        return;
+    for (unsigned bit = 0; readable && bit < 64; bit++) {
+        assert_int_equal(write(vcpu, msr, value ^ UINT64_C(1) << bit), row->access == DROPPED);
+        assert_true(read(vcpu, msr, &again));
+        assert_int_equal(again, value);
+    }
+    if (readable)
+        assert_int_equal(write(vcpu, msr, value), row->access != READ_ONLY);
+    else
+        assert_false(write(vcpu, msr, 0));
+}
+
+static uint64_t all_ones(uint32_t msr)
+{
+    (void)msr;
+    return UINT64_MAX;
+}
+
+static void an_msr_has_a_reason_or_is_not_there(void **state)
+{
+    (void)state;
+    static const uint32_t bases[] = {0, 0x2000, 0xc0000000, 0xc0010000, 0xc0012000, 0x40000000, 0x4b564000, 0xffffe000};
+    for (unsigned round = 0; round < 4; round++) {
+        rig_rdmsr = (round & 1) != 0 ? all_ones : NULL;
+        rig_cpu.features.lfence_by_msr = (round & 2) != 0;
+        struct vcpu *vcpu = rig_guest(round, (round & 1) != 0);
+        for (size_t b = 0; b < sizeof bases / sizeof bases[0]; b++)
+            for (uint32_t i = 0; i < 0x2000; i++)
+                check_known(vcpu, bases[b] + i);
+    }
+}
+
+static void what_linux_takes_for_a_mitigation_is_the_hosts_or_is_not_there(void **state)
+{
+    (void)state;
+    struct vcpu *plain = rig_guest(0, false), *sev = rig_guest(1, true);
+    uint64_t value;
+    rig_rdmsr = all_ones;
+    assert_false(read(plain, 0xc0011020, &value));          /* LS_CFG: SSBD of families 15h to 17h */
+    assert_false(write(plain, 0xc0011020, UINT64_C(1) << 10));
+    assert_false(read(plain, 0xc0011028, &value));          /* FP_CFG */
+    assert_false(read(plain, 0xc001102e, &value));          /* BP_CFG */
+    assert_false(read(plain, 0xc001011f, &value));          /* VIRT_SPEC_CTRL */
+    assert_false(read(plain, 0xc0011029, &value));          /* DE_CFG: this host's cannot do it */
+    assert_false(write(plain, 0xc0011029, 2));
+    rig_cpu.features.lfence_by_msr = true;
+    assert_true(read(plain, 0xc0011029, &value));
+    assert_int_equal(value, 2);
+    assert_true(write(plain, 0xc0011029, 2));
+    assert_false(write(plain, 0xc0011029, 0));
+    assert_true(read(plain, 0xc0010015, &value));
+    assert_int_equal(value, 1 << 24);                       /* HWCR: TscFreqSel, and nothing else */
+    assert_true(read(plain, 0x8b, &value));
+    assert_int_equal(value, UINT64_MAX);
+    assert_true(read(plain, 0xc0010010, &value));
+    assert_int_equal(value, 0);
+    assert_true(read(sev, 0xc0010010, &value));
+    assert_int_equal(value, 1 << 23);
+    rig_rdmsr = NULL;                                       /* a host that has none of these bits */
+    assert_true(read(sev, 0xc0010010, &value));
+    assert_int_equal(value, 0);
+    assert_true(read(plain, 0xc0010015, &value));
+    assert_int_equal(value, 0);
+    assert_true(read(plain, 0x8b, &value));
+    assert_int_equal(value, 0x8b);
+}
+
+/* A bit pair per MSR (APM2 15.11): those that never exit are VMLOAD's, and of speculation control what is the processor's. */
+static void msrs_that_never_exit_are_switched_by_the_processor(void **state)
+{
+    (void)state;
+    static const uint32_t bases[] = {0, 0xc0000000, 0xc0010000};
+    static const uint32_t switched[] = {
+        0x174, 0x175, 0x176, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102,
+    };
+    for (unsigned round = 0; round < 4; round++) {
+        rig_cpu.features.ibpb = (round & 1) != 0;
+        rig_cpu.features.virtual_spec_ctrl = (round & 2) != 0;
+        assert_true(vmcb_maps_init());
+        const uint8_t *map = page_va(paddr(rig_guest(round, false)->vmcb->msrpm_base_pa & ~RIG_C_BIT));
+        for (uint32_t i = 0; i < 3 * 0x2000; i++) {
+            uint32_t msr = bases[i / 0x2000] + i % 0x2000;
+            bool passes = (msr == 0x49 && rig_cpu.features.ibpb) || (msr == 0x48 && rig_cpu.features.virtual_spec_ctrl);
+            for (size_t s = 0; s < sizeof switched / sizeof switched[0]; s++)
+                passes |= msr == switched[s];
+            assert_int_equal(map[i / 4] >> i % 4 * 2 & 3, passes ? 0 : 3);
+        }
+    }
+}
+
+static void efer_and_page_tables_that_read_otherwise_flush_the_tlb(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    for (unsigned by_asid = 0; by_asid < 2; by_asid++) {
+        uint8_t flush = by_asid != 0 ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL;
+        rig_cpu.features.flush_by_asid = by_asid != 0;
+        vcpu->vmcb->cr0 |= UINT64_C(1) << 31;
+        assert_true(write(vcpu, MSR_EFER, EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE));
+        assert_int_equal(vcpu->vmcb->tlb_control, TLB_CONTROL_NONE);
+        assert_true(write(vcpu, MSR_EFER, EFER_LME | EFER_LMA | EFER_SCE));
+        assert_int_equal(vcpu->vmcb->tlb_control, flush);
+        assert_false(write(vcpu, MSR_EFER, EFER_LMA | EFER_NXE));
+        assert_int_equal(vcpu->vmcb->tlb_control, TLB_CONTROL_NONE);
+        assert_true(write(vcpu, MSR_EFER, EFER_LME | EFER_LMA | EFER_NXE));
+        assert_int_equal(vcpu->vmcb->tlb_control, flush);
+        vcpu->vmcb->cr0 &= ~(UINT64_C(1) << 31);
+        assert_true(write(vcpu, MSR_EFER, EFER_NXE));
+        assert_int_equal(vcpu->vmcb->tlb_control, flush);
+        assert_true(write(vcpu, MSR_EFER, EFER_NXE));
+        assert_int_equal(vcpu->vmcb->tlb_control, TLB_CONTROL_NONE);
+        assert_true(write(vcpu, MSR_EFER, EFER_LME | EFER_NXE));
+        assert_int_equal(vcpu->vmcb->tlb_control, flush);
+    }
 }
 
 static void a_deadline_rearms_the_host_only_when_it_is_earlier(void **state)
@@ -215,6 +388,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(hostile_values_in_all_msrs_break_nothing_that_vmrun_insists_on), TEST(efer_hides_svme_and_keeps_it),
         TEST(a_pat_that_vmrun_would_refuse_is_refused), TEST(the_tsc_is_the_guests_own),
+        TEST(an_msr_has_a_reason_or_is_not_there), TEST(what_linux_takes_for_a_mitigation_is_the_hosts_or_is_not_there),
+        TEST(msrs_that_never_exit_are_switched_by_the_processor), TEST(efer_and_page_tables_that_read_otherwise_flush_the_tlb),
         TEST(sev_status_is_for_encrypted_guests), TEST(what_linux_touches_is_answered),
         TEST(a_deadline_rearms_the_host_only_when_it_is_earlier), TEST(tpr_is_one_by_msr_and_by_cr8),
         TEST(xsetbv_takes_what_cpuid_offers),

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What switch.c moves when another vCPU gets the CPU, and what it leaves alone. */
+#include "with_cmocka.h"
+
+#include <string.h>
+
+#include "../../../hv/switch.h"
+#include "fake_cpu.h"
+
+#define VCPUS 3u
+
+static _Alignas(4096) uint8_t areas[VCPUS][PAGE_SIZE];
+static struct vcpu vcpus[VCPUS];
+static struct cpu *const cpu = &fake_this_cpu;
+
+static int set_up(void **state)
+{
+    fake_reset(state);
+    memset(areas, 0, sizeof areas);
+    memset(vcpus, 0, sizeof vcpus);
+    for (unsigned i = 0; i < VCPUS; i++) {
+        vcpus[i].fpu = areas[i];
+        switch_reset(&vcpus[i]);
+    }
+    return 0;
+}
+
+/* What a guest can do to its registers with this XCR0. */
+static void use(uint64_t seed, uint64_t xcr0)
+{
+    if (fake.xsave)
+        switch_set_xcr0(xcr0);
+    for (unsigned i = 0; i < COMPONENTS; i++)
+        if (((fake.xsave ? xcr0 | LEGACY : LEGACY) >> i & 1) != 0)
+            fake.state[i] = seed * 100 + i;
+    for (unsigned i = 0; i < 4; i++)
+        fake.dr[i] = seed * 1000 + i;
+    fake.x87_pointers = seed * 10000;
+    switch_set_tsc_aux(cpu->current, seed);
+}
+
+static void assert_used(uint64_t seed, uint64_t xcr0)
+{
+    if (fake.xsave)
+        assert_int_equal(fake.xcr0, xcr0);
+    for (unsigned i = 0; i < COMPONENTS; i++)
+        if (((fake.xsave ? xcr0 | LEGACY : LEGACY) >> i & 1) != 0)
+            assert_int_equal(fake.state[i], seed * 100 + i);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(fake.dr[i], seed * 1000 + i);
+    if (fake.rdtscp)
+        assert_int_equal(*fake_msr(MSR_TSC_AUX), seed);
+    assert_int_equal(fake.x87_pointers, fake.clears_pointers ? seed * 10000 : 0);
+}
+
+/* Nothing in any register that another vCPU put there: of those that it cannot see now, but can open, neither. */
+static void assert_fresh(void)
+{
+    for (unsigned i = 0; i < COMPONENTS; i++)
+        if ((fake.components >> i & 1) != 0)
+            assert_int_equal(fake.state[i], 0);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(fake.dr[i], 0);
+    assert_int_equal(fake.x87_pointers, 0);
+    if (fake.xsave)
+        assert_int_equal(fake.xcr0, 1);
+    if (fake.rdtscp)
+        assert_int_equal(*fake_msr(MSR_TSC_AUX), 0);
+}
+
+/* Each has another. PKRU is there whatever it says: CR4.PKE is the guest's. */
+static uint64_t xcr0_of(unsigned i)
+{
+    static const uint64_t xcr0s[VCPUS] = {7, 1, 3};
+    return xcr0s[i] & fake.components;
+}
+
+static void take_turns(void)
+{
+    switch_init();
+    for (unsigned i = 0; i < VCPUS; i++) {
+        switch_to(cpu, &vcpus[i]);
+        assert_ptr_equal(cpu->current, &vcpus[i]);
+        assert_fresh();
+        use(i + 1, xcr0_of(i));
+        fake.state[PKRU] = fake.xsave && (fake.components >> PKRU & 1) != 0 ? 77 + i : 0;
+    }
+    for (unsigned turn = 0; turn < 20; turn++) {
+        unsigned i = turn * 2 % VCPUS;
+        switch_to(cpu, &vcpus[i]);
+        assert_used(i + 1, xcr0_of(i));
+        if (fake.xsave && (fake.components >> PKRU & 1) != 0)
+            assert_int_equal(fake.state[PKRU], 77 + i);
+    }
+}
+
+static void each_vcpu_finds_its_registers_again_and_nobody_elses(void **state)
+{
+    (void)state;
+    take_turns();
+}
+
+static void on_a_cpu_without_xsave_too(void **state)
+{
+    (void)state;
+    fake.xsave = false;
+    take_turns();
+    assert_int_equal(switch_guest_xcr0(), 0);
+    assert_int_equal(switch_xcr0(), 0);
+}
+
+static void on_a_cpu_without_avx_rdtscp_ibpb_too(void **state)
+{
+    (void)state;
+    fake.components = LEGACY;
+    fake.rdtscp = fake.ibpb = cpu->features.ibpb = false;
+    take_turns();
+    assert_false(switch_has_tsc_aux());
+    assert_false(switch_set_tsc_aux(&vcpus[0], 1));
+    assert_int_equal(fake.ibpbs, 0);
+    assert_int_equal(switch_guest_xcr0(), 3);
+}
+
+static void old_parts_keep_nobodys_x87_pointers(void **state)
+{
+    (void)state;
+    fake.clears_pointers = false;
+    take_turns();
+    assert_true(fake.pointers_overwritten > 0);
+}
+
+static void new_parts_need_no_fild(void **state)
+{
+    (void)state;
+    take_turns();
+    assert_int_equal(fake.pointers_overwritten, 0);
+}
+
+static void the_vcpu_that_has_the_cpu_costs_nothing(void **state)
+{
+    (void)state;
+    take_turns();
+    struct vcpu *current = cpu->current;
+    unsigned before = fake.accesses, ibpbs = fake.ibpbs;
+    switch_to(cpu, current);
+    assert_int_equal(fake.accesses, before);
+    assert_int_equal(fake.ibpbs, ibpbs);
+}
+
+static void a_barrier_for_each_change_and_no_other(void **state)
+{
+    (void)state;
+    switch_init();
+    assert_int_equal(fake.ibpbs, 0);
+    for (unsigned turn = 0; turn < 12; turn++) {
+        switch_to(cpu, &vcpus[turn / 2 % VCPUS]);       /* each twice */
+        assert_int_equal(fake.ibpbs, turn / 2 + 1);
+    }
+}
+
+/* Its memory may be another's by now. */
+static void a_vcpu_that_is_gone_is_not_saved(void **state)
+{
+    (void)state;
+    take_turns();
+    struct vcpu *gone = cpu->current;
+    uint8_t before[PAGE_SIZE];
+    cpu->current = NULL;
+    memcpy(before, gone->fpu, sizeof before);
+    switch_to(cpu, gone == &vcpus[0] ? &vcpus[1] : &vcpus[0]);
+    assert_memory_equal(before, gone->fpu, sizeof before);
+}
+
+static void guests_get_x87_sse_and_avx(void **state)
+{
+    (void)state;
+    switch_init();
+    assert_int_equal(switch_guest_xcr0(), 7);
+    assert_int_equal(fake.xcr0, fake.components);
+    switch_to(cpu, &vcpus[0]);
+    switch_set_xcr0(3);
+    assert_int_equal(switch_xcr0(), 3);
+    assert_false(switch_set_tsc_aux(&vcpus[0], UINT64_C(1) << 32));
+    assert_true(switch_set_tsc_aux(&vcpus[0], UINT32_MAX));
+    assert_int_equal(*fake_msr(MSR_TSC_AUX), UINT32_MAX);
+}
+
+/* APM2 14.1.3: FCW 37F is FNINIT's, which is what all software wants; MXCSR 1F80. */
+static void a_new_vcpu_has_the_control_words_of_a_reset(void **state)
+{
+    (void)state;
+    uint16_t fcw;
+    uint32_t mxcsr;
+    memcpy(&fcw, areas[0], sizeof fcw);
+    memcpy(&mxcsr, areas[0] + 24, sizeof mxcsr);
+    assert_int_equal(fcw, 0x37f);
+    assert_int_equal(mxcsr, 0x1f80);
+    assert_int_equal(vcpus[0].xcr0, 1);
+}
+
+static void init_clears_the_debug_registers_wherever_they_are(void **state)
+{
+    (void)state;
+    take_turns();
+    struct vcpu *current = cpu->current, *other = current == &vcpus[0] ? &vcpus[1] : &vcpus[0];
+    unsigned seed = (unsigned)(current - vcpus) + 1;
+    switch_at_init(other);
+    assert_used(seed, xcr0_of(seed - 1));                 /* not those of the one that has the CPU */
+    switch_at_init(current);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(fake.dr[i], 0);
+    switch_to(cpu, other);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(fake.dr[i], 0);
+    assert_int_equal(fake.state[SSE], (uint64_t)(other - vcpus + 1) * 100 + SSE);       /* INIT keeps these */
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, set_up)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(each_vcpu_finds_its_registers_again_and_nobody_elses), TEST(on_a_cpu_without_xsave_too),
+        TEST(on_a_cpu_without_avx_rdtscp_ibpb_too), TEST(old_parts_keep_nobodys_x87_pointers), TEST(new_parts_need_no_fild),
+        TEST(the_vcpu_that_has_the_cpu_costs_nothing), TEST(a_barrier_for_each_change_and_no_other),
+        TEST(a_vcpu_that_is_gone_is_not_saved), TEST(guests_get_x87_sse_and_avx),
+        TEST(a_new_vcpu_has_the_control_words_of_a_reset), TEST(init_clears_the_debug_registers_wherever_they_are),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

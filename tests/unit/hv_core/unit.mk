@@ -18,8 +18,9 @@ UNIT_HV_CORE_sections := boot/sections.c boot/image.c
 UNIT_HV_CORE_rtc := hv/rtc.c
 UNIT_HV_CORE_madt := boot/madt.c
 UNIT_HV_CORE_watch := hv/watch.c hv/text.c
+UNIT_HV_CORE_heap := hv/heap.c
 UNIT_HV_CORE_console := hv/console.c hv/text.c
-UNIT_HV_CORE_TESTS := text runs memory pagetable ranges sections rtc madt watch console
+UNIT_HV_CORE_TESTS := text runs memory pagetable ranges sections rtc madt watch console heap
 
 UNIT_HV_CORE_CFLAGS := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	-Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror

@@ -88,7 +88,6 @@ struct vcpu {
     uint64_t cr0_hidden;        /* CD and NW as the guest wrote them: exit_cr.c */
     bool stepping;              /* CLTS, LMSW or SMSW runs with RFLAGS.TF set by hv: exit_cr.c */
     uint64_t step_tf, step_dr6; /* the guest's own */
-    uint64_t redeliver;         /* EVENTINJ of an interrupt or NMI whose delivery an exit cut short */
 };
 
 #define NMI_NO_IRET UINT64_MAX

@@ -51,7 +51,6 @@ void vcpu_start_init(struct vcpu *vcpu)
     vlapic_reset(&vcpu->lapic, vcpu->id, false);
     event_write_tpr(vcpu);
     vcpu->pending_exception = false;
-    vcpu->redeliver = 0;
     vcpu->nmi_pending = vcpu->nmi_blocked = false;
     vcpu->attention = true;
     vcpu->state = VCPU_WAIT_SIPI;

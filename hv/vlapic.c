@@ -126,6 +126,12 @@ void vlapic_accept(struct vlapic *lapic, uint8_t vector)
     lapic->isr[vector / 32] |= 1u << vector % 32;
 }
 
+void vlapic_take_back(struct vlapic *lapic, uint8_t vector)
+{
+    lapic->isr[vector / 32] &= ~(1u << vector % 32);
+    lapic->irr[vector / 32] |= 1u << vector % 32;
+}
+
 void vlapic_set_tpr(struct vlapic *lapic, uint8_t cr8)
 {
     /* The low half of TPR is not visible in CR8: kept while the class stays the same. */

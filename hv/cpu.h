@@ -19,8 +19,8 @@ struct cpu_features {
 
 /* watch.c: what the watching CPU knows of this one. */
 struct watched {
-    uint64_t rounds, tsc;       /* its rounds, and since when they stand so */
-    bool asked, reported;
+    uint64_t rounds, still_tsc; /* its rounds, and for how long they have stood so */
+    bool seen, asked, reported;
 };
 
 struct cpu {
@@ -51,11 +51,11 @@ struct cpu {
     uint64_t rounds;            /* of sched.c's loops: stands still when the CPU is stuck */
     bool idle;                  /* in HLT: need not show a round */
     struct watched watched;     /* by another CPU */
-    uint64_t watch_tsc;         /* when this CPU looked after others last */
     uint64_t mca_due_tsc;       /* of the next look at the machine check banks */
     uint32_t mca_left_out;      /* corrected errors that were not told */
     const struct mca_errors *mca_errors;    /* that a panic is about */
     const char *last_words;     /* of its panic, for the CPU that ends the machine */
+    uint64_t watch_tsc, watch_next_tsc;     /* when this CPU looked after others last, and will again */
     bool answer_wanted;         /* by NMI: where are you? */
     uint64_t answer_rip;
 };

@@ -7,6 +7,7 @@
 #include "../boot/handoff.h"
 
 struct mca_errors;
+struct heap_node;
 struct vcpu;
 
 /* What CPUID says; on all CPUs the same, or smp.c leaves the CPU out. */
@@ -34,13 +35,20 @@ struct cpu {
     paddr_t host_save;          /* VM_HSAVE_PA */
     paddr_t host_vmcb;          /* VMSAVE/VMLOAD of the host's own state */
     struct vcpu *current;       /* whose state is in the registers that switch.c moves */
-    struct vcpu *run_queue;     /* circular; sched.c */
+    struct vcpu *run_queue;     /* all that live here, circular; this and the next six: sched.c */
+    struct heap_node *ready, *timers;
+    struct vcpu *posted;        /* those to which something was sent; pushed by any CPU, taken by this one */
+    bool guest_ends;            /* some guest on the run queue: by guest_end() */
+    uint64_t slices;            /* begun */
     struct vcpu *incoming;      /* pushed by the boot CPU, taken over by this one; sched.c */
     uint32_t assigned;          /* vCPUs that were given to this CPU, and are not gone */
     uint64_t slice_end_tsc;
     uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
     uint64_t breath_tsc;        /* end of the last slice that was given in the middle of other work; sched.c */
     uint64_t charged_tsc;       /* until then all time is charged to a vCPU, or to nobody; sched.c */
+    uint64_t interrupted_tsc;   /* when the timer's or another CPU's interrupt came last */
+    uint64_t others_tsc;        /* time of interrupts on behalf of other CPUs' vCPUs; and how much of it was left out of charges */
+    uint64_t others_charged;
     struct vcpu *sleeper;       /* ran last and halted: it pays for the way to the next; NULL: that one pays */
     bool timer_fired;           /* by the timer's interrupt, or another CPU's: look around before the next VMRUN */
     uint64_t timer_tsc;         /* what lapic_timer_arm() was asked for; UINT64_MAX: disarmed */

@@ -172,9 +172,7 @@ static void post(struct vcpu *target, unsigned message, uint8_t vector)
         break;
     }
     __atomic_store_n(&posted->any, 1, __ATOMIC_SEQ_CST);
-    /* Else vCPUs elsewhere could keep the CPU from the guest that has it. */
-    if (!__atomic_load_n(&target->quiet, __ATOMIC_SEQ_CST))
-        smp_kick(target->cpu);
+    sched_notify(target);
 }
 
 void event_send_ipi(struct vcpu *vcpu, uint64_t icr)

@@ -127,6 +127,7 @@ void lapic_timer_interrupt(void)
 {
     struct cpu *cpu = this_cpu();
     uint64_t now = clock_tsc();
+    __atomic_store_n(&cpu->interrupted_tsc, now, __ATOMIC_RELAXED);
     if (now >= cpu->timer_tsc) {
         cpu->timer_tsc = UINT64_MAX;
         cpu->timer_fired = true;

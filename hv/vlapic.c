@@ -213,6 +213,19 @@ static bool timer_expire(struct vlapic *lapic, uint64_t now)
     return true;
 }
 
+bool vlapic_timer_heard(const struct vlapic *lapic)
+{
+    uint32_t vector = lapic->lvt_timer & LVT_VECTOR;
+    if (timer_masked(lapic))
+        return false;
+    if (vector < FIRST_LEGAL_VECTOR) {      /* each expiry is an error */
+        if ((lapic->lvt_error & LVT_MASK) != 0)
+            return false;
+        vector = lapic->lvt_error & LVT_VECTOR;
+    }
+    return vector >= FIRST_LEGAL_VECTOR && (vector & 0xf0u) > (processor_priority(lapic) & 0xf0u);
+}
+
 /* A masked timer expires unheard, so nobody has to be there at the time: else a guest that sleeps could
  * have the host's timer interrupt whoever runs, once in each VLAPIC_MIN_PERIOD. */
 uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now)
@@ -223,6 +236,7 @@ uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now)
         vlapic_post(lapic, (uint8_t)(lapic->lvt_timer & LVT_VECTOR));
     return lapic->deadline_tsc;
 }
+
 
 static void write_lvt_timer(struct vlapic *lapic, uint64_t now, uint32_t value)
 {
@@ -264,10 +278,8 @@ static void write_deadline(struct vlapic *lapic, uint64_t value)
     lapic->deadline_tsc = value == 0 ? NEVER : value;
 }
 
-static uint64_t read_deadline(struct vlapic *lapic, uint64_t now)
+static uint64_t read_deadline(const struct vlapic *lapic)
 {
-    if (timer_masked(lapic))
-        timer_expire(lapic, now);
     return timer_mode(lapic) != TIMER_DEADLINE || lapic->deadline_tsc == NEVER ? 0 : lapic->deadline_tsc;
 }
 
@@ -390,6 +402,10 @@ static void end_of_interrupt(struct vlapic *lapic)
 
 bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *value)
 {
+    if (timer_masked(lapic))
+        timer_expire(lapic, now);
+    else
+        vlapic_timer(lapic, now);       /* what has expired shows, although the host's timer may not have told yet */
     if (msr >= APIC_ISR && msr < APIC_ISR + 8) {
         *value = lapic->isr[msr - APIC_ISR];
         return true;
@@ -411,7 +427,7 @@ bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *val
         *value = lapic->apic_base;
         return true;
     case MSR_TSC_DEADLINE:
-        *value = read_deadline(lapic, now);
+        *value = read_deadline(lapic);
         return true;
     case APIC_ID:
         *value = lapic->id;

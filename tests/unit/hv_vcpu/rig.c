@@ -116,6 +116,7 @@ bool rig_time(uint64_t tsc)
         return false;
     rig_cpu.timer_tsc = UINT64_MAX;
     rig_cpu.timer_fired = true;
+    rig_cpu.interrupted_tsc = rig_tsc;
     return true;
 }
 
@@ -222,7 +223,19 @@ bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
     text_format_list(guest->end_reason, sizeof guest->end_reason, format, arguments);
     va_end(arguments);
     guest->end = end;
+    rig_cpu.guest_ends = true;
+    guest_note_end();
     return true;
+}
+
+static bool end_noted;
+void guest_note_end(void) { end_noted = true; }
+
+bool guest_ends_noted(void)
+{
+    bool noted = end_noted;
+    end_noted = false;
+    return noted;
 }
 
 bool guest_is_ending(const struct guest *guest)

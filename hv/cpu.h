@@ -64,6 +64,8 @@ struct cpu {
     const struct mca_errors *mca_errors;    /* that a panic is about */
     const char *last_words;     /* of its panic, for the CPU that ends the machine */
     uint64_t watch_tsc, watch_next_tsc;     /* when this CPU looked after others last, and will again */
+    uint64_t wbinvd_done;       /* tickets that this CPU has executed WBINVD for; smp.c */
+    uint64_t wbinvd_tsc;        /* what the last one took */
     bool answer_wanted;         /* by NMI: where are you? */
     uint64_t answer_rip;
 };
@@ -90,7 +92,8 @@ void *cpu_stacks(struct cpu *cpu);
 bool svm_allocate(struct cpu *cpu);
 void svm_init(struct cpu *cpu);
 
-/* WBINVD on every CPU that is up; interrupts are on. */
+/* WBINVD on every CPU that is up; interrupts are on. Returns when all have done it, however long that takes: guests of
+ * this CPU and the operator are served meanwhile (sched_breathe()). On the boot CPU. */
 void cpu_wbinvd_all(void);
 
 /* Powers the machine off by the firmware's runtime service; never returns. */

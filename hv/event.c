@@ -248,6 +248,7 @@ void event_take_posted(struct vcpu *vcpu)
         rescue(vcpu);
     (void)__atomic_exchange_n(&posted->any, 0, __ATOMIC_SEQ_CST);
     if (__atomic_exchange_n(&posted->init, 0, __ATOMIC_RELAXED) != 0) {
+        vcpu->wbinvd_ticket = vcpu->asleep_tsc = 0;
         if (vcpu->id == 0)      /* it would go to the reset vector, where there is no firmware */
             guest_end(vcpu->guest, GUEST_END_RESET, "sent INIT to its boot vCPU");
         else

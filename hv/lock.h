@@ -4,7 +4,6 @@
  * boot CPU's alone, run queues are their CPU's, and a vCPU is the business of the CPU that it was given to. What is
  * left has a lock, taken in the order of its rank:
  *
- *   LOCK_FLUSH     smp_wbinvd(): one at a time has the other CPUs write their caches back
  *   LOCK_GUEST     guest->lock: its UART's registers, what is logged about it, and the verdict that ended it
  *   LOCK_CONSOLE   the operator's line: console.c, and what log.c and monitor.c keep of the output
  *
@@ -17,7 +16,7 @@
 #include "cpu.h"
 #include "log.h"
 
-enum lock_rank { LOCK_FLUSH = 1, LOCK_GUEST, LOCK_CONSOLE };
+enum lock_rank { LOCK_GUEST = 1, LOCK_CONSOLE };
 
 /* Whoever comes first is served first. All zeros: free. */
 struct lock {

@@ -120,6 +120,11 @@ uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
 {
     uint64_t guest_now = vcpu_guest_tsc(vcpu, now), host;
     event_take_posted(vcpu);
+    if (vcpu->wbinvd_ticket != 0) {     /* in the middle of an instruction, which nothing interrupts */
+        if (!exit_cache_over(vcpu))
+            return vcpu->asleep_tsc;
+        vcpu_wake(vcpu);
+    }
     bool hears = (vcpu->vmcb->rflags & RFLAGS_IF) != 0;
     uint64_t deadline = vlapic_timer(&vcpu->lapic, guest_now);
     event_sync_tpr(vcpu);

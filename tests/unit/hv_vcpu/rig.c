@@ -204,7 +204,30 @@ bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)
 
 struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &rig_cpu : NULL; }
 uint32_t smp_cpus(void) { return 1; }
-void smp_wbinvd(const uint64_t *set) { rig_wbinvds += set[0] != 0; }
+
+uint64_t rig_wbinvd_tsc, rig_wbinvd_others_tsc;
+bool rig_wbinvd_late;
+static uint64_t wbinvd_tickets;
+
+uint64_t smp_wbinvd_begin(const uint64_t *set)
+{
+    assert_int_equal(set[0], 1);
+    rig_wbinvds++;
+    rig_tsc += rig_wbinvd_tsc;
+    return ++wbinvd_tickets;
+}
+
+bool smp_wbinvd_done(const uint64_t *set, uint64_t ticket)
+{
+    assert_true(set[0] == 1 && ticket != 0 && ticket <= wbinvd_tickets);
+    return !rig_wbinvd_late;
+}
+
+struct smp_cost smp_wbinvd_cost(const uint64_t *set)
+{
+    assert_int_equal(set[0], 1);
+    return (struct smp_cost){.others = rig_wbinvd_others_tsc, .longest = rig_wbinvd_tsc};
+}
 
 void watch_poll(struct cpu *own) { (void)own; }
 
@@ -293,6 +316,8 @@ int rig_reset(void **state)
     rig_rdmsr = NULL;
     rig_wrmsr = NULL;
     rig_vmrun = NULL;
+    rig_wbinvd_tsc = rig_wbinvd_others_tsc = 0;
+    rig_wbinvd_late = false;
     interrupts = true;
     assert_true(page_alloc(1, 1, &rig_cpu.host_vmcb));
     assert_true(vmcb_maps_init());

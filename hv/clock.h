@@ -16,6 +16,27 @@ uint64_t clock_boot_wall_ns(void);
 /* What is wrong with it, in rtc_read()'s words; NULL: nothing that can be seen. */
 const char *clock_wall_fault(void);
 
+/* A limit for a wait. A machine that stands still meanwhile (an SMI, a debugger, a host that stops its emulator) does not
+ * use it up: of the time between two looks at it a step counts at most, so it has to be looked at all the time. */
+struct clock_limit {
+    uint64_t left, last;        /* TSC cycles; when it was looked at */
+};
+#define CLOCK_LIMIT_STEP_US 20000u
+
+static inline struct clock_limit clock_limit(uint64_t us)
+{
+    return (struct clock_limit){.left = clock_us_to_tsc(us), .last = clock_tsc()};
+}
+
+static inline bool clock_limit_over(struct clock_limit *limit)
+{
+    uint64_t now = clock_tsc(), step = clock_us_to_tsc(CLOCK_LIMIT_STEP_US), passed = now - limit->last;
+    passed = passed < step ? passed : step;
+    limit->last = now;
+    limit->left = passed < limit->left ? limit->left - passed : 0;
+    return limit->left == 0;
+}
+
 /* Host LAPIC (x2APIC where present, else MMIO): enabled, timer calibrated
  * against the TSC. */
 void lapic_init(void);

@@ -124,10 +124,10 @@ void console_drain(void)
 /* Waits for room. A line that is stuck is waited for once: then the oldest bytes are dropped. */
 static void make_room(void)
 {
-    uint64_t give_up = clock_tsc() + clock_us_to_tsc(CONSOLE_STUCK_US);
+    struct clock_limit limit = clock_limit(CONSOLE_STUCK_US);
     while (console.head - console.tail == CONSOLE_RING) {
         drain();
-        console.stuck |= clock_tsc() > give_up;
+        console.stuck |= clock_limit_over(&limit);
         if (console.stuck && console.head - console.tail == CONSOLE_RING)
             forget(1);
     }
@@ -135,12 +135,12 @@ static void make_room(void)
 
 void console_flush(void)
 {
-    uint64_t give_up = clock_tsc() + clock_us_to_tsc(CONSOLE_STUCK_US);
+    struct clock_limit limit = clock_limit(CONSOLE_STUCK_US);
     for (uint32_t before = console.tail; console.head != console.tail || !serial_idle(); before = console.tail) {
         drain();
         if (console.tail != before)
-            give_up = clock_tsc() + clock_us_to_tsc(CONSOLE_STUCK_US);
-        else if (clock_tsc() > give_up)
+            limit = clock_limit(CONSOLE_STUCK_US);
+        else if (clock_limit_over(&limit))
             return;
     }
 }

@@ -7,6 +7,7 @@
 #include "../boot/handoff.h"
 
 struct mca_errors;
+struct heap_node;
 struct vcpu;
 
 /* What CPUID says; on all CPUs the same, or smp.c leaves the CPU out. */
@@ -22,8 +23,8 @@ struct cpu_features {
 
 /* watch.c: what the watching CPU knows of this one. */
 struct watched {
-    uint64_t rounds, tsc;       /* its rounds, and since when they stand so */
-    bool asked, reported;
+    uint64_t rounds, still_tsc; /* its rounds, and for how long they have stood so */
+    bool seen, asked, reported;
 };
 
 struct cpu {
@@ -37,13 +38,20 @@ struct cpu {
     paddr_t host_save;          /* VM_HSAVE_PA */
     paddr_t host_vmcb;          /* VMSAVE/VMLOAD of the host's own state */
     struct vcpu *current;       /* whose state is in the registers that switch.c moves */
-    struct vcpu *run_queue;     /* circular; sched.c */
+    struct vcpu *run_queue;     /* all that live here, circular; this and the next six: sched.c */
+    struct heap_node *ready, *timers;
+    struct vcpu *posted;        /* those to which something was sent; pushed by any CPU, taken by this one */
+    bool guest_ends;            /* some guest on the run queue: by guest_end() */
+    uint64_t slices;            /* begun */
     struct vcpu *incoming;      /* pushed by the boot CPU, taken over by this one; sched.c */
     uint32_t assigned;          /* vCPUs that were given to this CPU, and are not gone */
     uint64_t slice_end_tsc;
     uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
     uint64_t breath_tsc;        /* end of the last slice that was given in the middle of other work; sched.c */
     uint64_t charged_tsc;       /* until then all time is charged to a vCPU, or to nobody; sched.c */
+    uint64_t interrupted_tsc;   /* when the timer's or another CPU's interrupt came last */
+    uint64_t others_tsc;        /* time of interrupts on behalf of other CPUs' vCPUs; and how much of it was left out of charges */
+    uint64_t others_charged;
     struct vcpu *sleeper;       /* ran last and halted: it pays for the way to the next; NULL: that one pays */
     uint32_t line_us;           /* the boot CPU's: how often it looks at the operator's line; sched.c */
     uint64_t line_tsc;          /* and when next, though a vCPU runs; 0: after its slice is soon enough */
@@ -56,11 +64,13 @@ struct cpu {
     uint64_t rounds;            /* of sched.c's loops: stands still when the CPU is stuck */
     bool idle;                  /* in HLT: need not show a round */
     struct watched watched;     /* by another CPU */
-    uint64_t watch_tsc;         /* when this CPU looked after others last */
     uint64_t mca_due_tsc;       /* of the next look at the machine check banks */
     uint32_t mca_left_out;      /* corrected errors that were not told */
     const struct mca_errors *mca_errors;    /* that a panic is about */
     const char *last_words;     /* of its panic, for the CPU that ends the machine */
+    uint64_t watch_tsc, watch_next_tsc;     /* when this CPU looked after others last, and will again */
+    uint64_t wbinvd_done;       /* tickets that this CPU has executed WBINVD for; smp.c */
+    uint64_t wbinvd_tsc;        /* what the last one took */
     bool answer_wanted;         /* by NMI: where are you? */
     uint64_t answer_rip;
 };
@@ -89,7 +99,8 @@ void *cpu_stacks(struct cpu *cpu);
 bool svm_allocate(struct cpu *cpu);
 void svm_init(struct cpu *cpu);
 
-/* WBINVD on every CPU that is up; interrupts are on. */
+/* WBINVD on every CPU that is up; interrupts are on. Returns when all have done it, however long that takes: guests of
+ * this CPU and the operator are served meanwhile (sched_breathe()). On the boot CPU. */
 void cpu_wbinvd_all(void);
 
 /* Powers the machine off by the firmware's runtime service; never returns. */

@@ -19,9 +19,13 @@ void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, ui
     vcpu->attention = true;
 }
 
+static void nmi_block(struct vcpu *vcpu, bool blocked);
+
 /* APM2 15.7.2, 15.20: what of EXITINTINFO must be given again. Software interrupts, INT3 and INTO
  * left RIP at their instruction, which runs again. An exception is given again unless the
- * exit's handler raises another: that one is delivered, and the first recurs after it. */
+ * exit's handler raises another: that one is delivered, and the first recurs after it. Interrupts
+ * and NMIs are pending again, as before they were let in: what comes first now, an exception of the exit's handler,
+ * may close IF, raise TPR or block NMIs for them, and they have to wait for its end as any other. */
 void event_interrupted(struct vcpu *vcpu)
 {
     uint64_t event = vcpu->vmcb->exitintinfo;
@@ -30,8 +34,11 @@ void event_interrupted(struct vcpu *vcpu)
     vcpu->attention = true;
     switch (event & EVENT_TYPE_MASK) {
     case EVENT_TYPE_INTERRUPT:
+        vlapic_take_back(&vcpu->lapic, vector);
+        break;
     case EVENT_TYPE_NMI:
-        vcpu->redeliver = vmcb_event(event & EVENT_TYPE_MASK, vector);
+        vcpu->nmi_pending = true;
+        nmi_block(vcpu, false);
         break;
     case EVENT_TYPE_EXCEPTION:
         if (vector != VECTOR_BP && vector != VECTOR_OF)
@@ -114,11 +121,6 @@ static uint64_t next_event(struct vcpu *vcpu)
                    ? vmcb_event_with_error(EVENT_TYPE_EXCEPTION, vcpu->exception_vector, vcpu->exception_error)
                    : vmcb_event(EVENT_TYPE_EXCEPTION, vcpu->exception_vector);
     }
-    if (vcpu->redeliver != 0) {
-        event = vcpu->redeliver;    /* it was let in once: IF and TPR have been asked */
-        vcpu->redeliver = 0;
-        return event;
-    }
     if (vcpu->nmi_pending && event_nmi_possible(vcpu)) {
         vcpu->nmi_pending = false;
         nmi_block(vcpu, true);
@@ -139,13 +141,9 @@ void event_prepare(struct vcpu *vcpu)
         exit_cr_step_end(vcpu);     /* the instruction is tried again behind the event */
 
     int vector = wanted_interrupt(&vcpu->lapic);
-    int priority = NO_WINDOW;
-    if (vcpu->redeliver != 0)
-        priority = 0xf;
-    else if (vector >= 0)
-        priority = (int)PRIORITY((unsigned)vector);
-    set_window(vcpu, priority);
-    vcpu->attention = false;
+    set_window(vcpu, vector >= 0 ? (int)PRIORITY((unsigned)vector) : NO_WINDOW);
+    /* There is no window for NMIs: one that could come now, but for what is injected, is tried again at the next exit. */
+    vcpu->attention = vcpu->nmi_pending && event_nmi_possible(vcpu);
 }
 
 /* ---- between vCPUs ---- */
@@ -174,9 +172,7 @@ static void post(struct vcpu *target, unsigned message, uint8_t vector)
         break;
     }
     __atomic_store_n(&posted->any, 1, __ATOMIC_SEQ_CST);
-    /* Else vCPUs elsewhere could keep the CPU from the guest that has it. */
-    if (!__atomic_load_n(&target->quiet, __ATOMIC_SEQ_CST))
-        smp_kick(target->cpu);
+    sched_notify(target);
 }
 
 void event_send_ipi(struct vcpu *vcpu, uint64_t icr)
@@ -263,6 +259,7 @@ void event_take_posted(struct vcpu *vcpu)
         rescue(vcpu);
     (void)__atomic_exchange_n(&posted->any, 0, __ATOMIC_SEQ_CST);
     if (__atomic_exchange_n(&posted->init, 0, __ATOMIC_RELAXED) != 0) {
+        vcpu->wbinvd_ticket = vcpu->asleep_tsc = 0;
         if (vcpu->id == 0)      /* it would go to the reset vector, where there is no firmware */
             guest_end(vcpu->guest, GUEST_END_RESET, "sent INIT to its boot vCPU");
         else

@@ -6,14 +6,11 @@
 #include "guest.h"
 #include "log.h"
 #include "mca.h"
-#include "smp.h"
 #include "trap.h"
 #include "x86.h"
 
 #define DR6_BS (UINT64_C(1) << 14)
 #define LOG_LINES 10u               /* per guest and second */
-#define WBINVD_BURST 32u            /* of a guest, at once */
-#define WBINVD_SPACING_US 10000u    /* and then */
 #define EXCEPTIONS_WITH_ERROR 0x60227d00u   /* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX; APM2 8.2 */
 #define KVM_ENOSYS 1000             /* Linux include/uapi/linux/kvm_para.h */
 #define KVM_EPERM 1
@@ -123,45 +120,6 @@ static void exit_vmmcall(struct vcpu *vcpu)
     struct vmcb *vmcb = vcpu->vmcb;
     vmcb_set_rax(vmcb, (uint64_t)(vmcb->cpl == 0 ? -KVM_ENOSYS : -KVM_EPERM));
     exit_skip(vcpu, 3);
-}
-
-/* A WBINVD takes milliseconds, and the lines of whoever shares the cache: a guest has some at once, then
- * a few now and then. When the next is due, which is the caller's. */
-static uint64_t wbinvd_due(struct guest *guest, uint64_t now)
-{
-    uint64_t spacing = clock_us_to_tsc(WBINVD_SPACING_US), burst = WBINVD_BURST * spacing;
-    lock_take(&guest->lock, LOCK_GUEST);
-    if (guest->wbinvd_tsc < now)
-        guest->wbinvd_tsc = now;
-    uint64_t due = guest->wbinvd_tsc - now < burst ? now : guest->wbinvd_tsc - burst;
-    guest->wbinvd_tsc += spacing;
-    lock_release(&guest->lock, LOCK_GUEST);
-    return due;
-}
-
-/* INVD would lose the host's writes, and is skipped. WBINVD is what an encrypted guest
- * relies on between its two views of a page, on parts without coherent encryption
- * (APM2 7.10.6); other guests have one view, and need none. */
-static void exit_cache(struct vcpu *vcpu)
-{
-    if (vcpu->guest->sev && !this_cpu()->features.sme_coherent && vcpu->vmcb->exitcode == VMEXIT_WBINVD) {
-        uint64_t now = clock_tsc();
-        if (vcpu->asleep_tsc == 0)
-            vcpu->asleep_tsc = wbinvd_due(vcpu->guest, now);
-        if (vcpu->asleep_tsc > now) {
-            vcpu->state = VCPU_HALTED;      /* before the instruction, which is tried again then */
-            vcpu->attention = true;
-            return;
-        }
-        vcpu->asleep_tsc = 0;
-        uint64_t set[MAX_CPUS / 64] = {0};
-        for (uint32_t i = 0; i < GUEST_MAX_VCPUS && vcpu->guest->vcpus[i] != NULL; i++) {
-            uint32_t index = vcpu->guest->vcpus[i]->cpu->index;
-            set[index / 64] |= UINT64_C(1) << index % 64;
-        }
-        smp_wbinvd(set);
-    }
-    exit_skip(vcpu, 2);
 }
 
 static void exit_undefined(struct vcpu *vcpu)

@@ -80,6 +80,12 @@ struct cpuid exit_cpuid_offered(uint32_t leaf);
 void exit_cr(struct vcpu *vcpu);
 /* #MC while the vCPU ran, with what the banks say: ends its guest, or panics. */
 void exit_hit(struct vcpu *vcpu, const struct mca_errors *errors);
+/* INVD and WBINVD. */
+void exit_cache(struct vcpu *vcpu);
+/* A WBINVD of a vCPU that waits for late CPUs since (vcpu->wbinvd_ticket): when all have answered, the instruction is over.
+ * False: they have not, and it is to be asked again at vcpu->asleep_tsc. On the vCPU's CPU. */
+bool exit_cache_over(struct vcpu *vcpu);
+
 void exit_cpuid(struct vcpu *vcpu);
 void exit_msr(struct vcpu *vcpu);
 void exit_ioio(struct vcpu *vcpu);

@@ -31,6 +31,7 @@ OUT_OF_LINE void read_vlapic(struct vcpu *vcpu)
         exit_msr_finish_read(vcpu, value);
     else
         exit_msr_refuse(vcpu);
+    event_notice(vcpu);         /* the timer may have expired, as the guest sees now */
 }
 
 /* The host's timer is armed already, mostly for an earlier time: the end of the slice. */

@@ -205,6 +205,20 @@ void guest_release(struct guest *guest)
     guest->sev_context = guest->sev_active = guest->sev_memory_given = false;
 }
 
+static bool end_noted;
+
+void guest_note_end(void)
+{
+    __atomic_store_n(&end_noted, true, __ATOMIC_SEQ_CST);
+    if (smp_cpu(0) != NULL)
+        smp_kick(smp_cpu(0));
+}
+
+bool guest_ends_noted(void)
+{
+    return __atomic_load_n(&end_noted, __ATOMIC_RELAXED) && __atomic_exchange_n(&end_noted, false, __ATOMIC_SEQ_CST);
+}
+
 bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 {
     lock_take(&guest->lock, LOCK_GUEST);
@@ -219,9 +233,26 @@ bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
     lock_release(&guest->lock, LOCK_GUEST);
     if (!first)
         return false;
-    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++)
-        smp_kick(guest->vcpus[i]->cpu);     /* each CPU takes its own off its queue */
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
+        struct cpu *cpu = guest->vcpus[i]->cpu;     /* each CPU takes its own off its queue */
+        __atomic_store_n(&cpu->guest_ends, true, __ATOMIC_SEQ_CST);
+        smp_kick(cpu);
+    }
+    guest_note_end();
     return true;
+}
+
+/* A CPU may still have to look at what the others sent to its vCPU before they were all off. */
+static bool messages_taken(const struct guest *guest)
+{
+    bool taken = true;
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
+        if (__atomic_load_n(&guest->vcpus[i]->posted.listed, __ATOMIC_ACQUIRE)) {
+            smp_kick(guest->vcpus[i]->cpu);
+            taken = false;
+        }
+    }
+    return taken;
 }
 
 bool guest_is_ending(const struct guest *guest)
@@ -256,7 +287,7 @@ static void launch_again(struct guest *guest)
 
 bool guest_teardown(struct guest *guest)
 {
-    if (!guest_is_ending(guest) || __atomic_load_n(&guest->vcpus_queued, __ATOMIC_ACQUIRE) != 0)
+    if (!guest_is_ending(guest) || __atomic_load_n(&guest->vcpus_queued, __ATOMIC_ACQUIRE) != 0 || !messages_taken(guest))
         return false;
     bool again = wants_restart(guest);
     guest->alive_tsc += clock_tsc() - guest->started_tsc;
@@ -280,6 +311,7 @@ bool guest_ask_relaunch(struct guest *guest)
     if (guest->state != GUEST_ENDED && guest->state != GUEST_REFUSED)
         return false;
     guest->relaunch = true;
+    guest_note_end();
     return true;
 }
 
@@ -294,9 +326,13 @@ bool guest_relaunch(struct guest *guest)
 
 bool guest_any_alive(void)
 {
-    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++) {
-        if (guests[i].state == GUEST_LAUNCHING || guests[i].state == GUEST_RUNNING || guests[i].relaunch)
+    static uint32_t found;      /* most likely still is */
+    for (uint32_t i = 0, count = guest_count(); i < count; i++) {
+        const struct guest *guest = &guests[(found + i) % count];
+        if (guest->state == GUEST_LAUNCHING || guest->state == GUEST_RUNNING || guest->relaunch) {
+            found = (found + i) % count;
             return true;
+        }
     }
     return false;
 }

@@ -121,6 +121,11 @@ void guest_read_counters(const struct guest *guest, struct guest_counters *count
 /* Marked by guest_end(), not torn down yet. */
 bool guest_is_ending(const struct guest *guest);
 
+/* A guest has come a step nearer to its end, or is to be launched again: the boot CPU looks at all of them. On any CPU. */
+void guest_note_end(void);
+/* Since the last call. On the boot CPU. */
+bool guest_ends_noted(void);
+
 /* Called by the boot CPU's scheduler once no vCPU of it is on a run queue. Returns all resources,
  * prints the end report, restarts if the manifest says so. False: nothing was to be done. */
 bool guest_teardown(struct guest *guest);

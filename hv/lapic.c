@@ -26,6 +26,7 @@ enum {
 #define PIC_MASTER_MASK 0x21u
 #define PIC_SLAVE_MASK 0xa1u
 #define CALIBRATION_US 10000u
+#define CALIBRATIONS 10u
 
 static volatile uint32_t *lapic_registers;      /* NULL: x2APIC */
 static uint64_t lapic_hz;                       /* of the timer; the same on all CPUs */
@@ -45,14 +46,20 @@ static void lapic_write(uint32_t offset, uint32_t value)
         lapic_registers[offset / 4] = value;
 }
 
+/* An SMI in between makes it longer than it was to be, and the more inaccurate: once more. */
 static void lapic_calibrate(void)
 {
-    lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
-    uint64_t start = clock_tsc(), end = start + clock_us_to_tsc(CALIBRATION_US);
-    uint64_t first = lapic_read(LAPIC_TIMER_CURRENT);
-    while (clock_tsc() < end)
-        cpu_relax();
-    uint64_t ticks = first - lapic_read(LAPIC_TIMER_CURRENT), tsc = clock_tsc() - start;
+    uint64_t ticks, tsc, wanted = clock_us_to_tsc(CALIBRATION_US);
+    for (uint32_t i = 0; i < CALIBRATIONS; i++) {
+        lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
+        uint64_t start = clock_tsc(), first = lapic_read(LAPIC_TIMER_CURRENT);
+        while (clock_tsc() - start < wanted)
+            cpu_relax();
+        ticks = first - lapic_read(LAPIC_TIMER_CURRENT);
+        tsc = clock_tsc() - start;
+        if (tsc < wanted + wanted / 8)
+            break;
+    }
     lapic_write(LAPIC_TIMER_INITIAL, 0);
     ASSERT(ticks > 0 && ticks < UINT32_MAX);
     lapic_hz = ticks * clock_hz() / tsc;
@@ -119,6 +126,7 @@ void lapic_timer_interrupt(void)
 {
     struct cpu *cpu = this_cpu();
     uint64_t now = clock_tsc();
+    __atomic_store_n(&cpu->interrupted_tsc, now, __ATOMIC_RELAXED);
     if (now >= cpu->timer_tsc) {
         cpu->timer_tsc = UINT64_MAX;
         cpu->timer_fired = true;

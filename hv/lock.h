@@ -5,7 +5,6 @@
  * left has a lock, taken in the order of its rank:
  *
  *   LOCK_NPT       changes of nested page tables while their guest runs: exit_npf.c
- *   LOCK_FLUSH     smp_wbinvd(): one at a time has the other CPUs write their caches back
  *   LOCK_GUEST     guest->lock: its UART's registers, what is logged about it, and the verdict that ended it
  *   LOCK_CONSOLE   the operator's line: console.c, and what log.c and monitor.c keep of the output
  *   LOCK_POOL      the pages of the pool: memory.c
@@ -19,7 +18,7 @@
 #include "cpu.h"
 #include "log.h"
 
-enum lock_rank { LOCK_NPT = 1, LOCK_FLUSH, LOCK_GUEST, LOCK_CONSOLE, LOCK_POOL };
+enum lock_rank { LOCK_NPT = 1, LOCK_GUEST, LOCK_CONSOLE, LOCK_POOL };
 
 /* Whoever comes first is served first. All zeros: free. */
 struct lock {

@@ -18,7 +18,9 @@
 #define STARTUP_US 200u
 #define ARRIVAL_US 1000000u
 #define STARTUPS 2u
-/* An answer to an interrupt: WBINVD of a large cache takes milliseconds. */
+/* WBINVD of a large cache takes milliseconds. Who has not answered after ANSWER_US is named; it is waited for all the
+ * same, with guests going on after PATIENCE_US. */
+#define PATIENCE_US 20000u
 #define ANSWER_US 2000000u
 /* A CPU takes an NMI at once, unless it is in the handler of another, or in SMM. */
 #define HALT_US 100000u
@@ -55,7 +57,7 @@ static struct {
 } meeting;
 enum { VERDICT_NONE, VERDICT_COMPARE, VERDICT_FINE, VERDICT_LEFT_OUT };
 
-static uint32_t wbinvd_waiting;         /* CPUs that have not done it yet */
+static uint64_t wbinvd_tickets;         /* as many have been asked for */
 
 /* The end: who brings it about, as index + 1, and how many it has halted. */
 static uint32_t ender, halted;
@@ -81,13 +83,15 @@ static void wait_us(uint64_t us)
 
 static bool wait_for(const uint32_t *value, uint32_t wanted, uint64_t us)
 {
-    uint64_t end = clock_tsc() + clock_us_to_tsc(us);
-    while (__atomic_load_n(value, __ATOMIC_ACQUIRE) != wanted) {
-        if (clock_tsc() > end)
+    struct clock_limit limit = clock_limit(us);
+    for (;;) {
+        bool over = clock_limit_over(&limit);   /* before the last look */
+        if (__atomic_load_n(value, __ATOMIC_ACQUIRE) == wanted)
+            return true;
+        if (over)
             return false;
         cpu_relax();
     }
-    return true;
 }
 
 /* Code, and three tables: this page one to one in 2 MiB, and hv's half. All plain. */
@@ -133,10 +137,11 @@ static bool same_tsc(void)
     bool same = false;
     for (uint32_t i = 0; i < TSC_ROUNDS; i++) {
         __atomic_store_n(&meeting.tsc, 0, __ATOMIC_RELEASE);
-        uint64_t before = clock_tsc(), theirs, give_up = before + clock_us_to_tsc(ARRIVAL_US);
+        struct clock_limit limit = clock_limit(ARRIVAL_US);
+        uint64_t before = clock_tsc(), theirs;
         __atomic_store_n(&meeting.ask_tsc, i + 1, __ATOMIC_RELEASE);
         while ((theirs = __atomic_load_n(&meeting.tsc, __ATOMIC_ACQUIRE)) == 0) {
-            if (clock_tsc() > give_up)
+            if (clock_limit_over(&limit))
                 return false;
             cpu_relax();
         }
@@ -251,38 +256,102 @@ void smp_kick(struct cpu *cpu)
     lapic_send(cpu->apic_id, LAPIC_MESSAGE_FIXED | TRAP_KICK);
 }
 
+void smp_kick_interrupt(void)
+{
+    __atomic_store_n(&this_cpu()->interrupted_tsc, clock_tsc(), __ATOMIC_RELAXED);
+}
+
+/* ---- WBINVD ---- */
+
+/* For all tickets that there are when it begins. Interrupts are off: one for another ticket must not come in between. */
+static void wbinvd_own(struct cpu *cpu)
+{
+    uint64_t tickets = __atomic_load_n(&wbinvd_tickets, __ATOMIC_SEQ_CST), start = clock_tsc();
+    wbinvd();
+    __atomic_store_n(&cpu->wbinvd_tsc, clock_tsc() - start, __ATOMIC_RELAXED);
+    __atomic_store_n(&cpu->wbinvd_done, tickets, __ATOMIC_RELEASE);
+}
+
 void smp_wbinvd_interrupt(void)
 {
-    wbinvd();
-    __atomic_fetch_sub(&wbinvd_waiting, 1, __ATOMIC_RELEASE);
+    struct cpu *cpu = this_cpu();
+    uint64_t start = clock_tsc();
+    wbinvd_own(cpu);
+    cpu->others_tsc += clock_tsc() - start;
 }
 
-void smp_wbinvd(const uint64_t *set)
+static bool is_in(const uint64_t *set, uint32_t index)
 {
-    static struct lock lock;    /* who waits for it answers others' interrupts meanwhile */
-    const struct cpu *own = this_cpu();
-    lock_take(&lock, LOCK_FLUSH);
-    uint32_t others = 0;
-    for (uint32_t i = 0; i < cpus_end; i++)
-        others += (set[i / 64] >> i % 64 & 1) != 0 && flushing[i] != NULL && flushing[i] != own;
-    __atomic_store_n(&wbinvd_waiting, others, __ATOMIC_RELEASE);
-    for (uint32_t i = 0; i < cpus_end; i++)
-        if ((set[i / 64] >> i % 64 & 1) != 0 && flushing[i] != NULL && flushing[i] != own)
-            lapic_send(flushing[i]->apic_id, LAPIC_MESSAGE_FIXED | TRAP_WBINVD);
-    if ((set[own->index / 64] >> own->index % 64 & 1) != 0)
-        wbinvd();
-    if (!wait_for(&wbinvd_waiting, 0, ANSWER_US))
-        panic("%u CPUs do not answer a WBINVD", wbinvd_waiting);
-    lock_release(&lock, LOCK_FLUSH);
+    return (set[index / 64] >> index % 64 & 1) != 0 && flushing[index] != NULL;
 }
 
+uint64_t smp_wbinvd_begin(const uint64_t *set)
+{
+    struct cpu *own = this_cpu();
+    uint64_t ticket = __atomic_add_fetch(&wbinvd_tickets, 1, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < cpus_end; i++)
+        if (is_in(set, i) && flushing[i] != own)
+            lapic_send(flushing[i]->apic_id, LAPIC_MESSAGE_FIXED | TRAP_WBINVD);
+    if (is_in(set, own->index)) {
+        uint64_t rflags = read_rflags();
+        cli();
+        wbinvd_own(own);
+        if ((rflags & RFLAGS_IF) != 0)
+            sti();
+    }
+    return ticket;
+}
+
+bool smp_wbinvd_done(const uint64_t *set, uint64_t ticket)
+{
+    for (uint32_t i = 0; i < cpus_end; i++)
+        if (is_in(set, i) && __atomic_load_n(&flushing[i]->wbinvd_done, __ATOMIC_ACQUIRE) < ticket)
+            return false;
+    return true;
+}
+
+struct smp_cost smp_wbinvd_cost(const uint64_t *set)
+{
+    struct smp_cost cost = {0, 0};
+    for (uint32_t i = 0; i < cpus_end; i++) {
+        uint64_t tsc = is_in(set, i) ? __atomic_load_n(&flushing[i]->wbinvd_tsc, __ATOMIC_RELAXED) : 0;
+        cost.others += flushing[i] != this_cpu() ? tsc : 0;
+        cost.longest = tsc > cost.longest ? tsc : cost.longest;
+    }
+    return cost;
+}
+
+static void name_late(const uint64_t *set, uint64_t ticket)
+{
+    for (uint32_t i = 0; i < cpus_end; i++)
+        if (is_in(set, i) && __atomic_load_n(&flushing[i]->wbinvd_done, __ATOMIC_ACQUIRE) < ticket)
+            log_print(LOG_ERROR, "CPU %u (APIC %u) has not done a WBINVD for %u s, in an SMI perhaps: waiting for it, as its "
+                      "caches may hold a guest's data; launches and ends of guests wait with it", i, flushing[i]->apic_id,
+                      ANSWER_US / 1000000);
+}
+
+/* No limit: whoever asks gives memory or an ASID to a next owner, and a late write-back would go there. */
 void cpu_wbinvd_all(void)
 {
     static const uint64_t all[MAX_CPUS / 64] = {[0 ... MAX_CPUS / 64 - 1] = UINT64_MAX};
-    if (smp_cpu(0) == NULL)     /* before smp_start() */
+    if (smp_cpu(0) == NULL) {   /* before smp_start() */
         wbinvd();
-    else
-        smp_wbinvd(all);
+        return;
+    }
+    uint64_t ticket = smp_wbinvd_begin(all);
+    struct clock_limit patience = clock_limit(PATIENCE_US), answer = clock_limit(ANSWER_US);
+    bool named = false;
+    while (!smp_wbinvd_done(all, ticket)) {
+        if (!named && clock_limit_over(&answer)) {
+            name_late(all, ticket);
+            named = true;
+        }
+        if (clock_limit_over(&patience))
+            sched_breathe(true);
+        cpu_relax();
+    }
+    if (named)
+        log_print(LOG_NOTICE, "all CPUs have done their WBINVD");
 }
 
 /* ---- the end ---- */

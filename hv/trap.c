@@ -67,7 +67,9 @@ void trap_handle(struct trap_frame *frame)
         lapic_timer_interrupt();
     else if (frame->vector == TRAP_WBINVD)
         smp_wbinvd_interrupt();
-    else if (frame->vector != TRAP_KICK)    /* whose sender has set timer_fired */
+    else if (frame->vector == TRAP_KICK)
+        smp_kick_interrupt();   /* its sender has set timer_fired */
+    else
         cpu->stray_interrupts++;
     lapic_eoi();
 }

@@ -121,19 +121,29 @@ uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
 {
     uint64_t guest_now = vcpu_guest_tsc(vcpu, now), host;
     event_take_posted(vcpu);
+    if (vcpu->wbinvd_ticket != 0) {     /* in the middle of an instruction, which nothing interrupts */
+        if (!exit_cache_over(vcpu))
+            return vcpu->asleep_tsc;
+        vcpu_wake(vcpu);
+    }
+    bool hears = (vcpu->vmcb->rflags & RFLAGS_IF) != 0;
     uint64_t deadline = vlapic_timer(&vcpu->lapic, guest_now);
     event_sync_tpr(vcpu);
     if (vlapic_pending(&vcpu->lapic) >= 0) {
         vcpu->attention = true;
-        if ((vcpu->vmcb->rflags & RFLAGS_IF) != 0)
+        if (hears)
             vcpu_wake(vcpu);
     }
     if (vcpu->nmi_pending && event_nmi_possible(vcpu)) {
         vcpu->attention = true;
         vcpu_wake(vcpu);
     }
-    if (vcpu->state != VCPU_RUNNABLE && (vcpu->vmcb->rflags & RFLAGS_IF) == 0 && !vcpu->stranded)
-        event_strand(vcpu);
+    if (vcpu->state != VCPU_RUNNABLE) {
+        if (!hears && !vcpu->stranded)
+            event_strand(vcpu);
+        if (!hears || !vlapic_timer_heard(&vcpu->lapic))
+            deadline = UINT64_MAX;
+    }
     /* The guest chooses its TSC, so only the distance is worth anything. */
     if (deadline == UINT64_MAX || __builtin_add_overflow(now, deadline > guest_now ? deadline - guest_now : 0, &host))
         host = UINT64_MAX;
@@ -161,31 +171,35 @@ static bool can_run(const struct vcpu *vcpu)
     return vcpu->state == VCPU_RUNNABLE && __atomic_load_n(&vcpu->guest->end, __ATOMIC_ACQUIRE) == GUEST_END_NONE;
 }
 
-static void charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
+/* A HLT is over at once when something waits that ends it. Else `*deadline` tells when its timer could. */
+static bool goes_on(struct vcpu *vcpu, uint64_t *deadline)
 {
-    vcpu->run_tsc += now - cpu->charged_tsc;
-    vcpu->fair_tsc += now - cpu->charged_tsc;
-    cpu->charged_tsc = now;
+    if (vcpu->state == VCPU_HALTED)
+        *deadline = vcpu_poll(vcpu, clock_tsc());
+    return can_run(vcpu);
 }
 
 void vcpu_run(struct vcpu *vcpu)
 {
     struct cpu *cpu = this_cpu();
     volatile bool *timer_fired = &cpu->timer_fired;
-    uint64_t host_vmcb = hostmap_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED);
+    uint64_t host_vmcb = hostmap_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED), asleep_until = UINT64_MAX;
     bool preempt = false;
 
-    __atomic_store_n(&vcpu->quiet, false, __ATOMIC_SEQ_CST);     /* before it looks at what was posted */
+    __atomic_store_n(&vcpu->quiet_until, 0, __ATOMIC_SEQ_CST);   /* before it looks at what was posted */
     arrive(cpu, vcpu);
     switch_to(cpu, vcpu);
     struct vcpu *payer = cpu->sleeper != NULL ? cpu->sleeper : vcpu;    /* of the way into the guest */
     vcpu->timer_changed = true;         /* look at the timers first */
-    while (can_run(vcpu)) {
+    while (goes_on(vcpu, &asleep_until)) {
         if (*timer_fired || vcpu->timer_changed) {
             sched_look_around(cpu);     /* before the poll: what comes during it is seen next time */
             vcpu->timer_changed = false;
             uint64_t now = clock_tsc();
-            charge(cpu, payer, now);
+            if (payer == vcpu)
+                sched_charge_stay(cpu, vcpu, now);
+            else
+                sched_charge(cpu, payer, now);
             uint64_t next = sched_poll(cpu, vcpu, now, &preempt);
             if (cpu->line_tsc != 0) {
                 uint64_t line = sched_look_at_line(cpu, now);
@@ -197,7 +211,7 @@ void vcpu_run(struct vcpu *vcpu)
             if (!can_run(vcpu))
                 break;                  /* an INIT that was posted to it, or its guest's end */
             if (payer != vcpu)
-                charge(cpu, payer, clock_tsc());
+                sched_charge(cpu, payer, clock_tsc());
             payer = vcpu;
         }
         if (vcpu->attention)
@@ -208,7 +222,7 @@ void vcpu_run(struct vcpu *vcpu)
         vmrun_enter(vcpu, &cpu->timer_fired, host_vmcb);
     }
     if (!preempt)
-        charge(cpu, vcpu, clock_tsc());     /* else the rest is for the one that woke up */
-    vcpu->quiet = vcpu->state == VCPU_RUNNABLE;
+        sched_charge(cpu, vcpu, clock_tsc());   /* else the rest is for the one that woke up */
+    sched_put_back(cpu, vcpu, asleep_until);
     cpu->sleeper = vcpu->state == VCPU_HALTED ? vcpu : NULL;
 }

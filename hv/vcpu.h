@@ -4,6 +4,7 @@
 #define SEVISOR_VCPU_H
 
 #include "cpu.h"
+#include "heap.h"
 #include "pvclock.h"
 #include "vlapic.h"
 #include "vmcb.h"
@@ -47,6 +48,8 @@ struct vcpu_posted {
     uint32_t irr[8];
     uint32_t nmi, init, startup;    /* startup: STARTUP_VALID and the page */
     uint32_t any;               /* written last, taken first */
+    bool listed;                /* on cpu->posted, or about to be */
+    struct vcpu *next;          /* there */
 };
 #define STARTUP_VALID 0x100u
 
@@ -63,16 +66,20 @@ struct vcpu {
     bool attention;             /* the run loop has something to do before the next entry */
     bool stranded;              /* only another vCPU can wake it; guest->stranded counts it */
     uint64_t asleep_tsc;        /* VCPU_HALTED until then by hv's will, if nothing comes earlier; 0: by HLT */
+    uint64_t wbinvd_ticket;     /* VCPU_HALTED because CPUs are late with its WBINVD: smp_wbinvd_begin()'s; 0: not */
     bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
     struct vlapic lapic;
     struct vlapic_ipi ipi;      /* of the vlapic write that is under way */
     struct vcpu_posted posted;
-    bool quiet;                 /* it looks at `posted` before it runs, or after the slice of who runs: no kick for it */
+    uint64_t quiet_until;       /* while cpu->slices is below, it needs no kick: it looks at `posted` before it runs */
     bool nmi_pending;
     bool nmi_blocked;           /* from its delivery to the end of its IRET */
     uint64_t nmi_iret_rip;      /* the IRET that is about to end it; NMI_NO_IRET */
     struct pvclock pvclock;
     struct vcpu *next;          /* run queue */
+    bool queued;                /* there */
+    struct heap_node ready;     /* cpu->ready, by fair_tsc: it can run, and does not */
+    struct heap_node timer;     /* cpu->timers, by host TSC: it sleeps, and its timer could wake it then */
     uint8_t *fpu;               /* FXSAVE/XSAVE area, 64-byte aligned, pool page */
     uint64_t xcr0;              /* this and the next: while another vCPU has the CPU */
     uint64_t dr[4];             /* DR0-3 */
@@ -88,7 +95,6 @@ struct vcpu {
     uint64_t cr0_hidden;        /* CD and NW as the guest wrote them: exit_cr.c */
     bool stepping;              /* CLTS, LMSW or SMSW runs with RFLAGS.TF set by hv: exit_cr.c */
     uint64_t step_tf, step_dr6; /* the guest's own */
-    uint64_t redeliver;         /* EVENTINJ of an interrupt or NMI whose delivery an exit cut short */
 };
 
 #define NMI_NO_IRET UINT64_MAX
@@ -109,8 +115,9 @@ void vcpu_destroy(struct vcpu *vcpu);
 void vcpu_run(struct vcpu *vcpu);
 /* Something for a vCPU that sleeps arrived (an interrupt, its startup): runnable again. */
 void vcpu_wake(struct vcpu *vcpu);
-/* Fires its timer if due; wakes it if an interrupt waits. Returns the host TSC of its next
- * timer interrupt, UINT64_MAX: none. */
+/* Takes what was posted to it, fires its timer if due, wakes it if something waits that can. Returns the host TSC of its
+ * next timer interrupt, UINT64_MAX: none; of one that sleeps, none that would not wake it: what has expired meanwhile is
+ * found when it runs again. On its own CPU. */
 uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now);
 /* vcpu_start.c: the state after INIT, waiting for a startup IPI; and that IPI. */
 void vcpu_start_init(struct vcpu *vcpu);
@@ -170,9 +177,17 @@ void event_iret(struct vcpu *vcpu);
  * that have ended off its queue by itself: guest->vcpus_queued counts them down. */
 void sched_place(struct cpu *cpu, struct vcpu *vcpu);
 void sched_add(struct vcpu *vcpu);
-/* Wakes halted vCPUs whose timer is due. Returns the host TSC of the earliest timer;
- * *preempt: one that has run less than `running` woke up. `running` may be NULL. */
-uint64_t sched_poll(struct cpu *cpu, const struct vcpu *running, uint64_t now, bool *preempt);
+/* Wakes the vCPUs whose timer is due, or to which something was sent. Returns the host TSC of the earliest timer that
+ * somebody would hear; *preempt: one that has run less than `running` woke up. `running` may be NULL. */
+uint64_t sched_poll(struct cpu *cpu, struct vcpu *running, uint64_t now, bool *preempt);
+/* Something was written to vcpu->posted: its CPU takes it soon. On any CPU, while the vCPU's guest has one that runs. */
+void sched_notify(struct vcpu *vcpu);
+/* All time up to `now` that nobody has paid for yet is the vCPU's, without that of interrupts for others. */
+void sched_charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now);
+/* The same at the end of a stay on the CPU: up to the interrupt that ended it, if one did, and of a stall at most a slice. */
+void sched_charge_stay(struct cpu *cpu, struct vcpu *vcpu, uint64_t now);
+/* It has run, and waits: for its turn, or, asleep, for `deadline` as vcpu_poll() has told. */
+void sched_put_back(struct cpu *cpu, struct vcpu *vcpu, uint64_t deadline);
 /* From here on the CPU sees all that was done before somebody set cpu->timer_fired. */
 /* The boot CPU keeps what came in on the operator's line, if it is time; returns when it is next. */
 uint64_t sched_look_at_line(struct cpu *cpu, uint64_t now);

@@ -54,7 +54,6 @@ void vcpu_start_init(struct vcpu *vcpu)
     vlapic_reset(&vcpu->lapic, vcpu->id, false);
     event_write_tpr(vcpu);
     vcpu->pending_exception = false;
-    vcpu->redeliver = 0;
     vcpu->nmi_pending = vcpu->nmi_blocked = false;
     vcpu->nmi_iret_rip = NMI_NO_IRET;
     vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT_IRET);

@@ -131,6 +131,12 @@ void vlapic_accept(struct vlapic *lapic, uint8_t vector)
     lapic->isr[vector / 32] |= 1u << vector % 32;
 }
 
+void vlapic_take_back(struct vlapic *lapic, uint8_t vector)
+{
+    lapic->isr[vector / 32] &= ~(1u << vector % 32);
+    lapic->irr[vector / 32] |= 1u << vector % 32;
+}
+
 void vlapic_set_tpr(struct vlapic *lapic, uint8_t cr8)
 {
     /* The low half of TPR is not visible in CR8: kept while the class stays the same. */
@@ -212,6 +218,19 @@ static bool timer_expire(struct vlapic *lapic, uint64_t now)
     return true;
 }
 
+bool vlapic_timer_heard(const struct vlapic *lapic)
+{
+    uint32_t vector = lapic->lvt_timer & LVT_VECTOR;
+    if (timer_masked(lapic))
+        return false;
+    if (vector < FIRST_LEGAL_VECTOR) {      /* each expiry is an error */
+        if ((lapic->lvt_error & LVT_MASK) != 0)
+            return false;
+        vector = lapic->lvt_error & LVT_VECTOR;
+    }
+    return vector >= FIRST_LEGAL_VECTOR && (vector & 0xf0u) > (processor_priority(lapic) & 0xf0u);
+}
+
 /* A masked timer expires unheard, so nobody has to be there at the time: else a guest that sleeps could
  * have the host's timer interrupt whoever runs, once in each VLAPIC_MIN_PERIOD. */
 uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now)
@@ -222,6 +241,7 @@ uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now)
         vlapic_post(lapic, (uint8_t)(lapic->lvt_timer & LVT_VECTOR));
     return lapic->deadline_tsc;
 }
+
 
 static void write_lvt_timer(struct vlapic *lapic, uint64_t now, uint32_t value)
 {
@@ -263,10 +283,8 @@ static void write_deadline(struct vlapic *lapic, uint64_t value)
     lapic->deadline_tsc = value == 0 ? NEVER : value;
 }
 
-static uint64_t read_deadline(struct vlapic *lapic, uint64_t now)
+static uint64_t read_deadline(const struct vlapic *lapic)
 {
-    if (timer_masked(lapic))
-        timer_expire(lapic, now);
     return timer_mode(lapic) != TIMER_DEADLINE || lapic->deadline_tsc == NEVER ? 0 : lapic->deadline_tsc;
 }
 
@@ -389,6 +407,10 @@ static void end_of_interrupt(struct vlapic *lapic)
 
 bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *value)
 {
+    if (timer_masked(lapic))
+        timer_expire(lapic, now);
+    else
+        vlapic_timer(lapic, now);       /* what has expired shows, although the host's timer may not have told yet */
     if (msr >= APIC_ISR && msr < APIC_ISR + 8) {
         *value = lapic->isr[msr - APIC_ISR];
         return true;
@@ -410,7 +432,7 @@ bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *val
         *value = lapic->apic_base;
         return true;
     case MSR_TSC_DEADLINE:
-        *value = read_deadline(lapic, now);
+        *value = read_deadline(lapic);
         return true;
     case APIC_ID:
         *value = lapic->id;

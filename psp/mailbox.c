@@ -16,17 +16,25 @@ static void write_cell(const struct psp *psp, uint32_t cell, uint32_t value)
     psp_platform_mmio_write32(psp->registers, psp->generation->c2pmsg + cell, value);
 }
 
+/* A longer time between two looks at the register is a stall of the machine (an SMI, a debugger, a host that stops its
+ * emulator), in which the firmware may have stood still as well. */
+#define PSP_STALL_US UINT64_C(1000000)
+#define PSP_STALL_COUNTS_US UINT64_C(10000)
+
 /* Polls for RESP; false when the time is over. The clock is read before the
  * register, so that a CPU that was away for long still sees an answer in time. */
-static bool wait_response(const struct psp *psp, uint64_t start_us, uint64_t timeout_us, uint32_t *cmdresp)
+static bool wait_response(const struct psp *psp, uint64_t timeout_us, uint32_t *cmdresp)
 {
+    uint64_t last_us = psp_platform_now_us(), waited_us = 0;
     for (;;) {
-        bool over = psp_platform_now_us() - start_us >= timeout_us;
+        uint64_t now_us = psp_platform_now_us(), step_us = now_us - last_us;
 
+        last_us = now_us;
+        waited_us += step_us <= PSP_STALL_US ? step_us : PSP_STALL_COUNTS_US;
         *cmdresp = read_cell(psp, PSP_C2PMSG_CMDRESP);
         if (*cmdresp & PSP_CMDRESP_RESP)
             return true;
-        if (over)
+        if (waited_us >= timeout_us)
             return false;
         psp_platform_pause();
     }
@@ -43,7 +51,7 @@ enum psp_error psp_mailbox_wait_ready(const struct psp *psp, bool *answered)
         *answered = false;
         return PSP_OK;
     }
-    if (!wait_response(psp, psp_platform_now_us(), PSP_FIRST_TIMEOUT_US, &cmdresp))
+    if (!wait_response(psp, PSP_FIRST_TIMEOUT_US, &cmdresp))
         return PSP_NOT_READY;
     *answered = true;
     return cmdresp == PSP_ABSENT ? PSP_BLOCKED : PSP_OK;
@@ -62,7 +70,7 @@ enum psp_error psp_mailbox_call(struct psp *psp, uint8_t command, psp_addr_t buf
     write_cell(psp, PSP_C2PMSG_CMDRESP, (uint32_t)command << PSP_CMDRESP_CMD_SHIFT);
     psp->commands++;
 
-    bool answered = wait_response(psp, start_us, timeout_us, &cmdresp);
+    bool answered = wait_response(psp, timeout_us, &cmdresp);
     __asm__ volatile("" ::: "memory");  /* and read after the answer */
     psp->command_us += psp_platform_now_us() - start_us;
 

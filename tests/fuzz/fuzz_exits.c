@@ -46,7 +46,7 @@ static struct side {
     struct vmcb constant;       /* at the start */
     struct vmcb at_exit;
     struct vcpu_gprs gprs;
-    bool ran, redelivers;
+    bool ran;
 } sides[GUESTS];
 
 static void require(bool condition, const char *rule)
@@ -241,7 +241,7 @@ static void check_clean(const struct vmcb *now, const struct vmcb *then)
         require(now->cr2 == then->cr2, "clean bit CR2");
 }
 
-static void check_event(const struct vmcb *now, bool redelivered)
+static void check_event(const struct vmcb *now)
 {
     uint64_t event = now->eventinj, type = event & EVENT_TYPE_MASK;
     uint8_t vector = EVENT_VECTOR(event);
@@ -257,7 +257,7 @@ static void check_event(const struct vmcb *now, bool redelivered)
     else
         require((event & EVENT_ERROR_VALID) == 0 && event >> EVENT_ERROR_SHIFT == 0,
                 "only exceptions have error codes");
-    if (type == EVENT_TYPE_INTERRUPT && !redelivered) {
+    if (type == EVENT_TYPE_INTERRUPT) {
         require((now->rflags & RFLAGS_IF) != 0 && (now->interrupt_shadow & INTERRUPT_SHADOW) == 0,
                 "an interrupt goes to who can take it");
         require(vector >= 16 && vector >> 4 > (now->v_intr & V_TPR_MASK), "and above its task priority");
@@ -296,7 +296,7 @@ static void check_entry(struct vcpu *vcpu)
         require(memcmp(&vcpu->gprs.rsi, &side->gprs.rsi, sizeof side->gprs - offsetof(struct vcpu_gprs, rsi)) == 0,
                 "nor any register but RAX to RDX");
     }
-    check_event(now, side->redelivers);
+    check_event(now);
 }
 
 /* ---- VMRUN ---- */
@@ -397,7 +397,6 @@ static void run_guest(struct vcpu *vcpu)
     if ((what & 0x10) != 0)
         vuart_input(&vcpu->guest->uart, byte());
 
-    side->redelivers = (vmcb->exitintinfo & (EVENT_VALID | EVENT_TYPE_MASK)) == EVENT_VALID || vcpu->redeliver != 0;
     side->at_exit = *vmcb;
     side->gprs = vcpu->gprs;
     side->ran = true;

@@ -9,6 +9,8 @@ machine has two CPUs.
 from __future__ import annotations
 
 import re
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,8 +67,8 @@ def workers(cpus: int = 1) -> list[GuestSpec]:
 
 
 @contextmanager
-def boot(folder: Path, image: Path, name: str, cpus: int = 1) -> Iterator[Emulator]:
-    arguments = machines.sev(folder, MEMORY, seed="hostile", cpus=cpus) + CLOCK
+def boot(folder: Path, image: Path, name: str, cpus: int = 1, memory: str = MEMORY) -> Iterator[Emulator]:
+    arguments = machines.sev(folder, memory, seed="hostile", cpus=cpus) + CLOCK
     with Emulator(arguments, [image], name=name, time_limit=TIME_LIMIT, folder=folder) as machine:
         try:
             yield machine
@@ -454,3 +456,73 @@ def test_the_operator_is_heard_above_guests_that_never_end(tmp_path: Path, pack:
             assert FAIR * share <= milliseconds <= share / FAIR, (name, spent)
     assert {run.ends[name][0] for name in NEVER} == {"destroyed"}
     assert {run.ends[worker] for worker in WORKERS} == {("poweroff", "powered off")}
+
+
+# -- other guests' time: who sleeps takes none of it, nor does a machine that stands still ------
+
+UNHEARD = "priority class service vector error deadline".split()
+SLEEPERS = 60
+# Of what it has alone.
+KEEPS = 0.9
+UNITS = 40
+
+
+def work_on(machine: Emulator, worker: str) -> str:
+    """What the console says while the worker does so many units more."""
+    before = len(machine.console.text)
+    done = len(re.findall(rf"^{worker}\| w ", machine.console.text, re.M))
+    machine.wait_for(rf"^{worker}\| w {done + UNITS:x} ")
+    return machine.console.text[before:]
+
+
+def test_sleepers_that_hear_nothing_cost_nothing(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    """Each has a timer that expires as often as hv lets it, and is deaf to it."""
+    guests = [hostile("anna", "none", ["work"])]
+    guests += [hostile(f"s{i}", "none", [f"unheard-{UNHEARD[i % len(UNHEARD)]}"]) for i in range(SLEEPERS)]
+    with boot(tmp_path, packing.bootable(pack("sleepers", guests)), "sleepers", memory="2G") as machine:
+        for i in range(SLEEPERS):
+            attendant.wait_for_guest(machine, f"s{i}", "hostile: asleep")
+        beside = speed(work_on(machine, "anna"), "anna")
+        for number in range(2, len(guests) + 1):
+            attendant.command(machine, "k" + attendant.number_keys(number, len(guests)))
+            machine.send(b"y")
+            machine.wait_for(rf"^ended s{number - 2}: ", ANSWER_S)
+        alone = speed(work_on(machine, "anna"), "anna")
+        attendant.type_line(machine, 1, "", len(guests))
+        assert machine.wait_off() == "guest-shutdown"
+        run = Run(machine.console.text, machines.counters(machine), machine.words())
+    check_host(run)
+    print(f"beside {SLEEPERS} sleepers: {beside / alone:.3f}")
+    assert beside >= KEEPS * alone
+
+
+STALL_S = 8
+
+
+def test_after_a_stall_nobody_waits_longer_than_before(tmp_path: Path, pack: Callable[..., Path]) -> None:
+    """QEMU is stopped, as by Ctrl-Z: its TSC is the host's, and jumps. Two guests share the second CPU; none of them has to
+    give back to the other the time in which nobody ran, and no CPU is reported as stuck."""
+    guests = [hostile(name, "none", ["work"], pins=[1]) for name in ("anna", "bert")]
+    disk = packing.bootable(pack("stall", guests))
+    arguments = machines.sev(tmp_path, machines.MEMORY, seed="stall", cpus=2)
+    with Emulator(arguments, [disk], name="stall", time_limit=TIME_LIMIT, folder=tmp_path) as machine:
+        for name in ("anna", "bert"):
+            machine.wait_for(rf"^{name}\| w 20 ")
+        assert machine.process
+        for _ in range(2):
+            machine.process.send_signal(signal.SIGSTOP)
+            time.sleep(STALL_S)
+            before = len(machine.console.text)
+            machine.process.send_signal(signal.SIGCONT)
+            done = rf"(?s)\A.{{{before}}}(?:.*?^(?:anna|bert)\| w ){{{2 * UNITS}}}"
+            machine.console.wait_for(done, TIME_LIMIT, hopeless=machine.off)
+            turns = re.findall(r"^(anna|bert)\| w ", machine.console.text[before:], re.M)
+            shares = {name: turns.count(name) / len(turns) for name in ("anna", "bert")}
+            print(shares)
+            assert min(shares.values()) >= 0.25, shares
+        for number in (1, 2):
+            attendant.type_line(machine, number, "", 2)
+        assert machine.wait_off() == "guest-shutdown"
+        run = Run(machine.console.text, machines.counters(machine), machine.words())
+        print(shortened(run.text))
+    check_host(run)

@@ -8,6 +8,8 @@
 #define LVT_TIMER_INITIAL 0x838
 #define LVT_TIMER_DIVIDE 0x83e
 #define MSR_SELF_IPI 0x83f
+#define MSR_X2APIC_TPR 0x808u
+#define MSR_X2APIC_LVT_ERROR 0x837u
 #define SOON 50000u             /* TSC cycles */
 
 /* A good neighbour, who only wants as much as he can get: what the others are compared with. */
@@ -188,6 +190,71 @@ static void flood_priority(void)
     tell(done, "interrupts held back");
 }
 
+/* ------------------------------------------------------------- sleep that nothing ends */
+
+/* A timer as fast as can be, whose interrupts cannot wake it: each would have the host leave whoever runs. */
+static void sleep_unheard(const char *why)
+{
+    put("hostile: asleep, ");
+    put(why);
+    put("\n");
+    for (;;)
+        __asm__ volatile("sti; hlt" ::: "memory");
+}
+
+static void unheard_priority(void)
+{
+    __asm__ volatile("mov %0, %%cr8" :: "r"(UINT64_C(15)));
+    start_periodic(1, 0);
+    sleep_unheard("TPR 15");
+}
+
+static void unheard_class(void)
+{
+    write_msr(MSR_X2APIC_TPR, VECTOR_FLOOD & 0xf0);
+    start_periodic(1, 0);
+    sleep_unheard("TPR as the timer's class");
+}
+
+static void take_one(uint64_t x, uint64_t y, uint64_t z)
+{
+    (void)x, (void)y, (void)z;
+    __asm__ volatile("sti; nop; nop; cli" ::: "memory");
+}
+
+/* An interrupt of the timer's class that is never acknowledged: those below 32 come to a fault's stub. */
+static void unheard_service(void)
+{
+    write_msr(MSR_SELF_IPI, 31);
+    attempt(take_one, 0, 0, 0);
+    start_periodic(1, 0);
+    write_msr(MSR_X2APIC_LVT_TIMER, LVT_PERIODIC | 30);
+    sleep_unheard("a higher one in service");
+}
+
+static void unheard_vector(void)
+{
+    start_periodic(1, 0);
+    write_msr(MSR_X2APIC_LVT_TIMER, LVT_PERIODIC | 15);
+    sleep_unheard("an illegal vector");
+}
+
+static void unheard_error(void)
+{
+    __asm__ volatile("mov %0, %%cr8" :: "r"(UINT64_C(15)));
+    write_msr(MSR_X2APIC_LVT_ERROR, VECTOR_FLOOD);
+    unheard_vector();
+}
+
+/* One that is in time, again and again, and takes no notice. */
+static void unheard_deadline(void)
+{
+    __asm__ volatile("mov %0, %%cr8" :: "r"(UINT64_C(15)));
+    write_msr(MSR_X2APIC_LVT_TIMER, LVT_TSC_DEADLINE | VECTOR_FLOOD);
+    write_msr(MSR_TSC_DEADLINE, read_tsc() + SOON);
+    sleep_unheard("TPR 15 and a deadline");
+}
+
 /* ------------------------------------------------------------- the console */
 
 static void uart_noise(void)
@@ -234,5 +301,7 @@ const struct attack storms[] = {
     { "storm-fault", storm_fault }, { "storm-clock", storm_clock }, { "storm-hlt", storm_hlt },
     { "flood-periodic", flood_periodic }, { "flood-asleep", flood_asleep }, { "flood-self", flood_self },
     { "flood-pending", flood_pending }, { "flood-deadline", flood_deadline }, { "flood-priority", flood_priority },
+    { "unheard-priority", unheard_priority }, { "unheard-class", unheard_class }, { "unheard-service", unheard_service },
+    { "unheard-vector", unheard_vector }, { "unheard-error", unheard_error }, { "unheard-deadline", unheard_deadline },
     { "uart-noise", uart_noise }, { "uart-lines", uart_lines }, { "uart-registers", uart_registers }, { 0, 0 },
 };

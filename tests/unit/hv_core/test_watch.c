@@ -125,12 +125,31 @@ static void the_first_of_the_others_looks_after_the_boot_cpu(void **state)
     assert_string_equal(said, "CPU 0 is stuck, and does not answer an NMI\n");
 }
 
+/* The machine stands still (an SMI, a debugger, a host that stops its emulator); the watcher may be the first to go on, and
+ * that again and again. */
+static void a_stall_of_all_is_nobodys_fault(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 3; i++)
+        second(7);
+    for (unsigned i = 0; i < 2; i++) {
+        now += 15 * SECOND;
+        watch_poll(&cpus[0]);
+        watch_poll(&cpus[1]);
+    }
+    assert_string_equal(said, "");
+    assert_int_equal(nmis[0] + nmis[1] + nmis[2], 0);
+    for (unsigned i = 0; i < 10; i++)
+        second(3);                                  /* but a CPU that does not go on then is noticed */
+    assert_string_equal(said, "CPU 2 is stuck, and does not answer an NMI\n");
+}
+
 #define T(name) cmocka_unit_test_setup(name, set_up)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(who_comes_round_or_sleeps_is_left_alone), T(who_is_stuck_is_reported_once_with_his_whereabouts),
-        T(who_does_not_even_answer_is_reported_too), T(the_first_of_the_others_looks_after_the_boot_cpu),
+        T(who_does_not_even_answer_is_reported_too), T(the_first_of_the_others_looks_after_the_boot_cpu), T(a_stall_of_all_is_nobodys_fault),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

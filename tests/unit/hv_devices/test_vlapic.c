@@ -315,6 +315,61 @@ static void a_masked_timer_asks_for_nobody_but_goes_on(void **state)
     assert_int_equal(vlapic_pending(&lapic), -1);
 }
 
+/* Nobody was there at the time: the guest slept, and would not have heard it. */
+static void who_looks_late_sees_what_has_expired(void **state)
+{
+    (void)state;
+    assert_true(put(DIVIDE, DIVIDE_BY_1));
+    assert_true(put(TPR, 0xff));
+    assert_true(put(LVT_TIMER, PERIODIC | 0x40));
+    assert_true(put_at(INITIAL, 0, 1000000));
+    assert_int_equal(get_at(IRR + 2, 999999), 0);
+    assert_int_equal(get_at(IRR + 2, 7300000), 1);
+    assert_int_equal(get_at(CURRENT, 7300000), 700000);
+    assert_int_equal(vlapic_pending(&lapic), -1);
+    assert_true(put(TPR, 0));
+    assert_int_equal(vlapic_pending(&lapic), 0x40);
+    vlapic_accept(&lapic, 0x40);
+    assert_int_equal(get_at(IRR + 2, 7300001), 0);                  /* seven periods, one interrupt */
+    assert_int_equal(vlapic_timer(&lapic, 7300001), 8000000);
+}
+
+static void a_timer_is_heard_above_ppr_alone(void **state)
+{
+    (void)state;
+    assert_false(vlapic_timer_heard(&lapic));                       /* masked */
+    assert_true(put(LVT_TIMER, 0x47));
+    assert_true(vlapic_timer_heard(&lapic));
+    assert_true(put(TPR, 0x40));
+    assert_false(vlapic_timer_heard(&lapic));
+    assert_true(put(TPR, 0x3f));
+    assert_true(vlapic_timer_heard(&lapic));
+    vlapic_accept(&lapic, 0x41);
+    assert_false(vlapic_timer_heard(&lapic));
+    assert_true(put(EOI, 0));
+    assert_true(put(LVT_TIMER, 0x0f));                              /* each expiry is an error */
+    assert_false(vlapic_timer_heard(&lapic));
+    assert_true(put(LVT_ERROR, 0x45));
+    assert_true(vlapic_timer_heard(&lapic));
+    assert_true(put(LVT_ERROR, 0x35));
+    assert_false(vlapic_timer_heard(&lapic));
+    assert_true(put(LVT_ERROR, 0x05));
+    assert_false(vlapic_timer_heard(&lapic));
+    assert_true(put(LVT_TIMER, 0x47));
+    assert_true(put(SVR, 0xff));
+    assert_false(vlapic_timer_heard(&lapic));
+}
+
+static void an_interrupt_that_was_not_delivered_can_be_taken_back(void **state)
+{
+    (void)state;
+    vlapic_post(&lapic, 0x41);
+    vlapic_accept(&lapic, 0x41);
+    vlapic_take_back(&lapic, 0x41);
+    assert_int_equal(get(ISR + 2), 0);
+    assert_int_equal(vlapic_pending(&lapic), 0x41);
+}
+
 static void deadline_fires_once_at_its_tsc(void **state)
 {
     (void)state;
@@ -492,6 +547,7 @@ int main(void)
         T(cr8_is_the_upper_half_of_tpr), T(bad_vectors_show_in_esr_after_it_is_written), T(software_disable_masks_and_refuses),
         T(one_shot_counts_down_and_fires_once), T(every_divide_code_divides), T(periodic_fires_each_period_without_drift),
         T(a_tiny_period_is_coalesced), T(a_masked_timer_runs_in_silence), T(a_masked_timer_asks_for_nobody_but_goes_on), T(deadline_fires_once_at_its_tsc),
+        T(who_looks_late_sees_what_has_expired), T(a_timer_is_heard_above_ppr_alone), T(an_interrupt_that_was_not_delivered_can_be_taken_back),
         T(changing_between_count_and_deadline_disarms), T(periodic_to_one_shot_runs_out_once),
         T(a_timer_beyond_the_end_of_time_never_fires), T(icr_posts_to_self_by_every_address), T(addressed_tells_other_vcpus),
         T(hostile_writes_break_nothing),

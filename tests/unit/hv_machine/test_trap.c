@@ -19,6 +19,7 @@ static uint64_t asked_rip;
 void lapic_timer_interrupt(void) { note("timer"); }
 void lapic_eoi(void) { note("eoi"); }
 void smp_wbinvd_interrupt(void) { note("wbinvd for another"); }
+void smp_kick_interrupt(void) { note("kick"); }
 void smp_end_halt(void) { note("end?"); }
 bool smp_end_is_here(void) { return ends_here; }
 void mca_collect(struct mca_errors *found) { *found = errors; note("banks"); }
@@ -67,7 +68,8 @@ static void each_vector_is_handled_and_acknowledged_once(void **state)
         set_up(NULL);
         assert_true(trap(vector, 0x1000));
         /* APM2 16.4.7: a spurious interrupt is not acknowledged. */
-        assert_string_equal(did, vector == 0xff ? "" : vector == 0x40 ? "timer\neoi\n" : vector == 0x42 ? "wbinvd for another\neoi\n" : "eoi\n");
+        assert_string_equal(did, vector == 0xff ? "" : vector == 0x40 ? "timer\neoi\n" : vector == 0x41 ? "kick\neoi\n" :
+                            vector == 0x42 ? "wbinvd for another\neoi\n" : "eoi\n");
         assert_int_equal(fake_cpu.interrupts, vector != 0xff);
         assert_int_equal(fake_cpu.stray_interrupts, vector != 0xff && (vector < 0x40 || vector > 0x42));
         assert_int_equal(fake_cpu.nmis, 0);

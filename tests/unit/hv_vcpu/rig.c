@@ -128,6 +128,7 @@ bool rig_time(uint64_t tsc)
         return false;
     rig_cpu.timer_tsc = UINT64_MAX;
     rig_cpu.timer_fired = true;
+    rig_cpu.interrupted_tsc = rig_tsc;
     return true;
 }
 
@@ -218,7 +219,30 @@ bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)
 
 struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &rig_cpu : NULL; }
 uint32_t smp_cpus(void) { return 1; }
-void smp_wbinvd(const uint64_t *set) { rig_wbinvds += set[0] != 0; }
+
+uint64_t rig_wbinvd_tsc, rig_wbinvd_others_tsc;
+bool rig_wbinvd_late;
+static uint64_t wbinvd_tickets;
+
+uint64_t smp_wbinvd_begin(const uint64_t *set)
+{
+    assert_int_equal(set[0], 1);
+    rig_wbinvds++;
+    rig_tsc += rig_wbinvd_tsc;
+    return ++wbinvd_tickets;
+}
+
+bool smp_wbinvd_done(const uint64_t *set, uint64_t ticket)
+{
+    assert_true(set[0] == 1 && ticket != 0 && ticket <= wbinvd_tickets);
+    return !rig_wbinvd_late;
+}
+
+struct smp_cost smp_wbinvd_cost(const uint64_t *set)
+{
+    assert_int_equal(set[0], 1);
+    return (struct smp_cost){.others = rig_wbinvd_others_tsc, .longest = rig_wbinvd_tsc};
+}
 
 void watch_poll(struct cpu *own) { (void)own; }
 
@@ -237,7 +261,19 @@ bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
     text_format_list(guest->end_reason, sizeof guest->end_reason, format, arguments);
     va_end(arguments);
     guest->end = end;
+    rig_cpu.guest_ends = true;
+    guest_note_end();
     return true;
+}
+
+static bool end_noted;
+void guest_note_end(void) { end_noted = true; }
+
+bool guest_ends_noted(void)
+{
+    bool noted = end_noted;
+    end_noted = false;
+    return noted;
 }
 
 bool guest_is_ending(const struct guest *guest)
@@ -296,6 +332,8 @@ int rig_reset(void **state)
     rig_rdmsr = NULL;
     rig_wrmsr = NULL;
     rig_vmrun = NULL;
+    rig_wbinvd_tsc = rig_wbinvd_others_tsc = 0;
+    rig_wbinvd_late = false;
     interrupts = true;
     assert_true(page_alloc(1, 1, &rig_cpu.host_vmcb));
     assert_true(vmcb_maps_init());

@@ -35,6 +35,10 @@ extern unsigned rig_arms, rig_uart_reads, rig_uart_writes;
 extern uint8_t rig_uart_last;
 extern unsigned rig_halts, rig_wbinvds;     /* HLT, WBINVD of the host */
 
+/* A guest's WBINVD: what it takes here, and on other CPUs; and whether one of them has not answered. */
+extern uint64_t rig_wbinvd_tsc, rig_wbinvd_others_tsc;
+extern bool rig_wbinvd_late;
+
 /* What each round of the scheduler costs before a guest is entered. */
 extern uint64_t rig_poll_cost;
 extern uint32_t rig_line_us;        /* how often the operator's line wants to be looked at */

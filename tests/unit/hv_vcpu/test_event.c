@@ -179,7 +179,7 @@ static void interrupted(struct vcpu *vcpu, uint64_t code, uint64_t intinfo)
 {
     vcpu->attention = false;
     vcpu->vmcb->rip = 0x1000;
-    vcpu->vmcb->rflags = 2;     /* as before the delivery, or not: it must not matter */
+    vcpu->vmcb->rflags = IF | 2;
     vcpu->vmcb->exitcode = code;
     vcpu->vmcb->exitintinfo = intinfo;
     assert_false(exit_dispatch(vcpu));
@@ -203,20 +203,24 @@ static void a_delivery_that_was_cut_short_is_done_again(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         interrupted(vcpu, VMEXIT_INTR, cases[i].intinfo);
         assert_int_equal(vcpu->vmcb->eventinj, cases[i].eventinj);
-        assert_int_equal(vcpu->redeliver, 0);
         assert_int_equal(window(vcpu), -1);
+        assert_int_equal(vcpu->lapic.irr[1], 0);
+        assert_int_equal(vcpu->lapic.isr[1], cases[i].intinfo == UINT64_C(0x80000030) ? 1 << 16 : 0);
+        vcpu->lapic.isr[1] = 0;
     }
     interrupted(vcpu, VMEXIT_VINTR, UINT64_C(0x7fffffff));              /* not valid */
     assert_int_equal(vcpu->vmcb->eventinj, 0);
 }
 
+/* The first entry after the exit injects the #DB, whose gate closes IF. */
 static void an_interrupt_is_not_lost_to_an_exception_in_its_delivery(void **state)
 {
     (void)state;
     struct vcpu *vcpu = interruptible(0);
+    vlapic_accept(&vcpu->lapic, 0x30);
     interrupted(vcpu, VMEXIT_EXCEPTION_DB, UINT64_C(0x80000030));
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000301));       /* #DB first */
-    assert_int_equal(window(vcpu), 15);                                 /* then as soon as can be */
+    assert_int_equal(window(vcpu), 3);                                  /* then as soon as can be */
     assert_false(rig_exit(vcpu, VMEXIT_VINTR, 0, 0));
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000030));
@@ -226,14 +230,78 @@ static void an_interrupt_is_not_lost_to_an_exception_in_its_delivery(void **stat
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x0000000080000b11));
 }
 
-static void redelivery_comes_before_a_new_interrupt(void **state)
+/* Between the exit and the next entry, or in the handler of an exception that came first, IF, TPR and the shadow change. */
+static void a_delivery_is_done_again_only_when_the_guest_can_take_it(void **state)
+{
+    (void)state;
+    for (unsigned why = 0; why < 4; why++) {
+        struct vcpu *vcpu = interruptible(why);
+        struct vmcb *vmcb = vcpu->vmcb;
+        vlapic_accept(&vcpu->lapic, 0x30);
+        interrupted(vcpu, VMEXIT_EXCEPTION_DB, UINT64_C(0x80000030));
+        assert_int_equal(vmcb->eventinj, UINT64_C(0x80000301));
+        /* Another exit in the #DB's handler. */
+        vcpu->attention = true;
+        vmcb->exitcode = VMEXIT_CPUID;
+        vmcb->exitintinfo = 0;
+        vmcb->rflags = why == 0 ? 2 : IF | 2;
+        if (why == 2)
+            vmcb->v_intr |= 3;
+        assert_false(exit_dispatch(vcpu));
+        if (why == 1)
+            vmcb->interrupt_shadow = INTERRUPT_SHADOW;
+        if (why == 3)
+            vlapic_accept(&vcpu->lapic, 0x3f);          /* in service, at the same priority */
+        event_prepare(vcpu);
+        assert_int_equal(vmcb->eventinj, 0);
+        assert_int_equal(window(vcpu), why == 3 ? -1 : 3);
+        assert_int_equal(vcpu->lapic.irr[1], 1 << 16);
+        /* It can take it. */
+        vmcb->rflags = IF | 2;
+        vmcb->interrupt_shadow = 0;
+        vmcb->v_intr &= ~V_TPR_MASK;
+        vcpu->lapic.isr[1] = 0;
+        assert_false(rig_exit(vcpu, VMEXIT_VINTR, 0, 0));
+        event_prepare(vcpu);
+        assert_int_equal(vmcb->eventinj, UINT64_C(0x80000030));
+        assert_int_equal(vcpu->lapic.isr[1], 1 << 16);
+        assert_int_equal(vcpu->lapic.irr[1], 0);
+    }
+}
+
+static void an_nmi_whose_delivery_was_cut_short_comes_after_the_exception_and_once(void **state)
 {
     (void)state;
     struct vcpu *vcpu = interruptible(0);
+    vcpu->nmi_pending = true;
+    event_prepare(vcpu);
+    assert_true(vcpu->nmi_blocked);
+    interrupted(vcpu, VMEXIT_EXCEPTION_DB, UINT64_C(0x80000202));
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000301));
+    assert_false(vcpu->nmi_blocked);                    /* else the IRET from #DB would end a block that is not its own */
+    assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT_IRET, 0);
+    assert_true(vcpu->attention);                       /* the next exit, whatever it is, is its time */
+    vcpu->vmcb->exitcode = VMEXIT_INTR;
+    vcpu->vmcb->exitintinfo = 0;
+    assert_false(exit_dispatch(vcpu));
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000202));
+    assert_true(vcpu->nmi_blocked);
+    assert_false(vcpu->attention);
+    assert_true(rig_exit(vcpu, VMEXIT_INTR, 0, 0));
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, 0);
+}
+
+static void a_higher_interrupt_comes_before_one_that_is_delivered_again(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = interruptible(0);
+    vlapic_accept(&vcpu->lapic, 0x30);
     vlapic_post(&vcpu->lapic, 0xf0);
     interrupted(vcpu, VMEXIT_INTR, UINT64_C(0x80000030));
-    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000030));
-    assert_int_equal(window(vcpu), 15);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x800000f0));
+    assert_int_equal(vcpu->lapic.irr[1], 1 << 16);
 }
 
 static void unchanged_interrupt_state_keeps_its_clean_bits(void **state)
@@ -258,7 +326,9 @@ int main(void)
         TEST(tpr_holds_it_back_until_cr8_falls), TEST(a_halted_guest_that_lowered_cr8_wakes),
         TEST(what_is_in_service_holds_lower_ones_back_without_a_window),
         TEST(an_exception_goes_first_and_the_interrupt_gets_a_window), TEST(a_delivery_that_was_cut_short_is_done_again),
-        TEST(an_interrupt_is_not_lost_to_an_exception_in_its_delivery), TEST(redelivery_comes_before_a_new_interrupt),
+        TEST(an_interrupt_is_not_lost_to_an_exception_in_its_delivery), TEST(a_higher_interrupt_comes_before_one_that_is_delivered_again),
+        TEST(a_delivery_is_done_again_only_when_the_guest_can_take_it),
+        TEST(an_nmi_whose_delivery_was_cut_short_comes_after_the_exception_and_once),
         TEST(unchanged_interrupt_state_keeps_its_clean_bits), TEST(what_was_prepared_and_not_delivered_is_not_lost),
         TEST(an_nmi_needs_no_if_and_the_next_waits_for_iret),
     };

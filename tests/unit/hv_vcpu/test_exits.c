@@ -284,6 +284,81 @@ static void an_encrypted_guest_has_some_wbinvds_at_once_and_then_a_few(void **st
     assert_int_equal(vcpu->state, VCPU_HALTED);
 }
 
+/* One exit with a clock that is charged as in vcpu_run(). */
+static void execute_wbinvd(struct vcpu *vcpu)
+{
+    vcpu->vmcb->nrip = 0;
+    vcpu->state = VCPU_RUNNABLE;
+    rig_cpu.charged_tsc = rig_tsc;
+    rig_cpu.slice_end_tsc = rig_tsc + RIG_HZ / 100;
+    rig_exit(vcpu, VMEXIT_WBINVD, 0, 0);
+}
+
+static void a_wbinvd_is_paid_for_also_what_it_took_elsewhere(void **state)
+{
+    (void)state;
+    const uint64_t ms = RIG_HZ / 1000;
+    struct vcpu *vcpu = rig_guest(0, true);
+    rig_wbinvd_tsc = 30 * ms;           /* more than a slice: all the same */
+    rig_wbinvd_others_tsc = 50 * ms;
+    execute_wbinvd(vcpu);
+    assert_int_equal(vcpu->vmcb->rip, 0x1002);
+    assert_in_range(vcpu->fair_tsc, 80 * ms, 81 * ms);
+    assert_int_equal(vcpu->run_tsc, vcpu->fair_tsc);
+    /* And a guest has them for a twentieth of the time. */
+    unsigned done = 1;
+    for (uint64_t end = rig_tsc + 20000 * ms; rig_tsc < end;) {
+        execute_wbinvd(vcpu);
+        done += vcpu->vmcb->rip == 0x1002;
+        if (vcpu->state != VCPU_RUNNABLE)
+            rig_time(vcpu->asleep_tsc - rig_tsc + 1);
+    }
+    assert_in_range(done, 20000 / 600, 20000 / 600 + 3);
+}
+
+static void a_cpu_that_is_late_with_a_wbinvd_holds_up_that_vcpu_alone(void **state)
+{
+    (void)state;
+    const uint64_t ms = RIG_HZ / 1000;
+    struct vcpu *vcpu = rig_guest(0, true);
+    rig_wbinvd_late = true;
+    uint64_t start = rig_tsc;
+    execute_wbinvd(vcpu);
+    assert_in_range(rig_tsc - start, 10 * ms, 30 * ms);
+    assert_int_equal(vcpu->state, VCPU_HALTED);
+    assert_int_equal(vcpu->vmcb->rip, 0x1000);
+    vcpu->vmcb->rflags = 2;
+    vcpu->nmi_pending = true;
+    for (unsigned i = 0; i < 10000; i++) {              /* ten seconds: no panic, no end of the guest, nothing else */
+        uint64_t due = vcpu_poll(vcpu, rig_tsc);
+        assert_in_range(due, rig_tsc, rig_tsc + 2 * ms);
+        assert_int_equal(vcpu->state, VCPU_HALTED);
+        rig_time(due - rig_tsc);
+    }
+    assert_int_equal(guests[0].end, GUEST_END_NONE);
+    assert_int_equal(rig_wbinvds, 1);
+    rig_wbinvd_late = false;
+    vcpu_poll(vcpu, rig_tsc);
+    assert_int_equal(vcpu->state, VCPU_RUNNABLE);
+    assert_int_equal(vcpu->vmcb->rip, 0x1002);
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000202));
+    /* INIT ends the wait. */
+    rig_config[0].vcpus = 2;
+    assert_true(vcpu_create(&guests[0], 1, &rig_registers, &guests[0].vcpus[1]));
+    struct vcpu *second = guests[0].vcpus[1];
+    second->cpu = &rig_cpu;
+    rig_wbinvd_late = true;
+    execute_wbinvd(second);
+    assert_int_equal(second->state, VCPU_HALTED);
+    event_send_ipi(vcpu, UINT64_C(1) << 32 | 0x4500);
+    assert_int_equal(vcpu_poll(second, rig_tsc), UINT64_MAX);
+    assert_int_equal(second->state, VCPU_WAIT_SIPI);
+    event_send_ipi(vcpu, UINT64_C(1) << 32 | 0x4610);
+    vcpu_poll(second, rig_tsc);
+    assert_int_equal(second->state, VCPU_RUNNABLE);
+}
+
 static void hlt_waits_but_with_interrupts_off_it_is_the_end(void **state)
 {
     (void)state;
@@ -455,6 +530,8 @@ int main(void)
         TEST(instructions_that_guests_do_not_have_are_undefined),
         TEST(rip_moves_by_the_processors_word_or_the_fixed_length), TEST(a_single_step_over_an_intercepted_instruction_traps),
         TEST(an_encrypted_guest_has_some_wbinvds_at_once_and_then_a_few),
+        TEST(a_wbinvd_is_paid_for_also_what_it_took_elsewhere),
+        TEST(a_cpu_that_is_late_with_a_wbinvd_holds_up_that_vcpu_alone),
         TEST(hlt_waits_but_with_interrupts_off_it_is_the_end), TEST(vmmcall_answers_as_kvm_does_to_what_it_does_not_know),
         TEST(after_an_exit_all_is_clean_and_nothing_is_injected_or_flushed_again),
         TEST(a_new_vmcb_holds_what_the_guest_must_not_do_without),

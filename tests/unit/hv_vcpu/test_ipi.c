@@ -286,10 +286,12 @@ static bool kicks(uint32_t message)
 }
 
 /* The look around that a kick asks for, while `running` has the CPU. */
-static void look(const struct vcpu *running)
+static void look(struct vcpu *running)
 {
     bool preempt;
     rig_cpu.timer_fired = false;
+    if (running == NULL)
+        rig_cpu.slices++;
     sched_poll(&rig_cpu, running, rig_tsc, &preempt);
 }
 
@@ -299,10 +301,7 @@ static void a_cpu_is_not_asked_again_for_a_vcpu_that_does_not_hear(void **state)
     three_vcpus();
     start(1);
     struct vcpu *worker = rig_guest(1, false);
-    worker->next = vcpus[1];
-    vcpus[1]->next = worker;
-    rig_cpu.run_queue = worker;
-
+    vcpus[1]->queued = true;
     vcpus[1]->state = VCPU_HALTED;
     vcpus[1]->vmcb->rflags = 2;
     look(NULL);
@@ -316,6 +315,24 @@ static void a_cpu_is_not_asked_again_for_a_vcpu_that_does_not_hear(void **state)
     look(worker);
     assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
     assert_false(kicks(NMI));               /* it waits for its turn, and looks when that comes */
+}
+
+/* INIT to one that waits for its turn, and is not kicked for; and then, with nobody else to run, its startup. */
+static void one_that_was_waiting_for_its_turn_hears_its_startup(void **state)
+{
+    (void)state;
+    three_vcpus();
+    start(1);
+    vcpus[1]->queued = true;
+    sched_put_back(&rig_cpu, vcpus[1], UINT64_MAX);
+    assert_false(kicks(INIT));
+    look(NULL);
+    assert_int_equal(vcpus[1]->state, VCPU_WAIT_SIPI);
+    assert_null(rig_cpu.ready);
+    assert_true(kicks(STARTUP | 0x10));
+    look(NULL);
+    assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
+    assert_ptr_equal(rig_cpu.ready, &vcpus[1]->ready);
 }
 
 static void nmis_reach_others_and_the_sender(void **state)
@@ -362,6 +379,7 @@ int main(void)
         TEST(destinations), TEST(a_vcpu_has_its_address_while_its_apic_is_reset),
         TEST(what_is_sent_wakes_and_asks_the_cpu_to_look),
         TEST(a_cpu_is_not_asked_again_for_a_vcpu_that_does_not_hear), TEST(nmis_reach_others_and_the_sender),
+        TEST(one_that_was_waiting_for_its_turn_hears_its_startup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,17 @@ static unsigned wakes[GUEST_MAX];
 static uint64_t slept_until[GUEST_MAX], latest[GUEST_MAX], work[GUEST_MAX];
 static uint64_t end_of_test;
 static uint64_t last_run[GUEST_MAX], longest_wait[GUEST_MAX];
+static uint64_t stall_at;               /* the machine stands still once, for 15 seconds */
+
+/* As the scheduler calls it. */
+static unsigned polls;
+uint64_t __real_vcpu_poll(struct vcpu *vcpu, uint64_t now);
+uint64_t __wrap_vcpu_poll(struct vcpu *vcpu, uint64_t now);
+uint64_t __wrap_vcpu_poll(struct vcpu *vcpu, uint64_t now)
+{
+    polls++;
+    return __real_vcpu_poll(vcpu, now);
+}
 
 static void run(uint32_t index, uint64_t tsc)
 {
@@ -83,6 +94,14 @@ static void vmrun(struct vcpu *vcpu)
         /* fall through */
     case SPIN:          /* until the host's timer */
         assert_true(rig_cpu.timer_tsc != UINT64_MAX);
+        if (stall_at != 0 && rig_tsc >= stall_at) {
+            stall_at = 0;
+            rig_time(15000 * MS);
+            for (uint32_t i = 0; i < GUEST_MAX; i++)
+                last_run[i] = rig_tsc;
+            vcpu->vmcb->exitcode = VMEXIT_INTR;
+            break;
+        }
         run(index, rig_cpu.timer_tsc > rig_tsc ? rig_cpu.timer_tsc - rig_tsc : 1);
         vcpu->vmcb->exitcode = VMEXIT_INTR;
         break;
@@ -351,6 +370,202 @@ static void guests_go_on_while_the_boot_cpu_works_and_waits(void **state)
     assert_int_equal(rig_pages_taken, 6);
 }
 
+static void a_stall_of_the_machine_is_nobodys_time(void **state)
+{
+    (void)state;
+    uint64_t start = rig_tsc;
+    stall_at = start + 1000 * MS;
+    go(18000, 3, SPIN, SPIN, SLEEP);
+    assert_int_equal(stall_at, 0);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_true(longest_wait[i] < 25 * MS);         /* two slices at the most */
+        assert_share(i, 3000, 50, 2);
+    }
+    assert_in_range(wakes[2], 980, 1000);
+}
+
+/* ---- who sleeps and does not hear its timer ---- */
+
+enum deafness { TPR, ISR, IF_CLEAR, ILLEGAL, ILLEGAL_TPR, DISABLED, NMI_BLOCKED, DEAFNESSES };
+
+static void set_lapic(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    assert_true(vlapic_write(&vcpu->lapic, msr, vcpu_guest_tsc(vcpu, rig_tsc), value, &vcpu->ipi));
+}
+
+/* A periodic timer as fast as there can be one. */
+static void make_deaf(struct vcpu *vcpu, enum deafness why)
+{
+    set_lapic(vcpu, 0x832, 0x20000 | (why == ILLEGAL || why == ILLEGAL_TPR ? 7 : 0x60));
+    set_lapic(vcpu, 0x83e, 0xb);
+    set_lapic(vcpu, 0x838, 1);
+    vcpu->vmcb->rflags = RFLAGS_IF | 2;
+    switch (why) {
+    case TPR:
+        vmcb_set_v_intr(vcpu->vmcb, vcpu->vmcb->v_intr | 6);    /* the vector's own class is enough */
+        break;
+    case ISR:
+        vlapic_accept(&vcpu->lapic, 0x6f);
+        break;
+    case IF_CLEAR:
+    case NMI_BLOCKED:
+        vcpu->vmcb->rflags = 2;
+        vcpu->stranded = true;          /* another vCPU could wake it */
+        vcpu->nmi_pending = vcpu->nmi_blocked = why == NMI_BLOCKED;
+        break;
+    case ILLEGAL_TPR:
+        set_lapic(vcpu, 0x837, 0x50);
+        vmcb_set_v_intr(vcpu->vmcb, vcpu->vmcb->v_intr | 6);
+        break;
+    case DISABLED:
+        set_lapic(vcpu, 0x80f, 0xff);
+        break;
+    default:
+        break;
+    }
+    vcpu->state = VCPU_HALTED;
+}
+
+static void an_expiry_that_nobody_hears_wakes_nobody_but_has_been(void **state)
+{
+    (void)state;
+    for (uint32_t why = 0; why < DEAFNESSES; why++) {
+        struct vcpu *vcpu = rig_guest(why, false);
+        make_deaf(vcpu, why);
+        for (unsigned i = 0; i < 2; i++) {
+            assert_int_equal(vcpu_poll(vcpu, rig_tsc), UINT64_MAX);
+            assert_int_equal(vcpu->state, VCPU_HALTED);
+            rig_time(1000 * MS);
+        }
+        /* It looks. */
+        uint64_t irr, esr, guest_now = vcpu_guest_tsc(vcpu, rig_tsc);
+        assert_true(vlapic_read(&vcpu->lapic, 0x823, guest_now, &irr));
+        assert_int_equal(irr, why == ILLEGAL || why == ILLEGAL_TPR || why == DISABLED ? 0 : 1);
+        set_lapic(vcpu, 0x828, 0);
+        assert_true(vlapic_read(&vcpu->lapic, 0x828, guest_now, &esr));
+        assert_int_equal(esr, why == ILLEGAL || why == ILLEGAL_TPR ? 1 << 6 : 0);
+        /* And then it hears, once. */
+        if (why != TPR && why != ISR && why != IF_CLEAR)
+            continue;
+        vcpu->vmcb->rflags = RFLAGS_IF | 2;
+        vmcb_set_v_intr(vcpu->vmcb, vcpu->vmcb->v_intr & ~V_TPR_MASK);
+        vcpu->lapic.isr[3] = 0;
+        vcpu_poll(vcpu, rig_tsc);
+        assert_int_equal(vcpu->state, VCPU_RUNNABLE);
+        event_prepare(vcpu);
+        assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000060));
+        assert_int_equal(vcpu->lapic.irr[3], 0);
+    }
+}
+
+static void what_it_does_hear_wakes_it_in_time(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 2; i++) {
+        struct vcpu *vcpu = rig_guest(i, false);
+        make_deaf(vcpu, i == 0 ? TPR : ILLEGAL_TPR);
+        vmcb_set_v_intr(vcpu->vmcb, (vcpu->vmcb->v_intr & ~V_TPR_MASK) | (i == 0 ? 5 : 4));
+        uint64_t due = vcpu_poll(vcpu, rig_tsc);
+        assert_in_range(due, rig_tsc, rig_tsc + 2 * VLAPIC_MIN_PERIOD);
+        rig_time(due - rig_tsc);
+        vcpu_poll(vcpu, rig_tsc);
+        assert_int_equal(vcpu->state, VCPU_RUNNABLE);
+    }
+}
+
+/* Also of a guest that is on its way to the end: they are gone with it. */
+static void sleepers_that_hear_nothing_take_nothing_from_who_works(void **state)
+{
+    (void)state;
+    const uint32_t sleepers = 63;
+    for (uint32_t i = 1; i <= sleepers; i++) {
+        struct vcpu *vcpu = rig_guest(i, false);
+        make_deaf(vcpu, i % 2 != 0 ? TPR : ILLEGAL);
+        rig_schedule(vcpu);
+    }
+    scripts[0] = SPIN;
+    ran[0] = 0;
+    rig_schedule(rig_guest(0, false));
+    end_of_test = UINT64_MAX;
+    rig_vmrun = vmrun;
+    rig_cpu.charged_tsc = rig_tsc;
+    uint64_t start = rig_tsc;
+    rig_arms = polls = 0;
+    while (rig_tsc - start < 1000 * MS)
+        sched_breathe(true);            /* a slice, or a little more */
+    assert_in_range(ran[0], 999 * (rig_tsc - start) / 1000, rig_tsc - start);
+    assert_in_range(rig_arms, 80, 130);
+    assert_true(polls < sleepers + 3 * rig_arms);
+    for (uint32_t i = 0; i <= sleepers; i++)
+        guest_end(&guests[i], GUEST_END_DESTROYED, "over");
+    sched_loop(&rig_cpu);
+    assert_null(rig_cpu.timers);
+    assert_null(rig_cpu.ready);
+    assert_int_equal(rig_pages_taken, 6);
+}
+
+/* How often the scheduler looks at a vCPU in a second in which one wakes up a hundred times, beside so many that sleep. */
+static unsigned polls_beside(uint32_t sleepers)
+{
+    rig_reset(NULL);
+    for (uint32_t i = 2; i < 2 + sleepers; i++) {
+        struct vcpu *vcpu = rig_guest(i, false);
+        vcpu->state = VCPU_HALTED;
+        vcpu->vmcb->rflags = RFLAGS_IF | 2;
+        if (i % 2 == 0) {               /* half of them until tomorrow */
+            set_lapic(vcpu, 0x832, 0x400ec);
+            set_lapic(vcpu, 0x6e0, vcpu_guest_tsc(vcpu, rig_tsc) + 86400000 * MS - i * MS);
+        }
+        rig_schedule(vcpu);
+    }
+    scripts[0] = SPIN;
+    scripts[1] = SLEEP;
+    rig_schedule(rig_guest(0, false));
+    rig_schedule(rig_guest(1, false));
+    wakes[1] = latest[1] = 0;
+    work[1] = 1000;
+    end_of_test = UINT64_MAX;
+    rig_vmrun = vmrun;
+    rig_cpu.charged_tsc = rig_tsc;
+    sched_breathe(true);
+    polls = 0;
+    for (uint64_t start = rig_tsc; rig_tsc - start < 1000 * MS;)
+        sched_breathe(true);
+    assert_in_range(wakes[1], 320, 340);
+    assert_true(latest[1] < MS / 10);
+    return polls;
+}
+
+static void a_wake_up_costs_the_same_beside_few_and_beside_many(void **state)
+{
+    (void)state;
+    unsigned few = polls_beside(5), many = polls_beside(500);
+    assert_true(many <= few + few / 20);
+}
+
+static void what_is_sent_to_one_costs_nothing_for_the_others(void **state)
+{
+    (void)state;
+    const uint32_t sleepers = 500;
+    for (uint32_t i = 0; i < sleepers; i++) {
+        struct vcpu *vcpu = rig_guest(i, false);
+        vcpu->state = VCPU_HALTED;
+        vcpu->vmcb->rflags = RFLAGS_IF | 2;
+        rig_schedule(vcpu);
+    }
+    rig_vmrun = forever_asleep;
+    end_of_test = UINT64_MAX;
+    sched_breathe(true);
+    polls = 0;
+    for (uint32_t i = 0; i < sleepers; i++)
+        event_send_ipi(guests[i].vcpus[0], 0x4441);     /* an NMI to itself */
+    assert_int_equal(polls, 0);
+    sched_breathe(true);
+    for (uint32_t i = 0; i < sleepers; i++)
+        assert_true(guests[i].vcpus[0]->run_tsc > 0);   /* each has run */
+    assert_true(polls <= 3 * sleepers);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)
 int main(void)
 {
@@ -362,6 +577,9 @@ int main(void)
         TEST(who_sleeps_and_wakes_all_the_time_pays_for_it),
         TEST(with_all_asleep_the_cpu_halts_and_nobody_is_late), TEST(the_operator_is_heard_while_all_sleep),
         TEST(guests_go_on_while_the_boot_cpu_works_and_waits),
+        TEST(a_stall_of_the_machine_is_nobodys_time), TEST(an_expiry_that_nobody_hears_wakes_nobody_but_has_been),
+        TEST(what_it_does_hear_wakes_it_in_time), TEST(sleepers_that_hear_nothing_take_nothing_from_who_works),
+        TEST(a_wake_up_costs_the_same_beside_few_and_beside_many), TEST(what_is_sent_to_one_costs_nothing_for_the_others),
         TEST(the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

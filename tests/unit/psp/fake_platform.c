@@ -284,6 +284,8 @@ uint64_t psp_platform_now_us(void)
 /* Time moves on to the next event, by a second at most and by a microsecond at least. */
 void psp_platform_pause(void)
 {
+    fake.now_ns += fake.stall_us * NS_PER_US;
+    fake.stall_us = 0;
     uint64_t limit = fake.now_ns + UINT64_C(1000000000);
     uint64_t next = mailbox_run(fake.mailbox, fake.now_ns);
 

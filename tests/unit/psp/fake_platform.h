@@ -54,6 +54,7 @@ extern struct fake_platform {
     struct mailbox *mailbox;
     struct psp_location location;
     uint64_t now_ns;
+    uint64_t stall_us;          /* for so long the machine stands still in the next pause */
     bool locked;
     unsigned wbinvds;           /* calls, each on all CPUs */
     unsigned lines;             /* logged */

@@ -155,6 +155,21 @@ static void hang_of_any_command_is_a_timeout_and_then_dead(void **state)
     }
 }
 
+/* An SMI, a debugger, a host that stopped its emulator: the firmware has stood still, too, and has not answered yet. */
+static void stall_of_the_machine_is_no_timeout(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    fake.stall_us = 100 * SECOND;
+    fake_fault(MAILBOX_FAULT_SLOW, SEV_CMD_PLATFORM_STATUS, 1, 0, 103 * SECOND);
+    uint64_t before = psp_platform_now_us();
+    assert_true(psp_ok(sev_platform_status(&l.psp)));
+    assert_true(psp_platform_now_us() - before >= 103 * SECOND);
+    fake_no_fault();
+    stop();
+}
+
 static void hang_of_init_or_shutdown_waits_100_seconds(void **state)
 {
     static const uint8_t commands[] = { SEV_CMD_INIT, SEV_CMD_SHUTDOWN };
@@ -483,6 +498,7 @@ int main(void)
         cmocka_unit_test(status_after_execution_leaves_the_driver_usable),
         cmocka_unit_test(hang_of_any_command_is_a_timeout_and_then_dead),
         cmocka_unit_test(hang_of_init_or_shutdown_waits_100_seconds),
+        cmocka_unit_test(stall_of_the_machine_is_no_timeout),
         cmocka_unit_test(hang_of_the_first_command_waits_5_seconds_and_unmaps),
         cmocka_unit_test(mailbox_that_never_becomes_ready_is_said_after_5_seconds),
         cmocka_unit_test(command_left_running_is_waited_for),

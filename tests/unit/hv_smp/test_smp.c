@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The files themselves, so that each test finds their variables as at the start. */
+#include "../hv_core/test.h"
+
+#include "../../../hv/smp.c"
+#include "../../../hv/lapic.c"
+#include "machine.h"
+
+static struct handoff handoff;
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(cpus, 0, sizeof cpus);
+    memset(flushing, 0, sizeof flushing);
+    memset(&meeting, 0, sizeof meeting);
+    cpus_end = 1;
+    wbinvd_tickets = 0;
+    lapic_hz = 0;
+    machine_begin();
+    memset(&handoff, 0, sizeof handoff);
+    handoff.startup_base = 0x8000;
+    handoff.cpu_count = MACHINE_CPUS;
+    for (uint32_t i = 0; i < MACHINE_CPUS; i++)
+        handoff.apic_ids[i] = 2 * i;
+    lapic_init();
+    machine_log[0] = '\0';
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    for (uint32_t i = 1; i < MACHINE_CPUS; i++)
+        machine[i].alive = false;
+    return 0;
+}
+
+static void assert_runs(unsigned mask)
+{
+    machine_others();
+    for (uint32_t i = 0; i < MACHINE_CPUS; i++) {
+        assert_int_equal(smp_cpu(i) != NULL, mask >> i & 1);
+        if (i > 0)
+            assert_int_equal(machine[i].serves, mask >> i & 1);
+    }
+}
+
+/* ---- start ---- */
+
+static void all_cpus_of_the_hand_over_start(void **state)
+{
+    (void)state;
+    smp_start(&handoff);
+    assert_runs(0xf);
+    assert_int_equal(smp_cpus(), MACHINE_CPUS);
+    assert_string_equal(machine_log, "4 of 4 CPUs run\n");
+    for (uint32_t i = 1; i < MACHINE_CPUS; i++)
+        assert_int_equal(machine[i].inits, 1);
+    assert_null(smp_cpu(MAX_CPUS));
+}
+
+static void one_that_does_not_start_is_left_out_and_one_startup_may_be_missed(void **state)
+{
+    (void)state;
+    machine[1].deaf_startups = 1;
+    machine[2].deaf_startups = 2;
+    smp_start(&handoff);
+    assert_runs(0xb);
+    assert_int_equal(smp_cpus(), MACHINE_CPUS);
+    assert_int_equal(machine[2].inits, 2);          /* should it come late, it is not to run into another's start */
+    assert_non_null(strstr(machine_log, "CPU 2 (APIC 4) is left out: it does not start\n"));
+    assert_non_null(strstr(machine_log, "3 of 4 CPUs run\n"));
+    uint64_t ticket = smp_wbinvd_begin((const uint64_t[MAX_CPUS / 64]){0xf});
+    machine_others();
+    assert_true(smp_wbinvd_done((const uint64_t[MAX_CPUS / 64]){0xf}, ticket));     /* nobody waits for it */
+}
+
+static void one_that_is_not_like_the_boot_cpu_is_left_out(void **state)
+{
+    (void)state;
+    machine[1].other_features = true;
+    machine[2].tsc_skew = (int64_t)MACHINE_US(3000);
+    machine[3].apic_id = 7;
+    smp_start(&handoff);
+    assert_runs(0x1);
+    assert_non_null(strstr(machine_log, "CPU 1 (APIC 2) is left out: its features are not those of the boot CPU"));
+    assert_non_null(strstr(machine_log, "CPU 2 (APIC 4) is left out: its TSC is not that of the boot CPU"));
+    assert_non_null(strstr(machine_log, "CPU 3 (APIC 6) is left out: another one answered"));
+}
+
+static void a_tsc_that_is_behind_is_another_too(void **state)
+{
+    (void)state;
+    machine[1].tsc_skew = -(int64_t)MACHINE_US(1000);
+    smp_start(&handoff);
+    assert_runs(0xd);
+}
+
+/* An SMI, a debugger, a host that stops its emulator: at any moment of the start. */
+static void a_stall_leaves_no_cpu_out(void **state)
+{
+    uint64_t whole = MACHINE_US(INIT_US * (MACHINE_CPUS - 1)) + MACHINE_US(1000);
+    for (uint64_t at = 0; at < whole; at += whole / 31) {
+        set_up(state);
+        machine_stall_at = machine_now + at;
+        machine_stall = MACHINE_US(15000000);
+        smp_start(&handoff);
+        assert_runs(0xf);
+        tear_down(state);
+    }
+}
+
+static void nor_one_in_the_middle_of_the_comparison(void **state)
+{
+    for (uint64_t look = 0; look < 40; look++) {
+        set_up(state);
+        handoff.cpu_count = 2;
+        machine_stall_at = machine_now + MACHINE_US(INIT_US) + look * MACHINE_TICK;
+        machine_stall = MACHINE_US(15000000);
+        smp_start(&handoff);
+        assert_runs(0x3);
+        tear_down(state);
+    }
+}
+
+/* ---- kicks ---- */
+
+static void a_cpu_is_interrupted_once_until_it_looks(void **state)
+{
+    (void)state;
+    smp_start(&handoff);
+    machine_others();
+    struct cpu *cpu = smp_cpu(2);
+    uint64_t before = machine_now;
+    smp_kick(cpu);
+    smp_kick(cpu);
+    machine_others();
+    assert_true(cpu->timer_fired);
+    assert_int_equal(machine[2].kicks, 1);
+    assert_true(cpu->interrupted_tsc > before);
+    sched_look_around(cpu);
+    smp_kick(cpu);
+    machine_others();
+    assert_int_equal(machine[2].kicks, 2);
+    smp_kick(smp_cpu(0));                           /* itself: no interrupt, but a look */
+    machine_others();
+    assert_true(smp_cpu(0)->timer_fired);
+    assert_int_equal(machine[0].kicks + machine[1].kicks + machine[3].kicks, 0);
+}
+
+/* ---- WBINVD ---- */
+
+static const uint64_t one_and_two[MAX_CPUS / 64] = {6}, all_four[MAX_CPUS / 64] = {0xf};
+
+static void wbinvd_is_done_by_those_that_are_asked(void **state)
+{
+    (void)state;
+    machine[1].wbinvd_takes = MACHINE_US(3000);
+    machine[2].wbinvd_takes = MACHINE_US(4000);
+    machine[0].wbinvd_takes = MACHINE_US(1000);
+    smp_start(&handoff);
+    machine_others();
+    uint64_t ticket = smp_wbinvd_begin(one_and_two);
+    assert_false(smp_wbinvd_done(one_and_two, ticket));
+    machine_others();
+    assert_true(smp_wbinvd_done(one_and_two, ticket));
+    assert_int_equal(machine[0].wbinvds, 0);
+    assert_int_equal(machine[1].wbinvds, 1);
+    assert_int_equal(machine[2].wbinvds, 1);
+    assert_int_equal(machine[3].wbinvds, 0);
+    ticket = smp_wbinvd_begin(all_four);
+    assert_int_equal(machine[0].wbinvds, 1);        /* its own at once */
+    assert_true(read_rflags() & RFLAGS_IF);
+    machine_others();
+    assert_true(smp_wbinvd_done(all_four, ticket));
+    struct smp_cost cost = smp_wbinvd_cost(all_four);
+    assert_in_range(cost.others, MACHINE_US(7000), MACHINE_US(7010));
+    assert_in_range(cost.longest, MACHINE_US(4000), MACHINE_US(4010));
+    assert_in_range(smp_cpu(2)->others_tsc, MACHINE_US(8000), MACHINE_US(8020));
+    assert_int_equal(smp_cpu(0)->others_tsc, 0);
+}
+
+static void a_late_cpu_owes_it_and_an_older_one_is_no_answer(void **state)
+{
+    (void)state;
+    smp_start(&handoff);
+    machine_others();
+    machine[2].held = true;
+    uint64_t first = smp_wbinvd_begin(one_and_two);
+    machine_others();
+    assert_false(smp_wbinvd_done(one_and_two, first));
+    assert_true(smp_wbinvd_done((const uint64_t[MAX_CPUS / 64]){2}, first));
+    uint64_t second = smp_wbinvd_begin(all_four);
+    assert_false(smp_wbinvd_done((const uint64_t[MAX_CPUS / 64]){2}, second));     /* CPU 1 did it before it was asked again */
+    machine[2].held = false;
+    machine_others();
+    assert_true(smp_wbinvd_done(one_and_two, first));
+    assert_true(smp_wbinvd_done(all_four, second));
+    assert_int_equal(machine[2].wbinvds, 1);        /* for both */
+    assert_int_equal(machine[1].wbinvds, 2);
+}
+
+static void come_back(void)
+{
+    if (machine_breaths == 1000)                    /* ten seconds later */
+        machine[3].held = false;
+    machine_others();
+}
+
+static void whoever_needs_all_waits_for_the_last_and_says_so(void **state)
+{
+    (void)state;
+    machine[2].other_features = true;               /* left out, but its caches count */
+    smp_start(&handoff);
+    machine_others();
+    machine[3].held = true;
+    machine_breath = come_back;
+    machine_log[0] = '\0';
+    cpu_wbinvd_all();
+    for (uint32_t i = 0; i < MACHINE_CPUS; i++)
+        assert_int_equal(machine[i].wbinvds, 1);
+    assert_true(machine_breaths >= 1000);           /* guests and the operator have had this CPU meanwhile */
+    assert_non_null(strstr(machine_log, "CPU 3 (APIC 6) has not done a WBINVD for 2 s"));
+    assert_null(strstr(machine_log, "CPU 1"));
+    assert_non_null(strstr(machine_log, "all CPUs have done their WBINVD\n"));
+    machine_log[0] = '\0';
+    unsigned breaths = machine_breaths;
+    machine_stall_at = machine_now + 50;
+    machine_stall = MACHINE_US(15000000);
+    cpu_wbinvd_all();
+    assert_string_equal(machine_log, "");           /* the machine stood still, not a CPU */
+    assert_true(machine_breaths <= breaths + 1);
+}
+
+static void before_the_others_start_it_is_this_cpu_alone(void **state)
+{
+    (void)state;
+    cpu_wbinvd_all();
+    assert_int_equal(machine[0].wbinvds, 1);
+}
+
+/* ---- the LAPIC's timer ---- */
+
+static void the_timer_is_calibrated_also_when_something_comes_between(void **state)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        set_up(state);
+        lapic_hz = 0;
+        machine_stall_at = machine_now + MACHINE_US(3000);
+        machine_stall = i == 0 ? MACHINE_US(500000) : MACHINE_US(100000000);    /* the count is over long before */
+        lapic_init();
+        assert_in_range(lapic_hz, 99900000, 100100000);
+    }
+}
+
+static void the_timer_is_never_early_and_goes_on_after_a_second(void **state)
+{
+    (void)state;
+    struct cpu *cpu = smp_cpu(0) != NULL ? smp_cpu(0) : cpu_boot();
+    uint64_t end = machine_now + MACHINE_US(2500000);
+    lapic_timer_arm(end);
+    assert_int_equal(cpu->timer_tsc, end);
+    for (unsigned i = 0; i < 5 && !cpu->timer_fired; i++) {
+        machine_now = machine_timer_start + (uint64_t)machine_timer * MACHINE_US(1) / 100;
+        lapic_timer_interrupt();
+        assert_true(cpu->interrupted_tsc + MACHINE_TICK > machine_now);
+    }
+    assert_true(cpu->timer_fired);
+    assert_in_range(machine_now, end, end + MACHINE_US(500));
+    lapic_timer_arm(UINT64_MAX);
+    assert_int_equal(machine_timer, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(all_cpus_of_the_hand_over_start), TEST(one_that_does_not_start_is_left_out_and_one_startup_may_be_missed),
+        TEST(one_that_is_not_like_the_boot_cpu_is_left_out), TEST(a_tsc_that_is_behind_is_another_too),
+        TEST(a_stall_leaves_no_cpu_out), TEST(nor_one_in_the_middle_of_the_comparison),
+        TEST(a_cpu_is_interrupted_once_until_it_looks), TEST(wbinvd_is_done_by_those_that_are_asked),
+        TEST(a_late_cpu_owes_it_and_an_older_one_is_no_answer), TEST(whoever_needs_all_waits_for_the_last_and_says_so),
+        TEST(before_the_others_start_it_is_this_cpu_alone),
+        TEST(the_timer_is_calibrated_also_when_something_comes_between),
+        TEST(the_timer_is_never_early_and_goes_on_after_a_second),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -26,6 +26,10 @@ RUN ?=
 # More words for pytest, e.g. PYTEST="-k privacy -x".
 PYTEST ?=
 
+ifneq ($(words $(BUILD)),1)
+$(error BUILD="$(BUILD)": the folder of what is built must have a name without spaces)
+endif
+
 EFI := $(BUILD)/BOOTX64.EFI
 IMAGE := $(BUILD)/sevisor.img
 
@@ -84,21 +88,22 @@ do-machine:
 	$(call progress,SEV machine: QEMU with an AMD Secure Processor (minutes the first time; then cached))
 	@tests/machine/build
 
-# Packed: the hypervisor with its guests, one file.
-$(EFI): $(BUILD)/boot/sevisor.efi $(GUESTS) $(GUEST_PARTS) $(GUEST_PACKER)
-	$(PYTHON) guest/pack.py $(GUESTS) --set BUILD=$(BUILD)/guest --efi $< -o $@
+# Packed: the hypervisor with its guests, one file. Always packed, since no time stamp says which guests are in it; the
+# file is replaced if its bytes differ.
+$(EFI): $(BUILD)/boot/sevisor.efi $(GUEST_PARTS) always
+	$(if $(strip $(GUESTS)),,$(error GUESTS is empty: give a file of guests, or leave GUESTS out for guest/guests.toml))
+	$(PYTHON) guest/pack.py $(call quoted,$(GUESTS)) --set BUILD=$(BUILD)/guest --efi $< -o $@ --changes
 
-$(IMAGE): $(EFI) tests/system/image.py
-	$(PYTHON) tests/system/image.py $@ --boot $<
+$(IMAGE): efi
+	$(call progress,disk image)
+	$(PYTHON) tests/system/image.py $@ --boot $(EFI)
 
 .PHONY: efi
 efi:
 	$(call progress,hypervisor and guests)
 	@+$(AGAIN) $(EFI)
 
-do-image: efi
-	$(call progress,disk image)
-	@+$(AGAIN) $(IMAGE)
+do-image: $(IMAGE)
 
 do-all: do-machine do-image tests-parts
 

@@ -12,6 +12,8 @@ PYTHON ?= /usr/bin/python3
 GNU_EFI_INCLUDE ?= /usr/include/efi
 GNU_EFI_LIB ?= /usr/lib
 
+include linker/record.mk
+
 BOOT_DIR := $(BUILD)/boot
 BOOT_EFI := $(BOOT_DIR)/sevisor.efi
 
@@ -25,26 +27,32 @@ BOOT_OBJECTS := $(BOOT_SOURCES:%.c=$(BOOT_DIR)/%.o) $(BOOT_ASSEMBLY:%.asm=$(BOOT
 BOOT_CFLAGS := -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla \
 	-Werror -mgeneral-regs-only -mno-red-zone -fpic -fvisibility=hidden -fshort-wchar -fno-omit-frame-pointer \
 	-fstack-protector-strong -mstack-protector-guard=global -fcf-protection=none -fno-asynchronous-unwind-tables \
-	-ffile-prefix-map=$(CURDIR)=. -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
+	$(call quoted,-ffile-prefix-map=$(CURDIR)=.) -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
 BOOT_LDFLAGS := -nostdlib -shared -Bsymbolic --no-undefined --build-id=none -z noexecstack -z norelro -z max-page-size=4096 \
 	--hash-style=sysv --orphan-handling=error --fatal-warnings --no-warn-rwx-segments
+
+BOOT_BUILT_WITH = $(CC_VERSION) $(subst $(CURDIR),,$(BOOT_CFLAGS)) $(LD) $(BOOT_LDFLAGS) $(OBJCOPY) $(NASM) $(BOOT_OBJECTS)
+$(eval $(call record,$(BOOT_DIR)/built-with,BOOT_BUILT_WITH))
 
 .PHONY: boot
 boot: $(BOOT_EFI)
 
-$(BOOT_DIR)/%.o: %.c
+$(BOOT_DIR)/%.o: %.c $(BOOT_DIR)/built-with
 	@mkdir -p $(@D)
 	$(CC) $(BOOT_CFLAGS) -MMD -MP -c $< -o $@
 
-$(BOOT_DIR)/%.asm.o: %.asm
+$(BOOT_DIR)/%.asm.o: %.asm $(BOOT_DIR)/built-with
 	@mkdir -p $(@D)
 	$(NASM) -f elf64 -MD $(@:.o=.d) -MT $@ -MP $< -o $@
 
-$(BOOT_DIR)/hv.o: $(HV_IMAGE)
+# With the checksum in its header: struct hv_image_header in boot/handoff.h.
+$(BOOT_DIR)/hv.o: $(HV_IMAGE) boot/boot.mk
 	@mkdir -p $(@D)
-	printf '.section .hv,"a",@progbits\n.incbin "%s"\n.section .note.GNU-stack,"",@progbits\n' $< | $(CC) -x assembler -c - -o $@
+	checksum=$$($(PYTHON) -c 'import sys, zlib; print(zlib.crc32(open(sys.argv[1], "rb").read()))' $<) && \
+	printf '.section .hv,"a",@progbits\n.incbin "%s", 0, 12\n.long %u\n.incbin "%s", 16\n.section .note.GNU-stack,"",@progbits\n' \
+		$< $$checksum $< | $(CC) -x assembler -c - -o $@
 
-$(BOOT_DIR)/sevisor.so: $(BOOT_OBJECTS) $(BOOT_DIR)/hv.o linker/boot.ld
+$(BOOT_DIR)/sevisor.so: $(BOOT_OBJECTS) $(BOOT_DIR)/hv.o linker/boot.ld $(BOOT_DIR)/built-with
 	$(LD) $(BOOT_LDFLAGS) -T linker/boot.ld $(GNU_EFI_LIB)/crt0-efi-x86_64.o $(BOOT_OBJECTS) $(BOOT_DIR)/hv.o \
 		$(GNU_EFI_LIB)/libgnuefi.a -o $@
 

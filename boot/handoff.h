@@ -103,7 +103,7 @@ struct handoff {
 struct hv_image_header {
     uint64_t magic;
     uint32_t version;           /* HANDOFF_VERSION */
-    uint32_t reserved;
+    uint32_t checksum;          /* CRC-32 of the file part, [0, data_offset + data_size), this field taken as 0 */
     uint64_t entry;             /* offset; called with RDI = virtual address of struct handoff */
     uint64_t text_offset, text_size;        /* read + execute */
     uint64_t rodata_offset, rodata_size;    /* read; the header lies at its start */

@@ -1,9 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "image.h"
 
+#include "../guest/crc32.h"
 #include "../hv/string.h"
 
 #define IMAGE_PAGE UINT64_C(4096)
+
+static uint32_t image_checksum(const void *section, uint64_t size)
+{
+    const uint8_t *bytes = section;
+    const uint64_t at = offsetof(struct hv_image_header, checksum), behind = at + sizeof(uint32_t);
+    static const uint8_t zeros[sizeof(uint32_t)];
+    uint32_t crc = crc32_update(0, bytes, at);
+    crc = crc32_update(crc, zeros, sizeof zeros);
+    return crc32_update(crc, bytes + behind, size - behind);
+}
 
 const char *image_check(const void *section, uint64_t size, struct hv_image_header *h)
 {
@@ -29,5 +40,7 @@ const char *image_check(const void *section, uint64_t size, struct hv_image_head
         return "entry outside of its code";
     if (h->data_offset + h->data_size > size)
         return "cut off";
+    if (image_checksum(section, h->data_offset + h->data_size) != h->checksum)
+        return "damaged: wrong checksum";
     return NULL;
 }

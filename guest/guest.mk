@@ -14,6 +14,8 @@ PYTHON ?= /usr/bin/python3
 # A bzImage of your own instead of Debian's: make GUEST_KERNEL=...
 GUEST_KERNEL ?=
 
+include linker/record.mk
+
 GUEST_DIR := $(BUILD)/guest
 GUEST_VALIDATOR_SOURCES := guest/manifest.c guest/manifest_registers.c guest/crc32.c
 GUEST_VALIDATOR_HEADERS := guest/manifest.h guest/manifest_errors.h guest/manifest_registers.h guest/crc32.h
@@ -24,6 +26,11 @@ GUEST_HELLO_CFLAGS := -std=c17 -Os -ffreestanding -fno-pic -mgeneral-regs-only -
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns \
 	-Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla -Werror
 
+GUEST_BUILT_WITH = $(CC_VERSION) $(GUEST_HELLO_CFLAGS) $(LD) $(OBJCOPY) $(NASM)
+$(eval $(call record,$(GUEST_DIR)/built-with,GUEST_BUILT_WITH))
+GUEST_KERNEL_IS = kernel: $(or $(GUEST_KERNEL),Debian's)
+$(eval $(call record,$(GUEST_DIR)/kernel-is,GUEST_KERNEL_IS))
+
 .PHONY: guest guest-manifest
 guest: $(GUEST_PARTS)
 
@@ -32,8 +39,10 @@ guest-manifest: $(GUEST_DIR)/guests.manifest
 $(GUEST_DIR):
 	mkdir -p $@
 
-$(GUEST_DIR)/hello.o: guest/hello/hello.c guest/hello/bare.h | $(GUEST_DIR)
-	$(CC) $(GUEST_HELLO_CFLAGS) -c $< -o $@
+$(GUEST_DIR)/hello.o: guest/hello/hello.c $(GUEST_DIR)/built-with | $(GUEST_DIR)
+	$(CC) $(GUEST_HELLO_CFLAGS) -MMD -MP -c $< -o $@
+
+-include $(GUEST_DIR)/hello.d
 
 $(GUEST_DIR)/hello.elf: $(GUEST_DIR)/hello.o guest/hello/hello.ld
 	$(LD) -nostdlib -static --build-id=none --no-warn-rwx-segments -z noexecstack -T guest/hello/hello.ld $< -o $@
@@ -45,17 +54,17 @@ $(GUEST_DIR)/hello.bin: $(GUEST_DIR)/hello.elf
 $(GUEST_DIR)/dsdt.aml: guest/dsdt.asl | $(GUEST_DIR)
 	$(IASL) -we -p $(GUEST_DIR)/dsdt $< > $(GUEST_DIR)/dsdt.log 2>&1 || { cat $(GUEST_DIR)/dsdt.log; rm -f $@; exit 1; }
 
-$(GUEST_DIR)/initramfs.cpio.gz: guest/linux/make-initramfs guest/linux/init /bin/busybox | $(GUEST_DIR)
+$(GUEST_DIR)/initramfs.cpio.gz: always | $(GUEST_DIR)
 	$(PYTHON) guest/linux/make-initramfs -o $@
 
-# The kernel's time stamp is that of its package: copy, and touch.
+# Whatever time stamp the kernel has, the copy is as it is now.
 ifeq ($(GUEST_KERNEL),)
-$(GUEST_DIR)/vmlinuz: guest/linux/fetch-kernel | $(GUEST_DIR)
+$(GUEST_DIR)/vmlinuz: guest/linux/fetch-kernel $(GUEST_DIR)/kernel-is | $(GUEST_DIR)
 	kernel=$$($(PYTHON) guest/linux/fetch-kernel) && cp "$$kernel" $@.part && touch $@.part && mv $@.part $@
 else
-$(GUEST_DIR)/vmlinuz: $(GUEST_KERNEL) | $(GUEST_DIR)
-	cp $< $@.part && touch $@.part && mv $@.part $@
+$(GUEST_DIR)/vmlinuz: always $(GUEST_DIR)/kernel-is | $(GUEST_DIR)
+	cmp -s $(call quoted,$(GUEST_KERNEL)) $@ || { cp $(call quoted,$(GUEST_KERNEL)) $@.part && touch $@.part && mv $@.part $@; }
 endif
 
-$(GUEST_DIR)/guests.manifest: guest/guests.toml $(GUEST_PARTS) $(GUEST_PACKER)
+$(GUEST_DIR)/guests.manifest: $(GUEST_PARTS) always
 	$(PYTHON) guest/pack.py guest/guests.toml --set BUILD=$(GUEST_DIR) --manifest-only -o $@

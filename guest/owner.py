@@ -4,18 +4,22 @@
 
 from __future__ import annotations
 
-import argparse
-import base64
-import binascii
-import hmac
-import os
-import sys
-from pathlib import Path
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until cli.call takes over
+
+import argparse  # noqa: E402
+import base64  # noqa: E402
+import hmac  # noqa: E402
+import re  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from owner import certificate, session  # noqa: E402
-from pack import manifest, pe  # noqa: E402
+from pack import cli, files, manifest, pe  # noqa: E402
 from pack.config import POLICY_ES, POLICY_RESERVED  # noqa: E402
 from pack.errors import PackError  # noqa: E402
 from pack.measure import launch_digest, measure_guest  # noqa: E402
@@ -32,60 +36,79 @@ a launch from the owner's side:
   2. owner.py session --name web pdh.chain 0x1
        web_godh.b64, web_session.b64     name them in guests.toml as dh-cert and session
        web_tik.bin, web_tek.bin          keep them secret
-  3. pack.py guests.toml --efi sevisor.efi -o BOOTX64.EFI, and boot it; Sevisor prints the measurement of the launch
-  4. owner.py verify BOOTX64.EFI web --tik web_tik.bin --api 1.55 --build 31 --measurement BASE64
-"""
+  3. pack.py guests.toml --efi sevisor.efi -o BOOTX64.EFI, and boot it; Sevisor prints the measurement of the launch,
+     with its nonce, and the platform's API version and build
+  4. owner.py verify BOOTX64.EFI web --tik web_tik.bin --api 1.55 --build 31 --measurement MEASUREMENTNONCE
+
+`owner.py COMMAND --help` explains each command's options.
+
+""" + cli.EXIT_STATUS.replace("explains;", "explains, or `verify` does not find\nthe expected measurement;")
 
 PACKED = "an EFI file or a manifest, as pack.py wrote it"
 
 
 def bytes_from(text: str, size: int, what: str) -> bytes:
     """From a file of that name, or from base64 or hexadecimal text."""
-    if Path(text).is_file():
-        data = Path(text).read_bytes()
-    else:
-        try:
-            data = bytes.fromhex(text) if len(text) == 2 * size else base64.b64decode(text, validate=True)
-        except (ValueError, binascii.Error):
-            raise PackError(
-                f"{what}: {text} is neither a file, nor base64, nor {2 * size} hexadecimal digits"
-            ) from None
+    data = literal(text, size)
+    if data is None:
+        data = from_file(text, size, what)
     if len(data) != size:
         raise PackError(f"{what}: {len(data)} bytes instead of {size}")
     return data
 
 
-def policy_number(text: str) -> int:
+def literal(text: str, size: int) -> bytes | None:
+    """The bytes that base64 or hexadecimal text of the right length stands for; None if it is no such text, or a file's name."""
     try:
-        policy = int(text, 0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is not a number") from None
-    if not 0 <= policy <= 0xFFFFFFFF:
-        raise argparse.ArgumentTypeError(f"{text} does not fit into 32 bits")
-    return policy
+        if Path(text).exists():
+            return None
+        return bytes.fromhex(text) if len(text) == 2 * size else base64.b64decode(text, validate=True)
+    except (ValueError, OSError):
+        return None
+
+
+def from_file(text: str, size: int, what: str) -> bytes:
+    try:
+        return files.read(Path(text), 1 << 20)
+    except PackError as error:
+        if Path(text).name != text or re.search(r"\.\w+$", text):  # meant as a file's name
+            raise PackError(f"{what}: {error}") from None
+        shown = text if len(text) <= 80 else f"{text[:77]}..."
+        raise PackError(f"{what}: {shown} is neither a file, nor base64, nor {2 * size} hexadecimal digits") from None
+
+
+def number(text: str, highest: int, pattern: str = "[0-9]{1,16}") -> int:
+    """As a number of the command line; decimal, unless the pattern lets 0x pass."""
+    value = int(text, 16 if text[:2].lower() == "0x" else 10) if re.fullmatch(pattern, text, re.ASCII) else -1
+    if not 0 <= value <= highest:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 0 to {highest:#x}")
+    return value
+
+
+def policy_number(text: str) -> int:
+    return number(text, 0xFFFFFFFF, "0[xX][0-9a-fA-F]{1,16}|[0-9]{1,16}")
 
 
 def api_version(text: str) -> tuple[int, int]:
-    major, _, minor = text.partition(".")
-    if not (major.isdigit() and minor.isdigit() and int(major) < 256 and int(minor) < 256):
-        raise argparse.ArgumentTypeError(f"{text} is not a version such as 1.55")
-    return int(major), int(minor)
+    major, dot, minor = text.partition(".")
+    if not dot:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a version such as 1.55")
+    return number(major, 255), number(minor, 255)
 
 
 def build_number(text: str) -> int:
-    if not text.isdigit() or int(text) > 255:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 255")
-    return int(text)
+    return number(text, 255)
 
 
-def write_files(files: dict[Path, tuple[bytes, int]], force: bool) -> None:
-    taken = [str(path) for path in files if path.exists()]
-    if taken and not force:
-        raise PackError(f"{', '.join(taken)} exists already; --force overwrites")
-    for path, (data, mode) in files.items():
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
+def base_name(text: str) -> str:
+    if not text or "/" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the beginning of a file's name; --folder says where the files go")
+    return text
+
+
+def named(path: Path, error: PackError) -> PackError:
+    """The error with the file that it is about, unless it says so itself."""
+    return error if str(error).startswith(f"{path}: ") else PackError(f"{path}: {error}")
 
 
 def command_session(args: argparse.Namespace) -> int:
@@ -94,20 +117,20 @@ def command_session(args: argparse.Namespace) -> int:
     if args.policy & POLICY_RESERVED:
         raise PackError(f"policy {args.policy:#x} has reserved bits (15:6) set")
     try:
-        pdh = certificate.decode_pdh(args.pdh.read_bytes())
+        pdh = certificate.decode_pdh(files.read(args.pdh, 1 << 20))
     except PackError as error:
-        raise PackError(f"{args.pdh}: {error}") from None
+        raise named(args.pdh, error) from None
     secrets = session.Secrets()
     godh, blob = session.make(secrets, pdh, args.policy)
     folder, name = args.folder, args.name
-    files = {
+    made = {
         folder / f"{name}_tik.bin": (secrets.tik, 0o600),
         folder / f"{name}_tek.bin": (secrets.tek, 0o600),
         folder / f"{name}_godh.b64": (base64.b64encode(godh), 0o644),
         folder / f"{name}_session.b64": (base64.b64encode(blob), 0o644),
     }
-    write_files(files, args.force)
-    print("\n".join(map(str, files)))
+    files.write_set(made, overwrite=args.force)
+    cli.say("\n".join(map(str, made)))
     print(
         f"owner.py: the certificate in {args.pdh} was taken as it is; `sevctl verify` checks its chain", file=sys.stderr
     )
@@ -116,7 +139,7 @@ def command_session(args: argparse.Namespace) -> int:
 
 def packed_guest(path: Path, name: str) -> manifest.Guest:
     try:
-        guests = manifest.parse(pe.extract_manifest(path.read_bytes()))
+        guests = manifest.parse(pe.extract_manifest(files.read(path)))
         found = next((guest for guest in guests if guest.name == name), None)
         if found is None:
             raise PackError(f"there is no guest {name}; there are {', '.join(guest.name for guest in guests)}")
@@ -128,7 +151,7 @@ def packed_guest(path: Path, name: str) -> manifest.Guest:
             )
         return found
     except PackError as error:
-        raise PackError(f"{path}: {error}") from None
+        raise named(path, error) from None
 
 
 def expected(args: argparse.Namespace, nonce: bytes) -> bytes:
@@ -140,17 +163,17 @@ def expected(args: argparse.Namespace, nonce: bytes) -> bytes:
 
 def command_measure(args: argparse.Namespace) -> int:
     nonce = bytes_from(args.nonce, 16, "--nonce")
-    print(base64.b64encode(expected(args, nonce) + nonce).decode())
+    cli.say(base64.b64encode(expected(args, nonce) + nonce).decode())
     return 0
 
 
 def command_verify(args: argparse.Namespace) -> int:
     answer = bytes_from(args.measurement, 48, "--measurement")
     if hmac.compare_digest(expected(args, answer[32:]), answer[:32]):
-        print(f"guest {args.guest}: verified: it was launched as packed")
+        cli.say(f"guest {args.guest}: verified: it was launched as packed")
         return 0
-    print(f"guest {args.guest}: NOT VERIFIED: the launch differs from the packed file, or policy, firmware version or "
-          "keys are not those of the launch")  # fmt: skip
+    cli.say(f"guest {args.guest}: NOT VERIFIED: the launch differs from the packed file, or policy, firmware version or "
+            "keys are not those of the launch")  # fmt: skip
     return 1
 
 
@@ -164,15 +187,15 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "pdh", type=Path, metavar="PDH", help="the platform's PDH certificate, or a chain that begins with it"
     )
     make.add_argument("policy", type=policy_number, help="the guest's policy, exactly as in guests.toml")
-    make.add_argument("--name", default="vm", help="what the files' names begin with (%(default)s)")
-    make.add_argument("--folder", type=Path, default=Path("."), help="where to write (here)")
-    make.add_argument("--force", action="store_true", help="overwrite existing files")
+    make.add_argument("--name", type=base_name, default="vm", help="what the files' names begin with (%(default)s)")
+    make.add_argument("--folder", type=Path, default=Path("."), metavar="FOLDER", help="where to write the four files (here)")
+    make.add_argument("--force", action="store_true", help="replace an earlier set of the same name, all four files or none")
     make.set_defaults(run=command_session)
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("packed", type=Path, metavar="PACKED", help=PACKED)
     common.add_argument("guest", metavar="GUEST", help="the guest's name")
-    common.add_argument("--tik", required=True, metavar="FILE|BASE64", help="the session's integrity key, NAME_tik.bin")
+    common.add_argument("--tik", required=True, metavar="FILE|BASE64|HEX", help="the session's integrity key, NAME_tik.bin")
     common.add_argument(
         "--api", type=api_version, required=True, metavar="MAJOR.MINOR", help="the platform's SEV API version"
     )
@@ -191,18 +214,18 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "verify", parents=[common], help="compare a launch's measurement with the expected one"
     )
     verify.add_argument("--measurement", required=True, metavar="FILE|BASE64|HEX",
-                        help="the 48 bytes that LAUNCH_MEASURE gave: MEASURE, MNONCE")  # fmt: skip
+                        help="what LAUNCH_MEASURE gave, 48 bytes: in Sevisor's words `measurement`, and `nonce` put behind it")  # fmt: skip
     verify.set_defaults(run=command_verify)
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
+def work(argv: list[str] | None) -> int:
     args = arguments(argv)
-    try:
-        return args.run(args)
-    except (PackError, OSError) as error:
-        print(f"owner.py: {error}", file=sys.stderr)
-        return 1
+    return args.run(args)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return cli.call("owner.py", lambda: work(argv))
 
 
 if __name__ == "__main__":

@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
-import tempfile
-from pathlib import Path
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until cli.call takes over
+
+import argparse  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from pack import config, manifest, pe, program, show  # noqa: E402
+from pack import cli, config, files, manifest, pe, program, show  # noqa: E402
 from pack.errors import PackError  # noqa: E402
 
 DESCRIPTION = """\
@@ -24,31 +28,34 @@ prints the launch digest: what the AMD Secure Processor will have measured befor
 """
 
 EPILOG = """\
-the file of guests:
+guests.toml has a table like this for each guest. Lines with a # in front, and those with their default, can be left out:
+
   [[guest]]
-  name = "web"                  # unique; [a-zA-Z0-9._-]
-  memory = "512M"               # a multiple of 2M
-  vcpus = 2
-  # pins = [0, 1]               # the CPU of each vCPU, counted from 0; without it the hypervisor places them
+  name = "web"                  # unique; 1 to 31 of [a-zA-Z0-9._-]
+  memory = "512M"               # a multiple of 2M, with K, M, G or T; at most 1T
+  # vcpus = 1                   # 1 to 64
+  # pins = [0]                  # the CPU of each vCPU, counted from 0; without it the hypervisor places them
   encryption = "sev"            # "none": plain memory; "host": the hypervisor's key; "sev": a key of its own
-  kernel = "vmlinuz"            # a bzImage; paths are relative to this file
-  initrd = "initrd.img"
-  cmdline = "console=ttyS0"
+  kernel = "vmlinuz"            # a bzImage; paths are relative to this file, ${NAME} in them is what --set gave
+  # initrd = "initrd.img"       # kernel and initrd may be compressed, as a distribution has them in /boot
+  cmdline = "console=ttyS0"     # the console is the first serial port
   # image = "hello.bin"         # instead of kernel and initrd: a flat binary for 1 MiB, entered in 64-bit mode
-  on_poweroff = "destroy"       # or "restart"; likewise on_reboot, on_crash
-  # restarts = 3                # needed with "restart": how often at most
+  # on_poweroff = "destroy"     # or "restart"; likewise on_reboot, on_crash
+  # restarts = 3                # needed with "restart", else left out: how often at most
   [guest.sev]                   # only with encryption = "sev"
-  policy = 0x1                  # as for QEMU; 0x1: no debugging by the host
-  cbitpos = 51                  # CPUID 8000001F EBX[5:0] of the machine that will run it
-  reduced-phys-bits = 1
-  dh-cert = "web_godh.b64"      # both from `owner.py session`, or neither
-  session = "web_session.b64"
+  # policy = 0x1                # as for QEMU; bit 0: the host may not debug it
+  # cbitpos = 51                # CPUID 8000_001F EBX[5:0] of the server that will run it, 51 on EPYC 7002 and later, and
+  # reduced-phys-bits = 1       # EBX[11:6], at least 1; Sevisor shows both when it starts, in the row "C-bit, reduction"
+  # dh-cert = "web_godh.b64"    # both from `owner.py session`, or neither: then nobody can attest the launch
+  # session = "web_session.b64"
 
 examples:
-  pack.py guests.toml --efi sevisor.efi -o BOOTX64.EFI      pack, or replace what was packed
+  pack.py guests.toml --efi .build/boot/sevisor.efi -o BOOTX64.EFI   pack; `make efi` builds sevisor.efi
+  pack.py guests.toml --efi BOOTX64.EFI -o BOOTX64.EFI      replace what was packed
   pack.py guests.toml --manifest-only -o guests.manifest    the launch program alone
   pack.py --show BOOTX64.EFI                                print it back as text
-"""
+
+""" + cli.EXIT_STATUS
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -58,7 +65,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("guests", type=Path, nargs="?", metavar="guests.toml", help="what to pack")
     parser.add_argument("--efi", type=Path, metavar="IN.efi", help="the EFI file to put it into (it is not changed)")
     parser.add_argument("--manifest-only", action="store_true", help="write the launch program without an EFI file")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write; never half a file")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE",
+                        help="where to write: a file is replaced whole or not at all; a symbolic link is followed, "
+                             "a device or FIFO is written into")  # fmt: skip
     parser.add_argument("--show", type=Path, metavar="FILE", help="print a packed EFI file or a manifest as text")
     parser.add_argument("--dsdt", type=Path, metavar="FILE",
                         help="the compiled DSDT for Linux guests (default: ${BUILD}/dsdt.aml)")  # fmt: skip
@@ -66,6 +75,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
                         help="a value for ${NAME} in paths of guests.toml; there is a default for BUILD only: "
                              "the folder of built guests")  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="do not print what was packed")
+    parser.add_argument("--changes", action="store_true", help="print what was packed only if FILE was another one before")
     args = parser.parse_args(argv)
     if args.show:
         if args.guests or args.efi or args.output or args.manifest_only:
@@ -91,38 +101,22 @@ def variables(assignments: list[str]) -> dict[str, str]:
     return values
 
 
-def read_file(path: Path) -> bytes:
+def show_file(path: Path) -> int:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PackError(f"{path}: {error.strerror}") from None
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent or Path("."), prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        raise PackError(f"{path}: {error.strerror}") from None
-
-
-def show_file(path: Path) -> None:
-    try:
-        raw = pe.extract_manifest(read_file(path))
-        print(show.show(manifest.parse(raw), len(raw)))
+        raw = pe.extract_manifest(files.read(path))
+        text = show.show(manifest.parse(raw), len(raw))
     except PackError as error:
-        raise PackError(f"{path}: {error}") from None
+        raise named(path, error) from None
+    cli.say(text)
+    return 0
 
 
-def pack(args: argparse.Namespace) -> None:
+def named(path: Path, error: PackError) -> PackError:
+    """The error with the file that it is about, unless it says so itself."""
+    return error if str(error).startswith(f"{path}: ") else PackError(f"{path}: {error}")
+
+
+def pack(args: argparse.Namespace) -> int:
     values = variables(args.variables)
     dsdt = args.dsdt or Path(values["BUILD"]) / "dsdt.aml"
     configs = config.read(args.guests, values)
@@ -131,30 +125,26 @@ def pack(args: argparse.Namespace) -> None:
         data = manifest.serialise(guests)
     except PackError as error:
         raise PackError(f"{args.guests}: {error}") from None
+    output = data
     if args.efi:
         try:
-            output = pe.insert_manifest(read_file(args.efi), data)
+            output = pe.insert_manifest(files.read(args.efi), data)
         except PackError as error:
-            raise PackError(f"{args.efi}: {error}") from None
-    else:
-        output = data
-    write_file(args.output, output)
-    if not args.quiet:
-        print("\n\n".join(show.summary(guest) for guest in guests))
-        print(f"\n{args.output}: {len(output)} bytes, of which the manifest has {len(data)}")
+            raise named(args.efi, error) from None
+    changed = files.write(args.output, output)
+    if not args.quiet and (changed or not args.changes):
+        cli.say("\n\n".join(show.summary(guest) for guest in guests))
+        cli.say(f"\n{args.output}: {len(output)} bytes, of which the manifest has {len(data)}")
+    return 0
+
+
+def work(argv: list[str] | None) -> int:
+    args = arguments(argv)
+    return show_file(args.show) if args.show else pack(args)
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = arguments(argv)
-    try:
-        if args.show:
-            show_file(args.show)
-        else:
-            pack(args)
-    except PackError as error:
-        print(f"pack.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return cli.call("pack.py", lambda: work(argv))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ LD ?= ld
 OBJCOPY ?= objcopy
 NASM ?= nasm
 
+include linker/record.mk
+
 HV_DIR := $(BUILD)/hv
 HV_ELF := $(HV_DIR)/hv.elf
 HV_IMAGE := $(HV_DIR)/hv.bin
@@ -21,22 +23,25 @@ HV_OBJECTS := $(HV_SOURCES:%.c=$(HV_DIR)/%.o) $(HV_ASSEMBLY:%.asm=$(HV_DIR)/%.as
 HV_CFLAGS := -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla \
 	-Werror -mgeneral-regs-only -mno-red-zone -fno-pic -mcmodel=kernel -fno-omit-frame-pointer \
 	-fstack-protector-strong -mstack-protector-guard=global -fcf-protection=none -fno-asynchronous-unwind-tables \
-	-ffile-prefix-map=$(CURDIR)=.
+	$(call quoted,-ffile-prefix-map=$(CURDIR)=.)
 HV_LDFLAGS := -nostdlib -static --no-dynamic-linker --build-id=none -z noexecstack -z max-page-size=4096 \
 	--orphan-handling=error --fatal-warnings
+
+HV_BUILT_WITH = $(CC_VERSION) $(subst $(CURDIR),,$(HV_CFLAGS)) $(LD) $(HV_LDFLAGS) $(OBJCOPY) $(NASM) $(HV_OBJECTS)
+$(eval $(call record,$(HV_DIR)/built-with,HV_BUILT_WITH))
 
 .PHONY: hv
 hv: $(HV_IMAGE)
 
-$(HV_DIR)/%.o: %.c
+$(HV_DIR)/%.o: %.c $(HV_DIR)/built-with
 	@mkdir -p $(@D)
 	$(CC) $(HV_CFLAGS) -MMD -MP -c $< -o $@
 
-$(HV_DIR)/%.asm.o: %.asm
+$(HV_DIR)/%.asm.o: %.asm $(HV_DIR)/built-with
 	@mkdir -p $(@D)
 	$(NASM) -f elf64 -I $(HV_DIR)/ -I hv/ -MD $(@:.o=.d) -MT $@ -MP $< -o $@
 
-$(HV_ELF): $(HV_OBJECTS) linker/hv.ld
+$(HV_ELF): $(HV_OBJECTS) linker/hv.ld $(HV_DIR)/built-with
 	$(LD) $(HV_LDFLAGS) -T linker/hv.ld $(HV_OBJECTS) -o $@
 
 $(HV_IMAGE): $(HV_ELF)

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import difflib
+import errno
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import files
 from .errors import PackError
 from .manifest import (
     DH_CERT_SIZE,
@@ -33,8 +35,10 @@ GUEST_KEYS = {
 }  # fmt: skip
 SEV_KEYS = {"policy", "cbitpos", "reduced-phys-bits", "dh-cert", "session"}
 
+NAME = rf"[a-zA-Z0-9][a-zA-Z0-9._-]{{0,{NAME_SIZE - 2}}}"
 POLICY_ES = 1 << 2
 POLICY_RESERVED = 0xFFC0
+MAX_TEXT = 4 << 20  # bytes of guests.toml: some 8 KiB for each of the most guests
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -65,6 +69,17 @@ class GuestConfig:
     sev: SevConfig | None
 
 
+def shown(value: Any) -> str:
+    """A wrong value as an error repeats it: never longer than a line, whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a number of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an even longer number, somewhere inside
+        return "that"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 class _Table:
     """One table of the file; every complaint names the guest and the key."""
 
@@ -74,6 +89,7 @@ class _Table:
         self.values, self.where, self.folder, self.variables = values, where, folder, variables
         for key in values:
             if key not in known:
+                key = key if re.fullmatch(r"[\w.-]{1,40}", key) else shown(key)
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(sorted(known))}"
                 raise self.error(key, f"unknown key: {hint}")
@@ -86,7 +102,7 @@ class _Table:
         if value is None:
             raise self.error(key, "is missing")
         if not isinstance(value, str):
-            raise self.error(key, f"must be text in quotes, not {value!r}")
+            raise self.error(key, f"must be text in quotes, not {shown(value)}")
         if "\0" in value:
             raise self.error(key, "must not hold a NUL character")
         return value
@@ -94,16 +110,16 @@ class _Table:
     def number(self, key: str, default: int, low: int, high: int) -> int:
         value = self.values.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise self.error(key, f"must be a whole number, not {value!r}")
+            raise self.error(key, f"must be a whole number, not {shown(value)}")
         if not low <= value <= high:
-            raise self.error(key, f"must be between {low} and {high}, not {value}")
+            raise self.error(key, f"must be between {low} and {high}, not {shown(value)}")
         return value
 
     def choice(self, key: str, words: dict[str, Any], default: str | None = None) -> Any:
         value = self.text(key, default)
         if value not in words:
             quoted = ", ".join(f'"{word}"' for word in words)
-            raise self.error(key, f'must be one of {quoted}, not "{value}"')
+            raise self.error(key, f'must be one of {quoted}, not "{value[:80]}"')
         return words[value]
 
     def path(self, key: str) -> Path | None:
@@ -117,17 +133,29 @@ class _Table:
                 raise self.error(key, f"${{{name}}} has no value: give one with --set {name}=...")
             return self.variables[name]
 
-        path = self.folder / re.sub(r"\$\{(\w+)\}", replace, self.text(key))
-        if not path.is_file():
-            raise self.error(key, f"there is no file {path}")
+        text = re.sub(r"\$\{(\w+)\}", replace, self.text(key))
+        if not text:
+            raise self.error(key, "is empty: name a file, or leave the key out")
+        path = self.folder / text
+        try:
+            kind = path.stat().st_mode
+        except OSError as error:
+            missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+            if missing and len(text) > 255:
+                raise self.error(key, f"must be the name of a file, not its content: there is no {shown(text)}") from None
+            raise self.error(key, f"there is no file {path}" if missing else files.words(error, path)) from None
+        except ValueError:
+            raise self.error(key, f"{shown(text)} cannot be the name of a file") from None
+        if stat.S_ISDIR(kind):
+            raise self.error(key, f"{path} is a folder, not a file")
         return path
 
 
 def parse_memory(table: _Table) -> int:
     value = table.values.get("memory")
-    match = re.fullmatch(r"([0-9]+)([KMGT])(?:iB)?", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"([0-9]{1,15})([KMGT])(?:iB)?", value) if isinstance(value, str) else None
     if match is None:
-        raise table.error("memory", f'must be a size such as "256M" or "2G", not {value!r}')
+        raise table.error("memory", f'must be a size such as "256M" or "2G", not {shown(value)}')
     size = int(match.group(1)) * _UNITS[match.group(2)]
     if size == 0 or size % MEMORY_UNIT != 0:
         raise table.error("memory", f"must be a multiple of 2M, not {value}")
@@ -141,10 +169,10 @@ def _read_pins(table: _Table, vcpus: int) -> tuple[int, ...]:
     if values is None:
         return ()
     if not isinstance(values, list):
-        raise table.error("pins", f"must be a list of CPU numbers such as [0, 1], not {values!r}")
+        raise table.error("pins", f"must be a list of CPU numbers such as [0, 1], not {shown(values)}")
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_CPUS:
-            raise table.error("pins", f"must be CPU numbers from 0 to {MAX_CPUS - 1}, not {value!r}")
+            raise table.error("pins", f"must be CPU numbers from 0 to {MAX_CPUS - 1}, not {shown(value)}")
     if len(values) != vcpus:
         raise table.error("pins", f"must have one CPU number per vCPU: there are {len(values)}, and vcpus = {vcpus}")
     return tuple(values)
@@ -155,8 +183,11 @@ def _base64_file(table: _Table, key: str, size: int, what: str) -> bytes:
     if path is None:
         return b""
     try:
-        data = base64.b64decode("".join(path.read_text("ascii").split()), validate=True)
-    except (UnicodeDecodeError, binascii.Error):
+        text = files.read(path, 1 << 20).decode("utf-8-sig")
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except PackError as error:
+        raise table.error(key, str(error)) from None
+    except ValueError:  # not UTF-8, not ASCII, or not base64
         raise table.error(key, f"{path} is not base64 text") from None
     if len(data) != size:
         raise table.error(key, f"{path} holds {len(data)} bytes; {what} has {size}")
@@ -182,11 +213,12 @@ def _read_sev(table: _Table, memory: int) -> SevConfig:
 
 def _read_guest(values: Any, index: int, folder: Path, variables: Mapping[str, str]) -> GuestConfig:
     name = values.get("name") if isinstance(values, dict) else None
-    where = f'guest "{name}"' if isinstance(name, str) and name else f"guest number {index + 1}"
+    valid = isinstance(name, str) and re.fullmatch(NAME, name)
+    where = f'guest "{name}"' if valid else f"guest number {index + 1}"
     table = _Table(values, where, GUEST_KEYS, folder, variables)
 
     name = table.text("name")
-    if not re.fullmatch(rf"[a-zA-Z0-9][a-zA-Z0-9._-]{{0,{NAME_SIZE - 2}}}", name):
+    if not valid:
         raise table.error("name", f"must have 1 to {NAME_SIZE - 1} of [a-zA-Z0-9._-], and start with a letter or digit")
     encryption = table.choice("encryption", {e.name.lower(): e for e in Encryption})
     memory = parse_memory(table)
@@ -224,17 +256,20 @@ def _read_guest(values: Any, index: int, folder: Path, variables: Mapping[str, s
 
 def read(path: Path, variables: Mapping[str, str]) -> list[GuestConfig]:
     """The guests of a toml file. Paths in it are relative to its folder."""
+    text = files.read_text(path, MAX_TEXT)
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise PackError(f"{path}: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        document = tomllib.loads(text)
+    except RecursionError:
+        raise PackError(f"{path}: this is not a list of guests: its values are nested too deeply") from None
+    except tomllib.TOMLDecodeError as error:
         raise PackError(f"{path}: this is not TOML: {error}") from None
+    except ValueError:  # int() takes 4,300 digits at most
+        raise PackError(f"{path}: a number in it has thousands of digits") from None
 
     try:
         for key in document:
             if key != "guest":
-                raise PackError(f"{key}: unknown key at the top; the file is a list of [[guest]] tables")
+                raise PackError(f"{key[:40]}: unknown key at the top; the file is a list of [[guest]] tables")
         entries = document.get("guest")
         if not isinstance(entries, list) or not entries:
             raise PackError("there is no [[guest]] table")

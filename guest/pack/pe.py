@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 """A section into a PE32+ file that is already built, as unified kernel images do it (Microsoft PE/COFF format).
 
-A section's name has 8 bytes, so `.manifest` is stored as `.manifes`.
+A section's name has 8 bytes, so `.manifest` is stored as `.manifes`. A file that is packed must be Sevisor's, and be as the
+linker or this module left it: sections that lie one behind the other, nothing after them, and the right checksum.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from .errors import PackError
 from .layout import round_up
 
 SECTION_NAME = b".manifest"[:8]
+HV_SECTION = b".hv"
+HV_MAGIC = 0x00564852535645BA  # boot/handoff.h
 PAGE = 4096
 
+_X86_64 = 0x8664
 _PE32_PLUS = 0x20B
+_EFI_APPLICATION = 10
 _INITIALISED_DATA_READ = 0x40000040
 _SECTION = struct.Struct("<8sIIIIIIHHI")
 
@@ -26,6 +31,7 @@ _FILE_ALIGNMENT = 36
 _SIZE_OF_IMAGE = 56
 _SIZE_OF_HEADERS = 60
 _CHECKSUM = 64
+_SUBSYSTEM = 68
 _SECURITY_DIRECTORY = 112 + 4 * 8
 
 
@@ -60,6 +66,52 @@ class Image:
         for alignment in (self.section_alignment, self.file_alignment):
             if alignment == 0 or alignment & (alignment - 1):
                 raise PackError("this EFI file is malformed (an alignment is not a power of two)")
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        """What the sections say of themselves: inside of the file, and none on another, in the file or in memory."""
+        headers = self.field(_SIZE_OF_HEADERS)
+        if headers < self.table + _SECTION.size * self.count or headers > len(self.data):
+            raise PackError("this EFI file is truncated or malformed (its headers are not whole)")
+        in_file, in_memory = [(0, headers, "the headers")], [(0, headers, "the headers")]
+        for section in self.sections():
+            name = f"section {section.name.decode('ascii', 'backslashreplace')}"
+            end = section.raw_offset + section.raw_size
+            if section.raw_size and end > len(self.data):
+                raise PackError(
+                    f"this EFI file is truncated: its {name} ends at byte {end}, and the file has {len(self.data)}: copy it again"
+                )
+            if section.raw_size:
+                in_file.append((section.raw_offset, end, name))
+            in_memory.append((section.address, section.address + max(section.virtual_size, 1), name))
+        for ranges in (sorted(in_file), sorted(in_memory)):
+            for (_, end, first), (start, _, second) in zip(ranges, ranges[1:]):
+                if start < end:
+                    raise PackError(f"this EFI file is malformed ({first} and {second} overlap)")
+        if in_memory and max(end for _, end, _ in in_memory) > self.field(_SIZE_OF_IMAGE):
+            raise PackError("this EFI file is malformed (a section lies outside of the image)")
+
+    def end_of_file(self) -> int:
+        """Where the last byte of the headers and sections is followed by nothing."""
+        ends = [section.raw_offset + section.raw_size for section in self.sections() if section.raw_size]
+        return round_up(max([self.field(_SIZE_OF_HEADERS), *ends]), self.file_alignment)
+
+    def check_origin(self) -> None:
+        """That this is Sevisor's own file, undamaged."""
+        (machine,) = struct.unpack_from("<H", self.data, self.coff)
+        (subsystem,) = struct.unpack_from("<H", self.data, self.optional + _SUBSYSTEM)
+        if (machine, subsystem) != (_X86_64, _EFI_APPLICATION):
+            raise PackError("this is not an EFI application for x86-64")
+        hypervisor = self.content(HV_SECTION)
+        if hypervisor is None or hypervisor[:8] != struct.pack("<Q", HV_MAGIC):
+            raise PackError("this EFI file is not Sevisor's: it holds no hypervisor (`make efi` builds boot/sevisor.efi)")
+        if len(self.data) != self.end_of_file():
+            raise PackError(
+                f"this EFI file should have {self.end_of_file()} bytes, and it has {len(self.data)}: "
+                "something was appended or cut off: build or copy it again"
+            )
+        if pe_checksum(bytes(self.data), self.optional + _CHECKSUM) != self.field(_CHECKSUM):
+            raise PackError("this EFI file is damaged or was changed (its checksum is wrong): build or copy it again")
 
     def field(self, offset: int) -> int:
         return struct.unpack_from("<I", self.data, self.optional + offset)[0]
@@ -130,13 +182,12 @@ class Image:
         self.set_field(_SIZE_OF_IMAGE, self.end_of_image())
 
     def update_checksum(self) -> None:
-        self.set_field(_CHECKSUM, 0)
-        self.set_field(_CHECKSUM, pe_checksum(bytes(self.data)))
+        self.set_field(_CHECKSUM, pe_checksum(bytes(self.data), self.optional + _CHECKSUM))
 
 
-def pe_checksum(data: bytes) -> int:
-    """The sum of all 16-bit words with end-around carry, plus the length."""
-    padded = data + bytes(-len(data) % 4)
+def pe_checksum(data: bytes, at: int) -> int:
+    """The sum of all 16-bit words with end-around carry, plus the length; the four bytes of the sum itself, `at`, count as 0."""
+    padded = data[:at] + bytes(4) + data[at + 4 :] + bytes(-len(data) % 4)
     # 2^16 = 1 modulo 0xffff, so 32-bit words give the same sum, at half the number.
     total = sum(memoryview(padded).cast("I"))
     folded = total % 0xFFFF
@@ -150,6 +201,7 @@ def insert_manifest(efi: bytes, manifest: bytes) -> bytes:
     image = Image(efi)
     if any(image.data[image.optional + _SECURITY_DIRECTORY : image.optional + _SECURITY_DIRECTORY + 8]):
         raise PackError("this EFI file is signed; packing would break the signature: pack first, then sign")
+    image.check_origin()
     image.remove_last(SECTION_NAME)
     image.append(SECTION_NAME, manifest)
     image.update_checksum()

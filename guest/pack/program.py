@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import flat, linux
+from . import files, flat, linux
 from .config import GuestConfig
 from .errors import PackError
 from .layout import GuestMemory
@@ -13,11 +13,17 @@ from .manifest import Guest
 from .measure import launch_digest
 
 
-def _read(path: Path) -> bytes:
+def _read(key: str, path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PackError(f"{path}: {error.strerror}") from None
+        return files.read(path)
+    except PackError as error:
+        raise PackError(f"{key}: {error}") from None
+
+
+def _read_dsdt(path: Path) -> bytes:
+    if not path.exists():
+        raise PackError(f"{path}: there is no such file; Linux guests need it: `make efi` builds it, --dsdt names another")
+    return files.read(path)
 
 
 def build(config: GuestConfig, dsdt: Path) -> Guest:
@@ -25,12 +31,14 @@ def build(config: GuestConfig, dsdt: Path) -> Guest:
     cbitpos = config.sev.cbitpos if config.sev else None
     try:
         if config.image:
-            registers = flat.build(memory, _read(config.image), config.cmdline, cbitpos)
+            registers = flat.build(memory, _read("image", config.image), config.cmdline, cbitpos)
         else:
             assert config.kernel is not None
-            initrd = _read(config.initrd) if config.initrd else b""
+            initrd = _read("initrd", config.initrd) if config.initrd else b""
+            if config.initrd and not initrd:
+                raise PackError(f"initrd: the file {config.initrd} is empty: leave the key out if the guest has no initrd")
             registers = linux.build(
-                memory, _read(config.kernel), initrd, config.cmdline, config.vcpus, _read(dsdt), cbitpos
+                memory, _read("kernel", config.kernel), initrd, config.cmdline, config.vcpus, _read_dsdt(dsdt), cbitpos
             )
     except PackError as error:
         raise PackError(f'guest "{config.name}": {error}') from None

@@ -110,9 +110,9 @@ def empty_efi(tmp_path_factory: pytest.TempPathFactory) -> Path:
          "/usr/lib/crt0-efi-x86_64.o", *objects, "-lefi", "-lgnuefi", "-o", folder / "section.so"],
         check=True,
     )  # fmt: skip
-    sections = [f"--only-section={name}" for name in (".text", ".sdata", ".data", ".dynamic", ".rel", ".rela", ".rel.*", ".rela.*", ".reloc")]  # fmt: skip
+    sections = [f"--only-section={name}" for name in (".text", ".sdata", ".data", ".dynamic", ".rel", ".rela", ".rel.*", ".rela.*", ".reloc", ".hv")]  # fmt: skip
     subprocess.run(
-        ["objcopy", *sections, "--target=efi-app-x86_64", folder / "section.so", folder / "section.efi"], check=True
+        ["objcopy", "--strip-all", *sections, "--target=efi-app-x86_64", folder / "section.so", folder / "section.efi"], check=True
     )
     return folder / "section.efi"
 

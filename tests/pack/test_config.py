@@ -140,7 +140,7 @@ ERRORS = {
     "kernel and image": (GOOD + 'kernel = "kernel"', "image: a guest has either a kernel or an image"),
     "initrd and image": (GOOD + 'initrd = "kernel"', "initrd: goes with a kernel"),
     "file missing": (GOOD.replace("image.bin", "nowhere.bin"), "image: there is no file"),
-    "path is a folder": (GOOD.replace("image.bin", "sub"), "image: there is no file"),
+    "path is a folder": (GOOD.replace("image.bin", "sub"), "sub is a folder, not a file"),
     "variable unknown": (
         GOOD.replace("image.bin", "${NOPE}/x"),
         "image: ${NOPE} has no value: give one with --set NOPE=",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import subprocess
 from pathlib import Path
@@ -91,6 +92,116 @@ def spoil(data: bytes, offset: int, new: bytes) -> bytes:
     return data[:offset] + new + data[offset + len(new) :]
 
 
+def sealed(data: bytes) -> bytes:
+    """With the checksum that the bytes must have, so that something else has to find the fault."""
+    at = struct.unpack_from("<I", data, 0x3C)[0] + 24 + 64
+    words = struct.unpack(f"<{-(-len(data) // 2)}H", spoil(data, at, bytes(4)) + bytes(len(data) % 2))
+    total = 0
+    for word in words:
+        total += word
+        total = (total & 0xFFFF) + (total >> 16)
+    return spoil(data, at, struct.pack("<I", total + len(data)))
+
+
+def header_of(data: bytes, name: bytes) -> int:
+    """Where the section's header lies."""
+    return data.index(name.ljust(8, b"\0"), 0x100, 0x600)
+
+
+@pytest.fixture(scope="module")
+def product(build: Path, make) -> Path:
+    """The real thing, as `make efi` builds it before packing."""
+    make("-s", str(build / "boot" / "sevisor.efi"))
+    return build / "boot" / "sevisor.efi"
+
+
+def test_the_product_is_taken(product: Path) -> None:
+    data = product.read_bytes()
+    assert pe.extract_manifest(pe.insert_manifest(data, b"m" * 5000)) == b"m" * 5000
+
+
+@pytest.mark.parametrize("cut", [1, 2, 511, 512, 4095, 4096, 4097, 30_000, 100_000, 200_000])
+def test_a_cut_file_is_refused(product: Path, cut: int) -> None:
+    data = product.read_bytes()
+    for whole in (data, pe.insert_manifest(data, b"manifest" * 40_000)):
+        with pytest.raises(PackError, match=r"truncated: its section \.\w+ ends at byte \d+, and the file has \d+"):
+            pe.insert_manifest(whole[:-cut], b"two")
+    packed = pe.insert_manifest(data, b"manifest" * 40_000)
+    with pytest.raises(PackError, match="truncated"):
+        pe.extract_manifest(packed[:-cut])
+
+
+def test_a_cut_is_noticed_anywhere(product: Path) -> None:
+    data = product.read_bytes()
+    for size in [*range(0, 0x1100, 7), *range(0x1100, len(data), 9973)]:
+        with pytest.raises(PackError):
+            pe.insert_manifest(data[:size], b"manifest")
+
+
+def test_a_changed_bit_is_noticed_anywhere(product: Path) -> None:
+    data = product.read_bytes()
+    for offset in [*range(0, 0x400, 3), *range(0x400, len(data), 5003)]:
+        with pytest.raises(PackError):
+            pe.insert_manifest(spoil(data, offset, bytes([data[offset] ^ 1 << offset % 8])), b"manifest")
+
+
+@pytest.mark.parametrize("junk", [b"\0", b"x", bytes(512), bytes(4096), b"MZ" * 5000])
+def test_a_file_with_something_appended_is_refused(product: Path, junk: bytes) -> None:
+    for whole in (product.read_bytes(), pe.insert_manifest(product.read_bytes(), b"one")):
+        for data in (whole + junk, sealed(whole + junk)):
+            with pytest.raises(PackError, match="something was appended or cut off"):
+                pe.insert_manifest(data, b"two")
+
+
+def test_what_is_not_ours_or_contradicts_itself_is_refused(product: Path) -> None:
+    """Each with a right checksum."""
+    data = product.read_bytes()
+    pe_header = struct.unpack_from("<I", data, 0x3C)[0]
+    optional, text, hv = pe_header + 24, header_of(data, b".text"), header_of(data, b".hv")
+    size_of_image, text_end = struct.unpack_from("<I", data, optional + 56)[0], struct.unpack_from("<I", data, text + 16)[0]
+    number = lambda value: struct.pack("<I", value)  # noqa: E731
+    cases = {
+        "not an EFI application for x86-64": [(pe_header + 4, b"\x64\xaa"), (optional + 68, b"\x0b"), (optional + 68, b"\x03")],
+        "it holds no hypervisor": [(hv, b".xx"), (struct.unpack_from("<I", data, hv + 20)[0], b"\xbb"), (hv + 8, number(7))],
+        "section .text and section .reloc overlap": [(text + 16, number(text_end + 512)), (text + 8, number(0x7001))],
+        "the headers and section .text overlap": [(text + 20, number(0xE00)), (text + 12, number(0xFFF))],
+        "a section lies outside of the image": [(optional + 56, number(size_of_image - 4096)), (hv + 8, number(0x40000))],
+        "its headers are not whole": [(optional + 60, number(0x100)), (optional + 60, number(len(data) + 1))],
+    }
+    for words, changes in cases.items():
+        for offset, new in changes:
+            with pytest.raises(PackError) as error:
+                pe.insert_manifest(sealed(spoil(data, offset, new)), b"manifest")
+            assert words in str(error.value), (offset, new)
+    pe.insert_manifest(sealed(spoil(data, optional + 56, number(size_of_image))), b"manifest")  # sealed() does no harm
+
+
+def test_sections_may_stand_in_any_order(product: Path) -> None:
+    data = product.read_bytes()
+    first, last = header_of(data, b".text"), header_of(data, b".dynsym")
+    swapped = spoil(spoil(data, first, data[last : last + 40]), last, data[first : first + 40])
+    packed = pe.insert_manifest(sealed(swapped), b"one" * 3000)
+    assert pe.extract_manifest(packed) == b"one" * 3000
+    image, before = pefile.PE(data=packed), pefile.PE(data=data)
+    assert {s.Name: s.get_data() for s in before.sections}.items() <= {s.Name: s.get_data() for s in image.sections}.items()
+    assert pe.insert_manifest(packed, b"one" * 3000) == packed
+
+
+def test_no_header_makes_the_packer_fall(product: Path) -> None:
+    """Random changes of the headers with a right checksum: packed soundly, or refused in words."""
+    data, chance = product.read_bytes(), random.Random(1)
+    for _ in range(100):
+        broken = bytearray(data)
+        for _ in range(chance.randint(1, 4)):
+            at = chance.choice([chance.randrange(0x3C, 0x300), chance.randrange(0x80, 0x200)])
+            broken[at : at + 4] = chance.choice([bytes(4), b"\xff" * 4, chance.randbytes(4), struct.pack("<I", chance.randrange(1 << 16))])
+        try:
+            packed = pe.insert_manifest(sealed(bytes(broken)), b"manifest")
+        except PackError:
+            continue
+        assert pe.extract_manifest(packed) == b"manifest"
+
+
 def test_what_is_no_efi_file_is_refused(empty_efi: Path) -> None:
     data = empty_efi.read_bytes()
     header = struct.unpack_from("<I", data, 0x3C)[0]
@@ -102,7 +213,7 @@ def test_what_is_no_efi_file_is_refused(empty_efi: Path) -> None:
         "PE32+": spoil(data, optional, b"\x0b\x01"),
         "power of two": spoil(data, optional + 36, b"\x03\x02\0\0"),
         "signed": spoil(data, optional + 112 + 32, b"\0\x10\0\0\0\x10\0\0"),
-        "no room": spoil(data, optional + 60, struct.pack("<I", optional + 240 + 40 * pe.Image(data).count)),
+        "no room": sealed(spoil(data, optional + 60, struct.pack("<I", optional + 240 + 40 * pe.Image(data).count))),
     }
     for words, broken in cases.items():
         with pytest.raises(PackError, match=words.replace("+", r"\+")):
@@ -111,10 +222,11 @@ def test_what_is_no_efi_file_is_refused(empty_efi: Path) -> None:
 
 def test_a_section_that_is_followed_is_not_replaced(empty_efi: Path) -> None:
     once = pe.insert_manifest(empty_efi.read_bytes(), b"one")
-    with pytest.raises(PackError, match="something follows"):
+    with pytest.raises(PackError, match="something was appended"):
         pe.insert_manifest(once + b"overlay".ljust(512, b"\0"), b"two")
     image = pe.Image(once)
     image.append(b".later", b"more")
+    image.update_checksum()
     with pytest.raises(PackError, match="something follows"):
         pe.insert_manifest(bytes(image.data), b"two")
 

@@ -2,24 +2,36 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 """Makes a bootable disk image: a GUID partition table with one EFI system partition.
 
-Needs no root, no loop device and no kernel's help: mtools and sgdisk write into a
-plain file. The same inputs give the same image, byte for byte: all identifiers,
-the volume's serial number and the times are fixed.
+It boots from disks with sectors of 512 bytes and of 4,096 bytes ("4Kn"): there is a partition table for either.
+Needs no root and no loop device: mtools write into a plain file. The same inputs give the same image, byte for byte:
+all identifiers, the volume's serial number and the times are fixed.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+import signal
 
-SECTOR = 512
-PARTITION_START = 2048  # sectors: 1 MiB, where partitioning tools put the first one
-GPT_BACKUP = 33  # sectors of the backup table at the disk's end
-FAT32_MIN_SECTORS = 68 * 2048  # below some 65,525 clusters a volume would be FAT16
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until cli.call takes over
+
+import argparse  # noqa: E402
+import os  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Mapping  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent.parent / "guest")]
+
+import gpt  # noqa: E402
+from pack import cli, files  # noqa: E402
+from pack.errors import PackError  # noqa: E402
+
+MIB = 1 << 20
+SECTOR = 512  # of the FAT volume
+PARTITION_START = MIB  # where partitioning tools put the first one
+FAT32_MIN = 68 * MIB  # below some 65,525 clusters a volume would be FAT16
 DISK_GUID = "5E715080-0000-4000-8000-000000000001"
 PARTITION_GUID = "5E715080-0000-4000-8000-000000000002"
 VOLUME_SERIAL = "5e715080"
@@ -37,11 +49,15 @@ def run(*command: str | Path) -> None:
         "TZ": "UTC",
         "LC_ALL": "C",
     }
-    result = subprocess.run(
-        [str(word) for word in command], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    try:
+        result = subprocess.run(
+            [str(word) for word in command], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace",
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise PackError(f"{command[0]} is missing: install Debian's package mtools") from None
     if result.returncode:
-        raise RuntimeError(f"{command[0]} failed: {(result.stderr or result.stdout).strip()}")
+        raise PackError(f"{command[0]} failed: {(result.stderr or result.stdout).strip()}")
 
 
 def folders_of(paths: Mapping[str, Path]) -> list[str]:
@@ -53,70 +69,88 @@ def folders_of(paths: Mapping[str, Path]) -> list[str]:
     return sorted(found)
 
 
-def make_image(output: Path, files: Mapping[str, Path]) -> None:
-    """Writes `output` with `files` (path on the volume → file to copy). Replaces it only when whole."""
-    content = sum(path.stat().st_size for path in files.values())
-    # An eighth more for the allocation tables and directories, in whole MiB.
-    sectors = max(FAT32_MIN_SECTORS, content * 9 // 8 // SECTOR)
-    sectors = (sectors + 2047) // 2048 * 2048
-    total = PARTITION_START + sectors + 2048
-    last = PARTITION_START + sectors - 1
-    assert last < total - GPT_BACKUP - 1
+def check_sources(paths: Mapping[str, Path]) -> int:
+    """The bytes of all files together; each must be there and be readable."""
+    total = 0
+    for path in paths.values():
+        try:
+            with open(path, "rb") as file:
+                total += os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise PackError(files.words(error, path)) from None
+    return total
 
-    partial = output.with_name(output.name + ".partial")
-    partial.unlink(missing_ok=True)
-    with partial.open("wb") as disk:
-        disk.truncate(total * SECTOR)  # sparse
-    try:
-        run("sgdisk", f"--disk-guid={DISK_GUID}", f"--new=1:{PARTITION_START}:{last}", "--typecode=1:ef00",
-            f"--partition-guid=1:{PARTITION_GUID}", "--change-name=1:EFI system partition", partial)  # fmt: skip
-        volume = f"{partial}@@{PARTITION_START * SECTOR}"
-        run("mformat", "-i", volume, "-F", "-T", str(sectors), "-h", "64", "-s", "32", "-H", str(PARTITION_START),
-            "-N", VOLUME_SERIAL, "-v", "SEVISOR", "::")  # fmt: skip
-        for folder in folders_of(files):
+
+def make_image(output: Path, sources: Mapping[str, Path]) -> None:
+    """Writes `output` with `sources` (path on the volume → file to copy), as files.replacing() does."""
+    # An eighth more for the allocation tables and directories, in whole MiB.
+    size = -(-max(FAT32_MIN, check_sources(sources) * 9 // 8) // MIB) * MIB
+    end = PARTITION_START + size
+    tables = gpt.tables(end + MIB, PARTITION_START, end, DISK_GUID, PARTITION_GUID, "EFI system partition")
+    with files.replacing(output) as partial:
+        with partial.open("wb") as disk:
+            disk.truncate(end + MIB)  # sparse
+            for offset, data in tables:
+                disk.seek(offset)
+                disk.write(data)
+        volume = f"{partial}@@{PARTITION_START}"
+        run("mformat", "-i", volume, "-F", "-T", str(size // SECTOR), "-h", "64", "-s", "32", "-H",
+            str(PARTITION_START // SECTOR), "-N", VOLUME_SERIAL, "-v", "SEVISOR", "::")  # fmt: skip
+        for folder in folders_of(sources):
             run("mmd", "-i", volume, f"::/{folder}")
-        for path, source in sorted(files.items()):
+        for path, source in sorted(sources.items()):
             run("mcopy", "-i", volume, source, f"::/{path}")
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_file(image: Path, path: str, output: Path) -> None:
     """Copies a file from an image's volume."""
     output.unlink(missing_ok=True)
-    run("mcopy", "-i", f"{image}@@{PARTITION_START * SECTOR}", f"::/{path}", output)
+    run("mcopy", "-i", f"{image}@@{PARTITION_START}", f"::/{path}", output)
 
 
 def file_argument(text: str) -> tuple[str, Path]:
     path, separator, source = text.partition("=")
-    if not separator or not path or path.startswith("/"):
-        raise argparse.ArgumentTypeError("write PATH-ON-THE-VOLUME=FILE, the path without a leading slash")
+    parts = path.split("/")
+    if not separator or not source or any(part in ("", ".", "..") for part in parts):
+        raise argparse.ArgumentTypeError("write PATH-ON-THE-VOLUME=FILE, the path such as EFI/BOOT/EXTRA.EFI")
     return path, Path(source)
 
 
-def main() -> int:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="write it to a USB stick with: dd if=IMAGE of=/dev/sdX bs=1M conv=fsync",
+        epilog="examples:\n"
+               "  image.py sevisor.img --boot BOOTX64.EFI           then: dd if=sevisor.img of=/dev/sdX bs=1M conv=fsync\n"
+               "  image.py /dev/sdX --boot BOOTX64.EFI              onto the disk itself: all that is on it is lost\n\n"
+               + cli.EXIT_STATUS,
     )  # fmt: skip
-    parser.add_argument("output", type=Path, metavar="IMAGE", help="the disk image to write")
-    parser.add_argument("--boot", type=Path, metavar="EFI", help=f"the application to start, as {BOOT_PATH}")
+    parser.add_argument("output", type=Path, metavar="IMAGE", help="the image file to write, or the disk itself")
+    parser.add_argument("--boot", type=Path, metavar="EFI",
+                        help=f"the application to start, as pack.py wrote it; it becomes {BOOT_PATH}")  # fmt: skip
     parser.add_argument("--file", type=file_argument, action="append", default=[], metavar="PATH=FILE",
                         help="another file to put on the volume; may be repeated")  # fmt: skip
-    arguments = parser.parse_args()
-    files = dict(arguments.file)
-    if arguments.boot:
-        files[BOOT_PATH] = arguments.boot
-    if not files:
+    args = parser.parse_args()
+    args.files = args.file + ([(BOOT_PATH, args.boot)] if args.boot else [])
+    if not args.files:
         parser.error("nothing to put on the volume: give --boot or --file")
-    try:
-        make_image(arguments.output, files)
-    except (OSError, RuntimeError) as error:
-        print(f"image: {error}", file=sys.stderr)
-        return 1
-    print(f"image: {arguments.output}: {arguments.output.stat().st_size >> 20} MiB, {', '.join(sorted(files))}")
+    names = [path.upper() for path, _ in args.files]  # FAT knows no case
+    for name in names:
+        if names.count(name) > 1:
+            parser.error(f"{name} would be on the volume twice")
+    return args
+
+
+def work() -> int:
+    args = arguments()
+    make_image(args.output, dict(args.files))
+    size = args.output.stat().st_size if args.output.is_file() else 0
+    told = f" {size >> 20} MiB," if size else ""
+    cli.say(f"image: {args.output}:{told} {', '.join(sorted(path for path, _ in args.files))}")
     return 0
+
+
+def main() -> int:
+    return cli.call("image.py", work)
 
 
 if __name__ == "__main__":

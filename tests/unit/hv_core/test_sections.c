@@ -149,14 +149,57 @@ static struct hv_image_header good_header(void)
     };
 }
 
-static const char *check(const struct hv_image_header *header, uint64_t size)
+/* IEEE 802.3's CRC-32, a bit at a time. */
+static uint32_t checksum_of(const uint8_t *bytes, uint64_t size)
+{
+    uint32_t crc = UINT32_MAX;
+    for (uint64_t i = 0; i < 8 * size; i++) {
+        crc ^= (uint32_t)bytes[i / 8] >> i % 8 & 1u;
+        crc = crc >> 1 ^ ((crc & 1) != 0 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
+/* An image of `size` bytes with this header and the checksum that it then must have. */
+static uint8_t *image_of(const struct hv_image_header *header, uint64_t size)
 {
     uint8_t *bytes = calloc(1, size);
-    struct hv_image_header out;
     memcpy(bytes, header, size < sizeof *header ? size : sizeof *header);
+    for (uint64_t i = sizeof *header; i < size; i++)
+        bytes[i] = (uint8_t)(i * 7);
+    uint64_t end = header->data_offset + header->data_size;
+    if (end >= sizeof *header && end <= size) {
+        memset(bytes + offsetof(struct hv_image_header, checksum), 0, 4);
+        uint32_t checksum = checksum_of(bytes, end);
+        memcpy(bytes + offsetof(struct hv_image_header, checksum), &checksum, 4);
+    }
+    return bytes;
+}
+
+static const char *check(const struct hv_image_header *header, uint64_t size)
+{
+    uint8_t *bytes = image_of(header, size);
+    struct hv_image_header out;
     const char *fault = image_check(bytes, size, &out);
     free(bytes);
     return fault;
+}
+
+static void every_changed_bit_of_an_hv_image_is_noticed(void **state)
+{
+    (void)state;
+    struct hv_image_header h = good_header(), out;
+    uint8_t *bytes = image_of(&h, 0x5000);
+    for (uint64_t i = 0; i < 0x5000; i += i < sizeof h || (i >= 0x4000 && i < 0x4020) ? 1 : 31) {
+        bytes[i] ^= (uint8_t)(1u << i % 8);
+        if (i < h.data_offset + h.data_size)
+            assert_non_null(image_check(bytes, 0x5000, &out));
+        else
+            assert_null(image_check(bytes, 0x5000, &out));  /* padding, which is not loaded */
+        bytes[i] ^= (uint8_t)(1u << i % 8);
+    }
+    assert_null(image_check(bytes, 0x5000, &out));
+    free(bytes);
 }
 
 static void a_sane_hv_image_passes(void **state)
@@ -242,6 +285,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(pointers_out_of_the_image_are_not_followed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_truncation_is_survived, set_up, tear_down),
         cmocka_unit_test(a_sane_hv_image_passes),
+        cmocka_unit_test(every_changed_bit_of_an_hv_image_is_noticed),
         cmocka_unit_test(every_broken_field_of_an_hv_image_is_noticed),
         cmocka_unit_test(the_least_and_the_most_that_fits_passes),
     };

@@ -31,13 +31,13 @@ def say(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        _close_output()
+        close_output()
     except OSError as error:
-        _close_output()
+        close_output()
         raise PackError(f"standard output: {error.strerror}") from None
 
 
-def _close_output() -> None:
+def close_output() -> None:
     """What is still buffered goes nowhere, so that Python's own flush at exit has nothing to complain of."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -56,7 +56,7 @@ def call(name: str, work: Callable[[], int]) -> int:
                 sys.stdout.flush()  # of --help
             return end.code if isinstance(end.code, int) else 0
     except BrokenPipeError:
-        _close_output()
+        close_output()
         return 0
     except PackError as error:
         problem = str(error)

@@ -69,13 +69,14 @@ def read_text(path: Path, limit: int) -> str:
 
 
 @dataclass
-class _Output:
+class Output:
     """One file to be written: where its bytes are collected, and where they go."""
 
     path: Path  # as the person named it
     target: Path  # with symbolic links followed
     temporary: Path
     special: bool  # a device or a FIFO: written into, not replaced
+    changed: bool = True  # False when a regular file had these bytes already
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -85,7 +86,7 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _stage(path: Path, mode: int | None, cleanup: ExitStack) -> _Output:
+def _stage(path: Path, mode: int | None, cleanup: ExitStack) -> Output:
     """A temporary file beside the output, with the permissions that the output will have. `mode`: None for the usual ones."""
     status = _status(path)
     if status is not None and stat.S_ISDIR(status.st_mode):
@@ -106,7 +107,7 @@ def _stage(path: Path, mode: int | None, cleanup: ExitStack) -> _Output:
                 os.fchown(handle, status.st_uid, status.st_gid)
             except OSError:
                 pass  # only root gives files away: the new file is the writer's
-    return _Output(path, target, Path(name), special)
+    return Output(path, target, Path(name), special)
 
 
 def _usual_mode(status: os.stat_result | None) -> int:
@@ -124,7 +125,7 @@ def _remove(name: str | Path) -> None:
         pass
 
 
-def _pour(output: _Output) -> None:
+def _pour(output: Output) -> None:
     """Writes into a device or a FIFO what was collected. A disk must not be in use (O_EXCL), and be large enough."""
     is_disk = stat.S_ISBLK(os.stat(output.path).st_mode)
     handle = os.open(output.path, os.O_WRONLY | (os.O_EXCL if is_disk else 0))
@@ -152,18 +153,20 @@ def _same_bytes(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary file to be filled; afterwards its bytes stand at `path`. After an exception `path` is as it was."""
+def replacing(path: Path) -> Iterator[Output]:
+    """Gives a `temporary` file to be filled; afterwards its bytes stand at `path`. After an exception `path` is as it was."""
     with ExitStack() as cleanup:
         try:
             output = _stage(path, None, cleanup)
         except OSError as error:
             raise PackError(words(error, path)) from None
-        yield output.temporary
+        yield output
         try:
             if output.special:
                 _pour(output)
-            elif not _same_bytes(output.temporary, output.target):
+            elif _same_bytes(output.temporary, output.target):
+                output.changed = False
+            else:
                 os.replace(output.temporary, output.target)
         except OSError as error:
             raise PackError(words(error, path)) from None
@@ -171,13 +174,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write(path: Path, data: bytes) -> bool:
     """Whole or not at all. False when a regular file had these bytes already."""
-    before = _status(path)
-    with replacing(path) as temporary:
+    with replacing(path) as output:
         try:
-            temporary.write_bytes(data)
+            output.temporary.write_bytes(data)
         except OSError as error:
             raise PackError(words(error, path)) from None
-    return before is None or not stat.S_ISREG(before.st_mode) or not os.path.samestat(before, os.stat(path))
+    return output.changed
 
 
 def write_set(files: Mapping[Path, tuple[bytes, int]], overwrite: bool) -> None:
@@ -209,7 +211,7 @@ def write_set(files: Mapping[Path, tuple[bytes, int]], overwrite: bool) -> None:
             raise PackError(words(error, path)) from None
 
 
-def _swap(output: _Output, undo: ExitStack, cleanup: ExitStack) -> None:
+def _swap(output: Output, undo: ExitStack, cleanup: ExitStack) -> None:
     """Puts a file in its place; `undo` puts back what was there."""
     if output.target.exists():
         handle, kept = tempfile.mkstemp(prefix=_PREFIX, dir=output.target.parent)

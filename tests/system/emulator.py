@@ -196,7 +196,8 @@ class Emulator:
     def qmp(self) -> Qmp:
         if self._qmp is None:
             try:
-                self._qmp = Qmp(self._control, patience=30)
+                process = self.process
+                self._qmp = Qmp(self._control, patience=30, alive=lambda: process is None or process.poll() is None)
             except QmpError as error:
                 raise QmpError(f"{self.name}: {error}; QEMU's own words: {self.words()}") from error
         return self._qmp

@@ -87,7 +87,8 @@ def make_image(output: Path, sources: Mapping[str, Path]) -> None:
     size = -(-max(FAT32_MIN, check_sources(sources) * 9 // 8) // MIB) * MIB
     end = PARTITION_START + size
     tables = gpt.tables(end + MIB, PARTITION_START, end, DISK_GUID, PARTITION_GUID, "EFI system partition")
-    with files.replacing(output) as partial:
+    with files.replacing(output) as replacement:
+        partial = replacement.temporary
         with partial.open("wb") as disk:
             disk.truncate(end + MIB)  # sparse
             for offset, data in tables:

@@ -77,7 +77,7 @@ def pack_file(guests: Path, unpacked: Path, build: Path, output: Path) -> Path:
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"pack.py refused {guests}: {done.stderr}")
+        raise RuntimeError(f"pack.py refused {guests}: {done.stderr.strip()}")
     return output
 
 

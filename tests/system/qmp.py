@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ class QmpError(RuntimeError):
 class Qmp:
     """One connection. Commands are answered in order; events are kept for who asks."""
 
-    def __init__(self, path: Path, patience: float) -> None:
+    def __init__(self, path: Path, patience: float, alive: Callable[[], bool] = lambda: True) -> None:
         deadline = time.monotonic() + patience
         while True:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -26,6 +27,8 @@ class Qmp:
                 break
             except OSError as error:
                 self._socket.close()
+                if not alive():
+                    raise QmpError("QEMU has ended") from error
                 if time.monotonic() > deadline:
                     raise QmpError(f"no control socket within {patience:.0f} s") from error
                 time.sleep(0.05)

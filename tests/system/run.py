@@ -4,40 +4,53 @@
 
 On a terminal, what you type goes to that console (Ctrl-] is the hypervisor's own key, Ctrl-C gives up). Without
 one, this program is the operator: it answers the sample Linux guest's question. Returns 0 if all guests ended as
-expected and the machine powered itself off; anything else is an error, and is explained in the last line.
+expected and the machine powered itself off, 130 after Ctrl-C; anything else is an error, and is explained in the last line.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import re
-import select
-import shutil
-import subprocess
-import sys
-import tempfile
-import termios
-import time
-import tty
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import signal
 
-import attendant
-import image
-import machines
-import packing
-from console import ConsoleTimeout
-from emulator import Emulator
-from launch_program import LaunchProgram
-from qmp import QmpError
-from sayings import FINAL_LINE, LINUX_PROMPT
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until cli.call takes over
+
+import argparse  # noqa: E402
+import math  # noqa: E402
+import os  # noqa: E402
+import re  # noqa: E402
+import select  # noqa: E402
+import shutil  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+import termios  # noqa: E402
+import time  # noqa: E402
+import tty  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import attendant  # noqa: E402
+import image  # noqa: E402
+import machines  # noqa: E402
+import packing  # noqa: E402
+from console import ConsoleTimeout  # noqa: E402
+from emulator import Emulator  # noqa: E402
+from launch_program import LaunchProgram  # noqa: E402
+from pack import cli, files, pe  # noqa: E402
+from pack import manifest as packed_manifest  # noqa: E402
+from pack.errors import PackError  # noqa: E402
+from qmp import QmpError  # noqa: E402
+from sayings import FINAL_LINE, LINUX_PROMPT  # noqa: E402
 
 
 def show(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    """What the machine says. When nobody reads on (`| head`), it runs to its end all the same."""
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        cli.close_output()
 
 
 @contextmanager
@@ -82,7 +95,7 @@ def verdict(machine: Emulator, reason: str, stock: bool) -> str:
         return f"the machine powered off, but never said {FINAL_LINE!r}"
     if not stock:
         counters = machines.counters(machine)
-        print(f"run: the SEV machine counted {', '.join(f'{value} {name}' for name, value in counters.items())}")
+        cli.say(f"run: the SEV machine counted {', '.join(f'{value} {name}' for name, value in counters.items())}")
         if counters["coherency faults"]:
             return "the machine saw accesses through stale cache lines"
     return ""
@@ -91,6 +104,12 @@ def verdict(machine: Emulator, reason: str, stock: bool) -> str:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     build = Path(os.environ.get("BUILD", ".build"))
+    parser.epilog = """\
+examples:
+  make run RUN="--guests guests.toml"                 the emulated EPYC with SEV boots other guests
+  make run RUN="--stock --time-limit 120"             without SEV: encrypted guests are refused
+  make run RUN="--fault hang:LAUNCH_START"            a secure processor that does not answer
+"""
     parser.add_argument("--image", type=Path, default=build / "sevisor.img", help="the disk to boot (%(default)s)")
     parser.add_argument("--guests", type=Path, metavar="TOML", help="boot these guests instead of the image's")
     parser.add_argument("--efi", type=Path, metavar="EFI", help="boot this packed EFI file instead of the image's")
@@ -100,20 +119,41 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cpu", help="another CPU model for --stock")
     parser.add_argument("--fault", help="what the secure processor does wrong, e.g. hang:LAUNCH_START")
     parser.add_argument("--trace", type=Path, help="write the secure processor's commands there, as JSON lines")
-    parser.add_argument("--time-limit", type=float, default=900, metavar="SECONDS", help="give up then (%(default)s)")
-    return parser.parse_args()
+    parser.add_argument("--time-limit", type=seconds, default=900, metavar="SECONDS", help="give up then (%(default)s)")
+    args = parser.parse_args()
+    if args.guests and args.efi:
+        parser.error("give either --guests or --efi")
+    return args
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value) or not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return value
+
+
+def check_packed(efi: Path, name: Path) -> None:
+    """That there is something to boot in the file, before a firmware has to find that out."""
+    try:
+        packed_manifest.parse(pe.extract_manifest(files.read(efi)))
+    except PackError as error:
+        raise PackError(f"{name}: {str(error).removeprefix(f'{efi}: ')}") from None
 
 
 def run(args: argparse.Namespace, folder: Path) -> str:
+    if args.trace and not args.trace.absolute().parent.is_dir():
+        return f"{args.trace}: there is no such folder to write the trace into"
     efi = folder / "boot.efi"
     if args.guests:
         packing.pack_file(args.guests, args.build / "boot" / "sevisor.efi", args.build, efi)
     elif args.efi:
-        shutil.copyfile(args.efi, efi)
-    elif not args.image.exists():
+        efi.write_bytes(files.read(args.efi))
+    elif not args.image.is_file():
         return f"there is no {args.image}: `make image` makes it"
     else:
         image.read_file(args.image, image.BOOT_PATH, efi)
+    check_packed(efi, args.guests or args.efi or args.image)
     disk = packing.bootable(efi) if args.guests or args.efi else args.image.resolve()
     if args.stock:
         words = machines.stock(args.memory, cpu=args.cpu)
@@ -127,19 +167,19 @@ def run(args: argparse.Namespace, folder: Path) -> str:
         machine.console.settle()
         problem = verdict(machine, reason, args.stock)
     if args.trace and not args.stock:
-        shutil.copyfile(folder / machines.TRACE, args.trace)
+        files.write(args.trace, (folder / machines.TRACE).read_bytes())
     return problem
 
 
-def main() -> int:
+def work() -> int:
     args = arguments()
     try:
         with tempfile.TemporaryDirectory(prefix="sevisor-run-") as folder:
             problem = run(args, Path(folder))
-    except (ConsoleTimeout, QmpError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+    except (ConsoleTimeout, QmpError, RuntimeError, PackError, subprocess.SubprocessError) as error:
         problem = str(error)
-    except KeyboardInterrupt:
-        problem = "interrupted"
+    except OSError as error:
+        problem = files.words(error)
     if problem:
         print(f"run: FAILED: {problem}", file=sys.stderr)
         return 1
@@ -147,4 +187,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.call("run", work))

@@ -42,7 +42,7 @@ a launch from the owner's side:
 
 `owner.py COMMAND --help` explains each command's options.
 
-""" + cli.EXIT_STATUS.replace("explains;", "explains, or `verify` does not find\nthe expected measurement;")
+""" + cli.EXIT_STATUS.replace("says why", "says why; or `verify` finds another measurement")
 
 PACKED = "an EFI file or a manifest, as pack.py wrote it"
 
@@ -60,10 +60,14 @@ def bytes_from(text: str, size: int, what: str) -> bytes:
 def literal(text: str, size: int) -> bytes | None:
     """The bytes that base64 or hexadecimal text of the right length stands for; None if it is no such text, or a file's name."""
     try:
-        if Path(text).exists():
+        is_file = Path(text).exists()
+    except (OSError, ValueError):  # longer than a file's name can be
+        is_file = False
+    try:
+        if is_file:
             return None
         return bytes.fromhex(text) if len(text) == 2 * size else base64.b64decode(text, validate=True)
-    except (ValueError, OSError):
+    except ValueError:
         return None
 
 

@@ -10,6 +10,7 @@ A command's first lines let Ctrl-C end it at once, since Python's own handler wo
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -18,8 +19,11 @@ from . import files
 from .errors import PackError
 
 EXIT_STATUS = """\
-exit status: 0 when all is well; 1 when a file or a value is refused, which one sentence on standard error explains;
-2 when the command line is wrong; 130 after Ctrl-C.
+exit status:
+  0    all is well
+  1    a file or a value is refused; one sentence on standard error says why
+  2    the command line is wrong
+  130  ended by Ctrl-C
 """
 _INTERRUPTED = 130
 
@@ -67,5 +71,7 @@ def call(name: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return _INTERRUPTED
+    # A word of hundreds of letters is something given in place of a file's name.
+    problem = re.sub(r"\S{400,}", lambda word: f"{word[0][:60]}...", problem)
     print(f"{name}: {problem}", file=sys.stderr)
     return 1

@@ -57,7 +57,8 @@ def run(*command: str | Path) -> None:
     except FileNotFoundError:
         raise PackError(f"{command[0]} is missing: install Debian's package mtools") from None
     if result.returncode:
-        raise PackError(f"{command[0]} failed: {(result.stderr or result.stdout).strip()}")
+        said = "; ".join((result.stderr or result.stdout).split("\n")).strip("; ")
+        raise PackError(f"{command[0]} failed: {said}")
 
 
 def folders_of(paths: Mapping[str, Path]) -> list[str]:
@@ -106,7 +107,10 @@ def make_image(output: Path, sources: Mapping[str, Path]) -> None:
 def read_file(image: Path, path: str, output: Path) -> None:
     """Copies a file from an image's volume."""
     output.unlink(missing_ok=True)
-    run("mcopy", "-i", f"{image}@@{PARTITION_START}", f"::/{path}", output)
+    try:
+        run("mcopy", "-i", f"{image}@@{PARTITION_START}", f"::/{path}", output)
+    except PackError as error:
+        raise PackError(f"{image}: this is no image that image.py made: {error}") from None
 
 
 def file_argument(text: str) -> tuple[str, Path]:

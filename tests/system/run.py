@@ -3,8 +3,7 @@
 """Boots Sevisor's disk image and shows the operator's console.
 
 On a terminal, what you type goes to that console (Ctrl-] is the hypervisor's own key, Ctrl-C gives up). Without
-one, this program is the operator: it answers the sample Linux guest's question. Returns 0 if all guests ended as
-expected and the machine powered itself off, 130 after Ctrl-C; anything else is an error, and is explained in the last line.
+one, this program is the operator: it answers the sample Linux guest's question.
 """
 
 from __future__ import annotations
@@ -109,6 +108,12 @@ examples:
   make run RUN="--guests guests.toml"                 the emulated EPYC with SEV boots other guests
   make run RUN="--stock --time-limit 120"             without SEV: encrypted guests are refused
   make run RUN="--fault hang:LAUNCH_START"            a secure processor that does not answer
+
+exit status:
+  0    all guests ended as expected, and the machine powered itself off
+  1    anything else, which the last line explains
+  2    the command line is wrong
+  130  ended by Ctrl-C
 """
     parser.add_argument("--image", type=Path, default=build / "sevisor.img", help="the disk to boot (%(default)s)")
     parser.add_argument("--guests", type=Path, metavar="TOML", help="boot these guests instead of the image's")

@@ -2,9 +2,6 @@
 # The UEFI application: $(BOOT_EFI), the hypervisor inside, without a manifest (guest/pack.py adds that). Wants hv/hv.mk.
 
 BUILD ?= .build
-ifeq ($(origin CC),default)
-CC := gcc
-endif
 LD ?= ld
 OBJCOPY ?= objcopy
 NASM ?= nasm
@@ -31,7 +28,7 @@ BOOT_CFLAGS := -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshado
 BOOT_LDFLAGS := -nostdlib -shared -Bsymbolic --no-undefined --build-id=none -z noexecstack -z norelro -z max-page-size=4096 \
 	--hash-style=sysv --orphan-handling=error --fatal-warnings --no-warn-rwx-segments
 
-BOOT_BUILT_WITH = $(CC_VERSION) $(subst $(CURDIR),,$(BOOT_CFLAGS)) $(LD) $(BOOT_LDFLAGS) $(OBJCOPY) $(NASM) $(BOOT_OBJECTS)
+BOOT_BUILT_WITH = $(CC_VERSION) $(subst $(CURDIR),,$(BOOT_CFLAGS)) $(LD) $(BOOT_LDFLAGS) $(OBJCOPY) $(NASM) $(BOOT_SOURCES) $(BOOT_ASSEMBLY)
 $(eval $(call record,$(BOOT_DIR)/built-with,BOOT_BUILT_WITH))
 
 .PHONY: boot
@@ -39,7 +36,7 @@ boot: $(BOOT_EFI)
 
 $(BOOT_DIR)/%.o: %.c $(BOOT_DIR)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(BOOT_CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(BOOT_CFLAGS) $(DEPENDS) -c $< -o $@
 
 $(BOOT_DIR)/%.asm.o: %.asm $(BOOT_DIR)/built-with
 	@mkdir -p $(@D)

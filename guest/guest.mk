@@ -3,10 +3,9 @@
 #   make -f guest/guest.mk guest
 # Targets: guest (all of it), guest-manifest (the launch program alone, for a look).
 # For others: $(GUEST_VALIDATOR_SOURCES), C files of the manifest's validator, to be linked into boot/, hv/ and host programs;
-#   $(GUEST_PARTS), what guest/guests.toml packs; $(GUEST_PACKER), the packer and all its modules, as prerequisites.
+#   $(GUEST_PARTS), what guest/guests.toml packs.
 
 BUILD ?= .build
-CC ?= gcc
 LD ?= ld
 OBJCOPY ?= objcopy
 IASL ?= iasl
@@ -18,15 +17,13 @@ include linker/record.mk
 
 GUEST_DIR := $(BUILD)/guest
 GUEST_VALIDATOR_SOURCES := guest/manifest.c guest/manifest_registers.c guest/crc32.c
-GUEST_VALIDATOR_HEADERS := guest/manifest.h guest/manifest_errors.h guest/manifest_registers.h guest/crc32.h
 GUEST_PARTS := $(GUEST_DIR)/hello.bin $(GUEST_DIR)/dsdt.aml $(GUEST_DIR)/initramfs.cpio.gz $(GUEST_DIR)/vmlinuz
-GUEST_PACKER := guest/pack.py $(wildcard guest/pack/*.py)
 
 GUEST_HELLO_CFLAGS := -std=c17 -Os -ffreestanding -fno-pic -mgeneral-regs-only -mno-red-zone -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns \
 	-Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla -Werror
 
-GUEST_BUILT_WITH = $(CC_VERSION) $(GUEST_HELLO_CFLAGS) $(LD) $(OBJCOPY) $(NASM)
+GUEST_BUILT_WITH = $(CC_VERSION) $(GUEST_HELLO_CFLAGS) $(LD) $(OBJCOPY)
 $(eval $(call record,$(GUEST_DIR)/built-with,GUEST_BUILT_WITH))
 GUEST_KERNEL_IS = kernel: $(or $(GUEST_KERNEL),Debian's)
 $(eval $(call record,$(GUEST_DIR)/kernel-is,GUEST_KERNEL_IS))
@@ -40,7 +37,7 @@ $(GUEST_DIR):
 	mkdir -p $@
 
 $(GUEST_DIR)/hello.o: guest/hello/hello.c $(GUEST_DIR)/built-with | $(GUEST_DIR)
-	$(CC) $(GUEST_HELLO_CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(GUEST_HELLO_CFLAGS) $(DEPENDS) -c $< -o $@
 
 -include $(GUEST_DIR)/hello.d
 

@@ -2,9 +2,6 @@
 # The hypervisor: $(HV_IMAGE), a flat image that boot/ carries as PE section `.hv`, and $(HV_ELF), the same with symbols.
 
 BUILD ?= .build
-ifeq ($(origin CC),default)
-CC := gcc
-endif
 LD ?= ld
 OBJCOPY ?= objcopy
 NASM ?= nasm
@@ -27,7 +24,7 @@ HV_CFLAGS := -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshadow 
 HV_LDFLAGS := -nostdlib -static --no-dynamic-linker --build-id=none -z noexecstack -z max-page-size=4096 \
 	--orphan-handling=error --fatal-warnings
 
-HV_BUILT_WITH = $(CC_VERSION) $(subst $(CURDIR),,$(HV_CFLAGS)) $(LD) $(HV_LDFLAGS) $(OBJCOPY) $(NASM) $(HV_OBJECTS)
+HV_BUILT_WITH = $(CC_VERSION) $(subst $(CURDIR),,$(HV_CFLAGS)) $(LD) $(HV_LDFLAGS) $(OBJCOPY) $(NASM) $(HV_SOURCES) $(HV_ASSEMBLY)
 $(eval $(call record,$(HV_DIR)/built-with,HV_BUILT_WITH))
 
 .PHONY: hv
@@ -35,7 +32,7 @@ hv: $(HV_IMAGE)
 
 $(HV_DIR)/%.o: %.c $(HV_DIR)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(HV_CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(HV_CFLAGS) $(DEPENDS) -c $< -o $@
 
 $(HV_DIR)/%.asm.o: %.asm $(HV_DIR)/built-with
 	@mkdir -p $(@D)

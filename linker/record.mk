@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-# What time stamps do not tell: with which compiler and options a file was built, or from which choice of inputs.
-# Included by each fragment that needs it.
+# What makes a file out of date: all that the compiler read for it, which it tells itself, and what time stamps do not tell, as
+# which compiler and options it was built with. Included by each fragment that compiles something.
 
 ifndef record
 # A word for the shell, whatever it holds.
@@ -10,12 +10,18 @@ quoted = '$(subst ','\'',$(1))'
 # value is another one than last time. That is found out here, while make reads its files, so that `make -n` tells the truth.
 define record
 ifneq ($$(strip $$(file <$(1))),$$(strip $$($(2))))
-$$(shell rm -f $(1))
+$(1): always
 endif
 $(1):
 	@mkdir -p $$(@D)
 	@printf '%s\n' $$(call quoted,$$(strip $$($(2)))) > $$@
 endef
+
+# Rules for $(DEPENDS), which each compilation has among its options: $(call dependencies,FOLDER) are the files with rules that
+# it wrote below FOLDER. Where one command compiles and links several sources, `$(call depend,COMMAND,SOURCES)` stands before it.
+DEPENDS := -MMD -MP
+dependencies = $(wildcard $(addprefix $(1)/,*.d */*.d */*/*.d */*/*/*.d))
+depend = $(1) -MM -MP -MT $@ $(2) > $@.d
 
 # The compiler and its version: $(call version_of,gcc).
 version_of = $(1) $(shell $(1) --version 2>/dev/null | head -n 1)

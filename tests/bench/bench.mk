@@ -6,13 +6,13 @@ BENCH_GUEST := $(BUILD)/bench/bench.bin
 .PHONY: bench-guest
 bench-guest: $(BENCH_GUEST)
 
-$(BUILD)/bench/bench.o: tests/bench/guest/bench.c guest/hello/bare.h
+$(BUILD)/bench/bench.o: tests/bench/guest/bench.c $(GUEST_DIR)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_HELLO_CFLAGS) -O2 -c $< -o $@
+	$(CC) $(GUEST_HELLO_CFLAGS) -O2 $(DEPENDS) -c $< -o $@
 
 $(BUILD)/bench/ap.o: tests/bench/guest/ap.asm
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 $< -o $@
+	$(NASM) -f elf64 -MD $(@:.o=.d) -MT $@ -MP $< -o $@
 
 $(BUILD)/bench/bench.elf: $(BUILD)/bench/bench.o $(BUILD)/bench/ap.o tests/bench/guest/bench.ld
 	$(LD) -nostdlib -static --build-id=none --no-warn-rwx-segments -z noexecstack -T tests/bench/guest/bench.ld \
@@ -20,3 +20,5 @@ $(BUILD)/bench/bench.elf: $(BUILD)/bench/bench.o $(BUILD)/bench/ap.o tests/bench
 
 $(BENCH_GUEST): $(BUILD)/bench/bench.elf
 	$(OBJCOPY) -O binary $< $@
+
+-include $(call dependencies,$(BUILD)/bench)

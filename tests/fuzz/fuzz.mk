@@ -3,6 +3,7 @@
 #   make -f tests/fuzz/fuzz.mk fuzz-manifest FUZZ_SECONDS=600
 
 BUILD ?= .build
+include linker/record.mk
 FUZZ_CC ?= clang-14
 FUZZ_SECONDS ?= 60
 
@@ -17,8 +18,9 @@ fuzz-manifest: $(FUZZ_DIR)/fuzz_manifest
 	$< -max_total_time=$(FUZZ_SECONDS) -timeout=5 -max_len=40960 -print_final_stats=1 \
 		-artifact_prefix=$(FUZZ_DIR)/manifest- $(FUZZ_DIR)/manifest.corpus
 
-$(FUZZ_DIR)/fuzz_manifest: $(FUZZ_MANIFEST_SOURCES) $(wildcard guest/*.h tests/unit/manifest/*.h)
+$(FUZZ_DIR)/fuzz_manifest: $(FUZZ_MANIFEST_SOURCES) tests/fuzz/fuzz.mk
 	@mkdir -p $(@D)
+	@$(call depend,$(FUZZ_CC) $(FUZZ_CFLAGS),$(FUZZ_MANIFEST_SOURCES))
 	$(FUZZ_CC) $(FUZZ_CFLAGS) $(FUZZ_MANIFEST_SOURCES) -o $@
 
 # The exits: hv's own files as tests/unit/hv_vcpu builds them, with the real devices.
@@ -32,7 +34,11 @@ fuzz-exits: $(FUZZ_DIR)/fuzz_exits
 	$< -max_total_time=$(FUZZ_SECONDS) -timeout=5 -max_len=2048 -print_final_stats=1 \
 		-artifact_prefix=$(FUZZ_DIR)/exits- $(FUZZ_DIR)/exits.corpus
 
-$(FUZZ_DIR)/fuzz_exits: $(FUZZ_EXITS_SOURCES) $(wildcard hv/*.h guest/*.h psp/*.h tests/unit/hv_vcpu/*.h)
+FUZZ_EXITS_CFLAGS := $(patsubst -std=c17,-std=gnu17,$(FUZZ_CFLAGS)) -include tests/unit/hv_vcpu/fake_x86.h
+
+$(FUZZ_DIR)/fuzz_exits: $(FUZZ_EXITS_SOURCES) tests/fuzz/fuzz.mk
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(patsubst -std=c17,-std=gnu17,$(FUZZ_CFLAGS)) -include tests/unit/hv_vcpu/fake_x86.h \
-		$(FUZZ_EXITS_SOURCES) -lcmocka -o $@
+	@$(call depend,$(FUZZ_CC) $(FUZZ_EXITS_CFLAGS),$(FUZZ_EXITS_SOURCES))
+	$(FUZZ_CC) $(FUZZ_EXITS_CFLAGS) $(FUZZ_EXITS_SOURCES) -lcmocka -o $@
+
+-include $(call dependencies,$(FUZZ_DIR))

@@ -12,11 +12,11 @@ HOSTILE_OBJECTS := $(addprefix $(HOSTILE_OUT)/,hostile.o probes.o control.o stor
 $(HOSTILE_OUT):
 	mkdir -p $@
 
-$(HOSTILE_OUT)/%.o: $(HOSTILE_DIR)/%.c $(HOSTILE_DIR)/kit.h guest/hello/bare.h tests/hostile/hostile.mk | $(HOSTILE_OUT)
-	$(CC) $(GUEST_HELLO_CFLAGS) -c $< -o $@
+$(HOSTILE_OUT)/%.o: $(HOSTILE_DIR)/%.c $(GUEST_DIR)/built-with | $(HOSTILE_OUT)
+	$(CC) $(GUEST_HELLO_CFLAGS) $(DEPENDS) -c $< -o $@
 
 $(HOSTILE_OUT)/%.o: $(HOSTILE_DIR)/%.asm tests/hostile/hostile.mk | $(HOSTILE_OUT)
-	$(NASM) -f elf64 -Werror $< -o $@
+	$(NASM) -f elf64 -Werror -MD $(@:.o=.d) -MT $@ -MP $< -o $@
 
 # Where vCPUs begin is the same for all flat guests.
 $(HOSTILE_OUT)/ap.o: tests/bench/guest/ap.asm tests/hostile/hostile.mk | $(HOSTILE_OUT)
@@ -28,3 +28,5 @@ $(HOSTILE_OUT)/hostile.elf: $(HOSTILE_OBJECTS) $(HOSTILE_DIR)/hostile.ld
 
 $(HOSTILE_BIN): $(HOSTILE_OUT)/hostile.elf
 	$(OBJCOPY) -O binary $< $@
+
+-include $(call dependencies,$(HOSTILE_OUT))

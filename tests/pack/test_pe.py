@@ -111,7 +111,7 @@ def header_of(data: bytes, name: bytes) -> int:
 @pytest.fixture(scope="module")
 def product(build: Path, make) -> Path:
     """The real thing, as `make efi` builds it before packing."""
-    make("-s", str(build / "boot" / "sevisor.efi"))
+    make("-s", f"BUILD={build}", str(build / "boot" / "sevisor.efi"))
     return build / "boot" / "sevisor.efi"
 
 

@@ -4,19 +4,29 @@
 REFEREE_PROGRAMS := $(addprefix $(BUILD)/referee/,devsev kvmabuse kvmrun mboxabuse)
 REFEREE_CFLAGS := -std=gnu17 -O2 -Wall -Wextra -Wshadow -Werror -static -pthread
 
+REFEREE_BUILT_WITH = $(CC_VERSION) $(REFEREE_CFLAGS)
+$(eval $(call record,$(BUILD)/referee/built-with,REFEREE_BUILT_WITH))
+
 .PHONY: referee-programs
 referee-programs: $(REFEREE_PROGRAMS)
 
-$(BUILD)/referee/kvmrun: tests/referee/kvmrun.c $(GUEST_VALIDATOR_SOURCES) $(GUEST_VALIDATOR_HEADERS)
+KVMRUN := tests/referee/kvmrun.c $(GUEST_VALIDATOR_SOURCES)
+
+$(BUILD)/referee/kvmrun: $(KVMRUN) $(BUILD)/referee/built-with
 	@mkdir -p $(@D)
-	$(CC) $(REFEREE_CFLAGS) -Iguest $(filter %.c,$^) -o $@
+	@$(call depend,$(CC) $(REFEREE_CFLAGS) -Iguest,$(KVMRUN))
+	$(CC) $(REFEREE_CFLAGS) -Iguest $(KVMRUN) -o $@
 
 MBOX := $(addprefix tests/referee/,mboxabuse.c mboxsweep.c mboxregs.c mboxrandom.c mboxtable.c mbox.c)
 
-$(BUILD)/referee/mboxabuse: $(MBOX) tests/referee/mbox.h
+$(BUILD)/referee/mboxabuse: $(MBOX) $(BUILD)/referee/built-with
 	@mkdir -p $(@D)
+	@$(call depend,$(CC) $(REFEREE_CFLAGS),$(MBOX))
 	$(CC) $(REFEREE_CFLAGS) $(MBOX) -o $@
 
-$(BUILD)/referee/%: tests/referee/%.c
+$(BUILD)/referee/%: tests/referee/%.c $(BUILD)/referee/built-with
 	@mkdir -p $(@D)
+	@$(call depend,$(CC) $(REFEREE_CFLAGS),$<)
 	$(CC) $(REFEREE_CFLAGS) $< -o $@
+
+-include $(call dependencies,$(BUILD)/referee)

@@ -7,9 +7,16 @@ SMPTEST_CFLAGS := -std=c17 -D_GNU_SOURCE -O2 -static -pthread \
 SMPTEST := $(BUILD)/tests/smptest
 SMPTEST_INITRAMFS := $(GUEST_DIR)/initramfs-smptest.cpio.gz
 
-$(SMPTEST): $(SMPTEST_SOURCES) tests/smptest/smptest.h
+SMPTEST_BUILT_WITH = $(CC_VERSION) $(SMPTEST_CFLAGS) $(SMPTEST_SOURCES)
+$(eval $(call record,$(SMPTEST).built-with,SMPTEST_BUILT_WITH))
+
+$(SMPTEST): $(SMPTEST_SOURCES) $(SMPTEST).built-with
 	@mkdir -p $(@D)
+	@$(call depend,$(CC) $(SMPTEST_CFLAGS),$(SMPTEST_SOURCES))
 	$(CC) $(SMPTEST_CFLAGS) $(SMPTEST_SOURCES) -o $@
 
-$(SMPTEST_INITRAMFS): guest/linux/make-initramfs guest/linux/init $(SMPTEST) /bin/busybox
+-include $(wildcard $(SMPTEST).d)
+
+$(SMPTEST_INITRAMFS): $(SMPTEST) always
+	@mkdir -p $(@D)
 	$(PYTHON) guest/linux/make-initramfs $(SMPTEST) -o $@

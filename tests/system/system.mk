@@ -4,10 +4,14 @@
 
 SYSTEM_EFI := $(BUILD)/tests/next.efi $(BUILD)/tests/holes.efi $(BUILD)/tests/ghost.efi
 
-$(BUILD)/tests/%.o: tests/system/efi/%.c tests/system/efi/chain.h
+SYSTEM_CFLAGS := -std=c17 -O1 -Wall -Wextra -Werror -ffreestanding -fpic -fno-stack-protector -fshort-wchar \
+	-mno-red-zone -mgeneral-regs-only -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
+SYSTEM_BUILT_WITH = $(CC_VERSION) $(SYSTEM_CFLAGS)
+$(eval $(call record,$(BUILD)/tests/built-with,SYSTEM_BUILT_WITH))
+
+$(BUILD)/tests/%.o: tests/system/efi/%.c $(BUILD)/tests/built-with
 	@mkdir -p $(@D)
-	$(CC) -std=c17 -O1 -Wall -Wextra -Werror -ffreestanding -fpic -fno-stack-protector -fshort-wchar \
-		-mno-red-zone -mgeneral-regs-only -I/usr/include/efi -I/usr/include/efi/x86_64 -c $< -o $@
+	$(CC) $(SYSTEM_CFLAGS) $(DEPENDS) -c $< -o $@
 
 $(BUILD)/tests/%.so: $(BUILD)/tests/%.o
 	$(LD) -nostdlib -znocombreloc -shared -Bsymbolic -z noexecstack -T /usr/lib/elf_x86_64_efi.lds \
@@ -19,12 +23,14 @@ $(BUILD)/tests/%.efi: $(BUILD)/tests/%.so
 
 SYSTEM_GUESTS := $(GUEST_DIR)/scan.bin
 
-$(BUILD)/tests/guest/%.o: tests/system/guest/%.c guest/hello/bare.h
+$(BUILD)/tests/guest/%.o: tests/system/guest/%.c $(GUEST_DIR)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_HELLO_CFLAGS) -c $< -o $@
+	$(CC) $(GUEST_HELLO_CFLAGS) $(DEPENDS) -c $< -o $@
 
 $(BUILD)/tests/guest/%.elf: $(BUILD)/tests/guest/%.o tests/system/guest/%.ld
 	$(LD) -nostdlib -static --build-id=none --no-warn-rwx-segments -z noexecstack -T tests/system/guest/$*.ld $< -o $@
 
 $(SYSTEM_GUESTS): $(GUEST_DIR)/%.bin: $(BUILD)/tests/guest/%.elf
 	$(OBJCOPY) -O binary $< $@
+
+-include $(wildcard $(SYSTEM_EFI:.efi=.d)) $(call dependencies,$(BUILD)/tests/guest)

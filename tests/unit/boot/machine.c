@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../../../boot/image.h"
+#include "../../../guest/crc32.h"
 
 struct machine machine;
 
@@ -251,6 +252,7 @@ static void image_build(void)
         .data_offset = (HV_RODATA + HV_TEXT) * 4096, .data_size = HV_DATA * 4096, .bss_size = HV_BSS * 4096,
         .total_size = HV_PAGES * 4096,
     };
+    machine_hv()->checksum = crc32_update(0, hv, sections[1].size);
     good_make(machine_manifest());
 }
 

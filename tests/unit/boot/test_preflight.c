@@ -138,6 +138,7 @@ static void three_cpus(void)
     X(five_levels, "page tables", HANDOFF_FATAL, "5 levels", "BIOS: switch 5-level paging off", machine.cr4 |= CR4_LA57) \
     X(no_hv, "hypervisor", HANDOFF_FATAL, "no such section", BUILD_AGAIN, no_section(".hv")) \
     X(bad_hv, "hypervisor", HANDOFF_FATAL, "no hv image", BUILD_AGAIN, machine_hv()->magic++) \
+    X(damaged_hv, "hypervisor", HANDOFF_FATAL, "damaged: wrong checksum", BUILD_AGAIN, ((uint8_t *)machine_hv())[HV_RODATA * 4096 + 7] ^= 4) \
     X(no_manifest, "manifest", HANDOFF_FATAL, "none", "guest/pack.py puts one into this file", no_section(".manifes")) \
     X(bad_header, "manifest", HANDOFF_FATAL, "refused", "MANIFEST_BAD_MAGIC: this is not a manifest: the magic number is wrong", \
       machine_manifest()->header.magic++) \

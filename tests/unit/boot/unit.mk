@@ -3,10 +3,7 @@
 #   make -f tests/unit/boot/unit.mk unit-boot
 
 BUILD ?= .build
-ifeq ($(origin CC),default)
-CC := gcc
-endif
-CC ?= gcc
+include linker/record.mk
 GNU_EFI_INCLUDE ?= /usr/include/efi
 
 unit-boot-out := $(BUILD)/unit/boot
@@ -14,7 +11,8 @@ unit-boot-in := tests/unit/boot
 unit-boot-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-sanitize=alignment \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror -fshort-wchar -DGNU_EFI_USE_MS_ABI \
 	-isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
-unit-boot-headers := $(wildcard boot/*.h hv/*.h psp/*.h guest/*.h $(unit-boot-in)/*.h tests/unit/manifest/*.h) tests/unit/alone.h $(unit-boot-in)/unit.mk
+unit-boot-built-with = $(CC_VERSION) $(unit-boot-cflags)
+$(eval $(call record,$(unit-boot-out)/built-with,unit-boot-built-with))
 unit-boot-tests := start preflight tables devices
 # The application, as boot/boot.mk links it, but for the C library's part.
 unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/text.c hv/pagetable.c hv/runs.c hv/pci.c psp/discover.c \
@@ -27,9 +25,9 @@ unit-boot: $(unit-boot-tests:%=$(unit-boot-out)/%.passed)
 
 .PRECIOUS: $(unit-boot-out)/%.o $(unit-boot-out)/test_%
 
-$(unit-boot-out)/%.o: %.c $(unit-boot-headers)
+$(unit-boot-out)/%.o: %.c $(unit-boot-out)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(unit-boot-cflags) -include $(unit-boot-in)/fake_x86.h -c $< -o $@
+	$(CC) $(unit-boot-cflags) $(DEPENDS) -include $(unit-boot-in)/fake_x86.h -c $< -o $@
 
 $(unit-boot-out)/test_%: $(unit-boot-out)/$(unit-boot-in)/test_%.o $(unit-boot-objects)
 	$(CC) $(unit-boot-cflags) $^ -lcmocka -o $@
@@ -37,3 +35,5 @@ $(unit-boot-out)/test_%: $(unit-boot-out)/$(unit-boot-in)/test_%.o $(unit-boot-o
 $(unit-boot-out)/%.passed: $(unit-boot-out)/test_%
 	$<
 	@touch $@
+
+-include $(call dependencies,$(unit-boot-out))

@@ -4,10 +4,7 @@
 
 BUILD ?= .build
 PYTHON ?= /usr/bin/python3
-CC ?= gcc
-ifeq ($(origin CC),default)
-CC := gcc
-endif
+include linker/record.mk
 
 unit-firmware-out := $(BUILD)/unit/firmware
 unit-firmware-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
@@ -16,7 +13,8 @@ unit-firmware-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sani
 unit-firmware-libs := -lcmocka -lnettle -lhogweed -lgmp
 
 unit-firmware-models := $(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt) kds.c)
-unit-firmware-headers := $(wildcard tests/machine/firmware/*.h tests/unit/firmware/*.h)
+unit-firmware-built-with = $(CC_VERSION) $(unit-firmware-cflags)
+$(eval $(call record,$(unit-firmware-out)/built-with,unit-firmware-built-with))
 unit-firmware-tests := vectors platform launch states asid mailbox
 
 unit-firmware-objects = $(patsubst %.c,$(unit-firmware-out)/%.o,$(1))
@@ -35,9 +33,9 @@ $(unit-firmware-out)/vectors.h: tests/unit/firmware/make_vectors.py tests/unit/f
 
 $(unit-firmware-out)/tests/unit/firmware/test_vectors.o: $(unit-firmware-out)/vectors.h
 
-$(unit-firmware-out)/%.o: %.c $(unit-firmware-headers) tests/unit/firmware/unit.mk
+$(unit-firmware-out)/%.o: %.c $(unit-firmware-out)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(unit-firmware-cflags) -c $< -o $@
+	$(CC) $(unit-firmware-cflags) $(DEPENDS) -c $< -o $@
 
 $(unit-firmware-out)/test_%: $(unit-firmware-out)/tests/unit/firmware/test_%.o $(unit-firmware-common)
 	$(CC) $(unit-firmware-cflags) $^ $(unit-firmware-libs) -o $@
@@ -56,10 +54,13 @@ $(SEVFW_TOOL): $(call unit-firmware-objects,tests/unit/firmware/sevfw_tool.c $(u
 # The library as strictly as the product's own code is compiled, with each compiler that is there.
 unit-firmware-strict: $(addprefix $(unit-firmware-out)/strict-,$(foreach c,gcc clang,$(if $(shell command -v $(c)),$(c).passed)))
 
-$(unit-firmware-out)/strict-%.passed: $(unit-firmware-models) $(unit-firmware-headers) tests/unit/firmware/unit.mk
+unit-firmware-strict-cflags := -std=c17 -O2 -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla -Werror
+
+$(unit-firmware-out)/strict-%.passed: $(unit-firmware-models) tests/unit/firmware/unit.mk
 	@mkdir -p $(@D)
+	@$(call depend,$* $(unit-firmware-strict-cflags),$(unit-firmware-models))
 	for f in $(unit-firmware-models); do \
-		$* -std=c17 -O2 -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla -Werror \
+		$* $(unit-firmware-strict-cflags) \
 			-c $$f -o $(unit-firmware-out)/strict-$*.o || exit 1; done
 	@touch $@
 
@@ -74,7 +75,13 @@ fuzz-firmware: $(unit-firmware-fuzz)
 	$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -print_final_stats=1 \
 		-artifact_prefix=$(BUILD)/fuzz/firmware- $(BUILD)/fuzz/firmware.corpus
 
-$(unit-firmware-fuzz): tests/fuzz/fuzz_firmware.c $(unit-firmware-models) $(unit-firmware-headers)
+unit-firmware-fuzz-cflags := -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wall -Wextra \
+	-Itests/machine/firmware
+unit-firmware-fuzz-sources := tests/fuzz/fuzz_firmware.c $(unit-firmware-models)
+
+$(unit-firmware-fuzz): $(unit-firmware-fuzz-sources) tests/unit/firmware/unit.mk
 	@mkdir -p $(@D)
-	$(FUZZ_CC) -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wall -Wextra \
-		-Itests/machine/firmware $(filter %.c,$^) -lnettle -lhogweed -lgmp -o $@
+	@$(call depend,$(FUZZ_CC) $(unit-firmware-fuzz-cflags),$(unit-firmware-fuzz-sources))
+	$(FUZZ_CC) $(unit-firmware-fuzz-cflags) $(unit-firmware-fuzz-sources) -lnettle -lhogweed -lgmp -o $@
+
+-include $(call dependencies,$(unit-firmware-out)) $(wildcard $(unit-firmware-fuzz).d)

@@ -3,9 +3,7 @@
 #   make -f tests/unit/hv_core/unit.mk unit-hv-core
 
 BUILD ?= .build
-ifeq ($(origin CC),default)
-CC := gcc
-endif
+include linker/record.mk
 
 UNIT_HV_CORE := $(BUILD)/unit/hv_core
 # A test is one file; what it tests stands here. `memory` brings stand-ins for the hardware of its own.
@@ -24,17 +22,22 @@ UNIT_HV_CORE_TESTS := text runs memory pagetable ranges sections rtc madt watch 
 UNIT_HV_CORE_CFLAGS := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	-Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror
 
+UNIT_HV_CORE_BUILT_WITH = $(CC_VERSION) $(UNIT_HV_CORE_CFLAGS)
+$(eval $(call record,$(UNIT_HV_CORE)/built-with,UNIT_HV_CORE_BUILT_WITH))
+
 .PHONY: unit-hv-core
 unit-hv-core: $(UNIT_HV_CORE_TESTS:%=$(UNIT_HV_CORE)/%.passed)
 
 define UNIT_HV_CORE_RULE
-$(UNIT_HV_CORE)/test_$(1): tests/unit/hv_core/test_$(1).c $(UNIT_HV_CORE_$(1)) $(wildcard hv/*.h boot/*.h tests/unit/hv_core/*.h) \
-		tests/unit/hv_core/unit.mk
+$(UNIT_HV_CORE)/test_$(1): tests/unit/hv_core/test_$(1).c $(UNIT_HV_CORE_$(1)) $(UNIT_HV_CORE)/built-with
 	@mkdir -p $$(@D)
-	$$(CC) $$(UNIT_HV_CORE_CFLAGS) $$(filter %.c,$$^) -lcmocka -o $$@
+	@$$(call depend,$$(CC) $$(UNIT_HV_CORE_CFLAGS),tests/unit/hv_core/test_$(1).c $(UNIT_HV_CORE_$(1)))
+	$$(CC) $$(UNIT_HV_CORE_CFLAGS) tests/unit/hv_core/test_$(1).c $(UNIT_HV_CORE_$(1)) -lcmocka -o $$@
 endef
 $(foreach test,$(UNIT_HV_CORE_TESTS),$(eval $(call UNIT_HV_CORE_RULE,$(test))))
 
 $(UNIT_HV_CORE)/%.passed: $(UNIT_HV_CORE)/test_%
 	$<
 	@touch $@
+
+-include $(call dependencies,$(UNIT_HV_CORE))

@@ -3,17 +3,14 @@
 #   make -f tests/unit/hv_devices/unit.mk unit-hv-devices
 
 BUILD ?= .build
-ifeq ($(origin CC),default)
-CC := gcc
-endif
-CC ?= gcc
+include linker/record.mk
 
 unit-hv-devices-out := $(BUILD)/unit/hv_devices
 unit-hv-devices-in := tests/unit/hv_devices
 unit-hv-devices-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
-unit-hv-devices-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-devices-in)/*.h tests/unit/psp/fake_pci.h \
-	tests/unit/manifest/good.h tests/machine/firmware/*.h) $(unit-hv-devices-in)/unit.mk
+unit-hv-devices-built-with = $(CC_VERSION) $(unit-hv-devices-cflags)
+$(eval $(call record,$(unit-hv-devices-out)/built-with,unit-hv-devices-built-with))
 unit-hv-devices-tests := vlapic vuart pvclock vpower monitor lifecycle refusal copy
 
 # What each program links besides its own test_*.c.
@@ -36,9 +33,9 @@ unit-hv-devices-libs-copy := $(unit-hv-devices-libs-lifecycle) -Wl,--wrap=manife
 .PHONY: unit-hv-devices
 unit-hv-devices: $(unit-hv-devices-tests:%=$(unit-hv-devices-out)/%.passed)
 
-$(unit-hv-devices-out)/%.o: %.c $(unit-hv-devices-headers)
+$(unit-hv-devices-out)/%.o: %.c $(unit-hv-devices-out)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(unit-hv-devices-cflags) $(if $(filter %/sev_under_test.c,$<),-include $(unit-hv-devices-in)/fake_x86.h) -c $< -o $@
+	$(CC) $(unit-hv-devices-cflags) $(DEPENDS) $(if $(filter %/sev_under_test.c,$<),-include $(unit-hv-devices-in)/fake_x86.h) -c $< -o $@
 
 define unit-hv-devices-program
 $(unit-hv-devices-out)/test_$(1): $(patsubst %.c,$(unit-hv-devices-out)/%.o,$(unit-hv-devices-in)/test_$(1).c $(unit-hv-devices-$(1)))
@@ -49,3 +46,5 @@ $(unit-hv-devices-out)/$(1).passed: $(unit-hv-devices-out)/test_$(1)
 	@touch $$@
 endef
 $(foreach t,$(unit-hv-devices-tests),$(eval $(call unit-hv-devices-program,$(t))))
+
+-include $(call dependencies,$(unit-hv-devices-out))

@@ -3,16 +3,14 @@
 #   make -f tests/unit/hv_machine/unit.mk unit-hv-machine
 
 BUILD ?= .build
-ifeq ($(origin CC),default)
-CC := gcc
-endif
-CC ?= gcc
+include linker/record.mk
 
 unit-hv-machine-out := $(BUILD)/unit/hv_machine
 unit-hv-machine-in := tests/unit/hv_machine
 unit-hv-machine-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
-unit-hv-machine-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-machine-in)/*.h) tests/unit/alone.h $(unit-hv-machine-in)/unit.mk
+unit-hv-machine-built-with = $(CC_VERSION) $(unit-hv-machine-cflags)
+$(eval $(call record,$(unit-hv-machine-out)/built-with,unit-hv-machine-built-with))
 unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic trap panic main
 
 # What each program links besides its own test_*.c and fake_cpu.c.
@@ -30,13 +28,9 @@ unit-hv-machine: $(unit-hv-machine-tests:%=$(unit-hv-machine-out)/%.passed)
 
 .PRECIOUS: $(unit-hv-machine-out)/%.o
 
-$(unit-hv-machine-out)/%.o: %.c $(unit-hv-machine-headers)
+$(unit-hv-machine-out)/%.o: %.c $(unit-hv-machine-out)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(unit-hv-machine-cflags) -include $(unit-hv-machine-in)/fake_x86.h -c $< -o $@
-
-# These have the file itself in them, whose state they reset.
-$(unit-hv-machine-out)/$(unit-hv-machine-in)/test_sev.o: hv/sev.c
-$(unit-hv-machine-out)/$(unit-hv-machine-in)/test_lapic.o: hv/lapic.c
+	$(CC) $(unit-hv-machine-cflags) $(DEPENDS) -include $(unit-hv-machine-in)/fake_x86.h -c $< -o $@
 
 define unit-hv-machine-program
 $(unit-hv-machine-out)/test_$(1): $(patsubst %.c,$(unit-hv-machine-out)/%.o,$(unit-hv-machine-in)/test_$(1).c $(unit-hv-machine-in)/fake_cpu.c \
@@ -48,3 +42,5 @@ $(unit-hv-machine-out)/$(1).passed: $(unit-hv-machine-out)/test_$(1)
 	@touch $$@
 endef
 $(foreach t,$(unit-hv-machine-tests),$(eval $(call unit-hv-machine-program,$(t))))
+
+-include $(call dependencies,$(unit-hv-machine-out))

@@ -3,16 +3,14 @@
 #   make -f tests/unit/hv_vcpu/unit.mk unit-hv-vcpu
 
 BUILD ?= .build
-ifeq ($(origin CC),default)
-CC := gcc
-endif
-CC ?= gcc
+include linker/record.mk
 
 unit-hv-vcpu-out := $(BUILD)/unit/hv_vcpu
 unit-hv-vcpu-in := tests/unit/hv_vcpu
 unit-hv-vcpu-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
-unit-hv-vcpu-headers := $(wildcard hv/*.h psp/*.h guest/*.h boot/handoff.h $(unit-hv-vcpu-in)/*.h) $(unit-hv-vcpu-in)/unit.mk
+unit-hv-vcpu-built-with = $(CC_VERSION) $(unit-hv-vcpu-cflags)
+$(eval $(call record,$(unit-hv-vcpu-out)/built-with,unit-hv-vcpu-built-with))
 unit-hv-vcpu-tests := constants npt asid exits cr mca cpuid msr io event ipi sched accessors
 unit-hv-vcpu-core := $(addprefix hv/,npt.c asid.c vmcb.c vcpu.c vcpu_start.c sched.c event.c exit.c mca.c exit_cr.c exit_cpuid.c exit_msr.c exit_msr_list.c exit_io.c \
 	vlapic.c vpower.c text.c)
@@ -24,9 +22,9 @@ unit-hv-vcpu: $(unit-hv-vcpu-tests:%=$(unit-hv-vcpu-out)/%.passed)
 
 .PRECIOUS: $(unit-hv-vcpu-out)/%.o $(unit-hv-vcpu-out)/test_%
 
-$(unit-hv-vcpu-out)/%.o: %.c $(unit-hv-vcpu-headers)
+$(unit-hv-vcpu-out)/%.o: %.c $(unit-hv-vcpu-out)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(unit-hv-vcpu-cflags) -include $(unit-hv-vcpu-in)/fake_x86.h -c $< -o $@
+	$(CC) $(unit-hv-vcpu-cflags) $(DEPENDS) -include $(unit-hv-vcpu-in)/fake_x86.h -c $< -o $@
 
 $(unit-hv-vcpu-out)/test_%: $(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/test_%.o $(unit-hv-vcpu-core-objects)
 	$(CC) $(unit-hv-vcpu-cflags) $^ -lcmocka -o $@
@@ -34,3 +32,5 @@ $(unit-hv-vcpu-out)/test_%: $(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/test_%.o $(un
 $(unit-hv-vcpu-out)/%.passed: $(unit-hv-vcpu-out)/test_%
 	$<
 	@touch $@
+
+-include $(call dependencies,$(unit-hv-vcpu-out))

@@ -3,10 +3,7 @@
 # Included from the top Makefile; also: make -f tests/unit/psp/unit.mk unit-psp
 
 BUILD ?= .build
-CC ?= gcc
-ifeq ($(origin CC),default)
-CC := gcc
-endif
+include linker/record.mk
 
 unit-psp-out := $(BUILD)/unit/psp
 unit-psp-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
@@ -15,7 +12,8 @@ unit-psp-libs := -lcmocka -lnettle -lhogweed -lgmp
 
 unit-psp-driver := $(sort $(wildcard psp/*.c))
 unit-psp-models := $(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt))
-unit-psp-headers := $(wildcard psp/*.h tests/unit/psp/*.h tests/machine/firmware/*.h)
+unit-psp-built-with = $(CC_VERSION) $(unit-psp-cflags)
+$(eval $(call record,$(unit-psp-out)/built-with,unit-psp-built-with))
 unit-psp-tests := discover status abi launch faults
 
 unit-psp-objects = $(patsubst %.c,$(unit-psp-out)/%.o,$(1))
@@ -32,9 +30,9 @@ unit-psp-faults := $(unit-psp-launch)
 
 unit-psp: unit-psp-freestanding $(unit-psp-tests:%=$(unit-psp-out)/%.passed)
 
-$(unit-psp-out)/%.o: %.c $(unit-psp-headers) tests/unit/psp/unit.mk
+$(unit-psp-out)/%.o: %.c $(unit-psp-out)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(unit-psp-cflags) -c $< -o $@
+	$(CC) $(unit-psp-cflags) $(DEPENDS) -c $< -o $@
 
 define unit-psp-program
 $(unit-psp-out)/test_$(1): $(call unit-psp-objects,tests/unit/psp/test_$(1).c $(unit-psp-$(1)))
@@ -54,10 +52,13 @@ unit-psp-compilers := $(foreach c,gcc clang,$(if $(shell command -v $(c)),$(c)))
 
 unit-psp-freestanding: $(unit-psp-compilers:%=$(unit-psp-out)/freestanding-%.passed)
 
-$(unit-psp-out)/freestanding-%.passed: $(unit-psp-driver) $(unit-psp-headers) tests/unit/psp/unit.mk
+$(unit-psp-out)/freestanding-%.passed: $(unit-psp-driver) tests/unit/psp/unit.mk
 	@mkdir -p $(unit-psp-out)/$*
+	@$(call depend,$* $(unit-psp-strict),$(unit-psp-driver))
 	for f in $(unit-psp-driver); do \
 		$* $(unit-psp-strict) -c $$f -o $(unit-psp-out)/$*/$$(basename $$f .c).o || exit 1; done
 	$(LD) -r $(unit-psp-driver:psp/%.c=$(unit-psp-out)/$*/%.o) -o $(unit-psp-out)/$*/psp.o
 	@! nm -u $(unit-psp-out)/$*/psp.o | grep -vE ' (psp_platform_[a-z0-9_]+|memcpy|memmove|memset|memcmp)$$'
 	@touch $@
+
+-include $(call dependencies,$(unit-psp-out))

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""What a compiler reads makes its output out of date: whoever breaks a source sees each program fail that has it inside.
+
+make's own database is asked after a build, instead of breaking every file in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Where the compilers look besides the including file's folder: the -I options of the fragments.
+SEARCHED = ("", "guest", "hv", "tests/machine/firmware", "tests/unit/firmware")
+# Not in the fragments, or with rules that are tested elsewhere.
+GOALS = ("unit-hv-core", "unit-hv-devices", "unit-hv-vcpu", "unit-manifest", "unit-psp", "unit-firmware", "efi", "tests-parts",
+         "bench-guest", "referee-programs")  # fmt: skip
+
+pytestmark = pytest.mark.unit
+
+
+def ask_make(*words: str) -> subprocess.CompletedProcess:
+    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return subprocess.run(["make", "--no-print-directory", *words], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def database() -> dict[str, set[str]]:
+    """target -> all its prerequisites, as make knows them."""
+    rules: dict[str, set[str]] = {}
+    for line in ask_make("-pn", *GOALS).stdout.splitlines():
+        found = re.fullmatch(r"([^\s#:=%][^\s:=%]*):(?!=)\s*([^=]*)", line)
+        if found:
+            rules.setdefault(found[1], set()).update(found[2].replace("|", " ").split())
+    return rules
+
+
+def included(path: Path) -> Iterable[Path]:
+    pattern = r'^[ \t]*(?:#[ \t]*include|%include)[ \t]+"([^"]+)"'
+    for name in re.findall(pattern, path.read_text(errors="replace"), re.MULTILINE):
+        for folder in (path.parent, *(ROOT / part for part in SEARCHED)):
+            if (folder / name).is_file():
+                yield (folder / name).resolve()
+                break
+
+
+def closure(source: Path) -> set[str]:
+    found: set[Path] = set()
+    waiting = [source.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += included(path)
+    return {str(path.relative_to(ROOT)) for path in found}
+
+
+@pytest.fixture(scope="module")
+def rules(make: Callable[..., str]) -> dict[str, set[str]]:
+    make("-s", *GOALS)
+    return database()
+
+
+def test_every_file_that_is_compiled_in_is_a_prerequisite(rules: dict[str, set[str]]) -> None:
+    """Also those that only a preprocessor's condition leaves out: they are few, and they stand below."""
+    checked, missing = 0, {}
+    for target, prerequisites in rules.items():
+        sources = [name for name in prerequisites if name.endswith((".c", ".asm")) and (ROOT / name).is_file()]
+        if not (ROOT / target).is_file() or not sources or target.endswith(".passed") and "strict" not in target and "free" not in target:
+            continue
+        wanted = set().union(*(closure(ROOT / name) for name in sources))
+        lacking = {name for name in wanted - prerequisites if not name.startswith(os.environ.get("BUILD", ".build"))}
+        checked += 1
+        if lacking:
+            missing[target] = sorted(lacking)
+    assert not missing
+    assert checked > 150
+
+
+@pytest.mark.parametrize(
+    ("source", "goal"),
+    [
+        ("hv/sev.c", "unit-hv-devices"),
+        ("boot/handoff.h", "unit-hv-core"),
+        ("guest/crc32.h", "unit-hv-core"),
+        ("guest/manifest_errors.h", "unit-hv-vcpu"),
+        ("guest/manifest_errors.h", "unit-manifest"),
+        ("psp/psp.h", "unit-psp"),
+        ("tests/machine/firmware/internal.h", "unit-firmware"),
+        ("guest/hello/bare.h", "bench-guest"),
+        ("tests/referee/mbox.h", "referee-programs"),
+        ("hv/vcpu.h", ".build/hv/hv/vmrun.asm.o"),
+    ],
+)
+def test_a_change_is_noticed(rules: dict[str, set[str]], source: str, goal: str) -> None:
+    goal = goal.replace(".build", os.environ.get("BUILD", ".build"))
+    assert ask_make("-n", "-W", source, goal).stdout != ask_make("-n", goal).stdout
+
+
+@pytest.mark.parametrize("goal", [goal for goal in GOALS if goal not in ("unit-manifest",)])
+def test_another_compiler_builds_anew(rules: dict[str, set[str]], goal: str) -> None:
+    """And asking leaves no trace."""
+    before = ask_make("-n", goal).stdout
+    assert len(ask_make("-n", "CC=gcc -DOTHER", goal).stdout) > len(before) + 200
+    assert ask_make("-n", goal).stdout == before
+
+
+def test_nothing_is_built_twice(rules: dict[str, set[str]]) -> None:
+    """Right after a build, no compiler has anything to do."""
+    told = ask_make("-n", *GOALS).stdout
+    assert not re.search(r"^\s*(gcc|clang|nasm|ld|objcopy) ", told, re.MULTILINE), told[:2000]

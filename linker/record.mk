@@ -28,7 +28,7 @@ version_of = $(1) $(shell $(1) --version 2>/dev/null | head -n 1)
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-CC_VERSION := $(call version_of,$(CC))
+CC_VERSION := $(call version_of,$(CC)) $(DEPENDS)
 
 # A prerequisite of what is always made; the recipe leaves its file alone when nothing changed.
 .PHONY: always

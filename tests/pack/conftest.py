@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "guest"))
 sys.path.insert(0, str(ROOT / "guest" / "hello"))
 
+# As make has it: the same file under another name would be another target.
+BUILD = os.environ.get("BUILD", ".build")
 Run = Callable[..., subprocess.CompletedProcess]
 
 
@@ -60,8 +63,7 @@ def samples(build: Path, make: Callable[..., str]) -> Path:
     make(
         "-f",
         "guest/guest.mk",
-        f"BUILD={build}",
-        *(str(folder / name) for name in ("hello.bin", "dsdt.aml", "initramfs.cpio.gz")),
+        *(f"{BUILD}/guest/{name}" for name in ("hello.bin", "dsdt.aml", "initramfs.cpio.gz")),
     )
     return folder
 
@@ -79,7 +81,7 @@ def debian_kernel(samples: Path) -> Path:
 def manifest_check(build: Path, make: Callable[..., str]) -> Callable[[Path], str]:
     """The hypervisor's own validator: the error's name for a file."""
     program = build / "unit" / "manifest" / "manifest-check"
-    make("-f", "tests/unit/manifest/unit.mk", f"BUILD={build}", str(program))
+    make("-f", "tests/unit/manifest/unit.mk", f"{BUILD}/unit/manifest/manifest-check")
 
     def check(path: Path) -> str:
         done = subprocess.run([program, path], capture_output=True, text=True)

@@ -40,11 +40,11 @@ def digest(path: Path) -> str:
 
 
 def test_two_builds_from_clean_copies_give_the_same_bytes(tmp_path: Path, make: Callable[..., str]) -> None:
-    """Different folders, a build inside and one outside of the tree, other jobs, other clock, other locale."""
+    """Different folders, one with spaces and a quote, a build inside and one outside of the tree, other jobs, clock, locale."""
     first = clean_copy(tmp_path / "a")
     make("efi", directory=first, BUILD=".build", TZ="UTC", LC_ALL="C")
 
-    second = clean_copy(tmp_path / "another-place" / "with-a-longer-name")
+    second = clean_copy(tmp_path / "another place" / "with a longer, odd name: Anna's")
     outside = tmp_path / "build-outside"
     for path in second.rglob("*.c"):
         os.utime(path, (1, 1))

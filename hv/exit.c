@@ -198,7 +198,7 @@ static void exit_shutdown(struct vcpu *vcpu)
     exit_crash(vcpu, "triple fault at RIP 0x%lx", vcpu->vmcb->rip);
 }
 
-static void exit_unknown(struct vcpu *vcpu)
+OUT_OF_LINE void exit_unknown(struct vcpu *vcpu)
 {
     if (vcpu->vmcb->exitcode == VMEXIT_NPF) {
         exit_npf(vcpu);

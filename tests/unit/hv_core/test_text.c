@@ -63,6 +63,14 @@ static void precision_bounds_the_read(void **state)
     text_format(text, sizeof text, "%.3s", bytes);
     assert_string_equal(text, "xyz");
     free(bytes);
+    /* ... by number or by argument; a negative one counts as none (C17 7.21.6.1). */
+    static const struct { int precision; const char *text; } cases[] = {{0, ""}, {1, "a"}, {2, "ab"}, {3, "ab"}, {-1, "ab"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(text_format(text, sizeof text, "%.*s", cases[i].precision, "ab"), strlen(cases[i].text));
+        assert_string_equal(text, cases[i].text);
+    }
+    text_format(text, sizeof text, "[%.0s%.1s%.12s]", "ab", "cd", "ef");
+    assert_string_equal(text, "[cef]");
 }
 
 int main(void)

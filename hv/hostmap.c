@@ -4,7 +4,7 @@
  *   HV_IMAGE_BASE     its image, 4 KiB pages, W^X, C=1
  *   HV_PHYSMAP_BASE   its arena, C=1
  *   HOSTMAP_STACKS    stacks, each above a page that is not there, C=1
- *   WINDOW_*          windows, by window.c
+ *   WINDOW_*          windows, by window.c; those of any size are in the boot CPU's tables alone
  */
 #include "hostmap.h"
 
@@ -15,7 +15,8 @@
 #include "window.h"
 #include "x86.h"
 
-static struct pagetable hostmap_table;
+static struct pagetable hostmap_table;     /* all CPUs' */
+static struct pagetable hostmap_boot;      /* the boot CPU's: the same, and its windows */
 static uint64_t hostmap_mask;           /* the C-bit */
 static uint64_t hostmap_stack_next, hostmap_stacks_end;
 
@@ -81,9 +82,14 @@ void hostmap_init(const struct handoff *handoff)
         ASSERT(pagetable_entry(&hostmap_table, HOSTMAP_STACKS + i * SIZE_2M, 1) != NULL);
     hostmap_stack_next = HOSTMAP_STACKS;
     hostmap_stacks_end = HOSTMAP_STACKS + cpu_tables * SIZE_2M;
-    window_init(&hostmap_table, handoff->cpu_count);
+    window_init_shared(&hostmap_table, handoff->cpu_count);
 
-    write_cr3(pagetable_cr3(&hostmap_table));
+    /* What is mapped from now on comes into tables that both have in common, but for the boot CPU's windows. */
+    pagetable_init(&hostmap_boot, hostmap_table.next, hostmap_table.end, HV_PHYSMAP_BASE, hostmap_table.c_bit);
+    hostmap_table.end = hostmap_table.next;
+    hostmap_share(page_va(paddr(hostmap_boot.root)));
+    window_init_boot(&hostmap_boot);
+    write_cr3(pagetable_cr3(&hostmap_boot));
 }
 
 void *hostmap_stack(uint64_t npages)

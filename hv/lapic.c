@@ -71,8 +71,7 @@ void lapic_init(void)
     if (cpu->features.x2apic) {
         wrmsr(MSR_APIC_BASE, base | APIC_BASE_X2APIC);
     } else if (lapic_registers == NULL) {
-        lapic_registers = mmio_map(paddr(base & APIC_BASE_ADDRESS), PAGE_SIZE);
-        ASSERT(lapic_registers != NULL);
+        lapic_registers = mmio_map_all(paddr(base & APIC_BASE_ADDRESS));
     }
     uint32_t id = lapic_read(LAPIC_ID);
     cpu->apic_id = lapic_registers == NULL ? id : id >> 24;

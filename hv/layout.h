@@ -4,18 +4,21 @@
 #define SEVISOR_LAYOUT_H
 
 #include "types.h"
+#include "../boot/handoff.h"
 
 #define HOSTMAP_STACKS UINT64_C(0xffff808000000000)
 #define HOSTMAP_STACKS_END (HOSTMAP_STACKS + 128 * SIZE_2M)     /* 1,024 CPUs of 18 pages each take 37 */
 
 #define WINDOW_PAGES_BASE UINT64_C(0xffff808040000000)      /* windows of a few pages */
 #define WINDOW_PAGES 512u
-#define WINDOW_CPU_BASE UINT64_C(0xffff808060000000)        /* one page for each CPU */
+#define WINDOW_CPU_BASE UINT64_C(0xffff808060000000)        /* one page for each CPU, and one for all of them */
+#define WINDOW_ALL (WINDOW_CPU_BASE + HANDOFF_MAX_CPUS * PAGE_SIZE)
 #define WINDOW_SLOTS_BASE UINT64_C(0xffff808080000000)      /* large ones, in slots of 2 MiB */
 #define WINDOW_SLOTS 2048u
 
 /* Page tables that hostmap_init() makes in advance: the root, 3 + 4 for the image (up to 8 MiB), 2 for the
- * arena (and one per GiB), 2 for stacks, 2 for small windows, 2 for the CPUs' own, 4 for large ones; and spare.
+ * arena (and one per GiB), 2 for stacks, 3 for the CPUs' own windows; the boot CPU's root, 2 on the way to its windows,
+ * 1 for small ones, 4 for large ones; and spare.
  * And for every so many CPUs, rounded up, one for their stacks and one for their windows. */
 #define HOSTMAP_TABLE_PAGES 32u
 #define HOSTMAP_CPUS_PER_TABLE 28u

@@ -35,6 +35,10 @@ bool pagetable_map(struct pagetable *table, uint64_t va, uint64_t address, uint6
  * needed. NULL: out of pages. */
 uint64_t *pagetable_entry(struct pagetable *table, uint64_t va, unsigned level);
 
+/* Gives this root tables of its own on the way to `va`, down to the one that has its entry at `level`: copies of
+ * those that it had in common with another root, whose later changes it does not see. False: out of pages. */
+bool pagetable_unshare(struct pagetable *table, uint64_t va, unsigned level);
+
 /* What CR3 takes. */
 uint64_t pagetable_cr3(const struct pagetable *table);
 

@@ -18,27 +18,36 @@
 
 static uint64_t *window_pte;        /* WINDOW_PAGES entries */
 static uint64_t *window_cpu_pte[MAX_CPUS / 512];    /* page tables of the CPUs' own windows */
+static uint64_t *window_all_pte;    /* of the page that all CPUs have in common */
 static struct pagetable *window_table;
 static uint64_t window_page_bits[WINDOW_PAGES / 64];
 static uint64_t window_slot_bits[WINDOW_SLOTS / 64];
 
 _Static_assert(WINDOW_PAGES == 512, "one page table");
-_Static_assert(WINDOW_SLOTS % 512 == 0, "whole page directories");
+_Static_assert(WINDOW_SLOTS % 512 == 0 && WINDOW_SLOTS_BASE % SIZE_1G == 0, "whole page directories");
+_Static_assert(WINDOW_SLOTS_BASE >> 39 == WINDOW_PAGES_BASE >> 39, "one unshared table leads to both");
+_Static_assert(WINDOW_PAGES_BASE % SIZE_2M == 0 && WINDOW_CPU_BASE % SIZE_2M == 0, "a page table of their own each");
 
-void window_init(struct pagetable *table, uint32_t cpus)
+void window_init_shared(struct pagetable *shared, uint32_t cpus)
 {
     for (uint32_t i = 0; i < cpus; i++) {
-        uint64_t *entry = pagetable_entry(table, WINDOW_CPU_BASE + i * PAGE_SIZE, 1);
+        uint64_t *entry = pagetable_entry(shared, WINDOW_CPU_BASE + i * PAGE_SIZE, 1);
         ASSERT(entry != NULL);
         if (i % 512 == 0)
             window_cpu_pte[i / 512] = entry;
     }
+    window_all_pte = pagetable_entry(shared, WINDOW_ALL, 1);
+    ASSERT(window_all_pte != NULL);
+}
 
-    window_table = table;
-    window_pte = pagetable_entry(table, WINDOW_PAGES_BASE, 1);
+void window_init_boot(struct pagetable *boot)
+{
+    window_table = boot;
+    ASSERT(pagetable_unshare(boot, WINDOW_PAGES_BASE, 2));
+    window_pte = pagetable_entry(boot, WINDOW_PAGES_BASE, 1);
     ASSERT(window_pte != NULL);
     for (uint64_t i = 0; i < WINDOW_SLOTS; i += 512)
-        ASSERT(pagetable_entry(table, WINDOW_SLOTS_BASE + i * SIZE_2M, 2) != NULL);
+        ASSERT(pagetable_entry(boot, WINDOW_SLOTS_BASE + i * SIZE_2M, 2) != NULL);
 }
 
 static bool window_bit(const uint64_t *bits, uint64_t i)
@@ -76,6 +85,7 @@ static uint64_t *window_slot_entry(uint64_t slot)
     return entry;
 }
 
+/* Also what was never handed out is flushed: the CPU may have walked there ahead of itself (APM2 5.5). */
 static void window_clear_slots(uint64_t first, uint64_t count)
 {
     for (uint64_t slot = first; slot < first + count; slot++) {
@@ -85,6 +95,7 @@ static void window_clear_slots(uint64_t first, uint64_t count)
         if ((old & PTE_P) != 0 && (old & PTE_PS) == 0)
             page_free(paddr(old & PTE_ADDRESS & ~hostmap_c_bit()), 1);
     }
+    write_cr3(read_cr3());      /* no entry is global; and nobody has got the freed tables yet */
 }
 
 /* Maps [address, address+size) (C-bit included) into slots; false: out of pool pages, nothing mapped. */
@@ -117,7 +128,7 @@ static bool window_fill_slots(uint64_t first, uint64_t address, uint64_t size, u
 static void *window_open(paddr_t base, uint64_t size, enum memory_view view, uint64_t bits)
 {
     ASSERT(base.raw % PAGE_SIZE == 0 && size > 0 && view != VIEW_GUEST);
-    ASSERT(this_cpu()->index == 0);     /* these are the boot CPU's alone, and no other has them in its TLB */
+    ASSERT(this_cpu()->index == 0);     /* no other CPU has these in its tables */
     if (size > WINDOW_SLOTS * SIZE_2M)
         return NULL;
     size = (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
@@ -144,13 +155,13 @@ static void *window_open(paddr_t base, uint64_t size, enum memory_view view, uin
 
 static void window_close(uint64_t va, uint64_t size)
 {
+    ASSERT(this_cpu()->index == 0);
     size = (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
     if (va >= WINDOW_SLOTS_BASE) {
         uint64_t first = (va - WINDOW_SLOTS_BASE) / SIZE_2M;
         uint64_t count = ((va & (SIZE_2M - 1)) + size + SIZE_2M - 1) / SIZE_2M;
         ASSERT(first + count <= WINDOW_SLOTS);
         window_clear_slots(first, count);
-        write_cr3(read_cr3());      /* no entry is global */
         window_give(window_slot_bits, first, count);
         return;
     }
@@ -201,4 +212,11 @@ void mmio_unmap(volatile void *va, uint64_t size)
 {
     uint64_t offset = (uintptr_t)va & (PAGE_SIZE - 1);
     window_close((uintptr_t)va - offset, offset + size);
+}
+
+volatile void *mmio_map_all(paddr_t page)
+{
+    ASSERT(page.raw % PAGE_SIZE == 0 && *window_all_pte == 0);
+    *window_all_pte = hostmap_entry_address(page, VIEW_PLAIN) | PTE_W | PTE_NX | PTE_PCD | PTE_PWT | PTE_P;
+    return (volatile void *)(uintptr_t)WINDOW_ALL;
 }

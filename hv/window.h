@@ -7,7 +7,11 @@
 
 struct pagetable;
 
-/* Makes the tables of all windows, so that mapping a page allocates nothing. */
-void window_init(struct pagetable *table, uint32_t cpus);
+/* Makes the tables of the CPUs' own windows, in the table that all CPUs have. */
+void window_init_shared(struct pagetable *shared, uint32_t cpus);
+/* Then those of the boot CPU's windows, in its own, which still has all else in common with the other: no CPU but the
+ * boot CPU can walk through a table that is freed when a window closes (APM2 5.5: translations are cached speculatively). With
+ * them, mapping a page allocates nothing. */
+void window_init_boot(struct pagetable *boot);
 
 #endif

@@ -94,6 +94,41 @@ static void running_out_of_pages_is_reported(void **state)
     free(pages);
 }
 
+/* A second root that shares all tables with the first, until it gets those on one way for itself. */
+static void unshared_tables_are_copies_and_the_rest_stays_in_common(void **state)
+{
+    (void)state;
+    uint64_t entry, way = SIZE_1G + 5 * SIZE_2M, beside = SIZE_1G + 7 * SIZE_2M;
+    unsigned level;
+    set_up(16, C_BIT);
+    struct pagetable first = table;
+    assert_true(pagetable_map(&first, way, 0x5000, PAGE_SIZE, PTE_W));
+    assert_true(pagetable_map(&first, beside, 0x7000, PAGE_SIZE, PTE_W));
+    struct pagetable second;
+    pagetable_init(&second, first.next, first.end, first.alias, C_BIT);
+    memcpy((void *)(uintptr_t)(second.root + second.alias), (void *)(uintptr_t)(first.root + first.alias), PAGE_SIZE);
+
+    uint64_t next = second.next;
+    assert_true(pagetable_unshare(&second, way, 2));
+    assert_int_equal(second.next, next + 2 * PAGE_SIZE);    /* below the root, a table of 512 GiB and one of 1 GiB */
+    *pagetable_entry(&second, way, 2) = 0;
+    *pagetable_entry(&second, way + SIZE_1G, 2) = 0x40000000 | PTE_PS | PTE_P;
+    *pagetable_entry(&second, beside, 1) = 0x8000 | PTE_P;  /* in a table that both have */
+    table = second;
+    assert_false(walk(way, &entry, &level));
+    assert_true(walk(way + SIZE_1G, &entry, &level));
+    table = first;
+    assert_true(walk(way, &entry, &level));
+    assert_int_equal(entry, 0x5000 | PTE_W | PTE_P);
+    assert_false(walk(way + SIZE_1G, &entry, &level));
+    assert_true(walk(beside, &entry, &level));
+    assert_int_equal(entry, 0x8000 | PTE_P);
+
+    second.end = second.next + PAGE_SIZE;
+    assert_false(pagetable_unshare(&second, way, 2));
+    free(pages);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -101,6 +136,7 @@ int main(void)
         cmocka_unit_test(unlike_alignment_falls_back_to_small_pages),
         cmocka_unit_test(cr3_carries_the_c_bit),
         cmocka_unit_test(running_out_of_pages_is_reported),
+        cmocka_unit_test(unshared_tables_are_copies_and_the_rest_stays_in_common),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

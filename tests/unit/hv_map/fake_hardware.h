@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Put before everything by -include: instructions that this process may not execute become rig.c's, and hv's image and
+ * physical map lie where this process has memory. */
+#ifndef SEVISOR_X86_H
+#define SEVISOR_X86_H
+
+#include <stdint.h>
+
+#include "../../../boot/handoff.h"
+
+#undef HV_IMAGE_BASE
+#undef HV_PHYSMAP_BASE
+#define HV_IMAGE_BASE rig_image_va
+#define HV_PHYSMAP_BASE rig_physmap
+extern uint64_t rig_image_va, rig_physmap;
+
+struct cpuid { uint32_t eax, ebx, ecx, edx; };
+struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
+uint64_t read_cr3(void);
+void write_cr3(uint64_t value);
+void invlpg(const void *va);
+void clflush(const void *va);
+void mfence(void);
+
+#endif

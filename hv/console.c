@@ -198,6 +198,16 @@ int console_read(void)
     return read;
 }
 
+bool console_input_holds(uint8_t byte)
+{
+    bool found = false;
+    console_begin();
+    for (uint32_t i = input.tail; i != input.head && !found; i++)
+        found = input.ring[i % CONSOLE_INPUT] == byte;
+    console_end();
+    return found;
+}
+
 struct console_losses console_losses(void)
 {
     console_begin();

@@ -33,6 +33,8 @@ struct console_losses {
     uint32_t garbled;       /* bytes with parity or framing errors, thrown away */
 };
 struct console_losses console_losses(void);
+/* Whether this byte is among those that console_read() will return. */
+bool console_input_holds(uint8_t byte);
 /* Waits until all is out, or the line has been stuck for a while. */
 void console_flush(void);
 

@@ -20,8 +20,9 @@
  * obeyed in silence, so that a flood of them cannot keep the console busy. */
 #define ANSWER_LINES 150u
 #define US_PER_S 1000000u
-/* Input waits so long for a guest to make room. */
+/* Input waits so long for a guest that reads nothing, or while a command is behind it; and so long for one that reads slowly. */
 #define PATIENCE_US 1000000u
+#define PATIENCE_SLOW_US 10000000u
 #define TELL_LOSSES_US 1000000u     /* what is lost in this time is told in one line */
 /* A receiver's FIFO of 16 bytes is full in 1.4 ms; who has stopped typing is not about to fill it. */
 #define POLL_BUSY_US 1000u
@@ -49,6 +50,8 @@ static struct input {
     bool hinted;            /* said already where stray input goes */
     uint64_t last_us;       /* when something came in last */
     uint64_t full_us;       /* since when the attached guest has no room; 0: it has */
+    uint64_t taken_us;      /* when it was last seen to have read since then */
+    uint32_t room;          /* that it had then */
     struct console_losses losses;   /* not told yet */
     bool guest_lost;        /* nor what guests had no room for: uart.input_lost */
     uint64_t losses_us;     /* when the first of them happened; 0: none */
@@ -411,11 +414,18 @@ static bool waits_for_guest(uint64_t now_us)
     if (input.state != INPUT_PASS || !has_guest())
         return false;
     uint32_t room = guest_input_room(&guests[monitor_attached()]);
-    if (room == 0 && input.full_us == 0)
-        input.full_us = now_us;
-    else if (room >= VUART_INPUT / 2)
+    if (room >= VUART_INPUT / 2)
         input.full_us = 0;
-    return input.full_us != 0 && now_us - input.full_us < PATIENCE_US;
+    if (input.full_us == 0) {
+        if (room > 0)
+            return false;
+        input.full_us = input.taken_us = now_us;
+    } else if (room > input.room) {
+        input.taken_us = now_us;
+    }
+    input.room = room;
+    return now_us - input.taken_us < PATIENCE_US && now_us - input.full_us < PATIENCE_SLOW_US &&
+           (now_us - input.full_us < PATIENCE_US || !console_input_holds(MONITOR_ESCAPE));
 }
 
 void monitor_tell_losses(void)

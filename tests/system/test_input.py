@@ -36,7 +36,7 @@ def text(pack: Callable[..., Path], boot_stock: Boot) -> Iterator[str]:
         packing.hello("deaf", "none", "spin ticks=0"),
         packing.hello("again", "none", keys={"on_poweroff": "restart"}, restarts=6),
     ]
-    with boot_stock(packing.bootable(pack("input", guests)), name="input", time_limit=200) as machine:
+    with boot_stock(packing.bootable(pack("input", guests)), name="input", time_limit=400) as machine:
         machine.wait_for(r"^echo\| hostile: without SEV")
         attendant.attach(machine, ECHO)
         machine.send(typed(PASTE))  # while others are launched and end

@@ -385,6 +385,7 @@ void console_write(const char *bytes, size_t count)
 
 void console_drain(void) {}
 struct console_losses console_losses(void) { return (struct console_losses){0}; }
+bool console_input_holds(uint8_t byte) { (void)byte; return false; }
 
 static bool polling;
 static size_t keys_at;

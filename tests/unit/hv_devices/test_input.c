@@ -399,6 +399,27 @@ static void a_guest_that_trickles_holds_nobody_up(void **state)
     assert_true(said("bytes of input to hello were lost"));
 }
 
+/* A machine that is slow: a hundred lines a minute are no reason to throw anything away, unless a command waits behind. */
+static void a_guest_that_reads_slowly_is_waited_for(void **state)
+{
+    (void)state;
+    readers[1].every_us = 100000;
+    readers[1].at_once = 60;
+    sends("\0352");
+    runs(100000);
+    sends(lines(150));
+    runs(20000000);
+    got(1, lines(150));
+    assert_false(said("lost"));
+    wire.obeys_rts = true;
+    readers[1].at_once = 1;
+    sends(lines(1000));
+    sends("\0351x");
+    runs(30000000);
+    got(0, "x");
+    assert_true(said("bytes of input to linux were lost"));
+}
+
 static void a_single_lost_byte_is_told(void **state)
 {
     (void)state;
@@ -605,7 +626,7 @@ int main(void)
         T(a_paste_arrives_whole), T(a_guest_that_is_slow_for_a_while_loses_nothing), T(rts_holds_the_other_end_back),
         T(what_is_on_its_way_when_the_guest_changes_stays_where_it_was_typed_to),
         T(a_guest_that_never_reads_locks_nobody_out_and_its_losses_are_told), T(the_escape_key_waits_a_second_at_most),
-        T(a_guest_that_trickles_holds_nobody_up), T(a_single_lost_byte_is_told),
+        T(a_guest_that_trickles_holds_nobody_up), T(a_guest_that_reads_slowly_is_waited_for), T(a_single_lost_byte_is_told),
         T(what_a_guest_did_not_read_before_its_end_is_told),
         T(input_during_a_launch_waits_for_it), T(an_overflow_of_the_fifo_is_told), T(garbled_bytes_are_thrown_away_and_told),
         T(a_break_is_the_attached_guests_and_no_byte), T(output_does_not_hide_what_is_wrong_with_input),

@@ -93,6 +93,7 @@ void guest_input_break(struct guest *guest) { vuart_break(&guest->uart); }
 uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
 void console_drain(void) {}
 struct console_losses console_losses(void) { return (struct console_losses){0}; }
+bool console_input_holds(uint8_t byte) { (void)byte; return false; }
 
 void guest_read_counters(const struct guest *guest, struct guest_counters *counters) { *counters = counted[guest->index]; }
 const char *report_state(const struct guest *guest) { return guest->state == GUEST_RUNNING ? "running" : "poweroff"; }

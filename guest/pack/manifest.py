@@ -233,7 +233,13 @@ def parse(raw: bytes) -> list[Guest]:
         for i in range(step_count):
             kind, _, gpa, size, offset = STEP.unpack_from(raw, guests_end + i * STEP.size)
             data = b"" if kind == Kind.ZERO else raw[offset : offset + size]
+            if size > MAX_MEMORY or kind != Kind.ZERO and len(data) != size:
+                raise ValueError(f"step {i} has {size} bytes, which are not there")
             steps.append(Step(Kind(kind), gpa, size, data))
-        return [_unpack_guest(raw, HEADER.size + i * GUEST_SIZE, steps) for i in range(guest_count)]
+        guests = [_unpack_guest(raw, HEADER.size + i * GUEST_SIZE, steps) for i in range(guest_count)]
+        for guest in guests:
+            if any(step.gpa + step.size > guest.memory for step in guest.steps):
+                raise ValueError(f"guest {guest.name} has a step outside of its memory")
+        return guests
     except (struct.error, ValueError) as error:
         raise PackError(f"this manifest is malformed: {error}") from error

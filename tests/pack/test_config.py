@@ -193,3 +193,36 @@ def test_help_teaches(pack) -> None:
     out = pack("--help").stdout
     for word in ("[[guest]]", "encryption", "cbitpos", "session", "--show", "examples:"):
         assert word in out
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high", "sev"),
+    [("vcpus", 1, 64, False), ("policy", 0, 0xFFFF003B, True), ("cbitpos", 32, 51, True), ("reduced-phys-bits", 1, 63, True)],
+)
+def test_limits_are_inclusive(read, key: str, low: int, high: int, sev: bool) -> None:
+    text = GOOD + (SEV if sev else "")
+    for value in (low, high):
+        (guest,) = read(f"{text}{key} = {value}\n")
+        assert getattr(guest.sev if sev else guest, key.replace("-", "_")) == value
+    for value in (low - 1, high + 1 if key != "policy" else 1 << 32):
+        with pytest.raises(PackError, match=key):
+            read(f"{text}{key} = {value}\n")
+
+
+@pytest.mark.parametrize(("name", "taken"), [("w" * 31, True), ("w" * 32, False), ("9", True), ("a.-_Z", True), ("-a", False), ("a/b", False)])
+def test_names(read, name: str, taken: bool) -> None:
+    if taken:
+        assert read(GOOD.replace('"web"', f'"{name}"'))[0].name == name
+    else:
+        with pytest.raises(PackError, match="name: must have 1 to 31"):
+            read(GOOD.replace('"web"', f'"{name}"'))
+
+
+def test_as_many_guests_as_a_manifest_takes(read) -> None:
+    assert len(read("".join(PLAIN.replace('"web"', f'"w{i}"') for i in range(512)))) == 512
+
+
+def test_memory_may_end_at_the_c_bit_but_not_beyond(read) -> None:
+    assert read(GOOD.replace("512M", "4G") + SEV + "cbitpos = 32")[0].memory == 1 << 32
+    with pytest.raises(PackError, match="memory reaches bit 32"):
+        read(GOOD.replace("512M", "4098M") + SEV + "cbitpos = 32")

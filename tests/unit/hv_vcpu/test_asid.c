@@ -68,6 +68,7 @@ static void freeing_twice_or_a_stranger_is_our_own_bug(void **state)
     expect_assert_failure(asid_free(asid));
     expect_assert_failure(asid_free(0));
     expect_assert_failure(asid_free(32));
+    expect_assert_failure(asid_free(UINT32_MAX));
 }
 
 int main(void)

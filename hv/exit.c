@@ -226,13 +226,6 @@ static void exit_machine_check(struct vcpu *vcpu)
     exit_hit(vcpu, &errors);
 }
 
-static void exit_npf(struct vcpu *vcpu)
-{
-    const struct vmcb *vmcb = vcpu->vmcb;
-    exit_crash(vcpu, "touched 0x%lx, where it has no memory (RIP 0x%lx, error code 0x%lx)", vmcb->exitinfo2, vmcb->rip,
-               vmcb->exitinfo1);
-}
-
 /* APM2 15.14.3: the save area is undefined after SHUTDOWN; the report is a hint. */
 static void exit_shutdown(struct vcpu *vcpu)
 {

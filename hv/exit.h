@@ -84,5 +84,11 @@ void exit_cpuid(struct vcpu *vcpu);
 void exit_msr(struct vcpu *vcpu);
 void exit_ioio(struct vcpu *vcpu);
 void exit_xsetbv(struct vcpu *vcpu);
+void exit_npf(struct vcpu *vcpu);
+
+/* Takes the page of ones from the pool; once, on the boot CPU, before the first vCPU. */
+void exit_npf_init(void);
+/* While true, no guest takes pool pages: for who counts them. The caller calls again with false. */
+void exit_npf_freeze(bool freeze);
 
 #endif

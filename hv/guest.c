@@ -3,6 +3,7 @@
 
 #include "asid.h"
 #include "clock.h"
+#include "exit.h"
 #include "hostmap.h"
 #include "launch.h"
 #include "log.h"
@@ -98,7 +99,9 @@ static struct resources resources_missing(const struct resources *now)
 
 void guest_resources_check(void)
 {
+    exit_npf_freeze(true);
     struct resources now = resources_free(), missing = resources_missing(&now);
+    exit_npf_freeze(false);
     char verdict[120];
     if (missing.asids != 0 || missing.pool_pages != 0 || missing.extent_bytes != 0)
         text_format(verdict, sizeof verdict, "LEAK of %ld ASIDs, %ld pool pages, %ld MiB", (int64_t)missing.asids,

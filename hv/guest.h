@@ -63,6 +63,7 @@ struct guest {
 
     struct extent memory;       /* all of guest-physical RAM; size 0: none */
     struct npt npt;             /* root 0: none */
+    uint32_t bus_pages;         /* mapped there outside of RAM; exit_npf.c */
     uint32_t asid;              /* 0: none */
     bool sev;
     bool sev_context, sev_active;   /* LAUNCH_START / ACTIVATE done, or sent and never answered */

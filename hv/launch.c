@@ -386,6 +386,7 @@ bool launch_guest(struct guest *guest)
     guest->end = GUEST_END_NONE;
     guest->end_reason[0] = '\0';
     guest->stranded = 0;
+    guest->bus_pages = 0;
     guest->sev = guest->config->encryption == MANIFEST_ENCRYPTION_SEV;
     guest->report = (struct launch_report){0};
     guest->measurement = (struct sev_measurement){0};

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * Spin locks, and their order. Little is shared: guests' lives, memory, ASIDs and the Secure Processor are the
+ * Spin locks, and their order. Little is shared: guests' lives, their memory, ASIDs and the Secure Processor are the
  * boot CPU's alone, run queues are their CPU's, and a vCPU is the business of the CPU that it was given to. What is
  * left has a lock, taken in the order of its rank:
  *
+ *   LOCK_NPT       changes of nested page tables while their guest runs: exit_npf.c
  *   LOCK_FLUSH     smp_wbinvd(): one at a time has the other CPUs write their caches back
  *   LOCK_GUEST     guest->lock: its UART's registers, what is logged about it, and the verdict that ended it
  *   LOCK_CONSOLE   the operator's line: console.c, and what log.c and monitor.c keep of the output
+ *   LOCK_POOL      the pages of the pool: memory.c
  *
  * Interrupt handlers take none, so they may come while one is held. None is held across VMRUN, so that #MC at the STGI
  * after it may (trap.c). Who ends the machine (smp_end_begin()) takes no more: holders may be halted.
@@ -17,7 +19,7 @@
 #include "cpu.h"
 #include "log.h"
 
-enum lock_rank { LOCK_FLUSH = 1, LOCK_GUEST, LOCK_CONSOLE };
+enum lock_rank { LOCK_NPT = 1, LOCK_FLUSH, LOCK_GUEST, LOCK_CONSOLE, LOCK_POOL };
 
 /* Whoever comes first is served first. All zeros: free. */
 struct lock {

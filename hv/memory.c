@@ -3,7 +3,7 @@
 
 #include "cpu.h"
 #include "hostmap.h"
-#include "log.h"
+#include "lock.h"
 #include "runs.h"
 #include "string.h"
 #include "vcpu.h"
@@ -16,6 +16,7 @@ static uint64_t *pool_bits;
 static uint64_t pool_base;      /* physical */
 static uint64_t pool_pages, pool_free_pages;
 static uint64_t pool_hint;      /* no free page below it */
+static struct lock pool_lock;   /* LOCK_POOL */
 
 /* Memory for guests. */
 static struct runs memory_runs;
@@ -69,7 +70,7 @@ void memory_init(const struct handoff *handoff)
     extent_bytes = runs_total(&memory_runs);
 }
 
-bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
+static bool pool_take(uint64_t count, uint64_t align, paddr_t *out)
 {
     ASSERT(count > 0 && align > 0 && (align & (align - 1)) == 0);
     uint64_t first_number = pool_base / PAGE_SIZE;      /* alignment is of the physical address */
@@ -98,16 +99,26 @@ bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
     return false;
 }
 
+bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
+{
+    lock_take(&pool_lock, LOCK_POOL);
+    bool taken = pool_take(count, align, out);
+    lock_release(&pool_lock, LOCK_POOL);
+    return taken;
+}
+
 void page_free(paddr_t base, uint64_t count)
 {
     ASSERT(base.raw % PAGE_SIZE == 0 && base.raw >= pool_base && count <= pool_pages);
     uint64_t first = (base.raw - pool_base) / PAGE_SIZE;
     ASSERT(first <= pool_pages - count);
     memset(page_va(base), 0, count * PAGE_SIZE);
+    lock_take(&pool_lock, LOCK_POOL);
     pool_mark(first, count, false);
     pool_free_pages += count;
     if (first < pool_hint)
         pool_hint = first;
+    lock_release(&pool_lock, LOCK_POOL);
 }
 
 bool extent_alloc(uint64_t size, struct extent *out)
@@ -188,7 +199,7 @@ void memory_stats(struct memory_stats *stats)
 {
     *stats = (struct memory_stats){
         .pool_total = pool_pages,
-        .pool_free = pool_free_pages,
+        .pool_free = __atomic_load_n(&pool_free_pages, __ATOMIC_RELAXED),
         .extent_total = extent_bytes,
         .extent_free = runs_total(&memory_runs),
     };

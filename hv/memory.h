@@ -29,7 +29,7 @@ struct extent {
 void memory_init(const struct handoff *handoff);
 
 /* `count` contiguous pool pages, zeroed, `align` pages aligned (power of two).
- * False: none left, nothing taken. */
+ * False: none left, nothing taken. On any CPU. */
 bool page_alloc(uint64_t count, uint64_t align, paddr_t *out);
 /* Returns pool pages: they are zeroed first. */
 void page_free(paddr_t base, uint64_t count);

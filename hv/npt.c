@@ -15,7 +15,9 @@
 #define NPT_D (UINT64_C(1) << 6)
 #define NPT_PS (UINT64_C(1) << 7)
 #define NPT_TABLE (NPT_P | NPT_W | NPT_U | NPT_A)
+#define NPT_NX (UINT64_C(1) << 63)
 #define NPT_LEAF (NPT_TABLE | NPT_D)
+#define NPT_LEAF_READONLY (NPT_P | NPT_U | NPT_A | NPT_NX)
 #define NPT_ADDRESS UINT64_C(0x000ffffffffff000)
 
 #define ENTRIES 512u
@@ -153,7 +155,7 @@ static bool map_count(const struct npt *npt, uint64_t gpa, uint64_t base, uint64
     return true;
 }
 
-bool npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view)
+static bool map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view, uint64_t bits)
 {
     struct reserve reserve;
     uint64_t count, last;
@@ -171,10 +173,20 @@ bool npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum me
             *walk.path[walk.level] = table_entry(reserve_take(&reserve));
             walk = npt_walk(npt, gpa.raw + done, leaf);
         }
-        *walk.path[leaf] = hostmap_entry_address(paddr_add(base, done), view) | NPT_LEAF | (leaf > 1 ? NPT_PS : 0);
+        *walk.path[leaf] = hostmap_entry_address(paddr_add(base, done), view) | bits | (leaf > 1 ? NPT_PS : 0);
         done += level_size(leaf);
     }
     return true;
+}
+
+bool npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view)
+{
+    return map(npt, gpa, base, size, view, NPT_LEAF);
+}
+
+bool npt_map_readonly(struct npt *npt, gpaddr_t gpa, paddr_t page)
+{
+    return map(npt, gpa, page, PAGE_SIZE, VIEW_PLAIN, NPT_LEAF_READONLY);
 }
 
 /* Tables needed so that no page reaches across `boundary`. */

@@ -15,6 +15,9 @@ bool npt_create(struct npt *npt);
 /* Maps [gpa, gpa+size) → base, all permissions, the largest pages that fit; all or nothing.
  * `view` decides the entries' C-bit (VIEW_GUEST and PLAIN: none). */
 bool npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view);
+/* Maps one plain page for reading: no writes, no execution. All or nothing. A guest's page tables cannot lie there, since their
+ * walk counts as a write (APM2 15.25.5). */
+bool npt_map_readonly(struct npt *npt, gpaddr_t gpa, paddr_t page);
 /* Takes [gpa, gpa+size) out, splitting larger pages; false: out of pool pages, nothing changed. */
 bool npt_unmap(struct npt *npt, gpaddr_t gpa, uint64_t size);
 /* Where a guest page is; false when not mapped. */

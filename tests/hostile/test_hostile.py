@@ -36,7 +36,7 @@ ANSWER_S = 30
 # Of its fair share, what a worker has at least, whatever the third guest does.
 FAIR = 0.8
 
-PROBES = "cpuid rdmsr wrmsr tsc ports vmmcall ipi instructions xsetbv step modes control".split()
+PROBES = "cpuid rdmsr wrmsr tsc ports bus vmmcall ipi instructions xsetbv step modes control".split()
 TABLES = "tables pvclock".split()
 STORMS = (
     "storm-cpuid storm-msr storm-in storm-vmmcall storm-log storm-cache storm-fault storm-clock storm-hlt "
@@ -44,7 +44,7 @@ STORMS = (
     "uart-noise uart-lines uart-registers"
 ).split()
 SEV = (
-    "cpuid wrmsr ports instructions modes control storm-cpuid storm-cache storm-hlt flood-asleep flood-self uart-noise"
+    "cpuid wrmsr ports bus instructions modes control storm-cpuid storm-cache storm-hlt flood-asleep flood-self uart-noise"
 ).split()
 CARELESS = "tables pvclock storm-clock".split()
 
@@ -264,7 +264,15 @@ ENDS = {
     "stack": ("crash", r"triple fault at RIP 0x[0-9a-f]+"),
     "outs": ("crash", r"string I/O \(INS, OUTS\) to port 0x3f8 at RIP 0x10[0-9a-f]{4}: guests have none"),
     "ins": ("crash", r"string I/O \(INS, OUTS\) to port 0x1f0 at RIP 0x10[0-9a-f]{4}: guests have none"),
-    "mmio-read": ("crash", r"touched 0x1000000, where it has no memory \(RIP 0x10[0-9a-f]{4}, .* 0x100000004\)"),
+    # A page of ones is mapped for each of 48; the next is too much.
+    "mmio-reads": ("crash", r"touched 0x7030000, where it has no memory \(RIP 0x10[0-9a-f]{4}\), after reading 48 other such pages"),
+    "mmio-write": (
+        "crash",
+        r"touched 0xfed80300, where it has no memory and a PC has the chipset's .* a write, error code 0x100000007\)",
+    ),
+    "mmio-jump": ("crash", r"touched 0xfffffff0, .* the firmware's ROM .*, an instruction fetch, error code 0x100000015\)"),
+    "mmio-walk": ("crash", r"touched 0xfed00[0-9a-f]{3}, .* the HPET .*, a walk of its page tables, error code 0x20000000[0-9a-f]\)"),
+    "mmio-far-read": ("crash", r"touched 0x100000000, where it has no memory \(RIP 0x10[0-9a-f]{4}, a read, error code 0x100000004\)"),
     "mmio-apic": ("crash", r"touched 0xfee00300, where it has no memory .*, error code 0x100000006\)"),
     "mmio-far": ("crash", r"touched 0x1000000000c, where it has no memory .*, error code 0x100000006\)"),
     "mmio-fetch": ("crash", r"touched 0xc0000000, where it has no memory .*"),
@@ -275,7 +283,7 @@ ENDS = {
     # The machine lets reserved bits of CR4 pass, and refuses them at VMRUN. A processor raises #GP at the MOV.
     "reserved": ("crash", r"the CPU refuses the guest's state \(VMEXIT_INVALID\) at RIP 0x10[0-9a-f]{4}"),
 }
-ENDS_SEV = ("triple", "outs", "mmio-apic", "hlt")
+ENDS_SEV = ("triple", "outs", "mmio-apic", "mmio-reads", "mmio-write", "mmio-walk", "hlt")
 
 
 def end_in_many_ways(

@@ -6,13 +6,28 @@
 #define LVT_PERIODIC (1u << 17)
 #define LVT_MASKED (1u << 16)
 
-volatile uint32_t *map(uint64_t address)
+static volatile uint32_t *map_with(uint64_t address, uint64_t bits)
 {
     volatile uint64_t *entry = page_entry(0x800000);
 
-    *entry = (address & ~UINT64_C(0x1fffff)) | PTE_LARGE | c_bit;
+    *entry = (address & ~UINT64_C(0x1fffff)) | PTE_LARGE | bits;
     __asm__ volatile("invlpg (%0)" :: "r"(UINT64_C(0x800000)) : "memory");
     return (volatile uint32_t *)(0x800000 + (address & 0x1fffff));
+}
+
+volatile uint32_t *map(uint64_t address)
+{
+    return map_with(address, c_bit);
+}
+
+volatile uint32_t *map_shared(uint64_t address)
+{
+    return map_with(address, 0);
+}
+
+uint64_t bus_address(void)
+{
+    return (memory_size + random64() % ((UINT64_C(1) << 32) - memory_size)) & ~UINT64_C(3);
 }
 
 static void end_triple(void)
@@ -31,9 +46,44 @@ static void end_ins(void)
     __asm__ volatile("rep insl" :: "D"(UINT64_C(0x800000)), "c"(UINT64_C(0x1000000000)), "d"(0x1f0) : "memory");
 }
 
-static void end_mmio_read(void)
+/* Page after page of the empty bus, without end. */
+static void end_mmio_reads(void)
 {
-    (void)*map(memory_size);
+    for (uint64_t address = memory_size;; address += 0x201000)
+        (void)*map(address);
+}
+
+/* Read, which gives it a page of ones; and then written to. */
+static void end_mmio_write(void)
+{
+    volatile uint32_t *registers = map_shared(0xfed80300);
+
+    if (registers[0] == UINT32_MAX)
+        registers[0] = 0;
+}
+
+/* Read, and then jumped to. */
+static void end_mmio_jump(void)
+{
+    volatile uint32_t *registers = map(0xfffffff0);
+    void (*reset_vector)(void) = (void (*)(void))(uint64_t)registers;
+
+    (void)registers[0];
+    reset_vector();
+}
+
+/* Read, and then taken for page tables: their walk is a write. */
+static void end_mmio_walk(void)
+{
+    uint64_t cr3 = 0xfed00000;
+
+    (void)*map(cr3);
+    __asm__ volatile("mov %0, %%cr3" :: "r"(cr3 | c_bit) : "memory");
+}
+
+static void end_mmio_far_read(void)
+{
+    (void)*map(UINT64_C(1) << 32);
 }
 
 static void end_mmio_apic(void)
@@ -122,7 +172,9 @@ static void end_asleep(void)
 }
 
 const struct attack ends[] = {
-    { "triple", end_triple }, { "outs", end_outs }, { "ins", end_ins }, { "mmio-read", end_mmio_read },
+    { "triple", end_triple }, { "outs", end_outs }, { "ins", end_ins }, { "mmio-reads", end_mmio_reads },
+    { "mmio-write", end_mmio_write }, { "mmio-jump", end_mmio_jump }, { "mmio-walk", end_mmio_walk },
+    { "mmio-far-read", end_mmio_far_read },
     { "mmio-apic", end_mmio_apic }, { "mmio-far", end_mmio_far }, { "mmio-fetch", end_mmio_fetch },
     { "walk", end_walk }, { "hlt", end_hlt }, { "reset", end_reset }, { "init", end_init }, { "stack", end_stack },
     { "reserved", end_reserved },

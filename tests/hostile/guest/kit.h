@@ -49,6 +49,10 @@ volatile uint64_t *page_entry(uint64_t address);
 void load_idt(uint16_t limit);
 /* In the page at 8 MiB of the address space stands whatever address is asked for, from now on. */
 volatile uint32_t *map(uint64_t address);
+/* The same without the C-bit, as device registers are mapped. */
+volatile uint32_t *map_shared(uint64_t address);
+/* Some 4-byte aligned address below 4 GiB where there is no memory. */
+uint64_t bus_address(void);
 /* Exits of different kinds, one by each function; NULL ends the list. */
 extern void (*const exits[])(void);
 /* The vlapic as at the start; what was pending is taken. */

@@ -207,12 +207,47 @@ static void attack_ports(void)
 
         if ((port >= SLEEP_CONTROL - 3 && port <= RESET) || (port >= UART_DATA - 3 && port <= UART_DATA))
             value = 0;                              /* neither the end nor noise on the console */
+        if ((port >= 0x61 && port <= 0x64) || port == 0xcf9)
+            value = 0;                              /* a PC's ways to reset it */
         rax = in_any(port, width);
         if ((rax & ~mask[width]) != kept[width] || (port > 0x700 && port < 0xcf8 && (rax & mask[width]) != mask[width]))
             wrong++;
         out_any(port, width, value);
     }
     tell(2 * done, "accesses");
+    tell(wrong, "wrong");
+}
+
+/* ------------------------------------------------------------- where there is no memory */
+
+#define BUS_PAGES 40u               /* hv maps some dozens for a launch */
+
+static void i_read(uint64_t address, uint64_t b, uint64_t c)
+{
+    (void)b, (void)c;
+    (void)*(volatile uint32_t *)address;
+}
+
+/* Reads of the bus: all ones. With the C-bit they are what the guest's key makes of them, and no fault. */
+static void attack_bus(void)
+{
+    static uint64_t pages[BUS_PAGES];
+    uint64_t reads = 0, private = 0, wrong = 0;
+
+    for (unsigned i = 0; i < BUS_PAGES; i++)
+        pages[i] = bus_address() & ~UINT64_C(0xfff);
+    for (; more(); reads++) {
+        uint64_t address = pages[reads % BUS_PAGES] + (random64() & 0xffc);
+
+        if ((random64() & 1) != 0) {
+            wrong += attempt(i_read, (uint64_t)map(address), 0, 0) != 0;
+            private++;
+        }
+        wrong += *map_shared(address) != UINT32_MAX;
+    }
+    map(0x800000);                                  /* as it was */
+    tell(reads, "reads");
+    tell(private, "by the C-bit");
     tell(wrong, "wrong");
 }
 
@@ -475,7 +510,7 @@ static void attack_modes(void)
 
 const struct attack probes[] = {
     { "cpuid", attack_cpuid }, { "rdmsr", attack_rdmsr }, { "wrmsr", attack_wrmsr }, { "tsc", attack_tsc },
-    { "ports", attack_ports }, { "vmmcall", attack_vmmcall }, { "ipi", attack_ipi },
+    { "ports", attack_ports }, { "bus", attack_bus }, { "vmmcall", attack_vmmcall }, { "ipi", attack_ipi },
     { "instructions", attack_instructions }, { "xsetbv", attack_xsetbv }, { "step", attack_step },
     { "modes", attack_modes }, { 0, 0 },
 };

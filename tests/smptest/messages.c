@@ -13,7 +13,6 @@
 #include "smptest.h"
 
 enum { ROUND_TRIPS = 50, BARRIERS = 20, SIGNALS = 20 };
-#define PATIENCE_NS (5000 * MS_NS)
 
 /* ---- a ball between two CPUs: who has it wakes the other, and sleeps ---- */
 
@@ -109,17 +108,12 @@ static unsigned send_signals(unsigned cpu)
     while (!atomic_load(&listening[cpu]))
         sched_yield();
     for (unsigned i = 0; i < SIGNALS; i++) {
-        uint64_t start = now_ns(), took = 0;
+        uint64_t start = now_ns(), took;
 
         pthread_kill(listeners[cpu], SIGUSR1);
-        while (atomic_load(&signals[cpu]) != i + 1 && took < PATIENCE_NS) {
+        while (atomic_load(&signals[cpu]) != i + 1)     /* main.c says so if it never comes */
             sched_yield();
-            took = now_ns() - start;
-        }
-        if (took >= PATIENCE_NS) {
-            fail("signal %u to a thread on CPU %u did not come", i, cpu);
-            break;
-        }
+        took = now_ns() - start;
         longest = took > longest ? took : longest;
     }
     return (unsigned)(longest / 1000);

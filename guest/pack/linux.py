@@ -6,16 +6,17 @@
     0x002000  the command line
     0x003000  GDT
     0x004000  page tables: memory (4 GiB at most) mapped to itself
-    0x09f000  zeros, and 0x0f0000-0x0fffff too: Linux searches them for the tables of old PCs
+    0x09f000  zeros, and 0x0f0000-0x0fefff too: Linux searches them for the tables of old PCs
+    0x0ffff0  the reset vector F000:FFF0, where Linux jumps to for a reboot: it writes the reset register
     0x100000  ACPI tables, E820 type 3, so that a SEV guest maps them encrypted
-    ........  the kernel at its preferred address (16 MiB as a rule)
+    ........  the kernel at its preferred address (16 MiB as a rule), or where else it fits
     ........  the initrd at the end of memory
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import acpi
 from .errors import PackError
@@ -28,6 +29,8 @@ CMDLINE_GPA = 0x2000
 ACPI_GPA = 0x100000
 ACPI_SIZE = 0x10000
 LOW_MEMORY_END = 0xA0000
+RESET_PAGE_GPA = 0xFF000
+KERNEL_LOWEST = ACPI_GPA + ACPI_SIZE
 
 E820_RAM = 1
 E820_ACPI = 3
@@ -41,7 +44,8 @@ _LOADER_UNDEFINED = 0xFF
 class Kernel:
     setup_header: bytes  # file bytes [0x1f1, end of header)
     image: bytes  # the protected-mode part
-    load_gpa: int
+    load_gpa: int  # where it prefers to lie; from place_kernel() on, where it lies
+    alignment: int  # of any other place; 0: it cannot be moved
     init_size: int
     cmdline_max: int
     initrd_max: int
@@ -66,11 +70,29 @@ def read_bzimage(data: bytes) -> Kernel:
     if len(image) + 15 < syssize * 16 or not image:
         raise PackError(f"kernel: the file is truncated ({len(data)} of {setup_size + syssize * 16} bytes)")
     load_gpa, init_size = struct.unpack_from("<QI", data, 0x258)
-    if load_gpa % PAGE != 0 or load_gpa < ACPI_GPA + ACPI_SIZE or init_size < len(image):
+    (alignment,) = struct.unpack_from("<I", data, 0x230)
+    if not data[0x234] or alignment % PAGE != 0 or alignment & (alignment - 1):
+        alignment = 0
+    if init_size < len(image) or not alignment and (load_gpa % PAGE != 0 or load_gpa < KERNEL_LOWEST):
         raise PackError(f"kernel: it wants to lie at {load_gpa:#x} with {init_size:#x} bytes, which cannot be")
     (cmdline_max,) = struct.unpack_from("<I", data, 0x238)
     (initrd_max,) = struct.unpack_from("<I", data, 0x22C)
-    return Kernel(data[0x1F1 : 0x202 + data[0x201]], image, load_gpa, init_size, min(cmdline_max, PAGE - 1), initrd_max)
+    setup_header = data[0x1F1 : 0x202 + data[0x201]]
+    return Kernel(setup_header, image, load_gpa, alignment, init_size, min(cmdline_max, PAGE - 1), initrd_max)
+
+
+def place_kernel(memory: GuestMemory, kernel: Kernel) -> Kernel:
+    """Where the kernel prefers to lie; if that is not to be had, at the lowest place that is aligned as it asks."""
+    fits = kernel.load_gpa % PAGE == 0 and KERNEL_LOWEST <= kernel.load_gpa <= memory.size - kernel.init_size
+    if kernel.alignment and not fits:
+        kernel = replace(kernel, load_gpa=round_up(KERNEL_LOWEST, kernel.alignment))
+    if kernel.load_gpa + kernel.init_size > memory.size:
+        raise PackError(
+            f"memory: this kernel needs {human_size(round_up(kernel.load_gpa + kernel.init_size, 1 << 20))} "
+            f"to start, and the guest has {human_size(memory.size)}"
+        )
+    memory.place(kernel.load_gpa, kernel.image, "kernel")
+    return kernel
 
 
 def e820_map(memory: int) -> list[tuple[int, int, int]]:
@@ -99,6 +121,13 @@ def boot_params(kernel: Kernel, memory: int, initrd_gpa: int, initrd_size: int) 
     return bytes(page)
 
 
+def reset_page() -> bytes:
+    """The last page below 1 MiB, for real mode at F000:FFF0. Without EFI's services, Linux reboots a machine with
+    hardware-reduced ACPI by this vector first."""
+    code = struct.pack("<BHBBBBBb", 0xBA, acpi.RESET_PORT, 0xB0, acpi.RESET_VALUE, 0xEE, 0xF4, 0xEB, -3)
+    return bytes(PAGE - 16) + code.ljust(16, b"\0")  # MOV DX, port; MOV AL, value; OUT DX, AL; HLT; JMP to the HLT
+
+
 def place_initrd(memory: GuestMemory, kernel: Kernel, initrd: bytes) -> int:
     """As high as the kernel allows."""
     top = min(memory.size, kernel.initrd_max + 1, 1 << 32) // PAGE * PAGE
@@ -120,17 +149,13 @@ def build(
     text = cmdline.encode("utf-8")
     if len(text) > kernel.cmdline_max:
         raise PackError(f"cmdline: {len(text)} bytes are too long, this kernel takes {kernel.cmdline_max}")
-    if kernel.load_gpa + kernel.init_size > memory.size:
-        raise PackError(
-            f"memory: this kernel needs {human_size(round_up(kernel.load_gpa + kernel.init_size, 1 << 20))} "
-            f"to start, and the guest has {human_size(memory.size)}"
-        )
 
     memory.zero(0, PAGE, "BIOS data area")
     memory.zero(0x9F000, PAGE, "EBDA")
-    memory.zero(0xF0000, 0x10000, "BIOS area")
+    memory.zero(0xF0000, RESET_PAGE_GPA - 0xF0000, "BIOS area")
+    memory.place(RESET_PAGE_GPA, reset_page(), "reset vector")
     memory.place(ACPI_GPA, acpi.build(ACPI_GPA, vcpus, dsdt), "ACPI tables")
-    memory.place(kernel.load_gpa, kernel.image, "kernel")
+    kernel = place_kernel(memory, kernel)
     initrd_gpa = place_initrd(memory, kernel, initrd) if initrd else 0
     memory.place(CMDLINE_GPA, text + b"\0", "command line")
     memory.place(BOOT_PARAMS_GPA, boot_params(kernel, memory.size, initrd_gpa, len(initrd)), "boot_params")

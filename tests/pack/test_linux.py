@@ -19,7 +19,8 @@ MIB = 1 << 20
 def bzimage(**changes: int) -> bytes:
     """The smallest file that has a setup header as Linux 6 has it."""
     fields = {"setup_sects": 1, "syssize": 512, "version": 0x20F, "loadflags": 1, "xloadflags": 0x7F, "cmdline_size": 255,
-              "pref_address": 16 * MIB, "init_size": 8 * MIB, "initrd_addr_max": 0x7FFFFFFF} | changes  # fmt: skip
+              "pref_address": 16 * MIB, "init_size": 8 * MIB, "initrd_addr_max": 0x7FFFFFFF, "alignment": 0,
+              "relocatable": 0} | changes  # fmt: skip
     setup = bytearray((1 + (fields["setup_sects"] or 4)) * 512)
     setup[0x1F1] = fields["setup_sects"]
     struct.pack_into("<I", setup, 0x1F4, fields["syssize"])
@@ -29,6 +30,7 @@ def bzimage(**changes: int) -> bytes:
     struct.pack_into("<H", setup, 0x206, fields["version"])
     setup[0x211] = fields["loadflags"]
     struct.pack_into("<I", setup, 0x22C, fields["initrd_addr_max"])
+    struct.pack_into("<IB", setup, 0x230, fields["alignment"], fields["relocatable"])
     struct.pack_into("<H", setup, 0x236, fields["xloadflags"])
     struct.pack_into("<I", setup, 0x238, fields["cmdline_size"])
     struct.pack_into("<QI", setup, 0x258, fields["pref_address"], fields["init_size"])
@@ -94,7 +96,15 @@ def test_entry_state_is_that_of_the_boot_protocol(dsdt: bytes) -> None:
 def test_old_pc_areas_are_zeros_so_that_nothing_is_found_there(dsdt: bytes) -> None:
     _, steps = build(dsdt, bzimage())
     zeros = {(step.gpa, step.size) for step in steps.values() if step.kind == Kind.ZERO}
-    assert zeros == {(0, 0x1000), (0x9F000, 0x1000), (0xF0000, 0x10000)}
+    assert zeros == {(0, 0x1000), (0x9F000, 0x1000), (0xF0000, 0xF000)}
+
+
+def test_the_reset_vector_writes_the_reset_register(dsdt: bytes) -> None:
+    _, steps = build(dsdt, bzimage())
+    page = steps[0xFF000].data
+    assert not any(page[:0xFF0])
+    #                       mov dx, 0x602  mov al, 1  out dx, al  hlt  jmp -3, in 16-bit code
+    assert page[0xFF0:] == bytes.fromhex("ba0206 b001 ee f4 ebfd").ljust(16, b"\0")
 
 
 def test_page_tables_map_up_to_4_gib(dsdt: bytes) -> None:
@@ -113,8 +123,34 @@ def test_initrd_stays_below_what_the_kernel_allows(dsdt: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"pref_address": 16 * MIB}, 16 * MIB),
+        ({"pref_address": 1 * MIB}, 2 * MIB),  # where the ACPI tables lie
+        ({"pref_address": 1 * MIB, "alignment": 16 * MIB}, 16 * MIB),
+        ({"pref_address": 16 * MIB + 1}, 2 * MIB),
+        ({"pref_address": 64 * MIB}, 2 * MIB),
+        ({"pref_address": 60 * MIB}, 2 * MIB),  # it begins in memory, and ends beyond
+        ({"pref_address": 1 << 63}, 2 * MIB),
+        ({"pref_address": 16 * MIB, "init_size": 62 * MIB}, 2 * MIB),
+    ],
+)
+def test_relocatable_kernel_lies_at_any_aligned_place(dsdt: bytes, changes: dict[str, int], place: int) -> None:
+    image = bzimage(**{"relocatable": 1, "alignment": 2 * MIB} | changes)
+    registers, steps = build(dsdt, image)
+    assert steps[place].data == image[1024:]
+    assert registers.values["rip"] == place + 0x200
+    assert struct.unpack_from("<I", steps[registers.values["rsi"]].data, 0x214)[0] == place  # code32_start
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"relocatable": 1, "alignment": 2 * MIB, "init_size": 63 * MIB}, "memory: this kernel needs 65 MiB to start"),
+        ({"relocatable": 1, "alignment": 32 * MIB, "pref_address": MIB, "init_size": 40 * MIB}, "needs 72 MiB to start"),
+        ({"relocatable": 1, "alignment": 3 * MIB, "pref_address": MIB}, "which cannot be"),
+        ({"relocatable": 1, "alignment": 0, "pref_address": MIB}, "which cannot be"),
+        ({"relocatable": 0, "alignment": 2 * MIB, "pref_address": 64 * MIB}, "memory: this kernel needs 72 MiB to start"),
         ({"version": 0x20B}, "boot protocol 2.11 is too old, 2.12"),
         ({"xloadflags": 0x7E}, "no 64-bit entry point"),
         ({"loadflags": 0}, "no 64-bit entry point"),

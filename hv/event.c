@@ -222,6 +222,15 @@ static bool all_taken(const struct guest *guest)
     return true;
 }
 
+/* What Linux leaves behind after `halt`: each CPU has disabled its local APIC and halted. One that never started has it disabled. */
+static bool all_disabled(const struct guest *guest)
+{
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++)
+        if (vlapic_enabled(&guest->vcpus[i]->lapic))
+            return false;
+    return true;
+}
+
 /* Other CPUs strand and rescue theirs meanwhile. If all are stranded before the look at what is posted, and none was
  * rescued until after it, then nobody was there to post anything behind its back. The last of them to come here sees that. */
 void event_strand(struct vcpu *vcpu)
@@ -235,7 +244,9 @@ void event_strand(struct vcpu *vcpu)
     if (stranded % GUEST_RESCUED != vcpus || !all_taken(guest) ||
         __atomic_load_n(&guest->stranded, __ATOMIC_SEQ_CST) != stranded)
         return;
-    if (vcpus == 1)
+    if (all_disabled(guest))
+        guest_end(guest, GUEST_END_POWEROFF, "halted");
+    else if (vcpus == 1)
         guest_end(guest, GUEST_END_CRASH, "HLT with interrupts off: nothing can wake its only vCPU; RIP 0x%lx",
                   vcpu->vmcb->rip);
     else

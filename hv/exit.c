@@ -226,9 +226,17 @@ static void exit_machine_check(struct vcpu *vcpu)
     exit_hit(vcpu, &errors);
 }
 
-/* APM2 15.14.3: the save area is undefined after SHUTDOWN; the report is a hint. */
+/* APM2 15.14.3: the save area is undefined after SHUTDOWN; the report is a hint. So is the IDT's: kernels that want a
+ * reset, and know of no other way, load one of base and limit 0, and then raise an exception. So does Linux for a CPU
+ * that it starts, but before paging. */
 static void exit_shutdown(struct vcpu *vcpu)
 {
+    if (vcpu->vmcb->idtr.base == 0 && vcpu->vmcb->idtr.limit == 0 && (vcpu->vmcb->cr0 & CR0_PG) != 0) {
+        if (guest_end(vcpu->guest, GUEST_END_RESET, "asked for a reset by a triple fault without an IDT"))
+            report(vcpu);       /* in case it did not mean to */
+        vcpu->attention = true;
+        return;
+    }
     exit_crash(vcpu, "triple fault at RIP 0x%lx", vcpu->vmcb->rip);
 }
 

@@ -3,11 +3,14 @@
  * to each byte in turn, as on the ISA bus. */
 #include "exit.h"
 
+#include "clock.h"
 #include "guest.h"
 #include "vpower.h"
 #include "vuart.h"
 
-enum port_kind { PORT_UNKNOWN, PORT_UART, PORT_POWER, PORT_QUIET };
+#define NS_PER_S UINT64_C(1000000000)
+
+enum port_kind { PORT_UNKNOWN, PORT_UART, PORT_POWER, PORT_TIMER, PORT_QUIET };
 
 /* Quiet: where PCs have devices that operating systems look for, or a delay. Nothing is there,
  * and nobody needs to be told. A switch is a few comparisons, whichever the port. */
@@ -17,18 +20,21 @@ static inline __attribute__((always_inline)) enum port_kind port_kind(uint32_t p
     case VUART_PORT:
         return PORT_UART;
     case 0x2e8: case 0x2f8: case 0x3e8:                         /* COM4, COM2, COM3 */
-    case 0xcf8:                                                 /* PCI configuration */
         return PORT_QUIET;
+    case 0xcf8:                                                 /* PCI configuration */
+        return port == VPOWER_PCI_RESET ? PORT_POWER : PORT_QUIET;
+    case VPOWER_TIMER:
+        return port < VPOWER_TIMER + 4 ? PORT_TIMER : PORT_UNKNOWN;
     default:
         break;
     }
     switch (port) {
-    case VPOWER_SLEEP_CONTROL: case VPOWER_SLEEP_STATUS: case VPOWER_RESET:
+    case VPOWER_SLEEP_CONTROL: case VPOWER_SLEEP_STATUS: case VPOWER_RESET: case VPOWER_KEYBOARD:
         return PORT_POWER;
     case 0x80: case 0xed:                                       /* POST code: a delay */
     case 0x20: case 0x21: case 0xa0: case 0xa1: case 0x4d0: case 0x4d1: /* interrupt controllers */
     case 0x40: case 0x41: case 0x42: case 0x43: case 0x61:      /* timer, speaker */
-    case 0x60: case 0x64:                                       /* keyboard */
+    case 0x60:                                                  /* keyboard */
     case 0x70: case 0x71:                                       /* clock */
         return PORT_QUIET;
     default:
@@ -52,6 +58,13 @@ static void uart_write(struct guest *guest, uint32_t offset, uint8_t value)
     lock_release(&guest->lock, LOCK_GUEST);
 }
 
+/* Kernels that do not know the paravirtual clock measure the TSC by it. */
+OUT_OF_LINE uint32_t timer_read(void)
+{
+    uint64_t ns = clock_tsc_to_ns(clock_tsc());
+    return (uint32_t)(ns / NS_PER_S * VPOWER_TIMER_HZ + ns % NS_PER_S * VPOWER_TIMER_HZ / NS_PER_S) & VPOWER_TIMER_MASK;
+}
+
 static uint8_t port_read(struct vcpu *vcpu, uint32_t port)
 {
     switch (port_kind(port)) {
@@ -59,6 +72,8 @@ static uint8_t port_read(struct vcpu *vcpu, uint32_t port)
         return uart_read(vcpu->guest, port - VUART_PORT);
     case PORT_POWER:
         return vpower_read((uint16_t)port);
+    case PORT_TIMER:
+        return (uint8_t)(timer_read() >> 8 * (port - VPOWER_TIMER));
     case PORT_UNKNOWN:
         exit_log(vcpu, "reads port 0x%x, where there is nothing (RIP 0x%lx)", port, vcpu->vmcb->rip);
         return 0xff;
@@ -99,6 +114,8 @@ static bool nothing_there(uint32_t port, uint32_t size)
 static uint64_t port_read_wide(struct vcpu *vcpu, uint32_t port, uint32_t size)
 {
     uint64_t value = 0;
+    if (port == VPOWER_TIMER && size == 4)
+        return timer_read();            /* all of it at one time */
     if (nothing_there(port, size)) {
         exit_log(vcpu, "reads port 0x%x, where there is nothing (RIP 0x%lx)", port, vcpu->vmcb->rip);
         return size == 2 ? 0xffff : 0xffffffff;
@@ -115,8 +132,10 @@ static void port_write_wide(struct vcpu *vcpu, uint32_t port, uint32_t size, uin
                  vcpu->vmcb->rip);
         return;
     }
-    for (uint32_t i = 0; i < size; i++)
-        port_write(vcpu, port + i, (uint8_t)(value >> 8 * i));
+    for (uint32_t i = 0; i < size; i++) {
+        if (port + i != VPOWER_PCI_RESET)       /* of a wide access that is a part of 0xcf8, an address */
+            port_write(vcpu, port + i, (uint8_t)(value >> 8 * i));
+    }
 }
 
 /* Of 2 or 4 bytes. */

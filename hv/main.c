@@ -5,7 +5,6 @@
 #include "console.h"
 #include "cpu.h"
 #include "entry.h"
-#include "exit.h"
 #include "firmware.h"
 #include "guest.h"
 #include "hostmap.h"
@@ -46,7 +45,6 @@ static _Noreturn void main_run(const struct handoff *handoff)
     ASSERT(svm_allocate(this_cpu()));
     svm_init(this_cpu());
     vcpu_init(this_cpu());
-    exit_npf_init();
     asid_init(this_cpu()->features.asids, handoff->min_sev_asid, handoff->max_sev_asid);
     firmware_init(handoff);
     monitor_init();

@@ -19,6 +19,7 @@ void vcpu_init(struct cpu *cpu)
 {
     vcpu_init_cpu(cpu);
     exit_cpuid_init(&cpu->features);    /* asks switch.c, which that has set up */
+    exit_npf_init();
     ASSERT(vmcb_maps_init());
 }
 

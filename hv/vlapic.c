@@ -100,6 +100,11 @@ static void error(struct vlapic *lapic, uint32_t bit)
         lapic->irr[vector / 32] |= 1u << vector % 32;
 }
 
+bool vlapic_enabled(const struct vlapic *lapic)
+{
+    return (lapic->svr & SVR_ENABLE) != 0;
+}
+
 void vlapic_post(struct vlapic *lapic, uint8_t vector)
 {
     if ((lapic->svr & SVR_ENABLE) == 0)

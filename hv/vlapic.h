@@ -42,6 +42,8 @@ bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t val
  * logical (cluster and mask), broadcast. */
 bool vlapic_addressed(uint32_t id, uint32_t sender, uint64_t icr);
 
+/* Enabled by software (SVR); the reset state is that it is not. */
+bool vlapic_enabled(const struct vlapic *lapic);
 /* Latches an edge-triggered interrupt. */
 void vlapic_post(struct vlapic *lapic, uint8_t vector);
 /* Fires the timer if due. Returns the next expiry in guest TSC, UINT64_MAX: none. */

@@ -24,8 +24,8 @@ $(FUZZ_DIR)/fuzz_manifest: $(FUZZ_MANIFEST_SOURCES) tests/fuzz/fuzz.mk
 	$(FUZZ_CC) $(FUZZ_CFLAGS) $(FUZZ_MANIFEST_SOURCES) -o $@
 
 # The exits: hv's own files as tests/unit/hv_vcpu builds them, with the real devices.
-FUZZ_EXITS_CORE := $(addprefix hv/,vmcb.c vcpu.c vcpu_start.c sched.c event.c exit.c mca.c exit_cr.c exit_cpuid.c exit_msr.c exit_msr_list.c exit_io.c \
-	vlapic.c vpower.c vuart.c pvclock.c text.c)
+FUZZ_EXITS_CORE := $(addprefix hv/,vmcb.c vcpu.c vcpu_start.c sched.c event.c exit.c mca.c exit_cr.c exit_npf.c exit_cpuid.c exit_msr.c exit_msr_list.c exit_io.c \
+	npt.c vlapic.c vpower.c vuart.c pvclock.c text.c)
 FUZZ_EXITS_SOURCES := tests/fuzz/fuzz_exits.c tests/unit/hv_vcpu/rig.c $(FUZZ_EXITS_CORE)
 
 .PHONY: fuzz-exits

@@ -49,7 +49,9 @@ def test_fadt_describes_a_hardware_reduced_machine(block: bytes) -> None:
     assert fadt[116:129] == struct.pack("<BBBBQB", 1, 8, 0, 1, 0x602, 1)  # RESET_REG, RESET_VALUE
     assert fadt[244:256] == struct.pack("<BBBBQ", 1, 8, 0, 1, 0x600)  # SLEEP_CONTROL_REG
     assert fadt[256:268] == struct.pack("<BBBBQ", 1, 8, 0, 1, 0x601)  # SLEEP_STATUS_REG
-    assert not any(fadt[48:108])  # no PM1, PM timer, GPE
+    assert not any(fadt[48:108])  # no PM1, GPE
+    assert fadt[208:220] == struct.pack("<BBBBQ", 1, 32, 0, 3, 0x608)  # X_PM_TMR_BLK
+    assert not any(fadt[148:208]) and not any(fadt[220:244])
 
 
 def test_madt_has_an_x2apic_entry_per_vcpu_and_nothing_else(block: bytes) -> None:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import functools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -32,6 +35,24 @@ def next_image(build: Path, folder: Path) -> Path:
 def pack(build: Path, folder: Path) -> Callable[[str, list[GuestSpec]], Path]:
     """Packs guests under a name of their own; the EFI file."""
     return lambda name, guests: packing.pack(guests, build, folder, name)
+
+
+@pytest.fixture(scope="session")
+def suite_kernel() -> Callable[[str], Path]:
+    """Debian's cloud kernel of another suite. Only the one that changes from day to day, sid's, may be missing."""
+
+    @functools.cache
+    def fetch(suite: str) -> Path:
+        done = subprocess.run(
+            [sys.executable, packing.ROOT / "guest" / "linux" / "fetch-kernel", "--suite", suite],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode and suite == "sid":
+            pytest.skip(f"Debian's unstable kernel cannot be had: {done.stderr.strip()}")
+        assert done.returncode == 0, done.stderr
+        return Path(done.stdout.strip())
+
+    return fetch
 
 
 @contextmanager

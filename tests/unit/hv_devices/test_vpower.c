@@ -47,11 +47,24 @@ static void the_status_register_takes_no_orders_and_says_awake(void **state)
     assert_int_equal(vpower_read(0x602), 0);
 }
 
+static void a_pcs_own_reset_ports_reset_by_their_bits(void **state)
+{
+    (void)state;
+    for (unsigned value = 0; value < 256; value++) {
+        bool pulse = value >= 0xf0 && (value & 1) == 0;
+        assert_int_equal(after(0x64, (uint8_t)value), pulse ? GUEST_END_RESET : GUEST_END_NONE);
+        assert_int_equal(after(0xcf9, (uint8_t)value), (value & 4) != 0 ? GUEST_END_RESET : GUEST_END_NONE);
+    }
+    assert_int_equal(vpower_read(0x64), 0xff);
+    assert_int_equal(vpower_read(0xcf9), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_s5_with_slp_en_powers_off), cmocka_unit_test(only_the_reset_value_resets),
         cmocka_unit_test(the_status_register_takes_no_orders_and_says_awake),
+        cmocka_unit_test(a_pcs_own_reset_ports_reset_by_their_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,10 +97,22 @@ uint64_t hostmap_entry_address(paddr_t page, enum memory_view view)
     return page.raw | (view == VIEW_ENCRYPTED ? RIG_C_BIT : 0);
 }
 
+/* Of pool pages, where they are. */
+void *window_map(paddr_t base, uint64_t size, enum memory_view view)
+{
+    assert_int_equal(view, VIEW_PLAIN);
+    assert_int_equal(size, PAGE_SIZE);
+    return page_va(base);
+}
+
+void window_unmap(void *va, uint64_t size) { (void)va, (void)size; }
+void cache_flush(const void *va, uint64_t size) { (void)va, (void)size; }
+
 /* ---- time ---- */
 
 uint64_t clock_tsc(void) { return rig_tsc += RIG_TICK; }
 uint64_t clock_hz(void) { return RIG_HZ; }
+__attribute__((weak)) uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc; }
 uint64_t clock_us_to_tsc(uint64_t us) { return us * (RIG_HZ / 1000000); }
 
 void lapic_timer_arm(uint64_t tsc)
@@ -253,6 +265,7 @@ bool guest_teardown(struct guest *guest)
         vcpu_destroy(guest->vcpus[i]);
         guest->vcpus[i] = NULL;
     }
+    npt_destroy(&guest->npt);
     guest->state = GUEST_ENDED;
     return true;
 }
@@ -296,8 +309,9 @@ struct vcpu *rig_guest(uint32_t index, bool sev)
     config->encryption = sev ? MANIFEST_ENCRYPTION_SEV : MANIFEST_ENCRYPTION_NONE;
     config->cbitpos = 51;
     config->reduced_phys_bits = 5;
+    npt_destroy(&guest->npt);
     *guest = (struct guest){.index = index, .state = GUEST_RUNNING, .config = config, .asid = index + 1, .sev = sev};
-    guest->npt.root = rig_cpu.host_vmcb;    /* some page */
+    assert_true(npt_create(&guest->npt));
     assert_true(vcpu_create(guest, 0, &rig_registers, &guest->vcpus[0]));
     guest->vcpus[0]->cpu = &rig_cpu;
     return guest->vcpus[0];

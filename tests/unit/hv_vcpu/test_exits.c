@@ -50,6 +50,7 @@ static void what_ends_a_guest_is_told_with_its_registers(void **state)
     assert_non_null(strstr(rig_log, "r13 00001234abcd5678"));
 
     vcpu = rig_guest(1, false);
+    vcpu->vmcb->idtr.limit = 0xfff;
     assert_false(rig_exit(vcpu, VMEXIT_SHUTDOWN, 0, 0));
     assert_non_null(strstr(guests[1].end_reason, "triple fault"));
     vcpu = rig_guest(2, false);
@@ -58,6 +59,115 @@ static void what_ends_a_guest_is_told_with_its_registers(void **state)
     vcpu = rig_guest(3, false);
     assert_false(rig_exit(vcpu, VMEXIT_EXCEPTION_MC, 0, 0));
     assert_non_null(strstr(guests[3].end_reason, "machine check"));
+}
+
+/* ---- where there is no memory ---- */
+
+#define C_BIT (UINT64_C(1) << 51)
+enum { READ = 4, WRITE = 6, PRESENT = 1, FETCH = 0x10 };
+#define FINAL (UINT64_C(1) << 32)
+#define TABLE_WALK (UINT64_C(1) << 33)
+
+static struct vcpu *guest_of_16_mib(uint32_t index, bool sev)
+{
+    struct vcpu *vcpu = rig_guest(index, sev);
+    guests[index].memory.size = 16 << 20;
+    return vcpu;
+}
+
+static void reads_below_4_gib_find_one_page_of_ones(void **state)
+{
+    (void)state;
+    static const uint64_t places[] = {0x1000000, 0xfed803c0, 0xfec00000, 0xfffffffc, 0xa0000000};
+    exit_npf_init();
+    paddr_t first = paddr(0), found;
+    for (uint32_t sev = 0; sev < 2; sev++) {
+        struct vcpu *vcpu = guest_of_16_mib(sev, sev != 0);
+        uint64_t taken = rig_pages_taken, pages = guests[sev].npt.pages;
+        for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+            unsigned lines = rig_log_lines;
+            assert_true(rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, places[i] | (sev != 0 && i == 1 ? C_BIT : 0)));
+            assert_int_equal(vcpu->vmcb->rip, 0x1000);      /* it tries again */
+            assert_int_equal(rig_log_lines, lines + 1);
+            assert_true(npt_lookup(&guests[sev].npt, gpaddr(places[i] & ~UINT64_C(0xfff)), &found));
+            first = first.raw == 0 ? found : first;
+            assert_int_equal(found.raw, first.raw);
+            assert_true(rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, places[i]));   /* of another vCPU, at the same time */
+            assert_int_equal(rig_log_lines, lines + 1);
+        }
+        assert_int_equal(guests[sev].npt.pages - pages, rig_pages_taken - taken);   /* what the leak check counts */
+        assert_int_equal(guests[sev].bus_pages, sizeof places / sizeof places[0]);
+    }
+    for (size_t i = 0; i < PAGE_SIZE; i++)
+        assert_int_equal(((const uint8_t *)page_va(first))[i], 0xff);
+    assert_non_null(strstr(rig_log, "guest1: reads 0xfed803c0, where it has no memory and a PC has the chipset's (FCH) registers: all ones"));
+}
+
+static void what_is_no_read_of_the_bus_ends_the_guest(void **state)
+{
+    (void)state;
+    static const struct { uint64_t error, gpa; const char *words; } ends[] = {
+        {FINAL | WRITE, 0xfed00010, "touched 0xfed00010, where it has no memory and a PC has the HPET (RIP 0x1000, a write"},
+        {FINAL | WRITE, 0xfee00300, "a PC has the local APIC: guests have x2APIC, by MSRs (RIP 0x1000, a write"},
+        {FINAL | WRITE | PRESENT, 0xfed40000, "a PC has a TPM (RIP 0x1000, a write"},
+        {FINAL | READ | FETCH, 0xffff0000, "a PC has the firmware's ROM (RIP 0x1000, an instruction fetch"},
+        {FINAL | READ | FETCH | PRESENT, 0xc0000000, "where it has no memory (RIP 0x1000, an instruction fetch"},
+        {TABLE_WALK | READ, 0xc0000000, "a walk of its page tables"},
+        {TABLE_WALK | WRITE, 0xc0000000, "a walk of its page tables"},
+        {FINAL | READ, 0x100000000, "touched 0x100000000, where it has no memory (RIP 0x1000, a read"},
+        {FINAL | READ | PRESENT, 0xc0000000, "a read, error code 0x100000005"},
+        {FINAL | READ, 0xffffff, "touched 0xffffff"},     /* its memory is mapped from the start */
+    };
+    exit_npf_init();
+    for (uint32_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        struct vcpu *vcpu = guest_of_16_mib(i, false);
+        uint64_t pages = guests[i].npt.pages;
+        assert_false(rig_exit(vcpu, VMEXIT_NPF, ends[i].error, ends[i].gpa));
+        assert_int_equal(guests[i].end, GUEST_END_CRASH);
+        if (strstr(guests[i].end_reason, ends[i].words) == NULL)
+            fail_msg("%s: not as expected: %s", guests[i].end_reason, ends[i].words);
+        assert_int_equal(guests[i].npt.pages, pages);
+    }
+}
+
+static void pages_of_ones_are_bounded(void **state)
+{
+    (void)state;
+    exit_npf_init();
+    struct vcpu *vcpu = guest_of_16_mib(0, false);
+    uint64_t taken = rig_pages_taken, count = 0;
+    while (rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, 0x1000000 + count * 0x4000000 + count % 16 * 0x201000) && count < 63)
+        count++;
+    assert_int_equal(count, 48);
+    assert_int_equal(guests[0].end, GUEST_END_CRASH);
+    assert_non_null(strstr(guests[0].end_reason, "after reading 48 other such pages"));
+    assert_true(rig_pages_taken - taken <= 48 + 5);
+
+    vcpu = guest_of_16_mib(1, false);
+    rig_pages_left = 1;
+    assert_false(rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, 0xfed803c0));
+    assert_int_equal(guests[1].end, GUEST_END_CRASH);
+    assert_non_null(strstr(guests[1].end_reason, "no pool page is free"));
+    assert_int_equal(rig_pages_left, 1);
+}
+
+/* ---- resets ---- */
+
+static void a_triple_fault_without_an_idt_is_a_reset_any_other_a_crash(void **state)
+{
+    (void)state;
+    static const struct { uint64_t base; uint32_t limit; uint64_t cr0; enum guest_end end; } faults[] = {
+        {0, 0, 0x80000011, GUEST_END_RESET}, {0, 0, 0x10, GUEST_END_CRASH}, {0x1000, 0, 0x80000011, GUEST_END_CRASH},
+        {0, 0xfff, 0x80000011, GUEST_END_CRASH}, {0xffff, 0xfff, 0x80000011, GUEST_END_CRASH},
+    };
+    for (uint32_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        struct vcpu *vcpu = rig_guest(i, false);
+        vcpu->vmcb->idtr.base = faults[i].base;
+        vcpu->vmcb->idtr.limit = faults[i].limit;
+        vcpu->vmcb->cr0 = faults[i].cr0;
+        assert_false(rig_exit(vcpu, VMEXIT_SHUTDOWN, 0, 0));
+        assert_int_equal(guests[i].end, faults[i].end);
+    }
 }
 
 /* On another CPU, before that has heard of the first one's. */
@@ -71,7 +181,7 @@ static void a_second_vcpus_end_adds_nothing_to_the_report(void **state)
     unsigned lines = rig_log_lines;
     assert_true(lines > 0);
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
-        assert_false(rig_exit(vcpus[1], ends[i], 0, 0));
+        assert_false(rig_exit(vcpus[1], ends[i], FINAL | WRITE, 0));
     assert_false(rig_exit(vcpus[1], VMEXIT_IOIO, UINT64_C(0x03f80014), 0));
     assert_int_equal(rig_log_lines, lines);
 }
@@ -181,14 +291,19 @@ static void hlt_waits_but_with_interrupts_off_it_is_the_end(void **state)
     assert_false(rig_exit(vcpu, VMEXIT_HLT, 0, 0));
     assert_int_equal(vcpu->state, VCPU_HALTED);
     assert_int_equal(guests[0].end, GUEST_END_NONE);
-    vcpu = rig_guest(1, false);
-    vcpu->vmcb->exitcode = VMEXIT_HLT;
-    vcpu->vmcb->rflags = 2;
-    assert_false(exit_dispatch(vcpu));
-    vcpu_poll(vcpu, rig_tsc);
+    for (uint32_t i = 1; i < 3; i++) {
+        vcpu = rig_guest(i, false);
+        vlapic_reset(&vcpu->lapic, 0, i == 1);      /* enabled, or disabled by software */
+        vcpu->vmcb->exitcode = VMEXIT_HLT;
+        vcpu->vmcb->rflags = 2;
+        assert_false(exit_dispatch(vcpu));
+        vcpu_poll(vcpu, rig_tsc);
+    }
     assert_int_equal(guests[1].end, GUEST_END_CRASH);
     assert_string_equal(guests[1].end_reason,
                         "HLT with interrupts off: nothing can wake its only vCPU; RIP 0x1001");
+    assert_int_equal(guests[2].end, GUEST_END_POWEROFF);
+    assert_string_equal(guests[2].end_reason, "halted");
 }
 
 static void vmmcall_answers_as_kvm_does_to_what_it_does_not_know(void **state)
@@ -334,7 +449,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(nobody_but_the_guest_is_hurt_by_any_exit_code), TEST(vmexit_invalid_is_known_in_both_widths),
-        TEST(what_ends_a_guest_is_told_with_its_registers), TEST(a_second_vcpus_end_adds_nothing_to_the_report),
+        TEST(what_ends_a_guest_is_told_with_its_registers), TEST(reads_below_4_gib_find_one_page_of_ones),
+        TEST(what_is_no_read_of_the_bus_ends_the_guest), TEST(pages_of_ones_are_bounded),
+        TEST(a_triple_fault_without_an_idt_is_a_reset_any_other_a_crash), TEST(a_second_vcpus_end_adds_nothing_to_the_report),
         TEST(instructions_that_guests_do_not_have_are_undefined),
         TEST(rip_moves_by_the_processors_word_or_the_fixed_length), TEST(a_single_step_over_an_intercepted_instruction_traps),
         TEST(an_encrypted_guest_has_some_wbinvds_at_once_and_then_a_few),

@@ -95,11 +95,44 @@ static void power_off_and_reset_leave_the_run_loop(void **state)
     assert_int_equal(guests[2].end, GUEST_END_RESET);
 }
 
+static void a_pcs_two_reset_ports_reset(void **state)
+{
+    (void)state;
+    static const struct { uint32_t port, size; uint64_t value; enum guest_end end; } writes[] = {
+        {0x64, 1, 0xfe, GUEST_END_RESET}, {0x64, 1, 0xf0, GUEST_END_RESET}, {0x64, 1, 0xff, GUEST_END_NONE},
+        {0x64, 1, 0xd1, GUEST_END_NONE}, {0x64, 1, 0xae, GUEST_END_NONE}, {0x60, 1, 0xfe, GUEST_END_NONE},
+        {0xcf9, 1, 0x02, GUEST_END_NONE}, {0xcf9, 1, 0x06, GUEST_END_RESET}, {0xcf9, 1, 0x0e, GUEST_END_RESET},
+        {0xcf8, 4, 0x80000604, GUEST_END_NONE}, {0xcf8, 2, 0xffff, GUEST_END_NONE}, {0xcf8, 1, 0x06, GUEST_END_NONE},
+    };
+    for (uint32_t i = 0; i < sizeof writes / sizeof writes[0]; i++) {
+        struct vcpu *vcpu = rig_guest(i, false);
+        vcpu->vmcb->rax = writes[i].value;
+        bool again = rig_exit(vcpu, VMEXIT_IOIO, info(writes[i].port, writes[i].size, OUT), 0x1002);
+        assert_int_equal(guests[i].end, writes[i].end);
+        assert_int_equal(again, writes[i].end == GUEST_END_NONE);
+    }
+    assert_int_equal(rig_log_lines, 0);
+}
+
+static void the_pm_timer_counts_at_its_rate_in_24_bits(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    for (uint64_t ms = 0; ms < 20000; ms += 777) {
+        rig_tsc = ms * 1000000 - RIG_TICK;
+        assert_int_equal(in(vcpu, 0x608, 4), ms * 3579545 / 1000 & 0xffffff);
+    }
+    rig_tsc = UINT64_C(100) * 365 * 86400 * RIG_HZ - RIG_TICK;
+    assert_int_equal(in(vcpu, 0x608, 4), UINT64_C(100) * 365 * 86400 * 3579545 & 0xffffff);
+    assert_int_equal(in(vcpu, 0x60b, 1) & 0xff, 0);
+    assert_int_equal(in(vcpu, 0x60c, 4), 0xffffffff);
+}
+
 static void delays_and_probes_are_not_worth_a_message_others_are(void **state)
 {
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
-    static const uint32_t quiet[] = {0x80, 0xed, 0xcf8, 0xcfc, 0x21, 0x2f8, 0x70, 0x64};
+    static const uint32_t quiet[] = {0x80, 0xed, 0xcf8, 0xcfc, 0x21, 0x2f8, 0x70, 0x64, 0x42, 0x43, 0x61};
     for (size_t i = 0; i < sizeof quiet / sizeof quiet[0]; i++)
         in(vcpu, quiet[i], 1);
     assert_int_equal(rig_log_lines, 0);
@@ -114,7 +147,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(nothing_answers_with_all_ones_in_the_width_that_was_asked), TEST(the_uart_is_eight_bytes_whatever_the_width),
         TEST(no_access_to_any_port_in_any_width_does_harm), TEST(string_io_and_sizes_that_do_not_exist_end_the_guest),
-        TEST(power_off_and_reset_leave_the_run_loop), TEST(delays_and_probes_are_not_worth_a_message_others_are),
+        TEST(power_off_and_reset_leave_the_run_loop), TEST(a_pcs_two_reset_ports_reset),
+        TEST(the_pm_timer_counts_at_its_rate_in_24_bits),
+        TEST(delays_and_probes_are_not_worth_a_message_others_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

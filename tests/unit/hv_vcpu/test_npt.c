@@ -168,6 +168,41 @@ static void what_is_mapped_is_not_mapped_over(void **state)
     assert_memory_equal(before, after, snapshot(after));
 }
 
+static uint64_t leaf_entry(const struct npt *npt, uint64_t gpa)
+{
+    uint64_t table = npt->root.raw, entry = 0;
+    for (int shift = 39; shift >= 12; shift -= 9) {
+        entry = ((const uint64_t *)page_va(paddr(table)))[gpa >> shift & 511];
+        assert_int_equal(entry & 1, 1);
+        if (shift > 12) {
+            assert_int_equal(entry & 0x86, 6);
+            table = entry & UINT64_C(0x0007fffffffff000);
+        }
+    }
+    return entry;
+}
+
+static void a_readonly_page_cannot_be_written_or_executed(void **state)
+{
+    (void)state;
+    struct npt npt = fresh();
+    assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), 16 * MIB, VIEW_GUEST));
+    uint64_t pages = npt.pages, taken = rig_pages_taken;
+    assert_true(npt_map_readonly(&npt, gpaddr(0xfed80000), paddr(RIG_POOL_BASE)));
+    /* P, U, A; not W, not D; NX; without the C-bit */
+    assert_int_equal(leaf_entry(&npt, 0xfed80000), RIG_POOL_BASE | 0x25 | UINT64_C(1) << 63);
+    assert_int_equal(npt.pages - pages, 2);
+    assert_int_equal(rig_pages_taken - taken, 2);
+    assert_true(npt_map_readonly(&npt, gpaddr(0xfed81000), paddr(RIG_POOL_BASE)));
+    assert_int_equal(npt.pages - pages, 2);
+    assert_false(npt_map_readonly(&npt, gpaddr(0xfed80000), paddr(RIG_POOL_BASE)));
+    assert_false(npt_map_readonly(&npt, gpaddr(8 * MIB), paddr(RIG_POOL_BASE)));
+    rig_pages_left = 0;
+    assert_false(npt_map_readonly(&npt, gpaddr(0xc0000000), paddr(RIG_POOL_BASE)));
+    npt_destroy(&npt);
+    assert_int_equal(rig_pages_taken, taken - pages);       /* but not the page itself */
+}
+
 static void hostile_ranges_are_refused(void **state)
 {
     (void)state;
@@ -274,7 +309,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_largest_pages_that_fit_are_used), TEST(the_c_bit_follows_the_view),
         TEST(a_map_without_enough_pages_leaves_no_trace), TEST(an_unmap_without_enough_pages_leaves_no_trace),
-        TEST(what_is_mapped_is_not_mapped_over), TEST(hostile_ranges_are_refused),
+        TEST(what_is_mapped_is_not_mapped_over), TEST(a_readonly_page_cannot_be_written_or_executed),
+        TEST(hostile_ranges_are_refused),
         TEST(any_order_of_maps_and_unmaps_is_what_a_flat_array_says), TEST(destroy_returns_every_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

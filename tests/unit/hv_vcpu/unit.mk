@@ -12,7 +12,7 @@ unit-hv-vcpu-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanit
 unit-hv-vcpu-built-with = $(CC_VERSION) $(unit-hv-vcpu-cflags)
 $(eval $(call record,$(unit-hv-vcpu-out)/built-with,unit-hv-vcpu-built-with))
 unit-hv-vcpu-tests := constants npt asid exits cr mca cpuid msr io event ipi sched accessors
-unit-hv-vcpu-core := $(addprefix hv/,npt.c asid.c vmcb.c vcpu.c vcpu_start.c sched.c event.c exit.c mca.c exit_cr.c exit_cpuid.c exit_msr.c exit_msr_list.c exit_io.c \
+unit-hv-vcpu-core := $(addprefix hv/,npt.c asid.c vmcb.c vcpu.c vcpu_start.c sched.c event.c exit.c mca.c exit_cr.c exit_npf.c exit_cpuid.c exit_msr.c exit_msr_list.c exit_io.c \
 	vlapic.c vpower.c text.c)
 unit-hv-vcpu-core-objects := $(unit-hv-vcpu-core:%.c=$(unit-hv-vcpu-out)/%.o) $(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/rig.o \
 	$(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/rig_devices.o

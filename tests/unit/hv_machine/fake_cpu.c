@@ -113,6 +113,7 @@ uint64_t read_cr4(void) { return 0xc4; }
 void write_cr0(uint64_t value) { note("cr0 %lx", value); }
 void write_cr3(uint64_t value) { note("cr3 %lx", fake_cr3 = value); }
 void write_cr4(uint64_t value) { note("cr4 %lx", value); }
+void write_dr7(uint64_t value) { note("dr7 %lx", value); }
 void wbinvd(void) { note("wbinvd"); }
 uint64_t read_rflags(void) { return fake_if ? RFLAGS_IF | 2 : 2; }
 

@@ -16,7 +16,6 @@
 #define read_cr3(...) real_read_cr3(__VA_ARGS__)
 #define read_cr4(...) real_read_cr4(__VA_ARGS__)
 #define write_cr0(...) real_write_cr0(__VA_ARGS__)
-#define read_cr3(...) real_read_cr3(__VA_ARGS__)
 #define write_cr3(...) real_write_cr3(__VA_ARGS__)
 #define write_cr4(...) real_write_cr4(__VA_ARGS__)
 #define wbinvd(...) real_wbinvd(__VA_ARGS__)
@@ -24,6 +23,7 @@
 #define sti(...) real_sti(__VA_ARGS__)
 #define hlt(...) real_hlt(__VA_ARGS__)
 #define read_rflags(...) real_read_rflags(__VA_ARGS__)
+#define write_dr7(...) real_write_dr7(__VA_ARGS__)
 #define load_descriptor_tables(...) real_load_descriptor_tables(__VA_ARGS__)
 #include "../../../hv/x86.h"
 #undef cpuid
@@ -39,7 +39,6 @@
 #undef read_cr3
 #undef read_cr4
 #undef write_cr0
-#undef read_cr3
 #undef write_cr3
 #undef write_cr4
 #undef wbinvd
@@ -47,6 +46,7 @@
 #undef sti
 #undef hlt
 #undef read_rflags
+#undef write_dr7
 #undef load_descriptor_tables
 
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
@@ -62,9 +62,9 @@ uint64_t read_cr2(void);
 uint64_t read_cr3(void);
 uint64_t read_cr4(void);
 void write_cr0(uint64_t value);
-uint64_t read_cr3(void);
 void write_cr3(uint64_t value);
 void write_cr4(uint64_t value);
+void write_dr7(uint64_t value);
 void wbinvd(void);
 void cli(void);
 void sti(void);

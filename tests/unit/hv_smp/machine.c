@@ -228,7 +228,7 @@ void mca_init(struct cpu *cpu) { (void)cpu; }
 void hostmap_share(uint64_t *root) { (void)root; }
 uint64_t hostmap_cr3(void) { return 0x1000; }
 uint64_t hostmap_c_bit(void) { return 0; }
-volatile void *mmio_map(paddr_t base, uint64_t size) { (void)base, (void)size; return NULL; }
+volatile void *mmio_map_all(paddr_t base) { (void)base; return NULL; }
 void window_unmap(void *va, uint64_t size) { (void)va, (void)size; }
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)

@@ -8,7 +8,7 @@
  *                          that more time means more of the cases, until they begin again
  *   seed=N                 of the values that are chosen at random
  *   vcpus=N                how many the guest has, for the attacks of all together (1)
- *   full                   the processor has CR4.PKE, although CPUID does not say so; and DR7.GD, which some emulators lack
+ *   full                   try CR4.PKE, which CPUID does not offer; and DR7.GD, which some emulators lack
  *   khz=N                  of the TSC (CPUID 4000_0010 says it, if this does not)
  *
  * "hostile: NAME begins", then "hostile: NAME: what it did". It powers off at the end, if it gets there.

@@ -293,8 +293,10 @@ static void check_entry(struct vcpu *vcpu)
                     now->cr3 == side->at_exit.cr3 && now->cpl == side->at_exit.cpl &&
                     ((now->rflags ^ side->at_exit.rflags) & ~(mov_cr ? RFLAGS_TF : 0)) == 0,
                 "hv does not touch what no exit is about");
-        require(memcmp(&vcpu->gprs.rsi, &side->gprs.rsi, sizeof side->gprs - offsetof(struct vcpu_gprs, rsi)) == 0,
-                "nor any register but RAX to RDX");
+        bool read_cr = (side->at_exit.exitcode == VMEXIT_READ_CR0 || side->at_exit.exitcode == VMEXIT_READ_CR4) &&
+                       (side->at_exit.exitinfo1 & CR_MOV) != 0;
+        require(read_cr || memcmp(&vcpu->gprs.rsi, &side->gprs.rsi, sizeof side->gprs - offsetof(struct vcpu_gprs, rsi)) == 0,
+                "nor any register but RAX to RDX, and the one into which CR0 or CR4 is read");
     }
     check_event(now);
 }
@@ -360,7 +362,7 @@ static void run_guest(struct vcpu *vcpu)
         vmcb->interrupt_shadow = byte() & 1;
         vmcb->v_intr = (vmcb->v_intr & ~V_TPR_MASK) | (byte() & V_TPR_MASK);    /* MOV CR8 */
         vmcb->cpl = (more & 0x40) != 0 ? 3 : 0;
-        vmcb->cr0 = (more & 0x80) != 0 ? vmcb->cr0 & ~CR0_PG : vmcb->cr0 | CR0_PG;
+        vmcb->cr0 = (more & 0x80) != 0 || (vmcb->cr0 & CR0_PE) == 0 ? vmcb->cr0 & ~CR0_PG : vmcb->cr0 | CR0_PG;
         vmcb->cr4 = byte() << 13 | 0x20 | (rig_cpu.features.decode_assists ? CR4_MCE : 0);      /* OSXSAVE among them */
     }
     vmcb->exitinfo1 = vmcb->exitinfo2 = 0;

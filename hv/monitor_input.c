@@ -48,7 +48,7 @@ static struct input {
     uint32_t victim;        /* INPUT_KILL_CONFIRM */
     enum enter enter;
     bool hinted;            /* said already where stray input goes */
-    uint64_t last_us;       /* when something came in last */
+    uint64_t last_us;       /* when something came in last; 0: never */
     uint64_t full_us;       /* since when the attached guest has no room; 0: it has */
     uint64_t taken_us;      /* when it was last seen to have read since then */
     uint32_t room;          /* that it had then */
@@ -462,7 +462,8 @@ static void gather_losses(uint64_t now_us)
 
 uint32_t monitor_poll_us(void)
 {
-    return has_guest() || clock_now_us() - input.last_us < BUSY_US ? POLL_BUSY_US : POLL_IDLE_US;
+    bool flows = input.last_us != 0 && clock_now_us() - input.last_us < BUSY_US;
+    return has_guest() || flows ? POLL_BUSY_US : POLL_IDLE_US;
 }
 
 void monitor_poll(void)

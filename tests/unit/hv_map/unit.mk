@@ -3,9 +3,7 @@
 #   make -f tests/unit/hv_map/unit.mk unit-hv-map
 
 BUILD ?= .build
-ifeq ($(origin CC),default)
-CC := gcc
-endif
+include linker/record.mk
 
 UNIT_HV_MAP := $(BUILD)/unit/hv_map
 UNIT_HV_MAP_TESTS := window hostmap
@@ -13,15 +11,19 @@ UNIT_HV_MAP_SOURCES := hv/hostmap.c hv/window.c hv/pagetable.c hv/memory.c hv/ru
 UNIT_HV_MAP_CFLAGS := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror \
 	-include tests/unit/hv_map/fake_hardware.h
+UNIT_HV_MAP_BUILT_WITH = $(CC_VERSION) $(UNIT_HV_MAP_CFLAGS)
+$(eval $(call record,$(UNIT_HV_MAP)/built-with,UNIT_HV_MAP_BUILT_WITH))
 
 .PHONY: unit-hv-map
 unit-hv-map: $(UNIT_HV_MAP_TESTS:%=$(UNIT_HV_MAP)/%.passed)
 
-$(UNIT_HV_MAP)/test_%: tests/unit/hv_map/test_%.c $(UNIT_HV_MAP_SOURCES) $(wildcard hv/*.h boot/*.h tests/unit/hv_map/*.h) \
-		tests/unit/hv_core/test.h tests/unit/hv_map/unit.mk
+$(UNIT_HV_MAP)/test_%: tests/unit/hv_map/test_%.c $(UNIT_HV_MAP_SOURCES) $(UNIT_HV_MAP)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(UNIT_HV_MAP_CFLAGS) $(filter %.c,$^) -lcmocka -o $@
+	@$(call depend,$(CC) $(UNIT_HV_MAP_CFLAGS),tests/unit/hv_map/test_$*.c $(UNIT_HV_MAP_SOURCES))
+	$(CC) $(UNIT_HV_MAP_CFLAGS) tests/unit/hv_map/test_$*.c $(UNIT_HV_MAP_SOURCES) -lcmocka -o $@
 
 $(UNIT_HV_MAP)/%.passed: $(UNIT_HV_MAP)/test_%
 	$<
 	@touch $@
+
+-include $(call dependencies,$(UNIT_HV_MAP))

@@ -3,22 +3,26 @@
 #   make -f tests/unit/hv_smp/unit.mk unit-hv-smp
 
 BUILD ?= .build
-ifeq ($(origin CC),default)
-CC := gcc
-endif
+include linker/record.mk
 
 UNIT_HV_SMP := $(BUILD)/unit/hv_smp
 UNIT_HV_SMP_CFLAGS := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wmissing-prototypes -Wundef -Wvla -Werror
+UNIT_HV_SMP_SOURCES := tests/unit/hv_smp/test_smp.c tests/unit/hv_smp/machine.c hv/text.c
+UNIT_HV_SMP_CC = $(CC) $(UNIT_HV_SMP_CFLAGS) -include tests/unit/hv_smp/fake_x86.h
+UNIT_HV_SMP_BUILT_WITH = $(CC_VERSION) $(UNIT_HV_SMP_CFLAGS)
+$(eval $(call record,$(UNIT_HV_SMP)/built-with,UNIT_HV_SMP_BUILT_WITH))
 
 .PHONY: unit-hv-smp
 unit-hv-smp: $(UNIT_HV_SMP)/smp.passed
 
-$(UNIT_HV_SMP)/test_smp: $(wildcard tests/unit/hv_smp/*) hv/smp.c hv/lapic.c hv/text.c $(wildcard hv/*.h boot/*.h)
+$(UNIT_HV_SMP)/test_smp: $(UNIT_HV_SMP_SOURCES) $(UNIT_HV_SMP)/built-with
 	@mkdir -p $(@D)
-	$(CC) $(UNIT_HV_SMP_CFLAGS) -include tests/unit/hv_smp/fake_x86.h tests/unit/hv_smp/test_smp.c tests/unit/hv_smp/machine.c \
-		hv/text.c -lcmocka -o $@
+	@$(call depend,$(UNIT_HV_SMP_CC),$(UNIT_HV_SMP_SOURCES))
+	$(UNIT_HV_SMP_CC) $(UNIT_HV_SMP_SOURCES) -lcmocka -o $@
 
 $(UNIT_HV_SMP)/%.passed: $(UNIT_HV_SMP)/test_%
 	$<
 	@touch $@
+
+-include $(call dependencies,$(UNIT_HV_SMP))

@@ -154,8 +154,9 @@ uint32_t sev_cpuid_80000007(CPUX86State *env)
 {
     struct sev_cpu *sev = &env_archcpu(env)->sev;
 
-    /* McaOverflowRecov, SUCCOR, ScalableMca */
-    return sev->enabled ? 3 | (sev->smca ? 8 : 0) : 0;
+    /* McaOverflowRecov, ScalableMca. Without SUCCOR: its interrupt for deferred
+     * errors needs the APIC's extended LVT, which QEMU's has not. */
+    return sev->enabled ? 1 | (sev->smca ? 8 : 0) : 0;
 }
 
 /* A reset leaves what the banks hold: the next boot reports it. */

@@ -393,10 +393,13 @@ void sched_loop(struct cpu *cpu)
 {
     cpu->charged_tsc = clock_tsc();
     while (guest_any_alive()) {
+        /* The operator is looked after before the CPU goes to sleep: who wakes up then does not wait for that. */
+        uint64_t next;
+        bool ran = run_one(cpu, &next);
         poll_monitor(cpu);
         if (guest_ends_noted())
             look_after_guests(cpu);
-        else
-            serve(cpu);
+        else if (!ran)
+            idle(cpu, next);
     }
 }

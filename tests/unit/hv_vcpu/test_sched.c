@@ -169,6 +169,7 @@ static void the_operators_line_is_looked_at_while_guests_run(void **state)
         assert_share(i, 3000, 50, 1);
     assert_in_range(rig_arms, 2900, 3400);
     rig_drains = 0;
+    rig_cpu.line_tsc = 0;
     go(3000, 2, SPIN, SPIN);
     assert_int_equal(rig_drains, 0);
 }

@@ -335,7 +335,7 @@ ENDS = {
     "hlt": ("crash", r"HLT with interrupts off: nothing can wake its only vCPU; RIP 0x10[0-9a-f]{4}"),
     "reset": ("reset", r"asked for a reset"),
     "init": ("reset", r"sent INIT to its boot vCPU"),
-    # The machine lets reserved bits of CR4 pass, and refuses them at VMRUN. A processor raises #GP at the MOV.
+    # The machine lets a code segment of both 32 and 64 bits pass, and refuses it at VMRUN. A processor raises #GP.
     "reserved": ("crash", r"the CPU refuses the guest's state \(VMEXIT_INVALID\) at RIP 0x10[0-9a-f]{4}"),
 }
 ENDS_SEV = ("triple", "outs", "mmio-apic", "mmio-reads", "mmio-write", "mmio-walk", "hlt")

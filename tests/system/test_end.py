@@ -136,9 +136,13 @@ def test_of_two_cpus_that_panic_at_once_one_ends_the_machine(
                 hand.on(cpu).write(RIP, address(elf, "__stack_chk_fail"))
             hand.run_to(address(elf, END))
             first = hand.stopped
-            hand.on(first).step()
+            # It waits until the other has come as far.
+            hand.overwrite(parking, NOP)
+            hand.on(first).write(RIP, parking)
             hand.run_to(address(elf, END))
             assert hand.stopped == 1 - first
+            hand.overwrite(parking, HLT_FOR_EVER)
+            hand.on(first).write(RIP, address(elf, END))
         assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
     assert len(re.findall(r"^sevisor: panic: stack smashed", text, re.M)) == 1

@@ -133,13 +133,19 @@ static void end_stack(void)
     __asm__ volatile("mov %0, %%rsp; push %%rax" :: "r"(UINT64_C(0x8000000000000000)) : "memory");
 }
 
-/* Reserved bits of CR4: the processor refuses them with #GP. An emulator may let them pass, and refuse
- * the next VMRUN. */
+/* A code segment that is both of 64 and of 32 bits: the processor refuses it with #GP (APM2 4.8.2). An emulator may
+ * let it pass, and refuse the next VMRUN (APM2 15.5.1). */
 static void end_reserved(void)
 {
+    static const uint64_t gdt[] = { 0, 0, UINT64_C(0x00ef9b000000ffff), UINT64_C(0x00cf93000000ffff) };
+    struct __attribute__((packed)) {
+        uint16_t limit;
+        uint64_t base;
+    } gdtr = { sizeof(gdt) - 1, (uint64_t)(uintptr_t)gdt };
     uint32_t a, b, c, d;
 
-    __asm__ volatile("mov %0, %%cr4" :: "r"(UINT64_C(0x800000020)) : "memory");
+    __asm__ volatile("lgdt %0; pushq $0x10; lea 1f(%%rip), %%rax; push %%rax; lretq; 1:"
+                     :: "m"(gdtr), "m"(gdt) : "rax", "memory");
     cpuid(0, &a, &b, &c, &d);
 }
 

@@ -15,10 +15,12 @@
 #define HANDOFF_MAX_CPUS 1024u
 #define HANDOFF_STARTUP_PAGES 4u
 
-/* Virtual address space of hv: the image at the top 2 GiB (mcmodel=kernel),
- * everything that hv owns at PHYSMAP_BASE + physical address. */
+/* Virtual address space of hv: the image at the top 2 GiB (mcmodel=kernel), the arena from HV_ARENA_BASE on;
+ * hv/layout.h has the rest. Nothing here depends on where the arena lies physically: that may be at 2^52, five bits
+ * more than the upper half of a 4-level address space has (APM2 5.3). */
 #define HV_IMAGE_BASE UINT64_C(0xffffffff80000000)
-#define HV_PHYSMAP_BASE UINT64_C(0xffff800000000000)
+#define HV_ARENA_BASE UINT64_C(0xffff800000000000)
+#define HV_ARENA_MAX (UINT64_C(1) << 39)
 
 enum handoff_range_kind {
     HANDOFF_USABLE = 1,         /* RAM that is free once boot/ is gone */
@@ -58,7 +60,7 @@ struct handoff {
     uint32_t version;
     uint32_t size;              /* sizeof(struct handoff) */
 
-    uint64_t arena_base;        /* contiguous, 2 MiB aligned; all of it mapped C=1 at HV_PHYSMAP_BASE */
+    uint64_t arena_base;        /* contiguous, 2 MiB aligned; at most HV_ARENA_MAX; mapped C=1 at HV_ARENA_BASE */
     uint64_t arena_size;
     uint64_t arena_used;        /* bytes from arena_base that boot/ filled: image, tables, stack, handoff */
     uint64_t image_base;        /* physical, inside the arena; mapped at HV_IMAGE_BASE */

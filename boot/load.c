@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * hv's memory, and the way into it. Two sets of page tables:
- *  - the bridge, in plain memory: this application one to one, and the arena with C=1 at HV_PHYSMAP_BASE.
+ *  - the bridge, in plain memory: this application one to one, and the arena with C=1 at HV_ARENA_BASE.
  *    Through it the image, the hand-over and the second set are written, so that they
  *    are encrypted from their first byte;
  *  - hv's first own, inside the arena: its image, the arena, and one page of this application, the trampoline.
@@ -19,6 +19,8 @@
 #define STACK_SEEN UINT64_C(65536)          /* of the firmware's stack, that we are on */
 #define TABLE_PAGES 32u                     /* see layout.h's count for the same things; and one per GiB of arena */
 #define BRIDGE_PAGES 32u
+
+_Static_assert(POOL_MAX_BYTES + HANDOFF_MAX_CPUS * CPU_BYTES + SIZE_1G <= HV_ARENA_MAX, "the arena, with image and tables");
 
 static uint64_t load_allocation, load_allocation_pages;     /* around the arena, for alignment */
 static EFI_PHYSICAL_ADDRESS bridge_base;
@@ -67,8 +69,7 @@ static bool load_build_bridge(void)
     return load_bridge_identity((uintptr_t)boot.image, boot.image_size) &&
            load_bridge_identity(stack - STACK_SEEN, 2 * STACK_SEEN) &&
            load_bridge_identity(bridge_base, BRIDGE_PAGES * PAGE_SIZE) &&
-           pagetable_map(&bridge, HV_PHYSMAP_BASE + handoff.arena_base, handoff.arena_base | handoff.c_bit_mask,
-                         handoff.arena_size, PTE_W | PTE_NX);
+           pagetable_map(&bridge, HV_ARENA_BASE, handoff.arena_base | handoff.c_bit_mask, handoff.arena_size, PTE_W | PTE_NX);
 }
 
 EFI_STATUS load_allocate(void)
@@ -110,15 +111,14 @@ static void load_build_tables(struct pagetable *table, uint64_t base, uint64_t b
     uint64_t c = handoff.c_bit_mask, image = handoff.image_base;
     uint64_t page = (uintptr_t)&trampoline & ~(PAGE_SIZE - 1);
     uint64_t span = load_page_up((uintptr_t)trampoline_end) - page;
-    pagetable_init(table, base, base + bytes, HV_PHYSMAP_BASE, c);
+    pagetable_init(table, base, base + bytes, HV_ARENA_BASE - handoff.arena_base, c);
     bool fine = pagetable_map(table, page, page, span, 0);
     /* Page by page, as the three have different permissions. */
     for (uint64_t at = 0; fine && at < h->total_size; at += PAGE_SIZE) {
         uint64_t bits = at >= h->data_offset ? PTE_W | PTE_NX : at >= h->text_offset ? 0 : PTE_NX;
         fine = pagetable_map(table, HV_IMAGE_BASE + at, (image + at) | c, PAGE_SIZE, bits);
     }
-    fine = fine && pagetable_map(table, HV_PHYSMAP_BASE + handoff.arena_base, handoff.arena_base | c, handoff.arena_size,
-                                 PTE_W | PTE_NX);
+    fine = fine && pagetable_map(table, HV_ARENA_BASE, handoff.arena_base | c, handoff.arena_size, PTE_W | PTE_NX);
     if (!fine)
         load_stop();
 }
@@ -136,10 +136,10 @@ void load_enter(void)
     wbinvd();
     write_cr3(pagetable_cr3(&bridge));
 
-    uint64_t at = handoff.arena_base;
+    uint64_t at = handoff.arena_base, alias = HV_ARENA_BASE - at;       /* virtual minus physical */
     handoff.image_base = at;
     handoff.image_size = boot.hv_header.total_size;
-    uint8_t *image = (uint8_t *)(uintptr_t)(HV_PHYSMAP_BASE + at);
+    uint8_t *image = (uint8_t *)(uintptr_t)(alias + at);
     uint64_t file_size = boot.hv_header.data_offset + boot.hv_header.data_size;
     memcpy(image, boot.hv.base, file_size);
     memset(image + file_size, 0, handoff.image_size - file_size);
@@ -151,9 +151,9 @@ void load_enter(void)
     load_build_tables(&tables, tables_base, load_table_bytes(handoff.arena_size));
     at += load_table_bytes(handoff.arena_size);
 
-    uint64_t stack = HV_PHYSMAP_BASE + at + STACK_BYTES;
+    uint64_t stack = alias + at + STACK_BYTES;
     at += STACK_BYTES;
-    struct handoff *final = (struct handoff *)(uintptr_t)(HV_PHYSMAP_BASE + at);
+    struct handoff *final = (struct handoff *)(uintptr_t)(alias + at);
     at += load_page_up(sizeof *final);
     handoff.arena_used = at - handoff.arena_base;
     memcpy(final, &handoff, sizeof handoff);

@@ -34,8 +34,13 @@ typedef void __attribute__((ms_abi)) (*reset_system_t)(uint32_t type, uint64_t s
 static uint64_t firmware_cr3;
 static uint64_t firmware_reset_system;      /* 0: no runtime services */
 
+/* One to one ends with the lower half, hv's is above; and the firmware has never seen more by its own tables of 4 levels. */
+#define FIRMWARE_END (UINT64_C(1) << 47)
+
 static bool firmware_range(const struct handoff_range *range, uint64_t *bits)
 {
+    if (range->base + range->pages * PAGE_SIZE > FIRMWARE_END)
+        return false;
     switch (range->kind) {
     case HANDOFF_RUNTIME_CODE:
         *bits = PTE_W;      /* an image's code and data lie in one region */
@@ -63,7 +68,8 @@ void firmware_init(const struct handoff *handoff)
     ASSERT(page_alloc(count, 1, &pages));
     struct pagetable table;
     uint64_t end = pages.raw + count * PAGE_SIZE;
-    pagetable_init(&table, pages.raw, end, HV_PHYSMAP_BASE, hostmap_entry_address(paddr(0), VIEW_ENCRYPTED));
+    pagetable_init(&table, pages.raw, end, (uintptr_t)page_va(pages) - pages.raw,
+                   hostmap_entry_address(paddr(0), VIEW_ENCRYPTED));
     for (uint32_t i = 0; i < handoff->range_count; i++) {
         const struct handoff_range *range = &handoff->ranges[i];
         if (firmware_range(range, &bits))

@@ -2,7 +2,7 @@
 /*
  * What hv can reach, and nothing else:
  *   HV_IMAGE_BASE     its image, 4 KiB pages, W^X, C=1
- *   HV_PHYSMAP_BASE   its arena, C=1
+ *   HV_ARENA_BASE     its arena, C=1
  *   HOSTMAP_STACKS    stacks, each above a page that is not there, C=1
  *   WINDOW_*          windows, by window.c; those of any size are in the boot CPU's tables alone
  */
@@ -18,6 +18,7 @@
 static struct pagetable hostmap_table;     /* all CPUs' */
 static struct pagetable hostmap_boot;      /* the boot CPU's: the same, and its windows */
 static uint64_t hostmap_mask;           /* the C-bit */
+static uint64_t hostmap_alias;          /* of the arena: virtual minus physical */
 static uint64_t hostmap_stack_next, hostmap_stacks_end;
 
 uint64_t hostmap_c_bit(void)
@@ -38,12 +39,12 @@ uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view)
 
 void *page_va(paddr_t page)
 {
-    return (void *)(uintptr_t)(HV_PHYSMAP_BASE + page.raw);
+    return (void *)(uintptr_t)(hostmap_alias + page.raw);
 }
 
 paddr_t page_pa(const void *va)
 {
-    return paddr((uintptr_t)va - HV_PHYSMAP_BASE);
+    return paddr((uintptr_t)va - hostmap_alias);
 }
 
 static void hostmap_map_image(paddr_t image, uint64_t offset, uint64_t size, uint64_t bits)
@@ -55,15 +56,19 @@ static void hostmap_map_image(paddr_t image, uint64_t offset, uint64_t size, uin
                              hostmap_entry_address(paddr_add(image, offset + done), VIEW_ENCRYPTED), PAGE_SIZE, bits));
 }
 
-void hostmap_init(const struct handoff *handoff)
+void hostmap_arena(const struct handoff *handoff)
 {
     hostmap_mask = handoff->c_bit_mask;
+    hostmap_alias = HV_ARENA_BASE - handoff->arena_base;
+}
 
+void hostmap_init(const struct handoff *handoff)
+{
     paddr_t pages;
     uint64_t cpu_tables = handoff->cpu_count / HOSTMAP_CPUS_PER_TABLE + 1;
     uint64_t count = HOSTMAP_TABLE_PAGES + handoff->arena_size / SIZE_1G + 2 * cpu_tables;
     ASSERT(page_alloc(count, 1, &pages));
-    pagetable_init(&hostmap_table, pages.raw, pages.raw + count * PAGE_SIZE, HV_PHYSMAP_BASE,
+    pagetable_init(&hostmap_table, pages.raw, pages.raw + count * PAGE_SIZE, hostmap_alias,
                    hostmap_entry_address(paddr(0), VIEW_ENCRYPTED));
 
     struct hv_image_header header;
@@ -74,7 +79,7 @@ void hostmap_init(const struct handoff *handoff)
     hostmap_map_image(image, header.data_offset, header.total_size - header.data_offset, PTE_W | PTE_NX);
 
     paddr_t arena = paddr(handoff->arena_base);
-    ASSERT(pagetable_map(&hostmap_table, HV_PHYSMAP_BASE + arena.raw, hostmap_entry_address(arena, VIEW_ENCRYPTED),
+    ASSERT(pagetable_map(&hostmap_table, HV_ARENA_BASE, hostmap_entry_address(arena, VIEW_ENCRYPTED),
                          handoff->arena_size, PTE_W | PTE_NX));
 
     /* All tables that windows and stacks will ever need above their last level. */
@@ -85,7 +90,7 @@ void hostmap_init(const struct handoff *handoff)
     window_init_shared(&hostmap_table, handoff->cpu_count);
 
     /* What is mapped from now on comes into tables that both have in common, but for the boot CPU's windows. */
-    pagetable_init(&hostmap_boot, hostmap_table.next, hostmap_table.end, HV_PHYSMAP_BASE, hostmap_table.c_bit);
+    pagetable_init(&hostmap_boot, hostmap_table.next, hostmap_table.end, hostmap_alias, hostmap_table.c_bit);
     hostmap_table.end = hostmap_table.next;
     hostmap_share(page_va(paddr(hostmap_boot.root)));
     window_init_boot(&hostmap_boot);

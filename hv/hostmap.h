@@ -5,6 +5,8 @@
 
 #include "memory.h"
 
+/* Where the arena lies: page_va() and page_pa() work from then on. */
+void hostmap_arena(const struct handoff *handoff);
 /* Builds the final tables and switches to them. */
 void hostmap_init(const struct handoff *handoff);
 

@@ -71,6 +71,7 @@ void hv_main(const struct handoff *handoff)
     clock_init(handoff->tsc_hz);
     cpu_init(cpu_boot());
     log_print(LOG_NOTICE, "Sevisor: hv runs, %s", handoff->c_bit_mask != 0 ? "encrypted" : "plain: this machine has no SME");
+    hostmap_arena(handoff);
     memory_init(handoff);
     hostmap_init(handoff);
     main_report(handoff);

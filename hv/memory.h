@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * Physical memory. Two kinds, each with one owner and one view at a time:
- *  - the pool: 4 KiB pages inside hv's arena, always mapped at HV_PHYSMAP_BASE
- *    with C=1 (when there is SME): page tables, VMCBs, hv's own data;
+ *  - the pool: 4 KiB pages inside hv's arena, always mapped from HV_ARENA_BASE
+ *    on with C=1 (when there is SME): page tables, VMCBs, hv's own data;
  *  - extents: contiguous runs outside the arena, for guests; not mapped.
  */
 #ifndef SEVISOR_MEMORY_H
@@ -25,7 +25,7 @@ struct extent {
     uint32_t index;     /* memory.c's own */
 };
 
-/* Takes over the hand-over's map. Once, on the boot CPU. */
+/* Takes over the hand-over's map. Once, on the boot CPU, after hostmap_arena(). */
 void memory_init(const struct handoff *handoff);
 
 /* `count` contiguous pool pages, zeroed, `align` pages aligned (power of two).

@@ -86,7 +86,7 @@ static void panic_trace(uint64_t rip, uint64_t rbp)
     if (rip != 0)
         console_print(" %lx", rip);
     for (uint32_t i = 0; i < PANIC_FRAMES; i++) {
-        if (rbp < HV_PHYSMAP_BASE || rbp % 8 != 0 || rbp > UINT64_MAX - 16)
+        if (rbp < HV_ARENA_BASE || rbp % 8 != 0 || rbp > UINT64_MAX - 16)
             break;
         const uint64_t *frame = (const uint64_t *)(uintptr_t)rbp;
         if (frame[1] < HV_IMAGE_BASE)

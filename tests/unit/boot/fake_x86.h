@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Put before everything by -include: hv/x86.h with its constants as they are, but the instructions that a
- * process may not execute, or that would tell of this host, by machine.c; and hv's map of physical memory
+ * process may not execute, or that would tell of this host, by machine.c; and hv's arena
  * where a process may have one. */
 #ifndef TESTS_UNIT_BOOT_FAKE_X86_H
 #define TESTS_UNIT_BOOT_FAKE_X86_H
@@ -51,7 +51,7 @@ void cli(void);
 void hlt(void);
 
 #include "../../../boot/handoff.h"
-#undef HV_PHYSMAP_BASE
-#define HV_PHYSMAP_BASE UINT64_C(0x200000000000)
+#undef HV_ARENA_BASE
+#define HV_ARENA_BASE UINT64_C(0x200000000000)
 
 #endif

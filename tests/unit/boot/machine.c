@@ -95,10 +95,24 @@ void write_cr4(uint64_t value)
 
 void wbinvd(void) { event(EV_WBINVD); }
 
+static void *place(uint64_t at, uint64_t size, int file, uint64_t offset)
+{
+    int flags = MAP_SHARED | MAP_FIXED_NOREPLACE | (file < 0 ? MAP_ANONYMOUS : 0);
+    void *got = mmap((void *)(uintptr_t)at, size, PROT_READ | PROT_WRITE, flags, file, (off_t)offset);
+    if (got != (void *)(uintptr_t)at) {
+        perror("no room for the machine's memory");
+        abort();
+    }
+    return got;
+}
+
+static int ram_file;
+
 void write_cr3(uint64_t value)
 {
     machine.cr3 = value;
     event(EV_CR3);
+    place(HV_ARENA_BASE, handoff.arena_size, ram_file, handoff.arena_base - RAM_BASE);
     const uint8_t *arena = (const uint8_t *)(uintptr_t)handoff.arena_base;
     if (machine.junk)
         machine.arena_touched_before_cr3 |= arena[0] != 0xa5 ||
@@ -182,17 +196,6 @@ __asm__(".text\n\t.balign 64\n\t.globl trampoline\n"
 
 /* The set-up. */
 
-static void *place(uint64_t at, uint64_t size, int file)
-{
-    int flags = MAP_SHARED | MAP_FIXED_NOREPLACE | (file < 0 ? MAP_ANONYMOUS : 0);
-    void *got = mmap((void *)(uintptr_t)at, size, PROT_READ | PROT_WRITE, flags, file, 0);
-    if (got != (void *)(uintptr_t)at) {
-        perror("no room for the machine's memory");
-        abort();
-    }
-    return got;
-}
-
 struct function *machine_pci(uint16_t bdf, uint32_t id, uint32_t header, uint32_t command)
 {
     struct function *f = machine.pci;
@@ -261,11 +264,10 @@ int machine_reset(void **state)
     static bool placed;
     (void)state;
     if (!placed) {
-        int ram = memfd_create("ram", 0);
-        assert_int_equal(ftruncate(ram, (off_t)RAM_SIZE), 0);
-        place(RAM_BASE, RAM_SIZE, ram);
-        place(HV_PHYSMAP_BASE + RAM_BASE, RAM_SIZE, ram);
-        place(PSP_BAR, PSP_BAR_SIZE, -1);
+        ram_file = memfd_create("ram", 0);
+        assert_int_equal(ftruncate(ram_file, (off_t)RAM_SIZE), 0);
+        place(RAM_BASE, RAM_SIZE, ram_file, 0);
+        place(PSP_BAR, PSP_BAR_SIZE, -1, 0);
         placed = true;
     }
     memset((void *)(uintptr_t)RAM_BASE, 0, 8 * MIB);

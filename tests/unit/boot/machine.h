@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * A machine for boot/, as a host program: UEFI's tables and services, CPUID, MSRs, ports (PM timer, UARTs, PCI),
- * and some RAM at its physical address and, as hv's page tables will have it, at HV_PHYSMAP_BASE. Each test
+ * and some RAM at its physical address and, once the bridge is there, hv's arena at HV_ARENA_BASE. Each test
  * runs in a process of its own, since boot/ starts once and never again.
  */
 #ifndef TESTS_UNIT_BOOT_MACHINE_H

@@ -112,7 +112,7 @@ static void the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool(void **stat
     assert_int_equal(machine.highest_asked, (UINT64_C(1) << 43) - 1);
 
     /* Image, tables, stack, hand-over, in this order. */
-    uint64_t tables = h->arena_base + h->image_size, stack = machine.stack - HV_PHYSMAP_BASE;
+    uint64_t tables = h->arena_base + h->image_size, stack = machine.stack - HV_ARENA_BASE + h->arena_base;
     assert_int_equal(machine.final_cr3, tables | C_BIT);
     assert_int_equal(stack - STACK, tables + 32 * PAGE_SIZE);
     assert_int_equal((uintptr_t)h, machine.stack);
@@ -131,7 +131,7 @@ static void what_hv_may_do_where_is_in_its_tables_and_nothing_else(void **state)
         assert_maps(cr3, C_BIT, HV_IMAGE_BASE + i * PAGE_SIZE, (h->image_base + i * PAGE_SIZE) | C_BIT, bits, PAGE_SIZE);
     }
     for (uint64_t at = h->arena_base; at < h->arena_base + h->arena_size; at += SIZE_2M)
-        assert_maps(cr3, C_BIT, HV_PHYSMAP_BASE + at, at | C_BIT, PTE_W | PTE_NX, SIZE_2M);
+        assert_maps(cr3, C_BIT, HV_ARENA_BASE + at - h->arena_base, at | C_BIT, PTE_W | PTE_NX, SIZE_2M);
     assert_maps(cr3, C_BIT, page, page, 0, PAGE_SIZE);
     count_pages(cr3, 4, &small, &large);
     assert_int_equal(large, h->arena_size / SIZE_2M);
@@ -152,7 +152,7 @@ static void nothing_of_hv_is_written_before_its_memory_is_encrypted(void **state
     /* The bridge: boot/'s image, stack and the bridge itself as they were, the arena with the C-bit. */
     uint64_t bridge = machine.cr3, here = (uintptr_t)&h;
     for (uint64_t at = h->arena_base; at < h->arena_base + h->arena_size; at += SIZE_2M)
-        assert_maps(bridge, 0, HV_PHYSMAP_BASE + at, at | C_BIT, PTE_W | PTE_NX, SIZE_2M);
+        assert_maps(bridge, 0, HV_ARENA_BASE + at - h->arena_base, at | C_BIT, PTE_W | PTE_NX, SIZE_2M);
     for (uint64_t at = IMAGE_BASE; at < IMAGE_BASE + IMAGE_BYTES; at += PAGE_SIZE)
         assert_maps(bridge, 0, at, at, PTE_W, SIZE_2M);
     assert_maps(bridge, 0, machine.pages[1].base, machine.pages[1].base, PTE_W, SIZE_2M);
@@ -221,8 +221,8 @@ static void without_sme_there_is_no_c_bit_anywhere(void **state)
     assert_int_equal(h->c_bit_mask, 0);
     assert_int_equal(h->phys_bits, 48);
     assert_maps(machine.final_cr3, 0, HV_IMAGE_BASE, h->image_base, PTE_NX, PAGE_SIZE);
-    assert_maps(machine.final_cr3, 0, HV_PHYSMAP_BASE + h->arena_base, h->arena_base, PTE_W | PTE_NX, SIZE_2M);
-    assert_maps(machine.cr3, 0, HV_PHYSMAP_BASE + h->arena_base, h->arena_base, PTE_W | PTE_NX, SIZE_2M);
+    assert_maps(machine.final_cr3, 0, HV_ARENA_BASE, h->arena_base, PTE_W | PTE_NX, SIZE_2M);
+    assert_maps(machine.cr3, 0, HV_ARENA_BASE, h->arena_base, PTE_W | PTE_NX, SIZE_2M);
 }
 
 /* 16 MiB and a 1024th of the memory for guests, at most 512 MiB; and 96 KiB for each CPU. */

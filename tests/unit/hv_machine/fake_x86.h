@@ -76,7 +76,7 @@ void load_descriptor_tables(const struct descriptor_table *gdt, const struct des
 /* hv's view of its pool. */
 #include "../../../boot/handoff.h"
 extern uint8_t fake_pool[][4096];
-#undef HV_PHYSMAP_BASE
-#define HV_PHYSMAP_BASE ((uint64_t)fake_pool - UINT64_C(0x7000000))
+#undef HV_ARENA_BASE
+#define HV_ARENA_BASE ((uint64_t)fake_pool)
 
 #endif

@@ -103,6 +103,21 @@ static void each_kind_of_range_is_one_to_one_with_its_rights(void **state)
     assert_non_null(strstr(did, "share\n"));
 }
 
+/* An address of 48 bits and more would come around to the lower half, or into hv's. */
+static void what_lies_above_the_lower_half_is_not_mapped(void **state)
+{
+    const uint64_t end = UINT64_C(1) << 47;
+    uint64_t size;
+    (void)state;
+    add(end - PAGE_SIZE, 1, HANDOFF_MMIO);
+    add(end, 1, HANDOFF_MMIO);
+    add(2 * end + 0x5000, 1, HANDOFF_RUNTIME_DATA);
+    firmware_init(&handoff);
+    assert_int_equal(walk(end - PAGE_SIZE, &size) & PTE_ADDRESS, end - PAGE_SIZE);
+    assert_int_equal(walk(end, &size), 0);
+    assert_int_equal(walk(0x5000, &size), 0);
+}
+
 static void the_pages_for_the_tables_are_enough_at_worst_and_the_rest_goes_back(void **state)
 {
     uint64_t size;
@@ -204,6 +219,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(each_kind_of_range_is_one_to_one_with_its_rights),
+        T(what_lies_above_the_lower_half_is_not_mapped),
         T(the_pages_for_the_tables_are_enough_at_worst_and_the_rest_goes_back),
         T(nothing_to_map_takes_one_page_and_gives_none_back), T(too_few_pages_are_our_own_bug),
         T(power_off_is_the_firmwares), T(reset_is_a_cold_one), T(a_firmware_that_faults_is_not_asked_again),

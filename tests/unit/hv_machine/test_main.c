@@ -28,6 +28,7 @@ uint64_t clock_boot_wall_ns(void) { return wall_ns; }
 struct cpu *cpu_boot(void) { return &fake_cpu; }
 void cpu_init(struct cpu *cpu) { note("cpu %u", cpu->index); }
 void *cpu_stacks(struct cpu *cpu) { note("stacks %u", cpu->index); return stack; }
+void hostmap_arena(const struct handoff *h) { note("arena %d", h == &handoff); }
 void memory_init(const struct handoff *h) { note("memory %d", h == &handoff); }
 void memory_stats(struct memory_stats *stats) { *stats = (struct memory_stats){.extent_total = UINT64_C(300) << 20}; }
 void hostmap_init(const struct handoff *h) { note("hostmap %d", h == &handoff); }

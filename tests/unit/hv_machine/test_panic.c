@@ -149,7 +149,7 @@ static void an_exception_is_told_with_its_registers(void **state)
 /* The frames of `count` functions, each `step` bytes above the one before; the last has no caller. */
 static uint64_t stack(unsigned count, int64_t step)
 {
-    uint64_t first = HV_PHYSMAP_BASE + POOL_BASE + 8192, at = first;
+    uint64_t first = HV_ARENA_BASE + 8192, at = first;
     for (unsigned i = 0; i < count; i++, at += (uint64_t)step) {
         ((uint64_t *)at)[0] = i + 1 < count ? at + (uint64_t)step : 0;
         ((uint64_t *)at)[1] = HV_IMAGE_BASE + 0x100 + i;

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Put before everything by -include: instructions that this process may not execute become rig.c's, and hv's image and
- * physical map lie where this process has memory. */
+ * arena lie where this process has memory. */
 #ifndef SEVISOR_X86_H
 #define SEVISOR_X86_H
 
 #include <stdint.h>
 
-#include "../../../boot/handoff.h"
+#include "../../../hv/layout.h"        /* judged as it is */
 
 #undef HV_IMAGE_BASE
-#undef HV_PHYSMAP_BASE
+#undef HV_ARENA_BASE
 #define HV_IMAGE_BASE rig_image_va
-#define HV_PHYSMAP_BASE rig_physmap
-extern uint64_t rig_image_va, rig_physmap;
+#define HV_ARENA_BASE rig_arena_va
+extern uint64_t rig_image_va, rig_arena_va;
 
 struct cpuid { uint32_t eax, ebx, ecx, edx; };
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);

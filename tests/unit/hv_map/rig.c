@@ -178,7 +178,7 @@ void panic(const char *format, ...)
 
 /* ---- a machine ---- */
 
-uint64_t rig_image_va, rig_physmap;
+uint64_t rig_image_va, rig_arena_va;
 static uint8_t *reserved;
 static uint64_t reserved_size;
 static struct handoff handoff;
@@ -193,7 +193,7 @@ void rig_start(struct rig_options options)
 {
     rig_stop();
     memset(&handoff, 0, sizeof handoff);
-    handoff.arena_base = handoff.image_base = RIG_ARENA;
+    handoff.arena_base = handoff.image_base = options.arena_base != 0 ? options.arena_base : RIG_ARENA;
     handoff.arena_size = options.arena_size != 0 ? options.arena_size : UINT64_C(8) << 20;
     handoff.arena_used = RIG_IMAGE_END + 3 * PAGE_SIZE;
     handoff.c_bit_mask = c_bit = options.no_sme ? 0 : RIG_C_BIT;
@@ -204,7 +204,7 @@ void rig_start(struct rig_options options)
     reserved = mmap(NULL, reserved_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     assert_true(reserved != MAP_FAILED);
     rig_image_va = up((uintptr_t)reserved);
-    rig_physmap = rig_image_va + SIZE_2M - RIG_ARENA;
+    rig_arena_va = rig_image_va + SIZE_2M;
     struct hv_image_header header = {
         .text_offset = RIG_TEXT, .text_size = RIG_DATA - RIG_TEXT - 17, .rodata_size = RIG_TEXT - 1,
         .data_offset = RIG_DATA, .data_size = 0x1234, .total_size = RIG_IMAGE_END,
@@ -212,6 +212,7 @@ void rig_start(struct rig_options options)
     memcpy((void *)rig_image_va, &header, sizeof header);
 
     rig_run_on(0);
+    hostmap_arena(&handoff);
     memory_init(&handoff);
     hostmap_init(&handoff);
 }

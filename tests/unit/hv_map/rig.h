@@ -22,6 +22,7 @@ struct rig_options {
     bool no_sme;
     uint32_t cpus;              /* 0: one */
     uint64_t arena_size;        /* 0: 8 MiB */
+    uint64_t arena_base;        /* physical; 0: RIG_ARENA */
 };
 
 /* memory_init() and hostmap_init() on a new machine; the boot CPU is the one that executes. */

@@ -77,13 +77,46 @@ static void the_arena_is_mapped_whole_and_no_memory_beside_it(void **state)
     const uint64_t size = (UINT64_C(1) << 30) + (UINT64_C(6) << 20);
     rig_start((struct rig_options){.arena_size = size});
     for (uint64_t at = 0; at < size; at += SIZE_2M - PAGE_SIZE) {
-        struct translation t = rig_walk(hostmap_cr3(), rig_physmap + RIG_ARENA + at);
+        struct translation t = rig_walk(hostmap_cr3(), rig_arena_va + at);
         assert_true(t.present && t.writable && !t.executable && t.encrypted);
         assert_int_equal(t.address, RIG_ARENA + at);
     }
-    assert_false(rig_walk(hostmap_cr3(), rig_physmap + RIG_ARENA + size).present);
-    assert_ptr_equal(page_va(paddr(RIG_ARENA)), rig_physmap + RIG_ARENA);
+    assert_false(rig_walk(hostmap_cr3(), rig_arena_va + size).present);
+    assert_ptr_equal(page_va(paddr(RIG_ARENA)), rig_arena_va);
     assert_int_equal(page_pa(page_va(paddr(RIG_ARENA + 0x5123))).raw, RIG_ARENA + 0x5123);
+}
+
+static uint64_t arena_first, arena_last;
+
+static void check_area(uint64_t va, struct translation t)
+{
+    bool arena = va >= rig_arena_va && va < rig_arena_va + (UINT64_C(8) << 20);
+    assert_true(arena || (va >= rig_image_va && va < rig_image_va + RIG_IMAGE_END) ||
+                (va >= HOSTMAP_STACKS && va < HOSTMAP_STACKS_END));
+    assert_true(t.address >= arena_first && t.address <= arena_last);
+    if (arena)
+        assert_int_equal(t.address - arena_first, va - rig_arena_va);
+}
+
+/* At any address that a processor may have: hv's own do not change, and nothing comes to lie upon another. */
+static void where_the_arena_lies_changes_no_address_of_hvs(void **state)
+{
+    static const uint64_t bases[] = {
+        SIZE_2M, (UINT64_C(512) << 30) - SIZE_2M, UINT64_C(512) << 30, UINT64_C(513) << 30, (UINT64_C(2054) << 28) - SIZE_2M,
+        UINT64_C(3) << 40, UINT64_C(1) << 46, (UINT64_C(1) << 47) - SIZE_2M, UINT64_C(1) << 48,
+        (UINT64_C(1) << 51) - (UINT64_C(8) << 20),
+    };
+    (void)state;
+    for (unsigned i = 0; i < sizeof bases / sizeof *bases; i++) {
+        rig_start((struct rig_options){.cpus = 4, .arena_base = bases[i]});
+        arena_first = bases[i];
+        arena_last = bases[i] + (UINT64_C(8) << 20) - PAGE_SIZE;
+        assert_int_equal((uintptr_t)hostmap_stack(3), HOSTMAP_STACKS + 4 * PAGE_SIZE);
+        assert_ptr_equal(page_va(paddr(bases[i] + 0x5000)), rig_arena_va + 0x5000);
+        assert_int_equal(page_pa((void *)(rig_arena_va + 0x5123)).raw, bases[i] + 0x5123);
+        rig_each(hostmap_cr3(), check_area);
+        rig_each(read_cr3(), check_area);
+    }
 }
 
 /* Of all CPUs that there can be; those that were started before see them, too. */
@@ -195,6 +228,7 @@ int main(void)
         TEST(nothing_is_writable_and_executable_and_all_is_under_hvs_key),
         TEST(each_part_of_the_image_has_its_own_rights),
         TEST(the_arena_is_mapped_whole_and_no_memory_beside_it),
+        TEST(where_the_arena_lies_changes_no_address_of_hvs),
         TEST(a_page_below_each_stack_is_not_there),
         TEST(no_room_or_no_pages_for_a_stack_is_said),
         TEST(the_boot_cpus_root_differs_in_its_windows_alone),

@@ -25,6 +25,12 @@ GUESTS ?= guest/guests.toml
 RUN ?=
 # More words for pytest, e.g. PYTEST="-k privacy -x".
 PYTEST ?=
+# With all other tests the fuzzers run for less than the minute that they have alone, if nobody chose.
+ifeq ($(origin FUZZ_SECONDS),undefined)
+do-test: export FUZZ_SECONDS = 20
+endif
+# Tests at a time. Each keeps about one CPU busy, and takes up to 5 GiB of memory.
+AT_ONCE ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 ifneq ($(words $(BUILD)),1)
 $(error BUILD="$(BUILD)": the folder of what is built must have a name without spaces)
@@ -61,6 +67,7 @@ help:
 	@echo "  GUESTS=FILE      other guests than $(GUESTS)"
 	@echo "  RUN=WORDS        options for tests/system/run.py (RUN=--help lists them)"
 	@echo "  PYTEST=WORDS     options for pytest, e.g. PYTEST='-k privacy'"
+	@echo "  AT_ONCE=NUMBER   tests at a time ($(AT_ONCE))"
 	@echo "  V=1              show every command"
 
 # ---------------------------------------------------------------- set-up, then the work
@@ -118,9 +125,10 @@ do-run:
 
 # What tests need besides the product.
 .PHONY: tests-parts
-tests-parts: $(SYSTEM_EFI) $(SYSTEM_GUESTS) $(SEVFW_TOOL) $(GUEST_PARTS) $(HOSTILE_BIN) $(SMPTEST_INITRAMFS)
+tests-parts: $(SYSTEM_EFI) $(SYSTEM_GUESTS) $(SEVFW_TOOL) $(MANIFEST_CHECK) $(GUEST_PARTS) \
+	$(BUILD)/boot/sevisor.efi $(HOSTILE_BIN) $(SMPTEST_INITRAMFS) bench-guest referee-programs
 
-pytest = $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=. $(1) $(PYTEST) tests
+pytest = $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=. -n $(AT_ONCE) --dist loadgroup $(1) $(PYTEST) tests
 
 do-test:
 	@+$(AGAIN) do-machine
@@ -130,6 +138,7 @@ do-test:
 	@$(call pytest,)
 
 do-test-unit do-test-pack do-test-fuzz:
+	@+$(AGAIN) tests-parts
 	@$(call pytest,-m $(@:do-test-%=%))
 
 do-test-stock:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""What all tiers share: the order of the tiers, and the make that built the product."""
+"""What all tiers share: the order of the tiers, who runs beside whom, and the make that built the product."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -23,13 +26,34 @@ def tier_of(item: pytest.Item) -> str | None:
     return next((tier for tier in TIERS if item.get_closest_marker(tier)), None)
 
 
+def work_unit(item: pytest.Item) -> str | None:
+    """Of what must run in one process: tests that share a module's fixture, which mostly is a boot. Others go anywhere."""
+    definitions = item._fixtureinfo.name2fixturedefs.items()
+    shared = sorted(name for name, found in definitions if found[-1].scope == "module")
+    if not shared:
+        return None
+    chosen = getattr(item, "callspec", None)
+    variants = [f"{name}{chosen.indices[name]}" for name in shared if chosen and name in chosen.params]
+    return ":".join([str(item.path.relative_to(ROOT)), *variants])
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks at the marks next
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if not item.get_closest_marker("xdist_group") and (unit := work_unit(item)):
+            item.add_marker(pytest.mark.xdist_group(unit))
         if tier_of(item) is None:
             folder = item.path.relative_to(ROOT / "tests").parts[0]
             if folder in TIER_BY_FOLDER:
                 item.add_marker(TIER_BY_FOLDER[folder])
     items.sort(key=lambda item: TIERS.index(tier_of(item)) if tier_of(item) else -1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What is shown is the name that pytest takes: pytest-xdist has put the work unit behind it."""
+    if hasattr(report, "node"):  # came from another process
+        report.nodeid = re.sub(r"@[^]@]*$", "", report.nodeid)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -42,19 +66,42 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
         report.longrepr = f"{item.nodeid} skips itself, which none may: {call.excinfo and call.excinfo.value}"
 
 
+@pytest.fixture
+def show(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """What of a test is worth reading although it passes: it stands before the summary."""
+    return lambda text: request.node.user_properties.append(("shown", text))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.stats.get("passed", []):
+        for name, text in report.user_properties:
+            if name == "shown":
+                terminalreporter.write_line(f"\n{text}")
+
+
 def build_folder() -> Path:
     return ROOT / os.environ.get("BUILD", ".build")
+
+
+@contextmanager
+def alone_with_make() -> Iterator[None]:
+    """One make at a time in this tree: tests run beside each other. Goes when the process goes."""
+    build_folder().mkdir(exist_ok=True)
+    with (build_folder() / "make.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def run_make(*words: str, directory: Path = ROOT, time_limit: float = 900, **variables: str) -> str:
     """Runs make in a tree as a user would, outside of the make that runs the tests; its output."""
     environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     environment.update(variables)
-    done = subprocess.run(
-        ["make", "--no-print-directory", *words],
-        cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", timeout=time_limit,
-    )  # fmt: skip
+    with alone_with_make() if directory == ROOT else nullcontext():
+        done = subprocess.run(
+            ["make", "--no-print-directory", *words],
+            cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", timeout=time_limit,
+        )  # fmt: skip
     if done.returncode:
         pytest.fail(f"make {' '.join(words)} returned {done.returncode}:\n{done.stdout[-20000:]}", pytrace=False)
     return done.stdout
@@ -69,3 +116,15 @@ def build() -> Path:
 @pytest.fixture(scope="session")
 def make() -> Callable[..., str]:
     return run_make
+
+
+@pytest.fixture(scope="session")
+def built() -> Callable[..., None]:
+    """Sees to it that make's targets are there and up to date: make, where it runs the tests, has built all of tests-parts."""
+    return lambda *targets: None if "MAKELEVEL" in os.environ else run_make(*targets)
+
+
+@pytest.fixture(scope="session")
+def nothing_built() -> Callable[[], AbstractContextManager[None]]:
+    """While its context lasts, no test builds anything in this tree; who has it may not call `make` here either."""
+    return alone_with_make

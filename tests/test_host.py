@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("make")  # one after the other: they build
+
 TESTS = Path(__file__).resolve().parent
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ SEARCHED = ("", "guest", "hv", "tests/machine/firmware", "tests/unit/firmware")
 GOALS = ("unit-boot", "unit-hv-machine", "unit-hv-core", "unit-hv-devices", "unit-hv-vcpu", "unit-manifest", "unit-psp", "unit-firmware", "efi", "tests-parts",
          "bench-guest", "referee-programs")  # fmt: skip
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.xdist_group("make")]
 
 
 def ask_make(*words: str) -> subprocess.CompletedProcess:
@@ -63,6 +64,12 @@ def closure(source: Path) -> set[str]:
 def rules(make: Callable[..., str]) -> dict[str, set[str]]:
     make("-s", *GOALS)
     return database()
+
+
+@pytest.fixture(autouse=True)
+def at_rest(rules: dict[str, set[str]], nothing_built: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
+    with nothing_built():
+        yield
 
 
 def test_every_file_that_is_compiled_in_is_a_prerequisite(rules: dict[str, set[str]]) -> None:

@@ -18,9 +18,9 @@ Measured = Callable[[str], Run]
 
 
 @pytest.fixture(scope="session")
-def parts(build: Path, make: Callable[..., str]) -> Path:
+def parts(build: Path, built: Callable[..., None]) -> Path:
     """The guest and KVM's runner are there; the build folder."""
-    make("bench-guest", "referee-programs")
+    built("bench-guest", "referee-programs")
     return build
 
 

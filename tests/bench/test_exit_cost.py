@@ -10,7 +10,7 @@ import measure
 import pytest
 from measure import WITHOUT_NEXT_RIP, Figure, Run
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.xdist_group("bench")]  # the boots are made once
 
 COLUMNS = list(measure.SEVISOR)
 GROWTH = 5  # per cent
@@ -51,7 +51,7 @@ def test_kvm_executes_more(sevisor: Callable[[str], Run], kvm: Callable[..., Run
     assert {name: figure for name, figure in ours.items() if figure.mean >= theirs[name].mean} == {}
 
 
-def test_table(sevisor: Callable[[str], Run], kvm: Callable[..., Run], build: Path, capfd) -> None:
+def test_table(sevisor: Callable[[str], Run], kvm: Callable[..., Run], build: Path, show) -> None:
     """Prints it, and writes it to table.md in the build folder."""
     text = measure.table({
         "Sevisor, plain": sevisor("plain").figures,
@@ -64,8 +64,7 @@ def test_table(sevisor: Callable[[str], Run], kvm: Callable[..., Run], build: Pa
         "KVM 6.1": kvm("own", WITHOUT_NEXT_RIP).figures,
     })  # fmt: skip
     (build / "bench" / "table.md").write_text(text + "\n")
-    with capfd.disabled():
-        print(f"\n{text}")
+    show(text)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) > len(BELOW)
     assert [line for line in rows if "–" in line] == []

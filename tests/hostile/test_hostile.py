@@ -141,7 +141,7 @@ def check_host(run: Run, careless: str = "") -> None:
     assert all(base <= page < base + (size << 20) for page in pages), "of nobody else's memory"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pack(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, list[GuestSpec]], Path]:
     folder = tmp_path_factory.mktemp("hostile")
     return lambda name, guests: packing.pack(guests, build, folder, name)

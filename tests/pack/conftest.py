@@ -57,14 +57,10 @@ def vectors() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def samples(build: Path, make: Callable[..., str]) -> Path:
+def samples(build: Path, built: Callable[..., None]) -> Path:
     """The folder with hello.bin, dsdt.aml, initramfs.cpio.gz."""
     folder = build / "guest"
-    make(
-        "-f",
-        "guest/guest.mk",
-        *(f"{BUILD}/guest/{name}" for name in ("hello.bin", "dsdt.aml", "initramfs.cpio.gz")),
-    )
+    built(*(f"{BUILD}/guest/{name}" for name in ("hello.bin", "dsdt.aml", "initramfs.cpio.gz")))
     return folder
 
 
@@ -78,10 +74,10 @@ def debian_kernel(samples: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def manifest_check(build: Path, make: Callable[..., str]) -> Callable[[Path], str]:
+def manifest_check(build: Path, built: Callable[..., None]) -> Callable[[Path], str]:
     """The hypervisor's own validator: the error's name for a file."""
     program = build / "unit" / "manifest" / "manifest-check"
-    make("-f", "tests/unit/manifest/unit.mk", f"{BUILD}/unit/manifest/manifest-check")
+    built(f"{BUILD}/unit/manifest/manifest-check")
 
     def check(path: Path) -> str:
         done = subprocess.run([program, path], capture_output=True, text=True)

@@ -110,10 +110,10 @@ def header_of(data: bytes, name: bytes) -> int:
     return data.index(name.ljust(8, b"\0"), 0x100, 0x600)
 
 
-@pytest.fixture(scope="module")
-def product(build: Path, make) -> Path:
+@pytest.fixture(scope="session")
+def product(build: Path, built) -> Path:
     """The real thing, as `make efi` builds it before packing."""
-    make("-s", f"{os.environ.get('BUILD', '.build')}/boot/sevisor.efi")
+    built(f"{os.environ.get('BUILD', '.build')}/boot/sevisor.efi")
     return build / "boot" / "sevisor.efi"
 
 

@@ -24,22 +24,14 @@ def kernel(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def programs(build: Path, make: Callable[..., str]) -> dict[str, Path]:
+def programs(build: Path, built: Callable[..., None]) -> dict[str, Path]:
     """The referee's programs, by their names in the initramfs."""
-    make("referee-programs")
+    built("referee-programs")
     return {f"bin/{path.name}": path for path in sorted((build / "referee").iterdir()) if path.suffix == ""}
 
 
 @pytest.fixture(scope="session")
-def sevfw_tool(build: Path, make: Callable[..., str]) -> str:
+def sevfw_tool(build: Path, built: Callable[..., None]) -> str:
     """The firmware model without a machine, and AMD's key server: for what an owner does at home."""
-    make(os.environ.get("BUILD", ".build") + "/unit/firmware/sevfw-tool")
+    built(os.environ.get("BUILD", ".build") + "/unit/firmware/sevfw-tool")
     return str(build / "unit/firmware/sevfw-tool")
-
-
-@pytest.fixture(scope="session")
-def manifest(build: Path, make: Callable[..., str]) -> Path:
-    """The default guests' manifest."""
-    name = "guest/guests.manifest"
-    make(os.environ.get("BUILD", ".build") + "/" + name)
-    return build / name

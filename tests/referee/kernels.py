@@ -51,6 +51,7 @@ def appears_whole(folder: Path, fill: Callable[[Path], object]) -> Path:
     return folder
 
 
+@fetch_kernel.alone()
 def next_release() -> Path:
     """Debian 13's kernel: the unpacked package."""
     cached = sorted(fetch_kernel.cache_folder().glob(f"{NEXT_PREFIX}linux-image-*"))
@@ -73,6 +74,7 @@ def next_release() -> Path:
 USERLAND = ("qemu-system-x86", "ovmf")
 
 
+@fetch_kernel.alone()
 def next_release_userland() -> Path:
     """Debian 13's QEMU and OVMF with all that they depend on, unpacked into one tree."""
 
@@ -102,6 +104,7 @@ def version(kernel: Path) -> str:
     return found.group(1).decode()
 
 
+@fetch_kernel.alone()
 def download(kernel: Path, package: str, version: str, folder: Path) -> Path:
     """A package of the release that the kernel is from: this version, or the newest if the mirror has moved on."""
     options = next_apt().options if is_next_release(kernel) else ["-o", "APT::Sandbox::User=root"]

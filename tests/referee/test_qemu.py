@@ -127,8 +127,8 @@ class Launched:
 
 
 @pytest.fixture(scope="module", params=RELEASES)
-def launched(request: pytest.FixtureRequest, build: Path, make, tmp_path_factory: pytest.TempPathFactory) -> Launched:
-    make(os.environ.get("BUILD", ".build") + "/guest/vmlinuz")
+def launched(request: pytest.FixtureRequest, build: Path, built, tmp_path_factory: pytest.TempPathFactory) -> Launched:
+    built(os.environ.get("BUILD", ".build") + "/guest/vmlinuz")
     release = RELEASES[request.param]
     folder = tmp_path_factory.mktemp("qemu")
     platform = owner_side.make_platform(build, folder)

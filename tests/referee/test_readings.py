@@ -25,7 +25,7 @@ from launch_program import LaunchProgram
 from mailbox_trace import BRING_UP, END
 from owner_side import Owner, Platform
 
-pytestmark = pytest.mark.referee
+pytestmark = [pytest.mark.referee, pytest.mark.xdist_group("readings")]  # one boot of hv for both kernels
 
 API = (1, 55, 21)  # the machine's default
 # All that a policy can ask for without SEV-ES: NODBG, NOKS, NOSEND, DOMAIN, SEV, and API 1.17 or later.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,13 +118,10 @@ class Host(linux.Host):
 
 
 @pytest.fixture(scope="module")
-def host(kernel: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Host:
+def host(kernel: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
     programs = selftests.programs(kernel, list(TESTS))
     booted = linux.boot(kernel, programs, ERRAND % SECONDS, tmp_path_factory.mktemp("selftests"), memory=MEMORY)
-    host = Host(**vars(booted))
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\nKVM's selftests on Linux {kernels.version(kernel)}:", *host.table(), sep="\n")
-    return host
+    return Host(**vars(booted))
 
 
 @pytest.mark.parametrize("name", TESTS)
@@ -140,7 +138,8 @@ def test_selftest_comes_to_what_is_expected(host: Host, kernel: Path, name: str)
             assert host.result(name) is None, said
 
 
-def test_kernel_has_nothing_to_complain_about(host: Host) -> None:
+def test_kernel_has_nothing_to_complain_about(host: Host, kernel: Path, show: Callable[[str], None]) -> None:
+    show("\n".join([f"KVM's selftests on Linux {kernels.version(kernel)}:", *host.table()]))
     assert "referee: done" in host.text
     complaints = re.findall(r"^selftests: kernel: .*$", host.text, re.MULTILINE)
     # The processor is a Milan with IBPB and without the microcode that makes it flush return predictions, too: Linux says so.

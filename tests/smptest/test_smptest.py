@@ -15,10 +15,9 @@ import pytest
 pytestmark = pytest.mark.unit
 
 
-@pytest.fixture(scope="module")
-def program(build: Path, make: Callable[..., str]) -> Path:
-    path = os.environ.get("BUILD", ".build") + "/tests/smptest"
-    make(path)
+@pytest.fixture(scope="session")
+def program(build: Path, built: Callable[..., None]) -> Path:
+    built(os.environ.get("BUILD", ".build") + "/tests/smptest")
     return build / "tests" / "smptest"
 
 

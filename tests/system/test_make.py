@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,15 @@ from launch_program import LaunchProgram
 from packing import ROOT
 from test_reproducible import clean_copy
 
-pytestmark = pytest.mark.stock
+pytestmark = [pytest.mark.stock, pytest.mark.xdist_group("make")]
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory, build: Path, make: Callable[..., str]) -> Path:
+def tree(tmp_path_factory: pytest.TempPathFactory, build: Path, nothing_built: Callable[..., AbstractContextManager[None]]) -> Path:
     """A clone in a folder with spaces, with what is built already."""
     folder = clean_copy(tmp_path_factory.mktemp("make") / "a folder with spaces")
-    subprocess.run(["cp", "-a", build, folder / ".build"], check=True)
+    with nothing_built():
+        subprocess.run(["cp", "-a", build, folder / ".build"], check=True)
     return folder
 
 

@@ -71,8 +71,8 @@ class Firmware:
 
 
 @pytest.fixture(scope="session")
-def program(make: Callable[..., str], build: Path) -> str:
-    make(os.environ.get("BUILD", ".build") + "/unit/firmware/sevfw-tool")
+def program(built: Callable[..., None], build: Path) -> str:
+    built(os.environ.get("BUILD", ".build") + "/unit/firmware/sevfw-tool")
     return str(build / "unit/firmware/sevfw-tool")
 
 

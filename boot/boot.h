@@ -50,8 +50,11 @@ void cpus_free(void);
 /* clock.c: Hz of the TSC; *source names what it was measured against. */
 uint64_t clock_measure(uint64_t rsdp, const char **source);
 
-/* devices.c: the operator's UART and the framebuffer into `handoff`; bus mastering of all PCI functions off. */
-void devices_find(uint64_t rsdp);
+/* console.c: the operator's UART into `handoff`, and the words of its row; `remedy` also where another source was no use. */
+void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88]);
+
+/* devices.c: the framebuffer into `handoff`; bus mastering of all PCI functions off. */
+void devices_find(void);
 void devices_stop_bus_masters(void);
 
 /* memory_map.c: the firmware's map; the buffer is allocated once and large enough for later calls. */

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define HANDOFF_MAGIC UINT64_C(0x46464f444e414853) /* "SHANDOFF" */
-#define HANDOFF_VERSION 2u
+#define HANDOFF_VERSION 3u
 #define HANDOFF_MAX_RANGES 2048u
 #define HANDOFF_PREFLIGHT_ROWS 24u
 #define HANDOFF_MAX_CPUS 1024u
@@ -21,6 +21,7 @@
 #define HV_IMAGE_BASE UINT64_C(0xffffffff80000000)
 #define HV_ARENA_BASE UINT64_C(0xffff800000000000)
 #define HV_ARENA_MAX (UINT64_C(1) << 39)
+#define HV_UART_PAGE UINT64_C(0xffffffffc0000000)      /* the operator's UART, where it lies in memory; plain, uncached */
 
 enum handoff_range_kind {
     HANDOFF_USABLE = 1,         /* RAM that is free once boot/ is gone */
@@ -55,6 +56,15 @@ struct handoff_preflight_row {
     uint32_t verdict;
 };
 
+/* The operator's 16550. */
+struct handoff_uart {
+    uint64_t base;              /* of its registers: an I/O port, or physical, all in one page; 0: none */
+    uint32_t divisor;           /* for its baud rate; 0: as the firmware has set it */
+    uint8_t in_memory;
+    uint8_t stride, width;      /* bytes: from one register to the next; of an access in memory (1, 2, 4) */
+    uint8_t reserved;
+};
+
 struct handoff {
     uint64_t magic;
     uint32_t version;
@@ -80,7 +90,8 @@ struct handoff {
     uint64_t runtime_services;  /* physical address of EFI_RUNTIME_SERVICES */
     uint64_t framebuffer_base;  /* 0: none */
     uint32_t framebuffer_width, framebuffer_height, framebuffer_stride;    /* pixels of 32 bits */
-    uint32_t serial_port;       /* I/O port of the operator's 16550; 0: none */
+    uint32_t reserved1;
+    struct handoff_uart uart;
 
     uint32_t psp_bdf;           /* bus << 8 | device << 3 | function */
     uint32_t psp_present;

@@ -312,6 +312,14 @@ static void check_guests(const struct manifest_header *manifest)
     row(can_run > 0 ? HANDOFF_FINE : HANDOFF_FATAL, "guests", "at least 1", found, remedy);
 }
 
+/* Guests run without, so it is no refusal. */
+static void check_console(void)
+{
+    char found[28], remedy[88] = "";
+    console_find(handoff.rsdp, found, remedy);
+    row(HANDOFF_FINE, "console", "a 16550 UART", found, remedy);
+}
+
 bool preflight_run(void)
 {
     check_processor();
@@ -325,7 +333,8 @@ bool preflight_run(void)
         check_cpus();
         if (check_memory(manifest))
             check_guests(manifest);
-        devices_find(handoff.rsdp);
+        check_console();
+        devices_find();
     }
     return !preflight_has(HANDOFF_FATAL);
 }

@@ -67,7 +67,7 @@ void hv_main(const struct handoff *handoff)
     if (handoff->magic != HANDOFF_MAGIC || handoff->version != HANDOFF_VERSION || handoff->size != sizeof *handoff)
         for (;;)
             hlt();      /* not even the console's port can be trusted */
-    console_init((uint16_t)handoff->serial_port);
+    console_init(&handoff->uart);
     clock_init(handoff->tsc_hz);
     cpu_init(cpu_boot());
     log_print(LOG_NOTICE, "Sevisor: hv runs, %s", handoff->c_bit_mask != 0 ? "encrypted" : "plain: this machine has no SME");

@@ -124,7 +124,7 @@ void hlt(void) { longjmp(*machine.out, 1 + HALTED); }
 uint8_t in8(uint16_t port)
 {
     for (unsigned i = 0; i < sizeof machine.uarts / sizeof *machine.uarts; i++)
-        if (machine.uarts[i].port != 0 && port == machine.uarts[i].port + 7)
+        if (machine.uarts[i].port != 0 && port == machine.uarts[i].port + 7 * (machine.uarts[i].stride > 1 ? machine.uarts[i].stride : 1))
             return machine.uarts[i].scratch;
     return 0xff;
 }
@@ -132,7 +132,7 @@ uint8_t in8(uint16_t port)
 void out8(uint16_t port, uint8_t value)
 {
     for (unsigned i = 0; i < sizeof machine.uarts / sizeof *machine.uarts; i++)
-        if (machine.uarts[i].port != 0 && port == machine.uarts[i].port + 7)
+        if (machine.uarts[i].port != 0 && port == machine.uarts[i].port + 7 * (machine.uarts[i].stride > 1 ? machine.uarts[i].stride : 1))
             machine.uarts[i].scratch = (uint8_t)((value & ~machine.uarts[i].stuck) | (0x0f & machine.uarts[i].stuck));
 }
 

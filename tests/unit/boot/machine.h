@@ -32,6 +32,7 @@
 #define MANIFEST_OFFSET 0x20000u
 #define PSP_BAR UINT64_C(0x50000000)
 #define PSP_BAR_SIZE MIB
+#define UART_BASE (PSP_BAR + 0x80000)           /* eight registers, as far as they are looked at */
 #define PM_PORT 0x608u
 #define HZ UINT64_C(2400000000)
 
@@ -60,7 +61,9 @@ struct machine {
     unsigned stalls;
     unsigned interrupted_rdtsc;         /* 20 ms before the so-manieth look at the TSC from now; 0: never */
 
-    struct { uint16_t port; uint8_t scratch, stuck; } uarts[3];     /* `stuck`: bits of the scratch register */
+    struct { uint16_t port; uint8_t scratch, stuck, stride; } uarts[4];     /* `stuck`: bits of the scratch register */
+    uint8_t con_out[600];               /* the variable; not there while its size is 0 */
+    UINTN con_out_size;
     struct function pci[8];
     uint32_t pci_address, bar2_mask, bar3_mask;     /* of pci[0], the Secure Processor */
 

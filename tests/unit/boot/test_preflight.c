@@ -24,6 +24,7 @@ static const char good_table[] =
     " ok     processors           1                      1\r\n"
     " ok     memory guests + hv   48 + 18 MiB            236 + 18 MiB\r\n"
     " ok     guests               at least 1             3 of 3 can run\r\n"
+    " ok     console              a 16550 UART           port 0x3f8 (probed)\r\n"
     "\r\n";
 
 static void a_good_machine_has_this_table(void **state)

@@ -6,7 +6,24 @@
 
 EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
 
-EFI_RUNTIME_SERVICES runtime;
+static EFI_STATUS EFIAPI get_variable(CHAR16 *name, EFI_GUID *vendor, UINT32 *attributes, UINTN *size, void *data)
+{
+    static const EFI_GUID global = EFI_GLOBAL_VARIABLE;
+    static const CHAR16 con_out[] = L"ConOut";
+    assert_memory_equal(name, con_out, sizeof con_out);
+    assert_memory_equal(vendor, &global, sizeof global);
+    assert_null(attributes);
+    if (machine.con_out_size == 0)
+        return EFI_NOT_FOUND;
+    bool fits = machine.con_out_size <= *size;
+    *size = machine.con_out_size;
+    if (!fits)
+        return EFI_BUFFER_TOO_SMALL;
+    memcpy(data, machine.con_out, machine.con_out_size);
+    return EFI_SUCCESS;
+}
+
+EFI_RUNTIME_SERVICES runtime = {.GetVariable = get_variable};
 EFI_CONFIGURATION_TABLE configuration[3];
 
 static int application;         /* its address is the handle */

@@ -25,7 +25,7 @@ static struct cpu cpu;
 /* Looking at the clock takes a microsecond, and so does a look at the line. */
 uint64_t clock_tsc(void) { return now_us++; }
 uint64_t clock_us_to_tsc(uint64_t us) { return us; }
-void serial_init(uint16_t port) { present = port != 0; }
+void serial_init(const struct handoff_uart *uart) { present = uart->base != 0; }
 bool serial_present(void) { return present; }
 bool serial_idle(void) { return true; }
 int serial_read(void) { return SERIAL_NOTHING; }
@@ -57,7 +57,7 @@ static int set_up(void **state)
     cpu = (struct cpu){.self = &cpu};
     syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu);
     moves = true;
-    console_init(0x3f8);
+    console_init(&(struct handoff_uart){.base = 0x3f8});
     console_flush();
     sent = 0;
     return 0;
@@ -140,7 +140,7 @@ static void a_guest_has_no_more_than_its_share_on_the_way(void **state)
 static void without_a_line_nobody_waits(void **state)
 {
     (void)state;
-    console_init(0);
+    console_init(&(struct handoff_uart){0});
     uint64_t start = now_us;
     say("x", 3 * RING);
     assert_true(now_us - start < 10 * 3 * RING);

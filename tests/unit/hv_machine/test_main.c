@@ -19,7 +19,7 @@ static struct cpu others[3];
 static bool online[4];
 static void *stack = (void *)0x5000;
 
-void console_init(uint16_t port) { note("console %x", port); }
+void console_init(const struct handoff_uart *uart) { note("console %lx", uart->base); }
 void clock_init(uint64_t hz) { note("clock %lu", hz); }
 static const char *wall_fault;
 static uint64_t wall_ns;
@@ -70,7 +70,7 @@ static int set_up(void **state)
     stack = (void *)0x5000;
     fake_cpu.features.asids = 509;
     handoff = (struct handoff){
-        .magic = HANDOFF_MAGIC, .version = HANDOFF_VERSION, .size = sizeof handoff, .serial_port = 0x2f8, .tsc_hz = 2400056789,
+        .magic = HANDOFF_MAGIC, .version = HANDOFF_VERSION, .size = sizeof handoff, .uart = {.base = 0x2f8}, .tsc_hz = 2400056789,
         .min_sev_asid = 6, .max_sev_asid = 15, .c_bit_mask = UINT64_C(1) << 51, .arena_size = UINT64_C(18) << 20, .sev_usable = 1,
     };
     return 0;

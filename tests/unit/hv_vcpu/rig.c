@@ -205,7 +205,8 @@ void switch_reset(struct vcpu *vcpu) { vcpu->xcr0 = 1; }
 void switch_to(struct cpu *cpu, struct vcpu *vcpu) { cpu->current = vcpu; }
 
 void switch_at_init(struct vcpu *vcpu) { memset(vcpu->dr, 0, sizeof vcpu->dr); }
-bool switch_has_tsc_aux(void) { return true; }
+bool rig_no_tsc_aux;
+bool switch_has_tsc_aux(void) { return !rig_no_tsc_aux; }
 
 bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)
 {

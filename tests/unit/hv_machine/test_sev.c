@@ -280,6 +280,8 @@ static void a_guest_is_for_this_cpus_c_bit(void **state)
         {5 << 6 | 47, 48, 51, 5, MEMORY, "was packed for C-bit 51, this CPU has it at 47: set cbitpos = 47 in guests.toml"},
         {5 << 6 | 46, 48, 46, 1, MEMORY,
          "was packed for 1 bits less than the 48 of an address: set reduced-phys-bits = 5 in guests.toml"},
+        {45 << 6 | 46, 48, 46, 1, MEMORY,
+         "was packed for 1 bits less than the 48 of an address: set reduced-phys-bits = 45 in guests.toml"},
         {1 << 6 | 51, 48, 51, 48, MEMORY,
          "was packed for 48 bits less than the 48 of an address: set reduced-phys-bits = 1 in guests.toml"},
         {1 << 6 | 51, 48, 51, 24, (UINT64_C(1) << 24) + 1,

@@ -198,7 +198,8 @@ void vmrun_enter(struct vcpu *vcpu, const bool *timer_fired, uint64_t host_vmcb)
 /* ---- switch.c's place ---- */
 
 void switch_init(void) {}
-uint64_t switch_guest_xcr0(void) { return 7; }
+uint64_t rig_guest_xcr0 = 7;
+uint64_t switch_guest_xcr0(void) { return rig_guest_xcr0; }
 uint64_t switch_xcr0(void) { return rig_xcr0; }
 void switch_set_xcr0(uint64_t xcr0) { rig_xcr0 = xcr0; }
 void switch_reset(struct vcpu *vcpu) { vcpu->xcr0 = 1; }

@@ -167,6 +167,16 @@ static void xsave_sizes_follow_xcr0(void **state)
     assert_zero(ask(vcpu, 0xd, 9));
     assert_zero(ask(vcpu, 0x8000001e, 0));              /* this one has no topology extensions */
     assert_zero(ask(vcpu, 0x8000001d, 0));
+    rig_guest_xcr0 = 3;                                 /* no AVX */
+    exit_cpuid_init(&rig_cpu.features);
+    assert_int_equal(ask(vcpu, 0xd, 0).eax, 3);
+    assert_int_equal(ask(vcpu, 0xd, 0).ecx, 576);
+    assert_zero(ask(vcpu, 0xd, 2));
+    rig_guest_xcr0 = 0;                                 /* no XSAVE at all */
+    exit_cpuid_init(&rig_cpu.features);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_zero(ask(vcpu, 0xd, i));
+    rig_guest_xcr0 = 7;
 }
 
 static struct cpuid old(uint32_t leaf, uint32_t subleaf)

@@ -157,6 +157,32 @@ static void spinning_guests_share_alike(void **state)
 }
 
 /* A receiver of 16 bytes is full in 1.4 ms; who runs meanwhile keeps his slice. */
+/* Its guest ended when it was on no queue yet, and the CPU has looked who ends before it took it from there. */
+static uint32_t still_queued;
+static void beside_who_ended(struct vcpu *vcpu)
+{
+    assert_ptr_equal(vcpu->guest, &guests[0]);
+    still_queued = guests[1].vcpus_queued;
+    vmrun(vcpu);
+}
+
+static void who_ended_on_the_way_to_its_queue_leaves_it_without_a_turn(void **state)
+{
+    (void)state;
+    rig_schedule(rig_guest(1, false));
+    guests[1].end = GUEST_END_DESTROYED;
+    rig_cpu.guest_ends = false;
+    scripts[0] = SPIN;
+    last_run[0] = rig_tsc;
+    rig_schedule(rig_guest(0, false));
+    end_of_test = rig_tsc + 50 * MS;
+    still_queued = 1;
+    rig_vmrun = beside_who_ended;
+    sched_loop(&rig_cpu);
+    assert_int_equal(still_queued, 0);
+    assert_int_equal(guests[1].state, GUEST_ENDED);
+}
+
 static void the_operators_line_is_looked_at_while_guests_run(void **state)
 {
     (void)state;
@@ -571,7 +597,7 @@ static void what_is_sent_to_one_costs_nothing_for_the_others(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(spinning_guests_share_alike), TEST(the_operators_line_is_looked_at_while_guests_run),
+        TEST(spinning_guests_share_alike), TEST(who_ended_on_the_way_to_its_queue_leaves_it_without_a_turn), TEST(the_operators_line_is_looked_at_while_guests_run),
         TEST(a_storm_of_exits_gets_no_more_than_its_share),
         TEST(a_sleeper_wakes_in_time_beside_spinning_guests), TEST(who_sleeps_a_little_gets_no_more_than_who_never_does),
         TEST(nobody_saves_up_time_by_sleeping), TEST(nor_by_waiting_for_its_startup),

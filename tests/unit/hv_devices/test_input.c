@@ -189,7 +189,7 @@ static void guest_polls(unsigned i)
 }
 
 bool guest_input(struct guest *guest, uint8_t byte) { return vuart_input(&guest->uart, byte); }
-void guest_input_break(struct guest *guest) { vuart_break(&guest->uart); }
+bool guest_input_break(struct guest *guest) { return vuart_break(&guest->uart); }
 uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
 bool guest_ask_relaunch(struct guest *guest) { return guest == NULL; }
 bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)

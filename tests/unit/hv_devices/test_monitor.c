@@ -90,7 +90,7 @@ bool guest_ask_relaunch(struct guest *guest)
     return true;
 }
 bool guest_input(struct guest *guest, uint8_t byte) { return vuart_input(&guest->uart, byte); }
-void guest_input_break(struct guest *guest) { vuart_break(&guest->uart); }
+bool guest_input_break(struct guest *guest) { return vuart_break(&guest->uart); }
 uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
 void console_drain(void) {}
 struct console_losses console_losses(void) { return (struct console_losses){0}; }
@@ -388,6 +388,8 @@ static void misbehaving_guests_are_logged_within_limits(void **state)
     for (unsigned i = 0; i < 1000; i++)
         log_print(LOG_GUEST, "bad");
     assert_true(screen_length < 20 * 40);
+    log_print(LOG_GUEST_COUNTED, "bad, and counted");
+    assert_non_null(strstr(screen, "guest: bad, and counted\n"));
     now_us += 1000000;
     log_print(LOG_GUEST, "bad");
     assert_non_null(strstr(screen, "notice: 980 lines about guests left out\n"));

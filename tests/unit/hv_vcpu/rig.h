@@ -13,6 +13,8 @@
 
 extern struct cpu rig_cpu;                  /* this_cpu() */
 extern uint64_t rig_tsc;                    /* each look at the clock adds RIG_TICK */
+extern uint64_t rig_stall_at;           /* as soon as a vCPU follows one that sleeps; 0: never */
+#define RIG_STALL (15 * RIG_HZ)
 #define RIG_TICK 10u
 extern struct manifest_guest rig_config[GUEST_MAX];
 

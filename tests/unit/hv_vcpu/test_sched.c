@@ -96,7 +96,7 @@ static void vmrun(struct vcpu *vcpu)
         assert_true(rig_cpu.timer_tsc != UINT64_MAX);
         if (stall_at != 0 && rig_tsc >= stall_at) {
             stall_at = 0;
-            rig_time(15000 * MS);
+            rig_time(RIG_STALL);
             for (uint32_t i = 0; i < GUEST_MAX; i++)
                 last_run[i] = rig_tsc;
             vcpu->vmcb->exitcode = VMEXIT_INTR;
@@ -411,6 +411,16 @@ static void a_stall_of_the_machine_is_nobodys_time(void **state)
     assert_in_range(wakes[2], 980, 1000);
 }
 
+static void nor_that_of_the_one_that_fell_asleep_before(void **state)
+{
+    (void)state;
+    uint64_t start = rig_tsc;
+    rig_stall_at = start + 1000 * MS;
+    go(25000, 2, SPIN, SLEEP);
+    assert_int_equal(rig_stall_at, 0);
+    assert_in_range(wakes[1], 3200, 3334);      /* of 10 s that were not stall, one each 3 ms */
+}
+
 /* ---- who sleeps and does not hear its timer ---- */
 
 enum deafness { TPR, ISR, IF_CLEAR, ILLEGAL, ILLEGAL_TPR, DISABLED, NMI_BLOCKED, DEAFNESSES };
@@ -604,7 +614,8 @@ int main(void)
         TEST(who_sleeps_and_wakes_all_the_time_pays_for_it),
         TEST(with_all_asleep_the_cpu_halts_and_nobody_is_late), TEST(the_operator_is_heard_while_all_sleep),
         TEST(guests_go_on_while_the_boot_cpu_works_and_waits),
-        TEST(a_stall_of_the_machine_is_nobodys_time), TEST(an_expiry_that_nobody_hears_wakes_nobody_but_has_been),
+        TEST(a_stall_of_the_machine_is_nobodys_time), TEST(nor_that_of_the_one_that_fell_asleep_before),
+        TEST(an_expiry_that_nobody_hears_wakes_nobody_but_has_been),
         TEST(what_it_does_hear_wakes_it_in_time), TEST(sleepers_that_hear_nothing_take_nothing_from_who_works),
         TEST(a_wake_up_costs_the_same_beside_few_and_beside_many), TEST(what_is_sent_to_one_costs_nothing_for_the_others),
         TEST(the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit),

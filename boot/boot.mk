@@ -54,9 +54,10 @@ $(BOOT_DIR)/sevisor.so: $(BOOT_OBJECTS) $(BOOT_DIR)/hv.o linker/boot.ld $(BOOT_D
 		$(GNU_EFI_LIB)/libgnuefi.a -o $@
 
 # The PE headers fill a page, which leaves room for guest/pack.py's section.
-$(BOOT_EFI): $(BOOT_DIR)/sevisor.so
-	$(OBJCOPY) --strip-all -j .text -j .reloc -j .rodata -j .data -j .dynamic -j .rela -j .dynsym -j .hv \
+$(BOOT_EFI): $(BOOT_DIR)/sevisor.so linker/finish.py guest/pack/pe.py
+	$(OBJCOPY) --strip-all -j .text -j .reloc -j .rodata -j .data -j .dynamic -j .rela -j .dynsym -j .sbat -j .hv \
 		--target efi-app-x86_64 --subsystem=10 --file-alignment=4096 --section-alignment=4096 $< $@.new
+	$(PYTHON) linker/finish.py $@.new
 	mv $@.new $@
 
 -include $(BOOT_OBJECTS:.o=.d)

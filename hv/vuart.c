@@ -90,12 +90,10 @@ bool vuart_input(struct vuart *uart, uint8_t byte)
 }
 
 /* Comes with a NUL, as in a 16550. */
-bool vuart_break(struct vuart *uart)
+void vuart_break(struct vuart *uart)
 {
-    if (uart->break_after != VUART_NO_BREAK || !vuart_input(uart, 0))
-        return false;
-    uart->break_after = uart->input_count - 1;
-    return true;
+    if (uart->break_after == VUART_NO_BREAK && vuart_input(uart, 0))
+        uart->break_after = uart->input_count - 1;
 }
 
 static uint8_t take_input(struct vuart *uart)

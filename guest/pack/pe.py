@@ -42,7 +42,6 @@ class _Section:
     address: int
     raw_size: int
     raw_offset: int
-    characteristics: int
 
 
 class Image:
@@ -123,10 +122,10 @@ class Image:
     def sections(self) -> list[_Section]:
         out = []
         for i in range(self.count):
-            name, size, address, raw_size, raw_offset, *_, flags = _SECTION.unpack_from(
+            name, size, address, raw_size, raw_offset, *_ = _SECTION.unpack_from(
                 self.data, self.table + _SECTION.size * i
             )
-            out.append(_Section(name.rstrip(b"\0"), size, address, raw_size, raw_offset, flags))
+            out.append(_Section(name.rstrip(b"\0"), size, address, raw_size, raw_offset))
         return out
 
     def content(self, name: bytes) -> bytes | None:

@@ -15,7 +15,7 @@ BOOT_DIR := $(BUILD)/boot
 BOOT_EFI := $(BOOT_DIR)/sevisor.efi
 
 # Pure parts of other rooms, built a second time for this one.
-BOOT_SHARED := hv/string.c hv/text.c hv/pagetable.c hv/runs.c hv/pci.c $(addprefix psp/,attach.c command.c discover.c mailbox.c status.c) \
+BOOT_SHARED := hv/string.c hv/text.c hv/pagetable.c hv/runs.c hv/pci.c psp/discover.c \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c
 BOOT_SOURCES := $(sort $(wildcard boot/*.c)) $(BOOT_SHARED)
 BOOT_ASSEMBLY := $(sort $(wildcard boot/*.asm))
@@ -54,9 +54,10 @@ $(BOOT_DIR)/sevisor.so: $(BOOT_OBJECTS) $(BOOT_DIR)/hv.o linker/boot.ld $(BOOT_D
 		$(GNU_EFI_LIB)/libgnuefi.a -o $@
 
 # The PE headers fill a page, which leaves room for guest/pack.py's section.
-$(BOOT_EFI): $(BOOT_DIR)/sevisor.so
-	$(OBJCOPY) --strip-all -j .text -j .reloc -j .rodata -j .data -j .dynamic -j .rela -j .dynsym -j .hv \
+$(BOOT_EFI): $(BOOT_DIR)/sevisor.so linker/finish.py guest/pack/pe.py
+	$(OBJCOPY) --strip-all -j .text -j .reloc -j .rodata -j .data -j .dynamic -j .rela -j .dynsym -j .sbat -j .hv \
 		--target efi-app-x86_64 --subsystem=10 --file-alignment=4096 --section-alignment=4096 $< $@.new
+	$(PYTHON) linker/finish.py $@.new
 	mv $@.new $@
 
 -include $(BOOT_OBJECTS:.o=.d)

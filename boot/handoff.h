@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 #define HANDOFF_MAGIC UINT64_C(0x46464f444e414853) /* "SHANDOFF" */
-#define HANDOFF_VERSION 2u
+#define HANDOFF_VERSION 3u
 #define HANDOFF_MAX_RANGES 2048u
-#define HANDOFF_PREFLIGHT_ROWS 32u
+#define HANDOFF_PREFLIGHT_ROWS 24u
 #define HANDOFF_MAX_CPUS 1024u
 #define HANDOFF_STARTUP_PAGES 4u
 
@@ -21,6 +21,7 @@
 #define HV_IMAGE_BASE UINT64_C(0xffffffff80000000)
 #define HV_ARENA_BASE UINT64_C(0xffff800000000000)
 #define HV_ARENA_MAX (UINT64_C(1) << 39)
+#define HV_UART_PAGE UINT64_C(0xffffffffc0000000)      /* the operator's UART, where it lies in memory; plain, uncached */
 
 enum handoff_range_kind {
     HANDOFF_USABLE = 1,         /* RAM that is free once boot/ is gone */
@@ -51,8 +52,17 @@ struct handoff_preflight_row {
     char feature[28];
     char needed[28];
     char found[28];
-    char remedy[200];
+    char remedy[88];
     uint32_t verdict;
+};
+
+/* The operator's 16550. */
+struct handoff_uart {
+    uint64_t base;              /* of its registers: an I/O port, or physical, all in one page; 0: none */
+    uint32_t divisor;           /* for its baud rate; 0: as the firmware has set it */
+    uint8_t in_memory;
+    uint8_t stride, width;      /* bytes: from one register to the next; of an access in memory (1, 2, 4) */
+    uint8_t reserved;
 };
 
 struct handoff {
@@ -80,10 +90,13 @@ struct handoff {
     uint64_t runtime_services;  /* physical address of EFI_RUNTIME_SERVICES */
     uint64_t framebuffer_base;  /* 0: none */
     uint32_t framebuffer_width, framebuffer_height, framebuffer_stride;    /* pixels of 32 bits */
-    uint32_t serial_port;       /* I/O port of the operator's 16550; 0: none */
+    uint32_t reserved1;
+    struct handoff_uart uart;
 
+    uint32_t psp_bdf;           /* bus << 8 | device << 3 | function */
+    uint32_t psp_present;
     uint32_t sev_usable;        /* 1: encrypted guests may be launched */
-    char sev_refusal[256];      /* else why, in words, with the remedy */
+    char sev_refusal[128];      /* else why, in words, with the remedy */
 
     uint64_t startup_base;      /* HANDOFF_STARTUP_PAGES below 1 MiB for other CPUs' first instructions; 0: none */
     uint32_t cpu_count;         /* of the machine, as its MADT says, the boot CPU included */

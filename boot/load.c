@@ -119,6 +119,8 @@ static void load_build_tables(struct pagetable *table, uint64_t base, uint64_t b
         fine = pagetable_map(table, HV_IMAGE_BASE + at, (image + at) | c, PAGE_SIZE, bits);
     }
     fine = fine && pagetable_map(table, HV_ARENA_BASE, handoff.arena_base | c, handoff.arena_size, PTE_W | PTE_NX);
+    if (fine && handoff.uart.in_memory)
+        fine = pagetable_map(table, HV_UART_PAGE, handoff.uart.base & ~(PAGE_SIZE - 1), PAGE_SIZE, PTE_W | PTE_NX | PTE_PCD | PTE_PWT);
     if (!fine)
         load_stop();
 }
@@ -127,8 +129,6 @@ void load_enter(void)
 {
     cli();
     devices_stop_bus_masters();
-    if (handoff.c_bit_mask != 0)
-        wrmsr(MSR_SYSCFG, rdmsr(MSR_SYSCFG) | SYSCFG_MEM_ENCRYPTION_MOD_EN);
 
     /* Known state: no global pages, no PCIDs, none of the firmware's protections. */
     write_cr4(CR4_PAE);

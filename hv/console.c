@@ -38,9 +38,9 @@ _Static_assert(MANIFEST_MAX_GUESTS < UINT16_MAX, "owners");
 static struct lock console_lock;
 static bool console_broken;     /* a panic asks nobody */
 
-void console_init(uint16_t serial_port)
+void console_init(const struct handoff_uart *uart)
 {
-    serial_init(serial_port);
+    serial_init(uart);
 }
 
 void console_begin(void)

@@ -3,10 +3,11 @@
 #ifndef SEVISOR_CONSOLE_H
 #define SEVISOR_CONSOLE_H
 
+#include "../boot/handoff.h"
 #include "../guest/manifest.h"
 #include "types.h"
 
-void console_init(uint16_t serial_port);
+void console_init(const struct handoff_uart *uart);
 /* Several CPUs write to the line, one at a time: what stands between these two comes out in one piece, and
  * what goes with it (who wrote last, which line is open) belongs to this CPU meanwhile. Not nested. */
 void console_begin(void);

@@ -92,7 +92,7 @@ static void flush(struct vcpu *vcpu)
     bool done;
     while (!(done = smp_wbinvd_done(set, ticket)) && !clock_limit_over(&limit))
         cpu_relax();
-    sched_charge(cpu, vcpu, clock_tsc());
+    sched_charge_work(cpu, vcpu, clock_tsc());
     if (done) {
         finish(vcpu, set);
     } else {

@@ -87,15 +87,14 @@ static bool guest_writes_cr0(struct vcpu *vcpu, uint64_t value)
     uint64_t changed = value ^ exit_cr0(vcpu), efer = vmcb->efer;
     bool code64 = (vmcb->cs.attributes & SEGMENT_L) != 0;
 
-    if (value > UINT32_MAX || (value & CR0_HIDDEN) == CR0_NW || (value & (CR0_PG | CR0_PE)) == CR0_PG)
+    if (value > UINT32_MAX || (value & CR0_HIDDEN) == CR0_NW || (value & (CR0_PG | CR0_PE)) == CR0_PG ||
+        ((value & CR0_PG) == 0 && (vmcb->cr4 & CR4_PCIDE) != 0))
         return false;
     if ((changed & CR0_PG) != 0 && (efer & EFER_LME) != 0) {
         if (code64 || (vmcb->cr4 & CR4_PAE) == 0)
             return false;
         vmcb_set_efer(vmcb, (value & CR0_PG) != 0 ? efer | EFER_LMA : efer & ~EFER_LMA);
     }
-    if ((value & CR0_PG) == 0 && (vmcb->cr4 & CR4_PCIDE) != 0)
-        return false;
     set_cr0(vcpu, (value & CR0_DEFINED) | CR0_ET);
     if ((changed & CR0_TRANSLATION) != 0)
         vcpu_flush_tlb(vcpu);

@@ -10,6 +10,7 @@
 
 #include "guest.h"
 #include "hostmap.h"
+#include "log.h"
 #include "string.h"
 
 #define BUS_END (UINT64_C(1) << 32)
@@ -93,8 +94,8 @@ static void read_ones(struct vcpu *vcpu, uint64_t gpa)
 
     switch (map_ones(vcpu->guest, gpa)) {
     case MAPPED:
-        exit_log(vcpu, "reads 0x%lx, where it has no memory%s%s: all ones (RIP 0x%lx)", gpa,
-                 name != NULL ? " and a PC has " : "", name != NULL ? name : "", rip);
+        log_print(LOG_GUEST_COUNTED, "%s: reads 0x%lx, where it has no memory%s%s: all ones (RIP 0x%lx)",
+                  vcpu->guest->config->name, gpa, name != NULL ? " and a PC has " : "", name != NULL ? name : "", rip);
         break;
     case TOO_MANY:
         exit_crash(vcpu, "touched 0x%lx, where it has no memory (RIP 0x%lx), after reading %u other such pages", gpa, rip,

@@ -4,12 +4,8 @@
 #define SEVISOR_FIRMWARE_H
 
 #include "../boot/handoff.h"
-#include "types.h"
 
 /* Builds the address space. Without runtime services, power-off ends in a halt. */
 void firmware_init(const struct handoff *handoff);
-/* After the next reset the firmware starts the boot option that follows this one in its order: *option. False: none
- * does, this one was not started by the order, or the firmware does not keep it. Then the order begins anew. */
-bool firmware_boot_next(uint16_t *option);
 
 #endif

@@ -61,11 +61,12 @@ bool guest_input(struct guest *guest, uint8_t byte)
     return taken;
 }
 
-void guest_input_break(struct guest *guest)
+bool guest_input_break(struct guest *guest)
 {
     lock_take(&guest->lock, LOCK_GUEST);
-    vuart_break(&guest->uart);
+    bool taken = vuart_break(&guest->uart);
     lock_release(&guest->lock, LOCK_GUEST);
+    return taken;
 }
 
 uint32_t guest_input_room(struct guest *guest)

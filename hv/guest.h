@@ -105,9 +105,10 @@ bool guest_ram_address(const struct guest *guest, gpaddr_t gpa, uint64_t size, p
 void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size);
 void guest_unmap_shared(void);
 
-/* A byte from the operator, or a break of his line, to the guest's UART. False: no room, it is lost. */
+/* A byte from the operator, or a break of his line, to the guest's UART. False: no room, or an earlier
+ * break has not been read; it is lost. */
 bool guest_input(struct guest *guest, uint8_t byte);
-void guest_input_break(struct guest *guest);
+bool guest_input_break(struct guest *guest);
 /* Bytes that the UART would take. */
 uint32_t guest_input_room(struct guest *guest);
 
@@ -146,8 +147,8 @@ void guest_resources_mark(void);
 void guest_resources_check(void);
 
 /* Checks the manifest again, copies its table, launches all guests in order.
- * A guest that cannot run is refused with its reason; the others run. False: none does. */
-bool guest_launch_all(const struct handoff *handoff);
+ * A guest that cannot run is refused with its reason; the others run. */
+void guest_launch_all(const struct handoff *handoff);
 /* True while a guest runs or waits. */
 bool guest_any_alive(void);
 /* The closing table: each guest's name, end, reason. Returns true when all ended as expected

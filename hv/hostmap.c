@@ -3,6 +3,7 @@
  * What hv can reach, and nothing else:
  *   HV_IMAGE_BASE     its image, 4 KiB pages, W^X, C=1
  *   HV_ARENA_BASE     its arena, C=1
+ *   HV_UART_PAGE      the operator's UART, where it lies in memory, C=0, uncached
  *   HOSTMAP_STACKS    stacks, each above a page that is not there, C=1
  *   WINDOW_*          windows, by window.c; those of any size are in the boot CPU's tables alone
  */
@@ -81,6 +82,11 @@ void hostmap_init(const struct handoff *handoff)
     paddr_t arena = paddr(handoff->arena_base);
     ASSERT(pagetable_map(&hostmap_table, HV_ARENA_BASE, hostmap_entry_address(arena, VIEW_ENCRYPTED),
                          handoff->arena_size, PTE_W | PTE_NX));
+
+    if (handoff->uart.in_memory)
+        ASSERT(pagetable_map(&hostmap_table, HV_UART_PAGE,
+                             hostmap_entry_address(paddr(handoff->uart.base & ~(PAGE_SIZE - 1)), VIEW_PLAIN), PAGE_SIZE,
+                             PTE_W | PTE_NX | PTE_PCD | PTE_PWT));
 
     /* All tables that windows and stacks will ever need above their last level. */
     for (uint64_t i = 0; i < cpu_tables; i++)

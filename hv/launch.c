@@ -410,11 +410,11 @@ bool launch_guest(struct guest *guest)
     return true;
 }
 
-bool guest_launch_all(const struct handoff *handoff)
+void guest_launch_all(const struct handoff *handoff)
 {
-    bool wants_sev = false, launched = false;
+    bool wants_sev = false;
     if (!open_manifest(handoff))
-        return false;
+        return;
     uint32_t count = ((const struct manifest_header *)(const void *)source.table)->guest_count;
     for (uint32_t i = 0; i < count; i++) {
         guests[i].index = i;
@@ -432,10 +432,7 @@ bool guest_launch_all(const struct handoff *handoff)
         sev_start(handoff);
     guest_resources_mark();
     for (uint32_t i = 0; i < count; i++) {
-        bool fine = launch_guest(&guests[i]);
-        if (!fine)
+        if (!launch_guest(&guests[i]))
             guest_resources_check();
-        launched |= fine;
     }
-    return launched;
 }

@@ -69,9 +69,12 @@ void log_print(enum log_level level, const char *format, ...)
     va_list arguments;
     va_start(arguments, format);
     console_begin();
+    bool counted = level == LOG_GUEST_COUNTED;
+    if (counted)
+        level = LOG_GUEST;
     if (level > printed.level)
         printed.left_out++;
-    else if (level != LOG_GUEST || log_guest_admit(us))
+    else if (level != LOG_GUEST || counted || log_guest_admit(us))
         log_write(level, us, format, arguments);
     console_end();
     va_end(arguments);

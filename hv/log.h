@@ -12,6 +12,7 @@ enum log_level {
     LOG_NOTICE,     /* the operator's business */
     LOG_GUEST,      /* a guest misbehaved: rate-limited, never an error of ours */
     LOG_DEBUG,
+    LOG_GUEST_COUNTED,  /* as LOG_GUEST, but all of it is printed: the caller counts, and has a limit */
 };
 
 /* printf of %s %c %d %u %x %lx %lu %ld %llx %llu %p %% with width, `0` and `-`; no floats.

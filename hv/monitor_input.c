@@ -402,10 +402,10 @@ static bool take_input(uint8_t byte)
 /* Linux takes a break for SysRq. It says nothing to hv, whatever is being typed. */
 static void take_break(void)
 {
-    if (has_guest())
-        guest_input_break(&guests[monitor_attached()]);
-    else
+    if (!has_guest())
         answer("the line was in break: ignored, as no guest is attached");
+    else if (!guest_input_break(&guests[monitor_attached()]))
+        answer_about((uint32_t)monitor_attached(), "has not read what came before: a break of the line was lost");
 }
 
 /* True while the attached guest is given time to make room. Once it was full, that is until half of it is free. */

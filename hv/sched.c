@@ -53,7 +53,7 @@ static struct vcpu *of_timer(struct heap_node *node)
 
 /* ---- who pays ---- */
 
-void sched_charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
+void sched_charge_work(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
 {
     uint64_t spent = now - cpu->charged_tsc, interrupts = __atomic_load_n(&cpu->others_tsc, __ATOMIC_RELAXED);
     uint64_t others = interrupts - cpu->others_charged;
@@ -64,6 +64,15 @@ void sched_charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
     }
     vcpu->run_tsc += spent;
     vcpu->fair_tsc += spent;
+}
+
+/* More than this is no vCPU's doing: the machine has stood still. */
+void sched_charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
+{
+    uint64_t most = slice_tsc() + clock_us_to_tsc(LATE_US);
+    if (now - cpu->charged_tsc > most)
+        cpu->charged_tsc = now - most;
+    sched_charge_work(cpu, vcpu, now);
 }
 
 /* The vCPU pays until the interrupt that took the CPU from it. When that is long after the slice's end, the machine

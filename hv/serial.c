@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "serial.h"
 
-#include "x86.h"
-
-enum { UART_DATA = 0, UART_IER = 1, UART_FCR = 2, UART_LCR = 3, UART_MCR = 4, UART_LSR = 5, UART_SCR = 7 };
+#include "uart.h"
 
 #define UART_FIFO_SIZE 16u
-#define UART_DIVISOR_115200 1u
+#define UART_DIVISOR_115200 1u          /* of a PC's 1.8432 MHz */
 #define LCR_8N1 0x03u
 #define LCR_DLAB 0x80u
 #define FCR_ENABLE_AND_CLEAR 0x07u
@@ -23,14 +21,14 @@ enum { UART_DATA = 0, UART_IER = 1, UART_FCR = 2, UART_LCR = 3, UART_MCR = 4, UA
 #define LSR_ERRORS (LSR_OVERRUN | LSR_PARITY | LSR_FRAMING | LSR_BREAK)
 #define LSR_NO_UART 0xffu           /* what is read where nothing answers */
 
-static uint16_t serial_port;
+static struct handoff_uart serial;      /* base 0: none */
 static uint8_t errors_seen;         /* whoever looked at LSR last was not interested in the receiver */
 static uint32_t overruns;
 static bool input_allowed;
 
 static uint8_t line_status(void)
 {
-    uint8_t status = in8((uint16_t)(serial_port + UART_LSR));
+    uint8_t status = uart_read(&serial, UART_LSR);
     if (status == LSR_NO_UART)
         return LSR_THR_EMPTY | LSR_TRANSMITTER_EMPTY;
     errors_seen |= status & LSR_ERRORS;
@@ -39,58 +37,64 @@ static uint8_t line_status(void)
 
 void serial_allow_input(bool allowed)
 {
-    if (serial_port == 0 || allowed == input_allowed)
+    if (serial.base == 0 || allowed == input_allowed)
         return;
     input_allowed = allowed;
-    out8((uint16_t)(serial_port + UART_MCR), (uint8_t)(MCR_DTR | (allowed ? MCR_RTS : 0)));
+    uart_write(&serial, UART_MCR, (uint8_t)(MCR_DTR | (allowed ? MCR_RTS : 0)));
 }
 
-void serial_init(uint16_t port)
+void serial_init(const struct handoff_uart *uart)
 {
-    serial_port = 0;
+    serial = *uart;
     errors_seen = 0;
     overruns = 0;
     input_allowed = true;
-    if (port == 0)
+    if (serial.base == 0)
         return;
-    out8((uint16_t)(port + UART_IER), 0);
-    out8((uint16_t)(port + UART_LCR), LCR_DLAB);
-    out8((uint16_t)(port + UART_DATA), UART_DIVISOR_115200);
-    out8((uint16_t)(port + UART_IER), 0);
-    out8((uint16_t)(port + UART_LCR), LCR_8N1);
-    out8((uint16_t)(port + UART_FCR), FCR_ENABLE_AND_CLEAR);
-    out8((uint16_t)(port + UART_MCR), MCR_DTR | MCR_RTS);
-    out8((uint16_t)(port + UART_SCR), 0x5a);
-    if (in8((uint16_t)(port + UART_SCR)) == 0x5a)
-        serial_port = port;
+    if (serial.in_memory)
+        serial.base = HV_UART_PAGE + serial.base % PAGE_SIZE;
+    uart_write(&serial, UART_IER, 0);
+    uart_write(&serial, UART_LCR, LCR_DLAB);
+    uint32_t divisor = serial.divisor;
+    if (divisor == 0)
+        divisor = uart_read(&serial, UART_DIVISOR_LOW) | (uint32_t)uart_read(&serial, UART_DIVISOR_HIGH) << 8;
+    if (divisor == 0)
+        divisor = UART_DIVISOR_115200;      /* nobody has set one */
+    uart_write(&serial, UART_DIVISOR_LOW, (uint8_t)divisor);
+    uart_write(&serial, UART_DIVISOR_HIGH, (uint8_t)(divisor >> 8));
+    uart_write(&serial, UART_LCR, LCR_8N1);
+    uart_write(&serial, UART_FCR, FCR_ENABLE_AND_CLEAR);
+    uart_write(&serial, UART_MCR, MCR_DTR | MCR_RTS);
+    if (!uart_answers(&serial))
+        serial.base = 0;
 }
 
 bool serial_present(void)
 {
-    return serial_port != 0;
+    return serial.base != 0;
 }
 
 size_t serial_write(const char *bytes, size_t count)
 {
-    if (serial_port == 0 || (line_status() & LSR_THR_EMPTY) == 0)
+    if (serial.base == 0 || (line_status() & LSR_THR_EMPTY) == 0)
         return 0;
     size_t n = count < UART_FIFO_SIZE ? count : UART_FIFO_SIZE;
     for (size_t i = 0; i < n; i++)
-        out8((uint16_t)(serial_port + UART_DATA), (uint8_t)bytes[i]);
+        uart_write(&serial, UART_DATA, (uint8_t)bytes[i]);
     return n;
 }
 
 bool serial_idle(void)
 {
-    return serial_port == 0 || (line_status() & LSR_TRANSMITTER_EMPTY) != 0;
+    return serial.base == 0 || (line_status() & LSR_TRANSMITTER_EMPTY) != 0;
 }
 
 int serial_read(void)
 {
-    uint8_t status = serial_port == 0 ? 0 : line_status();
+    uint8_t status = serial.base == 0 ? 0 : line_status();
     if ((status & LSR_DATA_READY) == 0)
         return SERIAL_NOTHING;
-    uint8_t byte = in8((uint16_t)(serial_port + UART_DATA));
+    uint8_t byte = uart_read(&serial, UART_DATA);
     overruns += (status & LSR_OVERRUN) != 0;
     errors_seen = 0;
     if ((status & LSR_BREAK) != 0)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The operator's 16550 UART, 115200 8N1 (PC16550D data sheet). Never waits. */
+/* The operator's 16550 UART, 8N1 (PC16550D data sheet). Never waits. */
 #ifndef SEVISOR_SERIAL_H
 #define SEVISOR_SERIAL_H
 
 #include "types.h"
+#include "../boot/handoff.h"
 
-/* Port 0 or an absent UART: everything that follows does nothing. */
-void serial_init(uint16_t port);
+/* None (base 0) or an absent UART: everything that follows does nothing. */
+void serial_init(const struct handoff_uart *uart);
 bool serial_present(void);
 /* As many bytes as the transmitter takes now. */
 size_t serial_write(const char *bytes, size_t count);

@@ -125,11 +125,6 @@ bool sev_ready(void)
     return ready && !psp.dead;
 }
 
-bool sev_failed(void)
-{
-    return started && !sev_ready();
-}
-
 const char *sev_refusal(void)
 {
     return refusal;
@@ -284,6 +279,7 @@ static bool flush(const struct guest *guest)
     return false;
 }
 
+/* ACTIVE is for the caller to resolve. */
 static struct psp_result decommission(const struct guest *guest)
 {
     struct psp_result result = {.error = PSP_FIRMWARE};
@@ -306,11 +302,14 @@ bool sev_guest_end(struct guest *guest)
         clean = deactivate(guest);
         clean = flush(guest) && clean;  /* WBINVD in any case: the pages go back */
     }
-    struct psp_result result = decommission(guest);
-    if (answered_with(result, SEV_STATUS_ACTIVE) && !guest->sev_active) {
-        /* ACTIVATE had been refused in words only. */
+    if (answered_with(decommission(guest), SEV_STATUS_ACTIVE)) {
+        /* ACTIVATE had been refused in words only, or DEACTIVATE been executed in words only. */
         clean = deactivate(guest) && flush(guest);
-        decommission(guest);
+        struct psp_result result = decommission(guest);
+        if (answered_with(result, SEV_STATUS_ACTIVE)) {
+            log_failure(guest, result);
+            clean = false;              /* the firmware keeps the guest and, as it says, its ASID */
+        }
     }
     guest->sev_context = guest->sev_active = false;
     return clean;

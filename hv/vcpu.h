@@ -182,8 +182,11 @@ void sched_add(struct vcpu *vcpu);
 uint64_t sched_poll(struct cpu *cpu, struct vcpu *running, uint64_t now, bool *preempt);
 /* Something was written to vcpu->posted: its CPU takes it soon. On any CPU, while the vCPU's guest has one that runs. */
 void sched_notify(struct vcpu *vcpu);
-/* All time up to `now` that nobody has paid for yet is the vCPU's, without that of interrupts for others. */
+/* All time up to `now` that nobody has paid for yet is the vCPU's, without that of interrupts for others; at most
+ * about a slice. */
 void sched_charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now);
+/* The same for work that the vCPU has asked for, without a limit. */
+void sched_charge_work(struct cpu *cpu, struct vcpu *vcpu, uint64_t now);
 /* The same at the end of a stay on the CPU: up to the interrupt that ended it, if one did, and of a stall at most a slice. */
 void sched_charge_stay(struct cpu *cpu, struct vcpu *vcpu, uint64_t now);
 /* It has run, and waits: for its turn, or, asleep, for `deadline` as vcpu_poll() has told. */

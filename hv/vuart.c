@@ -90,10 +90,12 @@ bool vuart_input(struct vuart *uart, uint8_t byte)
 }
 
 /* Comes with a NUL, as in a 16550. */
-void vuart_break(struct vuart *uart)
+bool vuart_break(struct vuart *uart)
 {
-    if (uart->break_after == VUART_NO_BREAK && vuart_input(uart, 0))
-        uart->break_after = uart->input_count - 1;
+    if (uart->break_after != VUART_NO_BREAK || !vuart_input(uart, 0))
+        return false;
+    uart->break_after = uart->input_count - 1;
+    return true;
 }
 
 static uint8_t take_input(struct vuart *uart)

@@ -43,8 +43,8 @@ void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value);
 bool vuart_input(struct vuart *uart, uint8_t byte);
 /* Bytes that vuart_input() would take. */
 uint32_t vuart_input_room(const struct vuart *uart);
-/* A break of the line, behind what waits. One that comes while another waits is left out. */
-void vuart_break(struct vuart *uart);
+/* A break of the line, behind what waits. False: there is no room, or another waits. */
+bool vuart_break(struct vuart *uart);
 /* Forgets what waits; returns how many bytes that was. */
 uint32_t vuart_forget_input(struct vuart *uart);
 

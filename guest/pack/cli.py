@@ -41,6 +41,12 @@ def say(text: str) -> None:
         raise PackError(f"standard output: {error.strerror}") from None
 
 
+def warn(text: str) -> None:
+    """A line on standard error, if there is one."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)
+
+
 def close_output() -> None:
     """What is still buffered goes nowhere, so that Python's own flush at exit has nothing to complain of."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,6 +21,7 @@ def human_size(size: int) -> str:
 class GuestMemory:
     def __init__(self, size: int) -> None:
         self.size = size
+        self.warnings: list[str] = []  # what is packed as asked for, and will not do
         self._steps: list[Step] = []
 
     def _add(self, step: Step) -> None:

@@ -9,7 +9,7 @@
     0x09f000  zeros, and 0x0f0000-0x0fefff too: Linux searches them for the tables of old PCs
     0x0ffff0  the reset vector F000:FFF0, where Linux jumps to for a reboot: it writes the reset register
     0x100000  ACPI tables, E820 type 3, so that a SEV guest maps them encrypted
-    ........  the kernel at its preferred address (16 MiB as a rule), or where else it fits
+    ........  the kernel at its preferred address (16 MiB as a rule), or above
     ........  the initrd at the end of memory
 """
 
@@ -31,6 +31,7 @@ ACPI_SIZE = 0x10000
 LOW_MEMORY_END = 0xA0000
 RESET_PAGE_GPA = 0xFF000
 KERNEL_LOWEST = ACPI_GPA + ACPI_SIZE
+MAPPED = 1 << 32  # bytes: what the page tables reach
 
 E820_RAM = 1
 E820_ACPI = 3
@@ -82,15 +83,31 @@ def read_bzimage(data: bytes) -> Kernel:
 
 
 def place_kernel(memory: GuestMemory, kernel: Kernel) -> Kernel:
-    """Where the kernel prefers to lie; if that is not to be had, at the lowest place that is aligned as it asks."""
-    fits = kernel.load_gpa % PAGE == 0 and KERNEL_LOWEST <= kernel.load_gpa <= memory.size - kernel.init_size
-    if kernel.alignment and not fits:
-        kernel = replace(kernel, load_gpa=round_up(KERNEL_LOWEST, kernel.alignment))
-    if kernel.load_gpa + kernel.init_size > memory.size:
+    """At the address that the kernel prefers, or at the first one above that is aligned as it asks: from anywhere below,
+    Linux moves itself there (boot.rst, pref_address), into memory that it must have."""
+    preferred, place = kernel.load_gpa, kernel.load_gpa
+    if kernel.alignment:
+        place = round_up(max(KERNEL_LOWEST, preferred), kernel.alignment)
+    needed = place + kernel.init_size
+    if kernel.alignment and preferred >= memory.size:
+        place = round_up(KERNEL_LOWEST, kernel.alignment)
+        more = f"it needs {human_size(round_up(needed, 1 << 20))}" if needed <= MAPPED else "take another kernel"
+        memory.warnings.append(
+            f"kernel: Linux moves itself to the address that it prefers, {preferred:#x}, where this guest has no memory: "
+            f"it would not start; {more}"
+        )
+    end = place + kernel.init_size
+    if end > MAPPED:
         raise PackError(
-            f"memory: this kernel needs {human_size(round_up(kernel.load_gpa + kernel.init_size, 1 << 20))} "
+            f"kernel: it would lie from {place:#x} to {end:#x}, and it must lie below 4 GiB, which is all that is mapped "
+            "when it starts: take another kernel"
+        )
+    if end > memory.size:
+        raise PackError(
+            f"memory: this kernel needs {human_size(round_up(end, 1 << 20))} "
             f"to start, and the guest has {human_size(memory.size)}"
         )
+    kernel = replace(kernel, load_gpa=place)
     memory.place(kernel.load_gpa, kernel.image, "kernel")
     return kernel
 
@@ -130,14 +147,19 @@ def reset_page() -> bytes:
 
 def place_initrd(memory: GuestMemory, kernel: Kernel, initrd: bytes) -> int:
     """As high as the kernel allows."""
-    top = min(memory.size, kernel.initrd_max + 1, 1 << 32) // PAGE * PAGE
-    gpa = top - round_up(len(initrd))
-    needed = kernel.load_gpa + kernel.init_size + len(initrd)
-    if gpa < kernel.load_gpa + kernel.init_size:
+    highest = min(kernel.initrd_max + 1, MAPPED) // PAGE * PAGE
+    needed = round_up(kernel.load_gpa + kernel.init_size) + round_up(len(initrd))
+    if needed > highest:
+        raise PackError(
+            f"initrd: it has {len(initrd)} bytes, and would lie up to {needed:#x}, behind the kernel; this kernel takes an "
+            f"initrd below {highest:#x}: take a smaller initrd or another kernel"
+        )
+    if needed > memory.size:
         raise PackError(
             f"initrd: kernel and initrd need {human_size(round_up(needed, 1 << 20))} "
             f"and the guest has {human_size(memory.size)}: give the guest more memory"
         )
+    gpa = min(memory.size, highest) - round_up(len(initrd))
     memory.place(gpa, initrd, "initrd")
     return gpa
 

@@ -42,6 +42,7 @@ class _Section:
     address: int
     raw_size: int
     raw_offset: int
+    characteristics: int
 
 
 class Image:
@@ -122,10 +123,10 @@ class Image:
     def sections(self) -> list[_Section]:
         out = []
         for i in range(self.count):
-            name, size, address, raw_size, raw_offset, *_ = _SECTION.unpack_from(
+            name, size, address, raw_size, raw_offset, *_, flags = _SECTION.unpack_from(
                 self.data, self.table + _SECTION.size * i
             )
-            out.append(_Section(name.rstrip(b"\0"), size, address, raw_size, raw_offset))
+            out.append(_Section(name.rstrip(b"\0"), size, address, raw_size, raw_offset, flags))
         return out
 
     def content(self, name: bytes) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import files, flat, linux
+from . import cli, files, flat, linux
 from .config import GuestConfig
 from .errors import PackError
 from .layout import GuestMemory
@@ -42,6 +42,8 @@ def build(config: GuestConfig, dsdt: Path) -> Guest:
             )
     except PackError as error:
         raise PackError(f'guest "{config.name}": {error}') from None
+    for text in memory.warnings:
+        cli.warn(f'pack.py: warning: guest "{config.name}": {text}')
 
     guest = Guest(
         name=config.name,

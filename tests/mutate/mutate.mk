@@ -7,4 +7,4 @@ MUTATE ?= --total 300
 do-mutate:
 	@+$(AGAIN) do-image
 	@+$(AGAIN) tests-parts
-	@$(PYTHON) tests/mutate/mutate.py --build $(BUILD) --carry $(BUILD)/guest $(BUILD)/unit $(MUTATE)
+	@$(PYTHON) tests/mutate/mutate.py --build $(BUILD) --carry $(addprefix $(BUILD)/,guest unit boot hv) $(MUTATE)

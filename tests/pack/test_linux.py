@@ -127,15 +127,16 @@ def test_initrd_stays_below_what_the_kernel_allows(dsdt: bytes) -> None:
     [
         ({"pref_address": 16 * MIB}, 16 * MIB),
         ({"pref_address": 1 * MIB}, 2 * MIB),  # where the ACPI tables lie
+        ({"pref_address": 0}, 2 * MIB),
         ({"pref_address": 1 * MIB, "alignment": 16 * MIB}, 16 * MIB),
-        ({"pref_address": 16 * MIB + 1}, 2 * MIB),
-        ({"pref_address": 64 * MIB}, 2 * MIB),
-        ({"pref_address": 60 * MIB}, 2 * MIB),  # it begins in memory, and ends beyond
-        ({"pref_address": 1 << 63}, 2 * MIB),
-        ({"pref_address": 16 * MIB, "init_size": 62 * MIB}, 2 * MIB),
+        ({"pref_address": 16 * MIB, "alignment": 32 * MIB}, 32 * MIB),
+        ({"pref_address": 16 * MIB + 1}, 18 * MIB),
+        ({"pref_address": 56 * MIB}, 56 * MIB),  # to the last byte of memory
+        ({"pref_address": 16 * MIB, "init_size": 48 * MIB}, 16 * MIB),
     ],
 )
-def test_relocatable_kernel_lies_at_any_aligned_place(dsdt: bytes, changes: dict[str, int], place: int) -> None:
+def test_relocatable_kernel_lies_where_it_prefers_to_or_above(dsdt: bytes, changes: dict[str, int], place: int) -> None:
+    """From below, Linux would move itself to the preferred address (boot.rst, pref_address)."""
     image = bzimage(**{"relocatable": 1, "alignment": 2 * MIB} | changes)
     registers, steps = build(dsdt, image)
     assert steps[place].data == image[1024:]
@@ -144,9 +145,55 @@ def test_relocatable_kernel_lies_at_any_aligned_place(dsdt: bytes, changes: dict
 
 
 @pytest.mark.parametrize(
+    ("preferred", "words"),
+    [(64 * MIB, "it needs 72 MiB"), ((4 << 30) - 8 * MIB, "it needs 4 GiB"), ((4 << 30) - 6 * MIB, "take another kernel"),
+     (5 << 30, "take another kernel"), (1 << 63, "take another kernel"), ((1 << 64) - 1, "take another kernel")],
+)  # fmt: skip
+def test_a_kernel_that_prefers_memory_that_is_not_there_is_packed_with_a_warning(dsdt: bytes, preferred: int, words: str) -> None:
+    guest = GuestMemory(64 * MIB)
+    image = bzimage(relocatable=1, alignment=2 * MIB, pref_address=preferred)
+    registers = linux.build(guest, image, b"", "", 1, dsdt, None)
+    assert registers.values["rip"] == 2 * MIB + 0x200
+    (warning,) = guest.warnings
+    assert f"{preferred:#x}, where this guest has no memory: it would not start; " in warning and warning.endswith(words)
+    guest = GuestMemory(64 * MIB)
+    linux.build(guest, bzimage(relocatable=1, alignment=2 * MIB, pref_address=56 * MIB), b"", "", 1, dsdt, None)
+    assert guest.warnings == []
+
+
+def test_the_warning_names_the_guest(pack, samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "kernel").write_bytes(bzimage(relocatable=1, alignment=2 * MIB, pref_address=64 * MIB))
+    toml = tmp_path / "g.toml"
+    toml.write_text('[[guest]]\nname = "lin"\nmemory = "64M"\nencryption = "none"\nkernel = "kernel"\n')
+    done = pack(toml, "--set", f"BUILD={samples}", "--manifest-only", "-q", "-o", tmp_path / "out")
+    assert done.stderr.startswith('pack.py: warning: guest "lin": kernel: Linux moves itself') and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("memory", "changes", "words"),
+    [
+        (8 << 30, {"relocatable": 1, "pref_address": 5 << 30}, "it would lie from 0x140000000 to 0x140800000, and it must lie below 4 GiB"),
+        (8 << 30, {"relocatable": 0, "pref_address": 5 << 30}, "must lie below 4 GiB"),
+        (64 * MIB, {"relocatable": 0, "pref_address": 5 << 30}, "must lie below 4 GiB"),
+        (8 << 30, {"relocatable": 1, "pref_address": 0xFF000000, "init_size": 17 * MIB}, "must lie below 4 GiB"),
+        (8 << 30, {"relocatable": 1, "pref_address": 0xFFFFF000}, "must lie below 4 GiB"),
+        (4 << 30, {"relocatable": 1, "pref_address": 0xFF000000, "init_size": 17 * MIB}, "must lie below 4 GiB"),
+    ],
+)
+def test_a_kernel_beyond_what_is_mapped_is_refused(dsdt: bytes, memory: int, changes: dict[str, int], words: str) -> None:
+    with pytest.raises(PackError) as error:
+        build(dsdt, bzimage(**{"alignment": 2 * MIB} | changes), memory=memory)
+    assert words in str(error.value)
+    build(dsdt, bzimage(**{"alignment": 2 * MIB} | changes | {"pref_address": 0xFF000000, "init_size": 16 * MIB}), memory=8 << 30)
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"relocatable": 1, "alignment": 2 * MIB, "init_size": 63 * MIB}, "memory: this kernel needs 65 MiB to start"),
+        ({"relocatable": 1, "alignment": 2 * MIB, "init_size": 63 * MIB}, "memory: this kernel needs 79 MiB to start"),
+        ({"relocatable": 1, "alignment": 2 * MIB, "init_size": 48 * MIB + 1}, "memory: this kernel needs 65 MiB to start"),
+        ({"relocatable": 1, "alignment": 2 * MIB, "pref_address": 60 * MIB}, "memory: this kernel needs 68 MiB to start"),
+        ({"relocatable": 1, "alignment": 2 * MIB, "pref_address": 64 * MIB - 1}, "memory: this kernel needs 72 MiB to start"),
         ({"relocatable": 1, "alignment": 32 * MIB, "pref_address": MIB, "init_size": 40 * MIB}, "needs 72 MiB to start"),
         ({"relocatable": 1, "alignment": 3 * MIB, "pref_address": MIB}, "which cannot be"),
         ({"relocatable": 1, "alignment": 0, "pref_address": MIB}, "which cannot be"),
@@ -180,9 +227,22 @@ def test_cmdline_is_bounded_by_the_kernel(dsdt: bytes) -> None:
         build(dsdt, bzimage(), cmdline="x" * 256)
 
 
-def test_initrd_must_fit(dsdt: bytes) -> None:
-    with pytest.raises(PackError, match="give the guest more memory"):
-        build(dsdt, bzimage(), initrd=bytes(41 * MIB))
+@pytest.mark.parametrize(
+    ("changes", "memory", "words"),
+    [
+        ({}, 64 * MIB, "kernel and initrd need 65 MiB and the guest has 64 MiB: give the guest more memory"),
+        ({"initrd_addr_max": 0}, 256 * MIB, "would lie up to 0x4002000, behind the kernel; this kernel takes an initrd below 0x0"),
+        ({"initrd_addr_max": 64 * MIB - 1}, 64 * MIB, "this kernel takes an initrd below 0x4000000: take a smaller"),
+        ({"initrd_addr_max": 64 * MIB + 0x1FFE}, 256 * MIB, "this kernel takes an initrd below 0x4001000"),
+        ({"initrd_addr_max": 0xFFFFFFFF, "pref_address": 0xFD800000}, 8 << 30, "this kernel takes an initrd below 0x100000000"),
+    ],
+)
+def test_initrd_must_fit(dsdt: bytes, changes: dict[str, int], memory: int, words: str) -> None:
+    initrd = bytes(40 * MIB + 4097)
+    with pytest.raises(PackError) as error:
+        build(dsdt, bzimage(**changes), memory=memory, initrd=initrd)
+    assert words in str(error.value)
+    build(dsdt, bzimage(initrd_addr_max=64 * MIB + 0x1FFF), memory=66 * MIB, initrd=initrd)  # the last place
 
 
 def test_dsdt_must_be_compiled() -> None:
@@ -199,6 +259,16 @@ def test_errors_name_guest_and_file(pack, samples: Path, tmp_path: Path) -> None
     assert f'pack.py: {toml}: guest "lin": kernel: this is not a bzImage' in done.stderr
     done = pack(toml, *words, "--dsdt", tmp_path / "none.aml", check=False)
     assert "none.aml" in done.stderr
+
+
+def test_debians_kernel_gets_the_memory_that_it_needs(debian_kernel: Path, dsdt: bytes) -> None:
+    """Below, it would move itself to 16 MiB and beyond the end of its memory: a triple fault."""
+    image = debian_kernel.read_bytes()
+    kernel = linux.read_bzimage(image)
+    needed = -(-(kernel.load_gpa + kernel.init_size) // (2 * MIB)) * 2 * MIB
+    build(dsdt, image, memory=needed)
+    with pytest.raises(PackError, match=r"memory: this kernel needs \d+ MiB to start"):
+        build(dsdt, image, memory=needed - 2 * MIB)
 
 
 def test_debians_kernel_is_placed_where_it_wants_to_be(debian_kernel: Path, dsdt: bytes) -> None:

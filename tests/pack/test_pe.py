@@ -7,6 +7,7 @@ import os
 import random
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pefile
@@ -15,6 +16,8 @@ import pytest
 from launch_program import ANY_CPU, LaunchProgram
 from pack import pe
 from pack.errors import PackError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture
@@ -120,6 +123,47 @@ def product(build: Path, built) -> Path:
 def test_the_product_is_taken(product: Path) -> None:
     data = product.read_bytes()
     assert pe.extract_manifest(pe.insert_manifest(data, b"m" * 5000)) == b"m" * 5000
+
+
+def test_secure_boots_wishes_are_met_before_and_after_packing(product: Path) -> None:
+    """NX_COMPAT: no section is writable and executable, each begins a page, all that start-up code relocates is writable.
+    SBAT: without that section shim starts nothing; a component is six fields, none of them empty (shim's SBAT.md)."""
+    data = product.read_bytes()
+    for image in (pefile.PE(data=data), pefile.PE(data=pe.insert_manifest(data, b"guests"))):
+        sections = {s.Name.rstrip(b"\0"): s for s in image.sections}
+        assert image.OPTIONAL_HEADER.DllCharacteristics & 0x0100
+        assert image.OPTIONAL_HEADER.SectionAlignment == 4096 and image.verify_checksum()
+        writable = {name for name, s in sections.items() if s.IMAGE_SCN_MEM_WRITE}
+        assert {name for name, s in sections.items() if s.IMAGE_SCN_MEM_EXECUTE} == {b".text"}
+        assert b".text" not in writable and b".sbat" not in writable
+        assert all(s.VirtualAddress % 4096 == 0 for s in image.sections)
+        rela = sections[b".rela"].get_data()[: sections[b".rela"].Misc_VirtualSize]
+        assert len(rela) > 0
+        for at, *_ in struct.iter_unpack("<QQq", rela):
+            assert image.get_section_by_rva(at).Name.rstrip(b"\0") in writable
+        sbat = sections[b".sbat"].get_data()[: sections[b".sbat"].Misc_VirtualSize].decode("ascii")
+        rows = [line.split(",") for line in sbat.splitlines()]
+        assert sbat.endswith("\n") and all(len(row) == 6 and all(row) for row in rows)
+        assert [row[:2] for row in rows] == [["sbat", "1"], ["sevisor", "1"]]
+
+
+def test_an_image_that_does_not_keep_its_promise_is_not_finished(product: Path, tmp_path: Path) -> None:
+    """linker/finish.py judges what the linker made before it sets NX_COMPAT."""
+    data = product.read_bytes()
+    flags = 36                                                  # in a section's header
+    breaks = {
+        "is writable and executable": (header_of(data, b".text") + flags, struct.pack("<I", 0xE0000020)),
+        "code is in .text": (header_of(data, b".rodata") + flags, struct.pack("<I", 0x60000020)),
+        "is not in a writable section": (header_of(data, b".data") + flags, struct.pack("<I", 0x40000040)),
+        "does not begin a page": (header_of(data, b".reloc") + 12, struct.pack("<I", 0x8200)),
+    }
+    for words, (at, new) in breaks.items():
+        (tmp_path / "broken.efi").write_bytes(spoil(data, at, new))
+        done = subprocess.run(
+            [sys.executable, ROOT / "linker" / "finish.py", tmp_path / "broken.efi"], capture_output=True, text=True
+        )
+        assert done.returncode == 1 and words in done.stderr, words
+        assert (tmp_path / "broken.efi").read_bytes() == spoil(data, at, new)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 511, 512, 4095, 4096, 4097, 30_000, 100_000, 200_000])

@@ -15,7 +15,7 @@ import pytest
 import machines
 import packing
 from emulator import Emulator
-from machines import MEMORY, Boot
+from machines import COM1, MEMORY, Boot
 from packing import GuestSpec
 
 @pytest.fixture(scope="session")
@@ -85,10 +85,10 @@ def boot_sev(tmp_path_factory: pytest.TempPathFactory) -> Boot:
 
     def boot(
         *disks: Path, name: str = "sev", time_limit: float = 600, memory: str = MEMORY,
-        more_arguments: Sequence[str] = (), **more,
+        more_arguments: Sequence[str] = (), uart: Sequence[str] = COM1, **more,
     ) -> AbstractContextManager[Emulator]:  # fmt: skip
         folder = tmp_path_factory.mktemp(name)
         arguments = machines.sev(folder, memory, **more) + [*more_arguments]
-        return _told(Emulator(arguments, disks, name=name, time_limit=time_limit, folder=folder))
+        return _told(Emulator(arguments, disks, name=name, time_limit=time_limit, folder=folder, uart=uart))
 
     return boot

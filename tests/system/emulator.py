@@ -67,6 +67,7 @@ class Emulator:
         folder: Path | None = None,
         hopeless: Mapping[str, str] = HOPELESS,
         line_rate: int | None = None,
+        uart: Sequence[str] = ("-serial", "chardev:operator"),
     ) -> None:
         self.name = name
         self.time_limit = time_limit
@@ -79,7 +80,7 @@ class Emulator:
             *firmware_arguments(self.folder),
             *disk_arguments(disks),
             "-display", "none", "-monitor", "none", "-net", "none", "-no-reboot", "-no-shutdown",
-            "-chardev", "stdio,id=operator,signal=off", "-serial", "chardev:operator",
+            "-chardev", "stdio,id=operator,signal=off", *uart,
             "-qmp", f"unix:{control},server=on,wait=off",
         ]  # fmt: skip
         self._control = control

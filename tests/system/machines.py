@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -31,6 +32,24 @@ NV = "psp.nv"
 
 # Virtual time by executed instructions, 64 ns each: limits of half a minute are over in seconds.
 FAST_CLOCK = ["-icount", "shift=6,sleep=off"]
+
+# What the operator's end of the line is put on.
+COM1 = ["-serial", "chardev:operator"]
+COM2 = ["-device", "isa-serial,index=1,chardev=operator"]
+PCI_CARD = ["-device", "pci-serial,chardev=operator"]  # OVMF has a driver for it; hv looks for none there
+FIRMWARE_LINE = "firmware.txt"  # in the machine's folder: what the firmware prints where hv has a line of its own
+
+
+def uart_in_memory(spcr: Path) -> list[str]:
+    """One that no firmware knows, with registers as on AMD's FCH, told of by SPCR; the firmware's is COM1."""
+    address, clock, baud = 0xFEDC9000, 48_000_000, 115_200
+    body = struct.pack("<B3x4BQ6xB17xII4x", 0x12, 0, 32, 0, 3, address, 0, clock, baud)
+    spcr.write_bytes(struct.pack("<4sIBB6s8sI4sI", b"SPCR", 36 + len(body), 4, 0, b"SEVISR", b"TESTTEST", 1, b"TEST", 1) + body)
+    return [
+        "-acpitable", f"file={spcr}", "-serial", f"file:{FIRMWARE_LINE}",
+        "-device", f"mmio-uart,addr={address},stride=4,width=4,baudbase={clock // 16},chardev=operator",
+    ]  # fmt: skip
+
 
 Boot = Callable[..., AbstractContextManager[Emulator]]  # conftest.py: boot_stock, boot_sev
 

@@ -1,62 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Put before everything by -include: hv/x86.h with its constants as they are, but the instructions that a
- * process may not execute, or that would tell of this host, by machine.c; and hv's arena
- * where a process may have one. */
+/* Put before everything by -include: the instructions are machine.c's; and hv's arena is where a process may have one. */
 #ifndef TESTS_UNIT_BOOT_FAKE_X86_H
 #define TESTS_UNIT_BOOT_FAKE_X86_H
 
-#define cpuid(...) real_cpuid(__VA_ARGS__)
-#define rdmsr(...) real_rdmsr(__VA_ARGS__)
-#define wrmsr(...) real_wrmsr(__VA_ARGS__)
-#define in8(...) real_in8(__VA_ARGS__)
-#define out8(...) real_out8(__VA_ARGS__)
-#define in32(...) real_in32(__VA_ARGS__)
-#define out32(...) real_out32(__VA_ARGS__)
-#define rdtsc(...) real_rdtsc(__VA_ARGS__)
-#define read_cr4(...) real_read_cr4(__VA_ARGS__)
-#define write_cr4(...) real_write_cr4(__VA_ARGS__)
-#define write_cr3(...) real_write_cr3(__VA_ARGS__)
-#define wbinvd(...) real_wbinvd(__VA_ARGS__)
-#define cli(...) real_cli(__VA_ARGS__)
-#define sti(...) real_sti(__VA_ARGS__)
-#define read_rflags(...) real_read_rflags(__VA_ARGS__)
-#define hlt(...) real_hlt(__VA_ARGS__)
-#include "../../../hv/x86.h"
-#undef cpuid
-#undef rdmsr
-#undef wrmsr
-#undef in8
-#undef out8
-#undef in32
-#undef out32
-#undef rdtsc
-#undef read_cr4
-#undef write_cr4
-#undef write_cr3
-#undef wbinvd
-#undef cli
-#undef sti
-#undef read_rflags
-#undef hlt
-
-struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
-uint64_t rdmsr(uint32_t msr);
-void wrmsr(uint32_t msr, uint64_t value);
-uint8_t in8(uint16_t port);
-void out8(uint16_t port, uint8_t value);
-uint32_t in32(uint16_t port);
-void out32(uint16_t port, uint32_t value);
-uint64_t rdtsc(void);
-uint64_t read_cr4(void);
-void write_cr4(uint64_t value);
-void write_cr3(uint64_t value);
-void wbinvd(void);
-void cli(void);
-void sti(void);
-uint64_t read_rflags(void);
-void hlt(void);
-
 #include "../../../boot/handoff.h"
+#include "../fake_x86.h"
+
 #undef HV_ARENA_BASE
 #define HV_ARENA_BASE UINT64_C(0x200000000000)
 

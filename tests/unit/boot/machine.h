@@ -32,6 +32,7 @@
 #define MANIFEST_OFFSET 0x20000u
 #define PSP_BAR UINT64_C(0x50000000)
 #define PSP_BAR_SIZE MIB
+#define UART_BASE (PSP_BAR + 0x80000)           /* eight registers, as far as they are looked at */
 #define PM_PORT 0x608u
 #define HZ UINT64_C(2400000000)
 
@@ -53,9 +54,6 @@ struct machine {
     struct leaf leaves[16];             /* CPUID; what is not here is zeros */
     uint64_t vm_cr, syscfg, hwcr, efer, cr4;
     uint64_t syscfg_stuck;              /* bits that a write does not change */
-    uint64_t syscfg_before;             /* as the firmware left it, and finds it whenever it runs */
-    uint64_t rflags;
-    unsigned syscfg_writes;
 
     uint64_t tsc, hz, tsc_per_access;
     uint16_t pm_port;                   /* 0: none; the ticks follow the TSC */
@@ -63,17 +61,9 @@ struct machine {
     unsigned stalls;
     unsigned interrupted_rdtsc;         /* 20 ms before the so-manieth look at the TSC from now; 0: never */
 
-    struct {                            /* the Secure Processor: PLATFORM_STATUS is what it answers */
-        bool silent;                    /* ... or not */
-        uint16_t status;
-        uint8_t answer[12];
-        unsigned commands;
-        bool left_over;                 /* nobody works on the command that stands there */
-        void (*seen)(void);             /* called when a command is */
-        uint32_t command_register;      /* PCI's, while the last one was running */
-    } psp;
-
-    struct { uint16_t port; uint8_t scratch, stuck; } uarts[3];     /* `stuck`: bits of the scratch register */
+    struct { uint16_t port; uint8_t scratch, stuck, stride; } uarts[4];     /* `stuck`: bits of the scratch register */
+    uint8_t con_out[600];               /* the variable; not there while its size is 0 */
+    UINTN con_out_size;
     struct function pci[8];
     uint32_t pci_address, bar2_mask, bar3_mask;     /* of pci[0], the Secure Processor */
 
@@ -91,21 +81,16 @@ struct machine {
     uint64_t allocation_skew;           /* bytes by which allocations miss 2 MiB alignment */
     unsigned allocations_left;          /* AllocatePages() fails beyond */
     struct { uint64_t base, pages; } pages[8];      /* allocated */
-    bool no_reserved_page;              /* AllocatePages() has none of that type */
-    uint64_t reserved_page;             /* 0: none, or freed */
     unsigned pools;
     bool junk;                          /* what is allocated has been used before */
     EFI_GRAPHICS_OUTPUT_PROTOCOL *gop;  /* NULL: none */
 
     uint64_t image_base;                /* where the application lies */
-    unsigned keys_at, keys;             /* so many keys are hit, after so many looks for one */
-    unsigned looks;
     char console[16384];
     enum event events[32];
     unsigned event_count;
     uint64_t watchdog;
     EFI_STATUS exit_status;
-    uint64_t tsc_at_words, refused_tsc; /* at the last words, and at Exit() */
     uint64_t cr3, final_cr3, stack, entry, handoff;     /* cr3: the last one written; others: trampoline()'s */
     bool arena_touched_before_cr3;
     jmp_buf *out;
@@ -140,8 +125,6 @@ void machine_attach(void);
 
 /* The row of this feature; fails when there is none. */
 const struct handoff_preflight_row *machine_row(const char *feature);
-/* What the Secure Processor does in the time that passes. */
-void machine_psp_run(void);
 bool machine_holds_nothing(void);       /* no page, no pool, PCI and SYSCFG as they were */
 
 #endif

@@ -1,56 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The operator's line, the framebuffer, DMA, the Secure Processor's function, and the map of memory. */
+/* The framebuffer, DMA, the Secure Processor's function, and the map of memory. */
 #include "machine.h"
 
 #include "../../../psp/platform.h"
-
-/* ---- the line ---- */
-
-static void the_line_is_where_spcr_says_if_a_uart_answers_there(void **state)
-{
-    static const struct { uint8_t type, space; uint64_t address; uint16_t uart, found; } cases[] = {
-        {0, 1, 0x2f8, 0x2f8, 0x2f8}, {1, 1, 0x2f8, 0x2f8, 0x2f8}, {0x12, 1, 0x2f8, 0x2f8, 0x2f8},
-        {2, 1, 0x2f8, 0x2f8, 0x3f8}, {3, 1, 0x2f8, 0x2f8, 0x3f8}, {0, 0, 0x2f8, 0x2f8, 0x3f8}, {0, 1, 0, 0x2f8, 0x3f8},
-        {0, 1, 0x2e8, 0x2f8, 0x3f8}, {0, 1, 0xfff8, 0xfff8, 0xfff8}, {0, 1, 0xfff9, 0xfff9, 0x3f8}, {0, 1, 0x102f8, 0x2f8, 0x3f8},
-    };
-    (void)state;
-    machine_attach();
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-        acpi_build(2, true, true);
-        uint8_t *spcr = acpi_add("SPCR", 52);
-        spcr[36] = cases[i].type;
-        spcr[40] = cases[i].space;
-        memcpy(spcr + 44, &cases[i].address, 8);
-        acpi_seal(spcr);
-        machine.uarts[1].port = cases[i].uart;
-        machine.uarts[1].scratch = 0x77;
-        devices_find(TABLES_BASE);
-        assert_int_equal(handoff.serial_port, cases[i].found);
-        assert_int_equal(machine.uarts[0].scratch, 0x33);       /* the looking leaves no trace */
-        assert_int_equal(machine.uarts[1].scratch, 0x77);
-    }
-    acpi_build(2, true, true);
-    acpi_add("SPCR", 51);       /* too short to tell */
-    devices_find(TABLES_BASE);
-    assert_int_equal(handoff.serial_port, 0x3f8);
-}
-
-static void what_does_not_keep_a_byte_is_no_uart(void **state)
-{
-    (void)state;
-    machine_attach();
-    for (unsigned stuck = 1; stuck < 256; stuck <<= 1) {
-        machine.uarts[0].stuck = (uint8_t)stuck;
-        devices_find(TABLES_BASE);
-        assert_int_equal(handoff.serial_port, 0);
-    }
-    machine.uarts[0].stuck = 0;
-    devices_find(TABLES_BASE);
-    assert_int_equal(handoff.serial_port, 0x3f8);
-    machine.uarts[0].port = 0;
-    devices_find(TABLES_BASE);
-    assert_int_equal(handoff.serial_port, 0);
-}
 
 /* ---- the framebuffer ---- */
 
@@ -63,14 +15,14 @@ static void a_framebuffer_of_32_bits_is_handed_over_others_are_not(void **state)
     EFI_GRAPHICS_OUTPUT_PROTOCOL gop = {.Mode = &mode};
     (void)state;
     machine_attach();
-    devices_find(TABLES_BASE);
+    devices_find();
     assert_int_equal(handoff.framebuffer_base, 0);      /* no such protocol */
     machine.gop = &gop;
     for (unsigned format = PixelRedGreenBlueReserved8BitPerColor; format < PixelFormatMax; format++) {
         bool known = format == PixelRedGreenBlueReserved8BitPerColor || format == PixelBlueGreenRedReserved8BitPerColor;
         info.PixelFormat = format;
         handoff.framebuffer_base = handoff.framebuffer_width = handoff.framebuffer_height = handoff.framebuffer_stride = 0;
-        devices_find(TABLES_BASE);
+        devices_find();
         assert_int_equal(handoff.framebuffer_base, known ? 0xc0000000 : 0);
         assert_int_equal(handoff.framebuffer_width, known ? 1024 : 0);
         assert_int_equal(handoff.framebuffer_height, known ? 768 : 0);
@@ -79,10 +31,10 @@ static void a_framebuffer_of_32_bits_is_handed_over_others_are_not(void **state)
     info.PixelFormat = PixelRedGreenBlueReserved8BitPerColor;
     handoff.framebuffer_base = 0;
     gop.Mode = NULL;
-    devices_find(TABLES_BASE);
+    devices_find();
     gop.Mode = &mode;
     mode.Info = NULL;
-    devices_find(TABLES_BASE);
+    devices_find();
     assert_int_equal(handoff.framebuffer_base, 0);
 }
 
@@ -143,19 +95,19 @@ static void the_last_function_written_to_is_put_back_as_it_was_at_first(void **s
 {
     (void)state;
     memset(machine.pci, 0, sizeof machine.pci);
-    psp_platform_end(true);                     /* nothing was written */
+    psp_platform_restore();                     /* nothing was written */
     struct function *a = machine_pci(0x0801, 0x14561022, 0, 0xffff8003), *b = machine_pci(0x1001, 0x14561022, 0, 0x0401);
     psp_platform_pci_write32(0x0801, 0x18, 0xabc);      /* no command */
-    psp_platform_end(true);
+    psp_platform_restore();
     assert_int_equal(a->writes, 1);
     psp_platform_pci_write32(0x0801, 4, 1);
     psp_platform_pci_write32(0x0801, 4, 7);
     assert_int_equal(psp_platform_pci_read32(0x0801, 4) & 0xffff, 7);
-    psp_platform_end(true);
+    psp_platform_restore();
     assert_int_equal(a->config[1], 0xffff8003);
     psp_platform_pci_write32(0x1001, 4, 2);
     psp_platform_pci_write32(0x1001, 4, 6);
-    psp_platform_end(true);
+    psp_platform_restore();
     assert_int_equal(b->config[1], 0x0401);
     assert_int_equal(a->config[1], 0xffff8003);
 }
@@ -254,7 +206,6 @@ static void a_map_with_more_ranges_than_there_is_room_for_is_refused(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(the_line_is_where_spcr_says_if_a_uart_answers_there), T(what_does_not_keep_a_byte_is_no_uart),
         T(a_framebuffer_of_32_bits_is_handed_over_others_are_not), T(every_function_loses_bus_mastering_and_nothing_else),
         T(registers_out_of_reach_are_not_touched), T(registers_are_read_and_written_in_place),
         T(the_last_function_written_to_is_put_back_as_it_was_at_first),

@@ -92,7 +92,9 @@ static void hv_gets_its_image_and_what_boot_found_out(void **state)
     assert_in_range(h->tsc_hz, HZ - HZ / 10000, HZ + HZ / 10000);
     assert_int_equal(h->rsdp, TABLES_BASE);
     assert_int_equal(h->runtime_services, (uintptr_t)&runtime);
-    assert_int_equal(h->serial_port, 0x3f8);
+    assert_int_equal(h->uart.base, 0x3f8);
+    assert_int_equal(h->psp_present, 1);
+    assert_int_equal(h->psp_bdf, 0x4101);
     assert_int_equal(h->sev_usable, 1);
     assert_string_equal(h->sev_refusal, "");
     assert_int_equal(h->cpu_count, 1);
@@ -136,11 +138,26 @@ static void what_hv_may_do_where_is_in_its_tables_and_nothing_else(void **state)
     assert_int_equal(small, HV_PAGES + ((uintptr_t)trampoline_end - page + PAGE_SIZE - 1) / PAGE_SIZE);
 }
 
+static void a_uart_in_memory_is_mapped_as_a_device(void **state)
+{
+    (void)state;
+    acpi_build(2, true, true);
+    machine_madt(1, (const uint8_t[]){0});
+    uint8_t *spcr = acpi_add("SPCR", 80);
+    const uint64_t address = UART_BASE;
+    memcpy(spcr + 44, &address, 8);
+    acpi_seal(spcr);
+    const struct handoff *h = enter();
+    assert_int_equal(h->uart.base, UART_BASE);
+    assert_true(h->uart.in_memory);
+    assert_maps(machine.final_cr3, C_BIT, HV_UART_PAGE, UART_BASE, PTE_W | PTE_NX | PTE_PCD | PTE_PWT, PAGE_SIZE);
+}
+
 static void nothing_of_hv_is_written_before_its_memory_is_encrypted(void **state)
 {
     (void)state;
     const struct handoff *h = enter();
-    static const enum event order[] = {EV_CLI, EV_BUS_MASTER_OFF, EV_SYSCFG, EV_CR4, EV_EFER, EV_WBINVD, EV_CR3};
+    static const enum event order[] = {EV_CLI, EV_BUS_MASTER_OFF, EV_CR4, EV_EFER, EV_WBINVD, EV_CR3};
     assert_int_equal(machine.event_count, sizeof order / sizeof *order);
     assert_memory_equal(machine.events, order, sizeof order);
     assert_false(machine.arena_touched_before_cr3);
@@ -323,7 +340,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(hv_gets_its_image_and_what_boot_found_out), T(the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool),
-        T(what_hv_may_do_where_is_in_its_tables_and_nothing_else), T(nothing_of_hv_is_written_before_its_memory_is_encrypted),
+        T(what_hv_may_do_where_is_in_its_tables_and_nothing_else), T(a_uart_in_memory_is_mapped_as_a_device), T(nothing_of_hv_is_written_before_its_memory_is_encrypted),
         T(what_lies_across_2_mib_is_in_the_bridge_whole), T(the_bridge_ends_where_the_image_ends),
         T(the_stack_is_in_the_bridge_on_both_sides_of_a_border), T(without_sme_there_is_no_c_bit_anywhere),
         T(the_pool_grows_with_memory_and_cpus), T(a_map_that_changes_meanwhile_is_read_again),

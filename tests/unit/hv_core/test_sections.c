@@ -96,6 +96,21 @@ static void a_section_that_leaves_the_image_is_refused(void **state)
     assert_false(find(".hv", &s));
 }
 
+/* Nothing is behind the headers, not a byte. */
+static void headers_may_end_with_the_image(void **state)
+{
+    (void)state;
+    struct section s;
+    uint32_t count = TABLE + 3 * 40 - PE_AT, at = IMAGE_SIZE - count;
+    memmove(image + at, image + PE_AT, count);
+    put32(60, at);
+    assert_true(find(".manifest", &s));
+    assert_ptr_equal(s.base, image + 0x4000);
+    memmove(image + at + 1, image + at, count - 1);
+    put32(60, at + 1);
+    assert_false(find(".manifest", &s));
+}
+
 static void wrong_magic_is_no_image(void **state)
 {
     (void)state;
@@ -281,6 +296,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(sections_are_found_by_their_first_eight_letters, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_a_virtual_size_the_raw_size_counts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_section_that_leaves_the_image_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(headers_may_end_with_the_image, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_magic_is_no_image, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pointers_out_of_the_image_are_not_followed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_truncation_is_survived, set_up, tear_down),

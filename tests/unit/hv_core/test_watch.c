@@ -144,12 +144,28 @@ static void a_stall_of_all_is_nobodys_fault(void **state)
     assert_string_equal(said, "CPU 2 is stuck, and does not answer an NMI\n");
 }
 
+/* Two long looks and two ordinary ones are the five seconds after which a CPU is stuck, and not a moment less. */
+static void a_look_counts_for_a_second_and_a_half_at_most(void **state)
+{
+    (void)state;
+    static const unsigned seconds[] = {15, 15, 1, 1};
+    watch_poll(&cpus[0]);                           /* the first is none: nothing is known of before */
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(nmis[2], 0);
+        now += seconds[i] * SECOND;
+        cpus[1].rounds++;
+        watch_poll(&cpus[0]);
+    }
+    assert_int_equal(nmis[2], 1);
+}
+
 #define T(name) cmocka_unit_test_setup(name, set_up)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(who_comes_round_or_sleeps_is_left_alone), T(who_is_stuck_is_reported_once_with_his_whereabouts),
         T(who_does_not_even_answer_is_reported_too), T(the_first_of_the_others_looks_after_the_boot_cpu), T(a_stall_of_all_is_nobodys_fault),
+        T(a_look_counts_for_a_second_and_a_half_at_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

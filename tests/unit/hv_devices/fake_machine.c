@@ -63,8 +63,11 @@ void look_through(uint64_t page, int key, bool by_cpu)
     if (page_cached[page] != NOT_CACHED && (page_cached[page] != key || !by_cpu))
         machine.coherency_faults++;
     if (page_key[page] != key) {
-        for (uint64_t i = 0; i < PAGE_SIZE; i++)
-            ram[page * PAGE_SIZE + i] ^= key_byte(page_key[page], i) ^ key_byte(key, i);
+        uint64_t change[256 / 8], *words = (uint64_t *)(ram + page * PAGE_SIZE);    /* keys repeat after 256 bytes */
+        for (unsigned i = 0; i < sizeof change; i++)
+            ((uint8_t *)change)[i] = key_byte(page_key[page], i) ^ key_byte(key, i);
+        for (uint64_t i = 0; i < PAGE_SIZE / sizeof *words; i++)
+            words[i] ^= change[i % (sizeof change / sizeof *change)];
         page_key[page] = key;
     }
     page_cached[page] = by_cpu ? key : NOT_CACHED;
@@ -450,7 +453,7 @@ void machine_start(const struct machine_options *options)
         cpu.self = &cpu;
         assert(syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu) == 0);
     } else {
-        madvise(ram, MACHINE_RAM_SIZE, MADV_DONTNEED);
+        memset(ram, 0, EXTENTS_BASE - MACHINE_RAM);
     }
     memset(pool_taken, 0, sizeof pool_taken);
     memset(unit_taken, 0, sizeof unit_taken);

@@ -31,6 +31,9 @@
 #define LSR_FE 0x08u
 #define LSR_BI 0x10u
 
+static const struct handoff_uart at_port = {.base = PORT, .divisor = 1, .stride = 1};
+_Alignas(4096) uint8_t fake_uart_page[4096];
+
 /* ---- time: looking at the clock costs nothing, a port a microsecond ---- */
 
 static uint64_t now_ns;
@@ -98,6 +101,8 @@ uint8_t in8(uint16_t port)
     receive_until_now();
     if (wire.absent)
         return 0xff;
+    if (port < PORT + 2 && (wire.registers[3] & 0x80) != 0)
+        return wire.divisor[port - PORT];
     switch (port - PORT) {
     case 0:
         if (wire.fifo_count > 0) {
@@ -184,7 +189,7 @@ static void guest_polls(unsigned i)
 }
 
 bool guest_input(struct guest *guest, uint8_t byte) { return vuart_input(&guest->uart, byte); }
-void guest_input_break(struct guest *guest) { vuart_break(&guest->uart); }
+bool guest_input_break(struct guest *guest) { return vuart_break(&guest->uart); }
 uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
 bool guest_ask_relaunch(struct guest *guest) { return guest == NULL; }
 bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
@@ -245,7 +250,7 @@ static int setup(void **state)
         readers[i].every_us = 4000;
         readers[i].at_once = 256;
     }
-    console_init(PORT);
+    console_init(&at_port);
     while (console_read() != CONSOLE_NOTHING)
         ;
     console_losses();
@@ -551,7 +556,7 @@ static void the_uart_is_set_up_for_115200_8n1_with_fifos_and_no_interrupts(void 
     memset(wire.registers, 0xa5, sizeof wire.registers);
     memset(wire.divisor, 0xa5, sizeof wire.divisor);
     wire.registers[3] = 0;
-    console_init(PORT);
+    console_init(&at_port);
     assert_true(serial_present());
     assert_int_equal(wire.divisor[0], 1);
     assert_int_equal(wire.divisor[1], 0);
@@ -559,6 +564,51 @@ static void the_uart_is_set_up_for_115200_8n1_with_fifos_and_no_interrupts(void 
     assert_int_equal(wire.registers[2], 0x07);
     assert_int_equal(wire.registers[3], 0x03);
     assert_int_equal(wire.registers[4], 0x03);
+}
+
+/* Its rate is SPCR's, or as the firmware has set it. */
+static void a_rate_that_is_set_is_left_alone(void **state)
+{
+    static const struct { uint16_t asked, before, after; } cases[] = {{0, 0x1a, 0x1a}, {0, 0x1234, 0x1234}, {0, 0x0100, 0x0100}, {0, 0, 1}, {12, 1, 12}, {0x2345, 1, 0x2345}};
+    (void)state;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        wire.divisor[0] = (uint8_t)cases[i].before;
+        wire.divisor[1] = (uint8_t)(cases[i].before >> 8);
+        console_init(&(struct handoff_uart){.base = PORT, .divisor = cases[i].asked, .stride = 1});
+        assert_true(serial_present());
+        assert_int_equal(wire.divisor[0] | wire.divisor[1] << 8, cases[i].after);
+        assert_int_equal(wire.registers[3], 0x03);
+    }
+}
+
+/* The same driver, by registers of each width and distance; the page is hv's, wherever the UART lies. */
+static void a_uart_in_memory_is_driven_alike(void **state)
+{
+    (void)state;
+    for (unsigned stride = 1; stride <= 4; stride *= 2) {
+        for (unsigned width = 1; width <= stride; width *= 2) {
+            uint8_t *registers = fake_uart_page + 0x120;
+            memset(fake_uart_page, 0xee, sizeof fake_uart_page);
+            console_init(&(struct handoff_uart){.base = 0xfedc9120, .divisor = 26, .in_memory = 1, .stride = (uint8_t)stride, .width = (uint8_t)width});
+            assert_true(serial_present());
+            registers[5 * stride] = 0x61;
+            assert_int_equal(serial_write("Q", 1), 1);
+            assert_int_equal(registers[0], 'Q');
+            registers[0] = 'r';
+            assert_int_equal(serial_read(), 'r');
+            assert_int_equal(registers[1 * stride], 0);
+            assert_int_equal(registers[2 * stride], 0x07);
+            assert_int_equal(registers[3 * stride], 0x03);
+            serial_allow_input(false);
+            assert_int_equal(registers[4 * stride], 0x01);
+            for (unsigned i = width; i < stride; i++)
+                assert_int_equal(registers[i], 0xee);       /* no wider than it is said to be */
+            for (unsigned i = 1; i < width; i++)
+                assert_int_equal(registers[i], 0);          /* and no narrower */
+            assert_int_equal(registers[-1], 0xee);
+            assert_int_equal(registers[8 * stride], 0xee);
+        }
+    }
 }
 
 static void the_transmitter_takes_a_fifo_full_when_it_is_empty(void **state)
@@ -585,13 +635,13 @@ static void nothing_is_read_where_there_is_no_uart(void **state)
     runs(100000);
     assert_int_equal(serial_overruns(), 0);
     wire.registers[7] = 0;
-    console_init(PORT);
+    console_init(&at_port);
     assert_false(serial_present());
     assert_int_equal(serial_read(), SERIAL_NOTHING);
     assert_int_equal(serial_write("x", 1), 0);
     assert_true(serial_idle());
     serial_allow_input(false);
-    console_init(0);
+    console_init(&(struct handoff_uart){0});
     assert_false(serial_present());
 }
 
@@ -631,6 +681,7 @@ int main(void)
         T(input_during_a_launch_waits_for_it), T(an_overflow_of_the_fifo_is_told), T(garbled_bytes_are_thrown_away_and_told),
         T(a_break_is_the_attached_guests_and_no_byte), T(output_does_not_hide_what_is_wrong_with_input),
         T(the_uart_is_set_up_for_115200_8n1_with_fifos_and_no_interrupts),
+        T(a_rate_that_is_set_is_left_alone), T(a_uart_in_memory_is_driven_alike),
         T(the_transmitter_takes_a_fifo_full_when_it_is_empty),
         T(nothing_is_read_where_there_is_no_uart), T(who_types_nothing_costs_little),
     };

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../../hv/report.h"
 #include "../../../hv/sev.h"
 #include "../../../hv/smp.h"
 #include "three_guests.h"
@@ -129,6 +130,98 @@ static void the_report_has_what_owners_parse(void **state)
     assert_true(policy == 0x01010001 && major == 1 && minor == 55 && build == 21);
     assert_true(machine_said("digest alpha: d1d1d1d1d1"));
     assert_true(machine_said("launch report: 9gamma, encryption host, 4 MiB\n"));
+    finish(GUEST_END_POWEROFF);
+}
+
+/* The part of the console that is one guest's launch report. */
+static const char *report_of(const char *name)
+{
+    static char text[4096];
+    char heading[64];
+    snprintf(heading, sizeof heading, "launch report: %s, ", name);
+    const char *start = strstr(machine.console, heading);
+    assert_non_null(start);
+    const char *end = strstr(start + 1, "launch report: ");
+    size_t length = end != NULL ? (size_t)(end - start) : strlen(start);
+    assert_true(length < sizeof text);
+    memcpy(text, start, length);
+    text[length] = '\0';
+    return text;
+}
+
+static void a_report_has_the_phases_that_the_guest_went_through(void **state)
+{
+    (void)state;
+    static const char *const phases[] = {
+        "allocate memory, tables, vCPU", "place bytes", "LAUNCH_START, ACTIVATE", "LAUNCH_UPDATE_DATA", "LAUNCH_MEASURE",
+        "LAUNCH_FINISH, shared pages",
+    };
+    launch();
+    for (unsigned i = 0; i < GOOD_GUESTS; i++) {
+        const char *text = report_of(good.guests[i].name), *at = strchr(text, '\n');
+        uint64_t sum = 0, sum_us = 0;
+        unsigned phase = 0;
+        at = strchr(at + 1, '\n') + 1;          /* the heading of the columns */
+        for (; strncmp(at, "  all ", 6) != 0; at = strchr(at, '\n') + 1, phase++) {
+            unsigned long cycles, us;
+            assert_true(phase < (i == SEV ? 6 : 2));
+            assert_memory_equal(at + 2, phases[phase], strlen(phases[phase]));
+            assert_int_equal(sscanf(at + 2 + strlen(phases[phase]), "%lu %lu", &cycles, &us), 2);
+            assert_int_equal(cycles, guests[i].report.tsc[phase]);
+            assert_int_equal(us, cycles / 2000);
+            assert_true(phase < LAUNCH_START_CMD || cycles > 0);
+            sum += cycles;
+        }
+        assert_int_equal(phase, i == SEV ? 6 : 2);
+        assert_int_equal(sscanf(at, "  all %lu %lu", &sum, &sum_us), 2);
+        uint64_t all = 0;
+        for (phase = 0; phase < LAUNCH_PHASES; phase++)
+            all += guests[i].report.tsc[phase];
+        assert_true(sum == all && sum_us == all / 2000);
+        char line[200];
+        snprintf(line, sizeof line, "\n  mailbox commands 7, bytes through the secure processor %u\n", 6 * 4096);
+        assert_true((strstr(text, line) != NULL) == (i == SEV));
+        assert_true((strstr(text, "\nmeasurement ") != NULL) == (i == SEV));
+        assert_true((strstr(text, "\ndigest ") != NULL) == (i == SEV));
+        assert_true((strstr(text, "secure processor") != NULL) == (i == SEV));
+        unsigned long tables, pages, used, total;
+        const char *last = strstr(text, "  host pages of 4 KiB: ");
+        assert_non_null(last);
+        assert_int_equal(sscanf(last, "  host pages of 4 KiB: nested tables %lu, else for this guest %lu; hypervisor in all %lu of %lu\n",
+                                &tables, &pages, &used, &total), 4);
+        assert_true(tables == 2 && pages == guests[i].report.hv_pages && pages > 0);
+        assert_true(used > tables + pages && used < total && total == MACHINE_POOL_PAGES);
+    }
+    finish(GUEST_END_POWEROFF);
+}
+
+static void lists_and_the_summary_add_up_all_launches(void **state)
+{
+    (void)state;
+    launch();
+    machine.now_ns += UINT64_C(3000000000);
+    report_guests();
+    char line[160];
+    snprintf(line, sizeof line, "  2 %-24s running   none       4 %5u %9lu %10u\n", good.guests[NONE].name, guests[NONE].asid,
+             0ul, 7);
+    assert_true(machine_said(line));
+    snprintf(line, sizeof line, "  1 %-24s running   sev        4 %5u ", good.guests[SEV].name, guests[SEV].asid);
+    assert_true(machine_said(line));
+    machine.console_length = 0;
+    finish(GUEST_END_RESET);
+    machine.now_ns += UINT64_C(5000000000);     /* one is dead, and grows no older; another was launched again */
+    guest_summary();
+    snprintf(line, sizeof line, "ended %s: reset: test\n", good.guests[SEV].name);
+    assert_true(machine_said(line));
+    snprintf(line, sizeof line, "\n  %-31s reset             1       3000          0            7  test\n", good.guests[SEV].name);
+    assert_true(machine_said(line));
+    snprintf(line, sizeof line, "\n  %-31s running           2       8000          0           14  \n", good.guests[NONE].name);
+    assert_true(machine_said(line));
+    assert_true(machine_said("sevisor: not all guests ended as expected\n"));
+    machine.console_length = 0;
+    report_guests();
+    snprintf(line, sizeof line, "  1 %-24s reset     sev        4     0 ", good.guests[SEV].name);
+    assert_true(machine_said(line));
     finish(GUEST_END_POWEROFF);
 }
 
@@ -461,7 +554,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(each_guest_finds_its_bytes_under_its_own_key), T(what_no_step_writes_is_zero),
         T(zeros_of_a_launch_program_without_sev_are_written_too), T(commands_come_in_the_documented_order),
-        T(the_report_has_what_owners_parse), T(without_an_encrypted_guest_the_processor_is_left_alone),
+        T(the_report_has_what_owners_parse), T(a_report_has_the_phases_that_the_guest_went_through),
+        T(lists_and_the_summary_add_up_all_launches), T(without_an_encrypted_guest_the_processor_is_left_alone),
         T(ten_launches_with_one_usable_asid), T(the_operator_and_a_destroy_policy_end_for_good),
         T(counters_never_go_back_over_an_end), T(keys_in_the_middle_of_launches_and_ends_only_mark),
         T(who_is_being_launched_cannot_be_ended_yet),

@@ -75,11 +75,12 @@ void report_guests(void) { lists++; }
 /* ---- what the views count ---- */
 
 static struct guest_counters counted[GUEST_MAX];
-static struct cpu cpu;
+static struct cpu cpu, more_cpus[MAX_CPUS];
+static uint32_t cpus;
 static bool sev_is_ready;
 
-struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : NULL; }
-uint32_t smp_cpus(void) { return 1; }
+struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : index < cpus ? &more_cpus[index] : NULL; }
+uint32_t smp_cpus(void) { return cpus; }
 static uint64_t asked_again;     /* bit per guest */
 bool guest_ask_relaunch(struct guest *guest)
 {
@@ -89,7 +90,7 @@ bool guest_ask_relaunch(struct guest *guest)
     return true;
 }
 bool guest_input(struct guest *guest, uint8_t byte) { return vuart_input(&guest->uart, byte); }
-void guest_input_break(struct guest *guest) { vuart_break(&guest->uart); }
+bool guest_input_break(struct guest *guest) { return vuart_break(&guest->uart); }
 uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
 void console_drain(void) {}
 struct console_losses console_losses(void) { return (struct console_losses){0}; }
@@ -97,9 +98,10 @@ bool console_input_holds(uint8_t byte) { (void)byte; return false; }
 
 void guest_read_counters(const struct guest *guest, struct guest_counters *counters) { *counters = counted[guest->index]; }
 const char *report_state(const struct guest *guest) { return guest->state == GUEST_RUNNING ? "running" : "poweroff"; }
+static uint32_t exit_kinds = VCPU_EXIT_FORBIDDEN + 1;
 const char *vcpu_exit_kind_name(uint32_t kind)
 {
-    return kind <= VCPU_EXIT_FORBIDDEN ? (const char *[]){"aaaaa", "bbbbb", "ccccc"}[kind % 3] : NULL;
+    return kind < exit_kinds ? (const char *[]){"aaaaa", "bbbbb", "ccccc"}[kind % 3] : NULL;
 }
 uint32_t asid_free_count(enum asid_kind kind) { return kind == ASID_SEV ? 15 : 1007; }
 void memory_stats(struct memory_stats *stats)
@@ -140,6 +142,7 @@ static int setup(void **state)
     memset(guests, 0, sizeof guests);
     memset(counted, 0, sizeof counted);
     cpu = (struct cpu){.self = &cpu};
+    cpus = 1;
     syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu);
     sev_is_ready = true;
     log_set_level(LOG_GUEST);
@@ -385,9 +388,38 @@ static void misbehaving_guests_are_logged_within_limits(void **state)
     for (unsigned i = 0; i < 1000; i++)
         log_print(LOG_GUEST, "bad");
     assert_true(screen_length < 20 * 40);
+    log_print(LOG_GUEST_COUNTED, "bad, and counted");
+    assert_non_null(strstr(screen, "guest: bad, and counted\n"));
     now_us += 1000000;
     log_print(LOG_GUEST, "bad");
     assert_non_null(strstr(screen, "notice: 980 lines about guests left out\n"));
+    screen_length = 0;
+    now_us += 1000000;
+    for (unsigned i = 0; i < 20; i++)
+        log_print(LOG_GUEST, "bad %u", i);
+    now_us += 1000000;
+    log_print(LOG_GUEST, "again");
+    assert_non_null(strstr(screen, "bad 19\n"));
+    assert_non_null(strstr(screen, "again\n"));
+    assert_null(strstr(screen, "left out"));        /* none was */
+}
+
+/* A line that is too long is cut, never more. */
+static void a_long_log_line_is_cut_and_ended(void **state)
+{
+    (void)state;
+    char text[1024];
+    for (size_t length = 440; length < sizeof text; length++) {
+        memset(text, 'x', length);
+        text[length] = '\0';
+        screen_length = 0;
+        log_print(LOG_NOTICE, "%s", text);
+        assert_int_equal(screen[screen_length - 1], '\n');
+        assert_int_equal(screen[screen_length - 2], 'x');
+        size_t prefix = (size_t)(strchr(screen, 'x') - screen);
+        assert_int_equal(screen_length, prefix + length < 511 ? prefix + length + 1 : 512);
+        assert_int_equal(strlen(screen), screen_length);
+    }
 }
 
 /* ---- input ---- */
@@ -791,7 +823,9 @@ static void top_fits_into_80_columns(void **state)
         for (unsigned kind = 0; kind < VCPU_EXIT_KINDS; kind++)
             counted[i].exits[kind] = UINT64_C(300000000000);
     }
+    exit_kinds = VCPU_EXIT_KINDS;       /* more than there is room for */
     types("\035t");
+    exit_kinds = VCPU_EXIT_FORBIDDEN + 1;
     assert_true(lines_fit(79));
     assert_non_null(strstr(screen, " 24 a-name-of-thirty running      64"));
     assert_null(strstr(screen, " 25 a-name"));
@@ -799,6 +833,68 @@ static void top_fits_into_80_columns(void **state)
     for (const char *at = screen; (at = strchr(at, '\n')) != NULL; at++)
         lines++;
     assert_true(lines <= monitor_top_lines());
+}
+
+/* Numbers get shorter words before they get too wide. */
+static void rates_take_five_columns(void **state)
+{
+    (void)state;
+    static const struct { uint64_t count; const char *text; } rows[] = {
+        {0, "     0\n"}, {99999, " 99999\n"}, {100000, "  100k\n"}, {9999999, " 9999k\n"}, {10000000, "   10M\n"},
+        {UINT64_C(9999999999), " 9999M\n"},
+    };
+    exit_kinds = 1;
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        types("\035t");
+        now_us += 1000000;
+        counted[0].exits[0] += rows[i].count;
+        screen_length = 0;
+        types("\035t");
+        if (rows[i].count > 0)
+            assert_non_null(strstr(screen, rows[i].text));
+        else
+            assert_null(strstr(strstr(screen, "  1 hello"), "\n        "));     /* no line for none */
+    }
+    exit_kinds = VCPU_EXIT_FORBIDDEN + 1;
+}
+
+/* The first have a line each, the others one together. */
+static void top_counts_all_cpus(void **state)
+{
+    (void)state;
+    static const uint32_t numbers[] = {1, 2, 15, 16, 17, 20, MAX_CPUS};
+    for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        uint32_t n = cpus = numbers[i];
+        for (uint32_t c = 1; c < n; c++)
+            more_cpus[c] = (struct cpu){.self = &more_cpus[c], .index = c};
+        cpu = (struct cpu){.self = &cpu};
+        monitor_view_init();
+        types("\035t");
+        now_us += 1000000;
+        for (uint32_t c = 0; c < n; c++) {
+            struct cpu *one = c == 0 ? &cpu : &more_cpus[c];
+            one->idle_tsc = c < 16 ? 10000000 * c : 500000000 + 1000000 * (c - 16);
+            one->interrupts = c < 16 ? c : 10;
+        }
+        screen_length = 0;
+        types("\035t");
+        unsigned lines = 0, shown = 0;
+        for (const char *at = screen; (at = strchr(at, '\n')) != NULL; at++)
+            lines++;
+        for (const char *at = screen; (at = strstr(at, "\ncpu ")) != NULL; at++)
+            shown++;
+        assert_int_equal(shown, n < 16 ? n : 16);
+        assert_int_equal(lines, 3 + 3 + shown + (n > 16));      /* and none has exits */
+        assert_in_range(monitor_top_lines(), lines, 5 + 2 * 3 + shown);
+        char last[80];
+        snprintf(last, sizeof last, "\ncpu %u: %u.0 %% idle, %u interrupts/s\n", shown - 1, shown - 1, shown - 1);
+        assert_non_null(strstr(screen, last));
+        snprintf(last, sizeof last, "\nand %u more: 50.%u %% idle, %u interrupts/s\n", n - 16, (n - 17) / 2, 10 * (n - 16));
+        if (n == 17 || n == 20)
+            assert_non_null(strstr(screen, last));
+        else if (n < 17)
+            assert_null(strstr(screen, " more: "));
+    }
 }
 
 static void top_shows_the_guests_that_work_most(void **state)
@@ -910,14 +1006,14 @@ int main(void)
         T(kill_asks_first), T(who_has_ended_is_launched_again), T(scroll_back_shows_the_last_lines), T(help_and_list),
         T(a_flood_of_commands_is_answered_within_limits), T(hostile_bytes_hurt_nobody),
         T(without_colour_no_escape_byte_is_sent), T(colour_is_for_names_and_grave_errors), T(no_colour_is_left_behind),
-        T(the_log_level_leaves_out_and_counts), T(misbehaving_guests_are_logged_within_limits),
+        T(the_log_level_leaves_out_and_counts), T(misbehaving_guests_are_logged_within_limits), T(a_long_log_line_is_cut_and_ended),
         T(more_than_nine_guests_have_numbers_of_two_digits), T(scroll_back_and_kill_take_two_digits),
         T(a_hundred_guests_have_numbers_of_three_digits), T(without_room_for_it_nothing_is_kept),
         T(enter_after_a_number_is_one_key),
         T(each_guests_bytes_are_its_own_and_lost_ones_are_told),
         T(who_is_launched_or_ending_is_not_ended), T(help_fits_on_any_terminal),
         T(top_shows_what_was_counted_between_two_views), T(top_is_never_negative_and_never_more_than_all),
-        T(top_fits_into_80_columns), T(top_shows_the_guests_that_work_most), T(top_repeats_until_any_key),
+        T(top_fits_into_80_columns), T(rates_take_five_columns), T(top_counts_all_cpus), T(top_shows_the_guests_that_work_most), T(top_repeats_until_any_key),
         T(top_redraws_only_where_colour_is_on),
         T(information_tells_of_the_machine_and_the_console),
     };

@@ -228,12 +228,91 @@ static void one_shot_counts_down_and_fires_once(void **state)
     assert_int_equal(get_at(CURRENT, 5200), 0);
     assert_int_equal(get_at(CURRENT, 99999), 0);
     vlapic_accept(&lapic, 0x40);
+    assert_true(put(EOI, 0));
     assert_int_equal(vlapic_timer(&lapic, 100000), NEVER);
     assert_int_equal(vlapic_pending(&lapic), -1);
-    assert_true(put_at(INITIAL, 6000, 100));
-    assert_true(put_at(INITIAL, 6001, 0));      /* stops it */
-    assert_int_equal(vlapic_timer(&lapic, 100000), NEVER);
-    assert_int_equal(vlapic_pending(&lapic), -1);
+}
+
+/* Of one shot with a count of 0 there is none: not now, not later. */
+static void a_count_of_zero_stops_a_timer(void **state)
+{
+    (void)state;
+    static const uint32_t modes[] = {0, PERIODIC};
+    assert_true(put(DIVIDE, DIVIDE_BY_1));
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(put(LVT_TIMER, modes[i] | 0x40));
+        assert_true(put_at(INITIAL, 6000, 100));
+        assert_int_equal(vlapic_timer(&lapic, 6001), 6100);
+        assert_true(put_at(INITIAL, 6002, 0));
+        for (uint64_t now = 6002; now < 100000; now += 90000) {
+            assert_int_equal(get_at(CURRENT, now), 0);
+            assert_int_equal(vlapic_timer(&lapic, now), NEVER);
+            assert_int_equal(vlapic_pending(&lapic), -1);
+        }
+        assert_true(put_at(DIVIDE, 6003, DIVIDE_BY_1));
+        assert_true(put_at(LVT_TIMER, 6003, modes[1 - i] | 0x41));
+        assert_int_equal(get_at(CURRENT, 6004), 0);
+        assert_int_equal(vlapic_timer(&lapic, 100000), NEVER);
+        assert_int_equal(vlapic_pending(&lapic), -1);
+    }
+    assert_true(put(LVT_TIMER, 0x40));
+    assert_true(put_at(INITIAL, 7000, 1));      /* the least that is one */
+    assert_int_equal(get_at(CURRENT, 7000), 1);
+    assert_int_equal(vlapic_timer(&lapic, 7000), 7001);
+    assert_int_equal(vlapic_timer(&lapic, 7001), NEVER);
+    assert_int_equal(get_at(CURRENT, 7001), 0);
+    assert_int_equal(vlapic_pending(&lapic), 0x40);
+}
+
+/* Another CPU's TSC may be a little behind that on which the timer was started. */
+static void before_its_start_a_timer_has_its_whole_count(void **state)
+{
+    (void)state;
+    assert_true(put(DIVIDE, DIVIDE_BY_1));
+    assert_true(put(LVT_TIMER, 0x40));
+    assert_true(put_at(INITIAL, 5000, 100));
+    assert_int_equal(get_at(CURRENT, 4990), 100);
+    assert_true(put_at(LVT_TIMER, 4990, PERIODIC | 0x40));
+    assert_int_equal(get_at(CURRENT, 4990), 100);
+    assert_int_equal(vlapic_timer(&lapic, 4991), 5100);
+}
+
+/* The manual is silent: it starts over. A deadline is no count. */
+static void a_new_divider_starts_a_running_count_over(void **state)
+{
+    (void)state;
+    assert_true(put(DIVIDE, DIVIDE_BY_1));
+    assert_true(put(LVT_TIMER, 0x40));
+    assert_true(put_at(INITIAL, 5000, 100));
+    assert_true(put_at(DIVIDE, 5050, 0));       /* by 2 */
+    assert_int_equal(get_at(CURRENT, 5050), 100);
+    assert_int_equal(vlapic_timer(&lapic, 5249), 5250);
+    assert_int_equal(vlapic_timer(&lapic, 5250), NEVER);
+    assert_true(put_at(DIVIDE, 5300, DIVIDE_BY_1));     /* it has run out, and stays so */
+    assert_int_equal(vlapic_timer(&lapic, 5300), NEVER);
+    assert_true(put(LVT_TIMER, TSC_DEADLINE | 0x40));
+    assert_true(put(DEADLINE, 9000));
+    assert_true(put_at(DIVIDE, 5400, 0));
+    assert_int_equal(get_at(DEADLINE, 5400), 9000);
+    assert_int_equal(vlapic_timer(&lapic, 5400), 9000);
+}
+
+/* Linux masks its timer, or gives it another vector, by writing the same mode again. */
+static void the_same_mode_again_leaves_a_timer_running(void **state)
+{
+    (void)state;
+    static const uint32_t modes[] = {0, PERIODIC, TSC_DEADLINE};
+    for (size_t i = 0; i < 3; i++) {
+        setup(NULL);
+        assert_true(put(DIVIDE, DIVIDE_BY_1));
+        assert_true(put(LVT_TIMER, modes[i] | 0x40));
+        assert_true(put_at(i == 2 ? DEADLINE : INITIAL, 1000, i == 2 ? 501000 : 500000));
+        assert_true(put_at(LVT_TIMER, 2000, modes[i] | MASKED | 0x40));
+        assert_true(put_at(LVT_TIMER, 3000, modes[i] | 0x42));
+        assert_int_equal(vlapic_timer(&lapic, 4000), 501000);
+        assert_int_equal(vlapic_timer(&lapic, 501000), i == 1 ? 1001000 : NEVER);
+        assert_int_equal(vlapic_pending(&lapic), 0x42);
+    }
 }
 
 static void every_divide_code_divides(void **state)
@@ -260,6 +339,7 @@ static void periodic_fires_each_period_without_drift(void **state)
     assert_int_equal(vlapic_pending(&lapic), 0x40);
     assert_int_equal(get_at(CURRENT, 1000017), 1000000 - 17);
     assert_int_equal(vlapic_timer(&lapic, 7500000), 8000000);   /* missed ones are one */
+    assert_int_equal(vlapic_timer(&lapic, 9999999), 10000000);  /* the next is but a moment away */
 }
 
 static void a_tiny_period_is_coalesced(void **state)
@@ -274,6 +354,10 @@ static void a_tiny_period_is_coalesced(void **state)
         assert_true(next - now <= period + VLAPIC_MIN_PERIOD);
         assert_int_equal((next - 50) % period, 0);
     }
+    assert_true(put_at(INITIAL, 0, VLAPIC_MIN_PERIOD));             /* the least that is not */
+    assert_int_equal(vlapic_timer(&lapic, VLAPIC_MIN_PERIOD + 1), 2 * VLAPIC_MIN_PERIOD);
+    assert_true(put_at(INITIAL, 0, VLAPIC_MIN_PERIOD - 1));
+    assert_int_equal(vlapic_timer(&lapic, VLAPIC_MIN_PERIOD), 3 * (VLAPIC_MIN_PERIOD - 1));
 }
 
 static void a_masked_timer_runs_in_silence(void **state)
@@ -355,6 +439,22 @@ static void a_timer_is_heard_above_ppr_alone(void **state)
     assert_false(vlapic_timer_heard(&lapic));
     assert_true(put(LVT_ERROR, 0x05));
     assert_false(vlapic_timer_heard(&lapic));
+    assert_true(put(TPR, 0));
+    assert_true(put(LVT_ERROR, MASKED | 0x45));
+    assert_false(vlapic_timer_heard(&lapic));
+    assert_true(put(LVT_ERROR, 0x10));                              /* the first that is legal */
+    assert_true(vlapic_timer_heard(&lapic));
+    assert_true(put(LVT_ERROR, MASKED));
+    assert_true(put(LVT_TIMER, 0x10));
+    assert_true(vlapic_timer_heard(&lapic));
+    for (uint32_t class = 1; class < 16; class++) {
+        assert_true(put(LVT_TIMER, class << 4));
+        for (uint32_t priority = 0; priority < 16; priority++) {
+            assert_true(put(TPR, priority << 4));
+            assert_int_equal(vlapic_timer_heard(&lapic), class > priority);
+        }
+    }
+    assert_true(put(TPR, 0));
     assert_true(put(LVT_TIMER, 0x47));
     assert_true(put(SVR, 0xff));
     assert_false(vlapic_timer_heard(&lapic));
@@ -393,6 +493,15 @@ static void deadline_fires_once_at_its_tsc(void **state)
     assert_true(put(DEADLINE, 500000));
     assert_true(put(DEADLINE, 0));              /* disarms */
     assert_int_equal(vlapic_timer(&lapic, 900000), NEVER);
+    vlapic_accept(&lapic, 0xec);
+    assert_true(put(EOI, 0));
+    assert_true(put(DEADLINE, 1));              /* the least that is one: at once */
+    assert_int_equal(vlapic_timer(&lapic, 900001), NEVER);
+    assert_int_equal(vlapic_pending(&lapic), 0xec);
+    assert_true(put(LVT_TIMER, 0x40));
+    assert_true(put_at(INITIAL, 1000000, 100000));
+    assert_true(put(DEADLINE, 5));              /* ignored: the count goes on */
+    assert_int_equal(vlapic_timer(&lapic, 1000001), 1200000);
 }
 
 static void changing_between_count_and_deadline_disarms(void **state)
@@ -406,6 +515,32 @@ static void changing_between_count_and_deadline_disarms(void **state)
     assert_true(put(LVT_TIMER, TSC_DEADLINE | 0xec));
     assert_int_equal(vlapic_timer(&lapic, 999999), NEVER);
     assert_int_equal(vlapic_pending(&lapic), -1);
+    assert_true(put(LVT_TIMER, 0xec));
+    assert_int_equal(get_at(INITIAL, 10), 0);   /* nothing is left of the count */
+    assert_int_equal(get_at(CURRENT, 10), 0);
+}
+
+/* At any time of its count, even the first. */
+static void one_shot_to_periodic_goes_on_by_whole_periods(void **state)
+{
+    (void)state;
+    for (uint64_t at = 0; at <= 3500000; at += 700000) {
+        setup(NULL);
+        assert_true(put(DIVIDE, DIVIDE_BY_1));
+        assert_true(put(LVT_TIMER, 0x40));
+        assert_true(put_at(INITIAL, 0, 1000000));
+        (void)vlapic_timer(&lapic, at);             /* may have run out */
+        if (vlapic_pending(&lapic) == 0x40)
+            vlapic_accept(&lapic, 0x40);
+        assert_true(put(EOI, 0));
+        assert_true(put_at(LVT_TIMER, at, PERIODIC | 0x40));
+        uint64_t next = (at / 1000000 + 1) * 1000000;
+        assert_int_equal(vlapic_timer(&lapic, at), next);
+        assert_int_equal(get_at(CURRENT, at), next - at);
+        assert_int_equal(vlapic_pending(&lapic), -1);
+        assert_int_equal(vlapic_timer(&lapic, next), next + 1000000);
+        assert_int_equal(vlapic_pending(&lapic), 0x40);
+    }
 }
 
 static void periodic_to_one_shot_runs_out_once(void **state)
@@ -545,10 +680,12 @@ int main(void)
         T(ldr_is_cluster_and_bit_of_the_id), T(reserved_bits_fault), T(unknown_registers_fault),
         T(the_highest_class_above_ppr_is_delivered), T(eoi_ends_the_highest_in_service_and_is_harmless_without),
         T(cr8_is_the_upper_half_of_tpr), T(bad_vectors_show_in_esr_after_it_is_written), T(software_disable_masks_and_refuses),
-        T(one_shot_counts_down_and_fires_once), T(every_divide_code_divides), T(periodic_fires_each_period_without_drift),
+        T(one_shot_counts_down_and_fires_once), T(a_count_of_zero_stops_a_timer), T(before_its_start_a_timer_has_its_whole_count),
+        T(a_new_divider_starts_a_running_count_over), T(the_same_mode_again_leaves_a_timer_running), T(every_divide_code_divides), T(periodic_fires_each_period_without_drift),
         T(a_tiny_period_is_coalesced), T(a_masked_timer_runs_in_silence), T(a_masked_timer_asks_for_nobody_but_goes_on), T(deadline_fires_once_at_its_tsc),
         T(who_looks_late_sees_what_has_expired), T(a_timer_is_heard_above_ppr_alone), T(an_interrupt_that_was_not_delivered_can_be_taken_back),
-        T(changing_between_count_and_deadline_disarms), T(periodic_to_one_shot_runs_out_once),
+        T(changing_between_count_and_deadline_disarms), T(one_shot_to_periodic_goes_on_by_whole_periods),
+        T(periodic_to_one_shot_runs_out_once),
         T(a_timer_beyond_the_end_of_time_never_fires), T(icr_posts_to_self_by_every_address), T(addressed_tells_other_vcpus),
         T(hostile_writes_break_nothing),
     };

@@ -1,80 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Put before everything by -include: hv/x86.h with its constants as they are, but its instructions by fake_cpu.c. */
+/* Put before everything by -include: the instructions are fake_cpu.c's, and so is hv's view of its pool. */
 #ifndef TESTS_UNIT_HV_MACHINE_FAKE_X86_H
 #define TESTS_UNIT_HV_MACHINE_FAKE_X86_H
 
-#define cpuid(...) real_cpuid(__VA_ARGS__)
-#define rdmsr(...) real_rdmsr(__VA_ARGS__)
-#define wrmsr(...) real_wrmsr(__VA_ARGS__)
-#define in8(...) real_in8(__VA_ARGS__)
-#define out8(...) real_out8(__VA_ARGS__)
-#define in32(...) real_in32(__VA_ARGS__)
-#define out32(...) real_out32(__VA_ARGS__)
-#define rdtsc(...) real_rdtsc(__VA_ARGS__)
-#define read_cr0(...) real_read_cr0(__VA_ARGS__)
-#define read_cr2(...) real_read_cr2(__VA_ARGS__)
-#define read_cr3(...) real_read_cr3(__VA_ARGS__)
-#define read_cr4(...) real_read_cr4(__VA_ARGS__)
-#define write_cr0(...) real_write_cr0(__VA_ARGS__)
-#define write_cr3(...) real_write_cr3(__VA_ARGS__)
-#define write_cr4(...) real_write_cr4(__VA_ARGS__)
-#define wbinvd(...) real_wbinvd(__VA_ARGS__)
-#define cli(...) real_cli(__VA_ARGS__)
-#define sti(...) real_sti(__VA_ARGS__)
-#define hlt(...) real_hlt(__VA_ARGS__)
-#define read_rflags(...) real_read_rflags(__VA_ARGS__)
-#define write_dr7(...) real_write_dr7(__VA_ARGS__)
-#define load_descriptor_tables(...) real_load_descriptor_tables(__VA_ARGS__)
-#include "../../../hv/x86.h"
-#undef cpuid
-#undef rdmsr
-#undef wrmsr
-#undef in8
-#undef out8
-#undef in32
-#undef out32
-#undef rdtsc
-#undef read_cr0
-#undef read_cr2
-#undef read_cr3
-#undef read_cr4
-#undef write_cr0
-#undef write_cr3
-#undef write_cr4
-#undef wbinvd
-#undef cli
-#undef sti
-#undef hlt
-#undef read_rflags
-#undef write_dr7
-#undef load_descriptor_tables
-
-struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
-uint64_t rdmsr(uint32_t msr);
-void wrmsr(uint32_t msr, uint64_t value);
-uint8_t in8(uint16_t port);
-void out8(uint16_t port, uint8_t value);
-uint32_t in32(uint16_t port);
-void out32(uint16_t port, uint32_t value);
-uint64_t rdtsc(void);
-uint64_t read_cr0(void);
-uint64_t read_cr2(void);
-uint64_t read_cr3(void);
-uint64_t read_cr4(void);
-void write_cr0(uint64_t value);
-void write_cr3(uint64_t value);
-void write_cr4(uint64_t value);
-void write_dr7(uint64_t value);
-void wbinvd(void);
-void cli(void);
-void sti(void);
-void hlt(void);
-uint64_t read_rflags(void);
-void load_descriptor_tables(const struct descriptor_table *gdt, const struct descriptor_table *idt, uint16_t code, uint16_t data,
-                            uint16_t tss);
-
-/* hv's view of its pool. */
 #include "../../../boot/handoff.h"
+#include "../fake_x86.h"
+
 extern uint8_t fake_pool[][4096];
 #undef HV_ARENA_BASE
 #define HV_ARENA_BASE ((uint64_t)fake_pool)

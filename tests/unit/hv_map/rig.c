@@ -197,6 +197,7 @@ void rig_start(struct rig_options options)
     handoff.arena_size = options.arena_size != 0 ? options.arena_size : UINT64_C(8) << 20;
     handoff.arena_used = RIG_IMAGE_END + 3 * PAGE_SIZE;
     handoff.c_bit_mask = c_bit = options.no_sme ? 0 : RIG_C_BIT;
+    handoff.uart = (struct handoff_uart){.base = options.uart != 0 ? options.uart : 0x3f8, .in_memory = options.uart != 0};
     handoff.cpu_count = options.cpus != 0 ? options.cpus : 1;
 
     /* What nobody touches of a large arena need not be there. */

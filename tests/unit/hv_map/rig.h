@@ -23,6 +23,7 @@ struct rig_options {
     uint32_t cpus;              /* 0: one */
     uint64_t arena_size;        /* 0: 8 MiB */
     uint64_t arena_base;        /* physical; 0: RIG_ARENA */
+    uint64_t uart;              /* where it lies in memory; 0: at ports */
 };
 
 /* memory_init() and hostmap_init() on a new machine; the boot CPU is the one that executes. */

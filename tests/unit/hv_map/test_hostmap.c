@@ -116,6 +116,25 @@ static void where_the_arena_lies_changes_no_address_of_hvs(void **state)
         assert_int_equal(page_pa((void *)(rig_arena_va + 0x5123)).raw, bases[i] + 0x5123);
         rig_each(hostmap_cr3(), check_area);
         rig_each(read_cr3(), check_area);
+        rig_stop();
+    }
+}
+
+static void the_operators_uart_is_a_device_for_all_cpus(void **state)
+{
+    (void)state;
+    rig_start((struct rig_options){.cpus = 2});
+    assert_false(rig_walk(hostmap_cr3(), HV_UART_PAGE).present);
+    rig_stop();
+    rig_start((struct rig_options){.cpus = 2, .uart = 0xfedc9020});
+    for (unsigned root = 0; root < 2; root++) {
+        uint64_t cr3 = root == 0 ? read_cr3() : hostmap_cr3();
+        struct translation t = rig_walk(cr3, HV_UART_PAGE);
+        assert_true(t.present && t.writable && !t.executable && !t.encrypted && t.uncached);
+        assert_int_equal(t.address, 0xfedc9000);
+        assert_int_equal(t.level, 1);
+        assert_false(rig_walk(cr3, HV_UART_PAGE + PAGE_SIZE).present);
+        assert_false(rig_walk(cr3, HV_UART_PAGE - PAGE_SIZE).present);
     }
 }
 
@@ -229,6 +248,8 @@ int main(void)
         TEST(each_part_of_the_image_has_its_own_rights),
         TEST(the_arena_is_mapped_whole_and_no_memory_beside_it),
         TEST(where_the_arena_lies_changes_no_address_of_hvs),
+
+        TEST(the_operators_uart_is_a_device_for_all_cpus),
         TEST(a_page_below_each_stack_is_not_there),
         TEST(no_room_or_no_pages_for_a_stack_is_said),
         TEST(the_boot_cpus_root_differs_in_its_windows_alone),

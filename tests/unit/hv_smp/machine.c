@@ -25,6 +25,7 @@ struct machine_cpu machine[MACHINE_CPUS];
 uint64_t machine_now, machine_stall_at, machine_stall;
 void (*machine_breath)(void);
 unsigned machine_breaths;
+void (*machine_nmi)(void);
 uint32_t machine_timer;
 uint64_t machine_timer_start;
 char machine_log[4096];
@@ -32,13 +33,17 @@ char machine_log[4096];
 static ucontext_t contexts[MACHINE_CPUS];
 static uint8_t *stacks[MACHINE_CPUS];
 static uint32_t running;
-static bool interrupts[MACHINE_CPUS], pending_kick[MACHINE_CPUS], pending_wbinvd[MACHINE_CPUS];
+static bool interrupts[MACHINE_CPUS], pending_kick[MACHINE_CPUS], pending_wbinvd[MACHINE_CPUS], pending_nmi[MACHINE_CPUS];
 
 /* ---- turns ---- */
 
 static void take_interrupts(void)
 {
     struct machine_cpu *own = &machine[running];
+    if (pending_nmi[running]) {
+        pending_nmi[running] = false;
+        machine_nmi();
+    }
     if (!interrupts[running] || own->held)
         return;
     interrupts[running] = false;
@@ -162,6 +167,7 @@ static void send(uint32_t apic_id, uint32_t message)
         break;
     case LAPIC_MESSAGE_NMI:
         machine[index].nmis++;
+        pending_nmi[index] = machine_nmi != NULL;
         break;
     default:
         assert_int_equal(message & ~0xffu, LAPIC_MESSAGE_FIXED);
@@ -284,6 +290,8 @@ void machine_begin(void)
     memset(interrupts, 0, sizeof interrupts);
     memset(pending_kick, 0, sizeof pending_kick);
     memset(pending_wbinvd, 0, sizeof pending_wbinvd);
+    memset(pending_nmi, 0, sizeof pending_nmi);
+    machine_nmi = NULL;
     machine_now = MACHINE_US(5000000);
     machine_stall = machine_stall_at = 0;
     machine_breath = NULL;

@@ -17,6 +17,7 @@ static int set_up(void **state)
     cpus_end = 1;
     wbinvd_tickets = 0;
     lapic_hz = 0;
+    ender = halted = 0;
     machine_begin();
     memset(&handoff, 0, sizeof handoff);
     handoff.startup_base = 0x8000;
@@ -58,6 +59,16 @@ static void all_cpus_of_the_hand_over_start(void **state)
     for (uint32_t i = 1; i < MACHINE_CPUS; i++)
         assert_int_equal(machine[i].inits, 1);
     assert_null(smp_cpu(MAX_CPUS));
+}
+
+/* A server has 512: at 10 ms each they would take 5 s. */
+static void no_cpu_waits_ten_milliseconds_for_its_start(void **state)
+{
+    (void)state;
+    uint64_t before = machine_now;
+    smp_start(&handoff);
+    assert_runs(0xf);
+    assert_in_range(machine_now - before, 0, (MACHINE_CPUS - 1) * MACHINE_US(2000));
 }
 
 static void one_that_does_not_start_is_left_out_and_one_startup_may_be_missed(void **state)
@@ -208,6 +219,25 @@ static void come_back(void)
     machine_others();
 }
 
+/* From a device, say, by chance or by malice: cheap, and no answer to anybody. */
+static void an_interrupt_that_nobody_has_a_ticket_for_is_ignored(void **state)
+{
+    (void)state;
+    smp_start(&handoff);
+    for (unsigned i = 0; i < 3; i++) {
+        lapic_send(2, LAPIC_MESSAGE_FIXED | TRAP_WBINVD);
+        machine_others();
+        assert_int_equal(machine[1].wbinvds, 0);
+    }
+    uint64_t ticket = smp_wbinvd_begin((const uint64_t[MAX_CPUS / 64]){2});
+    machine_others();
+    assert_true(smp_wbinvd_done((const uint64_t[MAX_CPUS / 64]){2}, ticket));
+    assert_int_equal(machine[1].wbinvds, 1);
+    lapic_send(2, LAPIC_MESSAGE_FIXED | TRAP_WBINVD);
+    machine_others();
+    assert_int_equal(machine[1].wbinvds, 1);
+}
+
 static void whoever_needs_all_waits_for_the_last_and_says_so(void **state)
 {
     (void)state;
@@ -231,6 +261,54 @@ static void whoever_needs_all_waits_for_the_last_and_says_so(void **state)
     cpu_wbinvd_all();
     assert_string_equal(machine_log, "");           /* the machine stood still, not a CPU */
     assert_true(machine_breaths <= breaths + 1);
+}
+
+/* ---- the end ---- */
+
+static void one_cpu_ends_and_all_others_halt_with_their_caches_written(void **state)
+{
+    (void)state;
+    machine[2].other_features = true;               /* left out, but it is there */
+    smp_start(&handoff);
+    machine_others();
+    machine_nmi = smp_end_halt;
+    smp_end_halt();                                 /* an NMI of somebody else's: nobody ends */
+    assert_false(smp_end_is_here());
+    assert_int_equal(halted, 0);
+    uint64_t before = machine_now;
+    assert_true(smp_end_begin());
+    assert_true(machine_now - before < MACHINE_US(1000));       /* it did not wait in vain */
+    assert_true(smp_end_is_here());
+    assert_int_equal(halted, 3);
+    assert_false(read_rflags() & RFLAGS_IF);
+    smp_end_halt();                                 /* spares who ends, and so does a panic of its own */
+    assert_false(smp_end_begin());
+    machine_others();
+    for (uint32_t i = 0; i < MACHINE_CPUS; i++) {
+        assert_int_equal(machine[i].wbinvds, i > 0);
+        assert_int_equal(machine[i].nmis, i > 0);
+    }
+    assert_int_equal(halted, 3);
+}
+
+static void the_end_does_not_wait_for_ever_nor_halt_another_ender(void **state)
+{
+    (void)state;
+    smp_start(&handoff);
+    machine_others();
+    uint64_t before = machine_now;                  /* none of them takes the NMI */
+    assert_true(smp_end_begin());
+    assert_in_range(machine_now - before, MACHINE_US(HALT_US), MACHINE_US(2 * HALT_US));
+    assert_int_equal(halted, 0);
+    machine_nmi = smp_end_halt;
+    ender = 3;                                      /* CPU 2 was faster */
+    assert_false(smp_end_is_here());
+    lapic_send(machine[2].cpu.apic_id, LAPIC_MESSAGE_NMI);
+    lapic_send(machine[3].cpu.apic_id, LAPIC_MESSAGE_NMI);
+    machine_others();
+    assert_int_equal(halted, 1);
+    assert_int_equal(machine[2].wbinvds, 0);
+    assert_int_equal(machine[3].wbinvds, 1);
 }
 
 static void before_the_others_start_it_is_this_cpu_alone(void **state)
@@ -280,8 +358,10 @@ int main(void)
         TEST(one_that_is_not_like_the_boot_cpu_is_left_out), TEST(a_tsc_that_is_behind_is_another_too),
         TEST(a_stall_leaves_no_cpu_out), TEST(nor_one_in_the_middle_of_the_comparison),
         TEST(a_cpu_is_interrupted_once_until_it_looks), TEST(wbinvd_is_done_by_those_that_are_asked),
+        TEST(no_cpu_waits_ten_milliseconds_for_its_start), TEST(an_interrupt_that_nobody_has_a_ticket_for_is_ignored),
         TEST(a_late_cpu_owes_it_and_an_older_one_is_no_answer), TEST(whoever_needs_all_waits_for_the_last_and_says_so),
-        TEST(before_the_others_start_it_is_this_cpu_alone),
+        TEST(one_cpu_ends_and_all_others_halt_with_their_caches_written),
+        TEST(the_end_does_not_wait_for_ever_nor_halt_another_ender), TEST(before_the_others_start_it_is_this_cpu_alone),
         TEST(the_timer_is_calibrated_also_when_something_comes_between),
         TEST(the_timer_is_never_early_and_goes_on_after_a_second),
     };

@@ -26,6 +26,7 @@ struct cpu rig_cpu;
 struct guest guests[GUEST_MAX];
 struct manifest_guest rig_config[GUEST_MAX];
 uint64_t rig_tsc, rig_pages_taken, rig_pages_left;
+uint64_t rig_stall_at;
 struct cpuid (*rig_cpuid)(uint32_t leaf, uint32_t subleaf);
 uint64_t (*rig_rdmsr)(uint32_t msr);
 void (*rig_wrmsr)(uint32_t msr, uint64_t value);
@@ -198,14 +199,25 @@ void vmrun_enter(struct vcpu *vcpu, const bool *timer_fired, uint64_t host_vmcb)
 /* ---- switch.c's place ---- */
 
 void switch_init(void) {}
-uint64_t switch_guest_xcr0(void) { return 7; }
+uint64_t rig_guest_xcr0 = 7;
+uint64_t switch_guest_xcr0(void) { return rig_guest_xcr0; }
 uint64_t switch_xcr0(void) { return rig_xcr0; }
 void switch_set_xcr0(uint64_t xcr0) { rig_xcr0 = xcr0; }
 void switch_reset(struct vcpu *vcpu) { vcpu->xcr0 = 1; }
-void switch_to(struct cpu *cpu, struct vcpu *vcpu) { cpu->current = vcpu; }
+
+/* The machine may stand still here once, in the time of the vCPU that has gone to sleep before. */
+void switch_to(struct cpu *cpu, struct vcpu *vcpu)
+{
+    cpu->current = vcpu;
+    if (rig_stall_at != 0 && rig_tsc >= rig_stall_at && cpu->sleeper != NULL && cpu->sleeper != vcpu) {
+        rig_stall_at = 0;
+        rig_time(RIG_STALL);
+    }
+}
 
 void switch_at_init(struct vcpu *vcpu) { memset(vcpu->dr, 0, sizeof vcpu->dr); }
-bool switch_has_tsc_aux(void) { return true; }
+bool rig_no_tsc_aux;
+bool switch_has_tsc_aux(void) { return !rig_no_tsc_aux; }
 
 bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)
 {

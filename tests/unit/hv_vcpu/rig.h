@@ -13,6 +13,8 @@
 
 extern struct cpu rig_cpu;                  /* this_cpu() */
 extern uint64_t rig_tsc;                    /* each look at the clock adds RIG_TICK */
+extern uint64_t rig_stall_at;           /* as soon as a vCPU follows one that sleeps; 0: never */
+#define RIG_STALL (15 * RIG_HZ)
 #define RIG_TICK 10u
 extern struct manifest_guest rig_config[GUEST_MAX];
 
@@ -30,6 +32,8 @@ extern void (*rig_wrmsr)(uint32_t msr, uint64_t value);
 extern char rig_log[8192];                  /* all lines */
 extern unsigned rig_log_lines;
 extern uint64_t rig_xcr0;                   /* XCR0 of the "CPU" */
+extern uint64_t rig_guest_xcr0;             /* what guests may set in it; 0: no XSAVE */
+extern bool rig_no_tsc_aux;                 /* it has no TSC_AUX */
 extern uint64_t rig_armed;                  /* lapic_timer_arm() */
 extern unsigned rig_arms, rig_uart_reads, rig_uart_writes;
 extern uint8_t rig_uart_last;

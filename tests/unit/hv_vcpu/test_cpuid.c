@@ -167,6 +167,16 @@ static void xsave_sizes_follow_xcr0(void **state)
     assert_zero(ask(vcpu, 0xd, 9));
     assert_zero(ask(vcpu, 0x8000001e, 0));              /* this one has no topology extensions */
     assert_zero(ask(vcpu, 0x8000001d, 0));
+    rig_guest_xcr0 = 3;                                 /* no AVX */
+    exit_cpuid_init(&rig_cpu.features);
+    assert_int_equal(ask(vcpu, 0xd, 0).eax, 3);
+    assert_int_equal(ask(vcpu, 0xd, 0).ecx, 576);
+    assert_zero(ask(vcpu, 0xd, 2));
+    rig_guest_xcr0 = 0;                                 /* no XSAVE at all */
+    exit_cpuid_init(&rig_cpu.features);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_zero(ask(vcpu, 0xd, i));
+    rig_guest_xcr0 = 7;
 }
 
 static struct cpuid old(uint32_t leaf, uint32_t subleaf)
@@ -305,13 +315,24 @@ static void speculation_control_is_offered_where_the_processor_keeps_it_apart(vo
     assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 1u << 12, 0);
 }
 
+static void rdpid_is_offered_where_tsc_aux_is(void **state)
+{
+    (void)state;
+    for (unsigned without = 0; without < 2; without++) {
+        rig_no_tsc_aux = without != 0;
+        exit_cpuid_init(&rig_cpu.features);
+        assert_int_equal(ask(rig_guest(0, false), 7, 0).ecx >> 22 & 1, !without);
+    }
+    rig_no_tsc_aux = false;
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_hv_does_not_virtualise_is_not_offered), TEST(all_other_leaves_are_zero),
         TEST(the_hypervisor_is_kvm_with_nothing_but_its_clock), TEST(only_an_encrypted_guest_learns_of_its_c_bit),
-        TEST(osxsave_follows_the_guests_cr4), TEST(one_vcpu_is_one_package_of_one_core_of_one_thread),
+        TEST(osxsave_follows_the_guests_cr4), TEST(rdpid_is_offered_where_tsc_aux_is), TEST(one_vcpu_is_one_package_of_one_core_of_one_thread),
         TEST(xsave_sizes_follow_xcr0), TEST(a_feature_bit_is_the_hosts_or_has_a_reason),
         TEST(speculation_control_is_offered_where_the_processor_keeps_it_apart),
         TEST(leaves_beyond_the_processors_last_are_not_asked_for),

@@ -172,6 +172,8 @@ static void pcide_wants_long_mode_and_pcid_0(void **state)
     vcpu->vmcb->cr3 = 0x5018;
     assert_true(write_4(CR4_PAE | CR4_PCIDE | CR4_OSFXSR));     /* it is on already */
     assert_false(write_0(CR0_PE | CR0_ET));                     /* PG stays on with it */
+    vcpu->vmcb->cs.attributes = 0xc9b;                          /* compatibility mode: nothing else is in the way */
+    assert_false(write_0(CR0_PE | CR0_ET));
     assert_true(write_4(CR4_PAE));
     legacy(CR0_PE | CR0_ET);
     assert_false(write_4(CR4_PAE | CR4_PCIDE));

@@ -341,6 +341,32 @@ static void a_deadline_rearms_the_host_only_when_it_is_earlier(void **state)
     assert_false(vcpu->timer_changed);
 }
 
+/* LVT entry, initial count, divider: from each a count may start, now. Their neighbour sends, and knows no time. */
+static void the_timers_registers_begin_with_the_time_and_end_with_the_divider(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    uint64_t value;
+    rig_tsc += 1000000000000;
+    assert_true(write(vcpu, 0x83e, 0xb));                   /* by 1 */
+    assert_true(write(vcpu, 0x832, 0x40));                  /* one shot */
+    assert_true(write(vcpu, 0x838, 0x40000000));
+    rig_tsc += 0x20000000;
+    assert_true(read(vcpu, 0x839, &value));
+    assert_in_range(value, 0x1ffff000, 0x20000000);
+    assert_true(write(vcpu, 0x83e, 0));                     /* by 2: starts over */
+    assert_true(read(vcpu, 0x839, &value));
+    assert_in_range(value, 0x3ffff000, 0x40000000);
+    rig_cpu.timer_tsc = rig_tsc + 0x100000000;
+    vcpu->timer_changed = vcpu->attention = false;
+    assert_true(write(vcpu, 0x83e, 0xb));                   /* it ends earlier than the host would look */
+    assert_true(vcpu->timer_changed && vcpu->attention);
+    vcpu->timer_changed = vcpu->attention = false;
+    assert_true(write(vcpu, 0x83f, 0x51));                  /* SELF_IPI */
+    assert_int_equal(vlapic_pending(&vcpu->lapic), 0x51);
+    assert_false(vcpu->timer_changed);
+}
+
 static void tpr_is_one_by_msr_and_by_cr8(void **state)
 {
     (void)state;
@@ -391,7 +417,8 @@ int main(void)
         TEST(an_msr_has_a_reason_or_is_not_there), TEST(what_linux_takes_for_a_mitigation_is_the_hosts_or_is_not_there),
         TEST(msrs_that_never_exit_are_switched_by_the_processor), TEST(efer_and_page_tables_that_read_otherwise_flush_the_tlb),
         TEST(sev_status_is_for_encrypted_guests), TEST(what_linux_touches_is_answered),
-        TEST(a_deadline_rearms_the_host_only_when_it_is_earlier), TEST(tpr_is_one_by_msr_and_by_cr8),
+        TEST(a_deadline_rearms_the_host_only_when_it_is_earlier),
+        TEST(the_timers_registers_begin_with_the_time_and_end_with_the_divider), TEST(tpr_is_one_by_msr_and_by_cr8),
         TEST(xsetbv_takes_what_cpuid_offers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,7 +96,7 @@ static void vmrun(struct vcpu *vcpu)
         assert_true(rig_cpu.timer_tsc != UINT64_MAX);
         if (stall_at != 0 && rig_tsc >= stall_at) {
             stall_at = 0;
-            rig_time(15000 * MS);
+            rig_time(RIG_STALL);
             for (uint32_t i = 0; i < GUEST_MAX; i++)
                 last_run[i] = rig_tsc;
             vcpu->vmcb->exitcode = VMEXIT_INTR;
@@ -157,6 +157,32 @@ static void spinning_guests_share_alike(void **state)
 }
 
 /* A receiver of 16 bytes is full in 1.4 ms; who runs meanwhile keeps his slice. */
+/* Its guest ended when it was on no queue yet, and the CPU has looked who ends before it took it from there. */
+static uint32_t still_queued;
+static void beside_who_ended(struct vcpu *vcpu)
+{
+    assert_ptr_equal(vcpu->guest, &guests[0]);
+    still_queued = guests[1].vcpus_queued;
+    vmrun(vcpu);
+}
+
+static void who_ended_on_the_way_to_its_queue_leaves_it_without_a_turn(void **state)
+{
+    (void)state;
+    rig_schedule(rig_guest(1, false));
+    guests[1].end = GUEST_END_DESTROYED;
+    rig_cpu.guest_ends = false;
+    scripts[0] = SPIN;
+    last_run[0] = rig_tsc;
+    rig_schedule(rig_guest(0, false));
+    end_of_test = rig_tsc + 50 * MS;
+    still_queued = 1;
+    rig_vmrun = beside_who_ended;
+    sched_loop(&rig_cpu);
+    assert_int_equal(still_queued, 0);
+    assert_int_equal(guests[1].state, GUEST_ENDED);
+}
+
 static void the_operators_line_is_looked_at_while_guests_run(void **state)
 {
     (void)state;
@@ -385,6 +411,16 @@ static void a_stall_of_the_machine_is_nobodys_time(void **state)
     assert_in_range(wakes[2], 980, 1000);
 }
 
+static void nor_that_of_the_one_that_fell_asleep_before(void **state)
+{
+    (void)state;
+    uint64_t start = rig_tsc;
+    rig_stall_at = start + 1000 * MS;
+    go(25000, 2, SPIN, SLEEP);
+    assert_int_equal(rig_stall_at, 0);
+    assert_in_range(wakes[1], 3200, 3334);      /* of 10 s that were not stall, one each 3 ms */
+}
+
 /* ---- who sleeps and does not hear its timer ---- */
 
 enum deafness { TPR, ISR, IF_CLEAR, ILLEGAL, ILLEGAL_TPR, DISABLED, NMI_BLOCKED, DEAFNESSES };
@@ -571,14 +607,15 @@ static void what_is_sent_to_one_costs_nothing_for_the_others(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(spinning_guests_share_alike), TEST(the_operators_line_is_looked_at_while_guests_run),
+        TEST(spinning_guests_share_alike), TEST(who_ended_on_the_way_to_its_queue_leaves_it_without_a_turn), TEST(the_operators_line_is_looked_at_while_guests_run),
         TEST(a_storm_of_exits_gets_no_more_than_its_share),
         TEST(a_sleeper_wakes_in_time_beside_spinning_guests), TEST(who_sleeps_a_little_gets_no_more_than_who_never_does),
         TEST(nobody_saves_up_time_by_sleeping), TEST(nor_by_waiting_for_its_startup),
         TEST(who_sleeps_and_wakes_all_the_time_pays_for_it),
         TEST(with_all_asleep_the_cpu_halts_and_nobody_is_late), TEST(the_operator_is_heard_while_all_sleep),
         TEST(guests_go_on_while_the_boot_cpu_works_and_waits),
-        TEST(a_stall_of_the_machine_is_nobodys_time), TEST(an_expiry_that_nobody_hears_wakes_nobody_but_has_been),
+        TEST(a_stall_of_the_machine_is_nobodys_time), TEST(nor_that_of_the_one_that_fell_asleep_before),
+        TEST(an_expiry_that_nobody_hears_wakes_nobody_but_has_been),
         TEST(what_it_does_hear_wakes_it_in_time), TEST(sleepers_that_hear_nothing_take_nothing_from_who_works),
         TEST(a_wake_up_costs_the_same_beside_few_and_beside_many), TEST(what_is_sent_to_one_costs_nothing_for_the_others),
         TEST(the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit),

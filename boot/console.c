@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Which UART is the operator's: where the firmware says, and else where PCs have them. */
+#include "boot.h"
+
+#include "../hv/string.h"
+#include "../hv/text.h"
+#include "../hv/uart.h"
+
+#define LEGACY_PORTS 4u
+#define LEGACY_CLOCK 1843200u
+#define BELOW_4G (UINT64_C(1) << 32)    /* what every firmware has mapped */
+#define WHY_SIZE 40u
+
+/* Microsoft, Serial Port Console Redirection Table, revision 4; those before are shorter. */
+struct spcr {
+    char signature[4];
+    uint32_t length;
+    uint8_t revision, header_rest[27];
+    uint8_t type, reserved[3];
+    uint8_t space, bits, offset, access;
+    uint64_t address;
+    uint8_t interrupt[6], baud_code, line_settings[17];
+    uint32_t clock, baud;           /* since revisions 3 and 4; 0: not told */
+} __attribute__((packed));
+#define SPCR_SIZE 80u
+_Static_assert(offsetof(struct spcr, clock) == 76 && offsetof(struct spcr, baud_code) == 58, "SPCR");
+enum { SPCR_16550 = 0, SPCR_16450 = 1, SPCR_16550_GAS = 0x12 };     /* Debug Port Table 2, table 3 */
+
+/* UEFI 2.9, 10.3: type and subtype of a node; ACPI 6.4, 19.3.4: a 16550's id as a number. */
+enum { NODE_SIZE = 4, NODE_ACPI = 0x0201, NODE_ACPI_SIZE = 12, NODE_UART = 0x030e, NODE_UART_SIZE = 19, PNP0501 = 0x050141d0 };
+
+static struct handoff_uart console_legacy(uint32_t index, uint32_t baud)
+{
+    static const uint16_t ports[LEGACY_PORTS] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
+    return (struct handoff_uart){.base = ports[index], .divisor = uart_divisor(LEGACY_CLOCK, baud), .stride = 1};
+}
+
+static bool console_by_spcr(const struct spcr *spcr, struct handoff_uart *uart, char why[static WHY_SIZE])
+{
+    static const uint32_t rates[256] = {[3] = 9600, [4] = 19200, [6] = 57600, [7] = 115200};
+    bool memory = spcr->space == 0;
+    uint32_t baud = spcr->revision >= 4 && spcr->length >= sizeof *spcr && spcr->baud != 0 ? spcr->baud : rates[spcr->baud_code];
+    /* In memory boards have 1.8, 24 or 48 MHz: nobody can know, so the rate is left alone. */
+    uint32_t clock = spcr->revision >= 3 && spcr->clock != 0 ? spcr->clock : memory ? 0 : LEGACY_CLOCK;
+    /* The size of an access is a code: 1, 2, 3 for 1, 2, 4 bytes, 0 for what nobody thought of. */
+    uint32_t width = spcr->access <= 1 ? 1 : spcr->access == 2 ? 2 : 4;
+    uint32_t stride = spcr->bits / 8u > width ? spcr->bits / 8u : width;
+    uint64_t end = spcr->address + (UART_REGISTERS - 1) * stride + width;
+    bool fits = memory ? spcr->address % width == 0 && spcr->address / PAGE_SIZE == (end - 1) / PAGE_SIZE : end <= UINT16_MAX + 1u;
+    if (spcr->type != SPCR_16550 && spcr->type != SPCR_16450 && spcr->type != SPCR_16550_GAS)
+        text_format(why, WHY_SIZE, "SPCR: type 0x%x is no 16550", spcr->type);
+    else if (spcr->space > 1 || spcr->access > 3 || spcr->bits > 32 || spcr->bits % 8 != 0)
+        text_format(why, WHY_SIZE, "SPCR: space %u, %u bits by %u", spcr->space, spcr->bits, spcr->access);
+    else if (spcr->address == 0 || spcr->address >= BELOW_4G || !fits)
+        text_format(why, WHY_SIZE, "SPCR: no UART can be at 0x%x", (uint32_t)spcr->address);
+    else
+        *uart = (struct handoff_uart){spcr->address, uart_divisor(clock, baud), memory, (uint8_t)stride, (uint8_t)width, 0};
+    return why[0] == '\0';
+}
+
+/* The next UART in a list of device paths, from `at` on, which moves behind it: its parent is a PC's serial port. */
+static bool console_by_path(const uint8_t *path, uint64_t size, uint64_t *at, struct handoff_uart *uart)
+{
+    uint32_t hid, uid = LEGACY_PORTS;   /* of the node before; LEGACY_PORTS: none */
+    while (size - *at >= NODE_SIZE) {
+        const uint8_t *node = path + *at;
+        uint32_t kind = (uint32_t)node[0] << 8 | node[1], length = node[2] | (uint32_t)node[3] << 8;
+        if (length < NODE_SIZE || length > size - *at)
+            return false;
+        *at += length;
+        if (kind == NODE_UART && length >= NODE_UART_SIZE && uid < LEGACY_PORTS) {
+            uint32_t baud;
+            memcpy(&baud, node + 8, sizeof baud);
+            *uart = console_legacy(uid, baud);
+            return true;
+        }
+        uid = LEGACY_PORTS;
+        if (kind != NODE_ACPI || length < NODE_ACPI_SIZE)
+            continue;
+        memcpy(&hid, node + 4, sizeof hid);
+        if (hid == PNP0501)
+            memcpy(&uid, node + 8, sizeof uid);
+    }
+    return false;
+}
+
+static bool console_take(const struct handoff_uart *uart, const char *source, char found[static 28])
+{
+    if (!uart_answers(uart))
+        return false;
+    handoff.uart = *uart;
+    text_format(found, 28, "%s 0x%lx (%s)", uart->in_memory ? "memory" : "port", uart->base, source);
+    return true;
+}
+
+void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88])
+{
+    struct handoff_uart uart;
+    char why[WHY_SIZE] = "";
+    remedy[0] = '\0';
+    const struct spcr *spcr = acpi_find(rsdp, "SPCR", SPCR_SIZE);
+    if (spcr != NULL && console_by_spcr(spcr, &uart, why)) {
+        if (console_take(&uart, "SPCR", found))
+            return;
+        text_format(why, sizeof why, "SPCR: no answer at 0x%lx", uart.base);
+    }
+    text_format(remedy, 88, "%s", why);
+
+    /* UEFI 2.9, 3.3: the paths of what the firmware writes to. It may list ports that are not there. */
+    EFI_GUID global = EFI_GLOBAL_VARIABLE;
+    uint8_t path[1024];
+    UINTN size = sizeof path;
+    if (!EFI_ERROR(boot.system->RuntimeServices->GetVariable((CHAR16[]){L"ConOut"}, &global, NULL, &size, path)))
+        for (uint64_t at = 0; console_by_path(path, size, &at, &uart);)
+            if (console_take(&uart, "ConOut", found))
+                return;
+    for (uint32_t i = 0; i < LEGACY_PORTS; i++) {
+        uart = console_legacy(i, UART_BAUD);
+        if (console_take(&uart, "probed", found))
+            return;
+    }
+    text_format(found, 28, "none");
+    text_format(remedy, 88, "%s%sno output, no keys: BIOS: Console Redirection = Enabled", why, why[0] != '\0' ? "; " : "");
+}

@@ -21,6 +21,7 @@ struct boot {
     struct section hv, manifest;    /* size 0: not found */
     struct hv_image_header hv_header;
     uint64_t sev_asids;             /* that guests without SEV-ES may have */
+    uint64_t memory_withheld;       /* bytes that the firmware calls usable, and hv will not */
     bool syscfg_changed;            /* the preflight set MemEncryptionModEn */
 };
 

@@ -8,19 +8,27 @@
  */
 #include "boot.h"
 
+#include "../guest/manifest.h"
 #include "../hv/pagetable.h"
 #include "../hv/string.h"
 #include "../hv/x86.h"
+#include "ranges.h"
 
-#define POOL_BYTES (UINT64_C(16) << 20)     /* and a 1024th of the memory for guests, */
-#define POOL_MAX_BYTES (UINT64_C(512) << 20)    /* up to this: nested tables in 4 KiB pages of 256 GiB */
+/* The pool: for hv's own tables, windows, the manifest's table; and for all guests of the manifest at once: */
+#define POOL_BYTES (UINT64_C(16) << 20)
+/* Scroll-back and input: 5 pages; nested tables above 2 MiB: 3; exit_npf.c's BUS_PAGES: 52. */
+#define POOL_GUEST_BYTES (UINT64_C(256) << 10)
+#define POOL_VCPU_BYTES (UINT64_C(12) << 10)    /* vcpu_create(): 3 pages */
+#define POOL_SHARE UINT64_C(131072)     /* of the memory: 8 bytes in nested tables for each 2 MiB, and as much for split ends */
 #define CPU_BYTES (UINT64_C(96) << 10)      /* what hv has for each CPU: stacks above all */
 #define STACK_BYTES UINT64_C(32768)
 #define STACK_SEEN UINT64_C(65536)          /* of the firmware's stack, that we are on */
 #define TABLE_PAGES 32u                     /* see layout.h's count for the same things; and one per GiB of arena */
 #define BRIDGE_PAGES 32u
 
-_Static_assert(POOL_MAX_BYTES + HANDOFF_MAX_CPUS * CPU_BYTES + SIZE_1G <= HV_ARENA_MAX, "the arena, with image and tables");
+_Static_assert(POOL_BYTES + (UINT64_C(1) << 52) / POOL_SHARE + HANDOFF_MAX_CPUS * CPU_BYTES + SIZE_1G +
+               MANIFEST_MAX_GUESTS * (POOL_GUEST_BYTES + MANIFEST_MAX_VCPUS * POOL_VCPU_BYTES) <= HV_ARENA_MAX,
+               "the arena, with image and tables, at any width of addresses");
 
 static uint64_t load_allocation, load_allocation_pages;     /* around the arena, for alignment */
 static EFI_PHYSICAL_ADDRESS bridge_base;
@@ -42,10 +50,10 @@ uint64_t load_arena_size(void)
     for (uint32_t i = 0; i < handoff.range_count; i++)
         usable += handoff.ranges[i].kind != HANDOFF_USABLE && handoff.ranges[i].kind != HANDOFF_ARENA
                       ? 0 : handoff.ranges[i].pages * PAGE_SIZE;
-    uint64_t pool = POOL_BYTES + usable / 1024;
-    if (pool > POOL_MAX_BYTES)
-        pool = POOL_MAX_BYTES;
-    pool += handoff.cpu_count * CPU_BYTES;
+    uint64_t pool = POOL_BYTES + usable / POOL_SHARE + handoff.cpu_count * CPU_BYTES;
+    const struct manifest_header *manifest = (const void *)(uintptr_t)handoff.manifest_base;    /* NULL: none */
+    for (uint32_t i = 0; manifest != NULL && i < manifest->guest_count; i++)
+        pool += POOL_GUEST_BYTES + manifest_guest(manifest, i)->vcpus * POOL_VCPU_BYTES;
     uint64_t used = boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES + load_table_bytes(pool + SIZE_2M);
     return (used + pool + SIZE_2M - 1) & ~(SIZE_2M - 1);
 }
@@ -76,7 +84,9 @@ EFI_STATUS load_allocate(void)
 {
     uint64_t size = load_arena_size();
 
-    EFI_PHYSICAL_ADDRESS base = (UINT64_C(1) << handoff.phys_bits) - 1;
+    uint64_t limit = UINT64_C(1) << handoff.phys_bits;
+    /* The firmware may not know that there is no RAM in that range. */
+    EFI_PHYSICAL_ADDRESS base = (limit < RANGES_HT_FIRST ? limit : RANGES_HT_FIRST) - 1;
     load_allocation_pages = (size + SIZE_2M) / PAGE_SIZE;
     EFI_STATUS status = boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, load_allocation_pages, &base);
     if (EFI_ERROR(status))

@@ -43,11 +43,11 @@ void madt_read(struct madt_cpus *cpus, const uint8_t *madt, uint32_t size)
         struct madt_local_x2apic x2apic;
         if (madt[at] == MADT_LOCAL_APIC && length >= sizeof apic) {
             memcpy(&apic, madt + at, sizeof apic);
-            if ((apic.flags & MADT_ENABLED) != 0 && apic.id != UINT8_MAX)
+            if ((apic.flags & MADT_ENABLED) != 0)
                 madt_add(cpus, apic.id);
         } else if (madt[at] == MADT_LOCAL_X2APIC && length >= sizeof x2apic) {
             memcpy(&x2apic, madt + at, sizeof x2apic);
-            if ((x2apic.flags & MADT_ENABLED) != 0 && x2apic.id != UINT32_MAX)
+            if ((x2apic.flags & MADT_ENABLED) != 0)
                 madt_add(cpus, x2apic.id);
         }
     }

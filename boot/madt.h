@@ -14,7 +14,8 @@ struct madt_cpus {
 };
 
 void madt_add(struct madt_cpus *cpus, uint32_t apic_id);
-/* Adds all processors that the table calls enabled, by their xAPIC and x2APIC entries. The table is the
+/* Adds all processors that the table calls enabled, by their xAPIC and x2APIC entries, whatever their ids: hv says which of
+ * them no interrupt can be sent to. The table is the
  * firmware's: each entry is read only within it, and what is malformed ends the reading. */
 void madt_read(struct madt_cpus *cpus, const uint8_t *madt, uint32_t size);
 

@@ -28,7 +28,7 @@ EFI_STATUS memory_map_read(UINTN *key)
 
 bool memory_map_convert(void)
 {
-    struct ranges ranges = {handoff.ranges, 0, HANDOFF_MAX_RANGES};
+    struct ranges ranges = {handoff.ranges, 0, HANDOFF_MAX_RANGES, 0};
     if (!ranges_from_uefi(&ranges, map, map_bytes, map_stride, UINT64_C(1) << handoff.phys_bits))
         return false;
     if (handoff.manifest_size > 0 &&
@@ -41,6 +41,7 @@ bool memory_map_convert(void)
         !ranges_paint(&ranges, handoff.startup_base, HANDOFF_STARTUP_PAGES, HANDOFF_RESERVED))
         return false;
     handoff.range_count = ranges.count;
+    boot.memory_withheld = ranges.withheld;
     return true;
 }
 

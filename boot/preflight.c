@@ -9,6 +9,7 @@
 #include "../hv/runs.h"
 #include "../hv/string.h"
 #include "../hv/text.h"
+#include "../hv/width.h"
 #include "../hv/x86.h"
 #include "../psp/psp.h"
 #include "image.h"
@@ -18,6 +19,7 @@
 #define REMEDY_SVM "BIOS: AMD CBS > CPU Common Options > SVM Lock / SVM Mode = Enabled"
 #define REMEDY_SMEE "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled"
 #define REMEDY_PSP "BIOS: leave the AMD Secure Processor visible; update the BIOS"
+#define REMEDY_LEFT_OUT "in the HyperTransport range (0xfd00000000 to 0xffffffffff), or beyond the address width"
 #define REMEDY_MMIO "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
 
 struct platform {
@@ -169,10 +171,9 @@ static void check_encryption(void)
  * the widest address that the guest believes in. */
 static bool guest_fits_c_bit(const struct manifest_guest *guest)
 {
-    uint32_t width = cpuid(0x80000008, 0).eax & 0xff;
-    return guest->cbitpos == (platform.encryption.ebx & 0x3f) && guest->reduced_phys_bits < width &&
-           width - guest->reduced_phys_bits <= guest->cbitpos &&
-           guest->memory <= UINT64_C(1) << (width - guest->reduced_phys_bits);
+    uint32_t width = (cpuid(0x80000008, 0).eax & 0xff) - (platform.encryption.ebx >> 6 & 0x3f);
+    return guest->cbitpos == (platform.encryption.ebx & 0x3f) &&
+           width_fits(width, guest->reduced_phys_bits, guest->cbitpos, guest->memory);
 }
 
 static void check_sev(const struct manifest_header *manifest)
@@ -279,6 +280,9 @@ static bool check_memory(const struct manifest_header *manifest)
     text_format(needed, sizeof needed, "%lu + %lu MiB", wanted >> 20, load_arena_size() >> 20);
     text_format(found, sizeof found, "%lu + %lu MiB", runs_total(&platform.runs) >> 20, handoff.arena_size >> 20);
     row_if(allocated, HANDOFF_FATAL, "memory guests + hv", needed, found, "add RAM, or lower memory in guests.toml");
+    text_format(found, sizeof found, "%lu MiB", boot.memory_withheld >> 20);
+    if (boot.memory_withheld > 0)
+        row(HANDOFF_FINE, "memory left out", "0 MiB", found, REMEDY_LEFT_OUT);
     return allocated;
 }
 

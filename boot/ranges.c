@@ -24,18 +24,22 @@ enum uefi_memory_type {
     UEFI_MEMORY_MAPPED_IO, UEFI_MEMORY_MAPPED_IO_PORT_SPACE,
 };
 #define UEFI_MEMORY_WB UINT64_C(0x8)
+#define UEFI_MEMORY_NV UINT64_C(0x8000)         /* keeps its content without power */
 #define UEFI_MEMORY_SP UINT64_C(0x40000)        /* set aside for a purpose of its own */
+#define UEFI_MEMORY_RUNTIME UINT64_C(0x8000000000000000)
 
 static uint32_t ranges_kind(const struct uefi_descriptor *d)
 {
+    const uint64_t relevant = UEFI_MEMORY_WB | UEFI_MEMORY_NV | UEFI_MEMORY_SP | UEFI_MEMORY_RUNTIME;
     switch (d->type) {
     case UEFI_LOADER_CODE:
     case UEFI_LOADER_DATA:
     case UEFI_BOOT_SERVICES_CODE:
     case UEFI_BOOT_SERVICES_DATA:
     case UEFI_CONVENTIONAL:
-        return (d->attribute & UEFI_MEMORY_WB) != 0 && (d->attribute & UEFI_MEMORY_SP) == 0 ? HANDOFF_USABLE
-                                                                                            : HANDOFF_RESERVED;
+        if ((d->attribute & relevant) == UEFI_MEMORY_WB)
+            return HANDOFF_USABLE;
+        break;
     case UEFI_RUNTIME_SERVICES_CODE:
         return HANDOFF_RUNTIME_CODE;
     case UEFI_RUNTIME_SERVICES_DATA:
@@ -46,9 +50,11 @@ static uint32_t ranges_kind(const struct uefi_descriptor *d)
     case UEFI_MEMORY_MAPPED_IO:
     case UEFI_MEMORY_MAPPED_IO_PORT_SPACE:
         return HANDOFF_MMIO;
-    default:
-        return HANDOFF_RESERVED;
     }
+    /* Runtime services may use memory of any type that says so. */
+    if ((d->attribute & UEFI_MEMORY_RUNTIME) == 0)
+        return HANDOFF_RESERVED;
+    return (d->attribute & UEFI_MEMORY_WB) != 0 ? HANDOFF_RUNTIME_DATA : HANDOFF_MMIO;
 }
 
 static uint64_t ranges_end(const struct handoff_range *r)
@@ -109,24 +115,36 @@ bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, ui
 {
     struct uefi_descriptor d;
     ranges->count = 0;
+    ranges->withheld = 0;
     if (stride < sizeof d)
         return false;
-    /* First what is usable, then the others over it. */
-    for (uint32_t pass = 0; pass < 2; pass++) {
+    /* First what is usable, then what is reserved over it, then what has an owner whose name matters. */
+    for (uint32_t pass = 0; pass < 3; pass++) {
         for (uint64_t offset = 0; bytes - offset >= stride; offset += stride) {
             memcpy(&d, (const uint8_t *)map + offset, sizeof d);
             uint32_t kind = ranges_kind(&d);
-            if ((kind == HANDOFF_USABLE) == (pass == 0) &&
+            if (pass == (kind == HANDOFF_USABLE ? 0 : kind == HANDOFF_RESERVED ? 1 : 2) &&
                 !ranges_paint(ranges, d.physical_start, d.number_of_pages, kind))
                 return false;
         }
     }
+    /* From the end, as neighbours merge behind us. */
+    for (uint32_t i = ranges->count; i-- > 0;) {
+        const struct handoff_range r = ranges->range[i];
+        uint64_t from = r.base > RANGES_HT_FIRST ? r.base : RANGES_HT_FIRST;
+        uint64_t end = ranges_end(&r) < RANGES_HT_END ? ranges_end(&r) : RANGES_HT_END;
+        if (r.kind != HANDOFF_USABLE || from >= end)
+            continue;
+        ranges->withheld += end - from;
+        if (!ranges_paint(ranges, from, (end - from) / RANGES_PAGE, HANDOFF_RESERVED))
+            return false;
+    }
     while (ranges->count > 0 && ranges_end(&ranges->range[ranges->count - 1]) > limit) {
         struct handoff_range *r = &ranges->range[ranges->count - 1];
-        if (r->base >= limit)
-            ranges->count--;
-        else
-            r->pages = (limit - r->base) / RANGES_PAGE;
+        uint64_t kept = r->base < limit ? (limit - r->base) / RANGES_PAGE : 0;
+        ranges->withheld += r->kind == HANDOFF_USABLE ? (r->pages - kept) * RANGES_PAGE : 0;
+        r->pages = kept;
+        ranges->count -= kept == 0;
     }
     return true;
 }

@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "guest.h"
 #include "switch.h"
+#include "width.h"
 #include "x86.h"
 
 #define BIT(n) (1u << (n))
@@ -85,7 +86,7 @@ static const struct rule rules[] = {
     {.leaf = 0x80000005, .mask = {ALL, ALL, ALL, ALL}},
     {.leaf = 0x80000006, .mask = {ALL, ALL, ALL, ALL}},
     {.leaf = 0x80000007, .mask = {0, 0, 0, BIT(8)}},    /* TscInvariant */
-    {.leaf = 0x80000008, .by_vcpu = true, .mask = {BITS(7, 0), FEATURES_8_EBX, 0, 0},
+    {.leaf = 0x80000008, .by_vcpu = true, .mask = {0, FEATURES_8_EBX, 0, 0},
      .set = {0, EFER_LMSLE_UNSUPPORTED, 0, 0}},
     {.leaf = 0x80000019, .mask = {ALL, ALL, 0, 0}},
     {.leaf = 0x8000001a, .mask = {BITS(2, 0), 0, 0, 0}},
@@ -211,8 +212,8 @@ static struct cpuid adjust(const struct vcpu *vcpu, uint32_t leaf, uint32_t subl
     case 0xd:
         return xstate(subleaf);
     case 0x80000008:
-        /* A guest with SEV subtracts the reduction itself (8000_001F EBX). Linear: 48 bits. */
-        value.eax = (guest->sev ? value.eax : phys_bits) | 48u << 8;
+        /* Linear: 48 bits. */
+        value.eax = width_of_guest(phys_bits, guest->sev ? guest->config->reduced_phys_bits : 0) | 48u << 8;
         value.ecx = id_bits(vcpus) << 12 | (vcpus - 1);
         return value;
     case 0x8000001d:

@@ -135,6 +135,11 @@ void lapic_timer_interrupt(void)
     }
 }
 
+bool lapic_reaches(uint32_t apic_id)
+{
+    return apic_id < (lapic_registers == NULL ? UINT32_MAX : UINT8_MAX);
+}
+
 void lapic_send(uint32_t apic_id, uint32_t message)
 {
     mfence();       /* APM2 16.11.2: the ICR's MSR waits for no store */

@@ -6,6 +6,7 @@
 #include "hostmap.h"
 #include "log.h"
 #include "text.h"
+#include "width.h"
 #include "x86.h"
 
 #define CPUID_ENCRYPTED_MEMORY 0x8000001fu
@@ -166,8 +167,7 @@ bool sev_check_config(const struct manifest_guest *config, char *text, size_t si
         return false;
     }
     /* The guest believes in addresses below the C-bit only, and its memory is among them. */
-    if (config->reduced_phys_bits >= width || width - config->reduced_phys_bits > position ||
-        config->memory > UINT64_C(1) << (width - config->reduced_phys_bits)) {
+    if (!width_fits(width - PHYS_BITS_REDUCTION(ebx), config->reduced_phys_bits, position, config->memory)) {
         text_format(text, size, "was packed for %u bits less than the %u of an address: set reduced-phys-bits = %u in guests.toml",
                     config->reduced_phys_bits, width, PHYS_BITS_REDUCTION(ebx));
         return false;

@@ -169,6 +169,11 @@ static const char *unlike(const struct cpu *cpu, uint32_t apic_id)
 static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
 {
     uint32_t apic_id = handoff->apic_ids[index];
+    if (!lapic_reaches(apic_id)) {
+        log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: that id cannot be sent an interrupt of its own; BIOS: AMD CBS > "
+                  "Local APIC Mode = x2APIC", index, apic_id);
+        return;
+    }
     struct cpu *cpu = cpu_create(index, apic_id);
     void *stack = cpu == NULL || !svm_allocate(cpu) ? NULL : cpu_stacks(cpu);
     if (stack == NULL) {

@@ -51,7 +51,7 @@ struct function {
 };
 
 struct machine {
-    struct leaf leaves[16];             /* CPUID; what is not here is zeros */
+    struct leaf leaves[64];             /* CPUID; what is not here is zeros */
     uint64_t vm_cr, syscfg, hwcr, efer, cr4;
     uint64_t syscfg_stuck;              /* bits that a write does not change */
 
@@ -64,10 +64,10 @@ struct machine {
     struct { uint16_t port; uint8_t scratch, stuck, stride; } uarts[4];     /* `stuck`: bits of the scratch register */
     uint8_t con_out[600];               /* the variable; not there while its size is 0 */
     UINTN con_out_size;
-    struct function pci[8];
+    struct function pci[64];
     uint32_t pci_address, bar2_mask, bar3_mask;     /* of pci[0], the Secure Processor */
 
-    EFI_MEMORY_DESCRIPTOR map[80];
+    EFI_MEMORY_DESCRIPTOR map[2048];
     unsigned map_count;
     unsigned wide_map_count;            /* if not 0: that many ranges instead, none of which touches the next */
     UINTN map_key;

@@ -113,10 +113,10 @@ static uint32_t *psp_feature(void)
     return (uint32_t *)(uintptr_t)(PSP_BAR + 0x10900 + 4 * 63);
 }
 
-static void three_cpus(void)
+static void three_cpus(uint8_t last)
 {
     acpi_build(2, true, true);
-    machine_madt(3, (const uint8_t[]){0, 2, 4});
+    machine_madt(3, (const uint8_t[]){0, 2, last});
 }
 
 #define SVM_BIOS "BIOS: AMD CBS > CPU Common Options > SVM Lock / SVM Mode = Enabled"
@@ -124,6 +124,7 @@ static void three_cpus(void)
 #define SME_BIOS "an EPYC server processor is needed; in a BIOS: SEV Control / SMEE = Enabled"
 #define ES_BIOS "BIOS: lower SEV-ES ASID Space Limit (Minimum SEV non-ES ASID)"
 #define PSP_BIOS "BIOS: leave the AMD Secure Processor visible; update the BIOS"
+#define LEFT_OUT "in the HyperTransport range (0xfd00000000 to 0xffffffffff), or beyond the address width"
 #define WANT(memory, reasons) #memory " do not fit into memory (lower memory in guests.toml), " #reasons " fail a row above"
 
 /* name, row, its verdict, what it found, its remedy; what makes it so */
@@ -159,8 +160,9 @@ static void three_cpus(void)
     X(no_reduction, "C-bit, reduction", HANDOFF_NO_SEV, "47 and 0", "1 guests refused (alpha): set cbitpos = 47, reduced-phys-bits = 1", \
       c_bit_at(47, 0)) \
     X(c_bit_right_above, "C-bit, reduction", HANDOFF_FINE, "47 and 5", "", c_bit_at(47, 5); alpha_for(47, 1)) \
-    X(c_bit_within_width, "C-bit, reduction", HANDOFF_NO_SEV, "46 and 5", "1 guests refused (alpha): set cbitpos = 46, reduced-phys-bits = 5", \
-      c_bit_at(46, 5); alpha_for(46, 1)) \
+    X(c_bit_above_what_is_left, "C-bit, reduction", HANDOFF_FINE, "43 and 5", "", c_bit_at(43, 5); alpha_for(43, 1)) \
+    X(c_bit_within_width, "C-bit, reduction", HANDOFF_NO_SEV, "42 and 5", "1 guests refused (alpha): set cbitpos = 42, reduced-phys-bits = 5", \
+      c_bit_at(42, 5); alpha_for(42, 1)) \
     X(no_width_left, "C-bit, reduction", HANDOFF_NO_SEV, "51 and 5", "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", \
       alpha_for(51, 48)) \
     X(memory_fits_width, "C-bit, reduction", HANDOFF_FINE, "51 and 5", "", alpha_for(51, 24)) \
@@ -185,14 +187,19 @@ static void three_cpus(void)
     X(psp_at_the_end_of_it, "Secure Processor", HANDOFF_NO_SEV, "BAR beyond address width", \
       "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", \
       machine.bar2_mask = ~0xfffffu; psp_bar_at((UINT64_C(1) << 43) + 0xfff00000)) \
-    X(three_processors, "processors", HANDOFF_FINE, "3", "", three_cpus()) \
+    X(three_processors, "processors", HANDOFF_FINE, "3", "", three_cpus(4)) \
+    X(one_with_the_last_id, "processors", HANDOFF_FINE, "3", "", three_cpus(255)) \
     X(three_without_low_memory, "processors", HANDOFF_FINE, "3, one can run", \
-      "no memory is free below 1 MiB to start the others from", three_cpus(); machine.low_base = 0) \
+      "no memory is free below 1 MiB to start the others from", three_cpus(4); machine.low_base = 0) \
     X(no_map, "memory map", HANDOFF_FATAL, "unusable", "more ranges than this version handles", machine.map_reads_left = 0) \
     X(no_second_map, "memory map", HANDOFF_FATAL, "unusable", "more ranges than this version handles", machine.map_reads_left = 1) \
     X(no_pool, "memory map", HANDOFF_FATAL, "unusable", "more ranges than this version handles", machine.pool_status = EFI_OUT_OF_RESOURCES) \
     X(no_arena, "memory guests + hv", HANDOFF_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml", machine.allocations_left = 0) \
     X(no_bridge, "memory guests + hv", HANDOFF_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml", machine.allocations_left = 1) \
+    X(ram_on_hypertransport, "memory left out", HANDOFF_FINE, "12288 MiB", LEFT_OUT, \
+      machine_descriptor(EfiConventionalMemory, UINT64_C(0xe030000000), UINT64_C(0x1ffff80), EFI_MEMORY_WB)) \
+    X(ram_out_of_reach, "memory left out", HANDOFF_FINE, "3 MiB", LEFT_OUT, \
+      machine_descriptor(EfiConventionalMemory, (UINT64_C(1) << 43) - MIB, 1024, EFI_MEMORY_WB)) \
     X(memory_for_two, "guests", HANDOFF_FINE, "2 of 3 can run", WANT(1, 0), guest(2)->memory = 224 * MIB; seal()) \
     X(memory_for_none, "guests", HANDOFF_FATAL, "0 of 3 can run", WANT(3, 0), \
       for (unsigned i = 0; i < 3; i++) guest(i)->memory = 512 * MIB; seal()) \

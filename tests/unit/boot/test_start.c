@@ -109,7 +109,7 @@ static void the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool(void **stat
     assert_int_equal(h->arena_size % SIZE_2M, 0);
     assert_in_range(machine.pages[0].base, 0, h->arena_base);
     assert_true(h->arena_base + h->arena_size <= machine.pages[0].base + machine.pages[0].pages * PAGE_SIZE);
-    assert_int_equal(machine.highest_asked, (UINT64_C(1) << 43) - 1);
+    assert_int_equal(machine.highest_asked, UINT64_C(0xfd00000000) - 1);
 
     /* Image, tables, stack, hand-over, in this order. */
     uint64_t tables = h->arena_base + h->image_size, stack = machine.stack - HV_ARENA_BASE + h->arena_base;
@@ -226,6 +226,23 @@ static void the_stack_is_in_the_bridge_on_both_sides_of_a_border(void **state)
     assert_maps(machine.cr3, 0, STACK_TOP, STACK_TOP, PTE_W, SIZE_2M);
 }
 
+/* What the firmware calls RAM is none in the HyperTransport range. */
+static void the_arena_lies_below_hypertransport_and_within_the_width(void **state)
+{
+    static const struct { uint32_t width; uint64_t limit; } cases[] = {
+        {36, UINT64_C(1) << 36}, {39, UINT64_C(1) << 39}, {40, UINT64_C(0xfd00000000)}, {52, UINT64_C(0xfd00000000)},
+    };
+    (void)state;
+    machine_attach();
+    boot.hv_header.total_size = HV_PAGES * 4096;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        handoff.phys_bits = cases[i].width;
+        assert_int_equal(load_allocate(), EFI_SUCCESS);
+        assert_int_equal(machine.highest_asked, cases[i].limit - 1);
+        load_free();
+    }
+}
+
 static void without_sme_there_is_no_c_bit_anywhere(void **state)
 {
     (void)state;
@@ -240,16 +257,21 @@ static void without_sme_there_is_no_c_bit_anywhere(void **state)
     assert_maps(machine.cr3, 0, HV_ARENA_BASE, h->arena_base, PTE_W | PTE_NX, SIZE_2M);
 }
 
-/* 16 MiB and a 1024th of the memory for guests, at most 512 MiB; and 96 KiB for each CPU. */
-static void the_pool_grows_with_memory_and_cpus(void **state)
+/* 16 MiB, 8 KiB for each GiB of memory for guests, 96 KiB for each CPU; and 256 KiB for each guest, 12 KiB for each vCPU of the
+ * manifest. */
+static void the_pool_grows_with_what_the_machine_and_the_manifest_have(void **state)
 {
-    static const struct { uint64_t usable; uint32_t cpus; uint64_t pool; } cases[] = {
-        {0, 1, 16 * MIB}, {1024 * MIB, 1, 17 * MIB}, {64 * 1024 * MIB, 1, 80 * MIB},
-        {496 * 1024 * MIB, 1, 512 * MIB}, {4096 * 1024 * MIB, 1, 512 * MIB}, {1024 * MIB, 1024, 17 * MIB},
-        {4096 * 1024 * MIB, 512, 512 * MIB},
+    static const struct { uint64_t usable; uint32_t cpus; uint64_t pool; uint32_t guests; } cases[] = {
+        {0, 1, 16 * MIB, 0}, {128 * 1024 * MIB, 1, 17 * MIB, 0}, {4096 * 1024 * MIB, 1, 48 * MIB, 0},
+        {128 * 1024 * MIB, 1024, 17 * MIB, 0}, {128 * 1024 * MIB, 512, 17 * MIB + (3 * 256 + 3 * 64 * 12) * 1024, 3},
+        {1126 * 1024 * MIB, 128, 1126 * 8 * 1024 + 16 * MIB + 8 * MIB + 24 * MIB, 32},
+        {0, 1, 16 * MIB + 128 * MIB + 384 * MIB, 512},
     };
+    static struct { struct manifest_header header; struct manifest_guest guests[512]; } manifest;
     (void)state;
     boot.hv_header.total_size = HV_PAGES * 4096;
+    for (unsigned i = 0; i < 512; i++)
+        manifest.guests[i].vcpus = 64;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint64_t pages = cases[i].usable / 4096;
         handoff.range_count = 4;
@@ -258,6 +280,8 @@ static void the_pool_grows_with_memory_and_cpus(void **state)
         handoff.ranges[2] = (struct handoff_range){UINT64_C(1) << 52, pages - pages / 2, HANDOFF_ARENA, 0};
         handoff.ranges[3] = (struct handoff_range){UINT64_C(1) << 53, 1 << 20, HANDOFF_MMIO, 0};
         handoff.cpu_count = cases[i].cpus;
+        manifest.header.guest_count = cases[i].guests;
+        handoff.manifest_base = (uintptr_t)&manifest;
         uint64_t pool = cases[i].pool + cases[i].cpus * (UINT64_C(96) << 10);
         uint64_t tables = (32 + (pool + SIZE_2M) / SIZE_1G) * 4096;
         uint64_t least = pool + HV_PAGES * 4096 + ((sizeof handoff + 4095) & ~UINT64_C(4095)) + STACK + tables;
@@ -342,8 +366,8 @@ int main(void)
         T(hv_gets_its_image_and_what_boot_found_out), T(the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool),
         T(what_hv_may_do_where_is_in_its_tables_and_nothing_else), T(a_uart_in_memory_is_mapped_as_a_device), T(nothing_of_hv_is_written_before_its_memory_is_encrypted),
         T(what_lies_across_2_mib_is_in_the_bridge_whole), T(the_bridge_ends_where_the_image_ends),
-        T(the_stack_is_in_the_bridge_on_both_sides_of_a_border), T(without_sme_there_is_no_c_bit_anywhere),
-        T(the_pool_grows_with_memory_and_cpus), T(a_map_that_changes_meanwhile_is_read_again),
+        T(the_stack_is_in_the_bridge_on_both_sides_of_a_border), T(the_arena_lies_below_hypertransport_and_within_the_width), T(without_sme_there_is_no_c_bit_anywhere),
+        T(the_pool_grows_with_what_the_machine_and_the_manifest_have), T(a_map_that_changes_meanwhile_is_read_again),
         T(a_firmware_that_does_not_let_go_gets_everything_back), T(no_map_no_exit), T(a_damaged_stack_ends_the_application),
         T(text_is_ascii_and_needs_no_console),
     };

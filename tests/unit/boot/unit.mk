@@ -4,6 +4,7 @@
 
 BUILD ?= .build
 include linker/record.mk
+include tests/unit/boards/boards.mk
 GNU_EFI_INCLUDE ?= /usr/include/efi
 
 unit-boot-out := $(BUILD)/unit/boot
@@ -13,7 +14,7 @@ unit-boot-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined
 	-isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
 unit-boot-built-with = $(CC_VERSION) $(unit-boot-cflags)
 $(eval $(call record,$(unit-boot-out)/built-with,unit-boot-built-with))
-unit-boot-tests := start preflight tables devices console
+unit-boot-tests := start preflight tables devices console boards
 # The application, as boot/boot.mk links it, but for the C library's part.
 unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/text.c hv/pagetable.c hv/runs.c hv/pci.c psp/discover.c \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c
@@ -31,6 +32,12 @@ $(unit-boot-out)/%.o: %.c $(unit-boot-out)/built-with
 
 $(unit-boot-out)/test_%: $(unit-boot-out)/$(unit-boot-in)/test_%.o $(unit-boot-objects)
 	$(CC) $(unit-boot-cflags) $^ -lcmocka -o $@
+
+$(unit-boot-out)/test_boards: $(unit-boot-out)/boards.o
+
+$(unit-boot-out)/boards.o: $(BOARDS_C) $(unit-boot-out)/built-with
+	@mkdir -p $(@D)
+	$(CC) $(unit-boot-cflags) $(DEPENDS) -c $< -o $@
 
 $(unit-boot-out)/%.passed: $(unit-boot-out)/test_%
 	$<

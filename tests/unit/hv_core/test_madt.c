@@ -59,8 +59,8 @@ static void both_kinds_are_read_each_id_once(void **state)
     local_x2apic(0x12345, 1);
     local_apic(7, 0);           /* not enabled */
     local_apic(8, 2);           /* online capable only */
-    local_apic(0xff, 1);        /* no id */
-    local_x2apic(UINT32_MAX, 1);
+    local_apic(0xff, 0);        /* filled up */
+    local_x2apic(UINT32_MAX, 0);
     other(4, 6);
     read_exactly(size);
     assert_int_equal(cpus.count, 3);
@@ -68,6 +68,27 @@ static void both_kinds_are_read_each_id_once(void **state)
     assert_int_equal(ids[1], 2);
     assert_int_equal(ids[2], 0x12345);
     assert_int_equal(cpus.left_out, 0);
+}
+
+/* Whether an interrupt can be sent to it is not the table's business. */
+static void id_255_is_a_cpu_in_either_form_and_one_in_both(void **state)
+{
+    (void)state;
+    for (unsigned forms = 1; forms < 4; forms++) {
+        begin(16);
+        if ((forms & 1) != 0)
+            local_apic(255, 1);
+        if ((forms & 2) != 0)
+            local_x2apic(255, 1);
+        read_exactly(size);
+        assert_int_equal(cpus.count, 1);
+        assert_int_equal(ids[0], 255);
+        assert_int_equal(cpus.left_out, 0);
+    }
+    begin(16);
+    local_x2apic(UINT32_MAX, 1);
+    read_exactly(size);
+    assert_int_equal(cpus.count, 1);
 }
 
 static void more_than_255_have_x2apic_ids(void **state)
@@ -121,6 +142,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_kinds_are_read_each_id_once), cmocka_unit_test(more_than_255_have_x2apic_ids),
+        cmocka_unit_test(id_255_is_a_cpu_in_either_form_and_one_in_both),
         cmocka_unit_test(malformed_entries_end_the_reading),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,7 +23,7 @@ static void map_start(void)
     free(map);
     map = NULL;
     map_bytes = 0;
-    ranges = (struct ranges){storage, 0, MAX};
+    ranges = (struct ranges){.range = storage, .max = MAX};
 }
 
 static void map_add(uint32_t type, uint64_t base, uint64_t pages, uint64_t attribute)
@@ -90,6 +90,33 @@ static void where_descriptors_disagree_memory_is_not_usable(void **state)
     expect(2, 0x6000, 3, HANDOFF_USABLE);
 }
 
+#define RUNTIME (UINT64_C(1) << 63)
+
+/* The firmware's power-off may use it: cached, or not, as it says. */
+static void memory_of_runtime_services_is_theirs_whatever_its_type(void **state)
+{
+    (void)state;
+    map_start();
+    map_add(RESERVED, 0x1000, 1, WB | RUNTIME);
+    map_add(RESERVED, 0x2000, 1, 1 | RUNTIME);
+    map_add(CONVENTIONAL, 0x3000, 1, WB | RUNTIME);
+    map_add(RUNTIME_CODE, 0x4000, 1, WB | RUNTIME);
+    map_add(ACPI_NVS, 0x5000, 1, WB | RUNTIME);
+    map_add(MMIO, 0x6000, 1, 1 | RUNTIME);
+    map_add(RESERVED, 0x7000, 1, WB);
+    map_add(RESERVED, 0x0000, 8, WB);           /* says less: does not hide the others */
+    assert_true(ranges_from_uefi(&ranges, map, map_bytes, STRIDE, NO_LIMIT));
+    assert_int_equal(ranges.count, 8);
+    expect(0, 0x0000, 1, HANDOFF_RESERVED);
+    expect(1, 0x1000, 1, HANDOFF_RUNTIME_DATA);
+    expect(2, 0x2000, 1, HANDOFF_MMIO);
+    expect(3, 0x3000, 1, HANDOFF_RUNTIME_DATA);
+    expect(4, 0x4000, 1, HANDOFF_RUNTIME_CODE);
+    expect(5, 0x5000, 1, HANDOFF_ACPI);
+    expect(6, 0x6000, 1, HANDOFF_MMIO);
+    expect(7, 0x7000, 1, HANDOFF_RESERVED);
+}
+
 static void memory_that_cannot_be_cached_or_has_an_owner_is_not_usable(void **state)
 {
     (void)state;
@@ -110,6 +137,7 @@ static void what_the_cpu_cannot_reach_is_left_out(void **state)
     assert_true(ranges_from_uefi(&ranges, map, map_bytes, STRIDE, 0x8000));
     assert_int_equal(ranges.count, 1);
     expect(0, 0, 8, HANDOFF_USABLE);
+    assert_int_equal(ranges.withheld, 24 * PAGE);
 }
 
 static void absurd_sizes_do_not_wrap(void **state)
@@ -207,6 +235,7 @@ int main(void)
         cmocka_unit_test(types_become_kinds),
         cmocka_unit_test(unsorted_neighbours_merge),
         cmocka_unit_test(where_descriptors_disagree_memory_is_not_usable),
+        cmocka_unit_test(memory_of_runtime_services_is_theirs_whatever_its_type),
         cmocka_unit_test(memory_that_cannot_be_cached_or_has_an_owner_is_not_usable),
         cmocka_unit_test(what_the_cpu_cannot_reach_is_left_out),
         cmocka_unit_test(absurd_sizes_do_not_wrap),

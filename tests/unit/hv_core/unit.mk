@@ -4,6 +4,7 @@
 
 BUILD ?= .build
 include linker/record.mk
+include tests/unit/boards/boards.mk
 
 UNIT_HV_CORE := $(BUILD)/unit/hv_core
 # A test is one file; what it tests stands here. `memory` brings stand-ins for the hardware of its own.
@@ -16,12 +17,13 @@ UNIT_HV_CORE_sections := boot/sections.c boot/image.c guest/crc32.c
 UNIT_HV_CORE_rtc := hv/rtc.c
 UNIT_HV_CORE_FLAGS_rtc := -include tests/unit/hv_devices/fake_ports.h
 UNIT_HV_CORE_madt := boot/madt.c
+UNIT_HV_CORE_boards := boot/ranges.c boot/madt.c hv/runs.c $(BOARDS_C)
 UNIT_HV_CORE_watch := hv/watch.c hv/text.c
 UNIT_HV_CORE_heap := hv/heap.c
 UNIT_HV_CORE_console := hv/console.c hv/text.c
 # string.c is compiled by itself, under other names: the rest of the program keeps the C library's.
 UNIT_HV_CORE_string := $(UNIT_HV_CORE)/string.o
-UNIT_HV_CORE_TESTS := text string runs memory pagetable ranges sections rtc madt watch console heap
+UNIT_HV_CORE_TESTS := text string runs memory pagetable ranges sections rtc madt watch console heap boards
 
 UNIT_HV_CORE_CFLAGS := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	-Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror

@@ -72,6 +72,9 @@ static int set_up(void **state)
     handoff = (struct handoff){
         .magic = HANDOFF_MAGIC, .version = HANDOFF_VERSION, .size = sizeof handoff, .uart = {.base = 0x2f8}, .tsc_hz = 2400056789,
         .min_sev_asid = 6, .max_sev_asid = 15, .c_bit_mask = UINT64_C(1) << 51, .arena_size = UINT64_C(18) << 20, .sev_usable = 1,
+        .range_count = 4,
+        .ranges = {{0x1000, 3, HANDOFF_USABLE, 0}, {0x100000, 300 * 256 + 256, HANDOFF_USABLE, 0}, {1 << 30, 18 << 8, HANDOFF_ARENA, 0},
+                   {UINT64_C(1) << 32, 1 << 20, HANDOFF_RESERVED, 0}},
     };
     return 0;
 }
@@ -80,7 +83,7 @@ static int set_up(void **state)
 static void assert_order(const char *words)
 {
     const char *at = did;
-    char line[128];
+    char line[160];
     while (*words != '\0') {
         size_t length = strcspn(words, "\n");
         snprintf(line, sizeof line, "%.*s\n", (int)length, words);
@@ -131,7 +134,7 @@ static void what_the_machine_is_is_said(void **state)
 {
     (void)state;
     assert_true(run());
-    assert_order("log 2 Sevisor: hv runs, encrypted\nlog 2 memory: 300 MiB for guests, 18 MiB for hv; hv's is encrypted (SME)\n"
+    assert_order("log 2 Sevisor: hv runs, encrypted\nlog 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB left over in pieces of less than 2 MiB; hv's is encrypted (SME)\n"
                  "log 2 TSC 2400.056 MHz\n");
     assert_null(strstr(did, "refused"));
     assert_null(strstr(did, "NMI"));
@@ -141,7 +144,7 @@ static void what_the_machine_is_is_said(void **state)
     strcpy(handoff.sev_refusal, "SMM locked: no; lock it");
     assert_true(run());
     assert_order("log 2 Sevisor: hv runs, plain: this machine has no SME\n"
-                 "log 2 memory: 300 MiB for guests, 18 MiB for hv; plain (no SME)\n"
+                 "log 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB left over in pieces of less than 2 MiB; plain (no SME)\n"
                  "log 2 encrypted guests are refused: SMM locked: no; lock it\n");
 }
 

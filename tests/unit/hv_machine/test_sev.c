@@ -2,6 +2,7 @@
 /* hv's side of the Secure Processor: which commands, in which order, and what it keeps in mind of what was answered. */
 #include "../../../hv/sev.c"
 
+#include "../boards/boards.h"
 #include "fake_cpu.h"
 
 #define SILENT 0xffffu          /* as a status: the command is not answered */
@@ -278,7 +279,8 @@ static void a_guest_is_for_this_cpus_c_bit(void **state)
     static const struct { uint32_t ebx, width; uint8_t cbitpos, reduced; uint64_t memory; const char *text; } cases[] = {
         {5 << 6 | 51, 48, 51, 5, MEMORY, ""}, {5 << 6 | 47, 48, 47, 1, MEMORY, ""}, {5 << 6 | 51, 48, 51, 24, UINT64_C(1) << 24, ""},
         {5 << 6 | 47, 48, 51, 5, MEMORY, "was packed for C-bit 51, this CPU has it at 47: set cbitpos = 47 in guests.toml"},
-        {5 << 6 | 46, 48, 46, 1, MEMORY,
+        {5 << 6 | 46, 48, 46, 1, MEMORY, ""},           /* it sees 44 bits and subtracts one */
+        {5 << 6 | 42, 48, 42, 1, MEMORY,
          "was packed for 1 bits less than the 48 of an address: set reduced-phys-bits = 5 in guests.toml"},
         {45 << 6 | 46, 48, 46, 1, MEMORY,
          "was packed for 1 bits less than the 48 of an address: set reduced-phys-bits = 45 in guests.toml"},
@@ -297,6 +299,35 @@ static void a_guest_is_for_this_cpus_c_bit(void **state)
         config.memory = cases[i].memory;
         assert_int_equal(sev_check_config(&config, text, sizeof text), cases[i].text[0] == '\0');
         assert_string_equal(text, cases[i].text);
+    }
+}
+
+/* ... as the packer is told to make it on that board; and it has no more memory than it can have addresses. */
+static void a_guest_for_a_board_is_taken_there_up_to_its_width(void **state)
+{
+    char text[256];
+    (void)state;
+    for (uint32_t i = 0; i < board_count; i++) {
+        const struct board_leaf *e = board_leaf(&boards[i], 0x8000001f, 0), *w = board_leaf(&boards[i], 0x80000008, 0);
+        if (e == NULL || w == NULL)
+            continue;
+        uint32_t c_bit = e->ebx & 0x3f, reduction = e->ebx >> 6 & 0x3f, width = w->eax & 0xff;
+        if (boards[i].c_bit != BOARD_UNKNOWN)
+            assert_int_equal(c_bit, boards[i].c_bit);
+        if (boards[i].reduction != BOARD_UNKNOWN)
+            assert_int_equal(reduction, boards[i].reduction);
+        fake_leaf(0x8000001f)->ebx = e->ebx;
+        fake_leaf(0x80000008)->eax = w->eax;
+        for (uint32_t reduced = 1; reduced <= reduction; reduced++) {
+            /* Of the width that is left, 48 bits at most are shown, and the guest takes some away. */
+            uint32_t left = width - reduction < 48 - reduced ? width - reduction : 48 - reduced;
+            config.cbitpos = (uint8_t)c_bit;
+            config.reduced_phys_bits = (uint8_t)reduced;
+            config.memory = UINT64_C(1) << left;
+            assert_true(sev_check_config(&config, text, sizeof text));
+            config.memory++;
+            assert_false(sev_check_config(&config, text, sizeof text));
+        }
     }
 }
 
@@ -479,7 +510,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_platform_is_started_once_and_said), T(what_somebody_left_is_shut_down_first), T(a_start_that_fails_refuses_with_its_reason),
         T(without_an_id_the_chip_has_no_name), T(what_the_preflight_found_is_the_reason), T(the_end_is_a_shutdown_once),
-        T(a_guest_is_for_this_cpus_c_bit), T(what_a_guest_has_after_a_failed_beginning), T(memory_goes_in_pieces_with_progress),
+        T(a_guest_is_for_this_cpus_c_bit), T(a_guest_for_a_board_is_taken_there_up_to_its_width), T(what_a_guest_has_after_a_failed_beginning), T(memory_goes_in_pieces_with_progress),
         T(memory_whose_encryption_is_not_answered_stays_the_firmwares), T(a_silent_measure_or_finish_gives_the_device_up),
         T(an_end_tries_twice_what_is_refused_and_once_what_is_not_answered),
         T(an_activation_that_was_refused_in_words_only_is_undone),

@@ -4,6 +4,7 @@
 
 BUILD ?= .build
 include linker/record.mk
+include tests/unit/boards/boards.mk
 
 unit-hv-machine-out := $(BUILD)/unit/hv_machine
 unit-hv-machine-in := tests/unit/hv_machine
@@ -42,5 +43,11 @@ $(unit-hv-machine-out)/$(1).passed: $(unit-hv-machine-out)/test_$(1)
 	@touch $$@
 endef
 $(foreach t,$(unit-hv-machine-tests),$(eval $(call unit-hv-machine-program,$(t))))
+
+$(unit-hv-machine-out)/test_sev: $(unit-hv-machine-out)/boards.o
+
+$(unit-hv-machine-out)/boards.o: $(BOARDS_C) $(unit-hv-machine-out)/built-with
+	@mkdir -p $(@D)
+	$(CC) $(unit-hv-machine-cflags) $(DEPENDS) -c $< -o $@
 
 -include $(call dependencies,$(unit-hv-machine-out))

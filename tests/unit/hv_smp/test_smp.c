@@ -87,6 +87,28 @@ static void one_that_does_not_start_is_left_out_and_one_startup_may_be_missed(vo
     assert_true(smp_wbinvd_done((const uint64_t[MAX_CPUS / 64]){0xf}, ticket));     /* nobody waits for it */
 }
 
+/* In xAPIC mode 255 would be INIT for all CPUs, the boot CPU included, and 256 for CPU 0. */
+static void one_whose_id_no_interrupt_reaches_is_told_and_left_alone(void **state)
+{
+    static const struct { bool x2apic; uint32_t id; bool reached; } cases[] = {
+        {true, 254, true}, {true, 255, true}, {true, 256, true}, {true, UINT32_MAX - 1, true}, {true, UINT32_MAX, false},
+        {false, 254, true}, {false, 255, false}, {false, 256, false}, {false, 258, false}, {false, UINT32_MAX, false},
+    };
+    volatile uint32_t registers[1024];
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lapic_registers = cases[i].x2apic ? NULL : registers;
+        assert_int_equal(lapic_reaches(cases[i].id), cases[i].reached);
+    }
+    lapic_registers = NULL;
+    handoff.apic_ids[2] = UINT32_MAX;
+    smp_start(&handoff);
+    assert_runs(0xb);
+    assert_int_equal(machine[2].inits + machine[2].startups, 0);
+    assert_non_null(strstr(machine_log, "CPU 2 (APIC 4294967295) is left out: that id cannot be sent an interrupt of its own"));
+    assert_non_null(strstr(machine_log, "3 of 4 CPUs run\n"));
+    (void)state;
+}
+
 static void one_that_is_not_like_the_boot_cpu_is_left_out(void **state)
 {
     (void)state;
@@ -355,7 +377,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(all_cpus_of_the_hand_over_start), TEST(one_that_does_not_start_is_left_out_and_one_startup_may_be_missed),
-        TEST(one_that_is_not_like_the_boot_cpu_is_left_out), TEST(a_tsc_that_is_behind_is_another_too),
+        TEST(one_whose_id_no_interrupt_reaches_is_told_and_left_alone), TEST(one_that_is_not_like_the_boot_cpu_is_left_out),
+        TEST(a_tsc_that_is_behind_is_another_too),
         TEST(a_stall_leaves_no_cpu_out), TEST(nor_one_in_the_middle_of_the_comparison),
         TEST(a_cpu_is_interrupted_once_until_it_looks), TEST(wbinvd_is_done_by_those_that_are_asked),
         TEST(no_cpu_waits_ten_milliseconds_for_its_start), TEST(an_interrupt_that_nobody_has_a_ticket_for_is_ignored),

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../../../hv/switch.h"
+#include "../boards/boards.h"
 #include "rig.h"
 
 static struct cpuid ask(struct vcpu *vcpu, uint32_t leaf, uint32_t subleaf)
@@ -96,7 +97,7 @@ static void only_an_encrypted_guest_learns_of_its_c_bit(void **state)
     assert_int_equal(c.ebx, 51 | 5 << 6);
     assert_int_equal(c.ecx | c.edx, 0);
     assert_int_equal(ask(plain, 0x80000008, 0).eax & 0xff, 43);     /* reduced already */
-    assert_int_equal(ask(sev, 0x80000008, 0).eax & 0xff, 0xff);     /* it will subtract */
+    assert_int_equal(ask(sev, 0x80000008, 0).eax & 0xff, 43 + 5);   /* it will subtract */
 }
 
 static void osxsave_follows_the_guests_cr4(void **state)
@@ -196,51 +197,25 @@ static void leaves_beyond_the_processors_last_are_not_asked_for(void **state)
     assert_int_equal(ask(rig_guest(0, false), 0x80000000, 0).eax, 0x80000001);
 }
 
-/* ---- what real processors say, from the dumps of github.com/InstLatx64/InstLatx64 ---- */
+/* ---- what real processors say (tests/unit/boards) ---- */
 
-struct dump { uint32_t leaf, subleaf, eax, ebx, ecx, edx; };
-static const struct dump naples[] = {       /* EPYC 7551P */
-    {0x00, 0, 0xd, 0x68747541, 0x444d4163, 0x69746e65}, {0x01, 0, 0x800f12, 0x400800, 0x7ed8320b, 0x178bfbff},
-    {0x06, 0, 4, 0, 1, 0}, {0x07, 0, 0, 0x209c01a9, 0, 0}, {0x0d, 0, 7, 0x340, 0x340, 0}, {0x0d, 1, 0xf, 0x340, 0, 0},
-    {0x0d, 2, 0x100, 0x240, 0, 0}, {0x80000000, 0, 0x8000001f, 0x68747541, 0x444d4163, 0x69746e65},
-    {0x80000001, 0, 0x800f12, 0x40000000, 0x35c233ff, 0x2fd3fbff}, {0x80000007, 0, 0, 0x1b, 0, 0x6799},
-    {0x80000008, 0, 0x3030, 0x00000007, 0x603f, 0}, {0x8000000a, 0, 1, 0x8000, 0, 0x0001bcff},
-};
-static const struct dump rome[] = {         /* EPYC 7742 */
-    {0x00, 0, 0x10, 0x68747541, 0x444d4163, 0x69746e65}, {0x01, 0, 0x830f10, 0x800800, 0x7ef8320b, 0x178bfbff},
-    {0x06, 0, 4, 0, 1, 0}, {0x07, 0, 0, 0x219c91a9, 0x400004, 0}, {0x0d, 0, 0x207, 0x340, 0x380, 0}, {0x0d, 1, 0xf, 0x340, 0, 0},
-    {0x0d, 2, 0x100, 0x240, 0, 0}, {0x80000000, 0, 0x80000020, 0x68747541, 0x444d4163, 0x69746e65},
-    {0x80000001, 0, 0x830f10, 0x40000000, 0x75c237ff, 0x2fd3fbff}, {0x80000007, 0, 0, 0x1b, 0, 0x6799},
-    {0x80000008, 0, 0x3030, 0x018ef757, 0x707f, 0x10000}, {0x8000000a, 0, 1, 0x8000, 0, 0x0013bcff},
-};
-static const struct dump genoa[] = {        /* EPYC 9654 */
-    {0x00, 0, 0x10, 0x68747541, 0x444d4163, 0x69746e65}, {0x01, 0, 0xa10f11, 0xc00800, 0x7efa320b, 0x178bfbff},
-    {0x06, 0, 4, 0, 1, 0}, {0x07, 0, 1, 0xf1bf97a9, 0x415fce, 0x10000010}, {0x0d, 0, 0x2e7, 0x980, 0x988, 0},
-    {0x0d, 1, 0xf, 0x990, 0x1800, 0}, {0x0d, 2, 0x100, 0x240, 0, 0},
-    {0x80000000, 0, 0x80000028, 0x68747541, 0x444d4163, 0x69746e65},
-    {0x80000001, 0, 0xa10f11, 0x40000000, 0x75c237ff, 0x2fd3fbff}, {0x80000007, 0, 0, 0x3b, 0, 0x6799},
-    {0x80000008, 0, 0x3934, 0x79bef25f, 0x80bf, 0x10007}, {0x8000000a, 0, 1, 0x8000, 0, 0x1fbfbcff},
-    {0x80000021, 0, 0x00062fcf, 0x15c, 0, 0},
-};
-static const struct dump *dump;
-static size_t dump_rows;
+static const struct board *dump;
 
 static struct cpuid from_dump(uint32_t leaf, uint32_t subleaf)
 {
-    for (size_t i = 0; i < dump_rows; i++)
-        if (dump[i].leaf == leaf && dump[i].subleaf == subleaf)
-            return (struct cpuid){dump[i].eax, dump[i].ebx, dump[i].ecx, dump[i].edx};
-    return (struct cpuid){0};
+    const struct board_leaf *l = board_leaf(dump, leaf, subleaf);
+    return l != NULL ? (struct cpuid){l->eax, l->ebx, l->ecx, l->edx} : (struct cpuid){0};
 }
 
-static void use_dump(const struct dump *rows, size_t count)
+static void use_dump(const struct board *board)
 {
-    dump = rows;
-    dump_rows = count;
+    assert_non_null(board);
+    dump = board;
     rig_cpuid = from_dump;
     uint32_t ebx = from_dump(0x80000008, 0).ebx, svm = from_dump(0x8000000a, 0).edx;
     rig_cpu.features.ibpb = (ebx >> 12 & 1) != 0;
     rig_cpu.features.virtual_spec_ctrl = (ebx & (1u << 14 | 1u << 15 | 1u << 24)) != 0 && (svm >> 20 & 1) != 0;
+    rig_cpu.features.phys_bits = (from_dump(0x80000008, 0).eax & 0xff) - (from_dump(0x8000001f, 0).ebx >> 6 & 0x3f);
     exit_cpuid_init(&rig_cpu.features);
 }
 
@@ -277,20 +252,51 @@ static void assert_feature_bits_are_the_hosts(struct vcpu *vcpu, uint32_t leaf, 
 static void a_feature_bit_is_the_hosts_or_has_a_reason(void **state)
 {
     (void)state;
-    static const struct { const struct dump *rows; size_t count; } hosts[] = {
-        {naples, sizeof naples / sizeof naples[0]}, {rome, sizeof rome / sizeof rome[0]}, {genoa, sizeof genoa / sizeof genoa[0]},
-    };
     static const struct { uint32_t leaf; struct cpuid relevant; } leaves[] = {
         {0x1, {~0u, 0, ~0u, ~(1u << 28)}}, {0x6, {~0u, ~0u, ~0u, ~0u}}, {0x7, {~0u, ~0u, ~0u, ~0u}},
         {0x80000001, {~0u, ~0u, ~0u, ~0u}}, {0x80000007, {~0u, ~0u, ~0u, ~0u}}, {0x80000008, {0, ~0u, 0, ~0u}},
         {0x8000001a, {~0u, ~0u, ~0u, ~0u}}, {0x80000021, {~0u, ~0u, ~0u, ~0u}},
     };
-    for (uint32_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
-        use_dump(hosts[i].rows, hosts[i].count);
-        struct vcpu *vcpu = rig_guest(i, i % 2 != 0);
+    uint32_t dumps = 0;
+    for (uint32_t i = 0; i < board_count; i++) {
+        if (boards[i].leaf_count == 0)
+            continue;
+        print_message("%s\n", boards[i].name);
+        use_dump(&boards[i]);
+        dumps++;
+        struct vcpu *vcpu = rig_guest(i % 2, i % 2 != 0);
         vcpu->vmcb->cr4 |= CR4_OSXSAVE;
         for (size_t l = 0; l < sizeof leaves / sizeof leaves[0]; l++)
             assert_feature_bits_are_the_hosts(vcpu, leaves[l].leaf, leaves[l].relevant);
+    }
+    assert_true(dumps >= 9);
+}
+
+/* Nested tables have 4 levels here, whatever the processor's own addresses have; and what SME took is nobody's. */
+static void a_guests_addresses_are_those_that_it_can_have(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < board_count; i++) {
+        if (boards[i].leaf_count == 0)
+            continue;
+        use_dump(&boards[i]);
+        if (boards[i].width != BOARD_UNKNOWN)
+            assert_int_equal(rig_cpu.features.phys_bits, boards[i].width);
+        uint32_t host = rig_cpu.features.phys_bits;
+        assert_in_range(host, 36, 48);
+        struct vcpu *plain = rig_guest(0, false), *sev = rig_guest(1, true);
+        assert_int_equal(ask(plain, 0x80000008, 0).eax, 48 << 8 | host);
+        for (uint8_t reduced = 0; reduced < 12; reduced++) {
+            rig_config[1].reduced_phys_bits = reduced;
+            uint32_t shown = ask(sev, 0x80000008, 0).eax & 0xff;
+            assert_in_range(shown, 36, 48);
+            assert_true(shown - reduced <= host);
+            assert_int_equal(shown, host + reduced < 48 ? host + reduced : 48);     /* and not less than can be */
+        }
+        /* SME off: the processor's own width, 52 bits since Genoa, but for the tables. */
+        rig_cpu.features.phys_bits = from_dump(0x80000008, 0).eax & 0xff;
+        exit_cpuid_init(&rig_cpu.features);
+        assert_int_equal(ask(plain, 0x80000008, 0).eax & 0xff, 48);
     }
 }
 
@@ -298,14 +304,14 @@ static void speculation_control_is_offered_where_the_processor_keeps_it_apart(vo
 {
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
-    use_dump(naples, sizeof naples / sizeof naples[0]);
+    use_dump(board_named("cpuid-epyc-7551p"));
     assert_int_equal(ask(vcpu, 0x80000008, 0).ebx, 1u << 0 | 1u << 2 | 1u << 20);
-    use_dump(rome, sizeof rome / sizeof rome[0]);       /* IBPB, IBRS, STIBP, its preferences, SSBD */
+    use_dump(board_named("cpuid-epyc-7742"));       /* IBPB, IBRS, STIBP, its preferences, SSBD */
     assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 0xfffff000, 1u << 12 | 1u << 14 | 1u << 15 | 0xeu << 16 | 1u << 20 | 1u << 24);
     rig_cpu.features.virtual_spec_ctrl = false;
     exit_cpuid_init(&rig_cpu.features);
     assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 0xfffff000, 1u << 12 | 1u << 20);
-    use_dump(genoa, sizeof genoa / sizeof genoa[0]);    /* and PSFD, BTC_NO, IBPB_RET */
+    use_dump(board_named("cpuid-epyc-9654"));    /* and PSFD, BTC_NO, IBPB_RET */
     assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 0xff000000, 0x71000000);
     assert_int_equal(ask(vcpu, 0x80000021, 0).eax, 1u << 0 | 1u << 2 | 1u << 6);
     rig_cpuid = NULL;                                   /* a processor that has it all */
@@ -334,6 +340,7 @@ int main(void)
         TEST(the_hypervisor_is_kvm_with_nothing_but_its_clock), TEST(only_an_encrypted_guest_learns_of_its_c_bit),
         TEST(osxsave_follows_the_guests_cr4), TEST(rdpid_is_offered_where_tsc_aux_is), TEST(one_vcpu_is_one_package_of_one_core_of_one_thread),
         TEST(xsave_sizes_follow_xcr0), TEST(a_feature_bit_is_the_hosts_or_has_a_reason),
+        TEST(a_guests_addresses_are_those_that_it_can_have),
         TEST(speculation_control_is_offered_where_the_processor_keeps_it_apart),
         TEST(leaves_beyond_the_processors_last_are_not_asked_for),
     };

@@ -4,6 +4,7 @@
 
 BUILD ?= .build
 include linker/record.mk
+include tests/unit/boards/boards.mk
 
 unit-hv-vcpu-out := $(BUILD)/unit/hv_vcpu
 unit-hv-vcpu-in := tests/unit/hv_vcpu
@@ -28,6 +29,12 @@ $(unit-hv-vcpu-out)/%.o: %.c $(unit-hv-vcpu-out)/built-with
 
 $(unit-hv-vcpu-out)/test_%: $(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/test_%.o $(unit-hv-vcpu-core-objects)
 	$(CC) $(unit-hv-vcpu-cflags) $^ -lcmocka -o $@
+
+$(unit-hv-vcpu-out)/test_cpuid: $(unit-hv-vcpu-out)/boards.o
+
+$(unit-hv-vcpu-out)/boards.o: $(BOARDS_C) $(unit-hv-vcpu-out)/built-with
+	@mkdir -p $(@D)
+	$(CC) $(unit-hv-vcpu-cflags) $(DEPENDS) -c $< -o $@
 
 $(unit-hv-vcpu-out)/test_sched: unit-hv-vcpu-cflags += -Wl,--wrap=vcpu_poll
 

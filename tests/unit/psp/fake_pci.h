@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FAKE_PCI_FUNCTIONS 8
+#define FAKE_PCI_FUNCTIONS 64
 
 struct fake_function {
     uint16_t bdf;

@@ -4,6 +4,7 @@
 
 BUILD ?= .build
 include linker/record.mk
+include tests/unit/boards/boards.mk
 
 unit-psp-out := $(BUILD)/unit/psp
 unit-psp-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
@@ -14,7 +15,7 @@ unit-psp-driver := $(sort $(wildcard psp/*.c))
 unit-psp-models := $(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt))
 unit-psp-built-with = $(CC_VERSION) $(unit-psp-cflags)
 $(eval $(call record,$(unit-psp-out)/built-with,unit-psp-built-with))
-unit-psp-tests := discover status abi launch faults
+unit-psp-tests := discover status abi launch faults boards
 
 unit-psp-objects = $(patsubst %.c,$(unit-psp-out)/%.o,$(1))
 
@@ -22,6 +23,7 @@ unit-psp-objects = $(patsubst %.c,$(unit-psp-out)/%.o,$(1))
 unit-psp-discover := psp/discover.c tests/unit/psp/fake_pci.c
 unit-psp-status := psp/status.c $(filter-out psp/status.c,$(unit-psp-driver)) tests/unit/psp/fake_pci.c \
 	tests/unit/psp/fake_platform.c $(unit-psp-models)
+unit-psp-boards := $(unit-psp-status)
 unit-psp-abi := $(unit-psp-status)
 unit-psp-launch := $(unit-psp-status) tests/unit/psp/launch.c
 unit-psp-faults := $(unit-psp-launch)
@@ -43,6 +45,12 @@ $(unit-psp-out)/$(1).passed: $(unit-psp-out)/test_$(1) tests/unit/psp/abi_facts.
 	@touch $$@
 endef
 $(foreach t,$(unit-psp-tests),$(eval $(call unit-psp-program,$(t))))
+
+$(unit-psp-out)/test_boards: $(unit-psp-out)/boards.o
+
+$(unit-psp-out)/boards.o: $(BOARDS_C) $(unit-psp-out)/built-with
+	@mkdir -p $(@D)
+	$(CC) $(unit-psp-cflags) $(DEPENDS) -c $< -o $@
 
 # The driver as hv/ compiles it, with each compiler that is there; it may call
 # its platform and the four memory functions, nothing else.

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What the preflight says of real machines (tests/unit/boards), and what hv is handed there. What a file does not tell is as on
+ * machine.c's own machine; 256 MiB of each board's memory is this machine's, whose Secure Processor has its BAR in reach. */
+#include "machine.h"
+
+#include <stdlib.h>
+
+#include "../../../hv/text.h"
+#include "../boards/boards.h"
+
+#define SMEE SYSCFG_MEM_ENCRYPTION_MOD_EN
+
+static void set_cpuid(const struct board *board)
+{
+    for (uint32_t i = 0; i < board->leaf_count; i++) {
+        const struct board_leaf *l = &board->leaves[i];
+        if (l->subleaf == 0)
+            machine_set_leaf(l->leaf, (struct cpuid){l->eax, l->ebx, l->ecx, l->edx});
+    }
+}
+
+static void add_part(const struct board_range *r, uint64_t first, uint64_t end)
+{
+    uint64_t from = r->base > first ? r->base : first, to = r->base + r->pages * 4096;
+    to = to < end ? to : end;
+    if (from < to)
+        machine_descriptor(r->type, from, (to - from) / 4096, r->attribute);
+}
+
+static void set_map(const struct board *board)
+{
+    if (board->map_count == 0)
+        return;
+    machine.map_count = 0;
+    for (uint32_t i = 0; i < board->map_count; i++) {
+        add_part(&board->map[i], 0, RAM_BASE);
+        add_part(&board->map[i], RAM_BASE + RAM_SIZE, UINT64_MAX);
+    }
+    machine_descriptor(EfiConventionalMemory, RAM_BASE, RAM_SIZE / 4096, EFI_MEMORY_WB);
+}
+
+static void set_madt(const struct board *board)
+{
+    if (board->cpus == 0)
+        return;
+    acpi_build(2, true, true);
+    uint8_t *madt = acpi_add("APIC", 44 + 16 * board->cpus);
+    for (uint32_t i = 0; i < board->cpus; i++) {
+        uint32_t id = board->apic_ids[i];
+        const uint32_t wide[4] = {9 | 16 << 8, id, 1, i}, narrow[4] = {0 | 8 << 8 | (i & 0xff) << 16 | id << 24, 1, 3 | 8 << 8, 0};
+        memcpy(madt + 44 + 16 * i, id < 255 ? narrow : wide, 16);
+    }
+    acpi_seal(madt);
+}
+
+static void add_function(uint16_t bdf, uint16_t device)
+{
+    for (unsigned i = 0; i < sizeof machine.pci / sizeof *machine.pci && machine.pci[i].config[0] != 0; i++)
+        if (machine.pci[i].bdf == bdf)
+            return;
+    machine_pci(bdf, (uint32_t)device << 16 | 0x1022, bdf % 8 == 0 ? 0x80 : 0, 0);
+}
+
+static const struct board_function *set_pci(const struct board *board)
+{
+    const struct board_function *sev = NULL;
+    for (uint32_t i = board->function_count; i-- > 0;)
+        sev = board->functions[i].sev ? &board->functions[i] : sev;
+    if (sev == NULL)
+        return NULL;
+    memset(&machine.pci[1], 0, sizeof machine.pci[1]);
+    memset(&machine.pci[2], 0, sizeof machine.pci[2]);
+    machine.pci[0].bdf = sev->bdf;
+    machine.pci[0].config[0] = (uint32_t)sev->device << 16 | 0x1022;
+    for (uint32_t i = 0; i < board->function_count; i++) {
+        const struct board_function *f = &board->functions[i];
+        add_function(f->bdf, f->device);
+        add_function(f->bdf & 0xfff8, 0x1480);
+    }
+    /* Naples has its mailbox elsewhere (Linux drivers/crypto/ccp/sp-pci.c: pspv1). */
+    memset((void *)(uintptr_t)(PSP_BAR + 0x10000), 0, 0x1000);
+    *(uint32_t *)(uintptr_t)(PSP_BAR + (sev->device == 0x1456 ? 0x105fc : 0x109fc)) = 1;
+    return sev;
+}
+
+static void assert_row(const char *feature, const char *found)
+{
+    assert_string_equal(machine_row(feature)->found, found);
+    assert_int_equal(machine_row(feature)->verdict, HANDOFF_FINE);
+}
+
+static bool apart(uint64_t base, uint64_t size, uint64_t first, uint64_t last)
+{
+    return base + size <= (first & ~(SIZE_2M - 1)) || base > last;
+}
+
+static void assert_memory(const struct board *board)
+{
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < handoff.range_count; i++) {
+        const struct handoff_range *r = &handoff.ranges[i];
+        assert_true(r->pages > 0 && r->base >= end);
+        end = r->base + r->pages * 4096;
+        assert_true(end <= UINT64_C(1) << handoff.phys_bits);
+        if (r->kind == HANDOFF_USABLE)
+            assert_true(end <= UINT64_C(0xfd00000000) || r->base > UINT64_C(0xffffffffff));
+        for (uint32_t k = 0; k < board->rmp_count && r->kind == HANDOFF_USABLE; k++)
+            if (board->rmp[k].last < RAM_BASE || board->rmp[k].first >= RAM_BASE + RAM_SIZE)
+                assert_true(end <= board->rmp[k].first || r->base > board->rmp[k].last);
+    }
+    assert_true(apart(handoff.arena_base, handoff.arena_size, UINT64_C(0xfd00000000), UINT64_C(0xffffffffff)));
+    /* A vCPU of each of the three guests, not a share of the board's memory. */
+    assert_in_range(handoff.arena_size, 16 * MIB, 64 * MIB + handoff.cpu_count * UINT64_C(96) * 1024);
+    bool told = false;
+    for (uint32_t i = 0; i < handoff.preflight_count; i++)
+        told |= strcmp(handoff.preflight[i].feature, "memory left out") == 0;
+    assert_int_equal(told, boot.memory_withheld > 0);
+}
+
+static void assert_processors(const struct board *board)
+{
+    char found[28];
+    bool listed = board->cpus == 0;
+    for (uint32_t i = 0; i < board->cpus; i++)
+        listed |= board->apic_ids[i] == handoff.apic_ids[0];
+    uint32_t count = (board->cpus == 0 ? 1 : board->cpus) + !listed;
+    text_format(found, sizeof found, "%u", count);
+    assert_row("processors", found);
+    assert_int_equal(handoff.cpu_count + handoff.cpus_left_out, count);
+    assert_int_equal(machine_row("processors")->remedy[0] != '\0', handoff.cpus_left_out > 0);
+}
+
+static void a_board_is_judged_and_handed_over(void **state)
+{
+    const struct board *board = *state;
+    char found[28];
+    print_message("%s\n", board->name);
+    machine_reset(NULL);
+    set_cpuid(board);
+    set_map(board);
+    set_madt(board);
+    const struct board_function *sev = set_pci(board);
+    machine.syscfg = board->syscfg != 0 ? board->syscfg : SMEE;
+    machine.syscfg_stuck = board->smee_fixed ? SMEE : 0;
+
+    /* The guest is packed for it. */
+    struct cpuid e = machine_leaf(0x8000001f)->regs;
+    uint32_t c_bit = e.ebx & 0x3f, reduction = e.ebx >> 6 & 0x3f, width = machine_leaf(0x80000008)->regs.eax & 0xff;
+    machine_manifest()->guests[0].cbitpos = (uint8_t)c_bit;
+    machine_manifest()->guests[0].reduced_phys_bits = (uint8_t)reduction;
+    good_seal(machine_manifest());
+    assert_int_equal(machine_boot(), ENTERED);
+
+    assert_row("processor", "AuthenticAMD");
+    assert_row("SVM", "yes");
+    assert_row("nested paging", "yes");
+    assert_row("SME and SEV", "both");
+    text_format(found, sizeof found, "%u and %u", c_bit, reduction);
+    assert_row("C-bit, reduction", found);
+    assert_string_equal(machine_row("C-bit, reduction")->remedy, "");
+    uint32_t first = e.edx > 0 ? e.edx : 1;
+    text_format(found, sizeof found, "%u (%u to %u)", e.ecx - first + 1, first, e.ecx);
+    assert_row("ASIDs for SEV", found);
+    if (board->c_bit != BOARD_UNKNOWN)
+        assert_int_equal(c_bit, board->c_bit);
+    if (board->reduction != BOARD_UNKNOWN)
+        assert_int_equal(reduction, board->reduction);
+    if (board->asids != BOARD_UNKNOWN && board->leaf_count > 0)
+        assert_int_equal(handoff.max_sev_asid, board->asids);
+    if (board->sev_guests != BOARD_UNKNOWN && board->asids != BOARD_UNKNOWN)
+        assert_int_equal(boot.sev_asids, board->sev_guests);
+    if (sev != NULL) {
+        text_format(found, sizeof found, "1022:%04x at %02x:%02x.%x", sev->device, sev->bdf >> 8u, sev->bdf >> 3 & 31u, sev->bdf & 7u);
+        assert_row("Secure Processor", found);
+    }
+    assert_processors(board);
+    assert_memory(board);
+
+    bool on = !board->smee_fixed || (machine.syscfg & SMEE) != 0;
+    assert_int_equal(machine_row("memory encryption")->verdict, on ? HANDOFF_FINE : HANDOFF_NO_SEV);
+    assert_int_equal(handoff.sev_usable, on);
+    assert_int_equal(handoff.c_bit_mask, on ? UINT64_C(1) << c_bit : 0);
+    assert_int_equal(handoff.phys_bits, width - (on ? reduction : 0));
+    if (board->width != BOARD_UNKNOWN && on)
+        assert_int_equal(handoff.phys_bits, board->width);
+    assert_string_equal(machine_row("guests")->found, on ? "3 of 3 can run" : "1 of 3 can run");
+}
+
+int main(void)
+{
+    struct CMUnitTest *tests = calloc(board_count, sizeof *tests);
+    for (uint32_t i = 0; i < board_count; i++)
+        tests[i] = (struct CMUnitTest){
+            .name = boards[i].name, .test_func = a_board_is_judged_and_handed_over, .initial_state = (void *)(uintptr_t)&boards[i],
+        };
+    int failed = run_each_alone(tests, board_count);
+    free(tests);
+    return failed;
+}

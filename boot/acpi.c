@@ -16,6 +16,8 @@ struct acpi_rsdp {
 } __attribute__((packed));
 _Static_assert(sizeof(struct acpi_rsdp) == 36, "ACPI 6.4, 5.2.5.3");
 #define ACPI_RSDP_1_SIZE 20u
+enum { ACPI_SPACE_MEMORY, ACPI_SPACE_IO };      /* 5.2.3.2 */
+#define ACPI_LONGEST (1u << 24)     /* bytes of a table: boards have DSDTs of a few hundred KiB */
 
 struct acpi_header {
     char signature[4];
@@ -47,19 +49,26 @@ uint64_t acpi_rsdp(void)
     return old;
 }
 
-static const struct acpi_header *acpi_table(uint64_t address)
+const void *acpi_table(uint64_t address, const char signature[static 4])
 {
     const struct acpi_header *header = (const void *)(uintptr_t)address;
-    return address != 0 && header->length >= sizeof *header && acpi_sum(header, header->length) ? header : NULL;
+    bool fine = address != 0 && memcmp(header->signature, signature, 4) == 0 && header->length >= sizeof *header &&
+                header->length <= ACPI_LONGEST && acpi_sum(header, header->length);
+    return fine ? header : NULL;
 }
 
 const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum)
+{
+    return acpi_find_after(rsdp, signature, minimum, NULL);
+}
+
+const void *acpi_find_after(uint64_t rsdp, const char signature[static 4], uint32_t minimum, const void *after)
 {
     const struct acpi_rsdp *root = (const void *)(uintptr_t)rsdp;
     if (root == NULL || memcmp(root->signature, "RSD PTR ", 8) != 0 || !acpi_sum(root, ACPI_RSDP_1_SIZE))
         return NULL;
     bool wide = root->revision >= 2 && root->xsdt != 0;
-    const struct acpi_header *list = acpi_table(wide ? root->xsdt : root->rsdt);
+    const struct acpi_header *list = acpi_table(wide ? root->xsdt : root->rsdt, wide ? "XSDT" : "RSDT");
     if (list == NULL)
         return NULL;
     uint32_t entry_size = wide ? 8 : 4;
@@ -67,9 +76,31 @@ const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t mi
     for (uint32_t i = 0; i < (list->length - sizeof *list) / entry_size; i++) {
         uint64_t address = 0;
         memcpy(&address, entries + i * entry_size, entry_size);
-        const struct acpi_header *table = address == 0 ? NULL : (const void *)(uintptr_t)address;
-        if (table != NULL && memcmp(table->signature, signature, 4) == 0 && acpi_table(address) != NULL)
+        const struct acpi_header *table = acpi_table(address, signature);
+        if (table != NULL && after == NULL)
             return table->length >= minimum ? table : NULL;
+        if (table == after)
+            after = NULL;
     }
     return NULL;
+}
+
+uint64_t acpi_field(const uint8_t *table, uint32_t at, uint32_t bytes)
+{
+    const struct acpi_header *header = (const void *)table;
+    uint64_t value = 0;
+    if (at + bytes <= header->length)
+        memcpy(&value, table + at, bytes);
+    return value;
+}
+
+struct handoff_register acpi_register(const uint8_t *fadt, uint32_t at, uint32_t narrow, uint32_t bytes)
+{
+    uint64_t space = acpi_field(fadt, at, 1), address = acpi_field(fadt, at + 4, 8);
+    bool memory = space == ACPI_SPACE_MEMORY && bytes == 1 && address <= UINT32_MAX;
+    if (address == 0 || (!memory && (space != ACPI_SPACE_IO || address > UINT16_MAX))) {
+        memory = false;
+        address = narrow != 0 ? acpi_field(fadt, narrow, 4) : 0;
+    }
+    return (struct handoff_register){.address = address <= UINT16_MAX || memory ? address : 0, .port = !memory, .bytes = bytes};
 }

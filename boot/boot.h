@@ -43,6 +43,14 @@ void table_print(void);
 /* acpi.c: the table with this signature, its checksum right; NULL: none. */
 uint64_t acpi_rsdp(void);
 const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum);
+/* The next one behind `after`, which is another of them. */
+const void *acpi_find_after(uint64_t rsdp, const char signature[static 4], uint32_t minimum, const void *after);
+/* The table at this address, if it is that one. */
+const void *acpi_table(uint64_t address, const char signature[static 4]);
+/* A number in a table; 0 where the table is too short for it. */
+uint64_t acpi_field(const uint8_t *table, uint32_t at, uint32_t bytes);
+/* By the generic address at `at` or, where that is 0, the port that old tables have at `narrow`. Address 0: none. */
+struct handoff_register acpi_register(const uint8_t *fadt, uint32_t at, uint32_t narrow, uint32_t bytes);
 
 /* cpus.c: the CPUs that the MADT tells of and, for the others' start, pages below 1 MiB, into `handoff`. */
 void cpus_find(uint64_t rsdp);
@@ -53,6 +61,9 @@ uint64_t clock_measure(uint64_t rsdp, const char **source);
 
 /* console.c: the operator's UART into `handoff`, and the words of its row; `remedy` also where another source was no use. */
 void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88]);
+
+/* power.c: how ACPI ends the machine, into `handoff`. */
+void power_find(uint64_t rsdp);
 
 /* devices.c: the framebuffer into `handoff`; bus mastering of all PCI functions off. */
 void devices_find(void);

@@ -15,26 +15,16 @@
 
 /* ACPI 6.4, table 5.9 */
 #define FADT_PM_TMR_BLK 76u
-#define FADT_X_PM_TMR_BLK 208u          /* a generic address: space, width, offset, access, address */
+#define FADT_X_PM_TMR_BLK 208u
 #define FADT_SIZE_1 116u
-#define FADT_SIZE_2 220u
-#define ADDRESS_SPACE_IO 1u
 
 static uint16_t clock_pm_port(uint64_t rsdp)
 {
     const uint8_t *fadt = acpi_find(rsdp, "FACP", FADT_SIZE_1);
     if (fadt == NULL)
         return 0;
-    uint32_t length, port;
-    memcpy(&length, fadt + 4, sizeof length);
-    if (length >= FADT_SIZE_2 && fadt[FADT_X_PM_TMR_BLK] == ADDRESS_SPACE_IO) {
-        uint64_t address;
-        memcpy(&address, fadt + FADT_X_PM_TMR_BLK + 4, sizeof address);
-        if (address != 0 && address <= UINT16_MAX)
-            return (uint16_t)address;
-    }
-    memcpy(&port, fadt + FADT_PM_TMR_BLK, sizeof port);
-    return port <= UINT16_MAX ? (uint16_t)port : 0;
+    struct handoff_register timer = acpi_register(fadt, FADT_X_PM_TMR_BLK, FADT_PM_TMR_BLK, 4);
+    return timer.port ? (uint16_t)timer.address : 0;
 }
 
 /* Waits for `ticks` more of the timer since `from`; false: it stands still. */

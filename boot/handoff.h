@@ -65,6 +65,14 @@ struct handoff_uart {
     uint8_t reserved;
 };
 
+/* A register, and what ends the machine when it is written: (what is there & keep) | value. */
+struct handoff_register {
+    uint64_t address;           /* of a port or, one to one, in memory; 0: there is none */
+    uint32_t port;              /* 1: it is a port */
+    uint32_t bytes;             /* 1 or 2, and aligned to it */
+    uint32_t keep, value;
+};
+
 struct handoff {
     uint64_t magic;
     uint32_t version;
@@ -92,6 +100,7 @@ struct handoff {
     uint32_t framebuffer_width, framebuffer_height, framebuffer_stride;    /* pixels of 32 bits */
     uint32_t reserved1;
     struct handoff_uart uart;
+    struct handoff_register off[2], reset;      /* ACPI's ways; off[0] and then off[1] */
 
     uint32_t psp_bdf;           /* bus << 8 | device << 3 | function */
     uint32_t psp_present;

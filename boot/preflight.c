@@ -338,6 +338,7 @@ bool preflight_run(void)
         if (check_memory(manifest))
             check_guests(manifest);
         check_console();
+        power_find(handoff.rsdp);
         devices_find();
     }
     return !preflight_has(HANDOFF_FATAL);

@@ -103,7 +103,7 @@ void svm_init(struct cpu *cpu);
  * this CPU and the operator are served meanwhile (sched_breathe()). On the boot CPU. */
 void cpu_wbinvd_all(void);
 
-/* Powers the machine off by the firmware's runtime service; never returns. */
+/* By ACPI, else by the firmware, else a reset by the chipset; never returns. */
 _Noreturn void machine_power_off(void);
 _Noreturn void machine_reset(void);
 

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * hv never maps firmware's memory beside its own. For a call it switches to a root that has the
- * runtime regions one to one, plain and executable, and hv's half above.
+ * The end of the machine: ACPI's registers, the firmware, the chipset.
+ * hv never maps firmware's memory beside its own. For a call it switches to a root that has the firmware's
+ * regions one to one, plain, runtime code executable, and hv's half above.
  */
 #include "firmware.h"
 
+#include "clock.h"
 #include "console.h"
 #include "cpu.h"
 #include "hostmap.h"
 #include "log.h"
 #include "pagetable.h"
 #include "smp.h"
+#include "string.h"
 #include "trap.h"
 #include "x86.h"
 
@@ -27,19 +30,27 @@ _Static_assert(__builtin_offsetof(struct runtime_services, reset_system) == 104,
 enum reset_type { RESET_COLD = 0, RESET_WARM = 1, RESET_SHUTDOWN = 2 };
 typedef void __attribute__((ms_abi)) (*reset_system_t)(uint32_t type, uint64_t status, uint64_t size, void *data);
 
-/* For one range, at worst: three tables above its first page and three above its last; those between are
+#define BELOW_4G (UINT64_C(1) << 32)
+/* Below 4 GiB, two on the way, one per GiB, and one where a range begins and where it ends, if that is inside 2 MiB. */
+#define FIRMWARE_TABLES_LOW 5u
+#define FIRMWARE_TABLES_LOW_MOST (BELOW_4G / SIZE_2M)
+/* For a range above, at worst: three tables above its first page and three above its last; those between are
  * 2 MiB pages, a table per GiB. */
 #define FIRMWARE_TABLES_PER_RANGE 6u
 
-static uint64_t firmware_cr3;
+static uint64_t firmware_cr3;               /* 0: there is no such address space yet */
 static uint64_t firmware_reset_system;      /* 0: no runtime services */
 
 /* One to one ends with the lower half, hv's is above; and the firmware has never seen more by its own tables of 4 levels. */
 #define FIRMWARE_END (UINT64_C(1) << 47)
+#define FIRMWARE_LONGEST (UINT64_C(64) << 30)      /* what is longer is a bridge's window, and would cost a table per GiB */
+#define DEVICE_BITS (PTE_W | PTE_NX | PTE_PCD | PTE_PWT)
 
+/* All but memory that has become hv's or guests': boards' ResetSystem() reads what is not marked as a runtime region. What
+ * was boot services' holds what a guest wrote there: a fault is better, which end_catch() survives. */
 static bool firmware_range(const struct handoff_range *range, uint64_t *bits)
 {
-    if (range->base + range->pages * PAGE_SIZE > FIRMWARE_END)
+    if (range->base + range->pages * PAGE_SIZE > FIRMWARE_END || range->pages > FIRMWARE_LONGEST / PAGE_SIZE)
         return false;
     switch (range->kind) {
     case HANDOFF_RUNTIME_CODE:
@@ -47,23 +58,38 @@ static bool firmware_range(const struct handoff_range *range, uint64_t *bits)
         return true;
     case HANDOFF_RUNTIME_DATA:
     case HANDOFF_ACPI:
+    case HANDOFF_RESERVED:
         *bits = PTE_W | PTE_NX;
         return true;
     case HANDOFF_MMIO:
-        *bits = PTE_W | PTE_NX | PTE_PCD | PTE_PWT;
+        *bits = DEVICE_BITS;
         return true;
     default:
         return false;
     }
 }
 
+static uint64_t firmware_tables(const struct handoff *handoff)
+{
+    uint64_t low = 2, high = 0, bits;
+    for (uint32_t i = 0; i < handoff->range_count; i++) {
+        const struct handoff_range *range = &handoff->ranges[i];
+        uint64_t end = range->base + range->pages * PAGE_SIZE;
+        low += range->base < BELOW_4G ? 2 : 0;
+        if (end > BELOW_4G && firmware_range(range, &bits))
+            high += FIRMWARE_TABLES_PER_RANGE + range->pages * PAGE_SIZE / SIZE_1G;
+    }
+    return 1 + FIRMWARE_TABLES_LOW + (low < FIRMWARE_TABLES_LOW_MOST ? low : FIRMWARE_TABLES_LOW_MOST) + high;
+}
+
+static void firmware_map(struct pagetable *table, uint64_t base, uint64_t end, uint64_t bits)
+{
+    ASSERT(pagetable_map(table, base, hostmap_entry_address(paddr(base), VIEW_PLAIN), end - base, bits));
+}
+
 void firmware_init(const struct handoff *handoff)
 {
-    uint64_t count = 1, bits;
-    for (uint32_t i = 0; i < handoff->range_count; i++)
-        if (firmware_range(&handoff->ranges[i], &bits))
-            count += FIRMWARE_TABLES_PER_RANGE + handoff->ranges[i].pages * PAGE_SIZE / SIZE_1G;
-
+    uint64_t count = firmware_tables(handoff), at = 0, bits;
     paddr_t pages;
     ASSERT(page_alloc(count, 1, &pages));
     struct pagetable table;
@@ -72,10 +98,15 @@ void firmware_init(const struct handoff *handoff)
                    hostmap_entry_address(paddr(0), VIEW_ENCRYPTED));
     for (uint32_t i = 0; i < handoff->range_count; i++) {
         const struct handoff_range *range = &handoff->ranges[i];
+        uint64_t gap_end = range->base < BELOW_4G ? range->base : BELOW_4G;
+        if (at < gap_end)
+            firmware_map(&table, at, gap_end, DEVICE_BITS);     /* what no map tells of below 4 GiB are devices */
+        at = range->base + range->pages * PAGE_SIZE;
         if (firmware_range(range, &bits))
-            ASSERT(pagetable_map(&table, range->base, hostmap_entry_address(paddr(range->base), VIEW_PLAIN),
-                                 range->pages * PAGE_SIZE, bits));
+            firmware_map(&table, range->base, at, bits);
     }
+    if (at < BELOW_4G)
+        firmware_map(&table, at, BELOW_4G, DEVICE_BITS);
     if (table.next < end)
         page_free(paddr(table.next), (end - table.next) / PAGE_SIZE);
     hostmap_share(page_va(paddr(table.root)));
@@ -89,36 +120,156 @@ void firmware_init(const struct handoff *handoff)
     if (found->signature == RUNTIME_SERVICES_SIGNATURE)
         firmware_reset_system = found->reset_system;
     else
-        log_print(LOG_ERROR, "firmware: no runtime services at %lx; power-off will be a halt", handoff->runtime_services);
+        log_print(LOG_ERROR, "firmware: no runtime services at %lx; it cannot be asked to power off", handoff->runtime_services);
     window_unmap(window, 2 * PAGE_SIZE);
 }
 
-static _Noreturn void firmware_reset(enum reset_type type)
+/* The end of the machine: one way after another, each told of if it failed within its time. */
+#define CHIPSET_RESET 0xcf9u
+#define CHIPSET_RESET_SYSTEM 0x02u
+#define CHIPSET_RESET_CPU 0x04u
+#define END_US 2000000u                 /* for what takes effect by itself */
+#define END_FIRMWARE_US 5000000u        /* of the firmware's own time */
+
+static struct handoff_register end_registers[2][2];     /* by ACPI: of a power-off; of a reset */
+static bool end_resets;
+static uint32_t end_way;                /* the next to be tried */
+static uint64_t end_own_cr3;            /* hv's tables, while the firmware's are in use; 0: they are not */
+static uint64_t end_stack;              /* 0: a fault is no way's, but hv's own */
+
+void firmware_end_init(const struct handoff *handoff)
 {
-    static uint64_t own_cr3;        /* before the firmware's; 0: not asked yet */
-    smp_end_begin();
-    console_break();
-    panic_others();
-    console_flush();
-    if (firmware_reset_system != 0 && own_cr3 == 0) {
-        own_cr3 = read_cr3();
-        write_cr3(firmware_cr3);
-        ((reset_system_t)(uintptr_t)firmware_reset_system)(type, 0, 0, NULL);
+    memcpy(end_registers[0], handoff->off, sizeof handoff->off);
+    end_registers[1][0] = handoff->reset;
+}
+
+static void end_write(const struct handoff_register *end)
+{
+    uint16_t port = (uint16_t)end->address;
+    volatile uint8_t *memory = (volatile uint8_t *)(uintptr_t)end->address;
+    if (end->address == 0)
+        return;
+    if (!end->port)
+        *memory = (uint8_t)((*memory & end->keep) | end->value);
+    else if (end->bytes == 2)
+        out16(port, (uint16_t)((in16(port) & end->keep) | end->value));
+    else
+        out8(port, (uint8_t)((in8(port) & end->keep) | end->value));
+}
+
+static void end_wait(void)
+{
+    struct clock_limit limit = clock_limit(END_US);
+    while (!clock_limit_over(&limit))
+        cpu_relax();
+}
+
+static void end_leave(void)
+{
+    end_stack = 0;
+    if (end_own_cr3 != 0)
+        write_cr3(end_own_cr3);
+    end_own_cr3 = 0;
+}
+
+/* With the firmware's tables, until end_leave(). `frame`: what end_catch() may use the stack from. */
+static void end_enter(void *frame)
+{
+    end_own_cr3 = read_cr3();
+    write_cr3(firmware_cr3);
+    end_stack = ((uintptr_t)frame & ~UINT64_C(15)) - 8;     /* as a function finds it */
+}
+
+static void end_by_acpi(void)
+{
+    const struct handoff_register *registers = end_registers[end_resets];
+    bool tables = !registers[0].port;
+    if (registers[0].address == 0 || (tables && firmware_cr3 == 0))
+        return;
+    if (tables)
+        end_enter(__builtin_frame_address(0));
+    end_write(&registers[0]);
+    end_write(&registers[1]);
+    end_leave();
+    end_wait();
+}
+
+static void end_by_firmware(void)
+{
+    if (firmware_reset_system == 0)
+        return;
+    /* Its time is up by the timer's interrupt, which one that a panic came out of must not hold back. */
+    lapic_eoi();
+    lapic_eoi();
+    this_cpu()->timer_fired = false;
+    lapic_timer_arm(clock_tsc() + clock_us_to_tsc(END_FIRMWARE_US));
+    end_enter(__builtin_frame_address(0));
+    sti();
+    ((reset_system_t)(uintptr_t)firmware_reset_system)(end_resets ? RESET_COLD : RESET_SHUTDOWN, 0, 0, NULL);
+    cli();
+    end_leave();
+    end_wait();
+}
+
+static _Noreturn void end_go_on(void)
+{
+    static bool tried;
+    end_leave();
+    if (end_way == 0) {
+        end_way++;
+        tried = end_registers[end_resets][0].address != 0;
+        end_by_acpi();
     }
-    if (own_cr3 != 0)
-        write_cr3(own_cr3);       /* also after a fault in there, whose panic ends here again */
-    console_print("sevisor: the firmware does not end the machine; halted, switch it off\n");
+    if (end_way == 1) {
+        end_way++;
+        console_print("sevisor: ACPI %s the machine; asking the firmware\n", tried ? "does not end" : "has no register that ends");
+        console_flush();
+        tried = firmware_reset_system != 0;
+        end_by_firmware();
+    }
+    if (end_way == 2) {
+        end_way++;
+        console_print("sevisor: the firmware %s the machine; resetting it by port 0xcf9\n", tried ? "does not end" : "cannot end");
+        console_flush();
+        out8(CHIPSET_RESET, CHIPSET_RESET_SYSTEM);
+        out8(CHIPSET_RESET, CHIPSET_RESET_SYSTEM | CHIPSET_RESET_CPU);
+        end_wait();
+    }
+    console_print("sevisor: nothing ends the machine; halted, switch it off\n");
     console_flush();
     for (;;)
         hlt();
 }
 
+bool end_catch(struct trap_frame *frame, const char *what)
+{
+    if (end_stack == 0 || !smp_end_is_here())
+        return false;
+    console_print("sevisor: %s at %lx\n", what, frame->rip);
+    frame->rip = (uintptr_t)end_go_on;
+    frame->rsp = end_stack;
+    frame->rflags = RFLAGS_ONE;
+    end_stack = 0;
+    return true;
+}
+
+static _Noreturn void end_begin(bool resets)
+{
+    smp_end_begin();
+    console_break();
+    panic_others();
+    console_flush();
+    if (end_way == 0)
+        end_resets = resets;
+    end_go_on();        /* a panic on the way ends here again, and goes on with the next */
+}
+
 void machine_power_off(void)
 {
-    firmware_reset(RESET_SHUTDOWN);
+    end_begin(false);
 }
 
 void machine_reset(void)
 {
-    firmware_reset(RESET_COLD);
+    end_begin(true);
 }

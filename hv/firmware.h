@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* UEFI runtime services, which run at their physical addresses in tables of their own. */
+/* The end of the machine; UEFI runtime services, which run at their physical addresses in tables of their own. */
 #ifndef SEVISOR_FIRMWARE_H
 #define SEVISOR_FIRMWARE_H
 
 #include "../boot/handoff.h"
 
-/* Builds the address space. Without runtime services, power-off ends in a halt. */
+/* What machine_power_off() and machine_reset() need first of all: from then on panics power off. */
+void firmware_end_init(const struct handoff *handoff);
+/* Builds the address space, which the firmware can be asked in from then on. */
 void firmware_init(const struct handoff *handoff);
 
 #endif

@@ -72,6 +72,7 @@ void hv_main(const struct handoff *handoff)
             hlt();      /* not even the console's port can be trusted */
     console_init(&handoff->uart);
     clock_init(handoff->tsc_hz);
+    firmware_end_init(handoff);
     cpu_init(cpu_boot());
     log_print(LOG_NOTICE, "Sevisor: hv runs, %s", handoff->c_bit_mask != 0 ? "encrypted" : "plain: this machine has no SME");
     hostmap_arena(handoff);

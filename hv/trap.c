@@ -58,7 +58,10 @@ void trap_handle(struct trap_frame *frame)
     }
     if (frame->vector < TRAP_EXCEPTIONS) {
         const char *name = trap_names[frame->vector];
-        panic_trap(frame, name != NULL ? name : "reserved exception");
+        name = name != NULL ? name : "reserved exception";
+        if (end_catch(frame, name))
+            return;
+        panic_trap(frame, name);
     }
     if (frame->vector == TRAP_SPURIOUS)
         return;         /* APM2 16.4.7: no EOI */
@@ -72,4 +75,6 @@ void trap_handle(struct trap_frame *frame)
     else
         cpu->stray_interrupts++;
     lapic_eoi();
+    if (frame->vector == TRAP_TIMER && cpu->timer_fired)
+        (void)end_catch(frame, "no end in its time");
 }

@@ -77,6 +77,7 @@
 #define CR4_SMEP (UINT64_C(1) << 20)
 #define CR4_SMAP (UINT64_C(1) << 21)
 #define CR4_PKE (UINT64_C(1) << 22)
+#define RFLAGS_ONE (UINT64_C(1) << 1)       /* always */
 #define RFLAGS_IF (UINT64_C(1) << 9)
 
 /* CPUID 8000_0008 EBX: PRED_CMD; and any of those that say that there is a SPEC_CTRL: IBRS, STIBP, SSBD. */
@@ -114,6 +115,18 @@ static inline uint8_t in8(uint16_t port)
 static inline void out8(uint16_t port, uint8_t value)
 {
     __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
+}
+
+static inline uint16_t in16(uint16_t port)
+{
+    uint16_t v;
+    __asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port) : "memory");
+    return v;
+}
+
+static inline void out16(uint16_t port, uint16_t value)
+{
+    __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port) : "memory");
 }
 
 static inline uint32_t in32(uint16_t port)

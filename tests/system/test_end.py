@@ -24,6 +24,8 @@ CONTAINED = VAL | UC | EN | ADDRV | MEMORY_READ
 END, NMI_HANDLER = "smp_end_begin", "smp_end_halt"
 HLT_FOR_EVER = b"\xf4\xeb\xfd"
 NOP = b"\x90"
+UNDEFINED = b"\x0f\x0b"
+JUMP_TO_ITSELF = b"\xeb\xfe"
 RFLAGS_IF = 1 << 9
 
 
@@ -46,6 +48,15 @@ def wait_for_storms(machine: Emulator) -> None:
 def reset_system(hand: Debugger, elf: Path) -> int:
     """Where the firmware's runtime service begins."""
     return int.from_bytes(hand.memory(address(elf, "firmware_reset_system"), 8), "little")
+
+
+def acpi_fails(hand: Debugger, elf: Path) -> None:
+    """Its first register becomes a port that does nothing."""
+    hand.overwrite(address(elf, "end_registers"), (0x80).to_bytes(8, "little"))
+
+
+ASKING = "sevisor: ACPI does not end the machine; asking the firmware"
+CHIPSET = "sevisor: the firmware does not end the machine; resetting it by port 0xcf9"
 
 
 def run_cpu_to(hand: Debugger, cpu: int, place: int) -> bool:
@@ -73,6 +84,7 @@ def test_nmis_do_not_stop_the_cpu_that_powers_off(pack: Callable[..., Path], boo
         attendant.type_line(machine, 1, "")
         with Debugger(socket_path, 0) as hand:
             phases = ["guest_summary", "machine_power_off", END, "console_break", "console_flush"]
+            acpi_fails(hand, elf)
             for place in [*(address(elf, name) for name in phases), reset_system(hand, elf)]:
                 assert hand.run_to(place)
                 nmi_taken(machine, hand, elf)
@@ -80,6 +92,7 @@ def test_nmis_do_not_stop_the_cpu_that_powers_off(pack: Callable[..., Path], boo
         assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
     assert sayings.FINAL_LINE in text
+    assert text.count(ASKING) == 1 and CHIPSET not in text
     assert "panic" not in text
 
 
@@ -99,13 +112,17 @@ def test_a_panic_gets_to_its_end_through_nmis_machine_checks_and_itself(
             inject(machine, 0, 3, CONTAINED)     # hv goes on: it is the end anyway
             assert hand.run_to(address(elf, "machine_power_off"))
             hand.write(RIP, address(elf, "__stack_chk_fail"))
-            assert hand.run_to(reset_system(hand, elf))
+            acpi_fails(hand, elf)
+            reset = reset_system(hand, elf)
+            assert hand.run_to(reset)
+            hand.overwrite(reset, UNDEFINED)
             nmi_taken(machine, hand, elf)
-        assert machine.wait_off() == "guest-shutdown"
+        assert machine.wait_off() == "guest-reset"
         text = machine.console.text
     assert len(re.findall(r"^sevisor: panic: stack smashed", text, re.M)) == 1
     assert len(re.findall(r"^sevisor: panic inside a panic: stack smashed", text, re.M)) == 1
     assert re.search(r"^sevisor: machine check: uncorrected error in bank 3\b", text, re.M)
+    assert re.search(rf"^{ASKING}\s+sevisor: #UD invalid opcode at [0-9a-f]+\s+{CHIPSET}\s", text, re.M)
 
 
 def test_of_two_cpus_that_panic_at_once_one_ends_the_machine(
@@ -143,9 +160,14 @@ def test_of_two_cpus_that_panic_at_once_one_ends_the_machine(
             assert hand.stopped == 1 - first
             hand.overwrite(parking, HLT_FOR_EVER)
             hand.on(first).write(RIP, address(elf, END))
-        assert machine.wait_off() == "guest-shutdown"
+            acpi_fails(hand, elf)
+            reset = reset_system(hand, elf)
+            hand.run_to(reset)
+            hand.overwrite(reset, JUMP_TO_ITSELF)
+        assert machine.wait_off() == "guest-reset"
         text = machine.console.text
     assert len(re.findall(r"^sevisor: panic: stack smashed", text, re.M)) == 1
     assert len(re.findall(r"^sevisor: CPU [01] panicked, too: stack smashed", text, re.M)) == 1
     assert text.count("sevisor: powering off") == 1
     assert "panic inside a panic" not in text
+    assert re.search(rf"^{ASKING}\s+sevisor: no end in its time at [0-9a-f]+\s+{CHIPSET}\s", text, re.M)

@@ -9,6 +9,8 @@
 #define wrmsr(...) real_wrmsr(__VA_ARGS__)
 #define in8(...) real_in8(__VA_ARGS__)
 #define out8(...) real_out8(__VA_ARGS__)
+#define in16(...) real_in16(__VA_ARGS__)
+#define out16(...) real_out16(__VA_ARGS__)
 #define in32(...) real_in32(__VA_ARGS__)
 #define out32(...) real_out32(__VA_ARGS__)
 #define rdtsc(...) real_rdtsc(__VA_ARGS__)
@@ -32,6 +34,8 @@
 #undef wrmsr
 #undef in8
 #undef out8
+#undef in16
+#undef out16
 #undef in32
 #undef out32
 #undef rdtsc
@@ -55,6 +59,8 @@ uint64_t rdmsr(uint32_t msr);
 void wrmsr(uint32_t msr, uint64_t value);
 uint8_t in8(uint16_t port);
 void out8(uint16_t port, uint8_t value);
+uint16_t in16(uint16_t port);
+void out16(uint16_t port, uint16_t value);
 uint32_t in32(uint16_t port);
 void out32(uint16_t port, uint32_t value);
 uint64_t rdtsc(void);

@@ -14,7 +14,7 @@ unit-boot-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined
 	-isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
 unit-boot-built-with = $(CC_VERSION) $(unit-boot-cflags)
 $(eval $(call record,$(unit-boot-out)/built-with,unit-boot-built-with))
-unit-boot-tests := start preflight tables devices console boards
+unit-boot-tests := start preflight tables devices console power boards
 # The application, as boot/boot.mk links it, but for the C library's part.
 unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/text.c hv/pagetable.c hv/runs.c hv/pci.c psp/discover.c \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c

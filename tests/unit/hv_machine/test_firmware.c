@@ -4,24 +4,47 @@
 
 #include "../alone.h"
 
+#include "../../../hv/clock.h"
 #include "../../../hv/firmware.h"
 #include "../../../hv/hostmap.h"
 #include "../../../hv/pagetable.h"
+#include "../../../hv/trap.h"
 
 #define RUNTIME UINT64_C(0x7654321e8)   /* physical, of the table of runtime services */
 #define HOST_CR3 UINT64_C(0x1234000)
 
 static struct handoff handoff;
-static bool faults;                     /* the firmware does, when it is called */
+static const char *caught;              /* what happens in the firmware, when it is called; NULL: it comes back */
+static bool panics;                     /* that is hv's own fault there */
+static uint64_t stack_then;
 static _Alignas(4096) uint8_t services[2 * PAGE_SIZE];     /* the two pages that begin at RUNTIME's */
 
 static void __attribute__((ms_abi)) reset_system(uint32_t type, uint64_t status, uint64_t size, void *data)
 {
     assert_true(status == 0 && size == 0 && data == NULL);
     note("reset %u", type);
-    if (faults)
+    assert_true(fake_if);       /* so that the timer comes through */
+    if (panics)
         longjmp(*fake_out, 1);
+    if (caught == NULL)
+        return;
+    uint64_t here = (uintptr_t)__builtin_frame_address(0);
+    struct trap_frame frame = {.rip = 0x7abc0123, .rsp = here, .rflags = 0x10202};
+    fake_if = false;            /* an interrupt gate */
+    assert_true(end_catch(&frame, caught));
+    assert_int_equal(frame.rflags, 2);
+    assert_int_equal(frame.rsp % 16, 8);
+    assert_true(frame.rsp > here && frame.rsp < stack_then);    /* hv's part of the stack */
+    assert_false(end_catch(&frame, "again"));
+    ((void (*)(void))frame.rip)();
 }
+
+static bool ends_here;
+bool smp_end_is_here(void) { return ends_here; }
+void lapic_eoi(void) { note("eoi"); }
+void lapic_timer_arm(uint64_t tsc) { note("timer in %lu s", (tsc - fake_tsc) / 1000000); }
+uint64_t clock_tsc(void) { return fake_tsc += 10; }
+uint64_t clock_us_to_tsc(uint64_t us) { return us; }
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 {
@@ -41,11 +64,19 @@ void hostmap_share(uint64_t *root)
     note("share");
 }
 
-bool smp_end_begin(void) { note("end begins"); return true; }
+bool smp_end_begin(void) { note("end begins"); ends_here = true; return true; }
 void console_break(void) { note("break"); }
 void panic_others(void) { note("others"); }
 void console_flush(void) { note("flush"); }
-void console_print(const char *format, ...) { note("print %s", format); }
+void console_print(const char *format, ...)
+{
+    char text[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    note("print %s", text);
+}
 
 static int set_up(void **state)
 {
@@ -68,7 +99,7 @@ static void add(uint64_t base, uint64_t pages, uint32_t kind)
 /* The last entry for an address, 0: none. Tables are encrypted, their addresses say so. */
 static uint64_t walk(uint64_t va, uint64_t *size)
 {
-    uint64_t entry = POOL_BASE | FAKE_C_BIT;
+    uint64_t entry = POOL_BASE | FAKE_C_BIT;    /* the root */
     for (unsigned level = 4; level > 0; level--) {
         assert_int_equal(entry & PTE_ADDRESS & FAKE_C_BIT, FAKE_C_BIT);
         const uint64_t *table = page_va(paddr(entry & PTE_ADDRESS & ~FAKE_C_BIT));
@@ -87,14 +118,16 @@ static void each_kind_of_range_is_one_to_one_with_its_rights(void **state)
     static const struct { uint32_t kind; bool mapped; uint64_t bits; } kinds[] = {
         {HANDOFF_RUNTIME_CODE, true, PTE_P | PTE_W}, {HANDOFF_RUNTIME_DATA, true, PTE_P | PTE_W | PTE_NX},
         {HANDOFF_ACPI, true, PTE_P | PTE_W | PTE_NX}, {HANDOFF_MMIO, true, PTE_P | PTE_W | PTE_NX | PTE_PCD | PTE_PWT},
-        {HANDOFF_USABLE, false, 0}, {HANDOFF_ARENA, false, 0}, {HANDOFF_MANIFEST, false, 0}, {HANDOFF_RESERVED, false, 0},
+        {HANDOFF_RESERVED, true, PTE_P | PTE_W | PTE_NX},
+        {HANDOFF_USABLE, false, 0}, {HANDOFF_ARENA, false, 0}, {HANDOFF_MANIFEST, false, 0},
     };
+    const uint64_t above = UINT64_C(1) << 32;
     (void)state;
     for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        add(0x100000 + i * 0x10000, 2, kinds[i].kind);
+        add(above + 0x100000 + i * 0x10000, 2, kinds[i].kind);
     firmware_init(&handoff);
     for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        uint64_t size, at = 0x100000 + i * 0x10000;
+        uint64_t size, at = above + 0x100000 + i * 0x10000;
         assert_int_equal(walk(at, &size), kinds[i].mapped ? at | kinds[i].bits : 0);
         assert_int_equal(walk(at + 0x1000, &size), kinds[i].mapped ? (at + 0x1000) | kinds[i].bits : 0);
         assert_int_equal(walk(at + 0x2000, &size), 0);
@@ -112,10 +145,42 @@ static void what_lies_above_the_lower_half_is_not_mapped(void **state)
     add(end - PAGE_SIZE, 1, HANDOFF_MMIO);
     add(end, 1, HANDOFF_MMIO);
     add(2 * end + 0x5000, 1, HANDOFF_RUNTIME_DATA);
+    add(UINT64_C(1) << 41, (UINT64_C(64) << 30) / PAGE_SIZE + 1, HANDOFF_RESERVED);      /* nor what is enormous */
     firmware_init(&handoff);
+    assert_int_equal(walk(UINT64_C(1) << 41, &size), 0);
     assert_int_equal(walk(end - PAGE_SIZE, &size) & PTE_ADDRESS, end - PAGE_SIZE);
     assert_int_equal(walk(end, &size), 0);
-    assert_int_equal(walk(0x5000, &size), 0);
+    assert_int_equal(walk(0x5000, &size), PTE_P | PTE_W | PTE_NX | PTE_PCD | PTE_PWT);       /* as all below 4 GiB */
+}
+
+/* Below 4 GiB that is where devices are, whether the map tells of them or not; but no memory of guests' or hv's. */
+static void what_the_map_does_not_tell_of_below_4_gib_are_devices(void **state)
+{
+    const uint64_t device = PTE_P | PTE_W | PTE_NX | PTE_PCD | PTE_PWT;
+    uint64_t size;
+    (void)state;
+    add(0x1000, 0x9f, HANDOFF_USABLE);
+    add(0x100000, 0x7ff00, HANDOFF_USABLE);
+    add(0x80000000, 3, HANDOFF_ARENA);
+    add(UINT64_C(0xfffff000), 0x1001, HANDOFF_RESERVED);       /* across the border */
+    add(UINT64_C(0x101000000), 1, HANDOFF_USABLE);
+    firmware_init(&handoff);
+    assert_int_equal(walk(0, &size), device);
+    assert_int_equal(walk(0x1000, &size), 0);
+    assert_int_equal(walk(0x9f000, &size), 0);
+    assert_int_equal(walk(0xa0000, &size), 0xa0000 | device);
+    assert_int_equal(walk(0xff000, &size), 0xff000 | device);
+    for (uint64_t at = 0x100000; at < 0x80003000; at += 0x1ff000)
+        assert_int_equal(walk(at, &size), 0);
+    assert_int_equal(walk(0x80002000, &size), 0);
+    assert_int_equal(walk(0x80003000, &size), 0x80003000 | device);
+    for (uint64_t at = 0x80003000; at < 0xfffff000; at += 0x1ff000)
+        assert_int_equal(walk(at, &size) & ~PTE_ADDRESS, device);
+    assert_int_equal(walk(0xfed80000, &size), 0xfec00000 | device);
+    assert_int_equal(size, SIZE_2M);
+    assert_int_equal(walk(0xfffff000, &size), 0xfffff000 | PTE_P | PTE_W | PTE_NX);
+    assert_int_equal(walk(UINT64_C(0x100fff000), &size) & ~PTE_ADDRESS, PTE_P | PTE_W | PTE_NX);
+    assert_int_equal(walk(UINT64_C(0x101001000), &size), 0);
 }
 
 static void the_pages_for_the_tables_are_enough_at_worst_and_the_rest_goes_back(void **state)
@@ -124,28 +189,44 @@ static void the_pages_for_the_tables_are_enough_at_worst_and_the_rest_goes_back(
     (void)state;
     /* Each at the borders of 1 GiB and 512 GiB pieces, nothing shared with another. */
     const uint64_t base = (UINT64_C(1) << 39) - PAGE_SIZE;
+    add(0x201000, 0x1fe, HANDOFF_USABLE);       /* not a whole 2 MiB */
     add(base, 2 + 3 * (SIZE_1G / PAGE_SIZE), HANDOFF_MMIO);
     add(UINT64_C(5) << 39, 1, HANDOFF_RUNTIME_CODE);
     add(UINT64_C(7) << 39, UINT64_C(1) << 40, HANDOFF_USABLE);
     firmware_init(&handoff);
-    assert_ptr_equal(strstr(did, "page_alloc 16\n"), did);      /* the root, 6 and 6, one per GiB */
+    /* The root, 5 and 4 for what is low; 6 and 6, one per GiB. */
+    assert_ptr_equal(strstr(did, "page_alloc 25\n"), did);
     assert_int_equal(walk(base, &size) & PTE_ADDRESS, base);
     assert_int_equal(size, PAGE_SIZE);
     assert_int_equal(walk(base + PAGE_SIZE, &size) & PTE_ADDRESS, base + PAGE_SIZE);
     assert_int_equal(size, SIZE_2M);
     assert_int_equal(walk(base + 3 * SIZE_1G + PAGE_SIZE, &size) & PTE_ADDRESS, base + 3 * SIZE_1G + PAGE_SIZE);
-    /* PML4; 3 + 5 for the first: 2 tables of level 3, 5 of level 2, 2 of level 1; 3 for the second. */
+    /* PML4; a PDPT, 4 page directories and a page table below 4 GiB; for the second 2 + 5 + 2, of which it has a PDPT already;
+     * 3 for the third. */
     char expected[64];
-    unsigned used = 1 + (2 + 5 + 2) + 3;
-    snprintf(expected, sizeof expected, "page_free %lx %u\n", POOL_BASE + used * PAGE_SIZE, 16 - used);
+    unsigned used = 1 + 6 + (1 + 5 + 2) + 3;
+    snprintf(expected, sizeof expected, "page_free %lx %u\n", POOL_BASE + used * PAGE_SIZE, 25 - used);
     assert_non_null(strstr(did, expected));
 }
 
-static void nothing_to_map_takes_one_page_and_gives_none_back(void **state)
+/* As many as the hand-over has, each with a border inside 2 MiB. */
+static void a_map_in_pieces_takes_no_more_than_there_can_be(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < HANDOFF_MAX_RANGES; i++)
+        add(i * (SIZE_2M - SIZE_2M / 8), 1, HANDOFF_USABLE);
+    fake_pages_left = 0;        /* more than this rig has */
+    assert_true(ENDS(firmware_init(&handoff)));
+    assert_int_equal(fake_pages_asked, 1 + 5 + 2048);
+}
+
+static void without_a_map_there_are_devices_alone(void **state)
 {
     (void)state;
     firmware_init(&handoff);
-    assert_string_equal(did, "page_alloc 1\nshare\nwindow 765432000 8192 0\nunmap 8192\n");
+    char expected[256];
+    snprintf(expected, sizeof expected, "page_alloc 8\npage_free %lx 2\nshare\nwindow 765432000 8192 0\nunmap 8192\n", POOL_BASE + 6 * PAGE_SIZE);
+    assert_string_equal(did, expected);
 }
 
 static void too_few_pages_are_our_own_bug(void **state)
@@ -158,60 +239,141 @@ static void too_few_pages_are_our_own_bug(void **state)
 
 static __attribute__((noinline)) bool end(void (*how)(void))
 {
+    stack_then = (uintptr_t)__builtin_frame_address(0);
     return ENDS(how());
 }
 
-static const char halted[] = "print sevisor: the firmware does not end the machine; halted, switch it off\n\nflush\nhlt\n";
+#define BEGINS "end begins\nbreak\nothers\nflush\n"
+#define ASKING(why) "print sevisor: ACPI " why " the machine; asking the firmware\n\nflush\n"
+#define NO_REGISTER ASKING("has no register that ends")
+#define FIRMWARE(type) "eoi\neoi\ntimer in 5 s\ncr3 7000000\nsti\nreset " #type "\n"
+#define CHIPSET(why) "print sevisor: the firmware " why " the machine; resetting it by port 0xcf9\n\nflush\nout cf9 2\nout cf9 6\n"
+#define HALTED "print sevisor: nothing ends the machine; halted, switch it off\n\nflush\nhlt\n"
+#define HOST "cr3 1234000\n"
 
-static void ends_by(void (*how)(void), unsigned type)
+/* With the C-bit left out. */
+static void assert_did(const char *words)
 {
-    char expected[512];
-    add(0x100000, 1, HANDOFF_RUNTIME_CODE);
+    char root[32], *at;
+    snprintf(root, sizeof root, "cr3 %lx\n", POOL_BASE | FAKE_C_BIT);
+    while ((at = strstr(did, root)) != NULL) {
+        memmove(at + strlen("cr3 7000000\n"), at + strlen(root), strlen(at + strlen(root)) + 1);
+        memcpy(at, "cr3 7000000\n", strlen("cr3 7000000\n"));
+    }
+    assert_string_equal(did, words);
+}
+
+static void begin(void)
+{
+    firmware_end_init(&handoff);
     firmware_init(&handoff);
     did[0] = '\0';
-    assert_true(end(how));
-    /* UEFI 2.9, 8.5.1: EfiResetCold 0, EfiResetShutdown 2 */
-    snprintf(expected, sizeof expected, "end begins\nbreak\nothers\nflush\ncr3 %lx\nreset %u\ncr3 %lx\n%s",
-             POOL_BASE | FAKE_C_BIT, type, HOST_CR3, halted);
-    assert_string_equal(did, expected);
 }
 
-static void power_off_is_the_firmwares(void **state)
-{
-    (void)state;
-    ends_by(machine_power_off, 2);
-}
+static const struct handoff_register pm1a = {0x804, 1, 2, 0xc3ff, 0x3400}, pm1b = {0x904, 1, 2, 0xc3ff, 0x2000}, cf9 = {0xcf9, 1, 1, 0, 6};
 
-static void reset_is_a_cold_one(void **state)
+/* UEFI 2.9, 8.5.1: EfiResetCold 0, EfiResetShutdown 2. */
+static void each_way_is_tried_in_turn_and_told_of(void **state)
 {
     (void)state;
-    ends_by(machine_reset, 0);
-}
-
-static void a_firmware_that_faults_is_not_asked_again(void **state)
-{
-    char expected[512];
-    (void)state;
-    faults = true;
-    firmware_init(&handoff);
-    assert_true(end(machine_power_off));        /* the fault's panic ends the machine again: */
-    did[0] = '\0';
+    handoff.off[0] = pm1a;
+    handoff.off[1] = pm1b;
+    handoff.reset = cf9;
+    fake_port = 0x1c01;         /* SCI_EN stays */
+    begin();
     assert_true(end(machine_power_off));
-    snprintf(expected, sizeof expected, "end begins\nbreak\nothers\nflush\ncr3 %lx\n%s", HOST_CR3, halted);
-    assert_string_equal(did, expected);
+    assert_did(BEGINS "in16 804\nout16 804 3401\nin16 904\nout16 904 2001\n" ASKING("does not end") FIRMWARE(2) "cli\n" HOST
+               CHIPSET("does not end") HALTED);
 }
 
-static void without_runtime_services_it_halts(void **state)
+static void so_it_is_for_a_reset(void **state)
 {
-    char expected[512];
+    (void)state;
+    handoff.off[0] = pm1a;
+    handoff.reset = cf9;
+    begin();
+    assert_true(end(machine_reset));
+    assert_did(BEGINS "in cf9\nout cf9 6\n" ASKING("does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
+}
+
+static void a_way_that_there_is_not_is_left_out(void **state)
+{
     (void)state;
     services[0x1e8]++;          /* the signature */
     firmware_init(&handoff);
-    assert_non_null(strstr(did, "firmware: no runtime services at 7654321e8; power-off will be a halt\n"));
+    assert_non_null(strstr(did, "firmware: no runtime services at 7654321e8; it cannot be asked to power off\n"));
     did[0] = '\0';
     assert_true(end(machine_power_off));
-    snprintf(expected, sizeof expected, "end begins\nbreak\nothers\nflush\n%s", halted);
-    assert_string_equal(did, expected);
+    assert_did(BEGINS NO_REGISTER CHIPSET("cannot end") HALTED);
+}
+
+static void a_fault_in_the_firmware_is_no_panic(void **state)
+{
+    (void)state;
+    caught = "#PF page fault";
+    begin();
+    assert_true(end(machine_power_off));
+    assert_did(BEGINS NO_REGISTER FIRMWARE(2) "print sevisor: #PF page fault at 7abc0123\n\n" HOST CHIPSET("does not end") HALTED);
+}
+
+static void nothing_is_caught_but_there(void **state)
+{
+    struct trap_frame frame = {.rip = 1};
+    (void)state;
+    assert_false(end_catch(&frame, "x"));
+    begin();
+    assert_true(end(machine_power_off));
+    assert_false(end_catch(&frame, "x"));
+    assert_int_equal(frame.rip, 1);
+}
+
+/* hv's own panic on the way: the way is not tried again. */
+static void a_panic_on_the_way_goes_on_with_the_next(void **state)
+{
+    (void)state;
+    handoff.off[0] = pm1a;
+    panics = true;
+    begin();
+    assert_true(end(machine_power_off));
+    did[0] = '\0';
+    assert_true(end(machine_power_off));
+    assert_did(BEGINS HOST CHIPSET("does not end") HALTED);
+    did[0] = '\0';
+    assert_true(end(machine_reset));
+    assert_did(BEGINS HALTED);
+}
+
+static uint8_t sleep_control;
+
+/* One to one in the firmware's tables, so not before they are there. */
+static void a_register_in_memory_is_written_there(void **state)
+{
+    (void)state;
+    handoff.off[0] = (struct handoff_register){(uintptr_t)&sleep_control, 0, 1, 0, 0x34};
+    firmware_end_init(&handoff);
+    sleep_control = 0x55;
+    assert_true(end(machine_power_off));
+    assert_int_equal(sleep_control, 0x55);
+}
+
+static void and_with_the_firmwares_tables(void **state)
+{
+    (void)state;
+    handoff.off[0] = (struct handoff_register){(uintptr_t)&sleep_control, 0, 1, 0, 0x34};
+    begin();
+    assert_true(end(machine_power_off));
+    assert_int_equal(sleep_control, 0x34);
+    assert_int_equal(strncmp(did, BEGINS "cr3 ", strlen(BEGINS "cr3 ")), 0);
+}
+
+/* A panic before anything is set up still powers off. */
+static void registers_are_there_from_the_beginning(void **state)
+{
+    (void)state;
+    handoff.off[0] = pm1a;
+    firmware_end_init(&handoff);
+    assert_true(end(machine_power_off));
+    assert_did(BEGINS "in16 804\nout16 804 3400\n" ASKING("does not end") CHIPSET("cannot end") HALTED);
 }
 
 #define T(name) cmocka_unit_test_setup(name, set_up)
@@ -221,9 +383,11 @@ int main(void)
         T(each_kind_of_range_is_one_to_one_with_its_rights),
         T(what_lies_above_the_lower_half_is_not_mapped),
         T(the_pages_for_the_tables_are_enough_at_worst_and_the_rest_goes_back),
-        T(nothing_to_map_takes_one_page_and_gives_none_back), T(too_few_pages_are_our_own_bug),
-        T(power_off_is_the_firmwares), T(reset_is_a_cold_one), T(a_firmware_that_faults_is_not_asked_again),
-        T(without_runtime_services_it_halts),
+        T(what_the_map_does_not_tell_of_below_4_gib_are_devices), T(a_map_in_pieces_takes_no_more_than_there_can_be),
+        T(without_a_map_there_are_devices_alone), T(too_few_pages_are_our_own_bug),
+        T(each_way_is_tried_in_turn_and_told_of), T(so_it_is_for_a_reset), T(a_way_that_there_is_not_is_left_out),
+        T(a_fault_in_the_firmware_is_no_panic), T(nothing_is_caught_but_there), T(a_panic_on_the_way_goes_on_with_the_next),
+        T(a_register_in_memory_is_written_there), T(and_with_the_firmwares_tables), T(registers_are_there_from_the_beginning),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

@@ -38,6 +38,7 @@ bool svm_allocate(struct cpu *cpu) { note("svm pages %u", cpu->index); return fa
 void svm_init(struct cpu *cpu) { note("svm %u", cpu->index); }
 void vcpu_init(struct cpu *cpu) { note("vcpu %u", cpu->index); }
 void asid_init(uint32_t asids, uint32_t min, uint32_t max) { note("asids %u %u %u", asids, min, max); }
+void firmware_end_init(const struct handoff *h) { note("end %d", h == &handoff); }
 void firmware_init(const struct handoff *h) { note("firmware %d", h == &handoff); }
 void monitor_init(void) { note("monitor"); }
 void smp_start(const struct handoff *h) { note("smp %d", h == &handoff); }
@@ -99,7 +100,7 @@ static void each_part_is_set_up_before_what_needs_it(void **state)
 {
     (void)state;
     assert_true(run());
-    assert_order("console 2f8\nclock 2400056789\ncpu 0\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\nlapic\nmca 0\nsvm pages 0\nsvm 0\n"
+    assert_order("console 2f8\nclock 2400056789\nend 1\ncpu 0\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\nlapic\nmca 0\nsvm pages 0\nsvm 0\n"
                  "vcpu 0\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nsev stop\nsummary\npower off\n");
 }
 

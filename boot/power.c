@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * How ACPI ends this machine: registers, and what to write to them, so that hv needs to know nothing of ACPI. \_S5 is a
+ * package of numbers that sleep states are entered by. It is looked for as the bytes that a Name makes in AML (ACPI 6.4,
+ * 20.2), no method is run; firmware that computes it, or wants _PTS first, is left to the ways that come after this one.
+ */
+#include "boot.h"
+
+#include "../hv/string.h"
+
+/* ACPI 6.4, table 5.9; the two PM1 control blocks stand behind each other. */
+enum { FADT_SIZE_1 = 116, FADT_DSDT = 40, FADT_PM1A_CNT = 64, FADT_FLAGS = 112, FADT_RESET = 116, FADT_RESET_VALUE = 128,
+       FADT_X_DSDT = 140, FADT_X_PM1A_CNT = 172, FADT_SLEEP_CONTROL = 244 };
+#define FADT_RESET_SUPPORTED (1u << 10)
+#define FADT_HW_REDUCED (1u << 20)
+/* 4.8.3.2.1 and 4.8.3.7 */
+enum { PM1_TYPE = 10, PM1_ENABLE = 1 << 13, SLEEP_TYPE = 2, SLEEP_ENABLE = 1 << 5 };
+enum { AML_NAME = 0x08, AML_ROOT = 0x5c, AML_PACKAGE = 0x12, AML_ONE = 0x01, AML_BYTE = 0x0a };
+#define AML_START 36u
+#define AML_LEAST 8u            /* bytes: the name, and the package's head */
+
+/* The sleep types that are the first two elements of \_S5. */
+static bool power_s5_in(const uint8_t *aml, uint32_t types[2])
+{
+    uint32_t length;
+    memcpy(&length, aml + 4, sizeof length);
+    for (uint32_t at = AML_START + 1; at + AML_LEAST <= length; at++) {
+        bool named = aml[at - 1] == AML_NAME || (aml[at - 1] == AML_ROOT && aml[at - 2] == AML_NAME);
+        if (!named || memcmp(aml + at, "_S5_", 4) != 0 || aml[at + 4] != AML_PACKAGE)
+            continue;
+        /* Behind its length, which has up to 3 bytes more, and the count of elements. */
+        const uint8_t *next = aml + at + 7 + (aml[at + 5] >> 6), *end = aml + length;
+        uint32_t found = 0;
+        for (; found < 2 && next + 2 <= end && (*next <= AML_ONE || *next == AML_BYTE); found++) {
+            types[found] = *next == AML_BYTE ? *++next : *next;
+            next++;
+        }
+        if (found == 2 && types[0] <= 7 && types[1] <= 7)
+            return true;
+    }
+    return false;
+}
+
+void power_find(uint64_t rsdp)
+{
+    const uint8_t *fadt = acpi_find(rsdp, "FACP", FADT_SIZE_1), *aml;
+    if (fadt == NULL)
+        return;
+    uint64_t flags = acpi_field(fadt, FADT_FLAGS, 4), dsdt = acpi_field(fadt, FADT_X_DSDT, 8);
+    if ((flags & FADT_RESET_SUPPORTED) != 0)
+        handoff.reset = acpi_register(fadt, FADT_RESET, 0, 1);
+    handoff.reset.value = (uint32_t)acpi_field(fadt, FADT_RESET_VALUE, 1);
+
+    uint32_t types[2];
+    aml = acpi_table(dsdt != 0 ? dsdt : acpi_field(fadt, FADT_DSDT, 4), "DSDT");
+    bool found = aml != NULL && power_s5_in(aml, types);
+    for (aml = NULL; !found && (aml = acpi_find_after(rsdp, "SSDT", AML_START, aml)) != NULL;)
+        found = power_s5_in(aml, types);
+    if (found && (flags & FADT_HW_REDUCED) != 0) {
+        handoff.off[0] = acpi_register(fadt, FADT_SLEEP_CONTROL, 0, 1);
+        handoff.off[0].value = types[0] << SLEEP_TYPE | SLEEP_ENABLE;
+    }
+    for (uint32_t i = 0; found && (flags & FADT_HW_REDUCED) == 0 && i < 2; i++) {
+        handoff.off[i] = acpi_register(fadt, FADT_X_PM1A_CNT + 12 * i, FADT_PM1A_CNT + 4 * i, 2);
+        handoff.off[i].keep = UINT16_MAX & ~(7u << PM1_TYPE | PM1_ENABLE);
+        handoff.off[i].value = types[i] << PM1_TYPE | PM1_ENABLE;
+    }
+}

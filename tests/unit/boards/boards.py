@@ -58,7 +58,7 @@ def ranges_of(entries: list[list[Any]]) -> list[tuple[int, int, int, int]]:
             flags |= ATTRIBUTES["sp"]
         for extra in attributes:
             flags = flags & ~0xF if extra == "not-wb" else flags | ATTRIBUTES[extra]
-        end = last + 1
+        end = min(last + 1, (1 << 64) - PAGE)
         if kind == 7:
             first, end = -(-first // PAGE) * PAGE, end // PAGE * PAGE
         else:
@@ -101,7 +101,7 @@ def functions_of(tables: list[dict[str, Any]], generation: str | None) -> list[t
             if "function_0" in entry and bdf % 8:
                 found.setdefault(bdf & ~7, (bdf & ~7, int(entry["function_0"].split(":")[1], 16), False, False, 0, 0, False, False))
         for entry in pci.get("ccp", []):
-            for at in entry["at"]:
+            for at in [entry["at"]] if isinstance(entry["at"], str) else entry["at"]:
                 found[bdf_of(at)] = (bdf_of(at), int(entry["id"].split(":")[1], 16), False, False, 0, 0, False, False)
     return [found[bdf] for bdf in sorted(found)]
 
@@ -216,19 +216,21 @@ def emit(boards: list[Board], header: str) -> str:
     text, rows = [f'#include "{header}"\n'], []
     for i, board in enumerate(boards):
         borrowed = next((b.leaves for b in boards if b.leaves and b.generation == board.generation), [])
-        leaves = board.leaves or borrowed
+        own = {row[:2] for row in board.leaves}
+        leaves = board.leaves + [row for row in borrowed if row[:2] not in own]
         derived = board.value("derived") or {}
         leaf_1f = board.value("leaf_8000001f")
         if leaf_1f:
             leaves = [row for row in leaves if row[0] != 0x8000001F] + [(0x8000001F, 0, *leaf_1f)]
+        told = leaf_1f or (0x8000001F, 0) in own       # else what the file tells otherwise goes into the borrowed one
         ebx = next((row[3] for row in leaves if row[0] == 0x8000001F), None)
         width = next((row[2] & 0xFF for row in leaves if row[0] == 0x80000008), None)
         c_bit = board.number("c_bit", "derived.c_bit")
         reduction = board.number("reduction", "derived.reduction")
-        if ebx is not None and not board.leaves and not leaf_1f and UNKNOWN not in (c_bit, reduction):
+        if ebx is not None and not told and UNKNOWN not in (c_bit, reduction):
             leaves = [(*row[:3], reduction << 6 | c_bit, *row[4:]) if row[0] == 0x8000001F else row for row in leaves]
         last, first, count = board.asids()
-        if not board.leaves and not leaf_1f and UNKNOWN not in (last, first):
+        if not told and UNKNOWN not in (last, first):
             leaves = [(*row[:4], last, first) if row[0] == 0x8000001F else row for row in leaves]
         reduced = derived.get("phys_bits_with_sme", UNKNOWN)
         if reduced == UNKNOWN and width is not None and reduction != UNKNOWN:

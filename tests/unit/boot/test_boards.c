@@ -147,20 +147,29 @@ static void a_board_is_judged_and_handed_over(void **state)
     struct cpuid e = machine_leaf(0x8000001f)->regs;
     uint32_t c_bit = e.ebx & 0x3f, reduction = e.ebx >> 6 & 0x3f, width = machine_leaf(0x80000008)->regs.eax & 0xff;
     machine_manifest()->guests[0].cbitpos = (uint8_t)c_bit;
-    machine_manifest()->guests[0].reduced_phys_bits = (uint8_t)reduction;
+    machine_manifest()->guests[0].reduced_phys_bits = (uint8_t)(reduction > 0 ? reduction : 1);
     good_seal(machine_manifest());
     assert_int_equal(machine_boot(), ENTERED);
 
     assert_row("processor", "AuthenticAMD");
     assert_row("SVM", "yes");
     assert_row("nested paging", "yes");
+    bool capable = (e.eax & 3) == 3;
+    if (!capable) {
+        assert_int_equal(machine_row("SME and SEV")->verdict, HANDOFF_NO_SEV);
+        assert_int_equal(handoff.sev_usable, 0);
+        assert_processors(board);
+        assert_memory(board);
+        return;
+    }
     assert_row("SME and SEV", "both");
     text_format(found, sizeof found, "%u and %u", c_bit, reduction);
     assert_row("C-bit, reduction", found);
     assert_string_equal(machine_row("C-bit, reduction")->remedy, "");
-    uint32_t first = e.edx > 0 ? e.edx : 1;
-    text_format(found, sizeof found, "%u (%u to %u)", e.ecx - first + 1, first, e.ecx);
-    assert_row("ASIDs for SEV", found);
+    uint32_t first = e.edx > 0 ? e.edx : 1, asids = e.ecx >= first ? e.ecx - first + 1 : 0;
+    text_format(found, sizeof found, "%u (%u to %u)", asids, first, e.ecx);
+    assert_string_equal(machine_row("ASIDs for SEV")->found, found);
+    assert_int_equal(machine_row("ASIDs for SEV")->verdict, asids > 0 ? HANDOFF_FINE : HANDOFF_NO_SEV);
     if (board->c_bit != BOARD_UNKNOWN)
         assert_int_equal(c_bit, board->c_bit);
     if (board->reduction != BOARD_UNKNOWN)
@@ -178,12 +187,12 @@ static void a_board_is_judged_and_handed_over(void **state)
 
     bool on = !board->smee_fixed || (machine.syscfg & SMEE) != 0;
     assert_int_equal(machine_row("memory encryption")->verdict, on ? HANDOFF_FINE : HANDOFF_NO_SEV);
-    assert_int_equal(handoff.sev_usable, on);
+    assert_int_equal(handoff.sev_usable, on && asids > 0);
     assert_int_equal(handoff.c_bit_mask, on ? UINT64_C(1) << c_bit : 0);
     assert_int_equal(handoff.phys_bits, width - (on ? reduction : 0));
     if (board->width != BOARD_UNKNOWN && on)
         assert_int_equal(handoff.phys_bits, board->width);
-    assert_string_equal(machine_row("guests")->found, on ? "3 of 3 can run" : "1 of 3 can run");
+    assert_string_equal(machine_row("guests")->found, on ? asids > 0 ? "3 of 3 can run" : "2 of 3 can run" : "1 of 3 can run");
 }
 
 int main(void)

@@ -4,6 +4,7 @@
 
 #include "../../../hv/hostmap.h"
 #include "../../../hv/trap.h"
+#include "../boards/boards.h"
 
 const uint8_t isr_stubs[TRAP_VECTORS * TRAP_STUB_SIZE];
 
@@ -210,6 +211,35 @@ static void the_address_width_shrinks_with_encryption_that_is_on(void **state)
     }
 }
 
+/* What SME takes of the address width, and which ASIDs are SEV's, on real processors. */
+static void a_boards_processor_is_known_for_what_it_is(void **state)
+{
+    static const uint32_t leaves[] = {0, 1, 0x80000000, 0x80000001, 0x80000008, 0x8000000a, 0x8000001f};
+    for (uint32_t b = 0; b < board_count; b++) {
+        if (boards[b].leaf_count == 0)
+            continue;
+        set_up(state);
+        struct cpu *cpu = cpu_create(1, 1);
+        for (unsigned i = 0; i < sizeof leaves / sizeof *leaves; i++) {
+            const struct board_leaf *l = board_leaf(&boards[b], leaves[i], 0);
+            *fake_leaf(leaves[i]) = (struct cpuid){l->eax, l->ebx, l->ecx, l->edx};
+        }
+        fake_leaf(0x8000000a)->ebx = 509;       /* cpu_msr_init() above wants to see them */
+        *fake_msr(MSR_SYSCFG) = SYSCFG_MEM_ENCRYPTION_MOD_EN;
+        cpu_init(cpu);
+        const struct board_leaf *e = board_leaf(&boards[b], 0x8000001f, 0), *w = board_leaf(&boards[b], 0x80000008, 0);
+        assert_int_equal(cpu->features.phys_bits, (w->eax & 0xff) - (e->ebx >> 6 & 0x3f));
+        if (boards[b].width != BOARD_UNKNOWN)
+            assert_int_equal(cpu->features.phys_bits, boards[b].width);
+        if (boards[b].asids != BOARD_UNKNOWN)
+            assert_int_equal(cpu->features.max_sev_asid, boards[b].asids);
+        if (boards[b].min_sev_asid != BOARD_UNKNOWN)
+            assert_int_equal(cpu->features.min_sev_asid, boards[b].min_sev_asid);
+        assert_int_equal(cpu->features.sme_coherent, e->eax >> 10 & 1);     /* since Milan: Linux X86_FEATURE_SME_COHERENT */
+        assert_true(cpu->features.npt && cpu->features.next_rip && cpu->features.decode_assists);
+    }
+}
+
 static void another_cpu_has_its_page_and_its_tables_but_the_same_gates(void **state)
 {
     (void)state;
@@ -277,7 +307,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(what_may_come_at_any_time_has_a_stack_of_its_own), T(the_descriptor_tables_are_the_manuals),
         T(without_pages_there_are_no_stacks), T(only_what_is_wanted_is_on), T(each_feature_is_its_bit_of_cpuid),
-        T(the_address_width_shrinks_with_encryption_that_is_on), T(another_cpu_has_its_page_and_its_tables_but_the_same_gates),
+        T(the_address_width_shrinks_with_encryption_that_is_on), T(a_boards_processor_is_known_for_what_it_is),
+        T(another_cpu_has_its_page_and_its_tables_but_the_same_gates),
         T(svm_is_switched_on_with_the_cpus_own_page), T(the_boot_cpu_says_what_svm_can),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,7 +44,7 @@ $(unit-hv-machine-out)/$(1).passed: $(unit-hv-machine-out)/test_$(1)
 endef
 $(foreach t,$(unit-hv-machine-tests),$(eval $(call unit-hv-machine-program,$(t))))
 
-$(unit-hv-machine-out)/test_sev: $(unit-hv-machine-out)/boards.o
+$(unit-hv-machine-out)/test_sev $(unit-hv-machine-out)/test_cpu: $(unit-hv-machine-out)/boards.o
 
 $(unit-hv-machine-out)/boards.o: $(BOARDS_C) $(unit-hv-machine-out)/built-with
 	@mkdir -p $(@D)

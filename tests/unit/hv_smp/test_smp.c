@@ -4,6 +4,7 @@
 
 #include "../../../hv/smp.c"
 #include "../../../hv/lapic.c"
+#include "../boards/boards.h"
 #include "machine.h"
 
 static struct handoff handoff;
@@ -107,6 +108,21 @@ static void one_whose_id_no_interrupt_reaches_is_told_and_left_alone(void **stat
     assert_non_null(strstr(machine_log, "CPU 2 (APIC 4294967295) is left out: that id cannot be sent an interrupt of its own"));
     assert_non_null(strstr(machine_log, "3 of 4 CPUs run\n"));
     (void)state;
+}
+
+static void every_cpu_of_a_real_board_is_reached_in_the_mode_that_its_processor_offers(void **state)
+{
+    static volatile uint32_t registers[1024];
+    uint32_t seen = 0;
+    (void)state;
+    for (uint32_t b = 0; b < board_count; b++) {
+        const struct board_leaf *l = board_leaf(&boards[b], 1, 0);
+        lapic_registers = l != NULL && (l->ecx >> 21 & 1) != 0 ? NULL : registers;
+        for (uint32_t i = 0; i < boards[b].cpus; i++, seen++)
+            assert_true(lapic_reaches(boards[b].apic_ids[i]));
+    }
+    lapic_registers = NULL;
+    assert_true(seen > 2000);
 }
 
 static void one_that_is_not_like_the_boot_cpu_is_left_out(void **state)
@@ -377,6 +393,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(all_cpus_of_the_hand_over_start), TEST(one_that_does_not_start_is_left_out_and_one_startup_may_be_missed),
+        TEST(every_cpu_of_a_real_board_is_reached_in_the_mode_that_its_processor_offers),
         TEST(one_whose_id_no_interrupt_reaches_is_told_and_left_alone), TEST(one_that_is_not_like_the_boot_cpu_is_left_out),
         TEST(a_tsc_that_is_behind_is_another_too),
         TEST(a_stall_leaves_no_cpu_out), TEST(nor_one_in_the_middle_of_the_comparison),

@@ -98,8 +98,8 @@ do-machine:
 # Packed: the hypervisor with its guests, one file. Always packed, since no time stamp says which guests are in it; the
 # file is replaced if its bytes differ.
 $(EFI): $(BUILD)/boot/sevisor.efi $(GUEST_PARTS) always
-	$(if $(strip $(GUESTS)),,$(error GUESTS is empty: give a file of guests, or leave GUESTS out for guest/guests.toml))
-	$(PYTHON) guest/pack.py $(call quoted,$(GUESTS)) --set BUILD=$(BUILD)/guest --efi $< -o $@ --changes
+	$(if $(strip $(value GUESTS)),,$(error GUESTS is empty: give a file of guests, or leave GUESTS out for guest/guests.toml))
+	$(PYTHON) guest/pack.py $(call quoted,$(value GUESTS)) --set BUILD=$(BUILD)/guest --efi $< -o $@ --changes
 
 $(IMAGE): efi
 	$(call progress,disk image)

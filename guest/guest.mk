@@ -60,7 +60,7 @@ $(GUEST_DIR)/vmlinuz: guest/linux/fetch-kernel $(GUEST_DIR)/kernel-is | $(GUEST_
 	kernel=$$($(PYTHON) guest/linux/fetch-kernel) && cp "$$kernel" $@.part && touch $@.part && mv $@.part $@
 else
 $(GUEST_DIR)/vmlinuz: always $(GUEST_DIR)/kernel-is | $(GUEST_DIR)
-	cmp -s $(call quoted,$(GUEST_KERNEL)) $@ || { cp $(call quoted,$(GUEST_KERNEL)) $@.part && touch $@.part && mv $@.part $@; }
+	cmp -s $(call quoted,$(value GUEST_KERNEL)) $@ || { cp $(call quoted,$(value GUEST_KERNEL)) $@.part && touch $@.part && mv $@.part $@; }
 endif
 
 $(GUEST_DIR)/guests.manifest: $(GUEST_PARTS) always

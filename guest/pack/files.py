@@ -33,11 +33,14 @@ def words(error: OSError, path: Path | str | None = None) -> str:
 def read(path: Path, limit: int = LARGEST) -> bytes:
     """All bytes of a file, of a pipe or of what is typed. Devices have no end, so they are refused."""
     try:
-        kind = os.stat(path).st_mode
+        status = os.stat(path)
+        kind = status.st_mode
         if stat.S_ISDIR(kind):
             raise PackError(f"{path}: this is a folder, not a file")
         if stat.S_ISBLK(kind) or stat.S_ISCHR(kind) and not _is_terminal(path):
             raise PackError(f"{path}: this is a device, not a file")
+        if stat.S_ISREG(kind) and status.st_size > limit:
+            raise PackError(f"{path}: the file has {status.st_size} bytes, more than {limit}, which is too much")
         with open(path, "rb") as file:
             data = bytearray()
             while len(data) <= limit and (chunk := file.read(_CHUNK)):

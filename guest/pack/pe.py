@@ -97,8 +97,16 @@ class Image:
         ends = [section.raw_offset + section.raw_size for section in self.sections() if section.raw_size]
         return round_up(max([self.field(_SIZE_OF_HEADERS), *ends]), self.file_alignment)
 
+    def signature(self) -> int:
+        """The bytes of the signature, which must be the last in the file; 0 without one."""
+        offset, size = struct.unpack_from("<II", self.data, self.optional + _SECURITY_DIRECTORY)
+        if size and (offset != round_up(self.end_of_file(), 8) or offset + size != len(self.data)):
+            raise PackError("this EFI file is signed, but its signature is not what follows its sections: sign it again")
+        return size
+
     def check_origin(self) -> None:
-        """That this is Sevisor's own file, undamaged."""
+        """That this is Sevisor's own file, undamaged. Of a signed file, the firmware checks that: signing need not correct
+        the checksum."""
         (machine,) = struct.unpack_from("<H", self.data, self.coff)
         (subsystem,) = struct.unpack_from("<H", self.data, self.optional + _SUBSYSTEM)
         if (machine, subsystem) != (_X86_64, _EFI_APPLICATION):
@@ -106,6 +114,8 @@ class Image:
         hypervisor = self.content(HV_SECTION)
         if hypervisor is None or hypervisor[:8] != struct.pack("<Q", HV_MAGIC):
             raise PackError("this EFI file is not Sevisor's: it holds no hypervisor (`make efi` builds boot/sevisor.efi)")
+        if self.signature():
+            return
         if len(self.data) != self.end_of_file():
             raise PackError(
                 f"this EFI file should have {self.end_of_file()} bytes, and it has {len(self.data)}: "
@@ -195,6 +205,11 @@ def pe_checksum(data: bytes, at: int) -> int:
     if folded == 0 and total != 0:
         folded = 0xFFFF
     return (folded + len(data)) & 0xFFFFFFFF
+
+
+def check(efi: bytes) -> None:
+    """That this is Sevisor's file, packed or not, signed or not, and whole."""
+    Image(efi).check_origin()
 
 
 def insert_manifest(efi: bytes, manifest: bytes) -> bytes:

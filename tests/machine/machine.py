@@ -30,6 +30,11 @@ def binary() -> Path:
     return Path(done.stdout.splitlines()[-1])
 
 
+def option(value: object) -> str:
+    """As a value in one of QEMU's lists of options."""
+    return str(value).replace(",", ",,")
+
+
 def _options(**given: object) -> str:
     text = ""
     for name, value in given.items():
@@ -37,7 +42,7 @@ def _options(**given: object) -> str:
             continue
         if isinstance(value, bool):
             value = "on" if value else "off"
-        text += f",{name.replace('_', '-')}={str(value).replace(',', ',,')}"
+        text += f",{name.replace('_', '-')}={option(value)}"
     return text
 
 
@@ -76,7 +81,7 @@ def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, p
             "-M", "q35,memory-backend=ram", "-accel", "tcg,thread=single",
             "-cpu", cpu_model or cpu(**cpu_options), "-smp", str(cpus), "-m", memory,
             # Not reserved: of a machine larger than the host only what is touched must be there.
-            "-object", (f"memory-backend-file,mem-path={ram},share=off" if ram else "memory-backend-ram")
+            "-object", (f"memory-backend-file,mem-path={option(ram)},share=off" if ram else "memory-backend-ram")
             + f",id=ram,size={memory},reserve=off",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
     if icount:
@@ -89,7 +94,7 @@ def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, p
             coherency_fatal=coherency_fatal or None, msix=None if msix else False, bar64=bar64 or None,
             max_guests=max_guests)]
     if qmp:
-        line += ["-qmp", f"unix:{qmp},server=on,wait=off"]
+        line += ["-qmp", f"unix:{option(qmp)},server=on,wait=off"]
     return line
 
 

@@ -68,8 +68,8 @@ class Running:
         self.errors = folder / "stderr"
         self.deadline = time.monotonic() + limit
         self.process = subprocess.Popen([*argv, "-serial", "chardev:serial", "-chardev",
-                                         f"socket,id=serial,path={folder}/serial,server=on,wait=off,logfile={self.console}",
-                                         "-qmp", f"unix:{folder}/qmp,server=on,wait=off"],
+                                         f"socket,id=serial,path={machine.option(folder)}/serial,server=on,wait=off,logfile={machine.option(self.console)}",
+                                         "-qmp", f"unix:{machine.option(folder)}/qmp,server=on,wait=off"],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=self.errors.open("w"))
         self.folder = folder

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import markers
+from emulator import option
 from pack import manifest
 from pack.manifest import Kind
 
@@ -40,7 +41,7 @@ def launch(guest: manifest.Guest, folder: Path) -> list[str]:
     for number, step in enumerate(guest.steps):
         if step.kind != Kind.ZERO and step.gpa not in BIOS_AREA:
             (folder / f"step{number}").write_bytes(step.data)
-            words += ["-device", f"loader,file={folder}/step{number},addr={step.gpa:#x},force-raw=on"]
+            words += ["-device", f"loader,file={option(folder)}/step{number},addr={step.gpa:#x},force-raw=on"]
     return qemu(*words)
 
 
@@ -172,7 +173,7 @@ def test_ovmf_loads_the_section(pack, guests_toml: Path, empty_efi: Path, tmp_pa
     shutil.copy("/usr/share/OVMF/OVMF_VARS.fd", tmp_path / "vars.fd")
     flash = "if=pflash,format=raw"
     words = ["-m", "256M", "-drive", f"{flash},readonly=on,file=/usr/share/OVMF/OVMF_CODE.fd", "-drive",
-             f"{flash},file={tmp_path / 'vars.fd'}", "-drive", f"format=raw,file=fat:rw:{tmp_path / 'disk'}",
+             f"{flash},file={option(tmp_path / 'vars.fd')}", "-drive", f"format=raw,file=fat:rw:{option(tmp_path / 'disk')}",
              "-serial", "stdio"]  # fmt: skip
     done = subprocess.run(
         qemu(*words), capture_output=True, text=True, errors="replace", timeout=120, stdin=subprocess.DEVNULL

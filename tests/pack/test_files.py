@@ -42,7 +42,7 @@ def tools(guests_toml: Path, empty_efi: Path, tmp_path: Path) -> dict[str, list[
     busybox.write_bytes(os.urandom(200_000))
     return {
         "pack.py": [ROOT / "guest" / "pack.py", guests_toml, "--efi", empty_efi, "-q", "-o"],
-        "image.py": [ROOT / "tests" / "system" / "image.py", "--boot", tmp_path / "big"],
+        "image.py": [ROOT / "tests" / "system" / "image.py", "--file", f"BIG={tmp_path / 'big'}"],
         "make-initramfs": [ROOT / "guest" / "linux" / "make-initramfs", "--busybox", busybox, "-o"],
     }
 

@@ -56,6 +56,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "guests.toml").write_text(GUEST)
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty").touch()
+    (tmp_path / "huge").touch()
+    os.truncate(tmp_path / "huge", 5 << 30)
     (tmp_path / "pdh").write_bytes(certificate.encode(ec.generate_private_key(ec.SECP384R1()).public_key()))
     (tmp_path / "manifest").write_bytes(b"")
     assert start(PACK, tmp_path / "guests.toml", "--manifest-only", "-q", "-o", tmp_path / "manifest").returncode == 0
@@ -159,6 +161,7 @@ def command_lines(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         ([PACK, toml, "--efi", folder / "none.efi", "-o", folder / "x"], 1, "none.efi: No such file"),
         ([PACK, toml, "--efi", toml, "-o", folder / "x"], 1, "guests.toml: this is not an EFI file"),
         ([PACK, toml, "--efi", folder / "empty", "-o", folder / "x"], 1, "empty: this is not an EFI file"),
+        ([PACK, toml, "--efi", folder / "huge", "-o", folder / "x"], 1, "huge: the file has 5368709120 bytes, more than"),
         ([*pack, folder], 1, "this is a folder"),
         ([*pack, ""], 1, "this is a folder"),
         ([*pack, folder / long], 1, "File name too long"),
@@ -193,8 +196,15 @@ def command_lines(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         ([*measure, "--tik", "00" * 16, "--api", "1.1", "--build", "\u00b2", "--nonce", "00"], 2, "is not a number"),
         ([IMAGE, folder / "x"], 2, "nothing to put on the volume"),
         ([IMAGE, folder / "x", "--boot", folder / "none"], 1, "none: No such file"),
-        ([IMAGE, folder / "x", "--boot", folder], 1, f"{folder}: Is a directory"),
-        ([IMAGE, folder, "--boot", toml], 1, "this is a folder"),
+        ([IMAGE, folder / "x", "--boot", folder], 1, f"{folder}: this is a folder"),
+        ([IMAGE, folder / "x", "--boot", toml], 1, "guests.toml: this is not an EFI file"),
+        ([IMAGE, folder / "x", "--boot", packed], 1, "manifest: this is not an EFI file"),
+        ([IMAGE, folder / "x", "--boot", "/dev/null"], 1, "/dev/null: this is a device"),
+        ([IMAGE, folder / "x", "--boot", folder / "huge"], 1, "huge: the file has 5368709120 bytes, more than"),
+        ([IMAGE, folder / "x", "--file", f"a={folder}"], 1, f"{folder}: Is a directory"),
+        ([IMAGE, folder / "x", "--file", "a=/dev/null"], 1, "/dev/null: this is a device"),
+        ([IMAGE, folder / "x", "--file", f"a={folder / 'huge'}"], 1, "a FAT volume takes 4294967295 at most"),
+        ([IMAGE, folder, "--file", f"a={toml}"], 1, "this is a folder"),
         ([IMAGE, folder / "x", "--file", "x"], 2, "PATH-ON-THE-VOLUME=FILE"),
         ([IMAGE, folder / "x", "--file", f"../x={toml}"], 2, "PATH-ON-THE-VOLUME=FILE"),
         ([IMAGE, folder / "x", "--boot", toml, "--file", f"efi/boot/bootx64.efi={toml}"], 2, "on the volume twice"),
@@ -203,7 +213,8 @@ def command_lines(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         ([RUN, "--image", folder], 1, "`make image` makes it"),
         ([RUN, "--image", toml], 1, "guests.toml: this is no image that image.py made"),
         ([RUN, "--efi", folder / "none"], 1, "none: No such file"),
-        ([RUN, "--efi", toml], 1, "guests.toml: this is not a manifest"),
+        ([RUN, "--efi", toml], 1, "guests.toml: this is not an EFI file"),
+        ([RUN, "--efi", packed], 1, "manifest: this is not an EFI file"),
         ([RUN, "--guests", folder / "none"], 1, "none: No such file"),
         ([RUN, "--trace", folder / "none" / "x"], 1, "no such folder"),
         ([RUN, "--time-limit", "nan"], 2, "nan is not a number of seconds"),
@@ -333,7 +344,7 @@ def test_what_another_user_keeps_closed_is_named(folder: Path) -> None:
     for output, words in (("x", "Permission denied"), ("shared/theirs", "you may not write it"), ("closed/x", "Permission denied")):
         done = start(PACK, folder / "guests.toml", "--manifest-only", "-o", folder / output, **nobody)
         check_refusal(done, 1, f"{folder / output}: ", words)
-        check_refusal(start(IMAGE, folder / output, "--boot", folder / "image.bin", **nobody), 1, f"{folder / output}: ", words)
+        check_refusal(start(IMAGE, folder / output, "--file", f"a={folder / 'image.bin'}", **nobody), 1, f"{folder / output}: ", words)
     check_refusal(start(OWNER, "session", folder / "pdh", "1", "--folder", folder, **nobody), 1, "Permission denied")
     check_refusal(start(OWNER, "session", folder / "closed" / "pdh", "1", **nobody), 1, "Permission denied")
     assert (folder / "shared" / "theirs").read_bytes() == b"before"
@@ -346,7 +357,7 @@ def test_ctrl_c_ends_a_tool_without_a_trace(folder: Path, tool: str) -> None:
     os.mkfifo(folder / "vm_tik.bin")
     words = {
         "pack.py": [PACK, folder / "guests.toml", "--manifest-only", "-o", folder / "fifo"],
-        "image.py": [IMAGE, folder / "fifo", "--boot", folder / "image.bin"],
+        "image.py": [IMAGE, folder / "fifo", "--file", f"a={folder / 'image.bin'}"],
         "owner.py": [OWNER, "session", folder / "pdh", "1", "--folder", folder, "--force"],
     }[tool]
     scratch = folder / "scratch"

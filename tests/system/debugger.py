@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from emulator import option
+
 RIP, RFLAGS = 16, 17
 WIDTH = {RIP: 8, RFLAGS: 4}
 PATIENCE = 30.0
@@ -16,7 +18,7 @@ PATIENCE = 30.0
 
 def arguments(socket_path: Path) -> list[str]:
     """What QEMU is started with."""
-    return ["-chardev", f"socket,id=debugger,path={socket_path},server=on,wait=off", "-gdb", "chardev:debugger"]
+    return ["-chardev", f"socket,id=debugger,path={option(socket_path)},server=on,wait=off", "-gdb", "chardev:debugger"]
 
 
 class Debugger:

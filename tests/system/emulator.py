@@ -32,13 +32,18 @@ HOPELESS = {
     "UEFI Interactive Shell": "nothing in the boot order could be started, OVMF shows its shell",
 }
 
+def option(value: Path | str) -> str:
+    """As a value in one of QEMU's lists of options."""
+    return str(value).replace(",", ",,")
+
+
 def firmware_arguments(directory: Path) -> list[str]:
     """OVMF with a variable store of its own."""
     variables = directory / "OVMF_VARS.fd"
     shutil.copyfile(OVMF_VARS, variables)
     return [
         "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}",
-        "-drive", f"if=pflash,format=raw,unit=1,file={variables}",
+        "-drive", f"if=pflash,format=raw,unit=1,file={option(variables)}",
     ]  # fmt: skip
 
 
@@ -47,7 +52,7 @@ def disk_arguments(disks: Sequence[Path]) -> list[str]:
     arguments: list[str] = []
     for index, disk in enumerate(disks):
         arguments += [
-            "-drive", f"if=none,id=disk{index},format=raw,snapshot=on,file={disk}",
+            "-drive", f"if=none,id=disk{index},format=raw,snapshot=on,file={option(disk)}",
             "-device", f"ide-hd,drive=disk{index},bus=ide.{index},bootindex={index + 1}",
         ]  # fmt: skip
     return arguments
@@ -81,7 +86,7 @@ class Emulator:
             *disk_arguments(disks),
             "-display", "none", "-monitor", "none", "-net", "none", "-no-reboot", "-no-shutdown",
             "-chardev", "stdio,id=operator,signal=off", *uart,
-            "-qmp", f"unix:{control},server=on,wait=off",
+            "-qmp", f"unix:{option(control)},server=on,wait=off",
         ]  # fmt: skip
         self._control = control
         self._echo = echo

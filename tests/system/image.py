@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 import argparse  # noqa: E402
 import os  # noqa: E402
+import stat  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Mapping  # noqa: E402
@@ -25,12 +26,13 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent / "guest")]
 
 import gpt  # noqa: E402
-from pack import cli, files  # noqa: E402
+from pack import cli, files, manifest, pe  # noqa: E402
 from pack.errors import PackError  # noqa: E402
 
 MIB = 1 << 20
 SECTOR = 512  # of the FAT volume
 PARTITION_START = MIB  # where partitioning tools put the first one
+FAT_LARGEST = (1 << 32) - 1  # bytes of a file
 FAT32_MIN = 68 * MIB  # below some 65,525 clusters a volume would be FAT16
 DISK_GUID = "5E715080-0000-4000-8000-000000000001"
 PARTITION_GUID = "5E715080-0000-4000-8000-000000000002"
@@ -40,7 +42,8 @@ EPOCH = "1767225600"  # 2026-01-01 00:00:00 UTC, unless SOURCE_DATE_EPOCH says o
 BOOT_PATH = "EFI/BOOT/BOOTX64.EFI"  # UEFI 2.10 3.5.1.1: the removable media path
 
 
-def run(*command: str | Path) -> None:
+def run(*command: str | Path, volume: int) -> None:
+    """One of mtools. `volume`: the image, open, since mtools find an offset, variables and options in a file's name."""
     environment = {
         **os.environ,
         "SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", EPOCH),
@@ -51,8 +54,8 @@ def run(*command: str | Path) -> None:
     }
     try:
         result = subprocess.run(
-            [str(word) for word in command], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            errors="replace",
+            [command[0], "-i", f"/dev/fd/{volume}@@{PARTITION_START}", *command[1:]], env=environment, pass_fds=[volume],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
         )  # fmt: skip
     except FileNotFoundError:
         raise PackError(f"{command[0]} is missing: install Debian's package mtools") from None
@@ -76,9 +79,14 @@ def check_sources(paths: Mapping[str, Path]) -> int:
     for path in paths.values():
         try:
             with open(path, "rb") as file:
-                total += os.fstat(file.fileno()).st_size
+                status = os.fstat(file.fileno())
         except OSError as error:
             raise PackError(files.words(error, path)) from None
+        if not stat.S_ISREG(status.st_mode):
+            raise PackError(f"{path}: this is a device or a FIFO, not a file")
+        if status.st_size > FAT_LARGEST:
+            raise PackError(f"{path}: the file has {status.st_size} bytes, and a FAT volume takes {FAT_LARGEST} at most")
+        total += status.st_size
     return total
 
 
@@ -95,22 +103,34 @@ def make_image(output: Path, sources: Mapping[str, Path]) -> None:
             for offset, data in tables:
                 disk.seek(offset)
                 disk.write(data)
-        volume = f"{partial}@@{PARTITION_START}"
-        run("mformat", "-i", volume, "-F", "-T", str(size // SECTOR), "-h", "64", "-s", "32", "-H",
-            str(PARTITION_START // SECTOR), "-N", VOLUME_SERIAL, "-v", "SEVISOR", "::")  # fmt: skip
-        for folder in folders_of(sources):
-            run("mmd", "-i", volume, f"::/{folder}")
-        for path, source in sorted(sources.items()):
-            run("mcopy", "-i", volume, source, f"::/{path}")
+            disk.flush()
+            volume = disk.fileno()
+            run("mformat", "-F", "-T", str(size // SECTOR), "-h", "64", "-s", "32", "-H", str(PARTITION_START // SECTOR),
+                "-N", VOLUME_SERIAL, "-v", "SEVISOR", "::", volume=volume)  # fmt: skip
+            for folder in folders_of(sources):
+                run("mmd", f"::/{folder}", volume=volume)
+            for path, source in sorted(sources.items()):
+                run("mcopy", os.path.abspath(source), f"::/{path}", volume=volume)  # not "c:x", which is a drive's
 
 
 def read_file(image: Path, path: str, output: Path) -> None:
     """Copies a file from an image's volume."""
     output.unlink(missing_ok=True)
     try:
-        run("mcopy", "-i", f"{image}@@{PARTITION_START}", f"::/{path}", output)
+        with open(image, "rb") as disk:
+            run("mcopy", f"::/{path}", os.path.abspath(output), volume=disk.fileno())
     except PackError as error:
         raise PackError(f"{image}: this is no image that image.py made: {error}") from None
+
+
+def check_bootable(efi: Path, name: Path) -> None:
+    """That the file, which a person called `name`, is Sevisor's, whole and with guests in it, before a firmware has to tell."""
+    try:
+        data = files.read(efi)
+        pe.check(data)
+        manifest.parse(pe.extract_manifest(data))
+    except PackError as error:
+        raise PackError(f"{name}: {str(error).removeprefix(f'{efi}: ')}") from None
 
 
 def file_argument(text: str) -> tuple[str, Path]:
@@ -131,9 +151,9 @@ def arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("output", type=Path, metavar="IMAGE", help="the image file to write, or the disk itself")
     parser.add_argument("--boot", type=Path, metavar="EFI",
-                        help=f"the application to start, as pack.py wrote it; it becomes {BOOT_PATH}")  # fmt: skip
+                        help=f"Sevisor, as pack.py wrote it; it becomes {BOOT_PATH}")  # fmt: skip
     parser.add_argument("--file", type=file_argument, action="append", default=[], metavar="PATH=FILE",
-                        help="another file to put on the volume; may be repeated")  # fmt: skip
+                        help="another file to put on the volume, unchecked; may be repeated")  # fmt: skip
     args = parser.parse_args()
     args.files = args.file + ([(BOOT_PATH, args.boot)] if args.boot else [])
     if not args.files:
@@ -147,6 +167,8 @@ def arguments() -> argparse.Namespace:
 
 def work() -> int:
     args = arguments()
+    if args.boot:
+        check_bootable(args.boot, args.boot)
     make_image(args.output, dict(args.files))
     size = args.output.stat().st_size if args.output.is_file() else 0
     told = f" {size >> 20} MiB," if size else ""

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import packing
-from emulator import Emulator
+from emulator import Emulator, option
 
 STOCK_QEMU = "qemu-system-x86_64"
 # Software emulation models SVM with nested paging, but no SEV: what a desk without an EPYC has.
@@ -46,7 +46,7 @@ def uart_in_memory(spcr: Path) -> list[str]:
     body = struct.pack("<B3x4BQ6xB17xII4x", 0x12, 0, 32, 0, 3, address, 0, clock, baud)
     spcr.write_bytes(struct.pack("<4sIBB6s8sI4sI", b"SPCR", 36 + len(body), 4, 0, b"SEVISR", b"TESTTEST", 1, b"TEST", 1) + body)
     return [
-        "-acpitable", f"file={spcr}", "-serial", f"file:{FIRMWARE_LINE}",
+        "-acpitable", f"file={option(spcr)}", "-serial", f"file:{FIRMWARE_LINE}",
         "-device", f"mmio-uart,addr={address},stride=4,width=4,baudbase={clock // 16},chardev=operator",
     ]  # fmt: skip
 

@@ -36,8 +36,7 @@ import packing  # noqa: E402
 from console import ConsoleTimeout  # noqa: E402
 from emulator import Emulator  # noqa: E402
 from launch_program import LaunchProgram  # noqa: E402
-from pack import cli, files, pe  # noqa: E402
-from pack import manifest as packed_manifest  # noqa: E402
+from pack import cli, files  # noqa: E402
 from pack.errors import PackError  # noqa: E402
 from qmp import QmpError  # noqa: E402
 from sayings import FINAL_LINE, LINUX_PROMPT  # noqa: E402
@@ -138,14 +137,6 @@ def seconds(text: str) -> float:
     return value
 
 
-def check_packed(efi: Path, name: Path) -> None:
-    """That there is something to boot in the file, before a firmware has to find that out."""
-    try:
-        packed_manifest.parse(pe.extract_manifest(files.read(efi)))
-    except PackError as error:
-        raise PackError(f"{name}: {str(error).removeprefix(f'{efi}: ')}") from None
-
-
 def run(args: argparse.Namespace, folder: Path) -> str:
     if args.trace and not args.trace.absolute().parent.is_dir():
         return f"{args.trace}: there is no such folder to write the trace into"
@@ -158,7 +149,7 @@ def run(args: argparse.Namespace, folder: Path) -> str:
         return f"there is no {args.image}: `make image` makes it"
     else:
         image.read_file(args.image, image.BOOT_PATH, efi)
-    check_packed(efi, args.guests or args.efi or args.image)
+    image.check_bootable(efi, args.guests or args.efi or args.image)
     disk = packing.bootable(efi) if args.guests or args.efi else args.image.resolve()
     if args.stock:
         words = machines.stock(args.memory, cpu=args.cpu)

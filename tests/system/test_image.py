@@ -12,7 +12,7 @@ import pytest
 
 import gpt
 import machines
-from emulator import Emulator
+from emulator import Emulator, option
 
 pytestmark = pytest.mark.stock
 
@@ -26,7 +26,7 @@ DISKS = {
 @pytest.mark.parametrize("disk", DISKS)
 def test_image_boots_from_a_disk_of_any_sector_size(build: Path, disk: str) -> None:
     """The firmware finds the partition, the volume and the application; an old CPU's refusal is enough to see it."""
-    words = ["-drive", f"if=none,id=d,format=raw,snapshot=on,file={(build / 'sevisor.img').resolve()}",
+    words = ["-drive", f"if=none,id=d,format=raw,snapshot=on,file={option((build / 'sevisor.img').resolve())}",
              "-device", f"{DISKS[disk]},drive=d,bootindex=1"]  # fmt: skip
     arguments = machines.stock("512M", cpu="qemu64") + words
     with Emulator(arguments, [], name=disk, time_limit=120) as machine:

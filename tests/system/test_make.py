@@ -20,10 +20,13 @@ from test_reproducible import clean_copy
 pytestmark = [pytest.mark.stock, pytest.mark.xdist_group("make")]
 
 
+NAME = "a folder with spaces, a comma, a $HOME and an @@1"
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory, build: Path, nothing_built: Callable[..., AbstractContextManager[None]]) -> Path:
-    """A clone in a folder with spaces, with what is built already."""
-    folder = clean_copy(tmp_path_factory.mktemp("make") / "a folder with spaces")
+    """A clone in a folder with a name that shells, QEMU and mtools could misread, with what is built already."""
+    folder = clean_copy(tmp_path_factory.mktemp("make") / NAME)
     with nothing_built():
         subprocess.run(["cp", "-a", build, folder / ".build"], check=True)
     return folder
@@ -91,8 +94,9 @@ def test_a_mistake_is_answered_in_words(tree: Path, words: list[str], answer: st
     assert done.returncode == 2 and answer in done.stderr and "Traceback" not in done.stderr
 
 
-def test_run_works_in_a_folder_with_spaces(tree: Path) -> None:
+def test_run_works_in_a_folder_of_any_name(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "a,b").mkdir()
     done = subprocess.run([sys.executable, tree / "tests" / "system" / "run.py", "--guests", "new.toml", "--stock", "--cpu", "qemu64"],
                           cwd=tree, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=300,
-                          env=os.environ | {"BUILD": ".build"})  # fmt: skip
+                          env=os.environ | {"BUILD": ".build", "TMPDIR": str(tmp_path / "a,b")})  # fmt: skip
     assert "Sevisor preflight" in done.stdout and done.stderr.startswith("run: FAILED: ") and "Traceback" not in done.stderr

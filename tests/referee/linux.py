@@ -44,13 +44,13 @@ def boot(
     initrd, disk, start = folder / "initrd", folder / "esp.img", folder / "startup.nsh"
     initramfs.make(kernel_tree, files, errand, initrd, modules)
     kernel = next((kernel_tree / "boot").glob("vmlinuz-*"))
-    start.write_text(f"\\vmlinuz.efi initrd=\\initrd console=ttyS0 mem_encrypt=on loglevel=4 {cmdline}\r\n")
+    start.write_text(f"\\vmlinuz.efi initrd=\\initrd console=ttyS0 mem_encrypt=on loglevel=4 no_timer_check {cmdline}\r\n")
     with disk.open("wb") as file:
         file.truncate(kernel.stat().st_size + initrd.stat().st_size + (40 << 20) & ~0xFFFFF)
     subprocess.run(["mformat", "-i", disk, "-F", "::"], check=True)
     for source, name in ((kernel, "vmlinuz.efi"), (initrd, "initrd"), (start, "startup.nsh")):
         subprocess.run(["mcopy", "-i", disk, source, f"::/{name}"], check=True)
-    arguments = machines.sev(folder, memory, nv=nv, **options)
+    arguments = machines.sev(folder, memory, nv=nv, **{"phys_bits": 43, **options})
     machine = Emulator(arguments, [disk], name="referee", folder=folder, time_limit=time_limit, hopeless={})
     with machine:
         try:

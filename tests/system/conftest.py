@@ -70,11 +70,11 @@ def boot_stock() -> Boot:
     """Starts disk images in Debian's QEMU: boot_stock(image, ..., cpu=..., time_limit=...)."""
 
     def boot(
-        *disks: Path, name: str = "stock", time_limit: float = 600, line_rate: int | None = None, **more
-    ) -> AbstractContextManager[Emulator]:
-        return _told(
-            Emulator(machines.stock(MEMORY, **more), disks, name=name, time_limit=time_limit, line_rate=line_rate)
-        )
+        *disks: Path, name: str = "stock", time_limit: float = 600, line_rate: int | None = None,
+        more_arguments: Sequence[str] = (), **more,
+    ) -> AbstractContextManager[Emulator]:  # fmt: skip
+        arguments = machines.stock(MEMORY, **more) + [*more_arguments]
+        return _told(Emulator(arguments, disks, name=name, time_limit=time_limit, line_rate=line_rate))
 
     return boot
 

@@ -40,7 +40,7 @@ def text(pack: Callable[..., Path], boot_stock: Boot) -> Iterator[str]:
         machine.wait_for(r"^echo\| hostile: without SEV")
         attendant.attach(machine, ECHO)
         machine.send(typed(PASTE))  # while others are launched and end
-        machine.wait_for(rf"^echo\| echo: {PASTE[-1]}\$$")
+        machine.wait_for(rf"^echo\| echo \w+: {PASTE[-1]}\$$")
         machine.wait_for(r"^slow\| hostile: without SEV")
         attendant.attach(machine, SLOW)
         machine.send(typed(SHORT))
@@ -48,10 +48,10 @@ def text(pack: Callable[..., Path], boot_stock: Boot) -> Iterator[str]:
         attendant.attach(machine, DEAF)
         machine.send(b"x" * FLOOD)
         attendant.type_line(machine, ECHO, "the operator is heard")
-        machine.wait_for(r"^echo\| echo: the operator is heard\$$")
+        machine.wait_for(r"^echo\| echo \w+: the operator is heard\$$")
         machine.qmp.command("chardev-send-break", id="operator")
         machine.wait_for(r"^echo\| \[break\]$")
-        machine.wait_for(rf"^slow\| echo: {SHORT[-1]}\$$")
+        machine.wait_for(rf"^slow\| echo \w+: {SHORT[-1]}\$$")
 
         attendant.command(machine, "0", f"k{DEAF}\r\ny")  # a terminal's Enter; the number needs none
         machine.wait_for(r"^ended deaf: destroyed")
@@ -60,15 +60,20 @@ def text(pack: Callable[..., Path], boot_stock: Boot) -> Iterator[str]:
         machine.wait_for(r"^ended slow: poweroff")
         attendant.attach(machine, ECHO)
         machine.send(b"\r\x00b\r")  # telnet's Enter, after the number
-        machine.wait_for(r"^echo\| echo: b\$$")
+        machine.wait_for(r"^echo\| echo \w+: b\$$")
         machine.send(b"\x04")
         assert machine.wait_off() == "guest-shutdown"
         yield machine.console.text
 
 
 def echoed(text: str, guest: str) -> list[str]:
-    """Whole lines: one that another guest's line interrupts is shown again from its start."""
-    return [line[6:-1] for line in sayings.guest_lines(text, guest) if re.fullmatch(r"echo: .*\$", line)]
+    """Whole lines, each once: one that another guest's line interrupts, if only before its end, is shown again from its start."""
+    lines: dict[int, str] = {}
+    for found in re.finditer(rf"^{guest}\| echo (0x[0-9a-f]+): (.*)\$$", text, re.M):
+        number = int(found[1], 16)
+        assert lines.setdefault(number, found[2]) == found[2]
+    assert list(lines) == list(range(1, len(lines) + 1))
+    return list(lines.values())
 
 
 def test_pasted_lines_arrive_whole(text: str) -> None:

@@ -53,7 +53,7 @@ def run(platform: Platform, folder: Path, pack: Callable[..., Path], boot_sev: B
         packing.linux("linux", "sev", "sevisor.hold sevisor.input=60", session=owners["linux"].session),
     ]
     efi = pack("launch", guests)
-    with boot_sev(packing.bootable(efi), name="launch", nv=platform.nv) as machine:
+    with boot_sev(packing.bootable(efi), name="launch", nv=platform.nv, phys_bits=43) as machine:
         for name in ("owned", "plain", "host"):
             attendant.wait_for_guest(machine, name, sayings.HELLO_HOLDS)
         attendant.wait_for_guest(machine, "linux", sayings.LINUX_PROMPT)

@@ -170,7 +170,7 @@ static void work(void)
 static void echo(void)
 {
     static char line[ECHO_LINE];
-    unsigned length = 0;
+    unsigned length = 0, lines = 0;
 
     for (;;) {
         uint8_t status = in8(UART_LSR), byte;
@@ -189,7 +189,9 @@ static void echo(void)
 
             line[length] = '\0';
             length = 0;
-            put("echo: ");
+            put("echo ");
+            put_hex(++lines);
+            put(": ");
             put(line);
             put("$\n");
             while (read_tsc() - start < phase_length)

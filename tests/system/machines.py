@@ -34,8 +34,8 @@ NV = "psp.nv"
 # Sevisor have fewer, but for the one of all kinds of guests.
 PHYS_BITS = 41
 
-# Virtual time by executed instructions, 64 ns each: limits of half a minute are over in seconds.
-FAST_CLOCK = ["-icount", "shift=6,sleep=off"]
+# Virtual time by executed instructions, 256 ns each: limits of half a minute are over in seconds.
+FAST_CLOCK = ["-icount", "shift=8,sleep=off"]
 
 # What the operator's end of the line is put on.
 COM1 = ["-serial", "chardev:operator"]

@@ -16,7 +16,6 @@ struct acpi_rsdp {
 } __attribute__((packed));
 _Static_assert(sizeof(struct acpi_rsdp) == 36, "ACPI 6.4, 5.2.5.3");
 #define ACPI_RSDP_1_SIZE 20u
-enum { ACPI_SPACE_MEMORY, ACPI_SPACE_IO };      /* 5.2.3.2 */
 #define ACPI_LONGEST (1u << 24)     /* bytes of a table: boards have DSDTs of a few hundred KiB */
 
 struct acpi_header {

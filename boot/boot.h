@@ -47,6 +47,7 @@ const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t mi
 const void *acpi_find_after(uint64_t rsdp, const char signature[static 4], uint32_t minimum, const void *after);
 /* The table at this address, if it is that one. */
 const void *acpi_table(uint64_t address, const char signature[static 4]);
+enum { ACPI_SPACE_MEMORY, ACPI_SPACE_IO };      /* of a generic address: ACPI 6.4, 5.2.3.2 */
 /* A number in a table; 0 where the table is too short for it. */
 uint64_t acpi_field(const uint8_t *table, uint32_t at, uint32_t bytes);
 /* By the generic address at `at` or, where that is 0, the port that old tables have at `narrow`. Address 0: none. */

@@ -11,20 +11,11 @@
 #define BELOW_4G (UINT64_C(1) << 32)    /* what every firmware has mapped */
 #define WHY_SIZE 40u
 
-/* Microsoft, Serial Port Console Redirection Table, revision 4; those before are shorter. */
-struct spcr {
-    char signature[4];
-    uint32_t length;
-    uint8_t revision, header_rest[27];
-    uint8_t type, reserved[3];
-    uint8_t space, bits, offset, access;
-    uint64_t address;
-    uint8_t interrupt[6], baud_code, line_settings[17];
-    uint32_t clock, baud;           /* since revisions 3 and 4; 0: not told */
-} __attribute__((packed));
-#define SPCR_SIZE 80u
-_Static_assert(offsetof(struct spcr, clock) == 76 && offsetof(struct spcr, baud_code) == 58, "SPCR");
-enum { SPCR_16550 = 0, SPCR_16450 = 1, SPCR_16550_GAS = 0x12 };     /* Debug Port Table 2, table 3 */
+/* Microsoft, Serial Port Console Redirection Table: where things are, from revision 1 on; the last two since 3 and 4, 0 where
+ * they are not told. Types: its Debug Port Table 2, table 3. */
+enum { SPCR_REVISION = 8, SPCR_TYPE = 36, SPCR_SPACE = 40, SPCR_BITS = 41, SPCR_ACCESS = 43, SPCR_ADDRESS = 44,
+       SPCR_BAUD_CODE = 58, SPCR_CLOCK = 76, SPCR_SIZE = 80, SPCR_BAUD = 80 };
+enum { SPCR_16550 = 0, SPCR_16450 = 1, SPCR_16550_GAS = 0x12 };
 
 /* UEFI 2.9, 10.3: type and subtype of a node; ACPI 6.4, 19.3.4: a 16550's id as a number. */
 enum { NODE_SIZE = 4, NODE_ACPI = 0x0201, NODE_ACPI_SIZE = 12, NODE_UART = 0x030e, NODE_UART_SIZE = 19, PNP0501 = 0x050141d0 };
@@ -35,26 +26,33 @@ static struct handoff_uart console_legacy(uint32_t index, uint32_t baud)
     return (struct handoff_uart){.base = ports[index], .divisor = uart_divisor(LEGACY_CLOCK, baud), .stride = 1};
 }
 
-static bool console_by_spcr(const struct spcr *spcr, struct handoff_uart *uart, char why[static WHY_SIZE])
+static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char why[static WHY_SIZE])
 {
     static const uint32_t rates[256] = {[3] = 9600, [4] = 19200, [6] = 57600, [7] = 115200};
-    bool memory = spcr->space == 0;
-    uint32_t baud = spcr->revision >= 4 && spcr->length >= sizeof *spcr && spcr->baud != 0 ? spcr->baud : rates[spcr->baud_code];
-    /* In memory boards have 1.8, 24 or 48 MHz: nobody can know, so the rate is left alone. */
-    uint32_t clock = spcr->revision >= 3 && spcr->clock != 0 ? spcr->clock : memory ? 0 : LEGACY_CLOCK;
+    uint64_t revision = acpi_field(spcr, SPCR_REVISION, 1), type = acpi_field(spcr, SPCR_TYPE, 1);
+    uint64_t space = acpi_field(spcr, SPCR_SPACE, 1), bits = acpi_field(spcr, SPCR_BITS, 1);
+    uint64_t access = acpi_field(spcr, SPCR_ACCESS, 1), address = acpi_field(spcr, SPCR_ADDRESS, 8);
+    uint64_t baud = revision >= 4 ? acpi_field(spcr, SPCR_BAUD, 4) : 0;
+    uint64_t clock = revision >= 3 ? acpi_field(spcr, SPCR_CLOCK, 4) : 0;
+    if (baud == 0)
+        baud = rates[acpi_field(spcr, SPCR_BAUD_CODE, 1)];
+    if (clock == 0 && space == ACPI_SPACE_IO)
+        clock = LEGACY_CLOCK;   /* in memory boards have 1.8, 24 or 48 MHz: nobody can know, the rate is left alone */
     /* The size of an access is a code: 1, 2, 3 for 1, 2, 4 bytes, 0 for what nobody thought of. */
-    uint32_t width = spcr->access <= 1 ? 1 : spcr->access == 2 ? 2 : 4;
-    uint32_t stride = spcr->bits / 8u > width ? spcr->bits / 8u : width;
-    uint64_t end = spcr->address + (UART_REGISTERS - 1) * stride + width;
-    bool fits = memory ? spcr->address % width == 0 && spcr->address / PAGE_SIZE == (end - 1) / PAGE_SIZE : end <= UINT16_MAX + 1u;
-    if (spcr->type != SPCR_16550 && spcr->type != SPCR_16450 && spcr->type != SPCR_16550_GAS)
-        text_format(why, WHY_SIZE, "SPCR: type 0x%x is no 16550", spcr->type);
-    else if (spcr->space > 1 || spcr->access > 3 || spcr->bits > 32 || spcr->bits % 8 != 0)
-        text_format(why, WHY_SIZE, "SPCR: space %u, %u bits by %u", spcr->space, spcr->bits, spcr->access);
-    else if (spcr->address == 0 || spcr->address >= BELOW_4G || !fits)
-        text_format(why, WHY_SIZE, "SPCR: no UART can be at 0x%x", (uint32_t)spcr->address);
+    uint64_t width = access <= 1 ? 1 : access == 2 ? 2 : 4, stride = bits / 8 > width ? bits / 8 : width;
+    uint64_t end = address + (UART_REGISTERS - 1) * stride + width;
+    bool fits = address % width == 0 && address / PAGE_SIZE == (end - 1) / PAGE_SIZE;
+    if (space == ACPI_SPACE_IO)
+        fits = end <= UINT16_MAX + 1u;
+    if (type != SPCR_16550 && type != SPCR_16450 && type != SPCR_16550_GAS)
+        text_format(why, WHY_SIZE, "SPCR: type 0x%lx is no 16550", type);
+    else if (space > ACPI_SPACE_IO || access > 3 || bits > 32 || bits % 8 != 0)
+        text_format(why, WHY_SIZE, "SPCR: space %lu, %lu bits by %lu", space, bits, access);
+    else if (address == 0 || address >= BELOW_4G || !fits)
+        text_format(why, WHY_SIZE, "SPCR: no UART can be at 0x%x", (uint32_t)address);
     else
-        *uart = (struct handoff_uart){spcr->address, uart_divisor(clock, baud), memory, (uint8_t)stride, (uint8_t)width, 0};
+        *uart = (struct handoff_uart){address, uart_divisor((uint32_t)clock, (uint32_t)baud), space != ACPI_SPACE_IO,
+                                      (uint8_t)stride, (uint8_t)width, 0};
     return why[0] == '\0';
 }
 
@@ -98,7 +96,7 @@ void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88])
     struct handoff_uart uart;
     char why[WHY_SIZE] = "";
     remedy[0] = '\0';
-    const struct spcr *spcr = acpi_find(rsdp, "SPCR", SPCR_SIZE);
+    const uint8_t *spcr = acpi_find(rsdp, "SPCR", SPCR_SIZE);
     if (spcr != NULL && console_by_spcr(spcr, &uart, why)) {
         if (console_take(&uart, "SPCR", found))
             return;

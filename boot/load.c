@@ -130,7 +130,8 @@ static void load_build_tables(struct pagetable *table, uint64_t base, uint64_t b
     }
     fine = fine && pagetable_map(table, HV_ARENA_BASE, handoff.arena_base | c, handoff.arena_size, PTE_W | PTE_NX);
     if (fine && handoff.uart.in_memory)
-        fine = pagetable_map(table, HV_UART_PAGE, handoff.uart.base & ~(PAGE_SIZE - 1), PAGE_SIZE, PTE_W | PTE_NX | PTE_PCD | PTE_PWT);
+        fine = pagetable_map(table, HV_UART_PAGE, handoff.uart.base & ~(PAGE_SIZE - 1), PAGE_SIZE,
+                             PTE_W | PTE_NX | PTE_PCD | PTE_PWT);
     if (!fine)
         load_stop();
 }

@@ -222,14 +222,16 @@ static _Noreturn void end_go_on(void)
     }
     if (end_way == 1) {
         end_way++;
-        console_print("sevisor: ACPI %s the machine; asking the firmware\n", tried ? "does not end" : "has no register that ends");
+        console_print("sevisor: ACPI %s the machine; asking the firmware\n",
+                      tried ? "does not end" : "has no register that ends");
         console_flush();
         tried = firmware_reset_system != 0;
         end_by_firmware();
     }
     if (end_way == 2) {
         end_way++;
-        console_print("sevisor: the firmware %s the machine; resetting it by port 0xcf9\n", tried ? "does not end" : "cannot end");
+        console_print("sevisor: the firmware %s the machine; resetting it by port 0xcf9\n",
+                      tried ? "does not end" : "cannot end");
         console_flush();
         out8(CHIPSET_RESET, CHIPSET_RESET_SYSTEM);
         out8(CHIPSET_RESET, CHIPSET_RESET_SYSTEM | CHIPSET_RESET_CPU);

@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "guest.h"
+#include "hostmap.h"
 #include "log.h"
 #include "mca.h"
 #include "trap.h"
@@ -159,6 +160,15 @@ static void exit_fault(struct vcpu *vcpu)
     vcpu_inject_exception(vcpu, vector, (EXCEPTIONS_WITH_ERROR >> vector & 1) != 0, (uint32_t)vmcb->exitinfo1);
 }
 
+/* For release_memory(): the page must not go to the next guest, nor to this one's next launch. */
+static void note_damage(struct guest *guest, uint64_t address)
+{
+    if (address < guest->memory.base.raw || address - guest->memory.base.raw >= guest->memory.size)
+        return;
+    guest->memory_damaged = true;
+    guest->damaged_at = address - guest->memory.base.raw;
+}
+
 /* Most likely in its memory. Guests have no machine check architecture, so this one ends: also when its own
  * context is lost (TCC, RIPV=0). Were the host's memory concerned too, its own #MC tells. */
 void exit_hit(struct vcpu *vcpu, const struct mca_errors *errors)
@@ -170,6 +180,9 @@ void exit_hit(struct vcpu *vcpu, const struct mca_errors *errors)
         panic("machine check while %s ran: the processor's context is corrupt", name);
     }
     for (uint32_t i = errors->count; i-- > 0;) {        /* `text` is the first then: the reason */
+        uint64_t address;
+        if (mca_address(&errors->errors[i], &address))
+            note_damage(vcpu->guest, address & ~hostmap_c_bit());
         mca_describe(&errors->errors[i], text, sizeof text);
         log_print(LOG_ERROR, "CPU %u, machine check while %s ran: %s", this_cpu()->index, name, text);
     }

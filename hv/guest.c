@@ -170,6 +170,12 @@ static void release_memory(struct guest *guest)
         quarantined.extent_bytes += guest->memory.size;
         log_print(LOG_ERROR, "%s: %lu MiB at 0x%lx stay in quarantine: the secure processor may still write to them",
                   guest->config->name, guest->memory.size >> 20, guest->memory.base.raw);
+    } else if (guest->memory_damaged) {
+        quarantined.extent_bytes += SIZE_2M;
+        log_print(LOG_ERROR, "%s: 2 MiB around 0x%lx stay in quarantine: a memory error was reported there; the BMC's event log "
+                  "should name the module", guest->config->name, guest->memory.base.raw + guest->damaged_at);
+        extent_set_view(&guest->memory, VIEW_PLAIN);
+        extent_retire(&guest->memory, guest->damaged_at);
     } else {
         extent_set_view(&guest->memory, VIEW_PLAIN);
         ASSERT(extent_zero(&guest->memory, 0, guest->memory.size));
@@ -203,7 +209,7 @@ void guest_release(struct guest *guest)
         npt_destroy(&guest->npt);
     guest->npt = (struct npt){0};
     release_asid(guest, clean);
-    guest->sev_context = guest->sev_active = guest->sev_memory_given = false;
+    guest->sev_context = guest->sev_active = guest->sev_memory_given = guest->memory_damaged = false;
 }
 
 static bool end_noted;

@@ -68,6 +68,8 @@ struct guest {
     bool sev;
     bool sev_context, sev_active;   /* LAUNCH_START / ACTIVATE done, or sent and never answered */
     bool sev_memory_given;      /* LAUNCH_UPDATE_DATA was never answered: the firmware may still write */
+    bool memory_damaged;        /* an error that was not corrected, at this offset of its memory */
+    uint64_t damaged_at;
     uint32_t sev_handle;
     struct sev_measurement measurement;
 

@@ -31,6 +31,10 @@
 /* Without it uncorrectable errors stop the machine, contained or not. */
 #define CONFIG_MCAX_EN (UINT64_C(1) << 32)
 
+#define ADDRESS_BITS UINT64_C(0x000fffffffffffff)
+#define IPID_HWID 0xfffu                /* bits 43:32 */
+#define HWID_UMC 0x096u
+
 #define LOOK_US 5000000u                /* so often */
 /* Lines about errors that were corrected or deferred, of all CPUs: a bad module reports thousands. */
 #define LINES 20u
@@ -131,6 +135,13 @@ void mca_describe(const struct mca_error *e, char *text, size_t size)
         n += text_format(text + n, size - n, ", IPID 0x%lx", e->ipid);
     if (e->syndrome != 0 && n < size)
         text_format(text + n, size - n, ", syndrome 0x%lx", e->syndrome);
+}
+
+/* Memory controllers have addresses of their own, which are not the machine's (PPR, UMC::MCA_ADDR: "normalized"). */
+bool mca_address(const struct mca_error *e, uint64_t *address)
+{
+    *address = e->address & ADDRESS_BITS;
+    return (e->status & STATUS_UC) != 0 && (e->status & STATUS_ADDRV) != 0 && (e->ipid >> 32 & IPID_HWID) != HWID_UMC;
 }
 
 /* ---- banks ---- */

@@ -37,6 +37,8 @@ static inline void mca_poll(struct cpu *cpu, uint64_t now)
         mca_look(cpu, now);
 }
 
+/* Where in memory an error is that was not corrected, on PLAIN's terms or with the C-bit. False: not told. */
+bool mca_address(const struct mca_error *error, uint64_t *address);
 /* One error in words, without a newline. */
 #define MCA_TEXT 320u
 void mca_describe(const struct mca_error *error, char *text, size_t size);

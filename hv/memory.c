@@ -195,6 +195,18 @@ void extent_free(struct extent *extent)
     *extent = (struct extent){.size = 0};
 }
 
+/* What is kept is an extent for good: so free runs never outnumber those that runs.c has room for. */
+void extent_retire(struct extent *extent, uint64_t offset)
+{
+    struct extent_slot *slot = extent_slot(extent);
+    uint64_t kept = offset & ~(SIZE_2M - 1), after = kept + SIZE_2M, rest = slot->size - after, base = slot->base.raw;
+    ASSERT(offset < slot->size && extent_zero(extent, 0, kept) && extent_zero(extent, after, rest));
+    ASSERT(kept == 0 || runs_give(&memory_runs, base, kept));
+    ASSERT(rest == 0 || runs_give(&memory_runs, base + after, rest));
+    *slot = (struct extent_slot){paddr(base + kept), SIZE_2M, VIEW_PLAIN};
+    *extent = (struct extent){.size = 0};
+}
+
 void memory_stats(struct memory_stats *stats)
 {
     *stats = (struct memory_stats){

@@ -49,6 +49,9 @@ void extent_set_view(struct extent *extent, enum memory_view view);
 bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size);
 /* The caller has scrubbed it. */
 void extent_free(struct extent *extent);
+/* The same, zeroed here, but for the 2 MiB with the byte at `offset`: nobody gets those again, nor are they touched, since
+ * a memory error was reported there, and another access may raise the next. */
+void extent_retire(struct extent *extent, uint64_t offset);
 
 struct memory_stats {
     uint64_t pool_total, pool_free;         /* pages */

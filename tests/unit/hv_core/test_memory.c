@@ -51,14 +51,17 @@ void cpu_wbinvd_all(void)
     wbinvds++;
 }
 
+static uint64_t hole;       /* 2 MiB that may not be touched; 0: none */
+
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 {
     if (no_window)
         return NULL;
+    assert_true(hole == 0 || base.raw + size <= hole || base.raw >= hole + SIZE_2M);
     if (zeroed == 0)
         zeroed_first = base.raw;
     else
-        assert_int_equal(base.raw, zeroed_end);
+        assert_int_equal(base.raw, hole != 0 && zeroed_end == hole ? hole + SIZE_2M : zeroed_end);
     zeroed_end = base.raw + size;
     small_pieces += (base.raw | size) % SIZE_2M != 0;
     windows_open++;
@@ -344,6 +347,38 @@ static void zeroing_a_part_leaves_the_rest_alone(void **state)
     extent_free(&extent);
 }
 
+/* At its start, in its middle, at its end, and all there is of it. */
+static void of_a_retired_extent_two_mib_stay_away(void **state)
+{
+    (void)state;
+    static const struct { uint64_t size, offset; } cases[] = {
+        {8 * SIZE_2M, 5 * SIZE_2M + 12345}, {8 * SIZE_2M, 5}, {8 * SIZE_2M, 8 * SIZE_2M - 1}, {SIZE_2M, 4096},
+    };
+    struct memory_stats before, after;
+    struct extent extent, next[64];
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        memory_stats(&before);
+        assert_true(extent_alloc(cases[i].size, &extent));
+        uint64_t bad = extent.base.raw + cases[i].offset;
+        zeroed = 0;
+        hole = bad & ~(SIZE_2M - 1);
+        extent_retire(&extent, cases[i].offset);
+        hole = 0;
+        assert_int_equal(extent.size, 0);
+        assert_int_equal(zeroed, cases[i].size - SIZE_2M);
+        memory_stats(&after);
+        assert_int_equal(after.extent_free, before.extent_free - SIZE_2M);
+        unsigned count = 0;
+        while (count < 64 && extent_alloc(SIZE_2M, &next[count])) {
+            assert_true(bad < next[count].base.raw || bad >= next[count].base.raw + SIZE_2M);
+            count++;
+        }
+        assert_true(count > 8);
+        while (count > 0)
+            extent_free(&next[--count]);
+    }
+}
+
 static void a_forged_extent_is_our_own_bug(void **state)
 {
     (void)state;
@@ -352,6 +387,7 @@ static void a_forged_extent_is_our_own_bug(void **state)
     forged = extent;
     forged.size += SIZE_2M;
     EXPECT_PANIC(extent_free(&forged));
+    EXPECT_PANIC(extent_retire(&extent, SIZE_2M));
     forged = extent;
     forged.view = VIEW_GUEST;
     EXPECT_PANIC(extent_set_view(&forged, VIEW_PLAIN));
@@ -375,6 +411,7 @@ int main(void)
         TEST(without_sme_encrypted_is_plain),
         TEST(zeroing_covers_the_extent_under_its_view),
         TEST(zeroing_a_part_leaves_the_rest_alone),
+        TEST(of_a_retired_extent_two_mib_stay_away),
         TEST(a_forged_extent_is_our_own_bug),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -202,6 +202,24 @@ void extent_free(struct extent *extent)
     *extent = (struct extent){0};
 }
 
+void extent_retire(struct extent *extent, uint64_t offset)
+{
+    machine_not_in_poll();
+    check_extent(extent);
+    assert(extent->view == VIEW_PLAIN && offset < extent->size);
+    uint64_t first = (extent->base.raw - EXTENTS_BASE) / SIZE_2M;
+    for (uint64_t i = 0; i < extent->size / SIZE_2M; i++) {
+        if (i == offset / SIZE_2M)
+            continue;
+        for (uint64_t at = 0; at < SIZE_2M; at += PAGE_SIZE)
+            look_through(page_of(extent->base.raw + i * SIZE_2M + at), PLAIN, true);
+        memset(ram + (extent->base.raw + i * SIZE_2M - MACHINE_RAM), 0, SIZE_2M);
+        unit_taken[first + i] = false;
+    }
+    extents[extent->index] = (struct extent){extent->base, SIZE_2M, VIEW_PLAIN, extent->index};
+    *extent = (struct extent){0};
+}
+
 void memory_stats(struct memory_stats *stats)
 {
     uint64_t units = 0;

@@ -641,6 +641,14 @@ static void nothing_is_read_where_there_is_no_uart(void **state)
     assert_int_equal(serial_write("x", 1), 0);
     assert_true(serial_idle());
     serial_allow_input(false);
+    wire.absent = false;
+    console_init(&at_port);
+    wire.overrun = LSR_OE;
+    wire.fifo[0] = 'x';
+    wire.fifo_count = 1;
+    assert_int_equal(serial_read(), 'x');
+    console_init(&at_port);                     /* from the start: what was lost before is not told */
+    assert_int_equal(serial_overruns(), 0);
     console_init(&(struct handoff_uart){0});
     assert_false(serial_present());
 }

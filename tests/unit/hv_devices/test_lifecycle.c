@@ -526,6 +526,34 @@ static void a_guest_is_torn_down_no_earlier_than_its_vcpus_have_stopped(void **s
     all_is_back();
 }
 
+/* A guest that a memory error hit may be launched again, and its memory be another's then. */
+static void memory_with_an_error_is_nobodys_again(void **state)
+{
+    (void)state;
+    static const uint64_t at[] = {0, SIZE_2M - 1, SIZE_2M, GUEST_MEMORY - 1};
+    for (unsigned i = 0; i < 4; i++) {
+        boot((struct machine_options){0});
+        struct free_now before = free_now();
+        launch();
+        struct guest *hit = &guests[i % GOOD_GUESTS];
+        uint64_t bad = hit->memory.base.raw + at[i];
+        char line[120];
+        hit->memory_damaged = true;
+        hit->damaged_at = at[i];
+        finish(GUEST_END_CRASH);
+        for (unsigned g = 0; g < GOOD_GUESTS; g++)      /* those that were launched again */
+            assert_true(guests[g].memory.size == 0 || bad < guests[g].memory.base.raw ||
+                        bad >= guests[g].memory.base.raw + guests[g].memory.size);
+        finish(GUEST_END_POWEROFF);
+        all_is_back();
+        snprintf(line, sizeof line, "error: %s: 2 MiB around 0x%lx stay in quarantine: a memory error", hit->config->name, bad);
+        assert_true(machine_said(line));
+        assert_true(machine_said("all returned but a quarantine of 0 ASIDs, 2 MiB\n"));
+        assert_int_equal(free_now().extent, before.extent - SIZE_2M);
+        assert_false(hit->memory_damaged);
+    }
+}
+
 static void windows_onto_guest_memory_stay_inside(void **state)
 {
     (void)state;
@@ -568,7 +596,7 @@ int main(void)
         T(no_sev_refuses_the_encrypted_guest_only), T(no_device_is_said_in_words),
         T(without_sme_host_encryption_is_refused_never_plain), T(another_c_bit_than_the_cpus_is_refused),
         T(many_vcpus_are_scheduled_and_too_much_memory_is_refused), T(a_bad_manifest_launches_nothing),
-        T(every_failing_allocation_returns_all), T(windows_onto_guest_memory_stay_inside),
+        T(every_failing_allocation_returns_all), T(memory_with_an_error_is_nobodys_again), T(windows_onto_guest_memory_stay_inside),
         T(a_guest_is_torn_down_no_earlier_than_its_vcpus_have_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

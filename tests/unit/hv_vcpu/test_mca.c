@@ -319,6 +319,36 @@ static void the_guest_that_was_hit_ends_and_nobody_else(void **state)
     assert_int_equal(mcg_status, 0);
 }
 
+static void the_place_of_an_error_in_the_guests_memory_is_noted(void **state)
+{
+    (void)state;
+    static const struct { uint64_t status, address, ipid, offset; bool noted; } cases[] = {
+        {UC | ADDRV, 0x7b41e040, 0, 0x41e040, true}, {UC | ADDRV, 0x7b000000, 0x000000b000000000, 0, true},
+        {UC | ADDRV, RIG_C_BIT | 0x7bffffff, 0, 0xffffff, true}, {UC | ADDRV, 0x7affffff, 0, 0, false},
+        {UC | ADDRV, 0x7c000000, 0, 0, false}, {UC, 0x7b41e040, 0, 0, false}, {ADDRV, 0x7b41e040, 0, 0, false},
+        {UC | ADDRV, UINT64_C(0x38) << 56 | 0x7b41e040, 0, 0x41e040, true},                 /* and what else stands there */
+        {UC | ADDRV, 0x7b41e040, UINT64_C(0x0001009600000000), 0, false},                   /* a memory controller's own */
+    };
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        set_up(state);
+        machine(10, cases[i].ipid != 0 ? 3 | 8 : 3);
+        mca_init(&rig_cpu);
+        struct vcpu *vcpu = rig_guest(0, false);
+        guests[0].memory = (struct extent){.base = paddr(0x7b000000), .size = UINT64_C(16) << 20};
+        guests[0].memory_damaged = false;
+        regs[2][STATUS] = VAL | EN | TCC | cases[i].status;
+        regs[2][ADDR] = cases[i].address;
+        regs[2][IPID] = cases[i].ipid;
+        mcg_status = MCIP;
+        rig_exit(vcpu, VMEXIT_EXCEPTION_MC, 0, 0);
+        assert_int_equal(guests[0].end, GUEST_END_CRASH);
+        assert_int_equal(guests[0].memory_damaged, cases[i].noted);
+        if (cases[i].noted)
+            assert_int_equal(guests[0].damaged_at, cases[i].offset);
+        guests[0].memory = (struct extent){0};
+    }
+}
+
 static void a_corrupt_context_is_hvs_end(void **state)
 {
     (void)state;
@@ -344,6 +374,7 @@ int main(void)
         TEST(corrected_errors_are_told_once_and_not_too_often),
         TEST(many_errors_at_once_are_counted),
         TEST(the_guest_that_was_hit_ends_and_nobody_else),
+        TEST(the_place_of_an_error_in_the_guests_memory_is_noted),
         TEST(a_corrupt_context_is_hvs_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,7 @@ _Noreturn void __stack_chk_fail(void);
 
 _Noreturn void __stack_chk_fail(void)
 {
-    text_print("Sevisor: the loader's stack is damaged\n");
+    text_print("Sevisor: the loader's stack is damaged, by a fault of Sevisor or of memory: the boot order goes on\n");
     boot.services->Exit(boot.handle, EFI_ABORTED, 0, NULL);
     __builtin_trap();
 }

@@ -168,12 +168,12 @@ static void release_memory(struct guest *guest)
         return;
     if (guest->sev_memory_given) {
         quarantined.extent_bytes += guest->memory.size;
-        log_print(LOG_ERROR, "%s: %lu MiB at 0x%lx stay in quarantine: the secure processor may still write to them",
-                  guest->config->name, guest->memory.size >> 20, guest->memory.base.raw);
+        log_print(LOG_ERROR, "%s: %lu MiB at 0x%lx stay in quarantine until the next boot: the secure processor may still "
+                  "write to them", guest->config->name, guest->memory.size >> 20, guest->memory.base.raw);
     } else if (guest->memory_damaged) {
         quarantined.extent_bytes += SIZE_2M;
-        log_print(LOG_ERROR, "%s: 2 MiB around 0x%lx stay in quarantine: a memory error was reported there; the BMC's event log "
-                  "should name the module", guest->config->name, guest->memory.base.raw + guest->damaged_at);
+        log_print(LOG_ERROR, "%s: 2 MiB around 0x%lx stay in quarantine until the next boot: a memory error was reported "
+                  "there; the BMC's event log should name the module", guest->config->name, guest->memory.base.raw + guest->damaged_at);
         extent_set_view(&guest->memory, VIEW_PLAIN);
         extent_retire(&guest->memory, guest->damaged_at);
     } else {
@@ -192,8 +192,8 @@ static void release_asid(struct guest *guest, bool clean)
         asid_free(guest->asid);
     } else {
         quarantined.asids++;
-        log_print(LOG_ERROR, "%s: ASID %u stays in quarantine: the secure processor still holds its key there",
-                  guest->config->name, guest->asid);
+        log_print(LOG_ERROR, "%s: ASID %u stays in quarantine until the next boot: the secure processor still holds its key "
+                  "there", guest->config->name, guest->asid);
     }
     guest->asid = 0;
 }

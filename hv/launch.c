@@ -61,7 +61,7 @@ static bool take_table(void)
     if (size == 0)
         size = sizeof header;       /* manifest_check() says what is wrong */
     if (!page_alloc(pages_of(size), 1, &copy)) {
-        log_print(LOG_ERROR, "no room for the manifest's table of %lu bytes", size);
+        log_print(LOG_ERROR, "no guest is launched: there is no room in hv's memory for the manifest's table of %lu bytes", size);
         return false;
     }
     memcpy(page_va(copy), source.manifest, size);
@@ -88,7 +88,8 @@ static bool open_manifest(const struct handoff *handoff)
     }
     source.manifest = window_map(paddr(handoff->manifest_base), pages_of(source.size) * PAGE_SIZE, VIEW_PLAIN);
     if (source.manifest == NULL) {
-        log_print(LOG_ERROR, "no address space for a manifest of %lu MiB", source.size >> 20);
+        log_print(LOG_ERROR, "no guest is launched: a manifest of %lu MiB is more than hv can map: pack smaller or fewer guests",
+                  source.size >> 20);
         return false;
     }
     return take_table();

@@ -113,7 +113,7 @@ static void attach_to(uint32_t guest)
 static void attach(uint32_t guest)
 {
     if (!can_be_attached(guest)) {
-        answer_about(guest, is_alive(guest) ? "is being ended" : "does not run");
+        answer_about(guest, is_alive(guest) ? "is being ended" : "does not run: Ctrl-] r and its number launches it again");
         return;
     }
     attach_to(guest);
@@ -130,7 +130,7 @@ static void attach_next(void)
             return;
         }
     }
-    answer("no guest runs");
+    answer("no guest runs (Ctrl-] l lists them)");
 }
 
 static void detach(void)
@@ -162,7 +162,7 @@ static void ask_to_kill(uint32_t guest)
         input.victim = guest;
         input.state = INPUT_KILL_CONFIRM;
     }
-    answer_about(guest, refusal != NULL ? refusal : "will be ended by y, and by no other key");
+    answer_about(guest, refusal != NULL ? refusal : "will be ended by y, at once and without a shutdown, and by no other key");
 }
 
 static void kill_confirmed(uint8_t byte)
@@ -177,7 +177,7 @@ static void kill_confirmed(uint8_t byte)
 
 static void relaunch(uint32_t guest)
 {
-    answer_about(guest, guest_ask_relaunch(&guests[guest]) ? "is launched again" : "has not ended");
+    answer_about(guest, guest_ask_relaunch(&guests[guest]) ? "is launched again" : "has not ended (Ctrl-] k ends it)");
 }
 
 /* ---- numbers ---- */
@@ -247,16 +247,18 @@ static void expect_number(enum number_purpose purpose)
 
 static void help(void)
 {
-    if (!may_answer(11))
+    if (!may_answer(13))
         return;
-    monitor_print("monitor: the escape key is Ctrl-], followed by");
-    monitor_print("  1-9  attach to the guest with that number    n  attach to the next that runs");
-    monitor_print("  0    detach                                  l  list the guests");
-    monitor_print("  s    last lines of the attached guest; detached: s and a number");
-    monitor_print("  k    end the attached guest; detached: k and a number; y confirms");
-    monitor_print("  r    and a number: launch a guest again that has ended");
-    monitor_print("  t    what the guests do, once                T  every 2 seconds, until a key");
-    monitor_print("  i    about this machine                      ?  this text");
+    monitor_print("monitor: the escape key is Ctrl-]: the key after it is for this monitor, every");
+    monitor_print("other key for the attached guest. After Ctrl-]:");
+    monitor_print("  1-9  attach: that guest gets what you type   n  attach to the next that runs");
+    monitor_print("  0    attach to no guest (detach)             l  list the guests with numbers");
+    monitor_print("  s    last lines of the attached guest; if none is: s and a number");
+    monitor_print("  k    end the attached guest at once, as by its power switch; if none is");
+    monitor_print("       attached: k and a number; y confirms");
+    monitor_print("  r    and a number: launch a guest again that has ended or was refused");
+    monitor_print("  t    what guests and CPUs do, once           T  every 2 seconds, until a key");
+    monitor_print("  i    this machine: memory, SEV, log          ?  this text");
     monitor_print("  + -  print more, less of the log             ]  send Ctrl-] to the guest");
     monitor_print("  c    colour on, off; off at first: files and plain terminals want none");
     monitor_print("  With more than nine guests, Enter ends a number that is shorter than theirs.");
@@ -272,7 +274,8 @@ static void change_log_level(bool more)
         level--;
     log_set_level(level);
     if (may_answer(1))
-        monitor_print("monitor: log level %s; %lu lines left out so far", log_level_name(level), left_out);
+        monitor_print("monitor: log level %s, of fatal, error, notice, guest, debug; %lu lines left out so far",
+                      log_level_name(level), left_out);
 }
 
 static void show_top(bool again)
@@ -296,7 +299,7 @@ static void pass_to_guest(uint8_t byte)
         }
     } else if (!input.hinted) {
         input.hinted = true;
-        answer("no guest is attached; Ctrl-] ? for help");
+        answer("no guest is attached: nobody gets what you type; Ctrl-] ? for help");
     }
 }
 

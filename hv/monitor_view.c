@@ -218,9 +218,9 @@ void monitor_information(void)
     enum log_level level = log_level(&left_out);
     memory_stats(&memory);
     monitor_print("Sevisor " SEVISOR_VERSION ", up %lu:%02lu:%02lu", up_s / 3600, up_s / 60 % 60, up_s % 60);
-    monitor_print("  memory free: %lu of %lu MiB for guests, %lu of %lu pages for hv", memory.extent_free >> 20,
+    monitor_print("  memory free: %lu of %lu MiB for guests, %lu of %lu pages of 4 KiB for hv itself", memory.extent_free >> 20,
                   memory.extent_total >> 20, memory.pool_free, memory.pool_total);
-    monitor_print("  ASIDs free: %u for SEV, %u others", asid_free_count(ASID_SEV), asid_free_count(ASID_PLAIN));
+    monitor_print("  ASIDs (one for each guest) free: %u for SEV guests, %u for others", asid_free_count(ASID_SEV), asid_free_count(ASID_PLAIN));
     if (sev_ready())
         monitor_print("  secure processor: ready, API %u.%u build %u, %lu commands so far", platform.api_major,
                       platform.api_minor, platform.build, sev_commands());

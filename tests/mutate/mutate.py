@@ -336,11 +336,11 @@ def main() -> int:
     had = Counter(row["file"] for row in results if row["verdict"] != "discarded")
     turns: queue.Queue[str] = queue.Queue()
     left = args.total if args.total is not None and only is None else 10**9
+    there = Counter(m.file for m in numbered.values())
     for turn in range(1000):
         for file in files:
             each = args.each_python if file.endswith(".py") else args.each
-            some = sum(m.file == file for m in numbered.values())
-            if turn < (some if only is not None or args.total is not None else each) and left > 0:
+            if turn < (there[file] if only is not None or args.total is not None else each) and left > 0:
                 left -= 1
                 if had[file] > turn:
                     continue

@@ -336,7 +336,7 @@ static void a_damaged_stack_ends_the_application(void **state)
     machine_attach();
     assert_int_equal(machine_until(__stack_chk_fail), REFUSED);
     assert_int_equal(machine.exit_status, EFI_ABORTED);
-    assert_string_equal(machine.console, "Sevisor: the loader's stack is damaged\r\n");
+    assert_string_equal(machine.console, "Sevisor: the loader's stack is damaged, by a fault of Sevisor or of memory: the boot order goes on\r\n");
 }
 
 static void text_is_ascii_and_needs_no_console(void **state)

@@ -546,7 +546,7 @@ static void memory_with_an_error_is_nobodys_again(void **state)
                         bad >= guests[g].memory.base.raw + guests[g].memory.size);
         finish(GUEST_END_POWEROFF);
         all_is_back();
-        snprintf(line, sizeof line, "error: %s: 2 MiB around 0x%lx stay in quarantine: a memory error", hit->config->name, bad);
+        snprintf(line, sizeof line, "error: %s: 2 MiB around 0x%lx stay in quarantine until the next boot: a memory error", hit->config->name, bad);
         assert_true(machine_said(line));
         assert_true(machine_said("all returned but a quarantine of 0 ASIDs, 2 MiB\n"));
         assert_int_equal(free_now().extent, before.extent - SIZE_2M);

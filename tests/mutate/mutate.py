@@ -282,6 +282,13 @@ def work(copy: Copy, plan: Plan, args: argparse.Namespace, texts: dict[str, str]
         return
     copy.keep()
     pack = [Goal([*PYTEST, "-k", OTHERS, "tests/pack", f"--ignore={BOOTS}"], 200.0), Goal([*PYTEST, BOOTS], 200.0)]
+
+    def pack_tests(file: str) -> list[Goal]:
+        """The file's own first, or those that pack everything: most mutants go no farther."""
+        own = Path("tests/pack") / f"test_{Path(file).stem}.py"
+        first = own if (copy.folder / own).exists() else Path("tests/pack/test_manifest.py")
+        return [Goal([*PYTEST, "-k", OTHERS, str(first)], 200.0), *pack]
+
     needed: dict[str, list[Goal]] = {}
     known = equivalents(args.root)
     while time.monotonic() < stop_at:
@@ -290,7 +297,7 @@ def work(copy: Copy, plan: Plan, args: argparse.Namespace, texts: dict[str, str]
         except queue.Empty:
             return
         if file not in needed:
-            needed[file] = command or (pack if file.endswith(".py") else sorted(copy.relevant(file), key=lambda goal: goal.cpu))
+            needed[file] = command or (pack_tests(file) if file.endswith(".py") else sorted(copy.relevant(file), key=lambda goal: goal.cpu))
         while time.monotonic() < stop_at:
             number, mutant = plan.next_of(file)
             if mutant is None:

@@ -98,14 +98,24 @@ struct psp_result psp_command_locked(struct psp *psp, uint8_t command, void *buf
 
         psp_result_text(result, text, sizeof text);
         psp_platform_log(text);
+        psp_mailbox_log(psp);
         return result;
     }
     if (row->direction & PSP_OUT)
         __builtin_memcpy(buffer, page, row->size);
-    if (result.status != SEV_STATUS_SUCCESS)
+    if (result.status != SEV_STATUS_SUCCESS) {
         result.error = PSP_FIRMWARE;
-    else if (row->next != PSP_STATE_KEEPS)
+        psp_mailbox_log(psp);
+    } else if (row->next != PSP_STATE_KEEPS) {
         psp->status.state = row->next;
+    }
+    return result;
+}
+
+struct psp_result psp_command_disbelieve(const struct psp *psp, struct psp_result result)
+{
+    result.error = PSP_ANSWER;
+    psp_mailbox_log(psp);
     return result;
 }
 

@@ -6,6 +6,8 @@
  */
 #include "internal.h"
 
+#define PCI_CLASS                   0x08    /* in bits 31:16 */
+#define PCI_CLASS_ENCRYPTION        0x1080u /* PCI Code and ID Assignment: 10h, 80h */
 #define PCI_HEADER_TYPE             0x0c    /* in bits 23:16 */
 #define PCI_HEADER_MULTIFUNCTION    (UINT32_C(1) << 23)
 #define PCI_HEADER_LAYOUT(dword)    ((dword) >> 16 & 0x7f)
@@ -16,13 +18,17 @@
 #define PCI_BAR_TYPE_64             UINT32_C(4)
 #define PCI_BAR_FLAGS               UINT32_C(0xf)
 
-/* Naples; Rome and Milan; Genoa, Bergamo and Siena; Turin. */
+/* Naples; Rome and Milan; Genoa, Bergamo and Siena; Turin, and what follows it. */
 static const struct psp_generation generations[] = {
     { .device_id = 0x1456, .c2pmsg = 0x10500, .int_enable = 0x10610, .int_status = 0x10614 },
     { .device_id = 0x1486, .c2pmsg = 0x10900, .int_enable = 0x10690, .int_status = 0x10694 },
     { .device_id = 0x14ca, .c2pmsg = 0x10900, .int_enable = 0x10690, .int_status = 0x10694 },
     { .device_id = 0x156e, .c2pmsg = 0x10900, .int_enable = 0x10510, .int_status = 0x10514 },
+    { .device_id = 0x17d8, .c2pmsg = 0x10900, .int_enable = 0x10510, .int_status = 0x10514 },
 };
+
+/* AMD's functions of that class which are known to have no SEV mailbox: Naples' second one, and client parts. */
+static const uint16_t without_sev[] = { 0x1537, 0x1468, 0x15df, 0x15c7, 0x1649, 0x1134, 0x17e0, 0x115a };
 
 const struct psp_generation *psp_generation_of(uint16_t device_id)
 {
@@ -31,6 +37,16 @@ const struct psp_generation *psp_generation_of(uint16_t device_id)
             return &generations[i];
     }
     return NULL;
+}
+
+/* An encryption controller of AMD's that no table here has: a newer part. */
+static bool is_unknown(uint16_t bdf, uint16_t device_id)
+{
+    for (unsigned i = 0; i < sizeof without_sev / sizeof *without_sev; i++) {
+        if (without_sev[i] == device_id)
+            return false;
+    }
+    return psp_platform_pci_read32(bdf, PCI_CLASS) >> 16 == PCI_CLASS_ENCRYPTION;
 }
 
 enum psp_error psp_feature_check(const struct psp_generation *generation, volatile void *registers)
@@ -108,11 +124,16 @@ enum psp_error psp_discover(struct psp_location *location)
         if ((id & 0xffff) != PSP_VENDOR_AMD || PCI_HEADER_LAYOUT(header) != 0)
             continue;
 
-        const struct psp_generation *generation = psp_generation_of((uint16_t)(id >> 16));
-        if (!generation)
+        struct psp_location found = { .bdf = (uint16_t)bdf, .device_id = (uint16_t)(id >> 16) };
+        const struct psp_generation *generation = psp_generation_of(found.device_id);
+        if (!generation) {
+            if (error == PSP_NO_DEVICE && is_unknown(found.bdf, found.device_id)) {
+                *location = found;
+                error = PSP_UNKNOWN;
+            }
             continue;
+        }
 
-        struct psp_location found = { .bdf = (uint16_t)bdf, .device_id = generation->device_id };
         enum psp_error outcome = probe(generation, &found);
 
         if (outcome == PSP_OK) {

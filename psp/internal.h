@@ -19,6 +19,7 @@ struct psp_generation {
 #define PSP_C2PMSG_CMDRESP      (4u * 32)
 #define PSP_C2PMSG_ADDR_LO      (4u * 56)
 #define PSP_C2PMSG_ADDR_HI      (4u * 57)
+#define PSP_C2PMSG_BOOT_LOADER  (4u * 59)       /* its version, as the part's family has it */
 #define PSP_C2PMSG_FEATURE      (4u * 63)
 
 #define PSP_CMDRESP_RESP        (UINT32_C(1) << 31)
@@ -43,8 +44,14 @@ enum psp_error psp_feature_check(const struct psp_generation *generation, volati
 #define PSP_PAGE_SIZE           4096u
 #define PSP_FIRST_TIMEOUT_US    UINT64_C(5000000)
 
-/* Waits until the mailbox can take a first command. `answered`: it shows the end of an earlier one. */
+/* Waits for a command that somebody left in the mailbox, but not for ever. `answered`: it shows the end of an earlier
+ * one. Else it may be dead, which the first command shows. */
 enum psp_error psp_mailbox_wait_ready(const struct psp *psp, bool *answered);
+
+/* The mailbox's registers as they are, for the operator: each failure is told with them. */
+void psp_mailbox_log(const struct psp *psp);
+/* status.c: of CMDRESP, ADDR_LO, ADDR_HI, BOOT_LOADER, FEATURE. */
+void psp_registers_text(const uint32_t cells[static 5], char *text, unsigned size);
 
 /* Submits and waits. PSP_OK with the firmware's status; or PSP_TIMEOUT, and
  * the device is dead. The caller holds the lock. */
@@ -78,6 +85,8 @@ const struct psp_command_row *psp_command_row(uint8_t command);
 /* psp_command() for a caller that holds the lock, because its command's data
  * are in the data page, or because it updates psp->status. */
 struct psp_result psp_command_locked(struct psp *psp, uint8_t command, void *buffer);
+/* What becomes of the result of a command whose answer contradicts itself. */
+struct psp_result psp_command_disbelieve(const struct psp *psp, struct psp_result result);
 struct psp_result sev_platform_status_locked(struct psp *psp);
 
 #endif

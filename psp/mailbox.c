@@ -45,16 +45,23 @@ enum psp_error psp_mailbox_wait_ready(const struct psp *psp, bool *answered)
     uint32_t cmdresp = read_cell(psp, PSP_C2PMSG_CMDRESP);
 
     /* No document says what a mailbox shows that nobody has used since reset:
-     * no RESP and no command counts as ready. A command without RESP is one
-     * that somebody before us has submitted and that is still being executed. */
-    if (!(cmdresp & (PSP_CMDRESP_RESP | PSP_CMDRESP_CMD))) {
-        *answered = false;
-        return PSP_OK;
-    }
-    if (!wait_response(psp, PSP_FIRST_TIMEOUT_US, &cmdresp))
-        return PSP_NOT_READY;
-    *answered = true;
+     * no RESP and no command counts as ready. A command without RESP is one that
+     * somebody before us has submitted: still being executed, or left behind by
+     * whoever resets the mailbox. So it is waited for, and then not believed. */
+    *answered = (cmdresp & (PSP_CMDRESP_RESP | PSP_CMDRESP_CMD)) != 0 &&
+                wait_response(psp, PSP_FIRST_TIMEOUT_US, &cmdresp);
     return cmdresp == PSP_ABSENT ? PSP_BLOCKED : PSP_OK;
+}
+
+void psp_mailbox_log(const struct psp *psp)
+{
+    char text[160];
+
+    psp_registers_text((const uint32_t[]){
+        read_cell(psp, PSP_C2PMSG_CMDRESP), read_cell(psp, PSP_C2PMSG_ADDR_LO), read_cell(psp, PSP_C2PMSG_ADDR_HI),
+        read_cell(psp, PSP_C2PMSG_BOOT_LOADER), read_cell(psp, PSP_C2PMSG_FEATURE),
+    }, text, sizeof text);
+    psp_platform_log(text);
 }
 
 enum psp_error psp_mailbox_call(struct psp *psp, uint8_t command, psp_addr_t buffer, uint64_t timeout_us,

@@ -13,6 +13,7 @@
 enum psp_error {
     PSP_OK = 0,
     PSP_NO_DEVICE,      /* no function with AMD's ids and the SEV feature bit */
+    PSP_UNKNOWN,        /* an encryption controller of AMD's with an id that this version does not know */
     PSP_BLOCKED,        /* the device reads all ones: hidden by the BIOS */
     PSP_NOT_READY,      /* the mailbox did not become ready before the first command */
     PSP_TIMEOUT,        /* this command had no answer; the device is dead from now on */
@@ -40,7 +41,8 @@ struct psp_location {
 };
 
 /* Scans PCI in ascending order for AMD's ids and returns the first function
- * whose feature register says SEV. PSP_OK, PSP_NO_DEVICE or PSP_BLOCKED.
+ * whose feature register says SEV. PSP_OK, PSP_NO_DEVICE, PSP_BLOCKED, or PSP_UNKNOWN with
+ * its `bdf` and `device_id` in *location.
  * Leaves the configuration space as it was, but for memory decoding. */
 enum psp_error psp_discover(struct psp_location *location);
 
@@ -60,14 +62,15 @@ struct psp {
     const struct psp_generation *generation;
     bool dead;
     bool used;              /* a command went through before */
+    uint32_t interrupts;    /* that were enabled before */
     uint64_t commands;      /* number submitted since attach */
     uint64_t command_us;    /* time spent waiting */
     struct sev_platform_status status;   /* as of the last PLATFORM_STATUS; state: also of INIT, SHUTDOWN, LAUNCH_START */
 };
 
 /* Maps the registers, waits for readiness, reads PLATFORM_STATUS. On failure
- * nothing stays mapped. PSP_NOT_READY: a command of somebody before us is still
- * running, or nothing shows that the mailbox ever worked. Bus mastering is switched
+ * nothing stays mapped. PSP_NOT_READY: nothing shows that the mailbox ever
+ * worked, or it has been busy since before us. Bus mastering is switched
  * on. A dead device is only given another chance by attaching to it again. */
 struct psp_result psp_attach(struct psp *psp, const struct psp_location *location);
 void psp_detach(struct psp *psp);
@@ -78,7 +81,8 @@ void psp_detach(struct psp *psp);
 struct psp_result psp_command(struct psp *psp, uint8_t command, void *buffer);
 
 /* Platform (SEV API, shared reference sev-api.md section 5). */
-/* Repeats once on SECURE_DATA_INVALID; then WBINVD everywhere and DF_FLUSH; if that fails, SHUTDOWN. */
+/* Repeats once on SECURE_DATA_INVALID, and on WBINVD_REQUIRED after a WBINVD everywhere. Then WBINVD everywhere and
+ * DF_FLUSH; if that fails, SHUTDOWN. */
 struct psp_result sev_init(struct psp *psp);
 struct psp_result sev_shutdown(struct psp *psp);            /* then WBINVD everywhere */
 struct psp_result sev_platform_status(struct psp *psp);     /* into psp->status */

@@ -42,7 +42,7 @@ struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void 
 
     if (psp_ok(result)) {
         if (request.handle == SEV_HANDLE_NONE)
-            result.error = PSP_ANSWER;
+            result = psp_command_disbelieve(psp, result);
         else
             *handle = request.handle;
     }
@@ -99,7 +99,7 @@ struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle, struct se
         if (request.measure_len == sizeof *measurement)
             __builtin_memcpy(measurement, data, sizeof *measurement);
         else
-            result.error = PSP_ANSWER;
+            result = psp_command_disbelieve(psp, result);
     }
     psp_platform_unlock();
     return result;
@@ -126,10 +126,8 @@ struct psp_result sev_guest_status(struct psp *psp, uint32_t handle, struct sev_
     if (!psp_ok(result))
         return result;
     /* A guest that has a handle has left UNINIT. */
-    if (request.state == SEV_GUEST_UNINIT || request.state > SEV_GUEST_SENT) {
-        result.error = PSP_ANSWER;
-        return result;
-    }
+    if (request.state == SEV_GUEST_UNINIT || request.state > SEV_GUEST_SENT)
+        return psp_command_disbelieve(psp, result);
     *status = (struct sev_guest_status){ .policy = request.policy, .asid = request.asid, .state = request.state };
     return result;
 }

@@ -2,30 +2,6 @@
 /* Commands that concern the whole platform: SEV API 5. */
 #include "internal.h"
 
-struct psp_result sev_platform_status_locked(struct psp *psp)
-{
-    struct sev_platform_status_buffer answer = { 0 };
-    struct psp_result result = psp_command_locked(psp, SEV_CMD_PLATFORM_STATUS, &answer);
-
-    if (!psp_ok(result))
-        return result;
-    /* No firmware has version 0.0: this one wrote nothing. */
-    if (answer.state > SEV_PLATFORM_WORKING || (answer.api_major == 0 && answer.api_minor == 0)) {
-        result.error = PSP_ANSWER;
-        return result;
-    }
-    psp->status = (struct sev_platform_status){
-        .api_major = answer.api_major,
-        .api_minor = answer.api_minor,
-        .state = answer.state,
-        .owner = answer.owner & SEV_OWNER_EXTERNAL,
-        .config = answer.config & SEV_CONFIG_ES,
-        .build = answer.build,
-        .guest_count = answer.guest_count,
-    };
-    return result;
-}
-
 struct psp_result sev_platform_status(struct psp *psp)
 {
     psp_platform_lock();
@@ -41,6 +17,11 @@ struct psp_result sev_init(struct psp *psp)
 
     if (result.error == PSP_FIRMWARE && result.status == SEV_STATUS_SECURE_DATA_INVALID) {
         psp_platform_log("INIT: the firmware has reset its damaged persistent data; once more");
+        result = psp_command(psp, SEV_CMD_INIT, &request);
+    }
+    if (result.error == PSP_FIRMWARE && result.status == SEV_STATUS_WBINVD_REQUIRED) {
+        psp_platform_log("INIT: the firmware wants WBINVD on every CPU first; once more");
+        psp_platform_wbinvd_all();
         result = psp_command(psp, SEV_CMD_INIT, &request);
     }
     if (!psp_ok(result))
@@ -82,7 +63,7 @@ struct psp_result sev_get_id(struct psp *psp, uint8_t id[SEV_CHIP_ID_SIZE])
         if (request.id_len == SEV_CHIP_ID_SIZE || request.id_len == room)
             __builtin_memcpy(id, data, SEV_CHIP_ID_SIZE);
         else
-            result.error = PSP_ANSWER;
+            result = psp_command_disbelieve(psp, result);
     }
     psp_platform_unlock();
     return result;

@@ -52,9 +52,14 @@ static const struct sentence sentences[] = {
     { SEV_STATUS_RESTORE_REQUIRED, "RESTORE_REQUIRED", "the firmware must be restored" },
     { SEV_STATUS_RMP_INIT_FAILED, "RMP_INIT_FAILED", "the RMP could not be initialised" },
     { SEV_STATUS_INVALID_KEY, "INVALID_KEY", "a key is invalid" },
+    /* In no document: what boards have answered (AMDESE/AMDSEV issues 32, 36, 105, 246, AMDESE/sev-tool 6, 66). */
+    { 0x8003, "undocumented status", "no document names it; boards with an old BIOS answered so" },
+    { 0x8004, "undocumented status", "no document names it; boards with an old BIOS answered so" },
+    { 0x9000, "undocumented status", "no document names it; a board with an early BIOS answered so" },
 };
 
 #define ANY_COMMAND 0
+#define REMEDY_OFF_AND_ON "Switch the machine off and on; if it stays, update the BIOS"
 
 /* First match counts: rows of a command stand before rows of any. */
 static const struct {
@@ -66,6 +71,8 @@ static const struct {
     { SEV_CMD_INIT, SEV_STATUS_INVALID_PLATFORM_STATE,
       "Disable SEV-SNP in the BIOS or update the BIOS; if SEV was in use before, reset the machine." },
     { SEV_CMD_INIT, SEV_STATUS_SECURE_DATA_INVALID, "Twice in a row: update the BIOS; its flash may be worn or locked." },
+    { SEV_CMD_INIT, SEV_STATUS_WBINVD_REQUIRED,
+      "Also after WBINVD on every CPU: update the BIOS for newer SEV firmware." },
     { SEV_CMD_INIT, 0x8003, "Update the BIOS: SEV firmware older than 0.16 build 10." },
     { SEV_CMD_INIT, 0x8004, "Update the BIOS: SEV firmware older than 0.16 build 10." },
     { SEV_CMD_ACTIVATE, SEV_STATUS_INVALID_ASID,
@@ -89,6 +96,9 @@ static const struct {
     { ANY_COMMAND, SEV_STATUS_UNSUPPORTED, "Update the BIOS for newer SEV firmware." },
     { ANY_COMMAND, SEV_STATUS_BAD_SVN, "Use a newer firmware image." },
     { ANY_COMMAND, SEV_STATUS_BAD_VERSION, "Use a newer firmware image." },
+    { ANY_COMMAND, 0x8003, "Update the BIOS for newer SEV firmware; enable SMEE; switch the machine off and on." },
+    { ANY_COMMAND, 0x8004, "Update the BIOS for newer SEV firmware; enable SMEE; switch the machine off and on." },
+    { ANY_COMMAND, 0x9000, "Update the BIOS, load its defaults, then enable SMEE; switch the machine off and on." },
     { ANY_COMMAND, SEV_STATUS_RING_BUFFER_EXIT, "It was not executed: try again." },
 };
 
@@ -114,7 +124,7 @@ const char *sev_status_remedy(uint8_t command, uint16_t status)
         if (remedies[i].status == status && (remedies[i].command == command || remedies[i].command == ANY_COMMAND))
             return remedies[i].remedy;
     }
-    return "";
+    return command == SEV_CMD_PLATFORM_STATUS && status != SEV_STATUS_SUCCESS ? REMEDY_OFF_AND_ON "." : "";
 }
 
 const char *psp_error_text(enum psp_error error)
@@ -122,13 +132,14 @@ const char *psp_error_text(enum psp_error error)
     switch (error) {
     case PSP_OK: return "done";
     case PSP_NO_DEVICE: return "no AMD Secure Processor with SEV";
+    case PSP_UNKNOWN: return "an AMD encryption controller that this version does not know";
     case PSP_BLOCKED: return "the Secure Processor cannot be read: hidden by the BIOS";
-    case PSP_NOT_READY: return "the Secure Processor's mailbox is not ready";
-    case PSP_TIMEOUT: return "no answer in time; the Secure Processor is not used again";
+    case PSP_NOT_READY: return "the Secure Processor's mailbox is not ready. " REMEDY_OFF_AND_ON;
+    case PSP_TIMEOUT: return "no answer in time; the Secure Processor is not used again. Switch the machine off and on";
     case PSP_DEAD: return "the Secure Processor failed to answer an earlier command";
     case PSP_STATE: return "not possible in this platform state or with this firmware version";
     case PSP_LENGTH: return "wrong length or alignment";
-    case PSP_ANSWER: return "the firmware's answer contradicts itself";
+    case PSP_ANSWER: return "the firmware's answer contradicts itself: update the BIOS";
     case PSP_FIRMWARE: return "the firmware refused";
     }
     return "unknown error";
@@ -149,16 +160,28 @@ static void line_add(struct line *line, const char *text)
     *line->at = 0;
 }
 
-static void line_add_hex(struct line *line, uint16_t value)
+static void line_add_hex(struct line *line, uint32_t value, unsigned n)
 {
-    char digits[5];
-    unsigned n = value > 0xff ? 4 : 2;
+    char digits[9];
 
     for (unsigned i = 0; i < n; i++)
         digits[i] = "0123456789abcdef"[value >> (4 * (n - 1 - i)) & 0xf];
     digits[n] = 0;
     line_add(line, "0x");
     line_add(line, digits);
+}
+
+void psp_registers_text(const uint32_t cells[static 5], char *text, unsigned size)
+{
+    static const char *const names[] = {
+        "registers: command ", ", buffer low ", " high ", ", boot loader ", ", feature ",
+    };
+    struct line line = { .at = text, .room = size };
+
+    for (unsigned i = 0; i < 5; i++) {
+        line_add(&line, names[i]);
+        line_add_hex(&line, cells[i], 8);
+    }
 }
 
 void psp_result_text(struct psp_result result, char *text, unsigned size)
@@ -181,7 +204,7 @@ void psp_result_text(struct psp_result result, char *text, unsigned size)
 
     line_add(&line, sentence->name);
     line_add(&line, " (");
-    line_add_hex(&line, result.status);
+    line_add_hex(&line, result.status, result.status > 0xff ? 4 : 2);
     line_add(&line, "): ");
     line_add(&line, sentence->text);
     if (*remedy) {

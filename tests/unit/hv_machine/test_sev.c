@@ -236,7 +236,7 @@ static void without_an_id_the_chip_has_no_name(void **state)
     fault_from(SEV_CMD_GET_ID, 1, 1, SILENT);
     sev_start(&handoff);
     assert_false(sev_ready());
-    assert_string_equal(sev_refusal(), "command 0c error 4 status ffff");
+    assert_string_equal(sev_refusal(), "command 0c error 5 status ffff");
     assert_non_null(strstr(did, "detach 1\n"));
 }
 
@@ -271,7 +271,7 @@ static void the_end_is_a_shutdown_once(void **state)
     up();
     fault_from(SEV_CMD_SHUTDOWN, 1, 9, SEV_STATUS_HWERROR_UNSAFE);
     sev_stop();
-    assert_string_equal(did, "02!\nlog 1 sev: command 02 error 9 status 14\ndetach 1\n");
+    assert_string_equal(did, "02!\nlog 1 sev: command 02 error 10 status 14\ndetach 1\n");
 }
 
 static void a_guest_is_for_this_cpus_c_bit(void **state)

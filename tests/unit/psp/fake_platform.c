@@ -162,6 +162,8 @@ static uint32_t registers_read(void *opaque, uint32_t offset)
     mailbox_run(fake.mailbox, fake.now_ns);
     uint32_t value = mailbox_read(fake.mailbox, offset);
 
+    if (offset == base() + PSP_C2PMSG_CMDRESP && fake.left_over != 0 && fake.submissions == 0)
+        return fake.left_over;
     if (offset != base() + PSP_C2PMSG_CMDRESP || !fake.running)
         return value;
     value = lie_about(value);
@@ -339,5 +341,6 @@ void psp_platform_unlock(void)
 void psp_platform_log(const char *line)
 {
     fake.lines++;
+    memcpy(fake.line_before, fake.last_line, sizeof fake.line_before);
     strncpy(fake.last_line, line, sizeof fake.last_line - 1);
 }

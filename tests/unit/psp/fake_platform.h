@@ -58,7 +58,8 @@ extern struct fake_platform {
     bool locked;
     unsigned wbinvds;           /* calls, each on all CPUs */
     unsigned lines;             /* logged */
-    char last_line[200];
+    char last_line[200], line_before[200];
+    uint32_t left_over;         /* what the command register shows until the first command */
     unsigned violations;        /* submitted without the lock or on top of another, recursive locks, wrong view */
 
     unsigned submissions;

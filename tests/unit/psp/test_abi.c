@@ -186,14 +186,17 @@ static void every_field_is_where_the_api_has_it(void **state)
 
 static void every_status_has_its_name_and_no_other_has_one(void **state)
 {
-    unsigned known = 0, named = 0;
+    unsigned known = 0, named = 0, undocumented = 0;
 
     (void)state;
     for (const struct fact *f = next(NULL, "status"); f; f = next(f, "status"), known++)
         assert_string_equal(sev_status_name((uint16_t)number(f, 2)), f->words[1]);
     for (unsigned status = 0; status <= UINT16_MAX; status++)
         named += strcmp(sev_status_name((uint16_t)status), "unknown status") != 0;
-    assert_int_equal(named, known);
+    for (unsigned status = 0; status <= UINT16_MAX; status++)
+        undocumented += strcmp(sev_status_name((uint16_t)status), "undocumented status") == 0;
+    assert_int_equal(undocumented, 3);      /* that boards answer all the same: test_status.c */
+    assert_int_equal(named, known + undocumented);
 }
 
 /* The enum's own names; the spelling on the left is this project's, on the right Linux's. */
@@ -340,6 +343,8 @@ static unsigned register_offset(const struct psp_generation *g, const struct fac
         return g->c2pmsg + PSP_C2PMSG_ADDR_LO;
     if (is(f, 2, "addr_hi"))
         return g->c2pmsg + PSP_C2PMSG_ADDR_HI;
+    if (is(f, 2, "boot_loader"))
+        return g->c2pmsg + PSP_C2PMSG_BOOT_LOADER;
     if (is(f, 2, "feature"))
         return g->c2pmsg + PSP_C2PMSG_FEATURE;
     if (is(f, 2, "int_enable"))
@@ -364,7 +369,7 @@ static void registers_of_every_part_are_the_references(void **state)
     }
     for (unsigned id = 0; id <= UINT16_MAX; id++)
         parts += psp_generation_of((uint16_t)id) != NULL;
-    assert_int_equal(seen, parts * 6);
+    assert_int_equal(seen, parts * 7);
 }
 
 static void fields_of_the_command_register_are_the_references(void **state)

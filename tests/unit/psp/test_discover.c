@@ -14,6 +14,7 @@
 #define AMD 0x1022
 #define BAR UINT64_C(0x20f0200000)
 #define MIB UINT64_C(0x100000)
+#define CLASS 0x10800000u       /* encryption controller, other */
 
 static int setup(void **state)
 {
@@ -57,11 +58,11 @@ static void no_device_is_said_and_nothing_written(void **state)
 
 static void each_generation_is_found(void **state)
 {
-    static const uint16_t ids[] = { 0x1456, 0x1486, 0x14ca, 0x156e };
-    static const uint16_t functions[] = { 2, 1, 5, 0 };
+    static const uint16_t ids[] = { 0x1456, 0x1486, 0x14ca, 0x156e, 0x17d8 };
+    static const uint16_t functions[] = { 2, 1, 5, 0, 1 };
 
     (void)state;
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < 5; i++) {
         struct psp_location location;
         uint16_t bdf = FAKE_BDF(0x42, 0, functions[i]);
 
@@ -89,10 +90,11 @@ static void the_feature_register_is_the_generations(void **state)
 {
     static const struct { uint16_t id; uint32_t offset; } parts[] = {
         { 0x1456, 0x105fc }, { 0x1486, 0x109fc }, { 0x14ca, 0x109fc }, { 0x156e, 0x109fc },
+        { 0x17d8, 0x109fc },
     };
 
     (void)state;
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < 5; i++) {
         struct psp_location location;
         uint32_t offset = parts[i].offset;
 
@@ -161,6 +163,30 @@ static void second_sockets_device_is_passed_over_and_left_as_it_was(void **state
     assert_int_equal(discover(&location), PSP_OK);
     assert_int_equal(location.bdf, FAKE_BDF(0x81, 0, 2));
     assert_config_restored(other, &before, false);
+}
+
+/* A newer part: found, and its id told, but not touched. What is known counts for more. */
+static void unknown_encryption_controller_of_amds_is_named(void **state)
+{
+    struct psp_location location;
+
+    (void)state;
+    struct fake_function *f = fake_pci_add(FAKE_BDF(0x41, 0, 5), AMD, 0x1999, BAR, MIB);
+    fake_pci_add(FAKE_BDF(0x61, 0, 5), AMD, 0x199a, BAR + MIB, MIB)->config[2] = CLASS;
+    f->config[2] = CLASS | 0xff01;
+    assert_int_equal(discover(&location), PSP_UNKNOWN);
+    assert_int_equal(location.device_id, 0x1999);
+    assert_int_equal(location.bdf, FAKE_BDF(0x41, 0, 5));
+    f->config[2] = 0x10000000;                  /* network encryption */
+    assert_int_equal(discover(&location), PSP_UNKNOWN);
+    assert_int_equal(location.device_id, 0x199a);
+    for (unsigned i = 0; i < fake_pci.count; i++)
+        assert_int_equal(fake_pci.functions[i].config_writes, 0);
+
+    fake_pci_add(FAKE_BDF(0x71, 0, 0), AMD, 0x14ca, BAR + 2 * MIB, MIB)->feature = UINT32_MAX;
+    assert_int_equal(discover(&location), PSP_BLOCKED);
+    fake_pci_add(FAKE_BDF(0x81, 0, 0), AMD, 0x14ca, BAR + 3 * MIB, MIB);
+    assert_int_equal(discover(&location), PSP_OK);
 }
 
 static void device_without_sev_is_no_device(void **state)
@@ -247,13 +273,14 @@ static void running_decoder_is_stopped_while_sizing(void **state)
 static void other_functions_are_not_written_to(void **state)
 {
     static const struct { uint16_t vendor, device; } others[] = {
-        { AMD, 0x1537 }, { AMD, 0x1468 }, { AMD, 0x15df }, { AMD, 0x17e0 }, { 0x8086, 0x1486 }, { 0x1002, 0x156e },
+        { AMD, 0x1537 }, { AMD, 0x1468 }, { AMD, 0x15df }, { AMD, 0x15c7 }, { AMD, 0x1649 }, { AMD, 0x1134 }, { AMD, 0x17e0 },
+        { AMD, 0x115a }, { 0x8086, 0x1486 }, { 0x1002, 0x156e }, { 0x1002, 0x1999 },
     };
     struct psp_location location;
 
     (void)state;
     for (unsigned i = 0; i < sizeof others / sizeof *others; i++)
-        fake_pci_add(FAKE_BDF(i, 0, 0), others[i].vendor, others[i].device, BAR + i * MIB, MIB);
+        fake_pci_add(FAKE_BDF(0x10 + i, 0, 0), others[i].vendor, others[i].device, BAR + i * MIB, MIB)->config[2] = CLASS;
     struct fake_function *bridge = fake_pci_add(FAKE_BDF(9, 0, 0), AMD, 0x1486, BAR + 9 * MIB, MIB);
     bridge->config[3] = 0x00010000; /* layout 1: no BAR 2 */
     assert_int_equal(discover(&location), PSP_NO_DEVICE);
@@ -296,6 +323,7 @@ int main(void)
         TEST(bar_above_4_gib_and_prefetchable_is_read_whole),
         TEST(lowest_of_two_is_taken),
         TEST(second_sockets_device_is_passed_over_and_left_as_it_was),
+        TEST(unknown_encryption_controller_of_amds_is_named),
         TEST(device_without_sev_is_no_device),
         TEST(hidden_device_is_blocked),
         TEST(unusable_bar_is_blocked_and_restored),

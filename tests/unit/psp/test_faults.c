@@ -33,7 +33,7 @@ static void stop(void)
 }
 
 /* Every status that a document names, the hole among them, and some that none does. */
-static const uint16_t odd_statuses[] = { 0x1e, 0x28, 0xff, 0x100, 0x8003, 0x8004, 0xffff };
+static const uint16_t odd_statuses[] = { 0x1e, 0x28, 0xff, 0x100, 0x8003, 0x8004, 0x9000, 0xffff };
 #define NAMED_STATUSES 0x27u
 #define STATUSES (NAMED_STATUSES + sizeof odd_statuses / sizeof *odd_statuses)
 
@@ -55,6 +55,35 @@ static void assert_refused(struct psp_result r, uint8_t command, uint16_t status
     assert_memory_equal(text, want, strlen(want));
 }
 
+/* Each failure is told with the mailbox as it was: the model, as real firmware may, leaves a note in the address cells. */
+static void assert_registers_told(uint16_t status)
+{
+    char want[160];
+
+    snprintf(want, sizeof want, "registers: command 0x8000%04x, buffer low 0xbad0%04x high 0x%08x, boot loader 0x00000000, "
+             "feature 0x00000581", status, status, fake.command);
+    assert_string_equal(fake.last_line, want);
+}
+
+/* INIT, which wants WBINVD of all CPUs first, has it, and is tried once more; a real board answered so (AMDESE/AMDSEV 202). */
+static void init_that_wants_wbinvd_is_repeated_once_after_it(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_attach(&l);
+    fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_INIT, 1, SEV_STATUS_WBINVD_REQUIRED, 0);
+    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+    assert_int_equal(fake.wbinvds, 2);          /* before the second INIT, and after it as ever */
+    assert_int_equal(sev_shutdown(&l.psp).error, PSP_OK);
+
+    unsigned before = fake.submissions;
+    fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_INIT, 0, SEV_STATUS_WBINVD_REQUIRED, 0);
+    assert_refused(sev_init(&l.psp), SEV_CMD_INIT, SEV_STATUS_WBINVD_REQUIRED);
+    assert_int_equal(fake.submissions - before, 2);
+    assert_int_equal(fake.wbinvds, 4);          /* SHUTDOWN's, and one more */
+    stop();
+}
+
 static void every_status_of_every_guest_command_is_reported_and_the_next_guest_starts(void **state)
 {
     (void)state;
@@ -64,6 +93,7 @@ static void every_status_of_every_guest_command_is_reported_and_the_next_guest_s
         for (unsigned c = 0; c < launch_command_count; c++) {
             fake_fault(MAILBOX_FAULT_STATUS, launch_commands[c], 1, status_number(i), 0);
             assert_refused(launch_run(&l), launch_commands[c], status_number(i));
+            assert_registers_told(status_number(i));
             fake_no_fault();
             launch_clean(&l);
             assert_int_equal(launch_run(&l).error, PSP_OK);
@@ -80,10 +110,11 @@ static void every_status_of_init_and_shutdown_is_reported_and_they_work_afterwar
     launch_attach(&l);
     for (unsigned i = 0; i < STATUSES; i++) {
         uint16_t status = status_number(i);
-        uint32_t times = status == SEV_STATUS_SECURE_DATA_INVALID ? 2 : 1;
+        uint32_t times = status == SEV_STATUS_SECURE_DATA_INVALID || status == SEV_STATUS_WBINVD_REQUIRED ? 2 : 1;
 
         fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_INIT, times, status, 0);
         assert_refused(sev_init(&l.psp), SEV_CMD_INIT, status);
+        assert_registers_told(status);
         assert_int_equal(l.psp.status.state, SEV_PLATFORM_UNINIT);
         assert_int_equal(sev_init(&l.psp).error, PSP_OK);
 
@@ -147,8 +178,9 @@ static void hang_of_any_command_is_a_timeout_and_then_dead(void **state)
         assert_int_equal(r.error, PSP_TIMEOUT);
         assert_int_equal(r.command, command);
         assert_in_range(waited, limit, limit + SECOND / 2);
-        assert_int_equal(fake.lines, 1);
-        assert_non_null(strstr(fake.last_line, sev_command_name(command)));
+        assert_int_equal(fake.lines, 2);
+        assert_non_null(strstr(fake.line_before, sev_command_name(command)));
+        assert_non_null(strstr(fake.last_line, "registers: command 0x00"));
         fake_no_fault();
         assert_dead();
         stop();
@@ -213,6 +245,7 @@ static void mailbox_that_never_becomes_ready_is_said_after_5_seconds(void **stat
     start((struct fake_options){ .never_ready = true });
     uint64_t before = psp_platform_now_us();
     assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_NOT_READY);
+    assert_non_null(strstr(fake.last_line, "registers: command 0x00040000"));
     assert_in_range(psp_platform_now_us() - before, FIRST_TIMEOUT, FIRST_TIMEOUT + SECOND / 2);
     assert_int_equal(fake_pci.mapped, 0);
     stop();
@@ -241,9 +274,38 @@ static void command_left_running_is_waited_for(void **state)
 
     start((struct fake_options){ 0 });
     leave_running(60 * SECOND);
+    before = psp_platform_now_us();
     assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_NOT_READY);
-    assert_int_equal(fake.submissions, 0);  /* not one on top of the other */
+    assert_int_equal(fake.submissions, 1);
+    assert_in_range(psp_platform_now_us() - before, 2 * FIRST_TIMEOUT, 2 * FIRST_TIMEOUT + SECOND);
     assert_int_equal(fake_pci.mapped, 0);
+    stop();
+}
+
+/* A command field that stands there without anybody working on it: PLATFORM_STATUS is tried all the same. */
+static void command_field_left_over_does_not_keep_from_asking(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    fake.left_over = 0x00330000;
+    launch_attach(&l);
+    assert_int_equal(fake.submissions, 1);
+    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+    stop();
+}
+
+/* Whoever had the device before finds its interrupts as they were. */
+static void interrupts_are_off_while_attached_and_as_before_afterwards(void **state)
+{
+    const uint32_t enable = psp_generation_of(0x1486)->int_enable;
+
+    (void)state;
+    start((struct fake_options){ 0 });
+    mailbox_write(fake.mailbox, enable, 2, fake.now_ns);
+    launch_attach(&l);
+    assert_int_equal(mailbox_read(fake.mailbox, enable), 0);
+    psp_detach(&l.psp);
+    assert_int_equal(mailbox_read(fake.mailbox, enable), 2);
     stop();
 }
 
@@ -502,6 +564,9 @@ int main(void)
         cmocka_unit_test(hang_of_the_first_command_waits_5_seconds_and_unmaps),
         cmocka_unit_test(mailbox_that_never_becomes_ready_is_said_after_5_seconds),
         cmocka_unit_test(command_left_running_is_waited_for),
+        cmocka_unit_test(command_field_left_over_does_not_keep_from_asking),
+        cmocka_unit_test(interrupts_are_off_while_attached_and_as_before_afterwards),
+        cmocka_unit_test(init_that_wants_wbinvd_is_repeated_once_after_it),
         cmocka_unit_test(slow_within_the_limit_is_fine_and_beyond_it_is_not),
         cmocka_unit_test(reset_of_the_firmware_is_a_timeout_and_attaching_again_starts_over),
         cmocka_unit_test(contradictory_answers_are_refused_and_nothing_of_them_is_copied),

@@ -22,7 +22,6 @@ struct boot {
     struct hv_image_header hv_header;
     uint64_t sev_asids;             /* that guests without SEV-ES may have */
     uint64_t memory_withheld;       /* bytes that the firmware calls usable, and hv will not */
-    bool syscfg_changed;            /* the preflight set MemEncryptionModEn */
 };
 
 extern struct boot boot;
@@ -33,12 +32,19 @@ extern struct handoff handoff;
 /* text.c: ASCII to the firmware's console. */
 void text_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* preflight.c: fills the table and what it found out into `handoff`. False: nothing can run. */
+/* preflight.c: fills the table and what it found out into `handoff`, and leaves the machine as it was. False: nothing
+ * can run. */
 bool preflight_run(void);
-/* Puts back what the preflight changed. */
-void preflight_undo(void);
+/* A row of the table, told at once; a fine one may have a note in place of the remedy. */
+void preflight_row(uint32_t verdict, const char *feature, const char *needed, const char *found, const char *remedy);
 /* table.c */
-void table_print(void);
+void table_begin(void);
+void table_row(const struct handoff_preflight_row *row);
+
+/* addresses.c, secure_processor.c: rows of the preflight. */
+void addresses_check(void);
+void secure_processor_check(void);
+
 
 /* acpi.c: the table with this signature, its checksum right; NULL: none. */
 uint64_t acpi_rsdp(void);
@@ -83,8 +89,11 @@ void load_free(void);
 /* After ExitBootServices(): copies hv in and goes there. */
 _Noreturn void load_enter(void);
 
-/* psp_platform.c: the command register of a function that psp_discover() switched on, as it was. */
-void psp_platform_restore(void);
+/* psp_platform.c: memory for commands to the Secure Processor; false: none. And an end to it: the command register of
+ * the function that psp/ switched on is as it was; if `unanswered`, the memory is nobody's for good, since the answer
+ * may still come. */
+bool psp_platform_begin(void);
+void psp_platform_end(bool unanswered);
 /* psp_discover() saw registers above the physical address width. */
 extern bool psp_platform_out_of_reach;
 

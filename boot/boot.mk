@@ -15,7 +15,7 @@ BOOT_DIR := $(BUILD)/boot
 BOOT_EFI := $(BOOT_DIR)/sevisor.efi
 
 # Pure parts of other rooms, built a second time for this one.
-BOOT_SHARED := hv/string.c hv/text.c hv/pagetable.c hv/runs.c hv/pci.c psp/discover.c \
+BOOT_SHARED := hv/string.c hv/text.c hv/pagetable.c hv/runs.c hv/pci.c $(addprefix psp/,attach.c command.c discover.c mailbox.c status.c) \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c
 BOOT_SOURCES := $(sort $(wildcard boot/*.c)) $(BOOT_SHARED)
 BOOT_ASSEMBLY := $(sort $(wildcard boot/*.asm))

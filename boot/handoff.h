@@ -11,7 +11,7 @@
 #define HANDOFF_MAGIC UINT64_C(0x46464f444e414853) /* "SHANDOFF" */
 #define HANDOFF_VERSION 3u
 #define HANDOFF_MAX_RANGES 2048u
-#define HANDOFF_PREFLIGHT_ROWS 24u
+#define HANDOFF_PREFLIGHT_ROWS 32u
 #define HANDOFF_MAX_CPUS 1024u
 #define HANDOFF_STARTUP_PAGES 4u
 
@@ -52,7 +52,7 @@ struct handoff_preflight_row {
     char feature[28];
     char needed[28];
     char found[28];
-    char remedy[88];
+    char remedy[200];
     uint32_t verdict;
 };
 
@@ -102,10 +102,8 @@ struct handoff {
     struct handoff_uart uart;
     struct handoff_register off[2], reset;      /* ACPI's ways; off[0] and then off[1] */
 
-    uint32_t psp_bdf;           /* bus << 8 | device << 3 | function */
-    uint32_t psp_present;
     uint32_t sev_usable;        /* 1: encrypted guests may be launched */
-    char sev_refusal[128];      /* else why, in words, with the remedy */
+    char sev_refusal[256];      /* else why, in words, with the remedy */
 
     uint64_t startup_base;      /* HANDOFF_STARTUP_PAGES below 1 MiB for other CPUs' first instructions; 0: none */
     uint32_t cpu_count;         /* of the machine, as its MADT says, the boot CPU included */

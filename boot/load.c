@@ -140,6 +140,8 @@ void load_enter(void)
 {
     cli();
     devices_stop_bus_masters();
+    if (handoff.c_bit_mask != 0)
+        wrmsr(MSR_SYSCFG, rdmsr(MSR_SYSCFG) | SYSCFG_MEM_ENCRYPTION_MOD_EN);
 
     /* Known state: no global pages, no PCIDs, none of the firmware's protections. */
     write_cr4(CR4_PAE);

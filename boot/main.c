@@ -5,6 +5,8 @@
 #include "../hv/string.h"
 
 #define EXIT_ATTEMPTS 8u
+#define READ_SECONDS 15u        /* for a refused table */
+#define KEYS_BEFORE 64u         /* that may have been typed before */
 
 struct boot boot;
 struct handoff handoff;
@@ -17,9 +19,24 @@ static _Noreturn void main_refuse(EFI_STATUS status)
     load_free();
     cpus_free();
     memory_map_free();
-    preflight_undo();
     boot.services->Exit(boot.handle, status, 0, NULL);
     __builtin_trap();
+}
+
+static bool main_key(void)
+{
+    EFI_INPUT_KEY key;
+    return boot.system->ConIn != NULL && !EFI_ERROR(boot.system->ConIn->ReadKeyStroke(boot.system->ConIn, &key));
+}
+
+/* The next boot option wipes the screen. */
+static void main_let_read(void)
+{
+    for (uint32_t i = 0; i < KEYS_BEFORE && main_key(); i++)
+        continue;
+    text_print("\nSevisor cannot run here; back to the firmware's boot order in %u seconds, or at a key.\n", READ_SECONDS);
+    for (uint32_t i = 0; i < READ_SECONDS * 10 && !main_key(); i++)
+        boot.services->Stall(100000);
 }
 
 static void main_find_sections(void)
@@ -46,12 +63,11 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     handoff.version = HANDOFF_VERSION;
     handoff.size = sizeof handoff;
     handoff.runtime_services = (uintptr_t)system->RuntimeServices;
-    bool can_run = preflight_run();
-    table_print();
-    if (!can_run) {
-        text_print("Sevisor cannot run here; back to the firmware's boot order.\n");
+    if (!preflight_run()) {
+        main_let_read();
         main_refuse(EFI_UNSUPPORTED);
     }
+    text_print("\n");
 
     /* The map may change with every call but these two. */
     for (uint32_t i = 0; i < EXIT_ATTEMPTS; i++) {

@@ -11,16 +11,13 @@
 #include "../hv/text.h"
 #include "../hv/width.h"
 #include "../hv/x86.h"
-#include "../psp/psp.h"
 #include "image.h"
 
 #define LEAF_SVM 0x8000000au
 #define LEAF_ENCRYPTION 0x8000001fu
 #define REMEDY_SVM "BIOS: AMD CBS > CPU Common Options > SVM Lock / SVM Mode = Enabled"
 #define REMEDY_SMEE "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled"
-#define REMEDY_PSP "BIOS: leave the AMD Secure Processor visible; update the BIOS"
 #define REMEDY_LEFT_OUT "in the HyperTransport range (0xfd00000000 to 0xffffffffff), or beyond the address width"
-#define REMEDY_MMIO "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
 
 struct platform {
     bool amd, svm;
@@ -31,7 +28,7 @@ struct platform {
 
 static struct platform platform;
 
-static void row(uint32_t verdict, const char *feature, const char *needed, const char *found, const char *remedy)
+void preflight_row(uint32_t verdict, const char *feature, const char *needed, const char *found, const char *remedy)
 {
     if (handoff.preflight_count == HANDOFF_PREFLIGHT_ROWS)
         return;
@@ -41,13 +38,14 @@ static void row(uint32_t verdict, const char *feature, const char *needed, const
     text_format(r->found, sizeof r->found, "%s", found);
     text_format(r->remedy, sizeof r->remedy, "%s", remedy);
     r->verdict = verdict;
+    table_row(r);
 }
 
 /* The plain kind: fine, or `verdict` with its remedy. */
 static void row_if(bool fine, uint32_t verdict, const char *feature, const char *needed, const char *found,
                    const char *remedy)
 {
-    row(fine ? HANDOFF_FINE : verdict, feature, needed, found, fine ? "" : remedy);
+    preflight_row(fine ? HANDOFF_FINE : verdict, feature, needed, found, fine ? "" : remedy);
 }
 
 static bool preflight_has(uint32_t verdict)
@@ -107,7 +105,7 @@ static void check_image(void)
 static bool check_manifest(void)
 {
     if (boot.manifest.size == 0) {
-        row(HANDOFF_FATAL, "manifest", "PE section .manifest", "none", "this EFI file has no guests: add them with guest/pack.py");
+        preflight_row(HANDOFF_FATAL, "manifest", "PE section .manifest", "none", "this EFI file has no guests: add them with guest/pack.py");
         return false;
     }
     struct manifest_where where;
@@ -122,14 +120,14 @@ static bool check_manifest(void)
         else
             text_format(found, sizeof found, "refused");
         text_format(remedy, sizeof remedy, "%s: %s", name, text);
-        row(HANDOFF_FATAL, "manifest", "valid", found, remedy);
+        preflight_row(HANDOFF_FATAL, "manifest", "valid", found, remedy);
         return false;
     }
     const struct manifest_header *header = (const void *)boot.manifest.base;
     handoff.manifest_base = (uintptr_t)boot.manifest.base;
     handoff.manifest_size = header->total_size;
     text_format(found, sizeof found, "%u guests, %lu KiB", header->guest_count, header->total_size >> 10);
-    row(HANDOFF_FINE, "manifest", "valid", found, "");
+    preflight_row(HANDOFF_FINE, "manifest", "valid", found, "");
     return true;
 }
 
@@ -143,7 +141,22 @@ static void check_clock(void)
     row_if(handoff.tsc_hz >= 1000000, HANDOFF_FATAL, "TSC frequency", source, found, "neither the ACPI PM timer nor the firmware's Stall() measures it: update the BIOS");
 }
 
-/* SYSCFG.MemEncryptionModEn is on afterwards if it can be, and c_bit_mask says so. */
+/* Tried while nothing else runs on this CPU, and taken back: with it on, address bits are gone, and the firmware's
+ * drivers fault on devices that lie above. It is set for good when the firmware is gone. A write that faults is not
+ * caught: no part that offers SME is known to refuse this bit so. */
+static bool encryption_settable(uint64_t syscfg)
+{
+    bool interrupts = (read_rflags() & RFLAGS_IF) != 0;
+    cli();
+    wrmsr(MSR_SYSCFG, syscfg | SYSCFG_MEM_ENCRYPTION_MOD_EN);
+    bool settable = (rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0;
+    wrmsr(MSR_SYSCFG, syscfg);
+    if (interrupts)
+        sti();
+    return settable;
+}
+
+/* c_bit_mask and phys_bits are those that hv will have. */
 static void check_encryption(void)
 {
     const struct cpuid *e = &platform.encryption;
@@ -153,18 +166,18 @@ static void check_encryption(void)
     if (!sme)
         return;
     uint64_t syscfg = rdmsr(MSR_SYSCFG);
-    bool was_on = (syscfg & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0;
-    if (!was_on) {
-        wrmsr(MSR_SYSCFG, syscfg | SYSCFG_MEM_ENCRYPTION_MOD_EN);
-        boot.syscfg_changed = (rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0;
-    }
-    bool on = was_on || boot.syscfg_changed;
-    row_if(on, HANDOFF_NO_SEV, "memory encryption", "SYSCFG[23]", was_on ? "on" : on ? "off; now on" : "off, cannot be set",
-           REMEDY_SMEE);
-    if (on) {
+    bool on = (syscfg & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0, settable = on || encryption_settable(syscfg);
+    preflight_row(settable ? HANDOFF_FINE : HANDOFF_NO_SEV, "memory encryption", "SYSCFG[23]",
+                  on ? "on" : settable ? "off; Sevisor turns it on" : "off, cannot be set",
+                  on ? "" : settable ? REMEDY_SMEE ", if INIT is answered by HWERROR_PLATFORM (0x13)" : REMEDY_SMEE);
+    if (settable) {
         handoff.c_bit_mask = UINT64_C(1) << (e->ebx & 0x3f);
         handoff.phys_bits -= e->ebx >> 6 & 0x3f;
     }
+    /* APM2 15.36.2: only a reset clears it, and a write to a page that the RMP gives to an old guest faults. */
+    if ((syscfg & SYSCFG_SNP_EN) != 0)
+        preflight_row(HANDOFF_FATAL, "SEV-SNP", "SYSCFG[24] clear", "on, of an earlier owner",
+                      "reset the machine: the RMP of whoever ran before still guards memory");
 }
 
 /* What the guest's page tables were built for is what this machine has: the same C-bit, above
@@ -202,7 +215,7 @@ static void check_sev(const struct manifest_header *manifest)
     } else {
         remedy[0] = '\0';
     }
-    row(unfit > 0 && unfit == sev_guests ? HANDOFF_NO_SEV : HANDOFF_FINE, "C-bit, reduction", needed, found, remedy);
+    preflight_row(unfit > 0 && unfit == sev_guests ? HANDOFF_NO_SEV : HANDOFF_FINE, "C-bit, reduction", needed, found, remedy);
 
     uint32_t max = platform.encryption.ecx, min = platform.encryption.edx > 0 ? platform.encryption.edx : 1;
     boot.sev_asids = max >= min ? max - min + 1 : 0;
@@ -210,24 +223,13 @@ static void check_sev(const struct manifest_header *manifest)
     handoff.min_sev_asid = min;
     text_format(needed, sizeof needed, "%u", sev_guests);
     text_format(found, sizeof found, "%lu (%u to %u)", boot.sev_asids, min, max);
-    row(boot.sev_asids == 0 ? HANDOFF_NO_SEV : HANDOFF_FINE, "ASIDs for SEV", needed, found,
+    preflight_row(boot.sev_asids == 0 ? HANDOFF_NO_SEV : HANDOFF_FINE, "ASIDs for SEV", needed, found,
         boot.sev_asids < (sev_guests > 0 ? sev_guests : 1) ? "BIOS: lower SEV-ES ASID Space Limit (Minimum SEV non-ES ASID)" : "");
 
     bool smm_lock = (rdmsr(MSR_HWCR) & HWCR_SMM_LOCK) != 0;
     row_if(smm_lock, HANDOFF_NO_SEV, "SMM locked", "HWCR[0] SmmLock", smm_lock ? "yes" : "no",
            "BIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS");
-
-    struct psp_location psp;
-    enum psp_error error = psp_discover(&psp);
-    if (error == PSP_OK) {
-        handoff.psp_present = 1;
-        handoff.psp_bdf = psp.bdf;
-        text_format(found, sizeof found, "1022:%04x at %02x:%02x.%x", psp.device_id, (unsigned)psp.bdf >> 8, psp.bdf >> 3 & 31u,
-                    psp.bdf & 7u);
-    }
-    row_if(error == PSP_OK, HANDOFF_NO_SEV, "Secure Processor", "PCI function with SEV",
-           error == PSP_OK ? found : psp_platform_out_of_reach ? "BAR beyond address width" :
-           error == PSP_BLOCKED ? "hidden" : "none", psp_platform_out_of_reach ? REMEDY_MMIO : REMEDY_PSP);
+    secure_processor_check();
 }
 
 static void decide_sev(void)
@@ -251,7 +253,7 @@ static void check_cpus(void)
         text_format(found, sizeof found, "%u", handoff.cpu_count + handoff.cpus_left_out);
     else
         text_format(found, sizeof found, "%u, one can run", handoff.cpu_count);
-    row(HANDOFF_FINE, "processors", "1", found, !startable ? "no memory is free below 1 MiB to start the others from" :
+    preflight_row(HANDOFF_FINE, "processors", "1", found, !startable ? "no memory is free below 1 MiB to start the others from" :
         handoff.cpus_left_out > 0 ? "more than this version uses" : "");
     if (!startable)
         handoff.cpu_count = 1;
@@ -265,7 +267,7 @@ static bool check_memory(const struct manifest_header *manifest)
     bool allocated = mapped && !EFI_ERROR(load_allocate());
     /* The allocation moved the borders of the map. */
     if (!mapped || (allocated && (EFI_ERROR(memory_map_read(&key)) || !memory_map_convert()))) {
-        row(HANDOFF_FATAL, "memory map", "from the firmware", "unusable", "more ranges than this version handles");
+        preflight_row(HANDOFF_FATAL, "memory map", "from the firmware", "unusable", "more ranges than this version handles");
         return false;
     }
     uint64_t wanted = 0;
@@ -282,7 +284,7 @@ static bool check_memory(const struct manifest_header *manifest)
     row_if(allocated, HANDOFF_FATAL, "memory guests + hv", needed, found, "add RAM, or lower memory in guests.toml");
     text_format(found, sizeof found, "%lu MiB", boot.memory_withheld >> 20);
     if (boot.memory_withheld > 0)
-        row(HANDOFF_FINE, "memory left out", "0 MiB", found, REMEDY_LEFT_OUT);
+        preflight_row(HANDOFF_FINE, "memory left out", "0 MiB", found, REMEDY_LEFT_OUT);
     return allocated;
 }
 
@@ -313,7 +315,7 @@ static void check_guests(const struct manifest_header *manifest)
     text_format(found, sizeof found, "%u of %u can run", can_run, manifest->guest_count);
     if (refused + no_memory > 0)
         text_format(remedy, sizeof remedy, "%u do not fit into memory (lower memory in guests.toml), %u fail a row above", no_memory, refused);
-    row(can_run > 0 ? HANDOFF_FINE : HANDOFF_FATAL, "guests", "at least 1", found, remedy);
+    preflight_row(can_run > 0 ? HANDOFF_FINE : HANDOFF_FATAL, "guests", "at least 1", found, remedy);
 }
 
 /* Guests run without, so it is no refusal. */
@@ -321,17 +323,19 @@ static void check_console(void)
 {
     char found[28], remedy[88] = "";
     console_find(handoff.rsdp, found, remedy);
-    row(HANDOFF_FINE, "console", "a 16550 UART", found, remedy);
+    preflight_row(HANDOFF_FINE, "console", "a 16550 UART", found, remedy);
 }
 
 bool preflight_run(void)
 {
+    table_begin();
     check_processor();
     check_image();
     const struct manifest_header *manifest = check_manifest() ? (const void *)boot.manifest.base : NULL;
     if (!preflight_has(HANDOFF_FATAL)) {
         check_clock();
         check_encryption();
+        addresses_check();
         check_sev(manifest);
         decide_sev();
         check_cpus();
@@ -342,11 +346,4 @@ bool preflight_run(void)
         devices_find();
     }
     return !preflight_has(HANDOFF_FATAL);
-}
-
-void preflight_undo(void)
-{
-    psp_platform_restore();
-    if (boot.syscfg_changed)
-        wrmsr(MSR_SYSCFG, rdmsr(MSR_SYSCFG) & ~SYSCFG_MEM_ENCRYPTION_MOD_EN);
 }

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* What psp_discover() needs (psp/platform.h). UEFI maps all memory one to one, device registers included. */
+/* What psp_discover() and psp_attach() need (psp/platform.h). UEFI maps all memory one to one, device registers
+ * included. */
 #include "../psp/platform.h"
 
 #include "boot.h"
 
 #include "../hv/pci.h"
+#include "../hv/x86.h"
 
 #define PCI_COMMAND 0x04u
 #define COMMAND_NONE UINT32_MAX
+#define PAUSE_US 100u
 
 static uint16_t command_bdf;
 static uint32_t command_before = COMMAND_NONE;
@@ -26,10 +29,46 @@ void psp_platform_pci_write32(uint16_t bdf, uint8_t offset, uint32_t value)
     pci_write32(bdf, offset, value);
 }
 
-void psp_platform_restore(void)
+static EFI_PHYSICAL_ADDRESS command_page;
+
+bool psp_platform_begin(void)
 {
+    command_page = (UINT64_C(1) << handoff.phys_bits) - 1;
+    return !EFI_ERROR(boot.services->AllocatePages(AllocateMaxAddress, EfiReservedMemoryType, 1, &command_page));
+}
+
+void psp_platform_end(bool unanswered)
+{
+    if (!unanswered)
+        boot.services->FreePages(command_page, 1);
     if (command_before != COMMAND_NONE)
         pci_write32(command_bdf, PCI_COMMAND, command_before);
+}
+
+/* Plain, as the firmware maps all memory. */
+void *psp_platform_command_page(psp_addr_t *address)
+{
+    *address = (psp_addr_t){command_page};
+    return (void *)(uintptr_t)command_page;
+}
+
+uint64_t psp_platform_now_us(void)
+{
+    return rdtsc() / (handoff.tsc_hz / 1000000);
+}
+
+void psp_platform_pause(void)
+{
+    boot.services->Stall(PAUSE_US);
+}
+
+/* One CPU runs, and no timer of ours. */
+void psp_platform_lock(void) {}
+void psp_platform_unlock(void) {}
+
+void psp_platform_log(const char *line)
+{
+    text_print("        psp: %s\n", line);
 }
 
 bool psp_platform_out_of_reach;

@@ -14,14 +14,14 @@ static const char *table_mark(const struct handoff_preflight_row *row)
     }
 }
 
-void table_print(void)
+void table_begin(void)
 {
     text_print("\nSevisor preflight\n        %-20s %-22s %s\n", "feature", "needed", "found");
-    for (uint32_t i = 0; i < handoff.preflight_count; i++) {
-        const struct handoff_preflight_row *row = &handoff.preflight[i];
-        text_print(" %-6s %-20s %-22s %s\n", table_mark(row), row->feature, row->needed, row->found);
-        if (row->remedy[0] != '\0')
-            text_print("        -> %s\n", row->remedy);
-    }
-    text_print("\n");
+}
+
+void table_row(const struct handoff_preflight_row *row)
+{
+    text_print(" %-6s %-20s %-22s %s\n", table_mark(row), row->feature, row->needed, row->found);
+    if (row->remedy[0] != '\0')
+        text_print("        -> %s\n", row->remedy);
 }

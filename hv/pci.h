@@ -8,5 +8,7 @@
 /* bdf: bus << 8 | device << 3 | function. Absent functions read all ones. */
 uint32_t pci_read32(uint16_t bdf, uint8_t offset);
 void pci_write32(uint16_t bdf, uint8_t offset, uint32_t value);
+/* *bdf becomes the first function from there on that exists; false: none does. */
+bool pci_next(uint32_t *bdf);
 
 #endif

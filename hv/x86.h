@@ -43,6 +43,7 @@
 #define TSC_RATIO_ONE (UINT64_C(1) << 32)               /* APM2 15.30.5 */
 #define DE_CFG_LFENCE_SERIALIZE (UINT64_C(1) << 1)
 #define SYSCFG_MEM_ENCRYPTION_MOD_EN (UINT64_C(1) << 23)
+#define SYSCFG_SNP_EN (UINT64_C(1) << 24)
 #define HWCR_SMM_LOCK (UINT64_C(1) << 0)
 #define VM_CR_LOCK (UINT64_C(1) << 3)
 #define VM_CR_SVMDIS (UINT64_C(1) << 4)

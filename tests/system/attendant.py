@@ -33,3 +33,9 @@ def attach(machine: Emulator, number: int, guests: int = 1) -> None:
 def type_line(machine: Emulator, number: int, line: str, guests: int = 1) -> None:
     attach(machine, number, guests)
     machine.send(line.encode() + b"\r")
+
+
+def hit_key_at_refusal(machine: Emulator) -> None:
+    """The table of a machine on which nothing can run stays until a key is hit, or for a while."""
+    machine.wait_for(r"^Sevisor cannot run here; back to the firmware's boot order in \d+ seconds, or at a key\.$")
+    machine.send(b" ")

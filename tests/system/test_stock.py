@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import attendant
 import packing
 import sayings
 from emulator import Dump
@@ -95,6 +96,7 @@ def test_one_guest_alone_runs_to_its_end(pack: Callable[..., Path], boot_stock: 
 
 def boots_next(boot_stock: Boot, name: str, image: Path, next_image: Path, cpu: str) -> str:
     with boot_stock(image, next_image, name=name, cpu=cpu) as machine:
+        attendant.hit_key_at_refusal(machine)
         machine.wait_for(NEXT)
         assert machine.wait_off() == "guest-shutdown"
         return machine.console.text

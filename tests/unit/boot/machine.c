@@ -72,6 +72,13 @@ uint64_t rdmsr(uint32_t msr)
 void wrmsr(uint32_t msr, uint64_t value)
 {
     uint64_t *at = msr_at(msr), stuck = msr == MSR_SYSCFG ? machine.syscfg_stuck : 0;
+    if (msr == MSR_SYSCFG) {
+        /* An interrupt handler of the firmware's would meet it. */
+        assert_int_equal(machine.rflags & RFLAGS_IF, 0);
+        machine.syscfg_writes++;
+        if (machine.boot_services_over)
+            event(EV_SYSCFG);
+    }
     *at = (*at & stuck) | (value & ~stuck);
     if (msr == MSR_EFER)
         event(EV_EFER);
@@ -85,7 +92,20 @@ uint64_t rdtsc(void)
 }
 
 uint64_t read_cr4(void) { return machine.cr4; }
-void cli(void) { event(EV_CLI); }
+uint64_t read_rflags(void) { return machine.rflags; }
+
+void cli(void)
+{
+    machine.rflags &= ~RFLAGS_IF;
+    if (machine.boot_services_over)
+        event(EV_CLI);
+}
+
+void sti(void)
+{
+    assert_int_equal(machine.syscfg, machine.syscfg_before);
+    machine.rflags |= RFLAGS_IF;
+}
 
 void write_cr4(uint64_t value)
 {
@@ -279,7 +299,8 @@ int machine_reset(void **state)
             /* SME, SEV; C-bit 51, 5 bits less; ASIDs 1 to 15, of which those from 6 on need no SEV-ES. */
             {0x8000001f, {3, 5 << 6 | 51, 15, 6}},
         },
-        .syscfg = SYSCFG_MEM_ENCRYPTION_MOD_EN, .hwcr = HWCR_SMM_LOCK, .cr4 = 0x668 | CR4_OSXSAVE,
+        .syscfg = SYSCFG_MEM_ENCRYPTION_MOD_EN, .rflags = RFLAGS_IF | 2,
+        .psp = {.answer = {1, 55, 0, 0, 0, 0, 0, 21}}, .hwcr = HWCR_SMM_LOCK, .cr4 = 0x668 | CR4_OSXSAVE,
         .efer = EFER_LME | EFER_LMA,
         .tsc = UINT64_C(0xfffffff0) * 700, .hz = HZ, .tsc_per_access = HZ / 1000000, .pm_port = PM_PORT, .pm_hz = 3579545,
         .uarts = {{.port = 0x3f8, .scratch = 0x33}},
@@ -325,8 +346,31 @@ const struct handoff_preflight_row *machine_row(const char *feature)
     return NULL;
 }
 
+void machine_psp_run(void)
+{
+    uint32_t *cells = (uint32_t *)(uintptr_t)(PSP_BAR + 0x10900);
+    if (machine.psp.silent || (cells[32] & 0x87ff0000) == 0 || cells[32] >> 31 != 0)
+        return;
+    if (cells[32] == 4 << 16)
+        machine.psp.left_over = false;
+    if (machine.psp.left_over)
+        return;
+    if (machine.psp.seen != NULL)
+        machine.psp.seen();
+    uint64_t page = (uint64_t)cells[57] << 32 | cells[56];
+    assert_int_equal(cells[32], 4 << 16);
+    assert_int_equal(page, machine.reserved_page);      /* nobody else's, and reachable */
+    assert_int_equal(page % 4096, 0);
+    machine.psp.commands++;
+    machine.psp.command_register = machine.pci[0].config[1];
+    memcpy((void *)(uintptr_t)page, machine.psp.answer, sizeof machine.psp.answer);
+    cells[32] = UINT32_C(1) << 31 | machine.psp.status;
+}
+
 bool machine_holds_nothing(void)
 {
+    if (machine.reserved_page != 0)
+        return false;
     for (unsigned i = 0; i < sizeof machine.pages / sizeof *machine.pages; i++)
         if (machine.pages[i].pages != 0)
             return false;

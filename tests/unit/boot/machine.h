@@ -54,12 +54,25 @@ struct machine {
     struct leaf leaves[64];             /* CPUID; what is not here is zeros */
     uint64_t vm_cr, syscfg, hwcr, efer, cr4;
     uint64_t syscfg_stuck;              /* bits that a write does not change */
+    uint64_t syscfg_before;             /* as the firmware left it, and finds it whenever it runs */
+    uint64_t rflags;
+    unsigned syscfg_writes;
 
     uint64_t tsc, hz, tsc_per_access;
     uint16_t pm_port;                   /* 0: none; the ticks follow the TSC */
     uint64_t pm_hz;
     unsigned stalls;
     unsigned interrupted_rdtsc;         /* 20 ms before the so-manieth look at the TSC from now; 0: never */
+
+    struct {                            /* the Secure Processor: PLATFORM_STATUS is what it answers */
+        bool silent;                    /* ... or not */
+        uint16_t status;
+        uint8_t answer[12];
+        unsigned commands;
+        bool left_over;                 /* nobody works on the command that stands there */
+        void (*seen)(void);             /* called when a command is */
+        uint32_t command_register;      /* PCI's, while the last one was running */
+    } psp;
 
     struct { uint16_t port; uint8_t scratch, stuck, stride; } uarts[4];     /* `stuck`: bits of the scratch register */
     uint8_t con_out[600];               /* the variable; not there while its size is 0 */
@@ -81,16 +94,21 @@ struct machine {
     uint64_t allocation_skew;           /* bytes by which allocations miss 2 MiB alignment */
     unsigned allocations_left;          /* AllocatePages() fails beyond */
     struct { uint64_t base, pages; } pages[8];      /* allocated */
+    bool no_reserved_page;              /* AllocatePages() has none of that type */
+    uint64_t reserved_page;             /* 0: none, or freed */
     unsigned pools;
     bool junk;                          /* what is allocated has been used before */
     EFI_GRAPHICS_OUTPUT_PROTOCOL *gop;  /* NULL: none */
 
     uint64_t image_base;                /* where the application lies */
+    unsigned keys_at, keys;             /* so many keys are hit, after so many looks for one */
+    unsigned looks;
     char console[16384];
     enum event events[32];
     unsigned event_count;
     uint64_t watchdog;
     EFI_STATUS exit_status;
+    uint64_t tsc_at_words, refused_tsc; /* at the last words, and at Exit() */
     uint64_t cr3, final_cr3, stack, entry, handoff;     /* cr3: the last one written; others: trampoline()'s */
     bool arena_touched_before_cr3;
     jmp_buf *out;
@@ -125,6 +143,8 @@ void machine_attach(void);
 
 /* The row of this feature; fails when there is none. */
 const struct handoff_preflight_row *machine_row(const char *feature);
+/* What the Secure Processor does in the time that passes. */
+void machine_psp_run(void);
 bool machine_holds_nothing(void);       /* no page, no pool, PCI and SYSCFG as they were */
 
 #endif

@@ -95,19 +95,19 @@ static void the_last_function_written_to_is_put_back_as_it_was_at_first(void **s
 {
     (void)state;
     memset(machine.pci, 0, sizeof machine.pci);
-    psp_platform_restore();                     /* nothing was written */
+    psp_platform_end(true);                     /* nothing was written */
     struct function *a = machine_pci(0x0801, 0x14561022, 0, 0xffff8003), *b = machine_pci(0x1001, 0x14561022, 0, 0x0401);
     psp_platform_pci_write32(0x0801, 0x18, 0xabc);      /* no command */
-    psp_platform_restore();
+    psp_platform_end(true);
     assert_int_equal(a->writes, 1);
     psp_platform_pci_write32(0x0801, 4, 1);
     psp_platform_pci_write32(0x0801, 4, 7);
     assert_int_equal(psp_platform_pci_read32(0x0801, 4) & 0xffff, 7);
-    psp_platform_restore();
+    psp_platform_end(true);
     assert_int_equal(a->config[1], 0xffff8003);
     psp_platform_pci_write32(0x1001, 4, 2);
     psp_platform_pci_write32(0x1001, 4, 6);
-    psp_platform_restore();
+    psp_platform_end(true);
     assert_int_equal(b->config[1], 0x0401);
     assert_int_equal(a->config[1], 0xffff8003);
 }

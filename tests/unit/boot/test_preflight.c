@@ -17,10 +17,12 @@ static const char good_table[] =
     " ok     TSC frequency        ACPI PM timer          2400.003 MHz\r\n"
     " ok     SME and SEV          CPUID 8000_001F        both\r\n"
     " ok     memory encryption    SYSCFG[23]             on\r\n"
+    " ok     PCI addresses        below 2^43             all\r\n"
     " ok     C-bit, reduction     as each guest says     51 and 5\r\n"
     " ok     ASIDs for SEV        1                      10 (6 to 15)\r\n"
     " ok     SMM locked           HWCR[0] SmmLock        yes\r\n"
     " ok     Secure Processor     PCI function with SEV  1022:1486 at 41:00.1\r\n"
+    " ok     SEV firmware         PLATFORM_STATUS        API 1.55.21, UNINIT\r\n"
     " ok     processors           1                      1\r\n"
     " ok     memory guests + hv   48 + 18 MiB            236 + 18 MiB\r\n"
     " ok     guests               at least 1             3 of 3 can run\r\n"
@@ -40,17 +42,16 @@ static void a_row_has_its_mark_and_a_remedy_if_there_is_one(void **state)
 {
     (void)state;
     machine_attach();
-    handoff.preflight_count = 4;
+    table_begin();
     for (uint32_t i = 0; i < 4; i++)
-        handoff.preflight[i] = (struct handoff_preflight_row){"f", "n", "x", "r", i < 3 ? i : HANDOFF_FINE};
-    handoff.preflight[3].remedy[0] = '\0';
-    table_print();
+        preflight_row(i < 3 ? i : HANDOFF_FINE, "f", "n", "x", i < 3 ? "r" : "");
+    assert_int_equal(handoff.preflight_count, 4);
     assert_string_equal(machine.console,
         "\r\nSevisor preflight\r\n        feature              needed                 found\r\n"
         " note   f                    n                      x\r\n        -> r\r\n"
         " no SEV f                    n                      x\r\n        -> r\r\n"
         " STOP   f                    n                      x\r\n        -> r\r\n"
-        " ok     f                    n                      x\r\n\r\n");
+        " ok     f                    n                      x\r\n");
 }
 
 static struct manifest_guest *guest(unsigned i)
@@ -113,6 +114,42 @@ static uint32_t *psp_feature(void)
     return (uint32_t *)(uintptr_t)(PSP_BAR + 0x10900 + 4 * 63);
 }
 
+static uint32_t *psp_command(void)
+{
+    return (uint32_t *)(uintptr_t)(PSP_BAR + 0x10900 + 4 * 32);
+}
+
+/* INIT, which nobody works on. */
+static void leave_command(void)
+{
+    *psp_command() = 1 << 16;
+    machine.psp.left_over = true;
+}
+
+/* Its 64-bit register `bar`; bit 3 (prefetchable) does not matter. */
+static struct function *bar_of(uint16_t bdf, uint32_t header, unsigned bar, uint64_t address)
+{
+    struct function *f = machine_pci(bdf, 0x12341022, header, 6);
+    f->config[4 + bar] = (uint32_t)address | 4 | 8;
+    f->config[5 + bar] = (uint32_t)(address >> 32);
+    return f;
+}
+
+static void bars_of_all_kinds(void)
+{
+    struct function *f = bar_of(0x500, 0, 1, UINT64_C(1) << 44);    /* the second of them, and the last two */
+    f->config[4] = 0xfffffff0;                                      /* of 32 bits */
+    f->config[7] = 0xfffffff1;                                      /* ports */
+    f->config[8] = 0xc;
+    f->config[9] = 0x00ffffff;
+    f = bar_of(0x600, 1, 0, UINT64_C(1) << 45);                     /* a bridge's: two registers, then bus numbers */
+    f->config[6] = 0x4;
+    f->config[7] = 0xffffffff;
+    bar_of(0x700, 0x80, 0, UINT64_C(1) << 43);
+    bar_of(0x703, 0, 4, UINT64_C(0xfffffffffff) << 20);
+    bar_of(0x801, 0, 0, UINT64_C(1) << 44);                         /* an echo: there is no function 0 */
+}
+
 static void three_cpus(uint8_t last)
 {
     acpi_build(2, true, true);
@@ -125,6 +162,10 @@ static void three_cpus(uint8_t last)
 #define ES_BIOS "BIOS: lower SEV-ES ASID Space Limit (Minimum SEV non-ES ASID)"
 #define PSP_BIOS "BIOS: leave the AMD Secure Processor visible; update the BIOS"
 #define LEFT_OUT "in the HyperTransport range (0xfd00000000 to 0xffffffffff), or beyond the address width"
+#define OFF_AND_ON "Switch the machine off and on; if it stays, update the BIOS"
+#define LEFT(guests) "left so by an earlier owner, with " #guests " guests: Sevisor sends SHUTDOWN, which ends them"
+#define BEYOND(of) of " out of reach once memory encryption is on; only the Secure Processor's matters. " \
+    "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
 #define WANT(memory, reasons) #memory " do not fit into memory (lower memory in guests.toml), " #reasons " fail a row above"
 
 /* name, row, its verdict, what it found, its remedy; what makes it so */
@@ -179,6 +220,42 @@ static void three_cpus(uint8_t last)
     X(all_asids, "ASIDs for SEV", HANDOFF_FINE, "15 (1 to 15)", "", machine_leaf(0x8000001f)->regs.edx = 0) \
     X(fewer_asids_than_guests, "ASIDs for SEV", HANDOFF_FINE, "1 (15 to 15)", ES_BIOS, beta_is_sev(); machine_leaf(0x8000001f)->regs.edx = 15) \
     X(smm_open, "SMM locked", HANDOFF_NO_SEV, "no", "BIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS", machine.hwcr = ~HWCR_SMM_LOCK) \
+    X(snp_left_on, "SEV-SNP", HANDOFF_FATAL, "on, of an earlier owner", \
+      "reset the machine: the RMP of whoever ran before still guards memory", machine.syscfg |= UINT64_C(1) << 24) \
+    X(smee_off, "memory encryption", HANDOFF_FINE, "off; Sevisor turns it on", \
+      "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled, if INIT is answered by HWERROR_PLATFORM (0x13)", machine.syscfg = 1) \
+    X(bar_at_the_width, "PCI addresses", HANDOFF_FINE, "1 are above", BEYOND("05:00.0,"), \
+      bar_of(0x500, 0, 0, UINT64_C(1) << 43)) \
+    X(bar_below_the_width, "PCI addresses", HANDOFF_FINE, "all", "", bar_of(0x500, 0, 4, (UINT64_C(1) << 43) - MIB)) \
+    X(bars_of_all_kinds, "PCI addresses", HANDOFF_FINE, "5 are above", BEYOND("05:00.0,06:00.0,07:00.0,07:00.3,"), bars_of_all_kinds()) \
+    X(bars_with_smee_off, "PCI addresses", HANDOFF_FINE, "1 are above", BEYOND("05:00.0,"), \
+      machine.syscfg = 0; bar_of(0x500, 0, 2, UINT64_C(1) << 47)) \
+    X(bars_without_sme, "PCI addresses", HANDOFF_FINE, "all", "", \
+      machine_leaf(0x8000001f)->regs.eax = 0; bar_of(0x500, 0, 2, UINT64_C(1) << 47)) \
+    X(psp_of_a_newer_part, "Secure Processor", HANDOFF_NO_SEV, "1022:1999 at 41:00.1", \
+      "an AMD encryption controller that this version does not know: look for a newer one", \
+      machine.pci[0].config[0] = 0x19991022; machine.pci[0].config[2] = 0x10800000) \
+    X(psp_17d8, "Secure Processor", HANDOFF_FINE, "1022:17d8 at 41:00.1", "", machine.pci[0].config[0] = 0x17d81022) \
+    X(psp_silent, "SEV firmware", HANDOFF_NO_SEV, "is of no use", \
+      "PLATFORM_STATUS: the Secure Processor's mailbox is not ready. " OFF_AND_ON, machine.psp.silent = true) \
+    X(psp_silent_after_an_answer, "SEV firmware", HANDOFF_NO_SEV, "is of no use", "PLATFORM_STATUS: no answer in " \
+      "time; the Secure Processor is not used again. Switch the machine off and on", machine.psp.silent = true; *psp_command() = 1u << 31) \
+    X(psp_left_with_a_command, "SEV firmware", HANDOFF_FINE, "API 1.55.21, UNINIT", "", *psp_command() = 0; leave_command()) \
+    X(psp_contradicts_itself, "SEV firmware", HANDOFF_NO_SEV, "is of no use", \
+      "PLATFORM_STATUS: the firmware's answer contradicts itself: update the BIOS", machine.psp.answer[2] = 3) \
+    X(psp_refuses, "SEV firmware", HANDOFF_NO_SEV, "is of no use", \
+      "PLATFORM_STATUS: INVALID_CONFIG (0x03): the platform's configuration is invalid. " OFF_AND_ON ".", machine.psp.status = 3) \
+    X(psp_8003, "SEV firmware", HANDOFF_NO_SEV, "is of no use", "PLATFORM_STATUS: undocumented status (0x8003): no " \
+      "document names it; boards with an old BIOS answered so. Update the BIOS for newer SEV firmware; enable SMEE; " \
+      "switch the machine off and on.", machine.psp.status = 0x8003) \
+    X(psp_9000, "SEV firmware", HANDOFF_NO_SEV, "is of no use", "PLATFORM_STATUS: undocumented status (0x9000): no " \
+      "document names it; a board with an early BIOS answered so. Update the BIOS, load its defaults, then enable SMEE; " \
+      "switch the machine off and on.", machine.psp.status = 0x9000) \
+    X(psp_left_in_init, "SEV firmware", HANDOFF_FINE, "API 1.55.21, INIT", LEFT(0), machine.psp.answer[2] = 1) \
+    X(psp_left_working, "SEV firmware", HANDOFF_FINE, "API 0.24.1, WORKING", LEFT(3), \
+      memcpy(machine.psp.answer, (const uint8_t[]){0, 24, 2, 0, 0, 0, 0, 1, 3}, 9)) \
+    X(psp_without_a_page, "memory guests + hv", HANDOFF_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml", \
+      machine.no_reserved_page = true; machine.allocations_left = 0) \
     X(no_psp, "Secure Processor", HANDOFF_NO_SEV, "none", PSP_BIOS, machine.pci[0].config[0] = 0x14851022) \
     X(psp_without_sev, "Secure Processor", HANDOFF_NO_SEV, "none", PSP_BIOS, *psp_feature() = 2) \
     X(psp_hidden, "Secure Processor", HANDOFF_NO_SEV, "hidden", PSP_BIOS, *psp_feature() = UINT32_MAX) \
@@ -267,26 +344,26 @@ static void the_row_the_decision_and_the_machine_agree(void **state)
     assert_int_equal(end, fatal ? REFUSED : ENTERED);
     if (fatal) {
         assert_int_equal(machine.exit_status, EFI_UNSUPPORTED);
-        assert_non_null(strstr(machine.console, "Sevisor cannot run here; back to the firmware's boot order.\r\n"));
+        assert_non_null(strstr(machine.console, "Sevisor cannot run here; back to the firmware's boot order in 15 seconds, or at a key.\r\n"));
         assert_true(machine_holds_nothing());
         assert_int_equal(machine.syscfg, syscfg);
         assert_int_equal(machine.pci[0].config[1], command);
         return;
     }
-    char refusal[128] = "";
+    char refusal[256] = "";
     if (no_sev != NULL)
         text_format(refusal, sizeof refusal, "%s: %s; %s", no_sev->feature, no_sev->found, no_sev->remedy);
     assert_string_equal(handoff.sev_refusal, refusal);
     assert_int_equal(handoff.sev_usable, no_sev == NULL);
     bool sme = (machine_leaf(0x8000001f)->regs.eax & 1) != 0 && machine_leaf(0x80000000)->regs.eax >= 0x8000001f;
+    assert_int_equal(machine.pci[0].config[1], command & ~4u);
     bool on = sme && (machine.syscfg & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0;
     uint32_t ebx = machine_leaf(0x8000001f)->regs.ebx;
     assert_int_equal(handoff.c_bit_mask, on ? UINT64_C(1) << (ebx & 63) : 0);
     assert_int_equal(handoff.phys_bits, 48 - (on ? ebx >> 6 : 0));
-    assert_int_equal(handoff.psp_present, strchr(machine_row("guests")->found, ' ') != NULL && machine.pci[0].config[1] & 2 ? 1 : 0);
 }
 
-/* Off, but it can be switched on: it is, for hv; a refusal for another reason switches it off again. */
+/* Off, but it can be switched on: it is tried, and then done for hv alone. */
 static void encryption_that_is_off_is_on_for_hv_only(void **state)
 {
     (void)state;
@@ -295,7 +372,123 @@ static void encryption_that_is_off_is_on_for_hv_only(void **state)
     assert_int_equal(handoff.c_bit_mask, UINT64_C(1) << 51);
     assert_int_equal(handoff.phys_bits, 43);
     assert_int_equal(machine.syscfg, 1 | SYSCFG_MEM_ENCRYPTION_MOD_EN);
-    assert_int_equal(machine_row("memory encryption")->verdict, HANDOFF_FINE);
+    assert_int_equal(machine.syscfg_writes, 3);
+}
+
+/* Nor does the trial end in interrupts that were off before. */
+static void encryption_is_tried_with_interrupts_off_and_they_stay_as_they_were(void **state)
+{
+    (void)state;
+    machine_attach();
+    machine.syscfg = 0;
+    machine.allocations_left = 0;
+    assert_int_equal(machine_boot(), REFUSED);
+    assert_int_equal(machine.syscfg_writes, 2);
+    assert_int_equal(machine.rflags & RFLAGS_IF, RFLAGS_IF);
+}
+
+/* A row that is known is shown: also if what is looked at next takes the machine down. */
+static bool shown_in_time;
+
+static void look(void)
+{
+    shown_in_time = strstr(machine.console, "memory encryption    SYSCFG[23]") != NULL &&
+                    strstr(machine.console, "PCI addresses ") != NULL && strstr(machine.console, "SEV firmware ") == NULL;
+}
+
+static void rows_appear_as_they_are_known(void **state)
+{
+    (void)state;
+    machine.psp.seen = look;
+    assert_int_equal(machine_boot(), ENTERED);
+    assert_true(shown_in_time);
+}
+
+/* The Secure Processor's answer may come when nobody waits any more: its page is nobody's then, nor an operating system's later. */
+static void page_of_an_unanswered_command_is_never_used_again(void **state)
+{
+    (void)state;
+    machine.psp.silent = true;
+    for (unsigned i = 0; i < 3; i++)
+        guest(i)->memory = 512 * MIB;
+    seal();
+    assert_int_equal(machine_boot(), REFUSED);
+    assert_int_equal(machine.reserved_page, RAM_BASE + 6 * MIB);
+    assert_int_equal(*psp_command(), 4 << 16);
+    machine.reserved_page = 0;
+    assert_true(machine_holds_nothing());
+}
+
+static void secure_processor_is_asked_once_and_left_as_it_was(void **state)
+{
+    (void)state;
+    const uint32_t before = machine.pci[0].config[1];
+    assert_int_equal(machine_boot(), ENTERED);
+    assert_int_equal(machine.psp.commands, 1);
+    assert_int_equal(machine.psp.command_register, before | 6);
+    assert_int_equal(machine.pci[0].config[1], before);
+    assert_int_equal(machine.reserved_page, 0);
+    assert_int_equal(machine.highest_asked, (UINT64_C(1) << 43) - 1);
+}
+
+/* A failure is told with the mailbox's registers. */
+static void refusal_of_the_secure_processor_shows_its_registers(void **state)
+{
+    (void)state;
+    machine.psp.status = 0x8003;
+    machine_boot();
+    assert_non_null(strstr(machine.console, "\r\n        psp: registers: command 0x80008003, buffer low 0x10600000 high 0x00000000, "
+                                            "boot loader 0x00000000, feature 0x00000001\r\n"));
+}
+
+/* ---- the table stays on the screen ---- */
+
+static void refuse(void)
+{
+    machine.allocations_left = 0;
+    assert_int_equal(machine_boot(), REFUSED);
+}
+
+static void refused_table_stays_for_15_seconds(void **state)
+{
+    (void)state;
+    refuse();
+    uint64_t shown = machine.refused_tsc - machine.tsc_at_words;
+    assert_in_range(shown / HZ, 15, 16);
+}
+
+static void key_ends_it_but_not_one_from_before(void **state)
+{
+    (void)state;
+    machine.keys = 3;                   /* typed before */
+    refuse();
+    assert_in_range((machine.refused_tsc - machine.tsc_at_words) / HZ, 15, 16);
+    assert_int_equal(machine.keys, 0);
+}
+
+static void key_ends_it(void **state)
+{
+    (void)state;
+    machine.keys = 1;
+    machine.keys_at = 11;               /* one look for those from before, ten at a tenth of a second each */
+    refuse();
+    assert_in_range((machine.refused_tsc - machine.tsc_at_words) / (HZ / 10), 9, 11);
+}
+
+static void keyboard_that_never_stops_is_no_way_to_hang(void **state)
+{
+    (void)state;
+    machine.keys = UINT32_MAX;
+    refuse();
+    assert_in_range(UINT32_MAX - machine.keys, 65, 65);
+}
+
+static void table_stays_without_a_keyboard_too(void **state)
+{
+    (void)state;
+    system_table.ConIn = NULL;
+    refuse();
+    assert_in_range((machine.refused_tsc - machine.tsc_at_words) / HZ, 15, 16);
 }
 
 static void encryption_is_off_again_after_a_refusal(void **state)
@@ -337,7 +530,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(a_good_machine_has_this_table), T(a_row_has_its_mark_and_a_remedy_if_there_is_one), T(encryption_that_is_off_is_on_for_hv_only),
-        T(encryption_is_off_again_after_a_refusal), T(encryption_that_was_on_stays_on_after_a_refusal),
+        T(encryption_is_off_again_after_a_refusal), T(encryption_is_tried_with_interrupts_off_and_they_stay_as_they_were),
+        T(rows_appear_as_they_are_known), T(page_of_an_unanswered_command_is_never_used_again),
+        T(secure_processor_is_asked_once_and_left_as_it_was), T(refusal_of_the_secure_processor_shows_its_registers),
+        T(refused_table_stays_for_15_seconds), T(key_ends_it_but_not_one_from_before), T(key_ends_it),
+        T(keyboard_that_never_stops_is_no_way_to_hang), T(table_stays_without_a_keyboard_too), T(encryption_that_was_on_stays_on_after_a_refusal),
         T(more_processors_than_one_version_uses_are_said),
 #define X(name, ...) {#name, the_row_the_decision_and_the_machine_agree, NULL, NULL, &spoilt_##name},
         CASES(X)

@@ -31,9 +31,12 @@ static EFI_LOADED_IMAGE loaded;
 
 /* ---- boot services ---- */
 
+/* The firmware runs: it finds the processor as it left it. */
 static void alive(void)
 {
     assert_false(machine.boot_services_over);
+    assert_int_equal(machine.syscfg, machine.syscfg_before);
+    assert_int_not_equal(machine.rflags & RFLAGS_IF, 0);
 }
 
 static EFI_STATUS EFIAPI set_watchdog(UINTN timeout, UINT64 code, UINTN size, CHAR16 *data)
@@ -68,6 +71,14 @@ static EFI_STATUS EFIAPI allocate_pages(EFI_ALLOCATE_TYPE type, EFI_MEMORY_TYPE 
     static uint64_t top = RAM_BASE + RAM_SIZE;
     uint64_t base = machine.low_base;
     alive();
+    if (memory == EfiReservedMemoryType) {
+        assert_true(type == AllocateMaxAddress && count == 1 && machine.reserved_page == 0);
+        machine.highest_asked = *at;
+        if (machine.no_reserved_page)
+            return EFI_OUT_OF_RESOURCES;
+        machine.reserved_page = *at = RAM_BASE + 6 * MIB;
+        return EFI_SUCCESS;
+    }
     assert_int_equal(memory, EfiLoaderData);
     assert_true(type == AllocateAnyPages || type == AllocateMaxAddress);
     assert_true(count > 0);
@@ -99,6 +110,10 @@ static EFI_STATUS EFIAPI allocate_pages(EFI_ALLOCATE_TYPE type, EFI_MEMORY_TYPE 
 static EFI_STATUS EFIAPI free_pages(EFI_PHYSICAL_ADDRESS at, UINTN count)
 {
     alive();
+    if (count == 1 && at == machine.reserved_page) {
+        machine.reserved_page = 0;
+        return EFI_SUCCESS;
+    }
     for (unsigned i = 0; i < sizeof machine.pages / sizeof *machine.pages; i++) {
         if (machine.pages[i].pages == count && machine.pages[i].base == at) {
             machine.pages[i].pages = 0;
@@ -160,6 +175,7 @@ static EFI_STATUS EFIAPI stall(UINTN us)
 {
     alive();
     machine.stalls++;
+    machine_psp_run();
     machine.tsc += (uint64_t)((unsigned __int128)machine.hz * us / 1000000);
     return EFI_SUCCESS;
 }
@@ -187,6 +203,7 @@ static EFI_STATUS EFIAPI leave(EFI_HANDLE handle, EFI_STATUS status, UINTN size,
     assert_ptr_equal(handle, &application);
     assert_true(size == 0 && data == NULL);
     machine.exit_status = status;
+    machine.refused_tsc = machine.tsc;
     longjmp(*machine.out, 1 + REFUSED);
 }
 
@@ -203,6 +220,18 @@ static EFI_STATUS EFIAPI output(SIMPLE_TEXT_OUTPUT_INTERFACE *self, CHAR16 *text
         machine.console[n++] = (char)*text;
     }
     machine.console[n] = '\0';
+    machine.tsc_at_words = machine.tsc;
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI read_key(SIMPLE_INPUT_INTERFACE *self, EFI_INPUT_KEY *key)
+{
+    alive();
+    assert_non_null(self);
+    if (machine.looks++ < machine.keys_at || machine.keys == 0)
+        return EFI_NOT_READY;
+    machine.keys--;
+    *key = (EFI_INPUT_KEY){0, 'x'};
     return EFI_SUCCESS;
 }
 
@@ -213,8 +242,9 @@ static EFI_BOOT_SERVICES services = {
     .Exit = leave,
 };
 static SIMPLE_TEXT_OUTPUT_INTERFACE console = {.OutputString = output};
+static SIMPLE_INPUT_INTERFACE keyboard = {.ReadKeyStroke = read_key};
 EFI_SYSTEM_TABLE system_table = {
-    .BootServices = &services, .RuntimeServices = &runtime, .ConOut = &console, .ConfigurationTable = configuration,
+    .BootServices = &services, .RuntimeServices = &runtime, .ConOut = &console, .ConIn = &keyboard, .ConfigurationTable = configuration,
 };
 
 static void start(void)
@@ -226,11 +256,13 @@ enum end machine_boot(void)
 {
     loaded.ImageBase = (void *)(uintptr_t)machine.image_base;
     loaded.ImageSize = IMAGE_BYTES;
+    machine.syscfg_before = machine.syscfg;
     return machine_until(start);
 }
 
 void machine_attach(void)
 {
+    machine.syscfg_before = machine.syscfg;
     boot = (struct boot){.handle = &application, .system = &system_table, .services = &services};
 }
 

@@ -16,7 +16,7 @@ unit-boot-built-with = $(CC_VERSION) $(unit-boot-cflags)
 $(eval $(call record,$(unit-boot-out)/built-with,unit-boot-built-with))
 unit-boot-tests := start preflight tables devices console power boards
 # The application, as boot/boot.mk links it, but for the C library's part.
-unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/text.c hv/pagetable.c hv/runs.c hv/pci.c psp/discover.c \
+unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/text.c hv/pagetable.c hv/runs.c hv/pci.c $(addprefix psp/,attach.c command.c discover.c mailbox.c status.c) \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c
 unit-boot-rig := $(unit-boot-in)/machine.c $(unit-boot-in)/uefi.c tests/unit/manifest/good.c
 unit-boot-objects := $(patsubst %.c,$(unit-boot-out)/%.o,$(unit-boot-sources) $(unit-boot-rig))

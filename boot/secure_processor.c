@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * What the Secure Processor can refuse is asked while the firmware can still take the machine back: whether it is
+ * there, answers, and with what it was left. All but INIT: that writes its flash, on some parts with new keys,
+ * and wants WBINVD of all CPUs and DF_FLUSH behind it, so that SHUTDOWN would not undo it. hv issues it, and resets
+ * the machine if it is refused and nothing else can run (hv/main.c).
+ */
+#include "boot.h"
+
+#include "../hv/text.h"
+#include "../psp/psp.h"
+
+#define REMEDY_HIDDEN "BIOS: leave the AMD Secure Processor visible; update the BIOS"
+#define REMEDY_MMIO "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
+#define REMEDY_UNKNOWN "an AMD encryption controller that this version does not know: look for a newer one"
+
+static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
+{
+    static const char *const states[] = {"UNINIT", "INIT", "WORKING"};
+    char found[28] = "is of no use", remedy[200] = "";
+    struct psp_result result = psp_attach(psp, at);
+    if (psp_ok(result))
+        text_format(found, sizeof found, "API %u.%u.%u, %s", psp->status.api_major, psp->status.api_minor,
+                    psp->status.build, states[psp->status.state]);
+    if (!psp_ok(result))
+        psp_result_text(result, remedy, sizeof remedy);
+    else if (psp->status.state != SEV_PLATFORM_UNINIT)
+        text_format(remedy, sizeof remedy, "left so by an earlier owner, with %u guests: Sevisor sends SHUTDOWN, which "
+                    "ends them", psp->status.guest_count);
+    preflight_row(psp_ok(result) ? HANDOFF_FINE : HANDOFF_NO_SEV, "SEV firmware", "PLATFORM_STATUS", found, remedy);
+    psp_detach(psp);
+}
+
+void secure_processor_check(void)
+{
+    struct psp psp = {.dead = false};
+    struct psp_location at = {.bdf = 0};
+    char found[28];
+    if (handoff.tsc_hz < 1000000 || !psp_platform_begin())
+        return;             /* no limit could be watched, no page is free: another row refuses all */
+    enum psp_error error = psp_discover(&at);
+    const char *words = found, *remedy = error == PSP_OK ? "" : error == PSP_UNKNOWN ? REMEDY_UNKNOWN : REMEDY_HIDDEN;
+    text_format(found, sizeof found, "1022:%04x at %02x:%02x.%x", at.device_id, at.bdf >> 8, at.bdf >> 3 & 31u, at.bdf & 7u);
+    if (psp_platform_out_of_reach && error == PSP_BLOCKED) {
+        words = "BAR beyond address width";
+        remedy = REMEDY_MMIO;
+    } else if (error == PSP_BLOCKED || error == PSP_NO_DEVICE) {
+        words = error == PSP_BLOCKED ? "hidden" : "none";
+    }
+    preflight_row(error == PSP_OK ? HANDOFF_FINE : HANDOFF_NO_SEV, "Secure Processor", "PCI function with SEV", words, remedy);
+    if (error == PSP_OK)
+        secure_processor_ask(&at, &psp);
+    psp_platform_end(psp.dead);
+}

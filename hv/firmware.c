@@ -22,13 +22,29 @@
 struct runtime_services {
     uint64_t signature;
     uint32_t revision, header_size, crc32, reserved;
-    uint64_t before_reset_system[10];
+    uint64_t before_get_variable[6];
+    uint64_t get_variable, get_next_variable_name, set_variable;
+    uint64_t get_next_high_monotonic_count;
     uint64_t reset_system;
 };
+_Static_assert(__builtin_offsetof(struct runtime_services, get_variable) == 72, "UEFI 2.9, 4.5");
+_Static_assert(__builtin_offsetof(struct runtime_services, set_variable) == 88, "UEFI 2.9, 4.5");
 _Static_assert(__builtin_offsetof(struct runtime_services, reset_system) == 104, "UEFI 2.9, 4.5");
 
 enum reset_type { RESET_COLD = 0, RESET_WARM = 1, RESET_SHUTDOWN = 2 };
 typedef void __attribute__((ms_abi)) (*reset_system_t)(uint32_t type, uint64_t status, uint64_t size, void *data);
+
+/* UEFI 2.9, 8.2: variables, and 3.3: those of the boot manager. */
+struct guid { uint32_t a; uint16_t b, c; uint8_t d[8]; };
+static const struct guid global_variable = {0x8be4df61, 0x93ca, 0x11d2, {0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c}};
+typedef uint64_t __attribute__((ms_abi)) (*get_variable_t)(const uint16_t *name, const struct guid *vendor,
+                                                           uint32_t *attributes, uint64_t *size, void *data);
+typedef uint64_t __attribute__((ms_abi)) (*set_variable_t)(const uint16_t *name, const struct guid *vendor,
+                                                           uint32_t attributes, uint64_t size, const void *data);
+#define VARIABLE_NON_VOLATILE 1u
+#define VARIABLE_BOOT_SERVICES 2u
+#define VARIABLE_RUNTIME 4u
+#define BOOT_OPTIONS 256u
 
 #define BELOW_4G (UINT64_C(1) << 32)
 /* Below 4 GiB, two on the way, one per GiB, and one where a range begins and where it ends, if that is inside 2 MiB. */
@@ -40,6 +56,7 @@ typedef void __attribute__((ms_abi)) (*reset_system_t)(uint32_t type, uint64_t s
 
 static uint64_t firmware_cr3;               /* 0: there is no such address space yet */
 static uint64_t firmware_reset_system;      /* 0: no runtime services */
+static uint64_t firmware_get_variable, firmware_set_variable;
 
 /* One to one ends with the lower half, hv's is above; and the firmware has never seen more by its own tables of 4 levels. */
 #define FIRMWARE_END (UINT64_C(1) << 47)
@@ -117,11 +134,48 @@ void firmware_init(const struct handoff *handoff)
     ASSERT(window != NULL);
     const struct runtime_services *found =
         (const void *)(window + handoff->runtime_services % PAGE_SIZE);
-    if (found->signature == RUNTIME_SERVICES_SIGNATURE)
+    if (found->signature == RUNTIME_SERVICES_SIGNATURE) {
         firmware_reset_system = found->reset_system;
-    else
+        firmware_get_variable = found->get_variable;
+        firmware_set_variable = found->set_variable;
+    } else {
         log_print(LOG_ERROR, "firmware: no runtime services at %lx; it cannot be asked to power off", handoff->runtime_services);
+    }
     window_unmap(window, 2 * PAGE_SIZE);
+}
+
+/* In the firmware's address space. */
+static bool firmware_set_boot_next(uint16_t *option)
+{
+    uint16_t current = 0, order[BOOT_OPTIONS];
+    uint64_t size = sizeof current, bytes = sizeof order;
+    get_variable_t get = (get_variable_t)(uintptr_t)firmware_get_variable;
+    set_variable_t set = (set_variable_t)(uintptr_t)firmware_set_variable;
+    if (get(u"BootCurrent", &global_variable, NULL, &size, &current) != 0 ||
+        get(u"BootOrder", &global_variable, NULL, &bytes, order) != 0)
+        return false;
+    for (uint64_t i = 0; i + 1 < bytes / sizeof *order; i++) {
+        if (order[i] != current)
+            continue;
+        *option = order[i + 1];
+        return set(u"BootNext", &global_variable, VARIABLE_NON_VOLATILE | VARIABLE_BOOT_SERVICES | VARIABLE_RUNTIME,
+                   sizeof *option, option) == 0;
+    }
+    return false;
+}
+
+bool firmware_boot_next(uint16_t *option)
+{
+    if (firmware_reset_system == 0)
+        return false;
+    uint64_t own_cr3 = read_cr3(), flags = read_rflags();
+    cli();      /* whatever an interrupt would do, it would do in tables that are not ours */
+    write_cr3(firmware_cr3);
+    bool set = firmware_set_boot_next(option);
+    write_cr3(own_cr3);
+    if ((flags & RFLAGS_IF) != 0)
+        sti();
+    return set;
 }
 
 /* The end of the machine: one way after another, each told of if it failed within its time. */

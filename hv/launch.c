@@ -411,11 +411,11 @@ bool launch_guest(struct guest *guest)
     return true;
 }
 
-void guest_launch_all(const struct handoff *handoff)
+bool guest_launch_all(const struct handoff *handoff)
 {
-    bool wants_sev = false;
+    bool wants_sev = false, launched = false;
     if (!open_manifest(handoff))
-        return;
+        return false;
     uint32_t count = ((const struct manifest_header *)(const void *)source.table)->guest_count;
     for (uint32_t i = 0; i < count; i++) {
         guests[i].index = i;
@@ -433,7 +433,10 @@ void guest_launch_all(const struct handoff *handoff)
         sev_start(handoff);
     guest_resources_mark();
     for (uint32_t i = 0; i < count; i++) {
-        if (!launch_guest(&guests[i]))
+        bool fine = launch_guest(&guests[i]);
+        if (!fine)
             guest_resources_check();
+        launched |= fine;
     }
+    return launched;
 }

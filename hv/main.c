@@ -13,8 +13,11 @@
 #include "monitor.h"
 #include "sev.h"
 #include "smp.h"
+#include "text.h"
 #include "vcpu.h"
 #include "x86.h"
+
+#define GIVE_UP_SECONDS 60u
 
 static void main_report(const struct handoff *handoff)
 {
@@ -43,6 +46,28 @@ static void main_report_nmis(void)
         log_print(LOG_ERROR, "%lu NMIs were received: boards report hardware errors by NMI; look into the BMC's event log", nmis);
 }
 
+/*
+ * What the secure processor refuses only here, INIT above all, is refused too late to return to the firmware: a reset
+ * leads there. Guests that need no secure processor run all the same, as after a refusal in boot/'s table.
+ */
+static _Noreturn void main_give_up(void)
+{
+    uint16_t option;
+    char next[64] = "its boot order begins anew";
+    if (firmware_boot_next(&option))
+        text_format(next, sizeof next, "boot option %04x, which follows, is next (BootNext)", option);
+    log_print(LOG_ERROR, "no guest can run without the secure processor: %s", sev_refusal());
+    log_print(LOG_ERROR, "the machine is reset in %u seconds, or at a key; %s", GIVE_UP_SECONDS, next);
+    while (console_read() != CONSOLE_NOTHING)
+        continue;       /* typed before */
+    struct clock_limit limit = clock_limit(GIVE_UP_SECONDS * UINT64_C(1000000));
+    while (!clock_limit_over(&limit) && console_read() == CONSOLE_NOTHING) {
+        console_drain();
+        cpu_relax();
+    }
+    machine_reset();
+}
+
 /* On the guard-paged stack. */
 static _Noreturn void main_run(const struct handoff *handoff)
 {
@@ -57,7 +82,11 @@ static _Noreturn void main_run(const struct handoff *handoff)
     sti();
     smp_start(handoff);
 
-    guest_launch_all(handoff);
+    bool launched = guest_launch_all(handoff);
+    if (!launched && handoff->sev_usable != 0 && sev_failed()) {
+        guest_summary();
+        main_give_up();
+    }
     sched_loop(this_cpu());
     sev_stop();
     main_report_nmis();

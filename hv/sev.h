@@ -15,6 +15,8 @@ struct manifest_guest;
 void sev_start(const struct handoff *handoff);
 bool sev_ready(void);
 const char *sev_refusal(void);
+/* It was tried, and there is none, or it is lost. */
+bool sev_failed(void);
 /* SHUTDOWN, before power-off. Nothing when sev_start() did not get so far. */
 void sev_stop(void);
 

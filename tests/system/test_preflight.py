@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import attendant
 import machines
 import packing
 import sayings
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.sev
 
 def test_svm_locked_by_the_bios_returns_to_the_firmware(build: Path, boot_sev: Boot, next_image: Path) -> None:
     with boot_sev(build / "sevisor.img", next_image, name="svm-locked", svm_disable=True, svm_lock=True) as machine:
+        attendant.hit_key_at_refusal(machine)
         machine.wait_for("next boot option: started")
         text = machine.console.text
     assert "VM_CR" in text[: text.index("next boot option")]
@@ -51,8 +53,48 @@ def test_cpu_without_sev_refuses_encrypted_guests_only(pack: Callable[..., Path]
 
 
 def test_memory_encryption_off_in_the_bios_is_turned_on(pack: Callable[..., Path], boot_sev: Boot) -> None:
-    """SYSCFG.MemEncryptionModEn is boot/'s to set where the BIOS left it clear and unlocked."""
-    assert refusals("smee-off", packing.hello("own-key", "sev"), pack, boot_sev, smee=False) == {}
+    """SYSCFG.MemEncryptionModEn is boot/'s to set where the BIOS left it clear and unlocked; but not while the firmware
+    runs, whose drivers reach for devices above the address width that is left then."""
+    efi = pack("smee-off", [packing.hello("own-key", "sev")])
+    xhci = ["-device", "qemu-xhci,id=xhci"]
+    with boot_sev(packing.bootable(efi), name="smee-off", smee=False, more_arguments=xhci) as machine:
+        assert machine.wait_off() == "guest-shutdown"
+        text = machine.console.text
+    assert re.search(r"^ note   memory encryption    SYSCFG\[23\] +off; Sevisor turns it on\n +-> BIOS: .*SMEE", text, re.M)
+    assert re.search(r"^ note   PCI addresses        below 2\^42 +1 are above\n +-> 00:[0-9a-f]{2}\.0, out of reach", text, re.M)
+    assert any("SEV active" in line for line in sayings.guest_lines(text, "own-key"))
+    assert text.rstrip().split("\n")[-1] == sayings.FINAL_LINE
+
+
+def test_secure_processor_that_refuses_is_known_before_the_firmware_is_gone(
+    pack: Callable[..., Path], boot_sev: Boot, next_image: Path
+) -> None:
+    """As a board answered to PLATFORM_STATUS: a row, the registers, and the next boot option."""
+    image = packing.bootable(pack("psp-8003", [packing.hello("own-key", "sev")]))
+    with boot_sev(image, next_image, name="psp-8003", fault="status:PLATFORM_STATUS:0x8003") as machine:
+        attendant.hit_key_at_refusal(machine)
+        machine.wait_for("next boot option: started")
+        text = machine.console.text
+    assert "psp: registers: command 0x80008003, " in text
+    assert re.search(r"^ no SEV SEV firmware .*\n +-> PLATFORM_STATUS: undocumented status \(0x8003\): .*Update the BIOS", text, re.M)
+    assert re.search(r"^ STOP   guests .* 0 of 1 can run", text, re.M)
+    assert "hv runs" not in text
+
+
+def test_init_that_is_refused_leads_to_the_next_boot_option(
+    pack: Callable[..., Path], boot_sev: Boot, next_image: Path
+) -> None:
+    """INIT comes when the firmware is gone: a reset leads back, with BootNext set so that the order goes on."""
+    image = packing.bootable(pack("init-refused", [packing.hello("own-key", "sev")]))
+    with boot_sev(image, next_image, name="init-refused", fault="status:INIT:0x13") as machine:
+        machine.qmp.command("set-action", reboot="reset")
+        machine.wait_for(r"error: the machine is reset in 60 seconds, or at a key; boot option [0-9a-f]{4}, which follows, is next")
+        machine.send(b" ")
+        machine.wait_for("next boot option: started")
+        text = machine.console.text
+    assert re.search(r"error: no guest can run without the secure processor: INIT: HWERROR_PLATFORM \(0x13\): .*Enable SMEE", text)
+    assert "psp: registers: command 0x80000013, buffer low 0xbad00013 high 0x00000001, " in text
+    assert text.count("Sevisor preflight") == 1
 
 
 def test_wrong_cbitpos_is_refused_with_the_right_one(

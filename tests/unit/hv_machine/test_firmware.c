@@ -46,6 +46,54 @@ void lapic_timer_arm(uint64_t tsc) { note("timer in %lu s", (tsc - fake_tsc) / 1
 uint64_t clock_tsc(void) { return fake_tsc += 10; }
 uint64_t clock_us_to_tsc(uint64_t us) { return us; }
 
+/* The boot manager's variables; what BootNext becomes. */
+static struct { uint16_t current, order[300]; uint64_t order_bytes; uint64_t failing; int32_t next; } boots;
+
+static bool is_name(const uint16_t *name, const char *expected)
+{
+    while (*expected != '\0' && *name == (uint8_t)*expected)
+        name++, expected++;
+    return *name == 0 && *expected == '\0';
+}
+
+static void assert_global(const void *vendor)
+{
+    /* UEFI 2.9, 3.3: 8BE4DF61-93CA-11D2-AA0D-00E098032B8C, as GUIDs lie in memory. */
+    static const uint8_t global[16] = {
+        0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c,
+    };
+    assert_memory_equal(vendor, global, 16);
+    assert_int_equal(fake_cr3, POOL_BASE | FAKE_C_BIT);     /* in the firmware's address space */
+}
+
+static uint64_t __attribute__((ms_abi)) get_variable(const uint16_t *name, const void *vendor, uint32_t *attributes, uint64_t *size,
+                                                     void *data)
+{
+    assert_global(vendor);
+    assert_null(attributes);
+    bool order = is_name(name, "BootOrder");
+    assert_true(order || is_name(name, "BootCurrent"));
+    uint64_t bytes = order ? boots.order_bytes : 2;
+    if (boots.failing == (order ? 2 : 1) || *size < bytes)
+        return UINT64_C(0x8000000000000005);
+    *size = bytes;
+    memcpy(data, order ? (const void *)boots.order : &boots.current, bytes);
+    return 0;
+}
+
+static uint64_t __attribute__((ms_abi)) set_variable(const uint16_t *name, const void *vendor, uint32_t attributes, uint64_t size,
+                                                     const void *data)
+{
+    uint16_t next;
+    assert_global(vendor);
+    assert_true(is_name(name, "BootNext"));
+    assert_int_equal(attributes, 7);            /* kept, and visible before and after ExitBootServices() */
+    assert_int_equal(size, 2);
+    memcpy(&next, data, 2);
+    boots.next = next;
+    return boots.failing == 3 ? UINT64_C(0x8000000000000009) : 0;
+}
+
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 {
     note("window %lx %lu %d", base.raw, size, view);
@@ -88,6 +136,11 @@ static int set_up(void **state)
     handoff.runtime_services = RUNTIME;
     memcpy(services + 0x1e8, &signature, 8);
     memcpy(services + 0x1e8 + 104, &reset, 8);
+    const uint64_t get = (uintptr_t)get_variable, set = (uintptr_t)set_variable;
+    memcpy(services + 0x1e8 + 72, &get, 8);
+    memcpy(services + 0x1e8 + 88, &set, 8);
+    memset(&boots, 0, sizeof boots);
+    boots.next = -1;
     return 0;
 }
 
@@ -286,6 +339,46 @@ static void each_way_is_tried_in_turn_and_told_of(void **state)
                CHIPSET("does not end") HALTED);
 }
 
+static void boot_order_goes_on_behind_this_boot_option(void **state)
+{
+    static const struct { uint16_t current, count, order[4]; uint64_t failing; bool set; uint16_t next; } cases[] = {
+        {1, 3, {1, 7, 0x2001}, 0, true, 7}, {7, 3, {1, 7, 0x2001}, 0, true, 0x2001},
+        {0x2001, 3, {1, 7, 0x2001}, 0, false, 0},               /* the last */
+        {9, 3, {1, 7, 0x2001}, 0, false, 0},                    /* chosen by hand, or by BootNext */
+        {1, 1, {1}, 0, false, 0}, {1, 0, {0}, 0, false, 0},
+        {1, 2, {1, 7}, 1, false, 0}, {1, 2, {1, 7}, 2, false, 0}, {1, 2, {1, 7}, 3, false, 7},
+    };
+    (void)state;
+    firmware_init(&handoff);
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint16_t option = 0xaaaa;
+        boots.current = cases[i].current;
+        memcpy(boots.order, cases[i].order, sizeof cases[i].order);
+        boots.order_bytes = cases[i].count * 2;
+        boots.failing = cases[i].failing;
+        boots.next = -1;
+        assert_int_equal(firmware_boot_next(&option), cases[i].set);
+        assert_int_equal(fake_cr3, HOST_CR3);
+        if (cases[i].set)
+            assert_int_equal(option, cases[i].next);
+        assert_int_equal(boots.next, cases[i].set || cases[i].failing == 3 ? cases[i].next : -1);
+    }
+    boots.failing = 0;
+    boots.order_bytes = sizeof boots.order;     /* more than there is room for */
+    assert_false(firmware_boot_next(&(uint16_t){0}));
+}
+
+static void without_runtime_services_there_is_no_boot_option(void **state)
+{
+    (void)state;
+    services[0x1e8]++;
+    firmware_init(&handoff);
+    boots.current = boots.order[0] = 1;
+    boots.order_bytes = 4;
+    assert_false(firmware_boot_next(&(uint16_t){0}));
+    assert_int_equal(boots.next, -1);
+}
+
 static void so_it_is_for_a_reset(void **state)
 {
     (void)state;
@@ -388,6 +481,7 @@ int main(void)
         T(each_way_is_tried_in_turn_and_told_of), T(so_it_is_for_a_reset), T(a_way_that_there_is_not_is_left_out),
         T(a_fault_in_the_firmware_is_no_panic), T(nothing_is_caught_but_there), T(a_panic_on_the_way_goes_on_with_the_next),
         T(a_register_in_memory_is_written_there), T(and_with_the_firmwares_tables), T(registers_are_there_from_the_beginning),
+        T(boot_order_goes_on_behind_this_boot_option), T(without_runtime_services_there_is_no_boot_option),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

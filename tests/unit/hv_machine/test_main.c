@@ -44,11 +44,37 @@ void monitor_init(void) { note("monitor"); }
 void smp_start(const struct handoff *h) { note("smp %d", h == &handoff); }
 struct cpu *smp_cpu(uint32_t index) { return !online[index] ? NULL : index == 0 ? &fake_cpu : &others[index - 1]; }
 uint32_t smp_cpus(void) { return 4; }
-void guest_launch_all(const struct handoff *h) { note("launch %d", h == &handoff); }
+static bool launched, failed, order_known;
+bool guest_launch_all(const struct handoff *h) { note("launch %d", h == &handoff); return launched; }
+bool sev_failed(void) { return failed; }
+const char *sev_refusal(void) { return "INIT: no"; }
+bool firmware_boot_next(uint16_t *option) { *option = 0xa; return order_known; }
 void sched_loop(struct cpu *cpu) { note("loop %u", cpu->index); }
 void sev_stop(void) { note("sev stop"); }
 bool guest_summary(void) { note("summary"); return true; }
 void machine_power_off(void) { note("power off"); longjmp(*fake_out, 1); }
+void machine_reset(void) { note("reset"); longjmp(*fake_out, 1); }
+/* Keys: some from before, then one after `key_after` looks, each a tenth of a second; -1: never. */
+static int keys_before, key_after;
+static unsigned looks;
+void console_drain(void)
+{
+    if (looks == 2)
+        note("drain");
+}
+
+int console_read(void)
+{
+    if (keys_before > 0) {
+        keys_before--;
+        return 'x';
+    }
+    if (looks++ == 0)
+        return CONSOLE_NOTHING;         /* all from before are taken */
+    return key_after >= 0 && (int)looks > key_after ? 'y' : CONSOLE_NOTHING;
+}
+uint64_t clock_us_to_tsc(uint64_t us) { return us * 2400; }
+uint64_t clock_tsc(void) { return looks * UINT64_C(24000000) / 5; }     /* 2 ms a look: no stall of the machine */
 
 void entry_on_stack(void *top, void (*function)(const struct handoff *), const struct handoff *h)
 {
@@ -68,6 +94,11 @@ static int set_up(void **state)
     memset(online, 0, sizeof online);
     memset(others, 0, sizeof others);
     online[0] = online[2] = true;       /* CPU 1 did not come */
+    launched = order_known = true;
+    failed = false;
+    keys_before = 0;
+    key_after = -1;
+    looks = 0;
     stack = (void *)0x5000;
     fake_cpu.features.asids = 509;
     handoff = (struct handoff){
@@ -163,6 +194,44 @@ static void a_doubtful_date_is_told(void **state)
     wall_fault = NULL;
 }
 
+/* INIT refused, and no guest runs without: said, shown for a minute, and back into the firmware's boot order. */
+static void refusal_after_the_firmware_is_gone_ends_in_a_reset(void **state)
+{
+    (void)state;
+    launched = false;
+    failed = true;
+    assert_true(run());
+    assert_order("launch 1\nsummary\nlog 1 no guest can run without the secure processor: INIT: no\n"
+                 "log 1 the machine is reset in 60 seconds, or at a key; boot option 000a, which follows, is next (BootNext)\n"
+                 "drain\nreset\n");
+    assert_null(strstr(did, "loop"));
+    assert_in_range(looks, 30000, 30010);
+
+    set_up(state);
+    launched = false;
+    failed = true;
+    order_known = false;
+    keys_before = 3;
+    key_after = 20;
+    assert_true(run());
+    assert_order("log 1 the machine is reset in 60 seconds, or at a key; its boot order begins anew\nreset\n");
+    assert_int_equal(looks, 21);
+}
+
+static void guests_that_run_keep_the_machine_up_and_so_do_refusals_of_other_kinds(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        set_up(state);
+        launched = i == 0;
+        failed = i != 1;
+        handoff.sev_usable = i != 2;            /* the table said so already */
+        assert_true(run());
+        assert_order("launch 1\nloop 0\nsev stop\nsummary\npower off\n");
+        assert_null(strstr(did, "reset"));
+    }
+}
+
 static void nmis_of_all_cpus_are_told_at_the_end(void **state)
 {
     (void)state;
@@ -183,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(each_part_is_set_up_before_what_needs_it), T(a_handover_of_another_boot_is_not_followed),
         T(without_what_it_needs_hv_panics), T(what_the_machine_is_is_said), T(a_doubtful_date_is_told), T(nmis_of_all_cpus_are_told_at_the_end),
+        T(refusal_after_the_firmware_is_gone_ends_in_a_reset), T(guests_that_run_keep_the_machine_up_and_so_do_refusals_of_other_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

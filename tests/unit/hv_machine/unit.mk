@@ -22,7 +22,7 @@ unit-hv-machine-psp_platform := hv/psp_platform.c hv/pci.c
 unit-hv-machine-sev := hv/text.c
 unit-hv-machine-trap := hv/trap.c
 unit-hv-machine-panic := hv/panic.c hv/text.c
-unit-hv-machine-main := hv/main.c
+unit-hv-machine-main := hv/main.c hv/text.c
 
 .PHONY: unit-hv-machine
 unit-hv-machine: $(unit-hv-machine-tests:%=$(unit-hv-machine-out)/%.passed)

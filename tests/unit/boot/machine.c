@@ -348,7 +348,8 @@ const struct handoff_preflight_row *machine_row(const char *feature)
 
 void machine_psp_run(void)
 {
-    uint32_t *cells = (uint32_t *)(uintptr_t)(PSP_BAR + 0x10900);
+    /* Naples has its mailbox elsewhere (Linux drivers/crypto/ccp/sp-pci.c: pspv1). */
+    uint32_t *cells = (uint32_t *)(uintptr_t)(PSP_BAR + (machine.pci[0].config[0] >> 16 == 0x1456 ? 0x10500 : 0x10900));
     if (machine.psp.silent || (cells[32] & 0x87ff0000) == 0 || cells[32] >> 31 != 0)
         return;
     if (cells[32] == 4 << 16)

@@ -140,7 +140,8 @@ static void a_board_is_judged_and_handed_over(void **state)
     set_map(board);
     set_madt(board);
     const struct board_function *sev = set_pci(board);
-    machine.syscfg = board->syscfg != 0 ? board->syscfg : SMEE;
+    /* Read under Linux, which had switched SNP on (bits 24 and 25), as no firmware does. */
+    machine.syscfg = board->syscfg != 0 ? board->syscfg & ~(UINT64_C(3) << 24) : SMEE;
     machine.syscfg_stuck = board->smee_fixed ? SMEE : 0;
 
     /* The guest is packed for it. */

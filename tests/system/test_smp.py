@@ -115,8 +115,9 @@ def test_cpus_that_cannot_take_part_are_left_out(pack: Callable[..., Path], boot
         text, counters = machine.console.text, machines.counters(machine)
     assert reason == "guest-shutdown"
     assert "CPU 1 (APIC 1) is left out: its features are not those of the boot CPU" in text
-    for index, apic in ((3, 77), (4, 0x12345)):     # tests/system/efi/ghost.c
-        assert f"CPU {index} (APIC {apic}) is left out: it does not start" in text
+    # tests/system/efi/ghost.c. This machine has no x2APIC: INIT for the low byte of the second would go to another CPU.
+    assert "CPU 3 (APIC 77) is left out: it does not start" in text
+    assert "CPU 4 (APIC 74565) is left out: that id cannot be sent an interrupt of its own" in text
     assert "2 of 5 CPUs run" in text
     assert sayings.refusals(text) == {
         "nowhere": "wants its vCPU 0 on CPU 1, which does not run here: change pins in guests.toml"

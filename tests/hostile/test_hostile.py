@@ -424,7 +424,7 @@ def listing(machine: Emulator) -> dict[str, int]:
     before = len(machine.console.text)
     machine.send(attendant.ESCAPE + b"l")
     last = list(NEVER)[-1]
-    machine.console.wait_for(rf"(?s)\A.{{{before}}}.*?^ *\d+ +{last} +\w+ .*?\n", ANSWER_S, hopeless=machine.off)
+    machine.wait_for(rf"(?s)\A.{{{before}}}.*?^ *\d+ +{last} +\w+ .*?\n", ANSWER_S)
     return {m[1]: int(m[3]) for m in _LISTED.finditer(machine.console.text[before:]) if m[2] == "running"}
 
 

@@ -93,10 +93,13 @@ class Console:
     def tail(self, count: int = 40) -> str:
         return "\n".join(self.lines[-count:])
 
-    def wait_for(self, pattern: str, patience: float, hopeless: Callable[[], str] = lambda: "") -> re.Match[str]:
+    def wait_for(
+        self, pattern: str, patience: float, hopeless: Callable[[], str] = lambda: "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> re.Match[str]:  # fmt: skip
         """The first match of `pattern`. `hopeless` is asked now and then: why nothing more will come, or ""."""
         compiled = re.compile(pattern, re.MULTILINE)
-        deadline = time.monotonic() + patience
+        deadline = clock() + patience
         why = ""
         while True:
             with self._changed:
@@ -108,6 +111,6 @@ class Console:
                 if self._ended:
                     why = "QEMU ended"
                     continue
-                self._changed.wait(min(max(deadline - time.monotonic(), 0), 0.5))
+                self._changed.wait(min(max(deadline - clock(), 0.01), 0.5))
             # What came until now is looked at once more before giving up.
-            why = hopeless() or (f"{patience:.0f} s were over" if time.monotonic() > deadline else "")
+            why = hopeless() or (f"{patience:.0f} s were over" if clock() > deadline else "")

@@ -2,7 +2,8 @@
 """A QEMU of one's own: started with a private folder, watched, and ended with its test.
 
 The emulators here never touch a process or a file that they did not make. Each has
-a time limit from its start to its end, after which it is killed and says so.
+a time limit from its start to its end, after which it is killed and says so. All limits are of
+the time that the host leaves to QEMU: what it spends on others, while QEMU could run, is no fault.
 """
 
 from __future__ import annotations
@@ -35,6 +36,18 @@ HOPELESS = {
 def option(value: Path | str) -> str:
     """As a value in one of QEMU's lists of options."""
     return str(value).replace(",", ",,")
+
+
+
+def kept_waiting(pid: int) -> float:
+    """Seconds for which a process could have run and was not let: others had the CPUs. Of its threads, the one that waited most."""
+    waits = [0.0]
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        try:
+            waits.append(int(path.read_text().split()[1]) / 1e9)
+        except (OSError, IndexError):
+            pass  # it is gone, or the kernel does not count
+    return max(waits)
 
 
 def firmware_arguments(directory: Path) -> list[str]:
@@ -94,6 +107,7 @@ class Emulator:
         self._line_rate = line_rate
         self._qmp: Qmp | None = None
         self._timer: threading.Timer | None = None
+        self._waited = 0.0
         self.timed_out = False
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -109,12 +123,25 @@ class Emulator:
             )  # fmt: skip
         assert self.process.stdout
         self.console = Console(self.process.stdout, self._echo, self._line_rate)
-        self._timer = threading.Timer(self.time_limit, self._expire)
-        self._timer.daemon = True
-        self._timer.start()
+        self._watch(self.time_limit)
         return self
 
+    def clock(self) -> float:
+        """Seconds, as time.monotonic, but for those in which QEMU was kept from running."""
+        if self.process:
+            self._waited = max(self._waited, kept_waiting(self.process.pid))
+        return time.monotonic() - self._waited
+
+    def _watch(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+        self._timer.start()
+
     def _expire(self) -> None:
+        left = self.time_limit - (self.clock() - self.started)
+        if left > 0 and self.process and self.process.returncode is None:
+            self._watch(max(left, 0.1))
+            return
         self.timed_out = True
         if self.process:
             self.process.kill()
@@ -138,9 +165,9 @@ class Emulator:
 
     def wait_off(self, patience: float | None = None) -> str:
         """Waits until the machine is off. QEMU stays, to be asked for what it counted, until `close`."""
-        deadline = time.monotonic() + (patience if patience is not None else self.time_limit)
+        deadline = self.clock() + (patience if patience is not None else self.time_limit)
         while not (reason := self.off()):
-            if time.monotonic() > deadline:
+            if self.clock() > deadline:
                 raise ConsoleTimeout(f"{self.name}: still on; the console's end:\n{self.console.tail()}")
             time.sleep(0.1)
         self.console.settle()
@@ -179,7 +206,7 @@ class Emulator:
         """The first match of `pattern` on the console; fails as soon as the machine is off without it."""
         limit = patience if patience is not None else self.time_limit
         try:
-            return self.console.wait_for(pattern, limit, hopeless=self.off)
+            return self.console.wait_for(pattern, limit, hopeless=self.off, clock=self.clock)
         except ConsoleTimeout as error:
             raise ConsoleTimeout(f"{self.name}: {error}\nQEMU's own words: {self.words()}") from error
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pexpect
@@ -14,6 +16,7 @@ import pytest
 import packing
 import sayings
 from console import plain
+from emulator import kept_waiting
 
 RUN = [sys.executable, str(packing.ROOT / "tests" / "system" / "run.py"), "--build"]
 TIME_LIMIT = 900
@@ -62,6 +65,28 @@ def test_refused_guests_are_a_failure_explained_in_the_last_line(build: Path) ->
     assert code == 1
     assert set(sayings.refusals(text)) == {"hello", "linux"}
     assert complaints.startswith("run: FAILED: ") and sayings.FINAL_LINE in complaints
+
+
+@pytest.mark.stock
+def test_limits_are_of_the_time_that_a_machine_was_let_run() -> None:
+    """Two that both want one CPU keep each other waiting, half of the time; who sleeps was let run whenever he wanted."""
+    one = str(min(os.sched_getaffinity(0)))
+    busy = [subprocess.Popen(["taskset", "-c", one, "sh", "-c", "while :; do :; done"]) for _ in range(2)]
+    with subprocess.Popen(["sleep", "60"]) as asleep:
+        try:
+            while time.clock_gettime(cpu_clock(busy[0].pid)) < 0.5:
+                time.sleep(0.05)
+            assert kept_waiting(busy[0].pid) > 0.25
+            assert kept_waiting(asleep.pid) < 0.25
+        finally:
+            for process in (*busy, asleep):
+                process.kill()
+                process.wait()
+
+
+def cpu_clock(pid: int) -> int:
+    """The number of its CPU-time clock (clock_getcpuclockid)."""
+    return ~pid << 3 | 2
 
 
 @pytest.mark.stock

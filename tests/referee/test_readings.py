@@ -44,6 +44,8 @@ ERRAND = "\n".join(
 # Why the two do not ask for quite the same, by stage: each difference that there is, and no other.
 KNOWN_DIFFERENCES = {
     BRING_UP: {
+        "how often: PLATFORM_STATUS":
+            "boot/ asks while the firmware can still take the machine back, and hv again when it takes the device over.",
         "only Sevisor: PLATFORM_STATUS":
             "hv asks again after INIT, and tells the operator the state and the owner that INIT left; "
             "Linux goes by INIT's status.",

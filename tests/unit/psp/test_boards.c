@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Where real machines have their Secure Processors (tests/unit/boards). */
+/* Where real machines have their Secure Processors, and what those have answered (tests/unit/boards). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -94,10 +94,27 @@ static void each_boards_secure_processor_with_sev_is_found(void **state)
     assert_true(found >= 15);
 }
 
+static void what_real_machines_have_answered_has_a_name_and_a_remedy(void **state)
+{
+    uint32_t found = 0;
+    (void)state;
+    for (uint32_t n = 0; n < board_count; n++) {
+        for (uint32_t i = 0; i < boards[n].status_count; i++) {
+            const struct board_status *s = &boards[n].statuses[i];
+            print_message("%s: command 0x%02x, status 0x%x\n", boards[n].name, s->command, s->status);
+            found++;
+            assert_string_not_equal(sev_status_remedy(s->command, s->status), "");
+            assert_null(strstr(sev_status_name(s->status), "unknown"));
+        }
+    }
+    assert_true(found >= 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_boards_secure_processor_with_sev_is_found),
+        cmocka_unit_test(what_real_machines_have_answered_has_a_name_and_a_remedy),
     };
     return cmocka_run_group_tests_name("boards", tests, NULL, NULL);
 }

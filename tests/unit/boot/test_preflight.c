@@ -147,7 +147,8 @@ static void bars_of_all_kinds(void)
     f->config[7] = 0xffffffff;
     bar_of(0x700, 0x80, 0, UINT64_C(1) << 43);
     bar_of(0x703, 0, 4, UINT64_C(0xfffffffffff) << 20);
-    bar_of(0x801, 0, 0, UINT64_C(1) << 44);                         /* an echo: there is no function 0 */
+    bar_of(0x801, 0, 0, UINT64_C(1) << 44);                         /* echoes: there is no function 0, or no other */
+    bar_of(0x501, 0, 0, UINT64_C(1) << 44);
 }
 
 static void three_cpus(uint8_t last)

@@ -23,7 +23,9 @@ GUEST_HELLO_CFLAGS := -std=c17 -Os -ffreestanding -fno-pic -mgeneral-regs-only -
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns \
 	-Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla -Werror
 
-GUEST_BUILT_WITH = $(CC_VERSION) $(GUEST_HELLO_CFLAGS) $(LD) $(OBJCOPY)
+# With the sources' content: an older file that takes a newer one's place is as good a change as any.
+GUEST_HELLO_IS := $(shell cat guest/hello/*.[ch] guest/hello/*.ld | sha256sum)
+GUEST_BUILT_WITH = $(CC_VERSION) $(GUEST_HELLO_CFLAGS) $(LD) $(OBJCOPY) $(GUEST_HELLO_IS)
 $(eval $(call record,$(GUEST_DIR)/built-with,GUEST_BUILT_WITH))
 GUEST_KERNEL_IS = kernel: $(or $(GUEST_KERNEL),Debian's)
 $(eval $(call record,$(GUEST_DIR)/kernel-is,GUEST_KERNEL_IS))
@@ -47,14 +49,16 @@ $(GUEST_DIR)/hello.elf: $(GUEST_DIR)/hello.o guest/hello/hello.ld
 $(GUEST_DIR)/hello.bin: $(GUEST_DIR)/hello.elf
 	$(OBJCOPY) -O binary $< $@
 
-# iasl adds the suffix, and talks a lot.
-$(GUEST_DIR)/dsdt.aml: guest/dsdt.asl | $(GUEST_DIR)
-	$(IASL) -we -p $(GUEST_DIR)/dsdt $< > $(GUEST_DIR)/dsdt.log 2>&1 || { cat $(GUEST_DIR)/dsdt.log; rm -f $@; exit 1; }
+# iasl adds the suffix, and talks a lot. Always compiled, since that is quick; the file is replaced if its bytes differ.
+$(GUEST_DIR)/dsdt.aml: guest/dsdt.asl always | $(GUEST_DIR)
+	$(IASL) -we -p $(GUEST_DIR)/dsdt-new $< > $(GUEST_DIR)/dsdt.log 2>&1 || { cat $(GUEST_DIR)/dsdt.log; rm -f $@; exit 1; }
+	cmp -s $(GUEST_DIR)/dsdt-new.aml $@ || cp $(GUEST_DIR)/dsdt-new.aml $@
 
 $(GUEST_DIR)/initramfs.cpio.gz: always | $(GUEST_DIR)
 	$(PYTHON) guest/linux/make-initramfs -o $@
 
-# Whatever time stamp the kernel has, the copy is as it is now.
+# Whatever time stamp the kernel has, the copy is as it is now. Debian's is fetched once and kept until `make clean`, so that the
+# same tree gives the same image tomorrow, and without a network.
 ifeq ($(GUEST_KERNEL),)
 $(GUEST_DIR)/vmlinuz: guest/linux/fetch-kernel $(GUEST_DIR)/kernel-is | $(GUEST_DIR)
 	kernel=$$($(PYTHON) guest/linux/fetch-kernel) && cp "$$kernel" $@.part && touch $@.part && mv $@.part $@

@@ -16,22 +16,26 @@ import sys
 from collections.abc import Callable
 
 from . import files
-from .errors import PackError
+from .errors import PackError, printable
 
 EXIT_STATUS = """\
 exit status:
   0    all is well
   1    a file or a value is refused; one sentence on standard error says why
   2    the command line is wrong
-  130  ended by Ctrl-C
+  130  ended by Ctrl-C; 128 + N by another signal
 """
-_INTERRUPTED = 130
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the command, once what it began is cleaned up."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 def say(text: str) -> None:
     """Prints a line. That nobody reads on (`| head`) is no error; a full disk is one."""
-    if sys.stdout is None:
-        return
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -42,9 +46,12 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """A line on standard error, if there is one."""
-    if sys.stderr is not None:
-        print(text, file=sys.stderr)
+    """A line on standard error; nobody need be there."""
+    text = "\n".join(map(printable, text.split("\n")))
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        pass
 
 
 def close_output() -> None:
@@ -52,18 +59,45 @@ def close_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _interrupt(number: int, frame: object) -> None:
+    for other in files.ENDING:
+        signal.signal(other, signal.SIG_IGN)  # so that a second one does not end the cleaning up
+    raise Interrupted(number)
+
+
+def _open_closed() -> None:
+    """Standard streams that were closed lead nowhere, instead of to the next file that is opened."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, open(number, mode, closefd=False))
+
+
 def call(name: str, work: Callable[[], int]) -> int:
     """The command's exit status: that of `work`, which may raise PackError."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in files.ENDING}
+    for number, handler in before.items():
+        if number == signal.SIGINT or handler != signal.SIG_IGN:  # as after nohup
+            signal.signal(number, _interrupt)
+    try:
+        return _call(name, work)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _call(name: str, work: Callable[[], int]) -> int:
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+        stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     try:
         try:
             return work()
         except SystemExit as end:  # argparse has said what it had to say
-            if sys.stdout is not None:
-                sys.stdout.flush()  # of --help
+            sys.stdout.flush()  # of --help
             return end.code if isinstance(end.code, int) else 0
     except BrokenPipeError:
         close_output()
@@ -74,10 +108,10 @@ def call(name: str, work: Callable[[], int]) -> int:
         problem = files.words(error)
     except MemoryError:
         problem = "this machine has too little memory for that"
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+    except Interrupted as end:
+        warn(f"{name}: interrupted")
+        return 128 + end.number
     # A word of hundreds of letters is something given in place of a file's name.
     problem = re.sub(r"\S{400,}", lambda word: f"{word[0][:60]}...", problem)
-    print(f"{name}: {problem}", file=sys.stderr)
+    warn(f"{name}: {problem}")
     return 1

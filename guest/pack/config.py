@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files
-from .errors import PackError
+from .errors import PackError, printable
 from .manifest import (
     DH_CERT_SIZE,
     MAX_CPUS,
@@ -95,7 +95,7 @@ class _Table:
                 raise self.error(key, f"unknown key: {hint}")
 
     def error(self, key: str, text: str) -> PackError:
-        return PackError(f"{self.where}: {key}: {text}")
+        return PackError(f"{self.where}: {key}: {printable(text)}")
 
     def text(self, key: str, default: str | None = None) -> str:
         value = self.values.get(key, default)

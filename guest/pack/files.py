@@ -9,9 +9,10 @@ same bytes.
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from .errors import PackError
 LARGEST = 1 << 32  # bytes: no EFI file and no manifest can have more
 _PREFIX = ".sevisor-"  # of temporary files; not the output's name, which may be as long as a name can be
 _CHUNK = 1 << 20
+ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}  # what ends a command, after it has cleaned up
 
 
 def words(error: OSError, path: Path | str | None = None) -> str:
@@ -40,7 +42,7 @@ def read(path: Path, limit: int = LARGEST) -> bytes:
         if stat.S_ISBLK(kind) or stat.S_ISCHR(kind) and not _is_terminal(path):
             raise PackError(f"{path}: this is a device, not a file")
         if stat.S_ISREG(kind) and status.st_size > limit:
-            raise PackError(f"{path}: the file has {status.st_size} bytes, more than {limit}, which is too much")
+            raise PackError(f"{path}: the file has {status.st_size} bytes: more than {limit} bytes, which is too much")
         with open(path, "rb") as file:
             data = bytearray()
             while len(data) <= limit and (chunk := file.read(_CHUNK)):
@@ -69,6 +71,16 @@ def read_text(path: Path, limit: int) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise PackError(f"{path}: line {line} is not UTF-8 text") from None
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What ends a command waits until this is done."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass
@@ -100,8 +112,9 @@ def _stage(path: Path, mode: int | None, cleanup: ExitStack) -> Output:
     target = Path(os.path.realpath(path))
     if status is not None and not special and not os.access(path, os.W_OK):
         raise PackError(f"{path}: the file is there, and you may not write it")
-    handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=None if special else target.parent)
-    cleanup.callback(_remove, name)
+    with _undisturbed():
+        handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=None if special else target.parent)
+        cleanup.callback(_remove, name)
     with os.fdopen(handle):
         if not special:
             os.fchmod(handle, mode if mode is not None else _usual_mode(status))
@@ -200,11 +213,12 @@ def write_set(files: Mapping[Path, tuple[bytes, int]], overwrite: bool) -> None:
             for path, (data, mode) in files.items():
                 outputs.append(_stage(path, mode, cleanup))
                 outputs[-1].temporary.write_bytes(data)
+            _check_apart(outputs)
             for output in outputs:
                 path = output.path
                 if output.special:
                     _pour(output)
-            with ExitStack() as undo:
+            with _undisturbed(), ExitStack() as undo:
                 for output in outputs:
                     path = output.path
                     if not output.special:
@@ -212,6 +226,14 @@ def write_set(files: Mapping[Path, tuple[bytes, int]], overwrite: bool) -> None:
                 undo.pop_all()
         except OSError as error:
             raise PackError(words(error, path)) from None
+
+
+def _check_apart(outputs: Sequence[Output]) -> None:
+    """Links may lead two outputs to one place, where only the last would be left."""
+    for number, output in enumerate(outputs):
+        for other in outputs[:number]:
+            if output.target == other.target:
+                raise PackError(f"{other.path} and {output.path} are links to the same file, {output.target}: delete them")
 
 
 def _swap(output: Output, undo: ExitStack, cleanup: ExitStack) -> None:

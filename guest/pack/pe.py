@@ -128,6 +128,8 @@ class Image:
         return struct.unpack_from("<I", self.data, self.optional + offset)[0]
 
     def set_field(self, offset: int, value: int) -> None:
+        if not 0 <= value < 1 << 32:
+            raise PackError("this EFI file is malformed (the sizes in its headers contradict each other)")
         struct.pack_into("<I", self.data, self.optional + offset, value)
 
     def sections(self) -> list[_Section]:

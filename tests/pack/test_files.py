@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -254,6 +255,44 @@ def test_whatever_step_fails_the_old_set_is_back(tmp_path: Path, monkeypatch, fa
     else:
         files.write_set(new, overwrite=True)
         assert content(tmp_path) == {name: b"new" for name in "abcd"}
+
+
+@pytest.mark.parametrize("when", range(1, 8))
+def test_ctrl_c_at_any_step_leaves_one_whole_set(tmp_path: Path, monkeypatch, when: int) -> None:
+    """Right behind each of the renames."""
+    old = {tmp_path / name: (f"old {name}".encode(), 0o600) for name in "abcd"}
+    files.write_set({path: old[path] for path in list(old)[:3]}, overwrite=False)
+    before, real, count = content(tmp_path), os.replace, 0
+
+    def replace(source, target) -> None:
+        nonlocal count
+        count += 1
+        real(source, target)
+        if count == when:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_set({path: (b"new", 0o600) for path in old}, overwrite=True)
+    assert count >= when and content(tmp_path) in (before, {name: b"new" for name in "abcd"})
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_two_keys_are_never_written_to_one_place(session, tmp_path: Path, force: bool) -> None:
+    keys = tmp_path / "keys"
+    if force:
+        (keys / "vm_tik.bin").write_bytes(b"before")
+    else:
+        keys.rename(tmp_path / "elsewhere")
+        keys.symlink_to("elsewhere")  # a folder that is a link is no harm
+        assert start(session).returncode == 0
+        return
+    (keys / "vm_tek.bin").symlink_to("vm_tik.bin")
+    done = start([*session, "--force"])
+    assert done.returncode == 1 and f"{keys / 'vm_tik.bin'} and {keys / 'vm_tek.bin'} are links to the same file" in done.stderr
+    assert (keys / "vm_tik.bin").read_bytes() == b"before" and len(list(keys.iterdir())) == 2
+    (keys / "vm_tik.bin").unlink()  # the link dangles
+    assert start([*session, "--force"]).returncode == 1 and len(list(keys.iterdir())) == 1
 
 
 def test_secret_keys_are_their_owners_alone(session, tmp_path: Path) -> None:

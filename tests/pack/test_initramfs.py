@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,13 @@ def test_two_builds_are_the_same(samples: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.gz"
     subprocess.run([sys.executable, GUEST / "linux" / "make-initramfs", "-o", again], check=True)
     assert again.read_bytes() == (samples / "initramfs.cpio.gz").read_bytes()
+
+
+def test_programs_have_any_name(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9 \xff")
+    (tmp_path / name).write_bytes(b"a program")
+    subprocess.run([sys.executable, GUEST / "linux" / "make-initramfs", "-o", tmp_path / "out.gz", tmp_path / name], check=True)
+    assert b"bin/caf\xe9 \xff\0" in gzip.decompress((tmp_path / "out.gz").read_bytes())
 
 
 def test_cpio_reads_it(samples: Path) -> None:

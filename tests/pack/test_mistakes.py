@@ -119,6 +119,23 @@ def test_a_mistake_in_guests_toml_is_told_in_one_sentence(folder: Path, case: st
     assert (folder / "out").read_bytes() == b"before" and not done.stdout
 
 
+@pytest.mark.parametrize("key", ["encryption", "kernel", "initrd", "image", "on_poweroff", "on_reboot", "on_crash", "dh-cert", "session"])
+def test_what_a_file_of_guests_holds_does_nothing_to_a_terminal(folder: Path, key: str) -> None:
+    text = GUEST.replace('encryption = "sev"', "").replace('image = "image.bin"', "") if key in ("encryption", "image") else GUEST
+    value = "\\u001b[2Jred\\nline\\u0007\\u009b\\u202e"
+    (folder / "guests.toml").write_text(text + (SEV if key in ("dh-cert", "session") else "") + f'{key} = "{value}"\n' + (
+        'encryption = "none"\n' if key == "image" else ""))  # fmt: skip
+    done = start(PACK, folder / "guests.toml", "--manifest-only", "-o", folder / "out")
+    check_refusal(done, 1, f"{key}: ", r"\x1b[2Jred\nline\x07\x9b\u202e")
+    assert done.stderr.removesuffix("\n").isprintable()
+
+
+def test_a_name_on_the_command_line_does_nothing_to_a_terminal(folder: Path) -> None:
+    done = start(PACK, folder / "\x1b[2J.toml", "--manifest-only", "-o", folder / "out")
+    check_refusal(done, 1, r"\x1b[2J.toml: No such file")
+    assert "\x1b" not in done.stderr
+
+
 def test_an_empty_initrd_is_not_no_initrd(folder: Path, debian_kernel: Path, samples: Path) -> None:
     text = GUEST.replace("16M", "256M").replace('image = "image.bin"', f'kernel = "{debian_kernel}"\ninitrd = "empty"')
     (folder / "guests.toml").write_text(text)
@@ -161,7 +178,7 @@ def command_lines(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         ([PACK, toml, "--efi", folder / "none.efi", "-o", folder / "x"], 1, "none.efi: No such file"),
         ([PACK, toml, "--efi", toml, "-o", folder / "x"], 1, "guests.toml: this is not an EFI file"),
         ([PACK, toml, "--efi", folder / "empty", "-o", folder / "x"], 1, "empty: this is not an EFI file"),
-        ([PACK, toml, "--efi", folder / "huge", "-o", folder / "x"], 1, "huge: the file has 5368709120 bytes, more than"),
+        ([PACK, toml, "--efi", folder / "huge", "-o", folder / "x"], 1, "huge: the file has 5368709120 bytes: more than"),
         ([*pack, folder], 1, "this is a folder"),
         ([*pack, ""], 1, "this is a folder"),
         ([*pack, folder / long], 1, "File name too long"),
@@ -200,7 +217,7 @@ def command_lines(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         ([IMAGE, folder / "x", "--boot", toml], 1, "guests.toml: this is not an EFI file"),
         ([IMAGE, folder / "x", "--boot", packed], 1, "manifest: this is not an EFI file"),
         ([IMAGE, folder / "x", "--boot", "/dev/null"], 1, "/dev/null: this is a device"),
-        ([IMAGE, folder / "x", "--boot", folder / "huge"], 1, "huge: the file has 5368709120 bytes, more than"),
+        ([IMAGE, folder / "x", "--boot", folder / "huge"], 1, "huge: the file has 5368709120 bytes: more than"),
         ([IMAGE, folder / "x", "--file", f"a={folder}"], 1, f"{folder}: Is a directory"),
         ([IMAGE, folder / "x", "--file", "a=/dev/null"], 1, "/dev/null: this is a device"),
         ([IMAGE, folder / "x", "--file", f"a={folder / 'huge'}"], 1, "a FAT volume takes 4294967295 at most"),
@@ -283,7 +300,24 @@ def test_help_teaches_its_exit_status_and_ends_quietly(tool: Path) -> None:
         assert not done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("command", ["| head -n 1", "| true", "| { read -r line; echo $line; }", ">&-"])
+def test_what_cannot_be_shown_ends_no_machine(tmp_path: Path) -> None:
+    """run.py with a full disk behind it: the machine's words are lost, which the verdict says."""
+    code = """
+import sys, types
+sys.path[:0] = sys.argv[1:]
+import run
+machine = types.SimpleNamespace(console=types.SimpleNamespace(lines=[run.FINAL_LINE]))
+assert run.verdict(machine, "guest-shutdown", True) == ""
+run.show(b"some words")
+run.show(b"and more")
+assert run.verdict(machine, "guest-shutdown", True) == "standard output: No space left on device"
+"""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code, RUN.parent, ROOT / "guest"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["| head -n 1", "| true", "| { read -r line; echo $line; }", ">&-", "<&- >&- 2>&-"])
 def test_nobody_need_read_to_the_end(folder: Path, command: str) -> None:
     """More output than a pipe holds."""
     text = "".join(GUEST.replace('"web"', f'"web{i}"') for i in range(120))
@@ -350,9 +384,13 @@ def test_what_another_user_keeps_closed_is_named(folder: Path) -> None:
     assert (folder / "shared" / "theirs").read_bytes() == b"before"
 
 
-@pytest.mark.parametrize("tool", ["pack.py", "image.py", "owner.py"])
-def test_ctrl_c_ends_a_tool_without_a_trace(folder: Path, tool: str) -> None:
-    """While it waits for a FIFO that nobody reads."""
+@pytest.mark.parametrize(
+    ("tool", "number"),
+    [("pack.py", signal.SIGINT), ("pack.py", signal.SIGTERM), ("image.py", signal.SIGHUP), ("owner.py", signal.SIGINT),
+     ("owner.py", signal.SIGTERM), ("owner.py", signal.SIGHUP)],
+)  # fmt: skip
+def test_a_signal_ends_a_tool_without_a_trace(folder: Path, tool: str, number: signal.Signals) -> None:
+    """Ctrl-C, kill, or the end of the terminal, while it waits for a FIFO that nobody reads."""
     os.mkfifo(folder / "fifo")
     os.mkfifo(folder / "vm_tik.bin")
     words = {
@@ -369,9 +407,9 @@ def test_ctrl_c_ends_a_tool_without_a_trace(folder: Path, tool: str) -> None:
         while not list(scratch.iterdir()) and time.monotonic() < deadline:  # until the bytes for the FIFO are collected
             time.sleep(0.05)
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, f"{tool}: interrupted\n")
+    assert (process.returncode, said) == (128 + number, f"{tool}: interrupted\n")
     assert sorted(folder.iterdir()) == before and not list(scratch.iterdir())
 
 

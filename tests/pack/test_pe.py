@@ -222,6 +222,14 @@ def test_what_is_not_ours_or_contradicts_itself_is_refused(product: Path) -> Non
     pe.insert_manifest(sealed(spoil(data, optional + 56, number(size_of_image))), b"manifest")  # sealed() does no harm
 
 
+def test_sizes_that_contradict_each_other_are_refused(product: Path) -> None:
+    packed = pe.insert_manifest(product.read_bytes(), b"manifest")
+    initialised = struct.unpack_from("<I", packed, 0x3C)[0] + 24 + 8
+    for data, value in ((packed, 4095), (packed, 0), (product.read_bytes(), 0xFFFFFFFF)):
+        with pytest.raises(PackError, match="the sizes in its headers contradict each other"):
+            pe.insert_manifest(sealed(spoil(data, initialised, struct.pack("<I", value))), b"m")
+
+
 def test_sections_may_stand_in_any_order(product: Path) -> None:
     data = product.read_bytes()
     first, last = header_of(data, b".text"), header_of(data, b".dynsym")

@@ -42,13 +42,18 @@ from qmp import QmpError  # noqa: E402
 from sayings import FINAL_LINE, LINUX_PROMPT  # noqa: E402
 
 
+unsaid: list[OSError] = []  # why not all that the machine said could be written
+
+
 def show(data: bytes) -> None:
-    """What the machine says. When nobody reads on (`| head`), it runs to its end all the same."""
+    """What the machine says. When nobody reads on (`| head`), or the disk is full, it runs to its end all the same."""
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
+    except OSError as error:
         cli.close_output()
+        if not isinstance(error, BrokenPipeError):
+            unsaid.append(error)
 
 
 @contextmanager
@@ -96,7 +101,7 @@ def verdict(machine: Emulator, reason: str, stock: bool) -> str:
         cli.say(f"run: the SEV machine counted {', '.join(f'{value} {name}' for name, value in counters.items())}")
         if counters["coherency faults"]:
             return "the machine saw accesses through stale cache lines"
-    return ""
+    return f"standard output: {unsaid[0].strerror}" if unsaid else ""
 
 
 def arguments() -> argparse.Namespace:
@@ -112,7 +117,7 @@ exit status:
   0    all guests ended as expected, and the machine powered itself off
   1    anything else, which the last line explains
   2    the command line is wrong
-  130  ended by Ctrl-C
+  130  ended by Ctrl-C; 128 + N by another signal
 """
     parser.add_argument("--image", type=Path, default=build / "sevisor.img", help="the disk to boot (%(default)s)")
     parser.add_argument("--guests", type=Path, metavar="TOML", help="boot these guests instead of the image's")

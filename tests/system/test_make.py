@@ -80,6 +80,28 @@ def test_the_kernel_is_the_one_that_was_named(tree: Path, make: Callable[..., st
     assert copy.read_bytes() == debians
 
 
+def test_sources_of_guests_are_known_by_their_content(tree: Path, make: Callable[..., str]) -> None:
+    """An old file comes back with its old time stamp, as from a backup."""
+    outputs = [tree / ".build" / "guest" / name for name in ("dsdt.aml", "hello.bin")]
+    sources = {tree / "guest" / "dsdt.asl": (b"COM1", b"COM9"), tree / "guest" / "hello" / "hello.c": (b"SEV active", b"SEV ACTIVE")}
+    goals = [f".build/guest/{path.name}" for path in outputs]
+    make("-s", *goals, directory=tree, BUILD=".build")
+    before = [path.read_bytes() for path in outputs]
+    for (source, (old, new)), output in zip(sources.items(), outputs, strict=True):
+        status, text = source.stat(), source.read_bytes()
+        assert old in text
+        source.write_bytes(text.replace(old, new))
+        make("-s", *goals, directory=tree, BUILD=".build")
+        assert new in output.read_bytes()
+        source.write_bytes(text)
+        os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+        make("-s", *goals, directory=tree, BUILD=".build")
+        assert [path.read_bytes() for path in outputs] == before
+    stamps = [path.stat().st_mtime_ns for path in outputs]
+    make("-s", *goals, directory=tree, BUILD=".build")
+    assert [path.stat().st_mtime_ns for path in outputs] == stamps
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
@@ -96,7 +118,10 @@ def test_a_mistake_is_answered_in_words(tree: Path, words: list[str], answer: st
 
 def test_run_works_in_a_folder_of_any_name(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "a,b").mkdir()
-    done = subprocess.run([sys.executable, tree / "tests" / "system" / "run.py", "--guests", "new.toml", "--stock", "--cpu", "qemu64"],
-                          cwd=tree, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=300,
+    (tree / "alone.toml").write_text(GUEST.format(name="alone", image="alone.bin", words=""))
+    (tree / "alone.bin").write_bytes(b"\xf4" * 4096)
+    done = subprocess.run(["bash", "-c", '"$@" <&-', "-", sys.executable, tree / "tests" / "system" / "run.py",
+                           "--guests", "alone.toml", "--stock", "--cpu", "qemu64"],
+                          cwd=tree, capture_output=True, text=True, errors="replace", timeout=300,
                           env=os.environ | {"BUILD": ".build", "TMPDIR": str(tmp_path / "a,b")})  # fmt: skip
     assert "Sevisor preflight" in done.stdout and done.stderr.startswith("run: FAILED: ") and "Traceback" not in done.stderr

@@ -26,12 +26,20 @@ struct acpi_header {
 } __attribute__((packed));
 _Static_assert(sizeof(struct acpi_header) == 36, "ACPI 6.4, 5.2.6");
 
-static bool acpi_sum(const void *table, uint64_t length)
+/* Boards with wrong checksums run for years: Linux tells of them, and uses the tables. So does the preflight, by this name. */
+static void acpi_check_sum(const void *table, uint64_t length, const char signature[static 4])
 {
     uint8_t sum = 0;
+    size_t n = strlen(boot.acpi_wrong_sums);
     for (uint64_t i = 0; i < length; i++)
         sum = (uint8_t)(sum + ((const uint8_t *)table)[i]);
-    return sum == 0;
+    for (size_t i = 0; i < n; i += 5)
+        if (memcmp(boot.acpi_wrong_sums + i, signature, 4) == 0)
+            return;
+    if (sum != 0 && n + 6 <= sizeof boot.acpi_wrong_sums) {
+        memcpy(boot.acpi_wrong_sums + n, signature, 4);
+        boot.acpi_wrong_sums[n + 4] = ' ';
+    }
 }
 
 uint64_t acpi_rsdp(void)
@@ -51,9 +59,11 @@ uint64_t acpi_rsdp(void)
 const void *acpi_table(uint64_t address, const char signature[static 4])
 {
     const struct acpi_header *header = (const void *)(uintptr_t)address;
-    bool fine = address != 0 && memcmp(header->signature, signature, 4) == 0 && header->length >= sizeof *header &&
-                header->length <= ACPI_LONGEST && acpi_sum(header, header->length);
-    return fine ? header : NULL;
+    if (address == 0 || memcmp(header->signature, signature, 4) != 0 || header->length < sizeof *header ||
+        header->length > ACPI_LONGEST)
+        return NULL;
+    acpi_check_sum(header, header->length, signature);
+    return header;
 }
 
 const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum)
@@ -64,8 +74,9 @@ const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t mi
 const void *acpi_find_after(uint64_t rsdp, const char signature[static 4], uint32_t minimum, const void *after)
 {
     const struct acpi_rsdp *root = (const void *)(uintptr_t)rsdp;
-    if (root == NULL || memcmp(root->signature, "RSD PTR ", 8) != 0 || !acpi_sum(root, ACPI_RSDP_1_SIZE))
+    if (root == NULL || memcmp(root->signature, "RSD PTR ", 8) != 0)
         return NULL;
+    acpi_check_sum(root, ACPI_RSDP_1_SIZE, "RSDP");
     bool wide = root->revision >= 2 && root->xsdt != 0;
     const struct acpi_header *list = acpi_table(wide ? root->xsdt : root->rsdt, wide ? "XSDT" : "RSDT");
     if (list == NULL)

@@ -22,6 +22,7 @@ struct boot {
     struct hv_image_header hv_header;
     uint64_t sev_asids;             /* that guests without SEV-ES may have */
     uint64_t memory_withheld;       /* bytes that the firmware calls usable, and hv will not */
+    char acpi_wrong_sums[28];       /* signatures, each with a blank behind it */
 };
 
 extern struct boot boot;
@@ -46,7 +47,7 @@ void addresses_check(void);
 void secure_processor_check(void);
 
 
-/* acpi.c: the table with this signature, its checksum right; NULL: none. */
+/* acpi.c: the table with this signature; NULL: none. One with a wrong checksum is used, and named in acpi_wrong_sums. */
 uint64_t acpi_rsdp(void);
 const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum);
 /* The next one behind `after`, which is another of them. */
@@ -54,6 +55,7 @@ const void *acpi_find_after(uint64_t rsdp, const char signature[static 4], uint3
 /* The table at this address, if it is that one. */
 const void *acpi_table(uint64_t address, const char signature[static 4]);
 enum { ACPI_SPACE_MEMORY, ACPI_SPACE_IO };      /* of a generic address: ACPI 6.4, 5.2.3.2 */
+#define ACPI_LENGTH 4u          /* of a table, in its header */
 /* A number in a table; 0 where the table is too short for it. */
 uint64_t acpi_field(const uint8_t *table, uint32_t at, uint32_t bytes);
 /* By the generic address at `at` or, where that is 0, the port that old tables have at `narrow`. Address 0: none. */
@@ -62,6 +64,8 @@ struct handoff_register acpi_register(const uint8_t *fadt, uint32_t at, uint32_t
 /* cpus.c: the CPUs that the MADT tells of and, for the others' start, pages below 1 MiB, into `handoff`. */
 void cpus_find(uint64_t rsdp);
 void cpus_free(void);
+/* Where caches do not see the same memory under two keys (APM2 7.10.6): WBINVD on all other CPUs, by the firmware. */
+void cpus_wbinvd(void);
 
 /* clock.c: Hz of the TSC; *source names what it was measured against. */
 uint64_t clock_measure(uint64_t rsdp, const char **source);
@@ -72,9 +76,11 @@ void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88]);
 /* power.c: how ACPI ends the machine, into `handoff`. */
 void power_find(uint64_t rsdp);
 
-/* devices.c: the framebuffer into `handoff`; bus mastering of all PCI functions off. */
+/* devices.c: the framebuffer into `handoff`. */
 void devices_find(void);
-void devices_stop_bus_masters(void);
+
+/* registers.c: IOAPICs, and the PCI configuration space of segments other than 0, into `handoff`. */
+void registers_find(uint64_t rsdp);
 
 /* memory_map.c: the firmware's map; the buffer is allocated once and large enough for later calls. */
 EFI_STATUS memory_map_read(UINTN *key);

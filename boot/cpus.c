@@ -3,7 +3,6 @@
  * the startup IPI carries. */
 #include "boot.h"
 
-#include "../hv/string.h"
 #include "../hv/x86.h"
 #include "madt.h"
 
@@ -23,11 +22,8 @@ void cpus_find(uint64_t rsdp)
     struct madt_cpus cpus = {handoff.apic_ids, HANDOFF_MAX_CPUS, 0, 0};
     madt_add(&cpus, cpus_own_apic_id());
     const uint8_t *madt = acpi_find(rsdp, "APIC", MADT_ENTRIES);
-    if (madt != NULL) {
-        uint32_t size;
-        memcpy(&size, madt + 4, sizeof size);       /* acpi_find() has seen that the checksum covers it */
-        madt_read(&cpus, madt, size);
-    }
+    if (madt != NULL)
+        madt_read(&cpus, madt, (uint32_t)acpi_field(madt, ACPI_LENGTH, 4));
     handoff.cpu_count = cpus.count;
     handoff.cpus_left_out = cpus.left_out;
     if (handoff.cpu_count == 1)
@@ -38,6 +34,31 @@ void cpus_find(uint64_t rsdp)
     handoff.startup_base = base;
     if (base < LOWEST_STARTUP)
         cpus_free();
+}
+
+/* UEFI PI 1.7, volume 2, 13.4; gnu-efi does not have it. */
+#define MP_SERVICES_GUID {0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}}
+struct mp_services {
+    void *number_of_processors, *processor_info;
+    EFI_STATUS (EFIAPI *startup_all_aps)(struct mp_services *self, void (EFIAPI *procedure)(void *), BOOLEAN one_by_one,
+                                         EFI_EVENT event, UINTN timeout_us, void *argument, UINTN **failed);
+};
+#define WBINVD_TIMEOUT_US 2000000u
+
+static void EFIAPI cpus_wbinvd_here(void *unused)
+{
+    (void)unused;
+    wbinvd();
+}
+
+void cpus_wbinvd(void)
+{
+    EFI_GUID guid = MP_SERVICES_GUID;
+    struct mp_services *mp;
+    bool coherent = handoff.c_bit_mask == 0 || (cpuid(0x8000001f, 0).eax >> 10 & 1) != 0;   /* APM3, Fn8000_001F EAX[10] */
+    /* A firmware without the protocol has let no other CPU touch memory; it answers "not started" where there is one CPU. */
+    if (!coherent && !EFI_ERROR(boot.services->LocateProtocol(&guid, NULL, (void **)&mp)))
+        mp->startup_all_aps(mp, cpus_wbinvd_here, FALSE, NULL, WBINVD_TIMEOUT_US, NULL, NULL);
 }
 
 void cpus_free(void)

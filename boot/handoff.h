@@ -14,6 +14,7 @@
 #define HANDOFF_PREFLIGHT_ROWS 32u
 #define HANDOFF_MAX_CPUS 1024u
 #define HANDOFF_STARTUP_PAGES 4u
+#define HANDOFF_MAX_REGISTERS 64u
 
 /* Virtual address space of hv: the image at the top 2 GiB (mcmodel=kernel), the arena from HV_ARENA_BASE on;
  * hv/layout.h has the rest. Nothing here depends on where the arena lies physically: that may be at 2^52, five bits
@@ -73,6 +74,18 @@ struct handoff_register {
     uint32_t keep, value;
 };
 
+/* Registers in memory that hv visits once; within phys_bits. */
+enum handoff_registers_kind {
+    HANDOFF_ECAM = 1,           /* configuration space of the buses of one PCI segment, other than segment 0 */
+    HANDOFF_IOAPIC = 2,
+};
+
+struct handoff_registers {
+    uint64_t base, size;
+    uint32_t kind;
+    uint32_t reserved;
+};
+
 struct handoff {
     uint64_t magic;
     uint32_t version;
@@ -103,6 +116,8 @@ struct handoff {
     struct handoff_register off[2], reset;      /* ACPI's ways; off[0] and then off[1] */
 
     uint32_t sev_usable;        /* 1: encrypted guests may be launched */
+    uint32_t psp_bdf;           /* bus << 8 | device << 3 | function, of segment 0 */
+    uint32_t psp_present;
     char sev_refusal[256];      /* else why, in words, with the remedy */
 
     uint64_t startup_base;      /* HANDOFF_STARTUP_PAGES below 1 MiB for other CPUs' first instructions; 0: none */
@@ -112,6 +127,9 @@ struct handoff {
 
     uint32_t preflight_count;
     uint32_t range_count;
+    uint32_t register_count;
+    uint32_t reserved2;
+    struct handoff_registers registers[HANDOFF_MAX_REGISTERS];
     struct handoff_preflight_row preflight[HANDOFF_PREFLIGHT_ROWS];
     struct handoff_range ranges[HANDOFF_MAX_RANGES];
 };

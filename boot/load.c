@@ -139,7 +139,6 @@ static void load_build_tables(struct pagetable *table, uint64_t base, uint64_t b
 void load_enter(void)
 {
     cli();
-    devices_stop_bus_masters();
     if (handoff.c_bit_mask != 0)
         wrmsr(MSR_SYSCFG, rdmsr(MSR_SYSCFG) | SYSCFG_MEM_ENCRYPTION_MOD_EN);
 

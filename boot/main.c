@@ -69,6 +69,7 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     }
     text_print("\n");
 
+    cpus_wbinvd();
     /* The map may change with every call but these two. */
     for (uint32_t i = 0; i < EXIT_ATTEMPTS; i++) {
         UINTN key;

@@ -259,6 +259,14 @@ static void check_cpus(void)
         handoff.cpu_count = 1;
 }
 
+/* Of the tables that were looked at: the root, the processors', the timer's, the serial port's. */
+static void check_acpi(void)
+{
+    if (boot.acpi_wrong_sums[0] != '\0')
+        preflight_row(HANDOFF_FINE, "ACPI checksums", "right", boot.acpi_wrong_sums,
+                      "wrong in these tables, which are used all the same; update the BIOS");
+}
+
 /* Takes hv's memory; what remains is the guests'. */
 static bool check_memory(const struct manifest_header *manifest)
 {
@@ -339,11 +347,13 @@ bool preflight_run(void)
         check_sev(manifest);
         decide_sev();
         check_cpus();
+        registers_find(handoff.rsdp);
         if (check_memory(manifest))
             check_guests(manifest);
         check_console();
         power_find(handoff.rsdp);
         devices_find();
+        check_acpi();
     }
     return !preflight_has(HANDOFF_FATAL);
 }

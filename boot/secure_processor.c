@@ -48,6 +48,8 @@ void secure_processor_check(void)
         words = error == PSP_BLOCKED ? "hidden" : "none";
     }
     preflight_row(error == PSP_OK ? HANDOFF_FINE : HANDOFF_NO_SEV, "Secure Processor", "PCI function with SEV", words, remedy);
+    handoff.psp_present = error == PSP_OK;
+    handoff.psp_bdf = at.bdf;
     if (error == PSP_OK)
         secure_processor_ask(&at, &psp);
     psp_platform_end(psp.dead);

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "console.h"
 #include "cpu.h"
+#include "dma.h"
 #include "entry.h"
 #include "firmware.h"
 #include "guest.h"
@@ -71,6 +72,7 @@ static _Noreturn void main_give_up(void)
 /* On the guard-paged stack. */
 static _Noreturn void main_run(const struct handoff *handoff)
 {
+    dma_stop(handoff);
     lapic_init();
     mca_init(this_cpu());
     ASSERT(svm_allocate(this_cpu()));

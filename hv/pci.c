@@ -40,3 +40,13 @@ bool pci_next(uint32_t *bdf)
     }
     return false;
 }
+
+uint32_t mmio_read32(const volatile void *registers, uint64_t offset)
+{
+    return *(const volatile uint32_t *)((const volatile uint8_t *)registers + offset);
+}
+
+void mmio_write32(volatile void *registers, uint64_t offset, uint32_t value)
+{
+    *(volatile uint32_t *)((volatile uint8_t *)registers + offset) = value;
+}

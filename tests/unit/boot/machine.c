@@ -13,7 +13,7 @@ struct machine machine;
 
 /* What the CPU does, and ports. */
 
-static void event(enum event what)
+void machine_event(enum event what)
 {
     assert_true(machine.event_count < sizeof machine.events / sizeof *machine.events);
     machine.events[machine.event_count++] = what;
@@ -77,11 +77,11 @@ void wrmsr(uint32_t msr, uint64_t value)
         assert_int_equal(machine.rflags & RFLAGS_IF, 0);
         machine.syscfg_writes++;
         if (machine.boot_services_over)
-            event(EV_SYSCFG);
+            machine_event(EV_SYSCFG);
     }
     *at = (*at & stuck) | (value & ~stuck);
     if (msr == MSR_EFER)
-        event(EV_EFER);
+        machine_event(EV_EFER);
 }
 
 uint64_t rdtsc(void)
@@ -98,7 +98,7 @@ void cli(void)
 {
     machine.rflags &= ~RFLAGS_IF;
     if (machine.boot_services_over)
-        event(EV_CLI);
+        machine_event(EV_CLI);
 }
 
 void sti(void)
@@ -110,10 +110,10 @@ void sti(void)
 void write_cr4(uint64_t value)
 {
     machine.cr4 = value;
-    event(EV_CR4);
+    machine_event(EV_CR4);
 }
 
-void wbinvd(void) { event(EV_WBINVD); }
+void wbinvd(void) { machine_event(EV_WBINVD); }
 
 static void *place(uint64_t at, uint64_t size, int file, uint64_t offset)
 {
@@ -131,7 +131,7 @@ static int ram_file;
 void write_cr3(uint64_t value)
 {
     machine.cr3 = value;
-    event(EV_CR3);
+    machine_event(EV_CR3);
     place(HV_ARENA_BASE, handoff.arena_size, ram_file, handoff.arena_base - RAM_BASE);
     const uint8_t *arena = (const uint8_t *)(uintptr_t)handoff.arena_base;
     if (machine.junk)
@@ -189,8 +189,6 @@ void out32(uint16_t port, uint32_t value)
     f->writes++;
     if (index == 1) {
         assert_int_equal(value >> 16, 0);       /* ones there would clear status bits */
-        if (machine.boot_services_over)
-            event(EV_BUS_MASTER_OFF);
         value |= f->config[1] & 0xffff0000;
     }
     if (f == &machine.pci[0] && index == 6)

@@ -40,7 +40,7 @@
 enum { HV_RODATA = 2, HV_TEXT = 3, HV_DATA = 1, HV_BSS = 2, HV_PAGES = HV_RODATA + HV_TEXT + HV_DATA + HV_BSS };
 
 enum end { REFUSED, ENTERED, HALTED };          /* by Exit(); by the trampoline; by HLT */
-enum event { EV_CLI = 1, EV_CR4, EV_EFER, EV_WBINVD, EV_CR3, EV_SYSCFG, EV_BUS_MASTER_OFF };
+enum event { EV_CLI = 1, EV_CR4, EV_EFER, EV_WBINVD, EV_CR3, EV_SYSCFG, EV_OTHERS_WBINVD };
 
 struct leaf { uint32_t leaf; struct cpuid regs; };
 
@@ -99,6 +99,7 @@ struct machine {
     unsigned pools;
     bool junk;                          /* what is allocated has been used before */
     EFI_GRAPHICS_OUTPUT_PROTOCOL *gop;  /* NULL: none */
+    bool no_mp_services;
 
     uint64_t image_base;                /* where the application lies */
     unsigned keys_at, keys;             /* so many keys are hit, after so many looks for one */
@@ -145,6 +146,7 @@ void machine_attach(void);
 const struct handoff_preflight_row *machine_row(const char *feature);
 /* What the Secure Processor does in the time that passes. */
 void machine_psp_run(void);
+void machine_event(enum event what);
 bool machine_holds_nothing(void);       /* no page, no pool, PCI and SYSCFG as they were */
 
 #endif

@@ -38,29 +38,79 @@ static void a_framebuffer_of_32_bits_is_handed_over_others_are_not(void **state)
     assert_int_equal(handoff.framebuffer_base, 0);
 }
 
-/* ---- DMA ---- */
+/* ---- registers ---- */
 
-static void every_function_loses_bus_mastering_and_nothing_else(void **state)
+static void put(uint8_t *at, uint64_t value, unsigned size)
 {
-    static const struct { uint16_t bdf; uint32_t header, before, after; unsigned writes; } cases[] = {
-        {0x0000, 0x00, 0x00100003, 0x00100003, 0},      /* never had it */
-        {0x0008, 0x00, 0xf9100407, 0xf9100403, 1},
-        {0x0009, 0x00, 0x00000007, 0x00000007, 0},      /* of a device with one function: an echo */
-        {0x0010, 0x81, 0x00000004, 0x00000000, 1},
-        {0x0017, 0x00, 0x00000006, 0x00000002, 1},      /* its eighth function */
-        {0x0019, 0x00, 0x00000004, 0x00000004, 0},      /* without function 0 */
-        {0xfff8, 0x80, 0x00000000, 0x00000000, 0},
-        {0xffff, 0x00, 0x0000ffff, 0x0000fffb, 1},
+    memcpy(at, &value, size);
+}
+
+/* PCI Firmware 3.2, table 4-3: the base is that of bus 0, whichever comes first. */
+static void mcfg_tells_of_all_segments_that_ports_do_not_reach(void **state)
+{
+    static const struct { uint64_t base; uint16_t segment; uint8_t first, last; uint64_t found, size; } cases[] = {
+        {0xe0000000, 0, 0, 255, 0, 0}, {0x3ffb00000000, 1, 0, 255, 0x3ffb00000000, 256 * MIB},
+        {0xd0000000, 2, 0x40, 0x7f, 0xd4000000, 64 * MIB}, {0xc0000000, 0x300, 9, 9, 0xc0900000, MIB},
+        {0xb0000000, 4, 5, 4, 0, 0}, {(UINT64_C(1) << 46) - 255 * MIB, 5, 0, 255, 0, 0},
+        {(UINT64_C(1) << 46) - 256 * MIB, 5, 0, 255, (UINT64_C(1) << 46) - 256 * MIB, 256 * MIB}, {UINT64_MAX - 0xfffff, 6, 0, 255, 0, 0},
     };
+    const unsigned count = sizeof cases / sizeof *cases;
     (void)state;
-    memset(machine.pci, 0, sizeof machine.pci);
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++)
-        machine_pci(cases[i].bdf, 0x12341022, cases[i].header, cases[i].before);
-    devices_stop_bus_masters();
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_int_equal(machine.pci[i].config[1], cases[i].after);
-        assert_int_equal(machine.pci[i].writes, cases[i].writes);
+    machine_attach();
+    acpi_build(2, true, true);
+    uint8_t *mcfg = acpi_add("MCFG", 44 + 16 * count + 15);     /* what is no whole entry is none */
+    for (unsigned i = 0; i < count; i++) {
+        put(mcfg + 44 + 16 * i, cases[i].base, 8);
+        put(mcfg + 52 + 16 * i, cases[i].segment, 2);
+        mcfg[54 + 16 * i] = cases[i].first;
+        mcfg[55 + 16 * i] = cases[i].last;
     }
+    acpi_seal(mcfg);
+    handoff.phys_bits = 46;
+    registers_find(TABLES_BASE);
+    uint32_t at = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (cases[i].size == 0)
+            continue;
+        assert_int_equal(handoff.registers[at].base, cases[i].found);
+        assert_int_equal(handoff.registers[at].size, cases[i].size);
+        assert_int_equal(handoff.registers[at++].kind, HANDOFF_ECAM);
+    }
+    assert_int_equal(handoff.register_count, at);
+}
+
+static void the_madt_tells_of_ioapics_as_many_as_there_is_room_for(void **state)
+{
+    (void)state;
+    machine_attach();
+    for (unsigned count = 0; count <= HANDOFF_MAX_REGISTERS + 1; count += count < 2 ? 1 : HANDOFF_MAX_REGISTERS - 1) {
+        acpi_build(2, true, true);
+        uint8_t *madt = acpi_add("APIC", 44 + 8 + 12 * count + 8);
+        memcpy(madt + 44, (const uint8_t[]){0, 8, 0, 3, 1}, 5);                 /* a CPU */
+        for (unsigned i = 0; i < count; i++) {
+            uint8_t *entry = madt + 52 + 12 * i;
+            entry[0] = 1;
+            entry[1] = 12;
+            put(entry + 4, 0xfec00000 + i * UINT64_C(0x10000), 4);
+        }
+        memcpy(madt + 52 + 12 * count, (const uint8_t[]){1, 8, 0, 0, 0x78}, 5);    /* too short for one */
+        acpi_seal(madt);
+        handoff.register_count = 0;
+        handoff.phys_bits = 43;
+        registers_find(TABLES_BASE);
+        assert_int_equal(handoff.register_count, count < HANDOFF_MAX_REGISTERS ? count : HANDOFF_MAX_REGISTERS);
+        for (uint32_t i = 0; i < handoff.register_count; i++) {
+            assert_int_equal(handoff.registers[i].base, 0xfec00000 + i * 0x10000);
+            assert_int_equal(handoff.registers[i].kind, HANDOFF_IOAPIC);
+        }
+    }
+    acpi_build(2, true, true);
+    uint8_t *madt = acpi_add("APIC", 44 + 12);
+    memcpy(madt + 44, (const uint8_t[]){1, 13}, 2);     /* passes the table's end */
+    acpi_seal(madt);
+    handoff.register_count = 0;
+    registers_find(TABLES_BASE);
+    assert_int_equal(handoff.register_count, 0);
 }
 
 /* ---- the Secure Processor ---- */
@@ -206,7 +256,8 @@ static void a_map_with_more_ranges_than_there_is_room_for_is_refused(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_framebuffer_of_32_bits_is_handed_over_others_are_not), T(every_function_loses_bus_mastering_and_nothing_else),
+        T(a_framebuffer_of_32_bits_is_handed_over_others_are_not), T(mcfg_tells_of_all_segments_that_ports_do_not_reach),
+        T(the_madt_tells_of_ioapics_as_many_as_there_is_room_for),
         T(registers_out_of_reach_are_not_touched), T(registers_are_read_and_written_in_place),
         T(the_last_function_written_to_is_put_back_as_it_was_at_first),
         T(what_hv_must_not_give_away_is_painted_over_free_memory),

@@ -525,6 +525,22 @@ static void more_processors_than_one_version_uses_are_said(void **state)
     assert_int_equal(handoff.cpus_left_out, 2);
 }
 
+/* The processors are found all the same. */
+static void wrong_checksums_of_acpi_are_said_and_change_nothing(void **state)
+{
+    (void)state;
+    three_cpus(4);
+    uint8_t *madt = (uint8_t *)(uintptr_t)acpi_find(TABLES_BASE, "APIC", 44);
+    madt[9] ^= 1;
+    ((uint8_t *)(uintptr_t)TABLES_BASE)[0x200 + 9] ^= 1;        /* the XSDT's */
+    assert_int_equal(machine_boot(), ENTERED);
+    const struct handoff_preflight_row *row = machine_row("ACPI checksums");
+    assert_string_equal(row->found, "XSDT APIC ");
+    assert_string_equal(row->remedy, "wrong in these tables, which are used all the same; update the BIOS");
+    assert_int_equal(row->verdict, HANDOFF_FINE);
+    assert_int_equal(handoff.cpu_count, 3);
+}
+
 #define T(name) cmocka_unit_test_setup(name, machine_reset)
 int main(void)
 {
@@ -535,7 +551,7 @@ int main(void)
         T(secure_processor_is_asked_once_and_left_as_it_was), T(refusal_of_the_secure_processor_shows_its_registers),
         T(refused_table_stays_for_15_seconds), T(key_ends_it_but_not_one_from_before), T(key_ends_it),
         T(keyboard_that_never_stops_is_no_way_to_hang), T(table_stays_without_a_keyboard_too), T(encryption_that_was_on_stays_on_after_a_refusal),
-        T(more_processors_than_one_version_uses_are_said),
+        T(more_processors_than_one_version_uses_are_said), T(wrong_checksums_of_acpi_are_said_and_change_nothing),
 #define X(name, ...) {#name, the_row_the_decision_and_the_machine_agree, NULL, NULL, &spoilt_##name},
         CASES(X)
 #undef X

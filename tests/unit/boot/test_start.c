@@ -155,7 +155,7 @@ static void nothing_of_hv_is_written_before_its_memory_is_encrypted(void **state
 {
     (void)state;
     const struct handoff *h = enter();
-    static const enum event order[] = {EV_CLI, EV_BUS_MASTER_OFF, EV_SYSCFG, EV_CR4, EV_EFER, EV_WBINVD, EV_CR3};
+    static const enum event order[] = {EV_OTHERS_WBINVD, EV_CLI, EV_SYSCFG, EV_CR4, EV_EFER, EV_WBINVD, EV_CR3};
     assert_int_equal(machine.event_count, sizeof order / sizeof *order);
     assert_memory_equal(machine.events, order, sizeof order);
     assert_false(machine.arena_touched_before_cr3);
@@ -171,6 +171,37 @@ static void nothing_of_hv_is_written_before_its_memory_is_encrypted(void **state
     assert_maps(bridge, 0, machine.pages[1].base, machine.pages[1].base, PTE_W, SIZE_2M);
     for (uint64_t at = here - 0xf000; at <= here + 0xf000; at += PAGE_SIZE)
         assert_maps(bridge, 0, at, at, PTE_W, SIZE_2M);
+}
+
+static unsigned others_flushed(void)
+{
+    unsigned count = 0;
+    assert_int_equal(machine_boot(), ENTERED);
+    for (unsigned i = 0; i < machine.event_count; i++)
+        count += machine.events[i] == EV_OTHERS_WBINVD;
+    return count;
+}
+
+/* By the firmware, as long as it is there: where caches tell keys apart, and there is more than one CPU that it can start. */
+static void other_cpus_flush_their_caches_where_they_are_not_coherent(void **state)
+{
+    (void)state;
+    machine.exit_boot_refusals = 3;
+    assert_int_equal(others_flushed(), 1);
+}
+
+static void coherent_caches_are_not_flushed(void **state)
+{
+    (void)state;
+    machine_leaf(0x8000001f)->regs.eax |= 1 << 10;
+    assert_int_equal(others_flushed(), 0);
+}
+
+static void a_firmware_without_mp_services_starts_hv_all_the_same(void **state)
+{
+    (void)state;
+    machine.no_mp_services = true;
+    assert_int_equal(others_flushed(), 0);
 }
 
 static void what_lies_across_2_mib_is_in_the_bridge_whole(void **state)
@@ -363,6 +394,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(hv_gets_its_image_and_what_boot_found_out), T(the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool),
         T(what_hv_may_do_where_is_in_its_tables_and_nothing_else), T(a_uart_in_memory_is_mapped_as_a_device), T(nothing_of_hv_is_written_before_its_memory_is_encrypted),
+        T(other_cpus_flush_their_caches_where_they_are_not_coherent), T(coherent_caches_are_not_flushed),
+        T(a_firmware_without_mp_services_starts_hv_all_the_same),
         T(what_lies_across_2_mib_is_in_the_bridge_whole), T(the_bridge_ends_where_the_image_ends),
         T(the_stack_is_in_the_bridge_on_both_sides_of_a_border), T(the_arena_lies_below_hypertransport_and_within_the_width), T(without_sme_there_is_no_c_bit_anywhere),
         T(the_pool_grows_with_what_the_machine_and_the_manifest_have), T(a_map_that_changes_meanwhile_is_read_again),

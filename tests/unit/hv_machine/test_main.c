@@ -32,6 +32,7 @@ void hostmap_arena(const struct handoff *h) { note("arena %d", h == &handoff); }
 void memory_init(const struct handoff *h) { note("memory %d", h == &handoff); }
 void memory_stats(struct memory_stats *stats) { *stats = (struct memory_stats){.extent_total = UINT64_C(300) << 20}; }
 void hostmap_init(const struct handoff *h) { note("hostmap %d", h == &handoff); }
+void dma_stop(const struct handoff *h) { note("dma %d", h == &handoff); }
 void lapic_init(void) { note("lapic"); }
 void mca_init(struct cpu *cpu) { note("mca %u", cpu->index); }
 bool svm_allocate(struct cpu *cpu) { note("svm pages %u", cpu->index); return fake_pages_left > 0; }
@@ -131,7 +132,7 @@ static void each_part_is_set_up_before_what_needs_it(void **state)
 {
     (void)state;
     assert_true(run());
-    assert_order("console 2f8\nclock 2400056789\nend 1\ncpu 0\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\nlapic\nmca 0\nsvm pages 0\nsvm 0\n"
+    assert_order("console 2f8\nclock 2400056789\nend 1\ncpu 0\narena 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\nmca 0\nsvm pages 0\nsvm 0\n"
                  "vcpu 0\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nsev stop\nsummary\npower off\n");
 }
 

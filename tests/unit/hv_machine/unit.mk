@@ -12,7 +12,7 @@ unit-hv-machine-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,und
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-machine-built-with = $(CC_VERSION) $(unit-hv-machine-cflags)
 $(eval $(call record,$(unit-hv-machine-out)/built-with,unit-hv-machine-built-with))
-unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic trap panic main
+unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic trap panic main dma
 
 # What each program links besides its own test_*.c and fake_cpu.c.
 unit-hv-machine-clock := hv/clock.c hv/rtc.c
@@ -23,6 +23,7 @@ unit-hv-machine-sev := hv/text.c
 unit-hv-machine-trap := hv/trap.c
 unit-hv-machine-panic := hv/panic.c hv/text.c
 unit-hv-machine-main := hv/main.c hv/text.c
+unit-hv-machine-dma := hv/dma.c
 
 .PHONY: unit-hv-machine
 unit-hv-machine: $(unit-hv-machine-tests:%=$(unit-hv-machine-out)/%.passed)

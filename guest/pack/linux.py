@@ -10,7 +10,8 @@
     0x0ffff0  the reset vector F000:FFF0, where Linux jumps to for a reboot: it writes the reset register
     0x100000  ACPI tables, E820 type 3, so that a SEV guest maps them encrypted
     ........  the kernel at its preferred address (16 MiB as a rule), or above
-    ........  the initrd at the end of memory
+    ........  the initrd at the end of memory, or where the kernel wants it
+    0xfe000000 to 4 GiB, if there is so much memory: reserved
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ ACPI_SIZE = 0x10000
 LOW_MEMORY_END = 0xA0000
 RESET_PAGE_GPA = 0xFF000
 KERNEL_LOWEST = ACPI_GPA + ACPI_SIZE
-MAPPED = 1 << 32  # bytes: what the page tables reach
 
 E820_RAM = 1
+E820_RESERVED = 2
 E820_ACPI = 3
+DEVICES, DEVICES_END = 0xFE00_0000, 1 << 32  # IOAPIC, HPET, TPM, the chipset's registers, local APIC, ROM
 
 _XLF_KERNEL_64 = 1
 _LOADED_HIGH = 1
@@ -91,16 +93,16 @@ def place_kernel(memory: GuestMemory, kernel: Kernel) -> Kernel:
     needed = place + kernel.init_size
     if kernel.alignment and preferred >= memory.size:
         place = round_up(KERNEL_LOWEST, kernel.alignment)
-        more = f"it needs {human_size(round_up(needed, 1 << 20))}" if needed <= MAPPED else "take another kernel"
+        more = f"it needs {human_size(round_up(needed, 1 << 20))}" if needed <= DEVICES else "take another kernel"
         memory.warnings.append(
             f"kernel: Linux moves itself to the address that it prefers, {preferred:#x}, where this guest has no memory: "
             f"it would not start; {more}"
         )
     end = place + kernel.init_size
-    if end > MAPPED:
+    if end > DEVICES:
         raise PackError(
-            f"kernel: it would lie from {place:#x} to {end:#x}, and it must lie below 4 GiB, which is all that is mapped "
-            "when it starts: take another kernel"
+            f"kernel: it would lie from {place:#x} to {end:#x}, and it must lie below {DEVICES:#x}, where PCs have "
+            "their devices: take another kernel"
         )
     if end > memory.size:
         raise PackError(
@@ -113,13 +115,17 @@ def place_kernel(memory: GuestMemory, kernel: Kernel) -> Kernel:
 
 
 def e820_map(memory: int) -> list[tuple[int, int, int]]:
-    """(address, size, type); ACPI memory is RAM of its own type, from 640 KiB to 1 MiB there is nothing."""
+    """(address, size, type); ACPI memory is RAM of its own type, from 640 KiB to 1 MiB there is nothing. Where PCs have
+    devices, which Linux looks for without being told, memory is none of its RAM: it refuses to look for them there."""
     above = ACPI_GPA + ACPI_SIZE
-    return [
+    entries = [
         (0, LOW_MEMORY_END, E820_RAM),
         (ACPI_GPA, ACPI_SIZE, E820_ACPI),
-        (above, memory - above, E820_RAM),
+        (above, min(memory, DEVICES) - above, E820_RAM),
+        (DEVICES, min(memory, DEVICES_END) - DEVICES, E820_RESERVED),
+        (DEVICES_END, memory - DEVICES_END, E820_RAM),
     ]
+    return [entry for entry in entries if entry[1] > 0]
 
 
 def boot_params(kernel: Kernel, memory: int, initrd_gpa: int, initrd_size: int) -> bytes:
@@ -147,7 +153,7 @@ def reset_page() -> bytes:
 
 def place_initrd(memory: GuestMemory, kernel: Kernel, initrd: bytes) -> int:
     """As high as the kernel allows."""
-    highest = min(kernel.initrd_max + 1, MAPPED) // PAGE * PAGE
+    highest = min(kernel.initrd_max + 1, DEVICES) // PAGE * PAGE
     needed = round_up(kernel.load_gpa + kernel.init_size) + round_up(len(initrd))
     if needed > highest:
         raise PackError(

@@ -79,6 +79,14 @@ def test_e820_covers_memory_and_marks_acpi(dsdt: bytes) -> None:
     assert entries == [(0, 0xA0000, 1), (0x100000, 0x10000, 3), (0x110000, 64 * MIB - 0x110000, 1)]
 
 
+def test_e820_reserves_where_a_pc_has_devices() -> None:
+    below = [(0, 0xA0000, 1), (0x100000, 0x10000, 3), (0x110000, 0xFE000000 - 0x110000, 1)]
+    assert linux.e820_map(0xFE000000) == below
+    assert linux.e820_map(0xFE200000) == [*below, (0xFE000000, 2 * MIB, 2)]
+    assert linux.e820_map(1 << 32) == [*below, (0xFE000000, 32 * MIB, 2)]
+    assert linux.e820_map(5 << 30) == [*below, (0xFE000000, 32 * MIB, 2), (1 << 32, 1 << 30, 1)]
+
+
 def test_entry_state_is_that_of_the_boot_protocol(dsdt: bytes) -> None:
     registers, steps = build(dsdt, bzimage())
     values, segments = registers.values, registers.segments
@@ -119,7 +127,7 @@ def test_initrd_stays_below_what_the_kernel_allows(dsdt: bytes) -> None:
     registers, steps = build(dsdt, bzimage(initrd_addr_max=40 * MIB - 1), initrd=b"I" * 4096)
     assert struct.unpack_from("<I", steps[registers.values["rsi"]].data, 0x218)[0] == 40 * MIB - 4096
     registers, steps = build(dsdt, bzimage(initrd_addr_max=0xFFFFFFFF), memory=6 << 30, initrd=b"I")
-    assert struct.unpack_from("<I", steps[registers.values["rsi"]].data, 0x218)[0] == (4 << 30) - 4096
+    assert struct.unpack_from("<I", steps[registers.values["rsi"]].data, 0x218)[0] == 0xFE000000 - 4096
 
 
 @pytest.mark.parametrize(
@@ -146,7 +154,7 @@ def test_relocatable_kernel_lies_where_it_prefers_to_or_above(dsdt: bytes, chang
 
 @pytest.mark.parametrize(
     ("preferred", "words"),
-    [(64 * MIB, "it needs 72 MiB"), ((4 << 30) - 8 * MIB, "it needs 4 GiB"), ((4 << 30) - 6 * MIB, "take another kernel"),
+    [(64 * MIB, "it needs 72 MiB"), (0xFD800000, "it needs 4064 MiB"), (0xFDA00000, "take another kernel"),
      (5 << 30, "take another kernel"), (1 << 63, "take another kernel"), ((1 << 64) - 1, "take another kernel")],
 )  # fmt: skip
 def test_a_kernel_that_prefers_memory_that_is_not_there_is_packed_with_a_warning(dsdt: bytes, preferred: int, words: str) -> None:
@@ -172,19 +180,19 @@ def test_the_warning_names_the_guest(pack, samples: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("memory", "changes", "words"),
     [
-        (8 << 30, {"relocatable": 1, "pref_address": 5 << 30}, "it would lie from 0x140000000 to 0x140800000, and it must lie below 4 GiB"),
-        (8 << 30, {"relocatable": 0, "pref_address": 5 << 30}, "must lie below 4 GiB"),
-        (64 * MIB, {"relocatable": 0, "pref_address": 5 << 30}, "must lie below 4 GiB"),
-        (8 << 30, {"relocatable": 1, "pref_address": 0xFF000000, "init_size": 17 * MIB}, "must lie below 4 GiB"),
-        (8 << 30, {"relocatable": 1, "pref_address": 0xFFFFF000}, "must lie below 4 GiB"),
-        (4 << 30, {"relocatable": 1, "pref_address": 0xFF000000, "init_size": 17 * MIB}, "must lie below 4 GiB"),
+        (8 << 30, {"relocatable": 1, "pref_address": 5 << 30}, "it would lie from 0x140000000 to 0x140800000, and it must lie below 0xfe000000"),
+        (8 << 30, {"relocatable": 0, "pref_address": 5 << 30}, "must lie below 0xfe000000"),
+        (64 * MIB, {"relocatable": 0, "pref_address": 5 << 30}, "must lie below 0xfe000000"),
+        (8 << 30, {"relocatable": 1, "pref_address": 0xFD000000, "init_size": 17 * MIB}, "must lie below 0xfe000000"),
+        (8 << 30, {"relocatable": 1, "pref_address": 0xFDFFF000}, "must lie below 0xfe000000"),
+        (4 << 30, {"relocatable": 1, "pref_address": 0xFD000000, "init_size": 17 * MIB}, "must lie below 0xfe000000"),
     ],
 )
 def test_a_kernel_beyond_what_is_mapped_is_refused(dsdt: bytes, memory: int, changes: dict[str, int], words: str) -> None:
     with pytest.raises(PackError) as error:
         build(dsdt, bzimage(**{"alignment": 2 * MIB} | changes), memory=memory)
     assert words in str(error.value)
-    build(dsdt, bzimage(**{"alignment": 2 * MIB} | changes | {"pref_address": 0xFF000000, "init_size": 16 * MIB}), memory=8 << 30)
+    build(dsdt, bzimage(**{"alignment": 2 * MIB} | changes | {"pref_address": 0xFD000000, "init_size": 16 * MIB}), memory=8 << 30)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +242,7 @@ def test_cmdline_is_bounded_by_the_kernel(dsdt: bytes) -> None:
         ({"initrd_addr_max": 0}, 256 * MIB, "would lie up to 0x4002000, behind the kernel; this kernel takes an initrd below 0x0"),
         ({"initrd_addr_max": 64 * MIB - 1}, 64 * MIB, "this kernel takes an initrd below 0x4000000: take a smaller"),
         ({"initrd_addr_max": 64 * MIB + 0x1FFE}, 256 * MIB, "this kernel takes an initrd below 0x4001000"),
-        ({"initrd_addr_max": 0xFFFFFFFF, "pref_address": 0xFD800000}, 8 << 30, "this kernel takes an initrd below 0x100000000"),
+        ({"initrd_addr_max": 0xFFFFFFFF, "pref_address": 0xFB800000}, 8 << 30, "this kernel takes an initrd below 0xfe000000"),
     ],
 )
 def test_initrd_must_fit(dsdt: bytes, changes: dict[str, int], memory: int, words: str) -> None:

@@ -69,9 +69,13 @@ void sched_charge_work(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
 /* More than this is no vCPU's doing: the machine has stood still. */
 void sched_charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
 {
-    uint64_t most = slice_tsc() + clock_us_to_tsc(LATE_US);
-    if (now - cpu->charged_tsc > most)
-        cpu->charged_tsc = now - most;
+    static uint64_t most;       /* the same, whoever finds it first */
+    if (now - cpu->charged_tsc > __atomic_load_n(&most, __ATOMIC_RELAXED)) {
+        uint64_t found = slice_tsc() + clock_us_to_tsc(LATE_US);
+        __atomic_store_n(&most, found, __ATOMIC_RELAXED);
+        if (now - cpu->charged_tsc > found)
+            cpu->charged_tsc = now - found;
+    }
     sched_charge_work(cpu, vcpu, now);
 }
 

@@ -51,7 +51,7 @@ def test_much_memory(memory: int, pack: Callable[..., Path], boot_sev: Boot) -> 
         packing.hello("small", "host"),
     ]
     guests[0].memory, guests[1].memory = "2560M", "1G"
-    options = {"memory": f"{memory}G", "cpus": 2, "hw_coherency": memory > 64}
+    options = {"memory": f"{memory}G", "cpus": 2, "hw_coherency": memory > 64, "phys_bits": 43 if memory > 64 else 41}
     with boot_sev(packing.bootable(pack("large", guests)), name="large", **options) as machine:
         reason = machine.wait_off()
         all_went_well(machine, reason)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.sev
 MEMORY = 512 << 20
 GUEST_SIZE = 34 << 20  # across the border of hv's windows of 16 MiB, and no multiple of them
 GUESTS = ("sev", "none", "host", "refused")
-AGAIN = ("sev", "none")  # end, and are launched a second time, in this order: each where the other was
+AGAIN = ("sev", "none")  # end, and are launched a second time: each where the other was
 # guest/scan.c: the upper half of a word that an owner leaves behind.
 OLD_WORD = 0x4C4F5345
 COMMAND_LINE = 0x1000  # guest/pack/flat.py: of the pages that are written by a launch, the one that the scanner looks at
@@ -123,7 +123,8 @@ def run(pack: Callable[..., Path], boot_sev: Boot, used_ram: Path) -> Iterator[R
             machine.wait_for(rf"^ended {guest}: poweroff")
             machine.wait_for(rf"(?s)^ended {guest}: poweroff.*?^resources: ")
             after[guest] = chips(machine, places(machine.console.text, guest)[0])
-        for guest in AGAIN:
+        # What is launched first gets the lower place.
+        for guest in sorted(AGAIN, key=lambda guest: -places(machine.console.text, guest)[0]):
             attendant.command(machine, "r" + attendant.number_keys(GUESTS.index(guest) + 1, len(GUESTS)))
             machine.wait_for(rf"(?s)^ended {guest}: .*^{guest}\| {LAST_WORDS}")
         for guest in ("sev", "none", "host"):

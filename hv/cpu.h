@@ -103,7 +103,8 @@ void svm_init(struct cpu *cpu);
  * this CPU and the operator are served meanwhile (sched_breathe()). On the boot CPU. */
 void cpu_wbinvd_all(void);
 
-/* By ACPI, else by the firmware, else a reset by the chipset; never returns. */
+/* By ACPI, else by the firmware, else a reset by the chipset; never returns. After a reset the firmware starts the boot
+ * option that follows this one in its order, if one does and the firmware keeps BootNext (UEFI 3.3). */
 _Noreturn void machine_power_off(void);
 _Noreturn void machine_reset(void);
 

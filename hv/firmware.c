@@ -164,20 +164,6 @@ static bool firmware_set_boot_next(uint16_t *option)
     return false;
 }
 
-bool firmware_boot_next(uint16_t *option)
-{
-    if (firmware_reset_system == 0)
-        return false;
-    uint64_t own_cr3 = read_cr3(), flags = read_rflags();
-    cli();      /* whatever an interrupt would do, it would do in tables that are not ours */
-    write_cr3(firmware_cr3);
-    bool set = firmware_set_boot_next(option);
-    write_cr3(own_cr3);
-    if ((flags & RFLAGS_IF) != 0)
-        sti();
-    return set;
-}
-
 /* The end of the machine: one way after another, each told of if it failed within its time. */
 #define CHIPSET_RESET 0xcf9u
 #define CHIPSET_RESET_SYSTEM 0x02u
@@ -186,7 +172,7 @@ bool firmware_boot_next(uint16_t *option)
 #define END_FIRMWARE_US 5000000u        /* of the firmware's own time */
 
 static struct handoff_register end_registers[2][2];     /* by ACPI: of a power-off; of a reset */
-static bool end_resets;
+static bool end_resets, end_boot_next;
 static uint32_t end_way;                /* the next to be tried */
 static uint64_t end_own_cr3;            /* hv's tables, while the firmware's are in use; 0: they are not */
 static uint64_t end_stack;              /* 0: a fault is no way's, but hv's own */
@@ -248,17 +234,40 @@ static void end_by_acpi(void)
     end_wait();
 }
 
-static void end_by_firmware(void)
+/* The firmware is called next: its time is up by the timer's interrupt, which one that a panic came out of must not hold
+ * back. Until cli() and end_leave(). */
+static void end_enter_firmware(void *frame)
 {
-    if (firmware_reset_system == 0)
-        return;
-    /* Its time is up by the timer's interrupt, which one that a panic came out of must not hold back. */
     lapic_eoi();
     lapic_eoi();
     this_cpu()->timer_fired = false;
     lapic_timer_arm(clock_tsc() + clock_us_to_tsc(END_FIRMWARE_US));
-    end_enter(__builtin_frame_address(0));
+    end_enter(frame);
     sti();
+}
+
+/* No way to the end. Nothing depends on it but what is started next. */
+static void end_with_boot_next(void)
+{
+    uint16_t option;
+    bool set = false;
+    if (firmware_reset_system != 0) {
+        end_enter_firmware(__builtin_frame_address(0));
+        set = firmware_set_boot_next(&option);
+        cli();
+        end_leave();
+    }
+    if (set)
+        console_print("sevisor: boot option %04x, which follows, is next (BootNext)\n", option);
+    else
+        console_print("sevisor: the firmware's boot order begins anew\n");
+}
+
+static void end_by_firmware(void)
+{
+    if (firmware_reset_system == 0)
+        return;
+    end_enter_firmware(__builtin_frame_address(0));
     ((reset_system_t)(uintptr_t)firmware_reset_system)(end_resets ? RESET_COLD : RESET_SHUTDOWN, 0, 0, NULL);
     cli();
     end_leave();
@@ -269,6 +278,10 @@ static _Noreturn void end_go_on(void)
 {
     static bool tried;
     end_leave();
+    if (end_boot_next) {
+        end_boot_next = false;
+        end_with_boot_next();
+    }
     if (end_way == 0) {
         end_way++;
         tried = end_registers[end_resets][0].address != 0;
@@ -327,5 +340,6 @@ void machine_power_off(void)
 
 void machine_reset(void)
 {
+    end_boot_next = true;
     end_begin(true);
 }

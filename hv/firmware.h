@@ -10,8 +10,5 @@
 void firmware_end_init(const struct handoff *handoff);
 /* Builds the address space, which the firmware can be asked in from then on. */
 void firmware_init(const struct handoff *handoff);
-/* After the next reset the firmware starts the boot option that follows this one in its order: *option. False: none
- * does, this one was not started by the order, or the firmware does not keep it. Then the order begins anew. */
-bool firmware_boot_next(uint16_t *option);
 
 #endif

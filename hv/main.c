@@ -14,7 +14,6 @@
 #include "monitor.h"
 #include "sev.h"
 #include "smp.h"
-#include "text.h"
 #include "vcpu.h"
 #include "x86.h"
 
@@ -53,12 +52,8 @@ static void main_report_nmis(void)
  */
 static _Noreturn void main_give_up(void)
 {
-    uint16_t option;
-    char next[64] = "its boot order begins anew";
-    if (firmware_boot_next(&option))
-        text_format(next, sizeof next, "boot option %04x, which follows, is next (BootNext)", option);
     log_print(LOG_ERROR, "no guest can run without the secure processor: %s", sev_refusal());
-    log_print(LOG_ERROR, "the machine is reset in %u seconds, or at a key; %s", GIVE_UP_SECONDS, next);
+    log_print(LOG_ERROR, "the machine is reset in %u seconds, or at a key, into the boot option that follows", GIVE_UP_SECONDS);
     while (console_read() != CONSOLE_NOTHING)
         continue;       /* typed before */
     struct clock_limit limit = clock_limit(GIVE_UP_SECONDS * UINT64_C(1000000));

@@ -88,8 +88,9 @@ def test_init_that_is_refused_leads_to_the_next_boot_option(
     image = packing.bootable(pack("init-refused", [packing.hello("own-key", "sev")]))
     with boot_sev(image, next_image, name="init-refused", fault="status:INIT:0x13") as machine:
         machine.qmp.command("set-action", reboot="reset")
-        machine.wait_for(r"error: the machine is reset in 60 seconds, or at a key; boot option [0-9a-f]{4}, which follows, is next")
+        machine.wait_for(r"error: the machine is reset in 60 seconds, or at a key, into the boot option that follows")
         machine.send(b" ")
+        machine.wait_for(r"^sevisor: boot option [0-9a-f]{4}, which follows, is next \(BootNext\)")
         machine.wait_for("next boot option: started")
         text = machine.console.text
     assert re.search(r"error: no guest can run without the secure processor: INIT: HWERROR_PLATFORM \(0x13\): .*Enable SMEE", text)

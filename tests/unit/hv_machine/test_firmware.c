@@ -15,9 +15,22 @@
 
 static struct handoff handoff;
 static const char *caught;              /* what happens in the firmware, when it is called; NULL: it comes back */
+static const char *variables_fault;     /* the same of SetVariable(), once */
 static bool panics;                     /* that is hv's own fault there */
 static uint64_t stack_then;
 static _Alignas(4096) uint8_t services[2 * PAGE_SIZE];     /* the two pages that begin at RUNTIME's */
+
+static void fault(uint64_t here, const char *what)
+{
+    struct trap_frame frame = {.rip = 0x7abc0123, .rsp = here, .rflags = 0x10202};
+    fake_if = false;            /* an interrupt gate */
+    assert_true(end_catch(&frame, what));
+    assert_int_equal(frame.rflags, 2);
+    assert_int_equal(frame.rsp % 16, 8);
+    assert_true(frame.rsp > here && frame.rsp < stack_then);    /* hv's part of the stack */
+    assert_false(end_catch(&frame, "again"));
+    ((void (*)(void))frame.rip)();
+}
 
 static void __attribute__((ms_abi)) reset_system(uint32_t type, uint64_t status, uint64_t size, void *data)
 {
@@ -26,17 +39,8 @@ static void __attribute__((ms_abi)) reset_system(uint32_t type, uint64_t status,
     assert_true(fake_if);       /* so that the timer comes through */
     if (panics)
         longjmp(*fake_out, 1);
-    if (caught == NULL)
-        return;
-    uint64_t here = (uintptr_t)__builtin_frame_address(0);
-    struct trap_frame frame = {.rip = 0x7abc0123, .rsp = here, .rflags = 0x10202};
-    fake_if = false;            /* an interrupt gate */
-    assert_true(end_catch(&frame, caught));
-    assert_int_equal(frame.rflags, 2);
-    assert_int_equal(frame.rsp % 16, 8);
-    assert_true(frame.rsp > here && frame.rsp < stack_then);    /* hv's part of the stack */
-    assert_false(end_catch(&frame, "again"));
-    ((void (*)(void))frame.rip)();
+    if (caught != NULL)
+        fault((uintptr_t)__builtin_frame_address(0), caught);
 }
 
 static bool ends_here;
@@ -86,7 +90,12 @@ static uint64_t __attribute__((ms_abi)) set_variable(const uint16_t *name, const
 {
     uint16_t next;
     assert_global(vendor);
-    assert_true(is_name(name, "BootNext"));
+    assert_true(is_name(name, "BootNext") && fake_if);
+    if (variables_fault != NULL) {
+        const char *what = variables_fault;
+        variables_fault = NULL;
+        fault((uintptr_t)__builtin_frame_address(0), what);
+    }
     assert_int_equal(attributes, 7);            /* kept, and visible before and after ExitBootServices() */
     assert_int_equal(size, 2);
     memcpy(&next, data, 2);
@@ -299,7 +308,8 @@ static __attribute__((noinline)) bool end(void (*how)(void))
 #define BEGINS "end begins\nbreak\nothers\nflush\n"
 #define ASKING(why) "print sevisor: ACPI " why " the machine; asking the firmware\n\nflush\n"
 #define NO_REGISTER ASKING("has no register that ends")
-#define FIRMWARE(type) "eoi\neoi\ntimer in 5 s\ncr3 7000000\nsti\nreset " #type "\n"
+#define ENTERS "eoi\neoi\ntimer in 5 s\ncr3 7000000\nsti\n"
+#define FIRMWARE(type) ENTERS "reset " #type "\n"
 #define CHIPSET(why) "print sevisor: the firmware " why " the machine; resetting it by port 0xcf9\n\nflush\nout cf9 2\nout cf9 6\n"
 #define HALTED "print sevisor: nothing ends the machine; halted, switch it off\n\nflush\nhlt\n"
 #define HOST "cr3 1234000\n"
@@ -351,21 +361,37 @@ static void boot_order_goes_on_behind_this_boot_option(void **state)
     (void)state;
     firmware_init(&handoff);
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-        uint16_t option = 0xaaaa;
+        char words[64];
         boots.current = cases[i].current;
         memcpy(boots.order, cases[i].order, sizeof cases[i].order);
         boots.order_bytes = cases[i].count * 2;
         boots.failing = cases[i].failing;
         boots.next = -1;
-        assert_int_equal(firmware_boot_next(&option), cases[i].set);
+        did[0] = '\0';
+        assert_true(end(machine_reset));
         assert_int_equal(fake_cr3, HOST_CR3);
-        if (cases[i].set)
-            assert_int_equal(option, cases[i].next);
+        snprintf(words, sizeof words, "boot option %04x, which follows, is next (BootNext)", cases[i].next);
+        assert_non_null(strstr(did, cases[i].set ? words : "the firmware's boot order begins anew"));
         assert_int_equal(boots.next, cases[i].set || cases[i].failing == 3 ? cases[i].next : -1);
     }
     boots.failing = 0;
     boots.order_bytes = sizeof boots.order;     /* more than there is room for */
-    assert_false(firmware_boot_next(&(uint16_t){0}));
+    assert_true(end(machine_reset));
+    assert_non_null(strstr(did, "the firmware's boot order begins anew"));
+}
+
+static void a_fault_while_bootnext_is_set_still_ends_in_a_reset(void **state)
+{
+    (void)state;
+    handoff.reset = cf9;
+    boots.current = boots.order[0] = 1;
+    boots.order[1] = 2;
+    boots.order_bytes = 4;
+    variables_fault = "#UD invalid opcode";
+    begin();
+    assert_true(end(machine_reset));
+    assert_did(BEGINS ENTERS "print sevisor: #UD invalid opcode at 7abc0123\n\n" HOST "in cf9\nout cf9 6\n"
+               ASKING("does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
 }
 
 static void without_runtime_services_there_is_no_boot_option(void **state)
@@ -375,7 +401,9 @@ static void without_runtime_services_there_is_no_boot_option(void **state)
     firmware_init(&handoff);
     boots.current = boots.order[0] = 1;
     boots.order_bytes = 4;
-    assert_false(firmware_boot_next(&(uint16_t){0}));
+    boots.next = -1;
+    assert_true(end(machine_reset));
+    assert_non_null(strstr(did, "the firmware's boot order begins anew"));
     assert_int_equal(boots.next, -1);
 }
 
@@ -386,7 +414,8 @@ static void so_it_is_for_a_reset(void **state)
     handoff.reset = cf9;
     begin();
     assert_true(end(machine_reset));
-    assert_did(BEGINS "in cf9\nout cf9 6\n" ASKING("does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
+    assert_did(BEGINS ENTERS "cli\n" HOST "print sevisor: the firmware's boot order begins anew\n\n" "in cf9\nout cf9 6\n"
+               ASKING("does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
 }
 
 static void a_way_that_there_is_not_is_left_out(void **state)
@@ -432,7 +461,7 @@ static void a_panic_on_the_way_goes_on_with_the_next(void **state)
     assert_true(end(machine_power_off));
     assert_did(BEGINS HOST CHIPSET("does not end") HALTED);
     did[0] = '\0';
-    assert_true(end(machine_reset));
+    assert_true(end(machine_power_off));
     assert_did(BEGINS HALTED);
 }
 
@@ -481,7 +510,8 @@ int main(void)
         T(each_way_is_tried_in_turn_and_told_of), T(so_it_is_for_a_reset), T(a_way_that_there_is_not_is_left_out),
         T(a_fault_in_the_firmware_is_no_panic), T(nothing_is_caught_but_there), T(a_panic_on_the_way_goes_on_with_the_next),
         T(a_register_in_memory_is_written_there), T(and_with_the_firmwares_tables), T(registers_are_there_from_the_beginning),
-        T(boot_order_goes_on_behind_this_boot_option), T(without_runtime_services_there_is_no_boot_option),
+        T(boot_order_goes_on_behind_this_boot_option), T(a_fault_while_bootnext_is_set_still_ends_in_a_reset),
+        T(without_runtime_services_there_is_no_boot_option),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

@@ -52,10 +52,10 @@ static void main_report_nmis(void)
  */
 static _Noreturn void main_give_up(void)
 {
+    while (console_read() != CONSOLE_NOTHING)
+        continue;       /* typed before this was said */
     log_print(LOG_ERROR, "no guest can run without the secure processor: %s", sev_refusal());
     log_print(LOG_ERROR, "the machine is reset in %u seconds, or at a key, into the boot option that follows", GIVE_UP_SECONDS);
-    while (console_read() != CONSOLE_NOTHING)
-        continue;       /* typed before */
     struct clock_limit limit = clock_limit(GIVE_UP_SECONDS * UINT64_C(1000000));
     while (!clock_limit_over(&limit) && console_read() == CONSOLE_NOTHING) {
         console_drain();

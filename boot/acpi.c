@@ -68,10 +68,11 @@ const void *acpi_table(uint64_t address, const char signature[static 4])
 
 const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum)
 {
-    return acpi_find_after(rsdp, signature, minimum, NULL);
+    uint32_t at = 0;
+    return acpi_find_next(rsdp, signature, minimum, &at);
 }
 
-const void *acpi_find_after(uint64_t rsdp, const char signature[static 4], uint32_t minimum, const void *after)
+const void *acpi_find_next(uint64_t rsdp, const char signature[static 4], uint32_t minimum, uint32_t *at)
 {
     const struct acpi_rsdp *root = (const void *)(uintptr_t)rsdp;
     if (root == NULL || memcmp(root->signature, "RSD PTR ", 8) != 0)
@@ -83,14 +84,12 @@ const void *acpi_find_after(uint64_t rsdp, const char signature[static 4], uint3
         return NULL;
     uint32_t entry_size = wide ? 8 : 4;
     const uint8_t *entries = (const uint8_t *)(list + 1);
-    for (uint32_t i = 0; i < (list->length - sizeof *list) / entry_size; i++) {
+    while (*at < (list->length - sizeof *list) / entry_size) {
         uint64_t address = 0;
-        memcpy(&address, entries + i * entry_size, entry_size);
+        memcpy(&address, entries + (*at)++ * entry_size, entry_size);
         const struct acpi_header *table = acpi_table(address, signature);
-        if (table != NULL && after == NULL)
-            return table->length >= minimum ? table : NULL;
-        if (table == after)
-            after = NULL;
+        if (table != NULL && table->length >= minimum)
+            return table;
     }
     return NULL;
 }

@@ -50,8 +50,8 @@ void secure_processor_check(void);
 /* acpi.c: the table with this signature; NULL: none. One with a wrong checksum is used, and named in acpi_wrong_sums. */
 uint64_t acpi_rsdp(void);
 const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum);
-/* The next one behind `after`, which is another of them. */
-const void *acpi_find_after(uint64_t rsdp, const char signature[static 4], uint32_t minimum, const void *after);
+/* The next one of them; *at, 0 at first, counts the list's entries. */
+const void *acpi_find_next(uint64_t rsdp, const char signature[static 4], uint32_t minimum, uint32_t *at);
 /* The table at this address, if it is that one. */
 const void *acpi_table(uint64_t address, const char signature[static 4]);
 enum { ACPI_SPACE_MEMORY, ACPI_SPACE_IO };      /* of a generic address: ACPI 6.4, 5.2.3.2 */
@@ -91,6 +91,9 @@ void memory_map_free(void);
 /* load.c: memory for hv, into `handoff`; how much depends on the memory there is by `handoff`'s ranges. */
 uint64_t load_arena_size(void);
 EFI_STATUS load_allocate(void);
+/* What is allocated lies below: within the reach of SME's address width, and of the HyperTransport range, which a firmware
+ * may list as RAM. */
+uint64_t load_highest(void);
 void load_free(void);
 /* After ExitBootServices(): copies hv in and goes there. */
 _Noreturn void load_enter(void);

@@ -9,7 +9,7 @@
 #define LEGACY_PORTS 4u
 #define LEGACY_CLOCK 1843200u
 #define BELOW_4G (UINT64_C(1) << 32)    /* what every firmware has mapped */
-#define WHY_SIZE 40u
+#define WHY_SIZE 48u
 
 /* Microsoft, Serial Port Console Redirection Table: where things are, from revision 1 on; the last two since 3 and 4, 0 where
  * they are not told. Types: its Debug Port Table 2, table 3. */
@@ -40,6 +40,8 @@ static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char
         clock = LEGACY_CLOCK;   /* in memory boards have 1.8, 24 or 48 MHz: nobody can know, the rate is left alone */
     /* The size of an access is a code: 1, 2, 3 for 1, 2, 4 bytes, 0 for what nobody thought of. */
     uint64_t width = access <= 1 ? 1 : access == 2 ? 2 : 4, stride = bits / 8 > width ? bits / 8 : width;
+    if (space == ACPI_SPACE_IO)
+        width = stride = 1;     /* whatever is said, as Linux has it */
     uint64_t end = address + (UART_REGISTERS - 1) * stride + width;
     bool fits = address % width == 0 && address / PAGE_SIZE == (end - 1) / PAGE_SIZE;
     if (space == ACPI_SPACE_IO)
@@ -49,7 +51,7 @@ static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char
     else if (space > ACPI_SPACE_IO || access > 3 || bits > 32 || bits % 8 != 0)
         text_format(why, WHY_SIZE, "SPCR: space %lu, %lu bits by %lu", space, bits, access);
     else if (address == 0 || address >= BELOW_4G || !fits)
-        text_format(why, WHY_SIZE, "SPCR: no UART can be at 0x%x", (uint32_t)address);
+        text_format(why, WHY_SIZE, "SPCR: no UART can be at 0x%lx", address);
     else
         *uart = (struct handoff_uart){address, uart_divisor((uint32_t)clock, (uint32_t)baud), space != ACPI_SPACE_IO,
                                       (uint8_t)stride, (uint8_t)width, 0};

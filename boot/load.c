@@ -80,22 +80,27 @@ static bool load_build_bridge(void)
            pagetable_map(&bridge, HV_ARENA_BASE, handoff.arena_base | handoff.c_bit_mask, handoff.arena_size, PTE_W | PTE_NX);
 }
 
+uint64_t load_highest(void)
+{
+    uint64_t limit = UINT64_C(1) << handoff.phys_bits;
+    return (limit < RANGES_HT_FIRST ? limit : RANGES_HT_FIRST) - 1;
+}
+
 EFI_STATUS load_allocate(void)
 {
     uint64_t size = load_arena_size();
-
-    uint64_t limit = UINT64_C(1) << handoff.phys_bits;
-    /* The firmware may not know that there is no RAM in that range. */
-    EFI_PHYSICAL_ADDRESS base = (limit < RANGES_HT_FIRST ? limit : RANGES_HT_FIRST) - 1;
+    EFI_PHYSICAL_ADDRESS base = load_highest();
     load_allocation_pages = (size + SIZE_2M) / PAGE_SIZE;
     EFI_STATUS status = boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, load_allocation_pages, &base);
     if (EFI_ERROR(status))
         return status;
     load_allocation = base;
-    status = boot.services->AllocatePages(AllocateAnyPages, EfiLoaderData, BRIDGE_PAGES, &bridge_base);
+    base = load_highest();
+    status = boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, BRIDGE_PAGES, &base);
     if (EFI_ERROR(status))
         return status;
-    handoff.arena_base = (base + SIZE_2M - 1) & ~(SIZE_2M - 1);
+    bridge_base = base;
+    handoff.arena_base = (load_allocation + SIZE_2M - 1) & ~(SIZE_2M - 1);
     handoff.arena_size = size;
     return load_build_bridge() ? EFI_SUCCESS : EFI_OUT_OF_RESOURCES;
 }

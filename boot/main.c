@@ -81,5 +81,6 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     /* After a failed ExitBootServices() little of the firmware may work: not even the console for sure. */
     text_print("Sevisor: the firmware does not let go of the machine (ExitBootServices failed): update the BIOS, or start\n"
                "Sevisor right after power-on, before other boot programs\n");
+    main_let_read();
     main_refuse(EFI_ABORTED);
 }

@@ -54,7 +54,7 @@ void power_find(uint64_t rsdp)
     uint32_t types[2];
     aml = acpi_table(dsdt != 0 ? dsdt : acpi_field(fadt, FADT_DSDT, 4), "DSDT");
     bool found = aml != NULL && power_s5_in(aml, types);
-    for (aml = NULL; !found && (aml = acpi_find_after(rsdp, "SSDT", AML_START, aml)) != NULL;)
+    for (uint32_t at = 0; !found && (aml = acpi_find_next(rsdp, "SSDT", AML_START, &at)) != NULL;)
         found = power_s5_in(aml, types);
     if (found && (flags & FADT_HW_REDUCED) != 0) {
         handoff.off[0] = acpi_register(fadt, FADT_SLEEP_CONTROL, 0, 1);

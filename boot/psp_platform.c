@@ -33,7 +33,7 @@ static EFI_PHYSICAL_ADDRESS command_page;
 
 bool psp_platform_begin(void)
 {
-    command_page = (UINT64_C(1) << handoff.phys_bits) - 1;
+    command_page = load_highest();
     return !EFI_ERROR(boot.services->AllocatePages(AllocateMaxAddress, EfiReservedMemoryType, 1, &command_page));
 }
 

@@ -130,6 +130,8 @@ struct good *machine_manifest(void);
 struct hv_image_header *machine_hv(void);
 /* ACPI tables; `root` tells where they go. The bodies are at the caller's mercy, checksums are made right. */
 void *acpi_add(const char *signature, uint32_t size);
+/* The same table once more. */
+void acpi_list(const void *table);
 void acpi_seal(void *table);
 void acpi_build(uint8_t revision, bool xsdt, bool rsdt);
 /* An MADT of these xAPIC ids. */

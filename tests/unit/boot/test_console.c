@@ -64,7 +64,7 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
         {0x00, DELL_R7625, 0xfff8, 0xfff8, 0, 1, 1, "port 0xfff8 (SPCR)", ""},
         {0x00, DELL_R7625, 0xfff9, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0xfff9"},
         {0x00, DELL_R7625, 0x102f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0x102f8"},
-        {0x00, {1, 32, 0, 3}, 0x1000, 0x1000, 0, 4, 4, "port 0x1000 (SPCR)", ""},
+        {0x00, {1, 32, 0, 3}, 0x1000, 0x1000, 0, 1, 1, "port 0x1000 (SPCR)", ""},
         /* Spaces: PCI's configuration, the embedded controller's, and so on. */
         {0x00, {2, 8, 0, 0}, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 2, 8 bits by 0"},
         {0x00, {0x7f, 8, 0, 0}, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 127, 8 bits by 0"},
@@ -84,8 +84,8 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
         {0x12, {0, 32, 0, 4}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 32 bits by 4"},
         {0x12, {0, 32, 0, 32}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 32 bits by 32"},
         {0x12, {0, 255, 0, 255}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 255 bits by 255"},
-        {0x12, {0, 32, 0, 3}, (UINT64_C(1) << 32) + UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0x50080000"},
-        {0x12, {0, 32, 0, 3}, UINT64_MAX - 3, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0xfffffffc"},
+        {0x12, {0, 32, 0, 3}, (UINT64_C(1) << 32) + UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0x150080000"},
+        {0x12, {0, 32, 0, 3}, UINT64_MAX - 3, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0xfffffffffffffffc"},
     };
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {

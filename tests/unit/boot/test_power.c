@@ -139,6 +139,11 @@ static void s5_may_be_in_any_ssdt(void **state)
     assert_types(1, 0);
     assert_string_equal(boot.acpi_wrong_sums, "SSDT ");
     tables(none, sizeof none);
+    acpi_list(aml_table("SSDT", none, sizeof none));    /* twice, and others behind it */
+    assert_types(-1, 0);
+    aml_table("SSDT", some, sizeof some);
+    assert_types(1, 0);
+    tables(none, sizeof none);
     put(140, 0, 8);                                 /* no DSDT at all */
     aml_table("SSDT", some, sizeof some);
     assert_types(1, 0);

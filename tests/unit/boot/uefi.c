@@ -93,7 +93,7 @@ static EFI_STATUS EFIAPI allocate_pages(EFI_ALLOCATE_TYPE type, EFI_MEMORY_TYPE 
     uint64_t base = machine.low_base;
     alive();
     if (memory == EfiReservedMemoryType) {
-        assert_true(type == AllocateMaxAddress && count == 1 && machine.reserved_page == 0);
+        assert_true(type == AllocateMaxAddress && *at < UINT64_C(0xfd00000000) && count == 1 && machine.reserved_page == 0);
         machine.highest_asked = *at;
         if (machine.no_reserved_page)
             return EFI_OUT_OF_RESOURCES;
@@ -101,15 +101,14 @@ static EFI_STATUS EFIAPI allocate_pages(EFI_ALLOCATE_TYPE type, EFI_MEMORY_TYPE 
         return EFI_SUCCESS;
     }
     assert_int_equal(memory, EfiLoaderData);
-    assert_true(type == AllocateAnyPages || type == AllocateMaxAddress);
+    assert_true(type == AllocateMaxAddress && *at < UINT64_C(0xfd00000000));     /* HyperTransport's range */
     assert_true(count > 0);
     if (type == AllocateMaxAddress && *at < MIB) {
         assert_int_equal(*at, 0x9ffff);         /* above that is what PCs never had as RAM */
         if (base == 0)
             return EFI_OUT_OF_RESOURCES;
     } else {
-        if (type == AllocateMaxAddress)
-            machine.highest_asked = *at;
+        machine.highest_asked = *at;
         if (machine.allocations_left == 0)
             return EFI_OUT_OF_RESOURCES;
         machine.allocations_left--;
@@ -335,14 +334,19 @@ static void table_append(uint8_t *list, uint64_t address, uint32_t width)
     table_start(list, (const char[]){(char)list[0], (char)list[1], (char)list[2], (char)list[3]}, length + width);
 }
 
+void acpi_list(const void *table)
+{
+    table_append(rsdt->bytes, (uintptr_t)table, 4);
+    table_append(xsdt->bytes, (uintptr_t)table, 8);
+}
+
 void *acpi_add(const char *signature, uint32_t size)
 {
     uint8_t *table = (uint8_t *)(uintptr_t)tables_next;
     tables_next += (size + 63u) & ~63u;
     memset(table, 0, size);
     table_start(table, signature, size);
-    table_append(rsdt->bytes, (uintptr_t)table, 4);
-    table_append(xsdt->bytes, (uintptr_t)table, 8);
+    acpi_list(table);
     return table;
 }
 

@@ -40,7 +40,7 @@ void addresses_check(void)
                                           bdf & 7);
     }
     text_format(needed, sizeof needed, "below 2^%u", handoff.phys_bits);
-    text_format(found, sizeof found, beyond == 0 ? "all" : "%u are above", beyond);
+    text_format(found, sizeof found, beyond == 0 ? "all of segment 0" : "%u are above", beyond);
     if (beyond > 0)
         text_format(remedy, sizeof remedy, "%s out of reach once memory encryption is on; only the Secure Processor's "
                     "matters. BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", where);

@@ -28,6 +28,11 @@ static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
         text_format(remedy, sizeof remedy, "left so by an earlier owner, with %u guests: Sevisor sends SHUTDOWN, which "
                     "ends them", psp->status.guest_count);
     preflight_row(psp_ok(result) ? HANDOFF_FINE : HANDOFF_NO_SEV, "SEV firmware", "PLATFORM_STATUS", found, remedy);
+    const char *fault = psp_ok(result) ? sev_version_fault(sev_version_of(&psp->status)) : NULL;
+    if (fault != NULL) {
+        text_format(remedy, sizeof remedy, "%s: update the BIOS, or name a newer file as sev-firmware in guests.toml", fault);
+        preflight_row(HANDOFF_FINE, "SEV firmware's age", "no known fault", "old", remedy);
+    }
     psp_detach(psp);
 }
 

@@ -91,8 +91,8 @@ static enum manifest_error check_header(const struct manifest_header *header, ui
         return MANIFEST_BAD_GUEST_SIZE;
     if (header->step_size != sizeof(struct manifest_step))
         return MANIFEST_BAD_STEP_SIZE;
-    if (header->reserved != 0)
-        return MANIFEST_HEADER_RESERVED;
+    if ((header->flags & ~MANIFEST_SHOW_PDH) != 0)
+        return MANIFEST_HEADER_FLAGS;
     if (header->guest_count == 0)
         return MANIFEST_NO_GUESTS;
     if (header->guest_count > MANIFEST_MAX_GUESTS)
@@ -109,6 +109,12 @@ static enum manifest_error check_header(const struct manifest_header *header, ui
         return MANIFEST_PAYLOAD_MISPLACED;
     if (header->payload_offset > header->total_size)
         return MANIFEST_PAYLOAD_OUTSIDE;
+    if (header->sev_firmware_size > MANIFEST_MAX_SEV_FIRMWARE)
+        return MANIFEST_SEV_FIRMWARE_SIZE;
+    if ((header->sev_firmware_size == 0) != all_zero(header->sev_firmware_version, sizeof header->sev_firmware_version))
+        return MANIFEST_SEV_FIRMWARE_VERSION;
+    if (header->sev_firmware_size > header->total_size - header->payload_offset)
+        return MANIFEST_SEV_FIRMWARE_OUTSIDE;
     if (table_checksum(header) != header->table_checksum)
         return MANIFEST_TABLE_CHECKSUM;
     if (!all_zero((const uint8_t *)header + end, header->payload_offset - end))
@@ -352,7 +358,7 @@ static enum manifest_error check_guest(const struct view *view, uint32_t index, 
 
 /* ------------------------------------------------------------- the payload */
 
-/* Pieces are numbered: one per step, then a certificate and a session per guest. */
+/* Pieces are numbered: one per step, then a certificate and a session per guest, then the SEV firmware. */
 static struct extent piece(const struct view *view, uint32_t index)
 {
     uint32_t steps = view->header->step_count;
@@ -365,6 +371,8 @@ static struct extent piece(const struct view *view, uint32_t index)
             return (struct extent){ 0, 0 };
         return (struct extent){ step->payload_offset, step->size };
     }
+    if (index == steps + 2 * view->header->guest_count)
+        return (struct extent){ view->header->payload_offset, view->header->sev_firmware_size };
     guest = &view->guests[(index - steps) / 2];
     if ((index - steps) % 2 == 0)
         return (struct extent){ guest->dh_cert_offset, guest->dh_cert_size };
@@ -381,7 +389,7 @@ static bool in_conflict(struct extent a, struct extent b)
 
 static enum manifest_error check_extents(const struct view *view)
 {
-    uint32_t count = view->header->step_count + 2 * view->header->guest_count;
+    uint32_t count = view->header->step_count + 2 * view->header->guest_count + 1;
 
     for (uint32_t i = 0; i < count; i++) {
         struct extent a = piece(view, i);

@@ -27,6 +27,9 @@
 #define MANIFEST_NAME_SIZE 32u       /* with the NUL; [a-zA-Z0-9._-], starts with a letter or digit, unique */
 #define MANIFEST_MEMORY_UNIT (UINT64_C(2) << 20)
 #define MANIFEST_MAX_MEMORY (UINT64_C(1) << 40)
+#define MANIFEST_MAX_SEV_FIRMWARE (UINT32_C(1) << 20)   /* those of five families have 33 to 97 KiB */
+
+#define MANIFEST_SHOW_PDH 1u    /* flag: the platform's certificates on the console at start */
 
 struct manifest_header {
     uint64_t magic;
@@ -40,7 +43,10 @@ struct manifest_header {
     uint32_t step_count;
     uint32_t step_size;         /* sizeof(struct manifest_step) */
     uint64_t payload_offset;    /* multiple of MANIFEST_PAGE; the table ends here, padded with zeros */
-    uint64_t reserved;          /* 0 */
+    /* The platform's. Revision 2 had zeros here at first. */
+    uint32_t sev_firmware_size; /* bytes at payload_offset, for DOWNLOAD_FIRMWARE; 0: none */
+    uint8_t flags;              /* MANIFEST_SHOW_PDH */
+    uint8_t sev_firmware_version[3];    /* build, API minor, API major, as whoever named the file says; 0: no file */
 };
 
 enum manifest_encryption {

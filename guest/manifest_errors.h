@@ -19,7 +19,7 @@
     MANIFEST_ERROR(BAD_HEADER_SIZE, "the header's size is not that of this revision") \
     MANIFEST_ERROR(BAD_GUEST_SIZE, "the guest record's size is not that of this revision") \
     MANIFEST_ERROR(BAD_STEP_SIZE, "the step record's size is not that of this revision") \
-    MANIFEST_ERROR(HEADER_RESERVED, "a reserved field of the header is not zero") \
+    MANIFEST_ERROR(HEADER_FLAGS, "the header has a flag that this hypervisor does not know") \
     MANIFEST_ERROR(NO_GUESTS, "the manifest names no guest") \
     MANIFEST_ERROR(TOO_MANY_GUESTS, "the manifest names more than 512 guests") \
     MANIFEST_ERROR(TOO_MANY_STEPS, "the manifest has more than 16384 steps") \
@@ -27,6 +27,9 @@
     MANIFEST_ERROR(TRUNCATED, "the manifest claims more bytes than there are") \
     MANIFEST_ERROR(PAYLOAD_MISPLACED, "the payload does not begin at the first page after the table") \
     MANIFEST_ERROR(PAYLOAD_OUTSIDE, "the payload begins beyond the manifest's end") \
+    MANIFEST_ERROR(SEV_FIRMWARE_SIZE, "the SEV firmware is larger than 1 MiB") \
+    MANIFEST_ERROR(SEV_FIRMWARE_VERSION, "SEV firmware without a version, or a version without firmware") \
+    MANIFEST_ERROR(SEV_FIRMWARE_OUTSIDE, "the SEV firmware does not end inside the payload") \
     MANIFEST_ERROR(TABLE_CHECKSUM, "the table's checksum is wrong: header, guests or steps were damaged or changed") \
     MANIFEST_ERROR(TABLE_PADDING, "the bytes between the table and the payload are not zero") \
     /* A guest's identity and size */ \

@@ -18,7 +18,7 @@ from pathlib import Path  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from owner import certificate, session  # noqa: E402
+from owner import certificate, console, session  # noqa: E402
 from pack import cli, files, manifest, pe  # noqa: E402
 from pack.config import POLICY_ES, POLICY_RESERVED  # noqa: E402
 from pack.errors import PackError  # noqa: E402
@@ -32,8 +32,9 @@ platform, as it was packed.
 
 EPILOG = """\
 a launch from the owner's side:
-  1. get the platform's PDH certificate (`sevctl export pdh.chain`), and check it: sevctl verify
-  2. owner.py session --name web pdh.chain 0x1
+  1. get the platform's certificates: what Sevisor's console prints at key p, or at start with show-pdh = true (a log of it
+     will do: owner.py finds them), or `sevctl export pdh.chain`. Check them: owner.py chain console.log pdh.chain; sevctl verify
+  2. owner.py session --name web console.log 0x1
        web_godh.b64, web_session.b64     name them in guests.toml as dh-cert and session
        web_tik.bin, web_tek.bin          keep them secret
   3. pack.py guests.toml --efi sevisor.efi -o BOOTX64.EFI, and boot it; Sevisor prints the measurement of the launch,
@@ -43,6 +44,8 @@ a launch from the owner's side:
 `owner.py COMMAND --help` explains each command's options.
 
 """ + cli.EXIT_STATUS.replace("says why", "says why; or `verify` finds another measurement")
+
+MAX_LOG = 1 << 28  # of a console: months
 
 PACKED = "an EFI file or a manifest, as pack.py wrote it"
 
@@ -115,13 +118,32 @@ def named(path: Path, error: PackError) -> PackError:
     return error if str(error).startswith(f"{path}: ") else PackError(f"{path}: {error}")
 
 
+def platform_chain(data: bytes) -> bytes:
+    """A certificate or a chain that begins with it, which may stand in a console's log."""
+    identity = console.read(data)
+    return identity.chain if identity else data
+
+
+def command_chain(args: argparse.Namespace) -> int:
+    try:
+        identity = console.read(files.read(args.log, MAX_LOG))
+        if identity is None:
+            raise PackError("there are no certificates in it: press Ctrl-] p on Sevisor's console, or set show-pdh = true in guests.toml")
+        certificate.decode_pdh(identity.chain)
+    except PackError as error:
+        raise named(args.log, error) from None
+    files.write_set({args.chain: (identity.chain, 0o644)}, overwrite=args.force)
+    cli.say(f"{args.chain}: PDH, PEK, OCA, CEK; chip id {identity.chip.hex() if identity.chip else 'unknown'}")
+    return 0
+
+
 def command_session(args: argparse.Namespace) -> int:
     if args.policy & POLICY_ES:
         raise PackError(f"policy {args.policy:#x} demands SEV-ES (bit 2), which Sevisor does not launch yet")
     if args.policy & POLICY_RESERVED:
         raise PackError(f"policy {args.policy:#x} has reserved bits (15:6) set")
     try:
-        pdh = certificate.decode_pdh(files.read(args.pdh, 1 << 20))
+        pdh = certificate.decode_pdh(platform_chain(files.read(args.pdh, MAX_LOG)))
     except PackError as error:
         raise named(args.pdh, error) from None
     secrets = session.Secrets()
@@ -187,14 +209,19 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     make = commands.add_parser("session", help="make keys, certificate and session for one guest on one platform")
-    make.add_argument(
-        "pdh", type=Path, metavar="PDH", help="the platform's PDH certificate, or a chain that begins with it"
-    )
+    make.add_argument("pdh", type=Path, metavar="PDH",
+                      help="the platform's PDH certificate, a chain that begins with it, or a log of Sevisor's console")  # fmt: skip
     make.add_argument("policy", type=policy_number, help="the guest's policy, exactly as in guests.toml")
     make.add_argument("--name", type=base_name, default="vm", help="what the files' names begin with (%(default)s)")
     make.add_argument("--folder", type=Path, default=Path("."), metavar="FOLDER", help="where to write the four files (here)")
     make.add_argument("--force", action="store_true", help="replace an earlier set of the same name, all four files or none")
     make.set_defaults(run=command_session)
+
+    chain = commands.add_parser("chain", help="write the certificates that stand in a log of Sevisor's console into a file")
+    chain.add_argument("log", type=Path, metavar="LOG", help="what the console printed, with guests' lines between or not")
+    chain.add_argument("chain", type=Path, metavar="FILE", help="where to write PDH, PEK, OCA and CEK, as `sevctl verify` takes them")
+    chain.add_argument("--force", action="store_true", help="replace FILE")
+    chain.set_defaults(run=command_chain)
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("packed", type=Path, metavar="PACKED", help=PACKED)

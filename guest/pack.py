@@ -28,7 +28,7 @@ prints the launch digest: what the AMD Secure Processor will have measured befor
 """
 
 EPILOG = """\
-guests.toml has a table like this for each guest. Lines with a # in front, and those with their default, can be left out:
+guests.toml has a [[guest]] table like this for each guest, and can have a [platform] table. Lines with a # in front, and those with their default, can be left out:
 
   [[guest]]
   name = "web"                  # unique; 1 to 31 of [a-zA-Z0-9._-]
@@ -48,6 +48,11 @@ guests.toml has a table like this for each guest. Lines with a # in front, and t
   # reduced-phys-bits = 1       # EBX[11:6], at least 1; Sevisor shows both when it starts, in the row "C-bit, reduction"
   # dh-cert = "web_godh.b64"    # both from `owner.py session`, or neither: then nobody can attest the launch
   # session = "web_session.b64"
+
+  [platform]                    # of the machine; once, or not at all
+  # sev-firmware = "amd_sev_fam19h_model0xh.sbin"   # AMD's file for the server's family, and which version it is: loaded at
+  # sev-firmware-version = "1.55.29"                # start, where that is newer than what the BIOS brought
+  # show-pdh = true             # print the platform's certificates at start, for `owner.py session`; key p does so too
 
 examples:
   pack.py guests.toml --efi .build/boot/sevisor.efi -o BOOTX64.EFI   pack; `make efi` builds sevisor.efi
@@ -104,7 +109,7 @@ def variables(assignments: list[str]) -> dict[str, str]:
 def show_file(path: Path) -> int:
     try:
         raw = pe.extract_manifest(files.read(path))
-        text = show.show(manifest.parse(raw), len(raw))
+        text = show.show(manifest.parse(raw), len(raw), manifest.parse_platform(raw))
     except PackError as error:
         raise named(path, error) from None
     cli.say(text)
@@ -119,10 +124,10 @@ def named(path: Path, error: PackError) -> PackError:
 def pack(args: argparse.Namespace) -> int:
     values = variables(args.variables)
     dsdt = args.dsdt or Path(values["BUILD"]) / "dsdt.aml"
-    configs = config.read(args.guests, values)
+    configs, platform = config.read(args.guests, values)
     try:
         guests = [program.build(guest, dsdt) for guest in configs]
-        data = manifest.serialise(guests)
+        data = manifest.serialise(guests, platform)
     except PackError as error:
         raise PackError(f"{args.guests}: {error}") from None
     output = data
@@ -133,7 +138,8 @@ def pack(args: argparse.Namespace) -> int:
             raise named(args.efi, error) from None
     changed = files.write(args.output, output)
     if not args.quiet and (changed or not args.changes):
-        cli.say("\n\n".join(show.summary(guest) for guest in guests))
+        head = show.platform_lines(platform)
+        cli.say("\n\n".join(["\n".join(head)] * bool(head) + [show.summary(guest) for guest in guests]))
         cli.say(f"\n{args.output}: {len(output)} bytes, of which the manifest has {len(data)}")
     return 0
 

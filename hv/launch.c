@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "cpu.h"
 #include "hostmap.h"
+#include "identity.h"
 #include "log.h"
 #include "monitor.h"
 #include "report.h"
@@ -411,17 +412,37 @@ bool launch_guest(struct guest *guest)
     return true;
 }
 
+static void start_sev(const struct handoff *handoff, bool has_session)
+{
+    const struct manifest_header *header = (const void *)source.table;
+    bool show = (header->flags & MANIFEST_SHOW_PDH) != 0;
+    const uint8_t *version = header->sev_firmware_version;
+    paddr_t image = paddr_add(paddr(handoff->manifest_base), header->payload_offset);
+    struct sev_wishes wishes = {
+        .image = {hostmap_firmware_address(image, VIEW_PLAIN)},
+        .image_size = header->sev_firmware_size,
+        .image_version = SEV_VERSION(version[2], version[1], version[0]),
+        .pdh = show || has_session,
+    };
+    sev_start(handoff, &wishes);
+    if (show)
+        identity_show();
+}
+
 bool guest_launch_all(const struct handoff *handoff)
 {
-    bool wants_sev = false, launched = false;
+    bool has_session = false, launched = false;
     if (!open_manifest(handoff))
         return false;
-    uint32_t count = ((const struct manifest_header *)(const void *)source.table)->guest_count;
+    const struct manifest_header *header = (const void *)source.table;
+    uint32_t count = header->guest_count;
+    bool wants_sev = (header->flags & MANIFEST_SHOW_PDH) != 0;
     for (uint32_t i = 0; i < count; i++) {
         guests[i].index = i;
         guests[i].config = manifest_guest(source.table, i);
         guests[i].restarts_left = guests[i].config->restarts;
         wants_sev |= guests[i].config->encryption == MANIFEST_ENCRYPTION_SEV;
+        has_session |= guests[i].config->session_size != 0;
         paddr_t history, input;
         if (page_alloc(pages_of(VUART_HISTORY), 1, &history))
             guests[i].uart.history = page_va(history);
@@ -430,7 +451,7 @@ bool guest_launch_all(const struct handoff *handoff)
     }
     log_print(LOG_NOTICE, "the manifest has %u guests", count);
     if (wants_sev)
-        sev_start(handoff);
+        start_sev(handoff, has_session);
     guest_resources_mark();
     for (uint32_t i = 0; i < count; i++) {
         bool fine = launch_guest(&guests[i]);

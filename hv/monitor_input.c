@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "console.h"
 #include "guest.h"
+#include "identity.h"
 #include "line.h"
 #include "log.h"
 #include "monitor.h"
@@ -247,7 +248,7 @@ static void expect_number(enum number_purpose purpose)
 
 static void help(void)
 {
-    if (!may_answer(13))
+    if (!may_answer(14))
         return;
     monitor_print("monitor: the escape key is Ctrl-]: the key after it is for this monitor, every");
     monitor_print("other key for the attached guest. After Ctrl-]:");
@@ -259,6 +260,7 @@ static void help(void)
     monitor_print("  r    and a number: launch a guest again that has ended or was refused");
     monitor_print("  t    what guests and CPUs do, once           T  every 2 seconds, until a key");
     monitor_print("  i    this machine: memory, SEV, log          ?  this text");
+    monitor_print("  p    the platform's certificates and the chip's id, for owners of guests");
     monitor_print("  + -  print more, less of the log             ]  send Ctrl-] to the guest");
     monitor_print("  c    colour on, off; off at first: files and plain terminals want none");
     monitor_print("  With more than nine guests, Enter ends a number that is shorter than theirs.");
@@ -350,6 +352,10 @@ static void command(uint8_t byte)
     case 'i':
         if (may_answer(MONITOR_INFORMATION_LINES))
             monitor_information();
+        break;
+    case 'p':
+        if (may_answer(IDENTITY_LINES))
+            identity_show();
         break;
     case '+':
     case '=':                       /* the same key without Shift */

@@ -4,6 +4,7 @@
 #include "cpu.h"
 #include "guest.h"
 #include "hostmap.h"
+#include "identity.h"
 #include "log.h"
 #include "text.h"
 #include "width.h"
@@ -47,38 +48,94 @@ static const char *state_name(uint8_t state)
     }
 }
 
-/* Without GET_ID the chip has no name, which hurts nobody. */
-static struct psp_result log_platform(void)
+static void log_platform(void)
 {
-    uint8_t id[SEV_CHIP_ID_SIZE];
+    const uint8_t *id = identity_chip();
     char text[40] = "unknown";
-    struct psp_result result = sev_get_id(&psp, id);
-    if (psp_ok(result)) {
-        for (unsigned i = 0; i < 8; i++)
-            text_format(text + 2 * i, sizeof text - 2 * i, "%02x", id[i]);
-    }
+    for (unsigned i = 0; id != NULL && i < 8; i++)
+        text_format(text + 2 * i, sizeof text - 2 * i, "%02x", id[i]);
     log_print(LOG_NOTICE, "sev: AMD secure processor 1022:%04x at %02x:%02x.%x, API %u.%u build %u, state %s, %s, chip %s",
               psp.location.device_id, psp.location.bdf >> 8, psp.location.bdf >> 3 & 0x1fu, psp.location.bdf & 7u,
               psp.status.api_major, psp.status.api_minor, psp.status.build, state_name(psp.status.state),
               (psp.status.owner & SEV_OWNER_EXTERNAL) != 0 ? "externally owned" : "self-owned", text);
+    const char *fault = sev_version_fault(sev_version_of(&psp.status));
+    if (fault != NULL)
+        log_print(LOG_ERROR, "sev: this firmware is too old (%s): update the BIOS, or name a newer file as sev-firmware in guests.toml",
+                  fault);
+}
+
+static const char *version_text(uint32_t version, char text[static 24])
+{
+    text_format(text, 24, "%u.%u build %u", version >> 16, version >> 8 & 0xff, version & 0xff);
+    return text;
+}
+
+/* Whatever the firmware says to it, what runs goes on; only a device that does not answer is an error. */
+static struct psp_result load_firmware(const struct sev_wishes *wishes)
+{
+    char old[24], new[24], text[SEV_TEXT];
+    if (wishes->image_size == 0)
+        return (struct psp_result){0};
+    uint32_t before = sev_version_of(&psp.status), offered = wishes->image_version;
+    version_text(before, old);
+    if (offered <= before) {
+        log_print(LOG_NOTICE, "sev: firmware %s runs; the manifest's is %s, which is not newer: not loaded", old, version_text(offered, new));
+        return (struct psp_result){0};
+    }
+    struct psp_result result = sev_download_firmware(&psp, wishes->image, wishes->image_size);
+    if (psp_ok(result)) {
+        log_print(LOG_NOTICE, "sev: DOWNLOAD_FIRMWARE: %s ran, %s runs now", old, version_text(sev_version_of(&psp.status), new));
+        return result;
+    }
+    psp_result_text(result, text, sizeof text);
+    log_print(LOG_ERROR, "sev: firmware %s was not loaded: %s", version_text(offered, new), text);
+    if (psp.dead)
+        return result;
+    log_print(LOG_NOTICE, "sev: going on with firmware %s", version_text(sev_version_of(&psp.status), new));
+    return (struct psp_result){0};
+}
+
+/* INIT, and what is known then only. */
+static struct psp_result initialise(bool *same_pdh)
+{
+    log_print(LOG_NOTICE, "sev: INIT");
+    struct psp_result result = sev_init(&psp);
+    if (psp_ok(result))
+        result = sev_platform_status(&psp);
+    return psp_ok(result) ? identity_take(&psp, same_pdh) : result;
+}
+
+/* No document says whether INIT keeps the PDH. Seen by doing it twice, before there are guests;
+ * only if it matters, since an INIT takes seconds on a large machine. */
+static struct psp_result see_whether_the_pdh_lasts(void)
+{
+    bool same;
+    struct psp_result result = sev_shutdown(&psp);
+    if (psp_ok(result))
+        result = initialise(&same);
+    if (psp_ok(result) && identity_has_pdh())
+        log_print(LOG_NOTICE, same ? "sev: the PDH outlives SHUTDOWN and INIT: a session made with it can be launched at later starts too"
+                                   : "sev: the PDH does not outlive INIT: no session that was made before this start can be launched");
     return result;
 }
 
 /* From any state that somebody before us left to INIT. */
-static struct psp_result initialise(void)
+static struct psp_result bring_up(const struct sev_wishes *wishes)
 {
+    struct psp_result result = {0};
+    bool same;
     if (psp.status.state != SEV_PLATFORM_UNINIT) {
         log_print(LOG_NOTICE, "sev: the platform was left in state %s: SHUTDOWN first", state_name(psp.status.state));
-        struct psp_result result = sev_shutdown(&psp);
-        if (!psp_ok(result))
-            return result;
+        result = sev_shutdown(&psp);
     }
-    log_print(LOG_NOTICE, "sev: INIT");
-    struct psp_result result = sev_init(&psp);
-    return psp_ok(result) ? sev_platform_status(&psp) : result;
+    if (psp_ok(result))
+        result = load_firmware(wishes);
+    if (psp_ok(result))
+        result = initialise(&same);
+    return psp_ok(result) && wishes->pdh && identity_has_pdh() ? see_whether_the_pdh_lasts() : result;
 }
 
-static bool start(const struct handoff *handoff)
+static bool start(const struct handoff *handoff, const struct sev_wishes *wishes)
 {
     struct psp_location location;
     struct psp_result result = {0};
@@ -96,27 +153,22 @@ static bool start(const struct handoff *handoff)
         refuse("the secure processor is of no use: ", result);
         return false;
     }
-    result = initialise();
+    result = bring_up(wishes);
     if (!psp_ok(result)) {
         refuse("", result);
         psp_detach(&psp);
         return false;
     }
-    result = log_platform();
-    if (psp.dead) {
-        refuse("", result);
-        psp_detach(&psp);
-        return false;
-    }
+    log_platform();
     return true;
 }
 
-void sev_start(const struct handoff *handoff)
+void sev_start(const struct handoff *handoff, const struct sev_wishes *wishes)
 {
     if (started)
         return;
     started = true;
-    ready = start(handoff);
+    ready = start(handoff, wishes);
     if (!ready && handoff->sev_usable != 0)     /* else it was said already */
         log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
 }

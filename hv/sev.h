@@ -10,9 +10,17 @@
 struct guest;
 struct manifest_guest;
 
-/* Attaches to the device and runs INIT. A failure is logged in words and leaves
+/* What the manifest asks of the platform. */
+struct sev_wishes {
+    psp_addr_t image;           /* firmware, which is loaded where it is newer than what runs */
+    uint32_t image_size;        /* 0: none */
+    uint32_t image_version;     /* SEV_VERSION() of it, as the manifest says */
+    bool pdh;                   /* a session was made with the PDH, or will be: see whether it outlives INIT */
+};
+
+/* Attaches to the device, loads firmware, runs INIT. A failure is logged in words and leaves
  * encrypted guests refused with that reason: sev_ready() false. Only the first call counts. */
-void sev_start(const struct handoff *handoff);
+void sev_start(const struct handoff *handoff, const struct sev_wishes *wishes);
 bool sev_ready(void);
 const char *sev_refusal(void);
 /* It was tried, and there is none, or it is lost. */

@@ -29,7 +29,9 @@ static const struct psp_command_row rows[] = {
     { "INIT",                SEV_CMD_INIT,                SIZE(init),               PSP_IN,    UNINIT, TO_INIT,    100, 0 },
     { "SHUTDOWN",            SEV_CMD_SHUTDOWN,            0,                        PSP_NONE,  ANY,    TO_UNINIT,  100, 0 },
     { "PLATFORM_STATUS",     SEV_CMD_PLATFORM_STATUS,     SIZE(platform_status),    PSP_OUT,   ANY,    KEEPS,       30, 0 },
+    { "PDH_CERT_EXPORT",     SEV_CMD_PDH_CERT_EXPORT,     SIZE(pdh_cert_export),    PSP_INOUT, UP,     KEEPS,       30, 0 },
     { "DF_FLUSH",            SEV_CMD_DF_FLUSH,            0,                        PSP_NONE,  UP,     KEEPS,       30, 0 },
+    { "DOWNLOAD_FIRMWARE",   SEV_CMD_DOWNLOAD_FIRMWARE,   SIZE(download_firmware),  PSP_IN,    UNINIT, KEEPS,      100, API(0, 15) },
     { "GET_ID",              SEV_CMD_GET_ID,              SIZE(get_id),             PSP_INOUT, ANY,    KEEPS,       30, API(0, 16) },
 
     /* The last DECOMMISSION leads back to INIT, PLATFORM_STATUS tells. */

@@ -87,7 +87,21 @@ struct psp_result sev_init(struct psp *psp);
 struct psp_result sev_shutdown(struct psp *psp);            /* then WBINVD everywhere */
 struct psp_result sev_platform_status(struct psp *psp);     /* into psp->status */
 struct psp_result sev_get_id(struct psp *psp, uint8_t id[64]);
+/* PDH, PEK, OCA and CEK, one after another, into SEV_CHAIN_SIZE bytes at `address`. */
+#define SEV_CHAIN_SIZE ((1 + SEV_CHAIN_CERTS) * SEV_CERT_SIZE)
+struct psp_result sev_pdh_cert_export(struct psp *psp, psp_addr_t address);
 struct psp_result sev_df_flush(struct psp *psp);            /* the caller has run WBINVD everywhere */
+
+/* Firmware: major.minor build as one number that grows. */
+#define SEV_VERSION(major, minor, build) ((uint32_t)(major) << 16 | (uint32_t)(minor) << 8 | (uint32_t)(build))
+static inline uint32_t sev_version_of(const struct sev_platform_status *status)
+{
+    return SEV_VERSION(status->api_major, status->api_minor, status->build);
+}
+/* Before sev_init(). Afterwards psp->status is what runs, whatever came of it. */
+struct psp_result sev_download_firmware(struct psp *psp, psp_addr_t image, uint32_t size);
+/* Why this firmware should not be used, in words, with the source; NULL: nothing is known against it. */
+const char *sev_version_fault(uint32_t version);
 
 /* Guests. Handles are the firmware's. dh_cert and session: plain copies in
  * memory, both NULL or both given (2084 and 128 bytes); copied to the data page.

@@ -17,7 +17,9 @@ enum sev_command {
     SEV_CMD_INIT = 0x01,
     SEV_CMD_SHUTDOWN = 0x02,
     SEV_CMD_PLATFORM_STATUS = 0x04,
+    SEV_CMD_PDH_CERT_EXPORT = 0x08,
     SEV_CMD_DF_FLUSH = 0x0a,
+    SEV_CMD_DOWNLOAD_FIRMWARE = 0x0b,
     SEV_CMD_GET_ID = 0x0c,
     SEV_CMD_DECOMMISSION = 0x20,
     SEV_CMD_ACTIVATE = 0x21,
@@ -107,6 +109,9 @@ enum sev_guest_state {
 #define SEV_HANDLE_NONE         UINT32_C(0)     /* no guest has it; LAUNCH_START: a key of its own */
 
 #define SEV_CERT_SIZE           2084u           /* one SEV certificate (PDH, PEK, OCA, CEK) */
+#define SEV_CERT_KEY_AT         0x10u           /* SEV API, appendix C.1: its public key */
+#define SEV_CERT_KEY_SIZE       1028u
+#define SEV_CHAIN_CERTS         3u              /* behind the PDH's: PEK, OCA, CEK */
 #define SEV_SESSION_SIZE        128u            /* launch session: nonce, wrapped keys, MACs */
 #define SEV_CHIP_ID_SIZE        64u             /* per socket */
 #define SEV_LAUNCH_ALIGN        16u             /* address and length of LAUNCH_UPDATE_DATA */
@@ -156,6 +161,31 @@ struct sev_get_id_buffer {
 SEV_ABI_SIZE(sev_get_id_buffer, 0x0c);
 SEV_ABI_FIELD(sev_get_id_buffer, id_paddr, 0x00);
 SEV_ABI_FIELD(sev_get_id_buffer, id_len, 0x08);
+
+/* SEV API 5, PDH_CERT_EXPORT. Both lengths in/out. */
+struct sev_pdh_cert_export_buffer {
+    uint64_t pdh_paddr;
+    uint32_t pdh_len;
+    uint32_t reserved_c;
+    uint64_t certs_paddr;
+    uint32_t certs_len;
+} __attribute__((packed));
+SEV_ABI_SIZE(sev_pdh_cert_export_buffer, 0x1c);
+SEV_ABI_FIELD(sev_pdh_cert_export_buffer, pdh_paddr, 0x00);
+SEV_ABI_FIELD(sev_pdh_cert_export_buffer, pdh_len, 0x08);
+SEV_ABI_FIELD(sev_pdh_cert_export_buffer, certs_paddr, 0x10);
+SEV_ABI_FIELD(sev_pdh_cert_export_buffer, certs_len, 0x18);
+
+#define SEV_IMAGE_ALIGN         32u
+
+/* SEV API 5, DOWNLOAD_FIRMWARE. */
+struct sev_download_firmware_buffer {
+    uint64_t image_paddr;       /* a multiple of SEV_IMAGE_ALIGN: Linux, psp-sev.h */
+    uint32_t image_len;
+} __attribute__((packed));
+SEV_ABI_SIZE(sev_download_firmware_buffer, 0x0c);
+SEV_ABI_FIELD(sev_download_firmware_buffer, image_paddr, 0x00);
+SEV_ABI_FIELD(sev_download_firmware_buffer, image_len, 0x08);
 
 /* SEV API 6, LAUNCH_START. handle in/out. */
 struct sev_launch_start_buffer {

@@ -73,3 +73,39 @@ struct psp_result sev_df_flush(struct psp *psp)
 {
     return psp_command(psp, SEV_CMD_DF_FLUSH, NULL);
 }
+
+struct psp_result sev_pdh_cert_export(struct psp *psp, psp_addr_t address)
+{
+    const uint32_t certs = SEV_CHAIN_CERTS * SEV_CERT_SIZE;
+    struct sev_pdh_cert_export_buffer request = {
+        .pdh_paddr = address.raw, .pdh_len = SEV_CERT_SIZE,
+        .certs_paddr = address.raw + SEV_CERT_SIZE, .certs_len = certs,
+    };
+    struct psp_result result = psp_command(psp, SEV_CMD_PDH_CERT_EXPORT, &request);
+
+    if (psp_ok(result) && (request.pdh_len != SEV_CERT_SIZE || request.certs_len != certs))
+        result = psp_command_disbelieve(psp, result);
+    return result;
+}
+
+/* ---- firmware ---- */
+
+struct psp_result sev_download_firmware(struct psp *psp, psp_addr_t image, uint32_t size)
+{
+    struct sev_download_firmware_buffer request = { .image_paddr = image.raw, .image_len = size };
+    struct psp_result result = { .error = PSP_LENGTH, .command = SEV_CMD_DOWNLOAD_FIRMWARE };
+
+    if (image.raw % SEV_IMAGE_ALIGN != 0 || size == 0)
+        return result;
+    result = psp_command(psp, SEV_CMD_DOWNLOAD_FIRMWARE, &request);
+    /* Firmware before 1.50 leaves the committed version behind at the first load: Linux' sev_update_firmware(). */
+    if (psp_ok(result) && sev_version_of(&psp->status) < SEV_VERSION(1, 50, 0))
+        result = psp_command(psp, SEV_CMD_DOWNLOAD_FIRMWARE, &request);
+    if (!psp->dead) {
+        struct psp_result status = sev_platform_status(psp);
+
+        if (!psp_ok(status))
+            return status;
+    }
+    return result;
+}

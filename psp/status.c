@@ -75,6 +75,10 @@ static const struct {
       "Also after WBINVD on every CPU: update the BIOS for newer SEV firmware." },
     { SEV_CMD_INIT, 0x8003, "Update the BIOS: SEV firmware older than 0.16 build 10." },
     { SEV_CMD_INIT, 0x8004, "Update the BIOS: SEV firmware older than 0.16 build 10." },
+    { SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_BAD_SIGNATURE,
+      "The file is damaged, or for another family of processors: take AMD's for this one." },
+    { SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_INVALID_PLATFORM_STATE, "SEV or SEV-SNP is in use: reset the machine." },
+    { SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_INVALID_LENGTH, "The file is not whole, or too large for this part." },
     { SEV_CMD_ACTIVATE, SEV_STATUS_INVALID_ASID,
       "SEV-ES guests need ASIDs below the limit set in the BIOS (SEV-ES ASID space limit), others from it on." },
     { SEV_CMD_LAUNCH_START, SEV_STATUS_INVALID_LENGTH,
@@ -91,7 +95,7 @@ static const struct {
       "WBINVD is needed on every core, parked ones too, with no DEACTIVATE before DF_FLUSH." },
     { ANY_COMMAND, SEV_STATUS_DF_FLUSH_REQUIRED, "WBINVD on every core and DF_FLUSH must come first." },
     { ANY_COMMAND, SEV_STATUS_HWERROR_UNSAFE, "Switch the machine off, and trust no guest on it." },
-    { ANY_COMMAND, SEV_STATUS_HWERROR_PLATFORM, "Switch the machine off and on; if it stays, update the BIOS." },
+    { ANY_COMMAND, SEV_STATUS_HWERROR_PLATFORM, REMEDY_OFF_AND_ON "." },
     { ANY_COMMAND, SEV_STATUS_INVALID_COMMAND, "Update the BIOS for newer SEV firmware." },
     { ANY_COMMAND, SEV_STATUS_UNSUPPORTED, "Update the BIOS for newer SEV firmware." },
     { ANY_COMMAND, SEV_STATUS_BAD_SVN, "Use a newer firmware image." },
@@ -125,6 +129,17 @@ const char *sev_status_remedy(uint8_t command, uint16_t status)
             return remedies[i].remedy;
     }
     return command == SEV_CMD_PLATFORM_STATUS && status != SEV_STATUS_SUCCESS ? REMEDY_OFF_AND_ON "." : "";
+}
+
+const char *sev_version_fault(uint32_t version)
+{
+    /* INIT answers 0x8003 or 0x8004: AMDESE/AMDSEV issues 32 and 36, sev-tool issue 6. */
+    if (version < SEV_VERSION(0, 16, 10))
+        return "below 0.16 build 10 INIT is known to fail";
+    /* AMD mended it in 0.17 build 22. */
+    if (version <= SEV_VERSION(0, 17, 11))
+        return "CVE-2019-9836: up to 0.17 build 11 it gives its PDH key away";
+    return NULL;
 }
 
 const char *psp_error_text(enum psp_error error)

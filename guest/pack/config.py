@@ -21,18 +21,21 @@ from .manifest import (
     MAX_CPUS,
     MAX_GUESTS,
     MAX_MEMORY,
+    MAX_SEV_FIRMWARE,
     MAX_VCPUS,
     MEMORY_UNIT,
     NAME_SIZE,
     SESSION_SIZE,
     Action,
     Encryption,
+    Platform,
 )
 
 GUEST_KEYS = {
     "name", "memory", "vcpus", "pins", "encryption", "kernel", "initrd", "cmdline", "image",
     "on_poweroff", "on_reboot", "on_crash", "restarts", "sev",
 }  # fmt: skip
+PLATFORM_KEYS = {"sev-firmware", "sev-firmware-version", "show-pdh"}
 SEV_KEYS = {"policy", "cbitpos", "reduced-phys-bits", "dh-cert", "session"}
 
 NAME = rf"[a-zA-Z0-9][a-zA-Z0-9._-]{{0,{NAME_SIZE - 2}}}"
@@ -113,6 +116,12 @@ class _Table:
             raise self.error(key, f"must be a whole number, not {shown(value)}")
         if not low <= value <= high:
             raise self.error(key, f"must be between {low} and {high}, not {shown(value)}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            raise self.error(key, f"must be true or false, not {shown(value)}")
         return value
 
     def choice(self, key: str, words: dict[str, Any], default: str | None = None) -> Any:
@@ -254,8 +263,37 @@ def _read_guest(values: Any, index: int, folder: Path, variables: Mapping[str, s
                        on_crash, restarts, sev)  # fmt: skip
 
 
-def read(path: Path, variables: Mapping[str, str]) -> list[GuestConfig]:
-    """The guests of a toml file. Paths in it are relative to its folder."""
+def _read_version(text: str) -> tuple[int, int, int] | None:
+    """API major, minor and build, as PLATFORM_STATUS gives them: a byte each; the first is not 0.0.0."""
+    found = re.fullmatch(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})", text, re.ASCII)
+    major, minor, build = (int(number) for number in found.groups()) if found else (0, 0, 0)
+    return (major, minor, build) if (major, minor, build) > (0, 0, 0) and max(major, minor, build) <= 255 else None
+
+
+def _read_platform(values: Any, folder: Path, variables: Mapping[str, str]) -> Platform:
+    table = _Table(values, "platform", PLATFORM_KEYS, folder, variables)
+    path, told = table.path("sev-firmware"), table.text("sev-firmware-version", "")
+    image, version = b"", (0, 0, 0)
+    if path is None and told:
+        raise table.error("sev-firmware-version", "is the version of sev-firmware, which is not there")
+    if path is not None:
+        try:
+            image = files.read(path, MAX_SEV_FIRMWARE)
+        except PackError as error:
+            raise table.error("sev-firmware", str(error)) from None
+        if not image:
+            raise table.error("sev-firmware", f"{path} is empty")
+        version = _read_version(told) or version
+        if version == (0, 0, 0):
+            raise table.error(
+                "sev-firmware-version",
+                'must say which version the file is, API major.minor.build, for example "1.55.29": it is loaded where that is newer',
+            )
+    return Platform(image, version, table.flag("show-pdh"))
+
+
+def read(path: Path, variables: Mapping[str, str]) -> tuple[list[GuestConfig], Platform]:
+    """The guests of a toml file, and what it says of the platform. Paths in it are relative to its folder."""
     text = files.read_text(path, MAX_TEXT)
     try:
         document = tomllib.loads(text)
@@ -268,8 +306,8 @@ def read(path: Path, variables: Mapping[str, str]) -> list[GuestConfig]:
 
     try:
         for key in document:
-            if key != "guest":
-                raise PackError(f"{key[:40]}: unknown key at the top; the file is a list of [[guest]] tables")
+            if key not in ("guest", "platform"):
+                raise PackError(f"{key[:40]}: unknown key at the top; there are [[guest]] tables and a [platform] table")
         entries = document.get("guest")
         if not isinstance(entries, list) or not entries:
             raise PackError("there is no [[guest]] table")
@@ -280,6 +318,6 @@ def read(path: Path, variables: Mapping[str, str]) -> list[GuestConfig]:
         for name in names:
             if names.count(name) > 1:
                 raise PackError(f'guest "{name}": name: there are {names.count(name)} guests of this name')
-        return guests
+        return guests, _read_platform(document.get("platform", {}), path.parent, variables)
     except PackError as error:
         raise PackError(f"{path}: {error}") from None

@@ -24,8 +24,10 @@ MEMORY_UNIT = 2 << 20
 NAME_SIZE = 32
 DH_CERT_SIZE = 2084
 SESSION_SIZE = 128
+MAX_SEV_FIRMWARE = 1 << 20
+SHOW_PDH = 1
 
-HEADER = struct.Struct("<QIIQIIIIIIQQ")
+HEADER = struct.Struct("<QIIQIIIIIIQIB3s")
 GUEST_HEAD = struct.Struct("<32sIIQIIIBBBBB3sIQQII32s")
 STEP = struct.Struct("<IIQQQ")
 GUEST_CPUS = struct.Struct(f"<{MAX_VCPUS}H")
@@ -118,6 +120,15 @@ class Guest:
     pins: tuple[int, ...] = ()  # a host CPU per vCPU; empty: the hypervisor places them
 
 
+@dataclass(frozen=True)
+class Platform:
+    """What the manifest asks of the machine as a whole."""
+
+    sev_firmware: bytes = b""
+    sev_firmware_version: tuple[int, int, int] = (0, 0, 0)  # API major, minor, build
+    show_pdh: bool = False
+
+
 class _Payload:
     """Pieces of payload, each stored once however many guests use it."""
 
@@ -151,7 +162,7 @@ def _pack_guest(guest: Guest, first_step: int, payload: _Payload) -> bytes:
     return head + GUEST_CPUS.pack(*cpus) + guest.registers.pack() + bytes(16)
 
 
-def serialise(guests: list[Guest]) -> bytes:
+def serialise(guests: list[Guest], platform: Platform = Platform()) -> bytes:
     """The manifest's bytes. The same guests give the same bytes."""
     step_count = sum(len(guest.steps) for guest in guests)
     if len(guests) > MAX_GUESTS:
@@ -162,6 +173,8 @@ def serialise(guests: list[Guest]) -> bytes:
     table_end = HEADER.size + len(guests) * GUEST_SIZE + step_count * STEP.size
     payload_offset = -(-table_end // PAGE) * PAGE
     payload = _Payload(payload_offset)
+    if platform.sev_firmware:
+        payload.add(platform.sev_firmware)  # first: the header has its size, and not where it is
     guest_records, step_records = b"", b""
     for guest in guests:
         first = len(step_records) // STEP.size
@@ -177,7 +190,9 @@ def serialise(guests: list[Guest]) -> bytes:
 
     def table(checksum: int) -> bytes:
         header = HEADER.pack(MAGIC, REVISION, HEADER.size, total, checksum, zlib.crc32(body), len(guests), GUEST_SIZE,
-                             step_count, STEP.size, payload_offset, 0)  # fmt: skip
+                             step_count, STEP.size, payload_offset, len(platform.sev_firmware),
+                             SHOW_PDH if platform.show_pdh else 0,
+                             bytes(reversed(platform.sev_firmware_version)))  # fmt: skip
         return (header + guest_records + step_records).ljust(payload_offset, b"\0")
 
     return table(zlib.crc32(table(0))) + body
@@ -214,7 +229,7 @@ def parse(raw: bytes) -> list[Guest]:
     if len(raw) < HEADER.size:
         raise PackError("this is not a manifest: it is shorter than a manifest's header")
     (magic, revision, _, total, table_checksum, payload_checksum, guest_count, guest_size, step_count, step_size,
-     payload_offset, _) = HEADER.unpack_from(raw)  # fmt: skip
+     payload_offset, *_) = HEADER.unpack_from(raw)  # fmt: skip
     if magic != MAGIC:
         raise PackError("this is not a manifest: the magic number is wrong")
     if (revision, guest_size, step_size) != (REVISION, GUEST_SIZE, STEP.size):
@@ -243,3 +258,9 @@ def parse(raw: bytes) -> list[Guest]:
         return guests
     except (struct.error, ValueError) as error:
         raise PackError(f"this manifest is malformed: {error}") from error
+
+
+def parse_platform(raw: bytes) -> Platform:
+    """Of a manifest that parse() took."""
+    *_, offset, size, flags, version = HEADER.unpack_from(raw)
+    return Platform(raw[offset : offset + size], (version[2], version[1], version[0]), bool(flags & SHOW_PDH))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 
 from .layout import human_size
-from .manifest import CPU_ANY, REGISTER_NAMES, SEGMENT_NAMES, Action, Encryption, Guest, Kind
+from .manifest import CPU_ANY, REGISTER_NAMES, SEGMENT_NAMES, Action, Encryption, Guest, Kind, Platform
 from .measure import is_measured, launch_digest
 
 _KIND = {Kind.DATA: "data", Kind.ZERO: "zeros", Kind.SHARED: "shared"}
@@ -87,6 +87,18 @@ def full(guest: Guest) -> str:
     return "\n".join(lines + steps_table(guest))
 
 
-def show(guests: list[Guest], size: int) -> str:
+def platform_lines(platform: Platform) -> list[str]:
+    lines = []
+    if platform.sev_firmware:
+        major, minor, build = platform.sev_firmware_version
+        digest = hashlib.sha256(platform.sev_firmware).hexdigest()
+        lines.append(f"  sev-firmware: {major}.{minor} build {build}, {len(platform.sev_firmware)} bytes, sha256 {digest}")
+    if platform.show_pdh:
+        lines.append("  show-pdh = true")
+    return ["platform:"] + lines if lines else []
+
+
+def show(guests: list[Guest], size: int, platform: Platform = Platform()) -> str:
     plural = "s" if len(guests) != 1 else ""
-    return "\n\n".join([f"manifest: {len(guests)} guest{plural}, {size} bytes"] + [full(guest) for guest in guests])
+    head = [f"manifest: {len(guests)} guest{plural}, {size} bytes"]
+    return "\n\n".join(["\n".join(head + platform_lines(platform))] + [full(guest) for guest in guests])

@@ -36,7 +36,9 @@ static void execute(const uint8_t *manifest, uint64_t size)
 {
     const struct manifest_header *header = (const struct manifest_header *)(const void *)manifest;
 
-    require(header->total_size <= size && header->guest_count > 0);
+    require(header->total_size <= size && header->guest_count > 0 && header->flags <= MANIFEST_SHOW_PDH);
+    require(header->sev_firmware_size <= MANIFEST_MAX_SEV_FIRMWARE);
+    touch(manifest, header->payload_offset, header->sev_firmware_size);
     for (uint32_t i = 0; i < header->guest_count; i++) {
         const struct manifest_guest *guest = manifest_guest(manifest, i);
         uint64_t free_from = 0;

@@ -67,7 +67,7 @@ def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, p
          trace: Path | str | None = None, nv: Path | str | None = None, seed: str | None = None,
          api: tuple[int, int, int] | None = None, coherency_fatal: bool = False, msix: bool = True,
          bar64: bool = False, ram: Path | str | None = None,
-         max_guests: int | None = None, icount: bool = False, qmp: Path | str | None = None,
+         max_guests: int | None = None, keep_pdh: bool = True, icount: bool = False, qmp: Path | str | None = None,
          cpu_model: str | None = None, **cpu_options: object) -> list[str]:
     """The machine's command line: chipset, CPUs, memory, PSP, debug-exit port 0xf4.
 
@@ -92,7 +92,7 @@ def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, p
             part=part, fault=fault, latency_us=latency_us, never_ready=never_ready or None, trace=trace, nv=nv,
             seed=seed or ("icount" if icount else None), api_major=major, api_minor=minor, build=build,
             coherency_fatal=coherency_fatal or None, msix=None if msix else False, bar64=bar64 or None,
-            max_guests=max_guests)]
+            max_guests=max_guests, keep_pdh=None if keep_pdh else False)]
     if qmp:
         line += ["-qmp", f"unix:{option(qmp)},server=on,wait=off"]
     return line

@@ -10,7 +10,7 @@ import pytest
 
 from pack import config
 from pack.errors import PackError
-from pack.manifest import Action, Encryption
+from pack.manifest import Action, Encryption, Platform
 
 GOOD = """
 [[guest]]
@@ -21,6 +21,10 @@ image = "image.bin"
 """
 PLAIN = GOOD.replace('"sev"', '"none"')
 SEV = "\n[guest.sev]\n"
+PLATFORM = GOOD + "\n[platform]\n"
+FIRMWARE = PLATFORM + 'sev-firmware = "sev.sbin"\nsev-firmware-version = '
+NO_VERSION = "platform: sev-firmware-version: must say which version the file is"
+SEV_FIRMWARE = bytes(range(200))
 
 
 @pytest.fixture
@@ -31,12 +35,16 @@ def read(tmp_path: Path):
     (tmp_path / "session.b64").write_text(base64.b64encode(bytes(128)).decode() + "\n")
     (tmp_path / "short.b64").write_text(base64.b64encode(bytes(127)).decode())
     (tmp_path / "junk.b64").write_text("not base64!")
+    (tmp_path / "sev.sbin").write_bytes(SEV_FIRMWARE)
+    (tmp_path / "large.sbin").write_bytes(SEV_FIRMWARE.ljust((1 << 20) + 1))
+    (tmp_path / "empty.sbin").touch()
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "image.bin").write_bytes(b"\xf4\xf4")
 
     def read_text(text: str, **variables: str) -> list[config.GuestConfig]:
         (tmp_path / "guests.toml").write_text(text)
-        return config.read(tmp_path / "guests.toml", variables)
+        guests, read_text.platform = config.read(tmp_path / "guests.toml", variables)
+        return guests
 
     return read_text
 
@@ -60,6 +68,15 @@ def test_variables_in_paths(read, tmp_path: Path) -> None:
     assert guest.image == tmp_path / "sub" / "image.bin"
 
 
+def test_the_platform_is_asked_for_nothing_unless_the_file_says_so(read) -> None:
+    read(GOOD)
+    assert read.platform == Platform(b"", (0, 0, 0), False)
+    read(FIRMWARE + '"1.55.29"\nshow-pdh = true')
+    assert read.platform == Platform(SEV_FIRMWARE, (1, 55, 29), True)
+    read(FIRMWARE + '"0.255.1"')
+    assert read.platform == Platform(SEV_FIRMWARE, (0, 255, 1), False)
+
+
 def test_vcpus_are_pinned_one_by_one_or_not_at_all(read) -> None:
     assert read(PLAIN + "vcpus = 3")[0].pins == ()
     assert read(PLAIN + "vcpus = 3\npins = [0, 1023, 0]")[0].pins == (0, 1023, 0)
@@ -75,6 +92,19 @@ ERRORS = {
     "no guests": ("", "no [[guest]] table"),
     "guest is a table": ('[guest]\nname = "x"', "no [[guest]] table"),
     "unknown top": (GOOD + "[other]\n", "other: unknown key at the top"),
+    "platform is text": ('platform = "a"\n' + GOOD, "platform must be a table"),
+    "platform misspelt": (PLATFORM + "show_pdh = true", "platform: show_pdh: unknown key: did you mean show-pdh?"),
+    "show-pdh is text": (PLATFORM + 'show-pdh = "yes"', "platform: show-pdh: must be true or false, not 'yes'"),
+    "show-pdh is a number": (PLATFORM + "show-pdh = 1", "show-pdh: must be true or false, not 1"),
+    "firmware missing": (PLATFORM + 'sev-firmware = "nowhere"', "platform: sev-firmware: there is no file"),
+    "firmware empty": (PLATFORM + 'sev-firmware = "empty.sbin"', "empty.sbin is empty"),
+    "firmware of no version": (PLATFORM + 'sev-firmware = "sev.sbin"', NO_VERSION),
+    "firmware of half a version": (FIRMWARE + '"1.55"', NO_VERSION),
+    "firmware of too high a version": (FIRMWARE + '"1.55.256"', NO_VERSION),
+    "firmware of version 0": (FIRMWARE + '"0.0.0"', NO_VERSION),
+    "firmware of a long version": (FIRMWARE + '"1.55.0029"', NO_VERSION),
+    "version without firmware": (PLATFORM + 'sev-firmware-version = "1.55.29"', "is the version of sev-firmware, which is not there"),
+    "firmware large": (PLATFORM + 'sev-firmware = "large.sbin"', "the file has 1048577 bytes: more than 1048576 bytes"),
     "guests are text": ('guest = ["a"]', "guest number 1 must be a table"),
     "misspelt key": (GOOD + 'memry = "1M"', 'guest "web": memry: unknown key: did you mean memory?'),
     "alien key": (GOOD + "zzzzzz = 1", "zzzzzz: unknown key: known keys are"),

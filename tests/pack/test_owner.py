@@ -246,3 +246,56 @@ def test_wrong_certificates_are_refused() -> None:
     for words, data in cases.items():
         with pytest.raises(PackError, match=words):
             certificate.decode_pdh(data)
+
+
+# ---------------------------------------------------------------- what the console printed
+
+
+def printed(what: str, data: bytes) -> list[str]:
+    text = base64.b64encode(data).decode()
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return [f"sev pdh: {line}" for line in (f"-----BEGIN {what}-----", *lines, f"-----END {what}-----")]
+
+
+def log_of(chain: bytes, chip: bytes = seq(1, 64)) -> list[str]:
+    """A console's log with guests' lines between, one of which tries to be more than that."""
+    ours = printed("SEV CERTIFICATE CHAIN", chain) + printed("SEV CHIP ID", chip)
+    mixed = ["[    0.1] notice: sev: INIT"]
+    for number, line in enumerate(ours):
+        mixed += [line, "web| sev pdh: AAAA" if number % 3 else "web| -----END SEV CERTIFICATE CHAIN-----"]
+    return mixed
+
+
+def test_session_is_made_from_a_consoles_log(owner, tmp_path: Path) -> None:
+    """The last chain in it counts: those before may be of other starts."""
+    pdh, earlier = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
+    chain = pdh_certificate(pdh) + seq(3, 3 * 2084)
+    log = log_of(pdh_certificate(earlier) + bytes(3 * 2084)) + log_of(chain)
+    (tmp_path / "console.log").write_bytes("\r\n".join(log).encode() + b"\r\n\x1b[0m\xff")
+    owner("session", tmp_path / "console.log", "1", "--name", "web", "--folder", tmp_path)
+    godh, blob = (base64.b64decode((tmp_path / f"web_{name}.b64").read_text()) for name in ("godh", "session"))
+    firmware_opens(pdh, godh, blob, 1)
+    said = owner("chain", tmp_path / "console.log", tmp_path / "pdh.chain").stdout
+    assert (tmp_path / "pdh.chain").read_bytes() == chain
+    assert seq(1, 64).hex() in said
+    assert owner("chain", tmp_path / "console.log", tmp_path / "pdh.chain", check=False).returncode == 1  # without --force
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda log: [line for line in log if not line.startswith("sev pdh: ")], "there are no certificates in it"),
+        (lambda log: log[:100], "has no end: it was not copied whole"),
+        (lambda log: log + log[:100], "has no end: it was not copied whole"),
+        (lambda log: log[:50] + log[52:], "is damaged: let it be printed again"),
+        (lambda log: [line.replace("A", "!") if "-" not in line else line for line in log], "is damaged: let it be printed again"),
+        (lambda log: [f" {line}" for line in log], "there are no certificates in it"),  # not at the line's start: a guest could
+    ],
+)
+def test_a_log_without_a_whole_chain_is_refused_in_words(owner, tmp_path: Path, spoil, words: str) -> None:
+    log = spoil(log_of(pdh_certificate(key(0x01)) + bytes(3 * 2084)))
+    (tmp_path / "console.log").write_text("\n".join(log))
+    done = owner("chain", tmp_path / "console.log", tmp_path / "pdh.chain", check=False)
+    assert done.returncode == 1 and words in done.stderr
+    assert owner("session", tmp_path / "console.log", "1", "--folder", tmp_path, check=False).returncode == 1
+    assert not list(tmp_path.glob("*.b64")) and not (tmp_path / "pdh.chain").exists()

@@ -323,7 +323,7 @@ static void uninitialised(void)
     wrong_platform_state(UNINIT, "wrong platform state, UNINIT");
     spoil_platform(UNINIT, "spoilt fields, UNINIT");
     init_arguments();
-    good_call(SEV_RET_INVALID_LEN, "DOWNLOAD_FIRMWARE of zeros", DOWNLOAD_FIRMWARE, 0);
+    good_call(SEV_RET_BAD_SIGNATURE, "DOWNLOAD_FIRMWARE of zeros", DOWNLOAD_FIRMWARE, 0);
     expect_bare(SEV_RET_SUCCESS, "NOP", NOP);
     up_and_down();
 }

@@ -32,9 +32,9 @@ def next_image(build: Path, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pack(build: Path, folder: Path) -> Callable[[str, list[GuestSpec]], Path]:
+def pack(build: Path, folder: Path) -> Callable[..., Path]:
     """Packs guests under a name of their own; the EFI file."""
-    return lambda name, guests: packing.pack(guests, build, folder, name)
+    return lambda name, guests, **platform: packing.pack(guests, build, folder, name, **platform)
 
 
 @pytest.fixture(scope="session")

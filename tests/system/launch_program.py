@@ -22,7 +22,7 @@ SECTION = b".manifes"  # PE section names have eight bytes
 # struct manifest_header
 TABLE_CHECKSUM_AT = 24
 PAYLOAD_CHECKSUM_AT = 28
-HEADER = struct.Struct("<QIIQIIIIIIQQ")
+HEADER = struct.Struct("<QIIQIIIIIIQII")
 # struct manifest_guest up to the pins; struct manifest_step
 GUEST = struct.Struct("<32sIIQIIIBBBBB3xIQQII32s64H")
 VCPUS_AT, DIGEST_AT, PINS_AT = 2, 17, 18  # among its values

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -53,6 +54,22 @@ def make_platform(build: Path, folder: Path) -> Platform:
     assert init["status"] == exported["status"] == "SUCCESS"
     platform.chain.write_bytes(b"".join(bytes.fromhex(read["data"]) for read in certificates))
     return platform
+
+
+def platform_of(console: bytes, nv: Path, folder: Path) -> Platform:
+    """As an owner knows it who got a log of the console and nothing else."""
+    platform = Platform(folder / "kept.nv", folder / "console.log")
+    shutil.copyfile(nv, platform.nv)
+    platform.chain.write_bytes(console)
+    return platform
+
+
+def make_image(version: tuple[int, int, int], path: Path) -> tuple[Path, str]:
+    """A firmware for the machine's secure processor, and its version in words."""
+    tool = packing.ROOT / "tests" / "machine" / "firmware" / "make_image.py"
+    told = "{}.{}.{}".format(*version)
+    subprocess.run([sys.executable, tool, told, path], check=True)
+    return path, told
 
 
 @dataclass

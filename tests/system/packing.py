@@ -81,10 +81,15 @@ def pack_file(guests: Path, unpacked: Path, build: Path, output: Path) -> Path:
     return output
 
 
-def pack(guests: list[GuestSpec], build: Path, folder: Path, name: str = "guests") -> Path:
-    """An EFI file with these guests, in `folder`."""
+def pack(
+    guests: list[GuestSpec], build: Path, folder: Path, name: str = "guests", firmware: tuple[Path, str] | None = None, show_pdh: bool = False
+) -> Path:
+    """An EFI file with these guests, in `folder`. `firmware` (a file and its version), `show_pdh`: of [platform]."""
     listing = folder / f"{name}.toml"
-    listing.write_text("\n".join(guest.toml() for guest in guests))
+    platform = ["show-pdh = true"] * show_pdh
+    if firmware:
+        platform += [f'sev-firmware = "{firmware[0]}"', f'sev-firmware-version = "{firmware[1]}"']
+    listing.write_text("\n".join([guest.toml() for guest in guests] + ["[platform]", *platform, ""]))
     return pack_file(listing, build / "boot" / "sevisor.efi", build, folder / f"{name}.efi")
 
 

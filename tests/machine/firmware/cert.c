@@ -91,7 +91,7 @@ int sevfw_cert_signed_by(const uint8_t cert[SEVFW_CERT_SIZE], const uint8_t pare
 static void make(struct sevfw *fw, uint8_t cert[SEVFW_CERT_SIZE], uint32_t usage, uint32_t algo,
                  const uint8_t d[SEVFW_EC_SIZE])
 {
-    sevfw_cert_make(cert, fw->config.api_major, fw->config.api_minor, usage, algo, d);
+    sevfw_cert_make(cert, fw->running.api_major, fw->running.api_minor, usage, algo, d);
 }
 
 void sevfw_identity_load_cek(struct sevfw *fw)

@@ -46,7 +46,7 @@ static const struct sevfw_command commands[] = {
     {.id = SEVFW_CMD_PDH_GEN, .platform_states = UP, .run = sevfw_pdh_gen},
     {.id = SEVFW_CMD_DF_FLUSH, .platform_states = UP, .run = sevfw_df_flush},
     {.id = SEVFW_CMD_DOWNLOAD_FIRMWARE, .size = 0x0C, .platform_states = IN_UNINIT,
-     .buffers = {{.kind = BUFFER_BLOCKS, .paddr = 0x00, .len = 0x08, .alignment = 32, .size = 0x20000}},
+     .buffers = {{.kind = BUFFER_BLOCKS, .paddr = 0x00, .len = 0x08, .alignment = 32, .size = SEVFW_IMAGE_MAX}},
      .run = sevfw_download_firmware},
     {.id = SEVFW_CMD_GET_ID, .size = 0x0C, .out = {0x08, 4}, .platform_states = ANY_PLATFORM,
      .buffers = {{.kind = BUFFER_OUT, .paddr = 0x00, .len = 0x08, .alignment = 8, .size = SEVFW_CHIP_ID_SIZE}},

@@ -46,8 +46,14 @@ struct sevfw_output {
     uint32_t size;
 };
 
+/* What runs: the configuration's after power-on, a downloaded image's after DOWNLOAD_FIRMWARE. */
+struct sevfw_version {
+    uint8_t api_major, api_minor, build;
+};
+
 struct sevfw {
     struct sevfw_config config;
+    struct sevfw_version running;
     struct sevfw_ops ops;
     void *opaque;
     enum sevfw_platform_state state;
@@ -146,8 +152,13 @@ void sevfw_forget_wbinvd(struct sevfw *fw);
 sevfw_step sevfw_init_param, sevfw_init_address, sevfw_init;
 sevfw_step sevfw_init_ex_param, sevfw_init_ex_address, sevfw_init_ex;
 sevfw_step sevfw_shutdown, sevfw_platform_reset, sevfw_platform_status;
-sevfw_step sevfw_df_flush, sevfw_download_firmware;
-sevfw_step sevfw_get_id, sevfw_nop;
+sevfw_step sevfw_df_flush, sevfw_get_id, sevfw_nop;
+
+/* image.c */
+#define SEVFW_IMAGE_MAX 0x20000u
+sevfw_step sevfw_download_firmware;
+/* The test key that signs images for a part: anybody can make it, make_image.py does. */
+void sevfw_image_key(uint8_t part, uint8_t d[SEVFW_EC_SIZE]);
 
 /* owner.c */
 sevfw_step sevfw_pek_gen, sevfw_pek_csr, sevfw_pek_cert_import_owner, sevfw_pek_cert_import;

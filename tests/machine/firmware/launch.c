@@ -43,7 +43,7 @@ uint16_t sevfw_launch_start_policy(struct sevfw *fw, struct sevfw_call *call)
     uint32_t policy = sevfw_get32(call->buf + POLICY);
     uint8_t major = (uint8_t)(policy >> 16), minor = (uint8_t)(policy >> 24);
 
-    if (fw->config.api_major < major || (fw->config.api_major == major && fw->config.api_minor < minor)) {
+    if (fw->running.api_major < major || (fw->running.api_major == major && fw->running.api_minor < minor)) {
         return SEVFW_POLICY_FAILURE;
     }
     if (call->guest && (call->guest->policy != policy || (policy & SEVFW_POLICY_NOKS))) {
@@ -156,7 +156,7 @@ uint16_t sevfw_launch_update_vmsa(struct sevfw *fw, struct sevfw_call *call)
 
 uint16_t sevfw_launch_measure(struct sevfw *fw, struct sevfw_call *call)
 {
-    const uint8_t api[3] = {fw->config.api_major, fw->config.api_minor, fw->config.build};
+    const uint8_t api[3] = {fw->running.api_major, fw->running.api_minor, fw->running.build};
     struct sevfw_guest *guest = call->guest;
     uint8_t output[SEVFW_MEASURE_SIZE], *mnonce = output + SHA256_DIGEST_SIZE;
 

@@ -23,7 +23,7 @@ uint16_t sevfw_pek_csr(struct sevfw *fw, struct sevfw_call *call)
 {
     uint8_t csr[SEVFW_CERT_SIZE];
 
-    sevfw_cert_make(csr, fw->config.api_major, fw->config.api_minor, SEVFW_USAGE_PEK, SEVFW_ALGO_ECDSA_SHA256,
+    sevfw_cert_make(csr, fw->running.api_major, fw->running.api_minor, SEVFW_USAGE_PEK, SEVFW_ALGO_ECDSA_SHA256,
                     fw->id.pek);
     return sevfw_output(fw, sevfw_get64(call->buf + 0x00), csr, sizeof(csr));
 }

@@ -174,12 +174,12 @@ uint16_t sevfw_platform_reset(struct sevfw *fw, struct sevfw_call *call)
 uint16_t sevfw_platform_status(struct sevfw *fw, struct sevfw_call *call)
 {
     memset(call->buf, 0, call->command->size);
-    call->buf[0x00] = fw->config.api_major;
-    call->buf[0x01] = fw->config.api_minor;
+    call->buf[0x00] = fw->running.api_major;
+    call->buf[0x01] = fw->running.api_minor;
     call->buf[0x02] = (uint8_t)fw->state;
     call->buf[0x03] = fw->id.owner;
     call->buf[0x04] = fw->es ? 1 : 0;
-    call->buf[0x07] = fw->config.build;
+    call->buf[0x07] = fw->running.build;
     sevfw_put32(call->buf + 0x08, fw->guest_count);
     return SEVFW_SUCCESS;
 }
@@ -194,14 +194,6 @@ uint16_t sevfw_df_flush(struct sevfw *fw, struct sevfw_call *call)
         fw->asids[asid].dirty = false;
     }
     return SEVFW_SUCCESS;
-}
-
-/* No image carries a signature that this firmware would accept. */
-uint16_t sevfw_download_firmware(struct sevfw *fw, struct sevfw_call *call)
-{
-    (void)fw;
-    (void)call;
-    return SEVFW_BAD_SIGNATURE;
 }
 
 uint16_t sevfw_get_id(struct sevfw *fw, struct sevfw_call *call)

@@ -243,6 +243,11 @@ static bool config_ok(const struct sevfw_config *config)
            config->c_bit >= 32 && config->c_bit < 64;
 }
 
+static void run_the_bios_version(struct sevfw *fw)
+{
+    fw->running = (struct sevfw_version){fw->config.api_major, fw->config.api_minor, fw->config.build};
+}
+
 struct sevfw *sevfw_new(const struct sevfw_config *config, const struct sevfw_ops *ops, void *opaque)
 {
     struct sevfw *fw;
@@ -258,6 +263,7 @@ struct sevfw *sevfw_new(const struct sevfw_config *config, const struct sevfw_op
     fw->config = *config;
     fw->ops = *ops;
     fw->opaque = opaque;
+    run_the_bios_version(fw);
     fw->next_handle = 1;
     fw->guests = calloc(config->max_guests, sizeof(*fw->guests));
     fw->asids = calloc((size_t)config->max_sev_asid + 1, sizeof(*fw->asids));
@@ -285,6 +291,7 @@ void sevfw_free(struct sevfw *fw)
 void sevfw_reset(struct sevfw *fw)
 {
     (void)sevfw_guest_destroy_all(fw);
+    run_the_bios_version(fw);
     fw->state = SEVFW_PLATFORM_UNINIT;
     fw->es = false;
     sevfw_wipe(&fw->id, sizeof(fw->id));

@@ -48,7 +48,8 @@ struct sevfw_ops {
 };
 
 struct sevfw_config {
-    uint8_t api_major, api_minor, build;
+    uint8_t api_major, api_minor, build;    /* that the BIOS brought: again after each reset */
+    uint8_t part;           /* that firmware images must be made for */
     uint32_t cpus;          /* whose WBINVDs DF_FLUSH waits for */
     uint32_t max_sev_asid;  /* CPUID 8000_001F ECX */
     uint32_t min_sev_asid;  /* CPUID 8000_001F EDX: first ASID of a guest without ES */

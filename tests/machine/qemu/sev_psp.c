@@ -382,6 +382,7 @@ static void psp_realize(PCIDevice *pci, Error **errp)
         .api_major = psp->api_major,
         .api_minor = psp->api_minor,
         .build = psp->build,
+        .part = part - parts,
         .cpus = current_machine->smp.cpus,
         .max_sev_asid = sev->asids,
         .min_sev_asid = sev->min_asid,

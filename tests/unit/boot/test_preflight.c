@@ -17,7 +17,7 @@ static const char good_table[] =
     " ok     TSC frequency        ACPI PM timer          2400.003 MHz\r\n"
     " ok     SME and SEV          CPUID 8000_001F        both\r\n"
     " ok     memory encryption    SYSCFG[23]             on\r\n"
-    " ok     PCI addresses        below 2^43             all\r\n"
+    " ok     PCI addresses        below 2^43             all of segment 0\r\n"
     " ok     C-bit, reduction     as each guest says     51 and 5\r\n"
     " ok     ASIDs for SEV        1                      10 (6 to 15)\r\n"
     " ok     SMM locked           HWCR[0] SmmLock        yes\r\n"
@@ -120,6 +120,11 @@ static uint32_t *psp_command(void)
 }
 
 /* INIT, which nobody works on. */
+static void old_firmware(uint8_t build)
+{
+    memcpy(machine.psp.answer, (const uint8_t[]){0, 17, 0, 0, 0, 0, 0, build}, 8);
+}
+
 static void leave_command(void)
 {
     *psp_command() = 1 << 16;
@@ -227,11 +232,11 @@ static void three_cpus(uint8_t last)
       "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled, if INIT is answered by HWERROR_PLATFORM (0x13)", machine.syscfg = 1) \
     X(bar_at_the_width, "PCI addresses", HANDOFF_FINE, "1 are above", BEYOND("05:00.0,"), \
       bar_of(0x500, 0, 0, UINT64_C(1) << 43)) \
-    X(bar_below_the_width, "PCI addresses", HANDOFF_FINE, "all", "", bar_of(0x500, 0, 4, (UINT64_C(1) << 43) - MIB)) \
+    X(bar_below_the_width, "PCI addresses", HANDOFF_FINE, "all of segment 0", "", bar_of(0x500, 0, 4, (UINT64_C(1) << 43) - MIB)) \
     X(bars_of_all_kinds, "PCI addresses", HANDOFF_FINE, "5 are above", BEYOND("05:00.0,06:00.0,07:00.0,07:00.3,"), bars_of_all_kinds()) \
     X(bars_with_smee_off, "PCI addresses", HANDOFF_FINE, "1 are above", BEYOND("05:00.0,"), \
       machine.syscfg = 0; bar_of(0x500, 0, 2, UINT64_C(1) << 47)) \
-    X(bars_without_sme, "PCI addresses", HANDOFF_FINE, "all", "", \
+    X(bars_without_sme, "PCI addresses", HANDOFF_FINE, "all of segment 0", "", \
       machine_leaf(0x8000001f)->regs.eax = 0; bar_of(0x500, 0, 2, UINT64_C(1) << 47)) \
     X(psp_of_a_newer_part, "Secure Processor", HANDOFF_NO_SEV, "1022:1999 at 41:00.1", \
       "an AMD encryption controller that this version does not know: look for a newer one", \
@@ -252,6 +257,9 @@ static void three_cpus(uint8_t last)
     X(psp_9000, "SEV firmware", HANDOFF_NO_SEV, "is of no use", "PLATFORM_STATUS: undocumented status (0x9000): no " \
       "document names it; a board with an early BIOS answered so. Update the BIOS, load its defaults, then enable SMEE; " \
       "switch the machine off and on.", machine.psp.status = 0x9000) \
+    X(psp_old, "SEV firmware's age", HANDOFF_FINE, "old", "CVE-2019-9836: up to 0.17 build 11 it gives its PDH key away: update the BIOS, or " \
+      "name a newer file as sev-firmware in guests.toml", old_firmware(11)) \
+    X(psp_not_so_old, "SEV firmware", HANDOFF_FINE, "API 0.17.22, UNINIT", "", old_firmware(22)) \
     X(psp_left_in_init, "SEV firmware", HANDOFF_FINE, "API 1.55.21, INIT", LEFT(0), machine.psp.answer[2] = 1) \
     X(psp_left_working, "SEV firmware", HANDOFF_FINE, "API 0.24.1, WORKING", LEFT(3), \
       memcpy(machine.psp.answer, (const uint8_t[]){0, 24, 2, 0, 0, 0, 0, 1, 3}, 9)) \

@@ -160,6 +160,7 @@ int machine_setup(void **state)
     m->config = (struct sevfw_config){
         .api_major = API_MAJOR_, .api_minor = API_MINOR_, .build = BUILD_, .cpus = CPUS, .max_sev_asid = MAX_ASID,
         .min_sev_asid = MIN_ASID, .max_guests = MAX_GUESTS, .c_bit = C_BIT_POSITION, .phys_bits = PHYS_BITS,
+        .part = PART,
     };
     seq(0x11, sizeof(m->config.chip_id), m->config.chip_id);
     machine_rebuild(m);
@@ -410,6 +411,23 @@ uint16_t pdh_export(struct machine *m, uint8_t pdh[2084], uint8_t chain[6252])
     ram_get(m, AT_OUT, pdh, 2084);
     ram_get(m, AT_CHAIN, chain, 6252);
     return status;
+}
+
+uint32_t image_put(struct machine *m, uint64_t spa, uint8_t part, uint32_t version)
+{
+    uint8_t image[IMAGE_SIZE];
+
+    ram_put(m, spa, image, signed_image(m->fw, image, part, version));
+    return sizeof(image);
+}
+
+uint16_t download(struct machine *m, uint64_t spa, uint32_t len)
+{
+    uint8_t buf[0x0C] = {0};
+
+    set64(buf, 0, spa);
+    set32(buf, 8, len);
+    return command(m, SEVFW_CMD_DOWNLOAD_FIRMWARE, buf, sizeof(buf));
 }
 
 uint32_t guest_in(struct machine *m, unsigned state, uint32_t asid)

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "internal.h"
+#include "signed_image.h"
 
 #define RAM_SIZE 0x2000000u
 #define C_BIT_POSITION 51
@@ -28,6 +29,7 @@
 #define API_MAJOR_ 1
 #define API_MINOR_ 55
 #define BUILD_ 31
+#define PART 3u
 
 /* Where the tests keep things. */
 #define AT_COMMAND 0x1000u
@@ -101,6 +103,9 @@ uint16_t dbg(struct machine *m, uint32_t id, uint32_t handle, uint64_t src, uint
 uint16_t attest(struct machine *m, uint32_t handle, const uint8_t mnonce[16], uint8_t report[208]);
 unsigned guest_state(struct machine *m, uint32_t handle);
 uint16_t pdh_export(struct machine *m, uint8_t pdh[2084], uint8_t chain[6252]);
+/* A firmware image of IMAGE_SIZE bytes, signed for a family; `version`: API major, minor and build, 8 bits each. */
+uint32_t image_put(struct machine *m, uint64_t spa, uint8_t part, uint32_t version);
+uint16_t download(struct machine *m, uint64_t spa, uint32_t len);
 /* A guest brought to this state, active on `asid`, policy without NODBG. */
 uint32_t guest_in(struct machine *m, unsigned state, uint32_t asid);
 

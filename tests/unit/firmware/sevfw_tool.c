@@ -35,7 +35,7 @@ static uint8_t keys[MAX_ASID + 1][SEVFW_VEK_SIZE];
 static const char *nv_name;
 
 static struct sevfw_config config = {
-    .api_major = 1, .api_minor = 55, .build = 31, .cpus = CPUS, .max_sev_asid = MAX_ASID, .min_sev_asid = 1,
+    .api_major = 1, .api_minor = 55, .build = 31, .part = 2, .cpus = CPUS, .max_sev_asid = MAX_ASID, .min_sev_asid = 1,
     .max_guests = 16, .c_bit = 51, .phys_bits = 43,
     .chip_id = "sevfw-tool's own chip, of which there is only this one in all",
 };

@@ -12,6 +12,7 @@ import json
 import os
 import struct
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -81,6 +82,22 @@ def firmware(program: str) -> Iterator[Firmware]:
     tool = Firmware(program)
     yield tool
     tool.close()
+
+
+MAKE_IMAGE = Path(__file__).resolve().parents[2] / "machine" / "firmware" / "make_image.py"
+
+
+def test_image_tool_makes_what_the_firmware_of_that_family_alone_accepts(firmware: Firmware, tmp_path: Path) -> None:
+    def download(part: str, expect: str) -> tuple[int, ...]:
+        subprocess.run([sys.executable, MAKE_IMAGE, "1.55.40", tmp_path / "image", "--part", part], check=True)
+        data = (tmp_path / "image").read_bytes()
+        firmware.write(AT_A, data)
+        firmware.command("DOWNLOAD_FIRMWARE", struct.pack("<QI", AT_A, len(data)), expect)
+        status = firmware.command("PLATFORM_STATUS", bytes(12))
+        return status[0], status[1], status[7]
+
+    assert download("genoa", "BAD_SIGNATURE") == API
+    assert download("milan", "SUCCESS") == (1, 55, 40)
 
 
 def word(data: bytes, offset: int) -> int:

@@ -374,17 +374,76 @@ static void owner_certificates_are_refused_when_wrong(void **state)
     assert_status(SUCCESS, import(m, 2084, 2084, AT_OUT));
 }
 
-static void firmware_images_are_not_accepted(void **state)
+static void assert_runs(struct machine *m, unsigned major, unsigned minor, unsigned build)
+{
+    uint8_t out[12];
+
+    assert_status(SUCCESS, do_status(m, out));
+    assert_int_equal(out[0], major);
+    assert_int_equal(out[1], minor);
+    assert_int_equal(out[7], build);
+}
+
+static void a_newer_image_runs_until_the_machine_is_reset(void **state)
 {
     struct machine *m = *state;
-    uint8_t buf[0x0C] = {0};
+    uint32_t size = image_put(m, AT_OUT | C_BIT, PART, 0x013728);
+    struct owner owner;
+    uint8_t measured[48], expected[32], digest[32];
+    const uint8_t api[3] = {1, 55, 40};
+    uint32_t handle;
 
-    set64(buf, 0, AT_OUT);
-    assert_status(INVALID_LENGTH, command(m, SEVFW_CMD_DOWNLOAD_FIRMWARE, buf, sizeof(buf)));
-    set32(buf, 8, 0x10000);
-    assert_status(BAD_SIGNATURE, command(m, SEVFW_CMD_DOWNLOAD_FIRMWARE, buf, sizeof(buf)));
-    set64(buf, 0, AT_OUT + 16);
-    assert_status(INVALID_ADDRESS, command(m, SEVFW_CMD_DOWNLOAD_FIRMWARE, buf, sizeof(buf)));
+    assert_status(SUCCESS, download(m, AT_OUT | C_BIT, size));
+    assert_runs(m, 1, 55, 40);
+    /* The version is measured, so owners see which firmware launched their guest. */
+    bring_up(m);
+    owner_make(&owner, 0);
+    assert_status(SUCCESS, launch_start_session(m, &owner, 0, &handle));
+    assert_status(SUCCESS, measure(m, handle, measured));
+    memcpy(digest, m->fw->guests[0].digest, sizeof(digest));
+    sevfw_measure(owner.tik, api, 0, digest, measured + 32, expected);
+    assert_memory_equal(measured, expected, sizeof(expected));
+    sevfw_reset(m->fw);
+    assert_runs(m, API_MAJOR_, API_MINOR_, BUILD_);
+}
+
+static void images_of_any_version_are_taken(void **state)
+{
+    struct machine *m = *state;
+
+    assert_status(SUCCESS, download(m, AT_OUT, image_put(m, AT_OUT, PART, 0x01371f)));
+    assert_status(SUCCESS, download(m, AT_OUT, image_put(m, AT_OUT, PART, 0x020000)));
+    assert_status(SUCCESS, download(m, AT_OUT, image_put(m, AT_OUT, PART, 0x01ffff)));
+    assert_runs(m, 1, 255, 255);
+}
+
+static void an_image_that_is_not_whole_genuine_and_of_this_family_changes_nothing(void **state)
+{
+    struct machine *m = *state;
+    uint32_t size = image_put(m, AT_OUT, PART, 0x013728);
+    static const unsigned bytes[] = {0x00, 0x07, 0x08, 0x09, 0x0C, 0x0E, 0x100, IMAGE_SIZE - SEVFW_EC_SIG_SIZE, IMAGE_SIZE - SEVFW_EC_FIELD_SIZE};
+    uint8_t byte;
+
+    assert_status(INVALID_LENGTH, download(m, AT_OUT, 0));
+    assert_status(INVALID_LENGTH, download(m, AT_OUT, 16));
+    assert_status(INVALID_LENGTH, download(m, AT_OUT, SEVFW_EC_SIG_SIZE));
+    assert_status(BAD_SIGNATURE, download(m, AT_OUT, size - 16));
+    assert_status(BAD_SIGNATURE, download(m, AT_OUT, size + 16));
+    assert_status(INVALID_LENGTH, download(m, AT_OUT, SEVFW_IMAGE_MAX + 16));
+    assert_status(INVALID_ADDRESS, download(m, AT_OUT + 16, size));
+    assert_status(INVALID_ADDRESS, download(m, NOT_RAM, size));
+    for (size_t i = 0; i < sizeof(bytes) / sizeof(bytes[0]); i++) {
+        ram_get(m, AT_OUT + bytes[i], &byte, 1);
+        byte ^= 1;
+        ram_put(m, AT_OUT + bytes[i], &byte, 1);
+        assert_status(BAD_SIGNATURE, download(m, AT_OUT, size));
+        byte ^= 1;
+        ram_put(m, AT_OUT + bytes[i], &byte, 1);
+    }
+    assert_status(BAD_SIGNATURE, download(m, AT_OUT, image_put(m, AT_OUT, PART - 1, 0x013728)));
+    assert_runs(m, API_MAJOR_, API_MINOR_, BUILD_);
+    assert_status(SUCCESS, download(m, AT_OUT, image_put(m, AT_OUT, PART, 0x013728)));
+    assert_runs(m, 1, 55, 40);
 }
 
 static void contradictory_configurations_are_refused(void **state)
@@ -428,7 +487,9 @@ int main(void)
         TEST(imported_owner_certificate_makes_the_platform_owned),
         TEST(shutdown_wipes_the_identity_from_memory),
         TEST(owner_certificates_are_refused_when_wrong),
-        TEST(firmware_images_are_not_accepted),
+        TEST(a_newer_image_runs_until_the_machine_is_reset),
+        TEST(images_of_any_version_are_taken),
+        TEST(an_image_that_is_not_whole_genuine_and_of_this_family_changes_nothing),
         TEST(contradictory_configurations_are_refused),
     };
 

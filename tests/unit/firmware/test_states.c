@@ -283,9 +283,7 @@ static void every_documented_status_is_reachable(void **state)
     assert_status(RESOURCE_LIMIT, launch_start(m, 0, 0, &other));
     assert_status(SUCCESS, command0(m, SEVFW_CMD_SHUTDOWN));
     wbinvd_all(m);
-    memset(buf, 0, sizeof(buf));
-    set32(buf, 8, 64);
-    assert_status(BAD_SIGNATURE, command(m, SEVFW_CMD_DOWNLOAD_FIRMWARE, buf, 0x0C));
+    assert_status(BAD_SIGNATURE, download(m, AT_OUT, image_put(m, AT_OUT, PART + 1, 0x013728)));
     es[0] = 1;
     set64(es, 8, AT_TMR);
     set32(es, 0x10, 0x100000);

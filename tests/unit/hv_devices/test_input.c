@@ -202,6 +202,7 @@ void report_guests(void) {}
 void monitor_top(bool again) { (void)again; }
 uint32_t monitor_top_lines(void) { return 1; }
 void monitor_information(void) {}
+void identity_show(void) {}
 void monitor_view_init(void) {}
 void panic(const char *format, ...) { fail_msg("%s", format); abort(); }
 

@@ -473,7 +473,7 @@ static void every_failing_allocation_returns_all(void **state)
     for (unsigned kind = 0; kind < 7; kind++) {
         for (unsigned n = 1;; n++) {
             boot((struct machine_options){0});
-            sev_start(&machine.handoff);
+            sev_start(&machine.handoff, &(struct sev_wishes){0});
             struct free_now before = free_now();
             unsigned *const countdowns[] = {&machine.fail_pool, &machine.fail_extent, &machine.fail_npt_create,
                                             &machine.fail_npt_map, &machine.fail_vcpu, &machine.fail_window,

@@ -111,6 +111,7 @@ void memory_stats(struct memory_stats *stats)
     };
 }
 bool sev_ready(void) { return sev_is_ready; }
+void identity_show(void) { monitor_print("identity"); }
 const char *sev_refusal(void) { return "this CPU has no SEV"; }
 uint64_t sev_commands(void) { return 77; }
 struct sev_platform_status sev_version(void)
@@ -714,8 +715,9 @@ static void help_and_list(void **state)
     (void)state;
     types("\x1dz");
     assert_non_null(strstr(screen, "monitor: unknown command; Ctrl-] ? for help\n"));
-    types("\x1d?\x1dl");
+    types("\x1d?\x1dl\x1dp");
     assert_non_null(strstr(screen, "Ctrl-]"));
+    assert_non_null(strstr(screen, "\nidentity\n"));
     assert_int_equal(lists, 1);
 }
 

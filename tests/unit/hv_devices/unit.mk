@@ -20,7 +20,7 @@ unit-hv-devices-pvclock := hv/pvclock.c
 unit-hv-devices-vpower := hv/vpower.c
 unit-hv-devices-monitor := $(wildcard hv/monitor*.c) hv/line.c hv/log.c hv/vuart.c hv/text.c
 unit-hv-devices-input := $(addprefix hv/,serial.c console.c monitor.c monitor_input.c line.c log.c vuart.c text.c)
-unit-hv-devices-lifecycle := hv/guest.c hv/launch.c hv/report.c $(wildcard hv/monitor*.c) hv/line.c hv/vuart.c hv/asid.c hv/log.c hv/text.c \
+unit-hv-devices-lifecycle := hv/guest.c hv/launch.c hv/identity.c hv/report.c $(wildcard hv/monitor*.c) hv/line.c hv/vuart.c hv/asid.c hv/log.c hv/text.c \
 	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/fake_machine.c $(unit-hv-devices-in)/fake_psp.c \
 	$(unit-hv-devices-in)/three_guests.c $(sort $(wildcard psp/*.c)) \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c \

@@ -7,7 +7,7 @@
 
 #include "../../../hv/hostmap.h"
 
-char did[8192];
+char did[16384];
 struct cpu fake_cpu;
 uint64_t fake_tsc, fake_cr0, fake_cr3;
 struct fake_leaf fake_leaves[16];

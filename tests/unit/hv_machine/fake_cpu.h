@@ -21,7 +21,7 @@
 #define POOL_BASE UINT64_C(0x7000000)   /* physical, of the pool's first page */
 #define POOL_PAGES 64u
 
-extern char did[8192];                  /* a line each */
+extern char did[16384];                  /* a line each */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 extern struct cpu fake_cpu;             /* GS:0 */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* hv's side of the Secure Processor: which commands, in which order, and what it keeps in mind of what was answered. */
+#include "../../../hv/identity.c"
 #include "../../../hv/sev.c"
 
 #include "../boards/boards.h"
@@ -10,10 +11,14 @@
 #define MEMORY_BASE UINT64_C(0x100000000)
 
 static struct handoff handoff;
+static struct sev_wishes wishes;
 static struct guest guest;
 static struct manifest_guest config;
 static uint8_t left_in;                 /* the platform's state when hv comes */
 static bool no_device;
+static uint32_t running, offered;       /* firmware: what runs, what an image says it is */
+static bool pdh_is_made_at_init;
+static uint8_t pdh;                     /* each byte of its key */
 
 /* The answers to a command: from the n-th one on (from 1), for so many times, this status. */
 static struct { uint8_t command; unsigned from, count; uint16_t status; } faults[2];
@@ -40,6 +45,13 @@ void psp_result_text(struct psp_result result, char *text, unsigned size)
     snprintf(text, size, "command %02x error %d status %x", result.command, result.error, result.status);
 }
 
+static void runs(struct psp *p)
+{
+    p->status.api_major = (uint8_t)(running >> 16);
+    p->status.api_minor = (uint8_t)(running >> 8);
+    p->status.build = (uint8_t)running;
+}
+
 enum psp_error psp_discover(struct psp_location *location)
 {
     *location = (struct psp_location){.bdf = 0x42 << 8 | 3 << 3 | 1, .device_id = 0x14ca};
@@ -49,7 +61,8 @@ enum psp_error psp_discover(struct psp_location *location)
 struct psp_result psp_attach(struct psp *p, const struct psp_location *location)
 {
     p->location = *location;
-    p->status = (struct sev_platform_status){.api_major = 1, .api_minor = 55, .build = 21, .state = left_in, .owner = left_in};
+    p->status = (struct sev_platform_status){.state = left_in, .owner = left_in};
+    runs(p);
     return answer(SEV_CMD_PLATFORM_STATUS);
 }
 
@@ -64,7 +77,12 @@ static struct psp_result platform_command(struct psp *p, uint8_t command, uint8_
     return result;
 }
 
-struct psp_result sev_init(struct psp *p) { return platform_command(p, SEV_CMD_INIT, SEV_PLATFORM_INIT); }
+struct psp_result sev_init(struct psp *p)
+{
+    pdh += pdh_is_made_at_init;
+    return platform_command(p, SEV_CMD_INIT, SEV_PLATFORM_INIT);
+}
+
 struct psp_result sev_shutdown(struct psp *p) { return platform_command(p, SEV_CMD_SHUTDOWN, SEV_PLATFORM_UNINIT); }
 struct psp_result sev_platform_status(struct psp *p) { return platform_command(p, SEV_CMD_PLATFORM_STATUS, p->status.state); }
 struct psp_result sev_df_flush(struct psp *p) { return platform_command(p, SEV_CMD_DF_FLUSH, p->status.state); }
@@ -75,6 +93,32 @@ struct psp_result sev_get_id(struct psp *p, uint8_t id[64])
         id[i] = (uint8_t)(0xf0 + i);
     return platform_command(p, SEV_CMD_GET_ID, p->status.state);
 }
+
+/* Certificates of another value each, whose key, and nothing else, may change. */
+struct psp_result sev_pdh_cert_export(struct psp *p, psp_addr_t address)
+{
+    struct psp_result result = platform_command(p, SEV_CMD_PDH_CERT_EXPORT, p->status.state);
+    uint8_t *chain = page_va(paddr(address.raw & ~FAKE_C_BIT));
+    if (!psp_ok(result))
+        return result;
+    for (unsigned i = 0; i < 4; i++)
+        memset(chain + i * SEV_CERT_SIZE, (int)('a' + i), SEV_CERT_SIZE);
+    memset(chain + SEV_CERT_KEY_AT, pdh, SEV_CERT_KEY_SIZE);
+    chain[0] = (uint8_t)sent[SEV_CMD_PDH_CERT_EXPORT];      /* a header that differs makes no other PDH */
+    return result;
+}
+
+struct psp_result sev_download_firmware(struct psp *p, psp_addr_t image, uint32_t size)
+{
+    assert_true(image.raw == 0x5000 && size == 4000);
+    struct psp_result result = platform_command(p, SEV_CMD_DOWNLOAD_FIRMWARE, p->status.state);
+    if (psp_ok(result))
+        running = offered;
+    runs(p);
+    return result;
+}
+
+const char *sev_version_fault(uint32_t version) { return version < SEV_VERSION(1, 0, 0) ? "is known" : NULL; }
 
 struct psp_result sev_launch_start(struct psp *p, uint32_t policy, const void *cert, const void *session, uint32_t *handle)
 {
@@ -116,6 +160,16 @@ struct psp_result sev_launch_finish(struct psp *p, uint32_t handle) { return wit
 struct psp_result sev_deactivate(struct psp *p, uint32_t handle) { return with_handle(p, handle, SEV_CMD_DEACTIVATE); }
 struct psp_result sev_decommission(struct psp *p, uint32_t handle) { return with_handle(p, handle, SEV_CMD_DECOMMISSION); }
 
+void monitor_print(const char *format, ...)
+{
+    char line[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    note("%s", line);
+}
+
 void cpu_wbinvd_all(void) { note("wbinvd"); }
 
 bool guest_ram_address(const struct guest *g, gpaddr_t gpa, uint64_t size, paddr_t *out)
@@ -131,6 +185,12 @@ static int set_up(void **state)
 {
     fake_reset(state);
     psp = (struct psp){0};
+    memset(&identity, 0, sizeof identity);
+    wishes = (struct sev_wishes){.image = {0x5000}, .image_version = SEV_VERSION(1, 55, 22)};
+    running = SEV_VERSION(1, 55, 21);
+    offered = SEV_VERSION(1, 55, 22);
+    pdh_is_made_at_init = false;
+    pdh = 'P';
     started = ready = false;
     text_format(refusal, sizeof refusal, "not started");
     left_in = SEV_PLATFORM_UNINIT;
@@ -156,7 +216,7 @@ static void fault_from(uint8_t command, unsigned from, unsigned count, uint16_t 
 
 static void up(void)
 {
-    sev_start(&handoff);
+    sev_start(&handoff, &wishes);
     assert_true(sev_ready());
     did[0] = '\0';
     memset(sent, 0, sizeof sent);
@@ -168,15 +228,15 @@ static void the_platform_is_started_once_and_said(void **state)
 {
     (void)state;
     assert_false(sev_ready());
-    sev_start(&handoff);
+    sev_start(&handoff, &wishes);
     assert_true(sev_ready());
     assert_string_equal(did,
-        "04\nlog 2 sev: INIT\n01\n04\n0c\n"
+        "04\nlog 2 sev: INIT\n01\n04\npage_alloc 3\n08\n0c\n"
         "log 2 sev: AMD secure processor 1022:14ca at 42:03.1, API 1.55 build 21, state INIT, self-owned, chip f0f1f2f3f4f5f6f7\n");
     did[0] = '\0';
-    sev_start(&handoff);
+    sev_start(&handoff, &wishes);
     assert_string_equal(did, "");
-    assert_int_equal(sev_commands(), 4);
+    assert_int_equal(sev_commands(), 5);
     assert_int_equal(sev_version().api_minor, 55);
 }
 
@@ -187,7 +247,7 @@ static void what_somebody_left_is_shut_down_first(void **state)
     for (uint8_t s = SEV_PLATFORM_INIT; s <= 3; s++) {
         set_up(state);
         left_in = s;
-        sev_start(&handoff);
+        sev_start(&handoff, &wishes);
         snprintf(expected, sizeof expected, "04\nlog 2 sev: the platform was left in state %s: SHUTDOWN first\n02\nlog 2 sev: INIT\n01\n", names[s]);
         assert_ptr_equal(strstr(did, expected), did);
         assert_int_equal(strstr(did, "externally owned") != NULL, (s & SEV_OWNER_EXTERNAL) != 0);
@@ -211,7 +271,7 @@ static void a_start_that_fails_refuses_with_its_reason(void **state)
             left_in = SEV_PLATFORM_WORKING;
             uint16_t status = silent ? SILENT : SEV_STATUS_HWERROR_PLATFORM;
             fault_from(cases[i].command, cases[i].nth, 1, status);
-            sev_start(&handoff);
+            sev_start(&handoff, &wishes);
             assert_false(sev_ready());
             snprintf(expected, sizeof expected, "%scommand %02x error %d status %x", cases[i].where, cases[i].command,
                      silent ? PSP_TIMEOUT : PSP_FIRMWARE, status);
@@ -229,15 +289,143 @@ static void without_an_id_the_chip_has_no_name(void **state)
 {
     (void)state;
     fault_from(SEV_CMD_GET_ID, 1, 1, SEV_STATUS_INVALID_COMMAND);
-    sev_start(&handoff);
+    sev_start(&handoff, &wishes);
     assert_true(sev_ready());
     assert_non_null(strstr(did, "self-owned, chip unknown\n"));
     set_up(state);
     fault_from(SEV_CMD_GET_ID, 1, 1, SILENT);
-    sev_start(&handoff);
+    sev_start(&handoff, &wishes);
     assert_false(sev_ready());
     assert_string_equal(sev_refusal(), "command 0c error 5 status ffff");
     assert_non_null(strstr(did, "detach 1\n"));
+}
+
+static void firmware_is_loaded_before_init_where_it_is_newer(void **state)
+{
+    static const struct { uint32_t offered; const char *said; } cases[] = {
+        {SEV_VERSION(1, 55, 22), "0b\nlog 2 sev: DOWNLOAD_FIRMWARE: 1.55 build 21 ran, 1.55 build 22 runs now\nlog 2 sev: INIT\n"},
+        {SEV_VERSION(1, 56, 0), "0b\nlog 2 sev: DOWNLOAD_FIRMWARE: 1.55 build 21 ran, 1.56 build 0 runs now\nlog 2 sev: INIT\n"},
+        {SEV_VERSION(1, 55, 21),
+         "log 2 sev: firmware 1.55 build 21 runs; the manifest's is 1.55 build 21, which is not newer: not loaded\nlog 2 sev: INIT\n"},
+        {SEV_VERSION(0, 255, 255),
+         "log 2 sev: firmware 1.55 build 21 runs; the manifest's is 0.255 build 255, which is not newer: not loaded\nlog 2 sev: INIT\n"},
+    };
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (unsigned left = 0; left < 2; left++) {
+            set_up(state);
+            wishes.image_size = 4000;
+            left_in = left ? SEV_PLATFORM_WORKING : SEV_PLATFORM_UNINIT;
+            offered = wishes.image_version = cases[i].offered;
+            sev_start(&handoff, &wishes);
+            assert_true(sev_ready());
+            /* Only UNINIT takes firmware: after the SHUTDOWN of what was left. */
+            assert_ptr_equal(strstr(did, cases[i].said), left ? strstr(did, "02\n") + 3 : did + 3);
+        }
+    }
+}
+
+static void refused_firmware_leaves_the_old_one_at_work(void **state)
+{
+    (void)state;
+    wishes.image_size = 4000;
+    fault_from(SEV_CMD_DOWNLOAD_FIRMWARE, 1, 1, SEV_STATUS_BAD_SIGNATURE);
+    sev_start(&handoff, &wishes);
+    assert_true(sev_ready());
+    assert_non_null(strstr(did, "0b!\nlog 1 sev: firmware 1.55 build 22 was not loaded: command 0b error 10 status a\n"
+                                "log 2 sev: going on with firmware 1.55 build 21\nlog 2 sev: INIT\n"));
+    set_up(state);
+    wishes.image_size = 4000;
+    fault_from(SEV_CMD_DOWNLOAD_FIRMWARE, 1, 1, SILENT);
+    sev_start(&handoff, &wishes);
+    assert_false(sev_ready());
+    assert_string_equal(sev_refusal(), "command 0b error 5 status ffff");
+    assert_int_equal(sent[SEV_CMD_INIT], 0);
+}
+
+static void old_firmware_is_named(void **state)
+{
+    (void)state;
+    running = SEV_VERSION(0, 17, 11);
+    sev_start(&handoff, &wishes);
+    assert_true(sev_ready());
+    assert_non_null(strstr(did, "log 1 sev: this firmware is too old (is known): update the BIOS, or name a newer file as sev-firmware"));
+}
+
+/* What was found by trying is said, each way; without the wish nothing is tried. */
+static void whether_the_pdh_outlives_init_is_seen_and_said(void **state)
+{
+    static const char once[] = "01\n04\npage_alloc 3\n08\n0c\n", twice[] = "02\nlog 2 sev: INIT\n01\n04\n08\n0c\n";
+    for (unsigned made = 0; made < 2; made++) {
+        set_up(state);
+        pdh_is_made_at_init = made;
+        wishes.pdh = true;
+        sev_start(&handoff, &wishes);
+        assert_true(sev_ready());
+        const char *second = strstr(did, twice);
+        assert_ptr_equal(strstr(did, once) + strlen(once), second);
+        assert_ptr_equal(strstr(did, made ? "log 2 sev: the PDH does not outlive INIT: no session that was made before"
+                                          : "log 2 sev: the PDH outlives SHUTDOWN and INIT: a session made with it can be"),
+                         second + strlen(twice));
+        set_up(state);
+        sev_start(&handoff, &wishes);
+        assert_int_equal(sent[SEV_CMD_INIT], 1);
+        assert_null(strstr(did, "PDH"));
+    }
+    /* Not told at all, then not the second time: no word on what is not known, and the guests can run all the same. */
+    for (unsigned nth = 1; nth <= 2; nth++) {
+        set_up(state);
+        wishes.pdh = true;
+        fault_from(SEV_CMD_PDH_CERT_EXPORT, nth, 9, SEV_STATUS_HWERROR_PLATFORM);
+        sev_start(&handoff, &wishes);
+        assert_true(sev_ready());
+        assert_int_equal(sent[SEV_CMD_INIT], nth);
+        assert_null(strstr(did, "PDH"));
+        assert_non_null(strstr(did, "log 1 sev: the platform's certificates are unknown: command 08 error 10 status 13\n"));
+    }
+    set_up(state);
+    wishes.pdh = true;
+    fault_from(SEV_CMD_SHUTDOWN, 1, 1, SILENT);
+    sev_start(&handoff, &wishes);
+    assert_false(sev_ready());
+}
+
+static void pdh_prints_nothing_that_is_not_known(void **state)
+{
+    (void)state;
+    identity_show();
+    assert_non_null(strstr(did, "monitor: the platform's certificates are not known"));
+    assert_null(strstr(did, "-----"));
+    fault_from(SEV_CMD_GET_ID, 1, 1, SEV_STATUS_INVALID_COMMAND);
+    up();
+    identity_show();
+    assert_non_null(strstr(did, "-----END SEV CERTIFICATE CHAIN-----"));
+    assert_null(strstr(did, "CHIP"));
+}
+
+/* Against the vectors of RFC 4648, section 10. */
+static void base64_is_that_of_the_rfc(void **state)
+{
+    static const char *const vectors[] = {"", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"};
+    char text[LINE_CHARACTERS + 1];
+    (void)state;
+    for (unsigned i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+        base64(text, (const uint8_t *)"foobar", i);
+        assert_string_equal(text, vectors[i]);
+    }
+    base64(text, (const uint8_t[]){0xfb, 0xef, 0xff}, 3);
+    assert_string_equal(text, "++//");
+}
+
+static void the_printed_chain_is_whole_and_counted(void **state)
+{
+    (void)state;
+    up();
+    identity_show();
+    unsigned lines = 0;
+    for (const char *at = did; (at = strchr(at, '\n')) != NULL; at++)
+        lines++;
+    assert_int_equal(lines, IDENTITY_LINES);
+    assert_ptr_equal(strstr(did, "sev pdh: -----BEGIN SEV CERTIFICATE CHAIN-----\nsev pdh: AWFhYWFhYWFhYWFhYWFhYVBQ"), did);
 }
 
 static void what_the_preflight_found_is_the_reason(void **state)
@@ -245,13 +433,13 @@ static void what_the_preflight_found_is_the_reason(void **state)
     (void)state;
     handoff.sev_usable = 0;
     strcpy(handoff.sev_refusal, "SMM locked: no; lock it");
-    sev_start(&handoff);
+    sev_start(&handoff, &wishes);
     assert_false(sev_ready());
     assert_string_equal(sev_refusal(), "SMM locked: no; lock it");
     assert_string_equal(did, "");       /* it was said already */
     set_up(state);
     no_device = true;
-    sev_start(&handoff);
+    sev_start(&handoff, &wishes);
     assert_false(sev_ready());
     assert_string_equal(sev_refusal(), "no secure processor: command 00 error 1 status 0");
     assert_string_equal(did, "log 1 sev: encrypted guests are refused: no secure processor: command 00 error 1 status 0\n");
@@ -509,8 +697,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(the_platform_is_started_once_and_said), T(what_somebody_left_is_shut_down_first), T(a_start_that_fails_refuses_with_its_reason),
-        T(without_an_id_the_chip_has_no_name), T(what_the_preflight_found_is_the_reason), T(the_end_is_a_shutdown_once),
-        T(a_guest_is_for_this_cpus_c_bit), T(a_guest_for_a_board_is_taken_there_up_to_its_width), T(what_a_guest_has_after_a_failed_beginning), T(memory_goes_in_pieces_with_progress),
+        T(without_an_id_the_chip_has_no_name),
+        T(firmware_is_loaded_before_init_where_it_is_newer), T(refused_firmware_leaves_the_old_one_at_work), T(old_firmware_is_named),
+        T(whether_the_pdh_outlives_init_is_seen_and_said), T(pdh_prints_nothing_that_is_not_known), T(base64_is_that_of_the_rfc),
+        T(the_printed_chain_is_whole_and_counted), T(what_the_preflight_found_is_the_reason), T(the_end_is_a_shutdown_once),
+        T(a_guest_is_for_this_cpus_c_bit), T(a_guest_for_a_board_is_taken_there_up_to_its_width),
+        T(what_a_guest_has_after_a_failed_beginning), T(memory_goes_in_pieces_with_progress),
         T(memory_whose_encryption_is_not_answered_stays_the_firmwares), T(a_silent_measure_or_finish_gives_the_device_up),
         T(an_end_tries_twice_what_is_refused_and_once_what_is_not_answered),
         T(an_activation_that_was_refused_in_words_only_is_undone),

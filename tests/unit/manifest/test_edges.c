@@ -28,6 +28,7 @@ static enum manifest_error check(void)
     return manifest_check(&good, sizeof(good), NULL);
 }
 
+#define FIRMWARE good.header.sev_firmware_version[0] = 1; good.header.sev_firmware_size
 #define AFTER(change, error) do { good_make(&good); change; assert_int_equal(check(), MANIFEST_##error); } while (0)
 
 static void counts_and_sizes(void **state)
@@ -46,7 +47,14 @@ static void counts_and_sizes(void **state)
     AFTER(BETA.encryption = MANIFEST_ENCRYPTION_HOST, OK);
     AFTER(ALPHA.cbitpos = 32; ALPHA.memory = UINT64_C(1) << 32, OK);
     AFTER(ALPHA.cbitpos = 51; ALPHA.reduced_phys_bits = 63, OK);
-    AFTER(good.header.reserved = UINT64_C(1) << 63, HEADER_RESERVED);
+    AFTER(good.header.flags = MANIFEST_SHOW_PDH, OK);
+    AFTER(good.header.flags = 0x80 | MANIFEST_SHOW_PDH, HEADER_FLAGS);
+    AFTER(FIRMWARE = MANIFEST_PAGE, OK);       /* the same piece as alpha's tables */
+    AFTER(FIRMWARE = MANIFEST_PAGE + 1, PAYLOAD_OVERLAP);
+    AFTER(FIRMWARE = 1, PAYLOAD_OVERLAP);
+    AFTER(FIRMWARE = sizeof(good.payload), PAYLOAD_OVERLAP);
+    AFTER(FIRMWARE = 1 << 20, SEV_FIRMWARE_OUTSIDE);
+    AFTER(FIRMWARE = UINT32_MAX, SEV_FIRMWARE_SIZE);
     AFTER(good.padding[0] = 1, TABLE_PADDING);
     AFTER(BETA.reserved0[0] = 1, GUEST_RESERVED);
     AFTER(BETA.reserved1[0] = UINT64_C(1) << 63, GUEST_RESERVED);

@@ -27,6 +27,9 @@ struct spoilt {
     void (*spoil)(struct good *good);
 };
 
+/* With a version. */
+#define FIRMWARE good->header.sev_firmware_version[2] = 1, good->header.sev_firmware_size
+
 /* SPOIL(rule, error, guest, step, what to change), then the table of all. */
 #define SPOIL_ALL \
     /* header */ \
@@ -37,7 +40,12 @@ struct spoilt {
     SPOIL(header_size, BAD_HEADER_SIZE, -1, -1, good->header.header_size = 72) \
     SPOIL(guest_size, BAD_GUEST_SIZE, -1, -1, good->header.guest_size = 0) \
     SPOIL(step_size, BAD_STEP_SIZE, -1, -1, good->header.step_size = 0xffffffff) \
-    SPOIL(header_reserved, HEADER_RESERVED, -1, -1, good->header.reserved = 1) \
+    SPOIL(header_flags, HEADER_FLAGS, -1, -1, good->header.flags = 2) \
+    SPOIL(sev_firmware_without_version, SEV_FIRMWARE_VERSION, -1, -1, good->header.sev_firmware_size = 4096) \
+    SPOIL(version_without_sev_firmware, SEV_FIRMWARE_VERSION, -1, -1, good->header.sev_firmware_version[0] = 1) \
+    SPOIL(sev_firmware_over_1m, SEV_FIRMWARE_SIZE, -1, -1, good->header.sev_firmware_size = (1 << 20) + 1) \
+    SPOIL(sev_firmware_over_end, SEV_FIRMWARE_OUTSIDE, -1, -1, FIRMWARE = sizeof(good->payload) + 1) \
+    SPOIL(sev_firmware_in_a_step, PAYLOAD_OVERLAP, -1, -1, FIRMWARE = MANIFEST_PAGE - 1) \
     SPOIL(no_guests, NO_GUESTS, -1, -1, good->header.guest_count = 0) \
     SPOIL(guests_513, TOO_MANY_GUESTS, -1, -1, good->header.guest_count = 513) \
     SPOIL(guests_huge, TOO_MANY_GUESTS, -1, -1, good->header.guest_count = 0xffffffff) \

@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 const uint8_t launch_commands[] = {
-    SEV_CMD_PLATFORM_STATUS, SEV_CMD_GET_ID, SEV_CMD_LAUNCH_START, SEV_CMD_ACTIVATE, SEV_CMD_LAUNCH_UPDATE_DATA,
-    SEV_CMD_LAUNCH_MEASURE, SEV_CMD_LAUNCH_FINISH, SEV_CMD_GUEST_STATUS, SEV_CMD_DEACTIVATE, SEV_CMD_DECOMMISSION,
+    SEV_CMD_PLATFORM_STATUS, SEV_CMD_GET_ID, SEV_CMD_PDH_CERT_EXPORT, SEV_CMD_LAUNCH_START, SEV_CMD_ACTIVATE,
+    SEV_CMD_LAUNCH_UPDATE_DATA, SEV_CMD_LAUNCH_MEASURE, SEV_CMD_LAUNCH_FINISH, SEV_CMD_GUEST_STATUS, SEV_CMD_DEACTIVATE, SEV_CMD_DECOMMISSION,
     SEV_CMD_DF_FLUSH,
 };
 const unsigned launch_command_count = sizeof launch_commands / sizeof *launch_commands;
@@ -31,6 +31,8 @@ struct psp_result launch_step(struct launch *l, uint8_t command)
         return sev_platform_status(psp);
     case SEV_CMD_GET_ID:
         return sev_get_id(psp, l->id);
+    case SEV_CMD_PDH_CERT_EXPORT:
+        return sev_pdh_cert_export(psp, fake_guest_page(8));
     case SEV_CMD_DF_FLUSH:
         psp_platform_wbinvd_all();
         return sev_df_flush(psp);

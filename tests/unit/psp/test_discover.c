@@ -221,7 +221,7 @@ static void unusable_bar_is_blocked_and_restored(void **state)
 {
     static const struct { uint32_t bar2, bar3, mask2, mask3; } bars[] = {
         { 4, 0, 0xfff00000, UINT32_MAX },                   /* no address assigned */
-        { 0, 0, 0, 0 },                                     /* not implemented */
+        { 0, 0, 0, 0 },                                     /* no such register: zeros, whatever is written */
         { 0xe001, 0, 0xffffff00, 0 },                       /* I/O ports */
         { 0xfe300002, 0, 0xfff00000, UINT32_MAX },          /* reserved type */
         { 0xfe300006, 0, 0xfff00000, UINT32_MAX },          /* reserved type */

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "../firmware/signed_image.h"
 #include "launch.h"
 
 static struct launch l;
@@ -112,6 +113,119 @@ static void the_id_has_room_for_two_sockets(void **state)
     assert_int_equal(launch_step(&l, SEV_CMD_GET_ID).error, PSP_OK);
     memcpy(&length, submitted(SEV_CMD_GET_ID, 0)->page + 8, 4);
     assert_int_equal(length, 128);
+}
+
+static void the_chain_is_written_pdh_first_to_the_callers_memory(void **state)
+{
+    static const uint32_t usages[] = { SEVFW_USAGE_PDH, SEVFW_USAGE_PEK, SEVFW_USAGE_OCA, SEVFW_USAGE_CEK };
+
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    assert_int_equal(launch_step(&l, SEV_CMD_PDH_CERT_EXPORT).error, PSP_OK);
+    const uint8_t *chain = fake_ram(fake_guest_page(8).raw);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(sevfw_get32(chain + i * SEV_CERT_SIZE + 8), usages[i]);
+    for (unsigned i = 0; i < 16; i++)
+        assert_int_equal(chain[SEV_CHAIN_SIZE + i], 0);
+    assert_true(sevfw_cert_signed_by(chain, chain + SEV_CERT_SIZE, SEVFW_USAGE_PEK) >= 0);
+}
+
+static void short_chain(uint8_t *page, uint8_t *data)
+{
+    (void)data;
+    page[0x18]--;
+}
+
+static void a_chain_of_another_length_is_no_chain(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_up(&l);
+    fake.tamper_command = SEV_CMD_PDH_CERT_EXPORT;
+    fake.tamper = short_chain;
+    assert_int_equal(launch_step(&l, SEV_CMD_PDH_CERT_EXPORT).error, PSP_ANSWER);
+}
+
+/* A good image in the guest's pages; where it is. */
+static psp_addr_t image(uint32_t version)
+{
+    psp_addr_t address = fake_guest_page(0);
+
+    signed_image(fake.fw, fake_ram(address.raw), 0, version);
+    return address;
+}
+
+static void newer_firmware_is_loaded_and_its_version_read(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_attach(&l);
+    assert_int_equal(sev_download_firmware(&l.psp, image(SEV_VERSION(1, 56, 3)), IMAGE_SIZE).error, PSP_OK);
+    assert_int_equal(sev_version_of(&l.psp.status), SEV_VERSION(1, 56, 3));
+    assert_int_equal(fake.submissions, 3);      /* the two statuses */
+    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+    assert_int_equal(sev_download_firmware(&l.psp, image(SEV_VERSION(1, 56, 4)), IMAGE_SIZE).error, PSP_STATE);
+    assert_int_equal(launch_run(&l).error, PSP_OK);
+}
+
+/* As Linux does it: the committed version follows then only. */
+static void firmware_before_1_50_is_told_twice(void **state)
+{
+    (void)state;
+    for (unsigned minor = 49; minor <= 50; minor++) {
+        start((struct fake_options){ .api_major = 1, .api_minor = (uint8_t)minor });
+        launch_attach(&l);
+        assert_int_equal(sev_download_firmware(&l.psp, image(SEV_VERSION(1, 55, 40)), IMAGE_SIZE).error, PSP_OK);
+        assert_int_equal(fake.submissions, minor < 50 ? 4 : 3);
+        psp_detach(&l.psp);
+        if (minor < 50)
+            fake_stop();
+    }
+}
+
+static void firmware_that_is_refused_leaves_the_old_one_at_work(void **state)
+{
+    char text[200];
+
+    (void)state;
+    start((struct fake_options){ 0 });
+    launch_attach(&l);
+    psp_addr_t address = image(SEV_VERSION(1, 55, 40)), odd = { address.raw + 16 };
+    fake_ram(address.raw)[0x101] ^= 1;
+    struct psp_result r = sev_download_firmware(&l.psp, address, IMAGE_SIZE);
+    assert_int_equal(r.error, PSP_FIRMWARE);
+    assert_int_equal(r.status, SEV_STATUS_BAD_SIGNATURE);
+    assert_int_equal(r.command, SEV_CMD_DOWNLOAD_FIRMWARE);
+    psp_result_text(r, text, sizeof text);
+    assert_non_null(strstr(text, "another family"));
+    assert_int_equal(sev_version_of(&l.psp.status), SEV_VERSION(1, 55, 21));
+
+    unsigned before = fake.submissions;
+    assert_int_equal(sev_download_firmware(&l.psp, odd, IMAGE_SIZE).error, PSP_LENGTH);
+    assert_int_equal(sev_download_firmware(&l.psp, address, 0).error, PSP_LENGTH);
+    assert_int_equal(fake.submissions, before);
+    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+}
+
+static void firmware_before_0_15_cannot_be_replaced(void **state)
+{
+    (void)state;
+    start((struct fake_options){ .api_minor = 14 });
+    launch_attach(&l);
+    assert_int_equal(sev_download_firmware(&l.psp, image(SEV_VERSION(1, 55, 40)), IMAGE_SIZE).error, PSP_STATE);
+    assert_int_equal(l.psp.commands, 2);
+}
+
+static void firmware_that_is_known_to_fail_or_to_leak_is_named(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    assert_non_null(strstr(sev_version_fault(SEV_VERSION(0, 16, 9)), "INIT"));
+    assert_non_null(strstr(sev_version_fault(SEV_VERSION(0, 16, 10)), "CVE-2019-9836"));
+    assert_non_null(strstr(sev_version_fault(SEV_VERSION(0, 17, 11)), "CVE-2019-9836"));
+    assert_null(sev_version_fault(SEV_VERSION(0, 17, 22)));
+    assert_null(sev_version_fault(SEV_VERSION(1, 55, 21)));
 }
 
 static void init_is_followed_by_wbinvd_everywhere_and_df_flush(void **state)
@@ -478,6 +592,13 @@ int main(void)
         TEST(attach_reads_the_status_with_polling_and_bus_mastering_on),
         TEST(of_owner_and_config_one_bit_counts),
         TEST(the_id_has_room_for_two_sockets),
+        TEST(the_chain_is_written_pdh_first_to_the_callers_memory),
+        TEST(a_chain_of_another_length_is_no_chain),
+        TEST(newer_firmware_is_loaded_and_its_version_read),
+        TEST(firmware_before_1_50_is_told_twice),
+        TEST(firmware_that_is_refused_leaves_the_old_one_at_work),
+        TEST(firmware_before_0_15_cannot_be_replaced), 
+        TEST(firmware_that_is_known_to_fail_or_to_leak_is_named),
         TEST(init_is_followed_by_wbinvd_everywhere_and_df_flush),
         TEST(shutdown_is_followed_by_wbinvd_everywhere_and_init_works_again),
         TEST(init_is_repeated_once_on_secure_data_invalid),

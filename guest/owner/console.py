@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""The platform's certificates in what Sevisor printed: key p of its console, or `show-pdh` in guests.toml.
+
+Each line of it begins with `sev pdh: `, and no guest's line can: so it is found between theirs, in a log of any length.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+
+from pack.errors import PackError
+
+from . import certificate
+
+CHAIN, CHIP = "SEV CERTIFICATE CHAIN", "SEV CHIP ID"
+_SIZES = {CHAIN: 4 * certificate.SIZE, CHIP: 64}
+_LINE = re.compile(rb"^sev pdh: (.*?)\s*$", re.MULTILINE)
+_ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Identity:
+    chain: bytes  # PDH, PEK, OCA, CEK
+    chip: bytes | None
+
+
+def _last_block(lines: list[str], what: str) -> bytes | None:
+    """Of several the last one: an earlier one may be of another start. None: there is none."""
+    begin, end = f"-----BEGIN {what}-----", f"-----END {what}-----"
+    starts = [i for i, line in enumerate(lines) if line == begin]
+    if not starts:
+        return None
+    body = lines[starts[-1] + 1 :]
+    if end not in body:
+        raise PackError(f"the last {what} in it has no end: it was not copied whole")
+    try:
+        found = base64.b64decode("".join(body[: body.index(end)]), validate=True)
+    except ValueError:
+        found = b""
+    if len(found) != _SIZES[what]:
+        raise PackError(f"the last {what} in it is damaged: let it be printed again")
+    return found
+
+
+def read(data: bytes) -> Identity | None:
+    """None: this is no text of Sevisor's console with certificates in it."""
+    text = _ESCAPES.sub(b"", data).replace(b"\r", b"")
+    lines = [match.decode("ascii", "replace") for match in _LINE.findall(text)]
+    chain = _last_block(lines, CHAIN)
+    return Identity(chain, _last_block(lines, CHIP)) if chain else None

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* ACPI 6.4, 5.2: finds a table. The firmware's memory is mapped one to one. */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../hv/string.h"
+#include "hv/lib/string.h"
 
 struct acpi_rsdp {
     char signature[8];

@@ -4,10 +4,10 @@
  * A base address register (PCI 3.0, 6.2.5.1) says where its device begins; being aligned to its size, the device cannot
  * begin below a power of two and end above.
  */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../hv/pci.h"
-#include "../hv/text.h"
+#include "hv/lib/pci.h"
+#include "hv/lib/text.h"
 
 #define PCI_HEADER_TYPE 0x0cu
 #define PCI_BAR_0 0x10u

@@ -9,8 +9,8 @@
 
 #include <efi.h>
 
-#include "handoff.h"
-#include "sections.h"
+#include "boot/handoff.h"
+#include "boot/sections.h"
 
 struct boot {
     EFI_HANDLE handle;

@@ -15,13 +15,13 @@ BOOT_DIR := $(BUILD)/boot
 BOOT_EFI := $(BOOT_DIR)/sevisor.efi
 
 # Pure parts of other rooms, built a second time for this one.
-BOOT_SHARED := hv/string.c hv/text.c hv/pagetable.c hv/runs.c hv/pci.c $(addprefix psp/,attach.c command.c discover.c mailbox.c status.c) \
+BOOT_SHARED := hv/lib/string.c hv/lib/text.c hv/lib/pagetable.c hv/lib/runs.c hv/lib/pci.c $(addprefix psp/,attach.c command.c discover.c mailbox.c status.c) \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c
 BOOT_SOURCES := $(sort $(wildcard boot/*.c)) $(BOOT_SHARED)
 BOOT_ASSEMBLY := $(sort $(wildcard boot/*.asm))
 BOOT_OBJECTS := $(BOOT_SOURCES:%.c=$(BOOT_DIR)/%.o) $(BOOT_ASSEMBLY:%.asm=$(BOOT_DIR)/%.asm.o)
 
-BOOT_CFLAGS := -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla \
+BOOT_CFLAGS := -iquote . -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla \
 	-Werror -mgeneral-regs-only -mno-red-zone -fpic -fvisibility=hidden -fshort-wchar -fno-omit-frame-pointer \
 	-fstack-protector-strong -mstack-protector-guard=global -fcf-protection=none -fno-asynchronous-unwind-tables \
 	$(call quoted,-ffile-prefix-map=$(CURDIR)=.) -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64

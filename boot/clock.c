@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* How fast the TSC runs: against the ACPI power management timer (ACPI 6.4, 4.8.3.3), whose
  * 3.579545 MHz every board has from the same kind of crystal. */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../hv/string.h"
-#include "../hv/x86.h"
+#include "hv/lib/string.h"
+#include "hv/lib/x86.h"
 
 #define PM_TIMER_HZ UINT64_C(3579545)
 #define PM_TIMER_MASK 0xffffffu         /* 24 bits are always there: 4.7 s */

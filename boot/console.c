@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Which UART is the operator's: where the firmware says, and else where PCs have them. */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../hv/string.h"
-#include "../hv/text.h"
-#include "../hv/uart.h"
+#include "hv/lib/string.h"
+#include "hv/lib/text.h"
+#include "hv/lib/uart.h"
 
 #define LEGACY_PORTS 4u
 #define LEGACY_CLOCK 1843200u

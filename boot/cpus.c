@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The MADT tells of the CPUs. Each starts in real mode (APM2 14.1.4, 16.5): below 1 MiB, at a page whose number
  * the startup IPI carries. */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../hv/x86.h"
-#include "madt.h"
+#include "hv/lib/x86.h"
+#include "boot/madt.h"
 
 #define LOWEST_STARTUP UINT64_C(0x1000)     /* page 0 has the firmware's old vectors */
 #define HIGHEST_STARTUP UINT64_C(0x9ffff)

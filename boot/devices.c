@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The framebuffer. */
-#include "boot.h"
+#include "boot/boot.h"
 
 void devices_find(void)
 {

@@ -17,7 +17,7 @@
 #define HANDOFF_MAX_REGISTERS 64u
 
 /* Virtual address space of hv: the image at the top 2 GiB (mcmodel=kernel), the arena from HV_ARENA_BASE on;
- * hv/layout.h has the rest. Nothing here depends on where the arena lies physically: that may be at 2^52, five bits
+ * hv/mm/layout.h has the rest. Nothing here depends on where the arena lies physically: that may be at 2^52, five bits
  * more than the upper half of a 4-level address space has (APM2 5.3). */
 #define HV_IMAGE_BASE UINT64_C(0xffffffff80000000)
 #define HV_ARENA_BASE UINT64_C(0xffff800000000000)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-#include "image.h"
+#include "boot/image.h"
 
-#include "../guest/crc32.h"
-#include "../hv/string.h"
+#include "guest/crc32.h"
+#include "hv/lib/string.h"
 
 #define IMAGE_PAGE UINT64_C(4096)
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "handoff.h"
+#include "boot/handoff.h"
 
 #define IMAGE_MAX_SIZE (UINT64_C(8) << 20)      /* linker/hv.ld has the same limit */
 

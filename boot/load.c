@@ -6,13 +6,13 @@
  *    are encrypted from their first byte;
  *  - hv's first own, inside the arena: its image, the arena, and one page of this application, the trampoline.
  */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../guest/manifest.h"
-#include "../hv/pagetable.h"
-#include "../hv/string.h"
-#include "../hv/x86.h"
-#include "ranges.h"
+#include "guest/manifest.h"
+#include "hv/lib/pagetable.h"
+#include "hv/lib/string.h"
+#include "hv/lib/x86.h"
+#include "boot/ranges.h"
 
 /* The pool: for hv's own tables, windows, the manifest's table; and for all guests of the manifest at once: */
 #define POOL_BYTES (UINT64_C(16) << 20)

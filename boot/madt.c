@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-#include "madt.h"
+#include "boot/madt.h"
 
 #include <stddef.h>
 
-#include "../hv/string.h"
+#include "hv/lib/string.h"
 
 #define MADT_LOCAL_APIC 0u
 #define MADT_LOCAL_X2APIC 9u

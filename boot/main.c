@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* BOOTX64.EFI: sees whether guests can run here, and makes way for hv; or returns and leaves no trace. */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../hv/string.h"
+#include "hv/lib/string.h"
 
 #define EXIT_ATTEMPTS 8u
 #define READ_SECONDS 15u        /* for a refused table */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "ranges.h"
+#include "boot/ranges.h"
 
 /* Room for what the firmware splits between the question of the size and the last call. */
 #define MAP_SLACK 8192u

@@ -4,9 +4,9 @@
  * package of numbers that sleep states are entered by. It is looked for as the bytes that a Name makes in AML (ACPI 6.4,
  * 20.2), no method is run; firmware that computes it, or wants _PTS first, is left to the ways that come after this one.
  */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../hv/string.h"
+#include "hv/lib/string.h"
 
 /* ACPI 6.4, table 5.9; the two PM1 control blocks stand behind each other. */
 enum { FADT_SIZE_1 = 116, FADT_DSDT = 40, FADT_PM1A_CNT = 64, FADT_FLAGS = 112, FADT_RESET = 116, FADT_RESET_VALUE = 128,

@@ -3,15 +3,15 @@
  * All that can fail for the platform's reasons is looked at while the firmware can still take the machine back.
  * A row that only encrypted guests need refuses those; hv checks each guest's own wishes again at its launch.
  */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../guest/manifest.h"
-#include "../hv/runs.h"
-#include "../hv/string.h"
-#include "../hv/text.h"
-#include "../hv/width.h"
-#include "../hv/x86.h"
-#include "image.h"
+#include "guest/manifest.h"
+#include "hv/lib/runs.h"
+#include "hv/lib/string.h"
+#include "hv/lib/text.h"
+#include "hv/lib/width.h"
+#include "hv/lib/x86.h"
+#include "boot/image.h"
 
 #define LEAF_SVM 0x8000000au
 #define LEAF_ENCRYPTION 0x8000001fu

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* What psp_discover() and psp_attach() need (psp/platform.h). UEFI maps all memory one to one, device registers
  * included. */
-#include "../psp/platform.h"
+#include "psp/platform.h"
 
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../hv/pci.h"
-#include "../hv/x86.h"
+#include "hv/lib/pci.h"
+#include "hv/lib/x86.h"
 
 #define PCI_COMMAND 0x04u
 #define COMMAND_NONE UINT32_MAX

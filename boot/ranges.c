@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-#include "ranges.h"
+#include "boot/ranges.h"
 
-#include "../hv/string.h"
+#include "hv/lib/string.h"
 
 #define RANGES_PAGE UINT64_C(4096)
 #define RANGES_MAX_PAGES (UINT64_MAX / RANGES_PAGE)

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "handoff.h"
+#include "boot/handoff.h"
 
 struct ranges {
     struct handoff_range *range;    /* ascending, disjoint, neighbours of one kind merged */

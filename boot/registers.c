@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Where hv finds the registers of IOAPICs, and the configuration space that ports do not reach. */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../hv/string.h"
-#include "madt.h"
+#include "hv/lib/string.h"
+#include "boot/madt.h"
 
 /* PCI Firmware Specification 3.2, 4.1.2: the base is where bus 0 is, or would be. */
 enum { MCFG_ENTRIES = 44, MCFG_ENTRY_SIZE = 16, MCFG_SEGMENT = 8, MCFG_FIRST_BUS = 10, MCFG_LAST_BUS = 11 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-#include "sections.h"
+#include "boot/sections.h"
 
-#include "../hv/string.h"
+#include "hv/lib/string.h"
 
 #define SECTION_ALIGN 4096u
 #define SECTION_NAME 8u

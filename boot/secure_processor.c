@@ -3,12 +3,12 @@
  * What the Secure Processor can refuse is asked while the firmware can still take the machine back: whether it is
  * there, answers, and with what it was left. All but INIT: that writes its flash, on some parts with new keys,
  * and wants WBINVD of all CPUs and DF_FLUSH behind it, so that SHUTDOWN would not undo it. hv issues it, and resets
- * the machine if it is refused and nothing else can run (hv/main.c).
+ * the machine if it is refused and nothing else can run (hv/init/main.c).
  */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../hv/text.h"
-#include "../psp/psp.h"
+#include "hv/lib/text.h"
+#include "psp/psp.h"
 
 #define REMEDY_HIDDEN "BIOS: leave the AMD Secure Processor visible; update the BIOS"
 #define REMEDY_MMIO "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"

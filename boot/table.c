@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The preflight table: feature, needed, found; below a row, what to change. */
-#include "boot.h"
+#include "boot/boot.h"
 
 static const char *table_mark(const struct handoff_preflight_row *row)
 {

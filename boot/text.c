@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The firmware's console, and what the compiler wants from the program that it builds. */
-#include "boot.h"
+#include "boot/boot.h"
 
-#include "../hv/text.h"
+#include "hv/lib/text.h"
 
 #define TEXT_LINE 256u
 

@@ -3,7 +3,7 @@
  * CRC-32 (IEEE 802.3), sixteen bytes per turn: about 2.6 instructions per byte,
  * because a manifest of tens of megabytes is checked at each boot.
  */
-#include "crc32.h"
+#include "guest/crc32.h"
 
 /* CRC is linear over GF(2): the entry for n is the XOR of the entries for n's
  * bits. So a table of 256 entries follows from 8, and the compiler expands it. */

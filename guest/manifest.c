@@ -5,13 +5,13 @@
  *   header and sizes -> the table's checksum -> each guest, its registers, its
  *   steps -> the payload's extents against each other -> the payload's checksum.
  */
-#include "manifest.h"
+#include "guest/manifest.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "crc32.h"
-#include "manifest_registers.h"
+#include "guest/crc32.h"
+#include "guest/manifest_registers.h"
 
 #define POLICY_ES (UINT32_C(1) << 2)
 #define POLICY_RESERVED UINT32_C(0x0000ffc0)    /* SEV API 7: bits 15:6 */

@@ -130,7 +130,7 @@ _Static_assert(sizeof(struct manifest_step) == 32, "manifest step");
 
 /* Each way a manifest can be wrong has its own name; the texts are in manifest.c.
  * The list is an X-macro so that name and text cannot be forgotten. */
-#include "manifest_errors.h"
+#include "guest/manifest_errors.h"
 
 enum manifest_error {
     MANIFEST_OK = 0,

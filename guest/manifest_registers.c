@@ -3,7 +3,7 @@
  * The initial state of a boot vCPU: what VMRUN would answer with
  * VMEXIT_INVALID (APM2 15.5.1) is refused here, where it can be named.
  */
-#include "manifest_registers.h"
+#include "guest/manifest_registers.h"
 
 #include <stdbool.h>
 

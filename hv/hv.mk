@@ -12,12 +12,12 @@ HV_DIR := $(BUILD)/hv
 HV_ELF := $(HV_DIR)/hv.elf
 HV_IMAGE := $(HV_DIR)/hv.bin
 
-HV_SOURCES := $(sort $(wildcard hv/*.c psp/*.c)) guest/manifest.c guest/manifest_registers.c guest/crc32.c
-HV_ASSEMBLY := $(sort $(wildcard hv/*.asm))
+HV_SOURCES := $(sort $(wildcard hv/*/*.c psp/*.c)) guest/manifest.c guest/manifest_registers.c guest/crc32.c
+HV_ASSEMBLY := $(sort $(wildcard hv/*/*.asm))
 HV_OBJECTS := $(HV_SOURCES:%.c=$(HV_DIR)/%.o) $(HV_ASSEMBLY:%.asm=$(HV_DIR)/%.asm.o)
 
 # Frame pointers are for panic.c's call trace.
-HV_CFLAGS := -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla \
+HV_CFLAGS := -iquote . -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla \
 	-Werror -mgeneral-regs-only -mno-red-zone -fno-pic -mcmodel=kernel -fno-omit-frame-pointer \
 	-fstack-protector-strong -mstack-protector-guard=global -fcf-protection=none -fno-asynchronous-unwind-tables \
 	$(call quoted,-ffile-prefix-map=$(CURDIR)=.)
@@ -36,7 +36,7 @@ $(HV_DIR)/%.o: %.c $(HV_DIR)/built-with
 
 $(HV_DIR)/%.asm.o: %.asm $(HV_DIR)/built-with
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -I $(HV_DIR)/ -I hv/ -MD $(@:.o=.d) -MT $@ -MP $< -o $@
+	$(NASM) -f elf64 -I $(HV_DIR)/ -MD $(@:.o=.d) -MT $@ -MP $< -o $@
 
 $(HV_ELF): $(HV_OBJECTS) linker/hv.ld $(HV_DIR)/built-with
 	$(LD) $(HV_LDFLAGS) -T linker/hv.ld $(HV_OBJECTS) -o $@
@@ -44,5 +44,5 @@ $(HV_ELF): $(HV_OBJECTS) linker/hv.ld $(HV_DIR)/built-with
 $(HV_IMAGE): $(HV_ELF)
 	$(OBJCOPY) -O binary $< $@
 
-include hv/offsets.mk
+include hv/svm/offsets.mk
 -include $(HV_OBJECTS:.o=.d)

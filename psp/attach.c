@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Taking the device over from whoever had it before, and giving it back. */
-#include "internal.h"
+#include "psp/internal.h"
 
 struct psp_result sev_platform_status_locked(struct psp *psp)
 {

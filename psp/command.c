@@ -7,7 +7,7 @@
  * device dead: 100 s where keys are made, memory is cleared or flash is
  * written, 30 s elsewhere. SEV API 5 and 6; versions as drivers gate them.
  */
-#include "internal.h"
+#include "psp/internal.h"
 
 enum {
     UNINIT = 1 << SEV_PLATFORM_UNINIT,

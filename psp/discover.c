@@ -4,7 +4,7 @@
  * differ between boards, and every socket has such a function, of which one
  * only serves SEV: so all of segment 0 is scanned, by id, in ascending order.
  */
-#include "internal.h"
+#include "psp/internal.h"
 
 #define PCI_CLASS                   0x08    /* in bits 31:16 */
 #define PCI_CLASS_ENCRYPTION        0x1080u /* PCI Code and ID Assignment: 10h, 80h */

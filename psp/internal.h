@@ -3,7 +3,7 @@
 #ifndef SEVISOR_PSP_INTERNAL_H
 #define SEVISOR_PSP_INTERNAL_H
 
-#include "psp.h"
+#include "psp/psp.h"
 
 /* The registers of one generation of the part, byte offsets in BAR 2. */
 struct psp_generation {

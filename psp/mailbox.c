@@ -4,7 +4,7 @@
  * command at a time; an answer that does not come is never waited for again,
  * because a late one would write to a buffer that has another use by then.
  */
-#include "internal.h"
+#include "psp/internal.h"
 
 static uint32_t read_cell(const struct psp *psp, uint32_t cell)
 {

@@ -6,8 +6,8 @@
 #ifndef SEVISOR_PSP_H
 #define SEVISOR_PSP_H
 
-#include "platform.h"
-#include "sev_abi.h"
+#include "psp/platform.h"
+#include "psp/sev_abi.h"
 
 /* How a command failed to reach or leave the firmware; apart from its status. */
 enum psp_error {

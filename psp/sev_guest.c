@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Commands that concern one guest: SEV API 6. */
-#include "internal.h"
+#include "psp/internal.h"
 
 /* How much one LAUNCH_UPDATE_DATA covers: at the few MiB/s of older parts it is
  * far from the time limit, and other guests' commands get their turn. */

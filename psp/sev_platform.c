@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Commands that concern the whole platform: SEV API 5. */
-#include "internal.h"
+#include "psp/internal.h"
 
 struct psp_result sev_platform_status(struct psp *psp)
 {

@@ -3,7 +3,7 @@
  * The firmware's answers in the operator's words. Where a status has a known
  * cause on real machines, the remedy says what to change.
  */
-#include "internal.h"
+#include "psp/internal.h"
 
 struct sentence {
     uint16_t status;

@@ -8,7 +8,7 @@
  * The packer enters hello() in 64-bit mode with all memory mapped to itself
  * (guest/pack/flat.py).
  */
-#include "bare.h"
+#include "guest/hello/bare.h"
 
 #define VECTOR_TIMER 0x40
 #define TICK_TSC 100000000ull           /* some tens of milliseconds */

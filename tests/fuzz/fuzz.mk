@@ -8,7 +8,7 @@ FUZZ_CC ?= clang-14
 FUZZ_SECONDS ?= 60
 
 FUZZ_DIR := $(BUILD)/fuzz
-FUZZ_CFLAGS := -std=c17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wall -Wextra
+FUZZ_CFLAGS := -iquote . -std=c17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Wall -Wextra
 FUZZ_MANIFEST_SOURCES := tests/fuzz/fuzz_manifest.c tests/unit/manifest/good.c guest/manifest.c guest/manifest_registers.c \
 	guest/crc32.c
 
@@ -24,8 +24,8 @@ $(FUZZ_DIR)/fuzz_manifest: $(FUZZ_MANIFEST_SOURCES) tests/fuzz/fuzz.mk
 	$(FUZZ_CC) $(FUZZ_CFLAGS) $(FUZZ_MANIFEST_SOURCES) -o $@
 
 # The exits: hv's own files as tests/unit/hv_vcpu builds them, with the real devices.
-FUZZ_EXITS_CORE := $(addprefix hv/,vmcb.c vcpu.c vcpu_start.c sched.c heap.c event.c exit.c exit_cache.c mca.c exit_cr.c exit_npf.c exit_cpuid.c exit_msr.c exit_msr_list.c exit_io.c \
-	npt.c vlapic.c vpower.c vuart.c pvclock.c text.c)
+FUZZ_EXITS_CORE := $(addprefix hv/,svm/vmcb.c vm/vcpu.c vm/vcpu_start.c vm/sched.c lib/heap.c vm/event.c vm/exit.c vm/exit_cache.c cpu/mca.c vm/exit_cr.c vm/exit_npf.c vm/exit_cpuid.c vm/exit_msr.c vm/exit_msr_list.c vm/exit_io.c \
+	svm/npt.c dev/vlapic.c dev/vpower.c dev/vuart.c dev/pvclock.c lib/text.c)
 FUZZ_EXITS_SOURCES := tests/fuzz/fuzz_exits.c tests/unit/hv_vcpu/rig.c $(FUZZ_EXITS_CORE)
 
 .PHONY: fuzz-exits

@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../hv/clock.h"
-#include "../../hv/monitor.h"
+#include "hv/cpu/clock.h"
+#include "hv/monitor/monitor.h"
 #include "../unit/hv_vcpu/rig.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../guest/crc32.h"
-#include "../../guest/manifest.h"
+#include "guest/crc32.h"
+#include "guest/manifest.h"
 #include "../unit/manifest/good.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -37,7 +37,7 @@ PHASE_MS = 240
 ANSWER_S = 30
 # Of its fair share, what a worker has at least, whatever the third guest does.
 FAIR = 0.8
-# hv/exit_npf.c: pages of the empty bus that a launch may read.
+# hv/vm/exit_npf.c: pages of the empty bus that a launch may read.
 BUS_PAGES = 48
 
 PROBES = "cpuid rdmsr wrmsr tsc ports bus vmmcall ipi instructions xsetbv step modes control".split()

@@ -43,7 +43,7 @@ from pathlib import Path
 from mutants import Mutant, mutants_of, order
 
 HERE = Path(__file__).resolve().parent
-DEFAULT_FILES = ["boot/*.c", "hv/**/*.c", "psp/*.c", "guest/*.c", "guest/*.py", "guest/pack/*.py", "guest/owner/*.py"]
+DEFAULT_FILES = ["boot/*.c", "hv/*/*.c", "psp/*.c", "guest/*.c", "guest/*.py", "guest/pack/*.py", "guest/owner/*.py"]
 EQUIVALENTS = "tests/mutate/equivalents.txt"
 PYTEST = [os.environ.get("PYTHON", "/usr/bin/python3"), "-m", "pytest", "-c", "tests/pytest.ini", "--rootdir=.", "-m", "pack",
           "-x", "-q"]
@@ -52,7 +52,7 @@ OTHERS = "not fetch-kernel and not image.py and not run.py"  # tests of tools th
 WALL_SECONDS = 1800.0  # of one program, on a machine that is busy otherwise; what counts is CPU time
 LEAST_CPU_SECONDS = 10.0
 # The product's own flags, as far as they decide about the code that is made.
-PRODUCT = ["gcc", "-std=gnu17", "-ffreestanding", "-O2", "-mgeneral-regs-only", "-mno-red-zone", "-fno-stack-protector", "-fshort-wchar",
+PRODUCT = ["gcc", "-iquote", ".", "-std=gnu17", "-ffreestanding", "-O2", "-mgeneral-regs-only", "-mno-red-zone", "-fno-stack-protector", "-fshort-wchar",
            "-DGNU_EFI_USE_MS_ABI", "-isystem", "/usr/include/efi", "-isystem", "/usr/include/efi/x86_64", "-w"]
 _NO_COMPILE = re.compile(r":\d+:\d+: (?:fatal )?error: |undefined reference|SyntaxError|IndentationError")
 _WHY = re.compile(r"\[  FAILED  \] (\w+)|^FAILED (\S+)|(AddressSanitizer|runtime error)[^\n]*", re.MULTILINE)

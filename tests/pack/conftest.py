@@ -98,7 +98,7 @@ def empty_efi(tmp_path_factory: pytest.TempPathFactory) -> Path:
     objects = [folder / f"{source.stem}.o" for source in sources]
     for source, output in zip(sources, objects, strict=True):
         subprocess.run(
-            ["gcc", "-std=gnu17", "-O1", "-ffreestanding", "-fpic", "-fshort-wchar", "-mno-red-zone", "-fno-stack-protector",
+            ["gcc", "-iquote", ROOT, "-std=gnu17", "-O1", "-ffreestanding", "-fpic", "-fshort-wchar", "-mno-red-zone", "-fno-stack-protector",
              "-maccumulate-outgoing-args", "-DGNU_EFI_USE_MS_ABI=0", "-I/usr/include/efi", "-I/usr/include/efi/x86_64",
              "-c", source, "-o", output],
             check=True,

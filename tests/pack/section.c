@@ -4,7 +4,7 @@
 #include <efi.h>
 #include <efilib.h>
 
-#include "../../guest/manifest.h"
+#include "guest/manifest.h"
 
 /* What the packer knows Sevisor's files by: the magic number of struct hv_image_header (boot/handoff.h). */
 __attribute__((section(".hv"), used, aligned(4096))) static const UINT64 hv[512] = { 0x00564852535645baull };

@@ -27,7 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "manifest.h"
+#include "guest/manifest.h"
 
 #define UART 0x3f8u
 #define SLEEP_CONTROL 0x600u

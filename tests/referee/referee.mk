@@ -2,7 +2,7 @@
 # The referee's programs, static: they run in an initramfs without libraries.
 
 REFEREE_PROGRAMS := $(addprefix $(BUILD)/referee/,devsev kvmabuse kvmrun mboxabuse)
-REFEREE_CFLAGS := -std=gnu17 -O2 -Wall -Wextra -Wshadow -Werror -static -pthread
+REFEREE_CFLAGS := -iquote . -std=gnu17 -O2 -Wall -Wextra -Wshadow -Werror -static -pthread
 
 REFEREE_BUILT_WITH = $(CC_VERSION) $(REFEREE_CFLAGS)
 $(eval $(call record,$(BUILD)/referee/built-with,REFEREE_BUILT_WITH))
@@ -14,8 +14,8 @@ KVMRUN := tests/referee/kvmrun.c $(GUEST_VALIDATOR_SOURCES)
 
 $(BUILD)/referee/kvmrun: $(KVMRUN) $(BUILD)/referee/built-with
 	@mkdir -p $(@D)
-	@$(call depend,$(CC) $(REFEREE_CFLAGS) -Iguest,$(KVMRUN))
-	$(CC) $(REFEREE_CFLAGS) -Iguest $(KVMRUN) -o $@
+	@$(call depend,$(CC) $(REFEREE_CFLAGS),$(KVMRUN))
+	$(CC) $(REFEREE_CFLAGS) $(KVMRUN) -o $@
 
 MBOX := $(addprefix tests/referee/,mboxabuse.c mboxsweep.c mboxregs.c mboxrandom.c mboxtable.c mbox.c)
 

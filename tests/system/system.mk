@@ -4,7 +4,7 @@
 
 SYSTEM_EFI := $(BUILD)/tests/next.efi $(BUILD)/tests/holes.efi $(BUILD)/tests/ghost.efi
 
-SYSTEM_CFLAGS := -std=c17 -O1 -Wall -Wextra -Werror -ffreestanding -fpic -fno-stack-protector -fshort-wchar \
+SYSTEM_CFLAGS := -iquote . -std=c17 -O1 -Wall -Wextra -Werror -ffreestanding -fpic -fno-stack-protector -fshort-wchar \
 	-mno-red-zone -mgeneral-regs-only -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
 SYSTEM_BUILT_WITH = $(CC_VERSION) $(SYSTEM_CFLAGS)
 $(eval $(call record,$(BUILD)/tests/built-with,SYSTEM_BUILT_WITH))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* hv/x86.h with its constants as they are; but the instructions that a process may not execute, or that would tell of this
+/* hv/lib/x86.h with its constants as they are; but the instructions that a process may not execute, or that would tell of this
  * host, are functions of the program. For a header that is put before everything by -include. */
 #ifndef TESTS_UNIT_FAKE_X86_H
 #define TESTS_UNIT_FAKE_X86_H
@@ -28,7 +28,7 @@
 #define read_rflags(...) real_read_rflags(__VA_ARGS__)
 #define write_dr7(...) real_write_dr7(__VA_ARGS__)
 #define load_descriptor_tables(...) real_load_descriptor_tables(__VA_ARGS__)
-#include "../../hv/x86.h"
+#include "hv/lib/x86.h"
 #undef cpuid
 #undef rdmsr
 #undef wrmsr

@@ -13,7 +13,7 @@
  *
  * The packer enters bench() in 64-bit mode with all memory mapped to itself (guest/pack/flat.py).
  */
-#include "../../../guest/hello/bare.h"
+#include "guest/hello/bare.h"
 
 #define PIC_MASTER_MASK 0x21
 

@@ -3,7 +3,7 @@
 #ifndef TESTS_HOSTILE_GUEST_KIT_H
 #define TESTS_HOSTILE_GUEST_KIT_H
 
-#include "../../../guest/hello/bare.h"
+#include "guest/hello/bare.h"
 
 #define VECTOR_DB 1u
 #define VECTOR_UD 6u

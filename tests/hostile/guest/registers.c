@@ -143,7 +143,7 @@ static void open_registers(void)
 
     __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
     cr4 |= CR4_DE | CR4_OSFXSR | CR4_OSXMMEXCPT | (has_xsave ? CR4_OSXSAVE : 0);
-    /* CPUID does not offer PKRU: refused, where hv can watch CR4 (hv/exit_cr.c). */
+    /* CPUID does not offer PKRU: refused, where hv can watch CR4 (hv/vm/exit_cr.c). */
     has_pkru = full && crowd_write_cr4(cr4 | CR4_PKE);
     if (!has_pkru)
         crowd_write_cr4(cr4);

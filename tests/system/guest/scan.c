@@ -11,7 +11,7 @@
  * then fills what it has no use for with such words, waits for a byte on its console, and powers off.
  * Without SEV shared and private are the same memory.
  */
-#include "../../../guest/hello/bare.h"
+#include "guest/hello/bare.h"
 
 #define PAGE 4096u
 #define LARGE_PAGE (UINT64_C(2) << 20)

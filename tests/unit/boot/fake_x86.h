@@ -3,7 +3,7 @@
 #ifndef TESTS_UNIT_BOOT_FAKE_X86_H
 #define TESTS_UNIT_BOOT_FAKE_X86_H
 
-#include "../../../boot/handoff.h"
+#include "boot/handoff.h"
 #include "../fake_x86.h"
 
 #undef HV_ARENA_BASE

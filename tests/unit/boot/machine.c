@@ -6,8 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../../boot/image.h"
-#include "../../../guest/crc32.h"
+#include "boot/image.h"
+#include "guest/crc32.h"
 
 struct machine machine;
 

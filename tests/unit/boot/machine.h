@@ -18,8 +18,8 @@
 
 #include "../alone.h"
 
-#include "../../../boot/boot.h"
-#include "../../../hv/x86.h"
+#include "boot/boot.h"
+#include "hv/lib/x86.h"
 #include "../manifest/good.h"
 
 #define MIB (UINT64_C(1) << 20)

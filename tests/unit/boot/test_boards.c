@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#include "../../../hv/text.h"
+#include "hv/lib/text.h"
 #include "../boards/boards.h"
 
 #define SMEE SYSCFG_MEM_ENCRYPTION_MOD_EN

@@ -2,8 +2,8 @@
 /* Which UART is the operator's, by hostile tables and honest ones, and what its row says. */
 #include "machine.h"
 
-#include "../../../hv/text.h"
-#include "../../../hv/uart.h"
+#include "hv/lib/text.h"
+#include "hv/lib/uart.h"
 
 #define SILENT "no output, no keys: BIOS: Console Redirection = Enabled"
 #define DELL_R7625 {0x01, 8, 0, 0}          /* space, bits, offset, access: "uart,io,0x2f8" */

@@ -2,7 +2,7 @@
 /* The framebuffer, DMA, the Secure Processor's function, and the map of memory. */
 #include "machine.h"
 
-#include "../../../psp/platform.h"
+#include "psp/platform.h"
 
 /* ---- the framebuffer ---- */
 

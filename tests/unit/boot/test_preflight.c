@@ -2,7 +2,7 @@
 /* Each row of the preflight: what it finds, says, and decides; and that a refusal leaves the machine as it was. */
 #include "machine.h"
 
-#include "../../../hv/text.h"
+#include "hv/lib/text.h"
 
 static const char good_table[] =
     "\r\nSevisor preflight\r\n"

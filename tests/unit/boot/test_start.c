@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "../../../hv/pagetable.h"
+#include "hv/lib/pagetable.h"
 
 #define C_BIT (UINT64_C(1) << 51)
 #define STACK (32u << 10)

@@ -9,14 +9,14 @@ GNU_EFI_INCLUDE ?= /usr/include/efi
 
 unit-boot-out := $(BUILD)/unit/boot
 unit-boot-in := tests/unit/boot
-unit-boot-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-sanitize=alignment \
+unit-boot-cflags := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-sanitize=alignment \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror -fshort-wchar -DGNU_EFI_USE_MS_ABI \
 	-isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
 unit-boot-built-with = $(CC_VERSION) $(unit-boot-cflags)
 $(eval $(call record,$(unit-boot-out)/built-with,unit-boot-built-with))
 unit-boot-tests := start preflight tables devices console power boards
 # The application, as boot/boot.mk links it, but for the C library's part.
-unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/text.c hv/pagetable.c hv/runs.c hv/pci.c $(addprefix psp/,attach.c command.c discover.c mailbox.c status.c) \
+unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/lib/text.c hv/lib/pagetable.c hv/lib/runs.c hv/lib/pci.c $(addprefix psp/,attach.c command.c discover.c mailbox.c status.c) \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c
 unit-boot-rig := $(unit-boot-in)/machine.c $(unit-boot-in)/uefi.c tests/unit/manifest/good.c
 unit-boot-objects := $(patsubst %.c,$(unit-boot-out)/%.o,$(unit-boot-sources) $(unit-boot-rig))

@@ -2,9 +2,9 @@
 /* What boot/ makes of the memory maps and of the CPUs of real machines (tests/unit/boards), and hv of its ranges. */
 #include "test.h"
 
-#include "../../../boot/madt.h"
-#include "../../../boot/ranges.h"
-#include "../../../hv/runs.h"
+#include "boot/madt.h"
+#include "boot/ranges.h"
+#include "hv/lib/runs.h"
 #include "../boards/boards.h"
 
 #define PAGE UINT64_C(4096)

@@ -2,11 +2,11 @@
 /* The ring before the operator's line: a line that is slow, one that is stuck, and none. */
 #include "test.h"
 
-#include "../../../hv/clock.h"
-#include "../../../hv/console.h"
-#include "../../../hv/cpu.h"
-#include "../../../hv/log.h"
-#include "../../../hv/serial.h"
+#include "hv/cpu/clock.h"
+#include "hv/console/console.h"
+#include "hv/cpu/cpu.h"
+#include "hv/console/log.h"
+#include "hv/console/serial.h"
 
 #include <asm/prctl.h>
 #include <sys/syscall.h>

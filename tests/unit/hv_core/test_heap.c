@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "test.h"
 
-#include "../../../hv/heap.h"
+#include "hv/lib/heap.h"
 
 #define NODES 500u
 

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* hv/memory.c on a host: the arena is an array, the caches a counter, windows remember what they showed. */
+/* hv/mm/memory.c on a host: the arena is an array, the caches a counter, windows remember what they showed. */
 #include "test.h"
 
 #include <asm/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../../hv/cpu.h"
-#include "../../../hv/hostmap.h"
-#include "../../../hv/log.h"
-#include "../../../hv/memory.h"
-#include "../../../hv/monitor.h"
+#include "hv/cpu/cpu.h"
+#include "hv/mm/hostmap.h"
+#include "hv/console/log.h"
+#include "hv/mm/memory.h"
+#include "hv/monitor/monitor.h"
 
 #define ARENA_BASE UINT64_C(0x40000000)
 #define ARENA_SIZE (UINT64_C(4) << 20)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "test.h"
 
-#include "../../../hv/pagetable.h"
+#include "hv/lib/pagetable.h"
 
 #define C_BIT (UINT64_C(1) << 51)
 #define TABLES UINT64_C(0x7000000)      /* where the pages for tables pretend to be */

@@ -4,7 +4,7 @@
 
 #include <time.h>
 
-#include "../../../hv/rtc.h"
+#include "hv/cpu/rtc.h"
 #include "../hv_devices/fake_ports.h"
 
 enum { BINARY = 4, HOURS_24 = 2 };

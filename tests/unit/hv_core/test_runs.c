@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "test.h"
 
-#include "../../../hv/runs.h"
+#include "hv/lib/runs.h"
 
 static struct runs runs;
 

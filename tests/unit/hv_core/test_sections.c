@@ -2,8 +2,8 @@
 /* The loaded PE image is our own file, but after somebody's tools have been at it: nothing in its headers is believed. */
 #include "test.h"
 
-#include "../../../boot/image.h"
-#include "../../../boot/sections.h"
+#include "boot/image.h"
+#include "boot/sections.h"
 
 #define IMAGE_SIZE 0x6000u
 #define PE_AT 0x80u

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* hv/string.c under names of its own (unit.mk), against the C library and plain loops. */
+/* hv/lib/string.c under names of its own (unit.mk), against the C library and plain loops. */
 #include "test.h"
 
 /* What unit.mk calls hv's. */

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "../../../hv/text.h"
+#include "hv/lib/text.h"
 
 /* C's own printf is the second opinion. */
 #define SAME(...)                                                                                                      \

@@ -3,11 +3,11 @@
 
 #include <string.h>
 
-#include "../../../hv/clock.h"
-#include "../../../hv/lapic.h"
-#include "../../../hv/log.h"
-#include "../../../hv/smp.h"
-#include "../../../hv/watch.h"
+#include "hv/cpu/clock.h"
+#include "hv/cpu/lapic.h"
+#include "hv/console/log.h"
+#include "hv/init/smp.h"
+#include "hv/vm/watch.h"
 
 #define CPUS 3u
 #define SECOND UINT64_C(1000000)

@@ -8,24 +8,24 @@ include tests/unit/boards/boards.mk
 
 UNIT_HV_CORE := $(BUILD)/unit/hv_core
 # A test is one file; what it tests stands here. `memory` brings stand-ins for the hardware of its own.
-UNIT_HV_CORE_text := hv/text.c
-UNIT_HV_CORE_runs := hv/runs.c
-UNIT_HV_CORE_memory := hv/memory.c hv/runs.c hv/text.c
-UNIT_HV_CORE_pagetable := hv/pagetable.c
+UNIT_HV_CORE_text := hv/lib/text.c
+UNIT_HV_CORE_runs := hv/lib/runs.c
+UNIT_HV_CORE_memory := hv/mm/memory.c hv/lib/runs.c hv/lib/text.c
+UNIT_HV_CORE_pagetable := hv/lib/pagetable.c
 UNIT_HV_CORE_ranges := boot/ranges.c
 UNIT_HV_CORE_sections := boot/sections.c boot/image.c guest/crc32.c
-UNIT_HV_CORE_rtc := hv/rtc.c
+UNIT_HV_CORE_rtc := hv/cpu/rtc.c
 UNIT_HV_CORE_FLAGS_rtc := -include tests/unit/hv_devices/fake_ports.h
 UNIT_HV_CORE_madt := boot/madt.c
-UNIT_HV_CORE_boards := boot/ranges.c boot/madt.c hv/runs.c $(BOARDS_C)
-UNIT_HV_CORE_watch := hv/watch.c hv/text.c
-UNIT_HV_CORE_heap := hv/heap.c
-UNIT_HV_CORE_console := hv/console.c hv/text.c
+UNIT_HV_CORE_boards := boot/ranges.c boot/madt.c hv/lib/runs.c $(BOARDS_C)
+UNIT_HV_CORE_watch := hv/vm/watch.c hv/lib/text.c
+UNIT_HV_CORE_heap := hv/lib/heap.c
+UNIT_HV_CORE_console := hv/console/console.c hv/lib/text.c
 # string.c is compiled by itself, under other names: the rest of the program keeps the C library's.
 UNIT_HV_CORE_string := $(UNIT_HV_CORE)/string.o
 UNIT_HV_CORE_TESTS := text string runs memory pagetable ranges sections rtc madt watch console heap boards
 
-UNIT_HV_CORE_CFLAGS := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+UNIT_HV_CORE_CFLAGS := -iquote . -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	-Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror
 
 UNIT_HV_CORE_BUILT_WITH = $(CC_VERSION) $(UNIT_HV_CORE_CFLAGS)
@@ -42,7 +42,7 @@ $(UNIT_HV_CORE)/test_$(1): tests/unit/hv_core/test_$(1).c $(UNIT_HV_CORE_$(1)) $
 endef
 $(foreach test,$(UNIT_HV_CORE_TESTS),$(eval $(call UNIT_HV_CORE_RULE,$(test))))
 
-$(UNIT_HV_CORE)/string.o: hv/string.c $(UNIT_HV_CORE)/built-with
+$(UNIT_HV_CORE)/string.o: hv/lib/string.c $(UNIT_HV_CORE)/built-with
 	@mkdir -p $(@D)
 	$(CC) $(UNIT_HV_CORE_CFLAGS) $(DEPENDS) -fno-builtin $(foreach f,memcpy memmove memset memcmp strlen,-D$(f)=hv_$(f)) -c $< -o $@
 

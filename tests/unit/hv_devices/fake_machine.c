@@ -11,16 +11,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../../hv/asid.h"
-#include "../../../hv/clock.h"
-#include "../../../hv/console.h"
-#include "../../../hv/cpu.h"
-#include "../../../hv/exit.h"
-#include "../../../hv/hostmap.h"
-#include "../../../hv/log.h"
-#include "../../../hv/smp.h"
-#include "../../../hv/monitor.h"
-#include "../../../hv/vcpu.h"
+#include "hv/svm/asid.h"
+#include "hv/cpu/clock.h"
+#include "hv/console/console.h"
+#include "hv/cpu/cpu.h"
+#include "hv/vm/exit.h"
+#include "hv/mm/hostmap.h"
+#include "hv/console/log.h"
+#include "hv/init/smp.h"
+#include "hv/monitor/monitor.h"
+#include "hv/vm/vcpu.h"
 #include "../psp/fake_pci.h"
 
 #define PAGES (MACHINE_RAM_SIZE / PAGE_SIZE)
@@ -94,7 +94,7 @@ void cpu_wbinvd_all(void)
         sevfw_wbinvd(machine.fw, 0);
 }
 
-/* ---- hv/memory.h, hostmap.h ---- */
+/* ---- hv/mm/memory.h, hostmap.h ---- */
 
 static uint64_t pool_free(void)
 {
@@ -264,7 +264,7 @@ void cache_flush(const void *va, uint64_t size)
         page_cached[page_of(physical + i)] = NOT_CACHED;
 }
 
-/* ---- hv/npt.h, vcpu.h: what they take, not what they do ---- */
+/* ---- hv/svm/npt.h, vcpu.h: what they take, not what they do ---- */
 
 bool npt_create(struct npt *npt)
 {
@@ -371,7 +371,7 @@ void window_unmap_own(void)
 
 void vcpu_wake(struct vcpu *vcpu) { vcpu->state = VCPU_RUNNABLE; }
 
-/* ---- hv/clock.h, console.h, log.h ---- */
+/* ---- hv/cpu/clock.h, console.h, log.h ---- */
 
 uint64_t clock_hz(void) { return 2000000000; }
 uint64_t clock_tsc(void) { return machine.now_ns * 2; }

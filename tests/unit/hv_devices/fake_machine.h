@@ -7,7 +7,7 @@
 #ifndef TESTS_UNIT_HV_DEVICES_FAKE_MACHINE_H
 #define TESTS_UNIT_HV_DEVICES_FAKE_MACHINE_H
 
-#include "../../../hv/guest.h"
+#include "hv/vm/guest.h"
 #include "../../machine/firmware/mailbox.h"
 #include "../../machine/firmware/sevfw.h"
 
@@ -77,7 +77,7 @@ void machine_not_in_poll(void);
 
 bool machine_said(const char *text);
 
-/* Forgets hv/sev.c's state: a new boot. */
+/* Forgets hv/control/sev.c's state: a new boot. */
 void sev_forget(void);
 
 #endif

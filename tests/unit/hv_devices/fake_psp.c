@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../../hv/cpu.h"
-#include "../../../hv/hostmap.h"
-#include "../../../hv/log.h"
-#include "../../../psp/internal.h"
+#include "hv/cpu/cpu.h"
+#include "hv/mm/hostmap.h"
+#include "hv/console/log.h"
+#include "psp/internal.h"
 #include "../psp/fake_pci.h"
 
 #define BAR UINT64_C(0x20f0200000)

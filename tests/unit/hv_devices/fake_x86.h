@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Put before everything by -include: hv/x86.h has instructions that this process may not execute. */
+/* Put before everything by -include: hv/lib/x86.h has instructions that this process may not execute. */
 #ifndef SEVISOR_X86_H
 #define SEVISOR_X86_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* hv/sev.c, which starts the secure processor once in a machine's life, for a process that boots often. */
-#include "../../../hv/sev.c"
+/* hv/control/sev.c, which starts the secure processor once in a machine's life, for a process that boots often. */
+#include "hv/control/sev.c"
 
 #include "fake_machine.h"
 

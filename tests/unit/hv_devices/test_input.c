@@ -12,14 +12,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../../hv/clock.h"
-#include "../../../hv/console.h"
-#include "../../../hv/guest.h"
-#include "../../../hv/log.h"
-#include "../../../hv/monitor.h"
-#include "../../../hv/monitor_view.h"
-#include "../../../hv/report.h"
-#include "../../../hv/serial.h"
+#include "hv/cpu/clock.h"
+#include "hv/console/console.h"
+#include "hv/vm/guest.h"
+#include "hv/console/log.h"
+#include "hv/monitor/monitor.h"
+#include "hv/monitor/monitor_view.h"
+#include "hv/control/report.h"
+#include "hv/console/serial.h"
 
 #include "fake_ports.h"
 

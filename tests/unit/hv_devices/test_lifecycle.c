@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../../hv/report.h"
-#include "../../../hv/sev.h"
-#include "../../../hv/smp.h"
+#include "hv/control/report.h"
+#include "hv/control/sev.h"
+#include "hv/init/smp.h"
 #include "three_guests.h"
 
 /* ---- the good case ---- */

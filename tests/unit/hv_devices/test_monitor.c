@@ -8,17 +8,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../../hv/asid.h"
-#include "../../../hv/clock.h"
-#include "../../../hv/console.h"
-#include "../../../hv/guest.h"
-#include "../../../hv/line.h"
-#include "../../../hv/log.h"
-#include "../../../hv/monitor.h"
-#include "../../../hv/monitor_view.h"
-#include "../../../hv/report.h"
-#include "../../../hv/sev.h"
-#include "../../../hv/smp.h"
+#include "hv/svm/asid.h"
+#include "hv/cpu/clock.h"
+#include "hv/console/console.h"
+#include "hv/vm/guest.h"
+#include "hv/console/line.h"
+#include "hv/console/log.h"
+#include "hv/monitor/monitor.h"
+#include "hv/monitor/monitor_view.h"
+#include "hv/control/report.h"
+#include "hv/control/sev.h"
+#include "hv/init/smp.h"
 
 /* ---- a console in memory, and time that tests turn ---- */
 

@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-#include "../../../hv/clock.h"
-#include "../../../hv/guest.h"
-#include "../../../hv/vcpu.h"
+#include "hv/cpu/clock.h"
+#include "hv/vm/guest.h"
+#include "hv/vm/vcpu.h"
 
 #define RAM_SIZE (UINT64_C(4) << 20)
 

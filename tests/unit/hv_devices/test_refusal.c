@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "../../../hv/sev.h"
+#include "hv/control/sev.h"
 #include "three_guests.h"
 
 static void fault(enum mailbox_fault_kind kind, uint8_t command, uint32_t count, uint16_t status)

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "../../../hv/vlapic.h"
+#include "hv/dev/vlapic.h"
 
 enum {
     BASE = 0x1b, DEADLINE = 0x6e0, ID = 0x802, VERSION = 0x803, TPR = 0x808, PPR = 0x80a, EOI = 0x80b, LDR = 0x80d,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "with_cmocka.h"
 
-#include "../../../hv/guest.h"
-#include "../../../hv/vpower.h"
+#include "hv/vm/guest.h"
+#include "hv/dev/vpower.h"
 
 static struct guest guest;
 

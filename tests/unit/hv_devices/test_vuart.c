@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-#include "../../../hv/console.h"
-#include "../../../hv/monitor.h"
-#include "../../../hv/vuart.h"
+#include "hv/console/console.h"
+#include "hv/monitor/monitor.h"
+#include "hv/dev/vuart.h"
 
 static struct vuart uart;
 static uint8_t ring[VUART_INPUT];

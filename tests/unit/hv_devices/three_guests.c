@@ -3,8 +3,8 @@
 
 #include "three_guests.h"
 
-#include "../../../hv/asid.h"
-#include "../../../hv/monitor.h"
+#include "hv/svm/asid.h"
+#include "hv/monitor/monitor.h"
 
 struct good good;
 

@@ -7,20 +7,20 @@ include linker/record.mk
 
 unit-hv-devices-out := $(BUILD)/unit/hv_devices
 unit-hv-devices-in := tests/unit/hv_devices
-unit-hv-devices-cflags := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+unit-hv-devices-cflags := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-devices-built-with = $(CC_VERSION) $(unit-hv-devices-cflags)
 $(eval $(call record,$(unit-hv-devices-out)/built-with,unit-hv-devices-built-with))
 unit-hv-devices-tests := vlapic vuart pvclock vpower monitor input lifecycle refusal copy
 
 # What each program links besides its own test_*.c.
-unit-hv-devices-vlapic := hv/vlapic.c
-unit-hv-devices-vuart := hv/vuart.c
-unit-hv-devices-pvclock := hv/pvclock.c
-unit-hv-devices-vpower := hv/vpower.c
-unit-hv-devices-monitor := $(wildcard hv/monitor*.c) hv/line.c hv/log.c hv/vuart.c hv/text.c
-unit-hv-devices-input := $(addprefix hv/,serial.c console.c monitor.c monitor_input.c line.c log.c vuart.c text.c)
-unit-hv-devices-lifecycle := hv/guest.c hv/launch.c hv/identity.c hv/report.c $(wildcard hv/monitor*.c) hv/line.c hv/vuart.c hv/asid.c hv/log.c hv/text.c \
+unit-hv-devices-vlapic := hv/dev/vlapic.c
+unit-hv-devices-vuart := hv/dev/vuart.c
+unit-hv-devices-pvclock := hv/dev/pvclock.c
+unit-hv-devices-vpower := hv/dev/vpower.c
+unit-hv-devices-monitor := $(sort $(wildcard hv/monitor/*.c)) hv/console/line.c hv/console/log.c hv/dev/vuart.c hv/lib/text.c
+unit-hv-devices-input := $(addprefix hv/,console/serial.c console/console.c monitor/monitor.c monitor/monitor_input.c console/line.c console/log.c dev/vuart.c lib/text.c)
+unit-hv-devices-lifecycle := hv/vm/guest.c hv/control/launch.c hv/control/identity.c hv/control/report.c $(sort $(wildcard hv/monitor/*.c)) hv/console/line.c hv/dev/vuart.c hv/svm/asid.c hv/console/log.c hv/lib/text.c \
 	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/fake_machine.c $(unit-hv-devices-in)/fake_psp.c \
 	$(unit-hv-devices-in)/three_guests.c $(sort $(wildcard psp/*.c)) \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c \
@@ -37,7 +37,7 @@ unit-hv-devices: $(unit-hv-devices-tests:%=$(unit-hv-devices-out)/%.passed)
 $(unit-hv-devices-out)/%.o: %.c $(unit-hv-devices-out)/built-with
 	@mkdir -p $(@D)
 	$(CC) $(unit-hv-devices-cflags) $(DEPENDS) $(if $(filter %/sev_under_test.c,$<),-include $(unit-hv-devices-in)/fake_x86.h) \
-		$(if $(filter hv/serial.c hv/rtc.c,$<),-include $(unit-hv-devices-in)/fake_ports.h) -c $< -o $@
+		$(if $(filter hv/console/serial.c hv/cpu/rtc.c,$<),-include $(unit-hv-devices-in)/fake_ports.h) -c $< -o $@
 
 define unit-hv-devices-program
 $(unit-hv-devices-out)/test_$(1): $(patsubst %.c,$(unit-hv-devices-out)/%.o,$(unit-hv-devices-in)/test_$(1).c $(unit-hv-devices-$(1)))

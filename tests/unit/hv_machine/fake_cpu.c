@@ -5,7 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../../hv/hostmap.h"
+#include "hv/mm/hostmap.h"
 
 char did[16384];
 struct cpu fake_cpu;

@@ -13,9 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../../hv/cpu.h"
-#include "../../../hv/log.h"
-#include "../../../hv/memory.h"
+#include "hv/cpu/cpu.h"
+#include "hv/console/log.h"
+#include "hv/mm/memory.h"
 
 #define FAKE_C_BIT (UINT64_C(1) << 47)
 #define POOL_BASE UINT64_C(0x7000000)   /* physical, of the pool's first page */

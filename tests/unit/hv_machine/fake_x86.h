@@ -3,7 +3,7 @@
 #ifndef TESTS_UNIT_HV_MACHINE_FAKE_X86_H
 #define TESTS_UNIT_HV_MACHINE_FAKE_X86_H
 
-#include "../../../boot/handoff.h"
+#include "boot/handoff.h"
 #include "../fake_x86.h"
 
 extern uint8_t fake_pool[][4096];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "fake_cpu.h"
 
-#include "../../../hv/clock.h"
-#include "../../../hv/rtc.h"
+#include "hv/cpu/clock.h"
+#include "hv/cpu/rtc.h"
 
 typedef unsigned __int128 wide;
 

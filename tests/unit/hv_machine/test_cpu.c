@@ -2,8 +2,8 @@
 /* What a CPU is set to: descriptor tables, stacks for what may come at any time, control registers, SVM. */
 #include "fake_cpu.h"
 
-#include "../../../hv/hostmap.h"
-#include "../../../hv/trap.h"
+#include "hv/mm/hostmap.h"
+#include "hv/cpu/trap.h"
 #include "../boards/boards.h"
 
 const uint8_t isr_stubs[TRAP_VECTORS * TRAP_STUB_SIZE];

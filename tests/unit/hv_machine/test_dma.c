@@ -2,9 +2,9 @@
 /* PCI functions in three segments, and IOAPICs: what dma_stop() does to them, and in which order. */
 #include "fake_cpu.h"
 
-#include "../../../hv/dma.h"
-#include "../../../hv/hostmap.h"
-#include "../../../hv/pci.h"
+#include "hv/io/dma.h"
+#include "hv/mm/hostmap.h"
+#include "hv/lib/pci.h"
 
 #define BUSES 2u                        /* of each segment that has ECAM */
 #define ECAM_SIZE ((uint64_t)BUSES << 20)

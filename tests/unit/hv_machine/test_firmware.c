@@ -4,11 +4,11 @@
 
 #include "../alone.h"
 
-#include "../../../hv/clock.h"
-#include "../../../hv/firmware.h"
-#include "../../../hv/hostmap.h"
-#include "../../../hv/pagetable.h"
-#include "../../../hv/trap.h"
+#include "hv/cpu/clock.h"
+#include "hv/init/firmware.h"
+#include "hv/mm/hostmap.h"
+#include "hv/lib/pagetable.h"
+#include "hv/cpu/trap.h"
 
 #define RUNTIME UINT64_C(0x7654321e8)   /* physical, of the table of runtime services */
 #define HOST_CR3 UINT64_C(0x1234000)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The host's local APIC, by MSR and in memory: how it is set up, its one-shot timer, and the messages that it sends. */
-#include "../../../hv/lapic.c"
+#include "hv/cpu/lapic.c"
 
 #include "fake_cpu.h"
 

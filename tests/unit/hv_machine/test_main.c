@@ -2,17 +2,17 @@
 /* The order of hv's life: what is set up before what needs it, and how it ends. */
 #include "fake_cpu.h"
 
-#include "../../../hv/asid.h"
-#include "../../../hv/clock.h"
-#include "../../../hv/console.h"
-#include "../../../hv/entry.h"
-#include "../../../hv/firmware.h"
-#include "../../../hv/guest.h"
-#include "../../../hv/hostmap.h"
-#include "../../../hv/mca.h"
-#include "../../../hv/monitor.h"
-#include "../../../hv/sev.h"
-#include "../../../hv/smp.h"
+#include "hv/svm/asid.h"
+#include "hv/cpu/clock.h"
+#include "hv/console/console.h"
+#include "hv/init/entry.h"
+#include "hv/init/firmware.h"
+#include "hv/vm/guest.h"
+#include "hv/mm/hostmap.h"
+#include "hv/cpu/mca.h"
+#include "hv/monitor/monitor.h"
+#include "hv/control/sev.h"
+#include "hv/init/smp.h"
 
 static struct handoff handoff;
 static struct cpu others[3];

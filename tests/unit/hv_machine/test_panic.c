@@ -2,11 +2,11 @@
 /* What a panic says, once, and that it ends the machine whatever else goes wrong. */
 #include "fake_cpu.h"
 
-#include "../../../hv/console.h"
-#include "../../../hv/mca.h"
-#include "../../../hv/smp.h"
-#include "../../../hv/text.h"
-#include "../../../hv/trap.h"
+#include "hv/console/console.h"
+#include "hv/cpu/mca.h"
+#include "hv/init/smp.h"
+#include "hv/lib/text.h"
+#include "hv/cpu/trap.h"
 #include "../alone.h"
 
 _Noreturn void __stack_chk_fail(void);

@@ -2,9 +2,9 @@
 /* What psp/ asks of hv: configuration space, registers, time, pages, the device's lock. */
 #include "fake_cpu.h"
 
-#include "../../../hv/clock.h"
-#include "../../../hv/hostmap.h"
-#include "../../../psp/platform.h"
+#include "hv/cpu/clock.h"
+#include "hv/mm/hostmap.h"
+#include "psp/platform.h"
 
 static uint64_t now_us;
 static uint32_t registers[4];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* hv's side of the Secure Processor: which commands, in which order, and what it keeps in mind of what was answered. */
-#include "../../../hv/identity.c"
-#include "../../../hv/sev.c"
+#include "hv/control/identity.c"
+#include "hv/control/sev.c"
 
 #include "../boards/boards.h"
 #include "fake_cpu.h"

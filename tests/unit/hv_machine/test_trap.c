@@ -2,13 +2,13 @@
 /* Whom an interrupt or exception of the host goes to, and what is acknowledged. */
 #include "fake_cpu.h"
 
-#include "../../../hv/clock.h"
-#include "../../../hv/exit.h"
-#include "../../../hv/lapic.h"
-#include "../../../hv/mca.h"
-#include "../../../hv/smp.h"
-#include "../../../hv/trap.h"
-#include "../../../hv/watch.h"
+#include "hv/cpu/clock.h"
+#include "hv/vm/exit.h"
+#include "hv/cpu/lapic.h"
+#include "hv/cpu/mca.h"
+#include "hv/init/smp.h"
+#include "hv/cpu/trap.h"
+#include "hv/vm/watch.h"
 
 const uint8_t vmrun_after_stgi[1];
 static struct vcpu vcpu;

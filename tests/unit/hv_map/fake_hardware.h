@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "../../../hv/layout.h"        /* judged as it is */
+#include "hv/mm/layout.h"        /* judged as it is */
 
 #undef HV_IMAGE_BASE
 #undef HV_ARENA_BASE

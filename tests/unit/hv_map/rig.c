@@ -6,9 +6,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../../hv/cpu.h"
-#include "../../../hv/log.h"
-#include "../../../hv/pagetable.h"
+#include "hv/cpu/cpu.h"
+#include "hv/console/log.h"
+#include "hv/lib/pagetable.h"
 
 #define TLB_ENTRIES 65536u
 

@@ -8,8 +8,8 @@
 
 #include "../hv_core/test.h"
 
-#include "../../../hv/hostmap.h"
-#include "../../../hv/memory.h"
+#include "hv/mm/hostmap.h"
+#include "hv/mm/memory.h"
 
 #define RIG_C_BIT (UINT64_C(1) << 51)
 #define RIG_ARENA UINT64_C(0x40000000)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* hv/hostmap.c: what hv can reach, and with which rights, under which key, from which CPU. */
+/* hv/mm/hostmap.c: what hv can reach, and with which rights, under which key, from which CPU. */
 #include "rig.h"
 
-#include "../../../hv/layout.h"
-#include "../../../hv/pagetable.h"
+#include "hv/mm/layout.h"
+#include "hv/lib/pagetable.h"
 
 #define MANY_CPUS 1024u
-#define CPU_STACKS 4u           /* hv/cpu.c: #DF, NMI, #MC, and the one to run on */
+#define CPU_STACKS 4u           /* hv/cpu/cpu.c: #DF, NMI, #MC, and the one to run on */
 static const uint64_t cpu_stack_pages[CPU_STACKS] = {2, 2, 2, 8};
 
 static int tear_down(void **state)

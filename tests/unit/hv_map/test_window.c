@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* hv/window.c: what a window shows, to whom, and that nothing of it stays in a TLB when it is gone. */
+/* hv/mm/window.c: what a window shows, to whom, and that nothing of it stays in a TLB when it is gone. */
 #include "rig.h"
 
-#include "../../../hv/layout.h"
+#include "hv/mm/layout.h"
 
 #define FOREIGN UINT64_C(0x120000000)       /* memory that is not hv's */
 

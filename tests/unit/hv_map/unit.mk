@@ -7,8 +7,8 @@ include linker/record.mk
 
 UNIT_HV_MAP := $(BUILD)/unit/hv_map
 UNIT_HV_MAP_TESTS := window hostmap
-UNIT_HV_MAP_SOURCES := hv/hostmap.c hv/window.c hv/pagetable.c hv/memory.c hv/runs.c hv/text.c tests/unit/hv_map/rig.c
-UNIT_HV_MAP_CFLAGS := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+UNIT_HV_MAP_SOURCES := hv/mm/hostmap.c hv/mm/window.c hv/lib/pagetable.c hv/mm/memory.c hv/lib/runs.c hv/lib/text.c tests/unit/hv_map/rig.c
+UNIT_HV_MAP_CFLAGS := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror \
 	-include tests/unit/hv_map/fake_hardware.h
 UNIT_HV_MAP_BUILT_WITH = $(CC_VERSION) $(UNIT_HV_MAP_CFLAGS)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Put before everything by -include: hv/x86.h, but for the instructions that test_smp.c has its own of. */
+/* Put before everything by -include: hv/lib/x86.h, but for the instructions that test_smp.c has its own of. */
 #ifndef TESTS_UNIT_HV_SMP_FAKE_X86_H
 #define TESTS_UNIT_HV_SMP_FAKE_X86_H
 
@@ -12,7 +12,7 @@
 #define wbinvd(...) real_wbinvd(__VA_ARGS__)
 #define cpu_relax(...) real_cpu_relax(__VA_ARGS__)
 #define read_rflags(...) real_read_rflags(__VA_ARGS__)
-#include "../../../hv/x86.h"
+#include "hv/lib/x86.h"
 #undef rdmsr
 #undef wrmsr
 #undef out8

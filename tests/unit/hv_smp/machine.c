@@ -6,16 +6,16 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "../../../hv/clock.h"
-#include "../../../hv/hostmap.h"
-#include "../../../hv/lapic.h"
-#include "../../../hv/log.h"
-#include "../../../hv/mca.h"
-#include "../../../hv/smp.h"
-#include "../../../hv/trap.h"
-#include "../../../hv/vcpu.h"
-#include "../../../hv/watch.h"
-#include "../../../hv/x86.h"
+#include "hv/cpu/clock.h"
+#include "hv/mm/hostmap.h"
+#include "hv/cpu/lapic.h"
+#include "hv/console/log.h"
+#include "hv/cpu/mca.h"
+#include "hv/init/smp.h"
+#include "hv/cpu/trap.h"
+#include "hv/vm/vcpu.h"
+#include "hv/vm/watch.h"
+#include "hv/lib/x86.h"
 #include "machine.h"
 
 #define STACK_SIZE 262144u

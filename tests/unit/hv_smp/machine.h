@@ -4,7 +4,7 @@
 #ifndef TESTS_UNIT_HV_SMP_MACHINE_H
 #define TESTS_UNIT_HV_SMP_MACHINE_H
 
-#include "../../../hv/cpu.h"
+#include "hv/cpu/cpu.h"
 
 #define MACHINE_CPUS 4u
 #define MACHINE_HZ UINT64_C(1000000000)

@@ -2,8 +2,8 @@
 /* The files themselves, so that each test finds their variables as at the start. */
 #include "../hv_core/test.h"
 
-#include "../../../hv/smp.c"
-#include "../../../hv/lapic.c"
+#include "hv/init/smp.c"
+#include "hv/cpu/lapic.c"
 #include "../boards/boards.h"
 #include "machine.h"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-# Several CPUs and what they ask of each other: hv/smp.c and hv/lapic.c with registers and instructions of the test's own.
+# Several CPUs and what they ask of each other: hv/init/smp.c and hv/cpu/lapic.c with registers and instructions of the test's own.
 #   make -f tests/unit/hv_smp/unit.mk unit-hv-smp
 
 BUILD ?= .build
@@ -7,9 +7,9 @@ include linker/record.mk
 include tests/unit/boards/boards.mk
 
 UNIT_HV_SMP := $(BUILD)/unit/hv_smp
-UNIT_HV_SMP_CFLAGS := -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+UNIT_HV_SMP_CFLAGS := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wmissing-prototypes -Wundef -Wvla -Werror
-UNIT_HV_SMP_SOURCES := tests/unit/hv_smp/test_smp.c tests/unit/hv_smp/machine.c hv/text.c $(BOARDS_C)
+UNIT_HV_SMP_SOURCES := tests/unit/hv_smp/test_smp.c tests/unit/hv_smp/machine.c hv/lib/text.c $(BOARDS_C)
 UNIT_HV_SMP_CC = $(CC) $(UNIT_HV_SMP_CFLAGS) -include tests/unit/hv_smp/fake_x86.h
 UNIT_HV_SMP_BUILT_WITH = $(CC_VERSION) $(UNIT_HV_SMP_CFLAGS)
 $(eval $(call record,$(UNIT_HV_SMP)/built-with,UNIT_HV_SMP_BUILT_WITH))

@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../../hv/log.h"
+#include "hv/console/log.h"
 #include "fake_cpu.h"
 
 #define MSR_UNKNOWN UINT32_MAX

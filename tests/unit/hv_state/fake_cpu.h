@@ -3,7 +3,7 @@
 #ifndef TESTS_UNIT_HV_STATE_FAKE_CPU_H
 #define TESTS_UNIT_HV_STATE_FAKE_CPU_H
 
-#include "../../../hv/cpu.h"
+#include "hv/cpu/cpu.h"
 
 enum { X87, SSE, AVX, OPMASK = 5, ZMM_HIGH, ZMM_16_31, PKRU = 9, COMPONENTS };
 #define BIT_OF(component) (UINT64_C(1) << (component))

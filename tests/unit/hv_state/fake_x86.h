@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Put before everything by -include: hv/x86.h with its constants as they are, but its registers are fake_cpu.c's. */
+/* Put before everything by -include: hv/lib/x86.h with its constants as they are, but its registers are fake_cpu.c's. */
 #ifndef TESTS_UNIT_HV_STATE_FAKE_X86_H
 #define TESTS_UNIT_HV_STATE_FAKE_X86_H
 
@@ -15,7 +15,7 @@
 #define x87_overwrite_pointers(...) real_x87_overwrite_pointers(__VA_ARGS__)
 #define read_dr0_3(...) real_read_dr0_3(__VA_ARGS__)
 #define write_dr0_3(...) real_write_dr0_3(__VA_ARGS__)
-#include "../../../hv/x86.h"
+#include "hv/lib/x86.h"
 #undef cpuid
 #undef rdmsr
 #undef wrmsr

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "../../../hv/switch.h"
+#include "hv/svm/switch.h"
 #include "fake_cpu.h"
 
 #define VCPUS 3u

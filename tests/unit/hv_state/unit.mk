@@ -7,7 +7,7 @@ include linker/record.mk
 
 unit-hv-state-out := $(BUILD)/unit/hv_state
 unit-hv-state-in := tests/unit/hv_state
-unit-hv-state-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+unit-hv-state-cflags := -iquote . -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-state-built-with = $(CC_VERSION) $(unit-hv-state-cflags)
 $(eval $(call record,$(unit-hv-state-out)/built-with,unit-hv-state-built-with))
@@ -21,7 +21,9 @@ $(unit-hv-state-out)/%.o: %.c $(unit-hv-state-out)/built-with
 	@mkdir -p $(@D)
 	$(CC) $(unit-hv-state-cflags) $(DEPENDS) -include $(unit-hv-state-in)/fake_x86.h -c $< -o $@
 
-$(unit-hv-state-out)/test_%: $(unit-hv-state-out)/$(unit-hv-state-in)/test_%.o $(unit-hv-state-out)/hv/%.o \
+$(unit-hv-state-out)/test_switch: $(unit-hv-state-out)/hv/svm/switch.o
+$(unit-hv-state-out)/test_cpu_msr: $(unit-hv-state-out)/hv/cpu/cpu_msr.o
+$(unit-hv-state-out)/test_%: $(unit-hv-state-out)/$(unit-hv-state-in)/test_%.o \
 		$(unit-hv-state-out)/$(unit-hv-state-in)/fake_cpu.o
 	$(CC) $(unit-hv-state-cflags) $^ -lcmocka -o $@
 

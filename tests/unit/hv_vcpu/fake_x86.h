@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Put before everything by -include: hv/x86.h with its constants as they are, but the
+/* Put before everything by -include: hv/lib/x86.h with its constants as they are, but the
  * instructions that a process may not execute, or that would tell of this host, by rig.c. */
 #ifndef TESTS_UNIT_HV_VCPU_FAKE_X86_H
 #define TESTS_UNIT_HV_VCPU_FAKE_X86_H
@@ -11,7 +11,7 @@
 #define sti(...) real_sti(__VA_ARGS__)
 #define sti_hlt(...) real_sti_hlt(__VA_ARGS__)
 #define wbinvd(...) real_wbinvd(__VA_ARGS__)
-#include "../../../hv/x86.h"
+#include "hv/lib/x86.h"
 #undef cpuid
 #undef rdmsr
 #undef wrmsr

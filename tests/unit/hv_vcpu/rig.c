@@ -8,13 +8,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../../hv/clock.h"
-#include "../../../hv/hostmap.h"
-#include "../../../hv/log.h"
-#include "../../../hv/monitor.h"
-#include "../../../hv/smp.h"
-#include "../../../hv/switch.h"
-#include "../../../hv/watch.h"
+#include "hv/cpu/clock.h"
+#include "hv/mm/hostmap.h"
+#include "hv/console/log.h"
+#include "hv/monitor/monitor.h"
+#include "hv/init/smp.h"
+#include "hv/svm/switch.h"
+#include "hv/vm/watch.h"
 #include "rig.h"
 
 #define POOL_PAGES 4096u

@@ -4,8 +4,8 @@
 #ifndef TESTS_UNIT_HV_VCPU_RIG_H
 #define TESTS_UNIT_HV_VCPU_RIG_H
 
-#include "../../../hv/exit.h"
-#include "../../../hv/guest.h"
+#include "hv/vm/exit.h"
+#include "hv/vm/guest.h"
 
 #define RIG_C_BIT (UINT64_C(1) << 51)
 #define RIG_HZ UINT64_C(1000000000)

@@ -2,7 +2,7 @@
 /* Devices that only count. The fuzzer of the exits has the real ones in their place. */
 #include "with_cmocka.h"
 
-#include "../../../hv/monitor.h"
+#include "hv/monitor/monitor.h"
 #include "rig.h"
 
 unsigned rig_uart_reads, rig_uart_writes;

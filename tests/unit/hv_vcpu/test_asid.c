@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "with_cmocka.h"
 
-#include "../../../hv/asid.h"
+#include "hv/svm/asid.h"
 
 static void the_two_kinds_never_meet_and_none_is_zero(void **state)
 {

@@ -6,7 +6,7 @@
 #include <asm/processor-flags.h>
 #include <asm/svm.h>
 
-#include "../../../hv/vmcb.h"
+#include "hv/svm/vmcb.h"
 
 #define SAME(ours, linux) _Static_assert((ours) == (linux), #ours)
 SAME(VMEXIT_READ_CR0, SVM_EXIT_READ_CR0);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "../../../hv/mca.h"
+#include "hv/cpu/mca.h"
 #include "rig.h"
 
 #define VAL (UINT64_C(1) << 63)

@@ -2,7 +2,7 @@
 /* Several guests on one CPU, scripted: what each does until its next exit. */
 #include "with_cmocka.h"
 
-#include "../../../hv/clock.h"
+#include "hv/cpu/clock.h"
 #include "rig.h"
 
 #define MS (RIG_HZ / 1000)

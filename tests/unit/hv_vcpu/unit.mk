@@ -8,13 +8,13 @@ include tests/unit/boards/boards.mk
 
 unit-hv-vcpu-out := $(BUILD)/unit/hv_vcpu
 unit-hv-vcpu-in := tests/unit/hv_vcpu
-unit-hv-vcpu-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+unit-hv-vcpu-cflags := -iquote . -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-vcpu-built-with = $(CC_VERSION) $(unit-hv-vcpu-cflags)
 $(eval $(call record,$(unit-hv-vcpu-out)/built-with,unit-hv-vcpu-built-with))
 unit-hv-vcpu-tests := constants npt asid exits cr mca cpuid msr io event ipi sched accessors
-unit-hv-vcpu-core := $(addprefix hv/,npt.c asid.c vmcb.c vcpu.c vcpu_start.c sched.c heap.c event.c exit.c exit_cache.c mca.c exit_cr.c exit_npf.c exit_cpuid.c exit_msr.c exit_msr_list.c exit_io.c \
-	vlapic.c vpower.c text.c)
+unit-hv-vcpu-core := $(addprefix hv/,svm/npt.c svm/asid.c svm/vmcb.c vm/vcpu.c vm/vcpu_start.c vm/sched.c lib/heap.c vm/event.c vm/exit.c vm/exit_cache.c cpu/mca.c vm/exit_cr.c vm/exit_npf.c vm/exit_cpuid.c vm/exit_msr.c vm/exit_msr_list.c vm/exit_io.c \
+	dev/vlapic.c dev/vpower.c lib/text.c)
 unit-hv-vcpu-core-objects := $(unit-hv-vcpu-core:%.c=$(unit-hv-vcpu-out)/%.o) $(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/rig.o \
 	$(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/rig_devices.o
 

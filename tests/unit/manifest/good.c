@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../../guest/crc32.h"
+#include "guest/crc32.h"
 
 _Static_assert(sizeof(struct good) == (1 + GOOD_PAYLOAD_PAGES) * MANIFEST_PAGE, "a table of one page");
 

@@ -3,7 +3,7 @@
 #ifndef SEVISOR_TEST_MANIFEST_GOOD_H
 #define SEVISOR_TEST_MANIFEST_GOOD_H
 
-#include "../../../guest/manifest.h"
+#include "guest/manifest.h"
 
 enum { GOOD_GUESTS = 3, GOOD_STEPS = 9, GOOD_PAYLOAD_PAGES = 8 };
 /* Pages of the payload: alpha's page tables, image (2), shared page, certificate and session; gamma's own page. */

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../../../guest/manifest.h"
+#include "guest/manifest.h"
 
 static void *read_file(const char *path, uint64_t *size)
 {

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "../../../guest/crc32.h"
+#include "guest/crc32.h"
 #include "good.h"
 
 enum seal { SEALED, UNSEALED };

@@ -8,7 +8,7 @@ include linker/record.mk
 
 UNIT_MANIFEST_DIR := $(BUILD)/unit/manifest
 UNIT_MANIFEST_VALIDATOR := guest/manifest.c guest/manifest_registers.c guest/crc32.c
-UNIT_MANIFEST_CFLAGS := -std=c17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Wshadow \
+UNIT_MANIFEST_CFLAGS := -iquote . -std=c17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Wshadow \
 	-Wcast-qual -Wundef -Wvla -Werror
 MANIFEST_CHECK := $(UNIT_MANIFEST_DIR)/manifest-check
 

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "../../../psp/platform.h"
+#include "psp/platform.h"
 
 #define COMMAND 1               /* dword of command and status */
 #define HEADER 3

@@ -7,7 +7,7 @@
 #ifndef TESTS_UNIT_PSP_FAKE_PLATFORM_H
 #define TESTS_UNIT_PSP_FAKE_PLATFORM_H
 
-#include "../../../psp/internal.h"
+#include "psp/internal.h"
 #include "../../machine/firmware/mailbox.h"
 #include "../../machine/firmware/sevfw.h"
 #include "fake_pci.h"

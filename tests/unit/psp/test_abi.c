@@ -14,7 +14,7 @@
 #include <cmocka.h>
 #include <linux/psp-sev.h>
 
-#include "../../../psp/internal.h"
+#include "psp/internal.h"
 
 #define MAX_FACTS 256
 #define MAX_WORDS 6

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "../../../psp/internal.h"
+#include "psp/internal.h"
 #include "../boards/boards.h"
 #include "fake_pci.h"
 

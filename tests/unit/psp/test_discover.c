@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "../../../psp/internal.h"
+#include "psp/internal.h"
 #include "fake_pci.h"
 
 #define AMD 0x1022

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "../../../psp/psp.h"
+#include "psp/psp.h"
 
 static const char *text_of(enum psp_error error, uint8_t command, uint16_t status)
 {

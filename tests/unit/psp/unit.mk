@@ -7,7 +7,7 @@ include linker/record.mk
 include tests/unit/boards/boards.mk
 
 unit-psp-out := $(BUILD)/unit/psp
-unit-psp-cflags := -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+unit-psp-cflags := -iquote . -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 unit-psp-libs := -lcmocka -lnettle -lhogweed -lgmp
 
@@ -54,7 +54,7 @@ $(unit-psp-out)/boards.o: $(BOARDS_C) $(unit-psp-out)/built-with
 
 # The driver as hv/ compiles it, with each compiler that is there; it may call
 # its platform and the four memory functions, nothing else.
-unit-psp-strict := -std=c17 -ffreestanding -O2 -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef \
+unit-psp-strict := -iquote . -std=c17 -ffreestanding -O2 -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef \
 	-Wmissing-prototypes -Wvla -Werror -mgeneral-regs-only -mno-red-zone
 unit-psp-compilers := $(foreach c,gcc clang,$(if $(shell command -v $(c)),$(c)))
 

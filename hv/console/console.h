@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What of the operator's line only hv's core calls; the rest is in log.h. */
+#ifndef SEVISOR_CONSOLE_H
+#define SEVISOR_CONSOLE_H
+
+#include "boot/handoff.h"
+#include "guest/manifest.h"
+#include "hv/lib/types.h"
+
+void console_init(const struct handoff_uart *uart);
+/* Several CPUs write to the line, one at a time: what stands between these two comes out in one piece, and
+ * what goes with it (who wrote last, which line is open) belongs to this CPU meanwhile. Not nested. */
+void console_begin(void);
+void console_end(void);
+/* From now on nobody waits for anybody: for the end of the machine, when all other CPUs are halted. */
+void console_break(void);
+
+/* Between those two: whose the bytes are that are written from now on, a guest's number from 1, or 0 for hv's own. */
+void console_set_owner(uint32_t owner);
+/* Bytes that are on their way to the line, by owner. */
+extern uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
+/* What a guest may have on its way, so that no guest's flood makes others wait for long. */
+#define CONSOLE_SHARE 2048u
+static inline bool console_has_room(uint32_t owner, uint32_t beyond)
+{
+    return __atomic_load_n(&console_waiting[owner], __ATOMIC_RELAXED) < CONSOLE_SHARE + beyond;
+}
+
+/* Hands the transmitter what it takes, and keeps what came in for console_read(); never waits. */
+void console_drain(void);
+/* What came in lost or damaged since the last call. */
+struct console_losses {
+    uint32_t overruns;      /* the UART's FIFO was full: at least so many bytes */
+    uint32_t garbled;       /* bytes with parity or framing errors, thrown away */
+};
+struct console_losses console_losses(void);
+/* Whether this byte is among those that console_read() will return. */
+bool console_input_holds(uint8_t byte);
+/* Waits until all is out, or the line has been stuck for a while. */
+void console_flush(void);
+
+/* The next three are for line.c, monitor.c and panics, i.e. for who has the console to himself. */
+
+/* Writes bytes to the operator's line as they are, but for newlines, which are sent as a terminal needs them. */
+void console_write(const char *bytes, size_t count);
+/* Bytes written so far, and whether the last one ended a line: so that a whole line
+ * never lands behind a guest's prompt, and a prompt is continued only if it still stands last. */
+uint64_t console_position(void);
+bool console_at_line_start(void);
+
+#endif

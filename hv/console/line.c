@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "hv/console/line.h"
+
+#include "hv/console/console.h"
+#include "hv/lib/text.h"
+
+static struct {
+    bool colour;
+} line;
+
+void line_set_colour(bool on)
+{
+    line.colour = on;
+}
+
+bool line_has_colour(void)
+{
+    return line.colour;
+}
+
+size_t line_put_style(char *text, enum line_style style)
+{
+    return line.colour ? text_format(text, LINE_STYLE_SIZE, "\033[%um", (uint32_t)style) : 0;
+}
+
+static void write_style(enum line_style style)
+{
+    char text[LINE_STYLE_SIZE];
+    console_write(text, line_put_style(text, style));
+}
+
+void line_fresh(void)
+{
+    if (console_at_line_start())
+        return;
+    write_style(LINE_PLAIN);    /* a guest's prompt may have left it in any colour */
+    console_write("\n", 1);
+}
+
+void line_write(enum line_style style, const char *text, size_t length)
+{
+    line_fresh();
+    if (style != LINE_PLAIN)
+        write_style(style);
+    console_write(text, length);
+    if (style != LINE_PLAIN)
+        write_style(LINE_PLAIN);
+    console_write("\n", 1);
+}
+
+void line_clear_screen(void)
+{
+    static const char home_and_erase[] = "\033[H\033[J\n";      /* CUP, ED; at the start of a line again */
+    line_fresh();
+    if (line.colour)
+        console_write(home_and_erase, sizeof home_and_erase - 1);
+}

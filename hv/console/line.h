@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * Lines on the operator's terminal, and their colour. Whoever calls has the console to himself:
+ * log.c and monitor.c do, between one of their functions' entry and its end.
+ */
+#ifndef SEVISOR_LINE_H
+#define SEVISOR_LINE_H
+
+#include "hv/lib/types.h"
+
+/* SGR parameters, ECMA-48 8.3.117. */
+enum line_style {
+    LINE_PLAIN = 0,
+    LINE_BOLD = 1,
+    LINE_RED = 31, LINE_GREEN, LINE_YELLOW, LINE_BLUE, LINE_MAGENTA, LINE_CYAN,
+};
+#define LINE_STYLE_SIZE 8u
+
+/* Off at first: nobody can know what is at the other end of the line, and a log file, or a BMC's
+ * window that knows no escape sequences, is spoilt by them. While it is off, not one is sent. */
+void line_set_colour(bool on);
+bool line_has_colour(void);
+/* Appends what switches to the style, at most LINE_STYLE_SIZE bytes; returns their number. */
+size_t line_put_style(char *text, enum line_style style);
+
+/* Ends what somebody else left unfinished. */
+void line_fresh(void);
+/* One whole line. No newline in `text`. */
+void line_write(enum line_style style, const char *text, size_t length);
+/* An empty screen, if the terminal can. */
+void line_clear_screen(void);
+
+#endif

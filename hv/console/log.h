@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The operator's log. Levels say who is at fault. */
+#ifndef SEVISOR_LOG_H
+#define SEVISOR_LOG_H
+
+#include "hv/lib/text.h"
+#include "hv/lib/types.h"
+
+enum log_level {
+    LOG_FATAL,      /* our own broken invariant */
+    LOG_ERROR,      /* the platform */
+    LOG_NOTICE,     /* the operator's business */
+    LOG_GUEST,      /* a guest misbehaved: rate-limited, never an error of ours */
+    LOG_DEBUG,
+    LOG_GUEST_COUNTED,  /* as LOG_GUEST, but all of it is printed: the caller counts, and has a limit */
+};
+
+/* printf of %s %c %d %u %x %lx %lu %ld %llx %llu %p %% with width, `0` and `-`; no floats.
+ * One call writes one line "[   seconds.micros] level: text" to the console. */
+void log_print(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What is printed: this level and those above it in the list; at first all but LOG_DEBUG. */
+void log_set_level(enum log_level level);
+/* *left_out: lines that were not printed for their level. */
+enum log_level log_level(uint64_t *left_out);
+const char *log_level_name(enum log_level level);
+
+/* For what is said when hv ends: no lock, no level. */
+void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* One byte of operator input, or a break of the line, or nothing. Never waits. */
+enum { CONSOLE_NOTHING = -1, CONSOLE_BREAK = 0x100 };
+int console_read(void);
+
+/* Prints the reason, registers and a stack trace, ends the machine. */
+_Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2)));
+#define ASSERT(condition) ((condition) ? (void)0 : panic("%s:%d: %s", __FILE__, __LINE__, #condition))
+
+#endif

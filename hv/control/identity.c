@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "hv/control/identity.h"
+
+#include "hv/mm/hostmap.h"
+#include "hv/console/log.h"
+#include "hv/mm/memory.h"
+#include "hv/monitor/monitor.h"
+#include "hv/lib/string.h"
+
+#define CHAIN_PAGES ((SEV_CHAIN_SIZE + PAGE_SIZE - 1) / PAGE_SIZE)
+#define LINE_BYTES 48u              /* in base64 with what is before them less than 80 columns */
+#define LINE_CHARACTERS (LINE_BYTES / 3 * 4)
+#define LINES_OF(bytes) (((bytes) + LINE_BYTES - 1) / LINE_BYTES + 2)
+_Static_assert(IDENTITY_LINES == LINES_OF(SEV_CHAIN_SIZE) + LINES_OF(SEV_CHIP_ID_SIZE), "what identity_show() prints");
+
+static struct {
+    uint8_t *chain;                 /* PDH, PEK, OCA, CEK, in pages that stay */
+    uint8_t key[SEV_CERT_KEY_SIZE]; /* the PDH's */
+    uint8_t chip[SEV_CHIP_ID_SIZE];
+    bool has_pdh, has_chip;
+} identity;
+
+static struct psp_result answered(struct psp *psp, struct psp_result result, const char *what, bool *has)
+{
+    char text[256];
+    *has = psp_ok(result);
+    if (psp_ok(result) || psp->dead)
+        return result;
+    psp_result_text(result, text, sizeof text);
+    log_print(LOG_ERROR, "sev: %s unknown: %s", what, text);
+    return (struct psp_result){0};
+}
+
+struct psp_result identity_take(struct psp *psp, bool *same)
+{
+    bool before = identity.has_pdh;
+    if (identity.chain == NULL) {
+        paddr_t pages;
+        ASSERT(page_alloc(CHAIN_PAGES, 1, &pages));
+        identity.chain = page_va(pages);
+    }
+    psp_addr_t address = {hostmap_firmware_address(page_pa(identity.chain), VIEW_ENCRYPTED)};
+    struct psp_result result = answered(psp, sev_pdh_cert_export(psp, address), "the platform's certificates are", &identity.has_pdh);
+    *same = before && identity.has_pdh && memcmp(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof identity.key) == 0;
+    memcpy(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof identity.key);
+    if (psp_ok(result))
+        result = answered(psp, sev_get_id(psp, identity.chip), "the chip's id is", &identity.has_chip);
+    return result;
+}
+
+bool identity_has_pdh(void)
+{
+    return identity.has_pdh;
+}
+
+const uint8_t *identity_chip(void)
+{
+    return identity.has_chip ? identity.chip : NULL;
+}
+
+/* RFC 4648, with padding. */
+static void base64(char text[static LINE_CHARACTERS + 1], const uint8_t *bytes, size_t count)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t at = 0; at < count; at += 3) {
+        uint32_t left = (uint32_t)(count - at), group = (uint32_t)bytes[at] << 16;
+        group |= (left > 1 ? (uint32_t)bytes[at + 1] << 8 : 0) | (left > 2 ? bytes[at + 2] : 0);
+        *text++ = digits[group >> 18];
+        *text++ = digits[group >> 12 & 63];
+        *text++ = left > 1 ? digits[group >> 6 & 63] : '=';
+        *text++ = left > 2 ? digits[group & 63] : '=';
+    }
+    *text = '\0';
+}
+
+static void show_block(const char *what, const uint8_t *bytes, size_t size)
+{
+    char line[LINE_CHARACTERS + 1];
+    monitor_print("sev pdh: -----BEGIN %s-----", what);
+    for (size_t at = 0; at < size; at += LINE_BYTES) {
+        base64(line, bytes + at, size - at < LINE_BYTES ? size - at : LINE_BYTES);
+        monitor_print("sev pdh: %s", line);
+    }
+    monitor_print("sev pdh: -----END %s-----", what);
+}
+
+void identity_show(void)
+{
+    if (!identity.has_pdh)
+        monitor_print("monitor: the platform's certificates are not known: nothing asked for SEV, or the secure processor refused (Ctrl-] i)");
+    else
+        show_block("SEV CERTIFICATE CHAIN", identity.chain, SEV_CHAIN_SIZE);
+    if (identity.has_chip)
+        show_block("SEV CHIP ID", identity.chip, SEV_CHIP_ID_SIZE);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What psp/ asks of hv (psp/platform.h). */
+#include "psp/platform.h"
+
+#include "hv/cpu/clock.h"
+#include "hv/cpu/cpu.h"
+#include "hv/mm/hostmap.h"
+#include "hv/console/log.h"
+#include "hv/lib/pci.h"
+#include "hv/vm/vcpu.h"
+#include "hv/lib/x86.h"
+
+#define POLL_US 1000u
+
+static bool psp_locked;
+static uint64_t psp_polled_us;
+
+uint32_t psp_platform_pci_read32(uint16_t bdf, uint8_t offset)
+{
+    return pci_read32(bdf, offset);
+}
+
+void psp_platform_pci_write32(uint16_t bdf, uint8_t offset, uint32_t value)
+{
+    pci_write32(bdf, offset, value);
+}
+
+volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size)
+{
+    return mmio_map(paddr(physical), size);
+}
+
+void psp_platform_unmap_mmio(volatile void *registers, uint64_t size)
+{
+    mmio_unmap(registers, size);
+}
+
+uint32_t psp_platform_mmio_read32(volatile void *registers, uint32_t offset)
+{
+    return *(volatile uint32_t *)((volatile uint8_t *)registers + offset);
+}
+
+void psp_platform_mmio_write32(volatile void *registers, uint32_t offset, uint32_t value)
+{
+    *(volatile uint32_t *)((volatile uint8_t *)registers + offset) = value;
+}
+
+uint64_t psp_platform_now_us(void)
+{
+    return clock_now_us();
+}
+
+/* Commands take milliseconds to minutes: guests and the operator go on meanwhile. */
+void psp_platform_pause(void)
+{
+    uint64_t now_us = clock_now_us();
+    cpu_relax();
+    if (now_us - psp_polled_us < POLL_US)
+        return;
+    sched_breathe(true);
+    psp_polled_us = clock_now_us();
+}
+
+/* A page that psp/ keeps for good. hv writes it through the physical map, C=1. */
+static void *psp_platform_page(void **page, psp_addr_t *address)
+{
+    if (*page == NULL) {
+        paddr_t taken;
+        ASSERT(page_alloc(1, 1, &taken));
+        *page = page_va(taken);
+    }
+    *address = (psp_addr_t){hostmap_firmware_address(page_pa(*page), VIEW_ENCRYPTED)};
+    return *page;
+}
+
+void *psp_platform_command_page(psp_addr_t *address)
+{
+    static void *page;
+    return psp_platform_page(&page, address);
+}
+
+void *psp_platform_data_page(psp_addr_t *address)
+{
+    static void *page;
+    return psp_platform_page(&page, address);
+}
+
+void psp_platform_wbinvd_all(void)
+{
+    cpu_wbinvd_all();
+}
+
+/* The device is the boot CPU's alone, as guests' launches and ends are: a second taker is a bug. */
+
+void psp_platform_lock(void)
+{
+    ASSERT(!psp_locked);
+    psp_locked = true;
+    psp_polled_us = clock_now_us();     /* a short command is waited for */
+}
+
+void psp_platform_unlock(void)
+{
+    ASSERT(psp_locked);
+    psp_locked = false;
+}
+
+void psp_platform_log(const char *line)
+{
+    log_print(LOG_ERROR, "psp: %s", line);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* One of these per logical CPU, at GS:0. */
+#ifndef SEVISOR_CPU_H
+#define SEVISOR_CPU_H
+
+#include "hv/lib/types.h"
+#include "boot/handoff.h"
+
+struct mca_errors;
+struct heap_node;
+struct vcpu;
+
+/* What CPUID says; on all CPUs the same, or smp.c leaves the CPU out. */
+struct cpu_features {
+    bool npt, next_rip, decode_assists, flush_by_asid, clean_bits, vgif, one_gib_pages, x2apic, sme_coherent;
+    bool ibpb;                  /* PRED_CMD */
+    bool virtual_spec_ctrl;     /* VMRUN and #VMEXIT switch SPEC_CTRL (CPUID 8000_000A EDX[20]) */
+    bool lfence_by_msr;         /* LFENCE serialises, by DE_CFG */
+    uint32_t asids;             /* CPUID 8000_000A EBX */
+    uint32_t max_sev_asid, min_sev_asid;
+    uint32_t phys_bits;
+};
+
+/* watch.c: what the watching CPU knows of this one. */
+struct watched {
+    uint64_t rounds, still_tsc; /* its rounds, and for how long they have stood so */
+    bool seen, asked, reported;
+};
+
+struct cpu {
+    struct cpu *self;           /* GS:0 */
+    uint32_t index;             /* 0: the boot CPU */
+    uint32_t apic_id;
+    uint32_t locks_held;        /* a bit per enum lock_rank */
+    struct cpu_features features;
+
+    /* SVM */
+    paddr_t host_save;          /* VM_HSAVE_PA */
+    paddr_t host_vmcb;          /* VMSAVE/VMLOAD of the host's own state */
+    struct vcpu *current;       /* whose state is in the registers that switch.c moves */
+    struct vcpu *run_queue;     /* all that live here, circular; this and the next six: sched.c */
+    struct heap_node *ready, *timers;
+    struct vcpu *posted;        /* those to which something was sent; pushed by any CPU, taken by this one */
+    bool guest_ends;            /* some guest on the run queue: by guest_end() */
+    uint64_t slices;            /* begun */
+    struct vcpu *incoming;      /* pushed by the boot CPU, taken over by this one; sched.c */
+    uint32_t assigned;          /* vCPUs that were given to this CPU, and are not gone */
+    uint64_t slice_end_tsc;
+    uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
+    uint64_t breath_tsc;        /* end of the last slice that was given in the middle of other work; sched.c */
+    uint64_t charged_tsc;       /* until then all time is charged to a vCPU, or to nobody; sched.c */
+    uint64_t interrupted_tsc;   /* when the timer's or another CPU's interrupt came last */
+    uint64_t others_tsc;        /* time of interrupts on behalf of other CPUs' vCPUs; and how much of it was left out of charges */
+    uint64_t others_charged;
+    struct vcpu *sleeper;       /* ran last and halted: it pays for the way to the next; NULL: that one pays */
+    uint32_t line_us;           /* the boot CPU's: how often it looks at the operator's line; sched.c */
+    uint64_t line_tsc;          /* and when next, though a vCPU runs; 0: after its slice is soon enough */
+    bool timer_fired;           /* by the timer's interrupt, or another CPU's: look around before the next VMRUN */
+    uint64_t timer_tsc;         /* what lapic_timer_arm() was asked for; UINT64_MAX: disarmed */
+    uint64_t interrupts;
+    uint64_t stray_interrupts;  /* of a vector that nobody asked for */
+    uint64_t nmis;
+    uint64_t idle_tsc;
+    uint64_t rounds;            /* of sched.c's loops: stands still when the CPU is stuck */
+    bool idle;                  /* in HLT: need not show a round */
+    struct watched watched;     /* by another CPU */
+    uint64_t mca_due_tsc;       /* of the next look at the machine check banks */
+    uint32_t mca_left_out;      /* corrected errors that were not told */
+    const struct mca_errors *mca_errors;    /* that a panic is about */
+    const char *last_words;     /* of its panic, for the CPU that ends the machine */
+    uint64_t watch_tsc, watch_next_tsc;     /* when this CPU looked after others last, and will again */
+    uint64_t wbinvd_done;       /* tickets that this CPU has executed WBINVD for; smp.c */
+    uint64_t wbinvd_tsc;        /* what the last one took */
+    bool answer_wanted;         /* by NMI: where are you? */
+    uint64_t answer_rip;
+};
+
+static inline struct cpu *this_cpu(void)
+{
+    struct cpu *cpu;
+    __asm__ volatile("mov %%gs:0, %0" : "=r"(cpu));
+    return cpu;
+}
+
+#define MAX_CPUS HANDOFF_MAX_CPUS
+
+/* The boot CPU's own structure; before there is memory. */
+struct cpu *cpu_boot(void);
+/* Another CPU's, with all that it will need, from the pool; NULL: out of pages. Never given back. */
+struct cpu *cpu_create(uint32_t index, uint32_t apic_id);
+/* GDT, IDT, TSS with IST stacks for #DF, NMI and #MC, GS base, control registers. On the CPU itself. */
+void cpu_init(struct cpu *cpu);
+/* cpu_msr.c, for cpu_init(): the host's MSRs on this CPU; and the features that depend on them. */
+void cpu_msr_init(struct cpu_features *features);
+/* Guard-paged stacks for #DF, NMI and #MC, and one to run on, whose top is returned; NULL: out of pages. Once
+ * hostmap_init() is through. hv runs with interrupts enabled (RFLAGS.IF) from then on. */
+void *cpu_stacks(struct cpu *cpu);
+/* Pages for SVM; then, on the CPU itself, EFER.SVME, VM_HSAVE_PA. The preflight has seen that it will work. */
+bool svm_allocate(struct cpu *cpu);
+void svm_init(struct cpu *cpu);
+
+/* WBINVD on every CPU that is up; interrupts are on. Returns when all have done it, however long that takes: guests of
+ * this CPU and the operator are served meanwhile (sched_breathe()). On the boot CPU. */
+void cpu_wbinvd_all(void);
+
+/* By ACPI, else by the firmware, else a reset by the chipset; never returns. After a reset the firmware starts the boot
+ * option that follows this one in its order, if one does and the firmware keeps BootNext (UEFI 3.3). */
+_Noreturn void machine_power_off(void);
+_Noreturn void machine_reset(void);
+
+#endif

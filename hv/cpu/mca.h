@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The machine check architecture (APM2 chapter 9): errors that the hardware reports. */
+#ifndef SEVISOR_MCA_H
+#define SEVISOR_MCA_H
+
+#include "hv/cpu/cpu.h"
+
+/* One bank's report. */
+struct mca_error {
+    uint32_t bank;
+    uint64_t status, address, misc;
+    uint64_t ipid, syndrome;    /* 0 without ScalableMca */
+};
+
+/* As many as are told of one look at the banks. */
+#define MCA_ERRORS 8u
+struct mca_errors {
+    uint32_t count, left_out;   /* the first is the first that was not corrected, if there is one */
+    struct mca_error errors[MCA_ERRORS];
+    uint64_t mcg_status;
+    bool context_corrupt;       /* the processor's: nothing that it does can be relied upon */
+    bool task_corrupt;          /* whoever was interrupted cannot go on */
+};
+
+/* Reports errors from before boot, clears and enables this CPU's banks (all that are there; 0 is what a reset leaves).
+ * On each CPU, once the log works; errors, too, may be told from then on. */
+void mca_init(struct cpu *cpu);
+/* On #MC, with the banks of this CPU: reads and clears them. The next #MC shuts the CPU down until mca_done(). */
+void mca_collect(struct mca_errors *found);
+void mca_done(void);
+/* Logs and clears corrected and deferred errors now and then; `now` is the TSC. On each CPU's way round, cheap.
+ * cpu->mca_due_tsc is when the next look is due; UINT64_MAX: this CPU has no banks. */
+void mca_look(struct cpu *cpu, uint64_t now);
+static inline void mca_poll(struct cpu *cpu, uint64_t now)
+{
+    if (now >= cpu->mca_due_tsc)
+        mca_look(cpu, now);
+}
+
+/* Where in memory an error is that was not corrected, on PLAIN's terms or with the C-bit. False: not told. */
+bool mca_address(const struct mca_error *error, uint64_t *address);
+/* One error in words, without a newline. */
+#define MCA_TEXT 320u
+void mca_describe(const struct mca_error *error, char *text, size_t size);
+
+#endif

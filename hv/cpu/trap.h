@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Interrupts and exceptions of the host. */
+#ifndef SEVISOR_TRAP_H
+#define SEVISOR_TRAP_H
+
+#include "hv/lib/types.h"
+
+#define TRAP_NMI 2u
+#define TRAP_DF 8u
+#define TRAP_MC 18u
+#define TRAP_EXCEPTIONS 32u
+#define TRAP_TIMER 0x40u        /* LAPIC timer */
+#define TRAP_KICK 0x41u         /* smp.c: another CPU wants this one to look around */
+#define TRAP_WBINVD 0x42u       /* smp.c */
+#define TRAP_SPURIOUS 0xffu
+#define TRAP_VECTORS 256u
+#define TRAP_STUB_SIZE 16u
+
+/* As isr.asm pushes it. */
+struct trap_frame {
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
+    uint64_t rdi, rsi, rbp, rbx, rdx, rcx, rax;
+    uint64_t vector, error;
+    uint64_t rip, cs, rflags, rsp, ss;
+};
+_Static_assert(sizeof(struct trap_frame) == 22 * 8, "isr.asm pushes 22 quadwords");
+
+/* isr.asm: TRAP_VECTORS stubs of TRAP_STUB_SIZE bytes each. */
+extern const uint8_t isr_stubs[];
+
+void trap_handle(struct trap_frame *frame);
+
+/* firmware.c: an exception, or the timer, in what was to end the machine: it goes on behind it. False: it was not there. */
+bool end_catch(struct trap_frame *frame, const char *what);
+/* panic.c: as panic(), about an exception. */
+_Noreturn void panic_trap(const struct trap_frame *frame, const char *name);
+/* At the end of the machine, on the CPU that brings it about: what the machine check banks say, on the console. */
+struct mca_errors;
+void panic_banks(const struct mca_errors *errors);
+/* There, too: what CPUs that panicked after the first had to say. */
+void panic_others(void);
+
+#endif

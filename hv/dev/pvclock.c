@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * The guest's system time is 0 where its TSC is 0, for all its vCPUs alike: then the
+ * structure never has to be written again, and no two CPUs can disagree.
+ */
+#include "hv/dev/pvclock.h"
+
+#include "hv/cpu/clock.h"
+#include "hv/vm/guest.h"
+#include "hv/vm/vcpu.h"
+
+#define NS_PER_S UINT64_C(1000000000)
+
+#define SYSTEM_TIME_ENABLE UINT64_C(1)
+#define PVCLOCK_TSC_STABLE 0x01u
+#define ADDRESS_ALIGN UINT64_C(4)
+
+struct pvclock_wall_clock {
+    uint32_t version;           /* odd while being written */
+    uint32_t sec;               /* since 1970, when the system time was 0 */
+    uint32_t nsec;
+};
+_Static_assert(sizeof(struct pvclock_wall_clock) == 12, "wall clock");
+
+struct pvclock_vcpu_time_info {
+    uint32_t version;
+    uint32_t pad0;
+    uint64_t tsc_timestamp;     /* guest TSC at system_time */
+    uint64_t system_time;       /* ns */
+    uint32_t tsc_to_system_mul;
+    int8_t tsc_shift;
+    uint8_t flags;
+    uint8_t pad[2];
+} __attribute__((packed, aligned(4)));
+_Static_assert(sizeof(struct pvclock_vcpu_time_info) == 32, "vCPU time");
+_Static_assert(offsetof(struct pvclock_vcpu_time_info, tsc_to_system_mul) == 24, "mul");
+_Static_assert(offsetof(struct pvclock_vcpu_time_info, flags) == 29, "flags");
+
+/* numerator / denominator as a fraction of 2^32; numerator < denominator < 2^63. */
+static uint32_t fraction32(uint64_t numerator, uint64_t denominator)
+{
+    uint32_t fraction = 0;
+    for (int bit = 0; bit < 32; bit++) {
+        numerator <<= 1;
+        fraction <<= 1;
+        if (numerator >= denominator) {
+            numerator -= denominator;
+            fraction |= 1;
+        }
+    }
+    return fraction;
+}
+
+struct pvclock_scale pvclock_scale(uint64_t hz)
+{
+    uint64_t numerator = NS_PER_S, denominator = hz == 0 ? 1 : hz;
+    int8_t shift = 0;
+    while (numerator >= denominator) {
+        denominator <<= 1;
+        shift++;
+    }
+    while (numerator < denominator - denominator / 2) {
+        numerator <<= 1;
+        shift--;
+    }
+    return (struct pvclock_scale){.mul = fraction32(numerator, denominator), .shift = shift};
+}
+
+/* A structure that the guest wants in its RAM: not across pages, so that one page is one owner. */
+static void *map_structure(struct vcpu *vcpu, uint64_t address, uint64_t size)
+{
+    if (address % ADDRESS_ALIGN != 0 || address % PAGE_SIZE > PAGE_SIZE - size)
+        return NULL;
+    return guest_map_shared(vcpu->guest, gpaddr(address), size);
+}
+
+/* The writes of one version, in the order in which another CPU may see them. */
+static void write_barrier(void)
+{
+    __asm__ volatile("" : : : "memory");    /* x86 keeps stores in order (APM2 7.1.1) */
+}
+
+bool pvclock_write_wall(struct vcpu *vcpu, uint64_t value)
+{
+    volatile struct pvclock_wall_clock *wall = map_structure(vcpu, value, sizeof *wall);
+    if (wall == NULL)
+        return false;
+
+    /* Where the guest's TSC is 0, the host's is -tsc_offset. */
+    uint64_t offset = vcpu->vmcb->tsc_offset, ns = clock_boot_wall_ns();
+    if (ns != 0) {
+        if ((int64_t)offset <= 0)
+            ns += clock_tsc_to_ns(-offset);
+        else
+            ns -= clock_tsc_to_ns(offset) < ns ? clock_tsc_to_ns(offset) : ns;
+    }
+    wall->version = ++vcpu->pvclock.version;
+    write_barrier();
+    wall->sec = (uint32_t)(ns / NS_PER_S);
+    wall->nsec = (uint32_t)(ns % NS_PER_S);
+    write_barrier();
+    wall->version = ++vcpu->pvclock.version;
+    guest_unmap_shared();
+    return true;
+}
+
+bool pvclock_write_system_time(struct vcpu *vcpu, uint64_t value)
+{
+    volatile struct pvclock_vcpu_time_info *time;
+    if ((value & SYSTEM_TIME_ENABLE) == 0) {
+        vcpu->pvclock.system_time_msr = value;
+        return true;
+    }
+    time = map_structure(vcpu, value & ~SYSTEM_TIME_ENABLE, sizeof *time);
+    if (time == NULL)
+        return false;
+
+    struct pvclock_scale scale = pvclock_scale(clock_hz());
+    time->version = ++vcpu->pvclock.version;
+    write_barrier();
+    time->pad0 = 0;
+    time->tsc_timestamp = 0;
+    time->system_time = 0;
+    time->tsc_to_system_mul = scale.mul;
+    time->tsc_shift = scale.shift;
+    time->flags = PVCLOCK_TSC_STABLE;
+    time->pad[0] = time->pad[1] = 0;
+    write_barrier();
+    time->version = ++vcpu->pvclock.version;
+    guest_unmap_shared();
+    vcpu->pvclock.system_time_msr = value;
+    return true;
+}

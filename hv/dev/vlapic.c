@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "hv/dev/vlapic.h"
+
+#include "hv/lib/x86.h"
+
+/* APM2 16.11: MSR 0x800 + (xAPIC register offset >> 4). */
+enum {
+    APIC_ID = 0x802, APIC_VERSION = 0x803, APIC_TPR = 0x808, APIC_PPR = 0x80a, APIC_EOI = 0x80b,
+    APIC_LDR = 0x80d, APIC_SVR = 0x80f,
+    APIC_ISR = 0x810, APIC_TMR = 0x818, APIC_IRR = 0x820,      /* eight each */
+    APIC_ESR = 0x828, APIC_ICR = 0x830,
+    APIC_LVT_TIMER = 0x832, APIC_LVT_THERMAL = 0x833, APIC_LVT_PERF = 0x834,
+    APIC_LVT_LINT0 = 0x835, APIC_LVT_LINT1 = 0x836, APIC_LVT_ERROR = 0x837,
+    APIC_TIMER_INITIAL = 0x838, APIC_TIMER_CURRENT = 0x839, APIC_TIMER_DIVIDE = 0x83e,
+    APIC_SELF_IPI = 0x83f,
+};
+
+#define APIC_BASE_ADDRESS UINT64_C(0xfee00000)
+#define APIC_BASE_BSC (UINT64_C(1) << 8)
+#define APIC_BASE_EXTD (UINT64_C(1) << 10)
+#define APIC_BASE_AE (UINT64_C(1) << 11)
+
+#define APIC_VERSION_VALUE 0x14u
+#define APIC_LVT_ENTRIES 6u     /* timer, thermal, performance, LINT0, LINT1, error */
+
+#define SVR_ENABLE (1u << 8)
+#define SVR_WRITABLE 0x3ffu     /* vector, ASE, FCC */
+#define SVR_RESET 0xffu
+
+#define LVT_VECTOR 0xffu
+#define LVT_MESSAGE (7u << 8)
+#define LVT_READ_ONLY (1u << 12 | 1u << 14)     /* delivery status, remote IRR: ignored on writes */
+#define LVT_POLARITY (1u << 13)
+#define LVT_TRIGGER (1u << 15)
+#define LVT_MASK (1u << 16)
+#define LVT_TIMER_MODE (3u << 17)
+#define TIMER_ONE_SHOT (0u << 17)
+#define TIMER_PERIODIC (1u << 17)
+#define TIMER_DEADLINE (2u << 17)
+
+#define ESR_SENT_ILLEGAL_VECTOR (1u << 5)
+#define ESR_RECEIVED_ILLEGAL_VECTOR (1u << 6)
+
+#define DIVIDE_WRITABLE 0xbu
+
+/* vector, message type, destination mode, delivery status (ignored), level, trigger, shorthand */
+#define ICR_WRITABLE UINT64_C(0xffffffff000cdfff)
+#define ICR_DELIVERY_STATUS (UINT64_C(1) << 12)
+#define ICR_MESSAGE(icr) ((unsigned)((icr) >> 8) & 7u)
+#define ICR_LOGICAL (UINT64_C(1) << 11)
+#define ICR_SHORTHAND(icr) ((unsigned)((icr) >> 18) & 3u)
+enum { MESSAGE_FIXED = 0, MESSAGE_LOWEST = 1, MESSAGE_NMI = 4, MESSAGE_INIT = 5, MESSAGE_STARTUP = 6 };
+enum { SHORTHAND_NONE, SHORTHAND_SELF, SHORTHAND_ALL, SHORTHAND_OTHERS };
+#define BROADCAST UINT32_C(0xffffffff)
+
+#define FIRST_LEGAL_VECTOR 16u
+#define NEVER UINT64_MAX
+
+void vlapic_reset(struct vlapic *lapic, uint32_t id, bool boot_cpu)
+{
+    *lapic = (struct vlapic){
+        .id = id,
+        .apic_base = APIC_BASE_ADDRESS | APIC_BASE_AE | APIC_BASE_EXTD | (boot_cpu ? APIC_BASE_BSC : 0),
+        .svr = boot_cpu ? SVR_RESET | SVR_ENABLE : SVR_RESET,
+        .lvt_timer = LVT_MASK, .lvt_lint0 = LVT_MASK, .lvt_lint1 = LVT_MASK,
+        .lvt_error = LVT_MASK, .lvt_perf = LVT_MASK, .lvt_thermal = LVT_MASK,
+        .deadline_tsc = NEVER,
+    };
+}
+
+static int highest(const uint32_t bits[8])
+{
+    for (int i = 6; i >= 0; i -= 2) {
+        uint64_t pair;      /* half the steps: interrupts come by here several times */
+        __builtin_memcpy(&pair, &bits[i], sizeof(pair));
+        if (pair != 0)
+            return i * 32 + 63 - __builtin_clzll(pair);
+    }
+    return -1;
+}
+
+static uint32_t processor_priority(const struct vlapic *lapic)
+{
+    int vector = highest(lapic->isr);
+    uint32_t in_service = vector < 0 ? 0 : (uint32_t)vector & 0xf0u;
+    return (lapic->tpr & 0xf0u) >= in_service ? lapic->tpr : in_service;
+}
+
+/* APM2 16.4.6: an error is latched in a shadow until ESR is written, and raises the error
+ * interrupt. An illegal vector in the error entry itself is one more error, no interrupt. */
+static void error(struct vlapic *lapic, uint32_t bit)
+{
+    uint32_t vector = lapic->lvt_error & LVT_VECTOR;
+    lapic->esr_shadow |= bit;
+    if ((lapic->lvt_error & LVT_MASK) != 0 || (lapic->svr & SVR_ENABLE) == 0)
+        return;
+    if (vector < FIRST_LEGAL_VECTOR)
+        lapic->esr_shadow |= ESR_RECEIVED_ILLEGAL_VECTOR;
+    else
+        lapic->irr[vector / 32] |= 1u << vector % 32;
+}
+
+bool vlapic_enabled(const struct vlapic *lapic)
+{
+    return (lapic->svr & SVR_ENABLE) != 0;
+}
+
+void vlapic_post(struct vlapic *lapic, uint8_t vector)
+{
+    if ((lapic->svr & SVR_ENABLE) == 0)
+        return;         /* APM2 16.4.7: a disabled APIC accepts no interrupt */
+    if (vector < FIRST_LEGAL_VECTOR) {
+        error(lapic, ESR_RECEIVED_ILLEGAL_VECTOR);
+        return;
+    }
+    lapic->irr[vector / 32] |= 1u << vector % 32;
+    lapic->tmr[vector / 32] &= ~(1u << vector % 32);
+}
+
+int vlapic_pending(const struct vlapic *lapic)
+{
+    int vector = highest(lapic->irr);
+    if (vector < 0 || ((uint32_t)vector & 0xf0u) <= (processor_priority(lapic) & 0xf0u))
+        return -1;
+    return vector;
+}
+
+void vlapic_accept(struct vlapic *lapic, uint8_t vector)
+{
+    lapic->irr[vector / 32] &= ~(1u << vector % 32);
+    lapic->isr[vector / 32] |= 1u << vector % 32;
+}
+
+void vlapic_take_back(struct vlapic *lapic, uint8_t vector)
+{
+    lapic->isr[vector / 32] &= ~(1u << vector % 32);
+    lapic->irr[vector / 32] |= 1u << vector % 32;
+}
+
+void vlapic_set_tpr(struct vlapic *lapic, uint8_t cr8)
+{
+    /* The low half of TPR is not visible in CR8: kept while the class stays the same. */
+    if ((cr8 & 0xfu) != lapic->tpr >> 4)
+        lapic->tpr = (cr8 & 0xfu) << 4;
+}
+
+uint8_t vlapic_cr8(const struct vlapic *lapic)
+{
+    return (uint8_t)(lapic->tpr >> 4);
+}
+
+/* ---- timer ---- */
+
+static uint32_t timer_mode(const struct vlapic *lapic)
+{
+    return lapic->lvt_timer & LVT_TIMER_MODE;
+}
+
+/* TSC cycles in one count: 000b divides by 2, ... 110b by 128, 111b by 1 (APM2 16.4.1). */
+static uint64_t timer_scale(const struct vlapic *lapic)
+{
+    uint32_t code = (lapic->timer_divide & 3u) | (lapic->timer_divide & 8u) >> 1;
+    return (UINT64_C(1) << (code + 1) % 8) * VLAPIC_BUS_DIVISOR;
+}
+
+static void timer_stop(struct vlapic *lapic)
+{
+    lapic->timer_initial = 0;
+    lapic->deadline_tsc = NEVER;
+}
+
+static void timer_start(struct vlapic *lapic, uint64_t now)
+{
+    uint64_t expiry;
+    lapic->timer_start_tsc = now;
+    if (lapic->timer_initial == 0 || timer_mode(lapic) == TIMER_DEADLINE ||
+        __builtin_add_overflow(now, lapic->timer_initial * timer_scale(lapic), &expiry))
+        expiry = NEVER;
+    lapic->deadline_tsc = expiry;
+}
+
+static uint32_t timer_current(const struct vlapic *lapic, uint64_t now)
+{
+    if (lapic->timer_initial == 0 || now < lapic->timer_start_tsc)
+        return lapic->timer_initial;
+    uint64_t counts = (now - lapic->timer_start_tsc) / timer_scale(lapic);
+    if (timer_mode(lapic) == TIMER_PERIODIC)
+        return lapic->timer_initial - (uint32_t)(counts % lapic->timer_initial);
+    return counts >= lapic->timer_initial ? 0 : lapic->timer_initial - (uint32_t)counts;
+}
+
+/* The first whole period after `now` that is VLAPIC_MIN_PERIOD away. */
+static uint64_t timer_next_period(const struct vlapic *lapic, uint64_t now)
+{
+    uint64_t period = lapic->timer_initial * timer_scale(lapic);
+    uint64_t wait = period >= VLAPIC_MIN_PERIOD ? 0 : VLAPIC_MIN_PERIOD;
+    uint64_t elapsed, periods, expiry;
+    if (__builtin_add_overflow(now - lapic->timer_start_tsc, wait, &elapsed))
+        return NEVER;
+    periods = elapsed / period + 1;
+    if (__builtin_mul_overflow(periods, period, &expiry) ||
+        __builtin_add_overflow(expiry, lapic->timer_start_tsc, &expiry))
+        return NEVER;
+    return expiry;
+}
+
+static bool timer_masked(const struct vlapic *lapic)
+{
+    return (lapic->lvt_timer & LVT_MASK) != 0;
+}
+
+/* On from what has expired. True: something had. */
+static bool timer_expire(struct vlapic *lapic, uint64_t now)
+{
+    if (lapic->deadline_tsc == NEVER || now < lapic->deadline_tsc)
+        return false;
+    lapic->deadline_tsc = timer_mode(lapic) == TIMER_PERIODIC ? timer_next_period(lapic, now) : NEVER;
+    return true;
+}
+
+bool vlapic_timer_heard(const struct vlapic *lapic)
+{
+    uint32_t vector = lapic->lvt_timer & LVT_VECTOR;
+    if (timer_masked(lapic))
+        return false;
+    if (vector < FIRST_LEGAL_VECTOR) {      /* each expiry is an error */
+        if ((lapic->lvt_error & LVT_MASK) != 0)
+            return false;
+        vector = lapic->lvt_error & LVT_VECTOR;
+    }
+    return vector >= FIRST_LEGAL_VECTOR && (vector & 0xf0u) > (processor_priority(lapic) & 0xf0u);
+}
+
+/* A masked timer expires unheard, so nobody has to be there at the time: else a guest that sleeps could
+ * have the host's timer interrupt whoever runs, once in each VLAPIC_MIN_PERIOD. */
+uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now)
+{
+    if (timer_masked(lapic))
+        return NEVER;
+    if (timer_expire(lapic, now))
+        vlapic_post(lapic, (uint8_t)(lapic->lvt_timer & LVT_VECTOR));
+    return lapic->deadline_tsc;
+}
+
+
+static void write_lvt_timer(struct vlapic *lapic, uint64_t now, uint32_t value)
+{
+    uint32_t old = timer_mode(lapic), mode = value & LVT_TIMER_MODE;
+    if (timer_masked(lapic))
+        timer_expire(lapic, now);
+    lapic->lvt_timer = value;
+    if (mode == old)
+        return;
+    if (mode == TIMER_DEADLINE || old == TIMER_DEADLINE)
+        timer_stop(lapic);      /* APM2 16.4.1: the two kinds disarm each other */
+    else if (mode == TIMER_PERIODIC && lapic->timer_initial != 0 && now >= lapic->timer_start_tsc)
+        lapic->deadline_tsc = timer_next_period(lapic, now);
+    else if (mode == TIMER_ONE_SHOT && lapic->deadline_tsc != NEVER)
+        lapic->timer_start_tsc = lapic->deadline_tsc - lapic->timer_initial * timer_scale(lapic);
+}
+
+OUT_OF_LINE void write_initial(struct vlapic *lapic, uint64_t now, uint32_t value)
+{
+    if (timer_mode(lapic) == TIMER_DEADLINE)
+        return;
+    lapic->timer_initial = value;
+    timer_start(lapic, now);
+}
+
+OUT_OF_LINE void write_divide(struct vlapic *lapic, uint64_t now, uint32_t value)
+{
+    if (timer_masked(lapic))
+        timer_expire(lapic, now);
+    lapic->timer_divide = value;
+    if (timer_mode(lapic) != TIMER_DEADLINE && lapic->deadline_tsc != NEVER)
+        timer_start(lapic, now);    /* the manual is silent on a running timer: it starts over */
+}
+
+static void write_deadline(struct vlapic *lapic, uint64_t value)
+{
+    if (timer_mode(lapic) != TIMER_DEADLINE)
+        return;                 /* ignored in the other modes */
+    lapic->deadline_tsc = value == 0 ? NEVER : value;
+}
+
+static uint64_t read_deadline(const struct vlapic *lapic)
+{
+    return timer_mode(lapic) != TIMER_DEADLINE || lapic->deadline_tsc == NEVER ? 0 : lapic->deadline_tsc;
+}
+
+/* ---- inter-processor interrupts ---- */
+
+static uint32_t logical_id(uint32_t id)
+{
+    return id >> 4 << 16 | 1u << (id & 15u);
+}
+
+bool vlapic_addressed(uint32_t id, uint32_t sender, uint64_t icr)
+{
+    uint32_t destination = (uint32_t)(icr >> 32);
+    switch (ICR_SHORTHAND(icr)) {
+    case SHORTHAND_SELF:
+        return id == sender;
+    case SHORTHAND_ALL:
+        return true;
+    case SHORTHAND_OTHERS:
+        return id != sender;
+    default:
+        break;
+    }
+    if (destination == BROADCAST)
+        return true;
+    if ((icr & ICR_LOGICAL) == 0)
+        return destination == id;
+    uint32_t own = logical_id(id);
+    return destination >> 16 == own >> 16 && (destination & own & 0xffffu) != 0;
+}
+
+OUT_OF_LINE void write_icr(struct vlapic *lapic, uint64_t value, struct vlapic_ipi *ipi)
+{
+    unsigned message = ICR_MESSAGE(value);
+    uint8_t vector = (uint8_t)value;
+    bool interrupt = message == MESSAGE_FIXED || message == MESSAGE_LOWEST;
+
+    lapic->icr = value & ~ICR_DELIVERY_STATUS;
+    if (interrupt && vector < FIRST_LEGAL_VECTOR) {
+        error(lapic, ESR_SENT_ILLEGAL_VECTOR);
+        return;
+    }
+    if (interrupt && vlapic_addressed(lapic->id, lapic->id, value))
+        vlapic_post(lapic, vector);
+    ipi->icr = lapic->icr;
+    ipi->send = interrupt ? ICR_SHORTHAND(value) != SHORTHAND_SELF
+                          : message == MESSAGE_NMI || message == MESSAGE_INIT || message == MESSAGE_STARTUP;
+}
+
+OUT_OF_LINE void self_ipi(struct vlapic *lapic, uint8_t vector)
+{
+    if (vector < FIRST_LEGAL_VECTOR)
+        error(lapic, ESR_SENT_ILLEGAL_VECTOR);
+    else
+        vlapic_post(lapic, vector);
+}
+
+/* ---- registers ---- */
+
+struct lvt_register {
+    uint32_t *value;
+    uint32_t writable;
+};
+
+static struct lvt_register lvt_register(struct vlapic *lapic, uint32_t msr)
+{
+    const uint32_t local = LVT_VECTOR | LVT_MESSAGE | LVT_MASK;
+    switch (msr) {
+    case APIC_LVT_TIMER:
+        return (struct lvt_register){&lapic->lvt_timer, LVT_VECTOR | LVT_MASK | LVT_TIMER_MODE};
+    case APIC_LVT_THERMAL:
+        return (struct lvt_register){&lapic->lvt_thermal, local};
+    case APIC_LVT_PERF:
+        return (struct lvt_register){&lapic->lvt_perf, local};
+    case APIC_LVT_LINT0:
+        return (struct lvt_register){&lapic->lvt_lint0, local | LVT_POLARITY | LVT_TRIGGER};
+    case APIC_LVT_LINT1:
+        return (struct lvt_register){&lapic->lvt_lint1, local | LVT_POLARITY | LVT_TRIGGER};
+    default:
+        return (struct lvt_register){&lapic->lvt_error, local};
+    }
+}
+
+OUT_OF_LINE bool write_lvt(struct vlapic *lapic, uint32_t msr, uint64_t now, uint32_t value)
+{
+    struct lvt_register lvt = lvt_register(lapic, msr);
+    if ((value & ~(lvt.writable | LVT_READ_ONLY)) != 0)
+        return false;
+    value &= lvt.writable;
+    if ((lapic->svr & SVR_ENABLE) == 0)
+        value |= LVT_MASK;      /* APM2 16.4.7: stuck while disabled */
+    if (msr != APIC_LVT_TIMER) {
+        *lvt.value = value;
+    } else {
+        if ((value & LVT_TIMER_MODE) == LVT_TIMER_MODE)
+            return false;       /* reserved mode */
+        write_lvt_timer(lapic, now, value);
+    }
+    return true;
+}
+
+OUT_OF_LINE bool write_svr(struct vlapic *lapic, uint32_t value)
+{
+    if ((value & ~SVR_WRITABLE) != 0)
+        return false;
+    lapic->svr = value;
+    if ((value & SVR_ENABLE) == 0) {
+        for (uint32_t msr = APIC_LVT_TIMER; msr <= APIC_LVT_ERROR; msr++)
+            *lvt_register(lapic, msr).value |= LVT_MASK;
+    }
+    return true;
+}
+
+static void end_of_interrupt(struct vlapic *lapic)
+{
+    int vector = highest(lapic->isr);
+    if (vector >= 0)
+        lapic->isr[vector / 32] &= ~(1u << vector % 32);
+}
+
+bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *value)
+{
+    if (timer_masked(lapic))
+        timer_expire(lapic, now);
+    else
+        vlapic_timer(lapic, now);       /* what has expired shows, although the host's timer may not have told yet */
+    if (msr >= APIC_ISR && msr < APIC_ISR + 8) {
+        *value = lapic->isr[msr - APIC_ISR];
+        return true;
+    }
+    if (msr >= APIC_TMR && msr < APIC_TMR + 8) {
+        *value = lapic->tmr[msr - APIC_TMR];
+        return true;
+    }
+    if (msr >= APIC_IRR && msr < APIC_IRR + 8) {
+        *value = lapic->irr[msr - APIC_IRR];
+        return true;
+    }
+    if (msr >= APIC_LVT_TIMER && msr <= APIC_LVT_ERROR) {
+        *value = *lvt_register(lapic, msr).value;
+        return true;
+    }
+    switch (msr) {
+    case MSR_APIC_BASE:
+        *value = lapic->apic_base;
+        return true;
+    case MSR_TSC_DEADLINE:
+        *value = read_deadline(lapic);
+        return true;
+    case APIC_ID:
+        *value = lapic->id;
+        return true;
+    case APIC_VERSION:
+        *value = APIC_VERSION_VALUE | (APIC_LVT_ENTRIES - 1) << 16;
+        return true;
+    case APIC_TPR:
+        *value = lapic->tpr;
+        return true;
+    case APIC_PPR:
+        *value = processor_priority(lapic);
+        return true;
+    case APIC_LDR:
+        *value = logical_id(lapic->id);
+        return true;
+    case APIC_SVR:
+        *value = lapic->svr;
+        return true;
+    case APIC_ESR:
+        *value = lapic->esr;
+        return true;
+    case APIC_ICR:
+        *value = lapic->icr;
+        return true;
+    case APIC_TIMER_INITIAL:
+        *value = lapic->timer_initial;
+        return true;
+    case APIC_TIMER_CURRENT:
+        *value = timer_current(lapic, now);
+        return true;
+    case APIC_TIMER_DIVIDE:
+        *value = lapic->timer_divide;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* EOI and the timer's deadline are most of all writes: what the others need is out of line. */
+bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t value, struct vlapic_ipi *ipi)
+{
+    *ipi = (struct vlapic_ipi){0};
+    switch (msr) {
+    case MSR_APIC_BASE:
+        return value == lapic->apic_base;       /* there is no way out of x2APIC mode */
+    case MSR_TSC_DEADLINE:
+        write_deadline(lapic, value);
+        return true;
+    case APIC_EOI:
+        if (value != 0)
+            return false;
+        end_of_interrupt(lapic);
+        return true;
+    case APIC_ICR:
+        if ((value & ~ICR_WRITABLE) != 0)
+            return false;
+        write_icr(lapic, value, ipi);
+        return true;
+    default:
+        break;
+    }
+    if (value > UINT32_MAX)
+        return false;           /* all others have 32 bits */
+    uint32_t low = (uint32_t)value;
+    if (msr >= APIC_LVT_TIMER && msr <= APIC_LVT_ERROR)
+        return write_lvt(lapic, msr, now, low);
+    switch (msr) {
+    case APIC_TPR:
+        if (low > 0xff)
+            return false;
+        lapic->tpr = low;
+        return true;
+    case APIC_SVR:
+        return write_svr(lapic, low);
+    case APIC_ESR:
+        if (low != 0)
+            return false;
+        lapic->esr = lapic->esr_shadow;
+        lapic->esr_shadow = 0;
+        return true;
+    case APIC_TIMER_INITIAL:
+        write_initial(lapic, now, low);
+        return true;
+    case APIC_TIMER_DIVIDE:
+        if ((low & ~DIVIDE_WRITABLE) != 0)
+            return false;
+        write_divide(lapic, now, low);
+        return true;
+    case APIC_SELF_IPI:
+        if (low > 0xff)
+            return false;
+        self_ipi(lapic, (uint8_t)low);
+        return true;
+    default:
+        return false;
+    }
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "hv/dev/vuart.h"
+
+#include "hv/console/console.h"
+#include "hv/monitor/monitor.h"
+
+/* PC16550D table II. Registers 0 and 1 are the divisor's while LCR.DLAB is set. */
+enum {
+    REGISTER_DATA = 0,      /* RBR, THR, DLL */
+    REGISTER_IER = 1,       /* IER, DLM */
+    REGISTER_IIR = 2,       /* IIR, FCR */
+    REGISTER_LCR = 3,
+    REGISTER_MCR = 4,
+    REGISTER_LSR = 5,
+    REGISTER_MSR = 6,
+    REGISTER_SCR = 7,
+};
+
+#define IER_RECEIVED 0x01u
+#define IER_TRANSMIT 0x02u
+#define IER_LINE_STATUS 0x04u
+#define IER_WRITABLE 0x0fu
+
+#define IIR_NONE 0x01u
+#define IIR_TRANSMIT 0x02u
+#define IIR_RECEIVED 0x04u
+#define IIR_LINE_STATUS 0x06u
+#define IIR_TIMEOUT 0x0cu
+#define IIR_FIFO 0xc0u
+
+#define FCR_ENABLE 0x01u
+#define FCR_CLEAR_RECEIVER 0x02u
+#define FCR_TRIGGER 0xc0u
+
+#define LCR_DLAB 0x80u
+
+#define MCR_DTR 0x01u
+#define MCR_RTS 0x02u
+#define MCR_OUT1 0x04u
+#define MCR_OUT2 0x08u
+#define MCR_LOOP 0x10u
+#define MCR_WRITABLE 0x1fu
+
+#define LSR_DATA_READY 0x01u
+#define LSR_OVERRUN 0x02u
+#define LSR_BREAK 0x10u
+#define LSR_TRANSMITTER_IDLE 0x60u      /* THRE, TEMT: a byte is gone as soon as it is written */
+/* Who does not look at LSR, or gives up waiting, loses nothing before this. */
+#define OUTPUT_SLACK 4096u
+
+#define MSR_CTS 0x10u
+#define MSR_DSR 0x20u
+#define MSR_RI 0x40u
+#define MSR_DCD 0x80u
+
+void vuart_reset(struct vuart *uart, uint32_t guest)
+{
+    uart->guest = guest;
+    uart->ier = uart->fcr = uart->lcr = uart->mcr = uart->scr = 0;
+    uart->dll = 1;              /* 115200 baud */
+    uart->dlm = 0;
+    uart->overrun = false;
+    uart->transmit_event = false;
+    if (uart->input_count == 0)
+        uart->break_after = VUART_NO_BREAK;     /* the first time, that is */
+}
+
+/* ---- the receiver ---- */
+
+static uint32_t ring_size(const struct vuart *uart)
+{
+    return uart->input != NULL ? VUART_INPUT : VUART_FIFO;
+}
+
+uint32_t vuart_input_room(const struct vuart *uart)
+{
+    return ring_size(uart) - uart->input_count;
+}
+
+bool vuart_input(struct vuart *uart, uint8_t byte)
+{
+    if (vuart_input_room(uart) == 0) {
+        uart->overrun = true;
+        return false;
+    }
+    uint8_t *ring = uart->input != NULL ? uart->input : uart->fifo;
+    ring[(uart->input_head + uart->input_count) % ring_size(uart)] = byte;
+    uart->input_count++;
+    return true;
+}
+
+/* Comes with a NUL, as in a 16550. */
+bool vuart_break(struct vuart *uart)
+{
+    if (uart->break_after != VUART_NO_BREAK || !vuart_input(uart, 0))
+        return false;
+    uart->break_after = uart->input_count - 1;
+    return true;
+}
+
+static uint8_t take_input(struct vuart *uart)
+{
+    if (uart->input_count == 0)
+        return 0;
+    const uint8_t *ring = uart->input != NULL ? uart->input : uart->fifo;
+    uint8_t byte = ring[uart->input_head];
+    uart->input_head = (uart->input_head + 1) % ring_size(uart);
+    uart->input_count--;
+    if (uart->break_after != VUART_NO_BREAK)
+        uart->break_after = uart->break_after == 0 ? VUART_NO_BREAK : uart->break_after - 1;
+    return byte;
+}
+
+static void clear_fifo(struct vuart *uart)
+{
+    for (uint32_t i = 0; i < VUART_FIFO; i++)
+        take_input(uart);
+}
+
+uint32_t vuart_forget_input(struct vuart *uart)
+{
+    uint32_t forgotten = uart->input_count;
+    uart->input_count = 0;
+    uart->break_after = VUART_NO_BREAK;
+    return forgotten;
+}
+
+/* Until LSR is read, or the NUL that stands for it. */
+static bool break_is_next(const struct vuart *uart)
+{
+    return uart->break_after == 0;
+}
+
+static bool receiver_triggered(const struct vuart *uart)
+{
+    static const uint8_t levels[4] = {1, 4, 8, 14};
+    return (uart->fcr & FCR_ENABLE) == 0 || uart->input_count >= levels[uart->fcr >> 6];
+}
+
+/* The highest-priority pending source that IER lets through (table IV). */
+static uint8_t interrupt_identification(struct vuart *uart)
+{
+    uint8_t fifo = (uart->fcr & FCR_ENABLE) != 0 ? IIR_FIFO : 0;
+    if ((uart->ier & IER_LINE_STATUS) != 0 && (uart->overrun || break_is_next(uart)))
+        return IIR_LINE_STATUS | fifo;
+    if ((uart->ier & IER_RECEIVED) != 0 && uart->input_count > 0)
+        return (uint8_t)((receiver_triggered(uart) ? IIR_RECEIVED : IIR_TIMEOUT) | fifo);
+    if ((uart->ier & IER_TRANSMIT) != 0 && uart->transmit_event) {
+        uart->transmit_event = false;   /* this read acknowledges it */
+        return IIR_TRANSMIT | fifo;
+    }
+    return IIR_NONE | fifo;
+}
+
+static uint8_t line_status(struct vuart *uart)
+{
+    uint8_t status = console_has_room(uart->guest + 1, 0) ? LSR_TRANSMITTER_IDLE : 0;
+    if (uart->input_count > 0)
+        status |= LSR_DATA_READY;
+    if (uart->overrun)
+        status |= LSR_OVERRUN;
+    uart->overrun = false;
+    if (break_is_next(uart)) {
+        status |= LSR_BREAK;
+        uart->break_after = VUART_NO_BREAK;
+    }
+    return status;
+}
+
+/* A terminal that is always there; in loopback, what MCR drives. */
+static uint8_t modem_status(const struct vuart *uart)
+{
+    if ((uart->mcr & MCR_LOOP) == 0)
+        return MSR_CTS | MSR_DSR | MSR_DCD;
+    return (uint8_t)(((uart->mcr & MCR_RTS) != 0 ? MSR_CTS : 0) | ((uart->mcr & MCR_DTR) != 0 ? MSR_DSR : 0) |
+                     ((uart->mcr & MCR_OUT1) != 0 ? MSR_RI : 0) | ((uart->mcr & MCR_OUT2) != 0 ? MSR_DCD : 0));
+}
+
+static void write_ier(struct vuart *uart, uint8_t value)
+{
+    uint8_t risen = value & (uint8_t)~uart->ier;
+    uart->ier = value & IER_WRITABLE;
+    if ((risen & IER_TRANSMIT) != 0)
+        uart->transmit_event = true;    /* enabling it while THR is empty is an event */
+}
+
+static void write_fcr(struct vuart *uart, uint8_t value)
+{
+    bool toggled = ((value ^ uart->fcr) & FCR_ENABLE) != 0;
+    if (toggled || (value & FCR_CLEAR_RECEIVER) != 0)
+        clear_fifo(uart);
+    uart->fcr = (value & FCR_ENABLE) != 0 ? value & (FCR_TRIGGER | FCR_ENABLE) : 0;
+}
+
+uint8_t vuart_read(struct vuart *uart, uint32_t offset)
+{
+    bool divisor = (uart->lcr & LCR_DLAB) != 0;
+    switch (offset) {
+    case REGISTER_DATA:
+        return divisor ? uart->dll : take_input(uart);
+    case REGISTER_IER:
+        return divisor ? uart->dlm : uart->ier;
+    case REGISTER_IIR:
+        return interrupt_identification(uart);
+    case REGISTER_LCR:
+        return uart->lcr;
+    case REGISTER_MCR:
+        return uart->mcr;
+    case REGISTER_LSR:
+        return line_status(uart);
+    case REGISTER_MSR:
+        return modem_status(uart);
+    case REGISTER_SCR:
+        return uart->scr;
+    default:
+        return 0xff;
+    }
+}
+
+void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value)
+{
+    bool divisor = (uart->lcr & LCR_DLAB) != 0;
+    switch (offset) {
+    case REGISTER_DATA:
+        if (divisor) {
+            uart->dll = value;
+            break;
+        }
+        uart->transmit_event = true;
+        if ((uart->mcr & MCR_LOOP) != 0)
+            vuart_input(uart, value);
+        else if (console_has_room(uart->guest + 1, OUTPUT_SLACK))
+            monitor_guest_output(uart->guest, value);
+        else
+            __atomic_fetch_add(&uart->lost, 1, __ATOMIC_RELAXED);
+        break;
+    case REGISTER_IER:
+        if (divisor)
+            uart->dlm = value;
+        else
+            write_ier(uart, value);
+        break;
+    case REGISTER_IIR:
+        write_fcr(uart, value);
+        break;
+    case REGISTER_LCR:
+        uart->lcr = value;
+        break;
+    case REGISTER_MCR:
+        uart->mcr = value & MCR_WRITABLE;
+        break;
+    case REGISTER_SCR:
+        uart->scr = value;
+        break;
+    default:
+        break;                  /* LSR and MSR are not for writing */
+    }
+}

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * The end of the machine: ACPI's registers, the firmware, the chipset.
+ * hv never maps firmware's memory beside its own. For a call it switches to a root that has the firmware's
+ * regions one to one, plain, runtime code executable, and hv's half above.
+ */
+#include "hv/init/firmware.h"
+
+#include "hv/cpu/clock.h"
+#include "hv/console/console.h"
+#include "hv/cpu/cpu.h"
+#include "hv/mm/hostmap.h"
+#include "hv/console/log.h"
+#include "hv/lib/pagetable.h"
+#include "hv/init/smp.h"
+#include "hv/lib/string.h"
+#include "hv/cpu/trap.h"
+#include "hv/lib/x86.h"
+
+/* UEFI 2.9, 8.1: EFI_RUNTIME_SERVICES, as far as it is used. */
+#define RUNTIME_SERVICES_SIGNATURE UINT64_C(0x56524553544e5552)
+struct runtime_services {
+    uint64_t signature;
+    uint32_t revision, header_size, crc32, reserved;
+    uint64_t before_get_variable[6];
+    uint64_t get_variable, get_next_variable_name, set_variable;
+    uint64_t get_next_high_monotonic_count;
+    uint64_t reset_system;
+};
+_Static_assert(__builtin_offsetof(struct runtime_services, get_variable) == 72, "UEFI 2.9, 4.5");
+_Static_assert(__builtin_offsetof(struct runtime_services, set_variable) == 88, "UEFI 2.9, 4.5");
+_Static_assert(__builtin_offsetof(struct runtime_services, reset_system) == 104, "UEFI 2.9, 4.5");
+
+enum reset_type { RESET_COLD = 0, RESET_WARM = 1, RESET_SHUTDOWN = 2 };
+typedef void __attribute__((ms_abi)) (*reset_system_t)(uint32_t type, uint64_t status, uint64_t size, void *data);
+
+/* UEFI 2.9, 8.2: variables, and 3.3: those of the boot manager. */
+struct guid { uint32_t a; uint16_t b, c; uint8_t d[8]; };
+static const struct guid global_variable = {0x8be4df61, 0x93ca, 0x11d2, {0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c}};
+typedef uint64_t __attribute__((ms_abi)) (*get_variable_t)(const uint16_t *name, const struct guid *vendor,
+                                                           uint32_t *attributes, uint64_t *size, void *data);
+typedef uint64_t __attribute__((ms_abi)) (*set_variable_t)(const uint16_t *name, const struct guid *vendor,
+                                                           uint32_t attributes, uint64_t size, const void *data);
+#define VARIABLE_NON_VOLATILE 1u
+#define VARIABLE_BOOT_SERVICES 2u
+#define VARIABLE_RUNTIME 4u
+#define BOOT_OPTIONS 256u
+
+#define BELOW_4G (UINT64_C(1) << 32)
+/* Below 4 GiB, two on the way, one per GiB, and one where a range begins and where it ends, if that is inside 2 MiB. */
+#define FIRMWARE_TABLES_LOW 5u
+#define FIRMWARE_TABLES_LOW_MOST (BELOW_4G / SIZE_2M)
+/* For a range above, at worst: three tables above its first page and three above its last; those between are
+ * 2 MiB pages, a table per GiB. */
+#define FIRMWARE_TABLES_PER_RANGE 6u
+
+static uint64_t firmware_cr3;               /* 0: there is no such address space yet */
+static uint64_t firmware_reset_system;      /* 0: no runtime services */
+static uint64_t firmware_get_variable, firmware_set_variable;
+
+/* One to one ends with the lower half, hv's is above; and the firmware has never seen more by its own tables of 4 levels. */
+#define FIRMWARE_END (UINT64_C(1) << 47)
+#define FIRMWARE_LONGEST (UINT64_C(64) << 30)      /* what is longer is a bridge's window, and would cost a table per GiB */
+#define DEVICE_BITS (PTE_W | PTE_NX | PTE_PCD | PTE_PWT)
+
+/* All but memory that has become hv's or guests': boards' ResetSystem() reads what is not marked as a runtime region. What
+ * was boot services' holds what a guest wrote there: a fault is better, which end_catch() survives. */
+static bool firmware_range(const struct handoff_range *range, uint64_t *bits)
+{
+    if (range->base + range->pages * PAGE_SIZE > FIRMWARE_END || range->pages > FIRMWARE_LONGEST / PAGE_SIZE)
+        return false;
+    switch (range->kind) {
+    case HANDOFF_RUNTIME_CODE:
+        *bits = PTE_W;      /* an image's code and data lie in one region */
+        return true;
+    case HANDOFF_RUNTIME_DATA:
+    case HANDOFF_ACPI:
+    case HANDOFF_RESERVED:
+        *bits = PTE_W | PTE_NX;
+        return true;
+    case HANDOFF_MMIO:
+        *bits = DEVICE_BITS;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static uint64_t firmware_tables(const struct handoff *handoff)
+{
+    uint64_t low = 2, high = 0, bits;
+    for (uint32_t i = 0; i < handoff->range_count; i++) {
+        const struct handoff_range *range = &handoff->ranges[i];
+        uint64_t end = range->base + range->pages * PAGE_SIZE;
+        low += range->base < BELOW_4G ? 2 : 0;
+        if (end > BELOW_4G && firmware_range(range, &bits))
+            high += FIRMWARE_TABLES_PER_RANGE + range->pages * PAGE_SIZE / SIZE_1G;
+    }
+    return 1 + FIRMWARE_TABLES_LOW + (low < FIRMWARE_TABLES_LOW_MOST ? low : FIRMWARE_TABLES_LOW_MOST) + high;
+}
+
+static void firmware_map(struct pagetable *table, uint64_t base, uint64_t end, uint64_t bits)
+{
+    ASSERT(pagetable_map(table, base, hostmap_entry_address(paddr(base), VIEW_PLAIN), end - base, bits));
+}
+
+void firmware_init(const struct handoff *handoff)
+{
+    uint64_t count = firmware_tables(handoff), at = 0, bits;
+    paddr_t pages;
+    ASSERT(page_alloc(count, 1, &pages));
+    struct pagetable table;
+    uint64_t end = pages.raw + count * PAGE_SIZE;
+    pagetable_init(&table, pages.raw, end, (uintptr_t)page_va(pages) - pages.raw,
+                   hostmap_entry_address(paddr(0), VIEW_ENCRYPTED));
+    for (uint32_t i = 0; i < handoff->range_count; i++) {
+        const struct handoff_range *range = &handoff->ranges[i];
+        uint64_t gap_end = range->base < BELOW_4G ? range->base : BELOW_4G;
+        if (at < gap_end)
+            firmware_map(&table, at, gap_end, DEVICE_BITS);     /* what no map tells of below 4 GiB are devices */
+        at = range->base + range->pages * PAGE_SIZE;
+        if (firmware_range(range, &bits))
+            firmware_map(&table, range->base, at, bits);
+    }
+    if (at < BELOW_4G)
+        firmware_map(&table, at, BELOW_4G, DEVICE_BITS);
+    if (table.next < end)
+        page_free(paddr(table.next), (end - table.next) / PAGE_SIZE);
+    hostmap_share(page_va(paddr(table.root)));
+    firmware_cr3 = pagetable_cr3(&table);
+
+    uint8_t *window = window_map(
+        paddr(handoff->runtime_services & ~(PAGE_SIZE - 1)), 2 * PAGE_SIZE, VIEW_PLAIN);
+    ASSERT(window != NULL);
+    const struct runtime_services *found =
+        (const void *)(window + handoff->runtime_services % PAGE_SIZE);
+    if (found->signature == RUNTIME_SERVICES_SIGNATURE) {
+        firmware_reset_system = found->reset_system;
+        firmware_get_variable = found->get_variable;
+        firmware_set_variable = found->set_variable;
+    } else {
+        log_print(LOG_ERROR, "firmware: no runtime services at %lx; it cannot be asked to power off", handoff->runtime_services);
+    }
+    window_unmap(window, 2 * PAGE_SIZE);
+}
+
+/* In the firmware's address space. */
+static bool firmware_set_boot_next(uint16_t *option)
+{
+    uint16_t current = 0, order[BOOT_OPTIONS];
+    uint64_t size = sizeof current, bytes = sizeof order;
+    get_variable_t get = (get_variable_t)(uintptr_t)firmware_get_variable;
+    set_variable_t set = (set_variable_t)(uintptr_t)firmware_set_variable;
+    if (get(u"BootCurrent", &global_variable, NULL, &size, &current) != 0 ||
+        get(u"BootOrder", &global_variable, NULL, &bytes, order) != 0)
+        return false;
+    for (uint64_t i = 0; i + 1 < bytes / sizeof *order; i++) {
+        if (order[i] != current)
+            continue;
+        *option = order[i + 1];
+        return set(u"BootNext", &global_variable, VARIABLE_NON_VOLATILE | VARIABLE_BOOT_SERVICES | VARIABLE_RUNTIME,
+                   sizeof *option, option) == 0;
+    }
+    return false;
+}
+
+/* The end of the machine: one way after another, each told of if it failed within its time. */
+#define CHIPSET_RESET 0xcf9u
+#define CHIPSET_RESET_SYSTEM 0x02u
+#define CHIPSET_RESET_CPU 0x04u
+#define END_US 2000000u                 /* for what takes effect by itself */
+#define END_FIRMWARE_US 5000000u        /* of the firmware's own time */
+
+static struct handoff_register end_registers[2][2];     /* by ACPI: of a power-off; of a reset */
+static bool end_resets, end_boot_next;
+static uint32_t end_way;                /* the next to be tried */
+static uint64_t end_own_cr3;            /* hv's tables, while the firmware's are in use; 0: they are not */
+static uint64_t end_stack;              /* 0: a fault is no way's, but hv's own */
+
+void firmware_end_init(const struct handoff *handoff)
+{
+    memcpy(end_registers[0], handoff->off, sizeof handoff->off);
+    end_registers[1][0] = handoff->reset;
+}
+
+static void end_write(const struct handoff_register *end)
+{
+    uint16_t port = (uint16_t)end->address;
+    volatile uint8_t *memory = (volatile uint8_t *)(uintptr_t)end->address;
+    if (end->address == 0)
+        return;
+    if (!end->port)
+        *memory = (uint8_t)((*memory & end->keep) | end->value);
+    else if (end->bytes == 2)
+        out16(port, (uint16_t)((in16(port) & end->keep) | end->value));
+    else
+        out8(port, (uint8_t)((in8(port) & end->keep) | end->value));
+}
+
+static void end_wait(void)
+{
+    struct clock_limit limit = clock_limit(END_US);
+    while (!clock_limit_over(&limit))
+        cpu_relax();
+}
+
+static void end_leave(void)
+{
+    end_stack = 0;
+    if (end_own_cr3 != 0)
+        write_cr3(end_own_cr3);
+    end_own_cr3 = 0;
+}
+
+/* With the firmware's tables, until end_leave(). `frame`: what end_catch() may use the stack from. */
+static void end_enter(void *frame)
+{
+    end_own_cr3 = read_cr3();
+    write_cr3(firmware_cr3);
+    end_stack = ((uintptr_t)frame & ~UINT64_C(15)) - 8;     /* as a function finds it */
+}
+
+static void end_by_acpi(void)
+{
+    const struct handoff_register *registers = end_registers[end_resets];
+    bool tables = !registers[0].port;
+    if (registers[0].address == 0 || (tables && firmware_cr3 == 0))
+        return;
+    if (tables)
+        end_enter(__builtin_frame_address(0));
+    end_write(&registers[0]);
+    end_write(&registers[1]);
+    end_leave();
+    end_wait();
+}
+
+/* The firmware is called next: its time is up by the timer's interrupt, which one that a panic came out of must not hold
+ * back. Until cli() and end_leave(). */
+static void end_enter_firmware(void *frame)
+{
+    lapic_eoi();
+    lapic_eoi();
+    this_cpu()->timer_fired = false;
+    lapic_timer_arm(clock_tsc() + clock_us_to_tsc(END_FIRMWARE_US));
+    end_enter(frame);
+    sti();
+}
+
+/* No way to the end. Nothing depends on it but what is started next. */
+static void end_with_boot_next(void)
+{
+    uint16_t option;
+    bool set = false;
+    if (firmware_reset_system != 0) {
+        end_enter_firmware(__builtin_frame_address(0));
+        set = firmware_set_boot_next(&option);
+        cli();
+        end_leave();
+    }
+    if (set)
+        console_print("sevisor: boot option %04x, which follows, is next (BootNext)\n", option);
+    else
+        console_print("sevisor: the firmware's boot order begins anew\n");
+}
+
+static void end_by_firmware(void)
+{
+    if (firmware_reset_system == 0)
+        return;
+    end_enter_firmware(__builtin_frame_address(0));
+    ((reset_system_t)(uintptr_t)firmware_reset_system)(end_resets ? RESET_COLD : RESET_SHUTDOWN, 0, 0, NULL);
+    cli();
+    end_leave();
+    end_wait();
+}
+
+static _Noreturn void end_go_on(void)
+{
+    static bool tried;
+    end_leave();
+    if (end_boot_next) {
+        end_boot_next = false;
+        end_with_boot_next();
+    }
+    if (end_way == 0) {
+        end_way++;
+        tried = end_registers[end_resets][0].address != 0;
+        end_by_acpi();
+    }
+    if (end_way == 1) {
+        end_way++;
+        console_print("sevisor: ACPI %s the machine; asking the firmware\n",
+                      tried ? "does not end" : "has no register that ends");
+        console_flush();
+        tried = firmware_reset_system != 0;
+        end_by_firmware();
+    }
+    if (end_way == 2) {
+        end_way++;
+        console_print("sevisor: the firmware %s the machine; resetting it by port 0xcf9\n",
+                      tried ? "does not end" : "cannot end");
+        console_flush();
+        out8(CHIPSET_RESET, CHIPSET_RESET_SYSTEM);
+        out8(CHIPSET_RESET, CHIPSET_RESET_SYSTEM | CHIPSET_RESET_CPU);
+        end_wait();
+    }
+    console_print("sevisor: nothing ends the machine; halted, switch it off\n");
+    console_flush();
+    for (;;)
+        hlt();
+}
+
+bool end_catch(struct trap_frame *frame, const char *what)
+{
+    if (end_stack == 0 || !smp_end_is_here())
+        return false;
+    console_print("sevisor: %s at %lx\n", what, frame->rip);
+    frame->rip = (uintptr_t)end_go_on;
+    frame->rsp = end_stack;
+    frame->rflags = RFLAGS_ONE;
+    end_stack = 0;
+    return true;
+}
+
+static _Noreturn void end_begin(bool resets)
+{
+    smp_end_begin();
+    console_break();
+    panic_others();
+    console_flush();
+    if (end_way == 0)
+        end_resets = resets;
+    end_go_on();        /* a panic on the way ends here again, and goes on with the next */
+}
+
+void machine_power_off(void)
+{
+    end_begin(false);
+}
+
+void machine_reset(void)
+{
+    end_boot_next = true;
+    end_begin(true);
+}

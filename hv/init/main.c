@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* hv from its first instruction in C to power-off. */
+#include "hv/svm/asid.h"
+#include "hv/cpu/clock.h"
+#include "hv/console/console.h"
+#include "hv/cpu/cpu.h"
+#include "hv/io/dma.h"
+#include "hv/init/entry.h"
+#include "hv/init/firmware.h"
+#include "hv/vm/guest.h"
+#include "hv/mm/hostmap.h"
+#include "hv/console/log.h"
+#include "hv/cpu/mca.h"
+#include "hv/monitor/monitor.h"
+#include "hv/control/sev.h"
+#include "hv/init/smp.h"
+#include "hv/vm/vcpu.h"
+#include "hv/lib/x86.h"
+
+#define GIVE_UP_SECONDS 60u
+
+static void main_report(const struct handoff *handoff)
+{
+    struct memory_stats stats;
+    uint64_t usable = 0;
+    memory_stats(&stats);
+    for (uint32_t i = 0; i < handoff->range_count; i++)
+        usable += handoff->ranges[i].kind == HANDOFF_USABLE ? handoff->ranges[i].pages * PAGE_SIZE : 0;
+    log_print(LOG_NOTICE, "memory: %lu MiB for guests, %lu MiB for hv, %lu KiB left over in pieces of less than 2 MiB; %s",
+              stats.extent_total >> 20, handoff->arena_size >> 20, (usable - stats.extent_total) >> 10,
+              handoff->c_bit_mask != 0 ? "hv's is encrypted (SME)" : "plain (no SME)");
+    log_print(LOG_NOTICE, "TSC %lu.%03lu MHz", handoff->tsc_hz / 1000000, handoff->tsc_hz / 1000 % 1000);
+    if (clock_wall_fault() != NULL)
+        log_print(LOG_ERROR, "the board's clock (RTC) is wrong: %s; guests get %s from it: set it in the BIOS",
+                  clock_wall_fault(), clock_boot_wall_ns() != 0 ? "their date and time" : "no date or time");
+    if (handoff->sev_usable == 0)
+        log_print(LOG_NOTICE, "encrypted guests are refused: %s", handoff->sev_refusal);
+}
+
+static void main_report_nmis(void)
+{
+    uint64_t nmis = 0;
+    for (uint32_t i = 0; i < smp_cpus(); i++)
+        nmis += smp_cpu(i) != NULL ? smp_cpu(i)->nmis : 0;
+    if (nmis > 0)
+        log_print(LOG_ERROR, "%lu NMIs were received: boards report hardware errors by NMI; look into the BMC's event log", nmis);
+}
+
+/*
+ * What the secure processor refuses only here, INIT above all, is refused too late to return to the firmware: a reset
+ * leads there. Guests that need no secure processor run all the same, as after a refusal in boot/'s table.
+ */
+static _Noreturn void main_give_up(void)
+{
+    while (console_read() != CONSOLE_NOTHING)
+        continue;       /* typed before this was said */
+    log_print(LOG_ERROR, "no guest can run without the secure processor: %s", sev_refusal());
+    log_print(LOG_ERROR, "the machine is reset in %u seconds, or at a key, into the boot option that follows", GIVE_UP_SECONDS);
+    struct clock_limit limit = clock_limit(GIVE_UP_SECONDS * UINT64_C(1000000));
+    while (!clock_limit_over(&limit) && console_read() == CONSOLE_NOTHING) {
+        console_drain();
+        cpu_relax();
+    }
+    machine_reset();
+}
+
+/* On the guard-paged stack. */
+static _Noreturn void main_run(const struct handoff *handoff)
+{
+    dma_stop(handoff);
+    lapic_init();
+    mca_init(this_cpu());
+    ASSERT(svm_allocate(this_cpu()));
+    svm_init(this_cpu());
+    vcpu_init(this_cpu());
+    asid_init(this_cpu()->features.asids, handoff->min_sev_asid, handoff->max_sev_asid);
+    firmware_init(handoff);
+    monitor_init();
+    sti();
+    smp_start(handoff);
+
+    bool launched = guest_launch_all(handoff);
+    if (!launched && handoff->sev_usable != 0 && sev_failed()) {
+        guest_summary();
+        main_give_up();
+    }
+    sched_loop(this_cpu());
+    sev_stop();
+    main_report_nmis();
+    guest_summary();    /* its verdict is the last line that the operator reads */
+    machine_power_off();
+}
+
+void hv_main(const struct handoff *handoff)
+{
+    if (handoff->magic != HANDOFF_MAGIC || handoff->version != HANDOFF_VERSION || handoff->size != sizeof *handoff)
+        for (;;)
+            hlt();      /* not even the console's port can be trusted */
+    console_init(&handoff->uart);
+    clock_init(handoff->tsc_hz);
+    firmware_end_init(handoff);
+    cpu_init(cpu_boot());
+    log_print(LOG_NOTICE, "Sevisor: hv runs, %s", handoff->c_bit_mask != 0 ? "encrypted" : "plain: this machine has no SME");
+    hostmap_arena(handoff);
+    memory_init(handoff);
+    hostmap_init(handoff);
+    main_report(handoff);
+    void *stack = cpu_stacks(this_cpu());
+    ASSERT(stack != NULL);
+    entry_on_stack(stack, main_run, handoff);
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "hv/init/smp.h"
+
+#include "hv/cpu/clock.h"
+#include "hv/mm/hostmap.h"
+#include "hv/cpu/lapic.h"
+#include "hv/cpu/lock.h"
+#include "hv/console/log.h"
+#include "hv/cpu/mca.h"
+#include "hv/lib/pagetable.h"
+#include "hv/lib/string.h"
+#include "hv/cpu/trap.h"
+#include "hv/vm/vcpu.h"
+#include "hv/lib/x86.h"
+
+/* APM2 16.5: INIT, then two startup IPIs. The 10 ms that Intel's MP specification 1.4, B.4, wants after INIT were for the 82489DX:
+ * no part with SVM needs them (Linux waits for none of AMD's from family 0Fh on), and 512 CPUs would take 5 s. */
+#define INIT_US 10u
+#define STARTUP_US 200u
+#define ARRIVAL_US 1000000u
+#define STARTUPS 2u
+/* WBINVD of a large cache takes milliseconds. Who has not answered after ANSWER_US is named; it is waited for all the
+ * same, with guests going on after PATIENCE_US. */
+#define PATIENCE_US 20000u
+#define ANSWER_US 2000000u
+/* A CPU takes an NMI at once, unless it is in the handler of another, or in SMM. */
+#define HALT_US 100000u
+/* TSCs that are farther apart than it takes to ask are not the same. */
+#define TSC_ROUNDS 8u
+
+/* What ap.asm finds at `ap_parameters`. */
+struct ap_parameters {
+    uint64_t entry, stack, cpu, cr3;
+    uint32_t tables;            /* physical */
+    uint32_t syscfg;            /* bits to set */
+    uint32_t far32;
+    uint16_t far32_selector;
+    uint16_t gdt_limit;
+    uint32_t gdt_base;
+    uint32_t far64;
+    uint16_t far64_selector, reserved;
+} __attribute__((packed));
+_Static_assert(sizeof(struct ap_parameters) == 60, "ap.asm's order");
+
+extern const uint8_t ap_start[], ap_parameters[], ap_end[];
+extern const uint8_t entry_ap[];
+
+static struct cpu *cpus[MAX_CPUS];      /* NULL: does not run */
+/* These, and those that were left out but live: the secure processor wants WBINVD of all. */
+static struct cpu *flushing[MAX_CPUS];
+static uint32_t cpus_end = 1;
+
+/* What a CPU that starts and the boot CPU tell each other. */
+static struct {
+    uint32_t arrived;           /* index of the CPU that waits to be looked at */
+    uint32_t verdict;           /* by the boot CPU; VERDICT_* */
+    uint64_t ask_tsc, tsc;      /* the TSC comparison */
+} meeting;
+enum { VERDICT_NONE, VERDICT_COMPARE, VERDICT_FINE, VERDICT_LEFT_OUT };
+
+static uint64_t wbinvd_tickets;         /* as many have been asked for */
+
+/* The end: who brings it about, as index + 1, and how many it has halted. */
+static uint32_t ender, halted;
+
+struct cpu *smp_cpu(uint32_t index)
+{
+    return index < MAX_CPUS ? __atomic_load_n(&cpus[index], __ATOMIC_ACQUIRE) : NULL;
+}
+
+uint32_t smp_cpus(void)
+{
+    return cpus_end;
+}
+
+/* ---- start ---- */
+
+static void wait_us(uint64_t us)
+{
+    uint64_t end = clock_tsc() + clock_us_to_tsc(us);
+    while (clock_tsc() < end)
+        cpu_relax();
+}
+
+static bool wait_for(const uint32_t *value, uint32_t wanted, uint64_t us)
+{
+    struct clock_limit limit = clock_limit(us);
+    for (;;) {
+        bool over = clock_limit_over(&limit);   /* before the last look */
+        if (__atomic_load_n(value, __ATOMIC_ACQUIRE) == wanted)
+            return true;
+        if (over)
+            return false;
+        cpu_relax();
+    }
+}
+
+/* Code, and three tables: this page one to one in 2 MiB, and hv's half. All plain. */
+static uint8_t *prepare_pages(const struct handoff *handoff)
+{
+    uint8_t *pages = window_map(paddr(handoff->startup_base), HANDOFF_STARTUP_PAGES * PAGE_SIZE, VIEW_PLAIN);
+    ASSERT(pages != NULL && (uint64_t)(ap_end - ap_start) <= PAGE_SIZE);
+    memset(pages, 0, HANDOFF_STARTUP_PAGES * PAGE_SIZE);
+    memcpy(pages, ap_start, (size_t)(ap_end - ap_start));
+
+    uint64_t *root = (void *)(pages + PAGE_SIZE), *directories = root + 512, *directory = directories + 512;
+    hostmap_share(root);
+    root[0] = (handoff->startup_base + 2 * PAGE_SIZE) | PTE_P | PTE_W;
+    directories[0] = (handoff->startup_base + 3 * PAGE_SIZE) | PTE_P | PTE_W;
+    directory[0] = PTE_P | PTE_W | PTE_PS;
+    return pages;
+}
+
+static void fill_parameters(uint8_t *pages, const struct handoff *handoff, struct cpu *cpu, void *stack)
+{
+    struct ap_parameters parameters;
+    uint8_t *place = pages + (ap_parameters - ap_start);
+    uint32_t base = (uint32_t)handoff->startup_base;
+    memcpy(&parameters, ap_parameters, sizeof parameters);      /* ap.asm's own, relative to the page */
+    parameters.entry = (uintptr_t)entry_ap;
+    parameters.stack = (uintptr_t)stack;
+    parameters.cpu = (uintptr_t)cpu;
+    parameters.cr3 = hostmap_cr3();
+    parameters.tables = base + (uint32_t)PAGE_SIZE;
+    parameters.syscfg = (uint32_t)(rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN);
+    if (hostmap_c_bit() == 0)
+        parameters.syscfg = 0;      /* a CPU without SME may have no such MSR */
+    parameters.far32 += base;
+    parameters.gdt_base += base;
+    parameters.far64 += base;
+    memcpy(place, &parameters, sizeof parameters);
+}
+
+/* The CPU reads its TSC between two readings of ours; the closest of some rounds counts. */
+static bool same_tsc(void)
+{
+    uint64_t best = UINT64_MAX;
+    bool same = false;
+    for (uint32_t i = 0; i < TSC_ROUNDS; i++) {
+        __atomic_store_n(&meeting.tsc, 0, __ATOMIC_RELEASE);
+        struct clock_limit limit = clock_limit(ARRIVAL_US);
+        uint64_t before = clock_tsc(), theirs;
+        __atomic_store_n(&meeting.ask_tsc, i + 1, __ATOMIC_RELEASE);
+        while ((theirs = __atomic_load_n(&meeting.tsc, __ATOMIC_ACQUIRE)) == 0) {
+            if (clock_limit_over(&limit))
+                return false;
+            cpu_relax();
+        }
+        uint64_t after = clock_tsc();
+        if (after - before < best) {
+            best = after - before;
+            same = theirs >= before && theirs <= after;
+        }
+    }
+    return same;
+}
+
+/* Why the CPU that waits cannot take part; NULL: it can. */
+static const char *unlike(const struct cpu *cpu, uint32_t apic_id)
+{
+    if (cpu->apic_id != apic_id)
+        return "another one answered";
+    if (memcmp(&cpu->features, &cpu_boot()->features, sizeof cpu->features) != 0)
+        return "its features are not those of the boot CPU (steppings, microcode or BIOS settings differ)";
+    __atomic_store_n(&meeting.verdict, VERDICT_COMPARE, __ATOMIC_RELEASE);
+    return same_tsc() ? NULL : "its TSC is not that of the boot CPU";
+}
+
+static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
+{
+    uint32_t apic_id = handoff->apic_ids[index];
+    if (!lapic_reaches(apic_id)) {
+        log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: that id cannot be sent an interrupt of its own; BIOS: AMD CBS > "
+                  "Local APIC Mode = x2APIC", index, apic_id);
+        return;
+    }
+    struct cpu *cpu = cpu_create(index, apic_id);
+    void *stack = cpu == NULL || !svm_allocate(cpu) ? NULL : cpu_stacks(cpu);
+    if (stack == NULL) {
+        log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: no pool pages for it", index, apic_id);
+        return;
+    }
+    fill_parameters(pages, handoff, cpu, stack);
+    meeting.arrived = meeting.verdict = VERDICT_NONE;
+    meeting.ask_tsc = 0;
+    lapic_send(apic_id, LAPIC_MESSAGE_INIT);
+    wait_us(INIT_US);
+    bool here = false;
+    for (uint32_t i = 0; i < STARTUPS && !here; i++) {
+        lapic_send(apic_id, LAPIC_MESSAGE_STARTUP | (uint32_t)(handoff->startup_base >> PAGE_SHIFT));
+        here = wait_for(&meeting.arrived, index, i + 1 == STARTUPS ? ARRIVAL_US : STARTUP_US);
+    }
+    if (!here) {
+        lapic_send(apic_id, LAPIC_MESSAGE_INIT);    /* should it come late, it is not to run into the next one's start */
+        log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: it does not start", index, apic_id);
+        return;
+    }
+    const char *reason = unlike(cpu, apic_id);
+    flushing[index] = cpu;
+    cpus_end = index + 1;
+    if (reason != NULL)
+        log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: %s", index, apic_id, reason);
+    else
+        __atomic_store_n(&cpus[index], cpu, __ATOMIC_RELEASE);
+    __atomic_store_n(&meeting.verdict, reason != NULL ? VERDICT_LEFT_OUT : VERDICT_FINE, __ATOMIC_RELEASE);
+    if (!wait_for((const uint32_t *)&meeting.arrived, 0, ARRIVAL_US))
+        panic("CPU %u started, and then stopped answering while it was set up", index);
+}
+
+void smp_start(const struct handoff *handoff)
+{
+    uint32_t count = handoff->cpu_count < MAX_CPUS ? handoff->cpu_count : MAX_CPUS, running = 0;
+    cpus[0] = flushing[0] = cpu_boot();
+    if (handoff->startup_base != 0 && count > 1) {
+        uint8_t *pages = prepare_pages(handoff);
+        for (uint32_t index = 1; index < count; index++)
+            start(pages, handoff, index);
+        memset(pages, 0, HANDOFF_STARTUP_PAGES * PAGE_SIZE);
+        window_unmap(pages, HANDOFF_STARTUP_PAGES * PAGE_SIZE);
+    }
+    for (uint32_t i = 0; i < cpus_end; i++)
+        running += smp_cpu(i) != NULL;
+    log_print(running == handoff->cpu_count + handoff->cpus_left_out ? LOG_NOTICE : LOG_ERROR, "%u of %u CPUs run",
+              running, handoff->cpu_count + handoff->cpus_left_out);
+}
+
+void smp_main(struct cpu *cpu)
+{
+    cpu_init(cpu);
+    lapic_init();
+    mca_init(cpu);
+    svm_init(cpu);
+    vcpu_init_cpu(cpu);
+    __atomic_store_n(&meeting.arrived, cpu->index, __ATOMIC_RELEASE);
+
+    uint32_t verdict;
+    for (uint64_t answered = 0;;) {
+        verdict = __atomic_load_n(&meeting.verdict, __ATOMIC_ACQUIRE);
+        if (verdict == VERDICT_FINE || verdict == VERDICT_LEFT_OUT)
+            break;
+        uint64_t asked = __atomic_load_n(&meeting.ask_tsc, __ATOMIC_ACQUIRE);
+        if (verdict == VERDICT_COMPARE && asked != answered) {
+            answered = asked;
+            __atomic_store_n(&meeting.tsc, clock_tsc(), __ATOMIC_RELEASE);
+        }
+        cpu_relax();
+    }
+    __atomic_store_n(&meeting.arrived, 0, __ATOMIC_RELEASE);
+    sti();
+    while (verdict == VERDICT_LEFT_OUT)
+        hlt();      /* and WBINVD, when asked */
+    sched_serve(cpu);
+}
+
+/* ---- interrupts between CPUs ---- */
+
+void smp_kick(struct cpu *cpu)
+{
+    /* A CPU that has not yet looked around since the last kick will see what this one is about. */
+    if (__atomic_exchange_n(&cpu->timer_fired, true, __ATOMIC_SEQ_CST) || cpu == this_cpu())
+        return;
+    lapic_send(cpu->apic_id, LAPIC_MESSAGE_FIXED | TRAP_KICK);
+}
+
+void smp_kick_interrupt(void)
+{
+    __atomic_store_n(&this_cpu()->interrupted_tsc, clock_tsc(), __ATOMIC_RELAXED);
+}
+
+/* ---- WBINVD ---- */
+
+/* For all tickets that there are when it begins. Interrupts are off: one for another ticket must not come in between. */
+static void wbinvd_own(struct cpu *cpu)
+{
+    uint64_t tickets = __atomic_load_n(&wbinvd_tickets, __ATOMIC_SEQ_CST), start = clock_tsc();
+    wbinvd();
+    __atomic_store_n(&cpu->wbinvd_tsc, clock_tsc() - start, __ATOMIC_RELAXED);
+    __atomic_store_n(&cpu->wbinvd_done, tickets, __ATOMIC_RELEASE);
+}
+
+/* A vector proves nothing: a device or a firmware may send it, too. What every ticket asked for has been done is ignored. */
+void smp_wbinvd_interrupt(void)
+{
+    struct cpu *cpu = this_cpu();
+    uint64_t start = clock_tsc();
+    if (cpu->wbinvd_done == __atomic_load_n(&wbinvd_tickets, __ATOMIC_SEQ_CST))
+        return;
+    wbinvd_own(cpu);
+    cpu->others_tsc += clock_tsc() - start;
+}
+
+static bool is_in(const uint64_t *set, uint32_t index)
+{
+    return (set[index / 64] >> index % 64 & 1) != 0 && flushing[index] != NULL;
+}
+
+uint64_t smp_wbinvd_begin(const uint64_t *set)
+{
+    struct cpu *own = this_cpu();
+    uint64_t ticket = __atomic_add_fetch(&wbinvd_tickets, 1, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < cpus_end; i++)
+        if (is_in(set, i) && flushing[i] != own)
+            lapic_send(flushing[i]->apic_id, LAPIC_MESSAGE_FIXED | TRAP_WBINVD);
+    if (is_in(set, own->index)) {
+        uint64_t rflags = read_rflags();
+        cli();
+        wbinvd_own(own);
+        if ((rflags & RFLAGS_IF) != 0)
+            sti();
+    }
+    return ticket;
+}
+
+bool smp_wbinvd_done(const uint64_t *set, uint64_t ticket)
+{
+    for (uint32_t i = 0; i < cpus_end; i++)
+        if (is_in(set, i) && __atomic_load_n(&flushing[i]->wbinvd_done, __ATOMIC_ACQUIRE) < ticket)
+            return false;
+    return true;
+}
+
+struct smp_cost smp_wbinvd_cost(const uint64_t *set)
+{
+    struct smp_cost cost = {0, 0};
+    for (uint32_t i = 0; i < cpus_end; i++) {
+        uint64_t tsc = is_in(set, i) ? __atomic_load_n(&flushing[i]->wbinvd_tsc, __ATOMIC_RELAXED) : 0;
+        cost.others += flushing[i] != this_cpu() ? tsc : 0;
+        cost.longest = tsc > cost.longest ? tsc : cost.longest;
+    }
+    return cost;
+}
+
+static void name_late(const uint64_t *set, uint64_t ticket)
+{
+    for (uint32_t i = 0; i < cpus_end; i++)
+        if (is_in(set, i) && __atomic_load_n(&flushing[i]->wbinvd_done, __ATOMIC_ACQUIRE) < ticket)
+            log_print(LOG_ERROR, "CPU %u (APIC %u) has not done a WBINVD for %u s, in an SMI perhaps: waiting for it, as its "
+                      "caches may hold a guest's data; launches and ends of guests wait with it", i, flushing[i]->apic_id,
+                      ANSWER_US / 1000000);
+}
+
+/* No limit: whoever asks gives memory or an ASID to a next owner, and a late write-back would go there. */
+void cpu_wbinvd_all(void)
+{
+    static const uint64_t all[MAX_CPUS / 64] = {[0 ... MAX_CPUS / 64 - 1] = UINT64_MAX};
+    if (smp_cpu(0) == NULL) {   /* before smp_start() */
+        wbinvd();
+        return;
+    }
+    uint64_t ticket = smp_wbinvd_begin(all);
+    struct clock_limit patience = clock_limit(PATIENCE_US), answer = clock_limit(ANSWER_US);
+    bool named = false;
+    while (!smp_wbinvd_done(all, ticket)) {
+        if (!named && clock_limit_over(&answer)) {
+            name_late(all, ticket);
+            named = true;
+        }
+        if (clock_limit_over(&patience))
+            sched_breathe(true);
+        cpu_relax();
+    }
+    if (named)
+        log_print(LOG_NOTICE, "all CPUs have done their WBINVD");
+}
+
+/* ---- the end ---- */
+
+/* Before cpu_init() there is one CPU, and no this_cpu(). */
+static uint32_t own_number(void)
+{
+    return cpu_boot()->self == NULL ? 1 : this_cpu()->index + 1;
+}
+
+bool smp_end_is_here(void)
+{
+    return __atomic_load_n(&ender, __ATOMIC_SEQ_CST) == own_number();
+}
+
+static _Noreturn void halt_for_good(void)
+{
+    cli();
+    wbinvd();
+    __atomic_fetch_add(&halted, 1, __ATOMIC_SEQ_CST);
+    for (;;)
+        hlt();
+}
+
+void smp_end_halt(void)
+{
+    if (__atomic_load_n(&ender, __ATOMIC_SEQ_CST) != 0 && !smp_end_is_here())
+        halt_for_good();
+}
+
+bool smp_end_begin(void)
+{
+    uint32_t nobody = 0, others = 0;
+    cli();
+    if (!__atomic_compare_exchange_n(&ender, &nobody, own_number(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        smp_end_halt();
+        return false;
+    }
+    for (uint32_t i = 0; i < cpus_end; i++) {
+        if (flushing[i] != NULL && flushing[i]->index + 1 != own_number()) {
+            lapic_send(flushing[i]->apic_id, LAPIC_MESSAGE_NMI);
+            others++;
+        }
+    }
+    (void)wait_for(&halted, others, HALT_US);
+    return true;
+}

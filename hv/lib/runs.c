@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "hv/lib/runs.h"
+
+#include "hv/lib/string.h"
+
+static void runs_remove(struct runs *runs, uint32_t i)
+{
+    memmove(&runs->run[i], &runs->run[i + 1], (runs->count - i - 1) * sizeof(struct run));
+    runs->count--;
+}
+
+static bool runs_insert(struct runs *runs, uint32_t i, uint64_t base, uint64_t size)
+{
+    if (runs->count == RUNS_MAX)
+        return false;
+    memmove(&runs->run[i + 1], &runs->run[i], (runs->count - i) * sizeof(struct run));
+    runs->run[i] = (struct run){base, size};
+    runs->count++;
+    return true;
+}
+
+bool runs_give(struct runs *runs, uint64_t base, uint64_t size)
+{
+    uint64_t end, first;
+    if (__builtin_add_overflow(base, size, &end) || __builtin_add_overflow(base, SIZE_2M - 1, &first))
+        return false;
+    first &= ~(SIZE_2M - 1);
+    end &= ~(SIZE_2M - 1);
+    if (first >= end)
+        return true;
+
+    uint32_t i = 0;
+    while (i < runs->count && runs->run[i].base + runs->run[i].size < first)
+        i++;
+    struct run *before = &runs->run[i];     /* the first that ends at or after us */
+    if (i < runs->count && before->base < end && before->base + before->size > first)
+        return false;
+    bool joins_before = i < runs->count && before->base + before->size == first;
+    uint32_t next = joins_before ? i + 1 : i;
+    if (next < runs->count && runs->run[next].base < end)
+        return false;
+    bool joins_after = next < runs->count && runs->run[next].base == end;
+
+    if (joins_before) {
+        before->size += end - first;
+        if (joins_after) {
+            before->size += runs->run[next].size;
+            runs_remove(runs, next);
+        }
+        return true;
+    }
+    if (joins_after) {
+        runs->run[next].base = first;
+        runs->run[next].size += end - first;
+        return true;
+    }
+    return runs_insert(runs, i, first, end - first);
+}
+
+static bool runs_take_aligned(struct runs *runs, uint64_t size, uint64_t align, uint64_t *base)
+{
+    uint32_t best = RUNS_MAX;
+    for (uint32_t i = 0; i < runs->count; i++) {
+        const struct run *r = &runs->run[i];
+        uint64_t skip = -r->base & (align - 1);
+        if (r->size >= skip && r->size - skip >= size && (best == RUNS_MAX || r->size < runs->run[best].size))
+            best = i;
+    }
+    if (best == RUNS_MAX)
+        return false;
+
+    struct run *r = &runs->run[best];
+    uint64_t head = -r->base & (align - 1);
+    uint64_t tail = r->size - head - size;
+    *base = r->base + head;
+    if (head > 0 && tail > 0) {
+        if (!runs_insert(runs, best + 1, *base + size, tail))
+            return false;
+        r->size = head;
+    } else if (head > 0) {
+        r->size = head;
+    } else if (tail > 0) {
+        *r = (struct run){*base + size, tail};
+    } else {
+        runs_remove(runs, best);
+    }
+    return true;
+}
+
+bool runs_take(struct runs *runs, uint64_t size, uint64_t *base)
+{
+    uint64_t rounded;
+    if (size == 0 || __builtin_add_overflow(size, SIZE_2M - 1, &rounded))
+        return false;
+    rounded &= ~(SIZE_2M - 1);
+    return (rounded >= SIZE_1G && runs_take_aligned(runs, rounded, SIZE_1G, base)) ||
+           runs_take_aligned(runs, rounded, SIZE_2M, base);
+}
+
+uint64_t runs_total(const struct runs *runs)
+{
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < runs->count; i++)
+        total += runs->run[i].size;
+    return total;
+}

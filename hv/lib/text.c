@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* printf's conversions for people: s c d i u x X p %, flags 0 and -, width,
+ * precision of %s (both also as *), lengths hh h l ll z. Pure: also built for
+ * boot/ and for the build host. */
+#include "hv/lib/text.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct text {
+    char *at;
+    size_t size;
+    size_t length;      /* that was needed so far */
+};
+
+static void text_put(struct text *t, char c)
+{
+    if (t->length + 1 < t->size)
+        t->at[t->length] = c;
+    t->length++;
+}
+
+static void text_put_padded(struct text *t, const char *body, size_t length, size_t width, bool left, char pad)
+{
+    size_t fill = width > length ? width - length : 0;
+    size_t sign = 0;
+    if (pad == '0' && length > 0 && body[0] == '-') {   /* the sign comes before zeros */
+        text_put(t, '-');
+        sign = 1;
+    }
+    if (!left)
+        for (size_t i = 0; i < fill; i++)
+            text_put(t, pad);
+    for (size_t i = sign; i < length; i++)
+        text_put(t, body[i]);
+    if (left)
+        for (size_t i = 0; i < fill; i++)
+            text_put(t, ' ');
+}
+
+#define TEXT_DIGITS 24u
+
+/* Digits of `value`, written to the end of `digits`; returns how many. */
+static size_t text_digits(char digits[static TEXT_DIGITS], uint64_t value, uint32_t base, bool upper)
+{
+    const char *alphabet = upper ? "0123456789ABCDEF" : "0123456789abcdef";
+    size_t n = 0;
+    do {
+        digits[TEXT_DIGITS - ++n] = alphabet[value % base];
+        value /= base;
+    } while (value != 0);
+    return n;
+}
+
+size_t text_format_list(char *text, size_t size, const char *format, va_list arguments)
+{
+    struct text t = {text, size, 0};
+    for (; *format != '\0'; format++) {
+        if (*format != '%') {
+            text_put(&t, *format);
+            continue;
+        }
+        format++;
+        bool left = false, has_precision = false;
+        char pad = ' ';
+        size_t width = 0, precision = 0;
+        for (; *format == '-' || *format == '0'; format++) {
+            if (*format == '-')
+                left = true;
+            else
+                pad = '0';
+        }
+        if (*format == '*') {
+            int w = va_arg(arguments, int);
+            left = left || w < 0;
+            width = (size_t)(w < 0 ? -(int64_t)w : w);
+            format++;
+        }
+        for (; *format >= '0' && *format <= '9'; format++)
+            width = width * 10 + (size_t)(*format - '0');
+        if (*format == '.') {
+            has_precision = true;
+            format++;
+            if (*format == '*') {
+                int p = va_arg(arguments, int);
+                has_precision = p >= 0;
+                precision = p >= 0 ? (size_t)p : 0;
+                format++;
+            }
+            for (; *format >= '0' && *format <= '9'; format++)
+                precision = precision * 10 + (size_t)(*format - '0');
+        }
+        uint32_t longs = 0;     /* char and short arrive as int: h and hh say nothing new here */
+        for (; *format == 'l' || *format == 'z' || *format == 'h'; format++)
+            longs += *format != 'h';
+        if (left)
+            pad = ' ';
+
+        char digits[TEXT_DIGITS];
+        size_t count;
+        switch (*format) {
+        case 's': {
+            const char *s = va_arg(arguments, const char *);
+            if (s == NULL)
+                s = "(null)";
+            size_t length = 0;
+            while ((!has_precision || length < precision) && s[length] != '\0')
+                length++;
+            text_put_padded(&t, s, length, width, left, ' ');
+            break;
+        }
+        case 'c': {
+            char c = (char)va_arg(arguments, int);
+            text_put_padded(&t, &c, 1, width, left, ' ');
+            break;
+        }
+        case 'd':
+        case 'i': {
+            int64_t v = longs > 0 ? va_arg(arguments, int64_t) : va_arg(arguments, int);
+            count = text_digits(digits, v < 0 ? 0 - (uint64_t)v : (uint64_t)v, 10, false);
+            if (v < 0)
+                digits[TEXT_DIGITS - ++count] = '-';
+            text_put_padded(&t, digits + TEXT_DIGITS - count, count, width, left, pad);
+            break;
+        }
+        case 'u':
+        case 'x':
+        case 'X': {
+            uint64_t v = longs > 0 ? va_arg(arguments, uint64_t) : va_arg(arguments, unsigned int);
+            count = text_digits(digits, v, *format == 'u' ? 10 : 16, *format == 'X');
+            text_put_padded(&t, digits + TEXT_DIGITS - count, count, width, left, pad);
+            break;
+        }
+        case 'p':
+            text_put(&t, '0');
+            text_put(&t, 'x');
+            count = text_digits(digits, (uintptr_t)va_arg(arguments, void *), 16, false);
+            text_put_padded(&t, digits + TEXT_DIGITS - count, count, width > 2 ? width - 2 : 0, left, pad);
+            break;
+        case '%':
+            text_put(&t, '%');
+            break;
+        default:    /* the format attribute keeps this from happening; show it, lose nothing */
+            text_put(&t, '%');
+            if (*format == '\0')
+                format--;
+            else
+                text_put(&t, *format);
+        }
+    }
+    if (size > 0)
+        text[t.length < size ? t.length : size - 1] = '\0';
+    return t.length;
+}
+
+size_t text_format(char *text, size_t size, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    size_t length = text_format_list(text, size, format, arguments);
+    va_end(arguments);
+    return length;
+}

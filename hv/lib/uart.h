@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The registers of a 16550 (PC16550D data sheet), at ports or in memory. For boot/, which looks for it, and for serial.c. */
+#ifndef SEVISOR_UART_H
+#define SEVISOR_UART_H
+
+#include "hv/lib/x86.h"
+#include "boot/handoff.h"
+
+enum { UART_DATA = 0, UART_IER = 1, UART_FCR = 2, UART_LCR = 3, UART_MCR = 4, UART_LSR = 5, UART_SCR = 7, UART_REGISTERS = 8 };
+#define UART_BAUD 115200u       /* where nobody says another */
+enum { UART_DIVISOR_LOW = 0, UART_DIVISOR_HIGH = 1 };       /* with LCR's DLAB */
+
+/* `base` is where this address space has it. */
+static inline uint8_t uart_read(const struct handoff_uart *uart, uint32_t index)
+{
+    uint64_t at = uart->base + index * uart->stride;
+    if (!uart->in_memory)
+        return in8((uint16_t)at);
+    const volatile void *registers = (const volatile void *)(uintptr_t)at;
+    return uart->width == 1 ? *(const volatile uint8_t *)registers
+         : uart->width == 2 ? (uint8_t)*(const volatile uint16_t *)registers : (uint8_t)*(const volatile uint32_t *)registers;
+}
+
+static inline void uart_write(const struct handoff_uart *uart, uint32_t index, uint8_t value)
+{
+    uint64_t at = uart->base + index * uart->stride;
+    volatile void *registers = (volatile void *)(uintptr_t)at;
+    if (!uart->in_memory)
+        out8((uint16_t)at, value);
+    else if (uart->width == 1)
+        *(volatile uint8_t *)registers = value;
+    else if (uart->width == 2)
+        *(volatile uint16_t *)registers = value;
+    else
+        *(volatile uint32_t *)registers = value;
+}
+
+/* By the scratch register, which is put back. */
+static inline bool uart_answers(const struct handoff_uart *uart)
+{
+    uint8_t old = uart_read(uart, UART_SCR);
+    uart_write(uart, UART_SCR, 0x5a);
+    bool first = uart_read(uart, UART_SCR) == 0x5a;
+    uart_write(uart, UART_SCR, 0xa5);
+    bool second = uart_read(uart, UART_SCR) == 0xa5;
+    uart_write(uart, UART_SCR, old);
+    return first && second;
+}
+
+/* 0, which leaves things alone, where this clock does not make this rate: a receiver stands 3 %. */
+static inline uint32_t uart_divisor(uint32_t clock, uint32_t baud)
+{
+    uint64_t each = UINT64_C(16) * baud, divisor = baud == 0 ? 0 : (clock + each / 2) / each;
+    uint64_t made = divisor * each, error = made > clock ? made - clock : clock - made;
+    return divisor > UINT16_MAX || error * 32 > clock ? 0 : (uint32_t)divisor;
+}
+
+#endif

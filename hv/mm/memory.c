@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "hv/mm/memory.h"
+
+#include "hv/cpu/cpu.h"
+#include "hv/mm/hostmap.h"
+#include "hv/cpu/lock.h"
+#include "hv/lib/runs.h"
+#include "hv/lib/string.h"
+#include "hv/vm/vcpu.h"
+
+#define EXTENTS_MAX 1024u      /* guests, and quarantines */
+#define ZERO_WINDOW (UINT64_C(16) << 20)
+
+/* The pool: a bit per page, set when taken. The bitmap lies in the pool's first pages. */
+static uint64_t *pool_bits;
+static uint64_t pool_base;      /* physical */
+static uint64_t pool_pages, pool_free_pages;
+static uint64_t pool_hint;      /* no free page below it */
+static struct lock pool_lock;   /* LOCK_POOL */
+
+/* Memory for guests. */
+static struct runs memory_runs;
+static uint64_t extent_bytes;
+static struct extent_slot {
+    paddr_t base;
+    uint64_t size;              /* 0: the slot is free */
+    enum memory_view view;
+} extent_slots[EXTENTS_MAX];
+
+/* Between two free runs lies a hole of the hand-over's map, or an extent: what comes back always finds room. */
+_Static_assert(RUNS_MAX > HANDOFF_MAX_RANGES + EXTENTS_MAX, "free runs");
+
+static bool pool_taken(uint64_t page)
+{
+    return (pool_bits[page / 64] >> (page % 64) & 1) != 0;
+}
+
+static void pool_mark(uint64_t first, uint64_t count, bool taken)
+{
+    for (uint64_t i = first; i < first + count; i++) {
+        uint64_t bit = UINT64_C(1) << (i % 64);
+        ASSERT(((pool_bits[i / 64] & bit) != 0) != taken);
+        pool_bits[i / 64] ^= bit;
+    }
+}
+
+static void pool_init(const struct handoff *handoff)
+{
+    pool_base = handoff->arena_base + handoff->arena_used;
+    pool_pages = (handoff->arena_size - handoff->arena_used) / PAGE_SIZE;
+    uint64_t bitmap_pages = (pool_pages / 8 + PAGE_SIZE) / PAGE_SIZE;
+    ASSERT(bitmap_pages < pool_pages);
+    pool_bits = page_va(paddr(pool_base));
+    memset(pool_bits, 0, bitmap_pages * PAGE_SIZE);
+    pool_mark(0, bitmap_pages, true);
+    pool_hint = bitmap_pages;
+    pool_free_pages = pool_pages - bitmap_pages;
+}
+
+void memory_init(const struct handoff *handoff)
+{
+    memset(&memory_runs, 0, sizeof memory_runs);
+    memset(extent_slots, 0, sizeof extent_slots);
+    pool_init(handoff);
+    for (uint32_t i = 0; i < handoff->range_count; i++) {
+        const struct handoff_range *range = &handoff->ranges[i];
+        if (range->kind == HANDOFF_USABLE)
+            ASSERT(runs_give(&memory_runs, range->base, range->pages * PAGE_SIZE));
+    }
+    extent_bytes = runs_total(&memory_runs);
+}
+
+static bool pool_take(uint64_t count, uint64_t align, paddr_t *out)
+{
+    ASSERT(count > 0 && align > 0 && (align & (align - 1)) == 0);
+    uint64_t first_number = pool_base / PAGE_SIZE;      /* alignment is of the physical address */
+    uint64_t first = pool_hint + (-(first_number + pool_hint) & (align - 1));
+    uint64_t run = 0;
+    bool below_is_taken = true;     /* everything between pool_hint and here */
+    for (uint64_t page = pool_hint; page < pool_pages; page++) {
+        if (pool_taken(page)) {
+            if (below_is_taken)
+                pool_hint = page + 1;
+            first = page + 1 + (-(first_number + page + 1) & (align - 1));
+            run = 0;
+            continue;
+        }
+        below_is_taken = false;
+        if (page < first)
+            continue;
+        if (++run == count) {
+            pool_mark(first, count, true);
+            pool_free_pages -= count;
+            *out = paddr(pool_base + first * PAGE_SIZE);
+            memset(page_va(*out), 0, count * PAGE_SIZE);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
+{
+    lock_take(&pool_lock, LOCK_POOL);
+    bool taken = pool_take(count, align, out);
+    lock_release(&pool_lock, LOCK_POOL);
+    return taken;
+}
+
+void page_free(paddr_t base, uint64_t count)
+{
+    ASSERT(base.raw % PAGE_SIZE == 0 && base.raw >= pool_base && count <= pool_pages);
+    uint64_t first = (base.raw - pool_base) / PAGE_SIZE;
+    ASSERT(first <= pool_pages - count);
+    memset(page_va(base), 0, count * PAGE_SIZE);
+    lock_take(&pool_lock, LOCK_POOL);
+    pool_mark(first, count, false);
+    pool_free_pages += count;
+    if (first < pool_hint)
+        pool_hint = first;
+    lock_release(&pool_lock, LOCK_POOL);
+}
+
+bool extent_alloc(uint64_t size, struct extent *out)
+{
+    for (uint32_t i = 0; i < EXTENTS_MAX; i++) {
+        struct extent_slot *slot = &extent_slots[i];
+        if (slot->size > 0)
+            continue;
+        uint64_t base;
+        if (!runs_take(&memory_runs, size, &base))
+            return false;
+        *slot = (struct extent_slot){paddr(base), (size + SIZE_2M - 1) & ~(SIZE_2M - 1), VIEW_PLAIN};
+        *out = (struct extent){slot->base, slot->size, slot->view, i};
+        return true;
+    }
+    return false;
+}
+
+static struct extent_slot *extent_slot(const struct extent *extent)
+{
+    ASSERT(extent->index < EXTENTS_MAX);
+    struct extent_slot *slot = &extent_slots[extent->index];
+    ASSERT(slot->size > 0 && slot->size == extent->size && slot->base.raw == extent->base.raw &&
+           slot->view == extent->view);
+    return slot;
+}
+
+/* Whose key the bytes are under, in the hardware's terms. */
+static bool memory_same_key(enum memory_view a, enum memory_view b)
+{
+    return a == b || (hostmap_c_bit() == 0 && a != VIEW_GUEST && b != VIEW_GUEST);
+}
+
+void extent_set_view(struct extent *extent, enum memory_view view)
+{
+    struct extent_slot *slot = extent_slot(extent);
+    /* APM2 7.10.6: lines of one physical address under two keys are two lines, and the older one
+     * may be written back over the newer. Lines under a guest's key have no address that
+     * the host could CLFLUSH, so the whole cache goes. Coherent parts need it for those only. */
+    if (!memory_same_key(slot->view, view) &&
+        (!this_cpu()->features.sme_coherent || slot->view == VIEW_GUEST || view == VIEW_GUEST))
+        cpu_wbinvd_all();
+    slot->view = view;
+    extent->view = view;
+}
+
+bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size)
+{
+    const struct extent_slot *slot = extent_slot(extent);
+    ASSERT(slot->view != VIEW_GUEST && (offset | size) % PAGE_SIZE == 0 && offset <= slot->size &&
+           size <= slot->size - offset);
+    for (uint64_t at = slot->base.raw + offset, end = at + size; at < end;) {
+        /* All windows but the first begin at a large page. */
+        uint64_t part = ZERO_WINDOW - (at & (ZERO_WINDOW - 1));
+        if (part > end - at)
+            part = end - at;
+        void *window = window_map(paddr(at), part, slot->view);
+        if (window == NULL)
+            return false;
+        memset(window, 0, part);
+        window_unmap(window, part);
+        at += part;
+        sched_breathe(false);
+    }
+    return true;
+}
+
+void extent_free(struct extent *extent)
+{
+    struct extent_slot *slot = extent_slot(extent);
+    extent_set_view(extent, VIEW_PLAIN);
+    ASSERT(runs_give(&memory_runs, slot->base.raw, slot->size));
+    *slot = (struct extent_slot){.size = 0};
+    *extent = (struct extent){.size = 0};
+}
+
+/* What is kept is an extent for good: so free runs never outnumber those that runs.c has room for. */
+void extent_retire(struct extent *extent, uint64_t offset)
+{
+    struct extent_slot *slot = extent_slot(extent);
+    uint64_t kept = offset & ~(SIZE_2M - 1), after = kept + SIZE_2M, rest = slot->size - after, base = slot->base.raw;
+    ASSERT(offset < slot->size && extent_zero(extent, 0, kept) && extent_zero(extent, after, rest));
+    ASSERT(kept == 0 || runs_give(&memory_runs, base, kept));
+    ASSERT(rest == 0 || runs_give(&memory_runs, base + after, rest));
+    *slot = (struct extent_slot){paddr(base + kept), SIZE_2M, VIEW_PLAIN};
+    *extent = (struct extent){.size = 0};
+}
+
+void memory_stats(struct memory_stats *stats)
+{
+    *stats = (struct memory_stats){
+        .pool_total = pool_pages,
+        .pool_free = __atomic_load_n(&pool_free_pages, __ATOMIC_RELAXED),
+        .extent_total = extent_bytes,
+        .extent_free = runs_total(&memory_runs),
+    };
+    for (uint32_t i = 0; i < EXTENTS_MAX; i++)
+        stats->extents += extent_slots[i].size > 0;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "hv/svm/asid.h"
+
+#include "hv/console/log.h"
+
+/* More than GUEST_MAX of each kind are of no use. */
+#define ASID_POOL 1024u
+
+struct asid_pool {
+    uint32_t first, count;
+    bool taken[ASID_POOL];
+};
+
+static struct asid_pool pools[2];       /* by enum asid_kind */
+
+static void pool_init(struct asid_pool *pool, uint32_t first, uint32_t end)
+{
+    *pool = (struct asid_pool){.first = first};
+    if (end > first)
+        pool->count = end - first < ASID_POOL ? end - first : ASID_POOL;
+}
+
+void asid_init(uint32_t asids, uint32_t min_sev_asid, uint32_t max_sev_asid)
+{
+    uint32_t first_plain = max_sev_asid < UINT32_MAX ? max_sev_asid + 1 : UINT32_MAX;
+    uint32_t end_sev = asids < first_plain ? asids : first_plain;
+
+    /* CPUID 8000_001F EDX may exceed ECX: no ASIDs for guests without ES. 0 is the host's. */
+    pool_init(&pools[ASID_SEV], min_sev_asid > 0 ? min_sev_asid : 1, max_sev_asid > 0 ? end_sev : 0);
+    pool_init(&pools[ASID_PLAIN], first_plain, asids);
+}
+
+uint32_t asid_alloc(enum asid_kind kind)
+{
+    struct asid_pool *pool = &pools[kind];
+    for (uint32_t i = 0; i < pool->count; i++) {
+        if (!pool->taken[i]) {
+            pool->taken[i] = true;
+            return pool->first + i;
+        }
+    }
+    return 0;
+}
+
+void asid_free(uint32_t asid)
+{
+    for (size_t kind = 0; kind < sizeof(pools) / sizeof(pools[0]); kind++) {
+        struct asid_pool *pool = &pools[kind];
+        if (asid >= pool->first && asid - pool->first < pool->count) {
+            ASSERT(pool->taken[asid - pool->first]);
+            pool->taken[asid - pool->first] = false;
+            return;
+        }
+    }
+    panic("asid_free: %u was never given out", asid);
+}
+
+uint32_t asid_free_count(enum asid_kind kind)
+{
+    const struct asid_pool *pool = &pools[kind];
+    uint32_t free = 0;
+    for (uint32_t i = 0; i < pool->count; i++)
+        free += pool->taken[i] ? 0 : 1;
+    return free;
+}

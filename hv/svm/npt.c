@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * A change counts the table pages that it will need, takes them all, and only then
+ * writes: it succeeds whole or leaves no trace. No table but the root is ever empty.
+ */
+#include "hv/svm/npt.h"
+
+#include "hv/cpu/cpu.h"
+#include "hv/mm/hostmap.h"
+
+#define NPT_P (UINT64_C(1) << 0)
+#define NPT_W (UINT64_C(1) << 1)
+#define NPT_U (UINT64_C(1) << 2)        /* APM2 15.25.5: nested walks are user accesses */
+#define NPT_A (UINT64_C(1) << 5)
+#define NPT_D (UINT64_C(1) << 6)
+#define NPT_PS (UINT64_C(1) << 7)
+#define NPT_TABLE (NPT_P | NPT_W | NPT_U | NPT_A)
+#define NPT_NX (UINT64_C(1) << 63)
+#define NPT_LEAF (NPT_TABLE | NPT_D)
+#define NPT_LEAF_READONLY (NPT_P | NPT_U | NPT_A | NPT_NX)
+#define NPT_ADDRESS UINT64_C(0x000ffffffffff000)
+
+#define ENTRIES 512u
+#define LEVELS 4u
+#define GPA_LIMIT (UINT64_C(1) << 48)
+
+/* Level 1 maps 4 KiB, 2: 2 MiB, 3: 1 GiB. */
+static uint64_t level_size(unsigned level)
+{
+    return UINT64_C(1) << (PAGE_SHIFT + 9 * (level - 1));
+}
+
+static unsigned level_index(uint64_t gpa, unsigned level)
+{
+    return (unsigned)(gpa / level_size(level) % ENTRIES);
+}
+
+static bool is_leaf(uint64_t entry, unsigned level)
+{
+    return level == 1 || (entry & NPT_PS) != 0;
+}
+
+static paddr_t entry_address(uint64_t entry)
+{
+    return paddr(entry & NPT_ADDRESS & ~hostmap_c_bit());
+}
+
+static uint64_t table_entry(paddr_t table)
+{
+    return hostmap_entry_address(table, VIEW_ENCRYPTED) | NPT_TABLE;
+}
+
+/* Where the walk for `gpa` ends, going down no further than `level`. */
+struct walk {
+    uint64_t *path[LEVELS + 1];     /* by level: the entry passed there */
+    unsigned level;                 /* of the last one */
+};
+
+static struct walk npt_walk(const struct npt *npt, uint64_t gpa, unsigned level)
+{
+    struct walk walk = {.level = LEVELS};
+    uint64_t *table = page_va(npt->root);
+    for (;;) {
+        uint64_t *entry = &table[level_index(gpa, walk.level)];
+        walk.path[walk.level] = entry;
+        if (walk.level == level || (*entry & NPT_P) == 0 || is_leaf(*entry, walk.level))
+            return walk;
+        table = page_va(entry_address(*entry));
+        walk.level--;
+    }
+}
+
+/* Table pages taken in advance, chained through their first word. */
+struct reserve {
+    paddr_t head;
+    uint64_t count;
+};
+
+static paddr_t reserve_take(struct reserve *reserve)
+{
+    paddr_t page = reserve->head;
+    uint64_t *word = page_va(page);
+    reserve->head = paddr(*word);
+    *word = 0;
+    reserve->count--;
+    return page;
+}
+
+static void reserve_release(struct reserve *reserve)
+{
+    while (reserve->count > 0)
+        page_free(reserve_take(reserve), 1);
+}
+
+static bool reserve_fill(struct reserve *reserve, uint64_t count)
+{
+    *reserve = (struct reserve){0};
+    while (reserve->count < count) {
+        paddr_t page;
+        if (!page_alloc(1, 1, &page)) {
+            reserve_release(reserve);
+            return false;
+        }
+        *(uint64_t *)page_va(page) = reserve->head.raw;
+        reserve->head = page;
+        reserve->count++;
+    }
+    return true;
+}
+
+bool npt_create(struct npt *npt)
+{
+    *npt = (struct npt){0};
+    if (!page_alloc(1, 1, &npt->root))
+        return false;
+    npt->pages = 1;
+    return true;
+}
+
+static bool range_valid(uint64_t gpa, uint64_t size)
+{
+    uint64_t end;
+    return size > 0 && (gpa | size) % PAGE_SIZE == 0 && !__builtin_add_overflow(gpa, size, &end) && end <= GPA_LIMIT;
+}
+
+/* The largest page that fits. */
+static unsigned leaf_level(uint64_t gpa, uint64_t base, uint64_t size)
+{
+    unsigned level = this_cpu()->features.one_gib_pages ? 3 : 2;
+    while (level > 1 && ((gpa | base) % level_size(level) != 0 || size < level_size(level)))
+        level--;
+    return level;
+}
+
+/* Counts the tables that are missing for the range; false: something is mapped there. */
+static bool map_count(const struct npt *npt, uint64_t gpa, uint64_t base, uint64_t size, uint64_t *count)
+{
+    uint64_t counted[LEVELS + 1] = {0};     /* by level: end of the last table counted */
+    uint64_t end = gpa + size;
+    *count = 0;
+    while (gpa < end) {
+        unsigned leaf = leaf_level(gpa, base, end - gpa);
+        struct walk walk = npt_walk(npt, gpa, leaf);
+        if ((*walk.path[walk.level] & NPT_P) != 0)
+            return false;
+        for (unsigned level = walk.level; level > leaf; level--) {
+            if (gpa >= counted[level - 1]) {
+                (*count)++;
+                counted[level - 1] = (gpa / level_size(level) + 1) * level_size(level);
+            }
+        }
+        base += level_size(leaf);
+        gpa += level_size(leaf);
+    }
+    return true;
+}
+
+static bool map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view, uint64_t bits)
+{
+    struct reserve reserve;
+    uint64_t count, last;
+    if (!range_valid(gpa.raw, size) || base.raw % PAGE_SIZE != 0 ||
+        __builtin_add_overflow(base.raw, size - 1, &last) || (last & ~(NPT_ADDRESS | (PAGE_SIZE - 1))) != 0)
+        return false;
+    if (!map_count(npt, gpa.raw, base.raw, size, &count) || !reserve_fill(&reserve, count))
+        return false;
+    npt->pages += count;
+
+    for (uint64_t done = 0; done < size;) {
+        unsigned leaf = leaf_level(gpa.raw + done, base.raw + done, size - done);
+        struct walk walk = npt_walk(npt, gpa.raw + done, leaf);
+        while (walk.level > leaf) {
+            *walk.path[walk.level] = table_entry(reserve_take(&reserve));
+            walk = npt_walk(npt, gpa.raw + done, leaf);
+        }
+        *walk.path[leaf] = hostmap_entry_address(paddr_add(base, done), view) | bits | (leaf > 1 ? NPT_PS : 0);
+        done += level_size(leaf);
+    }
+    return true;
+}
+
+bool npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view)
+{
+    return map(npt, gpa, base, size, view, NPT_LEAF);
+}
+
+bool npt_map_readonly(struct npt *npt, gpaddr_t gpa, paddr_t page)
+{
+    return map(npt, gpa, page, PAGE_SIZE, VIEW_PLAIN, NPT_LEAF_READONLY);
+}
+
+/* Tables needed so that no page reaches across `boundary`. */
+static uint64_t split_count(const struct npt *npt, uint64_t boundary)
+{
+    if (boundary >= GPA_LIMIT)
+        return 0;
+    struct walk walk = npt_walk(npt, boundary, 1);
+    uint64_t count = 0;
+    if ((*walk.path[walk.level] & NPT_P) == 0)
+        return 0;
+    for (unsigned level = walk.level; level > 1 && boundary % level_size(level) != 0; level--)
+        count++;
+    return count;
+}
+
+/* One large page becomes 512 of the next size. The C-bit is part of the address that is kept. */
+static void split(struct npt *npt, uint64_t *entry, unsigned level, struct reserve *reserve)
+{
+    paddr_t page = reserve_take(reserve);
+    uint64_t *table = page_va(page);
+    uint64_t first = level > 2 ? *entry : *entry & ~NPT_PS;
+    for (unsigned i = 0; i < ENTRIES; i++)
+        table[i] = first + i * level_size(level - 1);
+    *entry = table_entry(page);
+    npt->pages++;
+}
+
+static void split_at(struct npt *npt, uint64_t boundary, struct reserve *reserve)
+{
+    while (split_count(npt, boundary) > 0) {
+        struct walk walk = npt_walk(npt, boundary, 1);
+        split(npt, walk.path[walk.level], walk.level, reserve);
+    }
+}
+
+static bool table_empty(const uint64_t *entry_in_table)
+{
+    const uint64_t *table = (const uint64_t *)((uintptr_t)entry_in_table & ~(uintptr_t)(PAGE_SIZE - 1));
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        if (table[i] != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Takes out the entry at the walk's end, and the tables that it leaves empty. */
+static void walk_clear(struct npt *npt, const struct walk *walk)
+{
+    *walk->path[walk->level] = 0;
+    for (unsigned level = walk->level; level < LEVELS && table_empty(walk->path[level]); level++) {
+        uint64_t *parent = walk->path[level + 1];
+        paddr_t table = entry_address(*parent);
+        *parent = 0;
+        page_free(table, 1);
+        npt->pages--;
+    }
+}
+
+bool npt_unmap(struct npt *npt, gpaddr_t gpa, uint64_t size)
+{
+    struct reserve reserve;
+    if (!range_valid(gpa.raw, size))
+        return false;
+    /* When both boundaries lie in one large page, splitting at the first may serve the
+     * second as well: then something is left over. */
+    uint64_t end = gpa.raw + size;
+    if (!reserve_fill(&reserve, split_count(npt, gpa.raw) + split_count(npt, end)))
+        return false;
+    split_at(npt, gpa.raw, &reserve);
+    split_at(npt, end, &reserve);
+    reserve_release(&reserve);
+
+    for (uint64_t at = gpa.raw; at < end;) {
+        struct walk walk = npt_walk(npt, at, 1);
+        uint64_t step = level_size(walk.level);
+        if ((*walk.path[walk.level] & NPT_P) != 0)
+            walk_clear(npt, &walk);
+        at = (at / step + 1) * step;
+    }
+    return true;
+}
+
+bool npt_lookup(const struct npt *npt, gpaddr_t gpa, paddr_t *out)
+{
+    if (gpa.raw >= GPA_LIMIT)
+        return false;
+    struct walk walk = npt_walk(npt, gpa.raw, 1);
+    uint64_t entry = *walk.path[walk.level];
+    if ((entry & NPT_P) == 0)
+        return false;
+    *out = paddr_add(entry_address(entry), gpa.raw % level_size(walk.level));
+    return true;
+}
+
+void npt_destroy(struct npt *npt)
+{
+    /* Depth first without recursion: each table's place in its parent is where the walk goes on. */
+    uint64_t *table[LEVELS + 1];
+    unsigned next[LEVELS + 1], level = LEVELS;
+    paddr_t page[LEVELS + 1];
+    if (npt->pages == 0)
+        return;
+    page[LEVELS] = npt->root;
+    table[LEVELS] = page_va(npt->root);
+    next[LEVELS] = 0;
+    for (;;) {
+        if (next[level] == ENTRIES) {
+            page_free(page[level], 1);
+            if (level == LEVELS)
+                break;
+            level++;
+            continue;
+        }
+        uint64_t entry = table[level][next[level]++];
+        if ((entry & NPT_P) == 0 || is_leaf(entry, level))
+            continue;
+        level--;
+        page[level] = entry_address(entry);
+        table[level] = page_va(page[level]);
+        next[level] = 0;
+    }
+    *npt = (struct npt){0};
+}

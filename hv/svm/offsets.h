@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The offsets that vmrun.asm uses: hv.mk compiles this to assembly text, and takes
+ * the numbers from there. Never linked. */
+#include "hv/vm/vcpu.h"
+
+#define OFFSET(name, type, member) \
+    __asm__ volatile(".ascii \"@@ " #name " %c0\"" : : "i"(offsetof(type, member)))
+#define GPR(name) OFFSET(VCPU_##name, struct vcpu, gprs.name)
+
+void offsets(void);
+void offsets(void)
+{
+    GPR(rbx);
+    GPR(rcx);
+    GPR(rdx);
+    GPR(rsi);
+    GPR(rdi);
+    GPR(rbp);
+    GPR(r8);
+    GPR(r9);
+    GPR(r10);
+    GPR(r11);
+    GPR(r12);
+    GPR(r13);
+    GPR(r14);
+    GPR(r15);
+    OFFSET(VCPU_vmrun_address, struct vcpu, vmrun_address);
+}

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * The virtual machine control block (APM2 15.5, appendix B). Read fields directly;
+ * write them only through the accessors below: each clears the clean bit that its
+ * field belongs to (APM2 15.15), so that none can be forgotten.
+ */
+#ifndef SEVISOR_VMCB_H
+#define SEVISOR_VMCB_H
+
+#include "hv/lib/types.h"
+
+/* APM2 table B-2; attributes are the descriptor's bits 55:52 and 47:40. */
+struct vmcb_segment {
+    uint16_t selector;
+    uint16_t attributes;
+    uint32_t limit;
+    uint64_t base;
+};
+
+struct vmcb {
+    /* Control area, APM2 table B-1. */
+    uint32_t intercept_cr;              /* 15:0 reads of CR0-15, 31:16 writes */
+    uint32_t intercept_dr;
+    uint32_t intercept_exceptions;      /* bit = vector */
+    uint32_t intercept_misc1;           /* INTERCEPT_* */
+    uint32_t intercept_misc2;           /* INTERCEPT2_* */
+    uint32_t intercept_misc3;
+    uint8_t reserved_018[0x24];
+    uint16_t pause_filter_threshold;
+    uint16_t pause_filter_count;
+    uint64_t iopm_base_pa;
+    uint64_t msrpm_base_pa;
+    uint64_t tsc_offset;
+    uint32_t guest_asid;
+    uint8_t tlb_control;                /* TLB_CONTROL_* */
+    uint8_t reserved_05d[3];
+    uint64_t v_intr;                    /* V_* */
+    uint64_t interrupt_shadow;          /* INTERRUPT_SHADOW, GUEST_INTERRUPT_MASK */
+    uint64_t exitcode;                  /* VMEXIT_* */
+    uint64_t exitinfo1;
+    uint64_t exitinfo2;
+    uint64_t exitintinfo;               /* EVENT_* */
+    uint64_t nested_ctl;                /* NESTED_CTL_* */
+    uint64_t avic_apic_bar;
+    uint64_t ghcb_pa;
+    uint64_t eventinj;                  /* EVENT_* */
+    uint64_t n_cr3;
+    uint64_t virtualization_ext;        /* LBR, VMLOAD/VMSAVE virtualisation */
+    uint32_t vmcb_clean;                /* VMCB_CLEAN_* */
+    uint32_t reserved_0c4;
+    uint64_t nrip;                      /* 0 on processors without next-RIP save */
+    uint8_t guest_instruction_count;
+    uint8_t guest_instruction_bytes[15];
+    uint64_t avic_apic_backing_page;
+    uint64_t reserved_0e8;
+    uint64_t avic_logical_table;
+    uint64_t avic_physical_table;
+    uint64_t reserved_100;
+    uint64_t vmsa_pa;
+    uint8_t reserved_110[0x2d0];
+    uint8_t software_3e0[0x20];
+
+    /* Save area, APM2 table B-2. */
+    struct vmcb_segment es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr;
+    uint8_t reserved_4a0[0x2b];
+    uint8_t cpl;
+    uint32_t reserved_4cc;
+    uint64_t efer;
+    uint8_t reserved_4d8[0x70];
+    uint64_t cr4;
+    uint64_t cr3;
+    uint64_t cr0;
+    uint64_t dr7;
+    uint64_t dr6;
+    uint64_t rflags;
+    uint64_t rip;
+    uint8_t reserved_580[0x58];
+    uint64_t rsp;
+    uint64_t s_cet, ssp, isst_addr;
+    uint64_t rax;
+    uint64_t star, lstar, cstar, sfmask;
+    uint64_t kernel_gs_base;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t cr2;
+    uint8_t reserved_648[0x20];
+    uint64_t g_pat;
+    uint64_t dbgctl;
+    uint64_t br_from, br_to, lastexcp_from, lastexcp_to;
+    uint8_t reserved_698[0x48];
+    uint64_t spec_ctrl;
+    uint8_t reserved_6e8[0x918];
+};
+
+#define VMCB_OFFSET(field, offset) _Static_assert(offsetof(struct vmcb, field) == (offset), #field)
+VMCB_OFFSET(reserved_018, 0x018);
+VMCB_OFFSET(iopm_base_pa, 0x040);
+VMCB_OFFSET(msrpm_base_pa, 0x048);
+VMCB_OFFSET(tsc_offset, 0x050);
+VMCB_OFFSET(guest_asid, 0x058);
+VMCB_OFFSET(tlb_control, 0x05c);
+VMCB_OFFSET(v_intr, 0x060);
+VMCB_OFFSET(interrupt_shadow, 0x068);
+VMCB_OFFSET(exitcode, 0x070);
+VMCB_OFFSET(exitinfo1, 0x078);
+VMCB_OFFSET(exitinfo2, 0x080);
+VMCB_OFFSET(exitintinfo, 0x088);
+VMCB_OFFSET(nested_ctl, 0x090);
+VMCB_OFFSET(eventinj, 0x0a8);
+VMCB_OFFSET(n_cr3, 0x0b0);
+VMCB_OFFSET(vmcb_clean, 0x0c0);
+VMCB_OFFSET(nrip, 0x0c8);
+VMCB_OFFSET(guest_instruction_count, 0x0d0);
+VMCB_OFFSET(reserved_0e8, 0x0e8);
+VMCB_OFFSET(reserved_100, 0x100);
+VMCB_OFFSET(vmsa_pa, 0x108);
+VMCB_OFFSET(reserved_110, 0x110);
+VMCB_OFFSET(software_3e0, 0x3e0);
+VMCB_OFFSET(es, 0x400);
+VMCB_OFFSET(cs, 0x410);
+VMCB_OFFSET(gdtr, 0x460);
+VMCB_OFFSET(tr, 0x490);
+VMCB_OFFSET(reserved_4a0, 0x4a0);
+VMCB_OFFSET(cpl, 0x4cb);
+VMCB_OFFSET(efer, 0x4d0);
+VMCB_OFFSET(reserved_4d8, 0x4d8);
+VMCB_OFFSET(cr4, 0x548);
+VMCB_OFFSET(cr3, 0x550);
+VMCB_OFFSET(cr0, 0x558);
+VMCB_OFFSET(dr7, 0x560);
+VMCB_OFFSET(dr6, 0x568);
+VMCB_OFFSET(rflags, 0x570);
+VMCB_OFFSET(rip, 0x578);
+VMCB_OFFSET(reserved_580, 0x580);
+VMCB_OFFSET(rsp, 0x5d8);
+VMCB_OFFSET(rax, 0x5f8);
+VMCB_OFFSET(star, 0x600);
+VMCB_OFFSET(kernel_gs_base, 0x620);
+VMCB_OFFSET(cr2, 0x640);
+VMCB_OFFSET(reserved_648, 0x648);
+VMCB_OFFSET(g_pat, 0x668);
+VMCB_OFFSET(reserved_698, 0x698);
+VMCB_OFFSET(spec_ctrl, 0x6e0);
+VMCB_OFFSET(reserved_6e8, 0x6e8);
+#undef VMCB_OFFSET
+_Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
+
+/* intercept_cr */
+#define INTERCEPT_CR_READ(n) (1u << (n))
+#define INTERCEPT_CR_WRITE(n) (1u << (16 + (n)))
+
+/* intercept_misc1 */
+#define INTERCEPT_INTR (1u << 0)
+#define INTERCEPT_NMI (1u << 1)
+#define INTERCEPT_SMI (1u << 2)
+#define INTERCEPT_INIT (1u << 3)
+#define INTERCEPT_VINTR (1u << 4)
+#define INTERCEPT_CR0_SEL_WRITE (1u << 5)   /* of bits other than TS and MP */
+#define INTERCEPT_RDPMC (1u << 15)
+#define INTERCEPT_CPUID (1u << 18)
+#define INTERCEPT_RSM (1u << 19)
+#define INTERCEPT_IRET (1u << 20)
+#define INTERCEPT_INVD (1u << 22)
+#define INTERCEPT_HLT (1u << 24)
+#define INTERCEPT_INVLPGA (1u << 26)
+#define INTERCEPT_IOIO (1u << 27)
+#define INTERCEPT_MSR (1u << 28)
+#define INTERCEPT_TASK_SWITCH (1u << 29)
+#define INTERCEPT_FERR_FREEZE (1u << 30)
+#define INTERCEPT_SHUTDOWN (1u << 31)
+
+/* intercept_misc2 */
+#define INTERCEPT2_VMRUN (1u << 0)      /* must be 1 */
+#define INTERCEPT2_VMMCALL (1u << 1)
+#define INTERCEPT2_VMLOAD (1u << 2)
+#define INTERCEPT2_VMSAVE (1u << 3)
+#define INTERCEPT2_STGI (1u << 4)
+#define INTERCEPT2_CLGI (1u << 5)
+#define INTERCEPT2_SKINIT (1u << 6)
+#define INTERCEPT2_WBINVD (1u << 9)
+#define INTERCEPT2_MONITOR (1u << 10)
+#define INTERCEPT2_MWAIT (1u << 11)
+#define INTERCEPT2_MWAIT_ARMED (1u << 12)
+#define INTERCEPT2_XSETBV (1u << 13)
+#define INTERCEPT2_RDPRU (1u << 14)
+
+#define TLB_CONTROL_NONE 0u
+#define TLB_CONTROL_FLUSH_ALL 1u
+#define TLB_CONTROL_FLUSH_ASID 3u       /* where CPUID has FlushByAsid */
+
+/* v_intr */
+#define V_TPR_MASK UINT64_C(0xf)
+#define V_IRQ (UINT64_C(1) << 8)
+#define V_INTR_PRIO_SHIFT 16
+#define V_INTR_PRIO_MASK (UINT64_C(0xf) << V_INTR_PRIO_SHIFT)
+#define V_INTR_MASKING (UINT64_C(1) << 24)
+
+#define INTERRUPT_SHADOW (UINT64_C(1) << 0)
+
+#define NESTED_CTL_NP_ENABLE (UINT64_C(1) << 0)
+#define NESTED_CTL_SEV_ENABLE (UINT64_C(1) << 1)
+
+/* EVENTINJ and EXITINTINFO, APM2 15.20. */
+#define EVENT_VECTOR(event) ((uint8_t)(event))
+#define EVENT_TYPE_MASK (UINT64_C(7) << 8)
+#define EVENT_TYPE_INTERRUPT (UINT64_C(0) << 8)
+#define EVENT_TYPE_NMI (UINT64_C(2) << 8)
+#define EVENT_TYPE_EXCEPTION (UINT64_C(3) << 8)
+#define EVENT_TYPE_SOFTWARE (UINT64_C(4) << 8)
+#define EVENT_ERROR_VALID (UINT64_C(1) << 11)
+#define EVENT_VALID (UINT64_C(1) << 31)
+#define EVENT_ERROR_SHIFT 32
+
+/* vmcb_clean */
+#define VMCB_CLEAN_I (1u << 0)          /* intercepts, TSC offset, pause filter */
+#define VMCB_CLEAN_IOPM (1u << 1)
+#define VMCB_CLEAN_ASID (1u << 2)
+#define VMCB_CLEAN_TPR (1u << 3)        /* V_TPR, V_IRQ, V_INTR_PRIO, V_IGN_TPR, V_INTR_MASKING, V_INTR_VECTOR */
+#define VMCB_CLEAN_NP (1u << 4)         /* nested paging: N_CR3, G_PAT */
+#define VMCB_CLEAN_CRX (1u << 5)        /* CR0, CR3, CR4, EFER */
+#define VMCB_CLEAN_DRX (1u << 6)        /* DR6, DR7 */
+#define VMCB_CLEAN_DT (1u << 7)         /* GDT, IDT limit and base */
+#define VMCB_CLEAN_SEG (1u << 8)        /* CS, DS, SS, ES, CPL */
+#define VMCB_CLEAN_CR2 (1u << 9)
+#define VMCB_CLEAN_ALL 0xfffu
+
+/* Exit codes, APM2 appendix C. */
+#define VMEXIT_READ_CR0 0x00u
+#define VMEXIT_READ_CR4 0x04u
+#define VMEXIT_WRITE_CR0 0x10u
+#define VMEXIT_WRITE_CR4 0x14u
+#define VMEXIT_EXCEPTION_DE 0x40u        /* the first of 32 */
+#define VMEXIT_EXCEPTION_DB 0x41u
+#define VMEXIT_EXCEPTION_AC 0x51u
+#define VMEXIT_EXCEPTION_MC 0x52u
+#define VMEXIT_INTR 0x60u
+#define VMEXIT_NMI 0x61u
+#define VMEXIT_SMI 0x62u
+#define VMEXIT_INIT 0x63u
+#define VMEXIT_VINTR 0x64u
+#define VMEXIT_CR0_SEL_WRITE 0x65u
+#define VMEXIT_RDPMC 0x6fu
+#define VMEXIT_CPUID 0x72u
+#define VMEXIT_RSM 0x73u
+#define VMEXIT_IRET 0x74u
+#define VMEXIT_INVD 0x76u
+#define VMEXIT_HLT 0x78u
+#define VMEXIT_INVLPGA 0x7au
+#define VMEXIT_IOIO 0x7bu
+#define VMEXIT_MSR 0x7cu
+#define VMEXIT_TASK_SWITCH 0x7du
+#define VMEXIT_FERR_FREEZE 0x7eu
+#define VMEXIT_SHUTDOWN 0x7fu
+#define VMEXIT_VMRUN 0x80u
+#define VMEXIT_VMMCALL 0x81u
+#define VMEXIT_VMLOAD 0x82u
+#define VMEXIT_VMSAVE 0x83u
+#define VMEXIT_STGI 0x84u
+#define VMEXIT_CLGI 0x85u
+#define VMEXIT_SKINIT 0x86u
+#define VMEXIT_WBINVD 0x89u
+#define VMEXIT_MONITOR 0x8au
+#define VMEXIT_MWAIT 0x8bu
+#define VMEXIT_MWAIT_CONDITIONAL 0x8cu
+#define VMEXIT_XSETBV 0x8du
+#define VMEXIT_RDPRU 0x8eu
+#define VMEXIT_NPF 0x400u
+/* -1; only the low half is compared, as some processors write 32 bits. */
+#define VMEXIT_INVALID 0xffffffffu
+
+/* EXITINFO1 of the above about control registers, where there are decode assists, APM2 15.33.1. */
+#define CR_GPR UINT64_C(0xf)
+#define CR_MOV (UINT64_C(1) << 63)      /* else CLTS, LMSW, SMSW */
+
+/* Exceptions that are always intercepted. #DB and #AC: their delivery can raise themselves for ever inside the
+ * processor (CVE-2015-5307, CVE-2015-8104). #MC is the host's. */
+#define VMCB_EXCEPTIONS \
+    (1u << (VMEXIT_EXCEPTION_DB & 31) | 1u << (VMEXIT_EXCEPTION_AC & 31) | 1u << (VMEXIT_EXCEPTION_MC & 31))
+
+/* EXITINFO1 of VMEXIT_IOIO, APM2 15.10.2; EXITINFO2 is the next RIP. */
+#define IOIO_IN (UINT64_C(1) << 0)
+#define IOIO_STRING (UINT64_C(1) << 2)
+#define IOIO_SIZE_SHIFT 4               /* 6:4: bytes, one of 1, 2, 4 */
+#define IOIO_PORT_SHIFT 16
+
+/* A function cannot paste names: one accessor per field that software writes. */
+#define VMCB_ACCESSOR(type, field, clean) \
+    static inline void vmcb_set_##field(struct vmcb *vmcb, type value) \
+    { \
+        vmcb->field = value; \
+        vmcb->vmcb_clean &= ~(uint32_t)(clean); \
+    }
+/* The processor reads these on every VMRUN. */
+#define VMCB_ACCESSOR_UNCACHED(type, field) \
+    static inline void vmcb_set_##field(struct vmcb *vmcb, type value) { vmcb->field = value; }
+
+VMCB_ACCESSOR(uint32_t, intercept_cr, VMCB_CLEAN_I)
+VMCB_ACCESSOR(uint32_t, intercept_exceptions, VMCB_CLEAN_I)
+VMCB_ACCESSOR(uint32_t, intercept_misc1, VMCB_CLEAN_I)
+VMCB_ACCESSOR(uint32_t, intercept_misc2, VMCB_CLEAN_I)
+VMCB_ACCESSOR(uint64_t, tsc_offset, VMCB_CLEAN_I)
+VMCB_ACCESSOR(uint64_t, iopm_base_pa, VMCB_CLEAN_IOPM)
+VMCB_ACCESSOR(uint64_t, msrpm_base_pa, VMCB_CLEAN_IOPM)
+VMCB_ACCESSOR(uint32_t, guest_asid, VMCB_CLEAN_ASID)
+VMCB_ACCESSOR(uint64_t, v_intr, VMCB_CLEAN_TPR)
+VMCB_ACCESSOR(uint64_t, nested_ctl, VMCB_CLEAN_NP)
+VMCB_ACCESSOR(uint64_t, n_cr3, VMCB_CLEAN_NP)
+VMCB_ACCESSOR(uint64_t, g_pat, VMCB_CLEAN_NP)
+VMCB_ACCESSOR(uint64_t, cr0, VMCB_CLEAN_CRX)
+VMCB_ACCESSOR(uint64_t, cr2, VMCB_CLEAN_CR2)
+VMCB_ACCESSOR(uint64_t, cr3, VMCB_CLEAN_CRX)
+VMCB_ACCESSOR(uint64_t, cr4, VMCB_CLEAN_CRX)
+VMCB_ACCESSOR(uint64_t, efer, VMCB_CLEAN_CRX)
+VMCB_ACCESSOR(uint64_t, dr6, VMCB_CLEAN_DRX)
+VMCB_ACCESSOR(uint64_t, dr7, VMCB_CLEAN_DRX)
+VMCB_ACCESSOR(struct vmcb_segment, gdtr, VMCB_CLEAN_DT)
+VMCB_ACCESSOR(struct vmcb_segment, idtr, VMCB_CLEAN_DT)
+VMCB_ACCESSOR(struct vmcb_segment, es, VMCB_CLEAN_SEG)
+VMCB_ACCESSOR(struct vmcb_segment, cs, VMCB_CLEAN_SEG)
+VMCB_ACCESSOR(struct vmcb_segment, ss, VMCB_CLEAN_SEG)
+VMCB_ACCESSOR(struct vmcb_segment, ds, VMCB_CLEAN_SEG)
+VMCB_ACCESSOR(uint8_t, cpl, VMCB_CLEAN_SEG)
+VMCB_ACCESSOR_UNCACHED(uint8_t, tlb_control)
+VMCB_ACCESSOR_UNCACHED(uint64_t, interrupt_shadow)
+VMCB_ACCESSOR_UNCACHED(uint64_t, eventinj)
+VMCB_ACCESSOR_UNCACHED(uint64_t, exitintinfo)
+VMCB_ACCESSOR_UNCACHED(uint64_t, rflags)
+VMCB_ACCESSOR_UNCACHED(uint64_t, rip)
+VMCB_ACCESSOR_UNCACHED(uint64_t, rsp)
+VMCB_ACCESSOR_UNCACHED(uint64_t, rax)
+/* Of VMLOAD, which has no clean bits. */
+VMCB_ACCESSOR_UNCACHED(struct vmcb_segment, fs)
+VMCB_ACCESSOR_UNCACHED(struct vmcb_segment, gs)
+VMCB_ACCESSOR_UNCACHED(struct vmcb_segment, ldtr)
+VMCB_ACCESSOR_UNCACHED(struct vmcb_segment, tr)
+#undef VMCB_ACCESSOR
+#undef VMCB_ACCESSOR_UNCACHED
+
+/* After an exit the processor may keep what it saw: all clean until an accessor says
+ * otherwise. Processors without clean bits ignore the field. */
+static inline void vmcb_mark_clean(struct vmcb *vmcb) { vmcb->vmcb_clean = VMCB_CLEAN_ALL; }
+/* Before the first entry, and on another CPU than the last. */
+static inline void vmcb_mark_dirty(struct vmcb *vmcb) { vmcb->vmcb_clean = 0; }
+
+/* An EVENTINJ value. */
+static inline uint64_t vmcb_event(uint64_t type, uint8_t vector)
+{
+    return EVENT_VALID | type | vector;
+}
+
+static inline uint64_t vmcb_event_with_error(uint64_t type, uint8_t vector, uint32_t error)
+{
+    return vmcb_event(type, vector) | EVENT_ERROR_VALID | (uint64_t)error << EVENT_ERROR_SHIFT;
+}
+
+/* The I/O and MSR permission maps that all guests share; once. False: out of pool pages. */
+bool vmcb_maps_init(void);
+
+struct vmcb_setup {
+    uint32_t asid;
+    uint64_t n_cr3;
+    uint64_t tsc_offset;
+    bool sev;
+};
+/* Fills a zeroed VMCB: intercepts, maps, and registers as after RESET where
+ * the caller sets no others. */
+void vmcb_init(struct vmcb *vmcb, const struct vmcb_setup *setup);
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* A guest from launch to end. */
+#ifndef SEVISOR_GUEST_H
+#define SEVISOR_GUEST_H
+
+#include "guest/manifest.h"
+#include "psp/psp.h"
+#include "hv/cpu/lock.h"
+#include "hv/mm/memory.h"
+#include "hv/svm/npt.h"
+#include "hv/vm/vcpu.h"
+#include "hv/dev/vuart.h"
+
+#define GUEST_MAX MANIFEST_MAX_GUESTS
+#define GUEST_MAX_VCPUS MANIFEST_MAX_VCPUS
+
+enum guest_state {
+    GUEST_EMPTY,
+    GUEST_LAUNCHING,
+    GUEST_RUNNING,      /* until guest_teardown(), also when `end` says that it shall end */
+    GUEST_ENDED,        /* all resources returned */
+    GUEST_REFUSED,      /* never ran */
+};
+
+enum guest_end {
+    GUEST_END_NONE,
+    GUEST_END_POWEROFF,
+    GUEST_END_RESET,
+    GUEST_END_CRASH,    /* triple fault, unhandled exit, VMEXIT_INVALID */
+    GUEST_END_DESTROYED,    /* by the operator */
+    GUEST_END_REFUSED,  /* launch refused */
+};
+
+enum launch_phase {
+    LAUNCH_ALLOC, LAUNCH_COPY, LAUNCH_START_CMD, LAUNCH_UPDATE, LAUNCH_MEASURE_CMD, LAUNCH_FINISH_CMD, LAUNCH_PHASES
+};
+
+struct launch_report {
+    uint64_t tsc[LAUNCH_PHASES];
+    uint64_t commands;          /* mailbox commands */
+    uint64_t psp_bytes;         /* through LAUNCH_UPDATE_DATA */
+    uint64_t table_pages;       /* nested tables */
+    uint64_t hv_pages;          /* the rest of what hv took from its pool for it */
+};
+
+struct guest_counters {
+    uint64_t run_tsc;           /* on CPUs */
+    uint64_t exits[VCPU_EXIT_KINDS];
+};
+
+#define GUEST_RESCUED (UINT64_C(1) << 32)
+
+struct guest {
+    uint32_t index;
+    struct lock lock;           /* LOCK_GUEST */
+    enum guest_state state;     /* the boot CPU's to change */
+    enum guest_end end;         /* written under the lock */
+    char end_reason[256];       /* in words */
+    const struct manifest_guest *config;    /* hv's own checked copy; NULL: no such guest */
+    uint32_t restarts_left;
+    bool relaunch;              /* asked for by the operator */
+    uint32_t launches;
+
+    struct extent memory;       /* all of guest-physical RAM; size 0: none */
+    struct npt npt;             /* root 0: none */
+    uint32_t bus_pages;         /* mapped there outside of RAM; exit_npf.c */
+    uint32_t asid;              /* 0: none */
+    bool sev;
+    bool sev_context, sev_active;   /* LAUNCH_START / ACTIVATE done, or sent and never answered */
+    bool sev_memory_given;      /* LAUNCH_UPDATE_DATA was never answered: the firmware may still write */
+    bool memory_damaged;        /* an error that was not corrected, at this offset of its memory */
+    uint64_t damaged_at;
+    uint32_t sev_handle;
+    struct sev_measurement measurement;
+
+    struct vcpu *vcpus[GUEST_MAX_VCPUS];    /* NULL: none; those that exist come first */
+    uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
+    uint64_t stranded;          /* vCPUs that are; and above, in steps of GUEST_RESCUED, how often one ceased to be */
+    struct vuart uart;
+    uint64_t log_window_tsc;    /* rate limit of messages about it; under the lock */
+    uint64_t wbinvd_tsc;        /* when the WBINVDs that it has had would be over, were they spread evenly; under the lock */
+    uint32_t log_count, log_dropped;
+    struct launch_report report;
+
+    uint64_t started_tsc;       /* of this launch; 0: not running */
+    uint64_t alive_tsc;         /* wall time of all launches that are over */
+    struct guest_counters past; /* theirs, too */
+};
+
+extern struct guest guests[GUEST_MAX];
+
+/* Those of the manifest; they come first. */
+static inline uint32_t guest_count(void)
+{
+    uint32_t count = 0;
+    while (count < GUEST_MAX && guests[count].config != NULL)
+        count++;
+    return count;
+}
+
+/* How hv reaches memory that the guest shares with it: none and sev → PLAIN, host → ENCRYPTED. */
+enum memory_view guest_shared_view(const struct guest *guest);
+/* Where guest RAM [gpa, gpa+size) is; false when it is not all RAM. Overflow-safe. */
+bool guest_ram_address(const struct guest *guest, gpaddr_t gpa, uint64_t size, paddr_t *out);
+/* This CPU's window onto guest RAM [gpa, gpa+size), within one page; NULL when it is not all RAM.
+ * guest_unmap_shared() after use, before the next. */
+void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size);
+void guest_unmap_shared(void);
+
+/* A byte from the operator, or a break of his line, to the guest's UART. False: no room, or an earlier
+ * break has not been read; it is lost. */
+bool guest_input(struct guest *guest, uint8_t byte);
+bool guest_input_break(struct guest *guest);
+/* Bytes that the UART would take. */
+uint32_t guest_input_room(struct guest *guest);
+
+/* Ends a guest from an exit handler: marks it; the scheduler tears it down
+ * outside of the vCPU's context by guest_teardown(). The first call counts, and returns true. */
+bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Of all launches, the present one included. Its vCPUs may run on meanwhile: each counter is as it
+ * was at some moment of the call, and never less than in the call before. */
+void guest_read_counters(const struct guest *guest, struct guest_counters *counters);
+/* Marked by guest_end(), not torn down yet. */
+bool guest_is_ending(const struct guest *guest);
+
+/* A guest has come a step nearer to its end, or is to be launched again: the boot CPU looks at all of them. On any CPU. */
+void guest_note_end(void);
+/* Since the last call. On the boot CPU. */
+bool guest_ends_noted(void);
+
+/* Called by the boot CPU's scheduler once no vCPU of it is on a run queue. Returns all resources,
+ * prints the end report, restarts if the manifest says so. False: nothing was to be done. */
+bool guest_teardown(struct guest *guest);
+
+/* The operator wants a guest that has ended, or was refused, launched again. False: it is none of these. */
+bool guest_ask_relaunch(struct guest *guest);
+/* Called by the boot CPU's scheduler: launches it, if so. True: it was tried. */
+bool guest_relaunch(struct guest *guest);
+
+/* Gives back whatever the guest holds, in any state of its launch: guest_teardown()'s and
+ * the refused launch's common part. What a dead PSP may still use stays in quarantine. */
+void guest_release(struct guest *guest);
+
+/* The leak check: before the first launch, and after each guest's end or refusal. All
+ * that is missing then is held by another guest, or in quarantine, or lost. */
+void guest_resources_mark(void);
+/* Prints one line, "resources: ...: all returned" when nothing is lost. */
+void guest_resources_check(void);
+
+/* Checks the manifest again, copies its table, launches all guests in order.
+ * A guest that cannot run is refused with its reason; the others run. False: none does. */
+bool guest_launch_all(const struct handoff *handoff);
+/* True while a guest runs or waits. */
+bool guest_any_alive(void);
+/* The closing table: each guest's name, end, reason. Returns true when all ended as expected
+ * (POWEROFF, or RESET with restarts used up). */
+bool guest_summary(void);
+
+#endif

@@ -32,6 +32,8 @@ void trap_handle(struct trap_frame *frame);
 
 /* firmware.c: an exception, or the timer, in what was to end the machine: it goes on behind it. False: it was not there. */
 bool end_catch(struct trap_frame *frame, const char *what);
+/* There, too: goes on with the end of the machine in place of a CPU that did not come back from a call (smp_end_call()). */
+_Noreturn void end_take_over(void);
 /* panic.c: as panic(), about an exception. */
 _Noreturn void panic_trap(const struct trap_frame *frame, const char *name);
 /* At the end of the machine, on the CPU that brings it about: what the machine check banks say, on the console. */

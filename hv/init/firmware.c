@@ -206,6 +206,7 @@ static void end_wait(void)
 
 static void end_leave(void)
 {
+    smp_end_return();           /* first: another CPU may have taken over */
     end_stack = 0;
     if (end_own_cr3 != 0)
         write_cr3(end_own_cr3);
@@ -235,7 +236,9 @@ static void end_by_acpi(void)
 }
 
 /* The firmware is called next: its time is up by the timer's interrupt, which one that a panic came out of must not hold
- * back. Until cli() and end_leave(). */
+ * back. Where the firmware disables interrupts another CPU goes on, later; on a machine with one CPU it has no limit then.
+ * Until cli() and end_leave(). */
+_Static_assert(END_FIRMWARE_US < SMP_END_CALL_US, "the timer's interrupt comes first");
 static void end_enter_firmware(void *frame)
 {
     lapic_eoi();
@@ -243,6 +246,7 @@ static void end_enter_firmware(void *frame)
     this_cpu()->timer_fired = false;
     lapic_timer_arm(clock_tsc() + clock_us_to_tsc(END_FIRMWARE_US));
     end_enter(frame);
+    smp_end_call();
     sti();
 }
 
@@ -314,12 +318,22 @@ bool end_catch(struct trap_frame *frame, const char *what)
 {
     if (end_stack == 0 || !smp_end_is_here())
         return false;
+    smp_end_return();
     console_print("sevisor: %s at %lx\n", what, frame->rip);
     frame->rip = (uintptr_t)end_go_on;
     frame->rsp = end_stack;
     frame->rflags = RFLAGS_ONE;
     end_stack = 0;
     return true;
+}
+
+/* The firmware is still busy with the other CPU's call: it must not be called again (UEFI 2.9, 8.1). */
+void end_take_over(void)
+{
+    end_leave();
+    console_print("sevisor: the firmware does not answer, with interrupts disabled: CPU %u goes on\n", this_cpu()->index);
+    firmware_reset_system = 0;
+    end_go_on();
 }
 
 static _Noreturn void end_begin(bool resets)

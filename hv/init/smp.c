@@ -60,8 +60,12 @@ enum { VERDICT_NONE, VERDICT_COMPARE, VERDICT_FINE, VERDICT_LEFT_OUT };
 
 static uint64_t wbinvd_tickets;         /* as many have been asked for */
 
-/* The end: who brings it about, as index + 1, and how many it has halted. */
-static uint32_t ender, halted;
+/* The end: which CPU brings it about, as index + 1, and above that the number of the call that it is in; 0: none. One word, so
+ * that either that CPU comes back from the call or another takes its place. */
+static uint64_t ender;
+#define ENDER_CALL (UINT64_C(1) << 32)
+static uint32_t halted;                 /* CPUs */
+static uint32_t watcher;                /* the one of them that watches the ender, as index + 1 */
 
 struct cpu *smp_cpu(uint32_t index)
 {
@@ -373,14 +377,37 @@ static uint32_t own_number(void)
 
 bool smp_end_is_here(void)
 {
-    return __atomic_load_n(&ender, __ATOMIC_SEQ_CST) == own_number();
+    return (uint32_t)__atomic_load_n(&ender, __ATOMIC_SEQ_CST) == own_number();
 }
 
+/* Ends a call that the timer's interrupt cannot end, since it disables interrupts. The CPU that is in it is halted by an NMI;
+ * if it takes none, it halts in smp_end_return(), should it come so far. Its TSC may be another, so the time counts from when
+ * the call is seen. */
+static _Noreturn void watch_ender(void)
+{
+    for (;;) {
+        uint64_t seen = __atomic_load_n(&ender, __ATOMIC_SEQ_CST);
+        struct clock_limit limit = clock_limit(SMP_END_CALL_US);
+        while (__atomic_load_n(&ender, __ATOMIC_SEQ_CST) == seen && (seen < ENDER_CALL || !clock_limit_over(&limit)))
+            cpu_relax();
+        if (seen >= ENDER_CALL &&
+            __atomic_compare_exchange_n(&ender, &seen, own_number(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+            lapic_send(flushing[(uint32_t)seen - 1]->apic_id, LAPIC_MESSAGE_NMI);
+            end_take_over();
+        }
+    }
+}
+
+/* The first CPU that comes here watches; it comes here again by an NMI or a machine check, and goes on watching. */
 static _Noreturn void halt_for_good(void)
 {
+    uint32_t nobody = 0;
     cli();
     wbinvd();
     __atomic_fetch_add(&halted, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_compare_exchange_n(&watcher, &nobody, own_number(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ||
+        nobody == own_number())
+        watch_ender();
     for (;;)
         hlt();
 }
@@ -391,12 +418,27 @@ void smp_end_halt(void)
         halt_for_good();
 }
 
+void smp_end_call(void)
+{
+    static uint64_t calls;
+    __atomic_store_n(&ender, ++calls * ENDER_CALL + own_number(), __ATOMIC_SEQ_CST);
+}
+
+void smp_end_return(void)
+{
+    uint64_t seen = __atomic_load_n(&ender, __ATOMIC_SEQ_CST);
+    if ((uint32_t)seen != own_number() ||
+        !__atomic_compare_exchange_n(&ender, &seen, own_number(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        halt_for_good();
+}
+
 bool smp_end_begin(void)
 {
-    uint32_t nobody = 0, others = 0;
+    uint64_t nobody = 0;
+    uint32_t others = 0;
     cli();
     if (!__atomic_compare_exchange_n(&ender, &nobody, own_number(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-        smp_end_halt();
+        smp_end_return();
         return false;
     }
     for (uint32_t i = 0; i < cpus_end; i++) {

@@ -21,6 +21,11 @@ void smp_kick(struct cpu *cpu);
  * that CPU. For all others it does not return.
  */
 bool smp_end_begin(void);
+/* Around a call that may not come back. After SMP_END_CALL_US one of the halted CPUs, if there are any, becomes the one that
+ * brings about the end, and calls end_take_over(); on the CPU that was it smp_end_return() does not return then. */
+#define SMP_END_CALL_US 10000000u
+void smp_end_call(void);
+void smp_end_return(void);
 /* This CPU is the one. */
 bool smp_end_is_here(void);
 /* In the NMI handler: halts for good if another CPU ends the machine. */

@@ -26,6 +26,7 @@ HLT_FOR_EVER = b"\xf4\xeb\xfd"
 NOP = b"\x90"
 UNDEFINED = b"\x0f\x0b"
 JUMP_TO_ITSELF = b"\xeb\xfe"
+CLI = b"\xfa"
 RFLAGS_IF = 1 << 9
 
 
@@ -45,18 +46,27 @@ def wait_for_storms(machine: Emulator) -> None:
         attendant.wait_for_guest(machine, f"storm{i}", "hostile: storm-cpuid begins")
 
 
-def reset_system(hand: Debugger, elf: Path) -> int:
+def service(hand: Debugger, elf: Path, name: str) -> int:
     """Where the firmware's runtime service begins."""
-    return int.from_bytes(hand.memory(address(elf, "firmware_reset_system"), 8), "little")
+    return int.from_bytes(hand.memory(address(elf, f"firmware_{name}"), 8), "little")
 
 
-def acpi_fails(hand: Debugger, elf: Path) -> None:
+def reset_system(hand: Debugger, elf: Path) -> int:
+    return service(hand, elf, "reset_system")
+
+
+REGISTER_SIZE = 24  # struct handoff_register: boot/handoff.h
+
+
+def acpi_fails(hand: Debugger, elf: Path, resets: bool = False) -> None:
     """Its first register becomes a port that does nothing."""
-    hand.overwrite(address(elf, "end_registers"), (0x80).to_bytes(8, "little"))
+    hand.overwrite(address(elf, "end_registers") + 2 * REGISTER_SIZE * resets, (0x80).to_bytes(8, "little"))
 
 
 ASKING = "sevisor: ACPI does not end the machine; asking the firmware"
 CHIPSET = "sevisor: the firmware does not end the machine; resetting it by port 0xcf9"
+CHIPSET_ALONE = "sevisor: the firmware cannot end the machine; resetting it by port 0xcf9"
+TAKEN_OVER = "sevisor: the firmware does not answer, with interrupts disabled: CPU 1 goes on"
 
 
 def run_cpu_to(hand: Debugger, cpu: int, place: int) -> bool:
@@ -171,3 +181,51 @@ def test_of_two_cpus_that_panic_at_once_one_ends_the_machine(
     assert text.count("sevisor: powering off") == 1
     assert "panic inside a panic" not in text
     assert re.search(rf"^{ASKING}\s+sevisor: no end in its time at [0-9a-f]+\s+{CHIPSET}\s", text, re.M)
+
+
+def test_another_cpu_ends_the_machine_when_the_firmware_disables_interrupts_and_never_returns(
+    pack: Callable[..., Path], boot_sev: Boot, elf: Path, tmp_path: Path
+) -> None:
+    socket_path = tmp_path / "gdb"
+    image = packing.bootable(pack("deaf", [packing.hello("hello", "none", "hold")]))
+    with boot_sev(
+        image, name="deaf", cpus=2, fast_clock=True, more_arguments=debugger.arguments(socket_path)
+    ) as machine:  # fmt: skip
+        attendant.wait_for_guest(machine, "hello", sayings.HELLO_HOLDS)
+        attendant.type_line(machine, 1, "")
+        with Debugger(socket_path, 0) as hand:
+            assert hand.run_to(address(elf, "machine_power_off"))
+            acpi_fails(hand, elf)
+            reset = reset_system(hand, elf)
+            assert hand.run_to(reset)
+            hand.overwrite(reset, CLI + JUMP_TO_ITSELF)
+        assert machine.wait_off() == "guest-reset"
+        text = machine.console.text
+    assert re.search(rf"^{ASKING}\s+{TAKEN_OVER}\s+{CHIPSET}\s", text, re.M)
+    assert "panic" not in text
+
+
+def test_so_it_does_when_that_happens_to_bootnext_and_the_cpu_takes_no_nmi_either(
+    pack: Callable[..., Path], boot_sev: Boot, elf: Path, next_image: Path, tmp_path: Path
+) -> None:
+    """SetVariable() is left in the handler of an NMI, so that no other comes through. ResetSystem() is not called: UEFI 2.9, 8.1."""
+    socket_path = tmp_path / "gdb"
+    image = packing.bootable(pack("deafer", [packing.hello("hello", "sev")]))
+    with boot_sev(
+        image, next_image, name="deafer", cpus=2, fast_clock=True, fault="status:INIT:0x13",
+        more_arguments=debugger.arguments(socket_path),
+    ) as machine:  # fmt: skip
+        machine.wait_for("at a key, into the boot option that follows")
+        with Debugger(socket_path, 0) as hand:
+            machine.send(b" ")
+            assert hand.run_to(address(elf, "machine_reset"))
+            acpi_fails(hand, elf, resets=True)
+            place = service(hand, elf, "set_variable")
+            assert hand.run_to(place)
+            hand.overwrite(place, JUMP_TO_ITSELF)
+            nmi_taken(machine, hand, elf)
+            hand.write(RIP, place)
+        assert machine.wait_off() == "guest-reset"
+        text = machine.console.text
+    assert re.search(rf"^{TAKEN_OVER}\s+{ASKING}\s+{CHIPSET_ALONE}\s", text, re.M)
+    assert "BootNext" not in text and "panic" not in text

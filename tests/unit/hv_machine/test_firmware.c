@@ -16,7 +16,10 @@
 static struct handoff handoff;
 static const char *caught;              /* what happens in the firmware, when it is called; NULL: it comes back */
 static const char *variables_fault;     /* the same of SetVariable(), once */
-static bool panics;                     /* that is hv's own fault there */
+static bool panics;                     /* that is hv's own fault there; or the CPU does not come back from there */
+static bool variables_hang;             /* the same in SetVariable() */
+static bool in_call;                    /* as smp.c has it */
+static bool loses, lost;                /* another CPU takes over meanwhile, and has */
 static uint64_t stack_then;
 static _Alignas(4096) uint8_t services[2 * PAGE_SIZE];     /* the two pages that begin at RUNTIME's */
 
@@ -37,6 +40,8 @@ static void __attribute__((ms_abi)) reset_system(uint32_t type, uint64_t status,
     assert_true(status == 0 && size == 0 && data == NULL);
     note("reset %u", type);
     assert_true(fake_if);       /* so that the timer comes through */
+    assert_true(in_call);       /* and where the firmware disables interrupts, another CPU */
+    lost = loses;
     if (panics)
         longjmp(*fake_out, 1);
     if (caught != NULL)
@@ -45,6 +50,23 @@ static void __attribute__((ms_abi)) reset_system(uint32_t type, uint64_t status,
 
 static bool ends_here;
 bool smp_end_is_here(void) { return ends_here; }
+
+void smp_end_call(void)
+{
+    assert_false(in_call);
+    assert_false(fake_if);
+    in_call = true;
+}
+
+void smp_end_return(void)
+{
+    in_call = false;
+    if (lost) {
+        note("lost");
+        longjmp(*fake_out, 1);
+    }
+}
+
 void lapic_eoi(void) { note("eoi"); }
 void lapic_timer_arm(uint64_t tsc) { note("timer in %lu s", (tsc - fake_tsc) / 1000000); }
 uint64_t clock_tsc(void) { return fake_tsc += 10; }
@@ -90,7 +112,9 @@ static uint64_t __attribute__((ms_abi)) set_variable(const uint16_t *name, const
 {
     uint16_t next;
     assert_global(vendor);
-    assert_true(is_name(name, "BootNext") && fake_if);
+    assert_true(is_name(name, "BootNext") && fake_if && in_call);
+    if (variables_hang)
+        longjmp(*fake_out, 1);
     if (variables_fault != NULL) {
         const char *what = variables_fault;
         variables_fault = NULL;
@@ -121,7 +145,7 @@ void hostmap_share(uint64_t *root)
     note("share");
 }
 
-bool smp_end_begin(void) { note("end begins"); ends_here = true; return true; }
+bool smp_end_begin(void) { note("end begins"); ends_here = true; in_call = false; return true; }
 void console_break(void) { note("break"); }
 void panic_others(void) { note("others"); }
 void console_flush(void) { note("flush"); }
@@ -129,6 +153,7 @@ void console_print(const char *format, ...)
 {
     char text[256];
     va_list arguments;
+    assert_false(in_call);      /* the console is the other CPU's as soon as that has taken over */
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
@@ -449,6 +474,59 @@ static void nothing_is_caught_but_there(void **state)
     assert_int_equal(frame.rip, 1);
 }
 
+#define TAKEN_OVER "print sevisor: the firmware does not answer, with interrupts disabled: CPU 3 goes on\n\n"
+
+/* On another CPU, with the tables that all have. The firmware is not called while it is busy: UEFI 2.9, 8.1. */
+static void another_cpu_goes_on_without_the_firmware(void **state)
+{
+    (void)state;
+    handoff.off[0] = pm1a;
+    panics = true;
+    begin();
+    assert_true(end(machine_power_off));
+    did[0] = '\0';
+    in_call = false;                            /* smp.c has given it to CPU 3 */
+    fake_cpu.index = 3;
+    assert_true(end(end_take_over));
+    assert_did(HOST TAKEN_OVER CHIPSET("does not end") HALTED);
+}
+
+static void another_cpu_goes_on_with_all_ways_left_when_bootnext_hangs(void **state)
+{
+    (void)state;
+    handoff.reset = cf9;
+    boots.current = boots.order[0] = 1;
+    boots.order[1] = 2;
+    boots.order_bytes = 4;
+    variables_hang = true;
+    begin();
+    assert_true(end(machine_reset));
+    did[0] = '\0';
+    in_call = false;
+    fake_cpu.index = 3;
+    assert_true(end(end_take_over));
+    assert_did(HOST TAKEN_OVER "in cf9\nout cf9 6\n" ASKING("does not end") CHIPSET("cannot end") HALTED);
+}
+
+static void a_cpu_that_comes_back_when_another_has_taken_over_does_nothing_more(void **state)
+{
+    (void)state;
+    loses = true;
+    begin();
+    assert_true(end(machine_power_off));
+    assert_did(BEGINS NO_REGISTER FIRMWARE(2) "cli\nlost\n");
+}
+
+static void nor_does_one_whose_timer_comes_through_then(void **state)
+{
+    (void)state;
+    loses = true;
+    caught = "no end in its time";
+    begin();
+    assert_true(end(machine_power_off));
+    assert_did(BEGINS NO_REGISTER FIRMWARE(2) "lost\n");
+}
+
 /* hv's own panic on the way: the way is not tried again. */
 static void a_panic_on_the_way_goes_on_with_the_next(void **state)
 {
@@ -511,7 +589,9 @@ int main(void)
         T(a_fault_in_the_firmware_is_no_panic), T(nothing_is_caught_but_there), T(a_panic_on_the_way_goes_on_with_the_next),
         T(a_register_in_memory_is_written_there), T(and_with_the_firmwares_tables), T(registers_are_there_from_the_beginning),
         T(boot_order_goes_on_behind_this_boot_option), T(a_fault_while_bootnext_is_set_still_ends_in_a_reset),
-        T(without_runtime_services_there_is_no_boot_option),
+        T(without_runtime_services_there_is_no_boot_option), T(another_cpu_goes_on_without_the_firmware),
+        T(another_cpu_goes_on_with_all_ways_left_when_bootnext_hangs),
+        T(a_cpu_that_comes_back_when_another_has_taken_over_does_nothing_more), T(nor_does_one_whose_timer_comes_through_then),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

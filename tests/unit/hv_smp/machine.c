@@ -26,6 +26,7 @@ uint64_t machine_now, machine_stall_at, machine_stall;
 void (*machine_breath)(void);
 unsigned machine_breaths;
 void (*machine_nmi)(void);
+uint32_t machine_taken_over;
 uint32_t machine_timer;
 uint64_t machine_timer_start;
 char machine_log[4096];
@@ -260,6 +261,15 @@ void sched_breathe(bool waits)
         machine_breath();
 }
 
+void end_take_over(void)
+{
+    assert_int_equal(machine_taken_over >> running & 1, 0);
+    assert_false(interrupts[running]);
+    machine_taken_over |= 1u << running;
+    for (;;)
+        cpu_relax();
+}
+
 void log_print(enum log_level level, const char *format, ...)
 {
     va_list arguments;
@@ -292,6 +302,7 @@ void machine_begin(void)
     memset(pending_wbinvd, 0, sizeof pending_wbinvd);
     memset(pending_nmi, 0, sizeof pending_nmi);
     machine_nmi = NULL;
+    machine_taken_over = 0;
     machine_now = MACHINE_US(5000000);
     machine_stall = machine_stall_at = 0;
     machine_breath = NULL;

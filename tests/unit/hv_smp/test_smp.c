@@ -18,7 +18,7 @@ static int set_up(void **state)
     cpus_end = 1;
     wbinvd_tickets = 0;
     lapic_hz = 0;
-    ender = halted = 0;
+    ender = halted = watcher = 0;
     machine_begin();
     memset(&handoff, 0, sizeof handoff);
     handoff.startup_base = 0x8000;
@@ -349,6 +349,165 @@ static void the_end_does_not_wait_for_ever_nor_halt_another_ender(void **state)
     assert_int_equal(machine[3].wbinvds, 1);
 }
 
+/* CPU 2 ends the machine, and calls what may not come back: twice, until the test lets it. CPU 0 runs the test, and halts not. */
+static struct { uint32_t let, done; bool comes_back, panics; } call;
+
+static void make_an_end(void)
+{
+    if (this_cpu()->index != 2 || ender != 0) {
+        if (this_cpu()->index != 0)
+            smp_end_halt();
+        return;
+    }
+    machine[0].alive = false;           /* else it would wait in vain */
+    assert_true(smp_end_begin());
+    machine[0].alive = true;
+    for (unsigned i = 1; i <= 2; i++) {
+        smp_end_call();
+        while (call.let < i)
+            cpu_relax();
+        if (call.panics)
+            assert_false(smp_end_begin());
+        else
+            smp_end_return();
+        call.done = i;
+        while (!call.comes_back)
+            cpu_relax();
+    }
+    for (;;)
+        cpu_relax();
+}
+
+static void begin_an_end(void)
+{
+    memset(&call, 0, sizeof call);
+    call.comes_back = true;
+    smp_start(&handoff);
+    machine_others();
+    machine_nmi = make_an_end;
+    lapic_send(machine[2].cpu.apic_id, LAPIC_MESSAGE_NMI);
+    machine_others();
+    assert_int_equal(halted, 2);
+    assert_int_equal(machine[0].nmis, 1);
+}
+
+/* All other CPUs look at the clock all the time. */
+static void pass(uint64_t us)
+{
+    for (uint64_t end = machine_now + MACHINE_US(us); machine_now < end; machine_now += MACHINE_US(10000))
+        cpu_relax();
+}
+#define LONG (SMP_END_CALL_US - 1000000u)
+
+static unsigned bits(uint32_t mask)
+{
+    return (unsigned)__builtin_popcount(mask);
+}
+
+static void a_cpu_that_is_lost_in_a_call_is_replaced_by_one_other(void **state)
+{
+    (void)state;
+    begin_an_end();
+    pass(LONG);
+    assert_int_equal(machine_taken_over, 0);
+    unsigned nmis = machine[2].nmis;
+    pass(2000000);
+    assert_int_equal(bits(machine_taken_over), 1);
+    assert_int_equal(machine_taken_over, 1u << (watcher - 1));
+    assert_int_equal((uint32_t)ender, watcher);
+    assert_int_equal(ender >> 32, 0);                           /* the new one is in no call */
+    /* The lost one is halted by NMI where it is, and is not heard of again. */
+    assert_int_equal(machine[2].nmis, nmis + 1);
+    assert_int_equal(machine[2].wbinvds, 1);
+    call.let = 2;
+    pass(3 * LONG);
+    assert_int_equal(call.done, 0);
+    assert_int_equal(bits(machine_taken_over), 1);
+}
+
+/* No NMI reaches it either. */
+static void a_lost_one_that_comes_back_after_all_halts(void **state)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        set_up(state);
+        begin_an_end();
+        call.panics = i == 1;
+        machine_nmi = NULL;
+        pass(LONG + 2000000);
+        assert_int_equal(bits(machine_taken_over), 1);
+        assert_int_equal(machine[2].wbinvds, 0);
+        call.let = 2;
+        machine_others();
+        assert_int_equal(call.done, 0);
+        assert_int_equal(machine[2].wbinvds, 1);
+        tear_down(state);
+    }
+}
+
+static void one_that_comes_back_in_time_stays_and_the_next_call_has_its_own_time(void **state)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        set_up(state);
+        begin_an_end();
+        call.panics = i == 1;           /* it comes back by a panic of its own */
+        call.comes_back = false;
+        pass(LONG);
+        call.let = 1;
+        machine_others();
+        assert_int_equal(call.done, 1);
+        pass(5 * LONG);                 /* hv's own time has no limit */
+        assert_int_equal(machine_taken_over, 0);
+        call.comes_back = true;
+        pass(LONG);
+        assert_int_equal(call.done, 1);
+        assert_int_equal(machine_taken_over, 0);
+        pass(2000000);
+        assert_int_equal(bits(machine_taken_over), 1);
+        tear_down(state);
+    }
+}
+
+/* The watcher has no look between the two. */
+static void also_when_the_next_call_follows_at_once(void **state)
+{
+    (void)state;
+    begin_an_end();
+    pass(LONG);
+    call.let = 1;
+    pass(LONG);
+    assert_int_equal(call.done, 1);
+    assert_int_equal(machine_taken_over, 0);
+    pass(2000000);
+    assert_int_equal(bits(machine_taken_over), 1);
+}
+
+static void a_machine_that_stands_still_uses_up_no_time_of_a_call(void **state)
+{
+    (void)state;
+    begin_an_end();
+    pass(LONG);
+    machine_stall_at = machine_now;
+    machine_stall = MACHINE_US(60000000);
+    pass(500000);
+    assert_int_equal(machine_stall, 0);
+    assert_int_equal(machine_taken_over, 0);
+}
+
+/* From a CPU that had lost the race for the end, and gets the winner's NMI then; from the BMC. */
+static void an_nmi_does_not_keep_the_watcher_from_its_work(void **state)
+{
+    (void)state;
+    begin_an_end();
+    uint32_t before = watcher;
+    for (unsigned i = 0; i < 3; i++) {
+        lapic_send(machine[before - 1].cpu.apic_id, LAPIC_MESSAGE_NMI);
+        machine_others();
+    }
+    assert_int_equal(watcher, before);
+    pass(LONG + 2000000);
+    assert_int_equal(machine_taken_over, 1u << (before - 1));
+}
+
 static void before_the_others_start_it_is_this_cpu_alone(void **state)
 {
     (void)state;
@@ -402,6 +561,9 @@ int main(void)
         TEST(a_late_cpu_owes_it_and_an_older_one_is_no_answer), TEST(whoever_needs_all_waits_for_the_last_and_says_so),
         TEST(one_cpu_ends_and_all_others_halt_with_their_caches_written),
         TEST(the_end_does_not_wait_for_ever_nor_halt_another_ender), TEST(before_the_others_start_it_is_this_cpu_alone),
+        TEST(a_cpu_that_is_lost_in_a_call_is_replaced_by_one_other), TEST(a_lost_one_that_comes_back_after_all_halts),
+        TEST(one_that_comes_back_in_time_stays_and_the_next_call_has_its_own_time), TEST(also_when_the_next_call_follows_at_once),
+        TEST(a_machine_that_stands_still_uses_up_no_time_of_a_call), TEST(an_nmi_does_not_keep_the_watcher_from_its_work),
         TEST(the_timer_is_calibrated_also_when_something_comes_between),
         TEST(the_timer_is_never_early_and_goes_on_after_a_second),
     };

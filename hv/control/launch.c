@@ -429,11 +429,11 @@ static void start_sev(const struct handoff *handoff, bool has_session)
         identity_show();
 }
 
-bool guest_launch_all(const struct handoff *handoff)
+void guest_launch_all(const struct handoff *handoff)
 {
-    bool has_session = false, launched = false;
+    bool has_session = false;
     if (!open_manifest(handoff))
-        return false;
+        return;
     const struct manifest_header *header = (const void *)source.table;
     uint32_t count = header->guest_count;
     bool wants_sev = (header->flags & MANIFEST_SHOW_PDH) != 0;
@@ -454,10 +454,7 @@ bool guest_launch_all(const struct handoff *handoff)
         start_sev(handoff, has_session);
     guest_resources_mark();
     for (uint32_t i = 0; i < count; i++) {
-        bool fine = launch_guest(&guests[i]);
-        if (!fine)
+        if (!launch_guest(&guests[i]))
             guest_resources_check();
-        launched |= fine;
     }
-    return launched;
 }

@@ -178,11 +178,6 @@ bool sev_ready(void)
     return ready && !psp.dead;
 }
 
-bool sev_failed(void)
-{
-    return started && !sev_ready();
-}
-
 const char *sev_refusal(void)
 {
     return refusal;

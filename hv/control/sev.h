@@ -23,8 +23,6 @@ struct sev_wishes {
 void sev_start(const struct handoff *handoff, const struct sev_wishes *wishes);
 bool sev_ready(void);
 const char *sev_refusal(void);
-/* It was tried, and there is none, or it is lost. */
-bool sev_failed(void);
 /* SHUTDOWN, before power-off. Nothing when sev_start() did not get so far. */
 void sev_stop(void);
 

@@ -46,18 +46,30 @@ static void main_report_nmis(void)
         log_print(LOG_ERROR, "%lu NMIs were received: boards report hardware errors by NMI; look into the BMC's event log", nmis);
 }
 
+static bool main_no_guest_ran(void)
+{
+    uint64_t launches = 0;
+    for (uint32_t i = 0; i < guest_count(); i++)
+        launches += guests[i].launches;
+    return launches == 0;
+}
+
 /*
- * What the secure processor refuses only here, INIT above all, is refused too late to return to the firmware: a reset
- * leads there. Guests that need no secure processor run all the same, as after a refusal in boot/'s table.
+ * What is refused only here, INIT and LAUNCH_START above all, is refused too late to return to the firmware: a reset leads
+ * there. Before, the reason stays on the console for a while, where nothing may be recorded.
  */
 static _Noreturn void main_give_up(void)
 {
     while (console_read() != CONSOLE_NOTHING)
         continue;       /* typed before this was said */
-    log_print(LOG_ERROR, "no guest can run without the secure processor: %s", sev_refusal());
+    if (guest_count() == 0)
+        log_print(LOG_ERROR, "no guest runs: the manifest cannot be used");
+    else
+        log_print(LOG_ERROR, "no guest runs: %s is refused: %s", guests[0].config->name, guests[0].end_reason);
     log_print(LOG_ERROR, "the machine is reset in %u seconds, or at a key, into the boot option that follows", GIVE_UP_SECONDS);
     struct clock_limit limit = clock_limit(GIVE_UP_SECONDS * UINT64_C(1000000));
     while (!clock_limit_over(&limit) && console_read() == CONSOLE_NOTHING) {
+        this_cpu()->rounds++;   /* it waits, but is not stuck */
         console_drain();
         cpu_relax();
     }
@@ -79,15 +91,13 @@ static _Noreturn void main_run(const struct handoff *handoff)
     sti();
     smp_start(handoff);
 
-    bool launched = guest_launch_all(handoff);
-    if (!launched && handoff->sev_usable != 0 && sev_failed()) {
-        guest_summary();
-        main_give_up();
-    }
+    guest_launch_all(handoff);
     sched_loop(this_cpu());
     sev_stop();
     main_report_nmis();
     guest_summary();    /* its verdict is the last line that the operator reads */
+    if (main_no_guest_ran())
+        main_give_up();
     machine_power_off();
 }
 

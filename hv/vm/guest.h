@@ -149,8 +149,8 @@ void guest_resources_mark(void);
 void guest_resources_check(void);
 
 /* Checks the manifest again, copies its table, launches all guests in order.
- * A guest that cannot run is refused with its reason; the others run. False: none does. */
-bool guest_launch_all(const struct handoff *handoff);
+ * A guest that cannot run is refused with its reason; the others run. */
+void guest_launch_all(const struct handoff *handoff);
 /* True while a guest runs or waits. */
 bool guest_any_alive(void);
 /* The closing table: each guest's name, end, reason. Returns true when all ended as expected

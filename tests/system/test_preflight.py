@@ -93,9 +93,32 @@ def test_init_that_is_refused_leads_to_the_next_boot_option(
         machine.wait_for(r"^sevisor: boot option [0-9a-f]{4}, which follows, is next \(BootNext\)")
         machine.wait_for("next boot option: started")
         text = machine.console.text
-    assert re.search(r"error: no guest can run without the secure processor: INIT: HWERROR_PLATFORM \(0x13\): .*Enable SMEE", text)
+    assert re.search(r"error: no guest runs: own-key is refused: INIT: HWERROR_PLATFORM \(0x13\): .*Enable SMEE", text)
     assert "psp: registers: command 0x80000013, buffer low 0xbad00013 high 0x00000001, " in text
     assert text.count("Sevisor preflight") == 1
+
+
+def test_launches_that_are_all_refused_lead_there_too_when_they_could_be_read(
+    pack: Callable[..., Path], boot_sev: Boot, next_image: Path
+) -> None:
+    """Nobody hits a key. The other CPU, which watches this one, sees nothing wrong in a minute's wait."""
+    guests = [packing.hello(name, "sev") for name in ("own-key", "other")]
+    with boot_sev(
+        packing.bootable(pack("all-refused", guests)), next_image, name="all-refused", cpus=2, fast_clock=True,
+        fault="status:LAUNCH_START:0x07",
+    ) as machine:  # fmt: skip
+        machine.qmp.command("set-action", reboot="reset")
+        machine.wait_for("next boot option: started")
+        text = machine.console.text
+    assert set(sayings.refusals(text)) == {"own-key", "other"}
+    assert text.count("psp: registers: command 0x80000007, ") == 2
+    assert re.search(
+        rf"sev: SHUTDOWN\n(?:.*\n)*{sayings.FINAL_LINE_NOT}\n"
+        r".*error: no guest runs: own-key is refused: LAUNCH_START: POLICY_FAILURE \(0x07\): .*\n"
+        r".*error: the machine is reset in 60 seconds, or at a key, into the boot option that follows\n"
+        r"sevisor: boot option [0-9a-f]{4}, which follows, is next", text,
+    )  # fmt: skip
+    assert "stuck" not in text
 
 
 def test_wrong_cbitpos_is_refused_with_the_right_one(

@@ -45,11 +45,15 @@ void monitor_init(void) { note("monitor"); }
 void smp_start(const struct handoff *h) { note("smp %d", h == &handoff); }
 struct cpu *smp_cpu(uint32_t index) { return !online[index] ? NULL : index == 0 ? &fake_cpu : &others[index - 1]; }
 uint32_t smp_cpus(void) { return 4; }
-static bool launched, failed;
-bool guest_launch_all(const struct handoff *h) { note("launch %d", h == &handoff); return launched; }
-bool sev_failed(void) { return failed; }
-const char *sev_refusal(void) { return "INIT: no"; }
-void sched_loop(struct cpu *cpu) { note("loop %u", cpu->index); }
+struct guest guests[GUEST_MAX];
+static struct manifest_guest configs[2] = {{.name = "alpha"}, {.name = "beta"}};
+void guest_launch_all(const struct handoff *h) { note("launch %d", h == &handoff); }
+static bool relaunched;                 /* by the operator, while others were launched */
+void sched_loop(struct cpu *cpu)
+{
+    note("loop %u", cpu->index);
+    guests[0].launches += relaunched;
+}
 void sev_stop(void) { note("sev stop"); }
 bool guest_summary(void) { note("summary"); return true; }
 void machine_power_off(void) { note("power off"); longjmp(*fake_out, 1); }
@@ -94,8 +98,13 @@ static int set_up(void **state)
     memset(online, 0, sizeof online);
     memset(others, 0, sizeof others);
     online[0] = online[2] = true;       /* CPU 1 did not come */
-    launched = true;
-    failed = false;
+    memset(guests, 0, sizeof guests);
+    for (unsigned i = 0; i < 2; i++)
+        guests[i].config = &configs[i];
+    strcpy(guests[0].end_reason, "LAUNCH_START: no");
+    strcpy(guests[1].end_reason, "wants too much");
+    guests[1].launches = 1;
+    relaunched = false;
     keys_before = 0;
     key_after = -1;
     looks = 0;
@@ -194,22 +203,21 @@ static void a_doubtful_date_is_told(void **state)
     wall_fault = NULL;
 }
 
-/* INIT refused, and no guest runs without: said, shown for a minute, and back into the firmware's boot order. */
-static void refusal_after_the_firmware_is_gone_ends_in_a_reset(void **state)
+/* All refused: said, shown for a minute, and back into the firmware's boot order. */
+static void refusal_of_all_guests_ends_in_a_reset(void **state)
 {
     (void)state;
-    launched = false;
-    failed = true;
+    guests[1].launches = 0;
     assert_true(run());
-    assert_order("launch 1\nsummary\nlog 1 no guest can run without the secure processor: INIT: no\n"
+    assert_order("launch 1\nloop 0\nsev stop\nsummary\nlog 1 no guest runs: alpha is refused: LAUNCH_START: no\n"
                  "log 1 the machine is reset in 60 seconds, or at a key, into the boot option that follows\n"
                  "drain\nreset\n");
-    assert_null(strstr(did, "loop"));
+    assert_null(strstr(did, "power off"));
     assert_in_range(looks, 30000, 30010);
+    assert_in_range(fake_cpu.rounds, 29990, 30010);     /* watch.c: it is not stuck */
 
     set_up(state);
-    launched = false;
-    failed = true;
+    guests[1].launches = 0;
     keys_before = 3;
     key_after = 20;
     assert_true(run());
@@ -217,17 +225,26 @@ static void refusal_after_the_firmware_is_gone_ends_in_a_reset(void **state)
     assert_int_equal(looks, 21);
 }
 
-static void guests_that_run_keep_the_machine_up_and_so_do_refusals_of_other_kinds(void **state)
+static void a_manifest_that_cannot_be_used_does_too(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 3; i++) {
+    guests[0].config = guests[1].config = NULL;
+    guests[1].launches = 0;
+    assert_true(run());
+    assert_order("summary\nlog 1 no guest runs: the manifest cannot be used\ndrain\nreset\n");
+}
+
+static void any_guest_that_has_run_makes_it_a_power_off(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
         set_up(state);
-        launched = i == 0;
-        failed = i != 1;
-        handoff.sev_usable = i != 2;            /* the table said so already */
+        guests[1].launches = i;
+        relaunched = i == 0;
         assert_true(run());
         assert_order("launch 1\nloop 0\nsev stop\nsummary\npower off\n");
         assert_null(strstr(did, "reset"));
+        assert_null(strstr(did, "no guest runs"));
     }
 }
 
@@ -251,7 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(each_part_is_set_up_before_what_needs_it), T(a_handover_of_another_boot_is_not_followed),
         T(without_what_it_needs_hv_panics), T(what_the_machine_is_is_said), T(a_doubtful_date_is_told), T(nmis_of_all_cpus_are_told_at_the_end),
-        T(refusal_after_the_firmware_is_gone_ends_in_a_reset), T(guests_that_run_keep_the_machine_up_and_so_do_refusals_of_other_kinds),
+        T(refusal_of_all_guests_ends_in_a_reset), T(a_manifest_that_cannot_be_used_does_too), T(any_guest_that_has_run_makes_it_a_power_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,11 +15,25 @@ enum { FADT_SIZE_1 = 116, FADT_DSDT = 40, FADT_PM1A_CNT = 64, FADT_FLAGS = 112, 
 #define FADT_HW_REDUCED (1u << 20)
 /* 4.8.3.2.1 and 4.8.3.7 */
 enum { PM1_TYPE = 10, PM1_ENABLE = 1 << 13, SLEEP_TYPE = 2, SLEEP_ENABLE = 1 << 5 };
-enum { AML_NAME = 0x08, AML_ROOT = 0x5c, AML_PACKAGE = 0x12, AML_ONE = 0x01, AML_BYTE = 0x0a };
+enum { AML_NAME = 0x08, AML_ROOT = 0x5c, AML_PACKAGE = 0x12, AML_ONE = 0x01, AML_BYTE = 0x0a, AML_WORD = 0x0b,
+       AML_DWORD = 0x0c, AML_QWORD = 0x0e };
 #define AML_START 36u
 #define AML_LEAST 8u            /* bytes: the name, and the package's head */
 
-/* The sleep types that are the first two elements of \_S5. */
+/* The integer constant at `at` (20.2.3), and what follows it; NULL: there is none. */
+static const uint8_t *power_integer(const uint8_t *at, const uint8_t *end, uint64_t *value)
+{
+    if (at >= end)
+        return NULL;
+    uint32_t bytes = *at == AML_BYTE ? 1 : *at == AML_WORD ? 2 : *at == AML_DWORD ? 4 : *at == AML_QWORD ? 8 : 0;
+    if ((bytes == 0 && *at > AML_ONE) || (uint64_t)(end - at) <= bytes)
+        return NULL;
+    *value = bytes == 0 ? *at : 0;
+    memcpy(value, at + 1, bytes);
+    return at + 1 + bytes;
+}
+
+/* The sleep types: the first two elements of \_S5, or bytes 0 and 1 of its only one (7.4.2; ACPICA, hwxface.c). */
 static bool power_s5_in(const uint8_t *aml, uint32_t types[2])
 {
     uint32_t length;
@@ -29,13 +43,14 @@ static bool power_s5_in(const uint8_t *aml, uint32_t types[2])
         if (!named || memcmp(aml + at, "_S5_", 4) != 0 || aml[at + 4] != AML_PACKAGE)
             continue;
         /* Behind its length, which has up to 3 bytes more, and the count of elements. */
-        const uint8_t *next = aml + at + 7 + (aml[at + 5] >> 6), *end = aml + length;
-        uint32_t found = 0;
-        for (; found < 2 && next + 2 <= end && (*next <= AML_ONE || *next == AML_BYTE); found++) {
-            types[found] = *next == AML_BYTE ? *++next : *next;
-            next++;
-        }
-        if (found == 2 && types[0] <= 7 && types[1] <= 7)
+        const uint8_t *first = aml + at + 7 + (aml[at + 5] >> 6), *end = aml + length;
+        uint64_t a, b;
+        const uint8_t *next = power_integer(first, end, &a);
+        if (next == NULL || (first[-1] != 1 && power_integer(next, end, &b) == NULL))
+            continue;
+        types[0] = a & 0xff;
+        types[1] = (first[-1] == 1 ? a >> 8 : b) & 0xff;
+        if (types[0] <= 7 && types[1] <= 7)
             return true;
     }
     return false;

@@ -87,6 +87,28 @@ static void s5_is_found_as_a_package_of_numbers(void **state)
     TABLES(S5, 6, 4, 1, 0, 0, 0, S5, 6, 4, 0, 0, 0, 0, 0xa3); assert_types(1, 0);      /* a second Name is an error: the first counts */
 }
 
+/* ACPI 6.4, 7.4.2 and 20.2.3. ACPICA (hwxface.c) and uACPI (sleep.c) take both from one element, and the low byte of each
+ * otherwise. */
+static void s5_may_have_one_element_and_integers_of_any_size(void **state)
+{
+    (void)state;
+    TABLES(S5, 3, 1, 0x01, 0xa3); assert_types(1, 0);
+    TABLES(S5, 3, 1, 0x00); assert_types(0, 0);                                         /* the table ends here */
+    TABLES(S5, 4, 1, 0x0a, 5, 0xa3); assert_types(5, 0);
+    TABLES(S5, 5, 1, 0x0b, 5, 6, 0xa3); assert_types(5, 6);
+    TABLES(S5, 0x46, 0, 1, 0x0b, 5, 6, 0xa3); assert_types(5, 6);
+    TABLES(S5, 7, 1, 0x0c, 7, 3, 0xee, 0xff); assert_types(7, 3);
+    TABLES(S5, 11, 1, 0x0e, 2, 1, 0, 0, 0, 0, 0, 0, 0x0a, 5); assert_types(2, 1);       /* what follows is another's */
+    TABLES(S5, 9, 2, 0x0b, 5, 0, 0x0b, 6, 0, 0xa3); assert_types(5, 6);
+    TABLES(S5, 15, 4, 0x0c, 4, 0, 0, 0, 0x0c, 3, 0, 0, 0, 0, 0, 0xa3); assert_types(4, 3);
+    TABLES(S5, 13, 2, 0x0e, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0xa3); assert_types(7, 1);
+    TABLES(S5, 9, 2, 0x0b, 5, 1, 0x0b, 6, 1, 0xa3); assert_types(5, 6);
+    TABLES(S5, 5, 1, 0x0b, 8, 0); assert_types(-1, 0);
+    TABLES(S5, 5, 1, 0x0b, 0, 8); assert_types(-1, 0);
+    TABLES(S5, 3, 1, 0xff); assert_types(-1, 0);
+    TABLES(S5, 4, 1, 0x0d, '5', 0); assert_types(-1, 0);                                /* a string */
+}
+
 static void what_is_no_package_of_small_numbers_is_passed_over(void **state)
 {
     (void)state;
@@ -99,16 +121,17 @@ static void what_is_no_package_of_small_numbers_is_passed_over(void **state)
     TABLES(S5, 6, 4, 0, 0x0a, 8, 0, 0); assert_types(-1, 0);
     TABLES(S5, 6, 4, 0xff, 0, 0, 0, 0); assert_types(-1, 0);                            /* Ones */
     TABLES(S5, 9, 4, 'S', 'L', 'P', '5', 0, 0, 0); assert_types(-1, 0);                 /* another name */
-    TABLES(S5, 9, 4, 0x0b, 5, 0, 0, 0, 0); assert_types(-1, 0);
     TABLES(S5, 6, 4, 0x0a, 9, 0, 0, S5, 6, 4, 1, 1, 0, 0); assert_types(1, 1);          /* the next may be it */
 }
 
 /* Behind the table is nothing: no byte of it is read. */
 static void nothing_is_read_beyond_a_table(void **state)
 {
-    static const uint8_t whole[] = {S5, 0xca, 0, 0, 0, 4, 0x0a, 5, 0x0a, 5, 0, 0};
+    static const uint8_t bytes[] = {S5, 0xca, 0, 0, 0, 4, 0x0a, 5, 0x0a, 5, 0, 0}, wide[] = {S5, 8, 1, 0x0c, 5, 0, 0, 0};
     (void)state;
-    for (uint32_t size = 0; size <= sizeof whole; size++) {
+    for (uint32_t i = 0; i <= sizeof bytes + sizeof wide + 1; i++) {
+        const uint8_t *whole = i <= sizeof bytes ? bytes : wide;
+        uint32_t size = i <= sizeof bytes ? i : i - (uint32_t)sizeof bytes - 1, least = whole == bytes ? 15 : sizeof wide;
         uint8_t *table = malloc(36 + size);
         uint32_t length = 36 + size;
         tables(whole, 0);
@@ -119,7 +142,7 @@ static void nothing_is_read_beyond_a_table(void **state)
         acpi_seal(table);
         put(140, (uintptr_t)table, 8);
         look();
-        assert_int_equal(handoff.off[0].address, size >= 15 ? 0x804 : 0);
+        assert_int_equal(handoff.off[0].address, size >= least ? 0x804 : 0);
         free(table);
     }
 }
@@ -254,7 +277,8 @@ static void hv_gets_them(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(s5_is_found_as_a_package_of_numbers), T(what_is_no_package_of_small_numbers_is_passed_over), T(nothing_is_read_beyond_a_table),
+        T(s5_is_found_as_a_package_of_numbers), T(s5_may_have_one_element_and_integers_of_any_size),
+        T(what_is_no_package_of_small_numbers_is_passed_over), T(nothing_is_read_beyond_a_table),
         T(s5_may_be_in_any_ssdt), T(registers_that_no_port_can_be_are_refused), T(a_reset_register_is_a_port_or_in_memory),
         T(a_machine_of_reduced_hardware_has_one_register), T(an_old_fadt_has_what_it_has), T(hv_gets_them),
     };

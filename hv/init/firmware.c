@@ -47,12 +47,8 @@ typedef uint64_t __attribute__((ms_abi)) (*set_variable_t)(const uint16_t *name,
 #define BOOT_OPTIONS 256u
 
 #define BELOW_4G (UINT64_C(1) << 32)
-/* Below 4 GiB, two on the way, one per GiB, and one where a range begins and where it ends, if that is inside 2 MiB. */
-#define FIRMWARE_TABLES_LOW 5u
-#define FIRMWARE_TABLES_LOW_MOST (BELOW_4G / SIZE_2M)
-/* For a range above, at worst: three tables above its first page and three above its last; those between are
- * 2 MiB pages, a table per GiB. */
-#define FIRMWARE_TABLES_PER_RANGE 6u
+/* Pages for tables, of the 16 MiB that boot/load.c sets aside: all of 4 GiB in pages of 4 KiB takes 2,054. */
+#define FIRMWARE_TABLES_MOST 2560u
 
 static uint64_t firmware_cr3;               /* 0: there is no such address space yet */
 static uint64_t firmware_reset_system;      /* 0: no runtime services */
@@ -86,44 +82,43 @@ static bool firmware_range(const struct handoff_range *range, uint64_t *bits)
     }
 }
 
-static uint64_t firmware_tables(const struct handoff *handoff)
+/* False: out of pages. */
+static bool firmware_map(struct pagetable *table, uint64_t base, uint64_t end, uint64_t bits)
 {
-    uint64_t low = 2, high = 0, bits;
-    for (uint32_t i = 0; i < handoff->range_count; i++) {
-        const struct handoff_range *range = &handoff->ranges[i];
-        uint64_t end = range->base + range->pages * PAGE_SIZE;
-        low += range->base < BELOW_4G ? 2 : 0;
-        if (end > BELOW_4G && firmware_range(range, &bits))
-            high += FIRMWARE_TABLES_PER_RANGE + range->pages * PAGE_SIZE / SIZE_1G;
-    }
-    return 1 + FIRMWARE_TABLES_LOW + (low < FIRMWARE_TABLES_LOW_MOST ? low : FIRMWARE_TABLES_LOW_MOST) + high;
+    return base >= end || pagetable_map(table, base, hostmap_entry_address(paddr(base), VIEW_PLAIN), end - base, bits);
 }
 
-static void firmware_map(struct pagetable *table, uint64_t base, uint64_t end, uint64_t bits)
+static bool firmware_map_all(struct pagetable *table, const struct handoff *handoff)
 {
-    ASSERT(pagetable_map(table, base, hostmap_entry_address(paddr(base), VIEW_PLAIN), end - base, bits));
+    uint64_t at = 0, bits;
+    bool fine = true;
+    for (uint32_t i = 0; fine && i < handoff->range_count; i++) {
+        const struct handoff_range *range = &handoff->ranges[i];
+        /* What no map tells of below 4 GiB are devices. */
+        fine = firmware_map(table, at, range->base < BELOW_4G ? range->base : BELOW_4G, DEVICE_BITS);
+        at = range->base + range->pages * PAGE_SIZE;
+        fine = fine && (!firmware_range(range, &bits) || firmware_map(table, range->base, at, bits));
+    }
+    return fine && firmware_map(table, at, BELOW_4G, DEVICE_BITS);
 }
 
 void firmware_init(const struct handoff *handoff)
 {
-    uint64_t count = firmware_tables(handoff), at = 0, bits;
+    static const char missing[] = "firmware: no pages to map %u ranges of memory for it; it cannot be asked to power off";
     paddr_t pages;
-    ASSERT(page_alloc(count, 1, &pages));
+    if (!page_alloc(FIRMWARE_TABLES_MOST, 1, &pages)) {
+        log_print(LOG_ERROR, missing, handoff->range_count);
+        return;
+    }
     struct pagetable table;
-    uint64_t end = pages.raw + count * PAGE_SIZE;
+    uint64_t end = pages.raw + FIRMWARE_TABLES_MOST * PAGE_SIZE;
     pagetable_init(&table, pages.raw, end, (uintptr_t)page_va(pages) - pages.raw,
                    hostmap_entry_address(paddr(0), VIEW_ENCRYPTED));
-    for (uint32_t i = 0; i < handoff->range_count; i++) {
-        const struct handoff_range *range = &handoff->ranges[i];
-        uint64_t gap_end = range->base < BELOW_4G ? range->base : BELOW_4G;
-        if (at < gap_end)
-            firmware_map(&table, at, gap_end, DEVICE_BITS);     /* what no map tells of below 4 GiB are devices */
-        at = range->base + range->pages * PAGE_SIZE;
-        if (firmware_range(range, &bits))
-            firmware_map(&table, range->base, at, bits);
+    if (!firmware_map_all(&table, handoff)) {
+        page_free(pages, FIRMWARE_TABLES_MOST);
+        log_print(LOG_ERROR, missing, handoff->range_count);
+        return;
     }
-    if (at < BELOW_4G)
-        firmware_map(&table, at, BELOW_4G, DEVICE_BITS);
     if (table.next < end)
         page_free(paddr(table.next), (end - table.next) / PAGE_SIZE);
     hostmap_share(page_va(paddr(table.root)));

@@ -8,7 +8,7 @@
 
 /* What machine_power_off() and machine_reset() need first of all: from then on panics power off. */
 void firmware_end_init(const struct handoff *handoff);
-/* Builds the address space, which the firmware can be asked in from then on. */
+/* Builds the address space, which the firmware can be asked in from then on; or logs why it cannot. */
 void firmware_init(const struct handoff *handoff);
 
 #endif

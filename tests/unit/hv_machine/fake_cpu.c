@@ -18,7 +18,6 @@ uint64_t (*fake_x2apic)(uint32_t msr, const uint64_t *value);
 uint16_t fake_port;
 bool fake_if;
 unsigned fake_pages_left;
-uint64_t fake_pages_asked;
 jmp_buf *fake_out;
 
 static uint8_t rtc_index;
@@ -170,7 +169,6 @@ void log_print(enum log_level level, const char *format, ...)
 bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
 {
     assert_int_equal(align, 1);
-    fake_pages_asked = count;
     if (count > fake_pages_left)
         return false;
     assert_true(pages_taken + count <= POOL_PAGES);

@@ -19,7 +19,7 @@
 
 #define FAKE_C_BIT (UINT64_C(1) << 47)
 #define POOL_BASE UINT64_C(0x7000000)   /* physical, of the pool's first page */
-#define POOL_PAGES 64u
+#define POOL_PAGES 2600u
 
 extern char did[16384];                  /* a line each */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -33,7 +33,6 @@ extern bool fake_if;                    /* RFLAGS.IF */
 extern uint8_t fake_rtc[128];
 extern void (*fake_rtc_read)(uint8_t index);        /* before each read of a register; may be NULL */
 extern uint64_t (*fake_x2apic)(uint32_t msr, const uint64_t *value);    /* MSRs 800 to 8FF; NULL: there are none */
-extern uint64_t fake_pages_asked;       /* by the last page_alloc() */
 extern unsigned fake_pages_left;        /* page_alloc() fails beyond */
 extern jmp_buf *fake_out;               /* HLT, panic() and other ends come back here */
 #define ENDS(call) ({ jmp_buf here; fake_out = &here; bool back = setjmp(here) == 0; if (back) { call; } !back; })

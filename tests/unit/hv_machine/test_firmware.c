@@ -12,6 +12,8 @@
 
 #define RUNTIME UINT64_C(0x7654321e8)   /* physical, of the table of runtime services */
 #define HOST_CR3 UINT64_C(0x1234000)
+#define MOST 2560u                      /* pages for tables */
+#define TABLES "page_alloc 2560\n"
 
 static struct handoff handoff;
 static const char *caught;              /* what happens in the firmware, when it is called; NULL: it comes back */
@@ -270,7 +272,7 @@ static void what_the_map_does_not_tell_of_below_4_gib_are_devices(void **state)
     assert_int_equal(walk(UINT64_C(0x101001000), &size), 0);
 }
 
-static void the_pages_for_the_tables_are_enough_at_worst_and_the_rest_goes_back(void **state)
+static void tables_are_made_as_they_are_needed_and_the_rest_goes_back(void **state)
 {
     uint64_t size;
     (void)state;
@@ -281,8 +283,7 @@ static void the_pages_for_the_tables_are_enough_at_worst_and_the_rest_goes_back(
     add(UINT64_C(5) << 39, 1, HANDOFF_RUNTIME_CODE);
     add(UINT64_C(7) << 39, UINT64_C(1) << 40, HANDOFF_USABLE);
     firmware_init(&handoff);
-    /* The root, 5 and 4 for what is low; 6 and 6, one per GiB. */
-    assert_ptr_equal(strstr(did, "page_alloc 25\n"), did);
+    assert_ptr_equal(strstr(did, TABLES), did);
     assert_int_equal(walk(base, &size) & PTE_ADDRESS, base);
     assert_int_equal(size, PAGE_SIZE);
     assert_int_equal(walk(base + PAGE_SIZE, &size) & PTE_ADDRESS, base + PAGE_SIZE);
@@ -292,19 +293,71 @@ static void the_pages_for_the_tables_are_enough_at_worst_and_the_rest_goes_back(
      * 3 for the third. */
     char expected[64];
     unsigned used = 1 + 6 + (1 + 5 + 2) + 3;
-    snprintf(expected, sizeof expected, "page_free %lx %u\n", POOL_BASE + used * PAGE_SIZE, 25 - used);
+    snprintf(expected, sizeof expected, "page_free %lx %u\n", POOL_BASE + used * PAGE_SIZE, MOST - used);
     assert_non_null(strstr(did, expected));
 }
 
-/* As many as the hand-over has, each with a border inside 2 MiB. */
-static void a_map_in_pieces_takes_no_more_than_there_can_be(void **state)
+/* As many as the hand-over has, where they take the most: each with a border inside 2 MiB; and those above 4 GiB close together. */
+static void a_map_in_many_pieces_is_mapped(void **state)
+{
+    static const struct { uint64_t base, step; } cases[] = {
+        {0, SIZE_2M - SIZE_2M / 8}, {UINT64_C(1) << 32, SIZE_2M / 2}, {UINT64_C(1) << 32, 2 * PAGE_SIZE}, {UINT64_C(1) << 40, SIZE_2M / 8},
+    };
+    uint64_t size;
+    (void)state;
+    for (unsigned k = 0; k < sizeof cases / sizeof *cases; k++) {
+        set_up(NULL);
+        for (unsigned i = 0; i < HANDOFF_MAX_RANGES; i++)
+            add(cases[k].base + i * cases[k].step, 1, k == 0 ? HANDOFF_USABLE : HANDOFF_RUNTIME_CODE);
+        firmware_init(&handoff);
+        assert_null(strstr(did, "log "));
+        assert_non_null(strstr(did, "share\n"));
+        for (unsigned i = 0; i < HANDOFF_MAX_RANGES; i++) {
+            uint64_t at = cases[k].base + i * cases[k].step;
+            assert_int_equal(walk(at, &size) & PTE_ADDRESS, k == 0 ? 0 : at);
+            if (k == 0 && i + 1 < HANDOFF_MAX_RANGES)
+                assert_int_equal(walk(at + PAGE_SIZE, &size) & PTE_ADDRESS, at + PAGE_SIZE);
+        }
+    }
+}
+
+static __attribute__((noinline)) bool end(void (*how)(void))
+{
+    stack_then = (uintptr_t)__builtin_frame_address(0);
+    return ENDS(how());
+}
+
+/* The firmware is no way to the end then; the others are. */
+static void assert_not_mapped(void)
+{
+    char expected[128];
+    firmware_init(&handoff);
+    snprintf(expected, sizeof expected, "firmware: no pages to map %u ranges of memory for it; it cannot be asked to power off\n",
+             handoff.range_count);
+    assert_non_null(strstr(did, expected));
+    assert_null(strstr(did, "share"));
+    assert_null(strstr(did, "window"));
+    snprintf(expected, sizeof expected, "page_free %lx %u\n", POOL_BASE, MOST);
+    assert_int_equal(strstr(did, expected) != NULL, strstr(did, TABLES) != NULL);
+    did[0] = '\0';
+    assert_true(end(machine_power_off));
+    assert_null(strstr(did, "cr3"));
+    assert_non_null(strstr(did, "the firmware cannot end the machine; resetting it by port 0xcf9"));
+}
+
+static void what_takes_too_many_tables_is_not_mapped_and_told(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < HANDOFF_MAX_RANGES; i++)
-        add(i * (SIZE_2M - SIZE_2M / 8), 1, HANDOFF_USABLE);
-    fake_pages_left = 0;        /* more than this rig has */
-    assert_true(ENDS(firmware_init(&handoff)));
-    assert_int_equal(fake_pages_asked, 1 + 5 + 2048);
+        add((i + 8) * SIZE_1G - PAGE_SIZE, 2, HANDOFF_RESERVED);
+    assert_not_mapped();
+}
+
+static void so_it_is_if_the_pool_has_no_pages_for_them(void **state)
+{
+    (void)state;
+    fake_pages_left = MOST - 1;
+    assert_not_mapped();
 }
 
 static void without_a_map_there_are_devices_alone(void **state)
@@ -312,22 +365,9 @@ static void without_a_map_there_are_devices_alone(void **state)
     (void)state;
     firmware_init(&handoff);
     char expected[256];
-    snprintf(expected, sizeof expected, "page_alloc 8\npage_free %lx 2\nshare\nwindow 765432000 8192 0\nunmap 8192\n", POOL_BASE + 6 * PAGE_SIZE);
+    snprintf(expected, sizeof expected, TABLES "page_free %lx %u\nshare\nwindow 765432000 8192 0\nunmap 8192\n",
+             POOL_BASE + 6 * PAGE_SIZE, MOST - 6);
     assert_string_equal(did, expected);
-}
-
-static void too_few_pages_are_our_own_bug(void **state)
-{
-    (void)state;
-    fake_pages_left = 0;
-    assert_true(ENDS(firmware_init(&handoff)));
-    assert_non_null(strstr(did, "panic"));
-}
-
-static __attribute__((noinline)) bool end(void (*how)(void))
-{
-    stack_then = (uintptr_t)__builtin_frame_address(0);
-    return ENDS(how());
 }
 
 #define BEGINS "end begins\nbreak\nothers\nflush\n"
@@ -582,9 +622,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(each_kind_of_range_is_one_to_one_with_its_rights),
         T(what_lies_above_the_lower_half_is_not_mapped),
-        T(the_pages_for_the_tables_are_enough_at_worst_and_the_rest_goes_back),
-        T(what_the_map_does_not_tell_of_below_4_gib_are_devices), T(a_map_in_pieces_takes_no_more_than_there_can_be),
-        T(without_a_map_there_are_devices_alone), T(too_few_pages_are_our_own_bug),
+        T(tables_are_made_as_they_are_needed_and_the_rest_goes_back),
+        T(what_the_map_does_not_tell_of_below_4_gib_are_devices), T(a_map_in_many_pieces_is_mapped),
+        T(without_a_map_there_are_devices_alone), T(what_takes_too_many_tables_is_not_mapped_and_told),
+        T(so_it_is_if_the_pool_has_no_pages_for_them),
         T(each_way_is_tried_in_turn_and_told_of), T(so_it_is_for_a_reset), T(a_way_that_there_is_not_is_left_out),
         T(a_fault_in_the_firmware_is_no_panic), T(nothing_is_caught_but_there), T(a_panic_on_the_way_goes_on_with_the_next),
         T(a_register_in_memory_is_written_there), T(and_with_the_firmwares_tables), T(registers_are_there_from_the_beginning),

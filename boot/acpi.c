@@ -30,16 +30,13 @@ _Static_assert(sizeof(struct acpi_header) == 36, "ACPI 6.4, 5.2.6");
 static void acpi_check_sum(const void *table, uint64_t length, const char signature[static 4])
 {
     uint8_t sum = 0;
-    size_t n = strlen(boot.acpi_wrong_sums);
     for (uint64_t i = 0; i < length; i++)
         sum = (uint8_t)(sum + ((const uint8_t *)table)[i]);
-    for (size_t i = 0; i < n; i += 5)
-        if (memcmp(boot.acpi_wrong_sums + i, signature, 4) == 0)
+    for (const char *known = boot.acpi_wrong_sums; *known != '\0'; known += 5)
+        if (memcmp(known, signature, 4) == 0)
             return;
-    if (sum != 0 && n + 6 <= sizeof boot.acpi_wrong_sums) {
-        memcpy(boot.acpi_wrong_sums + n, signature, 4);
-        boot.acpi_wrong_sums[n + 4] = ' ';
-    }
+    if (sum != 0)
+        text_list(boot.acpi_wrong_sums, sizeof boot.acpi_wrong_sums, signature);
 }
 
 uint64_t acpi_rsdp(void)

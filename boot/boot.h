@@ -12,6 +12,8 @@
 #include "boot/handoff.h"
 #include "boot/sections.h"
 
+struct pci_space;
+
 struct boot {
     EFI_HANDLE handle;
     EFI_SYSTEM_TABLE *system;
@@ -22,6 +24,7 @@ struct boot {
     struct hv_image_header hv_header;
     uint64_t sev_asids;             /* that guests without SEV-ES may have */
     uint64_t memory_withheld;       /* bytes that the firmware calls usable, and hv will not */
+    bool pci_unseen;                /* there is configuration space that cannot be read */
     char acpi_wrong_sums[28];       /* signatures, each with a blank behind it */
 };
 
@@ -32,6 +35,8 @@ extern struct handoff handoff;
 
 /* text.c: ASCII to the firmware's console. */
 void text_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The word, and a blank, at the end of the list, if there is room. */
+void text_list(char *list, size_t size, const char *word);
 
 /* preflight.c: fills the table and what it found out into `handoff`, and leaves the machine as it was. False: nothing
  * can run. */
@@ -45,7 +50,6 @@ void table_row(const struct handoff_preflight_row *row);
 /* addresses.c, secure_processor.c: rows of the preflight. */
 void addresses_check(void);
 void secure_processor_check(void);
-
 
 /* acpi.c: the table with this signature; NULL: none. One with a wrong checksum is used, and named in acpi_wrong_sums. */
 uint64_t acpi_rsdp(void);
@@ -79,8 +83,10 @@ void power_find(uint64_t rsdp);
 /* devices.c: the framebuffer into `handoff`. */
 void devices_find(void);
 
-/* registers.c: IOAPICs, and the PCI configuration space of segments other than 0, into `handoff`. */
+/* registers.c: PCI configuration space and IOAPICs, into `handoff`; and rows of what hv will not reach. */
 void registers_find(uint64_t rsdp);
+/* The next configuration space that can be read here; *at, 0 at first, counts. False: there is no other. */
+bool registers_space(uint32_t *at, struct pci_space *space);
 
 /* memory_map.c: the firmware's map; the buffer is allocated once and large enough for later calls. */
 EFI_STATUS memory_map_read(UINTN *key);

@@ -74,16 +74,24 @@ struct handoff_register {
     uint32_t keep, value;
 };
 
-/* Registers in memory that hv visits once; within phys_bits. */
+/* Registers that hv visits once; within phys_bits. */
 enum handoff_registers_kind {
-    HANDOFF_ECAM = 1,           /* configuration space of the buses of one PCI segment, other than segment 0 */
+    HANDOFF_PCI = 1,            /* configuration space of buses of one segment, 4 KiB a function; base 0: by ports */
     HANDOFF_IOAPIC = 2,
 };
 
 struct handoff_registers {
     uint64_t base, size;
     uint32_t kind;
-    uint32_t reserved;
+    uint32_t first;             /* HANDOFF_PCI: the function at `base`: segment << 16 | bus << 8 */
+};
+
+/* The Secure Processor with SEV. */
+struct handoff_psp {
+    uint64_t bar, bar_size;     /* BAR 2: physical, bytes; 0: there is none */
+    uint64_t ecam;              /* physical, of its configuration space; 0: by ports */
+    uint32_t sbdf;              /* segment << 16 | bus << 8 | device << 3 | function */
+    uint32_t device_id;
 };
 
 struct handoff {
@@ -116,9 +124,9 @@ struct handoff {
     struct handoff_register off[2], reset;      /* ACPI's ways; off[0] and then off[1] */
 
     uint32_t sev_usable;        /* 1: encrypted guests may be launched */
-    uint32_t psp_bdf;           /* bus << 8 | device << 3 | function, of segment 0 */
-    uint32_t psp_present;
-    char sev_refusal[256];      /* else why, in words, with the remedy */
+    uint32_t reserved3;
+    struct handoff_psp psp;
+    char sev_refusal[256];      /* if they may not: why, in words, with the remedy */
 
     uint64_t startup_base;      /* HANDOFF_STARTUP_PAGES below 1 MiB for other CPUs' first instructions; 0: none */
     uint32_t cpu_count;         /* of the machine, as its MADT says, the boot CPU included */

@@ -22,6 +22,15 @@ struct madt_local_x2apic {
 } __attribute__((packed));
 _Static_assert(sizeof(struct madt_local_x2apic) == 16, "ACPI 6.4, 5.2.12.12");
 
+const uint8_t *madt_next(const uint8_t *madt, uint32_t size, uint32_t *at)
+{
+    uint32_t here = *at;
+    if (here >= size || size - here < 2 || madt[here + 1] < 2 || madt[here + 1] > size - here)
+        return NULL;
+    *at += madt[here + 1];
+    return madt + here;
+}
+
 void madt_add(struct madt_cpus *cpus, uint32_t apic_id)
 {
     for (uint32_t i = 0; i < cpus->count; i++)
@@ -35,18 +44,16 @@ void madt_add(struct madt_cpus *cpus, uint32_t apic_id)
 
 void madt_read(struct madt_cpus *cpus, const uint8_t *madt, uint32_t size)
 {
-    for (uint32_t at = MADT_ENTRIES, length; at < size && size - at >= 2; at += length) {
-        length = madt[at + 1];
-        if (length < 2 || length > size - at)
-            return;
+    const uint8_t *entry;
+    for (uint32_t at = MADT_ENTRIES; (entry = madt_next(madt, size, &at)) != NULL;) {
         struct madt_local_apic apic;
         struct madt_local_x2apic x2apic;
-        if (madt[at] == MADT_LOCAL_APIC && length >= sizeof apic) {
-            memcpy(&apic, madt + at, sizeof apic);
+        if (entry[0] == MADT_LOCAL_APIC && entry[1] >= sizeof apic) {
+            memcpy(&apic, entry, sizeof apic);
             if ((apic.flags & MADT_ENABLED) != 0)
                 madt_add(cpus, apic.id);
-        } else if (madt[at] == MADT_LOCAL_X2APIC && length >= sizeof x2apic) {
-            memcpy(&x2apic, madt + at, sizeof x2apic);
+        } else if (entry[0] == MADT_LOCAL_X2APIC && entry[1] >= sizeof x2apic) {
+            memcpy(&x2apic, entry, sizeof x2apic);
             if ((x2apic.flags & MADT_ENABLED) != 0)
                 madt_add(cpus, x2apic.id);
         }

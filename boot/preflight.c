@@ -343,11 +343,11 @@ bool preflight_run(void)
     if (!preflight_has(HANDOFF_FATAL)) {
         check_clock();
         check_encryption();
+        registers_find(handoff.rsdp);
         addresses_check();
         check_sev(manifest);
         decide_sev();
         check_cpus();
-        registers_find(handoff.rsdp);
         if (check_memory(manifest))
             check_guests(manifest);
         check_console();

@@ -5,28 +5,35 @@
 
 #include "boot/boot.h"
 
+#include "hv/lib/mmio.h"
 #include "hv/lib/pci.h"
 #include "hv/lib/x86.h"
 
-#define PCI_COMMAND 0x04u
 #define COMMAND_NONE UINT32_MAX
 #define PAUSE_US 100u
 
-static uint16_t command_bdf;
+static struct psp_function command_of;
 static uint32_t command_before = COMMAND_NONE;
 
-uint32_t psp_platform_pci_read32(uint16_t bdf, uint8_t offset)
+static struct pci_space psp_space(struct psp_function function)
 {
-    return pci_read32(bdf, offset);
+    return (struct pci_space){(volatile void *)(uintptr_t)function.ecam, function.sbdf, 1};
 }
 
-void psp_platform_pci_write32(uint16_t bdf, uint8_t offset, uint32_t value)
+uint32_t psp_platform_pci_read32(struct psp_function function, uint8_t offset)
 {
-    if (offset == PCI_COMMAND && (command_before == COMMAND_NONE || bdf != command_bdf)) {
-        command_bdf = bdf;
-        command_before = pci_read32(bdf, offset) & 0xffff;
+    struct pci_space space = psp_space(function);
+    return pci_read32(&space, function.sbdf, offset);
+}
+
+void psp_platform_pci_write32(struct psp_function function, uint8_t offset, uint32_t value)
+{
+    struct pci_space space = psp_space(function);
+    if (offset == PCI_COMMAND && (command_before == COMMAND_NONE || function.sbdf != command_of.sbdf)) {
+        command_of = function;
+        command_before = pci_read32(&space, function.sbdf, offset) & 0xffff;
     }
-    pci_write32(bdf, offset, value);
+    pci_write32(&space, function.sbdf, offset, value);
 }
 
 static EFI_PHYSICAL_ADDRESS command_page;
@@ -42,7 +49,7 @@ void psp_platform_end(bool unanswered)
     if (!unanswered)
         boot.services->FreePages(command_page, 1);
     if (command_before != COMMAND_NONE)
-        pci_write32(command_bdf, PCI_COMMAND, command_before);
+        psp_platform_pci_write32(command_of, PCI_COMMAND, command_before);
 }
 
 /* Plain, as the firmware maps all memory. */
@@ -92,10 +99,10 @@ void psp_platform_unmap_mmio(volatile void *registers, uint64_t size)
 
 uint32_t psp_platform_mmio_read32(volatile void *registers, uint32_t offset)
 {
-    return *(volatile uint32_t *)((volatile uint8_t *)registers + offset);
+    return mmio_read32(registers, offset);
 }
 
 void psp_platform_mmio_write32(volatile void *registers, uint32_t offset, uint32_t value)
 {
-    *(volatile uint32_t *)((volatile uint8_t *)registers + offset) = value;
+    mmio_write32(registers, offset, value);
 }

@@ -1,45 +1,119 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Where hv finds the registers of IOAPICs, and the configuration space that ports do not reach. */
+/* Where hv finds PCI configuration space, and the registers of IOAPICs. */
 #include "boot/boot.h"
 
+#include "hv/lib/pagetable.h"
+#include "hv/lib/pci.h"
 #include "hv/lib/string.h"
+#include "hv/lib/text.h"
+#include "hv/lib/x86.h"
 #include "boot/madt.h"
 
 /* PCI Firmware Specification 3.2, 4.1.2: the base is where bus 0 is, or would be. */
-enum { MCFG_ENTRIES = 44, MCFG_ENTRY_SIZE = 16, MCFG_SEGMENT = 8, MCFG_FIRST_BUS = 10, MCFG_LAST_BUS = 11 };
+#define MCFG_ENTRIES 44u
+#define PCI_BUS_SIZE (UINT64_C(256) * PCI_FUNCTION_SIZE)
+struct mcfg_entry {
+    uint64_t base;
+    uint16_t segment;
+    uint8_t first_bus, last_bus;
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct mcfg_entry) == 16, "PCI Firmware Specification 3.2, table 4-3");
 
 /* ACPI 6.4, 5.2.12.3 */
 enum { MADT_IOAPIC = 1, MADT_IOAPIC_ADDRESS = 4, MADT_IOAPIC_SIZE = 12 };
 
-static void registers_add(uint64_t base, uint64_t size, uint32_t kind)
+/* False: hv cannot reach them, or has no room to be told. */
+static bool registers_add(uint64_t base, uint64_t size, uint32_t kind, uint32_t first)
 {
     uint64_t limit = UINT64_C(1) << handoff.phys_bits;
-    if (handoff.register_count < HANDOFF_MAX_REGISTERS && base < limit && size <= limit - base)
-        handoff.registers[handoff.register_count++] = (struct handoff_registers){base, size, kind, 0};
+    if (handoff.register_count == HANDOFF_MAX_REGISTERS || base >= limit || size > limit - base)
+        return false;
+    handoff.registers[handoff.register_count++] = (struct handoff_registers){base, size, kind, first};
+    return true;
+}
+
+/* Whether the firmware maps [base, base + size) one to one: it may do so for less than all memory. By 4 levels, since the
+ * preflight has refused 5 (APM2 5.3); its tables lie in memory that it maps so. */
+static bool registers_mapped(uint64_t base, uint64_t size)
+{
+    for (uint64_t at = base; at < base + size;) {
+        uint64_t entry = read_cr3(), page = UINT64_C(1) << 48;
+        do {
+            page >>= 9;
+            uint64_t table = entry & PTE_ADDRESS;
+            if (at >> 47 != 0 || table >> handoff.phys_bits != 0)
+                return false;
+            entry = ((const uint64_t *)(uintptr_t)table)[at / page & 511];
+            if ((entry & PTE_P) == 0)
+                return false;
+        } while (page != PAGE_SIZE && (entry & PTE_PS) == 0);
+        if (((entry & PTE_ADDRESS) ^ at) / page != 0)
+            return false;
+        at = (at | (page - 1)) + 1;
+    }
+    return true;
+}
+
+bool registers_space(uint32_t *at, struct pci_space *space)
+{
+    while (*at < handoff.register_count) {
+        const struct handoff_registers *r = &handoff.registers[(*at)++];
+        *space = (struct pci_space){(volatile void *)(uintptr_t)r->base, r->first, (uint32_t)(r->size / PCI_FUNCTION_SIZE)};
+        if (r->kind == HANDOFF_PCI && (r->base == 0 || registers_mapped(r->base, r->size)))
+            return true;
+    }
+    return false;
+}
+
+static void registers_row(const char *from, const char *found, const char *effect)
+{
+    char remedy[200];
+    if (*from == '\0')
+        return;
+    boot.pci_unseen = true;
+    text_format(remedy, sizeof remedy, "from %son: %s", from, effect);
+    preflight_row(HANDOFF_FINE, "PCI segments", "all in reach", found, remedy);
+}
+
+static void registers_find_pci(uint64_t rsdp)
+{
+    char lost[48] = "", unread[48] = "", name[PCI_NAME];
+    registers_add(0, (uint64_t)PCI_FUNCTIONS * PCI_FUNCTION_SIZE, HANDOFF_PCI, 0);
+    const uint8_t *table = acpi_find(rsdp, "MCFG", MCFG_ENTRIES);
+    uint32_t size = table == NULL ? 0 : (uint32_t)acpi_field(table, ACPI_LENGTH, 4);
+    struct mcfg_entry entry;
+    for (uint32_t at = MCFG_ENTRIES; at < size && size - at >= sizeof entry; at += sizeof entry) {
+        memcpy(&entry, table + at, sizeof entry);
+        uint64_t base = entry.base, first = entry.first_bus * PCI_BUS_SIZE, bytes = (entry.last_bus + 1) * PCI_BUS_SIZE - first;
+        uint32_t sbdf = (uint32_t)entry.segment << 16 | (uint32_t)entry.first_bus << 8;
+        if (entry.segment == 0 || entry.first_bus > entry.last_bus)
+            continue;
+        if (base == 0 || __builtin_add_overflow(base, first, &base) || !registers_add(base, bytes, HANDOFF_PCI, sbdf))
+            text_list(lost, sizeof lost, pci_name(sbdf, name));
+        else if (!registers_mapped(base, bytes))
+            text_list(unread, sizeof unread, pci_name(sbdf, name));
+    }
+    registers_row(lost, "some out of reach", "beyond the address width, or too many pieces. Devices there keep their DMA, into guests' "
+                  "memory, too. BIOS: a lower MMIO limit");
+    registers_row(unread, "some cannot be read here", "the firmware does not map it. Its addresses are not looked at, nor for a "
+                  "Secure Processor");
 }
 
 void registers_find(uint64_t rsdp)
 {
-    uint64_t base;
-    uint32_t length, ioapic;
-    const uint8_t *table = acpi_find(rsdp, "MCFG", MCFG_ENTRIES);
-    uint32_t size = table == NULL ? 0 : (uint32_t)acpi_field(table, ACPI_LENGTH, 4);
-    for (uint32_t at = MCFG_ENTRIES; at < size && size - at >= MCFG_ENTRY_SIZE; at += MCFG_ENTRY_SIZE) {
-        const uint8_t *entry = table + at;
-        uint64_t first = entry[MCFG_FIRST_BUS], end = entry[MCFG_LAST_BUS] + UINT64_C(1);
-        memcpy(&base, entry, sizeof base);
-        if ((entry[MCFG_SEGMENT] | entry[MCFG_SEGMENT + 1]) != 0 && first < end && base < UINT64_C(1) << 52)
-            registers_add(base + (first << 20), (end - first) << 20, HANDOFF_ECAM);
-    }
-    table = acpi_find(rsdp, "APIC", MADT_ENTRIES);
-    size = table == NULL ? 0 : (uint32_t)acpi_field(table, ACPI_LENGTH, 4);
-    for (uint32_t at = MADT_ENTRIES; at < size && size - at >= 2; at += length) {
-        length = table[at + 1];
-        if (length < 2 || length > size - at)
-            break;
-        if (table[at] != MADT_IOAPIC || length < MADT_IOAPIC_SIZE)
+    uint32_t at = MADT_ENTRIES, ioapic;
+    bool room = true;
+    registers_find_pci(rsdp);
+    const uint8_t *madt = acpi_find(rsdp, "APIC", MADT_ENTRIES), *entry;
+    uint32_t size = madt == NULL ? 0 : (uint32_t)acpi_field(madt, ACPI_LENGTH, 4);
+    while ((entry = madt_next(madt, size, &at)) != NULL) {
+        if (entry[0] != MADT_IOAPIC || entry[1] < MADT_IOAPIC_SIZE)
             continue;
-        memcpy(&ioapic, table + at + MADT_IOAPIC_ADDRESS, sizeof ioapic);
-        registers_add(ioapic & ~UINT32_C(3), 32, HANDOFF_IOAPIC);
+        memcpy(&ioapic, entry + MADT_IOAPIC_ADDRESS, sizeof ioapic);
+        room = registers_add(ioapic & ~UINT32_C(3), 32, HANDOFF_IOAPIC, 0);
     }
+    if (!room)
+        preflight_row(HANDOFF_FINE, "IOAPICs", "all masked", "some left out", "more than this version has room for: their "
+                      "interrupts stay as the firmware has left them");
 }

@@ -7,6 +7,7 @@
  */
 #include "boot/boot.h"
 
+#include "hv/lib/pci.h"
 #include "hv/lib/text.h"
 #include "psp/psp.h"
 
@@ -39,13 +40,18 @@ static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
 void secure_processor_check(void)
 {
     struct psp psp = {.dead = false};
-    struct psp_location at = {.bdf = 0};
-    char found[28];
+    struct psp_location at = {.bar = 0};
+    struct pci_space space;
+    char found[28], name[PCI_NAME];
     if (handoff.tsc_hz < 1000000 || !psp_platform_begin())
         return;             /* no limit could be watched, no page is free: another row refuses all */
-    enum psp_error error = psp_discover(&at);
+    enum psp_error error = PSP_NO_DEVICE;
+    for (uint32_t i = 0; error != PSP_OK && registers_space(&i, &space);)
+        for (uint32_t sbdf = space.first; error != PSP_OK && pci_next(&space, &sbdf); sbdf++)
+            if (pci_layout(&space, sbdf) == 0)
+                error = psp_discover((struct psp_function){sbdf, (uintptr_t)pci_ecam(&space, sbdf)}, error, &at);
     const char *words = found, *remedy = error == PSP_OK ? "" : error == PSP_UNKNOWN ? REMEDY_UNKNOWN : REMEDY_HIDDEN;
-    text_format(found, sizeof found, "1022:%04x at %02x:%02x.%x", at.device_id, at.bdf >> 8, at.bdf >> 3 & 31u, at.bdf & 7u);
+    text_format(found, sizeof found, "1022:%04x at %s", at.device_id, pci_name(at.function.sbdf, name));
     if (psp_platform_out_of_reach && error == PSP_BLOCKED) {
         words = "BAR beyond address width";
         remedy = REMEDY_MMIO;
@@ -53,8 +59,7 @@ void secure_processor_check(void)
         words = error == PSP_BLOCKED ? "hidden" : "none";
     }
     preflight_row(error == PSP_OK ? HANDOFF_FINE : HANDOFF_NO_SEV, "Secure Processor", "PCI function with SEV", words, remedy);
-    handoff.psp_present = error == PSP_OK;
-    handoff.psp_bdf = at.bdf;
+    handoff.psp = (struct handoff_psp){at.bar, at.bar_size, at.function.ecam, at.function.sbdf, at.device_id};
     if (error == PSP_OK)
         secure_processor_ask(&at, &psp);
     psp_platform_end(psp.dead);

@@ -2,6 +2,7 @@
 /* The firmware's console, and what the compiler wants from the program that it builds. */
 #include "boot/boot.h"
 
+#include "hv/lib/string.h"
 #include "hv/lib/text.h"
 
 #define TEXT_LINE 256u
@@ -24,6 +25,13 @@ void text_print(const char *format, ...)
     wide[n] = 0;
     if (boot.system->ConOut != NULL)
         boot.system->ConOut->OutputString(boot.system->ConOut, wide);
+}
+
+void text_list(char *list, size_t size, const char *word)
+{
+    size_t n = strlen(list);
+    if (size - n > strlen(word) + 1)
+        text_format(list + n, size - n, "%s ", word);
 }
 
 uint64_t __stack_chk_guard = UINT64_C(0x5eb1a57ed0900d00);

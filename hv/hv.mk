@@ -12,7 +12,8 @@ HV_DIR := $(BUILD)/hv
 HV_ELF := $(HV_DIR)/hv.elf
 HV_IMAGE := $(HV_DIR)/hv.bin
 
-HV_SOURCES := $(sort $(wildcard hv/*/*.c psp/*.c)) guest/manifest.c guest/manifest_registers.c guest/crc32.c
+# The preflight has discovered the Secure Processor.
+HV_SOURCES := $(sort $(wildcard hv/*/*.c) $(filter-out psp/discover.c,$(wildcard psp/*.c))) guest/manifest.c guest/manifest_registers.c guest/crc32.c
 HV_ASSEMBLY := $(sort $(wildcard hv/*/*.asm))
 HV_OBJECTS := $(HV_SOURCES:%.c=$(HV_DIR)/%.o) $(HV_ASSEMBLY:%.asm=$(HV_DIR)/%.asm.o)
 

@@ -63,14 +63,14 @@ struct psp_result psp_attach(struct psp *psp, const struct psp_location *locatio
         return result;
     }
 
-    uint32_t command = psp_platform_pci_read32(location->bdf, PSP_PCI_COMMAND) & 0xffff;
+    uint32_t command = psp_platform_pci_read32(location->function, PSP_PCI_COMMAND) & 0xffff;
 
     psp_platform_lock();
-    psp_platform_pci_write32(location->bdf, PSP_PCI_COMMAND,
+    psp_platform_pci_write32(location->function, PSP_PCI_COMMAND,
                              command | PSP_PCI_COMMAND_MEMORY | PSP_PCI_COMMAND_MASTER);
     result = greet(psp);
     if (!psp_ok(result))
-        psp_platform_pci_write32(location->bdf, PSP_PCI_COMMAND, command);
+        psp_platform_pci_write32(location->function, PSP_PCI_COMMAND, command);
     psp_platform_unlock();
 
     if (!psp_ok(result))

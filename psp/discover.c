@@ -2,15 +2,12 @@
 /*
  * Finds the PCI function whose registers hold the SEV mailbox. Function numbers
  * differ between boards, and every socket has such a function, of which one
- * only serves SEV: so all of segment 0 is scanned, by id, in ascending order.
+ * only serves SEV: so the caller walks over all, in any segment, by id.
  */
 #include "psp/internal.h"
 
 #define PCI_CLASS                   0x08    /* in bits 31:16 */
 #define PCI_CLASS_ENCRYPTION        0x1080u /* PCI Code and ID Assignment: 10h, 80h */
-#define PCI_HEADER_TYPE             0x0c    /* in bits 23:16 */
-#define PCI_HEADER_MULTIFUNCTION    (UINT32_C(1) << 23)
-#define PCI_HEADER_LAYOUT(dword)    ((dword) >> 16 & 0x7f)
 #define PCI_BAR_2                   0x18
 #define PCI_BAR_IO                  UINT32_C(1)
 #define PCI_BAR_TYPE                UINT32_C(6)
@@ -18,51 +15,24 @@
 #define PCI_BAR_TYPE_64             UINT32_C(4)
 #define PCI_BAR_FLAGS               UINT32_C(0xf)
 
-/* Naples; Rome and Milan; Genoa, Bergamo and Siena; Turin, and what follows it. */
-static const struct psp_generation generations[] = {
-    { .device_id = 0x1456, .c2pmsg = 0x10500, .int_enable = 0x10610, .int_status = 0x10614 },
-    { .device_id = 0x1486, .c2pmsg = 0x10900, .int_enable = 0x10690, .int_status = 0x10694 },
-    { .device_id = 0x14ca, .c2pmsg = 0x10900, .int_enable = 0x10690, .int_status = 0x10694 },
-    { .device_id = 0x156e, .c2pmsg = 0x10900, .int_enable = 0x10510, .int_status = 0x10514 },
-    { .device_id = 0x17d8, .c2pmsg = 0x10900, .int_enable = 0x10510, .int_status = 0x10514 },
-};
-
 /* AMD's functions of that class which are known to have no SEV mailbox: Naples' second one, and client parts. */
 static const uint16_t without_sev[] = { 0x1537, 0x1468, 0x15df, 0x15c7, 0x1649, 0x1134, 0x17e0, 0x115a };
 
-const struct psp_generation *psp_generation_of(uint16_t device_id)
-{
-    for (unsigned i = 0; i < sizeof generations / sizeof *generations; i++) {
-        if (generations[i].device_id == device_id)
-            return &generations[i];
-    }
-    return NULL;
-}
-
 /* An encryption controller of AMD's that no table here has: a newer part. */
-static bool is_unknown(uint16_t bdf, uint16_t device_id)
+static bool is_unknown(struct psp_function function, uint16_t device_id)
 {
     for (unsigned i = 0; i < sizeof without_sev / sizeof *without_sev; i++) {
         if (without_sev[i] == device_id)
             return false;
     }
-    return psp_platform_pci_read32(bdf, PCI_CLASS) >> 16 == PCI_CLASS_ENCRYPTION;
-}
-
-enum psp_error psp_feature_check(const struct psp_generation *generation, volatile void *registers)
-{
-    uint32_t feature = psp_platform_mmio_read32(registers, generation->c2pmsg + PSP_C2PMSG_FEATURE);
-
-    if (feature == PSP_ABSENT)
-        return PSP_BLOCKED;
-    return (feature & PSP_FEATURE_SEV) ? PSP_OK : PSP_NO_DEVICE;
+    return psp_platform_pci_read32(function, PCI_CLASS) >> 16 == PCI_CLASS_ENCRYPTION;
 }
 
 /* Reads where BAR 2 is and how large. The caller has switched decoding off,
  * for the register holds no valid address while it is sized. */
-static bool read_bar2(uint16_t bdf, uint64_t *bar, uint64_t *size)
+static bool read_bar2(struct psp_function function, uint64_t *bar, uint64_t *size)
 {
-    uint32_t low = psp_platform_pci_read32(bdf, PCI_BAR_2);
+    uint32_t low = psp_platform_pci_read32(function, PCI_BAR_2);
     uint32_t type = low & PCI_BAR_TYPE;
 
     if ((low & PCI_BAR_IO) || (type != PCI_BAR_TYPE_32 && type != PCI_BAR_TYPE_64))
@@ -70,14 +40,14 @@ static bool read_bar2(uint16_t bdf, uint64_t *bar, uint64_t *size)
 
     uint32_t high = 0, high_mask = UINT32_MAX;
 
-    psp_platform_pci_write32(bdf, PCI_BAR_2, UINT32_MAX);
-    uint32_t low_mask = psp_platform_pci_read32(bdf, PCI_BAR_2) & ~PCI_BAR_FLAGS;
-    psp_platform_pci_write32(bdf, PCI_BAR_2, low);
+    psp_platform_pci_write32(function, PCI_BAR_2, UINT32_MAX);
+    uint32_t low_mask = psp_platform_pci_read32(function, PCI_BAR_2) & ~PCI_BAR_FLAGS;
+    psp_platform_pci_write32(function, PCI_BAR_2, low);
     if (type == PCI_BAR_TYPE_64) {
-        high = psp_platform_pci_read32(bdf, PCI_BAR_2 + 4);
-        psp_platform_pci_write32(bdf, PCI_BAR_2 + 4, UINT32_MAX);
-        high_mask = psp_platform_pci_read32(bdf, PCI_BAR_2 + 4);
-        psp_platform_pci_write32(bdf, PCI_BAR_2 + 4, high);
+        high = psp_platform_pci_read32(function, PCI_BAR_2 + 4);
+        psp_platform_pci_write32(function, PCI_BAR_2 + 4, UINT32_MAX);
+        high_mask = psp_platform_pci_read32(function, PCI_BAR_2 + 4);
+        psp_platform_pci_write32(function, PCI_BAR_2 + 4, high);
     }
 
     uint64_t end;
@@ -91,14 +61,14 @@ static bool read_bar2(uint16_t bdf, uint64_t *bar, uint64_t *size)
 /* PSP_OK when this function has the SEV mailbox: its decoding stays on. Else the function is as it was. */
 static enum psp_error probe(const struct psp_generation *generation, struct psp_location *location)
 {
-    uint16_t bdf = location->bdf;
+    struct psp_function function = location->function;
     /* The upper half is the status register, whose bits are cleared by writing ones: write zeroes there. */
-    uint32_t command = psp_platform_pci_read32(bdf, PSP_PCI_COMMAND) & 0xffff;
+    uint32_t command = psp_platform_pci_read32(function, PSP_PCI_COMMAND) & 0xffff;
     enum psp_error error = PSP_BLOCKED;
 
-    psp_platform_pci_write32(bdf, PSP_PCI_COMMAND, command & ~(PSP_PCI_COMMAND_IO | PSP_PCI_COMMAND_MEMORY));
-    bool usable = read_bar2(bdf, &location->bar, &location->bar_size);
-    psp_platform_pci_write32(bdf, PSP_PCI_COMMAND, usable ? command | PSP_PCI_COMMAND_MEMORY : command);
+    psp_platform_pci_write32(function, PSP_PCI_COMMAND, command & ~(PSP_PCI_COMMAND_IO | PSP_PCI_COMMAND_MEMORY));
+    bool usable = read_bar2(function, &location->bar, &location->bar_size);
+    psp_platform_pci_write32(function, PSP_PCI_COMMAND, usable ? command | PSP_PCI_COMMAND_MEMORY : command);
 
     volatile void *registers = usable ? psp_platform_map_mmio(location->bar, PSP_REGISTER_SPAN) : NULL;
     if (registers) {
@@ -106,42 +76,26 @@ static enum psp_error probe(const struct psp_generation *generation, struct psp_
         psp_platform_unmap_mmio(registers, PSP_REGISTER_SPAN);
     }
     if (error != PSP_OK)
-        psp_platform_pci_write32(bdf, PSP_PCI_COMMAND, command);
+        psp_platform_pci_write32(function, PSP_PCI_COMMAND, command);
     return error;
 }
 
-enum psp_error psp_discover(struct psp_location *location)
+enum psp_error psp_discover(struct psp_function function, enum psp_error before, struct psp_location *location)
 {
-    enum psp_error error = PSP_NO_DEVICE;
-    uint32_t functions = 1;
+    uint32_t id = psp_platform_pci_read32(function, 0);
 
-    for (uint32_t bdf = 0; bdf <= UINT16_MAX; bdf += functions == 1 ? 8 - bdf % 8 : 1) {
-        uint32_t id = psp_platform_pci_read32((uint16_t)bdf, 0);
-        uint32_t header = id == PSP_ABSENT ? 0 : psp_platform_pci_read32((uint16_t)bdf, PCI_HEADER_TYPE);
+    if ((id & 0xffff) != PSP_VENDOR_AMD)
+        return before;
 
-        if (bdf % 8 == 0)
-            functions = (header & PCI_HEADER_MULTIFUNCTION) ? 8 : 1;
-        if ((id & 0xffff) != PSP_VENDOR_AMD || PCI_HEADER_LAYOUT(header) != 0)
-            continue;
+    struct psp_location found = { .function = function, .device_id = (uint16_t)(id >> 16) };
+    const struct psp_generation *generation = psp_generation_of(found.device_id);
+    enum psp_error outcome = PSP_NO_DEVICE;
 
-        struct psp_location found = { .bdf = (uint16_t)bdf, .device_id = (uint16_t)(id >> 16) };
-        const struct psp_generation *generation = psp_generation_of(found.device_id);
-        if (!generation) {
-            if (error == PSP_NO_DEVICE && is_unknown(found.bdf, found.device_id)) {
-                *location = found;
-                error = PSP_UNKNOWN;
-            }
-            continue;
-        }
-
-        enum psp_error outcome = probe(generation, &found);
-
-        if (outcome == PSP_OK) {
-            *location = found;
-            return PSP_OK;
-        }
-        if (outcome == PSP_BLOCKED)
-            error = PSP_BLOCKED;
-    }
-    return error;
+    if (generation)
+        outcome = probe(generation, &found);
+    else if (before == PSP_NO_DEVICE && is_unknown(function, found.device_id))
+        outcome = PSP_UNKNOWN;
+    if (outcome == PSP_OK || outcome == PSP_UNKNOWN)
+        *location = found;
+    return outcome == PSP_NO_DEVICE ? before : outcome;
 }

@@ -35,7 +35,7 @@ struct psp_generation {
 #define PSP_PCI_COMMAND_MEMORY  (UINT32_C(1) << 1)
 #define PSP_PCI_COMMAND_MASTER  (UINT32_C(1) << 2)
 
-/* NULL for a device id that is not a SEV-capable part's. */
+/* generation.c: NULL for a device id that is not a SEV-capable part's. */
 const struct psp_generation *psp_generation_of(uint16_t device_id);
 
 /* PSP_OK when the SEV mailbox is behind these registers, else PSP_BLOCKED or PSP_NO_DEVICE. */

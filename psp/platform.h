@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * What psp/ needs from whoever links it: hv/, boot/ (discovery only), and the
- * host-side unit tests. Plain functions, resolved at link time.
+ * What psp/ needs from whoever links it: hv/, boot/ (also for discovery), and
+ * the host-side unit tests. Plain functions, resolved at link time.
  */
 #ifndef SEVISOR_PSP_PLATFORM_H
 #define SEVISOR_PSP_PLATFORM_H
@@ -13,9 +13,14 @@
  * the page's view (psp-mailbox.md section 4). Only the platform makes these. */
 typedef struct { uint64_t raw; } psp_addr_t;
 
-/* PCI configuration space, segment 0. Absent functions read all ones. */
-uint32_t psp_platform_pci_read32(uint16_t bdf, uint8_t offset);
-void psp_platform_pci_write32(uint16_t bdf, uint8_t offset, uint32_t value);
+/* A PCI function, of any segment. */
+struct psp_function {
+    uint32_t sbdf;          /* segment << 16 | bus << 8 | device << 3 | function */
+    uint64_t ecam;          /* physical address of its configuration space; 0: by ports */
+};
+
+uint32_t psp_platform_pci_read32(struct psp_function function, uint8_t offset);
+void psp_platform_pci_write32(struct psp_function function, uint8_t offset, uint32_t value);
 
 /* Device registers, uncached and plain. NULL when they cannot be mapped. */
 volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size);

@@ -34,17 +34,17 @@ static inline bool psp_ok(struct psp_result r) { return r.error == PSP_OK; }
 
 /* Where a SEV-capable function is. */
 struct psp_location {
-    uint16_t bdf;
+    struct psp_function function;
     uint16_t device_id;
     uint64_t bar;           /* physical address of BAR 2 */
     uint64_t bar_size;
 };
 
-/* Scans PCI in ascending order for AMD's ids and returns the first function
- * whose feature register says SEV. PSP_OK, PSP_NO_DEVICE, PSP_BLOCKED, or PSP_UNKNOWN with
- * its `bdf` and `device_id` in *location.
+/* One step of a walk over the PCI functions whose header is a device's, in ascending order. `before`: what the last step has
+ * returned, PSP_NO_DEVICE at first. PSP_OK: this one's feature register says SEV, and the walk is over. Else, of those so far:
+ * PSP_NO_DEVICE, PSP_BLOCKED, or PSP_UNKNOWN with `function` and `device_id` in *location.
  * Leaves the configuration space as it was, but for memory decoding. */
-enum psp_error psp_discover(struct psp_location *location);
+enum psp_error psp_discover(struct psp_function function, enum psp_error before, struct psp_location *location);
 
 /* Names and sentences for people; never NULL. The remedy is "" where none is known. */
 const char *psp_error_text(enum psp_error error);

@@ -6,6 +6,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/mm/hostmap.h"
 #include "hv/console/log.h"
+#include "hv/lib/mmio.h"
 #include "hv/lib/pci.h"
 #include "hv/vm/vcpu.h"
 #include "hv/lib/x86.h"
@@ -15,14 +16,36 @@
 static bool psp_locked;
 static uint64_t psp_polled_us;
 
-uint32_t psp_platform_pci_read32(uint16_t bdf, uint8_t offset)
+/* Configuration space of this function alone, until psp_close(). */
+static struct pci_space psp_open(struct psp_function function)
 {
-    return pci_read32(bdf, offset);
+    struct pci_space space = {NULL, function.sbdf, 1};
+    if (function.ecam != 0) {
+        space.ecam = mmio_map(paddr(function.ecam), PCI_FUNCTION_SIZE);
+        ASSERT(space.ecam != NULL);     /* small windows need nothing from the pool, and few are open */
+    }
+    return space;
 }
 
-void psp_platform_pci_write32(uint16_t bdf, uint8_t offset, uint32_t value)
+static void psp_close(const struct pci_space *space)
 {
-    pci_write32(bdf, offset, value);
+    if (space->ecam != NULL)
+        mmio_unmap(space->ecam, PCI_FUNCTION_SIZE);
+}
+
+uint32_t psp_platform_pci_read32(struct psp_function function, uint8_t offset)
+{
+    struct pci_space space = psp_open(function);
+    uint32_t value = pci_read32(&space, function.sbdf, offset);
+    psp_close(&space);
+    return value;
+}
+
+void psp_platform_pci_write32(struct psp_function function, uint8_t offset, uint32_t value)
+{
+    struct pci_space space = psp_open(function);
+    pci_write32(&space, function.sbdf, offset, value);
+    psp_close(&space);
 }
 
 volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size)
@@ -37,12 +60,12 @@ void psp_platform_unmap_mmio(volatile void *registers, uint64_t size)
 
 uint32_t psp_platform_mmio_read32(volatile void *registers, uint32_t offset)
 {
-    return *(volatile uint32_t *)((volatile uint8_t *)registers + offset);
+    return mmio_read32(registers, offset);
 }
 
 void psp_platform_mmio_write32(volatile void *registers, uint32_t offset, uint32_t value)
 {
-    *(volatile uint32_t *)((volatile uint8_t *)registers + offset) = value;
+    mmio_write32(registers, offset, value);
 }
 
 uint64_t psp_platform_now_us(void)

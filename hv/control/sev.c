@@ -6,6 +6,7 @@
 #include "hv/mm/hostmap.h"
 #include "hv/control/identity.h"
 #include "hv/console/log.h"
+#include "hv/lib/pci.h"
 #include "hv/lib/text.h"
 #include "hv/lib/width.h"
 #include "hv/lib/x86.h"
@@ -51,11 +52,11 @@ static const char *state_name(uint8_t state)
 static void log_platform(void)
 {
     const uint8_t *id = identity_chip();
-    char text[40] = "unknown";
+    char text[40] = "unknown", name[PCI_NAME];
     for (unsigned i = 0; id != NULL && i < 8; i++)
         text_format(text + 2 * i, sizeof text - 2 * i, "%02x", id[i]);
-    log_print(LOG_NOTICE, "sev: AMD secure processor 1022:%04x at %02x:%02x.%x, API %u.%u build %u, state %s, %s, chip %s",
-              psp.location.device_id, psp.location.bdf >> 8, psp.location.bdf >> 3 & 0x1fu, psp.location.bdf & 7u,
+    log_print(LOG_NOTICE, "sev: AMD secure processor 1022:%04x at %s, API %u.%u build %u, state %s, %s, chip %s",
+              psp.location.device_id, pci_name(psp.location.function.sbdf, name),
               psp.status.api_major, psp.status.api_minor, psp.status.build, state_name(psp.status.state),
               (psp.status.owner & SEV_OWNER_EXTERNAL) != 0 ? "externally owned" : "self-owned", text);
     const char *fault = sev_version_fault(sev_version_of(&psp.status));
@@ -137,18 +138,16 @@ static struct psp_result bring_up(const struct sev_wishes *wishes)
 
 static bool start(const struct handoff *handoff, const struct sev_wishes *wishes)
 {
-    struct psp_location location;
-    struct psp_result result = {0};
+    /* Where the preflight has found it. */
+    const struct handoff_psp *found = &handoff->psp;
+    const struct psp_location location = {
+        .function = {found->sbdf, found->ecam}, .device_id = (uint16_t)found->device_id, .bar = found->bar, .bar_size = found->bar_size,
+    };
     if (handoff->sev_usable == 0) {
         text_format(refusal, sizeof refusal, "%s", handoff->sev_refusal);
         return false;
     }
-    result.error = psp_discover(&location);
-    if (!psp_ok(result)) {
-        refuse("no secure processor: ", result);
-        return false;
-    }
-    result = psp_attach(&psp, &location);
+    struct psp_result result = psp_attach(&psp, &location);
     if (!psp_ok(result)) {
         refuse("the secure processor is of no use: ", result);
         return false;

@@ -1,52 +1,71 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/lib/pci.h"
 
+#include "hv/lib/mmio.h"
+#include "hv/lib/text.h"
 #include "hv/lib/x86.h"
 
 #define PCI_CONFIG_ADDRESS 0xcf8u
 #define PCI_CONFIG_DATA 0xcfcu
 #define PCI_CONFIG_ENABLE (UINT32_C(1) << 31)
-#define PCI_HEADER_TYPE 0x0cu
-#define PCI_HEADER_MULTIFUNCTION (UINT32_C(1) << 23)
+#define PCI_MULTIFUNCTION (UINT32_C(1) << 23)   /* in the dword of the header's type */
 #define PCI_ABSENT UINT32_MAX
 
-static void pci_select(uint16_t bdf, uint8_t offset)
+volatile void *pci_ecam(const struct pci_space *space, uint32_t sbdf)
 {
-    out32(PCI_CONFIG_ADDRESS, PCI_CONFIG_ENABLE | (uint32_t)bdf << 8 | (offset & ~3u));
+    return space->ecam == NULL ? NULL : (volatile uint8_t *)space->ecam + (uint64_t)(sbdf - space->first) * PCI_FUNCTION_SIZE;
 }
 
-uint32_t pci_read32(uint16_t bdf, uint8_t offset)
+static void pci_select(uint32_t sbdf, uint8_t offset)
 {
-    pci_select(bdf, offset);
+    out32(PCI_CONFIG_ADDRESS, PCI_CONFIG_ENABLE | (sbdf & 0xffff) << 8 | (offset & ~3u));
+}
+
+uint32_t pci_read32(const struct pci_space *space, uint32_t sbdf, uint8_t offset)
+{
+    if (space->ecam != NULL)
+        return mmio_read32(pci_ecam(space, sbdf), offset & ~3u);
+    pci_select(sbdf, offset);
     return in32(PCI_CONFIG_DATA);
 }
 
-void pci_write32(uint16_t bdf, uint8_t offset, uint32_t value)
+void pci_write32(const struct pci_space *space, uint32_t sbdf, uint8_t offset, uint32_t value)
 {
-    pci_select(bdf, offset);
+    if (space->ecam != NULL) {
+        mmio_write32(pci_ecam(space, sbdf), offset & ~3u, value);
+        return;
+    }
+    pci_select(sbdf, offset);
     out32(PCI_CONFIG_DATA, value);
 }
 
-bool pci_next(uint32_t *bdf)
+uint32_t pci_layout(const struct pci_space *space, uint32_t sbdf)
 {
-    for (; *bdf <= UINT16_MAX; ++*bdf) {
-        uint16_t first = (uint16_t)(*bdf & ~7u);
+    return pci_read32(space, sbdf, PCI_HEADER_TYPE) >> 16 & 0x7f;
+}
+
+bool pci_next(const struct pci_space *space, uint32_t *sbdf)
+{
+    for (; *sbdf - space->first < space->functions; ++*sbdf) {
+        uint32_t zero = *sbdf & ~7u;
+        bool device = pci_read32(space, zero, 0) != PCI_ABSENT;
+        if (device && *sbdf == zero)
+            return true;
         /* Without that bit functions 1 to 7 may be echoes of the first. */
-        if (*bdf != first && (pci_read32(first, 0) == PCI_ABSENT ||
-                              (pci_read32(first, PCI_HEADER_TYPE) & PCI_HEADER_MULTIFUNCTION) == 0))
-            *bdf |= 7;
-        else if (pci_read32((uint16_t)*bdf, 0) != PCI_ABSENT)
+        if (!device || (pci_read32(space, zero, PCI_HEADER_TYPE) & PCI_MULTIFUNCTION) == 0)
+            *sbdf |= 7;
+        else if (pci_read32(space, *sbdf, 0) != PCI_ABSENT)
             return true;
     }
     return false;
 }
 
-uint32_t mmio_read32(const volatile void *registers, uint64_t offset)
+const char *pci_name(uint32_t sbdf, char name[static PCI_NAME])
 {
-    return *(const volatile uint32_t *)((const volatile uint8_t *)registers + offset);
-}
-
-void mmio_write32(volatile void *registers, uint64_t offset, uint32_t value)
-{
-    *(volatile uint32_t *)((volatile uint8_t *)registers + offset) = value;
+    uint32_t bus = sbdf >> 8 & 0xff, device = sbdf >> 3 & 31, function = sbdf & 7;
+    if (sbdf >> 16 != 0)
+        text_format(name, PCI_NAME, "%04x:%02x:%02x.%x", sbdf >> 16, bus, device, function);
+    else
+        text_format(name, PCI_NAME, "%02x:%02x.%x", bus, device, function);
+    return name;
 }

@@ -61,7 +61,7 @@ def test_memory_encryption_off_in_the_bios_is_turned_on(pack: Callable[..., Path
         assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
     assert re.search(r"^ note   memory encryption    SYSCFG\[23\] +off; Sevisor turns it on\n +-> BIOS: .*SMEE", text, re.M)
-    assert re.search(r"^ note   PCI addresses        below 2\^\d+ +1 are above\n +-> 00:[0-9a-f]{2}\.0, out of reach", text, re.M)
+    assert re.search(r"^ note   PCI addresses        below 2\^\d+ +1 are above\n +-> 00:[0-9a-f]{2}\.0 out of reach", text, re.M)
     assert any("SEV active" in line for line in sayings.guest_lines(text, "own-key"))
     assert text.rstrip().split("\n")[-1] == sayings.FINAL_LINE
 

@@ -8,6 +8,8 @@
 
 #include "boot/image.h"
 #include "guest/crc32.h"
+#include "hv/lib/mmio.h"
+#include "hv/lib/pagetable.h"
 
 struct machine machine;
 
@@ -91,6 +93,7 @@ uint64_t rdtsc(void)
     return machine.tsc += machine.tsc_per_access;
 }
 
+uint64_t read_cr3(void) { return machine.firmware_cr3; }
 uint64_t read_cr4(void) { return machine.cr4; }
 uint64_t read_rflags(void) { return machine.rflags; }
 
@@ -198,6 +201,27 @@ void out32(uint16_t port, uint32_t value)
     f->config[index] = value;
 }
 
+uint32_t mmio_read32(const volatile void *registers, uint64_t offset)
+{
+    return *(const volatile uint32_t *)((uintptr_t)registers + offset);
+}
+
+/* Registers as they are in memory; of PCI functions there, as those of the Secure Processor at ports. */
+void mmio_write32(volatile void *registers, uint64_t offset, uint32_t value)
+{
+    uint64_t at = (uintptr_t)registers + offset, config = at - machine.ecam_psp;
+    volatile uint32_t *here = (volatile uint32_t *)at;
+    if (at - ECAM < ECAM_BUSES * MIB) {
+        assert_true(config == 4 || config == 0x18 || config == 0x1c);
+        if (config == 4) {
+            assert_int_equal(value >> 16, 0);
+            value |= *here & 0xffff0000;
+        }
+        value = config == 0x18 ? (value & machine.bar2_mask) | 4 : config == 0x1c ? value & machine.bar3_mask : value;
+    }
+    *here = value;
+}
+
 /* The assembly's place: what it is called with is the end of boot/. */
 void fake_trampoline(uint64_t cr3, uint64_t stack, uint64_t entry, uint64_t final);
 void fake_trampoline(uint64_t cr3, uint64_t stack, uint64_t entry, uint64_t final)
@@ -224,6 +248,40 @@ struct function *machine_pci(uint16_t bdf, uint32_t id, uint32_t header, uint32_
     f->config[1] = command;
     f->config[3] = header << 16;
     return f;
+}
+
+static struct pagetable tables;
+
+void machine_mcfg(uint64_t base, uint16_t segment, uint8_t first, uint8_t last)
+{
+    static uint8_t *mcfg;
+    if (acpi_find(TABLES_BASE, "MCFG", 44) == NULL) {
+        mcfg = acpi_add("MCFG", 44 + 16 * 16);
+        mcfg[4] = 44;
+        mcfg[5] = 0;
+    }
+    uint8_t *entry = mcfg + mcfg[4];
+    mcfg[4] = (uint8_t)(mcfg[4] + 16);
+    memcpy(entry, &base, 8);
+    memcpy(entry + 8, &segment, 2);
+    entry[10] = first;
+    entry[11] = last;
+    acpi_seal(mcfg);
+}
+
+uint32_t *machine_ecam(uint32_t number, uint32_t id, uint32_t header, uint32_t command)
+{
+    uint32_t *f = (uint32_t *)(uintptr_t)(ECAM + number * UINT64_C(4096));
+    memset(f, 0, 256);
+    f[0] = id;
+    f[1] = command;
+    f[3] = header << 16;
+    return f;
+}
+
+void machine_maps(uint64_t base, uint64_t size)
+{
+    assert_true(pagetable_map(&tables, base, base, size, PTE_W));
 }
 
 void machine_descriptor(uint32_t type, uint64_t base, uint64_t pages, uint64_t attribute)
@@ -286,9 +344,12 @@ int machine_reset(void **state)
         assert_int_equal(ftruncate(ram_file, (off_t)RAM_SIZE), 0);
         place(RAM_BASE, RAM_SIZE, ram_file, 0);
         place(PSP_BAR, PSP_BAR_SIZE, -1, 0);
+        place(ECAM, ECAM_BUSES * MIB, -1, 0);
         placed = true;
     }
     memset((void *)(uintptr_t)RAM_BASE, 0, 8 * MIB);
+    memset((void *)(uintptr_t)ECAM, 0xff, ECAM_BUSES * MIB);
+    pagetable_init(&tables, RAM_BASE + 7 * MIB, RAM_BASE + 8 * MIB, 0, 0);
     machine = (struct machine){
         .leaves = {
             {0, {0x10, 0x68747541, 0x444d4163, 0x69746e65}}, {1, {0, 0, 0, 0}},
@@ -305,6 +366,7 @@ int machine_reset(void **state)
         .bar2_mask = (uint32_t)~(PSP_BAR_SIZE - 1), .bar3_mask = UINT32_MAX,
         .map_reads_left = 100, .pool_status = EFI_SUCCESS, .low_base = 0x9c000, .allocation_skew = 0x3000,
         .allocations_left = 8, .image_base = IMAGE_BASE,
+        .firmware_cr3 = pagetable_cr3(&tables),
     };
     struct function *psp = machine_pci(0x41 << 8 | 1, 0x14861022, 0, 0x0400);
     psp->config[6] = (uint32_t)PSP_BAR | 4;

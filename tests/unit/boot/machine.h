@@ -33,6 +33,8 @@
 #define PSP_BAR UINT64_C(0x50000000)
 #define PSP_BAR_SIZE MIB
 #define UART_BASE (PSP_BAR + 0x80000)           /* eight registers, as far as they are looked at */
+#define ECAM UINT64_C(0x60000000)               /* PCI configuration space as memory, of absent functions at first */
+#define ECAM_BUSES 4u
 #define PM_PORT 0x608u
 #define HZ UINT64_C(2400000000)
 
@@ -78,6 +80,8 @@ struct machine {
     uint8_t con_out[600];               /* the variable; not there while its size is 0 */
     UINTN con_out_size;
     struct function pci[64];
+    uint64_t ecam_psp;                  /* where the Secure Processor's is, if that is in another segment: alone writable */
+    uint64_t firmware_cr3;              /* the firmware's page tables, as far as somebody looks: empty at first */
     uint32_t pci_address, bar2_mask, bar3_mask;     /* of pci[0], the Secure Processor */
 
     EFI_MEMORY_DESCRIPTOR map[2048];
@@ -125,6 +129,12 @@ int machine_reset(void **state);
 struct leaf *machine_leaf(uint32_t leaf);
 void machine_set_leaf(uint32_t leaf, struct cpuid regs);
 struct function *machine_pci(uint16_t bdf, uint32_t id, uint32_t header, uint32_t command);
+/* One more entry of the MCFG, which comes with the first. */
+void machine_mcfg(uint64_t base, uint16_t segment, uint8_t first, uint8_t last);
+/* A function in ECAM: the `number`-th from its beginning. Returns its registers. */
+uint32_t *machine_ecam(uint32_t number, uint32_t id, uint32_t header, uint32_t command);
+/* The firmware maps it one to one, from now on, beside what it mapped before. */
+void machine_maps(uint64_t base, uint64_t size);
 void machine_descriptor(uint32_t type, uint64_t base, uint64_t pages, uint64_t attribute);
 struct good *machine_manifest(void);
 struct hv_image_header *machine_hv(void);

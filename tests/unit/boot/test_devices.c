@@ -2,6 +2,7 @@
 /* The framebuffer, DMA, the Secure Processor's function, and the map of memory. */
 #include "machine.h"
 
+#include "hv/lib/pci.h"
 #include "psp/platform.h"
 
 /* ---- the framebuffer ---- */
@@ -45,7 +46,23 @@ static void put(uint8_t *at, uint64_t value, unsigned size)
     memcpy(at, &value, size);
 }
 
-/* PCI Firmware 3.2, table 4-3: the base is that of bus 0, whichever comes first. */
+/* So many rows there are, the last of which is this one. */
+static void assert_last_row(uint32_t count, const char *feature, const char *found, const char *remedy)
+{
+    assert_int_equal(handoff.preflight_count, count);
+    const struct handoff_preflight_row *row = &handoff.preflight[count - 1];
+    assert_string_equal(row->feature, feature);
+    assert_string_equal(row->found, found);
+    assert_string_equal(row->remedy, remedy);
+    assert_int_equal(row->verdict, HANDOFF_FINE);
+}
+
+#define OUT_OF_REACH(from) "from " from "on: beyond the address width, or too many pieces. Devices there keep their DMA, into guests' memory, too. " \
+    "BIOS: a lower MMIO limit"
+#define NOT_MAPPED(from) "from " from "on: the firmware does not map it. Its addresses are not looked at, nor for a Secure Processor"
+#define LEFT_OUT "more than this version has room for: their interrupts stay as the firmware has left them"
+
+/* PCI Firmware 3.2, table 4-3: the base is that of bus 0, whichever comes first. Segment 0 is reached by ports. */
 static void mcfg_tells_of_all_segments_that_ports_do_not_reach(void **state)
 {
     static const struct { uint64_t base; uint16_t segment; uint8_t first, last; uint64_t found, size; } cases[] = {
@@ -53,6 +70,7 @@ static void mcfg_tells_of_all_segments_that_ports_do_not_reach(void **state)
         {0xd0000000, 2, 0x40, 0x7f, 0xd4000000, 64 * MIB}, {0xc0000000, 0x300, 9, 9, 0xc0900000, MIB},
         {0xb0000000, 4, 5, 4, 0, 0}, {(UINT64_C(1) << 46) - 255 * MIB, 5, 0, 255, 0, 0},
         {(UINT64_C(1) << 46) - 256 * MIB, 5, 0, 255, (UINT64_C(1) << 46) - 256 * MIB, 256 * MIB}, {UINT64_MAX - 0xfffff, 6, 0, 255, 0, 0},
+        {UINT64_MAX - 0xfffff, 0xfff6, 1, 255, 0, 0}, {0, 7, 1, 255, 0, 0},
     };
     const unsigned count = sizeof cases / sizeof *cases;
     (void)state;
@@ -68,22 +86,104 @@ static void mcfg_tells_of_all_segments_that_ports_do_not_reach(void **state)
     acpi_seal(mcfg);
     handoff.phys_bits = 46;
     registers_find(TABLES_BASE);
-    uint32_t at = 0;
+    assert_int_equal(handoff.registers[0].base, 0);
+    assert_int_equal(handoff.registers[0].size, 256 * MIB);
+    assert_int_equal(handoff.registers[0].kind, HANDOFF_PCI);
+    assert_int_equal(handoff.registers[0].first, 0);
+    uint32_t at = 1;
     for (unsigned i = 0; i < count; i++) {
         if (cases[i].size == 0)
             continue;
         assert_int_equal(handoff.registers[at].base, cases[i].found);
         assert_int_equal(handoff.registers[at].size, cases[i].size);
-        assert_int_equal(handoff.registers[at++].kind, HANDOFF_ECAM);
+        assert_int_equal(handoff.registers[at].first, (uint32_t)cases[i].segment << 16 | cases[i].first << 8);
+        assert_int_equal(handoff.registers[at++].kind, HANDOFF_PCI);
     }
     assert_int_equal(handoff.register_count, at);
+    assert_true(boot.pci_unseen);
+    assert_last_row(2, "PCI segments", "some cannot be read here", NOT_MAPPED("0001:00:00.0 0002:40:00.0 0300:09:00.0 "));      /* as many as there is room for */
+    handoff.preflight_count = 1;
+    assert_last_row(1, "PCI segments", "some out of reach", OUT_OF_REACH("0005:00:00.0 0006:00:00.0 fff6:01:00.0 "));
+}
+
+static unsigned spaces(uint32_t *last)
+{
+    struct pci_space space;
+    unsigned n = 0;
+    for (uint32_t i = 0; registers_space(&i, &space); n++)
+        *last = space.first;
+    return n;
+}
+
+static uint64_t *entry_of(uint64_t at, unsigned level)
+{
+    uint64_t *entry = (uint64_t *)(uintptr_t)machine.firmware_cr3 + (at >> 39 & 511);
+    for (unsigned l = 4; l > level; l--)
+        entry = (uint64_t *)(uintptr_t)(*entry & ~UINT64_C(0xfff)) + (at >> (12 + 9 * (l - 2)) & 511);
+    return entry;
+}
+
+static const uint64_t far = UINT64_C(0x123c0200000), whole = 4 * MIB;
+static void nothing_missing(void) {}
+static void no_pml4e(void) { *entry_of(far, 4) &= ~UINT64_C(1); }
+static void no_pdpe(void) { *entry_of(far, 3) &= ~UINT64_C(1); }
+static void no_pde(void) { *entry_of(far + 2 * MIB, 2) &= ~UINT64_C(1); }
+static void no_pte(void) { *entry_of(far, 2) = 0; machine_maps(far, whole - 2 * MIB - 4096); }
+static void no_last_pte(void) { *entry_of(far + 2 * MIB, 2) = 0; machine_maps(far + 2 * MIB, 2 * MIB - 4096); }
+static void all_ptes(void) { *entry_of(far, 2) = 0; machine_maps(far, 4096); machine_maps(far + 4096, 2 * MIB - 4096); }
+static void another_page(void) { all_ptes(); *entry_of(far + 77 * 4096, 1) += 4096; }
+static void another_large_page(void) { *entry_of(far + 2 * MIB, 2) += 2 * MIB; }
+static void large_page_with_pat(void) { *entry_of(far, 2) |= 0x1000; }
+static void rights_and_kind(void) { *entry_of(far, 2) |= UINT64_C(1) << 63 | 0x7e; *entry_of(far + 2 * MIB, 2) &= ~UINT64_C(2); }
+static void huge_page(void) { *entry_of(far, 3) = (far & ~((UINT64_C(1) << 30) - 1)) | 0x83; }
+static void another_huge_page(void) { *entry_of(far, 3) = ((far & ~((UINT64_C(1) << 30) - 1)) + (UINT64_C(1) << 30)) | 0x83; }
+static void table_beyond_the_width(void) { *entry_of(far, 3) |= UINT64_C(1) << 46; }
+static void page_with_c_bit(void) { *entry_of(far, 2) |= UINT64_C(1) << 47; }
+
+/* A firmware may map less than all: what it does not map would fault. */
+static void a_segment_is_read_where_the_firmware_maps_it_one_to_one(void **state)
+{
+    static const struct { void (*spoil)(void); bool read; } cases[] = {
+        {nothing_missing, true}, {no_pml4e, false}, {no_pdpe, false}, {no_pde, false}, {no_pte, false}, {no_last_pte, false},
+        {all_ptes, true}, {another_page, false}, {another_large_page, false}, {large_page_with_pat, true}, {rights_and_kind, true},
+        {huge_page, true}, {another_huge_page, false}, {table_beyond_the_width, false}, {page_with_c_bit, false},
+    };
+    uint32_t last = 7;
+    (void)state;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        machine_reset(NULL);
+        machine_attach();
+        memset(&handoff, 0, sizeof handoff);
+        handoff.phys_bits = 46;
+        machine_mcfg(far, 0x1234, 0, 3);
+        machine_maps(far, whole);
+        cases[i].spoil();
+        registers_find(TABLES_BASE);
+        assert_int_equal(handoff.register_count, 2);        /* hv maps it itself */
+        assert_int_equal(boot.pci_unseen, !cases[i].read);
+        assert_int_equal(spaces(&last), cases[i].read ? 2 : 1);
+        assert_int_equal(last, cases[i].read ? 0x12340000 : 0);
+        if (cases[i].read)
+            assert_int_equal(handoff.preflight_count, 0);
+        else
+            assert_last_row(1, "PCI segments", "some cannot be read here", NOT_MAPPED("1234:00:00.0 "));
+    }
+    /* In the upper half an address is another one. */
+    machine_reset(NULL);
+    machine_attach();
+    memset(&handoff, 0, sizeof handoff);
+    handoff.phys_bits = 52;
+    machine_mcfg(UINT64_C(1) << 47, 1, 0, 0);
+    machine_maps(UINT64_C(1) << 47, MIB);
+    registers_find(TABLES_BASE);
+    assert_int_equal(spaces(&last), 1);
 }
 
 static void the_madt_tells_of_ioapics_as_many_as_there_is_room_for(void **state)
 {
     (void)state;
     machine_attach();
-    for (unsigned count = 0; count <= HANDOFF_MAX_REGISTERS + 1; count += count < 2 ? 1 : HANDOFF_MAX_REGISTERS - 1) {
+    for (unsigned count = 0; count <= HANDOFF_MAX_REGISTERS; count += count < 2 ? 1 : count == 2 ? HANDOFF_MAX_REGISTERS - 3 : 1) {
         acpi_build(2, true, true);
         uint8_t *madt = acpi_add("APIC", 44 + 8 + 12 * count + 8);
         memcpy(madt + 44, (const uint8_t[]){0, 8, 0, 3, 1}, 5);                 /* a CPU */
@@ -95,14 +195,18 @@ static void the_madt_tells_of_ioapics_as_many_as_there_is_room_for(void **state)
         }
         memcpy(madt + 52 + 12 * count, (const uint8_t[]){1, 8, 0, 0, 0x78}, 5);    /* too short for one */
         acpi_seal(madt);
-        handoff.register_count = 0;
+        handoff.register_count = handoff.preflight_count = 0;
         handoff.phys_bits = 43;
         registers_find(TABLES_BASE);
-        assert_int_equal(handoff.register_count, count < HANDOFF_MAX_REGISTERS ? count : HANDOFF_MAX_REGISTERS);
-        for (uint32_t i = 0; i < handoff.register_count; i++) {
-            assert_int_equal(handoff.registers[i].base, 0xfec00000 + i * 0x10000);
+        assert_int_equal(handoff.register_count, count < HANDOFF_MAX_REGISTERS ? 1 + count : HANDOFF_MAX_REGISTERS);
+        for (uint32_t i = 1; i < handoff.register_count; i++) {
+            assert_int_equal(handoff.registers[i].base, 0xfec00000 + (i - 1) * 0x10000);
             assert_int_equal(handoff.registers[i].kind, HANDOFF_IOAPIC);
         }
+        if (count < HANDOFF_MAX_REGISTERS)
+            assert_int_equal(handoff.preflight_count, 0);
+        else
+            assert_last_row(1, "IOAPICs", "some left out", LEFT_OUT);
     }
     acpi_build(2, true, true);
     uint8_t *madt = acpi_add("APIC", 44 + 12);
@@ -110,7 +214,30 @@ static void the_madt_tells_of_ioapics_as_many_as_there_is_room_for(void **state)
     acpi_seal(madt);
     handoff.register_count = 0;
     registers_find(TABLES_BASE);
-    assert_int_equal(handoff.register_count, 0);
+    assert_int_equal(handoff.register_count, 1);
+}
+
+/* Nor are they dropped in silence if segments have taken all the room. */
+static void more_segments_than_there_is_room_for_are_told_as_are_ioapics_then(void **state)
+{
+    (void)state;
+    machine_attach();
+    acpi_build(2, true, true);
+    uint8_t *mcfg = acpi_add("MCFG", 44 + 16 * HANDOFF_MAX_REGISTERS), *madt = acpi_add("APIC", 44 + 12);
+    for (uint32_t i = 0; i < HANDOFF_MAX_REGISTERS; i++) {
+        put(mcfg + 44 + 16 * i, ECAM, 8);
+        put(mcfg + 52 + 16 * i, i + 1, 2);
+    }
+    memcpy(madt + 44, (const uint8_t[]){1, 12, 0, 0, 0, 0, 0xc0, 0xfe}, 8);
+    acpi_seal(mcfg);
+    acpi_seal(madt);
+    machine_maps(ECAM, MIB);
+    handoff.phys_bits = 43;
+    registers_find(TABLES_BASE);
+    assert_int_equal(handoff.register_count, HANDOFF_MAX_REGISTERS);
+    assert_last_row(2, "IOAPICs", "some left out", LEFT_OUT);
+    handoff.preflight_count = 1;
+    assert_last_row(1, "PCI segments", "some out of reach", OUT_OF_REACH("0040:00:00.0 "));
 }
 
 /* ---- the Secure Processor ---- */
@@ -147,16 +274,17 @@ static void the_last_function_written_to_is_put_back_as_it_was_at_first(void **s
     memset(machine.pci, 0, sizeof machine.pci);
     psp_platform_end(true);                     /* nothing was written */
     struct function *a = machine_pci(0x0801, 0x14561022, 0, 0xffff8003), *b = machine_pci(0x1001, 0x14561022, 0, 0x0401);
-    psp_platform_pci_write32(0x0801, 0x18, 0xabc);      /* no command */
+    const struct psp_function first = {0x0801, 0}, second = {0x1001, 0};
+    psp_platform_pci_write32(first, 0x18, 0xabc);       /* no command */
     psp_platform_end(true);
     assert_int_equal(a->writes, 1);
-    psp_platform_pci_write32(0x0801, 4, 1);
-    psp_platform_pci_write32(0x0801, 4, 7);
-    assert_int_equal(psp_platform_pci_read32(0x0801, 4) & 0xffff, 7);
+    psp_platform_pci_write32(first, 4, 1);
+    psp_platform_pci_write32(first, 4, 7);
+    assert_int_equal(psp_platform_pci_read32(first, 4) & 0xffff, 7);
     psp_platform_end(true);
     assert_int_equal(a->config[1], 0xffff8003);
-    psp_platform_pci_write32(0x1001, 4, 2);
-    psp_platform_pci_write32(0x1001, 4, 6);
+    psp_platform_pci_write32(second, 4, 2);
+    psp_platform_pci_write32(second, 4, 6);
     psp_platform_end(true);
     assert_int_equal(b->config[1], 0x0401);
     assert_int_equal(a->config[1], 0xffff8003);
@@ -258,6 +386,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_framebuffer_of_32_bits_is_handed_over_others_are_not), T(mcfg_tells_of_all_segments_that_ports_do_not_reach),
         T(the_madt_tells_of_ioapics_as_many_as_there_is_room_for),
+        T(a_segment_is_read_where_the_firmware_maps_it_one_to_one), T(more_segments_than_there_is_room_for_are_told_as_are_ioapics_then),
         T(registers_out_of_reach_are_not_touched), T(registers_are_read_and_written_in_place),
         T(the_last_function_written_to_is_put_back_as_it_was_at_first),
         T(what_hv_must_not_give_away_is_painted_over_free_memory),

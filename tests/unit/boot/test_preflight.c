@@ -17,7 +17,7 @@ static const char good_table[] =
     " ok     TSC frequency        ACPI PM timer          2400.003 MHz\r\n"
     " ok     SME and SEV          CPUID 8000_001F        both\r\n"
     " ok     memory encryption    SYSCFG[23]             on\r\n"
-    " ok     PCI addresses        below 2^43             all of segment 0\r\n"
+    " ok     PCI addresses        below 2^43             all\r\n"
     " ok     C-bit, reduction     as each guest says     51 and 5\r\n"
     " ok     ASIDs for SEV        1                      10 (6 to 15)\r\n"
     " ok     SMM locked           HWCR[0] SmmLock        yes\r\n"
@@ -156,6 +156,47 @@ static void bars_of_all_kinds(void)
     bar_of(0x501, 0, 0, UINT64_C(1) << 44);
 }
 
+/* Segment 1 from bus 0 on, segment 2 from bus 40 on. */
+static void two_segments(bool mapped)
+{
+    machine_mcfg(ECAM, 1, 0, 1);
+    machine_mcfg(ECAM + 2 * MIB - 0x40 * MIB, 2, 0x40, 0x41);
+    machine_maps(ECAM, (mapped ? 4 : 3) * MIB);
+}
+
+static void bar_in_ecam(uint32_t number, uint64_t address)
+{
+    uint32_t *f = machine_ecam(number, 0x12341022, 0x80, 6);
+    f[4] = (uint32_t)address | 4 | 8;
+    f[5] = (uint32_t)(address >> 32);
+}
+
+static void bars_in_segments(bool mapped)
+{
+    two_segments(mapped);
+    bar_of(0x500, 0, 0, UINT64_C(1) << 43);
+    bar_in_ecam(0x008, UINT64_C(1) << 44);
+    bar_in_ecam(0x100, (UINT64_C(1) << 43) - MIB);
+    bar_in_ecam(0x200, UINT64_C(1) << 43);
+    bar_in_ecam(0x3f8, UINT64_C(1) << 45);
+}
+
+/* As it is at 41:00.1, and nothing there. */
+static uint32_t *psp_in_segment(uint32_t number)
+{
+    uint32_t *f = machine_ecam(number & ~7u, 0x14841022, 0x80, 7);
+    f = machine_ecam(number, machine.pci[0].config[0], 0, 0x0400);
+    memcpy(f + 6, &machine.pci[0].config[6], 8);
+    machine.pci[0].config[0] = 0x14801022;
+    machine.ecam_psp = (uintptr_t)f;
+    return f;
+}
+
+static void bridge_with_its_id(uint32_t number)
+{
+    psp_in_segment(number)[3] = 0x00010000;
+}
+
 static void three_cpus(uint8_t last)
 {
     acpi_build(2, true, true);
@@ -170,8 +211,9 @@ static void three_cpus(uint8_t last)
 #define LEFT_OUT "in the HyperTransport range (0xfd00000000 to 0xffffffffff), or beyond the address width"
 #define OFF_AND_ON "Switch the machine off and on; if it stays, update the BIOS"
 #define LEFT(guests) "left so by an earlier owner, with " #guests " guests: Sevisor sends SHUTDOWN, which ends them"
-#define BEYOND(of) of " out of reach once memory encryption is on; only the Secure Processor's matters. " \
+#define BEYOND(of) of "out of reach once memory encryption is on; only the Secure Processor's matters. " \
     "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
+#define NOT_MAPPED(from) "from " from "on: the firmware does not map it. Its addresses are not looked at, nor for a Secure Processor"
 #define WANT(memory, reasons) #memory " do not fit into memory (lower memory in guests.toml), " #reasons " fail a row above"
 
 /* name, row, its verdict, what it found, its remedy; what makes it so */
@@ -230,14 +272,23 @@ static void three_cpus(uint8_t last)
       "reset the machine: the RMP of whoever ran before still guards memory", machine.syscfg |= UINT64_C(1) << 24) \
     X(smee_off, "memory encryption", HANDOFF_FINE, "off; Sevisor turns it on", \
       "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled, if INIT is answered by HWERROR_PLATFORM (0x13)", machine.syscfg = 1) \
-    X(bar_at_the_width, "PCI addresses", HANDOFF_FINE, "1 are above", BEYOND("05:00.0,"), \
+    X(bar_at_the_width, "PCI addresses", HANDOFF_FINE, "1 are above", BEYOND("05:00.0 "), \
       bar_of(0x500, 0, 0, UINT64_C(1) << 43)) \
-    X(bar_below_the_width, "PCI addresses", HANDOFF_FINE, "all of segment 0", "", bar_of(0x500, 0, 4, (UINT64_C(1) << 43) - MIB)) \
-    X(bars_of_all_kinds, "PCI addresses", HANDOFF_FINE, "5 are above", BEYOND("05:00.0,06:00.0,07:00.0,07:00.3,"), bars_of_all_kinds()) \
-    X(bars_with_smee_off, "PCI addresses", HANDOFF_FINE, "1 are above", BEYOND("05:00.0,"), \
+    X(bar_below_the_width, "PCI addresses", HANDOFF_FINE, "all", "", bar_of(0x500, 0, 4, (UINT64_C(1) << 43) - MIB)) \
+    X(bars_of_all_kinds, "PCI addresses", HANDOFF_FINE, "5 are above", BEYOND("05:00.0 06:00.0 07:00.0 07:00.3 "), bars_of_all_kinds()) \
+    X(bars_with_smee_off, "PCI addresses", HANDOFF_FINE, "1 are above", BEYOND("05:00.0 "), \
       machine.syscfg = 0; bar_of(0x500, 0, 2, UINT64_C(1) << 47)) \
-    X(bars_without_sme, "PCI addresses", HANDOFF_FINE, "all of segment 0", "", \
+    X(bars_without_sme, "PCI addresses", HANDOFF_FINE, "all", "", \
       machine_leaf(0x8000001f)->regs.eax = 0; bar_of(0x500, 0, 2, UINT64_C(1) << 47)) \
+    X(bars_in_all_segments, "PCI addresses", HANDOFF_FINE, "4 are above", BEYOND("05:00.0 0001:00:01.0 0002:40:00.0 0002:41:1f.0 "), \
+      bars_in_segments(true)) \
+    X(bars_in_some_segments, "PCI addresses", HANDOFF_FINE, "2 are above", BEYOND("05:00.0 0001:00:01.0 "), bars_in_segments(false)) \
+    X(all_segments, "PCI addresses", HANDOFF_FINE, "all", "", two_segments(true)) \
+    X(some_segments, "PCI addresses", HANDOFF_FINE, "all that can be read", "", two_segments(false)) \
+    X(segment_not_mapped, "PCI segments", HANDOFF_FINE, "some cannot be read here", NOT_MAPPED("0002:40:00.0 "), bars_in_segments(false)) \
+    X(psp_in_another_segment, "Secure Processor", HANDOFF_FINE, "1022:1486 at 0002:41:02.3", "", two_segments(true); psp_in_segment(0x313)) \
+    X(psp_in_no_readable_segment, "Secure Processor", HANDOFF_NO_SEV, "none", PSP_BIOS, two_segments(false); psp_in_segment(0x313)) \
+    X(psp_is_no_bridge, "Secure Processor", HANDOFF_NO_SEV, "none", PSP_BIOS, two_segments(true); bridge_with_its_id(0x313)) \
     X(psp_of_a_newer_part, "Secure Processor", HANDOFF_NO_SEV, "1022:1999 at 41:00.1", \
       "an AMD encryption controller that this version does not know: look for a newer one", \
       machine.pci[0].config[0] = 0x19991022; machine.pci[0].config[2] = 0x10800000) \
@@ -370,6 +421,43 @@ static void the_row_the_decision_and_the_machine_agree(void **state)
     uint32_t ebx = machine_leaf(0x8000001f)->regs.ebx;
     assert_int_equal(handoff.c_bit_mask, on ? UINT64_C(1) << (ebx & 63) : 0);
     assert_int_equal(handoff.phys_bits, 48 - (on ? ebx >> 6 : 0));
+}
+
+/* hv is told where it is; and its configuration space is as it was. */
+static void assert_handed_over(const uint32_t *config, uint32_t sbdf, uint64_t ecam)
+{
+    assert_int_equal(machine_boot(), ENTERED);
+    const struct handoff_psp *psp = &((const struct handoff *)machine.handoff)->psp;
+    assert_int_equal(psp->sbdf, sbdf);
+    assert_int_equal(psp->ecam, ecam);
+    assert_int_equal(psp->device_id, 0x1486);
+    assert_int_equal(psp->bar, PSP_BAR);
+    assert_int_equal(psp->bar_size, PSP_BAR_SIZE);
+    assert_int_equal(config[1], 0x0400);
+    assert_int_equal(config[6], PSP_BAR | 4);
+    assert_int_equal(machine.psp.commands, 1);
+}
+
+static void the_secure_processor_is_handed_over(void **state)
+{
+    (void)state;
+    two_segments(true);
+    assert_handed_over(machine.pci[0].config, 0x4101, 0);
+}
+
+static void so_it_is_in_another_segment(void **state)
+{
+    (void)state;
+    two_segments(true);
+    assert_handed_over(psp_in_segment(0x313), 0x24113, ECAM + 0x313000);
+}
+
+static void where_there_is_none_hv_is_told_of_none(void **state)
+{
+    (void)state;
+    *psp_feature() = 0;
+    assert_int_equal(machine_boot(), ENTERED);
+    assert_int_equal(((const struct handoff *)machine.handoff)->psp.bar, 0);
 }
 
 /* Off, but it can be switched on: it is tried, and then done for hv alone. */
@@ -560,6 +648,7 @@ int main(void)
         T(refused_table_stays_for_15_seconds), T(key_ends_it_but_not_one_from_before), T(key_ends_it),
         T(keyboard_that_never_stops_is_no_way_to_hang), T(table_stays_without_a_keyboard_too), T(encryption_that_was_on_stays_on_after_a_refusal),
         T(more_processors_than_one_version_uses_are_said), T(wrong_checksums_of_acpi_are_said_and_change_nothing),
+        T(the_secure_processor_is_handed_over), T(so_it_is_in_another_segment), T(where_there_is_none_hv_is_told_of_none),
 #define X(name, ...) {#name, the_row_the_decision_and_the_machine_agree, NULL, NULL, &spoilt_##name},
         CASES(X)
 #undef X

@@ -494,7 +494,7 @@ void machine_start(const struct machine_options *options)
     };
     fake_pci_reset();
     if (!options->no_device)
-        fake_psp_start();
+        machine.handoff.psp = fake_psp_start();
     sev_forget();
 }
 

@@ -17,7 +17,8 @@ int key_of(enum memory_view view);
 /* From now on the page's bytes are as `key` shows them. A CPU leaves lines in the cache; the firmware goes past it. */
 void look_through(uint64_t page, int key, bool by_cpu);
 
-void fake_psp_start(void);
+/* Where the preflight has found it. */
+struct handoff_psp fake_psp_start(void);
 void fake_psp_forget(void);
 
 #endif

@@ -385,7 +385,7 @@ static void no_device_is_said_in_words(void **state)
     boot((struct machine_options){.no_device = true});
     launch();
     assert_int_equal(guests[SEV].state, GUEST_REFUSED);
-    assert_non_null(strstr(guests[SEV].end_reason, "no secure processor"));
+    assert_non_null(strstr(guests[SEV].end_reason, "no AMD Secure Processor with SEV"));
     finish(GUEST_END_POWEROFF);
     all_is_back();
 }

@@ -23,7 +23,7 @@ unit-hv-devices-input := $(addprefix hv/,console/serial.c console/console.c moni
 unit-hv-devices-lifecycle := hv/vm/guest.c hv/control/launch.c hv/control/identity.c hv/control/report.c $(sort $(wildcard hv/monitor/*.c)) hv/console/line.c hv/dev/vuart.c hv/svm/asid.c hv/console/log.c hv/lib/text.c \
 	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/fake_machine.c $(unit-hv-devices-in)/fake_psp.c \
 	$(unit-hv-devices-in)/three_guests.c $(sort $(wildcard psp/*.c)) \
-	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c \
+	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c hv/lib/pci.c hv/lib/mmio.c \
 	$(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt))
 unit-hv-devices-refusal := $(unit-hv-devices-lifecycle)
 unit-hv-devices-copy := $(unit-hv-devices-lifecycle)

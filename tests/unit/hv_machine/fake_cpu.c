@@ -15,6 +15,7 @@ struct fake_msr fake_msrs[8];
 uint8_t fake_rtc[128];
 void (*fake_rtc_read)(uint8_t index);
 uint64_t (*fake_x2apic)(uint32_t msr, const uint64_t *value);
+uint32_t (*fake_config)(uint32_t address, const uint32_t *value);
 uint16_t fake_port;
 bool fake_if;
 unsigned fake_pages_left;
@@ -103,6 +104,8 @@ void out16(uint16_t port, uint16_t value) { note("out16 %x %x", port, value); }
 uint32_t in32(uint16_t port)
 {
     assert_int_equal(port, 0xcfc);
+    if (fake_config != NULL)
+        return fake_config(pci_address, NULL);
     note("pci %x read", pci_address);
     return ~pci_address;
 }
@@ -114,7 +117,10 @@ void out32(uint16_t port, uint32_t value)
         return;
     }
     assert_int_equal(port, 0xcfc);
-    note("pci %x write %x", pci_address, value);
+    if (fake_config != NULL)
+        fake_config(pci_address, &value);
+    else
+        note("pci %x write %x", pci_address, value);
 }
 
 uint64_t rdtsc(void) { return fake_tsc; }
@@ -220,6 +226,7 @@ int fake_reset(void **state)
     fake_x2apic = NULL;
     fake_if = false;
     fake_port = 0;
+    fake_config = NULL;
     fake_tsc = 0;
     fake_cr0 = 0;
     fake_cr3 = 0xc3;

@@ -4,7 +4,7 @@
 
 #include "hv/io/dma.h"
 #include "hv/mm/hostmap.h"
-#include "hv/lib/pci.h"
+#include "hv/lib/mmio.h"
 
 #define BUSES 2u                        /* of each segment that has ECAM */
 #define ECAM_SIZE ((uint64_t)BUSES << 20)
@@ -54,27 +54,26 @@ static void add_ecam(unsigned segment, uint32_t bdf, uint32_t header, uint32_t c
     ecam_at(segment, bdf)[3] = header << 16;
 }
 
-uint32_t pci_read32(uint16_t bdf, uint8_t offset)
+static uint32_t config(uint32_t address, const uint32_t *value)
 {
-    const struct function *f = function_at(bdf);
-    return f == NULL ? UINT32_MAX : f->config[offset / 4];
-}
-
-void pci_write32(uint16_t bdf, uint8_t offset, uint32_t value)
-{
-    assert_int_equal(offset, 4);
-    assert_int_equal(value >> 16, 0);           /* ones there would clear status bits */
-    note("%04x %x", bdf, value);
-    struct function *f = function_at(bdf);
-    f->config[1] = (f->config[1] & 0xffff0000) | value;
+    struct function *f = function_at((uint16_t)(address >> 8));
+    assert_true(address >> 31 == 1 && address % 4 == 0);
+    if (value == NULL)
+        return f == NULL ? UINT32_MAX : f->config[address / 4 & 63];
+    assert_int_equal(address & 0xff, 4);
+    assert_int_equal(*value >> 16, 0);          /* ones there would clear status bits */
+    note("%04x %x", f->bdf, *value);
+    f->config[1] = (f->config[1] & 0xffff0000) | *value;
+    return 0;
 }
 
 static uint32_t *register_at(const volatile void *registers, uint64_t offset)
 {
     static uint32_t version;
+    uint64_t at = (uintptr_t)registers + offset - (uintptr_t)ecam;
     if (registers != &ioapic) {
-        assert_true(offset < ECAM_SIZE);
-        return (uint32_t *)((uint8_t *)(uintptr_t)registers + offset);
+        assert_true(at < sizeof ecam);
+        return (uint32_t *)((uint8_t *)ecam + at);
     }
     assert_true(offset == 0 || offset == 16);
     version = no_ioapic ? UINT32_MAX : (ENTRIES - 1) << 16 | 0x20;
@@ -91,10 +90,11 @@ uint32_t mmio_read32(const volatile void *registers, uint64_t offset)
 
 void mmio_write32(volatile void *registers, uint64_t offset, uint32_t value)
 {
+    uint64_t at = (uintptr_t)registers + offset - (uintptr_t)ecam;
     if (registers != &ioapic) {
-        assert_int_equal(offset % 4096, 4);
+        assert_int_equal(at % 4096, 4);
         assert_int_equal(value >> 16, 0);
-        note("%x %lx %x", registers == ecam[1], offset >> 12, value);
+        note("%lx %lx %x", at / ECAM_SIZE, at % ECAM_SIZE >> 12, value);
     }
     *register_at(registers, offset) = value;
 }
@@ -124,9 +124,12 @@ void mmio_unmap(volatile void *va, uint64_t size)
 static int set_up(void **state)
 {
     fake_reset(state);
+    fake_config = config;
     memset(&handoff, 0, sizeof handoff);
     memset(ports, 0, sizeof ports);
     memset(ecam, 0xff, sizeof ecam);
+    handoff.registers[0] = (struct handoff_registers){0, UINT64_C(256) << 20, HANDOFF_PCI, 0};
+    handoff.register_count = 1;
     mapped = 0;
     no_room = no_ioapic = false;
     return 0;
@@ -140,9 +143,9 @@ static void stop(void)
 
 static void ecam_handed_over(void)
 {
-    handoff.registers[0] = (struct handoff_registers){FIRST_ECAM, ECAM_SIZE, HANDOFF_ECAM, 0};
-    handoff.registers[1] = (struct handoff_registers){SECOND_ECAM, ECAM_SIZE, HANDOFF_ECAM, 0};
-    handoff.register_count = 2;
+    handoff.registers[1] = (struct handoff_registers){FIRST_ECAM, ECAM_SIZE, HANDOFF_PCI, 0x10000};
+    handoff.registers[2] = (struct handoff_registers){SECOND_ECAM, ECAM_SIZE, HANDOFF_PCI, 0x24000};
+    handoff.register_count = 3;
 }
 
 static void every_function_loses_bus_mastering_and_nothing_else(void **state)
@@ -193,8 +196,7 @@ static void devices_stop_before_bridges_in_all_segments(void **state)
 static void the_way_of_the_secure_processor_stays_open(void **state)
 {
     (void)state;
-    handoff.psp_present = 1;
-    handoff.psp_bdf = 0x4201;
+    handoff.psp = (struct handoff_psp){.bar = 0x100000, .sbdf = 0x4201};
     add(0x0008, 0x01, 7, 0x00434100);           /* above it: buses 41 to 43 */
     add(0x0010, 0x01, 7, 0x00504400);           /* buses beside it */
     add(0x0018, 0x01, 7, 0x00403f00);
@@ -208,10 +210,40 @@ static void the_way_of_the_secure_processor_stays_open(void **state)
         assert_int_equal(ports[i].config[1], after[i]);
 }
 
+/* The same in a segment whose configuration space begins with bus 0x40, at 24000; and what has those numbers in others is not it. */
+static void so_it_does_in_its_own_segment_alone(void **state)
+{
+    (void)state;
+    handoff.psp = (struct handoff_psp){.bar = 0x100000, .sbdf = 0x24102};
+    add(0x0008, 0x01, 7, 0x00434100);
+    add(0x4100, 0x80, 7, 0);
+    add(0x4102, 0x00, 7, 0);
+    ecam_handed_over();
+    add_ecam(0, 0x0, 0x01, 7);
+    ecam_at(0, 0x0)[6] = 0x00434100;
+    add_ecam(0, 0x100, 0x80, 7);
+    add_ecam(0, 0x102, 0x00, 7);
+    add_ecam(1, 0x8, 0x01, 3);                  /* 40:01.0 is above it, 40:02.0 beside */
+    ecam_at(1, 0x8)[6] = 0x00424140;
+    add_ecam(1, 0x0, 0x80, 0);
+    add_ecam(1, 0x10, 0x01, 7);
+    ecam_at(1, 0x10)[6] = 0x00444340;
+    add_ecam(1, 0x100, 0x80, 7);
+    add_ecam(1, 0x102, 0x00, 3);
+    stop();
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(ports[i].config[1], 3);
+    static const struct { unsigned segment; uint32_t at, after; } cases[] = {
+        {0, 0x0, 3}, {0, 0x100, 3}, {0, 0x102, 3}, {1, 0x8, 7}, {1, 0x10, 3}, {1, 0x100, 3}, {1, 0x102, 7},
+    };
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(ecam_at(cases[i].segment, cases[i].at)[1], cases[i].after);
+}
+
 static void without_one_nothing_stays_open(void **state)
 {
     (void)state;
-    handoff.psp_bdf = 0x4201;
+    handoff.psp.sbdf = 0x4201;
     add(0x0008, 0x01, 7, 0x00434100);
     add(0x4200, 0x80, 7, 0);
     add(0x4201, 0x00, 7, 0);
@@ -222,28 +254,16 @@ static void without_one_nothing_stays_open(void **state)
         assert_int_equal(ports[i].config[1], 3);
 }
 
-/* Nor in another segment, though the numbers are the same. */
-static void the_same_function_of_another_segment_is_not_it(void **state)
-{
-    (void)state;
-    handoff.psp_present = 1;
-    handoff.psp_bdf = 0x0108;
-    ecam_handed_over();
-    add_ecam(0, 0, 0x01, 7);
-    ecam_at(0, 0)[6] = 0x010100;
-    add_ecam(0, 0x108, 0x00, 7);
-    stop();
-    assert_int_equal(ecam_at(0, 0)[1], 3);
-    assert_int_equal(ecam_at(0, 0x108)[1], 3);
-}
-
 static void a_segment_that_cannot_be_mapped_is_said(void **state)
 {
     (void)state;
     ecam_handed_over();
     no_room = true;
+    add(0x0008, 0x00, 7, 0);
     stop();
-    assert_non_null(strstr(did, "devices there keep their DMA"));
+    assert_non_null(strstr(did, "configuration space of segment 0001: devices there keep their DMA"));
+    assert_non_null(strstr(did, "configuration space of segment 0002: devices there keep their DMA"));
+    assert_int_equal(ports[0].config[1], 3);
 }
 
 /* ---- IOAPICs ---- */
@@ -276,7 +296,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(every_function_loses_bus_mastering_and_nothing_else), T(devices_stop_before_bridges_in_all_segments),
         T(the_way_of_the_secure_processor_stays_open), T(without_one_nothing_stays_open),
-        T(the_same_function_of_another_segment_is_not_it), T(a_segment_that_cannot_be_mapped_is_said),
+        T(so_it_does_in_its_own_segment_alone), T(a_segment_that_cannot_be_mapped_is_said),
         T(every_entry_is_masked_but_the_firmwares_smis),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

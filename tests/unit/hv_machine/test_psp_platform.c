@@ -30,13 +30,20 @@ void mmio_unmap(volatile void *va, uint64_t size)
     note("unmap %lx", size);
 }
 
-/* PCI 3.0, 3.2.2.3.2: configuration mechanism 1. */
-static void configuration_space_is_reached_by_its_ports(void **state)
+/* PCI 3.0, 3.2.2.3.2: configuration mechanism 1; in other segments the page of the function alone is mapped. */
+static void configuration_space_is_reached_by_ports_or_as_memory(void **state)
 {
+    const struct psp_function first = {0x4101, 0}, last = {0xffff, 0}, other = {0x14101, UINT64_C(0x3ffb04101000)};
     (void)state;
-    assert_int_equal(psp_platform_pci_read32(0x4101, 0x1b), ~UINT32_C(0x80410118));
-    psp_platform_pci_write32(0xffff, 0x04, 0x12345678);
+    assert_int_equal(psp_platform_pci_read32(first, 0x1b), ~UINT32_C(0x80410118));
+    psp_platform_pci_write32(last, 0x04, 0x12345678);
     assert_string_equal(did, "pci 80410118 read\npci 80ffff04 write 12345678\n");
+    did[0] = '\0';
+    psp_platform_pci_write32(other, 0x04, 0x12345678);
+    assert_int_equal(registers[1], 0x12345678);
+    registers[2] = 88;
+    assert_int_equal(psp_platform_pci_read32(other, 0x08), 88);
+    assert_string_equal(did, "map 3ffb04101000 1000\nunmap 1000\nmap 3ffb04101000 1000\nunmap 1000\n");
 }
 
 static void registers_are_mapped_read_and_written(void **state)
@@ -112,7 +119,7 @@ static void the_rest_is_hvs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(configuration_space_is_reached_by_its_ports), T(registers_are_mapped_read_and_written),
+        T(configuration_space_is_reached_by_ports_or_as_memory), T(registers_are_mapped_read_and_written),
         T(pages_are_taken_once_and_are_encrypted), T(a_wait_lets_others_go_on_once_in_a_millisecond),
         T(a_second_taker_is_our_own_bug), T(the_rest_is_hvs),
     };

@@ -15,7 +15,6 @@ static struct sev_wishes wishes;
 static struct guest guest;
 static struct manifest_guest config;
 static uint8_t left_in;                 /* the platform's state when hv comes */
-static bool no_device;
 static uint32_t running, offered;       /* firmware: what runs, what an image says it is */
 static bool pdh_is_made_at_init;
 static uint8_t pdh;                     /* each byte of its key */
@@ -52,14 +51,13 @@ static void runs(struct psp *p)
     p->status.build = (uint8_t)running;
 }
 
-enum psp_error psp_discover(struct psp_location *location)
-{
-    *location = (struct psp_location){.bdf = 0x42 << 8 | 3 << 3 | 1, .device_id = 0x14ca};
-    return no_device ? PSP_NO_DEVICE : PSP_OK;
-}
-
 struct psp_result psp_attach(struct psp *p, const struct psp_location *location)
 {
+    if (location->bar == 0)
+        return (struct psp_result){.error = PSP_NO_DEVICE};
+    assert_int_equal(location->function.ecam, handoff.psp.ecam);
+    assert_int_equal(location->bar, UINT64_C(0x20f0200000));
+    assert_int_equal(location->bar_size, 0x100000);
     p->location = *location;
     p->status = (struct sev_platform_status){.state = left_in, .owner = left_in};
     runs(p);
@@ -194,10 +192,11 @@ static int set_up(void **state)
     started = ready = false;
     text_format(refusal, sizeof refusal, "not started");
     left_in = SEV_PLATFORM_UNINIT;
-    no_device = false;
     memset(faults, 0, sizeof faults);
     memset(sent, 0, sizeof sent);
-    handoff = (struct handoff){.sev_usable = 1};
+    handoff = (struct handoff){
+        .sev_usable = 1, .psp = {.sbdf = 0x42 << 8 | 3 << 3 | 1, .device_id = 0x14ca, .bar = UINT64_C(0x20f0200000), .bar_size = 0x100000},
+    };
     config = (struct manifest_guest){.name = "alpha", .sev_policy = 0x01010001, .cbitpos = 51, .reduced_phys_bits = 5, .memory = MEMORY};
     guest = (struct guest){.config = &config, .asid = 9};
     fake_leaves[0] = (struct fake_leaf){0x8000001f, {3, 5 << 6 | 51, 15, 6}};
@@ -438,11 +437,11 @@ static void what_the_preflight_found_is_the_reason(void **state)
     assert_string_equal(sev_refusal(), "SMM locked: no; lock it");
     assert_string_equal(did, "");       /* it was said already */
     set_up(state);
-    no_device = true;
+    handoff.psp = (struct handoff_psp){.bar = 0};
     sev_start(&handoff, &wishes);
     assert_false(sev_ready());
-    assert_string_equal(sev_refusal(), "no secure processor: command 00 error 1 status 0");
-    assert_string_equal(did, "log 1 sev: encrypted guests are refused: no secure processor: command 00 error 1 status 0\n");
+    assert_string_equal(sev_refusal(), "the secure processor is of no use: command 00 error 1 status 0");
+    assert_string_equal(did, "log 1 sev: encrypted guests are refused: the secure processor is of no use: command 00 error 1 status 0\n");
 }
 
 static void the_end_is_a_shutdown_once(void **state)

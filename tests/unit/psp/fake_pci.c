@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "psp/platform.h"
 
 #define COMMAND 1               /* dword of command and status */
 #define HEADER 3
@@ -22,31 +21,31 @@ void fake_pci_reset(void)
     memset(&fake_pci, 0, sizeof fake_pci);
 }
 
-static struct fake_function *find(uint16_t bdf)
+static struct fake_function *find(uint32_t sbdf)
 {
     for (unsigned i = 0; i < fake_pci.count; i++) {
-        if (fake_pci.functions[i].bdf == bdf)
+        if (fake_pci.functions[i].sbdf == sbdf)
             return &fake_pci.functions[i];
     }
     return NULL;
 }
 
-static struct fake_function *add(uint16_t bdf, uint32_t id)
+static struct fake_function *add(uint32_t sbdf, uint32_t id)
 {
-    assert(fake_pci.count < FAKE_PCI_FUNCTIONS && !find(bdf));
+    assert(fake_pci.count < FAKE_PCI_FUNCTIONS && !find(sbdf));
     struct fake_function *f = &fake_pci.functions[fake_pci.count++];
 
-    f->bdf = bdf;
+    f->sbdf = sbdf;
     f->config[0] = id;
     f->config[COMMAND] = 0x20100000u;   /* two status bits that a write of ones would clear */
     return f;
 }
 
-struct fake_function *fake_pci_add(uint16_t bdf, uint16_t vendor, uint16_t device, uint64_t bar, uint64_t size)
+struct fake_function *fake_pci_add(uint32_t sbdf, uint16_t vendor, uint16_t device, uint64_t bar, uint64_t size)
 {
-    uint16_t first = bdf & 0xfff8;
+    uint32_t first = sbdf & ~7u;
 
-    if (first != bdf) {
+    if (first != sbdf) {
         struct fake_function *zero = find(first);
 
         if (!zero)
@@ -54,7 +53,7 @@ struct fake_function *fake_pci_add(uint16_t bdf, uint16_t vendor, uint16_t devic
         zero->config[HEADER] |= MULTIFUNCTION;
     }
 
-    struct fake_function *f = add(bdf, (uint32_t)device << 16 | vendor);
+    struct fake_function *f = add(sbdf, (uint32_t)device << 16 | vendor);
 
     f->config[BAR2] = (uint32_t)bar | 4;
     f->config[BAR3] = (uint32_t)(bar >> 32);
@@ -64,12 +63,44 @@ struct fake_function *fake_pci_add(uint16_t bdf, uint16_t vendor, uint16_t devic
     return f;
 }
 
-uint32_t psp_platform_pci_read32(uint16_t bdf, uint8_t offset)
+struct psp_function fake_pci_function(uint32_t sbdf)
 {
-    struct fake_function *f = find(bdf);
+    return (struct psp_function){ sbdf, sbdf >> 16 ? UINT64_C(0x3f0000000000) + ((uint64_t)sbdf << 12) : 0 };
+}
+
+enum psp_error fake_pci_discover(struct psp_location *location)
+{
+    enum psp_error error = PSP_NO_DEVICE;
+    struct fake_function *next = NULL;
+    uint64_t from = 0;
+
+    do {
+        next = NULL;
+        for (unsigned i = 0; i < fake_pci.count; i++) {
+            struct fake_function *f = &fake_pci.functions[i];
+
+            if (f->sbdf >= from && (!next || f->sbdf < next->sbdf))
+                next = f;
+        }
+        from = next ? UINT64_C(1) + next->sbdf : 0;
+        if (next && (next->config[HEADER] >> 16 & 0x7f) == 0)
+            error = psp_discover(fake_pci_function(next->sbdf), error, location);
+    } while (next && error != PSP_OK);
+    return error;
+}
+
+static struct fake_function *at(struct psp_function function)
+{
+    if (function.ecam != fake_pci_function(function.sbdf).ecam)
+        fake_pci.violations++;
+    return find(function.sbdf);
+}
+
+uint32_t psp_platform_pci_read32(struct psp_function function, uint8_t offset)
+{
+    struct fake_function *f = at(function);
 
     assert(offset % 4 == 0);
-    fake_pci.config_reads++;
     return f ? f->config[offset / 4] : UINT32_MAX;
 }
 
@@ -78,9 +109,9 @@ static bool decodes(const struct fake_function *f)
     return f->config[COMMAND] & MEMORY_DECODING;
 }
 
-void psp_platform_pci_write32(uint16_t bdf, uint8_t offset, uint32_t value)
+void psp_platform_pci_write32(struct psp_function function, uint8_t offset, uint32_t value)
 {
-    struct fake_function *f = find(bdf);
+    struct fake_function *f = at(function);
 
     assert(offset % 4 == 0);
     if (!f) {

@@ -217,7 +217,8 @@ void fake_start(const struct fake_options *options)
     if (fake.options.device_id == 0)
         fake.options.device_id = 0x1486;
     fake.location = (struct psp_location){
-        .bdf = FAKE_BDF(0x42, 0, 1), .device_id = fake.options.device_id, .bar = FAKE_BAR, .bar_size = 0x100000,
+        .function = fake_pci_function((uint32_t)options->segment << 16 | FAKE_BDF(0x42, 0, 1)),
+        .device_id = fake.options.device_id, .bar = FAKE_BAR, .bar_size = 0x100000,
     };
     fake.now_ns = UINT64_C(1000000000);
 
@@ -251,7 +252,7 @@ void fake_start(const struct fake_options *options)
     fake.mailbox = mailbox_new(&mailbox, fake.fw);
     assert(fake.mailbox);
 
-    struct fake_function *f = fake_pci_add(fake.location.bdf, PSP_VENDOR_AMD, fake.options.device_id, FAKE_BAR, 0x100000);
+    struct fake_function *f = fake_pci_add(fake.location.function.sbdf, PSP_VENDOR_AMD, fake.options.device_id, FAKE_BAR, 0x100000);
     f->read = registers_read;
     f->write = registers_write;
 }

@@ -24,6 +24,7 @@
 
 struct fake_options {
     uint16_t device_id;         /* 0: 0x1486 */
+    uint16_t segment;           /* of PCI, that it is in */
     uint8_t api_major, api_minor;   /* 0.0: 1.55 */
     bool sme;                   /* the driver's pages are in the host's encrypted view */
     bool no_syscfg;             /* SYSCFG.MemEncryptionModEn is clear */

@@ -37,7 +37,7 @@ static void build(const struct board *board, bool sev)
         const struct board_function *b = &board->functions[i];
         struct fake_function *f = NULL;
         for (unsigned k = 0; k < fake_pci.count; k++)
-            if (fake_pci.functions[k].bdf == b->bdf)
+            if (fake_pci.functions[k].sbdf == b->bdf)
                 f = &fake_pci.functions[k];         /* function 0, which came with another one */
         if (f != NULL) {
             f->config[0] = (uint32_t)b->device << 16 | AMD;
@@ -62,7 +62,7 @@ static void assert_only_psps_were_touched(const struct board *board)
     assert_int_equal(fake_pci.mapped, 0);
     for (unsigned k = 0; k < fake_pci.count; k++)
         for (uint32_t i = 0; i < board->function_count; i++)
-            if (board->functions[i].bdf == fake_pci.functions[k].bdf && !board->functions[i].psp)
+            if (board->functions[i].bdf == fake_pci.functions[k].sbdf && !board->functions[i].psp)
                 assert_int_equal(fake_pci.functions[k].config_writes, 0);
 }
 
@@ -81,14 +81,14 @@ static void each_boards_secure_processor_with_sev_is_found(void **state)
         found++;
         struct psp_location location;
         build(board, true);
-        assert_int_equal(psp_discover(&location), PSP_OK);
-        assert_int_equal(location.bdf, want->bdf);
+        assert_int_equal(fake_pci_discover(&location), PSP_OK);
+        assert_int_equal(location.function.sbdf, want->bdf);
         assert_int_equal(location.device_id, want->device);
         assert_int_equal(location.bar, want->bar);
         assert_int_equal(location.bar_size, want->size);
         assert_only_psps_were_touched(board);
         build(board, false);
-        assert_int_equal(psp_discover(&location), PSP_NO_DEVICE);
+        assert_int_equal(fake_pci_discover(&location), PSP_NO_DEVICE);
         assert_only_psps_were_touched(board);
     }
     assert_true(found >= 15);

@@ -44,13 +44,21 @@ static const struct fake_submission *submitted(uint8_t command, unsigned n)
 
 static void discovery_finds_the_function_that_attach_wants(void **state)
 {
-    struct psp_location location;
-
     (void)state;
-    start((struct fake_options){ 0 });
-    assert_int_equal(psp_discover(&location), PSP_OK);
-    assert_int_equal(location.bdf, fake.location.bdf);
-    assert_int_equal(psp_attach(&l.psp, &location).error, PSP_OK);
+    for (uint32_t segment = 0; segment <= 0xffff; segment += 0xffff) {
+        struct psp_location location;
+
+        start((struct fake_options){ .segment = (uint16_t)segment });
+        assert_int_equal(fake_pci_discover(&location), PSP_OK);
+        assert_int_equal(location.function.sbdf, segment << 16 | FAKE_BDF(0x42, 0, 1));
+        assert_int_equal(location.function.ecam != 0, segment != 0);
+        assert_int_equal(location.bar, FAKE_BAR);
+        assert_int_equal(psp_attach(&l.psp, &location).error, PSP_OK);
+        if (segment == 0) {
+            psp_detach(&l.psp);
+            fake_stop();
+        }
+    }
 }
 
 static void attach_reads_the_status_with_polling_and_bus_mastering_on(void **state)
@@ -61,7 +69,7 @@ static void attach_reads_the_status_with_polling_and_bus_mastering_on(void **sta
     start((struct fake_options){ .api_major = 1, .api_minor = 49, .latency_us = 300 });
     /* As the firmware's own driver may have left it. */
     mailbox_write(fake.mailbox, generation->int_enable, 3, fake.now_ns);
-    psp_platform_pci_write32(fake.location.bdf, 4, 0x0443);
+    psp_platform_pci_write32(fake.location.function, 4, 0x0443);
     launch_attach(&l);
     assert_int_equal(l.psp.status.api_major, 1);
     assert_int_equal(l.psp.status.api_minor, 49);
@@ -70,7 +78,7 @@ static void attach_reads_the_status_with_polling_and_bus_mastering_on(void **sta
     assert_int_equal(l.psp.commands, 1);
     assert_in_range(l.psp.command_us, 300, 400);
     assert_int_equal(mailbox_read(fake.mailbox, l.psp.generation->int_enable), 0);
-    assert_int_equal(psp_platform_pci_read32(fake.location.bdf, 4) & 0xffff, 0x0447);
+    assert_int_equal(psp_platform_pci_read32(fake.location.function, 4) & 0xffff, 0x0447);
 }
 
 static void odd_bits(uint8_t *page, uint8_t *data)
@@ -576,9 +584,9 @@ static void attach_checks_the_location_and_the_device(void **state)
     fake_pci.functions[1].read = NULL;
     fake_pci.functions[1].feature = UINT32_MAX;
     for (uint32_t command = 0; command < 8; command++) {
-        psp_platform_pci_write32(fake.location.bdf, 4, 0x0400 | command);
+        psp_platform_pci_write32(fake.location.function, 4, 0x0400 | command);
         assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_BLOCKED);
-        assert_int_equal(psp_platform_pci_read32(fake.location.bdf, 4) & 0xffff, 0x0400 | command);
+        assert_int_equal(psp_platform_pci_read32(fake.location.function, 4) & 0xffff, 0x0400 | command);
     }
     assert_int_equal(fake_pci.mapped, 0);
     assert_int_equal(fake.submissions, 0);

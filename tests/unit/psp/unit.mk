@@ -20,7 +20,7 @@ unit-psp-tests := discover status abi launch faults boards
 unit-psp-objects = $(patsubst %.c,$(unit-psp-out)/%.o,$(1))
 
 # What each program links; discovery alone, as boot/ does.
-unit-psp-discover := psp/discover.c tests/unit/psp/fake_pci.c
+unit-psp-discover := psp/discover.c psp/generation.c tests/unit/psp/fake_pci.c
 unit-psp-status := psp/status.c $(filter-out psp/status.c,$(unit-psp-driver)) tests/unit/psp/fake_pci.c \
 	tests/unit/psp/fake_platform.c $(unit-psp-models)
 unit-psp-boards := $(unit-psp-status)

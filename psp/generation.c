@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The parts with a SEV mailbox, and where their registers are. */
+#include "psp/internal.h"
+
+/* Naples; Rome and Milan; Genoa, Bergamo and Siena; Turin, and what follows it. */
+static const struct psp_generation generations[] = {
+    { .device_id = 0x1456, .c2pmsg = 0x10500, .int_enable = 0x10610, .int_status = 0x10614 },
+    { .device_id = 0x1486, .c2pmsg = 0x10900, .int_enable = 0x10690, .int_status = 0x10694 },
+    { .device_id = 0x14ca, .c2pmsg = 0x10900, .int_enable = 0x10690, .int_status = 0x10694 },
+    { .device_id = 0x156e, .c2pmsg = 0x10900, .int_enable = 0x10510, .int_status = 0x10514 },
+    { .device_id = 0x17d8, .c2pmsg = 0x10900, .int_enable = 0x10510, .int_status = 0x10514 },
+};
+
+const struct psp_generation *psp_generation_of(uint16_t device_id)
+{
+    for (unsigned i = 0; i < sizeof generations / sizeof *generations; i++) {
+        if (generations[i].device_id == device_id)
+            return &generations[i];
+    }
+    return NULL;
+}
+
+enum psp_error psp_feature_check(const struct psp_generation *generation, volatile void *registers)
+{
+    uint32_t feature = psp_platform_mmio_read32(registers, generation->c2pmsg + PSP_C2PMSG_FEATURE);
+
+    if (feature == PSP_ABSENT)
+        return PSP_BLOCKED;
+    return (feature & PSP_FEATURE_SEV) ? PSP_OK : PSP_NO_DEVICE;
+}

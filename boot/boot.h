@@ -80,9 +80,6 @@ void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88]);
 /* power.c: how ACPI ends the machine, into `handoff`. */
 void power_find(uint64_t rsdp);
 
-/* devices.c: the framebuffer into `handoff`. */
-void devices_find(void);
-
 /* registers.c: PCI configuration space and IOAPICs, into `handoff`; and rows of what hv will not reach. */
 void registers_find(uint64_t rsdp);
 /* The next configuration space that can be read here; *at, 0 at first, counts. False: there is no other. */

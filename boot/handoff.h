@@ -117,9 +117,6 @@ struct handoff {
     uint64_t tsc_hz;            /* measured against the ACPI PM timer */
     uint64_t rsdp;              /* physical */
     uint64_t runtime_services;  /* physical address of EFI_RUNTIME_SERVICES */
-    uint64_t framebuffer_base;  /* 0: none */
-    uint32_t framebuffer_width, framebuffer_height, framebuffer_stride;    /* pixels of 32 bits */
-    uint32_t reserved1;
     struct handoff_uart uart;
     struct handoff_register off[2], reset;      /* ACPI's ways; off[0] and then off[1] */
 

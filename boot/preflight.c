@@ -352,7 +352,6 @@ bool preflight_run(void)
             check_guests(manifest);
         check_console();
         power_find(handoff.rsdp);
-        devices_find();
         check_acpi();
     }
     return !preflight_has(HANDOFF_FATAL);

@@ -102,7 +102,6 @@ struct machine {
     uint64_t reserved_page;             /* 0: none, or freed */
     unsigned pools;
     bool junk;                          /* what is allocated has been used before */
-    EFI_GRAPHICS_OUTPUT_PROTOCOL *gop;  /* NULL: none */
     bool no_mp_services;
 
     uint64_t image_base;                /* where the application lies */

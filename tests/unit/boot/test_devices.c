@@ -1,43 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The framebuffer, DMA, the Secure Processor's function, and the map of memory. */
+/* PCI segments, IOAPICs, the Secure Processor's function, and the map of memory. */
 #include "machine.h"
 
 #include "hv/lib/pci.h"
 #include "psp/platform.h"
-
-/* ---- the framebuffer ---- */
-
-static void a_framebuffer_of_32_bits_is_handed_over_others_are_not(void **state)
-{
-    EFI_GRAPHICS_OUTPUT_MODE_INFORMATION info = {
-        .HorizontalResolution = 1024, .VerticalResolution = 768, .PixelsPerScanLine = 1088,
-    };
-    EFI_GRAPHICS_OUTPUT_PROTOCOL_MODE mode = {.Info = &info, .FrameBufferBase = 0xc0000000};
-    EFI_GRAPHICS_OUTPUT_PROTOCOL gop = {.Mode = &mode};
-    (void)state;
-    machine_attach();
-    devices_find();
-    assert_int_equal(handoff.framebuffer_base, 0);      /* no such protocol */
-    machine.gop = &gop;
-    for (unsigned format = PixelRedGreenBlueReserved8BitPerColor; format < PixelFormatMax; format++) {
-        bool known = format == PixelRedGreenBlueReserved8BitPerColor || format == PixelBlueGreenRedReserved8BitPerColor;
-        info.PixelFormat = format;
-        handoff.framebuffer_base = handoff.framebuffer_width = handoff.framebuffer_height = handoff.framebuffer_stride = 0;
-        devices_find();
-        assert_int_equal(handoff.framebuffer_base, known ? 0xc0000000 : 0);
-        assert_int_equal(handoff.framebuffer_width, known ? 1024 : 0);
-        assert_int_equal(handoff.framebuffer_height, known ? 768 : 0);
-        assert_int_equal(handoff.framebuffer_stride, known ? 1088 : 0);
-    }
-    info.PixelFormat = PixelRedGreenBlueReserved8BitPerColor;
-    handoff.framebuffer_base = 0;
-    gop.Mode = NULL;
-    devices_find();
-    gop.Mode = &mode;
-    mode.Info = NULL;
-    devices_find();
-    assert_int_equal(handoff.framebuffer_base, 0);
-}
 
 /* ---- registers ---- */
 
@@ -384,7 +350,7 @@ static void a_map_with_more_ranges_than_there_is_room_for_is_refused(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_framebuffer_of_32_bits_is_handed_over_others_are_not), T(mcfg_tells_of_all_segments_that_ports_do_not_reach),
+        T(mcfg_tells_of_all_segments_that_ports_do_not_reach),
         T(the_madt_tells_of_ioapics_as_many_as_there_is_room_for),
         T(a_segment_is_read_where_the_firmware_maps_it_one_to_one), T(more_segments_than_there_is_room_for_are_told_as_are_ioapics_then),
         T(registers_out_of_reach_are_not_touched), T(registers_are_read_and_written_in_place),

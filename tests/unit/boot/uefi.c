@@ -74,16 +74,11 @@ static void *mp_services[] = {NULL, NULL, (void *)startup_all_aps, NULL, NULL, N
 
 static EFI_STATUS EFIAPI locate_protocol(EFI_GUID *guid, void *registration, void **interface)
 {
-    static const EFI_GUID wanted = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
     static const uint8_t mp[16] = {0x05, 0xa6, 0xdd, 0x3f, 0x6e, 0xa7, 0x46, 0x4f, 0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08};
     alive();
-    if (registration == NULL && memcmp(guid, mp, sizeof mp) == 0 && !machine.no_mp_services) {
-        *interface = mp_services;
-        return EFI_SUCCESS;
-    }
-    if (registration != NULL || memcmp(guid, &wanted, sizeof wanted) != 0 || machine.gop == NULL)
+    if (registration != NULL || memcmp(guid, mp, sizeof mp) != 0 || machine.no_mp_services)
         return EFI_NOT_FOUND;
-    *interface = machine.gop;
+    *interface = mp_services;
     return EFI_SUCCESS;
 }
 

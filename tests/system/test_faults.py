@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,14 +95,20 @@ def test_each_status_of_a_launch_command_refuses_its_guest_and_nobody_else(
 # -- no answer ---------------------------------------------------------------------------
 
 
-def run_with(name: str, pack: Callable[..., Path], boot_sev: Boot, **machine_options) -> str:
-    """Boots a plain guest between two encrypted ones; what the console said."""
+def trace_with(
+    name: str, pack: Callable[..., Path], boot_sev: Boot, **machine_options
+) -> tuple[str, list[machines.Command]]:
+    """Boots a plain guest between two encrypted ones; what the console said, and the secure processor's commands."""
     guests = [packing.hello("first", "sev"), PLAIN, packing.hello("second", "sev")]
     efi = pack(name, guests)
     with boot_sev(packing.bootable(efi), name=name, **machine_options) as machine:
         assert machine.wait_off() == "guest-shutdown"
         assert_plain_guest_ran(machine.console.text)
-        return machine.console.text
+        return machine.console.text, machines.trace(machine)
+
+
+def run_with(name: str, pack: Callable[..., Path], boot_sev: Boot, **machine_options) -> str:
+    return trace_with(name, pack, boot_sev, **machine_options)[0]
 
 
 @pytest.mark.parametrize("command", LAUNCH_COMMANDS)
@@ -138,6 +145,24 @@ def test_hang_at_a_guests_end_keeps_its_asid_from_others(
     assert_nothing_leaked(text, quarantine=True)
     if name != "DECOMMISSION":
         assert "quarantine" in sayings.resources(text)[-1].verdict
+
+
+def test_guest_that_is_said_to_be_active_at_its_end_is_deactivated_again_once(
+    pack: Callable[..., Path], boot_sev: Boot
+) -> None:
+    """DECOMMISSION answers ACTIVE: twice for the guest that ends first, whose ASID is kept from others then; once for the next."""
+    text, commands = trace_with("active", pack, boot_sev, fault="status:DECOMMISSION:0x12:count=3")
+    ends = [(c.name, c.status) for c in commands if c.name in ("DEACTIVATE", "DF_FLUSH", "DECOMMISSION")]
+    once, told_again = [("DEACTIVATE", "SUCCESS"), ("DF_FLUSH", "SUCCESS")], [("DEACTIVATE", "INACTIVE"), ("DF_FLUSH", "SUCCESS")]
+    active = ("DECOMMISSION", "ACTIVE")
+    assert ends[-12:] == [
+        *once, active, *told_again, active,
+        *once, active, *told_again, ("DECOMMISSION", "SUCCESS"),
+    ]  # fmt: skip
+    assert len(re.findall(r"error: (?:first|second): DECOMMISSION: ACTIVE \(0x12\): the guest still has an active ASID", text)) == 1
+    assert len(re.findall(r"error: (?:first|second): ASID \d+ stays in quarantine", text)) == 1
+    assert sayings.resources(text)[-1].verdict == "all returned but a quarantine of 1 ASIDs, 0 MiB"
+    assert_nothing_leaked(text, quarantine=True)
 
 
 def test_guests_and_operator_go_on_while_a_command_hangs(pack: Callable[..., Path], boot_sev: Boot) -> None:

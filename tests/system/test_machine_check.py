@@ -26,6 +26,7 @@ pytestmark = pytest.mark.sev
 
 UNCORRECTED = VAL | UC | EN | ADDRV | MEMORY_READ
 LONG = "ms=4000000000"
+SIZE_2M = 2 << 20
 
 
 def hostile(name: str, encryption: str, words: str, cpu: int) -> GuestSpec:
@@ -43,13 +44,19 @@ def after_vmrun(elf: Path) -> int:
     return int(re.search(r"\tvmrun\b.*\n *([0-9a-f]+):\tvmsave", code)[1], 16)
 
 
-def at_stgi(machine: Emulator, socket_path: Path, place: int) -> None:
+def at_stgi(machine: Emulator, socket_path: Path, place: int, broken: int) -> None:
+    """An error in physical memory at `broken`."""
     for _ in range(100):
         with Debugger(socket_path, 0) as hand:
             if hand.run_to(place):
-                inject(machine, 0, 6, UNCORRECTED)
+                inject(machine, 0, 6, UNCORRECTED, place=broken)
                 return
     pytest.fail("CPU 0 leaves no guest")
+
+
+def places(machine: Emulator, guest: str) -> list[int]:
+    """Where its launches have put it."""
+    return [int(at, 16) for at in re.findall(rf"launch {guest}: \d+ MiB at 0x([0-9a-f]+), ASID", machine.console.text)]
 
 
 def wait_end(machine: Emulator, known: set[str]) -> tuple[str, str]:
@@ -63,7 +70,8 @@ def wait_end(machine: Emulator, known: set[str]) -> tuple[str, str]:
 def test_the_guest_that_was_hit_ends_and_the_others_run_on(
     smca: bool, pack: Callable[..., Path], boot_sev: Boot, build: Path, tmp_path: Path
 ) -> None:
-    """In VMRUN, with the guest's CR4.MCE at 0 and CR0.CD at 1; then at STGI. A corrected error is told; one that corrupted the processor's context is the end."""
+    """In VMRUN, with the guest's CR4.MCE at 0 and CR0.CD at 1; then at STGI, in the guest's own memory, which no later guest gets.
+    A corrected error is told; one that corrupted the processor's context is the end."""
     guests = [
         hostile("worker", "none", "attack=work", 1),
         hostile("plain", "none", f"attack=uncached {LONG}", 0),
@@ -89,15 +97,22 @@ def test_the_guest_that_was_hit_ends_and_the_others_run_on(
             assert re.search(rf"^machine check at RIP 0x[0-9a-f]+: uncorrected error.* in bank {bank}\b.*address 0x7654321000", why)
             assert cr0 & (CR0_CD | CR0_NW) == 0 and cr4 & CR4_MCE, f"{cr0:#x} {cr4:#x}"
             hit[name] = why
-        at_stgi(machine, socket_path, after_vmrun(elf))
+        (last,) = {"secret", "plain", "third"} - set(hit)
+        broken = places(machine, last)[0] + (5 << 20) + 0x1238
+        at_stgi(machine, socket_path, after_vmrun(elf), broken)
         name, why = wait_end(machine, set(hit))
-        assert "in bank 6" in why
+        assert name == last and "in bank 6" in why and f"address 0x{broken:x}" in why
         hit[name] = why
+        machine.wait_for(rf"error: {last}: 2 MiB around 0x{broken:x} stay in quarantine until the next boot: a memory error")
+        machine.wait_for(r"^resources: .*: all returned but a quarantine of 0 ASIDs, 2 MiB$")
         works_on(machine)
         assert ("execution unit" in hit[next(iter(hit))]) is smca
         # An error that was corrected: told once, by whoever looks, also an idle CPU.
         inject(machine, 0, 8, VAL | EN | ADDRV | MEMORY_READ)
         machine.wait_for(r"error: CPU 0, hardware error: corrected error in bank 8\b", 60)
+        attendant.command(machine, f"r{[guest.name for guest in guests].index(last) + 1}")
+        machine.wait_for(rf"(?s)^launch report: {last}, .*^launch report: {last}, ")
+        assert not places(machine, last)[1] - SIZE_2M < broken & ~(SIZE_2M - 1) < places(machine, last)[1] + (16 << 20)
         # Also the bank of the CPU that has nothing to do is enabled, and PCC is the end.
         inject(machine, 1, 2, UNCORRECTED | PCC)
         assert machine.wait_off() == "guest-shutdown"

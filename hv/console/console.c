@@ -3,10 +3,10 @@
  * millisecond, and no guest should wait for that; nor does the line wait for hv. */
 #include "hv/console/console.h"
 
+#include "hv/console/serial.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/lock.h"
-#include "hv/console/log.h"
-#include "hv/console/serial.h"
+#include "hv/lib/text.h"
 #include "hv/lib/x86.h"
 
 #define CONSOLE_RING 65536u         /* power of two: room for the shares of a dozen guests */

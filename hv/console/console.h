@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* What of the operator's line only hv's core calls; the rest is in log.h. */
+/* The operator's line: output and input of bytes. */
 #ifndef SEVISOR_CONSOLE_H
 #define SEVISOR_CONSOLE_H
 
@@ -38,6 +38,12 @@ struct console_losses console_losses(void);
 bool console_input_holds(uint8_t byte);
 /* Waits until all is out, or the line has been stuck for a while. */
 void console_flush(void);
+
+/* For what is said when hv ends: no lock, no level. */
+void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* One byte of operator input, or a break of the line, or nothing. Never waits. */
+enum { CONSOLE_NOTHING = -1, CONSOLE_BREAK = 0x100 };
+int console_read(void);
 
 /* The next three are for line.c, monitor.c and panics, i.e. for who has the console to himself. */
 

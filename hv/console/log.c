@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/console/log.h"
 
-#include "hv/cpu/clock.h"
 #include "hv/console/console.h"
 #include "hv/console/line.h"
+#include "hv/cpu/clock.h"
+#include "hv/lib/text.h"
 
 #define LOG_LINE 512u
 /* Lines about misbehaving guests per second: a guest must not drown the operator's line. */

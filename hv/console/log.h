@@ -25,14 +25,4 @@ void log_set_level(enum log_level level);
 enum log_level log_level(uint64_t *left_out);
 const char *log_level_name(enum log_level level);
 
-/* For what is said when hv ends: no lock, no level. */
-void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* One byte of operator input, or a break of the line, or nothing. Never waits. */
-enum { CONSOLE_NOTHING = -1, CONSOLE_BREAK = 0x100 };
-int console_read(void);
-
-/* Prints the reason, registers and a stack trace, ends the machine. */
-_Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2)));
-#define ASSERT(condition) ((condition) ? (void)0 : panic("%s:%d: %s", __FILE__, __LINE__, #condition))
-
 #endif

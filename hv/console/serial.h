@@ -3,8 +3,8 @@
 #ifndef SEVISOR_SERIAL_H
 #define SEVISOR_SERIAL_H
 
-#include "hv/lib/types.h"
 #include "boot/handoff.h"
+#include "hv/lib/types.h"
 
 /* None (base 0) or an absent UART: everything that follows does nothing. */
 void serial_init(const struct handoff_uart *uart);

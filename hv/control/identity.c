@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/control/identity.h"
 
-#include "hv/mm/hostmap.h"
 #include "hv/console/log.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/string.h"
+#include "hv/mm/hostmap.h"
 #include "hv/mm/memory.h"
 #include "hv/monitor/monitor.h"
-#include "hv/lib/string.h"
 
 #define CHAIN_PAGES ((SEV_CHAIN_SIZE + PAGE_SIZE - 1) / PAGE_SIZE)
 #define LINE_BYTES 48u              /* in base64 with what is before them less than 80 columns */

@@ -6,18 +6,18 @@
  */
 #include "hv/control/launch.h"
 
-#include "hv/svm/asid.h"
-#include "hv/cpu/clock.h"
-#include "hv/cpu/cpu.h"
-#include "hv/mm/hostmap.h"
-#include "hv/control/identity.h"
 #include "hv/console/log.h"
-#include "hv/monitor/monitor.h"
+#include "hv/control/identity.h"
 #include "hv/control/report.h"
 #include "hv/control/sev.h"
-#include "hv/init/smp.h"
+#include "hv/cpu/clock.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/smp.h"
 #include "hv/lib/string.h"
 #include "hv/lib/text.h"
+#include "hv/mm/hostmap.h"
+#include "hv/monitor/monitor.h"
+#include "hv/svm/asid.h"
 #include "hv/vm/vcpu.h"
 
 #define COPY_PIECE (UINT64_C(4) << 20)      /* of guest memory that is mapped at a time */

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* What psp/ asks of hv (psp/platform.h). */
-#include "psp/platform.h"
-
+#include "hv/console/log.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
-#include "hv/mm/hostmap.h"
-#include "hv/console/log.h"
 #include "hv/lib/mmio.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/pci.h"
-#include "hv/vm/vcpu.h"
 #include "hv/lib/x86.h"
+#include "hv/mm/hostmap.h"
+#include "hv/vm/vcpu.h"
+#include "psp/platform.h"
 
 #define POLL_US 1000u
 

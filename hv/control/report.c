@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/control/report.h"
 
-#include "hv/cpu/clock.h"
-#include "hv/monitor/monitor.h"
 #include "hv/control/sev.h"
+#include "hv/cpu/clock.h"
 #include "hv/lib/text.h"
+#include "hv/monitor/monitor.h"
 
 #define HEX_SIZE(bytes) (2 * (bytes) + 1)
 

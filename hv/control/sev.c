@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/control/sev.h"
 
-#include "hv/cpu/cpu.h"
-#include "hv/vm/guest.h"
-#include "hv/mm/hostmap.h"
-#include "hv/control/identity.h"
 #include "hv/console/log.h"
+#include "hv/control/identity.h"
+#include "hv/cpu/cpu.h"
 #include "hv/lib/pci.h"
 #include "hv/lib/text.h"
 #include "hv/lib/width.h"
 #include "hv/lib/x86.h"
+#include "hv/mm/hostmap.h"
+#include "hv/vm/guest.h"
 
 #define CPUID_ENCRYPTED_MEMORY 0x8000001fu
 #define C_BIT_POSITION(ebx) ((ebx) & 0x3fu)

@@ -4,8 +4,8 @@
 #define SEVISOR_SEV_H
 
 #include "boot/handoff.h"
-#include "psp/psp.h"
 #include "hv/mm/memory.h"
+#include "psp/psp.h"
 
 struct guest;
 struct manifest_guest;

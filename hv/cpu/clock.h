@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Time: the TSC, whose frequency boot/ measured; and the LAPIC's one-shot timer. */
+/* Time: the TSC, whose frequency boot/ measured. */
 #ifndef SEVISOR_CLOCK_H
 #define SEVISOR_CLOCK_H
 
@@ -36,12 +36,5 @@ static inline bool clock_limit_over(struct clock_limit *limit)
     limit->left = passed < limit->left ? limit->left - passed : 0;
     return limit->left == 0;
 }
-
-/* Host LAPIC (x2APIC where present, else MMIO): enabled, timer calibrated
- * against the TSC. */
-void lapic_init(void);
-/* One interrupt at or soon after `tsc`; UINT64_MAX disarms. Sets this_cpu()->timer_fired. */
-void lapic_timer_arm(uint64_t tsc);
-void lapic_eoi(void);
 
 #endif

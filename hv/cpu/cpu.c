@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/cpu/cpu.h"
 
-#include "hv/mm/hostmap.h"
-#include "hv/console/log.h"
-#include "hv/lib/string.h"
 #include "hv/cpu/trap.h"
+#include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 
 #define SELECTOR_CODE 0x08u
@@ -17,9 +15,6 @@
 #define IST_DF 1u
 #define IST_NMI 2u
 #define IST_MC 3u
-#define ISTS 3u
-#define STACK_PAGES 8u
-#define IST_STACK_PAGES 2u
 #define DR7_OFF UINT64_C(0x400)
 
 /* APM2 12.2.5 */
@@ -76,12 +71,9 @@ struct cpu *cpu_boot(void)
     return &boot_block.cpu;
 }
 
-struct cpu *cpu_create(uint32_t index, uint32_t apic_id)
+struct cpu *cpu_create(void *page, uint32_t index, uint32_t apic_id)
 {
-    paddr_t page;
-    if (!page_alloc(1, 1, &page))
-        return NULL;
-    struct cpu *cpu = page_va(page);
+    struct cpu *cpu = page;
     cpu->index = index;
     cpu->apic_id = apic_id;
     return cpu;
@@ -140,7 +132,7 @@ void cpu_init(struct cpu *cpu)
     struct cpu_block *block = cpu_block(cpu);
     if (cpu == cpu_boot())
         idt_build();
-    for (uint32_t i = 0; i < ISTS; i++)
+    for (uint32_t i = 0; i < CPU_IST_STACKS; i++)
         if (block->tss.ist[i] == 0)
             block->tss.ist[i] = (uintptr_t)(early_stack + sizeof early_stack);
     cpu_load_tables(block);
@@ -160,13 +152,7 @@ void cpu_init(struct cpu *cpu)
     cpu_msr_init(&cpu->features);
 }
 
-void *cpu_stacks(struct cpu *cpu)
+void cpu_set_ist_stack(struct cpu *cpu, uint32_t which, void *top)
 {
-    for (uint32_t i = 0; i < ISTS; i++) {
-        void *top = hostmap_stack(IST_STACK_PAGES);
-        if (top == NULL)
-            return NULL;
-        cpu_block(cpu)->tss.ist[i] = (uintptr_t)top;
-    }
-    return hostmap_stack(STACK_PAGES);
+    cpu_block(cpu)->tss.ist[which] = (uintptr_t)top;
 }

@@ -3,8 +3,8 @@
 #ifndef SEVISOR_CPU_H
 #define SEVISOR_CPU_H
 
-#include "hv/lib/types.h"
 #include "boot/handoff.h"
+#include "hv/lib/types.h"
 
 struct mca_errors;
 struct heap_node;
@@ -86,26 +86,18 @@ static inline struct cpu *this_cpu(void)
 
 /* The boot CPU's own structure; before there is memory. */
 struct cpu *cpu_boot(void);
-/* Another CPU's, with all that it will need, from the pool; NULL: out of pages. Never given back. */
-struct cpu *cpu_create(uint32_t index, uint32_t apic_id);
+/* Another CPU's, in `page`: a page of zeros, which is the CPU's for good. */
+struct cpu *cpu_create(void *page, uint32_t index, uint32_t apic_id);
 /* GDT, IDT, TSS with IST stacks for #DF, NMI and #MC, GS base, control registers. On the CPU itself. */
 void cpu_init(struct cpu *cpu);
 /* cpu_msr.c, for cpu_init(): the host's MSRs on this CPU; and the features that depend on them. */
 void cpu_msr_init(struct cpu_features *features);
-/* Guard-paged stacks for #DF, NMI and #MC, and one to run on, whose top is returned; NULL: out of pages. Once
- * hostmap_init() is through. hv runs with interrupts enabled (RFLAGS.IF) from then on. */
-void *cpu_stacks(struct cpu *cpu);
-/* Pages for SVM; then, on the CPU itself, EFER.SVME, VM_HSAVE_PA. The preflight has seen that it will work. */
-bool svm_allocate(struct cpu *cpu);
-void svm_init(struct cpu *cpu);
+/* The stack whose top this is, for #DF, NMI or #MC: 0 to CPU_IST_STACKS - 1. Until then they have one in common. */
+#define CPU_IST_STACKS 3u
+void cpu_set_ist_stack(struct cpu *cpu, uint32_t which, void *top);
 
 /* WBINVD on every CPU that is up; interrupts are on. Returns when all have done it, however long that takes: guests of
  * this CPU and the operator are served meanwhile (sched_breathe()). On the boot CPU. */
 void cpu_wbinvd_all(void);
-
-/* By ACPI, else by the firmware, else a reset by the chipset; never returns. After a reset the firmware starts the boot
- * option that follows this one in its order, if one does and the firmware keeps BootNext (UEFI 3.3). */
-_Noreturn void machine_power_off(void);
-_Noreturn void machine_reset(void);
 
 #endif

@@ -2,11 +2,11 @@
 /* The host's local APIC (APM2 16): by MSR as x2APIC, else in memory. */
 #include "hv/cpu/lapic.h"
 
+#include "hv/console/log.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
-#include "hv/mm/hostmap.h"
-#include "hv/console/log.h"
 #include "hv/cpu/trap.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/x86.h"
 
 /* Offsets of the registers in memory; the MSR is 0x800 + offset / 16 (APM2 16.11). */
@@ -66,6 +66,21 @@ static void lapic_calibrate(void)
     ASSERT(lapic_hz > 0);
 }
 
+paddr_t lapic_address(void)
+{
+    return paddr(rdmsr(MSR_APIC_BASE) & APIC_BASE_ADDRESS);
+}
+
+void lapic_use_registers(volatile void *registers)
+{
+    lapic_registers = registers;
+}
+
+uint64_t lapic_timer_hz(void)
+{
+    return lapic_hz;
+}
+
 void lapic_init(void)
 {
     struct cpu *cpu = this_cpu();
@@ -75,11 +90,8 @@ void lapic_init(void)
 
     uint64_t base = rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE;
     wrmsr(MSR_APIC_BASE, base);
-    if (cpu->features.x2apic) {
+    if (cpu->features.x2apic)
         wrmsr(MSR_APIC_BASE, base | APIC_BASE_X2APIC);
-    } else if (lapic_registers == NULL) {
-        lapic_registers = mmio_map_all(paddr(base & APIC_BASE_ADDRESS));
-    }
     uint32_t id = lapic_read(LAPIC_ID);
     cpu->apic_id = lapic_registers == NULL ? id : id >> 24;
 
@@ -93,10 +105,6 @@ void lapic_init(void)
         lapic_calibrate();
     cpu->timer_tsc = UINT64_MAX;
     lapic_write(LAPIC_LVT_TIMER, TRAP_TIMER);
-    if (cpu != cpu_boot())
-        return;
-    log_print(LOG_NOTICE, "LAPIC %u: %s, timer %lu.%03lu MHz", cpu->apic_id, lapic_registers == NULL ? "x2APIC" : "xAPIC",
-              lapic_hz / 1000000, lapic_hz / 1000 % 1000);
 }
 
 /* Starts the one-shot countdown towards this_cpu()->timer_tsc: a second at most at a time. */

@@ -16,7 +16,7 @@
 #define SEVISOR_LOCK_H
 
 #include "hv/cpu/cpu.h"
-#include "hv/console/log.h"
+#include "hv/lib/panic.h"
 
 enum lock_rank { LOCK_NPT = 1, LOCK_GUEST, LOCK_CONSOLE, LOCK_POOL };
 

@@ -3,7 +3,7 @@
 #include "hv/cpu/mca.h"
 
 #include "hv/cpu/clock.h"
-#include "hv/console/log.h"
+#include "hv/lib/text.h"
 #include "hv/lib/x86.h"
 
 #define MSR_MCG_CAP 0x179u
@@ -36,10 +36,6 @@
 #define HWID_UMC 0x096u
 
 #define LOOK_US 5000000u                /* so often */
-/* Lines about errors that were corrected or deferred, of all CPUs: a bad module reports thousands. */
-#define LINES 20u
-#define LINES_US 10000000u
-
 enum mca_register { MCA_CTL, MCA_STATUS, MCA_ADDR, MCA_MISC, MCA_CONFIG, MCA_IPID, MCA_SYND, MCA_DESTAT = 8, MCA_DEADDR };
 
 /* Bits 63:32 of MCA_IPID: McaType, HwId (PPR; the names are Linux's). */
@@ -211,18 +207,7 @@ void mca_done(void)
         wrmsr(MSR_MCG_STATUS, 0);
 }
 
-static void log_all(const struct cpu *cpu, const char *when, const struct mca_errors *found)
-{
-    char text[MCA_TEXT];
-    for (uint32_t i = 0; i < found->count; i++) {
-        mca_describe(&found->errors[i], text, sizeof text);
-        log_print(LOG_ERROR, "CPU %u, hardware error%s: %s", cpu->index, when, text);
-    }
-    if (found->left_out > 0)
-        log_print(LOG_ERROR, "CPU %u, hardware errors%s: %u more", cpu->index, when, found->left_out);
-}
-
-void mca_init(struct cpu *cpu)
+void mca_init(struct cpu *cpu, struct mca_errors *before)
 {
     if (cpu->index == 0 && cpuid(0x80000000, 0).eax >= 0x80000007) {
         uint32_t ebx = cpuid(0x80000007, 0).ebx;
@@ -231,11 +216,9 @@ void mca_init(struct cpu *cpu)
     }
     uint32_t banks = bank_count();
     cpu->mca_due_tsc = UINT64_MAX;
+    mca_collect(before);
     if (banks == 0)
         return;
-    struct mca_errors found;
-    mca_collect(&found);
-    log_all(cpu, " from before boot", &found);
     for (uint32_t bank = 0; bank < banks; bank++) {
         if (scalable)
             wrmsr(msr_of(bank, MCA_CONFIG), read(bank, MCA_CONFIG) | CONFIG_MCAX_EN);
@@ -248,34 +231,8 @@ void mca_init(struct cpu *cpu)
     cpu->mca_due_tsc = clock_tsc() + clock_us_to_tsc(LOOK_US);
 }
 
-/* Of LINES in LINES_US: how many may be told now. */
-static uint32_t admitted(uint64_t now, uint32_t wanted)
+void mca_look(struct cpu *cpu, uint64_t now, struct mca_errors *found)
 {
-    static uint64_t window;
-    static uint32_t told;
-    if (now - __atomic_load_n(&window, __ATOMIC_RELAXED) >= clock_us_to_tsc(LINES_US)) {
-        __atomic_store_n(&window, now, __ATOMIC_RELAXED);
-        __atomic_store_n(&told, 0, __ATOMIC_RELAXED);
-    }
-    uint32_t before = __atomic_fetch_add(&told, wanted, __ATOMIC_RELAXED);
-    uint32_t room = before < LINES ? LINES - before : 0;
-    return wanted < room ? wanted : room;
-}
-
-void mca_look(struct cpu *cpu, uint64_t now)
-{
-    struct mca_errors found;
-    mca_collect(&found);
+    mca_collect(found);
     cpu->mca_due_tsc = now + clock_us_to_tsc(LOOK_US);
-    if (found.count == 0)
-        return;
-    uint32_t told = admitted(now, found.count);
-    cpu->mca_left_out += found.count - told + found.left_out;
-    found.count = told;
-    found.left_out = 0;
-    if (told > 0 && cpu->mca_left_out > 0) {
-        found.left_out = cpu->mca_left_out;
-        cpu->mca_left_out = 0;
-    }
-    log_all(cpu, "", &found);
 }

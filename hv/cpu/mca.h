@@ -22,20 +22,13 @@ struct mca_errors {
     bool task_corrupt;          /* whoever was interrupted cannot go on */
 };
 
-/* Reports errors from before boot, clears and enables this CPU's banks (all that are there; 0 is what a reset leaves).
- * On each CPU, once the log works; errors, too, may be told from then on. */
-void mca_init(struct cpu *cpu);
+/* Clears and enables this CPU's banks (all that are there; 0 is what a reset leaves); `before`: what they held. On each CPU. */
+void mca_init(struct cpu *cpu, struct mca_errors *before);
 /* On #MC, with the banks of this CPU: reads and clears them. The next #MC shuts the CPU down until mca_done(). */
 void mca_collect(struct mca_errors *found);
 void mca_done(void);
-/* Logs and clears corrected and deferred errors now and then; `now` is the TSC. On each CPU's way round, cheap.
- * cpu->mca_due_tsc is when the next look is due; UINT64_MAX: this CPU has no banks. */
-void mca_look(struct cpu *cpu, uint64_t now);
-static inline void mca_poll(struct cpu *cpu, uint64_t now)
-{
-    if (now >= cpu->mca_due_tsc)
-        mca_look(cpu, now);
-}
+/* mca_collect(), when cpu->mca_due_tsc says that it is time; UINT64_MAX: this CPU has no banks. `now` is the TSC. */
+void mca_look(struct cpu *cpu, uint64_t now, struct mca_errors *found);
 
 /* Where in memory an error is that was not corrected, on PLAIN's terms or with the C-bit. False: not told. */
 bool mca_address(const struct mca_error *error, uint64_t *address);

@@ -3,6 +3,7 @@
 #ifndef SEVISOR_TRAP_H
 #define SEVISOR_TRAP_H
 
+#include "hv/lib/panic.h"
 #include "hv/lib/types.h"
 
 #define TRAP_NMI 2u
@@ -28,18 +29,7 @@ _Static_assert(sizeof(struct trap_frame) == 22 * 8, "isr.asm pushes 22 quadwords
 /* isr.asm: TRAP_VECTORS stubs of TRAP_STUB_SIZE bytes each. */
 extern const uint8_t isr_stubs[];
 
+/* Called by isr.asm; defined in init/trap.c, which knows what each of them leads to. */
 void trap_handle(struct trap_frame *frame);
-
-/* firmware.c: an exception, or the timer, in what was to end the machine: it goes on behind it. False: it was not there. */
-bool end_catch(struct trap_frame *frame, const char *what);
-/* There, too: goes on with the end of the machine in place of a CPU that did not come back from a call (smp_end_call()). */
-_Noreturn void end_take_over(void);
-/* panic.c: as panic(), about an exception. */
-_Noreturn void panic_trap(const struct trap_frame *frame, const char *name);
-/* At the end of the machine, on the CPU that brings it about: what the machine check banks say, on the console. */
-struct mca_errors;
-void panic_banks(const struct mca_errors *errors);
-/* There, too: what CPUs that panicked after the first had to say. */
-void panic_others(void);
 
 #endif

@@ -6,16 +6,19 @@
  */
 #include "hv/init/firmware.h"
 
-#include "hv/cpu/clock.h"
 #include "hv/console/console.h"
-#include "hv/cpu/cpu.h"
-#include "hv/mm/hostmap.h"
 #include "hv/console/log.h"
-#include "hv/lib/pagetable.h"
-#include "hv/init/smp.h"
-#include "hv/lib/string.h"
+#include "hv/cpu/clock.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/lapic.h"
 #include "hv/cpu/trap.h"
+#include "hv/init/panic.h"
+#include "hv/init/smp.h"
+#include "hv/lib/pagetable.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/string.h"
 #include "hv/lib/x86.h"
+#include "hv/mm/hostmap.h"
 
 /* UEFI 2.9, 8.1: EFI_RUNTIME_SERVICES, as far as it is used. */
 #define RUNTIME_SERVICES_SIGNATURE UINT64_C(0x56524553544e5552)

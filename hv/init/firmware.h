@@ -11,4 +11,15 @@ void firmware_end_init(const struct handoff *handoff);
 /* Builds the address space, which the firmware can be asked in from then on; or logs why it cannot. */
 void firmware_init(const struct handoff *handoff);
 
+/* By ACPI, else by the firmware, else a reset by the chipset; never returns. After a reset the firmware starts the boot
+ * option that follows this one in its order, if one does and the firmware keeps BootNext (UEFI 3.3). */
+_Noreturn void machine_power_off(void);
+_Noreturn void machine_reset(void);
+
+struct trap_frame;
+/* An exception, or the timer, in what was to end the machine: it goes on behind it. False: it was not there. */
+bool end_catch(struct trap_frame *frame, const char *what);
+/* There, too: goes on with the end of the machine in place of a CPU that did not come back from a call (smp_end_call()). */
+_Noreturn void end_take_over(void);
+
 #endif

@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* hv from its first instruction in C to power-off. */
-#include "hv/svm/asid.h"
-#include "hv/cpu/clock.h"
 #include "hv/console/console.h"
+#include "hv/console/log.h"
+#include "hv/console/mca_log.h"
+#include "hv/control/sev.h"
+#include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
-#include "hv/io/dma.h"
+#include "hv/cpu/lapic.h"
+#include "hv/cpu/mca.h"
+#include "hv/cpu/smp.h"
+#include "hv/init/cpu_pages.h"
 #include "hv/init/entry.h"
 #include "hv/init/firmware.h"
-#include "hv/vm/guest.h"
-#include "hv/mm/hostmap.h"
-#include "hv/console/log.h"
-#include "hv/cpu/mca.h"
-#include "hv/monitor/monitor.h"
-#include "hv/control/sev.h"
 #include "hv/init/smp.h"
-#include "hv/vm/vcpu.h"
+#include "hv/io/dma.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/x86.h"
+#include "hv/mm/hostmap.h"
+#include "hv/monitor/monitor.h"
+#include "hv/svm/asid.h"
+#include "hv/svm/svm.h"
+#include "hv/vm/guest.h"
+#include "hv/vm/vcpu.h"
 
 #define GIVE_UP_SECONDS 60u
 
@@ -76,12 +82,22 @@ static _Noreturn void main_give_up(void)
     machine_reset();
 }
 
+static void main_start_lapic(void)
+{
+    bool x2apic = this_cpu()->features.x2apic;
+    if (!x2apic)
+        lapic_use_registers(mmio_map_all(lapic_address()));
+    lapic_init();
+    log_print(LOG_NOTICE, "LAPIC %u: %s, timer %lu.%03lu MHz", this_cpu()->apic_id, x2apic ? "x2APIC" : "xAPIC",
+              lapic_timer_hz() / 1000000, lapic_timer_hz() / 1000 % 1000);
+}
+
 /* On the guard-paged stack. */
 static _Noreturn void main_run(const struct handoff *handoff)
 {
     dma_stop(handoff);
-    lapic_init();
-    mca_init(this_cpu());
+    main_start_lapic();
+    mca_log_init(this_cpu());
     ASSERT(svm_allocate(this_cpu()));
     svm_init(this_cpu());
     vcpu_init(this_cpu());
@@ -115,7 +131,7 @@ void hv_main(const struct handoff *handoff)
     memory_init(handoff);
     hostmap_init(handoff);
     main_report(handoff);
-    void *stack = cpu_stacks(this_cpu());
+    void *stack = cpu_pages_stacks(this_cpu());
     ASSERT(stack != NULL);
     entry_on_stack(stack, main_run, handoff);
 }

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* hv's own broken invariants. The line is the only witness: print, then end the machine. */
+#include "hv/init/panic.h"
+
+#include "boot/handoff.h"
 #include "hv/console/console.h"
 #include "hv/cpu/cpu.h"
-#include "hv/init/firmware.h"
-#include "hv/console/log.h"
 #include "hv/cpu/mca.h"
-#include "hv/init/smp.h"
+#include "hv/cpu/smp.h"
 #include "hv/cpu/trap.h"
+#include "hv/init/firmware.h"
+#include "hv/init/smp.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/text.h"
 #include "hv/lib/x86.h"
-#include "boot/handoff.h"
 
 #define PANIC_FRAMES 24u
 #define PANIC_TEXT 256u

@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/init/smp.h"
 
-#include "hv/cpu/clock.h"
-#include "hv/mm/hostmap.h"
-#include "hv/cpu/lapic.h"
-#include "hv/cpu/lock.h"
 #include "hv/console/log.h"
+#include "hv/console/mca_log.h"
+#include "hv/cpu/clock.h"
+#include "hv/cpu/lapic.h"
 #include "hv/cpu/mca.h"
-#include "hv/lib/pagetable.h"
-#include "hv/lib/string.h"
+#include "hv/cpu/smp.h"
 #include "hv/cpu/trap.h"
-#include "hv/vm/vcpu.h"
+#include "hv/init/cpu_pages.h"
+#include "hv/init/firmware.h"
+#include "hv/lib/pagetable.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/string.h"
 #include "hv/lib/x86.h"
+#include "hv/mm/hostmap.h"
+#include "hv/svm/svm.h"
+#include "hv/vm/vcpu.h"
 
 /* APM2 16.5: INIT, then two startup IPIs. The 10 ms that Intel's MP specification 1.4, B.4, wants after INIT were for the 82489DX:
  * no part with SVM needs them (Linux waits for none of AMD's from family 0Fh on), and 512 CPUs would take 5 s. */
@@ -45,11 +50,6 @@ _Static_assert(sizeof(struct ap_parameters) == 60, "ap.asm's order");
 extern const uint8_t ap_start[], ap_parameters[], ap_end[];
 extern const uint8_t entry_ap[];
 
-static struct cpu *cpus[MAX_CPUS];      /* NULL: does not run */
-/* These, and those that were left out but live: the secure processor wants WBINVD of all. */
-static struct cpu *flushing[MAX_CPUS];
-static uint32_t cpus_end = 1;
-
 /* What a CPU that starts and the boot CPU tell each other. */
 static struct {
     uint32_t arrived;           /* index of the CPU that waits to be looked at */
@@ -58,24 +58,12 @@ static struct {
 } meeting;
 enum { VERDICT_NONE, VERDICT_COMPARE, VERDICT_FINE, VERDICT_LEFT_OUT };
 
-static uint64_t wbinvd_tickets;         /* as many have been asked for */
-
 /* The end: which CPU brings it about, as index + 1, and above that the number of the call that it is in; 0: none. One word, so
  * that either that CPU comes back from the call or another takes its place. */
 static uint64_t ender;
 #define ENDER_CALL (UINT64_C(1) << 32)
 static uint32_t halted;                 /* CPUs */
 static uint32_t watcher;                /* the one of them that watches the ender, as index + 1 */
-
-struct cpu *smp_cpu(uint32_t index)
-{
-    return index < MAX_CPUS ? __atomic_load_n(&cpus[index], __ATOMIC_ACQUIRE) : NULL;
-}
-
-uint32_t smp_cpus(void)
-{
-    return cpus_end;
-}
 
 /* ---- start ---- */
 
@@ -178,8 +166,8 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
                   "Local APIC Mode = x2APIC", index, apic_id);
         return;
     }
-    struct cpu *cpu = cpu_create(index, apic_id);
-    void *stack = cpu == NULL || !svm_allocate(cpu) ? NULL : cpu_stacks(cpu);
+    struct cpu *cpu = cpu_pages_create(index, apic_id);
+    void *stack = cpu == NULL || !svm_allocate(cpu) ? NULL : cpu_pages_stacks(cpu);
     if (stack == NULL) {
         log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: no pool pages for it", index, apic_id);
         return;
@@ -200,12 +188,9 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
         return;
     }
     const char *reason = unlike(cpu, apic_id);
-    flushing[index] = cpu;
-    cpus_end = index + 1;
+    smp_add(cpu, reason == NULL);
     if (reason != NULL)
         log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: %s", index, apic_id, reason);
-    else
-        __atomic_store_n(&cpus[index], cpu, __ATOMIC_RELEASE);
     __atomic_store_n(&meeting.verdict, reason != NULL ? VERDICT_LEFT_OUT : VERDICT_FINE, __ATOMIC_RELEASE);
     if (!wait_for((const uint32_t *)&meeting.arrived, 0, ARRIVAL_US))
         panic("CPU %u started, and then stopped answering while it was set up", index);
@@ -214,7 +199,7 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
 void smp_start(const struct handoff *handoff)
 {
     uint32_t count = handoff->cpu_count < MAX_CPUS ? handoff->cpu_count : MAX_CPUS, running = 0;
-    cpus[0] = flushing[0] = cpu_boot();
+    smp_add(cpu_boot(), true);
     if (handoff->startup_base != 0 && count > 1) {
         uint8_t *pages = prepare_pages(handoff);
         for (uint32_t index = 1; index < count; index++)
@@ -222,7 +207,7 @@ void smp_start(const struct handoff *handoff)
         memset(pages, 0, HANDOFF_STARTUP_PAGES * PAGE_SIZE);
         window_unmap(pages, HANDOFF_STARTUP_PAGES * PAGE_SIZE);
     }
-    for (uint32_t i = 0; i < cpus_end; i++)
+    for (uint32_t i = 0; i < smp_cpus(); i++)
         running += smp_cpu(i) != NULL;
     log_print(running == handoff->cpu_count + handoff->cpus_left_out ? LOG_NOTICE : LOG_ERROR, "%u of %u CPUs run",
               running, handoff->cpu_count + handoff->cpus_left_out);
@@ -232,7 +217,7 @@ void smp_main(struct cpu *cpu)
 {
     cpu_init(cpu);
     lapic_init();
-    mca_init(cpu);
+    mca_log_init(cpu);
     svm_init(cpu);
     vcpu_init_cpu(cpu);
     __atomic_store_n(&meeting.arrived, cpu->index, __ATOMIC_RELEASE);
@@ -256,91 +241,17 @@ void smp_main(struct cpu *cpu)
     sched_serve(cpu);
 }
 
-/* ---- interrupts between CPUs ---- */
+/* ---- WBINVD of all ---- */
 
-void smp_kick(struct cpu *cpu)
+static void name_late(uint64_t ticket)
 {
-    /* A CPU that has not yet looked around since the last kick will see what this one is about. */
-    if (__atomic_exchange_n(&cpu->timer_fired, true, __ATOMIC_SEQ_CST) || cpu == this_cpu())
-        return;
-    lapic_send(cpu->apic_id, LAPIC_MESSAGE_FIXED | TRAP_KICK);
-}
-
-void smp_kick_interrupt(void)
-{
-    __atomic_store_n(&this_cpu()->interrupted_tsc, clock_tsc(), __ATOMIC_RELAXED);
-}
-
-/* ---- WBINVD ---- */
-
-/* For all tickets that there are when it begins. Interrupts are off: one for another ticket must not come in between. */
-static void wbinvd_own(struct cpu *cpu)
-{
-    uint64_t tickets = __atomic_load_n(&wbinvd_tickets, __ATOMIC_SEQ_CST), start = clock_tsc();
-    wbinvd();
-    __atomic_store_n(&cpu->wbinvd_tsc, clock_tsc() - start, __ATOMIC_RELAXED);
-    __atomic_store_n(&cpu->wbinvd_done, tickets, __ATOMIC_RELEASE);
-}
-
-/* A vector proves nothing: a device or a firmware may send it, too. What every ticket asked for has been done is ignored. */
-void smp_wbinvd_interrupt(void)
-{
-    struct cpu *cpu = this_cpu();
-    uint64_t start = clock_tsc();
-    if (cpu->wbinvd_done == __atomic_load_n(&wbinvd_tickets, __ATOMIC_SEQ_CST))
-        return;
-    wbinvd_own(cpu);
-    cpu->others_tsc += clock_tsc() - start;
-}
-
-static bool is_in(const uint64_t *set, uint32_t index)
-{
-    return (set[index / 64] >> index % 64 & 1) != 0 && flushing[index] != NULL;
-}
-
-uint64_t smp_wbinvd_begin(const uint64_t *set)
-{
-    struct cpu *own = this_cpu();
-    uint64_t ticket = __atomic_add_fetch(&wbinvd_tickets, 1, __ATOMIC_SEQ_CST);
-    for (uint32_t i = 0; i < cpus_end; i++)
-        if (is_in(set, i) && flushing[i] != own)
-            lapic_send(flushing[i]->apic_id, LAPIC_MESSAGE_FIXED | TRAP_WBINVD);
-    if (is_in(set, own->index)) {
-        uint64_t rflags = read_rflags();
-        cli();
-        wbinvd_own(own);
-        if ((rflags & RFLAGS_IF) != 0)
-            sti();
-    }
-    return ticket;
-}
-
-bool smp_wbinvd_done(const uint64_t *set, uint64_t ticket)
-{
-    for (uint32_t i = 0; i < cpus_end; i++)
-        if (is_in(set, i) && __atomic_load_n(&flushing[i]->wbinvd_done, __ATOMIC_ACQUIRE) < ticket)
-            return false;
-    return true;
-}
-
-struct smp_cost smp_wbinvd_cost(const uint64_t *set)
-{
-    struct smp_cost cost = {0, 0};
-    for (uint32_t i = 0; i < cpus_end; i++) {
-        uint64_t tsc = is_in(set, i) ? __atomic_load_n(&flushing[i]->wbinvd_tsc, __ATOMIC_RELAXED) : 0;
-        cost.others += flushing[i] != this_cpu() ? tsc : 0;
-        cost.longest = tsc > cost.longest ? tsc : cost.longest;
-    }
-    return cost;
-}
-
-static void name_late(const uint64_t *set, uint64_t ticket)
-{
-    for (uint32_t i = 0; i < cpus_end; i++)
-        if (is_in(set, i) && __atomic_load_n(&flushing[i]->wbinvd_done, __ATOMIC_ACQUIRE) < ticket)
+    for (uint32_t i = 0; i < smp_cpus(); i++) {
+        const struct cpu *cpu = smp_live(i);
+        if (cpu != NULL && __atomic_load_n(&cpu->wbinvd_done, __ATOMIC_ACQUIRE) < ticket)
             log_print(LOG_ERROR, "CPU %u (APIC %u) has not done a WBINVD for %u s, in an SMI perhaps: waiting for it, as its "
-                      "caches may hold a guest's data; launches and ends of guests wait with it", i, flushing[i]->apic_id,
+                      "caches may hold a guest's data; launches and ends of guests wait with it", i, cpu->apic_id,
                       ANSWER_US / 1000000);
+    }
 }
 
 /* No limit: whoever asks gives memory or an ASID to a next owner, and a late write-back would go there. */
@@ -356,7 +267,7 @@ void cpu_wbinvd_all(void)
     bool named = false;
     while (!smp_wbinvd_done(all, ticket)) {
         if (!named && clock_limit_over(&answer)) {
-            name_late(all, ticket);
+            name_late(ticket);
             named = true;
         }
         if (clock_limit_over(&patience))
@@ -392,7 +303,7 @@ static _Noreturn void watch_ender(void)
             cpu_relax();
         if (seen >= ENDER_CALL &&
             __atomic_compare_exchange_n(&ender, &seen, own_number(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-            lapic_send(flushing[(uint32_t)seen - 1]->apic_id, LAPIC_MESSAGE_NMI);
+            lapic_send(smp_live((uint32_t)seen - 1)->apic_id, LAPIC_MESSAGE_NMI);
             end_take_over();
         }
     }
@@ -441,9 +352,10 @@ bool smp_end_begin(void)
         smp_end_return();
         return false;
     }
-    for (uint32_t i = 0; i < cpus_end; i++) {
-        if (flushing[i] != NULL && flushing[i]->index + 1 != own_number()) {
-            lapic_send(flushing[i]->apic_id, LAPIC_MESSAGE_NMI);
+    for (uint32_t i = 0; i < smp_cpus(); i++) {
+        const struct cpu *cpu = smp_live(i);
+        if (cpu != NULL && i + 1 != own_number()) {
+            lapic_send(cpu->apic_id, LAPIC_MESSAGE_NMI);
             others++;
         }
     }

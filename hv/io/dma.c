@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/io/dma.h"
 
-#include "hv/mm/hostmap.h"
 #include "hv/console/log.h"
 #include "hv/lib/mmio.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/pci.h"
+#include "hv/mm/hostmap.h"
 
 /* 82093AA data sheet, 3.2, as AMD's FCHs and NBIOs have them */
 #define IOAPIC_SELECT 0x00u

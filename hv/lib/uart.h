@@ -3,8 +3,8 @@
 #ifndef SEVISOR_UART_H
 #define SEVISOR_UART_H
 
-#include "hv/lib/x86.h"
 #include "boot/handoff.h"
+#include "hv/lib/x86.h"
 
 enum { UART_DATA = 0, UART_IER = 1, UART_FCR = 2, UART_LCR = 3, UART_MCR = 4, UART_LSR = 5, UART_SCR = 7, UART_REGISTERS = 8 };
 #define UART_BAUD 115200u       /* where nobody says another */

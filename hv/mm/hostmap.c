@@ -9,12 +9,12 @@
  */
 #include "hv/mm/hostmap.h"
 
-#include "hv/mm/layout.h"
-#include "hv/console/log.h"
 #include "hv/lib/pagetable.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/string.h"
-#include "hv/mm/window.h"
 #include "hv/lib/x86.h"
+#include "hv/mm/layout.h"
+#include "hv/mm/window.h"
 
 static struct pagetable hostmap_table;     /* all CPUs' */
 static struct pagetable hostmap_boot;      /* the boot CPU's: the same, and its windows */

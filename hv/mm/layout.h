@@ -3,8 +3,8 @@
 #ifndef SEVISOR_LAYOUT_H
 #define SEVISOR_LAYOUT_H
 
-#include "hv/lib/types.h"
 #include "boot/handoff.h"
+#include "hv/lib/types.h"
 
 #define HOSTMAP_STACKS UINT64_C(0xffff808000000000)
 #define HOSTMAP_STACKS_END (HOSTMAP_STACKS + 128 * SIZE_2M)     /* 1,024 CPUs of 18 pages each take 37 */

@@ -2,10 +2,11 @@
 #include "hv/mm/memory.h"
 
 #include "hv/cpu/cpu.h"
-#include "hv/mm/hostmap.h"
 #include "hv/cpu/lock.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/runs.h"
 #include "hv/lib/string.h"
+#include "hv/mm/hostmap.h"
 #include "hv/vm/vcpu.h"
 
 #define EXTENTS_MAX 1024u      /* guests, and quarantines */

@@ -8,8 +8,8 @@
 #ifndef SEVISOR_MEMORY_H
 #define SEVISOR_MEMORY_H
 
-#include "hv/lib/types.h"
 #include "boot/handoff.h"
+#include "hv/lib/types.h"
 
 /* Whose key the bytes of a page are under. */
 enum memory_view {

@@ -8,11 +8,11 @@
 #include "hv/mm/window.h"
 
 #include "hv/cpu/cpu.h"
+#include "hv/lib/pagetable.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
 #include "hv/mm/layout.h"
-#include "hv/console/log.h"
-#include "hv/lib/pagetable.h"
-#include "hv/lib/x86.h"
 
 #define WINDOW_SMALL_PAGES 16u
 

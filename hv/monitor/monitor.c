@@ -6,12 +6,12 @@
  */
 #include "hv/monitor/monitor.h"
 
-#include "hv/cpu/clock.h"
 #include "hv/console/console.h"
-#include "hv/vm/guest.h"
 #include "hv/console/line.h"
-#include "hv/monitor/monitor_view.h"
+#include "hv/cpu/clock.h"
 #include "hv/lib/text.h"
+#include "hv/monitor/monitor_view.h"
+#include "hv/vm/guest.h"
 
 #define PREFIX_SIZE (MANIFEST_NAME_SIZE + 2u)
 #define PRINT_SIZE 512u

@@ -6,15 +6,15 @@
  * with it where it can be told so. A guest that goes on not reading must not keep the operator from his own commands: after a
  * while the line is read on, what has no room is thrown away, and that is said.
  */
-#include "hv/cpu/clock.h"
 #include "hv/console/console.h"
-#include "hv/vm/guest.h"
-#include "hv/control/identity.h"
 #include "hv/console/line.h"
 #include "hv/console/log.h"
+#include "hv/control/identity.h"
+#include "hv/control/report.h"
+#include "hv/cpu/clock.h"
 #include "hv/monitor/monitor.h"
 #include "hv/monitor/monitor_view.h"
-#include "hv/control/report.h"
+#include "hv/vm/guest.h"
 
 #define INPUT_PER_POLL 256u         /* a flood waits in the line's own FIFO */
 /* Answers to commands, lines per second: what 115200 baud carry. Commands beyond it are

@@ -5,19 +5,19 @@
  */
 #include "hv/monitor/monitor_view.h"
 
-#include "hv/svm/asid.h"
-#include "hv/cpu/clock.h"
-#include "hv/cpu/cpu.h"
-#include "hv/vm/guest.h"
 #include "hv/console/line.h"
 #include "hv/console/log.h"
-#include "hv/monitor/monitor.h"
 #include "hv/control/report.h"
 #include "hv/control/sev.h"
-#include "hv/init/smp.h"
+#include "hv/cpu/clock.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/smp.h"
 #include "hv/lib/text.h"
-#include "hv/vm/vcpu.h"
 #include "hv/lib/version.h"
+#include "hv/monitor/monitor.h"
+#include "hv/svm/asid.h"
+#include "hv/vm/guest.h"
+#include "hv/vm/vcpu.h"
 
 #define NUMBER_SIZE 24u
 #define COLUMNS 80u

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/svm/asid.h"
 
-#include "hv/console/log.h"
+#include "hv/lib/panic.h"
+
 
 /* More than GUEST_MAX of each kind are of no use. */
 #define ASID_POOL 1024u

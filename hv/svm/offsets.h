@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The offsets that vmrun.asm uses: hv.mk compiles this to assembly text, and takes
  * the numbers from there. Never linked. */
-#include "hv/vm/vcpu.h"
+#include "hv/svm/vmrun.h"
 
 #define OFFSET(name, type, member) \
     __asm__ volatile(".ascii \"@@ " #name " %c0\"" : : "i"(offsetof(type, member)))
-#define GPR(name) OFFSET(VCPU_##name, struct vcpu, gprs.name)
+#define GPR(name) OFFSET(VMRUN_##name, struct vmrun_state, gprs.name)
 
 void offsets(void);
 void offsets(void)
@@ -24,5 +24,5 @@ void offsets(void)
     GPR(r13);
     GPR(r14);
     GPR(r15);
-    OFFSET(VCPU_vmrun_address, struct vcpu, vmrun_address);
+    OFFSET(VMRUN_vmcb_address, struct vmrun_state, vmcb_address);
 }

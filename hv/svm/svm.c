@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-#include "hv/cpu/cpu.h"
-#include "hv/mm/hostmap.h"
+#include "hv/svm/svm.h"
+
 #include "hv/console/log.h"
 #include "hv/lib/x86.h"
+#include "hv/mm/hostmap.h"
 
 bool svm_allocate(struct cpu *cpu)
 {

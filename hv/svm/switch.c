@@ -17,7 +17,7 @@
  */
 #include "hv/svm/switch.h"
 
-#include "hv/console/log.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 
@@ -84,49 +84,47 @@ uint64_t switch_guest_xcr0(void)
     return host.guest;
 }
 
-void switch_reset(struct vcpu *vcpu)
+void switch_reset(struct switch_state *state)
 {
     const uint16_t fcw = FCW_RESET;
     const uint32_t mxcsr = MXCSR_RESET;
-    memcpy(vcpu->fpu + FXSAVE_FCW, &fcw, sizeof(fcw));
-    memcpy(vcpu->fpu + FXSAVE_MXCSR, &mxcsr, sizeof(mxcsr));
-    vcpu->xcr0 = XCR0_X87;
-    memset(vcpu->dr, 0, sizeof(vcpu->dr));
-    vcpu->tsc_aux = 0;
+    memcpy(state->fpu + FXSAVE_FCW, &fcw, sizeof(fcw));
+    memcpy(state->fpu + FXSAVE_MXCSR, &mxcsr, sizeof(mxcsr));
+    state->xcr0 = XCR0_X87;
+    memset(state->dr, 0, sizeof(state->dr));
+    state->tsc_aux = 0;
 }
 
-void switch_to(struct cpu *cpu, struct vcpu *vcpu)
+void switch_to(struct switch_state *from, struct switch_state *to)
 {
-    struct vcpu *old = cpu->current;
-    if (old == vcpu)
+    if (from == to)
         return;
     /* XCR0 is asked for, not remembered: not every emulated CPU knows XSETBV's intercept. */
     if (host.xsave) {
-        if (old != NULL)
-            old->xcr0 = xgetbv();
+        if (from != NULL)
+            from->xcr0 = xgetbv();
         xsetbv(host.all);
     }
-    if (old != NULL) {
-        state_save(old->fpu);
-        read_dr0_3(old->dr);
+    if (from != NULL) {
+        state_save(from->fpu);
+        read_dr0_3(from->dr);
     }
-    state_load(vcpu->fpu);
-    write_dr0_3(vcpu->dr);
+    state_load(to->fpu);
+    write_dr0_3(to->dr);
     if (host.xsave)
-        xsetbv(vcpu->xcr0);
+        xsetbv(to->xcr0);
     if (host.rdtscp)
-        wrmsr(MSR_TSC_AUX, vcpu->tsc_aux);
+        wrmsr(MSR_TSC_AUX, to->tsc_aux);
     if (host.ibpb)
         wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
-    cpu->current = vcpu;
 }
 
 /* XCR0, the FPU and most MSRs stay as they are (APM2 14.1.3, table 14-1). */
-void switch_at_init(struct vcpu *vcpu)
+void switch_at_init(struct switch_state *state, bool here)
 {
-    memset(vcpu->dr, 0, sizeof(vcpu->dr));
-    if (this_cpu()->current == vcpu)
-        write_dr0_3(vcpu->dr);
+    memset(state->dr, 0, sizeof(state->dr));
+    if (here)
+        write_dr0_3(state->dr);
 }
 
 uint64_t switch_xcr0(void)
@@ -144,11 +142,11 @@ bool switch_has_tsc_aux(void)
     return host.rdtscp;
 }
 
-bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)
+bool switch_set_tsc_aux(struct switch_state *state, uint64_t value)
 {
     if (!host.rdtscp || value > UINT32_MAX)
         return false;
-    vcpu->tsc_aux = value;
+    state->tsc_aux = value;
     wrmsr(MSR_TSC_AUX, value);
     return true;
 }

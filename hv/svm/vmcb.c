@@ -2,10 +2,10 @@
 #include "hv/svm/vmcb.h"
 
 #include "hv/cpu/cpu.h"
-#include "hv/mm/hostmap.h"
-#include "hv/mm/memory.h"
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
+#include "hv/mm/hostmap.h"
+#include "hv/mm/memory.h"
 
 /* APM2 15.10.1, 15.11: a bit per port, two (read, write) per MSR; 1 intercepts. */
 #define IOPM_PAGES 3u

@@ -5,7 +5,7 @@
 ; VMRUN and #VMEXIT swap what is in the VMCB's save area from ES to CR4, RFLAGS, RIP, RSP and
 ; RAX. FS, GS, TR, LDTR and the system-call MSRs are VMLOAD's and VMSAVE's: the host's come back
 ; before STGI, because with GIF set an NMI may need the host's TSS and GS. The general registers
-; are saved here, straight into struct vcpu; no C runs with a guest's value in a register.
+; are saved here, straight into struct vmrun_state; no C runs with a guest's value in a register.
 ; All else that a guest can change is written down in switch.c.
 
 %include "offsets.inc"
@@ -21,14 +21,14 @@ section .text
 
 %macro save_gpr 1-*
 %rep %0
-    mov [rax + VCPU_ %+ %1], %1
+    mov [rax + VMRUN_ %+ %1], %1
 %rotate 1
 %endrep
 %endmacro
 
 %macro load_gpr 1-*
 %rep %0
-    mov %1, [rdi + VCPU_ %+ %1]
+    mov %1, [rdi + VMRUN_ %+ %1]
 %rotate 1
 %endrep
 %endmacro
@@ -40,7 +40,7 @@ section .text
 %endrep
 %endmacro
 
-; void vmrun_enter(struct vcpu *vcpu, const bool *timer_fired, uint64_t host_vmcb)
+; void vmrun_enter(struct vmrun_state *state, const bool *timer_fired, uint64_t host_vmcb)
 ; Interrupts are on and GIF is set, before and after.
 vmrun_enter:
     push rbp
@@ -52,22 +52,22 @@ vmrun_enter:
     push rdx
     push rsi
     push rdi                    ; 9 pushes and the return address: aligned for the call below
-%define FRAME_VCPU rsp
+%define FRAME_STATE rsp
 %define FRAME_TIMER_FIRED rsp + 8
 %define FRAME_HOST_VMCB rsp + 16
 
 .enter:
-    mov rdi, [FRAME_VCPU]
+    mov rdi, [FRAME_STATE]
     mov rax, [FRAME_TIMER_FIRED]
     clgi
     cmp byte [rax], 0           ; looked at with GIF clear: a timer that fires later ends VMRUN
     jne .timer_fired
-    mov rax, [rdi + VCPU_vmrun_address]
+    mov rax, [rdi + VMRUN_vmcb_address]
     vmload
     load_gpr rbx, rcx, rdx, rsi, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rdi
     vmrun
     vmsave                      ; RAX is the host's again: the VMCB
-    mov rax, [FRAME_VCPU]
+    mov rax, [FRAME_STATE]
     save_gpr rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
     mov rdi, rax
     ; No guest value is left for speculation to use.

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Events into a guest: exceptions, interrupts, and those whose delivery an exit cut short. */
-#include "hv/vm/exit.h"
-#include "hv/vm/guest.h"
-#include "hv/init/smp.h"
 #include "hv/cpu/trap.h"
 #include "hv/lib/x86.h"
+#include "hv/vm/exit.h"
+#include "hv/vm/guest.h"
 
 #define VECTOR_BP 3u
 #define VECTOR_OF 4u

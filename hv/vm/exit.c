@@ -2,13 +2,15 @@
 /* From #VMEXIT to a handler. */
 #include "hv/vm/exit.h"
 
-#include "hv/cpu/clock.h"
-#include "hv/vm/guest.h"
-#include "hv/mm/hostmap.h"
 #include "hv/console/log.h"
+#include "hv/cpu/clock.h"
 #include "hv/cpu/mca.h"
 #include "hv/cpu/trap.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/text.h"
 #include "hv/lib/x86.h"
+#include "hv/mm/hostmap.h"
+#include "hv/vm/guest.h"
 
 #define DR6_BS (UINT64_C(1) << 14)
 #define LOG_LINES 10u               /* per guest and second */
@@ -62,7 +64,7 @@ void exit_log(struct vcpu *vcpu, const char *format, ...)
 static void report(const struct vcpu *vcpu)
 {
     const struct vmcb *v = vcpu->vmcb;
-    const struct vcpu_gprs *g = &vcpu->gprs;
+    const struct vmrun_gprs *g = &vcpu->run.gprs;
     const char *name = vcpu->guest->config->name;
     log_print(LOG_NOTICE, "%s: vCPU %u, exit 0x%lx, info 0x%lx 0x%lx, event 0x%lx", name, vcpu->id, v->exitcode,
               v->exitinfo1, v->exitinfo2, v->exitintinfo);
@@ -289,8 +291,9 @@ const char *vcpu_exit_kind_name(uint32_t kind)
     return kind < VCPU_EXIT_KINDS ? names[kind] : NULL;
 }
 
-bool exit_dispatch(struct vcpu *vcpu)
+bool exit_dispatch(struct vmrun_state *state)
 {
+    struct vcpu *vcpu = vcpu_of_run(state);
     struct vmcb *vmcb = vcpu->vmcb;
 
     vmcb_mark_clean(vmcb);

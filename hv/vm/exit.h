@@ -43,7 +43,7 @@ void exit_cpuid_init(const struct cpu_features *features);
 /* Of RDMSR and WRMSR. */
 static inline uint32_t exit_msr_number(const struct vcpu *vcpu)
 {
-    return (uint32_t)vcpu->gprs.rcx;
+    return (uint32_t)vcpu->run.gprs.rcx;
 }
 static inline bool exit_msr_is_write(const struct vcpu *vcpu)
 {
@@ -51,12 +51,12 @@ static inline bool exit_msr_is_write(const struct vcpu *vcpu)
 }
 static inline uint64_t exit_msr_written(const struct vcpu *vcpu)
 {
-    return vcpu->gprs.rdx << 32 | (uint32_t)vcpu->vmcb->rax;
+    return vcpu->run.gprs.rdx << 32 | (uint32_t)vcpu->vmcb->rax;
 }
 static inline void exit_msr_finish_read(struct vcpu *vcpu, uint64_t value)
 {
     vmcb_set_rax(vcpu->vmcb, (uint32_t)value);
-    vcpu->gprs.rdx = value >> 32;
+    vcpu->run.gprs.rdx = value >> 32;
     exit_skip(vcpu, 2);
 }
 /* #GP(0), and a line in the log. */

@@ -7,13 +7,12 @@
  * virtual APIC's timer never stops), APIC, the hypervisor bit and its leaves; MTRR (a default type and no ranges: exit_msr_list.c; Linux
  * before 6.2 needs it for PAT); EferLmsleUnsupported (WRMSR refuses EFER.LMSLE); the topology, which is the guest's.
  */
-#include "hv/vm/exit.h"
-
 #include "hv/cpu/clock.h"
-#include "hv/vm/guest.h"
-#include "hv/svm/switch.h"
 #include "hv/lib/width.h"
 #include "hv/lib/x86.h"
+#include "hv/svm/switch.h"
+#include "hv/vm/exit.h"
+#include "hv/vm/guest.h"
 
 #define BIT(n) (1u << (n))
 #define BITS(high, low) (0xffffffffu >> (31 - (high)) & ~(BIT(low) - 1u))
@@ -254,9 +253,9 @@ struct cpuid exit_cpuid_offered(uint32_t leaf)
 static void finish(struct vcpu *vcpu, struct cpuid value)
 {
     vmcb_set_rax(vcpu->vmcb, value.eax);
-    vcpu->gprs.rbx = value.ebx;
-    vcpu->gprs.rcx = value.ecx;
-    vcpu->gprs.rdx = value.edx;
+    vcpu->run.gprs.rbx = value.ebx;
+    vcpu->run.gprs.rcx = value.ecx;
+    vcpu->run.gprs.rdx = value.edx;
     exit_skip(vcpu, 2);
 }
 
@@ -272,7 +271,7 @@ OUT_OF_LINE void finish_hypervisor(struct vcpu *vcpu, uint32_t leaf)
 
 void exit_cpuid(struct vcpu *vcpu)
 {
-    uint32_t leaf = (uint32_t)vcpu->vmcb->rax, subleaf = (uint32_t)vcpu->gprs.rcx;
+    uint32_t leaf = (uint32_t)vcpu->vmcb->rax, subleaf = (uint32_t)vcpu->run.gprs.rcx;
     const struct row *row = NULL;
 
     if (leaf <= BASIC_LAST)

@@ -13,10 +13,9 @@
  * On a CPU without decode assists (APM2 15.33; all that have SEV have them) EXITINFO1 does not name the register,
  * so nothing is intercepted: MCE is set again before each entry, and a guest may clear it, or set CD, until then.
  */
-#include "hv/vm/exit.h"
-
-#include "hv/vm/guest.h"
 #include "hv/lib/x86.h"
+#include "hv/vm/exit.h"
+#include "hv/vm/guest.h"
 
 #define CR0_DEFINED \
     (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
@@ -143,7 +142,7 @@ static bool guest_writes_cr4(struct vcpu *vcpu, uint64_t value)
     return true;
 }
 
-static uint64_t *general_register(struct vcpu_gprs *gprs, unsigned number)
+static uint64_t *general_register(struct vmrun_gprs *gprs, unsigned number)
 {
     uint64_t *const by_number[] = {
         NULL, &gprs->rcx, &gprs->rdx, &gprs->rbx, NULL, &gprs->rbp, &gprs->rsi, &gprs->rdi,
@@ -156,7 +155,7 @@ static uint64_t get_register(struct vcpu *vcpu, unsigned number)
 {
     if (number == GPR_RAX)
         return vcpu->vmcb->rax;
-    return number == GPR_RSP ? vcpu->vmcb->rsp : *general_register(&vcpu->gprs, number);
+    return number == GPR_RSP ? vcpu->vmcb->rsp : *general_register(&vcpu->run.gprs, number);
 }
 
 static void set_register(struct vcpu *vcpu, unsigned number, uint64_t value)
@@ -166,7 +165,7 @@ static void set_register(struct vcpu *vcpu, unsigned number, uint64_t value)
     else if (number == GPR_RSP)
         vmcb_set_rsp(vcpu->vmcb, value);
     else
-        *general_register(&vcpu->gprs, number) = value;
+        *general_register(&vcpu->run.gprs, number) = value;
 }
 
 /* ---- CLTS, LMSW, SMSW ---- */

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Port I/O: a whitelist. All devices here are one byte wide; a wider access is one
  * to each byte in turn, as on the ISA bus. */
-#include "hv/vm/exit.h"
-
 #include "hv/cpu/clock.h"
-#include "hv/vm/guest.h"
 #include "hv/dev/vpower.h"
 #include "hv/dev/vuart.h"
+#include "hv/vm/exit.h"
+#include "hv/vm/guest.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 

@@ -3,10 +3,9 @@
  * RDMSR and WRMSR: what is on no list is #GP(0), and a line in the log. Here are the vlapic's, which
  * a guest exits for most of all; each way is a function out of line.
  */
-#include "hv/vm/exit.h"
-
 #include "hv/cpu/clock.h"
 #include "hv/lib/x86.h"
+#include "hv/vm/exit.h"
 
 #define MSR_X2APIC_TPR 0x808u
 #define MSR_X2APIC_TIMER_FIRST 0x832u   /* LVT entry, counts, divider */

@@ -5,12 +5,11 @@
  * the workaround for done. So none of LS_CFG (SSBD before Zen 2), FP_CFG, BP_CFG; none of MCG_*, PMU, OSVW, which
  * CPUID does not offer either; none of MISC_ENABLE, which is Intel's. Where Linux asks for these, it is by rdmsr_safe().
  */
-#include "hv/vm/exit.h"
-
 #include "hv/cpu/clock.h"
-#include "hv/vm/guest.h"
-#include "hv/svm/switch.h"
 #include "hv/lib/x86.h"
+#include "hv/svm/switch.h"
+#include "hv/vm/exit.h"
+#include "hv/vm/guest.h"
 
 #define MSR_TSC 0x10u
 #define MSR_PATCH_LEVEL 0x8bu
@@ -64,7 +63,7 @@ static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
         *value = vmcb->g_pat;
         return true;
     case MSR_TSC_AUX:
-        *value = vcpu->tsc_aux;
+        *value = vcpu->switched.tsc_aux;
         return switch_has_tsc_aux();
     case MSR_MTRR_CAP:
         *value = 0;                     /* no variable, no fixed ranges: the default type is all there is */
@@ -124,7 +123,7 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         vmcb_set_g_pat(vmcb, value);
         return true;
     case MSR_TSC_AUX:
-        return switch_set_tsc_aux(vcpu, value);
+        return switch_set_tsc_aux(&vcpu->switched, value);
     case MSR_MTRR_DEF_TYPE:             /* kept; memory is write-back whatever it says (APM2 15.25.8: no MTRRs under nested paging) */
         if ((value & ~MTRR_DEF_TYPE_WRITABLE) != 0)
             return false;
@@ -163,13 +162,13 @@ void exit_msr_list(struct vcpu *vcpu)
 void exit_xsetbv(struct vcpu *vcpu)
 {
     const struct vmcb *vmcb = vcpu->vmcb;
-    uint64_t value = vcpu->gprs.rdx << 32 | (uint32_t)vmcb->rax;
+    uint64_t value = vcpu->run.gprs.rdx << 32 | (uint32_t)vmcb->rax;
     if (switch_guest_xcr0() == 0 || (vmcb->cr4 & CR4_OSXSAVE) == 0) {
         vcpu_inject_exception(vcpu, VECTOR_UD, false, 0);
         return;
     }
     bool x87 = (value & 1) != 0, avx_without_sse = (value & 6) == 4;
-    if (vmcb->cpl != 0 || (uint32_t)vcpu->gprs.rcx != 0 || (value & ~switch_guest_xcr0()) != 0 || !x87 || avx_without_sse) {
+    if (vmcb->cpl != 0 || (uint32_t)vcpu->run.gprs.rcx != 0 || (value & ~switch_guest_xcr0()) != 0 || !x87 || avx_without_sse) {
         vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
         return;
     }

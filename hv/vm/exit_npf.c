@@ -6,12 +6,12 @@
  * execution, and its place in the nested tables is counted among the guest's own table pages. With C=1 a guest with SEV
  * reads what its key makes of ones. All else where there is no memory ends the guest, in words.
  */
-#include "hv/vm/exit.h"
-
-#include "hv/vm/guest.h"
-#include "hv/mm/hostmap.h"
 #include "hv/console/log.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/string.h"
+#include "hv/mm/hostmap.h"
+#include "hv/vm/exit.h"
+#include "hv/vm/guest.h"
 
 #define BUS_END (UINT64_C(1) << 32)
 #define BUS_PAGES 48u               /* of a launch: that many table pages at most, and one for each GiB of the bus */

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/vm/guest.h"
 
-#include "hv/svm/asid.h"
-#include "hv/cpu/clock.h"
-#include "hv/vm/exit.h"
-#include "hv/mm/hostmap.h"
-#include "hv/control/launch.h"
 #include "hv/console/log.h"
-#include "hv/monitor/monitor.h"
+#include "hv/control/launch.h"
 #include "hv/control/report.h"
 #include "hv/control/sev.h"
-#include "hv/init/smp.h"
+#include "hv/cpu/clock.h"
+#include "hv/cpu/smp.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/text.h"
+#include "hv/mm/hostmap.h"
+#include "hv/monitor/monitor.h"
+#include "hv/svm/asid.h"
+#include "hv/vm/exit.h"
 
 struct guest guests[GUEST_MAX];
 

@@ -4,12 +4,12 @@
 #define SEVISOR_GUEST_H
 
 #include "guest/manifest.h"
-#include "psp/psp.h"
 #include "hv/cpu/lock.h"
+#include "hv/dev/vuart.h"
 #include "hv/mm/memory.h"
 #include "hv/svm/npt.h"
 #include "hv/vm/vcpu.h"
-#include "hv/dev/vuart.h"
+#include "psp/psp.h"
 
 #define GUEST_MAX MANIFEST_MAX_GUESTS
 #define GUEST_MAX_VCPUS MANIFEST_MAX_VCPUS

@@ -14,17 +14,18 @@
  * (cpu->timers, of which a vCPU is a member only while its timer could wake it) and those to which something
  * was sent (cpu->posted).
  */
-#include "hv/vm/vcpu.h"
-
-#include "hv/cpu/clock.h"
 #include "hv/console/console.h"
-#include "hv/vm/guest.h"
+#include "hv/console/mca_log.h"
+#include "hv/cpu/clock.h"
+#include "hv/cpu/lapic.h"
 #include "hv/cpu/mca.h"
-#include "hv/monitor/monitor.h"
-#include "hv/init/smp.h"
-#include "hv/svm/switch.h"
-#include "hv/vm/watch.h"
+#include "hv/cpu/smp.h"
 #include "hv/lib/x86.h"
+#include "hv/monitor/monitor.h"
+#include "hv/svm/switch.h"
+#include "hv/vm/guest.h"
+#include "hv/vm/vcpu.h"
+#include "hv/vm/watch.h"
 
 #define SLICE_US 10000u
 /* A slice is not cut short for a smaller advantage than this. */
@@ -350,7 +351,7 @@ static bool run_one(struct cpu *cpu, uint64_t *next)
         take_incoming(cpu);
     drop_ended(cpu);
     uint64_t now = clock_tsc();
-    mca_poll(cpu, now);
+    mca_log_poll(cpu, now);
     __atomic_store_n(&cpu->slices, cpu->slices + 1, __ATOMIC_SEQ_CST);  /* before it looks at what was posted */
     *next = sched_poll(cpu, NULL, now, &preempt);
     struct vcpu *vcpu = choose(cpu);

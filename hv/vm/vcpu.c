@@ -2,13 +2,14 @@
 #include "hv/vm/vcpu.h"
 
 #include "hv/cpu/clock.h"
+#include "hv/cpu/lapic.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/string.h"
+#include "hv/lib/x86.h"
+#include "hv/mm/hostmap.h"
+#include "hv/svm/switch.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/guest.h"
-#include "hv/mm/hostmap.h"
-#include "hv/console/log.h"
-#include "hv/lib/string.h"
-#include "hv/svm/switch.h"
-#include "hv/lib/x86.h"
 
 #define RFLAGS_RESERVED_1 (UINT64_C(1) << 1)
 #define MTRR_DEF_TYPE_RESET UINT64_C(0x806)     /* enabled, write-back; exit_msr.c */
@@ -40,7 +41,7 @@ static struct vmcb_segment segment(const struct manifest_segment *from)
 static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    vcpu->gprs = (struct vcpu_gprs){
+    vcpu->run.gprs = (struct vmrun_gprs){
         .rbx = r->rbx, .rcx = r->rcx, .rdx = r->rdx, .rsi = r->rsi, .rdi = r->rdi, .rbp = r->rbp,
         .r8 = r->r8, .r9 = r->r9, .r10 = r->r10, .r11 = r->r11,
         .r12 = r->r12, .r13 = r->r13, .r14 = r->r14, .r15 = r->r15,
@@ -78,8 +79,8 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
     struct vcpu *vcpu = page_va(self);
     vcpu->vmcb = page_va(vmcb);
     vcpu->vmcb_pa = vmcb;
-    vcpu->vmrun_address = hostmap_entry_address(vmcb, VIEW_ENCRYPTED);
-    vcpu->fpu = page_va(fpu);
+    vcpu->run.vmcb_address = hostmap_entry_address(vmcb, VIEW_ENCRYPTED);
+    vcpu->switched.fpu = page_va(fpu);
     vcpu->guest = guest;
     vcpu->id = id;
     vcpu->state = VCPU_RUNNABLE;
@@ -87,7 +88,7 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
     vcpu->mtrr_def_type = MTRR_DEF_TYPE_RESET;
     vcpu->nmi_iret_rip = NMI_NO_IRET;
     vlapic_reset(&vcpu->lapic, id, id == 0);
-    switch_reset(vcpu);
+    switch_reset(&vcpu->switched);
     vmcb_init(vcpu->vmcb, &(struct vmcb_setup){
         .asid = guest->asid,
         .n_cr3 = hostmap_entry_address(guest->npt.root, VIEW_ENCRYPTED),
@@ -112,7 +113,7 @@ free_self:
 void vcpu_destroy(struct vcpu *vcpu)
 {
     ASSERT(vcpu->next == NULL);
-    page_free(page_pa(vcpu->fpu), 1);
+    page_free(page_pa(vcpu->switched.fpu), 1);
     page_free(vcpu->vmcb_pa, 1);
     page_free(page_pa(vcpu), 1);
 }
@@ -188,7 +189,8 @@ void vcpu_run(struct vcpu *vcpu)
 
     __atomic_store_n(&vcpu->quiet_until, 0, __ATOMIC_SEQ_CST);   /* before it looks at what was posted */
     arrive(cpu, vcpu);
-    switch_to(cpu, vcpu);
+    switch_to(cpu->current != NULL ? &cpu->current->switched : NULL, &vcpu->switched);
+    cpu->current = vcpu;
     struct vcpu *payer = cpu->sleeper != NULL ? cpu->sleeper : vcpu;    /* of the way into the guest */
     vcpu->timer_changed = true;         /* look at the timers first */
     while (goes_on(vcpu, &asleep_until)) {
@@ -219,7 +221,7 @@ void vcpu_run(struct vcpu *vcpu)
         if ((vcpu->vmcb->cr4 & CR4_MCE) == 0)       /* a guest on a CPU without decode assists: exit_cr.c */
             vmcb_set_cr4(vcpu->vmcb, vcpu->vmcb->cr4 | CR4_MCE);
         ASSERT(cpu->locks_held == 0);
-        vmrun_enter(vcpu, &cpu->timer_fired, host_vmcb);
+        vmrun_enter(&vcpu->run, &cpu->timer_fired, host_vmcb);
     }
     if (!preempt)
         sched_charge(cpu, vcpu, clock_tsc());   /* else the rest is for the one that woke up */

@@ -4,19 +4,15 @@
 #define SEVISOR_VCPU_H
 
 #include "hv/cpu/cpu.h"
-#include "hv/lib/heap.h"
 #include "hv/dev/pvclock.h"
 #include "hv/dev/vlapic.h"
+#include "hv/lib/heap.h"
+#include "hv/svm/switch.h"
 #include "hv/svm/vmcb.h"
+#include "hv/svm/vmrun.h"
 
 struct guest;
 struct manifest_registers;
-
-/* What VMRUN does not save; the assembly's layout (offsets generated, asserted). */
-struct vcpu_gprs {
-    uint64_t rbx, rcx, rdx, rsi, rdi, rbp;
-    uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
-};
 
 enum vcpu_state {
     VCPU_RUNNABLE,
@@ -54,8 +50,7 @@ struct vcpu_posted {
 #define STARTUP_VALID 0x100u
 
 struct vcpu {
-    struct vcpu_gprs gprs;      /* first: the assembly's */
-    uint64_t vmrun_address;     /* vmcb_pa with the C-bit: what VMRUN takes */
+    struct vmrun_state run;     /* general registers; first: vcpu_of_run() */
     struct vmcb *vmcb;          /* its accessors are in vmcb.h */
     paddr_t vmcb_pa;
     struct guest *guest;
@@ -80,10 +75,7 @@ struct vcpu {
     bool queued;                /* there */
     struct heap_node ready;     /* cpu->ready, by fair_tsc: it can run, and does not */
     struct heap_node timer;     /* cpu->timers, by host TSC: it sleeps, and its timer could wake it then */
-    uint8_t *fpu;               /* FXSAVE/XSAVE area, 64-byte aligned, pool page */
-    uint64_t xcr0;              /* this and the next: while another vCPU has the CPU */
-    uint64_t dr[4];             /* DR0-3 */
-    uint64_t tsc_aux;
+    struct switch_state switched;   /* the rest of its registers, while another vCPU has the CPU */
     uint64_t mtrr_def_type;
     uint64_t run_tsc;           /* time in the guest and its exits */
     uint64_t fair_tsc;          /* run_tsc, moved forward after a sleep: sched.c */
@@ -98,6 +90,12 @@ struct vcpu {
 };
 
 #define NMI_NO_IRET UINT64_MAX
+
+static inline struct vcpu *vcpu_of_run(struct vmrun_state *state)
+{
+    _Static_assert(offsetof(struct vcpu, run) == 0, "the same address");
+    return (struct vcpu *)state;
+}
 
 /* Everything that vCPUs need on a CPU and in common; before the first is created. The CPU's
  * own GS, TR and system-call MSRs are final: VMSAVE keeps them for the exits. */
@@ -207,16 +205,5 @@ void sched_loop(struct cpu *cpu);
 void sched_breathe(bool waits);
 /* Every other CPU's loop. */
 _Noreturn void sched_serve(struct cpu *cpu);
-
-/* exit.c: one handler per exit code; false: the vCPU must leave the assembly's loop, as there
- * is something to do before its next entry, if there is one. */
-bool exit_dispatch(struct vcpu *vcpu);
-
-/* vmrun.asm: enters the guest, calls exit_dispatch() after each exit, and enters again for as
- * long as that returns true and *timer_fired is false. Interrupts are on, GIF is set,
- * before and after. */
-void vmrun_enter(struct vcpu *vcpu, const bool *timer_fired, uint64_t host_vmcb);
-/* Where #MC and NMI that came between #VMEXIT and STGI, or ended VMRUN, interrupt hv (APM2 15.17). */
-extern const uint8_t vmrun_after_stgi[];
 
 #endif

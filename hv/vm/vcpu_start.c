@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* A vCPU's INIT state, and its start at a page below 1 MiB (APM2 14.1.3, 14.1.4). */
+#include "hv/lib/x86.h"
+#include "hv/svm/switch.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/guest.h"
-#include "hv/svm/switch.h"
-#include "hv/lib/x86.h"
 
 #define CR0_INIT UINT64_C(0x60000010)       /* CD, NW, ET */
 #define RFLAGS_INIT UINT64_C(2)
@@ -25,7 +25,7 @@ static struct vmcb_segment real_mode(uint16_t selector, uint16_t attributes)
 void vcpu_start_init(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    vcpu->gprs = (struct vcpu_gprs){.rdx = cpuid(1, 0).eax};
+    vcpu->run.gprs = (struct vmrun_gprs){.rdx = cpuid(1, 0).eax};
     vmcb_set_rax(vmcb, 0);
     vmcb_set_rsp(vmcb, 0);
     vmcb_set_rip(vmcb, 0xfff0);
@@ -36,7 +36,7 @@ void vcpu_start_init(struct vcpu *vcpu)
     vmcb_set_efer(vmcb, EFER_SVME);
     vmcb_set_dr6(vmcb, DR6_INIT);
     vmcb_set_dr7(vmcb, DR7_INIT);
-    switch_at_init(vcpu);
+    switch_at_init(&vcpu->switched, this_cpu()->current == vcpu);
     vmcb_set_cs(vmcb, real_mode(0xf000, ATTRIBUTES_CODE));
     vmcb_set_ds(vmcb, real_mode(0, ATTRIBUTES_DATA));
     vmcb_set_es(vmcb, real_mode(0, ATTRIBUTES_DATA));

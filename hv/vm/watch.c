@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/vm/watch.h"
 
+#include "hv/console/log.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/lapic.h"
-#include "hv/console/log.h"
-#include "hv/init/smp.h"
+#include "hv/cpu/smp.h"
 
 #define LOOK_US 1000000u        /* so often */
 #define LOOK_MOST_US 1500000u

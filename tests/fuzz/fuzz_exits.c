@@ -45,7 +45,7 @@ static struct side {
     uint8_t *ram;
     struct vmcb constant;       /* at the start */
     struct vmcb at_exit;
-    struct vcpu_gprs gprs;
+    struct vmrun_gprs gprs;
     bool ran;
 } sides[GUESTS];
 
@@ -295,7 +295,7 @@ static void check_entry(struct vcpu *vcpu)
                 "hv does not touch what no exit is about");
         bool read_cr = (side->at_exit.exitcode == VMEXIT_READ_CR0 || side->at_exit.exitcode == VMEXIT_READ_CR4) &&
                        (side->at_exit.exitinfo1 & CR_MOV) != 0;
-        require(read_cr || memcmp(&vcpu->gprs.rsi, &side->gprs.rsi, sizeof side->gprs - offsetof(struct vcpu_gprs, rsi)) == 0,
+        require(read_cr || memcmp(&vcpu->run.gprs.rsi, &side->run.gprs.rsi, sizeof side->run.gprs - offsetof(struct vmrun_gprs, rsi)) == 0,
                 "nor any register but RAX to RDX, and the one into which CR0 or CR4 is read");
     }
     check_event(now);
@@ -307,10 +307,10 @@ static void msr_exit(struct vcpu *vcpu, uint64_t guest_now)
 {
     vcpu->vmcb->exitcode = VMEXIT_MSR;
     vcpu->vmcb->exitinfo1 = byte() & 1;
-    vcpu->gprs.rcx = some_msr(guest_now);
+    vcpu->run.gprs.rcx = some_msr(guest_now);
     uint64_t value = number(guest_now);
     vcpu->vmcb->rax = value;
-    vcpu->gprs.rdx = value >> 32;
+    vcpu->run.gprs.rdx = value >> 32;
 }
 
 static void io_exit(struct vcpu *vcpu, uint64_t guest_now)
@@ -334,7 +334,7 @@ static void any_exit(struct vcpu *vcpu, uint64_t guest_now)
     vmcb->exitcode = kind < 0xf8 ? 0x40u + kind % 0x50 : kind == 0xff ? VMEXIT_NPF : number(guest_now);
     vmcb->exitinfo1 = number(guest_now);
     vmcb->rax = number(guest_now);
-    vcpu->gprs.rcx = number(guest_now);
+    vcpu->run.gprs.rcx = number(guest_now);
 }
 
 /* The guest's own doing since it was entered, and its exit. */
@@ -387,7 +387,7 @@ static void run_guest(struct vcpu *vcpu)
         if (vmcb->exitcode == VMEXIT_CPUID && (more & 0x80) != 0)
             vmcb->rax = (more & 0x40) != 0 ? 0x80000000u | (vmcb->rax & 0x3f)
                                            : 0x40000000u * (more >> 5 & 1) | (vmcb->rax & 0x1f);
-        vcpu->gprs.rcx = number(guest_now);
+        vcpu->run.gprs.rcx = number(guest_now);
         break;
     }
     vmcb->exitinfo2 = vmcb->exitcode == VMEXIT_IOIO ? vmcb->rip + 1 + (more >> 4) % 15 : vmcb->exitinfo1 * 3;
@@ -400,7 +400,7 @@ static void run_guest(struct vcpu *vcpu)
         vuart_input(&vcpu->guest->uart, byte());
 
     side->at_exit = *vmcb;
-    side->gprs = vcpu->gprs;
+    side->run.gprs = vcpu->run.gprs;
     side->ran = true;
 }
 

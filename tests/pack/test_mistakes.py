@@ -390,7 +390,8 @@ def test_what_another_user_keeps_closed_is_named(folder: Path) -> None:
      ("owner.py", signal.SIGTERM), ("owner.py", signal.SIGHUP)],
 )  # fmt: skip
 def test_a_signal_ends_a_tool_without_a_trace(folder: Path, tool: str, number: signal.Signals) -> None:
-    """Ctrl-C, kill, or the end of the terminal, while it waits for a FIFO that nobody reads."""
+    """Ctrl-C, kill, or the end of the terminal, while it waits for a FIFO that nobody reads. The tests themselves may run
+    where these are ignored (nohup, a script's background)."""
     os.mkfifo(folder / "fifo")
     os.mkfifo(folder / "vm_tik.bin")
     words = {
@@ -402,13 +403,17 @@ def test_a_signal_ends_a_tool_without_a_trace(folder: Path, tool: str, number: s
     scratch.mkdir()
     before = sorted(folder.iterdir())
     with subprocess.Popen([sys.executable, *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-                          env=os.environ | {"TMPDIR": str(scratch)}) as process:  # fmt: skip
+                          env=os.environ | {"TMPDIR": str(scratch)},
+                          preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)) as process:  # fmt: skip
         deadline = time.monotonic() + 60
         while not list(scratch.iterdir()) and time.monotonic() < deadline:  # until the bytes for the FIFO are collected
             time.sleep(0.05)
         time.sleep(1)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, said) == (128 + number, f"{tool}: interrupted\n")
     assert sorted(folder.iterdir()) == before and not list(scratch.iterdir())
 

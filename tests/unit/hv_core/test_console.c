@@ -6,6 +6,7 @@
 #include "hv/console/console.h"
 #include "hv/cpu/cpu.h"
 #include "hv/console/log.h"
+#include "hv/lib/panic.h"
 #include "hv/console/serial.h"
 
 #include <asm/prctl.h>

@@ -6,7 +6,8 @@
 #include "hv/cpu/clock.h"
 #include "hv/cpu/lapic.h"
 #include "hv/console/log.h"
-#include "hv/init/smp.h"
+#include "hv/lib/panic.h"
+#include "hv/cpu/smp.h"
 #include "hv/vm/watch.h"
 
 #define CPUS 3u

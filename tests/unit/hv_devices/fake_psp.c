@@ -10,6 +10,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/mm/hostmap.h"
 #include "hv/console/log.h"
+#include "hv/lib/panic.h"
 #include "psp/internal.h"
 #include "../psp/fake_pci.h"
 

@@ -16,6 +16,7 @@
 #include "hv/console/console.h"
 #include "hv/vm/guest.h"
 #include "hv/console/log.h"
+#include "hv/lib/panic.h"
 #include "hv/monitor/monitor.h"
 #include "hv/monitor/monitor_view.h"
 #include "hv/control/report.h"

@@ -8,7 +8,7 @@
 
 #include "hv/control/report.h"
 #include "hv/control/sev.h"
-#include "hv/init/smp.h"
+#include "hv/cpu/smp.h"
 #include "three_guests.h"
 
 /* ---- the good case ---- */

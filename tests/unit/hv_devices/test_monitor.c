@@ -18,7 +18,7 @@
 #include "hv/monitor/monitor_view.h"
 #include "hv/control/report.h"
 #include "hv/control/sev.h"
-#include "hv/init/smp.h"
+#include "hv/cpu/smp.h"
 
 /* ---- a console in memory, and time that tests turn ---- */
 

@@ -15,6 +15,7 @@
 
 #include "hv/cpu/cpu.h"
 #include "hv/console/log.h"
+#include "hv/lib/panic.h"
 #include "hv/mm/memory.h"
 
 #define FAKE_C_BIT (UINT64_C(1) << 47)

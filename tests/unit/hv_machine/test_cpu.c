@@ -2,7 +2,9 @@
 /* What a CPU is set to: descriptor tables, stacks for what may come at any time, control registers, SVM. */
 #include "fake_cpu.h"
 
+#include "hv/init/cpu_pages.h"
 #include "hv/mm/hostmap.h"
+#include "hv/svm/svm.h"
 #include "hv/cpu/trap.h"
 #include "../boards/boards.h"
 
@@ -121,7 +123,7 @@ static void what_may_come_at_any_time_has_a_stack_of_its_own(void **state)
     assert_int_equal(early % 16, 0);
 
     did[0] = '\0';
-    assert_ptr_equal(cpu_stacks(cpu_boot()), (void *)0x140000);
+    assert_ptr_equal(cpu_pages_stacks(cpu_boot()), (void *)0x140000);
     assert_string_equal(did, "stack 2\nstack 2\nstack 2\nstack 8\n");
     assert_int_equal(ist(1), 0x110000);
     assert_int_equal(ist(2), 0x120000);
@@ -134,12 +136,12 @@ static void without_pages_there_are_no_stacks(void **state)
 {
     (void)state;
     for (unsigned left = 0; left < 4; left++) {
-        struct cpu *cpu = cpu_create(1, 1);
+        struct cpu *cpu = cpu_pages_create(1, 1);
         cpu_init(cpu);
         uint64_t early = ist(1);
         stacks_left = left;
         did[0] = '\0';
-        assert_null(cpu_stacks(cpu));
+        assert_null(cpu_pages_stacks(cpu));
         for (unsigned i = 1; i <= 3; i++)       /* what could not be had keeps the one it has */
             assert_int_equal(ist(i) != early, i <= left);
         assert_int_equal(strlen(did), left * strlen("stack 2\n"));
@@ -180,7 +182,7 @@ static void each_feature_is_its_bit_of_cpuid(void **state)
     (void)state;
     for (unsigned i = 0; i < sizeof bits / sizeof *bits; i++) {
         set_up(NULL);
-        struct cpu *cpu = cpu_create(1, 1);
+        struct cpu *cpu = cpu_pages_create(1, 1);
         uint32_t *reg = &fake_leaf(bits[i].leaf)->eax + bits[i].reg;
         *reg |= UINT32_C(1) << bits[i].bit;
         cpu_init(cpu);
@@ -200,7 +202,7 @@ static void the_address_width_shrinks_with_encryption_that_is_on(void **state)
     };
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         set_up(state);
-        struct cpu *cpu = cpu_create(1, 1);
+        struct cpu *cpu = cpu_pages_create(1, 1);
         fake_leaf(0x80000000)->eax = cases[i].highest;
         fake_leaf(0x8000001f)->eax = cases[i].eax;
         *fake_msr(MSR_SYSCFG) = cases[i].syscfg;
@@ -219,7 +221,7 @@ static void a_boards_processor_is_known_for_what_it_is(void **state)
         if (boards[b].leaf_count == 0)
             continue;
         set_up(state);
-        struct cpu *cpu = cpu_create(1, 1);
+        struct cpu *cpu = cpu_pages_create(1, 1);
         for (unsigned i = 0; i < sizeof leaves / sizeof *leaves; i++) {
             const struct board_leaf *l = board_leaf(&boards[b], leaves[i], 0);
             *fake_leaf(leaves[i]) = (struct cpuid){l->eax, l->ebx, l->ecx, l->edx};
@@ -243,7 +245,7 @@ static void a_boards_processor_is_known_for_what_it_is(void **state)
 static void another_cpu_has_its_page_and_its_tables_but_the_same_gates(void **state)
 {
     (void)state;
-    struct cpu *cpu = cpu_create(5, 0x123);
+    struct cpu *cpu = cpu_pages_create(5, 0x123);
     assert_string_equal(did, "page_alloc 1\n");
     assert_int_equal(cpu->index, 5);
     assert_int_equal(cpu->apic_id, 0x123);
@@ -255,7 +257,7 @@ static void another_cpu_has_its_page_and_its_tables_but_the_same_gates(void **st
     assert_true(gdt.base != own && gdt.base > (uintptr_t)cpu && gdt.base < (uintptr_t)cpu + PAGE_SIZE);
     assert_true(tss_of() > (const uint8_t *)cpu && tss_of() + 104 <= (const uint8_t *)cpu + PAGE_SIZE);
     fake_pages_left = 0;
-    assert_null(cpu_create(6, 6));
+    assert_null(cpu_pages_create(6, 6));
 }
 
 /* ---- SVM ---- */
@@ -263,7 +265,7 @@ static void another_cpu_has_its_page_and_its_tables_but_the_same_gates(void **st
 static void svm_is_switched_on_with_the_cpus_own_page(void **state)
 {
     (void)state;
-    struct cpu *cpu = cpu_create(1, 1);
+    struct cpu *cpu = cpu_pages_create(1, 1);
     assert_true(svm_allocate(cpu));
     assert_true(cpu->host_save.raw != 0 && cpu->host_vmcb.raw != 0 && cpu->host_save.raw != cpu->host_vmcb.raw);
     did[0] = '\0';

@@ -12,7 +12,13 @@
 #include "hv/cpu/mca.h"
 #include "hv/monitor/monitor.h"
 #include "hv/control/sev.h"
+#include "hv/console/mca_log.h"
+#include "hv/cpu/lapic.h"
+#include "hv/cpu/smp.h"
+#include "hv/init/cpu_pages.h"
 #include "hv/init/smp.h"
+#include "hv/mm/hostmap.h"
+#include "hv/svm/svm.h"
 
 static struct handoff handoff;
 static struct cpu others[3];
@@ -27,14 +33,18 @@ const char *clock_wall_fault(void) { return wall_fault; }
 uint64_t clock_boot_wall_ns(void) { return wall_ns; }
 struct cpu *cpu_boot(void) { return &fake_cpu; }
 void cpu_init(struct cpu *cpu) { note("cpu %u", cpu->index); }
-void *cpu_stacks(struct cpu *cpu) { note("stacks %u", cpu->index); return stack; }
+void *cpu_pages_stacks(struct cpu *cpu) { note("stacks %u", cpu->index); return stack; }
 void hostmap_arena(const struct handoff *h) { note("arena %d", h == &handoff); }
 void memory_init(const struct handoff *h) { note("memory %d", h == &handoff); }
 void memory_stats(struct memory_stats *stats) { *stats = (struct memory_stats){.extent_total = UINT64_C(300) << 20}; }
 void hostmap_init(const struct handoff *h) { note("hostmap %d", h == &handoff); }
 void dma_stop(const struct handoff *h) { note("dma %d", h == &handoff); }
+paddr_t lapic_address(void) { return paddr(0xfed00000); }
+uint64_t lapic_timer_hz(void) { return 100123456; }
+void lapic_use_registers(volatile void *registers) { note("registers %lx", (uintptr_t)registers); }
+volatile void *mmio_map_all(paddr_t base) { note("map for all %lx", base.raw); return (volatile void *)0x7000; }
 void lapic_init(void) { note("lapic"); }
-void mca_init(struct cpu *cpu) { note("mca %u", cpu->index); }
+void mca_log_init(struct cpu *cpu) { note("mca %u", cpu->index); }
 bool svm_allocate(struct cpu *cpu) { note("svm pages %u", cpu->index); return fake_pages_left > 0; }
 void svm_init(struct cpu *cpu) { note("svm %u", cpu->index); }
 void vcpu_init(struct cpu *cpu) { note("vcpu %u", cpu->index); }
@@ -142,6 +152,20 @@ static void each_part_is_set_up_before_what_needs_it(void **state)
     assert_true(run());
     assert_order("console 2f8\nclock 2400056789\nend 1\ncpu 0\narena 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\nmca 0\nsvm pages 0\nsvm 0\n"
                  "vcpu 0\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nsev stop\nsummary\npower off\n");
+}
+
+static void the_lapic_is_told_and_mapped_where_it_has_no_msrs(void **state)
+{
+    (void)state;
+    fake_cpu.apic_id = 3;
+    assert_true(run());
+    assert_order("map for all fed00000\nregisters 7000\nlapic\nlog 2 LAPIC 3: xAPIC, timer 100.123 MHz\n");
+    set_up(NULL);
+    fake_cpu.apic_id = 3;
+    fake_cpu.features.x2apic = true;
+    assert_true(run());
+    assert_null(strstr(did, "map for all"));
+    assert_order("lapic\nlog 2 LAPIC 3: x2APIC, timer 100.123 MHz\n");
 }
 
 static void a_handover_of_another_boot_is_not_followed(void **state)
@@ -267,7 +291,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(each_part_is_set_up_before_what_needs_it), T(a_handover_of_another_boot_is_not_followed),
-        T(without_what_it_needs_hv_panics), T(what_the_machine_is_is_said), T(a_doubtful_date_is_told), T(nmis_of_all_cpus_are_told_at_the_end),
+        T(the_lapic_is_told_and_mapped_where_it_has_no_msrs), T(without_what_it_needs_hv_panics), T(what_the_machine_is_is_said), T(a_doubtful_date_is_told), T(nmis_of_all_cpus_are_told_at_the_end),
         T(refusal_of_all_guests_ends_in_a_reset), T(a_manifest_that_cannot_be_used_does_too), T(any_guest_that_has_run_makes_it_a_power_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 
 #include "hv/console/console.h"
 #include "hv/cpu/mca.h"
+#include "hv/init/panic.h"
 #include "hv/init/smp.h"
 #include "hv/lib/text.h"
 #include "hv/cpu/trap.h"

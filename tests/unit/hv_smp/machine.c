@@ -11,7 +11,14 @@
 #include "hv/cpu/lapic.h"
 #include "hv/console/log.h"
 #include "hv/cpu/mca.h"
+#include "hv/console/mca_log.h"
+#include "hv/cpu/lapic.h"
+#include "hv/cpu/smp.h"
+#include "hv/init/cpu_pages.h"
+#include "hv/init/firmware.h"
 #include "hv/init/smp.h"
+#include "hv/lib/panic.h"
+#include "hv/svm/svm.h"
 #include "hv/cpu/trap.h"
 #include "hv/vm/vcpu.h"
 #include "hv/vm/watch.h"
@@ -213,7 +220,7 @@ void out8(uint16_t port, uint8_t value) { (void)port, (void)value; }
 
 struct cpu *cpu_boot(void) { return &machine[0].cpu; }
 
-struct cpu *cpu_create(uint32_t index, uint32_t apic_id)
+struct cpu *cpu_pages_create(uint32_t index, uint32_t apic_id)
 {
     machine[index].cpu = (struct cpu){.index = index, .apic_id = apic_id};
     return &machine[index].cpu;
@@ -227,15 +234,14 @@ void cpu_init(struct cpu *cpu)
     cpu->features.one_gib_pages = machine[cpu->index].other_features;
 }
 
-void *cpu_stacks(struct cpu *cpu) { return cpu; }
+void *cpu_pages_stacks(struct cpu *cpu) { return cpu; }
 bool svm_allocate(struct cpu *cpu) { return cpu != NULL; }
 void svm_init(struct cpu *cpu) { (void)cpu; }
 void vcpu_init_cpu(struct cpu *cpu) { (void)cpu; }
-void mca_init(struct cpu *cpu) { (void)cpu; }
+void mca_log_init(struct cpu *cpu) { (void)cpu; }
 void hostmap_share(uint64_t *root) { (void)root; }
 uint64_t hostmap_cr3(void) { return 0x1000; }
 uint64_t hostmap_c_bit(void) { return 0; }
-volatile void *mmio_map_all(paddr_t base) { (void)base; return NULL; }
 void window_unmap(void *va, uint64_t size) { (void)va, (void)size; }
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)

@@ -2,6 +2,7 @@
 /* The files themselves, so that each test finds their variables as at the start. */
 #include "../hv_core/test.h"
 
+#include "hv/cpu/smp.c"
 #include "hv/init/smp.c"
 #include "hv/cpu/lapic.c"
 #include "../boards/boards.h"

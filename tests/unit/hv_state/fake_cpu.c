@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "hv/console/log.h"
+#include "hv/lib/panic.h"
 #include "fake_cpu.h"
 
 #define MSR_UNKNOWN UINT32_MAX

@@ -10,14 +10,22 @@
 #define VCPUS 3u
 
 static _Alignas(4096) uint8_t areas[VCPUS][PAGE_SIZE];
-static struct vcpu vcpus[VCPUS];
+static struct switch_state vcpus[VCPUS], *current;
 static struct cpu *const cpu = &fake_this_cpu;
+
+/* As vcpu_run() does it. */
+static void give_cpu_to(struct switch_state *vcpu)
+{
+    switch_to(current, vcpu);
+    current = vcpu;
+}
 
 static int set_up(void **state)
 {
     fake_reset(state);
     memset(areas, 0, sizeof areas);
     memset(vcpus, 0, sizeof vcpus);
+    current = NULL;
     for (unsigned i = 0; i < VCPUS; i++) {
         vcpus[i].fpu = areas[i];
         switch_reset(&vcpus[i]);
@@ -36,7 +44,7 @@ static void use(uint64_t seed, uint64_t xcr0)
     for (unsigned i = 0; i < 4; i++)
         fake.dr[i] = seed * 1000 + i;
     fake.x87_pointers = seed * 10000;
-    switch_set_tsc_aux(cpu->current, seed);
+    switch_set_tsc_aux(current, seed);
 }
 
 static void assert_used(uint64_t seed, uint64_t xcr0)
@@ -79,15 +87,14 @@ static void take_turns(void)
 {
     switch_init();
     for (unsigned i = 0; i < VCPUS; i++) {
-        switch_to(cpu, &vcpus[i]);
-        assert_ptr_equal(cpu->current, &vcpus[i]);
+        give_cpu_to(&vcpus[i]);
         assert_fresh();
         use(i + 1, xcr0_of(i));
         fake.state[PKRU] = fake.xsave && (fake.components >> PKRU & 1) != 0 ? 77 + i : 0;
     }
     for (unsigned turn = 0; turn < 20; turn++) {
         unsigned i = turn * 2 % VCPUS;
-        switch_to(cpu, &vcpus[i]);
+        give_cpu_to(&vcpus[i]);
         assert_used(i + 1, xcr0_of(i));
         if (fake.xsave && (fake.components >> PKRU & 1) != 0)
             assert_int_equal(fake.state[PKRU], 77 + i);
@@ -140,9 +147,8 @@ static void the_vcpu_that_has_the_cpu_costs_nothing(void **state)
 {
     (void)state;
     take_turns();
-    struct vcpu *current = cpu->current;
     unsigned before = fake.accesses, ibpbs = fake.ibpbs;
-    switch_to(cpu, current);
+    give_cpu_to(current);
     assert_int_equal(fake.accesses, before);
     assert_int_equal(fake.ibpbs, ibpbs);
 }
@@ -153,7 +159,7 @@ static void a_barrier_for_each_change_and_no_other(void **state)
     switch_init();
     assert_int_equal(fake.ibpbs, 0);
     for (unsigned turn = 0; turn < 12; turn++) {
-        switch_to(cpu, &vcpus[turn / 2 % VCPUS]);       /* each twice */
+        give_cpu_to(&vcpus[turn / 2 % VCPUS]);       /* each twice */
         assert_int_equal(fake.ibpbs, turn / 2 + 1);
     }
 }
@@ -163,11 +169,11 @@ static void a_vcpu_that_is_gone_is_not_saved(void **state)
 {
     (void)state;
     take_turns();
-    struct vcpu *gone = cpu->current;
+    struct switch_state *gone = current;
     uint8_t before[PAGE_SIZE];
-    cpu->current = NULL;
+    current = NULL;
     memcpy(before, gone->fpu, sizeof before);
-    switch_to(cpu, gone == &vcpus[0] ? &vcpus[1] : &vcpus[0]);
+    give_cpu_to(gone == &vcpus[0] ? &vcpus[1] : &vcpus[0]);
     assert_memory_equal(before, gone->fpu, sizeof before);
 }
 
@@ -177,7 +183,7 @@ static void guests_get_x87_sse_and_avx(void **state)
     switch_init();
     assert_int_equal(switch_guest_xcr0(), 7);
     assert_int_equal(fake.xcr0, fake.components);
-    switch_to(cpu, &vcpus[0]);
+    give_cpu_to(&vcpus[0]);
     switch_set_xcr0(3);
     assert_int_equal(switch_xcr0(), 3);
     assert_false(switch_set_tsc_aux(&vcpus[0], UINT64_C(1) << 32));
@@ -202,14 +208,14 @@ static void init_clears_the_debug_registers_wherever_they_are(void **state)
 {
     (void)state;
     take_turns();
-    struct vcpu *current = cpu->current, *other = current == &vcpus[0] ? &vcpus[1] : &vcpus[0];
+    struct switch_state *other = current == &vcpus[0] ? &vcpus[1] : &vcpus[0];
     unsigned seed = (unsigned)(current - vcpus) + 1;
-    switch_at_init(other);
+    switch_at_init(other, false);
     assert_used(seed, xcr0_of(seed - 1));                 /* not those of the one that has the CPU */
-    switch_at_init(current);
+    switch_at_init(current, true);
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(fake.dr[i], 0);
-    switch_to(cpu, other);
+    give_cpu_to(other);
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(fake.dr[i], 0);
     assert_int_equal(fake.state[SSE], (uint64_t)(other - vcpus + 1) * 100 + SSE);       /* INIT keeps these */

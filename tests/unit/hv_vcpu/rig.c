@@ -11,8 +11,9 @@
 #include "hv/cpu/clock.h"
 #include "hv/mm/hostmap.h"
 #include "hv/console/log.h"
+#include "hv/lib/panic.h"
 #include "hv/monitor/monitor.h"
-#include "hv/init/smp.h"
+#include "hv/cpu/smp.h"
 #include "hv/svm/switch.h"
 #include "hv/vm/watch.h"
 #include "rig.h"
@@ -185,15 +186,15 @@ void sti_hlt(void)
     rig_time(rig_cpu.timer_tsc > rig_tsc ? rig_cpu.timer_tsc - rig_tsc : 0);
 }
 
-void vmrun_enter(struct vcpu *vcpu, const bool *timer_fired, uint64_t host_vmcb)
+void vmrun_enter(struct vmrun_state *state, const bool *timer_fired, uint64_t host_vmcb)
 {
     (void)host_vmcb;
     assert_true(interrupts);
     do {
         if (*(const volatile bool *)timer_fired)
             return;
-        rig_vmrun(vcpu);
-    } while (exit_dispatch(vcpu));
+        rig_vmrun(vcpu_of_run(state));
+    } while (exit_dispatch(state));
 }
 
 /* ---- switch.c's place ---- */
@@ -203,25 +204,26 @@ uint64_t rig_guest_xcr0 = 7;
 uint64_t switch_guest_xcr0(void) { return rig_guest_xcr0; }
 uint64_t switch_xcr0(void) { return rig_xcr0; }
 void switch_set_xcr0(uint64_t xcr0) { rig_xcr0 = xcr0; }
-void switch_reset(struct vcpu *vcpu) { vcpu->xcr0 = 1; }
+void switch_reset(struct switch_state *state) { state->xcr0 = 1; }
 
 /* The machine may stand still here once, in the time of the vCPU that has gone to sleep before. */
-void switch_to(struct cpu *cpu, struct vcpu *vcpu)
+void switch_to(struct switch_state *from, struct switch_state *to)
 {
-    cpu->current = vcpu;
-    if (rig_stall_at != 0 && rig_tsc >= rig_stall_at && cpu->sleeper != NULL && cpu->sleeper != vcpu) {
+    const struct vcpu *sleeper = rig_cpu.sleeper;
+    (void)from;
+    if (rig_stall_at != 0 && rig_tsc >= rig_stall_at && sleeper != NULL && &sleeper->switched != to) {
         rig_stall_at = 0;
         rig_time(RIG_STALL);
     }
 }
 
-void switch_at_init(struct vcpu *vcpu) { memset(vcpu->dr, 0, sizeof vcpu->dr); }
+void switch_at_init(struct switch_state *state, bool here) { (void)here; memset(state->dr, 0, sizeof state->dr); }
 bool rig_no_tsc_aux;
 bool switch_has_tsc_aux(void) { return !rig_no_tsc_aux; }
 
-bool switch_set_tsc_aux(struct vcpu *vcpu, uint64_t value)
+bool switch_set_tsc_aux(struct switch_state *state, uint64_t value)
 {
-    vcpu->tsc_aux = value;
+    state->tsc_aux = value;
     return value <= UINT32_MAX;
 }
 
@@ -388,5 +390,5 @@ bool rig_exit(struct vcpu *vcpu, uint64_t code, uint64_t info1, uint64_t info2)
     vmcb->exitinfo1 = info1;
     vmcb->exitinfo2 = info2;
     vmcb->exitintinfo = 0;
-    return exit_dispatch(vcpu);
+    return exit_dispatch(&vcpu->run);
 }

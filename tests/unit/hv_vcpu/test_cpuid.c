@@ -11,12 +11,12 @@
 static struct cpuid ask(struct vcpu *vcpu, uint32_t leaf, uint32_t subleaf)
 {
     vcpu->vmcb->rax = UINT64_C(0xffffffff00000000) | leaf;
-    vcpu->gprs.rcx = UINT64_C(0xffffffff00000000) | subleaf;
+    vcpu->run.gprs.rcx = UINT64_C(0xffffffff00000000) | subleaf;
     assert_true(rig_exit(vcpu, VMEXIT_CPUID, 0, 0));
-    assert_true(vcpu->vmcb->rax <= UINT32_MAX && vcpu->gprs.rbx <= UINT32_MAX);     /* upper halves are cleared */
-    assert_true(vcpu->gprs.rcx <= UINT32_MAX && vcpu->gprs.rdx <= UINT32_MAX);
-    return (struct cpuid){(uint32_t)vcpu->vmcb->rax, (uint32_t)vcpu->gprs.rbx, (uint32_t)vcpu->gprs.rcx,
-                          (uint32_t)vcpu->gprs.rdx};
+    assert_true(vcpu->vmcb->rax <= UINT32_MAX && vcpu->run.gprs.rbx <= UINT32_MAX);     /* upper halves are cleared */
+    assert_true(vcpu->run.gprs.rcx <= UINT32_MAX && vcpu->run.gprs.rdx <= UINT32_MAX);
+    return (struct cpuid){(uint32_t)vcpu->vmcb->rax, (uint32_t)vcpu->run.gprs.rbx, (uint32_t)vcpu->run.gprs.rcx,
+                          (uint32_t)vcpu->run.gprs.rdx};
 }
 
 static void assert_zero(struct cpuid c)

@@ -55,7 +55,7 @@ static bool write(uint64_t code, uint64_t value)
 {
     struct vmcb before = *vcpu->vmcb;
     uint64_t hidden = vcpu->cr0_hidden;
-    vcpu->gprs.rbx = value;
+    vcpu->run.gprs.rbx = value;
     exits(code, RBX);
     if (done())
         return true;
@@ -70,10 +70,10 @@ static bool write_4(uint64_t value) { return write(VMEXIT_WRITE_CR4, value); }
 
 static uint64_t read(uint64_t code)
 {
-    vcpu->gprs.rdx = 0x5555;
+    vcpu->run.gprs.rdx = 0x5555;
     exits(code, RDX);
     assert_true(done());
-    return vcpu->gprs.rdx;
+    return vcpu->run.gprs.rdx;
 }
 
 static bool flushed(void)
@@ -274,7 +274,7 @@ static void all_general_registers_are_found(void **state)
 {
     (void)state;
     for (unsigned gpr = 0; gpr <= R15; gpr++) {
-        struct vcpu_gprs *g = &vcpu->gprs;
+        struct vmrun_gprs *g = &vcpu->run.gprs;
         uint64_t *places[] = {&vcpu->vmcb->rax, &g->rcx, &g->rdx, &g->rbx, &vcpu->vmcb->rsp, &g->rbp, &g->rsi, &g->rdi,
                               &g->r8, &g->r9, &g->r10, &g->r11, &g->r12, &g->r13, &g->r14, &g->r15};
         for (unsigned i = 0; i <= R15; i++)
@@ -317,14 +317,14 @@ static void user_code_gets_gp(void **state)
 static void a_guest_that_steps_gets_its_trap(void **state)
 {
     (void)state;
-    vcpu->gprs.rbx = CR4_PAE;
+    vcpu->run.gprs.rbx = CR4_PAE;
     vcpu->vmcb->nrip = 0x1003;
     rig_cpu.current = vcpu;
     vcpu->vmcb->rip = 0x1000;
     vcpu->vmcb->rflags = RFLAGS_TF | 2;
     vcpu->vmcb->exitcode = VMEXIT_WRITE_CR4;
     vcpu->vmcb->exitinfo1 = MOV | RBX;
-    exit_dispatch(vcpu);
+    exit_dispatch(&vcpu->run);
     assert_int_equal(vcpu->vmcb->rip, 0x1003);
     assert_true(vcpu->pending_exception && vcpu->exception_vector == 1);
 }
@@ -349,7 +349,7 @@ static bool next_exit(uint64_t code, uint64_t info1, uint64_t info2)
     vcpu->vmcb->exitcode = code;
     vcpu->vmcb->exitinfo1 = info1;
     vcpu->vmcb->exitinfo2 = info2;
-    return exit_dispatch(vcpu);
+    return exit_dispatch(&vcpu->run);
 }
 
 static void over(uint64_t tf)

@@ -102,8 +102,8 @@ static void what_is_in_service_holds_lower_ones_back_without_a_window(void **sta
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000090));
     /* EOI of both by MSR, then 0x40 has its turn. */
-    vcpu->gprs.rcx = 0x80b;
-    vcpu->gprs.rdx = vcpu->vmcb->rax = 0;
+    vcpu->run.gprs.rcx = 0x80b;
+    vcpu->run.gprs.rdx = vcpu->vmcb->rax = 0;
     assert_false(rig_exit(vcpu, VMEXIT_MSR, 1, 0));
     assert_false(rig_exit(vcpu, VMEXIT_MSR, 1, 0));
     event_prepare(vcpu);
@@ -182,7 +182,7 @@ static void interrupted(struct vcpu *vcpu, uint64_t code, uint64_t intinfo)
     vcpu->vmcb->rflags = IF | 2;
     vcpu->vmcb->exitcode = code;
     vcpu->vmcb->exitintinfo = intinfo;
-    assert_false(exit_dispatch(vcpu));
+    assert_false(exit_dispatch(&vcpu->run));
     event_prepare(vcpu);
 }
 
@@ -247,7 +247,7 @@ static void a_delivery_is_done_again_only_when_the_guest_can_take_it(void **stat
         vmcb->rflags = why == 0 ? 2 : IF | 2;
         if (why == 2)
             vmcb->v_intr |= 3;
-        assert_false(exit_dispatch(vcpu));
+        assert_false(exit_dispatch(&vcpu->run));
         if (why == 1)
             vmcb->interrupt_shadow = INTERRUPT_SHADOW;
         if (why == 3)
@@ -283,7 +283,7 @@ static void an_nmi_whose_delivery_was_cut_short_comes_after_the_exception_and_on
     assert_true(vcpu->attention);                       /* the next exit, whatever it is, is its time */
     vcpu->vmcb->exitcode = VMEXIT_INTR;
     vcpu->vmcb->exitintinfo = 0;
-    assert_false(exit_dispatch(vcpu));
+    assert_false(exit_dispatch(&vcpu->run));
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000202));
     assert_true(vcpu->nmi_blocked);

@@ -41,7 +41,7 @@ static void what_ends_a_guest_is_told_with_its_registers(void **state)
 {
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
-    vcpu->gprs.r13 = 0x1234abcd5678;
+    vcpu->run.gprs.r13 = 0x1234abcd5678;
     assert_false(rig_exit(vcpu, VMEXIT_NPF, 0x100000006, 0xfee00300));
     assert_int_equal(guests[0].end, GUEST_END_CRASH);
     assert_non_null(strstr(guests[0].end_reason, "0xfee00300"));
@@ -217,7 +217,7 @@ static void rip_moves_by_the_processors_word_or_the_fixed_length(void **state)
         {VMEXIT_CPUID, 2}, {VMEXIT_MSR, 2}, {VMEXIT_VMMCALL, 3}, {VMEXIT_HLT, 1}, {VMEXIT_INVD, 2}, {VMEXIT_WBINVD, 2},
     };
     struct vcpu *vcpu = rig_guest(0, false);
-    vcpu->gprs.rcx = MSR_PAT;
+    vcpu->run.gprs.rcx = MSR_PAT;
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
         vcpu->vmcb->nrip = 0;
         vcpu->vmcb->interrupt_shadow = 1;
@@ -225,11 +225,11 @@ static void rip_moves_by_the_processors_word_or_the_fixed_length(void **state)
         rig_exit(vcpu, fixed[i].code, 0, 0);
         assert_int_equal(vcpu->vmcb->rip, 0x1000 + fixed[i].length);
         assert_int_equal(vcpu->vmcb->interrupt_shadow, 0);
-        vcpu->gprs.rcx = MSR_PAT;
+        vcpu->run.gprs.rcx = MSR_PAT;
         vcpu->vmcb->nrip = 0x1009;
         rig_exit(vcpu, fixed[i].code, 0, 0);
         assert_int_equal(vcpu->vmcb->rip, 0x1009);
-        vcpu->gprs.rcx = MSR_PAT;
+        vcpu->run.gprs.rcx = MSR_PAT;
     }
 }
 
@@ -240,7 +240,7 @@ static void a_single_step_over_an_intercepted_instruction_traps(void **state)
     vcpu->vmcb->exitcode = VMEXIT_CPUID;
     vcpu->vmcb->rip = 0x1000;
     vcpu->vmcb->rflags = 0x102;
-    assert_false(exit_dispatch(vcpu));
+    assert_false(exit_dispatch(&vcpu->run));
     assert_true(vcpu->pending_exception);
     assert_int_equal(vcpu->exception_vector, 1);
     assert_int_equal(vcpu->vmcb->dr6 & 1 << 14, 1 << 14);
@@ -373,7 +373,7 @@ static void hlt_waits_but_with_interrupts_off_it_is_the_end(void **state)
         vlapic_reset(&vcpu->lapic, 0, i == 1);      /* enabled, or disabled by software */
         vcpu->vmcb->exitcode = VMEXIT_HLT;
         vcpu->vmcb->rflags = 2;
-        assert_false(exit_dispatch(vcpu));
+        assert_false(exit_dispatch(&vcpu->run));
         vcpu_poll(vcpu, rig_tsc);
     }
     assert_int_equal(guests[1].end, GUEST_END_CRASH);
@@ -429,7 +429,7 @@ static void a_new_vmcb_holds_what_the_guest_must_not_do_without(void **state)
     assert_true((plain->n_cr3 & RIG_C_BIT) != 0);
     assert_true((plain->iopm_base_pa & RIG_C_BIT) != 0);
     assert_true((plain->msrpm_base_pa & RIG_C_BIT) != 0);
-    assert_true((guests[0].vcpus[0]->vmrun_address & RIG_C_BIT) != 0);
+    assert_true((guests[0].vcpus[0]->run.vmcb_address & RIG_C_BIT) != 0);
     assert_int_equal(plain->iopm_base_pa, sev->iopm_base_pa);       /* one for all */
 }
 
@@ -499,7 +499,7 @@ static void the_log_of_a_noisy_guest_is_bounded(void **state)
 {
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
-    vcpu->gprs.rcx = 0xdead;
+    vcpu->run.gprs.rcx = 0xdead;
     for (int i = 0; i < 1000; i++)
         rig_exit(vcpu, VMEXIT_MSR, 0, 0);
     assert_int_equal(rig_log_lines, 10);
@@ -515,7 +515,7 @@ static void the_log_of_a_noisy_guest_with_several_vcpus_is_no_longer(void **stat
     struct vcpu *vcpus[2] = {rig_guest(0, false), NULL};
     assert_true(vcpu_create(&guests[0], 1, &rig_registers, &vcpus[1]));
     for (int i = 0; i < 1000; i++) {
-        vcpus[i % 2]->gprs.rcx = 0xdead;
+        vcpus[i % 2]->run.gprs.rcx = 0xdead;
         rig_exit(vcpus[i % 2], VMEXIT_MSR, 0, 0);
     }
     assert_int_equal(rig_log_lines, 10);

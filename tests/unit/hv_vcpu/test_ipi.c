@@ -35,8 +35,8 @@ static void three_vcpus(void)
 
 static void post_only(uint32_t from, uint64_t icr)
 {
-    vcpus[from]->gprs.rcx = 0x830;
-    vcpus[from]->gprs.rdx = icr >> 32;
+    vcpus[from]->run.gprs.rcx = 0x830;
+    vcpus[from]->run.gprs.rdx = icr >> 32;
     vcpus[from]->vmcb->rax = (uint32_t)icr;
     rig_exit(vcpus[from], VMEXIT_MSR, 1, 0);
 }
@@ -95,7 +95,7 @@ static void init_stops_a_vcpu_whatever_it_does(void **state)
     start(1);
     vcpus[1]->vmcb->cr0 = 0x80050033;
     vcpus[1]->vmcb->efer |= EFER_LMA;
-    vcpus[1]->gprs.rbx = 7;
+    vcpus[1]->run.gprs.rbx = 7;
     vcpus[1]->pending_exception = true;
     vlapic_post(&vcpus[1]->lapic, 0x41);
     send(0, ICR(1, INIT_DEASSERT));         /* of old: means nothing */
@@ -104,7 +104,7 @@ static void init_stops_a_vcpu_whatever_it_does(void **state)
     assert_int_equal(vcpus[1]->state, VCPU_WAIT_SIPI);
     assert_int_equal(vcpus[1]->vmcb->cr0, 0x10);
     assert_int_equal(vcpus[1]->vmcb->efer, EFER_SVME);
-    assert_int_equal(vcpus[1]->gprs.rbx, 0);
+    assert_int_equal(vcpus[1]->run.gprs.rbx, 0);
     assert_false(vcpus[1]->pending_exception);
     assert_int_equal(got(0x41), 0);
     send(0, ICR(1, STARTUP | 0x10));
@@ -145,14 +145,14 @@ static void init_leaves_no_fault_address_breakpoint_or_nmi_behind(void **state)
     vcpus[1]->vmcb->intercept_misc1 |= INTERCEPT_IRET;
     vcpus[1]->vmcb->cr2 = UINT64_C(0xffff800000001000);
     for (unsigned i = 0; i < 4; i++)
-        vcpus[1]->dr[i] = i + 1;
+        vcpus[1]->switched.dr[i] = i + 1;
     vmcb_mark_clean(vcpus[1]->vmcb);
     send(0, ICR(1, INIT));
     assert_int_equal(vcpus[1]->vmcb->cr2, 0);
     assert_int_equal(vcpus[1]->vmcb->vmcb_clean & (VMCB_CLEAN_CR2 | VMCB_CLEAN_DRX), 0);
     assert_int_equal(vcpus[1]->vmcb->dr7, 0x400);
     for (unsigned i = 0; i < 4; i++)
-        assert_int_equal(vcpus[1]->dr[i], 0);
+        assert_int_equal(vcpus[1]->switched.dr[i], 0);
     assert_int_equal(vcpus[1]->vmcb->intercept_misc1 & INTERCEPT_IRET, 0);
     assert_true(vcpus[1]->nmi_iret_rip == NMI_NO_IRET);
     assert_true(event_nmi_possible(vcpus[1]));
@@ -171,7 +171,7 @@ static void halt_deaf(uint32_t i)
 {
     vcpus[i]->vmcb->exitcode = VMEXIT_HLT;
     vcpus[i]->vmcb->rflags = 2;
-    assert_false(exit_dispatch(vcpus[i]));
+    assert_false(exit_dispatch(&vcpus[i]->run));
 }
 
 static void sleep_deaf(uint32_t i)
@@ -267,8 +267,8 @@ static void what_is_sent_wakes_and_asks_the_cpu_to_look(void **state)
     vcpus[1]->state = VCPU_HALTED;
     vcpus[1]->vmcb->rflags = RFLAGS_IF | 2;
     rig_cpu.timer_fired = false;
-    vcpus[0]->gprs.rcx = 0x830;
-    vcpus[0]->gprs.rdx = 1;
+    vcpus[0]->run.gprs.rcx = 0x830;
+    vcpus[0]->run.gprs.rdx = 1;
     vcpus[0]->vmcb->rax = FIXED | 0x41;
     rig_exit(vcpus[0], VMEXIT_MSR, 1, 0);
     assert_true(rig_cpu.timer_fired);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "hv/cpu/mca.h"
+#include "hv/console/mca_log.h"
 #include "rig.h"
 
 #define VAL (UINT64_C(1) << 63)
@@ -104,7 +104,7 @@ static void said(const char *words)
 static void enabling(uint32_t banks, uint32_t ebx)
 {
     machine(banks, ebx);
-    mca_init(&rig_cpu);
+    mca_log_init(&rig_cpu);
     for (uint32_t i = 0; i < (banks < 32 || (ebx & 8) != 0 ? banks : 32); i++) {
         assert_int_equal(regs[i][CTL], UINT64_MAX);
         assert_int_equal(regs[i][CONFIG], (ebx & 8) != 0 ? UINT64_C(1) << 32 | 1 : 1);     /* MCAX_EN */
@@ -129,10 +129,10 @@ static void a_cpu_without_them_is_left_alone(void **state)
     (void)state;
     has_mca = false;
     regs[0][STATUS] = VAL;
-    mca_init(&rig_cpu);
+    mca_log_init(&rig_cpu);
     assert_int_equal(regs[0][CTL], 0);
     assert_true(rig_cpu.mca_due_tsc == UINT64_MAX);
-    mca_poll(&rig_cpu, rig_tsc + 1000 * SECOND);
+    mca_log_poll(&rig_cpu, rig_tsc + 1000 * SECOND);
     struct mca_errors found;
     mca_collect(&found);
     assert_int_equal(found.count, 0);
@@ -140,10 +140,10 @@ static void a_cpu_without_them_is_left_alone(void **state)
     assert_int_equal(rig_log_lines, 0);
     mcg_cap = 10;               /* without MCG_CTL, and with no bank at all */
     has_mca = true;
-    mca_init(&rig_cpu);
+    mca_log_init(&rig_cpu);
     assert_int_equal(regs[9][CTL], UINT64_MAX);
     mcg_cap = 0;
-    mca_init(&rig_cpu);
+    mca_log_init(&rig_cpu);
     assert_true(rig_cpu.mca_due_tsc == UINT64_MAX);
 }
 
@@ -154,7 +154,7 @@ static void what_a_reset_left_is_told_and_cleared(void **state)
     regs[3][ADDR] = 0x1234567890;
     regs[5][STATUS] = 0x55;     /* not valid */
     mcg_status = MCIP;
-    mca_init(&rig_cpu);
+    mca_log_init(&rig_cpu);
     said("CPU 0, hardware error from before boot: uncorrected error, processor context corrupt in bank 3 (memory hierarchy)");
     said("address 0x1234567890");
     assert_int_equal(rig_log_lines, 1);
@@ -164,7 +164,7 @@ static void what_a_reset_left_is_told_and_cleared(void **state)
 static struct mca_errors collected(uint64_t status, uint64_t mcg)
 {
     struct mca_errors found;
-    mca_init(&rig_cpu);
+    mca_log_init(&rig_cpu);
     regs[4][STATUS] = status;
     mcg_status = mcg;
     mca_collect(&found);
@@ -232,7 +232,7 @@ static void smca_names_and_deferred_errors(void **state)
 {
     (void)state;
     machine(10, 0xb);
-    mca_init(&rig_cpu);
+    mca_log_init(&rig_cpu);
     regs[0][IPID] = UINT64_C(0x001000b0) << 32;
     regs[0][STATUS] = VAL | UC | EN | PCC;
     regs[0][DESTAT] = VAL | DEFERRED | ADDRV;       /* STATUS was taken by a worse one */
@@ -258,37 +258,37 @@ static void smca_names_and_deferred_errors(void **state)
 static void corrected_errors_are_told_once_and_not_too_often(void **state)
 {
     (void)state;
-    mca_init(&rig_cpu);
+    mca_log_init(&rig_cpu);
     uint64_t now = rig_tsc;
     regs[1][STATUS] = VAL | EN | ADDRV | 0x0135;
     regs[1][ADDR] = 0xbeef000;
-    mca_poll(&rig_cpu, now + SECOND);
+    mca_log_poll(&rig_cpu, now + SECOND);
     assert_int_equal(rig_log_lines, 0);             /* not yet */
-    mca_poll(&rig_cpu, now += 6 * SECOND);
+    mca_log_poll(&rig_cpu, now += 6 * SECOND);
     said("CPU 0, hardware error: corrected error in bank 1 (memory hierarchy)");
     assert_int_equal(regs[1][STATUS], 0);
-    mca_poll(&rig_cpu, now += 6 * SECOND);
+    mca_log_poll(&rig_cpu, now += 6 * SECOND);
     assert_int_equal(rig_log_lines, 1);
     now += 100 * SECOND;                            /* all CPUs together have so many lines */
     for (int cpu = 0; cpu < 20; cpu++) {
         for (int i = 0; i < 4; i++)
             regs[i][STATUS] = VAL | EN;
         rig_cpu.mca_due_tsc = 0;
-        mca_poll(&rig_cpu, now + (unsigned)cpu);
+        mca_log_poll(&rig_cpu, now + (unsigned)cpu);
         assert_int_equal(regs[3][STATUS], 0);
     }
     assert_int_equal(rig_log_lines, 21);
     regs[0][STATUS] = VAL | EN;
-    mca_poll(&rig_cpu, now + 20 * SECOND);
+    mca_log_poll(&rig_cpu, now + 20 * SECOND);
     said("hardware errors: 60 more");
-    mca_poll(&rig_cpu, now + 30 * SECOND);
+    mca_log_poll(&rig_cpu, now + 30 * SECOND);
     assert_int_equal(rig_log_lines, 23);
 }
 
 static void many_errors_at_once_are_counted(void **state)
 {
     (void)state;
-    mca_init(&rig_cpu);
+    mca_log_init(&rig_cpu);
     for (int i = 0; i < 10; i++)
         regs[i][STATUS] = VAL | EN | (i == 9 ? UC | PCC : 0);
     struct mca_errors found;
@@ -302,7 +302,7 @@ static void many_errors_at_once_are_counted(void **state)
 static void the_guest_that_was_hit_ends_and_nobody_else(void **state)
 {
     (void)state;
-    mca_init(&rig_cpu);
+    mca_log_init(&rig_cpu);
     struct vcpu *vcpu = rig_guest(0, true);
     rig_guest(1, false);
     regs[2][STATUS] = VAL | UC | EN | ADDRV | TCC | 0x0135;
@@ -332,7 +332,7 @@ static void the_place_of_an_error_in_the_guests_memory_is_noted(void **state)
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         set_up(state);
         machine(10, cases[i].ipid != 0 ? 3 | 8 : 3);
-        mca_init(&rig_cpu);
+        mca_log_init(&rig_cpu);
         struct vcpu *vcpu = rig_guest(0, false);
         guests[0].memory = (struct extent){.base = paddr(0x7b000000), .size = UINT64_C(16) << 20};
         guests[0].memory_damaged = false;
@@ -352,7 +352,7 @@ static void the_place_of_an_error_in_the_guests_memory_is_noted(void **state)
 static void a_corrupt_context_is_hvs_end(void **state)
 {
     (void)state;
-    mca_init(&rig_cpu);
+    mca_log_init(&rig_cpu);
     struct vcpu *vcpu = rig_guest(0, false);
     regs[2][STATUS] = VAL | UC | EN | PCC;
     mcg_status = RIPV | MCIP;

@@ -19,24 +19,24 @@ static bool injected_gp(const struct vcpu *vcpu)
 
 static bool write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
-    vcpu->gprs.rcx = UINT64_C(0xdeadbeef00000000) | msr;
+    vcpu->run.gprs.rcx = UINT64_C(0xdeadbeef00000000) | msr;
     vcpu->vmcb->rax = UINT64_C(0xdeadbeef00000000) | (uint32_t)value;
-    vcpu->gprs.rdx = UINT64_C(0xdeadbeef00000000) | value >> 32;
+    vcpu->run.gprs.rdx = UINT64_C(0xdeadbeef00000000) | value >> 32;
     rig_exit(vcpu, VMEXIT_MSR, 1, 0);
     return !injected_gp(vcpu);
 }
 
 static bool read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
-    vcpu->gprs.rcx = msr;
-    vcpu->vmcb->rax = vcpu->gprs.rdx = UINT64_MAX;
+    vcpu->run.gprs.rcx = msr;
+    vcpu->vmcb->rax = vcpu->run.gprs.rdx = UINT64_MAX;
     rig_exit(vcpu, VMEXIT_MSR, 0, 0);
     if (injected_gp(vcpu)) {
-        assert_true(vcpu->vmcb->rax == UINT64_MAX && vcpu->gprs.rdx == UINT64_MAX);
+        assert_true(vcpu->vmcb->rax == UINT64_MAX && vcpu->run.gprs.rdx == UINT64_MAX);
         return false;
     }
-    assert_true(vcpu->vmcb->rax <= UINT32_MAX && vcpu->gprs.rdx <= UINT32_MAX);
-    *value = vcpu->gprs.rdx << 32 | vcpu->vmcb->rax;
+    assert_true(vcpu->vmcb->rax <= UINT32_MAX && vcpu->run.gprs.rdx <= UINT32_MAX);
+    *value = vcpu->run.gprs.rdx << 32 | vcpu->vmcb->rax;
     return true;
 }
 
@@ -395,9 +395,9 @@ static void xsetbv_takes_what_cpuid_offers(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         rig_xcr0 = 99;
         vcpu->vmcb->cpl = cases[i].cpl;
-        vcpu->gprs.rcx = cases[i].index;
+        vcpu->run.gprs.rcx = cases[i].index;
         vcpu->vmcb->rax = (uint32_t)cases[i].value;
-        vcpu->gprs.rdx = cases[i].value >> 32;
+        vcpu->run.gprs.rdx = cases[i].value >> 32;
         rig_exit(vcpu, VMEXIT_XSETBV, 0, 0);
         assert_int_equal(!vcpu->pending_exception, cases[i].fine);
         assert_int_equal(rig_xcr0, cases[i].fine ? cases[i].value : 99);

@@ -3,6 +3,7 @@
 #include "with_cmocka.h"
 
 #include "hv/cpu/clock.h"
+#include "hv/cpu/lapic.h"
 #include "rig.h"
 
 #define MS (RIG_HZ / 1000)
@@ -37,8 +38,8 @@ static void run(uint32_t index, uint64_t tsc)
 
 static void write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
-    vcpu->gprs.rcx = msr;
-    vcpu->gprs.rdx = value >> 32;
+    vcpu->run.gprs.rcx = msr;
+    vcpu->run.gprs.rdx = value >> 32;
     vcpu->vmcb->rax = (uint32_t)value;
     vcpu->vmcb->exitcode = VMEXIT_MSR;
     vcpu->vmcb->exitinfo1 = 1;

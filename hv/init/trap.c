@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-#include "hv/cpu/trap.h"
-
-#include "hv/cpu/clock.h"
 #include "hv/console/console.h"
+#include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
-#include "hv/vm/exit.h"
 #include "hv/cpu/lapic.h"
-#include "hv/console/log.h"
 #include "hv/cpu/mca.h"
+#include "hv/cpu/smp.h"
+#include "hv/cpu/trap.h"
+#include "hv/init/firmware.h"
+#include "hv/init/panic.h"
 #include "hv/init/smp.h"
-#include "hv/vm/watch.h"
 #include "hv/lib/x86.h"
+#include "hv/vm/exit.h"
+#include "hv/vm/watch.h"
 
 /* APM2 8.2 */
 static const char *const trap_names[TRAP_EXCEPTIONS] = {

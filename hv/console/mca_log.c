@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Errors that did not stop anybody are told, and not too often. */
+#include "hv/console/mca_log.h"
+
+#include "hv/console/log.h"
+#include "hv/cpu/clock.h"
+
+/* Lines about errors that were corrected or deferred, of all CPUs: a bad module reports thousands. */
+#define LINES 20u
+#define LINES_US 10000000u
+
+static void log_all(const struct cpu *cpu, const char *when, const struct mca_errors *found)
+{
+    char text[MCA_TEXT];
+    for (uint32_t i = 0; i < found->count; i++) {
+        mca_describe(&found->errors[i], text, sizeof text);
+        log_print(LOG_ERROR, "CPU %u, hardware error%s: %s", cpu->index, when, text);
+    }
+    if (found->left_out > 0)
+        log_print(LOG_ERROR, "CPU %u, hardware errors%s: %u more", cpu->index, when, found->left_out);
+}
+
+void mca_log_init(struct cpu *cpu)
+{
+    struct mca_errors before;
+    mca_init(cpu, &before);
+    log_all(cpu, " from before boot", &before);
+}
+
+/* Of LINES in LINES_US: how many may be told now. */
+static uint32_t admitted(uint64_t now, uint32_t wanted)
+{
+    static uint64_t window;
+    static uint32_t told;
+    if (now - __atomic_load_n(&window, __ATOMIC_RELAXED) >= clock_us_to_tsc(LINES_US)) {
+        __atomic_store_n(&window, now, __ATOMIC_RELAXED);
+        __atomic_store_n(&told, 0, __ATOMIC_RELAXED);
+    }
+    uint32_t before = __atomic_fetch_add(&told, wanted, __ATOMIC_RELAXED);
+    uint32_t room = before < LINES ? LINES - before : 0;
+    return wanted < room ? wanted : room;
+}
+
+void mca_log_look(struct cpu *cpu, uint64_t now)
+{
+    struct mca_errors found;
+    mca_look(cpu, now, &found);
+    if (found.count == 0)
+        return;
+    uint32_t told = admitted(now, found.count);
+    cpu->mca_left_out += found.count - told + found.left_out;
+    found.count = told;
+    found.left_out = 0;
+    if (told > 0 && cpu->mca_left_out > 0) {
+        found.left_out = cpu->mca_left_out;
+        cpu->mca_left_out = 0;
+    }
+    log_all(cpu, "", &found);
+}

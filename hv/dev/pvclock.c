@@ -6,21 +6,17 @@
 #include "hv/dev/pvclock.h"
 
 #include "hv/cpu/clock.h"
-#include "hv/vm/guest.h"
-#include "hv/vm/vcpu.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 
-#define SYSTEM_TIME_ENABLE UINT64_C(1)
 #define PVCLOCK_TSC_STABLE 0x01u
-#define ADDRESS_ALIGN UINT64_C(4)
 
 struct pvclock_wall_clock {
     uint32_t version;           /* odd while being written */
     uint32_t sec;               /* since 1970, when the system time was 0 */
     uint32_t nsec;
 };
-_Static_assert(sizeof(struct pvclock_wall_clock) == 12, "wall clock");
+_Static_assert(sizeof(struct pvclock_wall_clock) == PVCLOCK_WALL_SIZE, "wall clock");
 
 struct pvclock_vcpu_time_info {
     uint32_t version;
@@ -32,7 +28,7 @@ struct pvclock_vcpu_time_info {
     uint8_t flags;
     uint8_t pad[2];
 } __attribute__((packed, aligned(4)));
-_Static_assert(sizeof(struct pvclock_vcpu_time_info) == 32, "vCPU time");
+_Static_assert(sizeof(struct pvclock_vcpu_time_info) == PVCLOCK_TIME_SIZE, "vCPU time");
 _Static_assert(offsetof(struct pvclock_vcpu_time_info, tsc_to_system_mul) == 24, "mul");
 _Static_assert(offsetof(struct pvclock_vcpu_time_info, flags) == 29, "flags");
 
@@ -66,57 +62,36 @@ struct pvclock_scale pvclock_scale(uint64_t hz)
     return (struct pvclock_scale){.mul = fraction32(numerator, denominator), .shift = shift};
 }
 
-/* A structure that the guest wants in its RAM: not across pages, so that one page is one owner. */
-static void *map_structure(struct vcpu *vcpu, uint64_t address, uint64_t size)
-{
-    if (address % ADDRESS_ALIGN != 0 || address % PAGE_SIZE > PAGE_SIZE - size)
-        return NULL;
-    return guest_map_shared(vcpu->guest, gpaddr(address), size);
-}
-
 /* The writes of one version, in the order in which another CPU may see them. */
 static void write_barrier(void)
 {
     __asm__ volatile("" : : : "memory");    /* x86 keeps stores in order (APM2 7.1.1) */
 }
 
-bool pvclock_write_wall(struct vcpu *vcpu, uint64_t value)
+void pvclock_fill_wall(struct pvclock *clock, void *place, uint64_t tsc_offset)
 {
-    volatile struct pvclock_wall_clock *wall = map_structure(vcpu, value, sizeof *wall);
-    if (wall == NULL)
-        return false;
-
+    volatile struct pvclock_wall_clock *wall = place;
     /* Where the guest's TSC is 0, the host's is -tsc_offset. */
-    uint64_t offset = vcpu->vmcb->tsc_offset, ns = clock_boot_wall_ns();
+    uint64_t ns = clock_boot_wall_ns();
     if (ns != 0) {
-        if ((int64_t)offset <= 0)
-            ns += clock_tsc_to_ns(-offset);
+        if ((int64_t)tsc_offset <= 0)
+            ns += clock_tsc_to_ns(-tsc_offset);
         else
-            ns -= clock_tsc_to_ns(offset) < ns ? clock_tsc_to_ns(offset) : ns;
+            ns -= clock_tsc_to_ns(tsc_offset) < ns ? clock_tsc_to_ns(tsc_offset) : ns;
     }
-    wall->version = ++vcpu->pvclock.version;
+    wall->version = ++clock->version;
     write_barrier();
     wall->sec = (uint32_t)(ns / NS_PER_S);
     wall->nsec = (uint32_t)(ns % NS_PER_S);
     write_barrier();
-    wall->version = ++vcpu->pvclock.version;
-    guest_unmap_shared();
-    return true;
+    wall->version = ++clock->version;
 }
 
-bool pvclock_write_system_time(struct vcpu *vcpu, uint64_t value)
+void pvclock_fill_time(struct pvclock *clock, void *place)
 {
-    volatile struct pvclock_vcpu_time_info *time;
-    if ((value & SYSTEM_TIME_ENABLE) == 0) {
-        vcpu->pvclock.system_time_msr = value;
-        return true;
-    }
-    time = map_structure(vcpu, value & ~SYSTEM_TIME_ENABLE, sizeof *time);
-    if (time == NULL)
-        return false;
-
+    volatile struct pvclock_vcpu_time_info *time = place;
     struct pvclock_scale scale = pvclock_scale(clock_hz());
-    time->version = ++vcpu->pvclock.version;
+    time->version = ++clock->version;
     write_barrier();
     time->pad0 = 0;
     time->tsc_timestamp = 0;
@@ -126,8 +101,5 @@ bool pvclock_write_system_time(struct vcpu *vcpu, uint64_t value)
     time->flags = PVCLOCK_TSC_STABLE;
     time->pad[0] = time->pad[1] = 0;
     write_barrier();
-    time->version = ++vcpu->pvclock.version;
-    guest_unmap_shared();
-    vcpu->pvclock.system_time_msr = value;
-    return true;
+    time->version = ++clock->version;
 }

@@ -5,20 +5,22 @@
 
 #include "hv/lib/types.h"
 
-struct guest;
-struct vcpu;
-
 #define MSR_KVM_WALL_CLOCK_NEW 0x4b564d00u
 #define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01u
 
 struct pvclock {
-    uint64_t system_time_msr;   /* as the guest wrote it; bit 0 = enabled */
+    uint64_t system_time_msr;   /* as the guest wrote it */
     uint32_t version;           /* even: of what was written last */
 };
 
-/* MSR writes; false: #GP(0). They write the structure into the guest's shared page. */
-bool pvclock_write_wall(struct vcpu *vcpu, uint64_t value);
-bool pvclock_write_system_time(struct vcpu *vcpu, uint64_t value);
+/* Of MSR_KVM_SYSTEM_TIME_NEW; above it is the structure's address. */
+#define PVCLOCK_SYSTEM_TIME_ENABLE UINT64_C(1)
+
+/* Fill the guest's structures of these sizes, 4-byte aligned. `tsc_offset`: the guest's TSC is the host's plus that. */
+#define PVCLOCK_WALL_SIZE 12u
+#define PVCLOCK_TIME_SIZE 32u
+void pvclock_fill_wall(struct pvclock *clock, void *place, uint64_t tsc_offset);
+void pvclock_fill_time(struct pvclock *clock, void *place);
 
 /* ns = ((tsc << shift) * mul) >> 32, a negative shift being one to the right. */
 struct pvclock_scale {

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/dev/vpower.h"
 
-#include "hv/vm/guest.h"
-
 #define SLP_TYP(value) ((value) >> 2 & 7u)
 #define SLP_EN 0x20u
 #define WAK_STS 0x80u
@@ -19,14 +17,15 @@ uint8_t vpower_read(uint16_t port)
     return port == VPOWER_SLEEP_STATUS ? WAK_STS : 0;
 }
 
-void vpower_write(struct guest *guest, uint16_t port, uint8_t value)
+struct vpower_verdict vpower_write(uint16_t port, uint8_t value)
 {
     if (port == VPOWER_SLEEP_CONTROL && (value & SLP_EN) != 0 && SLP_TYP(value) == VPOWER_S5)
-        guest_end(guest, GUEST_END_POWEROFF, "powered off");
-    else if (port == VPOWER_RESET && value == VPOWER_RESET_VALUE)
-        guest_end(guest, GUEST_END_RESET, "asked for a reset");
-    else if (port == VPOWER_KEYBOARD && (value & PULSE_MASK) == PULSE_RESET)
-        guest_end(guest, GUEST_END_RESET, "asked the keyboard controller for a reset");
-    else if (port == VPOWER_PCI_RESET && (value & RST_CPU) != 0)
-        guest_end(guest, GUEST_END_RESET, "asked the chipset for a reset (port 0xcf9)");
+        return (struct vpower_verdict){VPOWER_OFF, "powered off"};
+    if (port == VPOWER_RESET && value == VPOWER_RESET_VALUE)
+        return (struct vpower_verdict){VPOWER_RESETS, "asked for a reset"};
+    if (port == VPOWER_KEYBOARD && (value & PULSE_MASK) == PULSE_RESET)
+        return (struct vpower_verdict){VPOWER_RESETS, "asked the keyboard controller for a reset"};
+    if (port == VPOWER_PCI_RESET && (value & RST_CPU) != 0)
+        return (struct vpower_verdict){VPOWER_RESETS, "asked the chipset for a reset (port 0xcf9)"};
+    return (struct vpower_verdict){VPOWER_GOES_ON, NULL};
 }

@@ -6,8 +6,6 @@
 
 #include "hv/lib/types.h"
 
-struct guest;
-
 #define VPOWER_SLEEP_CONTROL 0x600u
 #define VPOWER_SLEEP_STATUS 0x601u
 #define VPOWER_RESET 0x602u
@@ -19,8 +17,14 @@ struct guest;
 #define VPOWER_S5 5u            /* SLP_TYP, as the guest's \_S5 says */
 #define VPOWER_RESET_VALUE 1u   /* as the guest's FADT says */
 
-/* One byte at one of these ports. A write may end the guest (guest->end). */
+/* What a write means for the guest. */
+struct vpower_verdict {
+    enum { VPOWER_GOES_ON, VPOWER_OFF, VPOWER_RESETS } verdict;
+    const char *reason;         /* "powered off"; NULL: it goes on */
+};
+
+/* One byte at one of these ports. */
 uint8_t vpower_read(uint16_t port);
-void vpower_write(struct guest *guest, uint16_t port, uint8_t value);
+struct vpower_verdict vpower_write(uint16_t port, uint8_t value);
 
 #endif

@@ -97,4 +97,8 @@ void exit_npf_init(void);
 /* While true, no guest takes pool pages: for who counts them. The caller calls again with false. */
 void exit_npf_freeze(bool freeze);
 
+/* vcpu_clock.c: writes of the paravirtual clock's MSRs; false: #GP(0). */
+bool vcpu_clock_write_wall(struct vcpu *vcpu, uint64_t value);
+bool vcpu_clock_write_system_time(struct vcpu *vcpu, uint64_t value);
+
 #endif

@@ -81,6 +81,15 @@ static uint8_t port_read(struct vcpu *vcpu, uint32_t port)
     }
 }
 
+static void power_write(struct vcpu *vcpu, uint16_t port, uint8_t value)
+{
+    struct vpower_verdict power = vpower_write(port, value);
+    if (power.verdict == VPOWER_GOES_ON)
+        return;
+    guest_end(vcpu->guest, power.verdict == VPOWER_OFF ? GUEST_END_POWEROFF : GUEST_END_RESET, "%s", power.reason);
+    vcpu->attention = true;
+}
+
 static void port_write(struct vcpu *vcpu, uint32_t port, uint8_t value)
 {
     switch (port_kind(port)) {
@@ -88,9 +97,7 @@ static void port_write(struct vcpu *vcpu, uint32_t port, uint8_t value)
         uart_write(vcpu->guest, port - VUART_PORT, value);
         break;
     case PORT_POWER:
-        vpower_write(vcpu->guest, (uint16_t)port, value);
-        if (vcpu->guest->end != GUEST_END_NONE)
-            vcpu->attention = true;
+        power_write(vcpu, (uint16_t)port, value);
         break;
     case PORT_UNKNOWN:
         exit_log(vcpu, "writes 0x%x to port 0x%x, where there is nothing (RIP 0x%lx)", value, port, vcpu->vmcb->rip);

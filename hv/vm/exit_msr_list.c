@@ -130,9 +130,9 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         vcpu->mtrr_def_type = value;
         return true;
     case MSR_KVM_WALL_CLOCK_NEW:
-        return pvclock_write_wall(vcpu, value);
+        return vcpu_clock_write_wall(vcpu, value);
     case MSR_KVM_SYSTEM_TIME_NEW:
-        return pvclock_write_system_time(vcpu, value);
+        return vcpu_clock_write_system_time(vcpu, value);
     case MSR_NB_CFG:
         return true;
     case MSR_DEBUG_CTL:

@@ -295,7 +295,7 @@ static void check_entry(struct vcpu *vcpu)
                 "hv does not touch what no exit is about");
         bool read_cr = (side->at_exit.exitcode == VMEXIT_READ_CR0 || side->at_exit.exitcode == VMEXIT_READ_CR4) &&
                        (side->at_exit.exitinfo1 & CR_MOV) != 0;
-        require(read_cr || memcmp(&vcpu->run.gprs.rsi, &side->run.gprs.rsi, sizeof side->run.gprs - offsetof(struct vmrun_gprs, rsi)) == 0,
+        require(read_cr || memcmp(&vcpu->run.gprs.rsi, &side->gprs.rsi, sizeof side->gprs - offsetof(struct vmrun_gprs, rsi)) == 0,
                 "nor any register but RAX to RDX, and the one into which CR0 or CR4 is read");
     }
     check_event(now);
@@ -400,7 +400,7 @@ static void run_guest(struct vcpu *vcpu)
         vuart_input(&vcpu->guest->uart, byte());
 
     side->at_exit = *vmcb;
-    side->run.gprs = vcpu->run.gprs;
+    side->gprs = vcpu->run.gprs;
     side->ran = true;
 }
 

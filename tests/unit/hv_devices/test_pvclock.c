@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "hv/cpu/clock.h"
+#include "hv/vm/exit.h"
 #include "hv/vm/guest.h"
 #include "hv/vm/vcpu.h"
 
@@ -103,7 +104,7 @@ static void a_frequency_of_zero_does_not_hang(void **state)
 static void system_time_is_zero_where_the_guests_tsc_is(void **state)
 {
     (void)state;
-    assert_true(pvclock_write_system_time(&vcpu, 0x3040 | 1));
+    assert_true(vcpu_clock_write_system_time(&vcpu, 0x3040 | 1));
     assert_int_equal(u32(0x40), 2);             /* even: complete */
     assert_int_equal(u64(0x48), 0);
     assert_int_equal(u64(0x50), 0);
@@ -114,9 +115,9 @@ static void system_time_is_zero_where_the_guests_tsc_is(void **state)
     assert_int_equal(page[0x3f], 0x5a);
     assert_int_equal(page[0x60], 0x5a);
     assert_int_equal(vcpu.pvclock.system_time_msr, 0x3041);
-    assert_true(pvclock_write_system_time(&vcpu, 0x3040 | 1));
+    assert_true(vcpu_clock_write_system_time(&vcpu, 0x3040 | 1));
     assert_int_equal(u32(0x40), 4);
-    assert_true(pvclock_write_system_time(&vcpu, 0));
+    assert_true(vcpu_clock_write_system_time(&vcpu, 0));
     assert_int_equal(vcpu.pvclock.system_time_msr, 0);
     assert_int_equal(u32(0x40), 4);
     assert_true(maps == 2 && unmaps == 2);
@@ -127,20 +128,20 @@ static void wall_clock_is_that_of_the_guests_tsc_zero(void **state)
     (void)state;
     boot_wall = UINT64_C(1700000000) * 1000000000 + 5;
     vmcb.tsc_offset = -(10 * hz);               /* the guest began 10 s after the host */
-    assert_true(pvclock_write_wall(&vcpu, 0x3000));
+    assert_true(vcpu_clock_write_wall(&vcpu, 0x3000));
     assert_int_equal(u32(0), 2);
     assert_int_equal(u32(4), 1700000010);
     assert_int_equal(u32(8), 5);
     assert_int_equal(page[12], 0x5a);
     vmcb.tsc_offset = 3 * hz;                   /* its TSC was set ahead */
-    assert_true(pvclock_write_wall(&vcpu, 0x3ff4));
+    assert_true(vcpu_clock_write_wall(&vcpu, 0x3ff4));
     assert_int_equal(u32(0xff8), 1699999997);
     boot_wall = 0;                              /* unknown */
-    assert_true(pvclock_write_wall(&vcpu, 0x3000));
+    assert_true(vcpu_clock_write_wall(&vcpu, 0x3000));
     assert_int_equal(u32(4), 0);
     boot_wall = 1;
     vmcb.tsc_offset = INT64_MAX;
-    assert_true(pvclock_write_wall(&vcpu, 0x3000));
+    assert_true(vcpu_clock_write_wall(&vcpu, 0x3000));
     assert_int_equal(u32(4), 0);
 }
 
@@ -153,14 +154,14 @@ static void bad_addresses_fault_and_write_nothing(void **state)
     };
     static const uint64_t wall[] = {0x3001, 0x3002, 0x3003, 0x3ff8, 0x3ffc, RAM_SIZE, RAM_SIZE - 8, UINT64_MAX, 0xfffffffffffffff4};
     for (unsigned i = 0; i < sizeof system / sizeof *system; i++)
-        assert_false(pvclock_write_system_time(&vcpu, system[i]));
+        assert_false(vcpu_clock_write_system_time(&vcpu, system[i]));
     for (unsigned i = 0; i < sizeof wall / sizeof *wall; i++)
-        assert_false(pvclock_write_wall(&vcpu, wall[i]));
+        assert_false(vcpu_clock_write_wall(&vcpu, wall[i]));
     assert_int_equal(vcpu.pvclock.system_time_msr, 0);
     assert_int_equal(maps, 0);
     for (unsigned i = 0; i < sizeof page; i++)
         assert_int_equal(page[i], 0x5a);
-    assert_true(pvclock_write_system_time(&vcpu, 0x3fe0 | 1));      /* the last that fits */
+    assert_true(vcpu_clock_write_system_time(&vcpu, 0x3fe0 | 1));      /* the last that fits */
     assert_int_equal(page[4096], 0x5a);
 }
 

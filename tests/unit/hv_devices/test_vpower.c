@@ -1,24 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "with_cmocka.h"
 
-#include "hv/vm/guest.h"
 #include "hv/dev/vpower.h"
 
-static struct guest guest;
-
-bool guest_end(struct guest *g, enum guest_end end, const char *format, ...)
+static int after(uint16_t port, uint8_t value)
 {
-    (void)format;
-    assert_ptr_equal(g, &guest);
-    g->end = end;
-    return true;
-}
-
-static enum guest_end after(uint16_t port, uint8_t value)
-{
-    guest.end = GUEST_END_NONE;
-    vpower_write(&guest, port, value);
-    return guest.end;
+    struct vpower_verdict power = vpower_write(port, value);
+    assert_int_equal(power.reason != NULL, power.verdict != VPOWER_GOES_ON);
+    return power.verdict;
 }
 
 static void only_s5_with_slp_en_powers_off(void **state)
@@ -26,7 +15,7 @@ static void only_s5_with_slp_en_powers_off(void **state)
     (void)state;
     for (unsigned value = 0; value < 256; value++) {
         bool s5 = (value & 0x20) != 0 && (value >> 2 & 7) == 5;
-        assert_int_equal(after(0x600, (uint8_t)value), s5 ? GUEST_END_POWEROFF : GUEST_END_NONE);
+        assert_int_equal(after(0x600, (uint8_t)value), s5 ? VPOWER_OFF : VPOWER_GOES_ON);
     }
 }
 
@@ -34,14 +23,14 @@ static void only_the_reset_value_resets(void **state)
 {
     (void)state;
     for (unsigned value = 0; value < 256; value++)
-        assert_int_equal(after(0x602, (uint8_t)value), value == 1 ? GUEST_END_RESET : GUEST_END_NONE);
+        assert_int_equal(after(0x602, (uint8_t)value), value == 1 ? VPOWER_RESETS : VPOWER_GOES_ON);
 }
 
 static void the_status_register_takes_no_orders_and_says_awake(void **state)
 {
     (void)state;
     for (unsigned value = 0; value < 256; value++)
-        assert_int_equal(after(0x601, (uint8_t)value), GUEST_END_NONE);
+        assert_int_equal(after(0x601, (uint8_t)value), VPOWER_GOES_ON);
     assert_int_equal(vpower_read(0x601), 0x80);
     assert_int_equal(vpower_read(0x600), 0);
     assert_int_equal(vpower_read(0x602), 0);
@@ -52,8 +41,8 @@ static void a_pcs_own_reset_ports_reset_by_their_bits(void **state)
     (void)state;
     for (unsigned value = 0; value < 256; value++) {
         bool pulse = value >= 0xf0 && (value & 1) == 0;
-        assert_int_equal(after(0x64, (uint8_t)value), pulse ? GUEST_END_RESET : GUEST_END_NONE);
-        assert_int_equal(after(0xcf9, (uint8_t)value), (value & 4) != 0 ? GUEST_END_RESET : GUEST_END_NONE);
+        assert_int_equal(after(0x64, (uint8_t)value), pulse ? VPOWER_RESETS : VPOWER_GOES_ON);
+        assert_int_equal(after(0xcf9, (uint8_t)value), (value & 4) != 0 ? VPOWER_RESETS : VPOWER_GOES_ON);
     }
     assert_int_equal(vpower_read(0x64), 0xff);
     assert_int_equal(vpower_read(0xcf9), 0);

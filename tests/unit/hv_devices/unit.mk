@@ -16,7 +16,7 @@ unit-hv-devices-tests := vlapic vuart pvclock vpower monitor input lifecycle ref
 # What each program links besides its own test_*.c.
 unit-hv-devices-vlapic := hv/dev/vlapic.c
 unit-hv-devices-vuart := hv/dev/vuart.c
-unit-hv-devices-pvclock := hv/dev/pvclock.c
+unit-hv-devices-pvclock := hv/dev/pvclock.c hv/vm/vcpu_clock.c
 unit-hv-devices-vpower := hv/dev/vpower.c
 unit-hv-devices-monitor := $(sort $(wildcard hv/monitor/*.c)) hv/console/line.c hv/console/log.c hv/dev/vuart.c hv/lib/text.c
 unit-hv-devices-input := $(addprefix hv/,console/serial.c console/console.c monitor/monitor.c monitor/monitor_input.c console/line.c console/log.c dev/vuart.c lib/text.c)

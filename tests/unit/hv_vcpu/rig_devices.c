@@ -3,6 +3,7 @@
 #include "with_cmocka.h"
 
 #include "hv/monitor/monitor.h"
+#include "hv/vm/exit.h"
 #include "rig.h"
 
 unsigned rig_uart_reads, rig_uart_writes;
@@ -27,13 +28,13 @@ void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value)
     rig_uart_last = value;
 }
 
-bool pvclock_write_wall(struct vcpu *vcpu, uint64_t value)
+bool vcpu_clock_write_wall(struct vcpu *vcpu, uint64_t value)
 {
     (void)vcpu;
     return value == 0x1000;
 }
 
-bool pvclock_write_system_time(struct vcpu *vcpu, uint64_t value)
+bool vcpu_clock_write_system_time(struct vcpu *vcpu, uint64_t value)
 {
     vcpu->pvclock.system_time_msr = value;
     return value == 0x1001;

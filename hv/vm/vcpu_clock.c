@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The paravirtual clock's MSRs: where in its RAM the guest wants the structures. */
+#include "hv/vm/exit.h"
+
+#include "hv/dev/pvclock.h"
+#include "hv/vm/guest.h"
+
+#define ADDRESS_ALIGN UINT64_C(4)
+
+/* Not across pages, so that one page is one owner. guest_unmap_shared() after use. */
+static void *map_structure(struct vcpu *vcpu, uint64_t address, uint64_t size)
+{
+    if (address % ADDRESS_ALIGN != 0 || address % PAGE_SIZE > PAGE_SIZE - size)
+        return NULL;
+    return guest_map_shared(vcpu->guest, gpaddr(address), size);
+}
+
+bool vcpu_clock_write_wall(struct vcpu *vcpu, uint64_t value)
+{
+    void *wall = map_structure(vcpu, value, PVCLOCK_WALL_SIZE);
+    if (wall == NULL)
+        return false;
+    pvclock_fill_wall(&vcpu->pvclock, wall, vcpu->vmcb->tsc_offset);
+    guest_unmap_shared();
+    return true;
+}
+
+bool vcpu_clock_write_system_time(struct vcpu *vcpu, uint64_t value)
+{
+    if ((value & PVCLOCK_SYSTEM_TIME_ENABLE) != 0) {
+        void *time = map_structure(vcpu, value & ~PVCLOCK_SYSTEM_TIME_ENABLE, PVCLOCK_TIME_SIZE);
+        if (time == NULL)
+            return false;
+        pvclock_fill_time(&vcpu->pvclock, time);
+        guest_unmap_shared();
+    }
+    vcpu->pvclock.system_time_msr = value;
+    return true;
+}

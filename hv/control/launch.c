@@ -18,6 +18,7 @@
 #include "hv/mm/hostmap.h"
 #include "hv/monitor/monitor.h"
 #include "hv/svm/asid.h"
+#include "hv/vm/sched.h"
 #include "hv/vm/vcpu.h"
 
 #define COPY_PIECE (UINT64_C(4) << 20)      /* of guest memory that is mapped at a time */

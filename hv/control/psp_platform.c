@@ -8,6 +8,7 @@
 #include "hv/lib/pci.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
+#include "hv/vm/sched.h"
 #include "hv/vm/vcpu.h"
 #include "psp/platform.h"
 

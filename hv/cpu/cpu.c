@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/cpu/cpu.h"
 
+#include "hv/cpu/cpu_msr.h"
 #include "hv/cpu/trap.h"
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"

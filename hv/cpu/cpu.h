@@ -90,8 +90,6 @@ struct cpu *cpu_boot(void);
 struct cpu *cpu_create(void *page, uint32_t index, uint32_t apic_id);
 /* GDT, IDT, TSS with IST stacks for #DF, NMI and #MC, GS base, control registers. On the CPU itself. */
 void cpu_init(struct cpu *cpu);
-/* cpu_msr.c, for cpu_init(): the host's MSRs on this CPU; and the features that depend on them. */
-void cpu_msr_init(struct cpu_features *features);
 /* The stack whose top this is, for #DF, NMI or #MC: 0 to CPU_IST_STACKS - 1. Until then they have one in common. */
 #define CPU_IST_STACKS 3u
 void cpu_set_ist_stack(struct cpu *cpu, uint32_t which, void *top);

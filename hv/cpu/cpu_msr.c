@@ -4,6 +4,8 @@
  * registers out of FXSAVE, XSS make an XSAVES area of another form, a TSC ratio make guests' time another than hv's.
  * Not here: SYSCFG, HWCR, VM_CR, MTRRs are the firmware's; the APIC's, lapic.c; GS_BASE, cpu_init(); TSC_AUX, switch.c.
  */
+#include "hv/cpu/cpu_msr.h"
+
 #include "hv/cpu/cpu.h"
 #include "hv/lib/x86.h"
 

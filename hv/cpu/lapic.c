@@ -2,7 +2,6 @@
 /* The host's local APIC (APM2 16): by MSR as x2APIC, else in memory. */
 #include "hv/cpu/lapic.h"
 
-#include "hv/console/log.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"

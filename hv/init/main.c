@@ -21,6 +21,7 @@
 #include "hv/svm/asid.h"
 #include "hv/svm/svm.h"
 #include "hv/vm/guest.h"
+#include "hv/vm/sched.h"
 #include "hv/vm/vcpu.h"
 
 #define GIVE_UP_SECONDS 60u

@@ -16,6 +16,7 @@
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
 #include "hv/svm/svm.h"
+#include "hv/vm/sched.h"
 #include "hv/vm/vcpu.h"
 
 /* APM2 16.5: INIT, then two startup IPIs. The 10 ms that Intel's MP specification 1.4, B.4, wants after INIT were for the 82489DX:

@@ -7,6 +7,7 @@
 #include "hv/lib/runs.h"
 #include "hv/lib/string.h"
 #include "hv/mm/hostmap.h"
+#include "hv/vm/sched.h"
 #include "hv/vm/vcpu.h"
 
 #define EXTENTS_MAX 1024u      /* guests, and quarantines */

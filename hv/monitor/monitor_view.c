@@ -16,6 +16,7 @@
 #include "hv/lib/version.h"
 #include "hv/monitor/monitor.h"
 #include "hv/svm/asid.h"
+#include "hv/vm/exit.h"
 #include "hv/vm/guest.h"
 #include "hv/vm/vcpu.h"
 
@@ -87,9 +88,9 @@ static void show_kinds(const struct guest_counters *counters, const struct guest
 {
     char line[COLUMNS], number[NUMBER_SIZE];
     size_t length = text_format(line, sizeof line, "%s", counters == NULL ? "by kind" : "       ");
-    for (uint32_t kind = 0; kind < VCPU_EXIT_KINDS && vcpu_exit_kind_name(kind) != NULL; kind++) {
+    for (uint32_t kind = 0; kind < VCPU_EXIT_KINDS && exit_kind_name(kind) != NULL; kind++) {
         const char *cell = counters == NULL
-            ? vcpu_exit_kind_name(kind)
+            ? exit_kind_name(kind)
             : brief(per_second(grown(counters->exits[kind], then->exits[kind]), cycles), number);
         if (length + KIND_COLUMN < sizeof line)
             length += text_format(line + length, sizeof line - length, "%6s", cell);

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Events into a guest: exceptions, interrupts, and those whose delivery an exit cut short. */
+#include "hv/vm/event.h"
+
 #include "hv/cpu/trap.h"
 #include "hv/lib/x86.h"
 #include "hv/vm/exit.h"
+#include "hv/vm/exit_cr.h"
 #include "hv/vm/guest.h"
+#include "hv/vm/sched.h"
+#include "hv/vm/vcpu_start.h"
 
 #define VECTOR_BP 3u
 #define VECTOR_OF 4u
 #define PRIORITY(vector) ((vector) >> 4 & 0xfu)
 
-void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error)
+void event_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error)
 {
     vcpu->pending_exception = true;
     vcpu->exception_vector = vector;
@@ -41,7 +46,7 @@ void event_interrupted(struct vcpu *vcpu)
         break;
     case EVENT_TYPE_EXCEPTION:
         if (vector != VECTOR_BP && vector != VECTOR_OF)
-            vcpu_inject_exception(vcpu, vector, (event & EVENT_ERROR_VALID) != 0, (uint32_t)(event >> EVENT_ERROR_SHIFT));
+            event_inject_exception(vcpu, vector, (event & EVENT_ERROR_VALID) != 0, (uint32_t)(event >> EVENT_ERROR_SHIFT));
         break;
     default:
         break;

@@ -10,6 +10,14 @@
 #include "hv/lib/text.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
+#include "hv/vm/event.h"
+#include "hv/vm/exit_cache.h"
+#include "hv/vm/exit_cpuid.h"
+#include "hv/vm/exit_cr.h"
+#include "hv/vm/exit_io.h"
+#include "hv/vm/exit_msr.h"
+#include "hv/vm/exit_msr_list.h"
+#include "hv/vm/exit_npf.h"
 #include "hv/vm/guest.h"
 
 #define DR6_BS (UINT64_C(1) << 14)
@@ -23,7 +31,7 @@
 void exit_single_step(struct vcpu *vcpu)
 {
     vmcb_set_dr6(vcpu->vmcb, vcpu->vmcb->dr6 | DR6_BS);
-    vcpu_inject_exception(vcpu, VECTOR_DB, false, 0);
+    event_inject_exception(vcpu, VECTOR_DB, false, 0);
 }
 
 static bool log_admits(struct guest *guest, uint64_t now)
@@ -127,12 +135,12 @@ static void exit_vmmcall(struct vcpu *vcpu)
 
 static void exit_undefined(struct vcpu *vcpu)
 {
-    vcpu_inject_exception(vcpu, VECTOR_UD, false, 0);
+    event_inject_exception(vcpu, VECTOR_UD, false, 0);
 }
 
 static void exit_rdpmc(struct vcpu *vcpu)
 {
-    vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
+    event_inject_exception(vcpu, VECTOR_GP, true, 0);
 }
 
 /* Given on: they are intercepted only so that their delivery ends. The processor
@@ -141,14 +149,14 @@ static void exit_debug(struct vcpu *vcpu)
 {
     if (vcpu->stepping && exit_cr_stepped(vcpu))
         return;
-    vcpu_inject_exception(vcpu, VECTOR_DB, false, 0);
+    event_inject_exception(vcpu, VECTOR_DB, false, 0);
 }
 
 static void exit_alignment(struct vcpu *vcpu)
 {
     if (vcpu->stepping)
         exit_cr_step_end(vcpu);
-    vcpu_inject_exception(vcpu, VECTOR_AC, true, 0);
+    event_inject_exception(vcpu, VECTOR_AC, true, 0);
 }
 
 /* A fault of an instruction that is being stepped over: all others are the guest's own. APM2 8.2, 15.12. */
@@ -159,7 +167,7 @@ static void exit_fault(struct vcpu *vcpu)
     if (vector == VECTOR_PF)
         vmcb_set_cr2(vmcb, vmcb->exitinfo2);
     exit_cr_step_end(vcpu);
-    vcpu_inject_exception(vcpu, vector, (EXCEPTIONS_WITH_ERROR >> vector & 1) != 0, (uint32_t)vmcb->exitinfo1);
+    event_inject_exception(vcpu, vector, (EXCEPTIONS_WITH_ERROR >> vector & 1) != 0, (uint32_t)vmcb->exitinfo1);
 }
 
 /* For release_memory(): the page must not go to the next guest, nor to this one's next launch. */
@@ -280,7 +288,7 @@ static const struct exit_row rows[] = {
 /* Nested page faults, and what has no row. */
 static const struct exit_row unknown = {NULL, VCPU_EXIT_OTHER};
 
-const char *vcpu_exit_kind_name(uint32_t kind)
+const char *exit_kind_name(uint32_t kind)
 {
     static const char *const names[VCPU_EXIT_KINDS] = {
         [VCPU_EXIT_OTHER] = "other", [VCPU_EXIT_INTERRUPT] = "host", [VCPU_EXIT_WINDOW] = "win",

@@ -9,11 +9,14 @@
  * It takes milliseconds on each CPU that the guest's vCPUs live on, and the cache lines of whoever shares it. So the vCPU
  * pays for what it took on all of them, and a guest has some at once, then few: in the long run a twentieth of the time.
  */
+#include "hv/vm/exit_cache.h"
+
 #include "hv/cpu/clock.h"
 #include "hv/cpu/smp.h"
 #include "hv/lib/x86.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/guest.h"
+#include "hv/vm/sched.h"
 
 #define BURST 32u               /* of a guest, at once */
 #define SPACING_US 10000u       /* and then */

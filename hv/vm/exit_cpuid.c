@@ -7,6 +7,8 @@
  * virtual APIC's timer never stops), APIC, the hypervisor bit and its leaves; MTRR (a default type and no ranges: exit_msr_list.c; Linux
  * before 6.2 needs it for PAT); EferLmsleUnsupported (WRMSR refuses EFER.LMSLE); the topology, which is the guest's.
  */
+#include "hv/vm/exit_cpuid.h"
+
 #include "hv/cpu/clock.h"
 #include "hv/lib/width.h"
 #include "hv/lib/x86.h"

@@ -13,8 +13,12 @@
  * On a CPU without decode assists (APM2 15.33; all that have SEV have them) EXITINFO1 does not name the register,
  * so nothing is intercepted: MCE is set again before each entry, and a guest may clear it, or set CD, until then.
  */
+#include "hv/vm/exit_cr.h"
+
 #include "hv/lib/x86.h"
+#include "hv/vm/event.h"
 #include "hv/vm/exit.h"
+#include "hv/vm/exit_cpuid.h"
 #include "hv/vm/guest.h"
 
 #define CR0_DEFINED \
@@ -228,5 +232,5 @@ void exit_cr(struct vcpu *vcpu)
     if (done)
         exit_skip(vcpu, 3);
     else
-        vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
+        event_inject_exception(vcpu, VECTOR_GP, true, 0);
 }

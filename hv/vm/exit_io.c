@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Port I/O: a whitelist. All devices here are one byte wide; a wider access is one
  * to each byte in turn, as on the ISA bus. */
+#include "hv/vm/exit_io.h"
+
 #include "hv/cpu/clock.h"
 #include "hv/dev/vpower.h"
 #include "hv/dev/vuart.h"

@@ -3,9 +3,13 @@
  * RDMSR and WRMSR: what is on no list is #GP(0), and a line in the log. Here are the vlapic's, which
  * a guest exits for most of all; each way is a function out of line.
  */
+#include "hv/vm/exit_msr.h"
+
 #include "hv/cpu/clock.h"
 #include "hv/lib/x86.h"
+#include "hv/vm/event.h"
 #include "hv/vm/exit.h"
+#include "hv/vm/exit_msr_list.h"
 
 #define MSR_X2APIC_TPR 0x808u
 #define MSR_X2APIC_TIMER_FIRST 0x832u   /* LVT entry, counts, divider */
@@ -19,7 +23,7 @@ void exit_msr_refuse(struct vcpu *vcpu)
         exit_log(vcpu, "writes 0x%lx to MSR 0x%x: #GP (RIP 0x%lx)", exit_msr_written(vcpu), msr, vcpu->vmcb->rip);
     else
         exit_log(vcpu, "reads MSR 0x%x: #GP (RIP 0x%lx)", msr, vcpu->vmcb->rip);
-    vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
+    event_inject_exception(vcpu, VECTOR_GP, true, 0);
 }
 
 OUT_OF_LINE void read_vlapic(struct vcpu *vcpu)

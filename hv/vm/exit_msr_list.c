@@ -5,11 +5,16 @@
  * the workaround for done. So none of LS_CFG (SSBD before Zen 2), FP_CFG, BP_CFG; none of MCG_*, PMU, OSVW, which
  * CPUID does not offer either; none of MISC_ENABLE, which is Intel's. Where Linux asks for these, it is by rdmsr_safe().
  */
+#include "hv/vm/exit_msr_list.h"
+
 #include "hv/cpu/clock.h"
 #include "hv/lib/x86.h"
 #include "hv/svm/switch.h"
+#include "hv/vm/event.h"
 #include "hv/vm/exit.h"
+#include "hv/vm/exit_msr.h"
 #include "hv/vm/guest.h"
+#include "hv/vm/vcpu_clock.h"
 
 #define MSR_TSC 0x10u
 #define MSR_PATCH_LEVEL 0x8bu
@@ -164,12 +169,12 @@ void exit_xsetbv(struct vcpu *vcpu)
     const struct vmcb *vmcb = vcpu->vmcb;
     uint64_t value = vcpu->run.gprs.rdx << 32 | (uint32_t)vmcb->rax;
     if (switch_guest_xcr0() == 0 || (vmcb->cr4 & CR4_OSXSAVE) == 0) {
-        vcpu_inject_exception(vcpu, VECTOR_UD, false, 0);
+        event_inject_exception(vcpu, VECTOR_UD, false, 0);
         return;
     }
     bool x87 = (value & 1) != 0, avx_without_sse = (value & 6) == 4;
     if (vmcb->cpl != 0 || (uint32_t)vcpu->run.gprs.rcx != 0 || (value & ~switch_guest_xcr0()) != 0 || !x87 || avx_without_sse) {
-        vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
+        event_inject_exception(vcpu, VECTOR_GP, true, 0);
         return;
     }
     switch_set_xcr0(value);

@@ -6,6 +6,8 @@
  * execution, and its place in the nested tables is counted among the guest's own table pages. With C=1 a guest with SEV
  * reads what its key makes of ones. All else where there is no memory ends the guest, in words.
  */
+#include "hv/vm/exit_npf.h"
+
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"

@@ -12,7 +12,7 @@
 #include "hv/mm/hostmap.h"
 #include "hv/monitor/monitor.h"
 #include "hv/svm/asid.h"
-#include "hv/vm/exit.h"
+#include "hv/vm/exit_npf.h"
 
 struct guest guests[GUEST_MAX];
 

@@ -14,6 +14,8 @@
  * (cpu->timers, of which a vCPU is a member only while its timer could wake it) and those to which something
  * was sent (cpu->posted).
  */
+#include "hv/vm/sched.h"
+
 #include "hv/console/console.h"
 #include "hv/console/mca_log.h"
 #include "hv/cpu/clock.h"
@@ -266,7 +268,7 @@ static void drop_ended(struct cpu *cpu)
     }
 }
 
-void vcpu_wake(struct vcpu *vcpu)
+void sched_wake(struct vcpu *vcpu)
 {
     if (vcpu->state == VCPU_RUNNABLE)
         return;

@@ -8,8 +8,14 @@
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
 #include "hv/svm/switch.h"
-#include "hv/vm/exit.h"
+#include "hv/vm/event.h"
+#include "hv/vm/exit_cache.h"
+#include "hv/vm/exit_cpuid.h"
+#include "hv/vm/exit_cr.h"
+#include "hv/vm/exit_npf.h"
 #include "hv/vm/guest.h"
+#include "hv/vm/sched.h"
+#include "hv/vm/vcpu_start.h"
 
 #define RFLAGS_RESERVED_1 (UINT64_C(1) << 1)
 #define MTRR_DEF_TYPE_RESET UINT64_C(0x806)     /* enabled, write-back; exit_msr.c */
@@ -125,7 +131,7 @@ uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
     if (vcpu->wbinvd_ticket != 0) {     /* in the middle of an instruction, which nothing interrupts */
         if (!exit_cache_over(vcpu))
             return vcpu->asleep_tsc;
-        vcpu_wake(vcpu);
+        sched_wake(vcpu);
     }
     bool hears = (vcpu->vmcb->rflags & RFLAGS_IF) != 0;
     uint64_t deadline = vlapic_timer(&vcpu->lapic, guest_now);
@@ -133,11 +139,11 @@ uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
     if (vlapic_pending(&vcpu->lapic) >= 0) {
         vcpu->attention = true;
         if (hears)
-            vcpu_wake(vcpu);
+            sched_wake(vcpu);
     }
     if (vcpu->nmi_pending && event_nmi_possible(vcpu)) {
         vcpu->attention = true;
-        vcpu_wake(vcpu);
+        sched_wake(vcpu);
     }
     if (vcpu->state != VCPU_RUNNABLE) {
         if (!hears && !vcpu->stranded)
@@ -151,7 +157,7 @@ uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
     if (vcpu->state == VCPU_HALTED && vcpu->asleep_tsc != 0) {
         if (now < vcpu->asleep_tsc)
             return vcpu->asleep_tsc < host ? vcpu->asleep_tsc : host;
-        vcpu_wake(vcpu);
+        sched_wake(vcpu);
     }
     return host;
 }

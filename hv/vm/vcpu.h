@@ -36,9 +36,6 @@ enum vcpu_exit_kind {
     VCPU_EXIT_FORBIDDEN,        /* instructions that guests do not have */
 };
 #define VCPU_EXIT_KINDS 16u
-/* "cpuid", five letters at most; NULL for a kind that does not exist. */
-const char *vcpu_exit_kind_name(uint32_t kind);
-
 /* What other CPUs' vCPUs sent. Anybody adds to it, the vCPU's own CPU takes it all. */
 struct vcpu_posted {
     uint32_t irr[8];
@@ -111,18 +108,10 @@ void vcpu_destroy(struct vcpu *vcpu);
 /* Runs until the slice is over (cpu->slice_end_tsc), the vCPU halts, a vCPU that has run
  * less wakes up, or its guest has ended. */
 void vcpu_run(struct vcpu *vcpu);
-/* Something for a vCPU that sleeps arrived (an interrupt, its startup): runnable again. */
-void vcpu_wake(struct vcpu *vcpu);
 /* Takes what was posted to it, fires its timer if due, wakes it if something waits that can. Returns the host TSC of its
  * next timer interrupt, UINT64_MAX: none; of one that sleeps, none that would not wake it: what has expired meanwhile is
  * found when it runs again. On its own CPU. */
 uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now);
-/* vcpu_start.c: the state after INIT, waiting for a startup IPI; and that IPI. */
-void vcpu_start_init(struct vcpu *vcpu);
-void vcpu_start_at(struct vcpu *vcpu, uint8_t page);
-/* #GP(0), #UD, ... at the next entry. */
-void vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
-
 /* The guest's TSC at the host's `tsc`. */
 static inline uint64_t vcpu_guest_tsc(const struct vcpu *vcpu, uint64_t tsc)
 {
@@ -134,76 +123,5 @@ static inline void vcpu_flush_tlb(struct vcpu *vcpu)
 {
     vmcb_set_tlb_control(vcpu->vmcb, this_cpu()->features.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL);
 }
-
-/* event.c: decides what the next entry injects, and whether it ends when the guest can take
- * more; vcpu->attention is done with. */
-void event_prepare(struct vcpu *vcpu);
-/* An exit cut the delivery of an event short (EXITINTINFO). */
-void event_interrupted(struct vcpu *vcpu);
-/* The guest's CR8 writes, which do not exit, reach the vlapic. */
-static inline void event_sync_tpr(struct vcpu *vcpu)
-{
-    uint8_t v_tpr = (uint8_t)(vcpu->vmcb->v_intr & V_TPR_MASK);
-    if (v_tpr != vcpu->lapic.tpr >> 4)
-        vlapic_set_tpr(&vcpu->lapic, v_tpr);
-}
-/* The other way, after a write to the vlapic's TPR. */
-static inline void event_write_tpr(struct vcpu *vcpu)
-{
-    vmcb_set_v_intr(vcpu->vmcb, (vcpu->vmcb->v_intr & ~V_TPR_MASK) | vlapic_cr8(&vcpu->lapic));
-}
-/* After a write to the vlapic: if an interrupt waits, vcpu->attention asks for event_prepare(). */
-static inline void event_notice(struct vcpu *vcpu)
-{
-    const uint32_t *irr = vcpu->lapic.irr;
-    if ((irr[0] | irr[1] | irr[2] | irr[3] | irr[4] | irr[5] | irr[6] | irr[7]) != 0 || (vcpu->vmcb->v_intr & V_IRQ) != 0)
-        vcpu->attention = true;
-}
-
-/* An ICR that `vcpu` wrote, to the vCPUs that it addresses; without itself where vlapic_write() has done that. */
-void event_send_ipi(struct vcpu *vcpu, uint64_t icr);
-/* What others sent to it, into its vlapic and its state. On its own CPU. */
-void event_take_posted(struct vcpu *vcpu);
-/* A vCPU that sleeps with interrupts off: when all of its guest are stranded, the guest ends. On its own CPU, after event_take_posted(). */
-void event_strand(struct vcpu *vcpu);
-/* The guest can take an NMI now. Asked for when one waits. */
-bool event_nmi_possible(struct vcpu *vcpu);
-/* The guest's IRET, intercepted while an NMI is being handled. */
-void event_iret(struct vcpu *vcpu);
-
-/* sched.c: gives a vCPU to a CPU, for its life; and has it run there. On the boot CPU. A CPU takes the vCPUs of guests
- * that have ended off its queue by itself: guest->vcpus_queued counts them down. */
-void sched_place(struct cpu *cpu, struct vcpu *vcpu);
-void sched_add(struct vcpu *vcpu);
-/* Wakes the vCPUs whose timer is due, or to which something was sent. Returns the host TSC of the earliest timer that
- * somebody would hear; *preempt: one that has run less than `running` woke up. `running` may be NULL. */
-uint64_t sched_poll(struct cpu *cpu, struct vcpu *running, uint64_t now, bool *preempt);
-/* Something was written to vcpu->posted: its CPU takes it soon. On any CPU, while the vCPU's guest has one that runs. */
-void sched_notify(struct vcpu *vcpu);
-/* All time up to `now` that nobody has paid for yet is the vCPU's, without that of interrupts for others; at most
- * about a slice. */
-void sched_charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now);
-/* The same for work that the vCPU has asked for, without a limit. */
-void sched_charge_work(struct cpu *cpu, struct vcpu *vcpu, uint64_t now);
-/* The same at the end of a stay on the CPU: up to the interrupt that ended it, if one did, and of a stall at most a slice. */
-void sched_charge_stay(struct cpu *cpu, struct vcpu *vcpu, uint64_t now);
-/* It has run, and waits: for its turn, or, asleep, for `deadline` as vcpu_poll() has told. */
-void sched_put_back(struct cpu *cpu, struct vcpu *vcpu, uint64_t deadline);
-/* From here on the CPU sees all that was done before somebody set cpu->timer_fired. */
-/* The boot CPU keeps what came in on the operator's line, if it is time; returns when it is next. */
-uint64_t sched_look_at_line(struct cpu *cpu, uint64_t now);
-static inline void sched_look_around(struct cpu *cpu)
-{
-    cpu->rounds++;
-    (void)__atomic_exchange_n(&cpu->timer_fired, false, __ATOMIC_SEQ_CST);
-}
-/* The boot CPU's loop: guests' lives, the operator, and its own vCPUs, until no guest is alive. */
-void sched_loop(struct cpu *cpu);
-/* Called by the boot CPU between pieces of long work (launches, ends) and while it waits for the secure processor: the
- * operator's keys are looked at, and its own vCPUs run, of working time as long as the work. They end guests by mark
- * only, and touch neither the secure processor nor what memory.c gives out. */
-void sched_breathe(bool waits);
-/* Every other CPU's loop. */
-_Noreturn void sched_serve(struct cpu *cpu);
 
 #endif

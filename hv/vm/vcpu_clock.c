@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The paravirtual clock's MSRs: where in its RAM the guest wants the structures. */
-#include "hv/vm/exit.h"
+
+#include "hv/vm/vcpu_clock.h"
 
 #include "hv/dev/pvclock.h"
 #include "hv/vm/guest.h"

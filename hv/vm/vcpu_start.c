@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* A vCPU's INIT state, and its start at a page below 1 MiB (APM2 14.1.3, 14.1.4). */
+#include "hv/vm/vcpu_start.h"
+
 #include "hv/lib/x86.h"
 #include "hv/svm/switch.h"
-#include "hv/vm/exit.h"
+#include "hv/vm/event.h"
+#include "hv/vm/exit_cr.h"
 #include "hv/vm/guest.h"
+#include "hv/vm/sched.h"
 
 #define CR0_INIT UINT64_C(0x60000010)       /* CD, NW, ET */
 #define RFLAGS_INIT UINT64_C(2)
@@ -65,5 +69,5 @@ void vcpu_start_at(struct vcpu *vcpu, uint8_t page)
 {
     vmcb_set_cs(vcpu->vmcb, real_mode((uint16_t)(page << 8), ATTRIBUTES_CODE));
     vmcb_set_rip(vcpu->vmcb, 0);
-    vcpu_wake(vcpu);
+    sched_wake(vcpu);
 }

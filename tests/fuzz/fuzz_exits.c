@@ -14,6 +14,7 @@
 
 #include "hv/cpu/clock.h"
 #include "hv/monitor/monitor.h"
+#include "hv/vm/sched.h"
 #include "../unit/hv_vcpu/rig.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

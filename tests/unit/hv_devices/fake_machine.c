@@ -22,6 +22,8 @@
 #include "hv/cpu/smp.h"
 #include "hv/monitor/monitor.h"
 #include "hv/vm/vcpu.h"
+#include "hv/vm/exit_npf.h"
+#include "hv/vm/sched.h"
 #include "../psp/fake_pci.h"
 
 #define PAGES (MACHINE_RAM_SIZE / PAGE_SIZE)
@@ -370,7 +372,7 @@ void window_unmap_own(void)
     machine.own_window = false;
 }
 
-void vcpu_wake(struct vcpu *vcpu) { vcpu->state = VCPU_RUNNABLE; }
+void sched_wake(struct vcpu *vcpu) { vcpu->state = VCPU_RUNNABLE; }
 
 /* ---- hv/cpu/clock.h, console.h, log.h ---- */
 
@@ -446,7 +448,7 @@ void panic(const char *format, ...)
     abort();
 }
 
-const char *vcpu_exit_kind_name(uint32_t kind) { return kind < 2 ? "kind" : NULL; }
+const char *exit_kind_name(uint32_t kind) { return kind < 2 ? "kind" : NULL; }
 
 struct cpuid { uint32_t eax, ebx, ecx, edx; };
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);

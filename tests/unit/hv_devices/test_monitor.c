@@ -18,6 +18,7 @@
 #include "hv/monitor/monitor_view.h"
 #include "hv/control/report.h"
 #include "hv/control/sev.h"
+#include "hv/vm/exit.h"
 #include "hv/cpu/smp.h"
 
 /* ---- a console in memory, and time that tests turn ---- */
@@ -99,7 +100,7 @@ bool console_input_holds(uint8_t byte) { (void)byte; return false; }
 void guest_read_counters(const struct guest *guest, struct guest_counters *counters) { *counters = counted[guest->index]; }
 const char *report_state(const struct guest *guest) { return guest->state == GUEST_RUNNING ? "running" : "poweroff"; }
 static uint32_t exit_kinds = VCPU_EXIT_FORBIDDEN + 1;
-const char *vcpu_exit_kind_name(uint32_t kind)
+const char *exit_kind_name(uint32_t kind)
 {
     return kind < exit_kinds ? (const char *[]){"aaaaa", "bbbbb", "ccccc"}[kind % 3] : NULL;
 }

@@ -6,6 +6,7 @@
 #include "hv/cpu/clock.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/guest.h"
+#include "hv/vm/vcpu_clock.h"
 #include "hv/vm/vcpu.h"
 
 #define RAM_SIZE (UINT64_C(4) << 20)

@@ -6,6 +6,7 @@
 #include "hv/mm/hostmap.h"
 #include "hv/svm/svm.h"
 #include "hv/cpu/trap.h"
+#include "hv/cpu/cpu_msr.h"
 #include "../boards/boards.h"
 
 const uint8_t isr_stubs[TRAP_VECTORS * TRAP_STUB_SIZE];

@@ -18,6 +18,7 @@
 #include "hv/init/cpu_pages.h"
 #include "hv/init/smp.h"
 #include "hv/mm/hostmap.h"
+#include "hv/vm/sched.h"
 #include "hv/svm/svm.h"
 
 static struct handoff handoff;

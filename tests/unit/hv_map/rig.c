@@ -9,6 +9,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
+#include "hv/vm/sched.h"
 #include "hv/lib/pagetable.h"
 
 #define TLB_ENTRIES 65536u

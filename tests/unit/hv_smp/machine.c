@@ -23,6 +23,7 @@
 #include "hv/vm/vcpu.h"
 #include "hv/vm/watch.h"
 #include "hv/lib/x86.h"
+#include "hv/vm/sched.h"
 #include "machine.h"
 
 #define STACK_SIZE 262144u

@@ -6,6 +6,7 @@
 #include "hv/init/smp.c"
 #include "hv/cpu/lapic.c"
 #include "../boards/boards.h"
+#include "hv/vm/sched.h"
 #include "machine.h"
 
 static struct handoff handoff;

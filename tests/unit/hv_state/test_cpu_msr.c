@@ -2,6 +2,7 @@
 /* The host's MSRs after cpu_msr_init(), whatever firmware left in them. */
 #include "with_cmocka.h"
 
+#include "hv/cpu/cpu_msr.h"
 #include "fake_cpu.h"
 
 /* All that may stand there for a firmware that used it: FFXSR, TCE, AutoIBRS, SCE; and any values elsewhere. */

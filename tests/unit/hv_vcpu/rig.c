@@ -16,6 +16,8 @@
 #include "hv/cpu/smp.h"
 #include "hv/svm/switch.h"
 #include "hv/vm/watch.h"
+#include "hv/vm/exit_cpuid.h"
+#include "hv/vm/sched.h"
 #include "rig.h"
 
 #define POOL_PAGES 4096u

@@ -4,6 +4,7 @@
 
 #include "hv/monitor/monitor.h"
 #include "hv/vm/exit.h"
+#include "hv/vm/vcpu_clock.h"
 #include "rig.h"
 
 unsigned rig_uart_reads, rig_uart_writes;

@@ -6,6 +6,7 @@
 
 #include "hv/svm/switch.h"
 #include "../boards/boards.h"
+#include "hv/vm/exit_cpuid.h"
 #include "rig.h"
 
 static struct cpuid ask(struct vcpu *vcpu, uint32_t leaf, uint32_t subleaf)

@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+#include "hv/vm/exit_cpuid.h"
+#include "hv/vm/exit_cr.h"
+#include "hv/vm/vcpu_start.h"
+#include "hv/vm/event.h"
 #include "rig.h"
 
 #define MOV (UINT64_C(1) << 63)

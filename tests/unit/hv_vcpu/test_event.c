@@ -2,6 +2,7 @@
 /* What the next entry injects. */
 #include "with_cmocka.h"
 
+#include "hv/vm/event.h"
 #include "rig.h"
 
 #define IF RFLAGS_IF
@@ -163,13 +164,13 @@ static void an_exception_goes_first_and_the_interrupt_gets_a_window(void **state
     (void)state;
     struct vcpu *vcpu = interruptible(0);
     vlapic_post(&vcpu->lapic, 0x41);
-    vcpu_inject_exception(vcpu, 13, true, 0x18);
+    event_inject_exception(vcpu, 13, true, 0x18);
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x0000001880000b0d));
     assert_int_equal(window(vcpu), 4);
     assert_false(vcpu->pending_exception);
     assert_true(rig_exit(vcpu, VMEXIT_INTR, 0, 0));
-    vcpu_inject_exception(vcpu, 6, false, 0x18);
+    event_inject_exception(vcpu, 6, false, 0x18);
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000306));
 }

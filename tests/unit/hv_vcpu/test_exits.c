@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+#include "hv/vm/exit_npf.h"
+#include "hv/vm/event.h"
+#include "hv/vm/sched.h"
 #include "rig.h"
 
 static void nobody_but_the_guest_is_hurt_by_any_exit_code(void **state)
@@ -279,7 +282,7 @@ static void an_encrypted_guest_has_some_wbinvds_at_once_and_then_a_few(void **st
     do
         rig_exit(vcpu, VMEXIT_WBINVD, 0, 0);
     while (vcpu->state == VCPU_RUNNABLE);
-    vcpu_wake(vcpu);
+    sched_wake(vcpu);
     rig_exit(vcpu, VMEXIT_HLT, 0, 0);
     rig_time(100 * ms);
     assert_int_equal(vcpu_poll(vcpu, rig_tsc), UINT64_MAX);

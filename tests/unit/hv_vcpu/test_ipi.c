@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "hv/vm/event.h"
+#include "hv/vm/sched.h"
 #include "rig.h"
 
 #define VCPUS 3u

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "with_cmocka.h"
 
+#include "hv/vm/event.h"
 #include "rig.h"
 
 static bool injected_gp(const struct vcpu *vcpu)

@@ -4,6 +4,8 @@
 
 #include "hv/cpu/clock.h"
 #include "hv/cpu/lapic.h"
+#include "hv/vm/event.h"
+#include "hv/vm/sched.h"
 #include "rig.h"
 
 #define MS (RIG_HZ / 1000)
@@ -307,7 +309,7 @@ static void the_operator_is_heard_while_all_sleep(void **state)
     }
     assert_true(rig_tsc - start < 600 * MS);
     guest_end(&guests[0], GUEST_END_DESTROYED, "by the operator");
-    vcpu_wake(vcpu);
+    sched_wake(vcpu);
     sched_loop(&rig_cpu);
     assert_int_equal(guests[0].state, GUEST_ENDED);
 }

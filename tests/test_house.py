@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: BSD-2-Clause-Patent
+"""The house: who may include whom, headers that declare their own, and how large the rooms may grow."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.unit
+
+# A file includes what is in its own room, or on a lower floor; rooms on one floor know nothing of each other.
+FLOORS = {"lib": 0, "cpu": 1, "mm": 2, "console": 2, "io": 3, "svm": 4, "dev": 4, "vm": 5, "control": 6, "monitor": 7, "init": 8}
+# What the other rooms of the top level may include, by the beginning of the path.
+TOP = {
+    "boot/": ("boot/", "hv/lib/", "psp/", "guest/"),
+    "psp/": ("psp/",),
+    "guest/": ("guest/",),
+}
+# Called from below, defined above: panic, and what assembly calls.
+DEFINED_ABOVE = {"panic": "hv/init/panic.c", "trap_handle": "hv/init/trap.c", "exit_dispatch": "hv/vm/exit.c"}
+# Lines of code: no blank lines, no comments, headers included.
+LIMITS = {"boot": 1600, "core": 13000, "io": 1600, "psp": 1900, "assembly": 450}
+
+
+def product(*suffixes: str) -> list[str]:
+    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "boot", "hv", "psp", "guest"], cwd=ROOT,
+                           capture_output=True, text=True, check=True).stdout.split()  # fmt: skip
+    return [name for name in names if name.endswith(suffixes) and (ROOT / name).is_file()]
+
+
+def without_comments(text: str) -> str:
+    """C, with each comment and string a blank."""
+    pattern = r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
+    return re.sub(pattern, lambda found: "\n" * found[0].count("\n") if found[0][0] == "/" else '""', text, flags=re.S)
+
+
+def includes(name: str) -> list[str]:
+    return re.findall(r'^[ \t]*#[ \t]*include[ \t]+"([^"]+)"', (ROOT / name).read_text(), re.M)
+
+
+def points_down(name: str, included: str) -> bool:
+    if name.startswith("hv/"):
+        if not included.startswith("hv/"):
+            return included.startswith(("psp/", "guest/")) or included == "boot/handoff.h"
+        here, there = name.split("/")[1], included.split("/")[1]
+        return here == there or FLOORS[there] < FLOORS[here]
+    return included.startswith(next(allowed for start, allowed in TOP.items() if name.startswith(start)))
+
+
+def test_includes_are_named_from_the_root() -> None:
+    wrong = [(name, included) for name in product(".c", ".h") for included in includes(name) if not (ROOT / included).is_file()]
+    assert not wrong
+
+
+def test_includes_point_to_the_same_room_or_a_lower_floor() -> None:
+    checked = [(name, included) for name in product(".c", ".h") for included in includes(name)]
+    assert len(checked) > 300
+    assert not [pair for pair in checked if not points_down(*pair)]
+
+
+def circles(arrows: dict[str, set[str]]) -> list[set[str]]:
+    """Sets of files that each reach one another."""
+    reached = {name: set(targets) for name, targets in arrows.items()}
+    for middle in list(reached):
+        for name, targets in reached.items():
+            if middle in targets:
+                targets |= reached[middle]
+    return [set(circle) for circle in {frozenset(m for m in reached if m in reached[n] and n in reached[m]) for n in reached} if len(circle) > 1]
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [{"b", "c"}]
+
+
+def test_no_circle_of_files() -> None:
+    """A .c file and its header are one."""
+    arrows: dict[str, set[str]] = {}
+    for name in product(".c", ".h"):
+        arrows.setdefault(name[:-2], set()).update(included[:-2] for included in includes(name) if included[:-2] != name[:-2])
+    assert not circles({name: {target for target in targets if target in arrows} for name, targets in arrows.items()})
+
+
+def functions(name: str) -> tuple[set[str], set[str]]:
+    """Those that a file declares, and those that it defines for others."""
+    text = re.sub(r"__attribute__\s*\(\(.*?\)\)|^[ \t]*#(?:\\\n|[^\n])*", "", without_comments((ROOT / name).read_text()), flags=re.S | re.M)
+    found = re.findall(r"^(?!static\b|typedef\b|return\b|extern \"C\")([A-Za-z_][\w \t*]*?)\b(\w+)\(((?:[^(){};]|\([^()]*\))*)\)\s*([;{])", text, re.M)
+    return {f[1] for f in found if f[3] == ";"}, {f[1] for f in found if f[3] == "{"}
+
+
+def test_a_header_declares_what_its_own_file_defines() -> None:
+    defined = {function: name for name in product(".c") for function in functions(name)[1]}
+    assembly = {function: name for name in product(".asm") for function in re.findall(r"^global (\w+)", (ROOT / name).read_text(), re.M)}
+    wrong, checked = [], 0
+    for name in product(".h"):
+        for function in functions(name)[0]:
+            where = DEFINED_ABOVE.get(function) or defined.get(function) or assembly.get(function)
+            checked += 1
+            if function in DEFINED_ABOVE:
+                assert defined[function] == where
+            elif where is not None and where.rsplit(".", 1)[0] != name[:-2]:
+                wrong.append(f"{name}: {function}() is defined in {where}")
+    assert checked > 200
+    assert not wrong
+
+
+def lines(*names: str) -> int:
+    return sum(bool(line.strip()) for name in names for line in without_comments((ROOT / name).read_text()).splitlines())
+
+
+def test_lines_of_code_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.c").write_text('/* one\n   two */\n\n// three\nint a; /* four */\nconst char *b = "/* no comment";\n\n')
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert lines("x.c") == 2
+
+
+def test_the_rooms_are_within_their_limits(show) -> None:
+    sources = product(".c", ".h")
+    validator = [name for name in sources if re.fullmatch(r"guest/(manifest\w*|crc32)\.[ch]", name)]
+    counted = {
+        "boot": lines(*(name for name in sources if name.startswith("boot/"))),
+        "core": lines(*(name for name in sources if name.startswith(("hv/", "psp/")) and not name.startswith("hv/io/")), *validator),
+        "io": lines(*(name for name in sources if name.startswith("hv/io/"))),
+        "psp": lines(*(name for name in sources if name.startswith("psp/"))),
+        "assembly": sum(bool(re.sub(r";.*", "", line).strip()) for name in product(".asm") if name.startswith(("boot/", "hv/"))
+                        for line in (ROOT / name).read_text().splitlines()),
+    }  # fmt: skip
+    show("lines of code: " + ", ".join(f"{room} {count:,} of {LIMITS[room]:,}" for room, count in counted.items()))
+    assert all(counted[room] > 0 for room in LIMITS)
+    assert not {room: count for room, count in counted.items() if count > LIMITS[room]}

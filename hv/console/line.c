@@ -4,6 +4,8 @@
 #include "hv/console/console.h"
 #include "hv/lib/text.h"
 
+#define PRINT_SIZE 512u
+
 static struct {
     bool colour;
 } line;
@@ -54,4 +56,16 @@ void line_clear_screen(void)
     line_fresh();
     if (line.colour)
         console_write(home_and_erase, sizeof home_and_erase - 1);
+}
+
+void line_print(const char *format, ...)
+{
+    char text[PRINT_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    size_t length = text_format_list(text, sizeof text, format, arguments);
+    va_end(arguments);
+    console_begin();
+    line_write(LINE_PLAIN, text, length < sizeof text ? length : sizeof text - 1);
+    console_end();
 }

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/*
- * Lines on the operator's terminal, and their colour. Whoever calls has the console to himself:
- * log.c and monitor.c do, between one of their functions' entry and its end.
- */
+/* Lines on the operator's terminal, and their colour. All but line_print(): the caller holds the console lock. */
 #ifndef SEVISOR_LINE_H
 #define SEVISOR_LINE_H
 
@@ -27,6 +24,9 @@ size_t line_put_style(char *text, enum line_style style);
 void line_fresh(void);
 /* One whole line. No newline in `text`. */
 void line_write(enum line_style style, const char *text, size_t length);
+/* One whole line of hv's own, from the line's start, without the log's stamp: tables and what tests and guest owners
+ * read. No newline in `format`. Takes the console lock. */
+void line_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* An empty screen, if the terminal can. */
 void line_clear_screen(void);
 

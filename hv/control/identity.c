@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/control/identity.h"
 
+#include "hv/console/line.h"
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 #include "hv/mm/hostmap.h"
 #include "hv/mm/memory.h"
-#include "hv/monitor/monitor.h"
 
 #define CHAIN_PAGES ((SEV_CHAIN_SIZE + PAGE_SIZE - 1) / PAGE_SIZE)
 #define LINE_BYTES 48u              /* in base64 with what is before them less than 80 columns */
@@ -77,18 +77,18 @@ static void base64(char text[static LINE_CHARACTERS + 1], const uint8_t *bytes, 
 static void show_block(const char *what, const uint8_t *bytes, size_t size)
 {
     char line[LINE_CHARACTERS + 1];
-    monitor_print("sev pdh: -----BEGIN %s-----", what);
+    line_print("sev pdh: -----BEGIN %s-----", what);
     for (size_t at = 0; at < size; at += LINE_BYTES) {
         base64(line, bytes + at, size - at < LINE_BYTES ? size - at : LINE_BYTES);
-        monitor_print("sev pdh: %s", line);
+        line_print("sev pdh: %s", line);
     }
-    monitor_print("sev pdh: -----END %s-----", what);
+    line_print("sev pdh: -----END %s-----", what);
 }
 
 void identity_show(void)
 {
     if (!identity.has_pdh)
-        monitor_print("monitor: the platform's certificates are not known: nothing asked for SEV, or the secure processor refused (Ctrl-] i)");
+        line_print("monitor: the platform's certificates are not known: nothing asked for SEV, or the secure processor refused (Ctrl-] i)");
     else
         show_block("SEV CERTIFICATE CHAIN", identity.chain, SEV_CHAIN_SIZE);
     if (identity.has_chip)

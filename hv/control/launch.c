@@ -7,6 +7,7 @@
 #include "hv/control/launch.h"
 
 #include "hv/console/log.h"
+#include "hv/console/output.h"
 #include "hv/control/identity.h"
 #include "hv/control/report.h"
 #include "hv/control/sev.h"
@@ -394,7 +395,7 @@ bool launch_guest(struct guest *guest)
     guest->sev = guest->config->encryption == MANIFEST_ENCRYPTION_SEV;
     guest->report = (struct launch_report){0};
     guest->measurement = (struct sev_measurement){0};
-    vuart_reset(&guest->uart, guest->index);
+    vuart_reset(&guest->uart, &guest->output);
 
     if (!run_program(guest)) {
         guest_release(guest);
@@ -445,8 +446,8 @@ void guest_launch_all(const struct handoff *handoff)
         wants_sev |= guests[i].config->encryption == MANIFEST_ENCRYPTION_SEV;
         has_session |= guests[i].config->session_size != 0;
         paddr_t history, input;
-        if (page_alloc(pages_of(VUART_HISTORY), 1, &history))
-            guests[i].uart.history = page_va(history);
+        bool keeps = page_alloc(pages_of(OUTPUT_HISTORY), 1, &history);
+        output_init(&guests[i].output, i, guests[i].config->name, keeps ? page_va(history) : NULL);
         if (page_alloc(pages_of(VUART_INPUT), 1, &input))
             guests[i].uart.input = page_va(input);
     }

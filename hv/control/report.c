@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/control/report.h"
 
+#include "hv/console/line.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
 #include "hv/lib/text.h"
-#include "hv/monitor/monitor.h"
 
 #define HEX_SIZE(bytes) (2 * (bytes) + 1)
 
@@ -53,8 +53,8 @@ static void report_measurement(const struct guest *guest)
     hex(config->launch_digest, sizeof config->launch_digest, digest);
     hex(guest->measurement.measure, sizeof guest->measurement.measure, measure);
     hex(guest->measurement.mnonce, sizeof guest->measurement.mnonce, nonce);
-    monitor_print("digest %s: %s", config->name, digest);
-    monitor_print("measurement %s: %s nonce %s policy 0x%x api %u.%u build %u", config->name, measure, nonce,
+    line_print("digest %s: %s", config->name, digest);
+    line_print("measurement %s: %s nonce %s policy 0x%x api %u.%u build %u", config->name, measure, nonce,
                   config->sev_policy, version.api_major, version.api_minor, version.build);
 }
 
@@ -64,21 +64,21 @@ void report_launch(const struct guest *guest)
     struct memory_stats stats;
     uint64_t total = 0;
 
-    monitor_print("launch report: %s, encryption %s, %lu MiB", guest->config->name,
+    line_print("launch report: %s, encryption %s, %lu MiB", guest->config->name,
                   encryption_names[guest->config->encryption], guest->config->memory >> 20);
-    monitor_print("  %-30s %16s %12s", "phase", "TSC cycles", "us");
+    line_print("  %-30s %16s %12s", "phase", "TSC cycles", "us");
     for (uint32_t i = 0; i < LAUNCH_PHASES; i++) {
         if (!guest->sev && i >= LAUNCH_START_CMD)
             break;
         total += report->tsc[i];
-        monitor_print("  %-30s %16lu %12lu", phase_names[i], report->tsc[i], clock_tsc_to_ns(report->tsc[i]) / 1000);
+        line_print("  %-30s %16lu %12lu", phase_names[i], report->tsc[i], clock_tsc_to_ns(report->tsc[i]) / 1000);
     }
-    monitor_print("  %-30s %16lu %12lu", "all", total, clock_tsc_to_ns(total) / 1000);
+    line_print("  %-30s %16lu %12lu", "all", total, clock_tsc_to_ns(total) / 1000);
     if (guest->sev)
-        monitor_print("  mailbox commands %lu, bytes through the secure processor %lu", report->commands,
+        line_print("  mailbox commands %lu, bytes through the secure processor %lu", report->commands,
                       report->psp_bytes);
     memory_stats(&stats);
-    monitor_print("  host pages of 4 KiB: nested tables %lu, else for this guest %lu; hypervisor in all %lu of %lu",
+    line_print("  host pages of 4 KiB: nested tables %lu, else for this guest %lu; hypervisor in all %lu of %lu",
                   report->table_pages, report->hv_pages, stats.pool_total - stats.pool_free, stats.pool_total);
     if (guest->sev)
         report_measurement(guest);
@@ -86,7 +86,7 @@ void report_launch(const struct guest *guest)
 
 void report_end(const struct guest *guest)
 {
-    monitor_print("ended %s: %s: %s", guest->config->name, end_names[guest->end], guest->end_reason);
+    line_print("ended %s: %s: %s", guest->config->name, end_names[guest->end], guest->end_reason);
 }
 
 struct totals {
@@ -120,11 +120,11 @@ const char *report_state(const struct guest *guest)
 
 void report_guests(void)
 {
-    monitor_print("%3s %-24s %-9s %-4s %7s %5s %9s %10s", "no", "name", "state", "key", "MiB", "asid", "cpu ms",
+    line_print("%3s %-24s %-9s %-4s %7s %5s %9s %10s", "no", "name", "state", "key", "MiB", "asid", "cpu ms",
                   "exits");
     for (uint32_t i = 0, count = guest_count(); i < count; i++) {
         struct totals totals = totals_of(&guests[i]);
-        monitor_print("%3u %-24.24s %-9s %-4s %7lu %5u %9lu %10lu", i + 1, guests[i].config->name,
+        line_print("%3u %-24.24s %-9s %-4s %7lu %5u %9lu %10lu", i + 1, guests[i].config->name,
                       report_state(&guests[i]), encryption_names[guests[i].config->encryption],
                       guests[i].config->memory >> 20, guests[i].asid, milliseconds(totals.run_tsc), totals.exits);
     }
@@ -132,14 +132,14 @@ void report_guests(void)
 
 void report_summary(bool as_expected)
 {
-    monitor_print("summary");
-    monitor_print("  %-31s %-10s %8s %10s %10s %12s  %s", "name", "end", "launches", "ms", "cpu ms", "exits", "reason");
+    line_print("summary");
+    line_print("  %-31s %-10s %8s %10s %10s %12s  %s", "name", "end", "launches", "ms", "cpu ms", "exits", "reason");
     for (uint32_t i = 0, count = guest_count(); i < count; i++) {
         const struct guest *guest = &guests[i];
         struct totals totals = totals_of(guest);
-        monitor_print("  %-31s %-10s %8u %10lu %10lu %12lu  %s", guest->config->name, end_names[guest->end],
+        line_print("  %-31s %-10s %8u %10lu %10lu %12lu  %s", guest->config->name, end_names[guest->end],
                       guest->launches, milliseconds(totals.alive_tsc), milliseconds(totals.run_tsc), totals.exits,
                       guest->end_reason);
     }
-    monitor_print("sevisor: %s", as_expected ? "all guests ended as expected" : "not all guests ended as expected");
+    line_print("sevisor: %s", as_expected ? "all guests ended as expected" : "not all guests ended as expected");
 }

@@ -2,7 +2,7 @@
 #include "hv/dev/vuart.h"
 
 #include "hv/console/console.h"
-#include "hv/monitor/monitor.h"
+#include "hv/console/output.h"
 
 /* PC16550D table II. Registers 0 and 1 are the divisor's while LCR.DLAB is set. */
 enum {
@@ -53,9 +53,9 @@ enum {
 #define MSR_RI 0x40u
 #define MSR_DCD 0x80u
 
-void vuart_reset(struct vuart *uart, uint32_t guest)
+void vuart_reset(struct vuart *uart, struct output *output)
 {
-    uart->guest = guest;
+    uart->output = output;
     uart->ier = uart->fcr = uart->lcr = uart->mcr = uart->scr = 0;
     uart->dll = 1;              /* 115200 baud */
     uart->dlm = 0;
@@ -154,7 +154,7 @@ static uint8_t interrupt_identification(struct vuart *uart)
 
 static uint8_t line_status(struct vuart *uart)
 {
-    uint8_t status = console_has_room(uart->guest + 1, 0) ? LSR_TRANSMITTER_IDLE : 0;
+    uint8_t status = console_has_room(uart->output->owner, 0) ? LSR_TRANSMITTER_IDLE : 0;
     if (uart->input_count > 0)
         status |= LSR_DATA_READY;
     if (uart->overrun)
@@ -229,10 +229,10 @@ void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value)
         uart->transmit_event = true;
         if ((uart->mcr & MCR_LOOP) != 0)
             vuart_input(uart, value);
-        else if (console_has_room(uart->guest + 1, OUTPUT_SLACK))
-            monitor_guest_output(uart->guest, value);
+        else if (console_has_room(uart->output->owner, OUTPUT_SLACK))
+            output_byte(uart->output, value);
         else
-            __atomic_fetch_add(&uart->lost, 1, __ATOMIC_RELAXED);
+            __atomic_fetch_add(&uart->output->lost, 1, __ATOMIC_RELAXED);
         break;
     case REGISTER_IER:
         if (divisor)

@@ -5,37 +5,28 @@
 
 #include "hv/lib/types.h"
 
+struct output;
+
 #define VUART_PORT 0x3f8u
 #define VUART_FIFO 16u          /* bytes that the guest sees, and loses when it clears its receiver */
 #define VUART_INPUT 4096u       /* input that waits for the guest, the FIFO's included */
-#define VUART_LINE 256u
-#define VUART_HISTORY 16384u    /* last output, for the monitor's scroll-back; a power of two */
 
 #define VUART_NO_BREAK UINT32_MAX
 
 struct vuart {
-    uint32_t guest;             /* index, for the console's prefix */
+    struct output *output;      /* where the transmitter leads */
     uint8_t ier, fcr, lcr, mcr, scr, dll, dlm;
     bool overrun;
-    uint32_t lost;              /* of the output: written where LSR said that there is no room */
     bool transmit_event;        /* THR became empty, and neither IIR was read for it nor THR written */
     uint8_t *input;             /* VUART_INPUT bytes of the pool; NULL: as much as a FIFO holds */
     uint8_t fifo[VUART_FIFO];
     uint32_t input_head, input_count;
     uint32_t break_after;       /* bytes before the break that waits among them; VUART_NO_BREAK: none does */
     uint32_t input_lost;        /* since it was told last; the monitor's own */
-
-    /* The console's side, monitor.c's own. It outlives the guest's launches. */
-    uint8_t line[VUART_LINE];   /* the current output line from its start, or from where it was last cut */
-    uint32_t line_length;
-    uint32_t line_shown;        /* how much of it the operator has seen */
-    uint64_t line_tsc;          /* when the last byte came: a prompt without newline is shown after a while */
-    uint8_t *history;           /* VUART_HISTORY bytes of the pool; NULL: none, nothing is kept */
-    uint64_t history_total;
 };
 
-/* Power-on: registers. What the guest printed before stays for the monitor, and what waits for it is not lost. */
-void vuart_reset(struct vuart *uart, uint32_t guest);
+/* Power-on: registers. What waits for the guest is not lost. */
+void vuart_reset(struct vuart *uart, struct output *output);
 /* Register accesses, offset 0-7, one byte wide. */
 uint8_t vuart_read(struct vuart *uart, uint32_t offset);
 void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value);

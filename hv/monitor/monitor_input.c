@@ -9,6 +9,7 @@
 #include "hv/console/console.h"
 #include "hv/console/line.h"
 #include "hv/console/log.h"
+#include "hv/console/output.h"
 #include "hv/control/identity.h"
 #include "hv/control/report.h"
 #include "hv/cpu/clock.h"
@@ -84,13 +85,13 @@ static bool may_answer(uint32_t lines)
 static void answer(const char *text)
 {
     if (may_answer(1))
-        monitor_print("monitor: %s", text);
+        line_print("monitor: %s", text);
 }
 
 static void answer_about(uint32_t guest, const char *text)
 {
     if (may_answer(1))
-        monitor_print("monitor: %s %s", guests[guest].config->name, text);
+        line_print("monitor: %s %s", guests[guest].config->name, text);
 }
 
 static bool is_alive(uint32_t guest)
@@ -142,8 +143,8 @@ static void detach(void)
 
 static void show_history(uint32_t guest)
 {
-    if (may_answer(MONITOR_SCROLL_LINES))
-        monitor_scroll_back(guest);
+    if (may_answer(OUTPUT_SCROLL_LINES))
+        output_scroll_back(&guests[guest].output);
 }
 
 /* Why the operator cannot end it now; NULL: he can. */
@@ -222,7 +223,7 @@ static bool take_digit(uint8_t byte)
     input.number = number;
     input.state = INPUT_NUMBER;
     if (may_answer(1))
-        monitor_print("monitor: guest %u: Enter, or another digit", number);
+        line_print("monitor: guest %u: Enter, or another digit", number);
     return true;
 }
 
@@ -250,20 +251,20 @@ static void help(void)
 {
     if (!may_answer(14))
         return;
-    monitor_print("monitor: the escape key is Ctrl-]: the key after it is for this monitor, every");
-    monitor_print("other key for the attached guest. After Ctrl-]:");
-    monitor_print("  1-9  attach: that guest gets what you type   n  attach to the next that runs");
-    monitor_print("  0    attach to no guest (detach)             l  list the guests with numbers");
-    monitor_print("  s    last lines of the attached guest; if none is: s and a number");
-    monitor_print("  k    end the attached guest at once, as by its power switch; if none is");
-    monitor_print("       attached: k and a number; y confirms");
-    monitor_print("  r    and a number: launch a guest again that has ended or was refused");
-    monitor_print("  t    what guests and CPUs do, once           T  every 2 seconds, until a key");
-    monitor_print("  i    this machine: memory, SEV, log          ?  this text");
-    monitor_print("  p    the platform's certificates and the chip's id, for owners of guests");
-    monitor_print("  + -  print more, less of the log             ]  send Ctrl-] to the guest");
-    monitor_print("  c    colour on, off; off at first: files and plain terminals want none");
-    monitor_print("  With more than nine guests, Enter ends a number that is shorter than theirs.");
+    line_print("monitor: the escape key is Ctrl-]: the key after it is for this monitor, every");
+    line_print("other key for the attached guest. After Ctrl-]:");
+    line_print("  1-9  attach: that guest gets what you type   n  attach to the next that runs");
+    line_print("  0    attach to no guest (detach)             l  list the guests with numbers");
+    line_print("  s    last lines of the attached guest; if none is: s and a number");
+    line_print("  k    end the attached guest at once, as by its power switch; if none is");
+    line_print("       attached: k and a number; y confirms");
+    line_print("  r    and a number: launch a guest again that has ended or was refused");
+    line_print("  t    what guests and CPUs do, once           T  every 2 seconds, until a key");
+    line_print("  i    this machine: memory, SEV, log          ?  this text");
+    line_print("  p    the platform's certificates and the chip's id, for owners of guests");
+    line_print("  + -  print more, less of the log             ]  send Ctrl-] to the guest");
+    line_print("  c    colour on, off; off at first: files and plain terminals want none");
+    line_print("  With more than nine guests, Enter ends a number that is shorter than theirs.");
 }
 
 static void change_log_level(bool more)
@@ -276,7 +277,7 @@ static void change_log_level(bool more)
         level--;
     log_set_level(level);
     if (may_answer(1))
-        monitor_print("monitor: log level %s, of fatal, error, notice, guest, debug; %lu lines left out so far",
+        line_print("monitor: log level %s, of fatal, error, notice, guest, debug; %lu lines left out so far",
                       log_level_name(level), left_out);
 }
 
@@ -440,14 +441,14 @@ static bool waits_for_guest(uint64_t now_us)
 void monitor_tell_losses(void)
 {
     if (input.losses.overruns > 0)
-        monitor_print("monitor: input was lost: the serial port's FIFO overflowed %u times; send slower, or with RTS/CTS",
+        line_print("monitor: input was lost: the serial port's FIFO overflowed %u times; send slower, or with RTS/CTS",
                       input.losses.overruns);
     if (input.losses.garbled > 0)
-        monitor_print("monitor: input was lost: %u bytes with parity or framing errors; set your end to 115200 8N1",
+        line_print("monitor: input was lost: %u bytes with parity or framing errors; set your end to 115200 8N1",
                       input.losses.garbled);
     for (uint32_t i = 0, count = input.guest_lost ? guest_count() : 0; i < count; i++) {
         if (guests[i].uart.input_lost > 0)
-            monitor_print("monitor: %u bytes of input to %s were lost: it does not read its serial port",
+            line_print("monitor: %u bytes of input to %s were lost: it does not read its serial port",
                           guests[i].uart.input_lost, guests[i].config->name);
         guests[i].uart.input_lost = 0;
     }
@@ -493,5 +494,5 @@ void monitor_poll(void)
     gather_losses(now_us);
     if (input.top_repeats && clock_now_us() - input.top_us >= MONITOR_TOP_US)
         show_top(true);
-    monitor_show_prompts();
+    output_show_prompts();
 }

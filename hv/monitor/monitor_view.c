@@ -95,7 +95,7 @@ static void show_kinds(const struct guest_counters *counters, const struct guest
         if (length + KIND_COLUMN < sizeof line)
             length += text_format(line + length, sizeof line - length, "%6s", cell);
     }
-    monitor_print("%s", line);
+    line_print("%s", line);
 }
 
 static void show_guest(uint32_t index, uint64_t now, uint64_t cycles)
@@ -110,7 +110,7 @@ static void show_guest(uint32_t index, uint64_t now, uint64_t cycles)
     if (guest->started_tsc != 0)
         duration(grown(now, guest->started_tsc), age);
     uint64_t used = share(grown(counters.run_tsc, then->run_tsc), cycles, guest->config->vcpus);
-    monitor_print("%3u %-16.16s %-9s %5u %4lu.%lu %7s %7lu %10s %8u", index + 1, guest->config->name,
+    line_print("%3u %-16.16s %-9s %5u %4lu.%lu %7s %7lu %10s %8u", index + 1, guest->config->name,
                   report_state(guest), guest->config->vcpus, used / 10, used % 10,
                   brief(per_second(exits, cycles), rate), guest->config->memory >> 20, age, guest->launches);
     if (exits > 0)
@@ -147,11 +147,11 @@ static void show_cpus(uint64_t cycles)
             continue;
         }
         shown++;
-        monitor_print("cpu %u: %lu.%lu %% idle, %lu interrupts/s", i, idle / 10, idle % 10,
+        line_print("cpu %u: %lu.%lu %% idle, %lu interrupts/s", i, idle / 10, idle % 10,
                       per_second(more.interrupts, cycles));
     }
     if (left > 0)
-        monitor_print("and %u more: %lu.%lu %% idle, %lu interrupts/s", left, others.idle_tsc / left / 10,
+        line_print("and %u more: %lu.%lu %% idle, %lu interrupts/s", left, others.idle_tsc / left / 10,
                       others.idle_tsc / left % 10, per_second(others.interrupts, cycles));
 }
 
@@ -192,7 +192,7 @@ static void show_guests(uint32_t count, uint64_t now, uint64_t cycles)
     }
     others = share(others, cycles, smp_cpus());
     if (count > GUEST_ROWS)
-        monitor_print("and %u more guests that did less: %lu.%lu %% cpu", count - GUEST_ROWS, others / 10, others % 10);
+        line_print("and %u more guests that did less: %lu.%lu %% cpu", count - GUEST_ROWS, others / 10, others % 10);
 }
 
 void monitor_top(bool again)
@@ -202,8 +202,8 @@ void monitor_top(bool again)
     uint32_t count = guest_count();
     if (again)
         monitor_clear_screen();
-    monitor_print("top: %u guests over the last %lu.%lu s", count, tenths / 10, tenths % 10);
-    monitor_print("%3s %-16s %-9s %5s %6s %7s %7s %10s %8s", "no", "name", "state", "vcpus", "cpu %", "exits/s", "MiB",
+    line_print("top: %u guests over the last %lu.%lu s", count, tenths / 10, tenths % 10);
+    line_print("%3s %-16s %-9s %5s %6s %7s %7s %10s %8s", "no", "name", "state", "vcpus", "cpu %", "exits/s", "MiB",
                   "up", "launches");
     show_kinds(NULL, NULL, 0);
     show_guests(count, now, cycles);
@@ -218,16 +218,16 @@ void monitor_information(void)
     uint64_t left_out, up_s = clock_now_us() / 1000000;
     enum log_level level = log_level(&left_out);
     memory_stats(&memory);
-    monitor_print("Sevisor " SEVISOR_VERSION ", up %lu:%02lu:%02lu", up_s / 3600, up_s / 60 % 60, up_s % 60);
-    monitor_print("  memory free: %lu of %lu MiB for guests, %lu of %lu pages of 4 KiB for hv itself", memory.extent_free >> 20,
+    line_print("Sevisor " SEVISOR_VERSION ", up %lu:%02lu:%02lu", up_s / 3600, up_s / 60 % 60, up_s % 60);
+    line_print("  memory free: %lu of %lu MiB for guests, %lu of %lu pages of 4 KiB for hv itself", memory.extent_free >> 20,
                   memory.extent_total >> 20, memory.pool_free, memory.pool_total);
-    monitor_print("  ASIDs (one for each guest) free: %u for SEV guests, %u for others", asid_free_count(ASID_SEV), asid_free_count(ASID_PLAIN));
+    line_print("  ASIDs (one for each guest) free: %u for SEV guests, %u for others", asid_free_count(ASID_SEV), asid_free_count(ASID_PLAIN));
     if (sev_ready())
-        monitor_print("  secure processor: ready, API %u.%u build %u, %lu commands so far", platform.api_major,
+        line_print("  secure processor: ready, API %u.%u build %u, %lu commands so far", platform.api_major,
                       platform.api_minor, platform.build, sev_commands());
     else
-        monitor_print("  secure processor: not in use: %s", sev_refusal());
-    monitor_print("  log: up to level %s is printed; %lu lines left out so far", log_level_name(level), left_out);
-    monitor_print("  colour: %s; attached: %s", line_has_colour() ? "on" : "off",
+        line_print("  secure processor: not in use: %s", sev_refusal());
+    line_print("  log: up to level %s is printed; %lu lines left out so far", log_level_name(level), left_out);
+    line_print("  colour: %s; attached: %s", line_has_colour() ? "on" : "off",
                   monitor_attached() == MONITOR_NOBODY ? "no guest" : guests[monitor_attached()].config->name);
 }

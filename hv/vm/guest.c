@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "hv/vm/guest.h"
 
+#include "hv/console/line.h"
 #include "hv/console/log.h"
 #include "hv/control/launch.h"
 #include "hv/control/report.h"
@@ -129,7 +130,7 @@ void guest_resources_check(void)
                     quarantined.asids, quarantined.extent_bytes >> 20);
     else
         text_format(verdict, sizeof verdict, "all returned");
-    monitor_print("resources: %lu ASIDs free, %lu pool pages free, %lu MiB free: %s", now.asids, now.pool_pages,
+    line_print("resources: %lu ASIDs free, %lu pool pages free, %lu MiB free: %s", now.asids, now.pool_pages,
                   now.extent_bytes >> 20, verdict);
 }
 

@@ -4,6 +4,7 @@
 #define SEVISOR_GUEST_H
 
 #include "guest/manifest.h"
+#include "hv/console/output.h"
 #include "hv/cpu/lock.h"
 #include "hv/dev/vuart.h"
 #include "hv/mm/memory.h"
@@ -77,6 +78,7 @@ struct guest {
     uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
     uint64_t stranded;          /* vCPUs that are; and above, in steps of GUEST_RESCUED, how often one ceased to be */
     struct vuart uart;
+    struct output output;       /* of the UART, to the operator */
     uint64_t log_window_tsc;    /* rate limit of messages about it; under the lock */
     uint64_t wbinvd_tsc;        /* when the WBINVDs that it has had would be over, were they spread evenly; under the lock */
     uint32_t log_count, log_dropped;

@@ -62,10 +62,10 @@ static void require(bool condition, const char *rule)
 
 uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc; }
 uint64_t clock_boot_wall_ns(void) { return UINT64_C(1767225600000000000); }
-void monitor_guest_output(uint32_t guest, uint8_t byte)
+void output_byte(struct output *output, uint8_t byte)
 {
     (void)byte;
-    require(guest < GUESTS, "output comes from a guest");
+    require(output == &guests[output->owner - 1].output, "output comes from a guest");
 }
 
 void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size)
@@ -435,7 +435,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rig_vmrun = run_guest;
     for (uint32_t i = 0; i < GUESTS; i++) {
         struct vcpu *vcpu = rig_guest(i, i == 1);
-        vuart_reset(&guests[i].uart, i);
+        guests[i].output.owner = i + 1;
+        vuart_reset(&guests[i].uart, &guests[i].output);
         sides[i] = (struct side){.ram = sides[i].ram, .constant = *vcpu->vmcb};
         rig_schedule(vcpu);
     }

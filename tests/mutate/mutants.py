@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Calls whose words or absence are no behaviour worth a test.
-TEXT_CALLS = ("log_print", "text_format", "monitor_print", "log_guest", "ASSERT", "_Static_assert", "panic", "printf",
+TEXT_CALLS = ("log_print", "text_format", "line_print", "log_guest", "ASSERT", "_Static_assert", "panic", "printf",
               "cpu_relax")
 
 

@@ -238,6 +238,8 @@ static int setup(void **state)
     (void)state;
     cpu = (struct cpu){.self = &cpu};
     syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu);
+    for (unsigned i = 0; i < 2 && guests[i].config != NULL; i++)
+        output_finish(&guests[i].output);       /* of the test before */
     memset(guests, 0, sizeof guests);
     memset(readers, 0, sizeof readers);
     memset(&wire, 0, sizeof wire);
@@ -248,7 +250,8 @@ static int setup(void **state)
         guests[i].index = i;
         guests[i].state = GUEST_RUNNING;
         guests[i].uart.input = rings[i];
-        vuart_reset(&guests[i].uart, i);
+        output_init(&guests[i].output, i, configs[i].name, NULL);
+        vuart_reset(&guests[i].uart, &guests[i].output);
         readers[i].every_us = 4000;
         readers[i].at_once = 256;
     }
@@ -448,7 +451,7 @@ static void what_a_guest_did_not_read_before_its_end_is_told(void **state)
     monitor_guest_ended(1, false);              /* it is launched again */
     runs(20000);
     assert_true(said("monitor: linux ended without reading the last 5 bytes of input"));
-    vuart_reset(&guests[1].uart, 1);
+    vuart_reset(&guests[1].uart, &guests[1].output);
     readers[1].every_us = 4000;
     sends("root\r");
     runs(100000);
@@ -471,7 +474,7 @@ static void input_during_a_launch_waits_for_it(void **state)
     readers[1].every_us = 0;
     sends("\0352root\r");
     runs(100000);
-    vuart_reset(&guests[1].uart, 1);
+    vuart_reset(&guests[1].uart, &guests[1].output);
     guests[1].state = GUEST_RUNNING;
     readers[1].every_us = 4000;
     runs(100000);

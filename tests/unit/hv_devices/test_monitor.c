@@ -32,7 +32,7 @@ static unsigned lists;
 
 struct guest guests[GUEST_MAX];
 static struct manifest_guest configs[GUEST_MAX];
-static uint8_t histories[GUEST_MAX][VUART_HISTORY], rings[GUEST_MAX][VUART_INPUT];
+static uint8_t histories[GUEST_MAX][OUTPUT_HISTORY], rings[GUEST_MAX][VUART_INPUT];
 
 /* Whoever writes must have the console to himself, and take it once. */
 static bool console_held;
@@ -111,8 +111,9 @@ void memory_stats(struct memory_stats *stats)
         .pool_total = 512, .pool_free = 500, .extent_total = 64u << 20, .extent_free = 48u << 20,
     };
 }
+void panic(const char *format, ...) { fail_msg("%s", format); abort(); }
 bool sev_ready(void) { return sev_is_ready; }
-void identity_show(void) { monitor_print("identity"); }
+void identity_show(void) { line_print("identity"); }
 const char *sev_refusal(void) { return "this CPU has no SEV"; }
 uint64_t sev_commands(void) { return 77; }
 struct sev_platform_status sev_version(void)
@@ -133,14 +134,16 @@ static void guest_is(uint32_t i, const char *name, enum guest_state state)
     guests[i].config = &configs[i];
     guests[i].index = i;
     guests[i].state = state;
-    guests[i].uart.history = histories[i];
     guests[i].uart.input = rings[i];
-    vuart_reset(&guests[i].uart, i);
+    output_init(&guests[i].output, i, configs[i].name, histories[i]);
+    vuart_reset(&guests[i].uart, &guests[i].output);
 }
 
 static int setup(void **state)
 {
     (void)state;
+    for (unsigned i = 0; i < GUEST_MAX && guests[i].config != NULL; i++)
+        output_finish(&guests[i].output);       /* of the test before */
     memset(guests, 0, sizeof guests);
     memset(counted, 0, sizeof counted);
     cpu = (struct cpu){.self = &cpu};
@@ -163,7 +166,7 @@ static int setup(void **state)
 static void says(uint32_t guest, const char *text)
 {
     while (*text != '\0')
-        monitor_guest_output(guest, (uint8_t)*text++);
+        output_byte(&guests[guest].output, (uint8_t)*text++);
 }
 
 static void types_n(const char *text, size_t count)
@@ -182,7 +185,7 @@ static void types(const char *text) { types_n(text, strlen(text)); }
 
 static void silence(void)
 {
-    now_us += MONITOR_PROMPT_US;
+    now_us += OUTPUT_PROMPT_US;
     monitor_poll();
 }
 
@@ -252,7 +255,7 @@ static void an_interrupted_prompt_is_shown_again_from_its_start(void **state)
 static void a_line_longer_than_the_buffer_goes_on(void **state)
 {
     (void)state;
-    char text[VUART_LINE * 2 + 11], expected[sizeof text + 16];
+    char text[OUTPUT_LINE * 2 + 11], expected[sizeof text + 16];
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 2] = '\n';
     text[sizeof text - 1] = '\0';
@@ -293,12 +296,12 @@ static void print_begins_a_line_of_its_own(void **state)
     (void)state;
     says(1, "> ");
     silence();
-    monitor_print("table %d", 7);
+    line_print("table %d", 7);
     assert_string_equal(screen, "linux| > \ntable 7\n");
     char text[2000];
     memset(text, 'y', sizeof text - 1);
     text[sizeof text - 1] = '\0';
-    monitor_print("%s", text);
+    line_print("%s", text);
     assert_true(screen_length < 600 && screen[screen_length - 1] == '\n');
 }
 
@@ -329,7 +332,7 @@ static void colour_is_for_names_and_grave_errors(void **state)
     says(1, "two\n");
     log_print(LOG_ERROR, "three");
     log_print(LOG_NOTICE, "four");
-    monitor_print("five");
+    line_print("five");
     assert_string_equal(screen, "\033[32mhello| \033[0mone\033[0m\n" "\033[33mlinux| \033[0mtwo\033[0m\n"
                         "\033[1m[   20.000000] error: three\033[0m\n" "[   20.000000] notice: four\n" "five\n");
 }
@@ -550,7 +553,7 @@ static void a_hundred_guests_have_numbers_of_three_digits(void **state)
     assert_string_equal(received(511), "f");
     assert_non_null(strstr(screen, "no guest has that number"));
     says(GUEST_MAX - 1, "the last one's");
-    now_us += MONITOR_PROMPT_US;
+    now_us += OUTPUT_PROMPT_US;
     monitor_poll();
     assert_non_null(strstr(screen, "g512| the last one's"));
 }
@@ -613,14 +616,14 @@ static void each_guests_bytes_are_its_own_and_lost_ones_are_told(void **state)
     says(1, "abc\n");
     assert_int_equal(wrote[2], strlen("linux| abc\n"));
     says(0, "prompt");
-    now_us += MONITOR_PROMPT_US;
+    now_us += OUTPUT_PROMPT_US;
     monitor_poll();
     assert_int_equal(wrote[1], strlen("hello| prompt"));
     types("\035k2n");
     assert_int_equal(wrote[2], strlen("linux| abc\n"));
     assert_true(wrote[0] > 0 && wrote[1] == strlen("hello| prompt"));
     screen_length = 0;
-    guests[1].uart.lost = 5;
+    guests[1].output.lost = 5;
     says(1, "d\ne\n");
     assert_non_null(strstr(screen, "linux| d [5 bytes lost]\nlinux| e\n"));
 }
@@ -628,7 +631,7 @@ static void each_guests_bytes_are_its_own_and_lost_ones_are_told(void **state)
 static void without_room_for_it_nothing_is_kept(void **state)
 {
     (void)state;
-    guests[0].uart.history = NULL;
+    guests[0].output.history = NULL;
     says(0, "words\n");
     assert_non_null(strstr(screen, "hello| words\n"));
     screen_length = 0;
@@ -987,7 +990,7 @@ static void hostile_bytes_hurt_nobody(void **state)
             r = r * 6364136223846793005u + 1442695040888963407u;
             bytes[i] = (r >> 60) == 0 ? 0x1d : (char)(r >> 40);
             if ((r >> 57 & 3) == 0)
-                monitor_guest_output((uint32_t)(r >> 33) % 70, (uint8_t)(r >> 48));
+                output_byte(&guests[(r >> 33) % 3].output, (uint8_t)(r >> 48));
         }
         types_n(bytes, sizeof bytes);
         now_us += r >> 45;

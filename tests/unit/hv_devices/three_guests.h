@@ -26,6 +26,6 @@ int setup(void **state);
 int teardown(void **state);
 
 /* Pool pages that are never given back: the table's copy, and each guest's last output and waiting input. */
-#define POOL_KEPT (1 + GOOD_GUESTS * (VUART_HISTORY + VUART_INPUT) / PAGE_SIZE)
+#define POOL_KEPT (1 + GOOD_GUESTS * (OUTPUT_HISTORY + VUART_INPUT) / PAGE_SIZE)
 
 #endif

@@ -158,7 +158,7 @@ struct psp_result sev_launch_finish(struct psp *p, uint32_t handle) { return wit
 struct psp_result sev_deactivate(struct psp *p, uint32_t handle) { return with_handle(p, handle, SEV_CMD_DEACTIVATE); }
 struct psp_result sev_decommission(struct psp *p, uint32_t handle) { return with_handle(p, handle, SEV_CMD_DECOMMISSION); }
 
-void monitor_print(const char *format, ...)
+void line_print(const char *format, ...)
 {
     char line[256];
     va_list arguments;

@@ -2,7 +2,7 @@
 #ifndef SEVISOR_MANIFEST_REGISTERS_H
 #define SEVISOR_MANIFEST_REGISTERS_H
 
-#include "guest/manifest.h"
+#include "guest/manifest_format.h"
 
 /* Whether VMRUN would accept this state and a guest could start from it. Knows
  * nothing of the guest's memory: manifest.c looks where CR3 and RIP point. */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""The manifest's binary format, as guest/manifest.h defines it: writing and reading."""
+"""The manifest's binary format, as guest/manifest_format.h defines it: writing and reading."""
 
 from __future__ import annotations
 

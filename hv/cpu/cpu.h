@@ -4,22 +4,12 @@
 #define SEVISOR_CPU_H
 
 #include "boot/handoff.h"
+#include "hv/cpu/features.h"
 #include "hv/lib/types.h"
 
 struct mca_errors;
 struct heap_node;
 struct vcpu;
-
-/* What CPUID says; on all CPUs the same, or smp.c leaves the CPU out. */
-struct cpu_features {
-    bool npt, next_rip, decode_assists, flush_by_asid, clean_bits, vgif, one_gib_pages, x2apic, sme_coherent;
-    bool ibpb;                  /* PRED_CMD */
-    bool virtual_spec_ctrl;     /* VMRUN and #VMEXIT switch SPEC_CTRL (CPUID 8000_000A EDX[20]) */
-    bool lfence_by_msr;         /* LFENCE serialises, by DE_CFG */
-    uint32_t asids;             /* CPUID 8000_000A EBX */
-    uint32_t max_sev_asid, min_sev_asid;
-    uint32_t phys_bits;
-};
 
 /* watch.c: what the watching CPU knows of this one. */
 struct watched {

@@ -6,7 +6,6 @@
  */
 #include "hv/cpu/cpu_msr.h"
 
-#include "hv/cpu/cpu.h"
 #include "hv/lib/x86.h"
 
 #define PAT_RESET UINT64_C(0x0007040600070406)      /* APM2 7.8.2: WB WT UC- UC, twice */

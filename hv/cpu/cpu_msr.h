@@ -3,7 +3,7 @@
 #ifndef SEVISOR_CPU_MSR_H
 #define SEVISOR_CPU_MSR_H
 
-#include "hv/cpu/cpu.h"
+#include "hv/cpu/features.h"
 
 /* For cpu_init(), on the CPU itself: sets them, and finds the features that depend on them. */
 void cpu_msr_init(struct cpu_features *features);

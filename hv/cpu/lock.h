@@ -10,7 +10,7 @@
  *   LOCK_POOL      the pages of the pool: memory.c
  *
  * Interrupt handlers take none, so they may come while one is held. None is held across VMRUN, so that #MC at the STGI
- * after it may (trap.c). Who ends the machine (smp_end_begin()) takes no more: holders may be halted.
+ * after it may (trap.c). Who ends the machine (shutdown_begin()) takes no more: holders may be halted.
  */
 #ifndef SEVISOR_LOCK_H
 #define SEVISOR_LOCK_H

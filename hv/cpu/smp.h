@@ -26,6 +26,9 @@ bool smp_wbinvd_done(const uint64_t *set, uint64_t ticket);
 struct smp_cost { uint64_t others, longest; };
 struct smp_cost smp_wbinvd_cost(const uint64_t *set);
 
+/* Until another CPU has written `wanted` there; false: not within that time. */
+bool smp_wait_for(const uint32_t *value, uint32_t wanted, uint64_t us);
+
 /* Called by trap.c, in interrupt context. */
 void smp_kick_interrupt(void);
 void smp_wbinvd_interrupt(void);

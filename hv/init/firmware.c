@@ -11,9 +11,9 @@
 #include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/lapic.h"
+#include "hv/cpu/smp.h"
 #include "hv/cpu/trap.h"
-#include "hv/init/panic.h"
-#include "hv/init/smp.h"
+#include "hv/init/shutdown.h"
 #include "hv/lib/pagetable.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
@@ -202,9 +202,16 @@ static void end_wait(void)
         cpu_relax();
 }
 
+/* After a call. */
+static void end_stay(void)
+{
+    if (!shutdown_return())
+        end_elsewhere();
+}
+
 static void end_leave(void)
 {
-    smp_end_return();           /* first: another CPU may have taken over */
+    end_stay();                 /* first: another CPU may have taken over */
     end_stack = 0;
     if (end_own_cr3 != 0)
         write_cr3(end_own_cr3);
@@ -236,7 +243,7 @@ static void end_by_acpi(void)
 /* The firmware is called next: its time is up by the timer's interrupt, which one that a panic came out of must not hold
  * back. Where the firmware disables interrupts another CPU goes on, later; on a machine with one CPU it has no limit then.
  * Until cli() and end_leave(). */
-_Static_assert(END_FIRMWARE_US < SMP_END_CALL_US, "the timer's interrupt comes first");
+_Static_assert(END_FIRMWARE_US < SHUTDOWN_CALL_US, "the timer's interrupt comes first");
 static void end_enter_firmware(void *frame)
 {
     lapic_eoi();
@@ -244,7 +251,7 @@ static void end_enter_firmware(void *frame)
     this_cpu()->timer_fired = false;
     lapic_timer_arm(clock_tsc() + clock_us_to_tsc(END_FIRMWARE_US));
     end_enter(frame);
-    smp_end_call();
+    shutdown_call();
     sti();
 }
 
@@ -314,9 +321,9 @@ static _Noreturn void end_go_on(void)
 
 bool end_catch(struct trap_frame *frame, const char *what)
 {
-    if (end_stack == 0 || !smp_end_is_here())
+    if (end_stack == 0 || !shutdown_is_here())
         return false;
-    smp_end_return();
+    end_stay();
     console_print("sevisor: %s at %lx\n", what, frame->rip);
     frame->rip = (uintptr_t)end_go_on;
     frame->rsp = end_stack;
@@ -326,19 +333,32 @@ bool end_catch(struct trap_frame *frame, const char *what)
 }
 
 /* The firmware is still busy with the other CPU's call: it must not be called again (UEFI 2.9, 8.1). */
-void end_take_over(void)
+void end_elsewhere(void)
 {
+    shutdown_wait();
     end_leave();
     console_print("sevisor: the firmware does not answer, with interrupts disabled: CPU %u goes on\n", this_cpu()->index);
     firmware_reset_system = 0;
     end_go_on();
 }
 
+/* What CPUs that panicked after the first had to say. */
+static void end_last_words(void)
+{
+    for (uint32_t i = 0; i < smp_cpus(); i++) {
+        struct cpu *cpu = smp_cpu(i);
+        const char *words = cpu != NULL ? __atomic_exchange_n(&cpu->last_words, NULL, __ATOMIC_ACQUIRE) : NULL;
+        if (words != NULL && cpu != this_cpu())
+            console_print("sevisor: CPU %u panicked, too: %s\n", i, words);
+    }
+}
+
 static _Noreturn void end_begin(bool resets)
 {
-    smp_end_begin();
+    if (!shutdown_begin())
+        end_elsewhere();
     console_break();
-    panic_others();
+    end_last_words();
     console_flush();
     if (end_way == 0)
         end_resets = resets;

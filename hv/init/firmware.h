@@ -19,7 +19,8 @@ _Noreturn void machine_reset(void);
 struct trap_frame;
 /* An exception, or the timer, in what was to end the machine: it goes on behind it. False: it was not there. */
 bool end_catch(struct trap_frame *frame, const char *what);
-/* There, too: goes on with the end of the machine in place of a CPU that did not come back from a call (smp_end_call()). */
-_Noreturn void end_take_over(void);
+/* Another CPU ends the machine (shutdown.h): this one halts, or takes its place, should it not come back from a call. On NMI,
+ * and where shutdown_begin() says so. */
+_Noreturn void end_elsewhere(void);
 
 #endif

@@ -6,10 +6,9 @@
 #include "hv/console/console.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/mca.h"
-#include "hv/cpu/smp.h"
 #include "hv/cpu/trap.h"
 #include "hv/init/firmware.h"
-#include "hv/init/smp.h"
+#include "hv/init/shutdown.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/text.h"
 #include "hv/lib/x86.h"
@@ -40,16 +39,6 @@ void panic_banks(const struct mca_errors *errors)
                   errors->count + errors->left_out);
 }
 
-void panic_others(void)
-{
-    for (uint32_t i = 0; i < smp_cpus(); i++) {
-        struct cpu *cpu = smp_cpu(i);
-        const char *words = cpu != NULL ? __atomic_exchange_n(&cpu->last_words, NULL, __ATOMIC_ACQUIRE) : NULL;
-        if (words != NULL && cpu != this_cpu())
-            console_print("sevisor: CPU %u panicked, too: %s\n", i, words);
-    }
-}
-
 /* Returns on the CPU that ends the machine, and there once: a panic inside a panic powers off without a report, one
  * inside that halts. Another CPU leaves `text` for it. Before cpu_init() there is no this_cpu(). */
 static void panic_begin(const char *text)
@@ -57,7 +46,8 @@ static void panic_begin(const char *text)
     bool early = cpu_boot()->self == NULL;
     if (!early)
         __atomic_store_n(&this_cpu()->last_words, text, __ATOMIC_RELEASE);
-    smp_end_begin();
+    if (!shutdown_begin())
+        end_elsewhere();
     console_break();
     if (!early)
         this_cpu()->last_words = NULL;

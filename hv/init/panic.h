@@ -10,7 +10,5 @@ struct mca_errors;
 _Noreturn void panic_trap(const struct trap_frame *frame, const char *name);
 /* At the end of the machine, on the CPU that brings it about: what the machine check banks say, on the console. */
 void panic_banks(const struct mca_errors *errors);
-/* There, too: what CPUs that panicked after the first had to say. */
-void panic_others(void);
 
 #endif

@@ -9,7 +9,6 @@
 #include "hv/cpu/smp.h"
 #include "hv/cpu/trap.h"
 #include "hv/init/cpu_pages.h"
-#include "hv/init/firmware.h"
 #include "hv/lib/pagetable.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
@@ -29,8 +28,6 @@
  * same, with guests going on after PATIENCE_US. */
 #define PATIENCE_US 20000u
 #define ANSWER_US 2000000u
-/* A CPU takes an NMI at once, unless it is in the handler of another, or in SMM. */
-#define HALT_US 100000u
 /* TSCs that are farther apart than it takes to ask are not the same. */
 #define TSC_ROUNDS 8u
 
@@ -59,13 +56,6 @@ static struct {
 } meeting;
 enum { VERDICT_NONE, VERDICT_COMPARE, VERDICT_FINE, VERDICT_LEFT_OUT };
 
-/* The end: which CPU brings it about, as index + 1, and above that the number of the call that it is in; 0: none. One word, so
- * that either that CPU comes back from the call or another takes its place. */
-static uint64_t ender;
-#define ENDER_CALL (UINT64_C(1) << 32)
-static uint32_t halted;                 /* CPUs */
-static uint32_t watcher;                /* the one of them that watches the ender, as index + 1 */
-
 /* ---- start ---- */
 
 static void wait_us(uint64_t us)
@@ -73,19 +63,6 @@ static void wait_us(uint64_t us)
     uint64_t end = clock_tsc() + clock_us_to_tsc(us);
     while (clock_tsc() < end)
         cpu_relax();
-}
-
-static bool wait_for(const uint32_t *value, uint32_t wanted, uint64_t us)
-{
-    struct clock_limit limit = clock_limit(us);
-    for (;;) {
-        bool over = clock_limit_over(&limit);   /* before the last look */
-        if (__atomic_load_n(value, __ATOMIC_ACQUIRE) == wanted)
-            return true;
-        if (over)
-            return false;
-        cpu_relax();
-    }
 }
 
 /* Code, and three tables: this page one to one in 2 MiB, and hv's half. All plain. */
@@ -181,7 +158,7 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
     bool here = false;
     for (uint32_t i = 0; i < STARTUPS && !here; i++) {
         lapic_send(apic_id, LAPIC_MESSAGE_STARTUP | (uint32_t)(handoff->startup_base >> PAGE_SHIFT));
-        here = wait_for(&meeting.arrived, index, i + 1 == STARTUPS ? ARRIVAL_US : STARTUP_US);
+        here = smp_wait_for(&meeting.arrived, index, i + 1 == STARTUPS ? ARRIVAL_US : STARTUP_US);
     }
     if (!here) {
         lapic_send(apic_id, LAPIC_MESSAGE_INIT);    /* should it come late, it is not to run into the next one's start */
@@ -193,7 +170,7 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
     if (reason != NULL)
         log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: %s", index, apic_id, reason);
     __atomic_store_n(&meeting.verdict, reason != NULL ? VERDICT_LEFT_OUT : VERDICT_FINE, __ATOMIC_RELEASE);
-    if (!wait_for((const uint32_t *)&meeting.arrived, 0, ARRIVAL_US))
+    if (!smp_wait_for((const uint32_t *)&meeting.arrived, 0, ARRIVAL_US))
         panic("CPU %u started, and then stopped answering while it was set up", index);
 }
 
@@ -277,89 +254,4 @@ void cpu_wbinvd_all(void)
     }
     if (named)
         log_print(LOG_NOTICE, "all CPUs have done their WBINVD");
-}
-
-/* ---- the end ---- */
-
-/* Before cpu_init() there is one CPU, and no this_cpu(). */
-static uint32_t own_number(void)
-{
-    return cpu_boot()->self == NULL ? 1 : this_cpu()->index + 1;
-}
-
-bool smp_end_is_here(void)
-{
-    return (uint32_t)__atomic_load_n(&ender, __ATOMIC_SEQ_CST) == own_number();
-}
-
-/* Ends a call that the timer's interrupt cannot end, since it disables interrupts. The CPU that is in it is halted by an NMI;
- * if it takes none, it halts in smp_end_return(), should it come so far. Its TSC may be another, so the time counts from when
- * the call is seen. */
-static _Noreturn void watch_ender(void)
-{
-    for (;;) {
-        uint64_t seen = __atomic_load_n(&ender, __ATOMIC_SEQ_CST);
-        struct clock_limit limit = clock_limit(SMP_END_CALL_US);
-        while (__atomic_load_n(&ender, __ATOMIC_SEQ_CST) == seen && (seen < ENDER_CALL || !clock_limit_over(&limit)))
-            cpu_relax();
-        if (seen >= ENDER_CALL &&
-            __atomic_compare_exchange_n(&ender, &seen, own_number(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-            lapic_send(smp_live((uint32_t)seen - 1)->apic_id, LAPIC_MESSAGE_NMI);
-            end_take_over();
-        }
-    }
-}
-
-/* The first CPU that comes here watches; it comes here again by an NMI or a machine check, and goes on watching. */
-static _Noreturn void halt_for_good(void)
-{
-    uint32_t nobody = 0;
-    cli();
-    wbinvd();
-    __atomic_fetch_add(&halted, 1, __ATOMIC_SEQ_CST);
-    if (__atomic_compare_exchange_n(&watcher, &nobody, own_number(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ||
-        nobody == own_number())
-        watch_ender();
-    for (;;)
-        hlt();
-}
-
-void smp_end_halt(void)
-{
-    if (__atomic_load_n(&ender, __ATOMIC_SEQ_CST) != 0 && !smp_end_is_here())
-        halt_for_good();
-}
-
-void smp_end_call(void)
-{
-    static uint64_t calls;
-    __atomic_store_n(&ender, ++calls * ENDER_CALL + own_number(), __ATOMIC_SEQ_CST);
-}
-
-void smp_end_return(void)
-{
-    uint64_t seen = __atomic_load_n(&ender, __ATOMIC_SEQ_CST);
-    if ((uint32_t)seen != own_number() ||
-        !__atomic_compare_exchange_n(&ender, &seen, own_number(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-        halt_for_good();
-}
-
-bool smp_end_begin(void)
-{
-    uint64_t nobody = 0;
-    uint32_t others = 0;
-    cli();
-    if (!__atomic_compare_exchange_n(&ender, &nobody, own_number(), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-        smp_end_return();
-        return false;
-    }
-    for (uint32_t i = 0; i < smp_cpus(); i++) {
-        const struct cpu *cpu = smp_live(i);
-        if (cpu != NULL && i + 1 != own_number()) {
-            lapic_send(cpu->apic_id, LAPIC_MESSAGE_NMI);
-            others++;
-        }
-    }
-    (void)wait_for(&halted, others, HALT_US);
-    return true;
 }

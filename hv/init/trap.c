@@ -8,7 +8,7 @@
 #include "hv/cpu/trap.h"
 #include "hv/init/firmware.h"
 #include "hv/init/panic.h"
-#include "hv/init/smp.h"
+#include "hv/init/shutdown.h"
 #include "hv/lib/x86.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/watch.h"
@@ -34,7 +34,7 @@ static void machine_check(struct cpu *cpu, const struct trap_frame *frame)
             exit_hit(cpu->current, &errors);
             return;
         }
-        if (smp_end_is_here()) {
+        if (shutdown_is_here()) {
             panic_banks(&errors);
             mca_done();
             return;
@@ -48,7 +48,8 @@ void trap_handle(struct trap_frame *frame)
 {
     struct cpu *cpu = this_cpu();
     if (frame->vector == TRAP_NMI) {
-        smp_end_halt();
+        if (shutdown_is_elsewhere())
+            end_elsewhere();
         if (!watch_answer(cpu, frame->rip))
             cpu->nmis++;    /* main.c reports them: an NMI may come in the middle of a line */
         return;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""A second reader of packed EFI files, for tests: written from guest/manifest.h, sharing no code with the packer.
+"""A second reader of packed EFI files, for tests: written from guest/manifest_format.h, sharing no code with the packer.
 
 It also breaks files on purpose, which the packer would refuse to do, and computes launch
 digest and measurement from the bytes that are in the file (SEV API, LAUNCH_MEASURE).

@@ -21,7 +21,7 @@ from machines import Boot
 pytestmark = pytest.mark.sev
 
 CONTAINED = VAL | UC | EN | ADDRV | MEMORY_READ
-END, NMI_HANDLER = "smp_end_begin", "smp_end_halt"
+END, NMI_HANDLER = "shutdown_begin", "shutdown_is_elsewhere"
 HLT_FOR_EVER = b"\xf4\xeb\xfd"
 NOP = b"\x90"
 UNDEFINED = b"\x0f\x0b"

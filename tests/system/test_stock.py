@@ -20,7 +20,7 @@ from markers import private_marker, shared_marker
 pytestmark = pytest.mark.stock
 
 NEXT = r"next boot option: started"
-GUEST_MEMORY_AT = 64 + 40  # the size of the first guest's memory: guest/manifest.h
+GUEST_MEMORY_AT = 64 + 40  # the size of the first guest's memory: guest/manifest_format.h
 
 
 @dataclass

@@ -6,6 +6,7 @@
 
 #include "hv/cpu/clock.h"
 #include "hv/init/firmware.h"
+#include "hv/init/shutdown.h"
 #include "hv/mm/hostmap.h"
 #include "hv/lib/pagetable.h"
 #include "hv/cpu/trap.h"
@@ -51,19 +52,26 @@ static void __attribute__((ms_abi)) reset_system(uint32_t type, uint64_t status,
 }
 
 static bool ends_here;
-bool smp_end_is_here(void) { return ends_here; }
+bool shutdown_is_here(void) { return ends_here; }
 
-void smp_end_call(void)
+void shutdown_call(void)
 {
     assert_false(in_call);
     assert_false(fake_if);
     in_call = true;
 }
 
-void smp_end_return(void)
+bool shutdown_return(void)
 {
     in_call = false;
-    if (lost) {
+    return !lost;
+}
+
+static bool waits;                      /* until it takes the other CPU's place */
+
+void shutdown_wait(void)
+{
+    if (!waits) {
         note("lost");
         longjmp(*fake_out, 1);
     }
@@ -147,9 +155,19 @@ void hostmap_share(uint64_t *root)
     note("share");
 }
 
-bool smp_end_begin(void) { note("end begins"); ends_here = true; in_call = false; return true; }
+static struct cpu other;
+struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &fake_cpu : index == 2 ? &other : NULL; }
+uint32_t smp_cpus(void) { return 3; }
+
+bool shutdown_begin(void)
+{
+    note("end begins");
+    ends_here = true;
+    in_call = false;
+    return !lost;
+}
+
 void console_break(void) { note("break"); }
-void panic_others(void) { note("others"); }
 void console_flush(void) { note("flush"); }
 void console_print(const char *format, ...)
 {
@@ -370,7 +388,7 @@ static void without_a_map_there_are_devices_alone(void **state)
     assert_string_equal(did, expected);
 }
 
-#define BEGINS "end begins\nbreak\nothers\nflush\n"
+#define BEGINS "end begins\nbreak\nflush\n"
 #define ASKING(why) "print sevisor: ACPI " why " the machine; asking the firmware\n\nflush\n"
 #define NO_REGISTER ASKING("has no register that ends")
 #define ENTERS "eoi\neoi\ntimer in 5 s\ncr3 7000000\nsti\n"
@@ -514,6 +532,19 @@ static void nothing_is_caught_but_there(void **state)
     assert_int_equal(frame.rip, 1);
 }
 
+static void what_another_cpu_wanted_to_say_is_said_once(void **state)
+{
+    (void)state;
+    other.last_words = "out of pages";
+    fake_cpu.last_words = "mine";
+    begin();
+    assert_true(end(machine_power_off));
+    assert_non_null(strstr(did, "break\nprint sevisor: CPU 2 panicked, too: out of pages\n\nflush\n"));
+    assert_null(other.last_words);
+    assert_null(strstr(did, "mine"));
+    fake_cpu.last_words = NULL;
+}
+
 #define TAKEN_OVER "print sevisor: the firmware does not answer, with interrupts disabled: CPU 3 goes on\n\n"
 
 /* On another CPU, with the tables that all have. The firmware is not called while it is busy: UEFI 2.9, 8.1. */
@@ -527,7 +558,9 @@ static void another_cpu_goes_on_without_the_firmware(void **state)
     did[0] = '\0';
     in_call = false;                            /* smp.c has given it to CPU 3 */
     fake_cpu.index = 3;
-    assert_true(end(end_take_over));
+    waits = true;
+    assert_true(end(end_elsewhere));
+    waits = false;
     assert_did(HOST TAKEN_OVER CHIPSET("does not end") HALTED);
 }
 
@@ -544,7 +577,9 @@ static void another_cpu_goes_on_with_all_ways_left_when_bootnext_hangs(void **st
     did[0] = '\0';
     in_call = false;
     fake_cpu.index = 3;
-    assert_true(end(end_take_over));
+    waits = true;
+    assert_true(end(end_elsewhere));
+    waits = false;
     assert_did(HOST TAKEN_OVER "in cf9\nout cf9 6\n" ASKING("does not end") CHIPSET("cannot end") HALTED);
 }
 
@@ -627,7 +662,7 @@ int main(void)
         T(without_a_map_there_are_devices_alone), T(what_takes_too_many_tables_is_not_mapped_and_told),
         T(so_it_is_if_the_pool_has_no_pages_for_them),
         T(each_way_is_tried_in_turn_and_told_of), T(so_it_is_for_a_reset), T(a_way_that_there_is_not_is_left_out),
-        T(a_fault_in_the_firmware_is_no_panic), T(nothing_is_caught_but_there), T(a_panic_on_the_way_goes_on_with_the_next),
+        T(a_fault_in_the_firmware_is_no_panic), T(nothing_is_caught_but_there), T(what_another_cpu_wanted_to_say_is_said_once), T(a_panic_on_the_way_goes_on_with_the_next),
         T(a_register_in_memory_is_written_there), T(and_with_the_firmwares_tables), T(registers_are_there_from_the_beginning),
         T(boot_order_goes_on_behind_this_boot_option), T(a_fault_while_bootnext_is_set_still_ends_in_a_reset),
         T(without_runtime_services_there_is_no_boot_option), T(another_cpu_goes_on_without_the_firmware),

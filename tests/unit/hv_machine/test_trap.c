@@ -9,14 +9,14 @@
 #include "hv/cpu/smp.h"
 #include "hv/init/firmware.h"
 #include "hv/init/panic.h"
-#include "hv/init/smp.h"
+#include "hv/init/shutdown.h"
 #include "hv/cpu/trap.h"
 #include "hv/vm/watch.h"
 
 const uint8_t vmrun_after_stgi[1];
 static struct vcpu vcpu;
 static struct mca_errors errors;        /* what the banks say */
-static bool answers, ends_here;
+static bool answers, ends_here, ends_elsewhere;
 static uint64_t asked_rip;
 
 static bool catches;                    /* the machine's end does */
@@ -31,8 +31,15 @@ void lapic_timer_interrupt(void) { note("timer"); }
 void lapic_eoi(void) { note("eoi"); }
 void smp_wbinvd_interrupt(void) { note("wbinvd for another"); }
 void smp_kick_interrupt(void) { note("kick"); }
-void smp_end_halt(void) { note("end?"); }
-bool smp_end_is_here(void) { return ends_here; }
+bool shutdown_is_elsewhere(void) { note("end?"); return ends_elsewhere; }
+bool shutdown_is_here(void) { return ends_here; }
+
+void end_elsewhere(void)
+{
+    note("elsewhere");
+    longjmp(*fake_out, 1);
+}
+
 void mca_collect(struct mca_errors *found) { *found = errors; note("banks"); }
 void mca_done(void) { note("banks done"); }
 void panic_banks(const struct mca_errors *found) { note("told %u", found->count); }
@@ -61,7 +68,7 @@ static int set_up(void **state)
     fake_reset(state);
     fake_cpu.current = &vcpu;
     errors = (struct mca_errors){.count = 2};
-    answers = ends_here = catches = false;
+    answers = ends_here = ends_elsewhere = catches = false;
     return 0;
 }
 

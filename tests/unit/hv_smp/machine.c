@@ -15,7 +15,6 @@
 #include "hv/cpu/lapic.h"
 #include "hv/cpu/smp.h"
 #include "hv/init/cpu_pages.h"
-#include "hv/init/firmware.h"
 #include "hv/init/smp.h"
 #include "hv/lib/panic.h"
 #include "hv/svm/svm.h"
@@ -268,7 +267,7 @@ void sched_breathe(bool waits)
         machine_breath();
 }
 
-void end_take_over(void)
+void machine_take_over(void)
 {
     assert_int_equal(machine_taken_over >> running & 1, 0);
     assert_false(interrupts[running]);

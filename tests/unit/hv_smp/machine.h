@@ -31,7 +31,9 @@ extern uint64_t machine_stall_at, machine_stall;    /* the clock jumps once, at 
 extern void (*machine_breath)(void);                /* sched_breathe() */
 extern unsigned machine_breaths;
 extern void (*machine_nmi)(void);                   /* what a CPU does that gets an NMI; NULL: nothing */
-extern uint32_t machine_taken_over;                 /* end_take_over(): by which CPUs, a bit each */
+extern uint32_t machine_taken_over;                 /* by which CPUs the end was taken over, a bit each */
+/* In place of end_elsewhere(), once shutdown_wait() is through. */
+void machine_take_over(void);
 extern uint32_t machine_timer;                      /* the LAPIC's initial count, and when it was written */
 extern uint64_t machine_timer_start;
 extern char machine_log[4096];

@@ -3,6 +3,7 @@
 #include "../hv_core/test.h"
 
 #include "hv/cpu/smp.c"
+#include "hv/init/shutdown.c"
 #include "hv/init/smp.c"
 #include "hv/cpu/lapic.c"
 #include "../boards/boards.h"
@@ -10,6 +11,27 @@
 #include "machine.h"
 
 static struct handoff handoff;
+
+/* As init/trap.c and init/firmware.c do it. */
+static void wait_elsewhere(void)
+{
+    shutdown_wait();
+    machine_take_over();
+}
+
+static void on_nmi(void)
+{
+    if (shutdown_is_elsewhere())
+        wait_elsewhere();
+}
+
+static bool end_begins(void)
+{
+    if (shutdown_begin())
+        return true;
+    wait_elsewhere();
+    return false;
+}
 
 static int set_up(void **state)
 {
@@ -311,18 +333,18 @@ static void one_cpu_ends_and_all_others_halt_with_their_caches_written(void **st
     machine[2].other_features = true;               /* left out, but it is there */
     smp_start(&handoff);
     machine_others();
-    machine_nmi = smp_end_halt;
-    smp_end_halt();                                 /* an NMI of somebody else's: nobody ends */
-    assert_false(smp_end_is_here());
+    machine_nmi = on_nmi;
+    on_nmi();                                 /* an NMI of somebody else's: nobody ends */
+    assert_false(shutdown_is_here());
     assert_int_equal(halted, 0);
     uint64_t before = machine_now;
-    assert_true(smp_end_begin());
+    assert_true(end_begins());
     assert_true(machine_now - before < MACHINE_US(1000));       /* it did not wait in vain */
-    assert_true(smp_end_is_here());
+    assert_true(shutdown_is_here());
     assert_int_equal(halted, 3);
     assert_false(read_rflags() & RFLAGS_IF);
-    smp_end_halt();                                 /* spares who ends, and so does a panic of its own */
-    assert_false(smp_end_begin());
+    on_nmi();                                 /* spares who ends, and so does a panic of its own */
+    assert_true(end_begins());
     machine_others();
     for (uint32_t i = 0; i < MACHINE_CPUS; i++) {
         assert_int_equal(machine[i].wbinvds, i > 0);
@@ -337,12 +359,12 @@ static void the_end_does_not_wait_for_ever_nor_halt_another_ender(void **state)
     smp_start(&handoff);
     machine_others();
     uint64_t before = machine_now;                  /* none of them takes the NMI */
-    assert_true(smp_end_begin());
+    assert_true(end_begins());
     assert_in_range(machine_now - before, MACHINE_US(HALT_US), MACHINE_US(2 * HALT_US));
     assert_int_equal(halted, 0);
-    machine_nmi = smp_end_halt;
+    machine_nmi = on_nmi;
     ender = 3;                                      /* CPU 2 was faster */
-    assert_false(smp_end_is_here());
+    assert_false(shutdown_is_here());
     lapic_send(machine[2].cpu.apic_id, LAPIC_MESSAGE_NMI);
     lapic_send(machine[3].cpu.apic_id, LAPIC_MESSAGE_NMI);
     machine_others();
@@ -358,20 +380,20 @@ static void make_an_end(void)
 {
     if (this_cpu()->index != 2 || ender != 0) {
         if (this_cpu()->index != 0)
-            smp_end_halt();
+            on_nmi();
         return;
     }
     machine[0].alive = false;           /* else it would wait in vain */
-    assert_true(smp_end_begin());
+    assert_true(end_begins());
     machine[0].alive = true;
     for (unsigned i = 1; i <= 2; i++) {
-        smp_end_call();
+        shutdown_call();
         while (call.let < i)
             cpu_relax();
         if (call.panics)
-            assert_false(smp_end_begin());
-        else
-            smp_end_return();
+            assert_true(end_begins());
+        else if (!shutdown_return())
+            wait_elsewhere();
         call.done = i;
         while (!call.comes_back)
             cpu_relax();
@@ -399,7 +421,7 @@ static void pass(uint64_t us)
     for (uint64_t end = machine_now + MACHINE_US(us); machine_now < end; machine_now += MACHINE_US(10000))
         cpu_relax();
 }
-#define LONG (SMP_END_CALL_US - 1000000u)
+#define LONG (SHUTDOWN_CALL_US - 1000000u)
 
 static unsigned bits(uint32_t mask)
 {

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#ifndef SEVISOR_FEATURES_H
+#define SEVISOR_FEATURES_H
+
+#include "hv/lib/types.h"
+
+/* What CPUID says; on all CPUs the same, or smp.c leaves the CPU out. */
+struct cpu_features {
+    bool npt, next_rip, decode_assists, flush_by_asid, clean_bits, vgif, one_gib_pages, x2apic, sme_coherent;
+    bool ibpb;                  /* PRED_CMD */
+    bool virtual_spec_ctrl;     /* VMRUN and #VMEXIT switch SPEC_CTRL (CPUID 8000_000A EDX[20]) */
+    bool lfence_by_msr;         /* LFENCE serialises, by DE_CFG */
+    uint32_t asids;             /* CPUID 8000_000A EBX */
+    uint32_t max_sev_asid, min_sev_asid;
+    uint32_t phys_bits;
+};
+
+#endif

@@ -36,7 +36,7 @@ uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
 _Static_assert(MANIFEST_MAX_GUESTS < UINT16_MAX, "owners");
 
 static struct lock console_lock;
-static bool console_broken;     /* a panic asks nobody */
+static bool console_broken;     /* from a panic on no lock is taken */
 
 void console_init(const struct handoff_uart *uart)
 {
@@ -58,7 +58,7 @@ void console_end(void)
 void console_break(void)
 {
     console_broken = true;
-    console.owner = 0;          /* whoever was halted in the middle of a guest's line */
+    console.owner = 0;          /* a CPU may have been halted in the middle of a guest's line */
 }
 
 void console_set_owner(uint32_t owner)
@@ -66,7 +66,7 @@ void console_set_owner(uint32_t owner)
     console.owner = owner;
 }
 
-/* The oldest bytes are gone, by the line or otherwise. */
+/* Drops the oldest bytes: sent, or given up. */
 static void forget(uint32_t count)
 {
     for (; count > 0; count--)
@@ -158,7 +158,7 @@ void console_write(const char *bytes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (bytes[i] == '\n')
-            put('\r');      /* a terminal does on '\n' what it says: one line down, same column */
+            put('\r');      /* a terminal moves one line down on '\n', in the same column */
         put(bytes[i]);
         console.line_unfinished = bytes[i] != '\n';
     }

@@ -8,14 +8,14 @@
 #include "hv/lib/types.h"
 
 void console_init(const struct handoff_uart *uart);
-/* Several CPUs write to the line, one at a time: what stands between these two comes out in one piece, and
- * what goes with it (who wrote last, which line is open) belongs to this CPU meanwhile. Not nested. */
+/* The console lock, for output of several CPUs: what is written between these two comes out in one piece, and the state that
+ * goes with it (owner, open line) is this CPU's meanwhile. Not nested. */
 void console_begin(void);
 void console_end(void);
-/* From now on nobody waits for anybody: for the end of the machine, when all other CPUs are halted. */
+/* From now on no CPU waits for the lock: for the end of the machine, when all other CPUs are halted. */
 void console_break(void);
 
-/* Between those two: whose the bytes are that are written from now on, a guest's number from 1, or 0 for hv's own. */
+/* Caller holds the lock. The owner of the bytes written from now on: a guest's number from 1, or 0 for hv. */
 void console_set_owner(uint32_t owner);
 /* Bytes that are on their way to the line, by owner. */
 extern uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
@@ -45,7 +45,7 @@ void console_print(const char *format, ...) __attribute__((format(printf, 1, 2))
 enum { CONSOLE_NOTHING = -1, CONSOLE_BREAK = 0x100 };
 int console_read(void);
 
-/* The next three are for line.c, monitor.c and panics, i.e. for who has the console to himself. */
+/* The next three: caller holds the console lock, or the machine ends. */
 
 /* Writes bytes to the operator's line as they are, but for newlines, which are sent as a terminal needs them. */
 void console_write(const char *bytes, size_t count);

@@ -13,14 +13,14 @@ enum line_style {
 };
 #define LINE_STYLE_SIZE 8u
 
-/* Off at first: nobody can know what is at the other end of the line, and a log file, or a BMC's
+/* Off at first: hv cannot know what is at the other end of the line, and a log file, or a BMC's
  * window that knows no escape sequences, is spoilt by them. While it is off, not one is sent. */
 void line_set_colour(bool on);
 bool line_has_colour(void);
 /* Appends what switches to the style, at most LINE_STYLE_SIZE bytes; returns their number. */
 size_t line_put_style(char *text, enum line_style style);
 
-/* Ends what somebody else left unfinished. */
+/* Begins a new line, if the last one is not ended. */
 void line_fresh(void);
 /* One whole line. No newline in `text`. */
 void line_write(enum line_style style, const char *text, size_t length);

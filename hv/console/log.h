@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The operator's log. Levels say who is at fault. */
+/* The operator's log. The level says where the fault lies. */
 #ifndef SEVISOR_LOG_H
 #define SEVISOR_LOG_H
 

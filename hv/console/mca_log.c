@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Errors that did not stop anybody are told, and not too often. */
+/* Corrected and deferred errors, rate-limited. */
 #include "hv/console/mca_log.h"
 
 #include "hv/console/log.h"
@@ -27,16 +27,16 @@ void mca_log_init(struct cpu *cpu)
     log_all(cpu, " from before boot", &before);
 }
 
-/* Of LINES in LINES_US: how many may be told now. */
+/* The rate limit: how many of `wanted` lines may be logged now. */
 static uint32_t admitted(uint64_t now, uint32_t wanted)
 {
     static uint64_t window;
-    static uint32_t told;
+    static uint32_t logged;
     if (now - __atomic_load_n(&window, __ATOMIC_RELAXED) >= clock_us_to_tsc(LINES_US)) {
         __atomic_store_n(&window, now, __ATOMIC_RELAXED);
-        __atomic_store_n(&told, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&logged, 0, __ATOMIC_RELAXED);
     }
-    uint32_t before = __atomic_fetch_add(&told, wanted, __ATOMIC_RELAXED);
+    uint32_t before = __atomic_fetch_add(&logged, wanted, __ATOMIC_RELAXED);
     uint32_t room = before < LINES ? LINES - before : 0;
     return wanted < room ? wanted : room;
 }
@@ -47,11 +47,11 @@ void mca_log_look(struct cpu *cpu, uint64_t now)
     mca_look(cpu, now, &found);
     if (found.count == 0)
         return;
-    uint32_t told = admitted(now, found.count);
-    cpu->mca_left_out += found.count - told + found.left_out;
-    found.count = told;
+    uint32_t logged = admitted(now, found.count);
+    cpu->mca_left_out += found.count - logged + found.left_out;
+    found.count = logged;
     found.left_out = 0;
-    if (told > 0 && cpu->mca_left_out > 0) {
+    if (logged > 0 && cpu->mca_left_out > 0) {
         found.left_out = cpu->mca_left_out;
         cpu->mca_left_out = 0;
     }

@@ -5,7 +5,7 @@
 
 #include "hv/cpu/mca.h"
 
-/* mca_init(), and errors from before boot are told. */
+/* mca_init(), and logs errors from before boot. */
 void mca_log_init(struct cpu *cpu);
 /* Logs and clears corrected and deferred errors now and then; `now` is the TSC. On each CPU's way round, cheap. */
 void mca_log_look(struct cpu *cpu, uint64_t now);

@@ -15,7 +15,7 @@ static struct output *outputs[MANIFEST_MAX_GUESTS];    /* by guest's number */
 static uint32_t outputs_end;
 
 /* Under the console lock. */
-static const struct output *open;       /* whose unfinished line stands last on the console; NULL: nobody's */
+static const struct output *open;       /* whose unfinished line is the last on the console; NULL: none */
 static uint64_t open_position;          /* console_position() then */
 static uint32_t unshown;                /* how many have bytes that the operator has not seen */
 static const struct output *let_through;

@@ -19,8 +19,8 @@
 /* A guest's; it outlives the guest's launches. */
 struct output {
     const char *name;           /* of the guest */
-    uint32_t owner;             /* whose the bytes are, for the console's shares: the guest's number from 1 */
-    uint32_t lost;              /* bytes that were not taken, and not told yet; counted by any CPU */
+    uint32_t owner;             /* for the console's per-guest limit: the guest's number from 1 */
+    uint32_t lost;              /* bytes dropped and not reported yet; counted by any CPU */
     uint8_t line[OUTPUT_LINE];  /* the current line from its start, or from where it was last cut */
     uint32_t line_length;
     uint32_t line_shown;        /* how much of it the operator has seen */
@@ -36,7 +36,7 @@ void output_byte(struct output *output, uint8_t byte);
 void output_show_prompts(void);
 /* The guest's launch is over: its last line is ended, though it has no newline. */
 void output_finish(struct output *output);
-/* Whose escape sequences reach the operator's terminal: that of the guest that has the keys; NULL: none. On the boot CPU. */
+/* Escape sequences of this guest reach the operator's terminal: it is the attached one; NULL: none. On the boot CPU. */
 void output_let_through(const struct output *output);
 /* The last OUTPUT_SCROLL_LINES lines of it, which has a history. */
 void output_scroll_back(const struct output *output);

@@ -22,7 +22,7 @@
 #define LSR_NO_UART 0xffu           /* what is read where nothing answers */
 
 static struct handoff_uart serial;      /* base 0: none */
-static uint8_t errors_seen;         /* whoever looked at LSR last was not interested in the receiver */
+static uint8_t errors_seen;         /* receiver errors found while LSR was read for the transmitter */
 static uint32_t overruns;
 static bool input_allowed;
 
@@ -59,7 +59,7 @@ void serial_init(const struct handoff_uart *uart)
     if (divisor == 0)
         divisor = uart_read(&serial, UART_DIVISOR_LOW) | (uint32_t)uart_read(&serial, UART_DIVISOR_HIGH) << 8;
     if (divisor == 0)
-        divisor = UART_DIVISOR_115200;      /* nobody has set one */
+        divisor = UART_DIVISOR_115200;      /* not set up by the firmware */
     uart_write(&serial, UART_DIVISOR_LOW, (uint8_t)divisor);
     uart_write(&serial, UART_DIVISOR_HIGH, (uint8_t)(divisor >> 8));
     uart_write(&serial, UART_LCR, LCR_8N1);

@@ -27,41 +27,41 @@ struct cpu {
     /* SVM */
     paddr_t host_save;          /* VM_HSAVE_PA */
     paddr_t host_vmcb;          /* VMSAVE/VMLOAD of the host's own state */
-    struct vcpu *current;       /* whose state is in the registers that switch.c moves */
+    struct vcpu *current;       /* whose registers are loaded (svm/switch.c) */
     struct vcpu *run_queue;     /* all that live here, circular; this and the next six: sched.c */
     struct heap_node *ready, *timers;
     struct vcpu *posted;        /* those to which something was sent; pushed by any CPU, taken by this one */
     bool guest_ends;            /* some guest on the run queue: by guest_end() */
     uint64_t slices;            /* begun */
     struct vcpu *incoming;      /* pushed by the boot CPU, taken over by this one; sched.c */
-    uint32_t assigned;          /* vCPUs that were given to this CPU, and are not gone */
+    uint32_t assigned;          /* vCPUs placed on this CPU and not destroyed yet */
     uint64_t slice_end_tsc;
     uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
     uint64_t breath_tsc;        /* end of the last slice that was given in the middle of other work; sched.c */
-    uint64_t charged_tsc;       /* until then all time is charged to a vCPU, or to nobody; sched.c */
+    uint64_t charged_tsc;       /* time up to here has been charged, to a vCPU or to none; sched.c */
     uint64_t interrupted_tsc;   /* when the timer's or another CPU's interrupt came last */
     uint64_t others_tsc;        /* time of interrupts on behalf of other CPUs' vCPUs; and how much of it was left out of charges */
     uint64_t others_charged;
     struct vcpu *sleeper;       /* ran last and halted: it pays for the way to the next; NULL: that one pays */
     uint32_t line_us;           /* the boot CPU's: how often it looks at the operator's line; sched.c */
     uint64_t line_tsc;          /* and when next, though a vCPU runs; 0: after its slice is soon enough */
-    bool timer_fired;           /* by the timer's interrupt, or another CPU's: look around before the next VMRUN */
+    bool timer_fired;           /* by the timer's interrupt or another CPU's kick: there is work before the next VMRUN */
     uint64_t timer_tsc;         /* what lapic_timer_arm() was asked for; UINT64_MAX: disarmed */
     uint64_t interrupts;
-    uint64_t stray_interrupts;  /* of a vector that nobody asked for */
+    uint64_t stray_interrupts;  /* of vectors that hv does not use */
     uint64_t nmis;
     uint64_t idle_tsc;
     uint64_t rounds;            /* of sched.c's loops: stands still when the CPU is stuck */
     bool idle;                  /* in HLT: need not show a round */
     struct watched watched;     /* by another CPU */
     uint64_t mca_due_tsc;       /* of the next look at the machine check banks */
-    uint32_t mca_left_out;      /* corrected errors that were not told */
+    uint32_t mca_left_out;      /* corrected errors that were not logged */
     const struct mca_errors *mca_errors;    /* that a panic is about */
     const char *last_words;     /* of its panic, for the CPU that ends the machine */
-    uint64_t watch_tsc, watch_next_tsc;     /* when this CPU looked after others last, and will again */
+    uint64_t watch_tsc, watch_next_tsc;     /* when this CPU checked the others last, and will next */
     uint64_t wbinvd_done;       /* tickets that this CPU has executed WBINVD for; smp.c */
     uint64_t wbinvd_tsc;        /* what the last one took */
-    bool answer_wanted;         /* by NMI: where are you? */
+    bool answer_wanted;         /* another CPU asks by NMI for answer_rip (watch.c) */
     uint64_t answer_rip;
 };
 
@@ -80,7 +80,7 @@ struct cpu *cpu_boot(void);
 struct cpu *cpu_create(void *page, uint32_t index, uint32_t apic_id);
 /* GDT, IDT, TSS with IST stacks for #DF, NMI and #MC, GS base, control registers. On the CPU itself. */
 void cpu_init(struct cpu *cpu);
-/* The stack whose top this is, for #DF, NMI or #MC: 0 to CPU_IST_STACKS - 1. Until then they have one in common. */
+/* The stack whose top this is, for #DF, NMI or #MC: 0 to CPU_IST_STACKS - 1. Until then they share one. */
 #define CPU_IST_STACKS 3u
 void cpu_set_ist_stack(struct cpu *cpu, uint32_t which, void *top);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * The host's MSRs, written whole on each CPU: firmware leaves behind what it likes. EFER.FFXSR would leave the XMM
+ * The host's MSRs, written whole on each CPU, since firmware may leave any value in them. EFER.FFXSR would leave the XMM
  * registers out of FXSAVE, XSS make an XSAVES area of another form, a TSC ratio make guests' time another than hv's.
  * Not here: SYSCFG, HWCR, VM_CR, MTRRs are the firmware's; the APIC's, lapic.c; GS_BASE, cpu_init(); TSC_AUX, switch.c.
  */

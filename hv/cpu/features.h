@@ -4,7 +4,7 @@
 
 #include "hv/lib/types.h"
 
-/* What CPUID says; on all CPUs the same, or smp.c leaves the CPU out. */
+/* From CPUID. The same on all CPUs: smp.c leaves out a CPU that differs. */
 struct cpu_features {
     bool npt, next_rip, decode_assists, flush_by_asid, clean_bits, vgif, one_gib_pages, x2apic, sme_coherent;
     bool ibpb;                  /* PRED_CMD */

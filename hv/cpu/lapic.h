@@ -5,7 +5,7 @@
 
 #include "hv/lib/types.h"
 
-/* Where its registers lie, as this CPU says. */
+/* The registers' physical address (APIC_BASE of this CPU). */
 paddr_t lapic_address(void);
 /* Uncached registers at that address, the same for all CPUs; before lapic_init() where CPUs have no x2APIC. */
 void lapic_use_registers(volatile void *registers);
@@ -22,7 +22,7 @@ uint64_t lapic_timer_hz(void);
 /* Whether an interrupt can be sent to this CPU alone: xAPIC ids have 8 bits (APM2 16.5), x2APIC ids 32, and the last of each
  * means all CPUs. */
 bool lapic_reaches(uint32_t apic_id);
-/* To the CPU with this APIC id. What was written before is seen by who is interrupted. */
+/* To the CPU with this APIC id. Earlier stores are visible to the interrupted CPU. */
 void lapic_send(uint32_t apic_id, uint32_t message);
 
 /* One interrupt at or soon after `tsc`; UINT64_MAX disarms. Sets this_cpu()->timer_fired. */

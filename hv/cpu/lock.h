@@ -10,7 +10,7 @@
  *   LOCK_POOL      the pages of the pool: memory.c
  *
  * Interrupt handlers take none, so they may come while one is held. None is held across VMRUN, so that #MC at the STGI
- * after it may (trap.c). Who ends the machine (shutdown_begin()) takes no more: holders may be halted.
+ * after it may (trap.c). The CPU that ends the machine (shutdown_begin()) takes no more, since holders may be halted.
  */
 #ifndef SEVISOR_LOCK_H
 #define SEVISOR_LOCK_H
@@ -20,7 +20,7 @@
 
 enum lock_rank { LOCK_NPT = 1, LOCK_GUEST, LOCK_CONSOLE, LOCK_POOL };
 
-/* Whoever comes first is served first. All zeros: free. */
+/* A ticket lock. All zeros: free. */
 struct lock {
     uint32_t next, served;
 };

@@ -5,7 +5,7 @@
 
 #include "hv/lib/types.h"
 
-/* Seconds since 1970, the clock taken as UTC; 0 when there is no time to be had. `*fault` says what makes the time
+/* Seconds since 1970, the clock taken as UTC; 0 when no time can be read. `*fault` says what makes the time
  * doubtful, or why there is none, about the clock, in words; NULL: nothing does. */
 uint64_t rtc_read(const char **fault);
 /* Days from 1970-01-01 to a date of the Gregorian calendar, year >= 1970. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The machine's CPUs, and what is asked of them by interrupts: to look around, and WBINVD. */
+/* The machine's CPUs, and the two requests that they send each other by interrupt: kick, and WBINVD. */
 #include "hv/cpu/smp.h"
 
 #include "hv/cpu/clock.h"
@@ -42,7 +42,7 @@ void smp_add(struct cpu *cpu, bool runs)
 
 void smp_kick(struct cpu *cpu)
 {
-    /* A CPU that has not yet looked around since the last kick will see what this one is about. */
+    /* A kick that has not been acted upon covers this one. */
     if (__atomic_exchange_n(&cpu->timer_fired, true, __ATOMIC_SEQ_CST) || cpu == this_cpu())
         return;
     lapic_send(cpu->apic_id, LAPIC_MESSAGE_FIXED | TRAP_KICK);

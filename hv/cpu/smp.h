@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The machine's CPUs, and what is asked of them by interrupts. */
+/* The machine's CPUs, and the requests that they send each other by interrupt. */
 #ifndef SEVISOR_CPU_SMP_H
 #define SEVISOR_CPU_SMP_H
 
@@ -14,12 +14,12 @@ struct cpu *smp_live(uint32_t index);
 /* Takes a CPU in, by cpu->index; `runs`: it is given vCPUs, else it is left out but lives. On the boot CPU. */
 void smp_add(struct cpu *cpu, bool runs);
 
-/* The CPU looks around (sched.c) soon; it leaves VMRUN or HLT for it. Any CPU may ask, also of itself. */
+/* Makes the CPU leave VMRUN or HLT and check for work (sched.c). From any CPU, for itself too. */
 void smp_kick(struct cpu *cpu);
 
 /* WBINVD on CPUs, `set` being a bit array by index, of MAX_CPUS. The first asks for it, and executes it here if this CPU is
- * in the set; its ticket tells the second whether all have done it since. A CPU that is late (SMIs hold interrupts off) owes
- * it, and executes nothing of a guest before. Any CPU may ask, also while another does. */
+ * in the set; its ticket tells the second whether all have done it since. A CPU that is late (an SMI delays interrupts) still
+ * executes it before it runs a guest again. Any CPU may ask, also while another does. */
 uint64_t smp_wbinvd_begin(const uint64_t *set);
 bool smp_wbinvd_done(const uint64_t *set, uint64_t ticket);
 /* Of the last WBINVD of each CPU in the set, TSC cycles: together without this CPU's, and the longest of all. */

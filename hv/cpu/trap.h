@@ -11,7 +11,7 @@
 #define TRAP_MC 18u
 #define TRAP_EXCEPTIONS 32u
 #define TRAP_TIMER 0x40u        /* LAPIC timer */
-#define TRAP_KICK 0x41u         /* smp.c: another CPU wants this one to look around */
+#define TRAP_KICK 0x41u         /* smp.c: there is work from another CPU */
 #define TRAP_WBINVD 0x42u       /* smp.c */
 #define TRAP_SPURIOUS 0xffu
 #define TRAP_VECTORS 256u

@@ -231,8 +231,8 @@ bool vlapic_timer_heard(const struct vlapic *lapic)
     return vector >= FIRST_LEGAL_VECTOR && (vector & 0xf0u) > (processor_priority(lapic) & 0xf0u);
 }
 
-/* A masked timer expires unheard, so nobody has to be there at the time: else a guest that sleeps could
- * have the host's timer interrupt whoever runs, once in each VLAPIC_MIN_PERIOD. */
+/* A masked timer needs no host timer: else a sleeping guest could make it interrupt the running vCPU
+ * once in each VLAPIC_MIN_PERIOD. */
 uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now)
 {
     if (timer_masked(lapic))
@@ -410,7 +410,7 @@ bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *val
     if (timer_masked(lapic))
         timer_expire(lapic, now);
     else
-        vlapic_timer(lapic, now);       /* what has expired shows, although the host's timer may not have told yet */
+        vlapic_timer(lapic, now);       /* an expiry is visible even before the host's timer interrupt */
     if (msr >= APIC_ISR && msr < APIC_ISR + 8) {
         *value = lapic->isr[msr - APIC_ISR];
         return true;

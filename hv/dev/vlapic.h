@@ -53,7 +53,7 @@ bool vlapic_timer_heard(const struct vlapic *lapic);
 /* Highest deliverable vector above PPR, or -1; and its acceptance. */
 int vlapic_pending(const struct vlapic *lapic);
 void vlapic_accept(struct vlapic *lapic, uint8_t vector);
-/* Undoes an acceptance: the interrupt's delivery did not come to its end. */
+/* Undoes an acceptance: the interrupt's delivery was not completed. */
 void vlapic_take_back(struct vlapic *lapic, uint8_t vector);
 /* CR8, for V_TPR. */
 void vlapic_set_tpr(struct vlapic *lapic, uint8_t cr8);

@@ -44,8 +44,8 @@ enum {
 #define LSR_DATA_READY 0x01u
 #define LSR_OVERRUN 0x02u
 #define LSR_BREAK 0x10u
-#define LSR_TRANSMITTER_IDLE 0x60u      /* THRE, TEMT: a byte is gone as soon as it is written */
-/* Who does not look at LSR, or gives up waiting, loses nothing before this. */
+#define LSR_TRANSMITTER_IDLE 0x60u      /* THRE, TEMT: a byte is sent as soon as it is written */
+/* A guest that does not wait for THRE loses nothing up to this. */
 #define OUTPUT_SLACK 4096u
 
 #define MSR_CTS 0x10u

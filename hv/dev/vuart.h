@@ -22,7 +22,7 @@ struct vuart {
     uint8_t fifo[VUART_FIFO];
     uint32_t input_head, input_count;
     uint32_t break_after;       /* bytes before the break that waits among them; VUART_NO_BREAK: none does */
-    uint32_t input_lost;        /* since it was told last; the monitor's own */
+    uint32_t input_lost;        /* bytes, since the last report; the monitor's */
 };
 
 /* Power-on: registers. What waits for the guest is not lost. */

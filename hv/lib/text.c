@@ -90,7 +90,7 @@ size_t text_format_list(char *text, size_t size, const char *format, va_list arg
             for (; *format >= '0' && *format <= '9'; format++)
                 precision = precision * 10 + (size_t)(*format - '0');
         }
-        uint32_t longs = 0;     /* char and short arrive as int: h and hh say nothing new here */
+        uint32_t longs = 0;     /* char and short are promoted to int, so h and hh change nothing */
         for (; *format == 'l' || *format == 'z' || *format == 'h'; format++)
             longs += *format != 'h';
         if (left)

@@ -7,7 +7,7 @@
 #include "hv/lib/x86.h"
 
 enum { UART_DATA = 0, UART_IER = 1, UART_FCR = 2, UART_LCR = 3, UART_MCR = 4, UART_LSR = 5, UART_SCR = 7, UART_REGISTERS = 8 };
-#define UART_BAUD 115200u       /* where nobody says another */
+#define UART_BAUD 115200u       /* unless SPCR gives another */
 enum { UART_DIVISOR_LOW = 0, UART_DIVISOR_HIGH = 1 };       /* with LCR's DLAB */
 
 /* `base` is where this address space has it. */

@@ -148,7 +148,7 @@ static struct extent_slot *extent_slot(const struct extent *extent)
     return slot;
 }
 
-/* Whose key the bytes are under, in the hardware's terms. */
+/* Whether two views mean the same key on this machine. */
 static bool memory_same_key(enum memory_view a, enum memory_view b)
 {
     return a == b || (hostmap_c_bit() == 0 && a != VIEW_GUEST && b != VIEW_GUEST);

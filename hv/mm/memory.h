@@ -11,7 +11,7 @@
 #include "boot/handoff.h"
 #include "hv/lib/types.h"
 
-/* Whose key the bytes of a page are under. */
+/* The key that the bytes of a page are encrypted with. */
 enum memory_view {
     VIEW_PLAIN,         /* C=0 on the host */
     VIEW_ENCRYPTED,     /* C=1 on the host: hv's SME key; same as PLAIN without SME */

@@ -85,7 +85,7 @@ static uint64_t *window_slot_entry(uint64_t slot)
     return entry;
 }
 
-/* Also what was never handed out is flushed: the CPU may have walked there ahead of itself (APM2 5.5). */
+/* Unused entries are flushed too: the CPU may have cached translations speculatively (APM2 5.5). */
 static void window_clear_slots(uint64_t first, uint64_t count)
 {
     for (uint64_t slot = first; slot < first + count; slot++) {
@@ -95,7 +95,7 @@ static void window_clear_slots(uint64_t first, uint64_t count)
         if ((old & PTE_P) != 0 && (old & PTE_PS) == 0)
             page_free(paddr(old & PTE_ADDRESS & ~hostmap_c_bit()), 1);
     }
-    write_cr3(read_cr3());      /* no entry is global; and nobody has got the freed tables yet */
+    write_cr3(read_cr3());      /* no entry is global; the freed tables are not reused yet */
 }
 
 /* Maps [address, address+size) (C-bit included) into slots; false: out of pool pages, nothing mapped. */

@@ -8,8 +8,8 @@
  *  vmrun.asm          the other general registers, at each exit
  *  here, when another vCPU gets the CPU (hv itself is compiled without these registers, and
  *  its DR7 and CR4.PKE are 0, so between guests only):
- *                     x87, SSE, AVX and what else XSAVE knows here, PKRU with it although guests are
- *                     not told of it (without decode assists CR4 is theirs: exit_cr.c); XCR0; DR0-3; TSC_AUX;
+ *                     x87, SSE, AVX and what else XSAVE knows here, PKRU with it although CPUID
+ *                     hides it (without decode assists CR4 is theirs: exit_cr.c); XCR0; DR0-3; TSC_AUX;
  *                     branch predictions (IBPB, where there is one)
  *  VMRUN, #VMEXIT     SPEC_CTRL, where the processor does that; else guests have none
  *  nowhere            all other MSRs: each access exits, and exit_msr.c either answers it from the

@@ -18,7 +18,7 @@
 
 static uint64_t iopm_base_pa, msrpm_base_pa;
 
-/* MSRs that VMLOAD and VMSAVE switch: the guest has them for itself. */
+/* MSRs that VMLOAD and VMSAVE switch: not intercepted. */
 static const uint32_t guest_msrs[] = {
     MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE,
     MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK,
@@ -49,7 +49,7 @@ bool vmcb_maps_init(void)
     memset(page_va(msrpm), 0xff, MSRPM_PAGES * PAGE_SIZE);
     for (size_t i = 0; i < sizeof(guest_msrs) / sizeof(guest_msrs[0]); i++)
         msrpm_pass(page_va(msrpm), guest_msrs[i]);
-    /* Of speculation control a guest has what the processor keeps apart. A barrier (IBPB) harms nobody. */
+    /* Speculation control is not intercepted where the processor switches it per guest; nor is IBPB, which only flushes. */
     if (this_cpu()->features.ibpb)
         msrpm_pass(page_va(msrpm), MSR_PRED_CMD);
     if (this_cpu()->features.virtual_spec_ctrl)

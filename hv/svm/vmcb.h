@@ -335,7 +335,7 @@ VMCB_ACCESSOR_UNCACHED(struct vmcb_segment, tr)
 #undef VMCB_ACCESSOR
 #undef VMCB_ACCESSOR_UNCACHED
 
-/* After an exit the processor may keep what it saw: all clean until an accessor says
+/* After an exit the processor may use its cached VMCB state: all clean until an accessor says
  * otherwise. Processors without clean bits ignore the field. */
 static inline void vmcb_mark_clean(struct vmcb *vmcb) { vmcb->vmcb_clean = VMCB_CLEAN_ALL; }
 /* Before the first entry, and on another CPU than the last. */

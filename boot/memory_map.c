@@ -29,16 +29,11 @@ EFI_STATUS memory_map_read(UINTN *key)
 bool memory_map_convert(void)
 {
     struct ranges ranges = {handoff.ranges, 0, HANDOFF_MAX_RANGES, 0};
-    if (!ranges_from_uefi(&ranges, map, map_bytes, map_stride, UINT64_C(1) << handoff.phys_bits))
-        return false;
-    if (handoff.manifest_size > 0 &&
-        !ranges_paint(&ranges, handoff.manifest_base, (handoff.manifest_size + 4095) / 4096, HANDOFF_MANIFEST))
-        return false;
-    if (handoff.arena_size > 0 &&
-        !ranges_paint(&ranges, handoff.arena_base, handoff.arena_size / 4096, HANDOFF_ARENA))
-        return false;
-    if (handoff.startup_base != 0 &&
-        !ranges_paint(&ranges, handoff.startup_base, HANDOFF_STARTUP_PAGES, HANDOFF_RESERVED))
+    /* What there is not has no pages. */
+    if (!ranges_from_uefi(&ranges, map, map_bytes, map_stride, UINT64_C(1) << handoff.phys_bits) ||
+        !ranges_paint(&ranges, handoff.manifest_base, (handoff.manifest_size + 4095) / 4096, HANDOFF_MANIFEST) ||
+        !ranges_paint(&ranges, handoff.arena_base, handoff.arena_size / 4096, HANDOFF_ARENA) ||
+        !ranges_paint(&ranges, handoff.startup_base, handoff.startup_base != 0 ? HANDOFF_STARTUP_PAGES : 0, HANDOFF_RESERVED))
         return false;
     handoff.range_count = ranges.count;
     boot.memory_withheld = ranges.withheld;

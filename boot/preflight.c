@@ -20,7 +20,6 @@
 #define REMEDY_LEFT_OUT "in the HyperTransport range (0xfd00000000 to 0xffffffffff), or beyond the address width"
 
 struct platform {
-    bool amd, svm;
     struct cpuid encryption;    /* leaf 8000_001F; zeros if there is none */
     uint32_t asids;             /* leaf 8000_000A EBX */
     struct runs runs;           /* what is left for guests */
@@ -48,12 +47,13 @@ static void row_if(bool fine, uint32_t verdict, const char *feature, const char 
     preflight_row(fine ? HANDOFF_FINE : verdict, feature, needed, found, fine ? "" : remedy);
 }
 
-static bool preflight_has(uint32_t verdict)
+/* NULL: there is none. */
+static const struct handoff_preflight_row *preflight_first(uint32_t verdict)
 {
     for (uint32_t i = 0; i < handoff.preflight_count; i++)
         if (handoff.preflight[i].verdict == verdict)
-            return true;
-    return false;
+            return &handoff.preflight[i];
+    return NULL;
 }
 
 static void check_processor(void)
@@ -64,19 +64,19 @@ static void check_processor(void)
     memcpy(name + 4, &vendor.edx, 4);
     memcpy(name + 8, &vendor.ecx, 4);
     name[12] = '\0';
-    platform.amd = memcmp(name, "AuthenticAMD", 12) == 0;
-    row_if(platform.amd, HANDOFF_FATAL, "processor", "AuthenticAMD", name, "an AMD EPYC processor is needed");
-    if (!platform.amd)
+    bool amd = memcmp(name, "AuthenticAMD", 12) == 0;
+    row_if(amd, HANDOFF_FATAL, "processor", "AuthenticAMD", name, "an AMD EPYC processor is needed");
+    if (!amd)
         return;     /* no other leaf and no MSR has a meaning that we know */
 
     uint32_t highest = cpuid(0x80000000, 0).eax;
-    platform.svm = highest >= LEAF_SVM && (cpuid(0x80000001, 0).ecx >> 2 & 1) != 0;
-    row_if(platform.svm, HANDOFF_FATAL, "SVM", "CPUID 8000_0001 ECX[2]", platform.svm ? "yes" : "no", REMEDY_SVM);
+    bool offered = highest >= LEAF_SVM && (cpuid(0x80000001, 0).ecx >> 2 & 1) != 0;
+    row_if(offered, HANDOFF_FATAL, "SVM", "CPUID 8000_0001 ECX[2]", offered ? "yes" : "no", REMEDY_SVM);
     if (highest >= 0x80000008)
         handoff.phys_bits = cpuid(0x80000008, 0).eax & 0xff;
     if (highest >= LEAF_ENCRYPTION)
         platform.encryption = cpuid(LEAF_ENCRYPTION, 0);
-    if (!platform.svm)
+    if (!offered)
         return;
 
     uint64_t vm_cr = rdmsr(MSR_VM_CR);
@@ -234,14 +234,10 @@ static void check_sev(const struct manifest_header *manifest)
 
 static void decide_sev(void)
 {
-    handoff.sev_usable = !preflight_has(HANDOFF_NO_SEV) && platform.amd && platform.svm;
-    for (uint32_t i = 0; i < handoff.preflight_count; i++) {
-        const struct handoff_preflight_row *r = &handoff.preflight[i];
-        if (r->verdict != HANDOFF_NO_SEV)
-            continue;
+    const struct handoff_preflight_row *r = preflight_first(HANDOFF_NO_SEV);
+    handoff.sev_usable = r == NULL;
+    if (r != NULL)
         text_format(handoff.sev_refusal, sizeof handoff.sev_refusal, "%s: %s; %s", r->feature, r->found, r->remedy);
-        return;
-    }
 }
 
 static void check_cpus(void)
@@ -340,7 +336,7 @@ bool preflight_run(void)
     check_processor();
     check_image();
     const struct manifest_header *manifest = check_manifest() ? (const void *)boot.manifest.base : NULL;
-    if (!preflight_has(HANDOFF_FATAL)) {
+    if (preflight_first(HANDOFF_FATAL) == NULL) {
         check_clock();
         check_encryption();
         registers_find(handoff.rsdp);
@@ -354,5 +350,5 @@ bool preflight_run(void)
         power_find(handoff.rsdp);
         check_acpi();
     }
-    return !preflight_has(HANDOFF_FATAL);
+    return preflight_first(HANDOFF_FATAL) == NULL;
 }

@@ -42,7 +42,7 @@ STILL_DECLARED_ELSEWHERE = {
 }  # fmt: skip
 
 # Lines of code: no blank lines, no comments, headers included.
-LIMITS = {"boot": 1820, "core": 13000, "io": 1600, "psp": 1900, "assembly": 450}
+LIMITS = {"boot": 1810, "core": 13000, "io": 1600, "psp": 1900, "assembly": 450}
 
 
 def product(*suffixes: str) -> list[str]:

@@ -4,7 +4,7 @@
 
 BUILD ?= .build
 include linker/record.mk
-FUZZ_CC ?= clang-14
+FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 
 FUZZ_DIR := $(BUILD)/fuzz

@@ -65,7 +65,7 @@ $(unit-firmware-out)/strict-%.passed: $(unit-firmware-models) tests/unit/firmwar
 	@touch $@
 
 # The fuzzer, bounded in time: FUZZ_SECONDS (60).
-FUZZ_CC ?= clang-14
+FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 unit-firmware-fuzz := $(BUILD)/fuzz/fuzz_firmware
 

@@ -7,7 +7,8 @@ OBJCOPY ?= objcopy
 NASM ?= nasm
 PYTHON ?= /usr/bin/python3
 GNU_EFI_INCLUDE ?= /usr/include/efi
-GNU_EFI_LIB ?= /usr/lib
+# Since Debian 14 in the architecture's own folder, which the compiler knows.
+GNU_EFI_LIB ?= $(patsubst %/,%,$(dir $(shell $(CC) -print-file-name=crt0-efi-x86_64.o)))
 
 include linker/record.mk
 
@@ -57,7 +58,7 @@ $(BOOT_DIR)/sevisor.so: $(BOOT_OBJECTS) $(BOOT_DIR)/hv.o linker/boot.ld $(BOOT_D
 # The PE headers fill a page, which leaves room for guest/pack.py's section.
 $(BOOT_EFI): $(BOOT_DIR)/sevisor.so linker/finish.py guest/pack/pe.py
 	$(OBJCOPY) --strip-all -j .text -j .reloc -j .rodata -j .data -j .dynamic -j .rela -j .dynsym -j .sbat -j .hv \
-		--target efi-app-x86_64 --subsystem=10 --file-alignment=4096 --section-alignment=4096 $< $@.new
+		--output-target efi-app-x86_64 --subsystem=10 --file-alignment=4096 --section-alignment=4096 $< $@.new
 	$(PYTHON) linker/finish.py $@.new
 	mv $@.new $@
 

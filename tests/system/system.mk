@@ -14,12 +14,12 @@ $(BUILD)/tests/%.o: tests/system/efi/%.c $(BUILD)/tests/built-with
 	$(CC) $(SYSTEM_CFLAGS) $(DEPENDS) -c $< -o $@
 
 $(BUILD)/tests/%.so: $(BUILD)/tests/%.o
-	$(LD) -nostdlib -znocombreloc -shared -Bsymbolic -z noexecstack -T /usr/lib/elf_x86_64_efi.lds \
-		-L /usr/lib /usr/lib/crt0-efi-x86_64.o $< -o $@ -lefi -lgnuefi
+	$(LD) -nostdlib -znocombreloc -shared -Bsymbolic -z noexecstack -T $(GNU_EFI_LIB)/elf_x86_64_efi.lds \
+		-L $(GNU_EFI_LIB) $(GNU_EFI_LIB)/crt0-efi-x86_64.o $< -o $@ -lefi -lgnuefi
 
 $(BUILD)/tests/%.efi: $(BUILD)/tests/%.so
 	objcopy -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela -j .rel.* -j .rela.* \
-		-j .reloc --target=efi-app-x86_64 $< $@
+		-j .reloc --output-target=efi-app-x86_64 $< $@
 
 SYSTEM_GUESTS := $(GUEST_DIR)/scan.bin
 

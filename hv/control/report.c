@@ -34,7 +34,7 @@ static const char *const end_names[] = {
 
 static const char *hex(const uint8_t *bytes, size_t count, char *text)
 {
-    static const char digits[16] = "0123456789abcdef";
+    static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < count; i++) {
         text[2 * i] = digits[bytes[i] >> 4];
         text[2 * i + 1] = digits[bytes[i] & 0xf];

@@ -20,7 +20,7 @@ isr_stubs:
 %if !HAS_ERROR(vector)
     push 0
 %endif
-    push strict dword vector
+    push vector
     jmp strict near isr_common
 %assign vector vector + 1
 %endrep

@@ -433,7 +433,7 @@ static void be_started(unsigned id)
 
 static void start_and_stop(void)
 {
-    for (unsigned i = 0; more(); i++, done[0]++) {
+    for (; more(); done[0]++) {
         uint64_t r = some(0), target = to(1 + r % (count - 1)), page = r >> 8 & 0xff;
 
         if (!startable((unsigned)page))

@@ -34,8 +34,8 @@ struct root {
     struct rsa_private_key priv;
 };
 
-static const char ark_key_id[16] = "sevisor test ARK";
-static const char ask_key_id[16] = "sevisor test ASK";
+static const char ark_key_id[] = "sevisor test ARK";
+static const char ask_key_id[] = "sevisor test ASK";
 
 static void root_load(struct root *root, const uint8_t p[256], const uint8_t q[256])
 {

@@ -20,7 +20,8 @@ struct root {
     UINT64 xsdt;
 } __attribute__((packed));
 
-static const struct ghosts {
+/* Not const: newer gnu-efi's CopyMem() takes a source that is not. */
+static struct ghosts {
     UINT8 apic_type, apic_length, processor, id;
     UINT32 apic_flags;
     UINT8 x2apic_type, x2apic_length;

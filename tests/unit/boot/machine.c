@@ -304,7 +304,7 @@ struct hv_image_header *machine_hv(void)
 /* As in PE/COFF: the headers, as far as boot/ reads them, and two sections. */
 static void image_build(void)
 {
-    static const struct { char name[9]; uint32_t at, size; } sections[] = {
+    static const struct { char name[10]; uint32_t at, size; } sections[] = {
         {".text", 0x1000, 0x1000},
         {".hv", HV_OFFSET, (HV_RODATA + HV_TEXT + HV_DATA) * 4096},
         {".manifest", MANIFEST_OFFSET, sizeof(struct good)},

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include "../cmocka_names.h"
 
 #include <string.h>
 

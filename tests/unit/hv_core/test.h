@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include "../cmocka_names.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

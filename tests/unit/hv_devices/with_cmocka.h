@@ -8,5 +8,6 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include "../cmocka_names.h"
 
 #endif

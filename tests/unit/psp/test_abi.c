@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include "../cmocka_names.h"
 #include <linux/psp-sev.h>
 
 #include "psp/internal.h"

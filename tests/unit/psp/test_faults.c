@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include "../cmocka_names.h"
 
 #include "launch.h"
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include "../cmocka_names.h"
 
 #include "../firmware/signed_image.h"
 #include "launch.h"

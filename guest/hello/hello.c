@@ -176,6 +176,8 @@ static void end(const char *cmdline)
     if (find_word(cmdline, "reset")) {
         put("hello: reset\n");
         out8(RESET, 1);
+        for (;;)
+            __asm__ volatile("hlt");
     }
     put("hello: power off\n");
     out8(SLEEP_CONTROL, SLEEP_S5);

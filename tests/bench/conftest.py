@@ -40,7 +40,7 @@ def sevisor(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Measured:
 
 @pytest.fixture(scope="session")
 def kvm(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
-    """KVM's figures: of kernels.own or kernels.next_release, on a machine without some features."""
+    """KVM's figures: of kernels.first_release or kernels.next_release, on a machine without some features."""
     import kernels
 
     runs: dict[tuple[str, tuple[str, ...]], Run] = {}

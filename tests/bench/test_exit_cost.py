@@ -44,7 +44,7 @@ def test_growth_above_the_limit_is_noticed() -> None:
     assert measure.growth({"cpuid": Figure(1, 1)}, {}, GROWTH) != []
 
 
-@pytest.mark.parametrize("kernel", ["own", "next_release"])
+@pytest.mark.parametrize("kernel", ["first_release", "next_release"])
 def test_kvm_executes_more(sevisor: Callable[[str], Run], kvm: Callable[..., Run], kernel: str) -> None:
     ours, theirs = sevisor("plain").figures, kvm(kernel).figures
     assert ours
@@ -56,12 +56,12 @@ def test_table(sevisor: Callable[[str], Run], kvm: Callable[..., Run], build: Pa
     text = measure.table({
         "Sevisor, plain": sevisor("plain").figures,
         "Sevisor, SEV": sevisor("sev").figures,
-        "KVM 6.1": kvm("own").figures,
+        "KVM 6.1": kvm("first_release").figures,
         "KVM 6.12": kvm("next_release").figures,
     })  # fmt: skip
     text += "\n\nWithout next-RIP save:\n\n" + measure.table({
         "Sevisor, plain": sevisor("plain-without-next-rip").figures,
-        "KVM 6.1": kvm("own", WITHOUT_NEXT_RIP).figures,
+        "KVM 6.1": kvm("first_release", WITHOUT_NEXT_RIP).figures,
     })  # fmt: skip
     (build / "bench" / "table.md").write_text(text + "\n")
     show(text)

@@ -17,7 +17,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "tests" / "unit" / "firmware")]
 import kernels  # noqa: E402
 
 
-@pytest.fixture(scope="module", params=["own", "next_release"], ids=["debian12", "debian13"])
+@pytest.fixture(scope="module", params=["first_release", "next_release"], ids=["debian12", "debian13"])
 def kernel(request: pytest.FixtureRequest) -> Path:
     """An unpacked kernel package; a module's tests run on each."""
     return getattr(kernels, request.param)()

@@ -13,19 +13,30 @@ from initramfs import ROOT, script
 fetch_kernel = script(ROOT / "guest" / "linux" / "fetch-kernel")
 machine_build = script(ROOT / "tests" / "machine" / "build")
 META = "linux-image-amd64"
+FIRST = "bookworm"
 NEXT_PREFIX = f"referee-{machine_build.SUITE}-"
+
+
+def first_options() -> list[str]:
+    """apt's options for Debian 12's packages: none on Debian 12."""
+    codename = re.search(r"^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text(), re.MULTILINE)
+    if codename and codename[1] == FIRST:
+        return []
+    return fetch_kernel.other_suite(FIRST, fetch_kernel.cache_folder() / f"apt-{FIRST}")
 
 
 def unpacked(package: str, version: str) -> Path:
     return fetch_kernel.cache_folder() / f"referee-{package}_{version}"
 
 
-def own() -> Path:
-    """This release's kernel: the unpacked package."""
-    package = fetch_kernel.real_package(META)
-    folder = unpacked(package, fetch_kernel.version_of(package))
+@fetch_kernel.alone()
+def first_release() -> Path:
+    """Debian 12's kernel: the unpacked package."""
+    options = first_options()
+    package = fetch_kernel.real_package(META, options)
+    folder = unpacked(package, fetch_kernel.version_of(package, options))
     if fetch_kernel.kernel_in(folder) is None:
-        fetch_kernel.fetch(package, folder)
+        fetch_kernel.fetch(package, folder, options)
     return folder
 
 
@@ -74,21 +85,32 @@ def next_release() -> Path:
 USERLAND = ("qemu-system-x86", "ovmf")
 
 
-@fetch_kernel.alone()
-def next_release_userland() -> Path:
-    """Debian 13's QEMU and OVMF with all that they depend on, unpacked into one tree."""
+def userland(options: list[str], folder: str) -> Path:
+    """QEMU and OVMF with all that they depend on, unpacked into one tree of the cache."""
 
     def fill(tree: Path) -> None:
-        apt = next_apt()
         downloads = tree.parent / "archives"
         (downloads / "partial").mkdir(parents=True)
-        # The private apt believes that nothing is installed, so this is all of it.
-        apt.get("install", "--download-only", "-y", "--no-install-recommends",
-                "-o", f"Dir::Cache::archives={downloads}", *USERLAND)
+        # A private apt believes that nothing is installed, so this is all of it.
+        fetch_kernel.run("apt-get", "-q", *options, "install", "--download-only", "-y", "--no-install-recommends",
+                         "-o", f"Dir::Cache::archives={downloads}", *USERLAND)
         for archive in sorted(downloads.glob("*.deb")):
             fetch_kernel.run("dpkg-deb", "-x", str(archive), str(tree))
 
-    return appears_whole(fetch_kernel.cache_folder() / f"{NEXT_PREFIX}userland", fill)
+    return appears_whole(fetch_kernel.cache_folder() / folder, fill)
+
+
+@fetch_kernel.alone()
+def first_release_userland() -> Path:
+    """Debian 12's: what is installed here, or unpacked."""
+    options = first_options()
+    return userland(options, f"referee-{FIRST}-userland") if options else Path("/")
+
+
+@fetch_kernel.alone()
+def next_release_userland() -> Path:
+    """Debian 13's."""
+    return userland(next_apt().options, f"{NEXT_PREFIX}userland")
 
 
 def is_next_release(kernel: Path) -> bool:
@@ -107,7 +129,7 @@ def version(kernel: Path) -> str:
 @fetch_kernel.alone()
 def download(kernel: Path, package: str, version: str, folder: Path) -> Path:
     """A package of the release that the kernel is from: this version, or the newest if the mirror has moved on."""
-    options = next_apt().options if is_next_release(kernel) else ["-o", "APT::Sandbox::User=root"]
+    options = next_apt().options if is_next_release(kernel) else [*first_options(), "-o", "APT::Sandbox::User=root"]
     command = ("apt-get", "-q", *options, "download")
     try:
         fetch_kernel.run(*command, f"{package}={version}", cwd=folder)

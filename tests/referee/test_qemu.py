@@ -88,7 +88,7 @@ class Release:
 RELEASES = {
     # The 4 MiB build of Debian 12 has a 32-bit PEI, which does not know SEV.
     "debian12": Release(
-        kernels.own, lambda: Path("/"), "usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd"
+        kernels.first_release, kernels.first_release_userland, "usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd"
     ),
     "debian13": Release(
         kernels.next_release, kernels.next_release_userland,

@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT / "tests" / "system"), str(ROOT / "guest" / "hello")]
 
 TIERS = ("unit", "pack", "fuzz", "stock", "sev", "bench", "referee")  # cheap ones first
 # Of pytest files that do not say it themselves.
-TIER_BY_FOLDER = {"unit": "unit", "pack": "pack", "fuzz": "fuzz", "machine": "sev"}
+TIER_BY_FOLDER = {"unit": "unit", "pack": "pack", "fuzz": "fuzz", "machine": "sev", "setup": "pack", "distro": "pack"}
 
 
 def tier_of(item: pytest.Item) -> str | None:
@@ -49,11 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: TIERS.index(tier_of(item)) if tier_of(item) else -1)
 
 
+def shown_name(nodeid: str) -> str:
+    """The name that pytest takes: pytest-xdist has put the work unit behind it."""
+    return re.sub(r"@[^]@]*$", "", nodeid)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """What is shown is the name that pytest takes: pytest-xdist has put the work unit behind it."""
     if hasattr(report, "node"):  # came from another process
-        report.nodeid = re.sub(r"@[^]@]*$", "", report.nodeid)
+        report.nodeid = shown_name(report.nodeid)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -64,6 +68,23 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     if report.skipped:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} skips itself, which none may: {call.excinfo and call.excinfo.value}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Tests marked `root` run through sudo where somebody else runs the tests: tests/setup/install asks for no less."""
+    if os.geteuid() == 0 or not pyfuncitem.get_closest_marker("root"):
+        return None
+    kept = {key: os.environ[key] for key in ("BUILD", "PYTHONDONTWRITEBYTECODE", "SEVISOR_CACHE") if key in os.environ}
+    kept["MAKELEVEL"] = "1"  # all is built: nothing in the tree becomes root's
+    done = subprocess.run(
+        ["sudo", "-n", "env", *(f"{key}={value}" for key, value in kept.items()), sys.executable, "-m", "pytest", "-c", "tests/pytest.ini",
+         "--rootdir=.", "-p", "no:xdist", shown_name(pyfuncitem.nodeid)],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    )  # fmt: skip
+    if done.returncode:
+        pytest.fail(f"as root, by sudo without a password:\n{done.stdout}", pytrace=False)
+    return True
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 # Sevisor. `make` alone lists what can be made; each room's own rules are in its *.mk.
 #
-# What a person calls (help lists it) first makes sure of the Debian packages, then
+# What a person calls (help lists it) first makes sure of the packages, then
 # calls this file again: the second time around, all tools that the rooms'
 # fragments ask for are there.
 
@@ -50,7 +50,7 @@ help:
 	@echo "  make machine     the emulated SEV machine (QEMU; built once, then cached outside the tree)"
 	@echo "  make image       $(IMAGE): the bootable disk, for dd to a USB stick; the EFI file for PXE"
 	@echo "                   is $(EFI)"
-	@echo "  make setup       the Debian packages of tests/setup/packages.txt"
+	@echo "  make setup       the packages of tests/setup/packages.txt"
 	@echo "  make clean       delete $(BUILD)"
 	@echo
 	@echo "  one tier of the tests alone:"
@@ -62,6 +62,7 @@ help:
 	@echo "  make test-bench  counts what exits cost, and compares with before and with KVM"
 	@echo "  make test-referee  lets Debian's own Linux judge the SEV machine"
 	@echo
+	@echo "  make test-distro  builds and tests in fresh Debian 12 and 13 (root; no part of make test; DISTRO=--help)"
 	@echo "  make mutate      breaks the product in one place at a time: would the tests notice? (an hour; MUTATE=--help)"
 	@echo
 	@echo "  GUESTS=FILE      other guests than $(GUESTS)"

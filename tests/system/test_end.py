@@ -91,8 +91,8 @@ def test_nmis_do_not_stop_the_cpu_that_powers_off(pack: Callable[..., Path], boo
     image = packing.bootable(pack("nmi", [packing.hello("hello", "none", "hold")]))
     with boot_sev(image, name="nmi", cpus=2, more_arguments=debugger.arguments(socket_path)) as machine:
         attendant.wait_for_guest(machine, "hello", sayings.HELLO_HOLDS)
-        attendant.type_line(machine, 1, "")
         with Debugger(socket_path, 0) as hand:
+            attendant.type_line(machine, 1, "")
             phases = ["guest_summary", "machine_power_off", END, "console_break", "console_flush"]
             acpi_fails(hand, elf)
             for place in [*(address(elf, name) for name in phases), reset_system(hand, elf)]:
@@ -192,8 +192,8 @@ def test_another_cpu_ends_the_machine_when_the_firmware_disables_interrupts_and_
         image, name="deaf", cpus=2, fast_clock=True, more_arguments=debugger.arguments(socket_path)
     ) as machine:  # fmt: skip
         attendant.wait_for_guest(machine, "hello", sayings.HELLO_HOLDS)
-        attendant.type_line(machine, 1, "")
         with Debugger(socket_path, 0) as hand:
+            attendant.type_line(machine, 1, "")     # the machine stands still: it cannot be off before
             assert hand.run_to(address(elf, "machine_power_off"))
             acpi_fails(hand, elf)
             reset = reset_system(hand, elf)
@@ -210,15 +210,15 @@ def test_so_it_does_when_that_happens_to_bootnext_and_the_cpu_takes_no_nmi_eithe
 ) -> None:
     """SetVariable() is left in the handler of an NMI, so that no other comes through. ResetSystem() is not called: UEFI 2.9, 8.1."""
     socket_path = tmp_path / "gdb"
-    image = packing.bootable(pack("deafer", [packing.hello("hello", "sev")]))
+    image = packing.bootable(pack("deafer", [packing.hello("hello", "none", "hold")]))
     with boot_sev(
-        image, next_image, name="deafer", cpus=2, fast_clock=True, fault="status:INIT:0x13",
-        more_arguments=debugger.arguments(socket_path),
+        image, next_image, name="deafer", cpus=2, fast_clock=True, more_arguments=debugger.arguments(socket_path)
     ) as machine:  # fmt: skip
-        machine.wait_for("at a key, into the boot option that follows")
+        attendant.wait_for_guest(machine, "hello", sayings.HELLO_HOLDS)
         with Debugger(socket_path, 0) as hand:
-            machine.send(b" ")
-            assert hand.run_to(address(elf, "machine_reset"))
+            attendant.type_line(machine, 1, "")
+            assert hand.run_to(address(elf, "machine_power_off"))
+            hand.write(RIP, address(elf, "machine_reset"))
             acpi_fails(hand, elf, resets=True)
             place = service(hand, elf, "set_variable")
             assert hand.run_to(place)

@@ -69,10 +69,6 @@ void psp_platform_pause(void)
     boot.services->Stall(PAUSE_US);
 }
 
-/* One CPU runs, and no timer of ours. */
-void psp_platform_lock(void) {}
-void psp_platform_unlock(void) {}
-
 void psp_platform_log(const char *line)
 {
     text_print("        psp: %s\n", line);

@@ -19,7 +19,7 @@ static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
 {
     static const char *const states[] = {"UNINIT", "INIT", "WORKING"};
     char found[28] = "is of no use", remedy[200] = "";
-    struct psp_result result = psp_attach(psp, at);
+    struct psp_result result = psp_wait(psp, psp_attach(psp, at));
     if (psp_ok(result))
         text_format(found, sizeof found, "API %u.%u.%u, %s", psp->status.api_major, psp->status.api_minor,
                     psp->status.build, states[psp->status.state]);

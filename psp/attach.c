@@ -2,17 +2,23 @@
 /* Taking the device over from whoever had it before, and giving it back. */
 #include "psp/internal.h"
 
-struct psp_result sev_platform_status_locked(struct psp *psp)
+struct psp_result sev_platform_status(struct psp *psp)
 {
-    struct sev_platform_status_buffer answer = { 0 };
-    struct psp_result result = psp_command_locked(psp, SEV_CMD_PLATFORM_STATUS, &answer);
+    static const struct sev_platform_status_buffer request;
+
+    return psp_submit(psp, SEV_CMD_PLATFORM_STATUS, &request);
+}
+
+struct psp_result sev_platform_status_answer(struct psp *psp, struct psp_result result)
+{
+    struct sev_platform_status_buffer answer;
 
     if (!psp_ok(result))
         return result;
+    __builtin_memcpy(&answer, psp->answer, sizeof answer);
     /* No firmware has version 0.0: this one wrote nothing. */
-    if (answer.state > SEV_PLATFORM_WORKING || (answer.api_major == 0 && answer.api_minor == 0)) {
+    if (answer.state > SEV_PLATFORM_WORKING || (answer.api_major == 0 && answer.api_minor == 0))
         return psp_command_disbelieve(psp, result);
-    }
     psp->status = (struct sev_platform_status){
         .api_major = answer.api_major,
         .api_minor = answer.api_minor,
@@ -25,28 +31,54 @@ struct psp_result sev_platform_status_locked(struct psp *psp)
     return result;
 }
 
-/* The part of psp_attach() that the lock covers: the first words with the firmware. */
-static struct psp_result greet(struct psp *psp)
+/* ---- psp_attach() ---- */
+
+/* Gives the device back as it was. */
+static struct psp_result give_up(struct psp *psp, struct psp_result result)
 {
-    struct psp_result result = { .error = psp_feature_check(psp->generation, psp->registers) };
-    bool answered = false;
-
-    if (result.error == PSP_OK) {
-        /* The driver polls: no interrupt from now on, none pending. */
-        psp->interrupts = psp_platform_mmio_read32(psp->registers, psp->generation->int_enable);
-        psp_platform_mmio_write32(psp->registers, psp->generation->int_enable, 0);
-        psp_platform_mmio_write32(psp->registers, psp->generation->int_status, UINT32_MAX);
-        result.error = psp_mailbox_wait_ready(psp, &answered);
-    }
-    if (result.error != PSP_OK) {
-        psp_mailbox_log(psp);
-        return result;
-    }
-
-    result = sev_platform_status_locked(psp);
-    if (result.error == PSP_TIMEOUT && !answered)
-        result.error = PSP_NOT_READY;   /* nothing shows that it ever answered anybody */
+    psp->attach = PSP_ATTACHED;
+    psp_platform_pci_write32(psp->location.function, PSP_PCI_COMMAND, psp->pci_command);
+    psp_detach(psp);
     return result;
+}
+
+static struct psp_result greet(struct psp *psp, uint32_t cmdresp)
+{
+    struct psp_result result = { .error = PSP_BLOCKED };
+
+    if (cmdresp == PSP_ABSENT)
+        psp_mailbox_log(psp);
+    else
+        result = sev_platform_status(psp);
+    psp->attach = PSP_GREETED;
+    return psp_ok(result) ? result : give_up(psp, result);
+}
+
+bool psp_attach_poll(struct psp *psp, struct psp_result *result)
+{
+    uint32_t cmdresp;
+
+    if (psp->attach == PSP_LEFT_OVER) {
+        /* No document says what a mailbox shows that nobody has used since reset:
+         * no RESP and no command counts as ready. A command without RESP is one that
+         * somebody before us has submitted: still being executed, or left behind by
+         * whoever resets the mailbox. So it is waited for, and then not believed. */
+        enum psp_look look = psp_mailbox_look(psp, &cmdresp);
+        if (look == PSP_NOTHING_YET && (cmdresp & PSP_CMDRESP_CMD) != 0)
+            return false;
+        psp->answered_before = look == PSP_ANSWERED;
+        *result = greet(psp, cmdresp);
+        return !psp_ok(*result);
+    }
+    if (!psp_command_poll(psp, result))
+        return false;
+    *result = sev_platform_status_answer(psp, *result);
+    if (result->error == PSP_TIMEOUT && !psp->answered_before)
+        result->error = PSP_NOT_READY;  /* nothing shows that it ever answered anybody */
+    psp->attach = PSP_ATTACHED;
+    if (!psp_ok(*result))
+        *result = give_up(psp, *result);
+    return true;
 }
 
 struct psp_result psp_attach(struct psp *psp, const struct psp_location *location)
@@ -63,18 +95,20 @@ struct psp_result psp_attach(struct psp *psp, const struct psp_location *locatio
         return result;
     }
 
-    uint32_t command = psp_platform_pci_read32(location->function, PSP_PCI_COMMAND) & 0xffff;
-
-    psp_platform_lock();
+    psp->pci_command = (uint16_t)psp_platform_pci_read32(location->function, PSP_PCI_COMMAND);
     psp_platform_pci_write32(location->function, PSP_PCI_COMMAND,
-                             command | PSP_PCI_COMMAND_MEMORY | PSP_PCI_COMMAND_MASTER);
-    result = greet(psp);
-    if (!psp_ok(result))
-        psp_platform_pci_write32(location->function, PSP_PCI_COMMAND, command);
-    psp_platform_unlock();
-
-    if (!psp_ok(result))
-        psp_detach(psp);
+                             psp->pci_command | PSP_PCI_COMMAND_MEMORY | PSP_PCI_COMMAND_MASTER);
+    result.error = psp_feature_check(psp->generation, psp->registers);
+    if (!psp_ok(result)) {
+        psp_mailbox_log(psp);
+        return give_up(psp, result);
+    }
+    /* The driver polls: no interrupt from now on, none pending. */
+    psp->interrupts = psp_platform_mmio_read32(psp->registers, psp->generation->int_enable);
+    psp_platform_mmio_write32(psp->registers, psp->generation->int_enable, 0);
+    psp_platform_mmio_write32(psp->registers, psp->generation->int_status, UINT32_MAX);
+    psp->attach = PSP_LEFT_OVER;
+    psp_mailbox_wait(psp, PSP_FIRST_TIMEOUT_US);
     return result;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * All that the driver knows of each command, in one table, and the one
- * function that sends them. A command has a row when a function in psp/ sends it.
+ * All that the driver knows of each command, in one table, and the
+ * functions that send them and look for their answers. A command has a row when a function in psp/ sends it.
  *
  * The time limits are generous, for a limit that is too short makes a good
  * device dead: 100 s where keys are made, memory is cleared or flash is
@@ -22,7 +22,9 @@ enum {
 };
 
 #define API(major, minor) ((major) * 256 + (minor))
-#define SIZE(buffer) sizeof(struct sev_##buffer##_buffer)
+/* Of what psp->answer has room for. */
+#define SIZE(buffer) (sizeof(struct sev_##buffer##_buffer) + \
+                      0 * sizeof(char[sizeof(struct sev_##buffer##_buffer) <= PSP_ANSWER_SIZE ? 1 : -1]))
 
 static const struct psp_command_row rows[] = {
     /* name, id, bytes, direction, legal in, then, limit in seconds, since version */
@@ -69,6 +71,8 @@ static enum psp_error refusal(const struct psp *psp, const struct psp_command_ro
         return PSP_DEAD;
     if (!psp->registers)
         return PSP_NO_DEVICE;
+    if (psp->outstanding)
+        return PSP_STATE;
     if (!row || !(row->states >> psp->status.state & 1))
         return PSP_STATE;
     if (API(psp->status.api_major, psp->status.api_minor) < row->api)
@@ -76,41 +80,89 @@ static enum psp_error refusal(const struct psp *psp, const struct psp_command_ro
     return row->size != 0 && !buffer ? PSP_LENGTH : PSP_OK;
 }
 
-struct psp_result psp_command_locked(struct psp *psp, uint8_t command, void *buffer)
+struct psp_result psp_check(const struct psp *psp, uint8_t command, const void *buffer)
+{
+    return (struct psp_result){ .error = refusal(psp, psp_command_row(command), buffer), .command = command };
+}
+
+struct psp_result psp_submit(struct psp *psp, uint8_t command, const void *buffer)
 {
     const struct psp_command_row *row = psp_command_row(command);
-    struct psp_result result = { .error = refusal(psp, row, buffer), .command = command };
+    struct psp_result result = psp_check(psp, command, buffer);
 
-    if (result.error != PSP_OK)
+    if (!psp_ok(result))
         return result;
 
     psp_addr_t address = { 0 };
     void *page = psp_platform_command_page(&address);
-    uint64_t timeout_us = psp->used ? row->timeout_s * UINT64_C(1000000) : PSP_FIRST_TIMEOUT_US;
 
     __builtin_memset(page, 0, PSP_PAGE_SIZE);
     if (row->direction & PSP_IN)
         __builtin_memcpy(page, buffer, row->size);
     if (row->size == 0)
         address.raw = 0;
+    psp->outstanding = row;
+    psp_mailbox_wait(psp, psp->used ? row->timeout_s * UINT64_C(1000000) : PSP_FIRST_TIMEOUT_US);
+    psp_mailbox_ring(psp, command, address);
+    return result;
+}
 
-    result.error = psp_mailbox_call(psp, command, address, timeout_us, &result.status);
-    if (result.error != PSP_OK) {
-        char text[160];
+static struct psp_result unanswered(struct psp *psp, struct psp_result result)
+{
+    char text[160];
 
-        psp_result_text(result, text, sizeof text);
-        psp_platform_log(text);
-        psp_mailbox_log(psp);
-        return result;
+    psp->dead = true;
+    result.error = PSP_TIMEOUT;
+    psp_result_text(result, text, sizeof text);
+    psp_platform_log(text);
+    psp_mailbox_log(psp);
+    return result;
+}
+
+bool psp_command_poll(struct psp *psp, struct psp_result *result)
+{
+    const struct psp_command_row *row = psp->outstanding;
+    uint32_t cmdresp;
+    psp_addr_t address;
+
+    *result = (struct psp_result){ .error = PSP_STATE };
+    if (!row)
+        return true;
+    enum psp_look look = psp_mailbox_look(psp, &cmdresp);
+    if (look == PSP_NOTHING_YET)
+        return false;
+    __asm__ volatile("" ::: "memory");  /* the buffer is read after the answer */
+
+    *result = (struct psp_result){ .command = row->command };
+    psp->outstanding = NULL;
+    psp->command_us += psp_platform_now_us() - psp->submitted_us;
+    if (look == PSP_OVER || cmdresp == PSP_ABSENT) {    /* silent, or gone from the bus */
+        *result = unanswered(psp, *result);
+        return true;
     }
-    if (row->direction & PSP_OUT)
-        __builtin_memcpy(buffer, page, row->size);
-    if (result.status != SEV_STATUS_SUCCESS) {
-        result.error = PSP_FIRMWARE;
+    psp->used = true;
+    result->status = (uint16_t)(cmdresp & PSP_CMDRESP_STATUS);
+    __builtin_memcpy(psp->answer, psp_platform_command_page(&address), row->size);
+    if (result->status != SEV_STATUS_SUCCESS) {
+        result->error = PSP_FIRMWARE;
         psp_mailbox_log(psp);
     } else if (row->next != PSP_STATE_KEEPS) {
         psp->status.state = row->next;
     }
+    return true;
+}
+
+bool psp_poll(struct psp *psp, struct psp_result *result)
+{
+    return psp->attach != PSP_ATTACHED ? psp_attach_poll(psp, result) : psp_command_poll(psp, result);
+}
+
+struct psp_result psp_wait(struct psp *psp, struct psp_result result)
+{
+    if (!psp_ok(result))
+        return result;
+    while (!psp_poll(psp, &result))
+        psp_platform_pause();
     return result;
 }
 
@@ -118,13 +170,5 @@ struct psp_result psp_command_disbelieve(const struct psp *psp, struct psp_resul
 {
     result.error = PSP_ANSWER;
     psp_mailbox_log(psp);
-    return result;
-}
-
-struct psp_result psp_command(struct psp *psp, uint8_t command, void *buffer)
-{
-    psp_platform_lock();
-    struct psp_result result = psp_command_locked(psp, command, buffer);
-    psp_platform_unlock();
     return result;
 }

@@ -44,19 +44,17 @@ enum psp_error psp_feature_check(const struct psp_generation *generation, volati
 #define PSP_PAGE_SIZE           4096u
 #define PSP_FIRST_TIMEOUT_US    UINT64_C(5000000)
 
-/* Waits for a command that somebody left in the mailbox, but not for ever. `answered`: it shows the end of an earlier
- * one. Else it may be dead, which the first command shows. */
-enum psp_error psp_mailbox_wait_ready(const struct psp *psp, bool *answered);
-
 /* The mailbox's registers as they are, for the operator: each failure is told with them. */
 void psp_mailbox_log(const struct psp *psp);
 /* status.c: of CMDRESP, ADDR_LO, ADDR_HI, BOOT_LOADER, FEATURE. */
 void psp_registers_text(const uint32_t cells[static 5], char *text, unsigned size);
 
-/* Submits and waits. PSP_OK with the firmware's status; or PSP_TIMEOUT, and
- * the device is dead. The caller holds the lock. */
-enum psp_error psp_mailbox_call(struct psp *psp, uint8_t command, psp_addr_t buffer, uint64_t timeout_us,
-                                uint16_t *status);
+/* Begins a wait for RESP. Each look counts the time since the one before, up to a second. */
+void psp_mailbox_wait(struct psp *psp, uint64_t limit_us);
+enum psp_look { PSP_NOTHING_YET, PSP_ANSWERED, PSP_OVER };
+enum psp_look psp_mailbox_look(struct psp *psp, uint32_t *cmdresp);
+/* The buffer is complete. */
+void psp_mailbox_ring(struct psp *psp, uint8_t command, psp_addr_t buffer);
 
 enum psp_direction {
     PSP_NONE = 0,
@@ -82,11 +80,12 @@ struct psp_command_row {
 /* NULL for a command that the driver does not send. */
 const struct psp_command_row *psp_command_row(uint8_t command);
 
-/* psp_command() for a caller that holds the lock, because its command's data
- * are in the data page, or because it updates psp->status. */
-struct psp_result psp_command_locked(struct psp *psp, uint8_t command, void *buffer);
+/* Whether it could be submitted now; the data page is free then, too. */
+struct psp_result psp_check(const struct psp *psp, uint8_t command, const void *buffer);
+/* psp_poll() but for psp_attach(); and with it, in attach.c. */
+bool psp_command_poll(struct psp *psp, struct psp_result *result);
+bool psp_attach_poll(struct psp *psp, struct psp_result *result);
 /* What becomes of the result of a command whose answer contradicts itself. */
 struct psp_result psp_command_disbelieve(const struct psp *psp, struct psp_result result);
-struct psp_result sev_platform_status_locked(struct psp *psp);
 
 #endif

@@ -21,36 +21,24 @@ static void write_cell(const struct psp *psp, uint32_t cell, uint32_t value)
 #define PSP_STALL_US UINT64_C(1000000)
 #define PSP_STALL_COUNTS_US UINT64_C(10000)
 
-/* Polls for RESP; false when the time is over. The clock is read before the
- * register, so that a CPU that was away for long still sees an answer in time. */
-static bool wait_response(const struct psp *psp, uint64_t timeout_us, uint32_t *cmdresp)
+void psp_mailbox_wait(struct psp *psp, uint64_t limit_us)
 {
-    uint64_t last_us = psp_platform_now_us(), waited_us = 0;
-    for (;;) {
-        uint64_t now_us = psp_platform_now_us(), step_us = now_us - last_us;
-
-        last_us = now_us;
-        waited_us += step_us <= PSP_STALL_US ? step_us : PSP_STALL_COUNTS_US;
-        *cmdresp = read_cell(psp, PSP_C2PMSG_CMDRESP);
-        if (*cmdresp & PSP_CMDRESP_RESP)
-            return true;
-        if (waited_us >= timeout_us)
-            return false;
-        psp_platform_pause();
-    }
+    psp->submitted_us = psp->last_us = psp_platform_now_us();
+    psp->waited_us = 0;
+    psp->limit_us = limit_us;
 }
 
-enum psp_error psp_mailbox_wait_ready(const struct psp *psp, bool *answered)
+/* The clock is read before the register, so that a CPU that was away for long still sees an answer in time. */
+enum psp_look psp_mailbox_look(struct psp *psp, uint32_t *cmdresp)
 {
-    uint32_t cmdresp = read_cell(psp, PSP_C2PMSG_CMDRESP);
+    uint64_t now_us = psp_platform_now_us(), step_us = now_us - psp->last_us;
 
-    /* No document says what a mailbox shows that nobody has used since reset:
-     * no RESP and no command counts as ready. A command without RESP is one that
-     * somebody before us has submitted: still being executed, or left behind by
-     * whoever resets the mailbox. So it is waited for, and then not believed. */
-    *answered = (cmdresp & (PSP_CMDRESP_RESP | PSP_CMDRESP_CMD)) != 0 &&
-                wait_response(psp, PSP_FIRST_TIMEOUT_US, &cmdresp);
-    return cmdresp == PSP_ABSENT ? PSP_BLOCKED : PSP_OK;
+    psp->last_us = now_us;
+    psp->waited_us += step_us <= PSP_STALL_US ? step_us : PSP_STALL_COUNTS_US;
+    *cmdresp = read_cell(psp, PSP_C2PMSG_CMDRESP);
+    if (*cmdresp & PSP_CMDRESP_RESP)
+        return PSP_ANSWERED;
+    return psp->waited_us < psp->limit_us ? PSP_NOTHING_YET : PSP_OVER;
 }
 
 void psp_mailbox_log(const struct psp *psp)
@@ -64,28 +52,12 @@ void psp_mailbox_log(const struct psp *psp)
     psp_platform_log(text);
 }
 
-enum psp_error psp_mailbox_call(struct psp *psp, uint8_t command, psp_addr_t buffer, uint64_t timeout_us,
-                                uint16_t *status)
+void psp_mailbox_ring(struct psp *psp, uint8_t command, psp_addr_t buffer)
 {
-    uint64_t start_us = psp_platform_now_us();
-    uint32_t cmdresp;
-
     /* A failing command leaves error details in the address cells: write both every time. */
     write_cell(psp, PSP_C2PMSG_ADDR_LO, (uint32_t)buffer.raw);
     write_cell(psp, PSP_C2PMSG_ADDR_HI, (uint32_t)(buffer.raw >> 32));
     __asm__ volatile("" ::: "memory");  /* the buffer is complete before the command is seen */
     write_cell(psp, PSP_C2PMSG_CMDRESP, (uint32_t)command << PSP_CMDRESP_CMD_SHIFT);
     psp->commands++;
-
-    bool answered = wait_response(psp, timeout_us, &cmdresp);
-    __asm__ volatile("" ::: "memory");  /* and read after the answer */
-    psp->command_us += psp_platform_now_us() - start_us;
-
-    if (!answered || cmdresp == PSP_ABSENT) {   /* silent, or gone from the bus */
-        psp->dead = true;
-        return PSP_TIMEOUT;
-    }
-    psp->used = true;
-    *status = (uint16_t)(cmdresp & PSP_CMDRESP_STATUS);
-    return PSP_OK;
 }

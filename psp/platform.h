@@ -37,14 +37,7 @@ void psp_platform_pause(void);
 void *psp_platform_command_page(psp_addr_t *address);
 void *psp_platform_data_page(psp_addr_t *address);
 
-/* WBINVD on every CPU. Never called with the driver's lock held. */
-void psp_platform_wbinvd_all(void);
-
-/* The driver's lock: one command at a time per device. */
-void psp_platform_lock(void);
-void psp_platform_unlock(void);
-
-/* One line for the operator, without a line end. Also called with the driver's lock held. */
+/* One line for the operator, without a line end. */
 void psp_platform_log(const char *line);
 
 #endif

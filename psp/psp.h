@@ -18,7 +18,7 @@ enum psp_error {
     PSP_NOT_READY,      /* the mailbox did not become ready before the first command */
     PSP_TIMEOUT,        /* this command had no answer; the device is dead from now on */
     PSP_DEAD,           /* an earlier command had no answer */
-    PSP_STATE,          /* the table says that the command is illegal in this platform state or firmware version */
+    PSP_STATE,          /* illegal in this platform state or firmware version, or another command is outstanding */
     PSP_LENGTH,         /* a length or alignment that the driver refuses to send */
     PSP_ANSWER,         /* the firmware's answer contradicts itself */
     PSP_FIRMWARE,       /* the firmware refused: see status */
@@ -55,6 +55,8 @@ const char *sev_status_remedy(uint8_t command, uint16_t status);
 /* Writes "LAUNCH_START: INVALID_LENGTH (0x04): ..." into `text`, cut to size. */
 void psp_result_text(struct psp_result result, char *text, unsigned size);
 
+#define PSP_ANSWER_SIZE 64u
+
 /* One device, the master. All state of the driver. */
 struct psp {
     struct psp_location location;
@@ -64,33 +66,50 @@ struct psp {
     bool used;              /* a command went through before */
     uint32_t interrupts;    /* that were enabled before */
     uint64_t commands;      /* number submitted since attach */
-    uint64_t command_us;    /* time spent waiting */
+    uint64_t command_us;    /* from their submission to their answers */
+    const struct psp_command_row *outstanding;  /* NULL: no command is */
+    uint64_t submitted_us, last_us, waited_us, limit_us;    /* of the wait that is under way */
+    enum { PSP_ATTACHED, PSP_LEFT_OVER, PSP_GREETED } attach;   /* how far psp_attach() has come */
+    bool answered_before;   /* the mailbox showed the end of an earlier owner's command */
+    uint16_t pci_command;   /* before psp_attach() */
+    uint8_t answer[PSP_ANSWER_SIZE];    /* the command buffer as the firmware left it */
     struct sev_platform_status status;   /* as of the last PLATFORM_STATUS; state: also of INIT, SHUTDOWN, LAUNCH_START */
 };
 
-/* Maps the registers, waits for readiness, reads PLATFORM_STATUS. On failure
- * nothing stays mapped. PSP_NOT_READY: nothing shows that the mailbox ever
- * worked, or it has been busy since before us. Bus mastering is switched
- * on. A dead device is only given another chance by attaching to it again. */
+/*
+ * Every function below that sends a command only submits it: PSP_OK says that it is outstanding, any other error that it
+ * was not sent. psp_poll() then tells when it is over, and whoever submitted it takes the answer. One command is
+ * outstanding at a time.
+ */
+
+/* Maps the registers, waits for what an earlier owner left in the mailbox, sends PLATFORM_STATUS; its answer is in
+ * psp->status. On failure nothing stays mapped. PSP_NOT_READY: nothing shows that the mailbox ever worked, or it has been
+ * busy since before us. Bus mastering is switched on. A dead device is only given another chance by attaching to it again. */
 struct psp_result psp_attach(struct psp *psp, const struct psp_location *location);
 void psp_detach(struct psp *psp);
 
-/* The one function behind all commands: checks the table's row, takes the lock,
- * copies `buffer` (of the row's size) to the command page, rings, waits, copies
- * back (also on failure: lengths come back with INVALID_LENGTH). */
-struct psp_result psp_command(struct psp *psp, uint8_t command, void *buffer);
+/* The one function behind all commands: checks the table's row, copies `buffer` (of the row's size) to the command page,
+ * and rings. */
+struct psp_result psp_submit(struct psp *psp, uint8_t command, const void *buffer);
+/* True: the command is over, and *result tells how; psp->answer has its buffer (also on failure: lengths come back with
+ * INVALID_LENGTH). False: neither is there an answer nor is the command's time limit over. To be called again and again: of
+ * the time between two calls a second counts at most. */
+bool psp_poll(struct psp *psp, struct psp_result *result);
+/* Polls until the command is over, where nobody else has work to do meanwhile. `submitted`: what its submission returned. */
+struct psp_result psp_wait(struct psp *psp, struct psp_result submitted);
 
-/* Platform (SEV API, shared reference sev-api.md section 5). */
-/* Repeats once on SECURE_DATA_INVALID, and on WBINVD_REQUIRED after a WBINVD everywhere. Then WBINVD everywhere and
- * DF_FLUSH; if that fails, SHUTDOWN. */
+/* ---- Platform (SEV API 5) ---- */
+/* No SEV-ES, hence no TMR. The caller runs WBINVD everywhere and DF_FLUSH afterwards: INIT leaves every ASID dirty on every core. */
 struct psp_result sev_init(struct psp *psp);
-struct psp_result sev_shutdown(struct psp *psp);            /* then WBINVD everywhere */
-struct psp_result sev_platform_status(struct psp *psp);     /* into psp->status */
-struct psp_result sev_get_id(struct psp *psp, uint8_t id[64]);
+struct psp_result sev_shutdown(struct psp *psp);            /* WBINVD everywhere afterwards */
+struct psp_result sev_df_flush(struct psp *psp);            /* WBINVD everywhere before */
+struct psp_result sev_platform_status(struct psp *psp);
+struct psp_result sev_get_id(struct psp *psp);
 /* PDH, PEK, OCA and CEK, one after another, into SEV_CHAIN_SIZE bytes at `address`. */
 #define SEV_CHAIN_SIZE ((1 + SEV_CHAIN_CERTS) * SEV_CERT_SIZE)
 struct psp_result sev_pdh_cert_export(struct psp *psp, psp_addr_t address);
-struct psp_result sev_df_flush(struct psp *psp);            /* the caller has run WBINVD everywhere */
+/* Before INIT, with a PLATFORM_STATUS afterwards. */
+struct psp_result sev_download_firmware(struct psp *psp, psp_addr_t image, uint32_t size);
 
 /* Firmware: major.minor build as one number that grows. */
 #define SEV_VERSION(major, minor, build) ((uint32_t)(major) << 16 | (uint32_t)(minor) << 8 | (uint32_t)(build))
@@ -98,23 +117,29 @@ static inline uint32_t sev_version_of(const struct sev_platform_status *status)
 {
     return SEV_VERSION(status->api_major, status->api_minor, status->build);
 }
-/* Before sev_init(). Afterwards psp->status is what runs, whatever came of it. */
-struct psp_result sev_download_firmware(struct psp *psp, psp_addr_t image, uint32_t size);
 /* Why this firmware should not be used, in words, with the source; NULL: nothing is known against it. */
 const char *sev_version_fault(uint32_t version);
 
-/* Guests. Handles are the firmware's. dh_cert and session: plain copies in
- * memory, both NULL or both given (2084 and 128 bytes); copied to the data page.
- * What comes back is written to the caller's variables on PSP_OK only. */
-struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void *dh_cert,
-                                   const void *session, uint32_t *handle);
+/* ---- Guests. Handles are the firmware's. ---- */
+/* dh_cert and session: plain copies in memory, both NULL or both given (2084 and 128 bytes); copied to the data page. */
+struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void *dh_cert, const void *session);
 struct psp_result sev_activate(struct psp *psp, uint32_t handle, uint32_t asid);
-/* Address and size in units of 16 bytes. Sent in pieces of 1 MiB, so that no command comes near its time limit. */
+/* Address and size in units of 16 bytes. The digest runs over the bytes in their order and knows no borders of commands, so
+ * that the caller can cut them in pieces that come nowhere near the time limit: older parts encrypt a few MiB/s. */
 struct psp_result sev_launch_update_data(struct psp *psp, uint32_t handle, psp_addr_t address, uint32_t size);
-struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle, struct sev_measurement *measurement);
+struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle);
 struct psp_result sev_launch_finish(struct psp *psp, uint32_t handle);
-struct psp_result sev_guest_status(struct psp *psp, uint32_t handle, struct sev_guest_status *status);
+struct psp_result sev_guest_status(struct psp *psp, uint32_t handle);
 struct psp_result sev_deactivate(struct psp *psp, uint32_t handle);
 struct psp_result sev_decommission(struct psp *psp, uint32_t handle);
+
+/* ---- Answers: `result` is psp_poll()'s, and is returned unless the answer contradicts itself (PSP_ANSWER). What comes back
+ * is written to the caller's variables on PSP_OK only. ---- */
+struct psp_result sev_platform_status_answer(struct psp *psp, struct psp_result result);    /* into psp->status */
+struct psp_result sev_get_id_answer(struct psp *psp, struct psp_result result, uint8_t id[SEV_CHIP_ID_SIZE]);
+struct psp_result sev_pdh_cert_export_answer(struct psp *psp, struct psp_result result);
+struct psp_result sev_launch_start_answer(struct psp *psp, struct psp_result result, uint32_t *handle);
+struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result result, struct sev_measurement *measurement);
+struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result result, struct sev_guest_status *status);
 
 #endif

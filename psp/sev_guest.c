@@ -2,10 +2,6 @@
 /* Commands that concern one guest: SEV API 6. */
 #include "psp/internal.h"
 
-/* How much one LAUNCH_UPDATE_DATA covers: at the few MiB/s of older parts it is
- * far from the time limit, and other guests' commands get their turn. */
-#define LAUNCH_UPDATE_CHUNK UINT32_C(0x100000)
-
 /* Where LAUNCH_START's data lie in the data page. */
 struct launch_data {
     uint8_t dh_cert[SEV_CERT_SIZE];
@@ -15,17 +11,16 @@ struct launch_data {
 _Static_assert(offsetof(struct launch_data, session) % 16 == 0, "session is aligned");
 _Static_assert(sizeof(struct launch_data) <= PSP_PAGE_SIZE, "fits the data page");
 
-struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void *dh_cert,
-                                   const void *session, uint32_t *handle)
+struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void *dh_cert, const void *session)
 {
     struct sev_launch_start_buffer request = { .handle = SEV_HANDLE_NONE, .policy = policy };
-    struct psp_result result = { .error = PSP_LENGTH, .command = SEV_CMD_LAUNCH_START };
+    struct psp_result result = psp_check(psp, SEV_CMD_LAUNCH_START, &request);
     psp_addr_t address = { 0 };
 
-    if (!dh_cert != !session)
+    if (psp_ok(result) && !dh_cert != !session)
+        result.error = PSP_LENGTH;
+    if (!psp_ok(result))
         return result;
-
-    psp_platform_lock();
     if (dh_cert) {
         struct launch_data *data = psp_platform_data_page(&address);
 
@@ -37,15 +32,19 @@ struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void 
         request.session_paddr = address.raw + offsetof(struct launch_data, session);
         request.session_len = SEV_SESSION_SIZE;
     }
-    result = psp_command_locked(psp, SEV_CMD_LAUNCH_START, &request);
-    psp_platform_unlock();
+    return psp_submit(psp, SEV_CMD_LAUNCH_START, &request);
+}
 
-    if (psp_ok(result)) {
-        if (request.handle == SEV_HANDLE_NONE)
-            result = psp_command_disbelieve(psp, result);
-        else
-            *handle = request.handle;
-    }
+struct psp_result sev_launch_start_answer(struct psp *psp, struct psp_result result, uint32_t *handle)
+{
+    struct sev_launch_start_buffer answer;
+
+    if (!psp_ok(result))
+        return result;
+    __builtin_memcpy(&answer, psp->answer, sizeof answer);
+    if (answer.handle == SEV_HANDLE_NONE)
+        return psp_command_disbelieve(psp, result);
+    *handle = answer.handle;
     return result;
 }
 
@@ -53,55 +52,45 @@ struct psp_result sev_activate(struct psp *psp, uint32_t handle, uint32_t asid)
 {
     struct sev_activate_buffer request = { .handle = handle, .asid = asid };
 
-    return psp_command(psp, SEV_CMD_ACTIVATE, &request);
+    return psp_submit(psp, SEV_CMD_ACTIVATE, &request);
 }
 
-/* The digest runs over the bytes in their order and knows no borders of commands,
- * so cutting is free. After an error the guest is good for DECOMMISSION only. */
+/* After an error the guest is good for DECOMMISSION only. */
 struct psp_result sev_launch_update_data(struct psp *psp, uint32_t handle, psp_addr_t address, uint32_t size)
 {
-    struct psp_result result = { .error = PSP_LENGTH, .command = SEV_CMD_LAUNCH_UPDATE_DATA };
+    struct sev_launch_update_data_buffer request = { .handle = handle, .paddr = address.raw, .length = size };
     uint64_t end;
 
     if (size == 0 || size % SEV_LAUNCH_ALIGN != 0 || address.raw % SEV_LAUNCH_ALIGN != 0 ||
         __builtin_add_overflow(address.raw, size, &end))
-        return result;
-
-    for (uint32_t done = 0; done < size;) {
-        uint32_t length = size - done < LAUNCH_UPDATE_CHUNK ? size - done : LAUNCH_UPDATE_CHUNK;
-        struct sev_launch_update_data_buffer request = {
-            .handle = handle, .paddr = address.raw + done, .length = length,
-        };
-
-        result = psp_command(psp, SEV_CMD_LAUNCH_UPDATE_DATA, &request);
-        if (!psp_ok(result))
-            return result;
-        done += length;
-    }
-    return result;
+        return (struct psp_result){ .error = PSP_LENGTH, .command = SEV_CMD_LAUNCH_UPDATE_DATA };
+    return psp_submit(psp, SEV_CMD_LAUNCH_UPDATE_DATA, &request);
 }
 
-struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle, struct sev_measurement *measurement)
+struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle)
 {
+    struct sev_launch_measure_buffer request = { .handle = handle, .measure_len = sizeof(struct sev_measurement) };
+    struct psp_result result = psp_check(psp, SEV_CMD_LAUNCH_MEASURE, &request);
     psp_addr_t address = { 0 };
 
-    psp_platform_lock();
+    if (!psp_ok(result))
+        return result;
+    __builtin_memset(psp_platform_data_page(&address), 0, sizeof(struct sev_measurement));
+    request.measure_paddr = address.raw;
+    return psp_submit(psp, SEV_CMD_LAUNCH_MEASURE, &request);
+}
 
-    void *data = psp_platform_data_page(&address);
-    struct sev_launch_measure_buffer request = {
-        .handle = handle, .measure_paddr = address.raw, .measure_len = sizeof *measurement,
-    };
+struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result result, struct sev_measurement *measurement)
+{
+    struct sev_launch_measure_buffer answer;
+    psp_addr_t address = { 0 };
 
-    __builtin_memset(data, 0, sizeof *measurement);
-    struct psp_result result = psp_command_locked(psp, SEV_CMD_LAUNCH_MEASURE, &request);
-
-    if (psp_ok(result)) {
-        if (request.measure_len == sizeof *measurement)
-            __builtin_memcpy(measurement, data, sizeof *measurement);
-        else
-            result = psp_command_disbelieve(psp, result);
-    }
-    psp_platform_unlock();
+    if (!psp_ok(result))
+        return result;
+    __builtin_memcpy(&answer, psp->answer, sizeof answer);
+    if (answer.measure_len != sizeof *measurement)
+        return psp_command_disbelieve(psp, result);
+    __builtin_memcpy(measurement, psp_platform_data_page(&address), sizeof *measurement);
     return result;
 }
 
@@ -110,7 +99,7 @@ static struct psp_result handle_command(struct psp *psp, uint8_t command, uint32
 {
     struct sev_handle_buffer request = { .handle = handle };
 
-    return psp_command(psp, command, &request);
+    return psp_submit(psp, command, &request);
 }
 
 struct psp_result sev_launch_finish(struct psp *psp, uint32_t handle)
@@ -118,17 +107,24 @@ struct psp_result sev_launch_finish(struct psp *psp, uint32_t handle)
     return handle_command(psp, SEV_CMD_LAUNCH_FINISH, handle);
 }
 
-struct psp_result sev_guest_status(struct psp *psp, uint32_t handle, struct sev_guest_status *status)
+struct psp_result sev_guest_status(struct psp *psp, uint32_t handle)
 {
     struct sev_guest_status_buffer request = { .handle = handle };
-    struct psp_result result = psp_command(psp, SEV_CMD_GUEST_STATUS, &request);
+
+    return psp_submit(psp, SEV_CMD_GUEST_STATUS, &request);
+}
+
+struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result result, struct sev_guest_status *status)
+{
+    struct sev_guest_status_buffer answer;
 
     if (!psp_ok(result))
         return result;
+    __builtin_memcpy(&answer, psp->answer, sizeof answer);
     /* A guest that has a handle has left UNINIT. */
-    if (request.state == SEV_GUEST_UNINIT || request.state > SEV_GUEST_SENT)
+    if (answer.state == SEV_GUEST_UNINIT || answer.state > SEV_GUEST_SENT)
         return psp_command_disbelieve(psp, result);
-    *status = (struct sev_guest_status){ .policy = request.policy, .asid = request.asid, .state = request.state };
+    *status = (struct sev_guest_status){ .policy = answer.policy, .asid = answer.asid, .state = answer.state };
     return result;
 }
 

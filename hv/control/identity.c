@@ -21,7 +21,7 @@ static struct {
     bool has_pdh, has_chip;
 } identity;
 
-static struct psp_result answered(struct psp *psp, struct psp_result result, const char *what, bool *has)
+static struct psp_result take(struct psp *psp, struct psp_result result, const char *what, bool *has)
 {
     char text[256];
     *has = psp_ok(result);
@@ -32,21 +32,32 @@ static struct psp_result answered(struct psp *psp, struct psp_result result, con
     return (struct psp_result){0};
 }
 
-struct psp_result identity_take(struct psp *psp, bool *same)
+void identity_init(void)
+{
+    paddr_t pages;
+    if (identity.chain != NULL)
+        return;
+    ASSERT(page_alloc(CHAIN_PAGES, 1, &pages));
+    identity.chain = page_va(pages);
+}
+
+struct psp_result identity_ask_chain(struct psp *psp)
+{
+    return sev_pdh_cert_export(psp, (psp_addr_t){hostmap_firmware_address(page_pa(identity.chain), VIEW_ENCRYPTED)});
+}
+
+struct psp_result identity_take_chain(struct psp *psp, struct psp_result result, bool *same)
 {
     bool before = identity.has_pdh;
-    if (identity.chain == NULL) {
-        paddr_t pages;
-        ASSERT(page_alloc(CHAIN_PAGES, 1, &pages));
-        identity.chain = page_va(pages);
-    }
-    psp_addr_t address = {hostmap_firmware_address(page_pa(identity.chain), VIEW_ENCRYPTED)};
-    struct psp_result result = answered(psp, sev_pdh_cert_export(psp, address), "the platform's certificates are", &identity.has_pdh);
+    result = take(psp, sev_pdh_cert_export_answer(psp, result), "the platform's certificates are", &identity.has_pdh);
     *same = before && identity.has_pdh && memcmp(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof identity.key) == 0;
     memcpy(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof identity.key);
-    if (psp_ok(result))
-        result = answered(psp, sev_get_id(psp, identity.chip), "the chip's id is", &identity.has_chip);
     return result;
+}
+
+struct psp_result identity_take_id(struct psp *psp, struct psp_result result)
+{
+    return take(psp, sev_get_id_answer(psp, result, identity.chip), "the chip's id is", &identity.has_chip);
 }
 
 bool identity_has_pdh(void)

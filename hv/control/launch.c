@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * Executes the manifest's launch program. The table is used from hv's own copy only;
- * payload is read where boot/ put it, within the bounds that the copy states and that
- * are checked here once more. A launch succeeds whole, or leaves nothing behind.
+ * Executes the manifest's launch program. All of the manifest's launches begin at once, and allocate what they need in its
+ * order; then they are copied and encrypted side by side.
  */
 #include "hv/control/launch.h"
 
 #include "hv/console/log.h"
-#include "hv/console/output.h"
-#include "hv/control/identity.h"
+#include "hv/control/program.h"
+#include "hv/control/release.h"
 #include "hv/control/report.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
@@ -17,97 +16,25 @@
 #include "hv/lib/string.h"
 #include "hv/lib/text.h"
 #include "hv/mm/hostmap.h"
-#include "hv/monitor/monitor.h"
 #include "hv/svm/asid.h"
 #include "hv/vm/sched.h"
-#include "hv/vm/vcpu.h"
 
-#define COPY_PIECE (UINT64_C(4) << 20)      /* of guest memory that is mapped at a time */
+/* How much one LAUNCH_UPDATE_DATA covers: at the few MiB/s of older parts it is far from the time limit, and other guests'
+ * commands get their turn. And how much there is between two lines of progress. */
+#define UPDATE_PIECE (UINT64_C(1) << 20)
+#define UPDATE_PROGRESS (UINT64_C(16) << 20)
 #define REASON_SIZE sizeof(((struct guest *)0)->end_reason)
 #define OUTSIDE "a step of its launch program is outside of its memory"
 
-static struct {
-    const uint8_t *manifest;    /* a window that stays: relaunches read it again */
-    uint64_t size;
-    const uint8_t *table;       /* hv's copy of header, guests and steps */
-} source;
-
-static uint64_t pages_of(uint64_t bytes)
-{
-    return bytes / PAGE_SIZE + (bytes % PAGE_SIZE != 0);
-}
-
-/* ---- the manifest ---- */
-
-/* Bytes of header, guests and steps, as the header itself says. 0: more than there can be. */
-static uint64_t table_size(const struct manifest_header *header, uint64_t limit)
-{
-    uint64_t size = sizeof *header;
-    if (header->guest_count > MANIFEST_MAX_GUESTS || header->step_count > MANIFEST_MAX_STEPS)
-        return 0;
-    size += header->guest_count * sizeof(struct manifest_guest) + header->step_count * sizeof(struct manifest_step);
-    return size <= limit ? size : 0;
-}
-
-/* Copies the table, then checks the manifest, then that the copy is what was checked. */
-static bool take_table(void)
-{
-    struct manifest_header header;
-    struct manifest_where where = {-1, -1};
-    paddr_t copy;
-    if (source.size < sizeof header) {
-        log_print(LOG_ERROR, "the manifest is shorter than its header: put it into the EFI file again with guest/pack.py");
-        return false;
-    }
-    memcpy(&header, source.manifest, sizeof header);
-    uint64_t size = table_size(&header, source.size);
-    if (size == 0)
-        size = sizeof header;       /* manifest_check() says what is wrong */
-    if (!page_alloc(pages_of(size), 1, &copy)) {
-        log_print(LOG_ERROR, "no guest is launched: there is no room in hv's memory for the manifest's table of %lu bytes", size);
-        return false;
-    }
-    memcpy(page_va(copy), source.manifest, size);
-    enum manifest_error error = manifest_check(source.manifest, source.size, &where);
-    if (error != MANIFEST_OK) {
-        log_print(LOG_ERROR, "the manifest is refused: %s: %s (guest %d, step %d)", manifest_error_name(error),
-                  manifest_error_text(error), where.guest, where.step);
-    } else if (memcmp(page_va(copy), &header, sizeof header) != 0 || memcmp(page_va(copy), source.manifest, size) != 0) {
-        log_print(LOG_ERROR, "the manifest changed while it was read: no guest is launched; its memory is faulty, or a device wrote to it");
-    } else {
-        source.table = page_va(copy);
-        return true;
-    }
-    page_free(copy, pages_of(size));
-    return false;
-}
-
-static bool open_manifest(const struct handoff *handoff)
-{
-    source.size = handoff->manifest_size;
-    if (source.size == 0 || source.size > MANIFEST_MAX_SIZE || handoff->manifest_base % PAGE_SIZE != 0) {
-        log_print(LOG_ERROR, "this EFI file has no manifest, so there are no guests to launch: add one with guest/pack.py");
-        return false;
-    }
-    source.manifest = window_map(paddr(handoff->manifest_base), pages_of(source.size) * PAGE_SIZE, VIEW_PLAIN);
-    if (source.manifest == NULL) {
-        log_print(LOG_ERROR, "no guest is launched: a manifest of %lu MiB is more than hv can map: pack smaller or fewer guests",
-                  source.size >> 20);
-        return false;
-    }
-    return take_table();
-}
-
-/* Payload [offset, offset+size), or NULL. */
-static const uint8_t *payload(uint64_t offset, uint64_t size)
-{
-    uint64_t end;
-    if (__builtin_add_overflow(offset, size, &end) || end > source.size)
-        return NULL;
-    return source.manifest + offset;
-}
-
-/* ---- one launch ---- */
+enum launch_state {
+    LAUNCH_PREPARE,
+    LAUNCH_ALLOCATE,
+    LAUNCH_CLEAR_VIEW, LAUNCH_CLEAR,    /* what the program does not write */
+    LAUNCH_PLACE_VIEW, LAUNCH_PLACE,    /* what it does */
+    LAUNCH_PLATFORM,                    /* the secure processor's bring-up is waited for */
+    LAUNCH_BEGIN, LAUNCH_ACTIVATE, LAUNCH_ENCRYPT, LAUNCH_MEASURE, LAUNCH_FINISH,
+    LAUNCH_GUEST_VIEW, LAUNCH_PLACE_SHARED,
+};
 
 __attribute__((format(printf, 2, 3)))
 static bool refuse(struct guest *guest, const char *format, ...)
@@ -121,17 +48,44 @@ static bool refuse(struct guest *guest, const char *format, ...)
 
 static bool refuse_command(struct guest *guest, struct psp_result result)
 {
+    if (result.error == PSP_DEAD)
+        return refuse(guest, "%s", sev_refusal());
     psp_result_text(result, guest->end_reason, REASON_SIZE);
     return false;
 }
 
-/* Cycles since `mark` go to `phase`. */
-static void phase_done(struct guest *guest, enum launch_phase phase, uint64_t *mark)
+/* guest->end_reason says why. */
+static enum job_verdict refused(struct guest *guest)
+{
+    guest->end = GUEST_END_REFUSED;
+    job_begin(job_of(guest), JOB_END, guest);
+    return JOB_MOVED;
+}
+
+/* Cycles since the phase before go to `phase`. */
+static void phase_done(struct job *job, enum launch_phase phase)
 {
     uint64_t now = clock_tsc();
-    guest->report.tsc[phase] += now - *mark;
-    *mark = now;
+    job->guest->report.tsc[phase] += now - job->mark_tsc;
+    job->mark_tsc = now;
 }
+
+static enum job_verdict prepare(struct job *job)
+{
+    struct guest *guest = job->guest;
+    guest->stranded = 0;
+    guest->bus_pages = 0;
+    guest->sev = guest->config->encryption == MANIFEST_ENCRYPTION_SEV;
+    guest->report = (struct launch_report){0};
+    guest->measurement = (struct sev_measurement){0};
+    vuart_reset(&guest->uart, &guest->output);
+    job->mark_tsc = clock_tsc();
+    job->total = UINT64_MAX;            /* no allocation has failed yet */
+    job_next(job, LAUNCH_ALLOCATE);
+    return JOB_MOVED;
+}
+
+/* ---- what it needs ---- */
 
 static bool check_platform(struct guest *guest)
 {
@@ -145,7 +99,7 @@ static bool check_platform(struct guest *guest)
         return refuse(guest, "wants encryption = \"host\", but SME is not on: enable SMEE in the BIOS, or set encryption = \"none\"");
     if (!guest->sev)
         return true;
-    if (!sev_ready())
+    if (!sev_ready() && !sev_comes_up())
         return refuse(guest, "%s", sev_refusal());
     return sev_check_config(config, guest->end_reason, REASON_SIZE);
 }
@@ -190,171 +144,115 @@ static bool allocate(struct guest *guest)
     return true;
 }
 
-/* Writes one step's bytes through `view`. */
-static bool copy_step(struct guest *guest, const struct manifest_step *step, enum memory_view view)
+/* Whether another job holds what this launch lacks, and may give it back: an end, or a launch that may still fail. */
+static bool others_hold(const struct guest *own)
 {
-    const uint8_t *bytes = NULL;
-    paddr_t address;
-    if (!guest_ram_address(guest, gpaddr(step->gpa), step->size, &address))
-        return refuse(guest, OUTSIDE);
-    if (step->kind != MANIFEST_STEP_ZERO && (bytes = payload(step->payload_offset, step->size)) == NULL)
-        return refuse(guest, "a step's payload is outside of the manifest");
-    for (uint64_t done = 0; done < step->size;) {
-        uint64_t piece = step->size - done < COPY_PIECE ? step->size - done : COPY_PIECE;
-        void *window = window_map(paddr_add(address, done), piece, view);
-        if (window == NULL)
-            return refuse(guest, "no address space is left to fill its memory");
-        if (bytes == NULL)
-            memset(window, 0, piece);
-        else
-            memcpy(window, bytes + done, piece);
-        if (guest->sev)
-            cache_flush(window, piece);     /* the firmware and the guest's key go past the cache */
-        window_unmap(window, piece);
-        done += piece;
-        sched_breathe(false);
+    for (uint32_t i = 0, count = guest_count(); i < count; i++)
+        if (&guests[i] != own && guests[i].asid != 0 && (job_of(&guests[i])->kind != JOB_NONE || guest_is_ending(&guests[i])))
+            return true;
+    return false;
+}
+
+static enum job_verdict allocate_step(struct job *job)
+{
+    struct guest *guest = job->guest;
+    if (job->total == job_count_over())
+        return JOB_WAITS;               /* nothing was given back since it was tried last */
+    if (!check_platform(guest))
+        return refused(guest);
+    if (!allocate(guest)) {
+        release_unused(guest);
+        job->total = job_count_over();
+        return others_hold(guest) ? JOB_WAITS : refused(guest);
     }
-    return true;
+    guest->end_reason[0] = '\0';
+    log_print(LOG_NOTICE, "launch %s: %lu MiB at 0x%lx, ASID %u", guest->config->name, guest->config->memory >> 20,
+              guest->memory.base.raw, guest->asid);
+    phase_done(job, LAUNCH_ALLOC);
+    job_next(job, LAUNCH_CLEAR_VIEW);
+    return JOB_MOVED;
 }
 
-static const struct manifest_step *step_of(const struct guest *guest, uint32_t i)
-{
-    return manifest_step(source.table, guest->config->first_step + i);
-}
+/* ---- its memory ---- */
 
-static bool zero(struct guest *guest, uint64_t start, uint64_t end)
+static enum job_verdict set_view(struct job *job, enum memory_view view, enum launch_state next)
 {
-    return start >= end || extent_zero(&guest->memory, start, end - start) ||
-           refuse(guest, "no address space or pool page is left to clear its memory");
+    if (!extent_set_view(&job->guest->memory, view, &job->wbinvd))
+        return JOB_WAITS;
+    job->step = 0;
+    job->offset = job->total = 0;
+    job_next(job, next);
+    return JOB_MOVED;
 }
 
 /* RAM holds what was there before this machine's start, or its last owner's: whatever the launch program does not
  * write is zero, as the nested tables show it: under SEV, to a guest that reads it as shared. (As private it is
- * undefined.) ZERO steps of a SEV guest are written with the others, to be encrypted in place. */
-static bool zero_rest(struct guest *guest)
+ * undefined.) ZERO steps of a SEV guest are written with the others, to be encrypted in place. All below job->offset is
+ * zero, or some step's. */
+static enum job_verdict clear(struct job *job)
 {
-    uint64_t done = 0;      /* all below is zero, or some step's */
-    for (uint32_t i = 0; i < guest->config->step_count; i++) {
-        const struct manifest_step *step = step_of(guest, i);
+    struct guest *guest = job->guest;
+    uint32_t steps = guest->config->step_count;
+    for (; job->step <= steps; job->step++) {
+        const struct manifest_step *step = job->step < steps ? program_step(guest->config, job->step) : NULL;
+        uint64_t end = step != NULL ? step->gpa : guest->memory.size;
         paddr_t address;
-        if (!guest_ram_address(guest, gpaddr(step->gpa), step->size, &address))
-            return refuse(guest, OUTSIDE);
-        if (!guest->sev && step->kind == MANIFEST_STEP_ZERO)
-            continue;
-        if (!zero(guest, done, step->gpa))
-            return false;
-        if (done < step->gpa + step->size)
-            done = step->gpa + step->size;
-    }
-    return zero(guest, done, guest->memory.size);
-}
-
-/* none, host: all that the guest starts with. sev: what will be encrypted in place, and the zeros around it, which
- * the change of view flushes before anybody looks at the memory under another key. */
-static bool fill_memory(struct guest *guest)
-{
-    uint64_t bytes = 0;
-    extent_set_view(&guest->memory, guest_shared_view(guest));
-    if (!zero_rest(guest))
-        return false;
-    extent_set_view(&guest->memory, launch_view(guest));
-    for (uint32_t i = 0; i < guest->config->step_count; i++) {
-        const struct manifest_step *step = step_of(guest, i);
-        if (guest->sev ? step->kind == MANIFEST_STEP_SHARED : step->kind == MANIFEST_STEP_ZERO)
-            continue;
-        if (!copy_step(guest, step, guest->memory.view))
-            return false;
-        bytes += step->size;
-    }
-    log_print(LOG_NOTICE, "launch %s: %lu KiB placed", guest->config->name, bytes >> 10);
-    return true;
-}
-
-/* The private steps in their order; neighbours in one go: the digest knows no borders. */
-static bool encrypt_memory(struct guest *guest)
-{
-    for (uint32_t i = 0; i < guest->config->step_count;) {
-        const struct manifest_step *step = step_of(guest, i++);
-        if (step->kind == MANIFEST_STEP_SHARED)
-            continue;
-        uint64_t start = step->gpa, size = step->size;
-        for (; i < guest->config->step_count; i++) {
-            step = step_of(guest, i);
-            if (step->kind == MANIFEST_STEP_SHARED || step->gpa != start + size)
-                break;
-            size += step->size;
+        if (step != NULL && !guest_ram_address(guest, gpaddr(step->gpa), step->size, &address)) {
+            refuse(guest, OUTSIDE);
+            return refused(guest);
         }
-        struct psp_result result = sev_guest_update(guest, gpaddr(start), size);
-        if (!psp_ok(result))
-            return refuse_command(guest, result);
+        if (step != NULL && !guest->sev && step->kind == MANIFEST_STEP_ZERO)
+            continue;
+        if (job->offset < end) {
+            uint64_t piece = JOB_PIECE - (job->offset & (JOB_PIECE - 1));
+            piece = piece < end - job->offset ? piece : end - job->offset;
+            if (!extent_zero(&guest->memory, job->offset, piece)) {
+                refuse(guest, "no address space or pool page is left to clear its memory");
+                return refused(guest);
+            }
+            job->offset += piece;
+            return JOB_MOVED;
+        }
+        if (step != NULL && job->offset < step->gpa + step->size)
+            job->offset = step->gpa + step->size;
     }
-    log_print(LOG_NOTICE, "launch %s: LAUNCH_UPDATE_DATA, %lu KiB encrypted and measured", guest->config->name,
-              guest->report.psp_bytes >> 10);
+    job_next(job, LAUNCH_PLACE_VIEW);
+    return JOB_MOVED;
+}
+
+/* The next piece of a step's bytes, through `view`. */
+static bool copy_piece(struct job *job, const struct manifest_step *step, enum memory_view view)
+{
+    struct guest *guest = job->guest;
+    uint64_t piece = step->size - job->offset < JOB_PIECE ? step->size - job->offset : JOB_PIECE;
+    const uint8_t *bytes = NULL;
+    paddr_t address;
+    if (!guest_ram_address(guest, gpaddr(step->gpa), step->size, &address))
+        return refuse(guest, OUTSIDE);
+    if (step->kind != MANIFEST_STEP_ZERO && (bytes = program_payload(step->payload_offset, step->size)) == NULL)
+        return refuse(guest, "a step's payload is outside of the manifest");
+    void *window = window_map(paddr_add(address, job->offset), piece, view);
+    if (window == NULL)
+        return refuse(guest, "no address space is left to fill its memory");
+    if (bytes == NULL)
+        memset(window, 0, piece);
+    else
+        memcpy(window, bytes + job->offset, piece);
+    if (guest->sev)
+        cache_flush(window, piece);     /* the firmware and the guest's key go past the cache */
+    window_unmap(window, piece);
+    job->offset += piece;
+    job->total += piece;
     return true;
 }
 
-/* What the guest finds readable for hv, as its page tables expect it: plain. */
-static bool fill_shared(struct guest *guest)
+/* Whether the state writes the step. PLACE: none and host get all that the guest starts with; sev what will be encrypted in
+ * place. The zeros around it are flushed by the change of view, before anybody looks at the memory under another key. */
+static bool is_placed(const struct job *job, const struct manifest_step *step)
 {
-    for (uint32_t i = 0; i < guest->config->step_count; i++) {
-        const struct manifest_step *step = step_of(guest, i);
-        if (step->kind == MANIFEST_STEP_SHARED && !copy_step(guest, step, VIEW_PLAIN))
-            return false;
-    }
-    return true;
-}
-
-static bool launch_sev(struct guest *guest, uint64_t *mark)
-{
-    const struct manifest_guest *config = guest->config;
-    const uint8_t *dh_cert = NULL, *session = NULL;
-    if (config->dh_cert_size != 0 || config->session_size != 0) {
-        dh_cert = payload(config->dh_cert_offset, SEV_CERT_SIZE);
-        session = payload(config->session_offset, SEV_SESSION_SIZE);
-        if (dh_cert == NULL || session == NULL || config->dh_cert_size != SEV_CERT_SIZE ||
-            config->session_size != SEV_SESSION_SIZE)
-            return refuse(guest, "its launch session is outside of the manifest");
-    }
-    struct psp_result result = sev_guest_begin(guest, dh_cert, session);
-    if (!psp_ok(result))
-        return refuse_command(guest, result);
-    log_print(LOG_NOTICE, "launch %s: LAUNCH_START gave handle %u, ACTIVATE on ASID %u", config->name,
-              guest->sev_handle, guest->asid);
-    phase_done(guest, LAUNCH_START_CMD, mark);
-
-    if (!encrypt_memory(guest))
-        return false;
-    phase_done(guest, LAUNCH_UPDATE, mark);
-
-    result = sev_guest_measure(guest);
-    if (!psp_ok(result))
-        return refuse_command(guest, result);
-    log_print(LOG_NOTICE, "launch %s: LAUNCH_MEASURE", config->name);
-    phase_done(guest, LAUNCH_MEASURE_CMD, mark);
-
-    result = sev_guest_finish(guest);
-    if (!psp_ok(result))
-        return refuse_command(guest, result);
-    log_print(LOG_NOTICE, "launch %s: LAUNCH_FINISH", config->name);
-    extent_set_view(&guest->memory, VIEW_GUEST);
-    if (!fill_shared(guest))
-        return false;
-    phase_done(guest, LAUNCH_FINISH_CMD, mark);
-    return true;
-}
-
-static bool run_program(struct guest *guest)
-{
-    uint64_t mark = clock_tsc();
-    if (!check_platform(guest) || !allocate(guest))
-        return false;
-    log_print(LOG_NOTICE, "launch %s: %lu MiB at 0x%lx, ASID %u", guest->config->name, guest->config->memory >> 20,
-              guest->memory.base.raw, guest->asid);
-    phase_done(guest, LAUNCH_ALLOC, &mark);
-    if (!fill_memory(guest))
-        return false;
-    phase_done(guest, LAUNCH_COPY, &mark);
-    return !guest->sev || launch_sev(guest, &mark);
+    if (job->state == LAUNCH_PLACE_SHARED)
+        return step->kind == MANIFEST_STEP_SHARED;
+    return job->guest->sev ? step->kind != MANIFEST_STEP_SHARED : step->kind != MANIFEST_STEP_ZERO;
 }
 
 /* The CPU with the fewest vCPUs. The boot CPU has launches and the console to do, so it comes last among equals. */
@@ -384,79 +282,243 @@ static void schedule(struct guest *guest)
         sched_add(guest->vcpus[i]);
 }
 
-bool launch_guest(struct guest *guest)
+static enum job_verdict run(struct job *job)
 {
-    uint64_t commands = sev_commands();
-    guest->state = GUEST_LAUNCHING;
-    guest->end = GUEST_END_NONE;
-    guest->end_reason[0] = '\0';
-    guest->stranded = 0;
-    guest->bus_pages = 0;
-    guest->sev = guest->config->encryption == MANIFEST_ENCRYPTION_SEV;
-    guest->report = (struct launch_report){0};
-    guest->measurement = (struct sev_measurement){0};
-    vuart_reset(&guest->uart, &guest->output);
-
-    if (!run_program(guest)) {
-        guest_release(guest);
-        guest->state = GUEST_REFUSED;
-        guest->end = GUEST_END_REFUSED;
-        log_print(LOG_ERROR, "%s is refused: %s", guest->config->name, guest->end_reason);
-        monitor_guest_ended(guest->index, true);
-        return false;
-    }
-    guest->report.commands = sev_commands() - commands;
+    struct guest *guest = job->guest;
     guest->state = GUEST_RUNNING;
     guest->launches++;
     guest->started_tsc = clock_tsc();
+    job_over(job);
     report_launch(guest);
     schedule(guest);
-    return true;
+    return JOB_MOVED;
 }
 
-static void start_sev(const struct handoff *handoff, bool has_session)
+static enum job_verdict place(struct job *job)
 {
-    const struct manifest_header *header = (const void *)source.table;
-    bool show = (header->flags & MANIFEST_SHOW_PDH) != 0;
-    const uint8_t *version = header->sev_firmware_version;
-    paddr_t image = paddr_add(paddr(handoff->manifest_base), header->payload_offset);
-    struct sev_wishes wishes = {
-        .image = {hostmap_firmware_address(image, VIEW_PLAIN)},
-        .image_size = header->sev_firmware_size,
-        .image_version = SEV_VERSION(version[2], version[1], version[0]),
-        .pdh = show || has_session,
-    };
-    sev_start(handoff, &wishes);
-    if (show)
-        identity_show();
-}
-
-void guest_launch_all(const struct handoff *handoff)
-{
-    bool has_session = false;
-    if (!open_manifest(handoff))
-        return;
-    const struct manifest_header *header = (const void *)source.table;
-    uint32_t count = header->guest_count;
-    bool wants_sev = (header->flags & MANIFEST_SHOW_PDH) != 0;
-    for (uint32_t i = 0; i < count; i++) {
-        guests[i].index = i;
-        guests[i].config = manifest_guest(source.table, i);
-        guests[i].restarts_left = guests[i].config->restarts;
-        wants_sev |= guests[i].config->encryption == MANIFEST_ENCRYPTION_SEV;
-        has_session |= guests[i].config->session_size != 0;
-        paddr_t history, input;
-        bool keeps = page_alloc(pages_of(OUTPUT_HISTORY), 1, &history);
-        output_init(&guests[i].output, i, guests[i].config->name, keeps ? page_va(history) : NULL);
-        if (page_alloc(pages_of(VUART_INPUT), 1, &input))
-            guests[i].uart.input = page_va(input);
+    struct guest *guest = job->guest;
+    bool shared = job->state == LAUNCH_PLACE_SHARED;
+    for (; job->step < guest->config->step_count; job->step++, job->offset = 0) {
+        const struct manifest_step *step = program_step(guest->config, job->step);
+        if (!is_placed(job, step) || job->offset == step->size)
+            continue;
+        /* What the guest finds readable for hv is plain, as its page tables expect it. */
+        return copy_piece(job, step, shared ? VIEW_PLAIN : guest->memory.view) ? JOB_MOVED : refused(guest);
     }
-    log_print(LOG_NOTICE, "the manifest has %u guests", count);
-    if (wants_sev)
-        start_sev(handoff, has_session);
-    guest_resources_mark();
-    for (uint32_t i = 0; i < count; i++) {
-        if (!launch_guest(&guests[i]))
-            guest_resources_check();
+    if (shared) {
+        phase_done(job, LAUNCH_FINISH_CMD);
+        return run(job);
+    }
+    log_print(LOG_NOTICE, "launch %s: %lu KiB placed", guest->config->name, job->total >> 10);
+    phase_done(job, LAUNCH_COPY);
+    if (!guest->sev)
+        return run(job);
+    job_next(job, LAUNCH_PLATFORM);
+    return JOB_MOVED;
+}
+
+/* ---- the secure processor's part ---- */
+
+/* What the guest's owner made for the launch; none of it: NULL. False: it is not in the manifest. */
+static bool find_session(const struct manifest_guest *config, const uint8_t **dh_cert, const uint8_t **session)
+{
+    *dh_cert = *session = NULL;
+    if (config->dh_cert_size == 0 && config->session_size == 0)
+        return true;
+    *dh_cert = program_payload(config->dh_cert_offset, SEV_CERT_SIZE);
+    *session = program_payload(config->session_offset, SEV_SESSION_SIZE);
+    return *dh_cert != NULL && *session != NULL && config->dh_cert_size == SEV_CERT_SIZE &&
+           config->session_size == SEV_SESSION_SIZE;
+}
+
+static enum job_verdict await_platform(struct job *job)
+{
+    const uint8_t *dh_cert, *session;
+    if (sev_comes_up())
+        return JOB_WAITS;
+    job_next(job, LAUNCH_BEGIN);
+    if (!sev_ready())
+        refuse(job->guest, "%s", sev_refusal());
+    else if (!find_session(job->guest->config, &dh_cert, &session))
+        refuse(job->guest, "its launch session is outside of the manifest");
+    else
+        return JOB_MOVED;
+    return refused(job->guest);
+}
+
+/* The next private steps; neighbours in one go: the digest knows no borders. False: there are none left. */
+static bool next_run(struct job *job)
+{
+    const struct manifest_guest *config = job->guest->config;
+    job->total = 0;
+    for (; job->step < config->step_count; job->step++) {
+        const struct manifest_step *step = program_step(config, job->step);
+        if (job->total == 0 && step->kind == MANIFEST_STEP_SHARED)
+            continue;
+        if (job->total != 0 && (step->kind == MANIFEST_STEP_SHARED || step->gpa != job->offset + job->total))
+            break;
+        if (job->total == 0)
+            job->offset = step->gpa;
+        job->total += step->size;
+    }
+    job->size = job->total;
+    return job->size != 0;
+}
+
+static void encrypt_or_measure(struct job *job)
+{
+    struct guest *guest = job->guest;
+    if (next_run(job))
+        return;
+    log_print(LOG_NOTICE, "launch %s: LAUNCH_UPDATE_DATA, %lu KiB encrypted and measured", guest->config->name,
+              guest->report.psp_bytes >> 10);
+    phase_done(job, LAUNCH_UPDATE);
+    job_next(job, LAUNCH_MEASURE);
+}
+
+static uint32_t update_piece(const struct job *job)
+{
+    return (uint32_t)(job->size < UPDATE_PIECE ? job->size : UPDATE_PIECE);
+}
+
+/* What hv has filled under the view ENCRYPTED and flushed. */
+static struct psp_result submit_update(const struct job *job)
+{
+    paddr_t address;
+    if (!guest_ram_address(job->guest, gpaddr(job->offset), job->size, &address))
+        return (struct psp_result){.error = PSP_LENGTH, .command = SEV_CMD_LAUNCH_UPDATE_DATA};
+    psp_addr_t where = {hostmap_firmware_address(address, VIEW_ENCRYPTED)};
+    return sev_launch_update_data(sev_psp(), job->guest->sev_handle, where, update_piece(job));
+}
+
+static struct psp_result submit(const struct job *job)
+{
+    const struct guest *guest = job->guest;
+    const uint8_t *dh_cert, *session;
+    switch (job->state) {
+    case LAUNCH_BEGIN:
+        (void)find_session(guest->config, &dh_cert, &session);
+        return sev_launch_start(sev_psp(), guest->config->sev_policy, dh_cert, session);
+    case LAUNCH_ACTIVATE:
+        return sev_activate(sev_psp(), guest->sev_handle, guest->asid);
+    case LAUNCH_ENCRYPT:
+        return submit_update(job);
+    case LAUNCH_MEASURE:
+        return sev_launch_measure(sev_psp(), guest->sev_handle);
+    default:
+        return sev_launch_finish(sev_psp(), guest->sev_handle);
+    }
+}
+
+static void encrypted(struct job *job)
+{
+    struct guest *guest = job->guest;
+    uint32_t piece = update_piece(job);
+    guest->report.psp_bytes += piece;
+    job->offset += piece;
+    job->size -= piece;
+    uint64_t done = job->total - job->size;
+    if (job->total > UPDATE_PROGRESS && (done % UPDATE_PROGRESS == 0 || job->size == 0))
+        log_print(LOG_NOTICE, "launch %s: encrypted and measured %lu of %lu MiB", guest->config->name, done >> 20,
+                  job->total >> 20);
+    if (job->size == 0)
+        encrypt_or_measure(job);
+}
+
+/* What a command that was answered, or not, leaves behind, and what comes after it. */
+static struct psp_result answered(struct job *job, struct psp_result result)
+{
+    struct guest *guest = job->guest;
+    const char *name = guest->config->name;
+    bool silent = result.error == PSP_TIMEOUT;
+    switch (job->state) {
+    case LAUNCH_BEGIN:
+        result = sev_launch_start_answer(sev_psp(), result, &guest->sev_handle);
+        guest->sev_context = psp_ok(result);
+        job_next(job, LAUNCH_ACTIVATE);
+        break;
+    case LAUNCH_ACTIVATE:
+        guest->sev_active = psp_ok(result) || silent;       /* without an answer the key may be in the ASID's slot */
+        if (!psp_ok(result))
+            break;
+        log_print(LOG_NOTICE, "launch %s: LAUNCH_START gave handle %u, ACTIVATE on ASID %u", name, guest->sev_handle, guest->asid);
+        phase_done(job, LAUNCH_START_CMD);
+        job_next(job, LAUNCH_ENCRYPT);
+        job->step = 0;
+        encrypt_or_measure(job);
+        break;
+    case LAUNCH_ENCRYPT:
+        guest->sev_memory_given = silent;
+        if (psp_ok(result))
+            encrypted(job);
+        break;
+    case LAUNCH_MEASURE:
+        result = sev_launch_measure_answer(sev_psp(), result, &guest->measurement);
+        if (!psp_ok(result))
+            break;
+        log_print(LOG_NOTICE, "launch %s: LAUNCH_MEASURE", name);
+        phase_done(job, LAUNCH_MEASURE_CMD);
+        job_next(job, LAUNCH_FINISH);
+        break;
+    default:
+        if (!psp_ok(result))
+            break;
+        log_print(LOG_NOTICE, "launch %s: LAUNCH_FINISH", name);
+        job_next(job, LAUNCH_GUEST_VIEW);
+        break;
+    }
+    return result;
+}
+
+static enum job_verdict command(struct job *job)
+{
+    struct psp_result result;
+    enum job_verdict verdict = sev_mailbox(job, &result);
+    if (verdict == JOB_IDLE) {
+        result = submit(job);
+        if (sev_submitted(job, result))
+            return JOB_MOVED;
+    } else if (verdict != JOB_MOVED) {
+        return verdict;
+    }
+    result = answered(job, result);
+    if (psp_ok(result))
+        return JOB_MOVED;
+    refuse_command(job->guest, result);
+    return refused(job->guest);
+}
+
+enum job_verdict launch_step(struct job *job)
+{
+    struct guest *guest = job->guest;
+    if (guest->end != GUEST_END_NONE && sev_mailbox_owner() != job) {
+        job_begin(job, JOB_END, guest);     /* by the operator */
+        return JOB_MOVED;
+    }
+    switch ((enum launch_state)job->state) {
+    case LAUNCH_PREPARE:
+        return prepare(job);
+    case LAUNCH_ALLOCATE:
+        return allocate_step(job);
+    case LAUNCH_CLEAR_VIEW:
+        return set_view(job, guest_shared_view(guest), LAUNCH_CLEAR);
+    case LAUNCH_CLEAR:
+        return clear(job);
+    case LAUNCH_PLACE_VIEW:
+        return set_view(job, launch_view(guest), LAUNCH_PLACE);
+    case LAUNCH_GUEST_VIEW:
+        return set_view(job, VIEW_GUEST, LAUNCH_PLACE_SHARED);
+    case LAUNCH_PLACE:
+    case LAUNCH_PLACE_SHARED:
+        return place(job);
+    case LAUNCH_PLATFORM:
+        return await_platform(job);
+    case LAUNCH_BEGIN:
+    case LAUNCH_ACTIVATE:
+    case LAUNCH_ENCRYPT:
+    case LAUNCH_MEASURE:
+    case LAUNCH_FINISH:
+    default:
+        return command(job);
     }
 }

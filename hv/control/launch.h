@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Executes the manifest's launch program for one guest. */
+/* A guest's launch: the manifest's launch program, executed step by step. */
 #ifndef SEVISOR_LAUNCH_H
 #define SEVISOR_LAUNCH_H
 
-#include "hv/vm/guest.h"
+#include "hv/control/job.h"
 
-/* Launches guest->config. False: refused, guest->end_reason says why, all was returned. */
-bool launch_guest(struct guest *guest);
+/* Of a JOB_LAUNCH. The guest holds nothing when it begins. It succeeds whole, or becomes a JOB_END that leaves nothing behind:
+ * refused, guest->end_reason says why; or destroyed by the operator. */
+enum job_verdict launch_step(struct job *job);
 
 #endif

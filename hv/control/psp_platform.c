@@ -8,14 +8,7 @@
 #include "hv/lib/pci.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
-#include "hv/vm/sched.h"
-#include "hv/vm/vcpu.h"
 #include "psp/platform.h"
-
-#define POLL_US 1000u
-
-static bool psp_locked;
-static uint64_t psp_polled_us;
 
 /* Configuration space of this function alone, until psp_close(). */
 static struct pci_space psp_open(struct psp_function function)
@@ -74,15 +67,11 @@ uint64_t psp_platform_now_us(void)
     return clock_now_us();
 }
 
-/* Commands take milliseconds to minutes: guests and the operator go on meanwhile. */
+/* Jobs poll. Who waits is the last SHUTDOWN. */
 void psp_platform_pause(void)
 {
-    uint64_t now_us = clock_now_us();
+    this_cpu()->rounds++;       /* it waits, but is not stuck */
     cpu_relax();
-    if (now_us - psp_polled_us < POLL_US)
-        return;
-    sched_breathe(true);
-    psp_polled_us = clock_now_us();
 }
 
 /* A page that psp/ keeps for good. hv writes it through the physical map, C=1. */
@@ -107,26 +96,6 @@ void *psp_platform_data_page(psp_addr_t *address)
 {
     static void *page;
     return psp_platform_page(&page, address);
-}
-
-void psp_platform_wbinvd_all(void)
-{
-    cpu_wbinvd_all();
-}
-
-/* The device is the boot CPU's alone, as guests' launches and ends are: a second taker is a bug. */
-
-void psp_platform_lock(void)
-{
-    ASSERT(!psp_locked);
-    psp_locked = true;
-    psp_polled_us = clock_now_us();     /* a short command is waited for */
-}
-
-void psp_platform_unlock(void)
-{
-    ASSERT(psp_locked);
-    psp_locked = false;
 }
 
 void psp_platform_log(const char *line)

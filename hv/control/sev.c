@@ -17,15 +17,33 @@
 #define CPUID_ADDRESS_SIZES 0x80000008u
 #define PHYS_BITS(eax) ((eax) & 0xffu)
 
-/* Between two lines of progress; a multiple of what the driver sends at once. */
-#define UPDATE_PIECE (UINT64_C(16) << 20)
-#define SEV_TEXT 256u
-
 static struct psp psp;
 static bool started, ready;
 static char refusal[SEV_TEXT] = "the secure processor was not started";
+static struct job *mailbox_owner;   /* who submitted the outstanding command; NULL: none is outstanding */
+static uint64_t pages_for_good, pages_of_registers;
 
-/* ---- the platform ---- */
+/* The platform's bring-up, from any state that somebody before us left to INIT. */
+enum platform_state {
+    PLATFORM_ATTACH,
+    PLATFORM_LEFT,                      /* SHUTDOWN of what somebody left */
+    PLATFORM_DOWNLOAD, PLATFORM_DOWNLOADED,     /* DOWNLOAD_FIRMWARE, and the status after it */
+    PLATFORM_INIT, PLATFORM_DF_FLUSH, PLATFORM_STATUS, PLATFORM_CHAIN, PLATFORM_ID,
+    PLATFORM_ONCE_MORE,                 /* SHUTDOWN, and INIT again */
+    PLATFORM_UNDO,                      /* SHUTDOWN after an INIT without DF_FLUSH */
+};
+
+static struct {
+    struct job job;
+    struct sev_wishes wishes;
+    uint32_t version_before;            /* the firmware's */
+    struct psp_result result;           /* of DOWNLOAD_FIRMWARE, of DF_FLUSH */
+    bool wbinvd_first;                  /* on every CPU, before the state's command */
+    bool init_reset, init_flushed;      /* INIT was repeated for these reasons */
+    bool second, same_pdh;
+} platform;
+
+/* ---- the mailbox ---- */
 
 static void refuse(const char *where, struct psp_result result)
 {
@@ -34,6 +52,42 @@ static void refuse(const char *where, struct psp_result result)
     text_format(refusal, sizeof refusal, "%s%s", where, text);
     ready = false;
 }
+
+struct psp *sev_psp(void)
+{
+    return &psp;
+}
+
+struct job *sev_mailbox_owner(void)
+{
+    return mailbox_owner;
+}
+
+enum job_verdict sev_mailbox(const struct job *job, struct psp_result *result)
+{
+    if (mailbox_owner == NULL)
+        return JOB_IDLE;
+    if (mailbox_owner != job)
+        return JOB_WANTS_MAILBOX;
+    if (!psp_poll(&psp, result))
+        return JOB_WAITS;
+    mailbox_owner = NULL;
+    if (result->error == PSP_TIMEOUT && job != &platform.job)
+        refuse("the secure processor is given up: ", *result);     /* to all who follow */
+    return JOB_MOVED;
+}
+
+bool sev_submitted(struct job *job, struct psp_result result)
+{
+    if (!psp_ok(result))
+        return false;
+    mailbox_owner = job;
+    if (job->guest != NULL)
+        job->guest->report.commands++;
+    return true;
+}
+
+/* ---- the platform ---- */
 
 static const char *state_name(uint8_t state)
 {
@@ -71,72 +125,236 @@ static const char *version_text(uint32_t version, char text[static 24])
     return text;
 }
 
-/* Whatever the firmware says to it, what runs goes on; only a device that does not answer is an error. */
-static struct psp_result load_firmware(const struct sev_wishes *wishes)
+static void next(enum platform_state state, bool wbinvd_first)
 {
-    char old[24], new[24], text[SEV_TEXT];
-    if (wishes->image_size == 0)
-        return (struct psp_result){0};
-    uint32_t before = sev_version_of(&psp.status), offered = wishes->image_version;
-    version_text(before, old);
-    if (offered <= before) {
-        log_print(LOG_NOTICE, "sev: firmware %s runs; the manifest's is %s, which is not newer: not loaded", old, version_text(offered, new));
-        return (struct psp_result){0};
-    }
-    struct psp_result result = sev_download_firmware(&psp, wishes->image, wishes->image_size);
-    if (psp_ok(result)) {
-        log_print(LOG_NOTICE, "sev: DOWNLOAD_FIRMWARE: %s ran, %s runs now", old, version_text(sev_version_of(&psp.status), new));
-        return result;
-    }
-    psp_result_text(result, text, sizeof text);
-    log_print(LOG_ERROR, "sev: firmware %s was not loaded: %s", version_text(offered, new), text);
-    if (psp.dead)
-        return result;
-    log_print(LOG_NOTICE, "sev: going on with firmware %s", version_text(sev_version_of(&psp.status), new));
-    return (struct psp_result){0};
+    job_next(&platform.job, state);
+    platform.wbinvd_first = wbinvd_first;
 }
 
-/* INIT, and what is known then only. */
-static struct psp_result initialise(bool *same_pdh)
+/* The bring-up is over; all that waits for it goes on. */
+static void come_to_an_end(bool is_ready)
+{
+    job_over(&platform.job);
+    ready = is_ready;
+    if (!is_ready && psp.registers != NULL)
+        psp_detach(&psp);
+    if (is_ready)
+        log_platform();
+    else
+        log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
+    if (platform.wishes.show)
+        identity_show();
+}
+
+static void init(void)
 {
     log_print(LOG_NOTICE, "sev: INIT");
-    struct psp_result result = sev_init(&psp);
-    if (psp_ok(result))
-        result = sev_platform_status(&psp);
-    return psp_ok(result) ? identity_take(&psp, same_pdh) : result;
+    platform.init_reset = platform.init_flushed = false;
+    next(PLATFORM_INIT, false);
 }
 
-/* No document says whether INIT keeps the PDH. Seen by doing it twice, before there are guests;
- * only if it matters, since an INIT takes seconds on a large machine. */
-static struct psp_result see_whether_the_pdh_lasts(void)
+static void load_firmware(void)
 {
-    bool same;
-    struct psp_result result = sev_shutdown(&psp);
-    if (psp_ok(result))
-        result = initialise(&same);
-    if (psp_ok(result) && identity_has_pdh())
-        log_print(LOG_NOTICE, same ? "sev: the PDH outlives SHUTDOWN and INIT: a session made with it can be launched at later starts too"
-                                   : "sev: the PDH does not outlive INIT: no session that was made before this start can be launched");
-    return result;
-}
-
-/* From any state that somebody before us left to INIT. */
-static struct psp_result bring_up(const struct sev_wishes *wishes)
-{
-    struct psp_result result = {0};
-    bool same;
-    if (psp.status.state != SEV_PLATFORM_UNINIT) {
-        log_print(LOG_NOTICE, "sev: the platform was left in state %s: SHUTDOWN first", state_name(psp.status.state));
-        result = sev_shutdown(&psp);
+    char old[24], new[24];
+    uint32_t offered = platform.wishes.image_version;
+    platform.version_before = sev_version_of(&psp.status);
+    if (platform.wishes.image_size != 0 && offered > platform.version_before) {
+        next(PLATFORM_DOWNLOAD, false);
+        return;
     }
-    if (psp_ok(result))
-        result = load_firmware(wishes);
-    if (psp_ok(result))
-        result = initialise(&same);
-    return psp_ok(result) && wishes->pdh && identity_has_pdh() ? see_whether_the_pdh_lasts() : result;
+    if (platform.wishes.image_size != 0)
+        log_print(LOG_NOTICE, "sev: firmware %s runs; the manifest's is %s, which is not newer: not loaded",
+                  version_text(platform.version_before, old), version_text(offered, new));
+    init();
 }
 
-static bool start(const struct handoff *handoff, const struct sev_wishes *wishes)
+static void attached(void)
+{
+    if (psp.status.state == SEV_PLATFORM_UNINIT) {
+        load_firmware();
+        return;
+    }
+    log_print(LOG_NOTICE, "sev: the platform was left in state %s: SHUTDOWN first", state_name(psp.status.state));
+    next(PLATFORM_LEFT, false);
+}
+
+/* Firmware before 1.50 leaves the committed version behind at the first load: Linux' sev_update_firmware(). */
+static void loaded(struct psp_result result)
+{
+    bool once_more = psp_ok(result) && platform.job.tries++ == 0 && platform.version_before < SEV_VERSION(1, 50, 0);
+    platform.result = result;
+    if (!once_more)
+        next(PLATFORM_DOWNLOADED, false);
+}
+
+/* Whatever the firmware said to it, what runs goes on. */
+static void firmware_known(struct psp_result status)
+{
+    char old[24], new[24], text[SEV_TEXT];
+    struct psp_result result = psp_ok(status) ? platform.result : status;
+    version_text(sev_version_of(&psp.status), new);
+    if (psp_ok(result)) {
+        log_print(LOG_NOTICE, "sev: DOWNLOAD_FIRMWARE: %s ran, %s runs now", version_text(platform.version_before, old), new);
+    } else {
+        psp_result_text(result, text, sizeof text);
+        log_print(LOG_ERROR, "sev: firmware %s was not loaded: %s", version_text(platform.wishes.image_version, old), text);
+        log_print(LOG_NOTICE, "sev: going on with firmware %s", new);
+    }
+    init();
+}
+
+/* Whether INIT is worth another try: once for each reason. Real boards wanted WBINVD of all CPUs first (AMDESE/AMDSEV 202). */
+static bool init_again(struct psp_result result)
+{
+    if (result.error != PSP_FIRMWARE)
+        return false;
+    if (result.status == SEV_STATUS_SECURE_DATA_INVALID && !platform.init_reset) {
+        log_print(LOG_ERROR, "sev: INIT: the firmware has reset its damaged persistent data; once more");
+        platform.init_reset = true;
+        return true;
+    }
+    if (result.status == SEV_STATUS_WBINVD_REQUIRED && !platform.init_flushed) {
+        log_print(LOG_ERROR, "sev: INIT: the firmware wants WBINVD on every CPU first; once more");
+        platform.init_flushed = platform.wbinvd_first = true;
+        return true;
+    }
+    return false;
+}
+
+/* What is known after INIT only. No document says whether INIT keeps the PDH. Seen by doing it twice, before there are
+ * guests; only if it matters, since an INIT takes seconds on a large machine. */
+static void identified(void)
+{
+    if (!platform.second && platform.wishes.pdh && identity_has_pdh()) {
+        platform.second = true;
+        next(PLATFORM_ONCE_MORE, false);
+        return;
+    }
+    if (platform.second && identity_has_pdh())
+        log_print(LOG_NOTICE, platform.same_pdh
+                  ? "sev: the PDH outlives SHUTDOWN and INIT: a session made with it can be launched at later starts too"
+                  : "sev: the PDH does not outlive INIT: no session that was made before this start can be launched");
+    come_to_an_end(true);
+}
+
+static struct psp_result submit(void)
+{
+    switch ((enum platform_state)platform.job.state) {
+    case PLATFORM_DOWNLOAD:
+        return sev_download_firmware(&psp, platform.wishes.image, platform.wishes.image_size);
+    case PLATFORM_INIT:
+        return sev_init(&psp);
+    case PLATFORM_DF_FLUSH:
+        return sev_df_flush(&psp);
+    case PLATFORM_CHAIN:
+        return identity_ask_chain(&psp);
+    case PLATFORM_ID:
+        return sev_get_id(&psp);
+    case PLATFORM_DOWNLOADED:
+    case PLATFORM_STATUS:
+        return sev_platform_status(&psp);
+    case PLATFORM_ATTACH:               /* psp_attach() has submitted */
+    case PLATFORM_LEFT:
+    case PLATFORM_ONCE_MORE:
+    case PLATFORM_UNDO:
+    default:
+        return sev_shutdown(&psp);
+    }
+}
+
+static bool failed(const char *where, struct psp_result result)
+{
+    if (psp_ok(result))
+        return false;
+    refuse(where, result);
+    come_to_an_end(false);
+    return true;
+}
+
+static void answered(struct psp_result result)
+{
+    switch ((enum platform_state)platform.job.state) {
+    case PLATFORM_ATTACH:
+        if (!failed("the secure processor is of no use: ", result))
+            attached();
+        break;
+    case PLATFORM_LEFT:
+        if (!failed("", result)) {
+            load_firmware();
+            platform.wbinvd_first = true;
+        }
+        break;
+    case PLATFORM_DOWNLOAD:
+        if (!psp.dead || !failed("", result))
+            loaded(result);
+        break;
+    case PLATFORM_DOWNLOADED:
+        result = sev_platform_status_answer(&psp, result);
+        if (!psp.dead || !failed("", result))
+            firmware_known(result);
+        break;
+    case PLATFORM_INIT:
+        if (init_again(result))
+            break;
+        /* INIT leaves every ASID dirty on every core. */
+        if (!failed("", result))
+            next(PLATFORM_DF_FLUSH, true);
+        break;
+    case PLATFORM_DF_FLUSH:
+        platform.result = result;
+        if (psp_ok(result))
+            next(PLATFORM_STATUS, false);
+        else if (!psp.dead || !failed("", result))
+            next(PLATFORM_UNDO, false);
+        break;
+    case PLATFORM_STATUS:
+        if (!failed("", sev_platform_status_answer(&psp, result)))
+            next(PLATFORM_CHAIN, false);
+        break;
+    case PLATFORM_CHAIN:
+        if (!failed("", identity_take_chain(&psp, result, &platform.same_pdh)))
+            next(PLATFORM_ID, false);
+        break;
+    case PLATFORM_ID:
+        if (!failed("", identity_take_id(&psp, result)))
+            identified();
+        break;
+    case PLATFORM_ONCE_MORE:
+        if (!failed("", result)) {
+            init();
+            platform.wbinvd_first = true;
+        }
+        break;
+    case PLATFORM_UNDO:
+        (void)failed("", platform.result);
+        break;
+    }
+}
+
+enum job_verdict sev_step(struct job *job)
+{
+    struct psp_result result;
+    enum job_verdict verdict = sev_mailbox(job, &result);
+    if (verdict == JOB_IDLE) {
+        if (platform.wbinvd_first && !cpu_wbinvd_all(&job->wbinvd))
+            return JOB_WAITS;
+        platform.wbinvd_first = false;
+        result = submit();
+        if (sev_submitted(job, result))
+            return JOB_MOVED;
+    } else if (verdict != JOB_MOVED) {
+        return verdict;
+    }
+    answered(result);
+    return JOB_MOVED;
+}
+
+struct job *sev_job(void)
+{
+    return &platform.job;
+}
+
+static bool start(const struct handoff *handoff)
 {
     /* Where the preflight has found it. */
     const struct handoff_psp *found = &handoff->psp;
@@ -152,24 +370,52 @@ static bool start(const struct handoff *handoff, const struct sev_wishes *wishes
         refuse("the secure processor is of no use: ", result);
         return false;
     }
-    result = bring_up(wishes);
-    if (!psp_ok(result)) {
-        refuse("", result);
-        psp_detach(&psp);
-        return false;
-    }
-    log_platform();
+    job_begin(&platform.job, JOB_PLATFORM, NULL);
+    mailbox_owner = &platform.job;
     return true;
 }
 
+static uint64_t pool_free(void)
+{
+    struct memory_stats stats;
+    memory_stats(&stats);
+    return stats.pool_free;
+}
+
+/* No guest runs yet that could take pages meanwhile. */
 void sev_start(const struct handoff *handoff, const struct sev_wishes *wishes)
 {
+    psp_addr_t address;
     if (started)
         return;
     started = true;
-    ready = start(handoff, wishes);
-    if (!ready && handoff->sev_usable != 0)     /* else it was said already */
+    platform.wishes = *wishes;
+    uint64_t before = pool_free();
+    if (handoff->sev_usable != 0) {
+        (void)psp_platform_command_page(&address);
+        (void)psp_platform_data_page(&address);
+        identity_init();
+    }
+    uint64_t kept = pool_free();
+    bool comes_up = start(handoff);
+    pages_for_good = before - kept;
+    pages_of_registers = kept - pool_free();
+    if (comes_up)
+        return;
+    if (handoff->sev_usable != 0)       /* else it was said already */
         log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
+    if (wishes->show)
+        identity_show();
+}
+
+uint64_t sev_pool_pages(void)
+{
+    return pages_for_good + (psp.registers != NULL ? pages_of_registers : 0);
+}
+
+bool sev_comes_up(void)
+{
+    return platform.job.kind != JOB_NONE;
 }
 
 bool sev_ready(void)
@@ -187,8 +433,11 @@ void sev_stop(void)
     if (!ready)
         return;
     ready = false;
-    struct psp_result result = sev_shutdown(&psp);
+    struct psp_result result = psp_wait(&psp, sev_shutdown(&psp));
     if (psp_ok(result)) {
+        struct cpu_wbinvd flush = {0};
+        while (!cpu_wbinvd_all(&flush))
+            psp_platform_pause();
         log_print(LOG_NOTICE, "sev: SHUTDOWN");
     } else {
         char text[SEV_TEXT];
@@ -224,144 +473,4 @@ bool sev_check_config(const struct manifest_guest *config, char *text, size_t si
         return false;
     }
     return true;
-}
-
-/* ---- one guest ---- */
-
-/* A command without an answer: the device is given up, and says so to all who follow. */
-static bool unanswered(struct psp_result result)
-{
-    if (result.error == PSP_TIMEOUT)
-        refuse("the secure processor is given up: ", result);
-    return result.error == PSP_TIMEOUT;
-}
-
-struct psp_result sev_guest_begin(struct guest *guest, const void *dh_cert, const void *session)
-{
-    struct psp_result result = sev_launch_start(&psp, guest->config->sev_policy, dh_cert, session, &guest->sev_handle);
-    if (!psp_ok(result)) {
-        unanswered(result);
-        return result;
-    }
-    guest->sev_context = true;
-    result = sev_activate(&psp, guest->sev_handle, guest->asid);
-    /* Without an answer the key may be in the ASID's slot. */
-    guest->sev_active = psp_ok(result) || unanswered(result);
-    return result;
-}
-
-struct psp_result sev_guest_update(struct guest *guest, gpaddr_t gpa, uint64_t size)
-{
-    struct psp_result result = {.error = PSP_LENGTH, .command = SEV_CMD_LAUNCH_UPDATE_DATA};
-    paddr_t address;
-    if (!guest_ram_address(guest, gpa, size, &address))
-        return result;
-    for (uint64_t done = 0; done < size;) {
-        uint64_t piece = size - done < UPDATE_PIECE ? size - done : UPDATE_PIECE;
-        psp_addr_t where = {hostmap_firmware_address(paddr_add(address, done), VIEW_ENCRYPTED)};
-        result = sev_launch_update_data(&psp, guest->sev_handle, where, (uint32_t)piece);
-        if (!psp_ok(result)) {
-            guest->sev_memory_given = unanswered(result);
-            return result;
-        }
-        done += piece;
-        guest->report.psp_bytes += piece;
-        if (size > UPDATE_PIECE)
-            log_print(LOG_NOTICE, "launch %s: encrypted and measured %lu of %lu MiB", guest->config->name, done >> 20,
-                      size >> 20);
-    }
-    return result;
-}
-
-struct psp_result sev_guest_measure(struct guest *guest)
-{
-    struct psp_result result = sev_launch_measure(&psp, guest->sev_handle, &guest->measurement);
-    unanswered(result);
-    return result;
-}
-
-struct psp_result sev_guest_finish(struct guest *guest)
-{
-    struct psp_result result = sev_launch_finish(&psp, guest->sev_handle);
-    unanswered(result);
-    return result;
-}
-
-static bool answered_with(struct psp_result result, enum sev_status status)
-{
-    return result.error == PSP_FIRMWARE && result.status == status;
-}
-
-static void log_failure(const struct guest *guest, struct psp_result result)
-{
-    char text[SEV_TEXT];
-    unanswered(result);
-    psp_result_text(result, text, sizeof text);
-    log_print(LOG_ERROR, "%s: %s", guest->config->name, text);
-}
-
-/* A command that the firmware refused is retried once, since a failure leaks the ASID. After no answer none is sent. */
-#define ATTEMPTS 2
-
-/* Takes the key out of the ASID's slot. */
-static bool deactivate(const struct guest *guest)
-{
-    struct psp_result result = {.error = PSP_FIRMWARE};
-    for (int i = 0; i < ATTEMPTS && result.error == PSP_FIRMWARE; i++) {
-        result = sev_deactivate(&psp, guest->sev_handle);
-        if (psp_ok(result) || answered_with(result, SEV_STATUS_INACTIVE))
-            return true;
-        log_failure(guest, result);
-    }
-    return false;
-}
-
-/* No line of the guest's is in a cache or in the fabric afterwards. */
-static bool flush(const struct guest *guest)
-{
-    struct psp_result result = {.error = PSP_FIRMWARE};
-    for (int i = 0; i < ATTEMPTS && result.error == PSP_FIRMWARE; i++) {
-        cpu_wbinvd_all();
-        result = sev_df_flush(&psp);
-        if (psp_ok(result))
-            return true;
-        log_failure(guest, result);
-    }
-    return false;
-}
-
-/* ACTIVE is for the caller to resolve. */
-static struct psp_result decommission(const struct guest *guest)
-{
-    struct psp_result result = {.error = PSP_FIRMWARE};
-    for (int i = 0; i < ATTEMPTS && result.error == PSP_FIRMWARE; i++) {
-        result = sev_decommission(&psp, guest->sev_handle);
-        if (answered_with(result, SEV_STATUS_ACTIVE))
-            break;
-        if (!psp_ok(result))
-            log_failure(guest, result);
-    }
-    return result;
-}
-
-bool sev_guest_end(struct guest *guest)
-{
-    bool clean = true;
-    if (!guest->sev_context)
-        return true;
-    if (guest->sev_active) {
-        clean = deactivate(guest);
-        clean = flush(guest) && clean;  /* WBINVD in any case: the pages go back */
-    }
-    if (answered_with(decommission(guest), SEV_STATUS_ACTIVE)) {
-        /* ACTIVATE had been refused in words only, or DEACTIVATE been executed in words only. */
-        clean = deactivate(guest) && flush(guest);
-        struct psp_result result = decommission(guest);
-        if (answered_with(result, SEV_STATUS_ACTIVE)) {
-            log_failure(guest, result);
-            clean = false;              /* the firmware keeps the guest and, as it says, its ASID */
-        }
-    }
-    guest->sev_context = guest->sev_active = false;
-    return clean;
 }

@@ -4,6 +4,7 @@
 #define SEVISOR_CPU_H
 
 #include "boot/handoff.h"
+#include "hv/cpu/clock.h"
 #include "hv/cpu/features.h"
 #include "hv/lib/types.h"
 
@@ -37,7 +38,6 @@ struct cpu {
     uint32_t assigned;          /* vCPUs placed on this CPU and not destroyed yet */
     uint64_t slice_end_tsc;
     uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
-    uint64_t breath_tsc;        /* end of the last slice that was given in the middle of other work; sched.c */
     uint64_t charged_tsc;       /* time up to here has been charged, to a vCPU or to none; sched.c */
     uint64_t interrupted_tsc;   /* when the timer's or another CPU's interrupt came last */
     uint64_t others_tsc;        /* time of interrupts on behalf of other CPUs' vCPUs; and how much of it was left out of charges */
@@ -84,8 +84,13 @@ void cpu_init(struct cpu *cpu);
 #define CPU_IST_STACKS 3u
 void cpu_set_ist_stack(struct cpu *cpu, uint32_t which, void *top);
 
-/* WBINVD on every CPU that is up; interrupts are on. Returns when all have done it, however long that takes: guests of
- * this CPU and the operator are served meanwhile (sched_breathe()). On the boot CPU. */
-void cpu_wbinvd_all(void);
+/* WBINVD on every CPU that is up; interrupts are on. The first call asks for it (all zeros), and it is to be called again
+ * until it is true: all have done it, however long that takes. Then it can be used again. On the boot CPU. */
+struct cpu_wbinvd {
+    uint64_t ticket;            /* smp.c's; 0: not asked for */
+    struct clock_limit answer;
+    bool named;                 /* those that are late */
+};
+bool cpu_wbinvd_all(struct cpu_wbinvd *wbinvd);
 
 #endif

@@ -3,6 +3,7 @@
 #include "hv/console/console.h"
 #include "hv/console/log.h"
 #include "hv/console/mca_log.h"
+#include "hv/control/life.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
@@ -12,6 +13,7 @@
 #include "hv/init/cpu_pages.h"
 #include "hv/init/entry.h"
 #include "hv/init/firmware.h"
+#include "hv/init/loop.h"
 #include "hv/init/smp.h"
 #include "hv/io/dma.h"
 #include "hv/lib/panic.h"
@@ -21,7 +23,6 @@
 #include "hv/svm/asid.h"
 #include "hv/svm/svm.h"
 #include "hv/vm/guest.h"
-#include "hv/vm/sched.h"
 #include "hv/vm/vcpu.h"
 
 #define GIVE_UP_SECONDS 60u
@@ -53,11 +54,12 @@ static void main_report_nmis(void)
         log_print(LOG_ERROR, "%lu NMIs were received: boards report hardware errors by NMI; look into the BMC's event log", nmis);
 }
 
+/* Nor was ended by the operator before it could. */
 static bool main_no_guest_ran(void)
 {
     uint64_t launches = 0;
     for (uint32_t i = 0; i < guest_count(); i++)
-        launches += guests[i].launches;
+        launches += guests[i].launches + (guests[i].end == GUEST_END_DESTROYED);
     return launches == 0;
 }
 
@@ -108,11 +110,11 @@ static _Noreturn void main_run(const struct handoff *handoff)
     sti();
     smp_start(handoff);
 
-    guest_launch_all(handoff);
-    sched_loop(this_cpu());
+    life_begin(handoff);
+    loop_run(this_cpu());
     sev_stop();
     main_report_nmis();
-    guest_summary();    /* its verdict is the last line that the operator reads */
+    life_summary();     /* its verdict is the last line that the operator reads */
     if (main_no_guest_ran())
         main_give_up();
     machine_power_off();

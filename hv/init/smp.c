@@ -24,9 +24,7 @@
 #define STARTUP_US 200u
 #define ARRIVAL_US 1000000u
 #define STARTUPS 2u
-/* WBINVD of a large cache takes milliseconds. Who has not answered after ANSWER_US is named; it is waited for all the
- * same, with guests going on after PATIENCE_US. */
-#define PATIENCE_US 20000u
+/* WBINVD of a large cache takes milliseconds. Who has not answered after ANSWER_US is named; it is waited for all the same. */
 #define ANSWER_US 2000000u
 /* TSCs that are farther apart than it takes to ask are not the same. */
 #define TSC_ROUNDS 8u
@@ -233,25 +231,24 @@ static void name_late(uint64_t ticket)
 }
 
 /* No limit: whoever asks gives memory or an ASID to a next owner, and a late write-back would go there. */
-void cpu_wbinvd_all(void)
+bool cpu_wbinvd_all(struct cpu_wbinvd *w)
 {
     static const uint64_t all[MAX_CPUS / 64] = {[0 ... MAX_CPUS / 64 - 1] = UINT64_MAX};
     if (smp_cpu(0) == NULL) {   /* before smp_start() */
         wbinvd();
-        return;
+        return true;
     }
-    uint64_t ticket = smp_wbinvd_begin(all);
-    struct clock_limit patience = clock_limit(PATIENCE_US), answer = clock_limit(ANSWER_US);
-    bool named = false;
-    while (!smp_wbinvd_done(all, ticket)) {
-        if (!named && clock_limit_over(&answer)) {
-            name_late(ticket);
-            named = true;
+    if (w->ticket == 0)
+        *w = (struct cpu_wbinvd){.ticket = smp_wbinvd_begin(all), .answer = clock_limit(ANSWER_US)};
+    if (!smp_wbinvd_done(all, w->ticket)) {
+        if (!w->named && clock_limit_over(&w->answer)) {
+            name_late(w->ticket);
+            w->named = true;
         }
-        if (clock_limit_over(&patience))
-            sched_breathe(true);
-        cpu_relax();
+        return false;
     }
-    if (named)
+    if (w->named)
         log_print(LOG_NOTICE, "all CPUs have done their WBINVD");
+    w->ticket = 0;
+    return true;
 }

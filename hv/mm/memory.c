@@ -7,8 +7,6 @@
 #include "hv/lib/runs.h"
 #include "hv/lib/string.h"
 #include "hv/mm/hostmap.h"
-#include "hv/vm/sched.h"
-#include "hv/vm/vcpu.h"
 
 #define EXTENTS_MAX 1024u      /* guests, and quarantines */
 #define ZERO_WINDOW (UINT64_C(16) << 20)
@@ -154,17 +152,19 @@ static bool memory_same_key(enum memory_view a, enum memory_view b)
     return a == b || (hostmap_c_bit() == 0 && a != VIEW_GUEST && b != VIEW_GUEST);
 }
 
-void extent_set_view(struct extent *extent, enum memory_view view)
+bool extent_set_view(struct extent *extent, enum memory_view view, struct cpu_wbinvd *wbinvd)
 {
     struct extent_slot *slot = extent_slot(extent);
     /* APM2 7.10.6: lines of one physical address under two keys are two lines, and the older one
      * may be written back over the newer. Lines under a guest's key have no address that
      * the host could CLFLUSH, so the whole cache goes. Coherent parts need it for those only. */
     if (!memory_same_key(slot->view, view) &&
-        (!this_cpu()->features.sme_coherent || slot->view == VIEW_GUEST || view == VIEW_GUEST))
-        cpu_wbinvd_all();
+        (!this_cpu()->features.sme_coherent || slot->view == VIEW_GUEST || view == VIEW_GUEST) &&
+        !cpu_wbinvd_all(wbinvd))
+        return false;
     slot->view = view;
     extent->view = view;
+    return true;
 }
 
 bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size)
@@ -183,7 +183,6 @@ bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size)
         memset(window, 0, part);
         window_unmap(window, part);
         at += part;
-        sched_breathe(false);
     }
     return true;
 }
@@ -191,8 +190,7 @@ bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size)
 void extent_free(struct extent *extent)
 {
     struct extent_slot *slot = extent_slot(extent);
-    extent_set_view(extent, VIEW_PLAIN);
-    ASSERT(runs_give(&memory_runs, slot->base.raw, slot->size));
+    ASSERT(slot->view == VIEW_PLAIN && runs_give(&memory_runs, slot->base.raw, slot->size));
     *slot = (struct extent_slot){.size = 0};
     *extent = (struct extent){.size = 0};
 }
@@ -202,7 +200,7 @@ void extent_retire(struct extent *extent, uint64_t offset)
 {
     struct extent_slot *slot = extent_slot(extent);
     uint64_t kept = offset & ~(SIZE_2M - 1), after = kept + SIZE_2M, rest = slot->size - after, base = slot->base.raw;
-    ASSERT(offset < slot->size && extent_zero(extent, 0, kept) && extent_zero(extent, after, rest));
+    ASSERT(offset < slot->size && slot->view == VIEW_PLAIN);
     ASSERT(kept == 0 || runs_give(&memory_runs, base, kept));
     ASSERT(rest == 0 || runs_give(&memory_runs, base + after, rest));
     *slot = (struct extent_slot){paddr(base + kept), SIZE_2M, VIEW_PLAIN};

@@ -11,6 +11,8 @@
 #include "boot/handoff.h"
 #include "hv/lib/types.h"
 
+struct cpu_wbinvd;
+
 /* The key that the bytes of a page are encrypted with. */
 enum memory_view {
     VIEW_PLAIN,         /* C=0 on the host */
@@ -41,15 +43,16 @@ paddr_t page_pa(const void *va);
  * and it can be had, else 2 MiB aligned). Content undefined, view PLAIN. False: none. */
 bool extent_alloc(uint64_t size, struct extent *out);
 /* Changes the view of the whole extent: flushes caches as the APM asks on parts without
- * coherent encryption (APM2 7.10.6). The one place where a page's view changes. */
-void extent_set_view(struct extent *extent, enum memory_view view);
+ * coherent encryption (APM2 7.10.6). The one place where a page's view changes. False: not all CPUs have done their WBINVD;
+ * nothing has changed, and it is to be called again. */
+bool extent_set_view(struct extent *extent, enum memory_view view, struct cpu_wbinvd *wbinvd);
 /* Fills [offset, offset+size), whole pages, with zeros under the extent's view (PLAIN or ENCRYPTED). They may
  * still be in the caches: extent_set_view() flushes them. False: window space, or the pool pages for windows whose
  * ends are not 2 MiB aligned, are used up; part of it may be done. The whole extent at once needs no pool pages. */
 bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size);
-/* The caller has scrubbed it. */
+/* The caller has scrubbed it; its view is PLAIN. */
 void extent_free(struct extent *extent);
-/* The same, zeroed here, but for the 2 MiB with the byte at `offset`: nobody gets those again, nor are they touched, since
+/* The same, but for the 2 MiB with the byte at `offset`: nobody gets those again, nor should they be scrubbed, since
  * a memory error was reported there, and another access may raise the next. */
 void extent_retire(struct extent *extent, uint64_t offset);
 

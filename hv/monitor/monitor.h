@@ -14,10 +14,8 @@
 #define MONITOR_NOBODY UINT32_MAX
 
 void monitor_init(void);
-/* Takes pending operator input, answers it, and shows prompts that have no newline yet. Called on the
- * boot CPU at every time slice, while idle, and wherever hv waits or works for long, also in the
- * middle of a launch or an end: it never waits for anything but the line itself, asks nothing of the
- * secure processor, takes and returns no resource, and ends guests by guest_end()'s mark only. */
+/* Takes pending operator input, answers it, and shows prompts that have no newline yet. Called in the
+ * boot CPU's loop, between the steps of jobs and the vCPUs' time slices: it waits for nothing but the line itself. */
 void monitor_poll(void);
 /* How soon it wants to be called again. In between console_drain() is enough to lose nothing that comes in. */
 uint32_t monitor_poll_us(void);

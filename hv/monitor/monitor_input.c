@@ -11,6 +11,7 @@
 #include "hv/console/log.h"
 #include "hv/console/output.h"
 #include "hv/control/identity.h"
+#include "hv/control/life.h"
 #include "hv/control/report.h"
 #include "hv/cpu/clock.h"
 #include "hv/monitor/monitor.h"
@@ -150,9 +151,7 @@ static void show_history(uint32_t guest)
 /* Why the operator cannot end it now; NULL: he can. */
 static const char *unkillable(uint32_t guest)
 {
-    if (guests[guest].state == GUEST_LAUNCHING)
-        return "is being launched: it can be ended when it runs";
-    if (guests[guest].state != GUEST_RUNNING)
+    if (!is_alive(guest))
         return "does not run";
     return guests[guest].end != GUEST_END_NONE ? "is being ended" : NULL;
 }
@@ -179,7 +178,7 @@ static void kill_confirmed(uint8_t byte)
 
 static void relaunch(uint32_t guest)
 {
-    answer_about(guest, guest_ask_relaunch(&guests[guest]) ? "is launched again" : "has not ended (Ctrl-] k ends it)");
+    answer_about(guest, life_launch_again(&guests[guest]) ? "is launched again" : "has not ended (Ctrl-] k ends it)");
 }
 
 /* ---- numbers ---- */

@@ -18,7 +18,7 @@
 enum guest_state {
     GUEST_EMPTY,
     GUEST_LAUNCHING,
-    GUEST_RUNNING,      /* until guest_teardown(), also when `end` says that it shall end */
+    GUEST_RUNNING,      /* until its end is over, also when `end` says that it shall end */
     GUEST_ENDED,        /* all resources returned */
     GUEST_REFUSED,      /* never ran */
 };
@@ -59,7 +59,6 @@ struct guest {
     char end_reason[256];       /* in words */
     const struct manifest_guest *config;    /* hv's own checked copy; NULL: no such guest */
     uint32_t restarts_left;
-    bool relaunch;              /* asked for by the operator */
     uint32_t launches;
 
     struct extent memory;       /* all of guest-physical RAM; size 0: none */
@@ -116,47 +115,21 @@ bool guest_input_break(struct guest *guest);
 /* Bytes that the UART would take. */
 uint32_t guest_input_room(struct guest *guest);
 
-/* Ends a guest from an exit handler: marks it; the scheduler tears it down
- * outside of the vCPU's context by guest_teardown(). The first call counts, and returns true. */
+/* Marks a guest that runs or is launched: its vCPUs leave their CPUs' queues, and the boot CPU's loop begins its end
+ * (control/). Any CPU; also from an exit handler. The first call counts, and returns true. */
 bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Of all launches, the present one included. Its vCPUs may run on meanwhile: each counter is as it
  * was at some moment of the call, and never less than in the call before. */
 void guest_read_counters(const struct guest *guest, struct guest_counters *counters);
-/* Marked by guest_end(), not torn down yet. */
+/* Adds one vCPU's. */
+void guest_count_vcpu(const struct vcpu *vcpu, struct guest_counters *counters);
+/* It ran, and guest_end() has marked it; its state changes when all it held is returned. */
 bool guest_is_ending(const struct guest *guest);
 
 /* A guest has come a step nearer to its end, or is to be launched again: the boot CPU looks at all of them. On any CPU. */
 void guest_note_end(void);
 /* Since the last call. On the boot CPU. */
 bool guest_ends_noted(void);
-
-/* Called by the boot CPU's scheduler once no vCPU of it is on a run queue. Returns all resources,
- * prints the end report, restarts if the manifest says so. False: nothing was to be done. */
-bool guest_teardown(struct guest *guest);
-
-/* The operator wants a guest that has ended, or was refused, launched again. False: it is none of these. */
-bool guest_ask_relaunch(struct guest *guest);
-/* Called by the boot CPU's scheduler: launches it, if so. True: it was tried. */
-bool guest_relaunch(struct guest *guest);
-
-/* Gives back whatever the guest holds, in any state of its launch: guest_teardown()'s and
- * the refused launch's common part. What a dead PSP may still use stays in quarantine. */
-void guest_release(struct guest *guest);
-
-/* The leak check: before the first launch, and after each guest's end or refusal. All
- * that is missing then is held by another guest, or in quarantine, or lost. */
-void guest_resources_mark(void);
-/* Prints one line, "resources: ...: all returned" when nothing is lost. */
-void guest_resources_check(void);
-
-/* Checks the manifest again, copies its table, launches all guests in order.
- * A guest that cannot run is refused with its reason; the others run. */
-void guest_launch_all(const struct handoff *handoff);
-/* True while a guest runs or waits. */
-bool guest_any_alive(void);
-/* The closing table: each guest's name, end, reason. Returns true when all ended as expected
- * (POWEROFF, or RESET with restarts used up). */
-bool guest_summary(void);
 
 #endif

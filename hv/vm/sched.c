@@ -23,24 +23,22 @@
 #include "hv/cpu/mca.h"
 #include "hv/cpu/smp.h"
 #include "hv/lib/x86.h"
-#include "hv/monitor/monitor.h"
 #include "hv/svm/switch.h"
 #include "hv/vm/guest.h"
 #include "hv/vm/vcpu.h"
 #include "hv/vm/watch.h"
 
-#define SLICE_US 10000u
 /* A slice is not cut short for a smaller advantage than this. */
 #define PREEMPT_US 500u
 /* The interrupt that ends a slice may be late by so much, and the vCPU pays for it. */
 #define LATE_US 1000u
 
-static uint64_t slice_tsc(void)
+uint64_t sched_slice_tsc(void)
 {
     static uint64_t tsc;        /* the same, whoever finds it first */
     uint64_t slice = __atomic_load_n(&tsc, __ATOMIC_RELAXED);
     if (slice == 0)
-        __atomic_store_n(&tsc, slice = clock_us_to_tsc(SLICE_US), __ATOMIC_RELAXED);
+        __atomic_store_n(&tsc, slice = clock_us_to_tsc(SCHED_SLICE_US), __ATOMIC_RELAXED);
     return slice;
 }
 
@@ -74,7 +72,7 @@ void sched_charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
 {
     static uint64_t most;       /* the same, whoever finds it first */
     if (now - cpu->charged_tsc > __atomic_load_n(&most, __ATOMIC_RELAXED)) {
-        uint64_t found = slice_tsc() + clock_us_to_tsc(LATE_US);
+        uint64_t found = sched_slice_tsc() + clock_us_to_tsc(LATE_US);
         __atomic_store_n(&most, found, __ATOMIC_RELAXED);
         if (now - cpu->charged_tsc > found)
             cpu->charged_tsc = now - found;
@@ -102,7 +100,7 @@ void sched_charge_stay(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
 /* Not further behind the vCPU chosen last than a slice. */
 static void catch_up(const struct cpu *cpu, struct vcpu *vcpu)
 {
-    uint64_t slice = slice_tsc();
+    uint64_t slice = sched_slice_tsc();
     uint64_t least = cpu->fair_tsc > slice ? cpu->fair_tsc - slice : 0;
     if (vcpu->fair_tsc < least)
         vcpu->fair_tsc = least;
@@ -226,7 +224,7 @@ static void take_posted(struct cpu *cpu, const struct vcpu *running, uint64_t no
         next = vcpu->posted.next;
         __atomic_store_n(&vcpu->posted.listed, false, __ATOMIC_SEQ_CST);
         if (!queued)
-            guest_note_end();       /* from here on it may be gone: guest_teardown() has waited for this */
+            guest_note_end();       /* from here on it may be gone: life.c has waited for this */
         else if (vcpu != running)
             attend(cpu, vcpu, running, now, preempt);
     }
@@ -247,7 +245,7 @@ static struct vcpu *find_ended(const struct cpu *cpu)
     return NULL;
 }
 
-/* The boot CPU tears a guest down when all its vCPUs are off their queues. */
+/* A guest's end begins when all its vCPUs are off their queues. */
 static void drop_ended(struct cpu *cpu)
 {
     struct vcpu *vcpu;
@@ -308,14 +306,6 @@ void sched_put_back(struct cpu *cpu, struct vcpu *vcpu, uint64_t deadline)
     queue(cpu, vcpu, deadline);
 }
 
-/* The operator, on the boot CPU. */
-static void poll_monitor(struct cpu *cpu)
-{
-    monitor_poll();
-    cpu->line_us = monitor_poll_us();
-    cpu->line_tsc = cpu->line_us < SLICE_US ? clock_tsc() + clock_us_to_tsc(cpu->line_us) : 0;
-}
-
 uint64_t sched_look_at_line(struct cpu *cpu, uint64_t now)
 {
     if (now >= cpu->line_tsc) {
@@ -325,12 +315,18 @@ uint64_t sched_look_at_line(struct cpu *cpu, uint64_t now)
     return cpu->line_tsc;
 }
 
-static void idle(struct cpu *cpu, uint64_t next)
+void sched_work_is_over(struct cpu *cpu)
+{
+    cpu->charged_tsc = clock_tsc();
+    cpu->sleeper = NULL;
+}
+
+void sched_idle(struct cpu *cpu, uint64_t until)
 {
     volatile bool *timer_fired = &cpu->timer_fired;
     /* Only the boot CPU has the operator's keys to look at; the others sleep until somebody wants them. */
     uint64_t start = clock_tsc(), latest = cpu->index == 0 ? start + clock_us_to_tsc(cpu->line_us) : cpu->mca_due_tsc;
-    lapic_timer_arm(next < latest ? next : latest);
+    lapic_timer_arm(until < latest ? until : latest);
     cpu->idle = true;
     cli();
     if (!*timer_fired)
@@ -338,13 +334,11 @@ static void idle(struct cpu *cpu, uint64_t next)
     else
         sti();
     cpu->idle = false;
-    cpu->charged_tsc = clock_tsc();
-    cpu->sleeper = NULL;
+    sched_work_is_over(cpu);
     cpu->idle_tsc += cpu->charged_tsc - start;
 }
 
-/* One look around, and a time slice for a vCPU. False: none can run before `*next`. */
-static bool run_one(struct cpu *cpu, uint64_t *next)
+bool sched_run(struct cpu *cpu, uint64_t slice, uint64_t *next)
 {
     bool preempt;
     watch_poll(cpu);
@@ -361,61 +355,16 @@ static bool run_one(struct cpu *cpu, uint64_t *next)
         return false;
     if (vcpu->fair_tsc > cpu->fair_tsc)
         cpu->fair_tsc = vcpu->fair_tsc;
-    cpu->slice_end_tsc = now + slice_tsc();
+    cpu->slice_end_tsc = now + slice;
     vcpu_run(vcpu);
     return true;
 }
 
-static void serve(struct cpu *cpu)
-{
-    uint64_t next;
-    if (!run_one(cpu, &next))
-        idle(cpu, next);
-}
-
-void sched_breathe(bool waits)
-{
-    struct cpu *cpu = this_cpu();
-    uint64_t now = clock_tsc(), slice = slice_tsc(), next;
-    cpu->rounds++;              /* it works or waits, but is not stuck */
-    poll_monitor(cpu);
-    if (!waits && now - cpu->breath_tsc < slice)
-        return;
-    cpu->charged_tsc = now;     /* no vCPU pays for the work */
-    cpu->sleeper = NULL;
-    while (clock_tsc() - now < slice && run_one(cpu, &next))
-        ;                       /* one that sleeps again at once does not use up the others' time */
-    cpu->breath_tsc = clock_tsc();
-}
-
 void sched_serve(struct cpu *cpu)
 {
+    uint64_t next;
     cpu->charged_tsc = clock_tsc();
     for (;;)
-        serve(cpu);
-}
-
-/* Guests' ends and relaunches are the operator's business: no vCPU pays for them. */
-static void look_after_guests(struct cpu *cpu)
-{
-    bool any = false;
-    for (uint32_t i = 0, count = guest_count(); i < count; i++)
-        any |= guest_teardown(&guests[i]) || guest_relaunch(&guests[i]);
-    if (any)
-        cpu->charged_tsc = clock_tsc();
-}
-
-void sched_loop(struct cpu *cpu)
-{
-    cpu->charged_tsc = clock_tsc();
-    while (guest_any_alive()) {
-        /* The operator is looked after before the CPU goes to sleep: who wakes up then does not wait for that. */
-        uint64_t next;
-        bool ran = run_one(cpu, &next);
-        poll_monitor(cpu);
-        if (guest_ends_noted())
-            look_after_guests(cpu);
-        else if (!ran)
-            idle(cpu, next);
-    }
+        if (!sched_run(cpu, sched_slice_tsc(), &next))
+            sched_idle(cpu, next);
 }

@@ -31,12 +31,15 @@ static inline void sched_look_around(struct cpu *cpu)
     cpu->rounds++;
     (void)__atomic_exchange_n(&cpu->timer_fired, false, __ATOMIC_SEQ_CST);
 }
-/* The boot CPU's loop: guests' lives, the operator, and its own vCPUs, until no guest is alive. */
-void sched_loop(struct cpu *cpu);
-/* Called by the boot CPU between pieces of long work (launches, ends) and while it waits for the secure processor: the
- * operator's keys are looked at, and its own vCPUs run, of working time as long as the work. They end guests by mark
- * only, and touch neither the secure processor nor what memory.c gives out. */
-void sched_breathe(bool waits);
+/* A time slice, as long as nothing else is wanted of the CPU. */
+#define SCHED_SLICE_US 10000u
+uint64_t sched_slice_tsc(void);
+/* One look around, and at most `slice` TSC cycles for a vCPU. False: none can run before `*next`. */
+bool sched_run(struct cpu *cpu, uint64_t slice, uint64_t *next);
+/* Sleeps until then, or until something comes. */
+void sched_idle(struct cpu *cpu, uint64_t until);
+/* The CPU has worked for no vCPU: none pays for it. */
+void sched_work_is_over(struct cpu *cpu);
 /* Every other CPU's loop. */
 _Noreturn void sched_serve(struct cpu *cpu);
 

@@ -440,7 +440,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         sides[i] = (struct side){.ram = sides[i].ram, .constant = *vcpu->vmcb};
         rig_schedule(vcpu);
     }
-    sched_loop(&rig_cpu);
+    loop_run(&rig_cpu);
 
     for (uint32_t i = 0; i < GUESTS; i++)
         require(guests[i].end != GUEST_END_NONE && guests[i].end_reason[0] != '\0', "each end has a reason");

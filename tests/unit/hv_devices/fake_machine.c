@@ -15,6 +15,7 @@
 #include "hv/cpu/clock.h"
 #include "hv/console/console.h"
 #include "hv/cpu/cpu.h"
+#include "hv/control/job.h"
 #include "hv/vm/exit.h"
 #include "hv/mm/hostmap.h"
 #include "hv/console/log.h"
@@ -88,13 +89,20 @@ int key_of(enum memory_view view)
     return view == VIEW_ENCRYPTED && !machine.options.no_sme ? HOST_KEY : PLAIN;
 }
 
-void cpu_wbinvd_all(void)
+/* Not over at the first look, as little as on a machine with several CPUs. */
+bool cpu_wbinvd_all(struct cpu_wbinvd *w)
 {
-    machine_poll();
+    machine_not_in_poll();
+    if (w->ticket == 0 || w->ticket < machine.late_looks) {
+        w->ticket++;
+        return false;
+    }
+    w->ticket = 0;
     for (uint64_t i = 0; i < PAGES; i++)
         page_cached[i] = NOT_CACHED;
     if (machine.fw)
         sevfw_wbinvd(machine.fw, 0);
+    return true;
 }
 
 /* ---- hv/mm/memory.h, hostmap.h ---- */
@@ -170,22 +178,30 @@ static void check_extent(const struct extent *extent)
     assert(own->size == extent->size && own->base.raw == extent->base.raw && own->view == extent->view && own->size != 0);
 }
 
-void extent_set_view(struct extent *extent, enum memory_view view)
+bool extent_set_view(struct extent *extent, enum memory_view view, struct cpu_wbinvd *w)
 {
     machine_not_in_poll();
     check_extent(extent);
-    if (extent->view != view)
-        cpu_wbinvd_all();
+    if (extent->view != view && !cpu_wbinvd_all(w))
+        return false;
     extent->view = extents[extent->index].view = view;
+    return true;
 }
 
 bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size)
 {
-    machine_poll();
+    machine_not_in_poll();
     check_extent(extent);
+    assert(size <= JOB_PIECE);
+    for (unsigned i = 0; i < GUEST_MAX; i++) {
+        uint64_t damaged = guests[i].damaged_at & ~(SIZE_2M - 1);       /* what is no memory any more */
+        if (guests[i].memory_damaged && guests[i].memory.base.raw == extent->base.raw)
+            assert(offset + size <= damaged || offset >= damaged + SIZE_2M);
+    }
+    machine.zeroed += size;
     assert((offset | size) % PAGE_SIZE == 0 && size > 0 && offset <= extent->size && size <= extent->size - offset);
-    /* Whole extents need nothing that can be used up. */
-    if (size < extent->size && fails(&machine.fail_zero))
+    /* What begins and ends at a large page needs nothing that can be used up. */
+    if ((offset | size) % SIZE_2M != 0 && fails(&machine.fail_zero))
         return false;
     for (uint64_t done = 0; done < size; done += PAGE_SIZE)
         look_through(page_of(extent->base.raw + offset + done), key_of(extent->view), true);
@@ -211,14 +227,9 @@ void extent_retire(struct extent *extent, uint64_t offset)
     check_extent(extent);
     assert(extent->view == VIEW_PLAIN && offset < extent->size);
     uint64_t first = (extent->base.raw - EXTENTS_BASE) / SIZE_2M;
-    for (uint64_t i = 0; i < extent->size / SIZE_2M; i++) {
-        if (i == offset / SIZE_2M)
-            continue;
-        for (uint64_t at = 0; at < SIZE_2M; at += PAGE_SIZE)
-            look_through(page_of(extent->base.raw + i * SIZE_2M + at), PLAIN, true);
-        memset(ram + (extent->base.raw + i * SIZE_2M - MACHINE_RAM), 0, SIZE_2M);
-        unit_taken[first + i] = false;
-    }
+    for (uint64_t i = 0; i < extent->size / SIZE_2M; i++)
+        if (i != offset / SIZE_2M)
+            unit_taken[first + i] = false;
     extents[extent->index] = (struct extent){extent->base, SIZE_2M, VIEW_PLAIN, extent->index};
     *extent = (struct extent){0};
 }
@@ -243,7 +254,7 @@ uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view)
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 {
-    machine_poll();
+    machine_not_in_poll();
     assert(base.raw % PAGE_SIZE == 0 && size > 0);
     if (fails(&machine.fail_window))
         return NULL;
@@ -316,7 +327,7 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
 
 void vcpu_destroy(struct vcpu *vcpu)
 {
-    machine_poll();
+    machine_not_in_poll();
     assert(vcpu->next == NULL && vcpu->guest->vcpus[0] == NULL);   /* nobody finds it any more */
     page_free(page_pa(vcpu), 3);
 }
@@ -348,15 +359,15 @@ void smp_kick(struct cpu *c)
             if (vcpu->next == NULL)
                 continue;
             vcpu->next = NULL;
-            guests[i].vcpus_queued--;
             machine.scheduled--;
+            if (--guests[i].vcpus_queued == 0)
+                guest_note_end();
         }
     }
 }
 
 struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : NULL; }
 uint32_t smp_cpus(void) { return 1; }
-void sched_breathe(bool waits) { (void)waits; machine_poll(); }
 
 void *window_map_own(paddr_t page, enum memory_view view)
 {
@@ -499,6 +510,7 @@ void machine_start(const struct machine_options *options)
     if (!options->no_device)
         machine.handoff.psp = fake_psp_start();
     sev_forget();
+    jobs_forget();
 }
 
 void machine_stop(void)

@@ -48,8 +48,10 @@ extern struct machine {
     /* The so manieth of these fails, counted down; 0: none does. */
     unsigned fail_pool, fail_extent, fail_npt_create, fail_npt_map, fail_vcpu, fail_window, fail_zero;
 
-    const char *keys;           /* what the operator types, wherever hv lets itself be asked; NULL: nothing */
+    const char *keys;           /* what the operator types, at each look; NULL: nothing */
     unsigned polls;
+    unsigned late_looks;        /* so many looks at a WBINVD find that CPUs are late; 0: one does */
+    uint64_t zeroed;            /* bytes of guests' memory */
 
     char console[1 << 18];
     size_t console_length;
@@ -70,14 +72,17 @@ void machine_guest_writes(const struct guest *guest, uint64_t gpa, uint8_t byte)
 /* True when all memory that guests ever had is zero in the plain view, i.e. scrubbed. */
 bool machine_scrubbed(void);
 
-/* A place where hv waits or works for long, and looks at the operator's keys. */
+/* The operator's keys are looked at. */
 void machine_poll(void);
+/* Time passes until the secure processor has something to say, a second at most. */
+void machine_wait(void);
 /* To be called by whatever the operator's keys must not reach: it would be in somebody else's middle. */
 void machine_not_in_poll(void);
 
 bool machine_said(const char *text);
 
-/* Forgets hv/control/sev.c's state: a new boot. */
+/* Forgets hv/control/sev.c's and job.c's state: a new boot. */
 void sev_forget(void);
+void jobs_forget(void);
 
 #endif

@@ -111,14 +111,21 @@ static void on_event(void *o, const struct mailbox_event *event)
 
 uint64_t psp_platform_now_us(void) { return machine.now_ns / 1000; }
 
-void psp_platform_pause(void)
+void machine_wait(void)
 {
-    machine_poll();
-    uint64_t limit = machine.now_ns + UINT64_C(1000000000), next = mailbox_run(machine.mailbox, machine.now_ns);
+    uint64_t limit = machine.now_ns + UINT64_C(1000000000);
+    uint64_t next = machine.mailbox != NULL ? mailbox_run(machine.mailbox, machine.now_ns) : 0;
     machine.now_ns += 1000;
     if (next > machine.now_ns)
         machine.now_ns = next < limit ? next : limit;
-    mailbox_run(machine.mailbox, machine.now_ns);
+    if (machine.mailbox != NULL)
+        mailbox_run(machine.mailbox, machine.now_ns);
+}
+
+void psp_platform_pause(void)
+{
+    machine_not_in_poll();
+    machine_wait();
 }
 
 static void *kept_page(paddr_t *page, psp_addr_t *address)
@@ -132,9 +139,6 @@ static void *kept_page(paddr_t *page, psp_addr_t *address)
 static paddr_t command_page, data_page;
 void *psp_platform_command_page(psp_addr_t *address) { return kept_page(&command_page, address); }
 void *psp_platform_data_page(psp_addr_t *address) { return kept_page(&data_page, address); }
-void psp_platform_wbinvd_all(void) { cpu_wbinvd_all(); }
-void psp_platform_lock(void) {}
-void psp_platform_unlock(void) {}
 void psp_platform_log(const char *line) { log_print(LOG_ERROR, "psp: %s", line); }
 
 void fake_psp_forget(void)

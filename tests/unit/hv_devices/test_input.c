@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "hv/control/life.h"
 #include "hv/cpu/clock.h"
 #include "hv/console/console.h"
 #include "hv/vm/guest.h"
@@ -192,7 +193,7 @@ static void guest_polls(unsigned i)
 bool guest_input(struct guest *guest, uint8_t byte) { return vuart_input(&guest->uart, byte); }
 bool guest_input_break(struct guest *guest) { return vuart_break(&guest->uart); }
 uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
-bool guest_ask_relaunch(struct guest *guest) { return guest == NULL; }
+bool life_launch_again(struct guest *guest) { return guest == NULL; }
 bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
 {
     (void)format;

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "hv/control/life.h"
 #include "hv/svm/asid.h"
 #include "hv/cpu/clock.h"
 #include "hv/console/console.h"
@@ -83,7 +84,7 @@ static bool sev_is_ready;
 struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : index < cpus ? &more_cpus[index] : NULL; }
 uint32_t smp_cpus(void) { return cpus; }
 static uint64_t asked_again;     /* bit per guest */
-bool guest_ask_relaunch(struct guest *guest)
+bool life_launch_again(struct guest *guest)
 {
     if (guest->state != GUEST_ENDED)
         return false;
@@ -639,17 +640,21 @@ static void without_room_for_it_nothing_is_kept(void **state)
     assert_string_equal(screen, "--- what hello printed last ---\n--- end of hello's last lines ---\n");
 }
 
-static void who_is_launched_or_ending_is_not_ended(void **state)
+static void who_is_launched_is_ended_and_who_is_ending_is_not(void **state)
 {
     (void)state;
     guests[0].state = GUEST_LAUNCHING;
     guests[1].end = GUEST_END_POWEROFF;
-    types("\035k1y\035k2y");
+    types("\035k1n\035k2y");
     assert_int_equal(guests[0].end, GUEST_END_NONE);
     assert_int_equal(guests[1].end, GUEST_END_POWEROFF);
-    assert_non_null(strstr(screen, "hello is being launched"));
+    assert_non_null(strstr(screen, "hello will be ended by y"));
     assert_non_null(strstr(screen, "linux is being ended"));
+    types("\035k1y");
+    assert_int_equal(guests[0].end, GUEST_END_DESTROYED);
+    assert_non_null(strstr(screen, "hello is being ended"));
     guests[0].state = GUEST_RUNNING;
+    guests[0].end = GUEST_END_NONE;
     screen_length = 0;
     types("\0352x");                                /* nor is it attached, as nobody would read that */
     assert_non_null(strstr(screen, "linux is being ended"));
@@ -1017,7 +1022,7 @@ int main(void)
         T(a_hundred_guests_have_numbers_of_three_digits), T(without_room_for_it_nothing_is_kept),
         T(enter_after_a_number_is_one_key),
         T(each_guests_bytes_are_its_own_and_lost_ones_are_told),
-        T(who_is_launched_or_ending_is_not_ended), T(help_fits_on_any_terminal),
+        T(who_is_launched_is_ended_and_who_is_ending_is_not), T(help_fits_on_any_terminal),
         T(top_shows_what_was_counted_between_two_views), T(top_is_never_negative_and_never_more_than_all),
         T(top_fits_into_80_columns), T(rates_take_five_columns), T(top_counts_all_cpus), T(top_shows_the_guests_that_work_most), T(top_repeats_until_any_key),
         T(top_redraws_only_where_colour_is_on),

@@ -26,7 +26,7 @@ static void every_status_on_every_launch_command_returns_all(void **state)
         for (uint16_t status = 1; status <= 0x28; status++) {
             for (unsigned late = 0; late < 2; late++) {
                 boot((struct machine_options){0});
-                sev_start(&machine.handoff, &(struct sev_wishes){0});
+                platform_pages();
                 struct free_now before = free_now();
                 fault(late ? MAILBOX_FAULT_STATUS_LATE : MAILBOX_FAULT_STATUS, launch_commands[c], 1, status);
                 launch();
@@ -105,7 +105,7 @@ static void an_asid_that_cannot_be_freed_is_in_quarantine(void **state)
     (void)state;
     for (unsigned c = 0; c < 3; c++) {
         boot((struct machine_options){0});
-        sev_start(&machine.handoff, &(struct sev_wishes){0});
+        platform_pages();
         struct free_now before = free_now();
         launch();
         fault(MAILBOX_FAULT_STATUS, end_commands[c], 0, c < 2 ? SEV_STATUS_HWERROR_PLATFORM : SEV_STATUS_ACTIVE);
@@ -124,7 +124,7 @@ static void a_hang_at_each_command_spares_the_plain_guests(void **state)
     (void)state;
     for (unsigned c = 0; c < sizeof launch_commands; c++) {
         boot((struct machine_options){0});
-        sev_start(&machine.handoff, &(struct sev_wishes){0});
+        platform_pages();
         struct free_now before = free_now();
         fault(MAILBOX_FAULT_HANG, launch_commands[c], 0, 0);
         launch();
@@ -154,7 +154,7 @@ static void a_processor_that_dies_later_refuses_the_next_launch_at_once(void **s
     launch();
     fault(MAILBOX_FAULT_HANG, SEV_CMD_DEACTIVATE, 0, 0);
     guest_end(&guests[SEV], GUEST_END_RESET, "reset");
-    guest_teardown(&guests[SEV]);
+    settle();
     assert_int_equal(guests[SEV].state, GUEST_REFUSED);
     assert_non_null(strstr(guests[SEV].end_reason, "given up"));
     finish(GUEST_END_POWEROFF);

@@ -4,6 +4,10 @@
 #include "three_guests.h"
 
 #include "hv/svm/asid.h"
+#include "hv/control/identity.h"
+#include "hv/control/jobs.h"
+#include "hv/control/life.h"
+#include "hv/control/sev.h"
 #include "hv/monitor/monitor.h"
 
 struct good good;
@@ -34,9 +38,41 @@ void boot(struct machine_options options)
     monitor_init();
 }
 
+enum job_verdict step(void)
+{
+    if (guest_ends_noted())
+        life_look_for_ends();
+    enum job_verdict verdict = jobs_step();
+    machine_poll();
+    if (verdict == JOB_WAITS && sev_mailbox_owner() != NULL)
+        machine_wait();
+    return verdict;
+}
+
+void settle(void)
+{
+    bool noted;
+    do {
+        enum job_verdict verdict = step();
+        noted = guest_ends_noted();
+        if (noted)
+            life_look_for_ends();
+        noted |= verdict != JOB_IDLE;
+    } while (noted);
+}
+
+void platform_pages(void)
+{
+    psp_addr_t address;
+    (void)psp_platform_command_page(&address);
+    (void)psp_platform_data_page(&address);
+    identity_init();
+}
+
 void launch(void)
 {
-    guest_launch_all(&machine.handoff);
+    life_begin(&machine.handoff);
+    settle();
 }
 
 void finish(enum guest_end end)
@@ -46,8 +82,8 @@ void finish(enum guest_end end)
             continue;
         machine_guest_writes(&guests[i], 0x7000, 0x77);
         guest_end(&guests[i], end, "test");
-        guest_teardown(&guests[i]);
     }
+    settle();
 }
 
 int setup(void **state)

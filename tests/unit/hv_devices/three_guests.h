@@ -3,6 +3,7 @@
 #ifndef TESTS_UNIT_HV_DEVICES_THREE_GUESTS_H
 #define TESTS_UNIT_HV_DEVICES_THREE_GUESTS_H
 
+#include "hv/control/job.h"
 #include "../manifest/good.h"
 #include "fake_machine.h"
 
@@ -16,6 +17,13 @@ struct free_now free_now(void);
 
 void manifest_of_three(void);
 void boot(struct machine_options options);
+/* The boot CPU's loop once, but for its vCPUs: where guests have ended, one step of a job, the operator's keys. */
+enum job_verdict step(void);
+/* Steps jobs, looks at the operator's keys, until nothing is left to be done. */
+void settle(void);
+/* Takes the pages that the secure processor's driver keeps for good. */
+void platform_pages(void);
+/* All of the manifest, until each runs or is refused. */
 void launch(void);
 /* Each guest that runs writes a byte, and ends. */
 void finish(enum guest_end end);

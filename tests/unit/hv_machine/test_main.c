@@ -7,7 +7,8 @@
 #include "hv/console/console.h"
 #include "hv/init/entry.h"
 #include "hv/init/firmware.h"
-#include "hv/vm/guest.h"
+#include "hv/control/life.h"
+#include "hv/init/loop.h"
 #include "hv/mm/hostmap.h"
 #include "hv/cpu/mca.h"
 #include "hv/monitor/monitor.h"
@@ -58,15 +59,15 @@ struct cpu *smp_cpu(uint32_t index) { return !online[index] ? NULL : index == 0 
 uint32_t smp_cpus(void) { return 4; }
 struct guest guests[GUEST_MAX];
 static struct manifest_guest configs[2] = {{.name = "alpha"}, {.name = "beta"}};
-void guest_launch_all(const struct handoff *h) { note("launch %d", h == &handoff); }
+void life_begin(const struct handoff *h) { note("launch %d", h == &handoff); }
 static bool relaunched;                 /* by the operator, while others were launched */
-void sched_loop(struct cpu *cpu)
+void loop_run(struct cpu *cpu)
 {
     note("loop %u", cpu->index);
     guests[0].launches += relaunched;
 }
 void sev_stop(void) { note("sev stop"); }
-bool guest_summary(void) { note("summary"); return true; }
+bool life_summary(void) { note("summary"); return true; }
 void machine_power_off(void) { note("power off"); longjmp(*fake_out, 1); }
 void machine_reset(void) { note("reset"); longjmp(*fake_out, 1); }
 /* Keys: some from before, then one after `key_after` looks, each a tenth of a second; -1: never. */
@@ -262,9 +263,10 @@ static void a_manifest_that_cannot_be_used_does_too(void **state)
 static void any_guest_that_has_run_makes_it_a_power_off(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 3; i++) {
         set_up(state);
-        guests[1].launches = i;
+        guests[1].launches = i == 1;
+        guests[1].end = i == 2 ? GUEST_END_DESTROYED : GUEST_END_REFUSED;       /* before it could */
         relaunched = i == 0;
         assert_true(run());
         assert_order("launch 1\nloop 0\nsev stop\nsummary\npower off\n");

@@ -30,8 +30,6 @@
 
 struct machine_cpu machine[MACHINE_CPUS];
 uint64_t machine_now, machine_stall_at, machine_stall;
-void (*machine_breath)(void);
-unsigned machine_breaths;
 void (*machine_nmi)(void);
 uint32_t machine_taken_over;
 uint32_t machine_timer;
@@ -258,15 +256,6 @@ void sched_serve(struct cpu *cpu)
         cpu_relax();
 }
 
-void sched_breathe(bool waits)
-{
-    assert_true(waits);
-    machine_breaths++;
-    machine_now += MACHINE_US(10000);
-    if (machine_breath != NULL)
-        machine_breath();
-}
-
 void machine_take_over(void)
 {
     assert_int_equal(machine_taken_over >> running & 1, 0);
@@ -311,8 +300,6 @@ void machine_begin(void)
     machine_taken_over = 0;
     machine_now = MACHINE_US(5000000);
     machine_stall = machine_stall_at = 0;
-    machine_breath = NULL;
-    machine_breaths = 0;
     machine_log[0] = '\0';
     running = 0;
     for (uint32_t i = 0; i < MACHINE_CPUS; i++) {

@@ -28,8 +28,6 @@ struct machine_cpu {
 extern struct machine_cpu machine[MACHINE_CPUS];    /* the first runs the test */
 extern uint64_t machine_now;
 extern uint64_t machine_stall_at, machine_stall;    /* the clock jumps once, at that time, by so much */
-extern void (*machine_breath)(void);                /* sched_breathe() */
-extern unsigned machine_breaths;
 extern void (*machine_nmi)(void);                   /* what a CPU does that gets an NMI; NULL: nothing */
 extern uint32_t machine_taken_over;                 /* by which CPUs the end was taken over, a bit each */
 /* In place of end_elsewhere(), once shutdown_wait() is through. */

@@ -274,13 +274,6 @@ static void a_late_cpu_owes_it_and_an_older_one_is_no_answer(void **state)
     assert_int_equal(machine[1].wbinvds, 2);
 }
 
-static void come_back(void)
-{
-    if (machine_breaths == 1000)                    /* ten seconds later */
-        machine[3].held = false;
-    machine_others();
-}
-
 /* From a device, say, by chance or by malice: cheap, and no answer to anybody. */
 static void an_interrupt_that_nobody_has_a_ticket_for_is_ignored(void **state)
 {
@@ -307,22 +300,32 @@ static void whoever_needs_all_waits_for_the_last_and_says_so(void **state)
     smp_start(&handoff);
     machine_others();
     machine[3].held = true;
-    machine_breath = come_back;
     machine_log[0] = '\0';
-    cpu_wbinvd_all();
+    struct cpu_wbinvd w = {0};
+    for (unsigned looks = 0; looks < 1000; looks++) {   /* ten seconds; guests and the operator have this CPU meanwhile */
+        assert_false(cpu_wbinvd_all(&w));
+        machine_now += MACHINE_US(10000);
+        machine_others();
+    }
+    machine[3].held = false;
+    machine_others();
+    assert_true(cpu_wbinvd_all(&w));
     for (uint32_t i = 0; i < MACHINE_CPUS; i++)
         assert_int_equal(machine[i].wbinvds, 1);
-    assert_true(machine_breaths >= 1000);           /* guests and the operator have had this CPU meanwhile */
     assert_non_null(strstr(machine_log, "CPU 3 (APIC 6) has not done a WBINVD for 2 s"));
     assert_null(strstr(machine_log, "CPU 1"));
     assert_non_null(strstr(machine_log, "all CPUs have done their WBINVD\n"));
     machine_log[0] = '\0';
-    unsigned breaths = machine_breaths;
     machine_stall_at = machine_now + 50;
     machine_stall = MACHINE_US(15000000);
-    cpu_wbinvd_all();
+    unsigned looks = 0;
+    while (!cpu_wbinvd_all(&w)) {
+        assert_true(looks++ < 3);
+        machine_others();
+    }
     assert_string_equal(machine_log, "");           /* the machine stood still, not a CPU */
-    assert_true(machine_breaths <= breaths + 1);
+    for (uint32_t i = 0; i < MACHINE_CPUS; i++)
+        assert_int_equal(machine[i].wbinvds, 2);        /* a second one, for the second call */
 }
 
 /* ---- the end ---- */
@@ -535,7 +538,7 @@ static void an_nmi_does_not_keep_the_watcher_from_its_work(void **state)
 static void before_the_others_start_it_is_this_cpu_alone(void **state)
 {
     (void)state;
-    cpu_wbinvd_all();
+    assert_true(cpu_wbinvd_all(&(struct cpu_wbinvd){0}));
     assert_int_equal(machine[0].wbinvds, 1);
 }
 

@@ -11,6 +11,8 @@
 #include "hv/cpu/clock.h"
 #include "hv/mm/hostmap.h"
 #include "hv/console/log.h"
+#include "hv/control/jobs.h"
+#include "hv/control/life.h"
 #include "hv/lib/panic.h"
 #include "hv/monitor/monitor.h"
 #include "hv/cpu/smp.h"
@@ -297,32 +299,36 @@ bool guest_is_ending(const struct guest *guest)
     return guest->state == GUEST_RUNNING && guest->end != GUEST_END_NONE;
 }
 
-bool guest_any_alive(void)
+/* ---- jobs, and guests' ends, which take no time ---- */
+
+enum job_verdict (*rig_job)(void);
+bool job_active(void) { return rig_job != NULL; }
+enum job_verdict jobs_step(void) { return rig_job != NULL ? rig_job() : JOB_IDLE; }
+
+bool life_goes_on(void)
 {
-    for (uint32_t i = 0; i < GUEST_MAX; i++) {
-        if (guests[i].state == GUEST_RUNNING)
-            return true;
-    }
-    return false;
+    bool any = rig_job != NULL;
+    for (uint32_t i = 0; i < GUEST_MAX; i++)
+        any |= guests[i].state == GUEST_RUNNING;
+    return any;
 }
 
-bool guest_relaunch(struct guest *guest)
-{
-    (void)guest;
-    return false;
-}
-
-bool guest_teardown(struct guest *guest)
+static void end(struct guest *guest)
 {
     if (!guest_is_ending(guest) || guest->vcpus_queued != 0)
-        return false;
+        return;
     for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
         vcpu_destroy(guest->vcpus[i]);
         guest->vcpus[i] = NULL;
     }
     npt_destroy(&guest->npt);
     guest->state = GUEST_ENDED;
-    return true;
+}
+
+void life_look_for_ends(void)
+{
+    for (uint32_t i = 0; i < GUEST_MAX; i++)
+        end(&guests[i]);
 }
 
 /* ---- set-up ---- */
@@ -348,6 +354,7 @@ int rig_reset(void **state)
     rig_rdmsr = NULL;
     rig_wrmsr = NULL;
     rig_vmrun = NULL;
+    rig_job = NULL;
     rig_wbinvd_tsc = rig_wbinvd_others_tsc = 0;
     rig_wbinvd_late = false;
     interrupts = true;

@@ -4,6 +4,8 @@
 #ifndef TESTS_UNIT_HV_VCPU_RIG_H
 #define TESTS_UNIT_HV_VCPU_RIG_H
 
+#include "hv/control/job.h"
+#include "hv/init/loop.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/guest.h"
 
@@ -46,12 +48,15 @@ extern bool rig_wbinvd_late;
 /* What each round of the scheduler costs before a guest is entered. */
 extern uint64_t rig_poll_cost;
 extern uint32_t rig_line_us;        /* how often the operator's line wants to be looked at */
-extern unsigned rig_drains;         /* looks at the operator's line */
+extern unsigned rig_polls, rig_drains;         /* looks at the operator's line */
 
 /* The processor in guest mode: from here to the next #VMEXIT of `vcpu`; must set exitcode. */
 extern void (*rig_vmrun)(struct vcpu *vcpu);
 /* Lets time pass; the host's timer fires when due. True: it did. */
 bool rig_time(uint64_t tsc);
+
+/* What jobs_step() is; NULL: there is no job. */
+extern enum job_verdict (*rig_job)(void);
 
 /* All back to the beginning: no guests, all pages free. A cmocka set-up. */
 int rig_reset(void **state);

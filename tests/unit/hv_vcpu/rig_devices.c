@@ -41,6 +41,11 @@ bool vcpu_clock_write_system_time(struct vcpu *vcpu, uint64_t value)
     return value == 0x1001;
 }
 
-void monitor_poll(void) { rig_tsc += rig_poll_cost; }
+unsigned rig_polls;
+void monitor_poll(void)
+{
+    rig_polls++;
+    rig_tsc += rig_poll_cost;
+}
 uint32_t monitor_poll_us(void) { return rig_line_us; }
 void console_drain(void) { rig_drains++; }

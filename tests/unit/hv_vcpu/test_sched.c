@@ -136,7 +136,7 @@ static void go(uint64_t ms, uint32_t count, ...)
     va_end(list);
     end_of_test = rig_tsc + ms * MS;
     rig_vmrun = vmrun;
-    sched_loop(&rig_cpu);
+    loop_run(&rig_cpu);
     for (uint32_t i = 0; i < count; i++)
         assert_int_equal(guests[i].state, GUEST_ENDED);
     assert_null(rig_cpu.run_queue);
@@ -148,6 +148,15 @@ static void assert_share(uint32_t index, uint64_t ms, unsigned percent, unsigned
 {
     uint64_t share = ran[index] * 100 / (ms * MS);
     assert_in_range(share, percent - tolerance, percent + tolerance);
+}
+
+/* The loop without jobs and operator, for about a slice. */
+static void some_slices(void)
+{
+    uint64_t start = rig_tsc, next;
+    sched_work_is_over(&rig_cpu);
+    while (rig_tsc - start < sched_slice_tsc() && sched_run(&rig_cpu, sched_slice_tsc(), &next))
+        ;
 }
 
 static void spinning_guests_share_alike(void **state)
@@ -181,7 +190,7 @@ static void who_ended_on_the_way_to_its_queue_leaves_it_without_a_turn(void **st
     end_of_test = rig_tsc + 50 * MS;
     still_queued = 1;
     rig_vmrun = beside_who_ended;
-    sched_loop(&rig_cpu);
+    loop_run(&rig_cpu);
     assert_int_equal(still_queued, 0);
     assert_int_equal(guests[1].state, GUEST_ENDED);
 }
@@ -264,7 +273,7 @@ static void nor_by_waiting_for_its_startup(void **state)
     rig_schedule(guests[1].vcpus[1]);
     end_of_test = rig_tsc + 2000 * MS;
     rig_vmrun = started_after_a_second;
-    sched_loop(&rig_cpu);
+    loop_run(&rig_cpu);
     assert_in_range(longest_wait[0], 9 * MS, 25 * MS);
     assert_share(0, 2000, 75, 2);
 }
@@ -310,7 +319,7 @@ static void the_operator_is_heard_while_all_sleep(void **state)
     assert_true(rig_tsc - start < 600 * MS);
     guest_end(&guests[0], GUEST_END_DESTROYED, "by the operator");
     sched_wake(vcpu);
-    sched_loop(&rig_cpu);
+    loop_run(&rig_cpu);
     assert_int_equal(guests[0].state, GUEST_ENDED);
 }
 
@@ -340,7 +349,7 @@ static void the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit(voi
         vmcb_mark_clean(vcpu->vmcb);
         rig_schedule(vcpu);
         rig_vmrun = check_first_entry;
-        sched_loop(&rig_cpu);
+        loop_run(&rig_cpu);
         assert_int_equal(entries, 5);
     }
 }
@@ -357,47 +366,131 @@ static void who_sleeps_and_wakes_all_the_time_pays_for_it(void **state)
     assert_true(wakes[2] > 1000);
 }
 
-/* Launches and ends of others are work of this CPU's own, in pieces. */
-static void guests_go_on_while_the_boot_cpu_works_and_waits(void **state)
+/* ---- jobs ---- */
+
+static unsigned pieces, looks;
+static uint64_t waits_until;
+
+static void all_end(void)
 {
-    (void)state;
-    struct vcpu *spinner, *sleeper;
+    rig_job = NULL;
+    for (unsigned i = 0; i < GUEST_MAX; i++)
+        if (guests[i].state == GUEST_RUNNING)
+            guest_end(&guests[i], GUEST_END_DESTROYED, "over");
+}
+
+static enum job_verdict working(void)
+{
+    rig_time(2 * MS);
+    if (--pieces == 0)
+        all_end();
+    return JOB_MOVED;
+}
+
+/* One command, sent in the first step. */
+static enum job_verdict waiting(void)
+{
+    rig_time(1000);
+    if (looks++ == 0)
+        return JOB_MOVED;
+    if (rig_tsc < waits_until)
+        return JOB_WAITS;
+    all_end();
+    return JOB_MOVED;
+}
+
+static void spinner_and_sleeper(void)
+{
     scripts[0] = SPIN;
     scripts[1] = SLEEP;
     work[1] = 1000;
-    rig_schedule(spinner = rig_guest(0, false));
-    rig_schedule(sleeper = rig_guest(1, false));
+    rig_schedule(rig_guest(0, false));
+    rig_schedule(rig_guest(1, false));
     rig_vmrun = vmrun;
     end_of_test = UINT64_MAX;
-    rig_cpu.charged_tsc = rig_cpu.breath_tsc = last_run[0] = rig_tsc;
+    last_run[0] = rig_tsc;
     ran[0] = wakes[1] = longest_wait[0] = 0;
-    for (unsigned piece = 0; piece < 500; piece++) {    /* of 2 ms: one second */
-        rig_time(2 * MS);
-        sched_breathe(false);
-    }
-    assert_share(0, 1000, 110, 15);                     /* and as much, or a little more, is the guests' */
-    assert_in_range(spinner->run_tsc, ran[0], ran[0] + 20 * MS);    /* nor does it pay for the other */
+    looks = 0;
+}
+
+static uint64_t paid[2];
+static enum job_verdict working_beside_payers(void)
+{
+    for (unsigned i = 0; i < 2; i++)
+        paid[i] = guests[i].vcpus[0]->run_tsc;
+    return working();
+}
+
+/* Launches and ends of others are work of this CPU's own, in pieces, and no vCPU pays for it. */
+static void guests_go_on_while_jobs_have_work(void **state)
+{
+    (void)state;
+    spinner_and_sleeper();
+    pieces = 500;               /* of 2 ms: one second */
+    rig_job = working_beside_payers;
+    loop_run(&rig_cpu);
+    assert_share(0, 1000, 100, 15);                     /* as much is the guests' */
+    assert_in_range(paid[0], ran[0] - 20 * MS, ran[0] + 20 * MS);
+    assert_true(paid[1] < 20 * MS);                     /* who wakes up first after a piece */
     assert_true(longest_wait[0] < 25 * MS);
     assert_true(wakes[1] >= 90);
-
-    ran[0] = 0;
-    for (unsigned look = 0; look < 100; look++) {
-        rig_time(MS / 10);
-        sched_breathe(true);
-    }
-    assert_share(0, 1000, 110, 15);                     /* who waits gives all the time away */
-
-    spinner->state = VCPU_HALTED;
-    uint64_t before = rig_tsc, halts = rig_halts;
-    for (unsigned look = 0; look < 100 && sleeper->state != VCPU_RUNNABLE; look++)
-        sched_breathe(true);                            /* nor does it sleep, with work to do */
-    assert_int_equal(rig_halts, halts);
-    assert_true(rig_tsc - before < MS);
-
-    for (unsigned i = 0; i < 2; i++)
-        guest_end(&guests[i], GUEST_END_DESTROYED, "over");
-    sched_loop(&rig_cpu);
     assert_int_equal(rig_pages_taken, 6);
+}
+
+static void a_job_that_waits_leaves_all_the_time_to_guests(void **state)
+{
+    (void)state;
+    spinner_and_sleeper();
+    uint64_t start = rig_tsc;
+    waits_until = start + 30000 * MS;                   /* a command that hangs until its deadline */
+    rig_job = waiting;
+    loop_run(&rig_cpu);
+    assert_in_range(ran[0], 98 * (rig_tsc - start) / 100, rig_tsc - start);
+    assert_true(longest_wait[0] < 15 * MS);
+    assert_in_range(wakes[1], 9000, 10000);             /* one each 3 ms */
+    assert_true(rig_tsc - waits_until < 12 * MS);       /* and its answer is seen a slice later */
+
+    rig_reset(NULL);
+    spinner_and_sleeper();
+    start = rig_tsc;
+    waits_until = start + 5 * MS;
+    rig_job = waiting;
+    loop_run(&rig_cpu);
+    assert_true(rig_tsc - waits_until < 2 * MS);        /* that of a short one soon */
+}
+
+/* Without a vCPU that could run: no sleep with work to do; and between looks it does sleep. */
+static void a_cpu_without_vcpus_works_at_once_and_sleeps_between_looks(void **state)
+{
+    (void)state;
+    pieces = 500;
+    rig_job = working;
+    uint64_t start = rig_tsc;
+    loop_run(&rig_cpu);
+    assert_int_equal(rig_halts, 0);
+    assert_in_range(rig_tsc - start, 1000 * MS, 1010 * MS);
+
+    rig_reset(NULL);
+    looks = 0;
+    start = rig_tsc;
+    waits_until = start + 20 * MS;
+    rig_job = waiting;
+    loop_run(&rig_cpu);
+    assert_true(rig_tsc - waits_until < 3 * MS);
+    assert_in_range(rig_halts, 10, 60);
+    assert_in_range(rig_cpu.idle_tsc, 15 * MS, 23 * MS);
+}
+
+/* The operator's keys: between any two slices of work. */
+static void the_operator_is_heard_while_jobs_have_work(void **state)
+{
+    (void)state;
+    pieces = 500;
+    rig_job = working;
+    rig_polls = rig_drains = 0;
+    loop_run(&rig_cpu);
+    assert_in_range(rig_polls, 95, 120);
+    assert_true(rig_drains >= 500);                     /* nothing that comes in is lost */
 }
 
 static void a_stall_of_the_machine_is_nobodys_time(void **state)
@@ -532,13 +625,13 @@ static void sleepers_that_hear_nothing_take_nothing_from_who_works(void **state)
     uint64_t start = rig_tsc;
     rig_arms = polls = 0;
     while (rig_tsc - start < 1000 * MS)
-        sched_breathe(true);            /* a slice, or a little more */
+        some_slices();            /* a slice, or a little more */
     assert_in_range(ran[0], 999 * (rig_tsc - start) / 1000, rig_tsc - start);
     assert_in_range(rig_arms, 80, 130);
     assert_true(polls < sleepers + 3 * rig_arms);
     for (uint32_t i = 0; i <= sleepers; i++)
         guest_end(&guests[i], GUEST_END_DESTROYED, "over");
-    sched_loop(&rig_cpu);
+    loop_run(&rig_cpu);
     assert_null(rig_cpu.timers);
     assert_null(rig_cpu.ready);
     assert_int_equal(rig_pages_taken, 6);
@@ -567,10 +660,10 @@ static unsigned polls_beside(uint32_t sleepers)
     end_of_test = UINT64_MAX;
     rig_vmrun = vmrun;
     rig_cpu.charged_tsc = rig_tsc;
-    sched_breathe(true);
+    some_slices();
     polls = 0;
     for (uint64_t start = rig_tsc; rig_tsc - start < 1000 * MS;)
-        sched_breathe(true);
+        some_slices();
     assert_in_range(wakes[1], 320, 340);
     assert_true(latest[1] < MS / 10);
     return polls;
@@ -595,12 +688,12 @@ static void what_is_sent_to_one_costs_nothing_for_the_others(void **state)
     }
     rig_vmrun = forever_asleep;
     end_of_test = UINT64_MAX;
-    sched_breathe(true);
+    some_slices();
     polls = 0;
     for (uint32_t i = 0; i < sleepers; i++)
         event_send_ipi(guests[i].vcpus[0], 0x4441);     /* an NMI to itself */
     assert_int_equal(polls, 0);
-    sched_breathe(true);
+    some_slices();
     for (uint32_t i = 0; i < sleepers; i++)
         assert_true(guests[i].vcpus[0]->run_tsc > 0);   /* each has run */
     assert_true(polls <= 3 * sleepers);
@@ -616,7 +709,8 @@ int main(void)
         TEST(nobody_saves_up_time_by_sleeping), TEST(nor_by_waiting_for_its_startup),
         TEST(who_sleeps_and_wakes_all_the_time_pays_for_it),
         TEST(with_all_asleep_the_cpu_halts_and_nobody_is_late), TEST(the_operator_is_heard_while_all_sleep),
-        TEST(guests_go_on_while_the_boot_cpu_works_and_waits),
+        TEST(guests_go_on_while_jobs_have_work), TEST(a_job_that_waits_leaves_all_the_time_to_guests),
+        TEST(a_cpu_without_vcpus_works_at_once_and_sleeps_between_looks), TEST(the_operator_is_heard_while_jobs_have_work),
         TEST(a_stall_of_the_machine_is_nobodys_time), TEST(nor_that_of_the_one_that_fell_asleep_before),
         TEST(an_expiry_that_nobody_hears_wakes_nobody_but_has_been),
         TEST(what_it_does_hear_wakes_it_in_time), TEST(sleepers_that_hear_nothing_take_nothing_from_who_works),

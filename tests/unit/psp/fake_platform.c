@@ -181,7 +181,7 @@ static void registers_write(void *opaque, uint32_t offset, uint32_t value)
 {
     (void)opaque;
     if (offset == base() + PSP_C2PMSG_CMDRESP) {
-        if (!fake.locked || fake.running || (value & ~PSP_CMDRESP_CMD))
+        if (fake.running || (value & ~PSP_CMDRESP_CMD))
             fake.violations++;
         fake.running = true;
         fake.command = (uint8_t)(value >> PSP_CMDRESP_CMD_SHIFT);
@@ -311,32 +311,16 @@ void *psp_platform_command_page(psp_addr_t *address)
 
 void *psp_platform_data_page(psp_addr_t *address)
 {
-    if (!fake.locked)
-        fake.violations++;
+    if (fake.running)
+        fake.violations++;      /* the firmware may be at it */
     return page(FAKE_DATA_PAGE, address);
 }
 
-void psp_platform_wbinvd_all(void)
+void fake_wbinvd_all(void)
 {
-    if (fake.locked)
-        fake.violations++;      /* a CPU that spins for the lock could not take part */
     fake.wbinvds++;
     for (uint32_t cpu = 0; cpu < FAKE_CPUS; cpu++)
         sevfw_wbinvd(fake.fw, cpu);
-}
-
-void psp_platform_lock(void)
-{
-    if (fake.locked)
-        fake.violations++;
-    fake.locked = true;
-}
-
-void psp_platform_unlock(void)
-{
-    if (!fake.locked)
-        fake.violations++;
-    fake.locked = false;
 }
 
 void psp_platform_log(const char *line)

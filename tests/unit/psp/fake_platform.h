@@ -56,12 +56,11 @@ extern struct fake_platform {
     struct psp_location location;
     uint64_t now_ns;
     uint64_t stall_us;          /* for so long the machine stands still in the next pause */
-    bool locked;
     unsigned wbinvds;           /* calls, each on all CPUs */
     unsigned lines;             /* logged */
     char last_line[200], line_before[200];
     uint32_t left_over;         /* what the command register shows until the first command */
-    unsigned violations;        /* submitted without the lock or on top of another, recursive locks, wrong view */
+    unsigned violations;        /* submitted on top of another, data page touched meanwhile, wrong view */
 
     unsigned submissions;
     struct fake_submission log[FAKE_LOG];   /* the first ones */
@@ -77,6 +76,8 @@ extern struct fake_platform {
 
 void fake_start(const struct fake_options *options);
 void fake_stop(void);
+/* WBINVD on every CPU. */
+void fake_wbinvd_all(void);
 uint8_t *fake_ram(uint64_t address);
 psp_addr_t fake_guest_page(unsigned page);
 

@@ -17,6 +17,11 @@ const uint8_t launch_commands[] = {
 };
 const unsigned launch_command_count = sizeof launch_commands / sizeof *launch_commands;
 
+struct psp_result launch_start(struct psp *psp, uint32_t policy, const void *cert, const void *session, uint32_t *handle)
+{
+    return sev_launch_start_answer(psp, psp_wait(psp, sev_launch_start(psp, policy, cert, session)), handle);
+}
+
 struct psp_result launch_step(struct launch *l, uint8_t command)
 {
     struct psp *psp = &l->psp;
@@ -24,40 +29,40 @@ struct psp_result launch_step(struct launch *l, uint8_t command)
 
     switch (command) {
     case SEV_CMD_INIT:
-        return sev_init(psp);
+        return psp_wait(psp, sev_init(psp));
     case SEV_CMD_SHUTDOWN:
-        return sev_shutdown(psp);
+        return psp_wait(psp, sev_shutdown(psp));
     case SEV_CMD_PLATFORM_STATUS:
-        return sev_platform_status(psp);
+        return sev_platform_status_answer(psp, psp_wait(psp, sev_platform_status(psp)));
     case SEV_CMD_GET_ID:
-        return sev_get_id(psp, l->id);
+        return sev_get_id_answer(psp, psp_wait(psp, sev_get_id(psp)), l->id);
     case SEV_CMD_PDH_CERT_EXPORT:
-        return sev_pdh_cert_export(psp, fake_guest_page(8));
+        return sev_pdh_cert_export_answer(psp, psp_wait(psp, sev_pdh_cert_export(psp, fake_guest_page(8))));
     case SEV_CMD_DF_FLUSH:
-        psp_platform_wbinvd_all();
-        return sev_df_flush(psp);
+        fake_wbinvd_all();
+        return psp_wait(psp, sev_df_flush(psp));
     case SEV_CMD_LAUNCH_START:
-        r = sev_launch_start(psp, LAUNCH_POLICY, NULL, NULL, &l->handle);
+        r = launch_start(psp, LAUNCH_POLICY, NULL, NULL, &l->handle);
         l->started = psp_ok(r);
         return r;
     case SEV_CMD_ACTIVATE:
-        r = sev_activate(psp, l->handle, LAUNCH_ASID);
+        r = psp_wait(psp, sev_activate(psp, l->handle, LAUNCH_ASID));
         l->active = psp_ok(r);
         return r;
     case SEV_CMD_LAUNCH_UPDATE_DATA:
-        return sev_launch_update_data(psp, l->handle, fake_guest_page(0), LAUNCH_BYTES);
+        return psp_wait(psp, sev_launch_update_data(psp, l->handle, fake_guest_page(0), LAUNCH_BYTES));
     case SEV_CMD_LAUNCH_MEASURE:
-        return sev_launch_measure(psp, l->handle, &l->measurement);
+        return sev_launch_measure_answer(psp, psp_wait(psp, sev_launch_measure(psp, l->handle)), &l->measurement);
     case SEV_CMD_LAUNCH_FINISH:
-        return sev_launch_finish(psp, l->handle);
+        return psp_wait(psp, sev_launch_finish(psp, l->handle));
     case SEV_CMD_GUEST_STATUS:
-        return sev_guest_status(psp, l->handle, &l->status);
+        return sev_guest_status_answer(psp, psp_wait(psp, sev_guest_status(psp, l->handle)), &l->status);
     case SEV_CMD_DEACTIVATE:
-        r = sev_deactivate(psp, l->handle);
+        r = psp_wait(psp, sev_deactivate(psp, l->handle));
         l->active = l->active && !psp_ok(r);
         return r;
     case SEV_CMD_DECOMMISSION:
-        r = sev_decommission(psp, l->handle);
+        r = psp_wait(psp, sev_decommission(psp, l->handle));
         l->started = l->started && !psp_ok(r);
         return r;
     }
@@ -84,14 +89,25 @@ void launch_clean(struct launch *l)
     assert_int_equal(launch_step(l, SEV_CMD_DF_FLUSH).error, PSP_OK);
 }
 
+struct psp_result launch_try_to_attach(struct launch *l, const struct psp_location *location)
+{
+    return psp_wait(&l->psp, psp_attach(&l->psp, location));
+}
+
+struct psp_result launch_init(struct launch *l)
+{
+    struct psp_result r = launch_step(l, SEV_CMD_INIT);
+    return psp_ok(r) ? launch_step(l, SEV_CMD_DF_FLUSH) : r;
+}
+
 void launch_attach(struct launch *l)
 {
     memset(l, 0, sizeof *l);
-    assert_int_equal(psp_attach(&l->psp, &fake.location).error, PSP_OK);
+    assert_int_equal(launch_try_to_attach(l, &fake.location).error, PSP_OK);
 }
 
 void launch_up(struct launch *l)
 {
     launch_attach(l);
-    assert_int_equal(sev_init(&l->psp).error, PSP_OK);
+    assert_int_equal(launch_init(l).error, PSP_OK);
 }

@@ -27,7 +27,6 @@ static void stop(void)
 {
     assert_int_equal(fake.violations, 0);
     assert_int_equal(fake_pci.violations, 0);
-    assert_false(fake.locked);
     psp_detach(&l.psp);
     assert_int_equal(fake_pci.mapped, 0);
     fake_stop();
@@ -66,25 +65,6 @@ static void assert_registers_told(uint16_t status)
     assert_string_equal(fake.last_line, want);
 }
 
-/* INIT, which wants WBINVD of all CPUs first, has it, and is tried once more; a real board answered so (AMDESE/AMDSEV 202). */
-static void init_that_wants_wbinvd_is_repeated_once_after_it(void **state)
-{
-    (void)state;
-    start((struct fake_options){ 0 });
-    launch_attach(&l);
-    fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_INIT, 1, SEV_STATUS_WBINVD_REQUIRED, 0);
-    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
-    assert_int_equal(fake.wbinvds, 2);          /* before the second INIT, and after it as ever */
-    assert_int_equal(sev_shutdown(&l.psp).error, PSP_OK);
-
-    unsigned before = fake.submissions;
-    fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_INIT, 0, SEV_STATUS_WBINVD_REQUIRED, 0);
-    assert_refused(sev_init(&l.psp), SEV_CMD_INIT, SEV_STATUS_WBINVD_REQUIRED);
-    assert_int_equal(fake.submissions - before, 2);
-    assert_int_equal(fake.wbinvds, 4);          /* SHUTDOWN's, and one more */
-    stop();
-}
-
 static void every_status_of_every_guest_command_is_reported_and_the_next_guest_starts(void **state)
 {
     (void)state;
@@ -111,18 +91,17 @@ static void every_status_of_init_and_shutdown_is_reported_and_they_work_afterwar
     launch_attach(&l);
     for (unsigned i = 0; i < STATUSES; i++) {
         uint16_t status = status_number(i);
-        uint32_t times = status == SEV_STATUS_SECURE_DATA_INVALID || status == SEV_STATUS_WBINVD_REQUIRED ? 2 : 1;
 
-        fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_INIT, times, status, 0);
-        assert_refused(sev_init(&l.psp), SEV_CMD_INIT, status);
+        fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_INIT, 1, status, 0);
+        assert_refused(launch_init(&l), SEV_CMD_INIT, status);
         assert_registers_told(status);
         assert_int_equal(l.psp.status.state, SEV_PLATFORM_UNINIT);
-        assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+        assert_int_equal(launch_init(&l).error, PSP_OK);
 
         fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_SHUTDOWN, 1, status, 0);
-        assert_refused(sev_shutdown(&l.psp), SEV_CMD_SHUTDOWN, status);
+        assert_refused(launch_step(&l, SEV_CMD_SHUTDOWN), SEV_CMD_SHUTDOWN, status);
         assert_int_equal(l.psp.status.state, SEV_PLATFORM_INIT);
-        assert_int_equal(sev_shutdown(&l.psp).error, PSP_OK);
+        assert_int_equal(launch_step(&l, SEV_CMD_SHUTDOWN).error, PSP_OK);
     }
     stop();
 }
@@ -138,8 +117,8 @@ static void status_after_execution_leaves_the_driver_usable(void **state)
         fake_fault(MAILBOX_FAULT_STATUS_LATE, launch_commands[c], 1, SEV_STATUS_HWERROR_PLATFORM, 0);
         assert_refused(launch_run(&l), launch_commands[c], SEV_STATUS_HWERROR_PLATFORM);
         fake_no_fault();
-        sev_deactivate(&l.psp, l.handle);
-        sev_decommission(&l.psp, l.handle);
+        psp_wait(&l.psp, sev_deactivate(&l.psp, l.handle));
+        psp_wait(&l.psp, sev_decommission(&l.psp, l.handle));
         l.active = l.started = false;
         launch_clean(&l);
         assert_int_equal(launch_run(&l).error, PSP_OK);
@@ -197,7 +176,7 @@ static void stall_of_the_machine_is_no_timeout(void **state)
     fake.stall_us = 100 * SECOND;
     fake_fault(MAILBOX_FAULT_SLOW, SEV_CMD_PLATFORM_STATUS, 1, 0, 103 * SECOND);
     uint64_t before = psp_platform_now_us();
-    assert_true(psp_ok(sev_platform_status(&l.psp)));
+    assert_true(psp_ok(launch_step(&l, SEV_CMD_PLATFORM_STATUS)));
     assert_true(psp_platform_now_us() - before >= 103 * SECOND);
     fake_no_fault();
     stop();
@@ -219,7 +198,6 @@ static void hang_of_init_or_shutdown_waits_100_seconds(void **state)
         assert_int_equal(r.error, PSP_TIMEOUT);
         assert_int_equal(r.command, commands[c]);
         assert_in_range(psp_platform_now_us() - before, 100 * SECOND, 100 * SECOND + SECOND / 2);
-        assert_int_equal(fake.wbinvds, commands[c] == SEV_CMD_INIT ? 0 : 1);
         assert_dead();
         stop();
     }
@@ -233,7 +211,7 @@ static void hang_of_the_first_command_waits_5_seconds_and_unmaps(void **state)
     psp_detach(&l.psp);
     fake_fault(MAILBOX_FAULT_HANG, SEV_CMD_PLATFORM_STATUS, 1, 0, 0);
     uint64_t before = psp_platform_now_us();
-    assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_TIMEOUT);
+    assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_TIMEOUT);
     assert_in_range(psp_platform_now_us() - before, FIRST_TIMEOUT, FIRST_TIMEOUT + SECOND / 2);
     assert_int_equal(fake_pci.mapped, 0);
     assert_dead();
@@ -245,7 +223,7 @@ static void mailbox_that_never_becomes_ready_is_said_after_5_seconds(void **stat
     (void)state;
     start((struct fake_options){ .never_ready = true });
     uint64_t before = psp_platform_now_us();
-    assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_NOT_READY);
+    assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_NOT_READY);
     assert_non_null(strstr(fake.last_line, "registers: command 0x00040000"));
     assert_in_range(psp_platform_now_us() - before, FIRST_TIMEOUT, FIRST_TIMEOUT + SECOND / 2);
     assert_int_equal(fake_pci.mapped, 0);
@@ -276,7 +254,7 @@ static void command_left_running_is_waited_for(void **state)
     start((struct fake_options){ 0 });
     leave_running(60 * SECOND);
     before = psp_platform_now_us();
-    assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_NOT_READY);
+    assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_NOT_READY);
     assert_int_equal(fake.submissions, 1);
     assert_in_range(psp_platform_now_us() - before, 2 * FIRST_TIMEOUT, 2 * FIRST_TIMEOUT + SECOND);
     assert_int_equal(fake_pci.mapped, 0);
@@ -291,7 +269,7 @@ static void command_field_left_over_does_not_keep_from_asking(void **state)
     fake.left_over = 0x00330000;
     launch_attach(&l);
     assert_int_equal(fake.submissions, 1);
-    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+    assert_int_equal(launch_init(&l).error, PSP_OK);
     stop();
 }
 
@@ -348,7 +326,7 @@ static void reset_of_the_firmware_is_a_timeout_and_attaching_again_starts_over(v
 
     launch_attach(&l);
     assert_int_equal(l.psp.status.state, SEV_PLATFORM_UNINIT);
-    assert_int_equal(sev_init(&l.psp).error, PSP_OK);
+    assert_int_equal(launch_init(&l).error, PSP_OK);
     assert_int_equal(launch_run(&l).error, PSP_OK);
     stop();
 }
@@ -497,7 +475,7 @@ static void attach_refuses_a_contradictory_status(void **state)
     start((struct fake_options){ 0 });
     fake.tamper_command = SEV_CMD_PLATFORM_STATUS;
     fake.tamper = platform_state_3;
-    assert_int_equal(psp_attach(&l.psp, &fake.location).error, PSP_ANSWER);
+    assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_ANSWER);
     assert_int_equal(fake_pci.mapped, 0);
     launch_up(&l);
     assert_int_equal(launch_run(&l).error, PSP_OK);
@@ -513,7 +491,7 @@ static void inputs_are_not_read_back(void **state)
     request[0] = l.handle;
     fake.tamper_command = SEV_CMD_ACTIVATE;
     fake.tamper = nothing_written;
-    assert_int_equal(psp_command(&l.psp, SEV_CMD_ACTIVATE, request).error, PSP_OK);
+    assert_int_equal(psp_wait(&l.psp, psp_submit(&l.psp, SEV_CMD_ACTIVATE, request)).error, PSP_OK);
     assert_int_equal(request[0], l.handle);
     assert_int_equal(request[1], LAUNCH_ASID);
     stop();
@@ -525,7 +503,7 @@ static void status_counts_only_with_resp(void **state)
     start((struct fake_options){ 0 });
     launch_up(&l);
     fake.lie = FAKE_STATUS_WITHOUT_RESP;
-    assert_int_equal(sev_platform_status(&l.psp).error, PSP_TIMEOUT);
+    assert_int_equal(launch_step(&l, SEV_CMD_PLATFORM_STATUS).error, PSP_TIMEOUT);
     assert_dead();
     stop();
 }
@@ -547,7 +525,7 @@ static void device_that_disappears_is_dead(void **state)
     launch_up(&l);
     fake.lie = FAKE_ALL_ONES;
     uint64_t before = psp_platform_now_us();
-    assert_int_equal(sev_platform_status(&l.psp).error, PSP_TIMEOUT);
+    assert_int_equal(launch_step(&l, SEV_CMD_PLATFORM_STATUS).error, PSP_TIMEOUT);
     assert_true(psp_platform_now_us() - before < SECOND);  /* no need to wait for it */
     assert_dead();
     stop();
@@ -567,7 +545,6 @@ int main(void)
         cmocka_unit_test(command_left_running_is_waited_for),
         cmocka_unit_test(command_field_left_over_does_not_keep_from_asking),
         cmocka_unit_test(interrupts_are_off_while_attached_and_as_before_afterwards),
-        cmocka_unit_test(init_that_wants_wbinvd_is_repeated_once_after_it),
         cmocka_unit_test(slow_within_the_limit_is_fine_and_beyond_it_is_not),
         cmocka_unit_test(reset_of_the_firmware_is_a_timeout_and_attaching_again_starts_over),
         cmocka_unit_test(contradictory_answers_are_refused_and_nothing_of_them_is_copied),

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "hv/control/job.h"
+
+static struct job jobs[GUEST_MAX];
+static uint32_t active, over;
+
+struct job *job_at(uint32_t index)
+{
+    return &jobs[index];
+}
+
+struct job *job_of(const struct guest *guest)
+{
+    return &jobs[guest->index];
+}
+
+void job_begin(struct job *job, enum job_kind kind, struct guest *guest)
+{
+    active += job->kind == JOB_NONE;
+    *job = (struct job){.kind = kind, .guest = guest, .clean = true};
+    if (kind != JOB_LAUNCH)
+        return;
+    guest->state = GUEST_LAUNCHING;     /* from now on it can be ended */
+    guest->end = GUEST_END_NONE;
+    guest->end_reason[0] = '\0';
+}
+
+void job_over(struct job *job)
+{
+    job->kind = JOB_NONE;
+    active--;
+    over++;
+}
+
+uint32_t job_count_over(void)
+{
+    return over;
+}
+
+bool job_active(void)
+{
+    return active > 0;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "hv/control/life.h"
+
+#include "hv/console/log.h"
+#include "hv/control/job.h"
+#include "hv/control/jobs.h"
+#include "hv/control/leak.h"
+#include "hv/control/program.h"
+#include "hv/control/report.h"
+#include "hv/control/sev.h"
+#include "hv/cpu/smp.h"
+#include "hv/mm/hostmap.h"
+
+#define PAGES_OF(bytes) (((bytes) + PAGE_SIZE - 1) / PAGE_SIZE)
+
+static void start_sev(const struct handoff *handoff, bool has_session)
+{
+    const struct manifest_header *header = program_header();
+    const uint8_t *version = header->sev_firmware_version;
+    paddr_t image = paddr_add(paddr(handoff->manifest_base), header->payload_offset);
+    struct sev_wishes wishes = {
+        .image = {hostmap_firmware_address(image, VIEW_PLAIN)},
+        .image_size = header->sev_firmware_size,
+        .image_version = SEV_VERSION(version[2], version[1], version[0]),
+        .show = (header->flags & MANIFEST_SHOW_PDH) != 0,
+    };
+    wishes.pdh = wishes.show || has_session;
+    sev_start(handoff, &wishes);
+}
+
+void life_begin(const struct handoff *handoff)
+{
+    bool has_session = false;
+    if (!program_open(handoff))
+        return;
+    uint32_t count = program_header()->guest_count;
+    bool wants_sev = (program_header()->flags & MANIFEST_SHOW_PDH) != 0;
+    for (uint32_t i = 0; i < count; i++) {
+        guests[i].index = i;
+        guests[i].config = program_guest(i);
+        guests[i].restarts_left = guests[i].config->restarts;
+        wants_sev |= guests[i].config->encryption == MANIFEST_ENCRYPTION_SEV;
+        has_session |= guests[i].config->session_size != 0;
+        paddr_t history, input;
+        bool keeps = page_alloc(PAGES_OF(OUTPUT_HISTORY), 1, &history);
+        output_init(&guests[i].output, i, guests[i].config->name, keeps ? page_va(history) : NULL);
+        if (page_alloc(PAGES_OF(VUART_INPUT), 1, &input))
+            guests[i].uart.input = page_va(input);
+    }
+    log_print(LOG_NOTICE, "the manifest has %u guests", count);
+    leak_mark();
+    if (wants_sev)
+        start_sev(handoff, has_session);
+    for (uint32_t i = 0; i < count; i++)
+        job_begin(job_of(&guests[i]), JOB_LAUNCH, &guests[i]);
+}
+
+/* A CPU may still have to look at what the others sent to its vCPU before they were all off. */
+static bool messages_taken(const struct guest *guest)
+{
+    bool taken = true;
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
+        if (__atomic_load_n(&guest->vcpus[i]->posted.listed, __ATOMIC_ACQUIRE)) {
+            smp_kick(guest->vcpus[i]->cpu);
+            taken = false;
+        }
+    }
+    return taken;
+}
+
+void life_look_for_ends(void)
+{
+    for (uint32_t i = 0, count = guest_count(); i < count; i++) {
+        struct guest *guest = &guests[i];
+        if (guest_is_ending(guest) && job_of(guest)->kind == JOB_NONE &&
+            __atomic_load_n(&guest->vcpus_queued, __ATOMIC_ACQUIRE) == 0 && messages_taken(guest))
+            job_begin(job_of(guest), JOB_END, guest);
+    }
+}
+
+bool life_launch_again(struct guest *guest)
+{
+    if ((guest->state != GUEST_ENDED && guest->state != GUEST_REFUSED) || job_of(guest)->kind != JOB_NONE)
+        return false;
+    job_begin(job_of(guest), JOB_LAUNCH, guest);
+    guest_note_end();       /* the boot CPU does not go to sleep */
+    return true;
+}
+
+bool life_goes_on(void)
+{
+    static uint32_t found;      /* most likely still runs */
+    for (uint32_t i = 0, count = guest_count(); i < count; i++) {
+        if (guests[(found + i) % count].state == GUEST_RUNNING) {
+            found = (found + i) % count;
+            return true;
+        }
+    }
+    return job_active();
+}
+
+bool life_summary(void)
+{
+    bool as_expected = guests[0].config != NULL;    /* a refused manifest has no guests */
+    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++)
+        as_expected &= guests[i].end == GUEST_END_POWEROFF || guests[i].end == GUEST_END_RESET;
+    report_summary(as_expected);
+    return as_expected;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The manifest: checked, and its table copied, before anything of it is used. */
+#ifndef SEVISOR_PROGRAM_H
+#define SEVISOR_PROGRAM_H
+
+#include "boot/handoff.h"
+#include "guest/manifest.h"
+#include "hv/lib/types.h"
+
+/* False: it is refused, and the log says why. */
+bool program_open(const struct handoff *handoff);
+const struct manifest_header *program_header(void);
+const struct manifest_guest *program_guest(uint32_t index);
+/* Step i of the guest's launch program, from 0. */
+const struct manifest_step *program_step(const struct manifest_guest *guest, uint32_t i);
+/* Payload [offset, offset+size), or NULL. */
+const uint8_t *program_payload(uint64_t offset, uint64_t size);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "hv/control/release.h"
+
+#include "hv/svm/asid.h"
+
+void release_vcpus(struct guest *guest)
+{
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
+        struct vcpu *vcpu = guest->vcpus[i];
+        if (vcpu == NULL)
+            continue;
+        guest_count_vcpu(vcpu, &guest->past);
+        guest->vcpus[i] = NULL;     /* first: who looks meanwhile counts it once, and no freed page */
+        vcpu_destroy(vcpu);
+    }
+}
+
+void release_tables(struct guest *guest)
+{
+    if (guest->npt.root.raw != 0)
+        npt_destroy(&guest->npt);
+    guest->npt = (struct npt){0};
+}
+
+void release_unused(struct guest *guest)
+{
+    release_vcpus(guest);
+    release_tables(guest);
+    if (guest->memory.size != 0)
+        extent_free(&guest->memory);
+    if (guest->asid != 0)
+        asid_free(guest->asid);
+    guest->asid = 0;
+}

@@ -12,7 +12,6 @@
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
 #include "hv/lib/panic.h"
-#include "hv/monitor/monitor.h"
 #include "hv/svm/asid.h"
 
 /* A command that the firmware refused is retried once, since a failure leaks the ASID. After no answer none is sent. */
@@ -63,7 +62,8 @@ static enum job_verdict begin(struct job *job)
         if (guest->started_tsc != 0)
             guest->alive_tsc += clock_tsc() - guest->started_tsc;
         guest->started_tsc = 0;
-        monitor_guest_ended(guest->index, !job->again);
+        guest->stays_ended = !job->again;
+        vuart_power_off(&guest->uart);
     }
     release_vcpus(guest);
     job_next(job, !guest->sev_context ? END_PLAIN_VIEW : guest->sev_active ? END_DEACTIVATE : END_DECOMMISSION);
@@ -234,7 +234,8 @@ static enum job_verdict release(struct job *job)
     job_over(job);
     if (refused) {
         log_print(LOG_ERROR, "%s is refused: %s", guest->config->name, guest->end_reason);
-        monitor_guest_ended(guest->index, true);
+        guest->stays_ended = true;
+        vuart_power_off(&guest->uart);
     } else {
         report_end(guest);
     }

@@ -21,6 +21,7 @@ void job_begin(struct job *job, enum job_kind kind, struct guest *guest)
     if (kind != JOB_LAUNCH)
         return;
     guest->state = GUEST_LAUNCHING;     /* from now on it can be ended */
+    guest->stays_ended = false;
     guest->end = GUEST_END_NONE;
     guest->end_reason[0] = '\0';
 }

@@ -44,6 +44,7 @@ void life_begin(const struct handoff *handoff)
         paddr_t history, input;
         bool keeps = page_alloc(PAGES_OF(OUTPUT_HISTORY), 1, &history);
         output_init(&guests[i].output, i, guests[i].config->name, keeps ? page_va(history) : NULL);
+        vuart_reset(&guests[i].uart, &guests[i].output);      /* it may be refused before its launch comes so far */
         if (page_alloc(PAGES_OF(VUART_INPUT), 1, &input))
             guests[i].uart.input = page_va(input);
     }

@@ -2,6 +2,7 @@
 #include "hv/dev/vuart.h"
 
 #include "hv/console/console.h"
+#include "hv/console/line.h"
 #include "hv/console/output.h"
 
 /* PC16550D table II. Registers 0 and 1 are the divisor's while LCR.DLAB is set. */
@@ -117,12 +118,13 @@ static void clear_fifo(struct vuart *uart)
         take_input(uart);
 }
 
-uint32_t vuart_forget_input(struct vuart *uart)
+void vuart_power_off(struct vuart *uart)
 {
-    uint32_t forgotten = uart->input_count;
+    if (uart->input_count > 0)
+        line_print("monitor: %s ended without reading the last %u bytes of input", uart->output->name, uart->input_count);
     uart->input_count = 0;
     uart->break_after = VUART_NO_BREAK;
-    return forgotten;
+    output_finish(uart->output);
 }
 
 /* Until LSR is read, or the NUL that stands for it. */

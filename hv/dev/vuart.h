@@ -36,7 +36,7 @@ bool vuart_input(struct vuart *uart, uint8_t byte);
 uint32_t vuart_input_room(const struct vuart *uart);
 /* A break of the line, behind what waits. False: there is no room, or another waits. */
 bool vuart_break(struct vuart *uart);
-/* Forgets what waits; returns how many bytes that was. */
-uint32_t vuart_forget_input(struct vuart *uart);
+/* The guest's launch is over: input that it did not read is reported and dropped, its last line of output is ended. */
+void vuart_power_off(struct vuart *uart);
 
 #endif

@@ -18,17 +18,12 @@ void monitor_init(void)
     monitor_view_init();
 }
 
-void monitor_guest_ended(uint32_t guest, bool for_good)
+void monitor_detach_ended(void)
 {
-    uint32_t unread = vuart_forget_input(&guests[guest].uart);
-    monitor_tell_losses();
-    if (unread > 0)
-        line_print("monitor: %s ended without reading the last %u bytes of input", guests[guest].config->name, unread);
-    output_finish(&guests[guest].output);
-    if (for_good && attached == guest) {
-        monitor_attach(MONITOR_NOBODY);
-        line_print("monitor: the attached guest has ended: detached");
-    }
+    if (attached == MONITOR_NOBODY || !guests[attached].stays_ended)
+        return;
+    monitor_attach(MONITOR_NOBODY);
+    line_print("monitor: the attached guest has ended: detached");
 }
 
 void monitor_attach(uint32_t guest)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * The operator's keys: what is typed goes to the attached guest, but for what follows the escape key. Input and its answers
- * are the boot CPU's. monitor_guest_ended() and monitor_clear_screen() take the console lock; neither is called by who
- * holds it.
+ * are the boot CPU's. monitor_clear_screen() takes the console lock.
  */
 #ifndef SEVISOR_MONITOR_H
 #define SEVISOR_MONITOR_H
@@ -20,15 +19,13 @@ void monitor_poll(void);
 /* How soon it wants to be called again. In between console_drain() is enough to lose nothing that comes in. */
 uint32_t monitor_poll_us(void);
 
-/* The guest's launch is over: its last line is shown, though it has no newline.
- * `for_good`: it will not be launched again; the operator's input leaves it. */
-void monitor_guest_ended(uint32_t guest, bool for_good);
-
 
 /* ---- monitor.c for monitor_input.c and monitor_view.c ---- */
 
 /* Who gets the operator's input: a guest, or MONITOR_NOBODY. */
 void monitor_attach(uint32_t guest);
+/* The attached guest has ended for good: the input leaves it. */
+void monitor_detach_ended(void);
 uint32_t monitor_attached(void);
 void monitor_clear_screen(void);
 

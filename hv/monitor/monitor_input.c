@@ -479,6 +479,7 @@ void monitor_poll(void)
 {
     uint64_t now_us = clock_now_us();
     console_drain();
+    monitor_detach_ended();
     for (uint32_t i = 0; i < INPUT_PER_POLL && !waits_for_guest(now_us); i++) {
         int read = console_read();
         if (read == CONSOLE_NOTHING)

@@ -59,6 +59,7 @@ struct guest {
     char end_reason[256];       /* in words */
     const struct manifest_guest *config;    /* hv's own checked copy; NULL: no such guest */
     uint32_t restarts_left;
+    bool stays_ended;           /* its launch is over, and none follows by itself */
     uint32_t launches;
 
     struct extent memory;       /* all of guest-physical RAM; size 0: none */

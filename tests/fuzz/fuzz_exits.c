@@ -68,6 +68,9 @@ void output_byte(struct output *output, uint8_t byte)
     require(output == &guests[output->owner - 1].output, "output comes from a guest");
 }
 
+void output_finish(struct output *output) { (void)output; }
+void line_print(const char *format, ...) { (void)format; }
+
 void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size)
 {
     uint64_t end;

@@ -449,7 +449,7 @@ static void what_a_guest_did_not_read_before_its_end_is_told(void **state)
     readers[1].every_us = 0;
     sends("\0352exit\r");
     runs(100000);
-    monitor_guest_ended(1, false);              /* it is launched again */
+    vuart_power_off(&guests[1].uart);              /* it is launched again */
     runs(20000);
     assert_true(said("monitor: linux ended without reading the last 5 bytes of input"));
     vuart_reset(&guests[1].uart, &guests[1].output);
@@ -458,7 +458,8 @@ static void what_a_guest_did_not_read_before_its_end_is_told(void **state)
     runs(100000);
     got(1, "root\r");
     wire.printed = 0;
-    monitor_guest_ended(1, true);
+    vuart_power_off(&guests[1].uart);
+    guests[1].stays_ended = true;
     runs(20000);
     assert_false(said("without reading"));
     guests[1].state = GUEST_ENDED;

@@ -283,11 +283,14 @@ static void the_last_line_of_a_guest_is_shown_at_its_end(void **state)
     types("\x1d" "2");
     screen_length = 0;
     says(1, "bye");
-    monitor_guest_ended(1, false);
+    vuart_power_off(&guests[1].uart);
+    monitor_poll();
     assert_string_equal(screen, "linux| bye\n");
     types("x");
     assert_string_equal(received(1), "x");          /* it comes back: still attached */
-    monitor_guest_ended(1, true);
+    vuart_power_off(&guests[1].uart);
+    guests[1].stays_ended = true;
+    monitor_poll();
     types("y");
     assert_string_equal(received(1), "");
 }
@@ -319,7 +322,9 @@ static void without_colour_no_escape_byte_is_sent(void **state)
     now_us += 1000000;                              /* answers are given again */
     types("\035Tx\035?");
     assert_non_null(strstr(screen, "top: 3 guests"));
-    monitor_guest_ended(0, true);
+    vuart_power_off(&guests[0].uart);
+    guests[0].stays_ended = true;
+    monitor_poll();
     assert_null(memchr(screen, '\033', screen_length));
 }
 

@@ -100,20 +100,17 @@ def test_each_status_of_a_launch_command_refuses_its_guest_and_nobody_else(
 # -- no answer ---------------------------------------------------------------------------
 
 
-def trace_with(
-    name: str, pack: Callable[..., Path], boot_sev: Boot, **machine_options
-) -> tuple[str, list[machines.Command]]:
-    """Boots a plain guest between two encrypted ones; what the console said, and the secure processor's commands."""
+def run_with(
+    name: str, pack: Callable[..., Path], boot_sev: Boot, look: Callable[[Emulator], None] = lambda machine: None, **machine_options
+) -> str:
+    """Boots a plain guest between two encrypted ones; what the console said. `look` sees the machine when it is off."""
     guests = [packing.hello("first", "sev"), PLAIN, packing.hello("second", "sev")]
     efi = pack(name, guests)
     with boot_sev(packing.bootable(efi), name=name, **machine_options) as machine:
         assert machine.wait_off() == "guest-shutdown"
         assert_plain_guest_ran(machine.console.text)
-        return machine.console.text, machines.trace(machine)
-
-
-def run_with(name: str, pack: Callable[..., Path], boot_sev: Boot, **machine_options) -> str:
-    return trace_with(name, pack, boot_sev, **machine_options)[0]
+        look(machine)
+        return machine.console.text
 
 
 @pytest.mark.parametrize("command", LAUNCH_COMMANDS)
@@ -156,7 +153,8 @@ def test_guest_that_is_said_to_be_active_at_its_end_is_deactivated_again_once(
     pack: Callable[..., Path], boot_sev: Boot
 ) -> None:
     """DECOMMISSION answers ACTIVE: twice for the guest that ends first, whose ASID is kept from others then; once for the next."""
-    text, commands = trace_with("active", pack, boot_sev, fault="status:DECOMMISSION:0x12:count=3")
+    commands: list[machines.Command] = []
+    text = run_with("active", pack, boot_sev, lambda machine: commands.extend(machines.trace(machine)), fault="status:DECOMMISSION:0x12:count=3")
     ends = [(c.name, c.status) for c in commands if c.name in ("DEACTIVATE", "DF_FLUSH", "DECOMMISSION")]
     once, told_again = [("DEACTIVATE", "SUCCESS"), ("DF_FLUSH", "SUCCESS")], [("DEACTIVATE", "INACTIVE"), ("DF_FLUSH", "SUCCESS")]
     active = ("DECOMMISSION", "ACTIVE")

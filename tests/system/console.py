@@ -6,6 +6,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import select
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -50,21 +53,27 @@ class Console:
         descriptor = self._source.fileno()
         if self._rate:
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, SMALL_PIPE)
-        while True:
-            try:
-                part = os.read(descriptor, self._rate // 20 if self._rate else 65536)
-            except OSError:
-                part = b""
-            if self._rate:
-                time.sleep(len(part) / self._rate)
-            if part and self._echo:
-                self._echo(part)
-            with self._changed:
+        part = b"..."
+        while part:
+            select.select([descriptor], [], [])
+            with self._changed:  # so that what is not in the pipe any more is in _raw: settle()
+                try:
+                    part = os.read(descriptor, self._rate // 20 if self._rate else 65536)
+                except OSError:
+                    part = b""
                 self._raw += part
                 self._ended = not part
                 self._changed.notify_all()
-            if not part:
-                return
+            if part and self._echo:
+                self._echo(part)
+            if self._rate:
+                time.sleep(len(part) / self._rate)
+
+    def _unread(self) -> int:
+        """Bytes that the pipe holds."""
+        if self._ended:
+            return 0
+        return int.from_bytes(fcntl.ioctl(self._source.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
 
     @property
     def text(self) -> str:
@@ -85,9 +94,9 @@ class Console:
         self._thread.join(patience)
 
     def settle(self, quiet: float = 0.3) -> None:
-        """Waits until nothing has come for a while: what a machine said last is then here."""
+        """Waits until all is read, and nothing has come for a while: what a machine said last is then here."""
         with self._changed:
-            while self._changed.wait(quiet):
+            while self._changed.wait(quiet) or self._unread():
                 pass
 
     def tail(self, count: int = 40) -> str:

@@ -223,6 +223,9 @@ def copy_tree(target: Path) -> None:
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
+    # Some tests ask git for the project's files.
+    for words in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", "-C", target, *words], check=True, capture_output=True)
 
 
 def compare(release: Release, log: Path) -> None:

@@ -113,7 +113,11 @@ efi:
 
 do-image: $(IMAGE)
 
-do-all: do-machine do-image tests-parts
+# In this order: two makes at a time would build the same files.
+do-all:
+	@+$(AGAIN) do-machine
+	@+$(AGAIN) do-image
+	@+$(AGAIN) tests-parts
 
 # In this order, so that what is shown can be read; each step is quick when nothing changed.
 do-run:

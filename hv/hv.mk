@@ -37,7 +37,7 @@ $(HV_DIR)/%.o: %.c $(HV_DIR)/built-with
 
 $(HV_DIR)/%.asm.o: %.asm $(HV_DIR)/built-with
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -I $(HV_DIR)/ -MD $(@:.o=.d) -MT $@ -MP $< -o $@
+	$(NASM) -f elf64 -I $(HV_DIR)/svm/ -MD $(@:.o=.d) -MT $@ -MP $< -o $@
 
 $(HV_ELF): $(HV_OBJECTS) linker/hv.ld $(HV_DIR)/built-with
 	$(LD) $(HV_LDFLAGS) -T linker/hv.ld $(HV_OBJECTS) -o $@

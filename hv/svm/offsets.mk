@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 # What vmrun.asm must know of C structures, taken from the compiler (included by hv.mk).
-HV_OFFSETS := $(BUILD)/hv/offsets.inc
+HV_OFFSETS := $(BUILD)/hv/svm/offsets.inc
 
 $(HV_OFFSETS): hv/svm/offsets.h $(HV_DIR)/built-with
 	@mkdir -p $(@D)

@@ -346,7 +346,7 @@ static enum job_verdict await_platform(struct job *job)
     return refused(job->guest);
 }
 
-/* The next private steps; neighbours in one go: the digest knows no borders. False: there are none left. */
+/* The next private steps, adjacent ones merged: the digest does not depend on command boundaries. False: none is left. */
 static bool next_run(struct job *job)
 {
     const struct manifest_guest *config = job->guest->config;

@@ -112,6 +112,7 @@ static _Noreturn void main_run(const struct handoff *handoff)
 
     life_begin(handoff);
     loop_run(this_cpu());
+    monitor_tell_losses();
     sev_stop();
     main_report_nmis();
     life_summary();     /* its verdict is the last line that the operator reads */

@@ -31,7 +31,7 @@ void monitor_clear_screen(void);
 
 /* monitor_input.c: forgets half-typed commands. */
 void monitor_input_init(void);
-/* monitor_input.c: says which input was lost and was not told yet. */
+/* monitor_input.c: reports input that was lost and not reported yet. Also before the machine ends. */
 void monitor_tell_losses(void);
 
 #endif

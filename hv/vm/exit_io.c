@@ -76,7 +76,7 @@ static uint8_t port_read(struct vcpu *vcpu, uint32_t port)
     case PORT_TIMER:
         return (uint8_t)(timer_read() >> 8 * (port - VPOWER_TIMER));
     case PORT_UNKNOWN:
-        exit_log(vcpu, "reads port 0x%x, where there is nothing (RIP 0x%lx)", port, vcpu->vmcb->rip);
+        exit_log(vcpu, "reads port 0x%x, which no device decodes (RIP 0x%lx)", port, vcpu->vmcb->rip);
         return 0xff;
     default:
         return 0xff;
@@ -102,14 +102,14 @@ static void port_write(struct vcpu *vcpu, uint32_t port, uint8_t value)
         power_write(vcpu, (uint16_t)port, value);
         break;
     case PORT_UNKNOWN:
-        exit_log(vcpu, "writes 0x%x to port 0x%x, where there is nothing (RIP 0x%lx)", value, port, vcpu->vmcb->rip);
+        exit_log(vcpu, "writes 0x%x to port 0x%x, which no device decodes (RIP 0x%lx)", value, port, vcpu->vmcb->rip);
         break;
     default:
         break;
     }
 }
 
-/* A wide access to ports where there is nothing is one message, not four. */
+/* A wide access to ports that no device decodes is one message, not four. */
 static bool nothing_there(uint32_t port, uint32_t size)
 {
     for (uint32_t i = 0; i < size; i++) {
@@ -125,7 +125,7 @@ static uint64_t port_read_wide(struct vcpu *vcpu, uint32_t port, uint32_t size)
     if (port == VPOWER_TIMER && size == 4)
         return timer_read();            /* all of it at one time */
     if (nothing_there(port, size)) {
-        exit_log(vcpu, "reads port 0x%x, where there is nothing (RIP 0x%lx)", port, vcpu->vmcb->rip);
+        exit_log(vcpu, "reads port 0x%x, which no device decodes (RIP 0x%lx)", port, vcpu->vmcb->rip);
         return size == 2 ? 0xffff : 0xffffffff;
     }
     for (uint32_t i = 0; i < size; i++)
@@ -136,7 +136,7 @@ static uint64_t port_read_wide(struct vcpu *vcpu, uint32_t port, uint32_t size)
 static void port_write_wide(struct vcpu *vcpu, uint32_t port, uint32_t size, uint64_t value)
 {
     if (nothing_there(port, size)) {
-        exit_log(vcpu, "writes 0x%x to port 0x%x, where there is nothing (RIP 0x%lx)", (uint32_t)value, port,
+        exit_log(vcpu, "writes 0x%x to port 0x%x, which no device decodes (RIP 0x%lx)", (uint32_t)value, port,
                  vcpu->vmcb->rip);
         return;
     }

@@ -96,15 +96,15 @@ static void read_ones(struct vcpu *vcpu, uint64_t gpa)
 
     switch (map_ones(vcpu->guest, gpa)) {
     case MAPPED:
-        log_print(LOG_GUEST_COUNTED, "%s: reads 0x%lx, where it has no memory%s%s: all ones (RIP 0x%lx)",
-                  vcpu->guest->config->name, gpa, name != NULL ? " and a PC has " : "", name != NULL ? name : "", rip);
+        log_print(LOG_GUEST_COUNTED, "%s: reads unmapped guest-physical address 0x%lx%s%s: all ones (RIP 0x%lx)",
+                  vcpu->guest->config->name, gpa, name != NULL ? ", where a PC has " : "", name != NULL ? name : "", rip);
         break;
     case TOO_MANY:
-        exit_crash(vcpu, "touched 0x%lx, where it has no memory (RIP 0x%lx), after reading %u other such pages", gpa, rip,
+        exit_crash(vcpu, "accessed unmapped guest-physical address 0x%lx (RIP 0x%lx), after reading %u other such pages", gpa, rip,
                    BUS_PAGES);
         break;
     case NO_PAGE:
-        exit_crash(vcpu, "touched 0x%lx, where it has no memory (RIP 0x%lx), and no pool page is free to map ones there", gpa,
+        exit_crash(vcpu, "accessed unmapped guest-physical address 0x%lx (RIP 0x%lx), and no pool page is free to map ones there", gpa,
                    rip);
         break;
     default:
@@ -134,6 +134,6 @@ void exit_npf(struct vcpu *vcpu)
         return;
     }
     const char *name = device_name(gpa);
-    exit_crash(vcpu, "touched 0x%lx, where it has no memory%s%s (RIP 0x%lx, %s, error code 0x%lx)", gpa,
-               name != NULL ? " and a PC has " : "", name != NULL ? name : "", vmcb->rip, access_name(error), error);
+    exit_crash(vcpu, "accessed unmapped guest-physical address 0x%lx%s%s (RIP 0x%lx, %s, error code 0x%lx)", gpa,
+               name != NULL ? ", where a PC has " : "", name != NULL ? name : "", vmcb->rip, access_name(error), error);
 }

@@ -54,6 +54,7 @@ void asid_init(uint32_t asids, uint32_t min, uint32_t max) { note("asids %u %u %
 void firmware_end_init(const struct handoff *h) { note("end %d", h == &handoff); }
 void firmware_init(const struct handoff *h) { note("firmware %d", h == &handoff); }
 void monitor_init(void) { note("monitor"); }
+void monitor_tell_losses(void) { note("losses"); }
 void smp_start(const struct handoff *h) { note("smp %d", h == &handoff); }
 struct cpu *smp_cpu(uint32_t index) { return !online[index] ? NULL : index == 0 ? &fake_cpu : &others[index - 1]; }
 uint32_t smp_cpus(void) { return 4; }
@@ -153,7 +154,7 @@ static void each_part_is_set_up_before_what_needs_it(void **state)
     (void)state;
     assert_true(run());
     assert_order("console 2f8\nclock 2400056789\nend 1\ncpu 0\narena 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\nmca 0\nsvm pages 0\nsvm 0\n"
-                 "vcpu 0\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nsev stop\nsummary\npower off\n");
+                 "vcpu 0\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
 }
 
 static void the_lapic_is_told_and_mapped_where_it_has_no_msrs(void **state)
@@ -235,7 +236,7 @@ static void refusal_of_all_guests_ends_in_a_reset(void **state)
     (void)state;
     guests[1].launches = 0;
     assert_true(run());
-    assert_order("launch 1\nloop 0\nsev stop\nsummary\nlog 1 no guest runs: alpha is refused: LAUNCH_START: no\n"
+    assert_order("launch 1\nloop 0\nlosses\nsev stop\nsummary\nlog 1 no guest runs: alpha is refused: LAUNCH_START: no\n"
                  "log 1 the machine is reset in 60 seconds, or at a key, into the boot option that follows\n"
                  "drain\nreset\n");
     assert_null(strstr(did, "power off"));
@@ -269,7 +270,7 @@ static void any_guest_that_has_run_makes_it_a_power_off(void **state)
         guests[1].end = i == 2 ? GUEST_END_DESTROYED : GUEST_END_REFUSED;       /* before it could */
         relaunched = i == 0;
         assert_true(run());
-        assert_order("launch 1\nloop 0\nsev stop\nsummary\npower off\n");
+        assert_order("launch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
         assert_null(strstr(did, "reset"));
         assert_null(strstr(did, "no guest runs"));
     }

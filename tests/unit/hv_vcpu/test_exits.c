@@ -103,23 +103,23 @@ static void reads_below_4_gib_find_one_page_of_ones(void **state)
     }
     for (size_t i = 0; i < PAGE_SIZE; i++)
         assert_int_equal(((const uint8_t *)page_va(first))[i], 0xff);
-    assert_non_null(strstr(rig_log, "guest1: reads 0xfed803c0, where it has no memory and a PC has the chipset's (FCH) registers: all ones"));
+    assert_non_null(strstr(rig_log, "guest1: reads unmapped guest-physical address 0xfed803c0, where a PC has the chipset's (FCH) registers: all ones"));
 }
 
 static void what_is_no_read_of_the_bus_ends_the_guest(void **state)
 {
     (void)state;
     static const struct { uint64_t error, gpa; const char *words; } ends[] = {
-        {FINAL | WRITE, 0xfed00010, "touched 0xfed00010, where it has no memory and a PC has the HPET (RIP 0x1000, a write"},
+        {FINAL | WRITE, 0xfed00010, "accessed unmapped guest-physical address 0xfed00010, where a PC has the HPET (RIP 0x1000, a write"},
         {FINAL | WRITE, 0xfee00300, "a PC has the local APIC: guests have x2APIC, by MSRs (RIP 0x1000, a write"},
         {FINAL | WRITE | PRESENT, 0xfed40000, "a PC has a TPM (RIP 0x1000, a write"},
         {FINAL | READ | FETCH, 0xffff0000, "a PC has the firmware's ROM (RIP 0x1000, an instruction fetch"},
-        {FINAL | READ | FETCH | PRESENT, 0xc0000000, "where it has no memory (RIP 0x1000, an instruction fetch"},
+        {FINAL | READ | FETCH | PRESENT, 0xc0000000, "guest-physical address 0xc0000000 (RIP 0x1000, an instruction fetch"},
         {TABLE_WALK | READ, 0xc0000000, "a walk of its page tables"},
         {TABLE_WALK | WRITE, 0xc0000000, "a walk of its page tables"},
-        {FINAL | READ, 0x100000000, "touched 0x100000000, where it has no memory (RIP 0x1000, a read"},
+        {FINAL | READ, 0x100000000, "accessed unmapped guest-physical address 0x100000000 (RIP 0x1000, a read"},
         {FINAL | READ | PRESENT, 0xc0000000, "a read, error code 0x100000005"},
-        {FINAL | READ, 0xffffff, "touched 0xffffff"},     /* its memory is mapped from the start */
+        {FINAL | READ, 0xffffff, "accessed unmapped guest-physical address 0xffffff"},     /* its memory is mapped from the start */
     };
     exit_npf_init();
     for (uint32_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {

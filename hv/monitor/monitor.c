@@ -1,45 +1,503 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Who gets the operator's input, and what is said when that guest ends. */
+/*
+ * Input. Bytes go to the attached guest; the escape key makes the next one a command. All input is hostile.
+ *
+ * Nothing is lost in silence: what the attached guest has no room for waits in console.c's ring, and the line's other side
+ * with it where it can be told so. A guest that goes on not reading must not keep the operator from his own commands: after a
+ * while the line is read on, what has no room is thrown away, and that is said.
+ */
 #include "hv/monitor/monitor.h"
 
 #include "hv/console/console.h"
 #include "hv/console/line.h"
+#include "hv/console/log.h"
 #include "hv/console/output.h"
+#include "hv/control/identity.h"
+#include "hv/control/life.h"
+#include "hv/control/report.h"
+#include "hv/cpu/clock.h"
+#include "hv/monitor/monitor_attach.h"
 #include "hv/monitor/monitor_view.h"
 #include "hv/vm/guest.h"
 
-static uint32_t attached = MONITOR_NOBODY;
+#define INPUT_PER_POLL 256u         /* a flood waits in the line's own FIFO */
+/* Answers to commands, lines per second: what 115200 baud carry. Commands beyond it are
+ * obeyed in silence, so that a flood of them cannot keep the console busy. */
+#define ANSWER_LINES 150u
+#define US_PER_S 1000000u
+/* Input waits so long for a guest that reads nothing, or while a command is behind it; and so long for one that reads slowly. */
+#define PATIENCE_US 1000000u
+#define PATIENCE_SLOW_US 10000000u
+#define TELL_LOSSES_US 1000000u     /* what is lost in this time is told in one line */
+/* A receiver's FIFO of 16 bytes is full in 1.4 ms; who has stopped typing is not about to fill it. */
+#define POLL_BUSY_US 1000u
+#define POLL_IDLE_US 10000u
+#define BUSY_US 1000000u
+
+enum input_state {
+    INPUT_PASS,
+    INPUT_COMMAND,          /* after the escape key */
+    INPUT_NUMBER,           /* of a guest; `purpose` says what for */
+    INPUT_KILL_CONFIRM,
+};
+
+/* Enter after a number is CR, LF, CR LF or CR NUL, by terminal: all of it belongs to the number. */
+enum enter { ENTER_NONE, ENTER_MAY_COME, ENTER_HALF };
+
+enum number_purpose { NUMBER_ATTACH, NUMBER_SCROLL, NUMBER_KILL, NUMBER_RELAUNCH };
+
+static struct input {
+    enum input_state state;
+    enum number_purpose purpose;
+    uint32_t number;        /* its digits so far; 0: none */
+    uint32_t victim;        /* INPUT_KILL_CONFIRM */
+    enum enter enter;
+    bool hinted;            /* said already where stray input goes */
+    uint64_t last_us;       /* when something came in last; 0: never */
+    uint64_t full_us;       /* since when the attached guest has no room; 0: it has */
+    uint64_t taken_us;      /* when it was last seen to have read since then */
+    uint32_t room;          /* that it had then */
+    struct console_losses losses;   /* not told yet */
+    bool guest_lost;        /* nor what guests had no room for: uart.input_lost */
+    uint64_t losses_us;     /* when the first of them happened; 0: none */
+    bool top_repeats;
+    uint64_t top_us;        /* when it was shown last */
+    uint64_t answer_second;
+    uint32_t answer_lines;  /* in that second */
+} input;
 
 void monitor_init(void)
 {
     monitor_attach(MONITOR_NOBODY);
     line_set_colour(false);
-    monitor_input_init();
     monitor_view_init();
+    input = (struct input){0};
 }
 
-void monitor_detach_ended(void)
+/* Whether an answer of so many lines may be given now. */
+static bool may_answer(uint32_t lines)
 {
-    if (attached == MONITOR_NOBODY || !guests[attached].stays_ended)
+    uint64_t second = clock_now_us() / US_PER_S;
+    if (second != input.answer_second) {
+        input.answer_second = second;
+        input.answer_lines = 0;
+    }
+    if (input.answer_lines >= ANSWER_LINES)
+        return false;
+    input.answer_lines += lines;
+    return true;
+}
+
+static void answer(const char *text)
+{
+    if (may_answer(1))
+        line_print("monitor: %s", text);
+}
+
+static void answer_about(uint32_t guest, const char *text)
+{
+    if (may_answer(1))
+        line_print("monitor: %s %s", guests[guest].config->name, text);
+}
+
+static bool is_alive(uint32_t guest)
+{
+    return guests[guest].state == GUEST_LAUNCHING || guests[guest].state == GUEST_RUNNING;
+}
+
+/* What is typed to one that is being ended would be lost. */
+static bool can_be_attached(uint32_t guest)
+{
+    return is_alive(guest) && guests[guest].end == GUEST_END_NONE;
+}
+
+static void attach_to(uint32_t guest)
+{
+    monitor_attach(guest);
+    input.hinted = false;
+    input.full_us = 0;
+}
+
+static void attach(uint32_t guest)
+{
+    if (!can_be_attached(guest)) {
+        answer_about(guest, is_alive(guest) ? "is being ended" : "does not run: Ctrl-] r and its number launches it again");
         return;
-    monitor_attach(MONITOR_NOBODY);
-    line_print("monitor: the attached guest has ended: detached");
+    }
+    attach_to(guest);
+    answer_about(guest, "is attached (Ctrl-] 0 detaches)");
 }
 
-void monitor_attach(uint32_t guest)
+static void attach_next(void)
 {
-    attached = guest;
-    output_let_through(guest == MONITOR_NOBODY ? NULL : &guests[guest].output);
+    uint32_t count = guest_count(), start = monitor_attached() == MONITOR_NOBODY ? count - 1 : monitor_attached();
+    for (uint32_t i = 1; i <= count; i++) {
+        uint32_t guest = (start + i) % count;
+        if (can_be_attached(guest)) {
+            attach(guest);
+            return;
+        }
+    }
+    answer("no guest runs (Ctrl-] l lists them)");
 }
 
-uint32_t monitor_attached(void)
+static void detach(void)
 {
-    return attached;
+    attach_to(MONITOR_NOBODY);
+    answer("detached");
 }
 
-void monitor_clear_screen(void)
+static void show_history(uint32_t guest)
 {
-    console_begin();
-    line_clear_screen();
-    console_end();
+    if (may_answer(OUTPUT_SCROLL_LINES))
+        output_scroll_back(&guests[guest].output);
+}
+
+/* Why the operator cannot end it now; NULL: he can. */
+static const char *unkillable(uint32_t guest)
+{
+    if (!is_alive(guest))
+        return "does not run";
+    return guests[guest].end != GUEST_END_NONE ? "is being ended" : NULL;
+}
+
+static void ask_to_kill(uint32_t guest)
+{
+    const char *refusal = unkillable(guest);
+    if (refusal == NULL) {
+        input.victim = guest;
+        input.state = INPUT_KILL_CONFIRM;
+    }
+    answer_about(guest, refusal != NULL ? refusal : "will be ended by y, at once and without a shutdown, and by no other key");
+}
+
+static void kill_confirmed(uint8_t byte)
+{
+    if (byte != 'y' || unkillable(input.victim) != NULL) {
+        answer("nothing was ended");
+        return;
+    }
+    guest_end(&guests[input.victim], GUEST_END_DESTROYED, "ended by the operator");
+    answer_about(input.victim, "is being ended");
+}
+
+static void relaunch(uint32_t guest)
+{
+    answer_about(guest, life_launch_again(&guests[guest]) ? "is launched again" : "has not ended (Ctrl-] k ends it)");
+}
+
+/* ---- numbers ---- */
+
+static void use_number(uint32_t number)
+{
+    uint32_t guest = number - 1;
+    if (input.purpose == NUMBER_ATTACH)
+        attach_to(MONITOR_NOBODY);          /* what is typed next is meant for this number or nobody */
+    if (guest >= guest_count())
+        answer("no guest has that number (Ctrl-] l lists them)");
+    else if (input.purpose == NUMBER_ATTACH)
+        attach(guest);
+    else if (input.purpose == NUMBER_SCROLL)
+        show_history(guest);
+    else if (input.purpose == NUMBER_KILL)
+        ask_to_kill(guest);
+    else
+        relaunch(guest);
+}
+
+/* A number has at most as many digits as that of the guests: one, where there are no more than nine. Else
+ * whatever is no digit ends it earlier; Enter does nothing else. No clock: a line over a network has no rhythm.
+ * False: the byte has still to be dealt with. */
+static bool take_digit(uint8_t byte)
+{
+    uint32_t before = input.number, number = 10 * before + byte - '0', ten = 10;
+    input.number = 0;
+    if (byte < '0' || byte > '9') {
+        use_number(before);
+        input.enter = byte == '\r' ? ENTER_HALF : ENTER_NONE;
+        return before == 0 || byte == '\r' || byte == '\n';
+    }
+    while (ten <= number)
+        ten *= 10;
+    if (number == 0 || ten > guest_count()) {
+        use_number(number);
+        input.enter = ENTER_MAY_COME;
+        return true;
+    }
+    input.number = number;
+    input.state = INPUT_NUMBER;
+    if (may_answer(1))
+        line_print("monitor: guest %u: Enter, or another digit", number);
+    return true;
+}
+
+/* Whether the byte is part of the Enter that followed a number. A number that was complete needs none: then its CR
+ * is for the guest that was attached, and for nobody after other commands. */
+static bool take_enter(uint8_t byte)
+{
+    enum enter enter = input.enter;
+    input.enter = enter == ENTER_MAY_COME && byte == '\r' ? ENTER_HALF : ENTER_NONE;
+    if (enter == ENTER_MAY_COME)
+        return (byte == '\r' || byte == '\n') && input.purpose != NUMBER_ATTACH;
+    return enter == ENTER_HALF && (byte == '\n' || byte == '\0');
+}
+
+static void expect_number(enum number_purpose purpose)
+{
+    input.purpose = purpose;
+    input.number = 0;
+    input.state = INPUT_NUMBER;
+}
+
+/* ---- commands ---- */
+
+static void help(void)
+{
+    if (!may_answer(14))
+        return;
+    line_print("monitor: the escape key is Ctrl-]: the key after it is for this monitor, every");
+    line_print("other key for the attached guest. After Ctrl-]:");
+    line_print("  1-9  attach: that guest gets what you type   n  attach to the next that runs");
+    line_print("  0    attach to no guest (detach)             l  list the guests with numbers");
+    line_print("  s    last lines of the attached guest; if none is: s and a number");
+    line_print("  k    end the attached guest at once, as by its power switch; if none is");
+    line_print("       attached: k and a number; y confirms");
+    line_print("  r    and a number: launch a guest again that has ended or was refused");
+    line_print("  t    what guests and CPUs do, once           T  every 2 seconds, until a key");
+    line_print("  i    this machine: memory, SEV, log          ?  this text");
+    line_print("  p    the platform's certificates and the chip's id, for owners of guests");
+    line_print("  + -  print more, less of the log             ]  send Ctrl-] to the guest");
+    line_print("  c    colour on, off; off at first: files and plain terminals want none");
+    line_print("  With more than nine guests, Enter ends a number that is shorter than theirs.");
+}
+
+static void change_log_level(bool more)
+{
+    uint64_t left_out;
+    enum log_level level = log_level(&left_out);
+    if (more && level < LOG_DEBUG)
+        level++;
+    else if (!more && level > LOG_FATAL)
+        level--;
+    log_set_level(level);
+    if (may_answer(1))
+        line_print("monitor: log level %s, of fatal, error, notice, guest, debug; %lu lines left out so far",
+                      log_level_name(level), left_out);
+}
+
+static void show_top(bool again)
+{
+    input.top_us = clock_now_us();
+    if (may_answer(monitor_top_lines()))
+        monitor_top(again);
+}
+
+static bool has_guest(void)
+{
+    return monitor_attached() != MONITOR_NOBODY && is_alive(monitor_attached());
+}
+
+static void pass_to_guest(uint8_t byte)
+{
+    if (has_guest()) {
+        if (!guest_input(&guests[monitor_attached()], byte)) {
+            guests[monitor_attached()].uart.input_lost++;
+            input.guest_lost = true;
+        }
+    } else if (!input.hinted) {
+        input.hinted = true;
+        answer("no guest is attached: nobody gets what you type; Ctrl-] ? for help");
+    }
+}
+
+static void command(uint8_t byte)
+{
+    switch (byte) {
+    case '?':
+    case 'h':
+        help();
+        break;
+    case 'l':
+        if (may_answer(guest_count()))
+            report_guests();
+        break;
+    case '0':
+        detach();
+        break;
+    case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
+        expect_number(NUMBER_ATTACH);
+        input.state = INPUT_PASS;
+        take_digit(byte);
+        break;
+    case 'n':
+        attach_next();
+        break;
+    case 's':
+        if (monitor_attached() != MONITOR_NOBODY)
+            show_history(monitor_attached());
+        else
+            expect_number(NUMBER_SCROLL);
+        break;
+    case 'k':
+        if (monitor_attached() != MONITOR_NOBODY)
+            ask_to_kill(monitor_attached());
+        else
+            expect_number(NUMBER_KILL);
+        break;
+    case 'r':
+        expect_number(NUMBER_RELAUNCH);
+        break;
+    case 't':
+        show_top(false);
+        break;
+    case 'T':
+        input.top_repeats = true;
+        show_top(true);
+        break;
+    case 'i':
+        if (may_answer(MONITOR_INFORMATION_LINES))
+            monitor_information();
+        break;
+    case 'p':
+        if (may_answer(IDENTITY_LINES))
+            identity_show();
+        break;
+    case '+':
+    case '=':                       /* the same key without Shift */
+    case '-':
+        change_log_level(byte != '-');
+        break;
+    case 'c':
+        line_set_colour(!line_has_colour());
+        answer(line_has_colour() ? "colour on" : "colour off");
+        break;
+    case ']':
+        pass_to_guest(MONITOR_ESCAPE);
+        break;
+    default:
+        answer("unknown command; Ctrl-] ? for help");
+        break;
+    }
+}
+
+/* False: the byte was no part of what it ended. */
+static bool take_input(uint8_t byte)
+{
+    enum input_state state = input.state;
+    if (take_enter(byte))
+        return true;
+    if (byte == MONITOR_ESCAPE) {
+        input.state = INPUT_COMMAND;        /* from any state: who types it knows where he is */
+        input.top_repeats = false;
+        return true;
+    }
+    if (input.top_repeats) {
+        input.top_repeats = false;
+        answer("top is over");
+        return true;
+    }
+    input.state = INPUT_PASS;
+    switch (state) {
+    case INPUT_COMMAND:
+        command(byte);
+        return true;
+    case INPUT_NUMBER:
+        return take_digit(byte);
+    case INPUT_KILL_CONFIRM:
+        kill_confirmed(byte);
+        return true;
+    case INPUT_PASS:
+    default:
+        pass_to_guest(byte);
+        return true;
+    }
+}
+
+/* Linux takes a break for SysRq. It says nothing to hv, whatever is being typed. */
+static void take_break(void)
+{
+    if (!has_guest())
+        answer("the line was in break: ignored, as no guest is attached");
+    else if (!guest_input_break(&guests[monitor_attached()]))
+        answer_about((uint32_t)monitor_attached(), "has not read what came before: a break of the line was lost");
+}
+
+/* True while the attached guest is given time to make room. Once it was full, that is until half of it is free. */
+static bool waits_for_guest(uint64_t now_us)
+{
+    if (input.state != INPUT_PASS || !has_guest())
+        return false;
+    uint32_t room = guest_input_room(&guests[monitor_attached()]);
+    if (room >= VUART_INPUT / 2)
+        input.full_us = 0;
+    if (input.full_us == 0) {
+        if (room > 0)
+            return false;
+        input.full_us = input.taken_us = now_us;
+    } else if (room > input.room) {
+        input.taken_us = now_us;
+    }
+    input.room = room;
+    return now_us - input.taken_us < PATIENCE_US && now_us - input.full_us < PATIENCE_SLOW_US &&
+           (now_us - input.full_us < PATIENCE_US || !console_input_holds(MONITOR_ESCAPE));
+}
+
+void monitor_tell_losses(void)
+{
+    if (input.losses.overruns > 0)
+        line_print("monitor: input was lost: the serial port's FIFO overflowed %u times; send slower, or with RTS/CTS",
+                      input.losses.overruns);
+    if (input.losses.garbled > 0)
+        line_print("monitor: input was lost: %u bytes with parity or framing errors; set your end to 115200 8N1",
+                      input.losses.garbled);
+    for (uint32_t i = 0, count = input.guest_lost ? guest_count() : 0; i < count; i++) {
+        if (guests[i].uart.input_lost > 0)
+            line_print("monitor: %u bytes of input to %s were lost: it does not read its serial port",
+                          guests[i].uart.input_lost, guests[i].config->name);
+        guests[i].uart.input_lost = 0;
+    }
+    input.losses = (struct console_losses){0};
+    input.guest_lost = false;
+    input.losses_us = 0;
+}
+
+static void gather_losses(uint64_t now_us)
+{
+    struct console_losses more = console_losses();
+    input.losses.overruns += more.overruns;
+    input.losses.garbled += more.garbled;
+    if (input.losses.overruns == 0 && input.losses.garbled == 0 && !input.guest_lost)
+        return;
+    if (input.losses_us == 0)
+        input.losses_us = now_us;
+    else if (now_us - input.losses_us >= TELL_LOSSES_US)
+        monitor_tell_losses();
+}
+
+uint32_t monitor_poll_us(void)
+{
+    bool flows = input.last_us != 0 && clock_now_us() - input.last_us < BUSY_US;
+    return has_guest() || flows ? POLL_BUSY_US : POLL_IDLE_US;
+}
+
+void monitor_poll(void)
+{
+    uint64_t now_us = clock_now_us();
+    console_drain();
+    monitor_detach_ended();
+    for (uint32_t i = 0; i < INPUT_PER_POLL && !waits_for_guest(now_us); i++) {
+        int read = console_read();
+        if (read == CONSOLE_NOTHING)
+            break;
+        input.last_us = now_us;
+        if (read == CONSOLE_BREAK)
+            take_break();
+        else
+            while (!take_input((uint8_t)read))
+                ;
+    }
+    gather_losses(now_us);
+    if (input.top_repeats && clock_now_us() - input.top_us >= MONITOR_TOP_US)
+        show_top(true);
+    output_show_prompts();
 }

@@ -14,7 +14,7 @@
 #include "hv/cpu/smp.h"
 #include "hv/lib/text.h"
 #include "hv/lib/version.h"
-#include "hv/monitor/monitor.h"
+#include "hv/monitor/monitor_attach.h"
 #include "hv/svm/asid.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/guest.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * What the operator types, from the wire to the guest: serial.c, console.c, monitor_input.c, vuart.c, and a 16550 at
+ * What the operator types, from the wire to the guest: serial.c, console.c, monitor.c, vuart.c, and a 16550 at
  * 115200 baud whose FIFO overflows when nobody looks. The boot CPU's loop looks as sched.c does.
  */
 #include "with_cmocka.h"

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Who gets the operator's input, and what is said when that guest ends. */
+#include "hv/monitor/monitor_attach.h"
+
+#include "hv/console/console.h"
+#include "hv/console/line.h"
+#include "hv/console/output.h"
+#include "hv/vm/guest.h"
+
+static uint32_t attached = MONITOR_NOBODY;
+
+void monitor_detach_ended(void)
+{
+    if (attached == MONITOR_NOBODY || !guests[attached].stays_ended)
+        return;
+    monitor_attach(MONITOR_NOBODY);
+    line_print("monitor: the attached guest has ended: detached");
+}
+
+void monitor_attach(uint32_t guest)
+{
+    attached = guest;
+    output_let_through(guest == MONITOR_NOBODY ? NULL : &guests[guest].output);
+}
+
+uint32_t monitor_attached(void)
+{
+    return attached;
+}
+
+void monitor_clear_screen(void)
+{
+    console_begin();
+    line_clear_screen();
+    console_end();
+}

@@ -16,6 +16,7 @@
 #include "hv/lib/string.h"
 #include "hv/lib/text.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "hv/svm/asid.h"
 #include "hv/vm/sched.h"
 

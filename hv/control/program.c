@@ -8,6 +8,7 @@
 #include "hv/console/log.h"
 #include "hv/lib/string.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 
 static struct {
     const uint8_t *manifest;    /* a window that stays: relaunches read it again */

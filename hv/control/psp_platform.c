@@ -8,6 +8,7 @@
 #include "hv/lib/pci.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "psp/platform.h"
 
 /* Configuration space of this function alone, until psp_close(). */

@@ -8,7 +8,6 @@
 #include "hv/lib/text.h"
 #include "hv/lib/width.h"
 #include "hv/lib/x86.h"
-#include "hv/mm/hostmap.h"
 #include "hv/vm/guest.h"
 
 #define CPUID_ENCRYPTED_MEMORY 0x8000001fu

@@ -4,9 +4,9 @@
 #define SEVISOR_SEV_H
 
 #include "boot/handoff.h"
-#include "psp/psp.h"
 #include "hv/control/job.h"
 #include "hv/mm/memory.h"
+#include "psp/psp.h"
 
 #define SEV_TEXT 256u
 

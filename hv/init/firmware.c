@@ -19,6 +19,7 @@
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 
 /* UEFI 2.9, 8.1: EFI_RUNTIME_SERVICES, as far as it is used. */
 #define RUNTIME_SERVICES_SIGNATURE UINT64_C(0x56524553544e5552)

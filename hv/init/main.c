@@ -19,6 +19,7 @@
 #include "hv/lib/panic.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "hv/monitor/monitor.h"
 #include "hv/svm/asid.h"
 #include "hv/svm/svm.h"

@@ -14,6 +14,7 @@
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "hv/svm/svm.h"
 #include "hv/vm/sched.h"
 #include "hv/vm/vcpu.h"

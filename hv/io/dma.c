@@ -5,7 +5,7 @@
 #include "hv/lib/mmio.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/pci.h"
-#include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 
 /* 82093AA data sheet, 3.2, as AMD's FCHs and NBIOs have them */
 #define IOAPIC_SELECT 0x00u

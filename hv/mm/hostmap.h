@@ -25,23 +25,6 @@ uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view);
 /* The mask; 0 without SME. */
 uint64_t hostmap_c_bit(void);
 
-/* A window onto memory outside the pool: read/write, no execute. `size` bytes
- * from `base` (page aligned), PLAIN or ENCRYPTED. NULL: window space used up. The boot CPU's: no other CPU has
- * it in its tables, so none can have it in its TLB when it is gone. */
-void *window_map(paddr_t base, uint64_t size, enum memory_view view);
-/* Unmaps and flushes the TLB; does not flush caches. */
-void window_unmap(void *va, uint64_t size);
-
-/* This CPU's own window: one page, for exit handlers. Not while it is mapped already. */
-void *window_map_own(paddr_t page, enum memory_view view);
-void window_unmap_own(void);
-
-/* Device registers: uncached, C=0. NULL: window space used up. On the boot CPU, as window_map(). */
-volatile void *mmio_map(paddr_t base, uint64_t size);
-void mmio_unmap(volatile void *va, uint64_t size);
-/* A page of device registers for all CPUs, for good. Once. */
-volatile void *mmio_map_all(paddr_t page);
-
 /* Writes back and invalidates the lines of a mapped range (CLFLUSH; APM3). */
 void cache_flush(const void *va, uint64_t size);
 

@@ -7,6 +7,7 @@
 #include "hv/lib/runs.h"
 #include "hv/lib/string.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 
 #define EXTENTS_MAX 1024u      /* guests, and quarantines */
 #define ZERO_WINDOW (UINT64_C(16) << 20)

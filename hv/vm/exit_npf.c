@@ -12,6 +12,7 @@
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/guest.h"
 

@@ -8,6 +8,7 @@
 
 #include "hv/cpu/cpu.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
 #include "hv/mm/memory.h"

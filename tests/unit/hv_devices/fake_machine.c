@@ -18,6 +18,7 @@
 #include "hv/control/job.h"
 #include "hv/vm/exit.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
 #include "hv/cpu/smp.h"

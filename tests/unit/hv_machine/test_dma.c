@@ -4,6 +4,7 @@
 
 #include "hv/io/dma.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "hv/lib/mmio.h"
 
 #define BUSES 2u                        /* of each segment that has ECAM */

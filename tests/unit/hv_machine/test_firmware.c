@@ -8,6 +8,7 @@
 #include "hv/init/firmware.h"
 #include "hv/init/shutdown.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "hv/lib/pagetable.h"
 #include "hv/cpu/trap.h"
 

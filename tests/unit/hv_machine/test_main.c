@@ -10,6 +10,7 @@
 #include "hv/control/life.h"
 #include "hv/init/loop.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "hv/cpu/mca.h"
 #include "hv/monitor/monitor.h"
 #include "hv/control/sev.h"

@@ -13,6 +13,7 @@
 #include "hv/cpu/smp.h"
 #include "hv/monitor/monitor.h"
 #include "hv/svm/asid.h"
+#include "hv/mm/window.h"
 
 #include "../boards/boards.h"
 #include "fake_cpu.h"

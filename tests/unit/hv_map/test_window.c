@@ -3,6 +3,7 @@
 #include "rig.h"
 
 #include "hv/mm/layout.h"
+#include "hv/mm/window.h"
 
 #define FOREIGN UINT64_C(0x120000000)       /* memory that is not hv's */
 

@@ -8,6 +8,7 @@
 
 #include "hv/cpu/clock.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "hv/cpu/lapic.h"
 #include "hv/console/log.h"
 #include "hv/cpu/mca.h"

@@ -10,6 +10,7 @@
 
 #include "hv/cpu/clock.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/window.h"
 #include "hv/console/log.h"
 #include "hv/control/jobs.h"
 #include "hv/control/life.h"

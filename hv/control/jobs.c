@@ -10,7 +10,7 @@
 #define TURN_PIECES 64u
 
 static uint32_t turn, pieces;   /* whose turn it is, and how many it has had */
-static uint32_t mailbox_turn;   /* who had the mailbox last */
+static uint32_t mailbox_turn = GUEST_MAX - 1;   /* who had the mailbox last */
 
 static enum job_verdict step(struct job *job)
 {
@@ -67,5 +67,6 @@ enum job_verdict jobs_step(void)
         pieces = pieces < TURN_PIECES ? pieces : 0;
         return JOB_MOVED;
     }
+    turn = pieces = 0;      /* when what all wait for is there, as the secure processor at start, the first guest begins */
     return JOB_WAITS;
 }

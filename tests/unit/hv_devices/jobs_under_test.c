@@ -10,5 +10,6 @@
 void jobs_forget(void)
 {
     memset(jobs, 0, sizeof jobs);
-    active = over = turn = pieces = mailbox_turn = 0;
+    active = over = turn = pieces = 0;
+    mailbox_turn = GUEST_MAX - 1;
 }

@@ -49,6 +49,9 @@ typedef uint64_t __attribute__((ms_abi)) (*set_variable_t)(const uint16_t *name,
 #define VARIABLE_BOOT_SERVICES 2u
 #define VARIABLE_RUNTIME 4u
 #define BOOT_OPTIONS 256u
+#define LOAD_OPTION_ACTIVE 0x00000001u
+#define LOAD_OPTION_CATEGORY 0x00001f00u        /* 0: boot */
+#define LOAD_OPTION_SIZE 4096u          /* bytes: a device path and what an operating system put behind it */
 
 #define BELOW_4G (UINT64_C(1) << 32)
 /* Pages for tables, of the 16 MiB that boot/load.c sets aside: all of 4 GiB in pages of 4 KiB takes 2,054. */
@@ -143,9 +146,23 @@ void firmware_init(const struct handoff *handoff)
     window_unmap(window, 2 * PAGE_SIZE);
 }
 
+/* Whether the boot manager would start this option in its order (UEFI 2.9, 3.1.3): it is active, and no application. What
+ * BootNext names it starts unseen. In the firmware's address space. */
+static bool firmware_boots(get_variable_t get, uint16_t option)
+{
+    static uint32_t load_option[LOAD_OPTION_SIZE / 4];
+    static uint16_t name[] = u"Boot0000";
+    uint64_t size = sizeof load_option;
+    for (uint32_t i = 0; i < 4; i++)
+        name[4 + i] = (uint16_t)"0123456789ABCDEF"[option >> 4 * (3 - i) & 0xf];
+    return get(name, &global_variable, NULL, &size, load_option) == 0 && size >= 4 &&
+           (load_option[0] & (LOAD_OPTION_ACTIVE | LOAD_OPTION_CATEGORY)) == LOAD_OPTION_ACTIVE;
+}
+
 /* In the firmware's address space. */
 static bool firmware_set_boot_next(uint16_t *option)
 {
+    bool follows = false;
     uint16_t current = 0, order[BOOT_OPTIONS];
     uint64_t size = sizeof current, bytes = sizeof order;
     get_variable_t get = (get_variable_t)(uintptr_t)firmware_get_variable;
@@ -153,12 +170,12 @@ static bool firmware_set_boot_next(uint16_t *option)
     if (get(u"BootCurrent", &global_variable, NULL, &size, &current) != 0 ||
         get(u"BootOrder", &global_variable, NULL, &bytes, order) != 0)
         return false;
-    for (uint64_t i = 0; i + 1 < bytes / sizeof *order; i++) {
-        if (order[i] != current)
-            continue;
-        *option = order[i + 1];
-        return set(u"BootNext", &global_variable, VARIABLE_NON_VOLATILE | VARIABLE_BOOT_SERVICES | VARIABLE_RUNTIME,
-                   sizeof *option, option) == 0;
+    for (uint64_t i = 0; i < bytes / sizeof *order; i++) {
+        *option = order[i];
+        if (follows && firmware_boots(get, *option))
+            return set(u"BootNext", &global_variable, VARIABLE_NON_VOLATILE | VARIABLE_BOOT_SERVICES | VARIABLE_RUNTIME,
+                       sizeof *option, option) == 0;
+        follows |= *option == current;
     }
     return false;
 }

@@ -98,6 +98,17 @@ def test_init_that_is_refused_leads_to_the_next_boot_option(
     assert text.count("Sevisor preflight") == 1
 
 
+def test_what_the_boot_manager_passes_over_is_not_the_next_option(pack: Callable[..., Path], boot_sev: Boot) -> None:
+    """OVMF has its set-up among the options, behind the disk: an application, which BootNext would start. The shell follows."""
+    with boot_sev(packing.bootable(pack("alone", [packing.hello("own-key", "sev")])), name="alone", fault="status:INIT:0x13") as machine:
+        machine.qmp.command("set-action", reboot="reset")
+        machine.wait_for(r"error: the machine is reset in 60 seconds, or at a key")
+        machine.send(b" ")
+        option = machine.wait_for(r"^sevisor: boot option ([0-9a-f]{4}), which follows, is next \(BootNext\)")[1]
+        started = machine.wait_for(rf"(?s)is next.*BdsDxe: starting Boot{option.upper()} ([^\n]*)")[1]
+    assert "Shell" in started
+
+
 def test_launches_that_are_all_refused_lead_there_too_when_they_could_be_read(
     pack: Callable[..., Path], boot_sev: Boot, next_image: Path
 ) -> None:

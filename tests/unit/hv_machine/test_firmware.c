@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The address space in which the firmware's runtime services run, and the end of the machine. */
+#include <ctype.h>
+
 #include "fake_cpu.h"
 
 #include "../alone.h"
@@ -84,7 +86,9 @@ uint64_t clock_tsc(void) { return fake_tsc += 10; }
 uint64_t clock_us_to_tsc(uint64_t us) { return us; }
 
 /* The boot manager's variables; what BootNext becomes. */
-static struct { uint16_t current, order[300]; uint64_t order_bytes; uint64_t failing; int32_t next; } boots;
+static struct { uint16_t current, order[300]; uint64_t order_bytes; uint64_t failing; int32_t next; uint32_t attributes[16]; } boots;
+
+#define NO_OPTION UINT32_MAX
 
 static bool is_name(const uint16_t *name, const char *expected)
 {
@@ -108,6 +112,17 @@ static uint64_t __attribute__((ms_abi)) get_variable(const uint16_t *name, const
 {
     assert_global(vendor);
     assert_null(attributes);
+    uint32_t option = 0, digits = 0;
+    for (; digits < 4 && name[4 + digits] < 0x80 && isxdigit(name[4 + digits]) && !islower(name[4 + digits]); digits++)
+        option = option << 4 | (name[4 + digits] <= '9' ? name[4 + digits] - (uint32_t)'0' : name[4 + digits] - (uint32_t)'A' + 10);
+    if (digits == 4 && name[8] == 0) {
+        if (*size < 100 || boots.attributes[option % 16] == NO_OPTION)
+            return UINT64_C(0x800000000000000e);
+        *size = 100;
+        memset(data, 0xff, 100);
+        memcpy(data, &boots.attributes[option % 16], 4);
+        return 0;
+    }
     bool order = is_name(name, "BootOrder");
     assert_true(order || is_name(name, "BootCurrent"));
     uint64_t bytes = order ? boots.order_bytes : 2;
@@ -196,6 +211,8 @@ static int set_up(void **state)
     memcpy(services + 0x1e8 + 88, &set, 8);
     memset(&boots, 0, sizeof boots);
     boots.next = -1;
+    for (unsigned i = 0; i < 16; i++)
+        boots.attributes[i] = 1;        /* LOAD_OPTION_ACTIVE */
     return 0;
 }
 
@@ -464,6 +481,33 @@ static void boot_order_goes_on_behind_this_boot_option(void **state)
     assert_non_null(strstr(did, "the firmware's boot order begins anew"));
 }
 
+/* UEFI 2.9, 3.1.3: the boot manager passes over what is not active, and applications; what BootNext names it does not judge. */
+static void what_the_boot_manager_would_pass_over_is_not_next(void **state)
+{
+    static const uint32_t passed_over[] = {0, 8, 0x101, 0x109, 0x201, NO_OPTION};
+    for (unsigned i = 0; i <= sizeof passed_over / sizeof *passed_over; i++) {
+        set_up(state);
+        boots.current = 3;
+        for (uint16_t at = 0; at < 5; at++)
+            boots.order[at] = (uint16_t)(at + 2);       /* 2 3 4 5 6 */
+        boots.order_bytes = 10;
+        bool any = i < sizeof passed_over / sizeof *passed_over;
+        boots.attributes[4] = boots.attributes[5] = any ? passed_over[i] : 9;
+        begin();
+        assert_true(end(machine_reset));
+        assert_int_equal(boots.next, any ? 6 : 4);      /* one that is hidden is started */
+    }
+    set_up(state);
+    boots.current = boots.order[0] = 1;
+    boots.order[1] = 2;
+    boots.order_bytes = 4;
+    boots.attributes[2] = 0;
+    begin();
+    assert_true(end(machine_reset));
+    assert_int_equal(boots.next, -1);
+    assert_non_null(strstr(did, "the firmware's boot order begins anew"));
+}
+
 static void a_fault_while_bootnext_is_set_still_ends_in_a_reset(void **state)
 {
     (void)state;
@@ -665,7 +709,7 @@ int main(void)
         T(each_way_is_tried_in_turn_and_told_of), T(so_it_is_for_a_reset), T(a_way_that_there_is_not_is_left_out),
         T(a_fault_in_the_firmware_is_no_panic), T(nothing_is_caught_but_there), T(what_another_cpu_wanted_to_say_is_said_once), T(a_panic_on_the_way_goes_on_with_the_next),
         T(a_register_in_memory_is_written_there), T(and_with_the_firmwares_tables), T(registers_are_there_from_the_beginning),
-        T(boot_order_goes_on_behind_this_boot_option), T(a_fault_while_bootnext_is_set_still_ends_in_a_reset),
+        T(boot_order_goes_on_behind_this_boot_option), T(what_the_boot_manager_would_pass_over_is_not_next), T(a_fault_while_bootnext_is_set_still_ends_in_a_reset),
         T(without_runtime_services_there_is_no_boot_option), T(another_cpu_goes_on_without_the_firmware),
         T(another_cpu_goes_on_with_all_ways_left_when_bootnext_hangs),
         T(a_cpu_that_comes_back_when_another_has_taken_over_does_nothing_more), T(nor_does_one_whose_timer_comes_through_then),

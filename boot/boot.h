@@ -84,6 +84,8 @@ void power_find(uint64_t rsdp);
 void registers_find(uint64_t rsdp);
 /* The next configuration space that can be read here; *at, 0 at first, counts. False: there is no other. */
 bool registers_space(uint32_t *at, struct pci_space *space);
+/* Whether the firmware maps [base, base + size) one to one. */
+bool registers_mapped(uint64_t base, uint64_t size);
 
 /* memory_map.c: the firmware's map; the buffer is allocated once and large enough for later calls. */
 EFI_STATUS memory_map_read(UINTN *key);
@@ -107,7 +109,7 @@ _Noreturn void load_enter(void);
 bool psp_platform_begin(void);
 void psp_platform_end(bool unanswered);
 /* psp_discover() saw registers above the physical address width. */
-extern bool psp_platform_out_of_reach;
+extern const char *psp_platform_out_of_reach;
 
 /* trampoline.asm */
 _Noreturn void trampoline(uint64_t cr3, uint64_t stack, uint64_t entry, uint64_t handoff);

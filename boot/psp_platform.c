@@ -74,14 +74,18 @@ void psp_platform_log(const char *line)
     text_print("        psp: %s\n", line);
 }
 
-bool psp_platform_out_of_reach;
+const char *psp_platform_out_of_reach;
 
 volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size)
 {
     /* Memory encryption takes address bits away: a BAR above them cannot be read any more. */
     uint64_t limit = UINT64_C(1) << handoff.phys_bits;
     if (physical >= limit || limit - physical < size) {
-        psp_platform_out_of_reach = true;
+        psp_platform_out_of_reach = "BAR beyond address width";
+        return NULL;
+    }
+    if (!registers_mapped(physical, size)) {
+        psp_platform_out_of_reach = "BAR not mapped by firmware";
         return NULL;
     }
     return (volatile void *)(uintptr_t)physical;

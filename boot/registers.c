@@ -35,7 +35,7 @@ static bool registers_add(uint64_t base, uint64_t size, uint32_t kind, uint32_t 
 
 /* Whether the firmware maps [base, base + size) one to one: it may do so for less than all memory. By 4 levels, since the
  * preflight has refused 5 (APM2 5.3); its tables lie in memory that it maps so. */
-static bool registers_mapped(uint64_t base, uint64_t size)
+bool registers_mapped(uint64_t base, uint64_t size)
 {
     for (uint64_t at = base; at < base + size;) {
         uint64_t entry = read_cr3(), page = UINT64_C(1) << 48;

@@ -52,8 +52,8 @@ void secure_processor_check(void)
                 error = psp_discover((struct psp_function){sbdf, (uintptr_t)pci_ecam(&space, sbdf)}, error, &at);
     const char *words = found, *remedy = error == PSP_OK ? "" : error == PSP_UNKNOWN ? REMEDY_UNKNOWN : REMEDY_HIDDEN;
     text_format(found, sizeof found, "1022:%04x at %s", at.device_id, pci_name(at.function.sbdf, name));
-    if (psp_platform_out_of_reach && error == PSP_BLOCKED) {
-        words = "BAR beyond address width";
+    if (psp_platform_out_of_reach != NULL && error == PSP_BLOCKED) {
+        words = psp_platform_out_of_reach;
         remedy = REMEDY_MMIO;
     } else if (error == PSP_BLOCKED || error == PSP_NO_DEVICE) {
         words = error == PSP_BLOCKED ? "hidden" : "none";

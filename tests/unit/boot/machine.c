@@ -350,6 +350,7 @@ int machine_reset(void **state)
     memset((void *)(uintptr_t)RAM_BASE, 0, 8 * MIB);
     memset((void *)(uintptr_t)ECAM, 0xff, ECAM_BUSES * MIB);
     pagetable_init(&tables, RAM_BASE + 7 * MIB, RAM_BASE + 8 * MIB, 0, 0);
+    machine_maps(PSP_BAR, PSP_BAR_SIZE);
     machine = (struct machine){
         .leaves = {
             {0, {0x10, 0x68747541, 0x444d4163, 0x69746e65}}, {1, {0, 0, 0, 0}},

@@ -210,17 +210,23 @@ static void more_segments_than_there_is_room_for_are_told_as_are_ioapics_then(vo
 
 static void registers_out_of_reach_are_not_touched(void **state)
 {
-    static const struct { uint64_t at, size; bool reached; } cases[] = {
-        {0, 0x1000, true}, {0xfff000, 0x1000, true}, {0xfff001, 0x1000, false}, {0x1000000, 0, false}, {0x1000000, 1, false},
-        {0x2000000, 1, false}, {0, 0x1000000, true}, {0, 0x1000001, false},
+    static const char wide[] = "BAR beyond address width", unmapped[] = "BAR not mapped by firmware";
+    const uint64_t limit = UINT64_C(1) << 40;
+    const struct { uint64_t at, size; const char *words; } cases[] = {
+        {limit - 0x1000, 0x1000, NULL}, {limit - 0xfff, 0x1000, wide}, {limit, 0, wide}, {limit, 1, wide}, {2 * limit, 1, wide},
+        {limit - 2 * MIB, 2 * MIB, NULL}, {limit - 2 * MIB, 2 * MIB + 1, wide}, {limit - 2 * MIB - 1, 1, unmapped},
+        {limit - 2 * MIB - 1, 2, unmapped},
     };
     (void)state;
-    handoff.phys_bits = 24;
+    handoff.phys_bits = 40;
+    machine_maps(limit - 2 * MIB, 2 * MIB);
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-        psp_platform_out_of_reach = false;
+        psp_platform_out_of_reach = NULL;
         volatile void *mapped = psp_platform_map_mmio(cases[i].at, cases[i].size);
-        assert_ptr_equal((void *)(uintptr_t)mapped, cases[i].reached ? (void *)(uintptr_t)cases[i].at : NULL);
-        assert_int_equal(psp_platform_out_of_reach, !cases[i].reached);
+        assert_ptr_equal((void *)(uintptr_t)mapped, cases[i].words == NULL ? (void *)(uintptr_t)cases[i].at : NULL);
+        assert_int_equal(psp_platform_out_of_reach != NULL, cases[i].words != NULL);
+        if (cases[i].words != NULL)
+            assert_string_equal(psp_platform_out_of_reach, cases[i].words);
         psp_platform_unmap_mmio(mapped, cases[i].size);
     }
 }

@@ -324,6 +324,8 @@ static void three_cpus(uint8_t last)
     X(psp_at_the_end_of_it, "Secure Processor", HANDOFF_NO_SEV, "BAR beyond address width", \
       "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", \
       machine.bar2_mask = ~0xfffffu; psp_bar_at((UINT64_C(1) << 43) + 0xfff00000)) \
+    X(psp_where_the_firmware_maps_nothing, "Secure Processor", HANDOFF_NO_SEV, "BAR not mapped by firmware", \
+      "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", psp_bar_at(UINT64_C(1) << 42)) \
     X(three_processors, "processors", HANDOFF_FINE, "3", "", three_cpus(4)) \
     X(one_with_the_last_id, "processors", HANDOFF_FINE, "3", "", three_cpus(255)) \
     X(three_without_low_memory, "processors", HANDOFF_FINE, "3, one can run", \

@@ -4,7 +4,6 @@
 #include "hv/console/line.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
-#include "hv/lib/text.h"
 
 #define HEX_SIZE(bytes) (2 * (bytes) + 1)
 

@@ -3,7 +3,6 @@
 
 #include "hv/cpu/cpu_msr.h"
 #include "hv/cpu/trap.h"
-#include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 
 #define SELECTOR_CODE 0x08u

@@ -7,7 +7,6 @@
 #include "hv/cpu/lapic.h"
 #include "hv/cpu/mca.h"
 #include "hv/cpu/smp.h"
-#include "hv/cpu/trap.h"
 #include "hv/init/cpu_pages.h"
 #include "hv/lib/pagetable.h"
 #include "hv/lib/panic.h"

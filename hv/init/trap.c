@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-#include "hv/console/console.h"
-#include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/lapic.h"
 #include "hv/cpu/mca.h"

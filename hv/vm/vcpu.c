@@ -4,7 +4,6 @@
 #include "hv/cpu/clock.h"
 #include "hv/cpu/lapic.h"
 #include "hv/lib/panic.h"
-#include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
 #include "hv/svm/switch.h"

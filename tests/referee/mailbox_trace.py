@@ -41,21 +41,26 @@ class Row:
 def stages(commands: Sequence[dict], guests: Sequence[str]) -> dict[str, list[dict]]:
     """The trace's commands by what they are about; `guests` as they were launched.
 
-    A guest's own are those with its handle. What has none, DF_FLUSH above all, belongs to
-    the guest that the last command was about, as long as its life lasts: hv's guests live at
-    the same time.
+    A guest's own are those with its handle; hv's guests live at the same time. DF_FLUSH has
+    none: after a DEACTIVATE it is the guest's that waits for it longest. Whatever else has none
+    belongs to the guest that the last command was about, as long as its life lasts.
     """
     found: dict[str, list[dict]] = {stage: [] for stage in (BRING_UP, *guests, END)}
     waiting, alive, now = iter(guests), {}, BRING_UP
+    dirty: list[str] = []  # deactivated, not yet flushed
     for command in commands:
         handle = command.get("handle")
         if command["command"] == "LAUNCH_START":
             alive[handle] = next(waiting)
         if handle is not None:
             now = alive[handle]
-        found[now].append(command)
+        flushes = command["command"] == "DF_FLUSH" and dirty
+        found[dirty.pop(0) if flushes else now].append(command)
+        if command["command"] == "DEACTIVATE":
+            dirty.append(now)
         if command["command"] == "DECOMMISSION":
             del alive[handle]
+            dirty = [guest for guest in dirty if guest != now]
             now = END
     assert not alive, f"guests {alive} were not decommissioned"
     assert next(waiting, None) is None, "fewer launches than guests"

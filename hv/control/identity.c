@@ -5,8 +5,8 @@
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
-#include "hv/mm/hostmap.h"
-#include "hv/mm/memory.h"
+#include "hv/mm/page.h"
+#include "hv/mm/view.h"
 
 #define CHAIN_PAGES ((SEV_CHAIN_SIZE + PAGE_SIZE - 1) / PAGE_SIZE)
 #define LINE_BYTES 48u              /* in base64 with what is before them less than 80 columns */
@@ -43,7 +43,7 @@ void identity_init(void)
 
 struct psp_result identity_ask_chain(struct psp *psp)
 {
-    return sev_pdh_cert_export(psp, (psp_addr_t){hostmap_firmware_address(page_pa(identity.chain), VIEW_ENCRYPTED)});
+    return sev_pdh_cert_export(psp, (psp_addr_t){view_firmware_address(page_pa(identity.chain), VIEW_ENCRYPTED)});
 }
 
 struct psp_result identity_take_chain(struct psp *psp, struct psp_result result, bool *same)

@@ -15,7 +15,6 @@
 #include "hv/cpu/smp.h"
 #include "hv/lib/string.h"
 #include "hv/lib/text.h"
-#include "hv/mm/hostmap.h"
 #include "hv/mm/window.h"
 #include "hv/svm/asid.h"
 #include "hv/vm/sched.h"
@@ -96,7 +95,7 @@ static bool check_platform(struct guest *guest)
             return refuse(guest, "wants its vCPU %u on CPU %u, which does not run here: change pins in guests.toml", i,
                           config->cpus[i]);
     }
-    if (config->encryption == MANIFEST_ENCRYPTION_HOST && hostmap_c_bit() == 0)
+    if (config->encryption == MANIFEST_ENCRYPTION_HOST && view_c_bit() == 0)
         return refuse(guest, "wants encryption = \"host\", but SME is not on: enable SMEE in the BIOS, or set encryption = \"none\"");
     if (!guest->sev)
         return true;
@@ -388,7 +387,7 @@ static struct psp_result submit_update(const struct job *job)
     paddr_t address;
     if (!guest_ram_address(job->guest, gpaddr(job->offset), job->size, &address))
         return (struct psp_result){.error = PSP_LENGTH, .command = SEV_CMD_LAUNCH_UPDATE_DATA};
-    psp_addr_t where = {hostmap_firmware_address(address, VIEW_ENCRYPTED)};
+    psp_addr_t where = {view_firmware_address(address, VIEW_ENCRYPTED)};
     return sev_launch_update_data(sev_psp(), job->guest->sev_handle, where, update_piece(job));
 }
 

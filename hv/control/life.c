@@ -9,7 +9,7 @@
 #include "hv/control/report.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/smp.h"
-#include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
 
 #define PAGES_OF(bytes) (((bytes) + PAGE_SIZE - 1) / PAGE_SIZE)
 
@@ -19,7 +19,7 @@ static void start_sev(const struct handoff *handoff, bool has_session)
     const uint8_t *version = header->sev_firmware_version;
     paddr_t image = paddr_add(paddr(handoff->manifest_base), header->payload_offset);
     struct sev_wishes wishes = {
-        .image = {hostmap_firmware_address(image, VIEW_PLAIN)},
+        .image = {view_firmware_address(image, VIEW_PLAIN)},
         .image_size = header->sev_firmware_size,
         .image_version = SEV_VERSION(version[2], version[1], version[0]),
         .show = (header->flags & MANIFEST_SHOW_PDH) != 0,

@@ -7,7 +7,7 @@
 
 #include "hv/console/log.h"
 #include "hv/lib/string.h"
-#include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
 #include "hv/mm/window.h"
 
 static struct {

@@ -7,7 +7,7 @@
 #include "hv/lib/panic.h"
 #include "hv/lib/pci.h"
 #include "hv/lib/x86.h"
-#include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
 #include "hv/mm/window.h"
 #include "psp/platform.h"
 
@@ -83,7 +83,7 @@ static void *psp_platform_page(void **page, psp_addr_t *address)
         ASSERT(page_alloc(1, 1, &taken));
         *page = page_va(taken);
     }
-    *address = (psp_addr_t){hostmap_firmware_address(page_pa(*page), VIEW_ENCRYPTED)};
+    *address = (psp_addr_t){view_firmware_address(page_pa(*page), VIEW_ENCRYPTED)};
     return *page;
 }
 

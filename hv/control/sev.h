@@ -5,7 +5,6 @@
 
 #include "boot/handoff.h"
 #include "hv/control/job.h"
-#include "hv/mm/memory.h"
 #include "psp/psp.h"
 
 #define SEV_TEXT 256u

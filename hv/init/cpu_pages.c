@@ -3,6 +3,7 @@
 #include "hv/init/cpu_pages.h"
 
 #include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
 
 #define STACK_PAGES 8u
 #define IST_STACK_PAGES 2u

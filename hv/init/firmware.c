@@ -19,6 +19,7 @@
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
 #include "hv/mm/window.h"
 
 /* UEFI 2.9, 8.1: EFI_RUNTIME_SERVICES, as far as it is used. */
@@ -92,7 +93,7 @@ static bool firmware_range(const struct handoff_range *range, uint64_t *bits)
 /* False: out of pages. */
 static bool firmware_map(struct pagetable *table, uint64_t base, uint64_t end, uint64_t bits)
 {
-    return base >= end || pagetable_map(table, base, hostmap_entry_address(paddr(base), VIEW_PLAIN), end - base, bits);
+    return base >= end || pagetable_map(table, base, view_entry_address(paddr(base), VIEW_PLAIN), end - base, bits);
 }
 
 static bool firmware_map_all(struct pagetable *table, const struct handoff *handoff)
@@ -120,7 +121,7 @@ void firmware_init(const struct handoff *handoff)
     struct pagetable table;
     uint64_t end = pages.raw + FIRMWARE_TABLES_MOST * PAGE_SIZE;
     pagetable_init(&table, pages.raw, end, (uintptr_t)page_va(pages) - pages.raw,
-                   hostmap_entry_address(paddr(0), VIEW_ENCRYPTED));
+                   view_entry_address(paddr(0), VIEW_ENCRYPTED));
     if (!firmware_map_all(&table, handoff)) {
         page_free(pages, FIRMWARE_TABLES_MOST);
         log_print(LOG_ERROR, missing, handoff->range_count);

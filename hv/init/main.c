@@ -19,6 +19,7 @@
 #include "hv/lib/panic.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
 #include "hv/mm/window.h"
 #include "hv/monitor/monitor.h"
 #include "hv/svm/asid.h"
@@ -132,7 +133,8 @@ void hv_main(const struct handoff *handoff)
     firmware_end_init(handoff);
     cpu_init(cpu_boot());
     log_print(LOG_NOTICE, "Sevisor: hv runs, %s", handoff->c_bit_mask != 0 ? "encrypted" : "plain: this machine has no SME");
-    hostmap_arena(handoff);
+    view_init(handoff);
+    page_init(handoff);
     memory_init(handoff);
     hostmap_init(handoff);
     main_report(handoff);

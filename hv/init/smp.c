@@ -91,7 +91,7 @@ static void fill_parameters(uint8_t *pages, const struct handoff *handoff, struc
     parameters.cr3 = hostmap_cr3();
     parameters.tables = base + (uint32_t)PAGE_SIZE;
     parameters.syscfg = (uint32_t)(rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN);
-    if (hostmap_c_bit() == 0)
+    if (view_c_bit() == 0)
         parameters.syscfg = 0;      /* a CPU without SME may have no such MSR */
     parameters.far32 += base;
     parameters.gdt_base += base;

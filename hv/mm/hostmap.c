@@ -14,39 +14,12 @@
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/layout.h"
+#include "hv/mm/page.h"
 #include "hv/mm/window.h"
 
 static struct pagetable hostmap_table;     /* all CPUs' */
 static struct pagetable hostmap_boot;      /* the boot CPU's: the same, and its windows */
-static uint64_t hostmap_mask;           /* the C-bit */
-static uint64_t hostmap_alias;          /* of the arena: virtual minus physical */
 static uint64_t hostmap_stack_next, hostmap_stacks_end;
-
-uint64_t hostmap_c_bit(void)
-{
-    return hostmap_mask;
-}
-
-uint64_t hostmap_entry_address(paddr_t page, enum memory_view view)
-{
-    return page.raw | (view == VIEW_ENCRYPTED ? hostmap_mask : 0);
-}
-
-uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view)
-{
-    /* Linux hands the firmware an address as it maps it itself (psp-mailbox.md 4). */
-    return hostmap_entry_address(page, view);
-}
-
-void *page_va(paddr_t page)
-{
-    return (void *)(uintptr_t)(hostmap_alias + page.raw);
-}
-
-paddr_t page_pa(const void *va)
-{
-    return paddr((uintptr_t)va - hostmap_alias);
-}
 
 static void hostmap_map_image(paddr_t image, uint64_t offset, uint64_t size, uint64_t bits)
 {
@@ -54,13 +27,7 @@ static void hostmap_map_image(paddr_t image, uint64_t offset, uint64_t size, uin
     /* One by one: 4 KiB pages, whatever the alignment. */
     for (uint64_t done = 0; done < size; done += PAGE_SIZE)
         ASSERT(pagetable_map(&hostmap_table, HV_IMAGE_BASE + offset + done,
-                             hostmap_entry_address(paddr_add(image, offset + done), VIEW_ENCRYPTED), PAGE_SIZE, bits));
-}
-
-void hostmap_arena(const struct handoff *handoff)
-{
-    hostmap_mask = handoff->c_bit_mask;
-    hostmap_alias = HV_ARENA_BASE - handoff->arena_base;
+                             view_entry_address(paddr_add(image, offset + done), VIEW_ENCRYPTED), PAGE_SIZE, bits));
 }
 
 void hostmap_init(const struct handoff *handoff)
@@ -68,9 +35,10 @@ void hostmap_init(const struct handoff *handoff)
     paddr_t pages;
     uint64_t cpu_tables = handoff->cpu_count / HOSTMAP_CPUS_PER_TABLE + 1;
     uint64_t count = HOSTMAP_TABLE_PAGES + handoff->arena_size / SIZE_1G + 2 * cpu_tables;
+    uint64_t alias = (uintptr_t)page_va(paddr(0));
     ASSERT(page_alloc(count, 1, &pages));
-    pagetable_init(&hostmap_table, pages.raw, pages.raw + count * PAGE_SIZE, hostmap_alias,
-                   hostmap_entry_address(paddr(0), VIEW_ENCRYPTED));
+    pagetable_init(&hostmap_table, pages.raw, pages.raw + count * PAGE_SIZE, alias,
+                   view_entry_address(paddr(0), VIEW_ENCRYPTED));
 
     struct hv_image_header header;
     memcpy(&header, (const void *)(uintptr_t)HV_IMAGE_BASE, sizeof header);
@@ -80,12 +48,12 @@ void hostmap_init(const struct handoff *handoff)
     hostmap_map_image(image, header.data_offset, header.total_size - header.data_offset, PTE_W | PTE_NX);
 
     paddr_t arena = paddr(handoff->arena_base);
-    ASSERT(pagetable_map(&hostmap_table, HV_ARENA_BASE, hostmap_entry_address(arena, VIEW_ENCRYPTED),
+    ASSERT(pagetable_map(&hostmap_table, HV_ARENA_BASE, view_entry_address(arena, VIEW_ENCRYPTED),
                          handoff->arena_size, PTE_W | PTE_NX));
 
     if (handoff->uart.in_memory)
         ASSERT(pagetable_map(&hostmap_table, HV_UART_PAGE,
-                             hostmap_entry_address(paddr(handoff->uart.base & ~(PAGE_SIZE - 1)), VIEW_PLAIN), PAGE_SIZE,
+                             view_entry_address(paddr(handoff->uart.base & ~(PAGE_SIZE - 1)), VIEW_PLAIN), PAGE_SIZE,
                              PTE_W | PTE_NX | PTE_PCD | PTE_PWT));
 
     /* All tables that windows and stacks will ever need above their last level. */
@@ -96,7 +64,7 @@ void hostmap_init(const struct handoff *handoff)
     window_init_shared(&hostmap_table, handoff->cpu_count);
 
     /* What is mapped from now on comes into tables that both have in common, but for the boot CPU's windows. */
-    pagetable_init(&hostmap_boot, hostmap_table.next, hostmap_table.end, hostmap_alias, hostmap_table.c_bit);
+    pagetable_init(&hostmap_boot, hostmap_table.next, hostmap_table.end, alias, hostmap_table.c_bit);
     hostmap_table.end = hostmap_table.next;
     hostmap_share(page_va(paddr(hostmap_boot.root)));
     window_init_boot(&hostmap_boot);
@@ -111,7 +79,7 @@ void *hostmap_stack(uint64_t npages)
         return NULL;
     for (uint64_t i = 0; i < npages; i++)
         ASSERT(pagetable_map(&hostmap_table, bottom + i * PAGE_SIZE,
-                             hostmap_entry_address(paddr_add(pages, i * PAGE_SIZE), VIEW_ENCRYPTED), PAGE_SIZE,
+                             view_entry_address(paddr_add(pages, i * PAGE_SIZE), VIEW_ENCRYPTED), PAGE_SIZE,
                              PTE_W | PTE_NX));
     hostmap_stack_next = bottom + npages * PAGE_SIZE;
     return (void *)(uintptr_t)hostmap_stack_next;
@@ -126,16 +94,4 @@ void hostmap_share(uint64_t *root)
 uint64_t hostmap_cr3(void)
 {
     return pagetable_cr3(&hostmap_table);
-}
-
-void cache_flush(const void *va, uint64_t size)
-{
-    uint64_t line = (uint64_t)(cpuid(1, 0).ebx >> 8 & 0xff) * 8;    /* APM3, Fn0000_0001 EBX */
-    if (line == 0)
-        line = 64;
-    uintptr_t at = (uintptr_t)va & ~(uintptr_t)(line - 1), end = (uintptr_t)va + size;
-    mfence();
-    for (; at < end; at += line)
-        clflush((const void *)at);
-    mfence();
 }

@@ -3,10 +3,9 @@
 #ifndef SEVISOR_HOSTMAP_H
 #define SEVISOR_HOSTMAP_H
 
-#include "hv/mm/memory.h"
+#include "boot/handoff.h"
+#include "hv/lib/types.h"
 
-/* Where the arena lies: page_va() and page_pa() work from then on. */
-void hostmap_arena(const struct handoff *handoff);
 /* Builds the final tables and switches to them. */
 void hostmap_init(const struct handoff *handoff);
 
@@ -16,16 +15,5 @@ void *hostmap_stack(uint64_t npages);
 void hostmap_share(uint64_t *root);
 /* What CR3 holds on every CPU but the boot CPU, which has a root of its own. */
 uint64_t hostmap_cr3(void);
-
-/* The one function that adds the C-bit to a page-table entry: host tables and
- * nested tables alike. VIEW_GUEST adds none (the guest's own C-bit selects). */
-uint64_t hostmap_entry_address(paddr_t page, enum memory_view view);
-/* The one function that adds the C-bit to an address for the firmware. */
-uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view);
-/* The mask; 0 without SME. */
-uint64_t hostmap_c_bit(void);
-
-/* Writes back and invalidates the lines of a mapped range (CLFLUSH; APM3). */
-void cache_flush(const void *va, uint64_t size);
 
 #endif

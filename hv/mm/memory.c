@@ -2,22 +2,14 @@
 #include "hv/mm/memory.h"
 
 #include "hv/cpu/cpu.h"
-#include "hv/cpu/lock.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/runs.h"
 #include "hv/lib/string.h"
-#include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
 #include "hv/mm/window.h"
 
 #define EXTENTS_MAX 1024u      /* guests, and quarantines */
 #define ZERO_WINDOW (UINT64_C(16) << 20)
-
-/* The pool: a bit per page, set when taken. The bitmap lies in the pool's first pages. */
-static uint64_t *pool_bits;
-static uint64_t pool_base;      /* physical */
-static uint64_t pool_pages, pool_free_pages;
-static uint64_t pool_hint;      /* no free page below it */
-static struct lock pool_lock;   /* LOCK_POOL */
 
 /* Memory for guests. */
 static struct runs memory_runs;
@@ -31,95 +23,16 @@ static struct extent_slot {
 /* Between two free runs lies a hole of the hand-over's map, or an extent: what comes back always finds room. */
 _Static_assert(RUNS_MAX > HANDOFF_MAX_RANGES + EXTENTS_MAX, "free runs");
 
-static bool pool_taken(uint64_t page)
-{
-    return (pool_bits[page / 64] >> (page % 64) & 1) != 0;
-}
-
-static void pool_mark(uint64_t first, uint64_t count, bool taken)
-{
-    for (uint64_t i = first; i < first + count; i++) {
-        uint64_t bit = UINT64_C(1) << (i % 64);
-        ASSERT(((pool_bits[i / 64] & bit) != 0) != taken);
-        pool_bits[i / 64] ^= bit;
-    }
-}
-
-static void pool_init(const struct handoff *handoff)
-{
-    pool_base = handoff->arena_base + handoff->arena_used;
-    pool_pages = (handoff->arena_size - handoff->arena_used) / PAGE_SIZE;
-    uint64_t bitmap_pages = (pool_pages / 8 + PAGE_SIZE) / PAGE_SIZE;
-    ASSERT(bitmap_pages < pool_pages);
-    pool_bits = page_va(paddr(pool_base));
-    memset(pool_bits, 0, bitmap_pages * PAGE_SIZE);
-    pool_mark(0, bitmap_pages, true);
-    pool_hint = bitmap_pages;
-    pool_free_pages = pool_pages - bitmap_pages;
-}
-
 void memory_init(const struct handoff *handoff)
 {
     memset(&memory_runs, 0, sizeof memory_runs);
     memset(extent_slots, 0, sizeof extent_slots);
-    pool_init(handoff);
     for (uint32_t i = 0; i < handoff->range_count; i++) {
         const struct handoff_range *range = &handoff->ranges[i];
         if (range->kind == HANDOFF_USABLE)
             ASSERT(runs_give(&memory_runs, range->base, range->pages * PAGE_SIZE));
     }
     extent_bytes = runs_total(&memory_runs);
-}
-
-static bool pool_take(uint64_t count, uint64_t align, paddr_t *out)
-{
-    ASSERT(count > 0 && align > 0 && (align & (align - 1)) == 0);
-    uint64_t first_number = pool_base / PAGE_SIZE;      /* alignment is of the physical address */
-    uint64_t first = pool_hint + (-(first_number + pool_hint) & (align - 1));
-    uint64_t run = 0;
-    bool below_is_taken = true;     /* everything between pool_hint and here */
-    for (uint64_t page = pool_hint; page < pool_pages; page++) {
-        if (pool_taken(page)) {
-            if (below_is_taken)
-                pool_hint = page + 1;
-            first = page + 1 + (-(first_number + page + 1) & (align - 1));
-            run = 0;
-            continue;
-        }
-        below_is_taken = false;
-        if (page < first)
-            continue;
-        if (++run == count) {
-            pool_mark(first, count, true);
-            pool_free_pages -= count;
-            *out = paddr(pool_base + first * PAGE_SIZE);
-            memset(page_va(*out), 0, count * PAGE_SIZE);
-            return true;
-        }
-    }
-    return false;
-}
-
-bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
-{
-    lock_take(&pool_lock, LOCK_POOL);
-    bool taken = pool_take(count, align, out);
-    lock_release(&pool_lock, LOCK_POOL);
-    return taken;
-}
-
-void page_free(paddr_t base, uint64_t count)
-{
-    ASSERT(base.raw % PAGE_SIZE == 0 && base.raw >= pool_base && count <= pool_pages);
-    uint64_t first = (base.raw - pool_base) / PAGE_SIZE;
-    ASSERT(first <= pool_pages - count);
-    memset(page_va(base), 0, count * PAGE_SIZE);
-    lock_take(&pool_lock, LOCK_POOL);
-    pool_mark(first, count, false);
-    pool_free_pages += count;
-    if (first < pool_hint)
-        pool_hint = first;
-    lock_release(&pool_lock, LOCK_POOL);
 }
 
 bool extent_alloc(uint64_t size, struct extent *out)
@@ -148,9 +61,9 @@ static struct extent_slot *extent_slot(const struct extent *extent)
 }
 
 /* Whether two views mean the same key on this machine. */
-static bool memory_same_key(enum memory_view a, enum memory_view b)
+static bool same_key(enum memory_view a, enum memory_view b)
 {
-    return a == b || (hostmap_c_bit() == 0 && a != VIEW_GUEST && b != VIEW_GUEST);
+    return a == b || (view_c_bit() == 0 && a != VIEW_GUEST && b != VIEW_GUEST);
 }
 
 bool extent_set_view(struct extent *extent, enum memory_view view, struct cpu_wbinvd *wbinvd)
@@ -159,7 +72,7 @@ bool extent_set_view(struct extent *extent, enum memory_view view, struct cpu_wb
     /* APM2 7.10.6: lines of one physical address under two keys are two lines, and the older one
      * may be written back over the newer. Lines under a guest's key have no address that
      * the host could CLFLUSH, so the whole cache goes. Coherent parts need it for those only. */
-    if (!memory_same_key(slot->view, view) &&
+    if (!same_key(slot->view, view) &&
         (!this_cpu()->features.sme_coherent || slot->view == VIEW_GUEST || view == VIEW_GUEST) &&
         !cpu_wbinvd_all(wbinvd))
         return false;
@@ -211,8 +124,8 @@ void extent_retire(struct extent *extent, uint64_t offset)
 void memory_stats(struct memory_stats *stats)
 {
     *stats = (struct memory_stats){
-        .pool_total = pool_pages,
-        .pool_free = __atomic_load_n(&pool_free_pages, __ATOMIC_RELAXED),
+        .pool_total = page_count(),
+        .pool_free = page_free_count(),
         .extent_total = extent_bytes,
         .extent_free = runs_total(&memory_runs),
     };

@@ -1,24 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/*
- * Physical memory. Two kinds, each with one owner and one view at a time:
- *  - the pool: 4 KiB pages inside hv's arena, always mapped from HV_ARENA_BASE
- *    on with C=1 (when there is SME): page tables, VMCBs, hv's own data;
- *  - extents: contiguous runs outside the arena, for guests; not mapped.
- */
+/* Memory for guests: extents, which are contiguous runs outside hv's arena, and not mapped. */
 #ifndef SEVISOR_MEMORY_H
 #define SEVISOR_MEMORY_H
 
 #include "boot/handoff.h"
 #include "hv/lib/types.h"
+#include "hv/mm/view.h"
 
 struct cpu_wbinvd;
-
-/* The key that the bytes of a page are encrypted with. */
-enum memory_view {
-    VIEW_PLAIN,         /* C=0 on the host */
-    VIEW_ENCRYPTED,     /* C=1 on the host: hv's SME key; same as PLAIN without SME */
-    VIEW_GUEST,         /* an ASID's key: hv does not look */
-};
 
 struct extent {
     paddr_t base;
@@ -27,17 +16,8 @@ struct extent {
     uint32_t index;     /* memory.c's own */
 };
 
-/* Takes over the hand-over's map. Once, on the boot CPU, after hostmap_arena(). */
+/* Takes over the hand-over's map. Once, on the boot CPU. */
 void memory_init(const struct handoff *handoff);
-
-/* `count` contiguous pool pages, zeroed, `align` pages aligned (power of two).
- * False: none left, nothing taken. On any CPU. */
-bool page_alloc(uint64_t count, uint64_t align, paddr_t *out);
-/* Returns pool pages: they are zeroed first. */
-void page_free(paddr_t base, uint64_t count);
-/* A pool page as hv sees it, and back. */
-void *page_va(paddr_t page);
-paddr_t page_pa(const void *va);
 
 /* `size` bytes of contiguous memory (rounded up to 2 MiB; 1 GiB aligned if size >= 1 GiB
  * and it can be had, else 2 MiB aligned). Content undefined, view PLAIN. False: none. */
@@ -56,6 +36,7 @@ void extent_free(struct extent *extent);
  * a memory error was reported there, and another access may raise the next. */
 void extent_retire(struct extent *extent, uint64_t offset);
 
+/* Of extents, and of the pool (page.h). */
 struct memory_stats {
     uint64_t pool_total, pool_free;         /* pages */
     uint64_t extent_total, extent_free;     /* bytes */

@@ -11,8 +11,8 @@
 #include "hv/lib/pagetable.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/x86.h"
-#include "hv/mm/hostmap.h"
 #include "hv/mm/layout.h"
+#include "hv/mm/page.h"
 
 #define WINDOW_SMALL_PAGES 16u
 
@@ -93,7 +93,7 @@ static void window_clear_slots(uint64_t first, uint64_t count)
         uint64_t old = *entry;
         *entry = 0;
         if ((old & PTE_P) != 0 && (old & PTE_PS) == 0)
-            page_free(paddr(old & PTE_ADDRESS & ~hostmap_c_bit()), 1);
+            page_free(paddr(old & PTE_ADDRESS & ~view_c_bit()), 1);
     }
     write_cr3(read_cr3());      /* no entry is global; the freed tables are not reused yet */
 }
@@ -116,7 +116,7 @@ static bool window_fill_slots(uint64_t first, uint64_t address, uint64_t size, u
             uint64_t *pte = page_va(page);
             for (uint64_t i = 0; i < part; i += PAGE_SIZE)
                 pte[(offset + i) / PAGE_SIZE] = (address + i) | bits | PTE_P;
-            *entry = hostmap_entry_address(page, VIEW_ENCRYPTED) | PTE_W | PTE_P;
+            *entry = view_entry_address(page, VIEW_ENCRYPTED) | PTE_W | PTE_P;
         }
         address += part;
         size -= part;
@@ -132,7 +132,7 @@ static void *window_open(paddr_t base, uint64_t size, enum memory_view view, uin
     if (size > WINDOW_SLOTS * SIZE_2M)
         return NULL;
     size = (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
-    uint64_t address = hostmap_entry_address(base, view), npages = size / PAGE_SIZE;
+    uint64_t address = view_entry_address(base, view), npages = size / PAGE_SIZE;
     if (npages <= WINDOW_SMALL_PAGES) {
         uint64_t first = window_take(window_page_bits, WINDOW_PAGES, npages);
         if (first == WINDOW_PAGES)
@@ -179,7 +179,7 @@ void *window_map_own(paddr_t page, enum memory_view view)
     uint32_t index = this_cpu()->index;
     uint64_t *entry = &window_cpu_pte[index / 512][index % 512];
     ASSERT(page.raw % PAGE_SIZE == 0 && view != VIEW_GUEST && *entry == 0);
-    *entry = hostmap_entry_address(page, view) | PTE_W | PTE_NX | PTE_P;
+    *entry = view_entry_address(page, view) | PTE_W | PTE_NX | PTE_P;
     return (void *)(uintptr_t)(WINDOW_CPU_BASE + index * PAGE_SIZE);
 }
 
@@ -217,6 +217,6 @@ void mmio_unmap(volatile void *va, uint64_t size)
 volatile void *mmio_map_all(paddr_t page)
 {
     ASSERT(page.raw % PAGE_SIZE == 0 && *window_all_pte == 0);
-    *window_all_pte = hostmap_entry_address(page, VIEW_PLAIN) | PTE_W | PTE_NX | PTE_PCD | PTE_PWT | PTE_P;
+    *window_all_pte = view_entry_address(page, VIEW_PLAIN) | PTE_W | PTE_NX | PTE_PCD | PTE_PWT | PTE_P;
     return (volatile void *)(uintptr_t)WINDOW_ALL;
 }

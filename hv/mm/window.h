@@ -4,7 +4,7 @@
 #define SEVISOR_WINDOW_H
 
 #include "hv/lib/types.h"
-#include "hv/mm/memory.h"
+#include "hv/mm/view.h"
 
 struct pagetable;
 

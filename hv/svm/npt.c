@@ -6,7 +6,8 @@
 #include "hv/svm/npt.h"
 
 #include "hv/cpu/cpu.h"
-#include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
+#include "hv/mm/view.h"
 
 #define NPT_P (UINT64_C(1) << 0)
 #define NPT_W (UINT64_C(1) << 1)
@@ -42,12 +43,12 @@ static bool is_leaf(uint64_t entry, unsigned level)
 
 static paddr_t entry_address(uint64_t entry)
 {
-    return paddr(entry & NPT_ADDRESS & ~hostmap_c_bit());
+    return paddr(entry & NPT_ADDRESS & ~view_c_bit());
 }
 
 static uint64_t table_entry(paddr_t table)
 {
-    return hostmap_entry_address(table, VIEW_ENCRYPTED) | NPT_TABLE;
+    return view_entry_address(table, VIEW_ENCRYPTED) | NPT_TABLE;
 }
 
 /* Where the walk for `gpa` ends, going down no further than `level`. */
@@ -173,7 +174,7 @@ static bool map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum
             *walk.path[walk.level] = table_entry(reserve_take(&reserve));
             walk = npt_walk(npt, gpa.raw + done, leaf);
         }
-        *walk.path[leaf] = hostmap_entry_address(paddr_add(base, done), view) | bits | (leaf > 1 ? NPT_PS : 0);
+        *walk.path[leaf] = view_entry_address(paddr_add(base, done), view) | bits | (leaf > 1 ? NPT_PS : 0);
         done += level_size(leaf);
     }
     return true;

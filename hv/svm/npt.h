@@ -3,7 +3,7 @@
 #ifndef SEVISOR_NPT_H
 #define SEVISOR_NPT_H
 
-#include "hv/mm/memory.h"
+#include "hv/mm/view.h"
 
 struct npt {
     paddr_t root;       /* of the PML4; N_CR3 is hostmap_entry_address(root, VIEW_ENCRYPTED) */

@@ -3,7 +3,8 @@
 
 #include "hv/console/log.h"
 #include "hv/lib/x86.h"
-#include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
+#include "hv/mm/view.h"
 
 bool svm_allocate(struct cpu *cpu)
 {
@@ -18,7 +19,7 @@ void svm_init(struct cpu *cpu)
     wrmsr(MSR_EFER, EFER_HOST | EFER_SVME);
 
     /* APM2 15.30.4: the CPU's own use of the page, under the key that the address names. */
-    wrmsr(MSR_VM_HSAVE_PA, hostmap_entry_address(cpu->host_save, VIEW_ENCRYPTED));
+    wrmsr(MSR_VM_HSAVE_PA, view_entry_address(cpu->host_save, VIEW_ENCRYPTED));
     if (cpu != cpu_boot())
         return;
     log_print(LOG_NOTICE, "SVM on: %u ASIDs%s%s%s%s", cpu->features.asids, cpu->features.next_rip ? ", next RIP" : "",

@@ -4,8 +4,8 @@
 #include "hv/cpu/cpu.h"
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
-#include "hv/mm/hostmap.h"
-#include "hv/mm/memory.h"
+#include "hv/mm/page.h"
+#include "hv/mm/view.h"
 
 /* APM2 15.10.1, 15.11: a bit per port, two (read, write) per MSR; 1 intercepts. */
 #define IOPM_PAGES 3u
@@ -55,8 +55,8 @@ bool vmcb_maps_init(void)
     if (this_cpu()->features.virtual_spec_ctrl)
         msrpm_pass(page_va(msrpm), MSR_SPEC_CTRL);
     /* hv's own pages: the processor must read them under hv's key. */
-    iopm_base_pa = hostmap_entry_address(iopm, VIEW_ENCRYPTED);
-    msrpm_base_pa = hostmap_entry_address(msrpm, VIEW_ENCRYPTED);
+    iopm_base_pa = view_entry_address(iopm, VIEW_ENCRYPTED);
+    msrpm_base_pa = view_entry_address(msrpm, VIEW_ENCRYPTED);
     return true;
 }
 

@@ -9,7 +9,6 @@
 #include "hv/lib/panic.h"
 #include "hv/lib/text.h"
 #include "hv/lib/x86.h"
-#include "hv/mm/hostmap.h"
 #include "hv/vm/event.h"
 #include "hv/vm/exit_cache.h"
 #include "hv/vm/exit_cpuid.h"
@@ -192,7 +191,7 @@ void exit_hit(struct vcpu *vcpu, const struct mca_errors *errors)
     for (uint32_t i = errors->count; i-- > 0;) {        /* `text` is the first then: the reason */
         uint64_t address;
         if (mca_address(&errors->errors[i], &address))
-            note_damage(vcpu->guest, address & ~hostmap_c_bit());
+            note_damage(vcpu->guest, address & ~view_c_bit());
         mca_describe(&errors->errors[i], text, sizeof text);
         log_print(LOG_ERROR, "CPU %u, machine check while %s ran: %s", this_cpu()->index, name, text);
     }

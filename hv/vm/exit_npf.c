@@ -11,7 +11,7 @@
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
-#include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
 #include "hv/mm/window.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/guest.h"

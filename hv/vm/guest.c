@@ -3,7 +3,6 @@
 
 #include "hv/cpu/smp.h"
 #include "hv/lib/text.h"
-#include "hv/mm/hostmap.h"
 #include "hv/mm/window.h"
 
 struct guest guests[GUEST_MAX];

@@ -5,7 +5,7 @@
 #include "hv/cpu/lapic.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/x86.h"
-#include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
 #include "hv/svm/switch.h"
 #include "hv/vm/event.h"
 #include "hv/vm/exit_cache.h"
@@ -32,7 +32,7 @@ void vcpu_init(struct cpu *cpu)
 void vcpu_init_cpu(struct cpu *cpu)
 {
     switch_init();
-    __asm__ volatile("vmsave" : : "a"(hostmap_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED)) : "memory");
+    __asm__ volatile("vmsave" : : "a"(view_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED)) : "memory");
 }
 
 static struct vmcb_segment segment(const struct manifest_segment *from)
@@ -84,7 +84,7 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
     struct vcpu *vcpu = page_va(self);
     vcpu->vmcb = page_va(vmcb);
     vcpu->vmcb_pa = vmcb;
-    vcpu->run.vmcb_address = hostmap_entry_address(vmcb, VIEW_ENCRYPTED);
+    vcpu->run.vmcb_address = view_entry_address(vmcb, VIEW_ENCRYPTED);
     vcpu->switched.fpu = page_va(fpu);
     vcpu->guest = guest;
     vcpu->id = id;
@@ -96,7 +96,7 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
     switch_reset(&vcpu->switched);
     vmcb_init(vcpu->vmcb, &(struct vmcb_setup){
         .asid = guest->asid,
-        .n_cr3 = hostmap_entry_address(guest->npt.root, VIEW_ENCRYPTED),
+        .n_cr3 = view_entry_address(guest->npt.root, VIEW_ENCRYPTED),
         /* A guest's TSC starts at 0, and is one for all its vCPUs. */
         .tsc_offset = id == 0 ? 0 - clock_tsc() : guest->vcpus[0]->vmcb->tsc_offset,
         .sev = guest->sev,
@@ -189,7 +189,7 @@ void vcpu_run(struct vcpu *vcpu)
 {
     struct cpu *cpu = this_cpu();
     volatile bool *timer_fired = &cpu->timer_fired;
-    uint64_t host_vmcb = hostmap_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED), asleep_until = UINT64_MAX;
+    uint64_t host_vmcb = view_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED), asleep_until = UINT64_MAX;
     bool preempt = false;
 
     __atomic_store_n(&vcpu->quiet_until, 0, __ATOMIC_SEQ_CST);   /* before it looks at what was posted */

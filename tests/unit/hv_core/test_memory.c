@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 #include "hv/cpu/cpu.h"
-#include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
+#include "hv/mm/view.h"
 #include "hv/mm/window.h"
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
@@ -20,30 +21,14 @@
 #define ARENA_USED UINT64_C(0x21000)
 
 static uint8_t *arena;
+uint64_t arena_va;
 static struct cpu cpu;
-static uint64_t c_bit;
 static unsigned wbinvds, windows_open;
 static uint64_t zeroed, zeroed_first, zeroed_end;      /* bytes; where the first began, where the last ended */
 static unsigned small_pieces;                           /* windows that do not begin and end at a large page */
 static bool no_window;
 static enum memory_view window_view;
 static uint8_t *window_bytes;
-
-void *page_va(paddr_t page)
-{
-    assert_true(page.raw >= ARENA_BASE && page.raw < ARENA_BASE + ARENA_SIZE);
-    return arena + (page.raw - ARENA_BASE);
-}
-
-paddr_t page_pa(const void *va)
-{
-    return paddr(ARENA_BASE + (uint64_t)((const uint8_t *)va - arena));
-}
-
-uint64_t hostmap_c_bit(void)
-{
-    return c_bit;
-}
 
 /* Other CPUs take their time, if the test wants it so. */
 static bool late;
@@ -115,6 +100,7 @@ static int set_up(void **state)
 {
     (void)state;
     arena = malloc(ARENA_SIZE);
+    arena_va = (uintptr_t)arena;
     memset(arena, 0xa5, ARENA_SIZE);
     memset(&handoff, 0, sizeof handoff);
     handoff.arena_base = ARENA_BASE;
@@ -126,7 +112,7 @@ static int set_up(void **state)
     add_range(0x808000, 0x1000000, HANDOFF_USABLE);
     add_range(ARENA_BASE, ARENA_SIZE, HANDOFF_ARENA);
     add_range(0x80000000, 3 * SIZE_1G, HANDOFF_USABLE);
-    c_bit = UINT64_C(1) << 51;
+    handoff.c_bit_mask = UINT64_C(1) << 51;
     wbinvds = 0;
     zeroed = zeroed_first = zeroed_end = 0;
     small_pieces = 0;
@@ -134,6 +120,8 @@ static int set_up(void **state)
     memset(&cpu, 0, sizeof cpu);
     cpu.self = &cpu;
     assert_int_equal(syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu), 0);
+    view_init(&handoff);
+    page_init(&handoff);
     memory_init(&handoff);
     return 0;
 }
@@ -330,7 +318,8 @@ static void without_sme_encrypted_is_plain(void **state)
 {
     (void)state;
     struct extent extent;
-    c_bit = 0;
+    handoff.c_bit_mask = 0;
+    view_init(&handoff);
     assert_true(extent_alloc(SIZE_2M, &extent));
     set_view(&extent, VIEW_ENCRYPTED);
     set_view(&extent, VIEW_PLAIN);

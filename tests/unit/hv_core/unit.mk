@@ -10,7 +10,8 @@ UNIT_HV_CORE := $(BUILD)/unit/hv_core
 # A test is one file; what it tests stands here. `memory` brings stand-ins for the hardware of its own.
 UNIT_HV_CORE_text := hv/lib/text.c
 UNIT_HV_CORE_runs := hv/lib/runs.c
-UNIT_HV_CORE_memory := hv/mm/memory.c hv/lib/runs.c hv/lib/text.c
+UNIT_HV_CORE_memory := hv/mm/memory.c hv/mm/page.c hv/mm/view.c hv/lib/runs.c hv/lib/text.c
+UNIT_HV_CORE_FLAGS_memory := -include tests/unit/hv_core/fake_arena.h
 UNIT_HV_CORE_pagetable := hv/lib/pagetable.c
 UNIT_HV_CORE_ranges := boot/ranges.c
 UNIT_HV_CORE_sections := boot/sections.c boot/image.c guest/crc32.c

@@ -18,6 +18,9 @@
 #include "hv/control/job.h"
 #include "hv/vm/exit.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/memory.h"
+#include "hv/mm/page.h"
+#include "hv/mm/view.h"
 #include "hv/mm/window.h"
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
@@ -246,11 +249,11 @@ void memory_stats(struct memory_stats *stats)
     };
 }
 
-uint64_t hostmap_c_bit(void) { return machine.options.no_sme ? 0 : MACHINE_C_BIT; }
+uint64_t view_c_bit(void) { return machine.options.no_sme ? 0 : MACHINE_C_BIT; }
 
-uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view)
+uint64_t view_firmware_address(paddr_t page, enum memory_view view)
 {
-    return page.raw | (view == VIEW_ENCRYPTED ? hostmap_c_bit() : 0);
+    return page.raw | (view == VIEW_ENCRYPTED ? view_c_bit() : 0);
 }
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
@@ -504,7 +507,7 @@ void machine_start(const struct machine_options *options)
     uint32_t max_sev_asid = 4 + sev_asids;
     asid_init(max_sev_asid + 1 + MACHINE_PLAIN_ASIDS, 5, max_sev_asid);
     machine.handoff = (struct handoff){
-        .sev_usable = !options->no_sev, .sev_refusal = "this CPU has no SEV", .c_bit_mask = hostmap_c_bit(),
+        .sev_usable = !options->no_sev, .sev_refusal = "this CPU has no SEV", .c_bit_mask = view_c_bit(),
         .manifest_base = MANIFEST_BASE,
     };
     fake_pci_reset();

@@ -9,6 +9,8 @@
 
 #include "hv/cpu/cpu.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
+#include "hv/mm/view.h"
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
 #include "psp/internal.h"
@@ -132,7 +134,7 @@ static void *kept_page(paddr_t *page, psp_addr_t *address)
 {
     if (page->raw == 0)
         assert(page_alloc(1, 1, page));
-    address->raw = hostmap_firmware_address(*page, VIEW_ENCRYPTED);
+    address->raw = view_firmware_address(*page, VIEW_ENCRYPTED);
     return page_va(*page);
 }
 

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
+#include "hv/mm/view.h"
 
 char did[16384];
 struct cpu fake_cpu;
@@ -201,12 +203,12 @@ paddr_t page_pa(const void *va)
     return paddr(POOL_BASE + (uint64_t)((const uint8_t *)va - (const uint8_t *)fake_pool));
 }
 
-uint64_t hostmap_entry_address(paddr_t page, enum memory_view view)
+uint64_t view_entry_address(paddr_t page, enum memory_view view)
 {
     return page.raw | (view == VIEW_ENCRYPTED ? FAKE_C_BIT : 0);
 }
 
-uint64_t hostmap_firmware_address(paddr_t page, enum memory_view view)
+uint64_t view_firmware_address(paddr_t page, enum memory_view view)
 {
     assert_int_equal(view, VIEW_ENCRYPTED);     /* nothing of hv's is plain */
     return page.raw | FAKE_C_BIT;

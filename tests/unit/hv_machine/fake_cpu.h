@@ -18,6 +18,7 @@
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
 #include "hv/mm/memory.h"
+#include "hv/mm/page.h"
 
 #define FAKE_C_BIT (UINT64_C(1) << 47)
 #define POOL_BASE UINT64_C(0x7000000)   /* physical, of the pool's first page */

@@ -4,6 +4,7 @@
 
 #include "hv/init/cpu_pages.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
 #include "hv/svm/svm.h"
 #include "hv/cpu/trap.h"
 #include "hv/cpu/cpu_msr.h"

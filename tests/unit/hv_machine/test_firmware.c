@@ -10,6 +10,8 @@
 #include "hv/init/firmware.h"
 #include "hv/init/shutdown.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
+#include "hv/mm/view.h"
 #include "hv/mm/window.h"
 #include "hv/lib/pagetable.h"
 #include "hv/cpu/trap.h"

@@ -10,6 +10,7 @@
 #include "hv/control/life.h"
 #include "hv/init/loop.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/memory.h"
 #include "hv/mm/window.h"
 #include "hv/cpu/mca.h"
 #include "hv/monitor/monitor.h"
@@ -37,7 +38,8 @@ uint64_t clock_boot_wall_ns(void) { return wall_ns; }
 struct cpu *cpu_boot(void) { return &fake_cpu; }
 void cpu_init(struct cpu *cpu) { note("cpu %u", cpu->index); }
 void *cpu_pages_stacks(struct cpu *cpu) { note("stacks %u", cpu->index); return stack; }
-void hostmap_arena(const struct handoff *h) { note("arena %d", h == &handoff); }
+void view_init(const struct handoff *h) { note("view %d", h == &handoff); }
+void page_init(const struct handoff *h) { note("pages %d", h == &handoff); }
 void memory_init(const struct handoff *h) { note("memory %d", h == &handoff); }
 void memory_stats(struct memory_stats *stats) { *stats = (struct memory_stats){.extent_total = UINT64_C(300) << 20}; }
 void hostmap_init(const struct handoff *h) { note("hostmap %d", h == &handoff); }
@@ -154,8 +156,8 @@ static void each_part_is_set_up_before_what_needs_it(void **state)
 {
     (void)state;
     assert_true(run());
-    assert_order("console 2f8\nclock 2400056789\nend 1\ncpu 0\narena 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\nmca 0\nsvm pages 0\nsvm 0\n"
-                 "vcpu 0\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
+    assert_order("console 2f8\nclock 2400056789\nend 1\ncpu 0\nview 1\npages 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\n"
+                 "mca 0\nsvm pages 0\nsvm 0\nvcpu 0\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
 }
 
 static void the_lapic_is_told_and_mapped_where_it_has_no_msrs(void **state)

@@ -4,6 +4,7 @@
 
 #include "hv/cpu/clock.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/page.h"
 #include "hv/mm/window.h"
 #include "hv/vm/sched.h"
 #include "psp/platform.h"

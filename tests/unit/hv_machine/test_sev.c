@@ -14,6 +14,9 @@
 #include "hv/monitor/monitor.h"
 #include "hv/svm/asid.h"
 #include "hv/mm/window.h"
+#include "hv/mm/memory.h"
+#include "hv/mm/page.h"
+#include "hv/mm/view.h"
 
 #include "../boards/boards.h"
 #include "fake_cpu.h"
@@ -296,7 +299,7 @@ void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 void window_unmap(void *va, uint64_t size) { (void)va, (void)size; }
 void cache_flush(const void *va, uint64_t size) { (void)va, (void)size; }
 uint64_t clock_tsc(void) { return 0; }
-uint64_t hostmap_c_bit(void) { return FAKE_C_BIT; }
+uint64_t view_c_bit(void) { return FAKE_C_BIT; }
 const uint8_t *program_payload(uint64_t offset, uint64_t size) { (void)offset, (void)size; return NULL; }
 static struct manifest_step program;    /* of the guest: one step */
 const struct manifest_step *program_step(const struct manifest_guest *g, uint32_t i) { assert_true(g->step_count == 1 && i == 0); return &program; }

@@ -9,7 +9,6 @@
 #include "hv/cpu/cpu.h"
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
-#include "hv/vm/sched.h"
 #include "hv/lib/pagetable.h"
 
 #define TLB_ENTRIES 65536u
@@ -212,7 +211,8 @@ void rig_start(struct rig_options options)
     memcpy((void *)rig_image_va, &header, sizeof header);
 
     rig_run_on(0);
-    hostmap_arena(&handoff);
+    view_init(&handoff);
+    page_init(&handoff);
     memory_init(&handoff);
     hostmap_init(&handoff);
 }

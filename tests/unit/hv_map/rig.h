@@ -10,6 +10,7 @@
 
 #include "hv/mm/hostmap.h"
 #include "hv/mm/memory.h"
+#include "hv/mm/page.h"
 
 #define RIG_C_BIT (UINT64_C(1) << 51)
 #define RIG_ARENA UINT64_C(0x40000000)

@@ -48,9 +48,9 @@ static void nothing_is_writable_and_executable_and_all_is_under_hvs_key(void **s
         rig_start((struct rig_options){.no_sme = sme == 0, .cpus = 4});
         expect_encrypted = sme == 1;
         assert_non_null(hostmap_stack(3));
-        assert_int_equal(hostmap_c_bit(), sme == 1 ? RIG_C_BIT : 0);
-        assert_int_equal(read_cr3() & RIG_C_BIT, hostmap_c_bit());
-        assert_int_equal(hostmap_cr3() & RIG_C_BIT, hostmap_c_bit());
+        assert_int_equal(view_c_bit(), sme == 1 ? RIG_C_BIT : 0);
+        assert_int_equal(read_cr3() & RIG_C_BIT, view_c_bit());
+        assert_int_equal(hostmap_cr3() & RIG_C_BIT, view_c_bit());
         check_roots();
     }
 }
@@ -212,11 +212,11 @@ static void only_the_hosts_view_has_the_c_bit(void **state)
     (void)state;
     rig_start((struct rig_options){0});
     paddr_t page = paddr(0x123456000);
-    assert_int_equal(hostmap_entry_address(page, VIEW_ENCRYPTED), page.raw | RIG_C_BIT);
-    assert_int_equal(hostmap_entry_address(page, VIEW_PLAIN), page.raw);
-    assert_int_equal(hostmap_entry_address(page, VIEW_GUEST), page.raw);
-    assert_int_equal(hostmap_firmware_address(page, VIEW_ENCRYPTED), page.raw | RIG_C_BIT);
-    assert_int_equal(hostmap_firmware_address(page, VIEW_PLAIN), page.raw);
+    assert_int_equal(view_entry_address(page, VIEW_ENCRYPTED), page.raw | RIG_C_BIT);
+    assert_int_equal(view_entry_address(page, VIEW_PLAIN), page.raw);
+    assert_int_equal(view_entry_address(page, VIEW_GUEST), page.raw);
+    assert_int_equal(view_firmware_address(page, VIEW_ENCRYPTED), page.raw | RIG_C_BIT);
+    assert_int_equal(view_firmware_address(page, VIEW_PLAIN), page.raw);
 }
 
 static void every_line_of_a_range_is_flushed_between_fences(void **state)

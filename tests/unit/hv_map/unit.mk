@@ -7,7 +7,7 @@ include linker/record.mk
 
 UNIT_HV_MAP := $(BUILD)/unit/hv_map
 UNIT_HV_MAP_TESTS := window hostmap
-UNIT_HV_MAP_SOURCES := hv/mm/hostmap.c hv/mm/window.c hv/lib/pagetable.c hv/mm/memory.c hv/lib/runs.c hv/lib/text.c tests/unit/hv_map/rig.c
+UNIT_HV_MAP_SOURCES := hv/mm/hostmap.c hv/mm/window.c hv/lib/pagetable.c hv/mm/memory.c hv/mm/page.c hv/mm/view.c hv/lib/runs.c hv/lib/text.c tests/unit/hv_map/rig.c
 UNIT_HV_MAP_CFLAGS := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror \
 	-include tests/unit/hv_map/fake_hardware.h

@@ -8,6 +8,7 @@
 
 #include "hv/cpu/clock.h"
 #include "hv/mm/hostmap.h"
+#include "hv/mm/view.h"
 #include "hv/mm/window.h"
 #include "hv/cpu/lapic.h"
 #include "hv/console/log.h"
@@ -240,7 +241,7 @@ void vcpu_init_cpu(struct cpu *cpu) { (void)cpu; }
 void mca_log_init(struct cpu *cpu) { (void)cpu; }
 void hostmap_share(uint64_t *root) { (void)root; }
 uint64_t hostmap_cr3(void) { return 0x1000; }
-uint64_t hostmap_c_bit(void) { return 0; }
+uint64_t view_c_bit(void) { return 0; }
 void window_unmap(void *va, uint64_t size) { (void)va, (void)size; }
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "hv/cpu/clock.h"
-#include "hv/mm/hostmap.h"
+#include "hv/mm/view.h"
 #include "hv/mm/window.h"
 #include "hv/console/log.h"
 #include "hv/control/jobs.h"
@@ -93,12 +93,12 @@ paddr_t page_pa(const void *va)
     return paddr(RIG_POOL_BASE + (uint64_t)((const uint8_t *)va - (const uint8_t *)pool));
 }
 
-uint64_t hostmap_c_bit(void)
+uint64_t view_c_bit(void)
 {
     return RIG_C_BIT;
 }
 
-uint64_t hostmap_entry_address(paddr_t page, enum memory_view view)
+uint64_t view_entry_address(paddr_t page, enum memory_view view)
 {
     assert_int_equal(page.raw & RIG_C_BIT, 0);
     return page.raw | (view == VIEW_ENCRYPTED ? RIG_C_BIT : 0);

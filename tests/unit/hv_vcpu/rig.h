@@ -7,6 +7,7 @@
 #include "hv/control/job.h"
 #include "hv/init/loop.h"
 #include "hv/vm/exit.h"
+#include "hv/mm/page.h"
 #include "hv/vm/guest.h"
 
 #define RIG_C_BIT (UINT64_C(1) << 51)

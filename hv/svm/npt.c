@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * A change counts the table pages that it will need, takes them all, and only then
- * writes: it succeeds whole or leaves no trace. No table but the root is ever empty.
+ * writes: it succeeds whole or leaves no trace.
  */
 #include "hv/svm/npt.h"
 
@@ -188,87 +188,6 @@ bool npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum me
 bool npt_map_readonly(struct npt *npt, gpaddr_t gpa, paddr_t page)
 {
     return map(npt, gpa, page, PAGE_SIZE, VIEW_PLAIN, NPT_LEAF_READONLY);
-}
-
-/* Tables needed so that no page reaches across `boundary`. */
-static uint64_t split_count(const struct npt *npt, uint64_t boundary)
-{
-    if (boundary >= GPA_LIMIT)
-        return 0;
-    struct walk walk = npt_walk(npt, boundary, 1);
-    uint64_t count = 0;
-    if ((*walk.path[walk.level] & NPT_P) == 0)
-        return 0;
-    for (unsigned level = walk.level; level > 1 && boundary % level_size(level) != 0; level--)
-        count++;
-    return count;
-}
-
-/* One large page becomes 512 of the next size. The C-bit is part of the address that is kept. */
-static void split(struct npt *npt, uint64_t *entry, unsigned level, struct reserve *reserve)
-{
-    paddr_t page = reserve_take(reserve);
-    uint64_t *table = page_va(page);
-    uint64_t first = level > 2 ? *entry : *entry & ~NPT_PS;
-    for (unsigned i = 0; i < ENTRIES; i++)
-        table[i] = first + i * level_size(level - 1);
-    *entry = table_entry(page);
-    npt->pages++;
-}
-
-static void split_at(struct npt *npt, uint64_t boundary, struct reserve *reserve)
-{
-    while (split_count(npt, boundary) > 0) {
-        struct walk walk = npt_walk(npt, boundary, 1);
-        split(npt, walk.path[walk.level], walk.level, reserve);
-    }
-}
-
-static bool table_empty(const uint64_t *entry_in_table)
-{
-    const uint64_t *table = (const uint64_t *)((uintptr_t)entry_in_table & ~(uintptr_t)(PAGE_SIZE - 1));
-    for (unsigned i = 0; i < ENTRIES; i++) {
-        if (table[i] != 0)
-            return false;
-    }
-    return true;
-}
-
-/* Takes out the entry at the walk's end, and the tables that it leaves empty. */
-static void walk_clear(struct npt *npt, const struct walk *walk)
-{
-    *walk->path[walk->level] = 0;
-    for (unsigned level = walk->level; level < LEVELS && table_empty(walk->path[level]); level++) {
-        uint64_t *parent = walk->path[level + 1];
-        paddr_t table = entry_address(*parent);
-        *parent = 0;
-        page_free(table, 1);
-        npt->pages--;
-    }
-}
-
-bool npt_unmap(struct npt *npt, gpaddr_t gpa, uint64_t size)
-{
-    struct reserve reserve;
-    if (!range_valid(gpa.raw, size))
-        return false;
-    /* When both boundaries lie in one large page, splitting at the first may serve the
-     * second as well: then something is left over. */
-    uint64_t end = gpa.raw + size;
-    if (!reserve_fill(&reserve, split_count(npt, gpa.raw) + split_count(npt, end)))
-        return false;
-    split_at(npt, gpa.raw, &reserve);
-    split_at(npt, end, &reserve);
-    reserve_release(&reserve);
-
-    for (uint64_t at = gpa.raw; at < end;) {
-        struct walk walk = npt_walk(npt, at, 1);
-        uint64_t step = level_size(walk.level);
-        if ((*walk.path[walk.level] & NPT_P) != 0)
-            walk_clear(npt, &walk);
-        at = (at / step + 1) * step;
-    }
-    return true;
 }
 
 bool npt_lookup(const struct npt *npt, gpaddr_t gpa, paddr_t *out)

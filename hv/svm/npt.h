@@ -18,8 +18,6 @@ bool npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum me
 /* Maps one plain page for reading: no writes, no execution. All or nothing. A guest's page tables cannot lie there, since their
  * walk counts as a write (APM2 15.25.5). */
 bool npt_map_readonly(struct npt *npt, gpaddr_t gpa, paddr_t page);
-/* Takes [gpa, gpa+size) out, splitting larger pages; false: out of pool pages, nothing changed. */
-bool npt_unmap(struct npt *npt, gpaddr_t gpa, uint64_t size);
 /* Where a guest page is; false when not mapped. */
 bool npt_lookup(const struct npt *npt, gpaddr_t gpa, paddr_t *out);
 void npt_destroy(struct npt *npt);

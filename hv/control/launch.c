@@ -18,6 +18,7 @@
 #include "hv/mm/window.h"
 #include "hv/svm/asid.h"
 #include "hv/vm/sched.h"
+#include "hv/vm/vcpu_start.h"
 
 /* How much one LAUNCH_UPDATE_DATA covers: at the few MiB/s of older parts it is far from the time limit, and other guests'
  * commands get their turn. And how much there is between two lines of progress. */
@@ -73,7 +74,7 @@ static void phase_done(struct job *job, enum launch_phase phase)
 static enum job_verdict prepare(struct job *job)
 {
     struct guest *guest = job->guest;
-    guest->stranded = 0;
+    guest->awaiting_ipi = 0;
     guest->bus_pages = 0;
     guest->sev = guest->config->encryption == MANIFEST_ENCRYPTION_SEV;
     guest->report = (struct launch_report){0};

@@ -2,6 +2,7 @@
 #include "hv/control/release.h"
 
 #include "hv/svm/asid.h"
+#include "hv/vm/vcpu_start.h"
 
 void release_vcpus(struct guest *guest)
 {

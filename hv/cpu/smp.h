@@ -14,8 +14,14 @@ struct cpu *smp_live(uint32_t index);
 /* Takes a CPU in, by cpu->index; `runs`: it is given vCPUs, else it is left out but lives. On the boot CPU. */
 void smp_add(struct cpu *cpu, bool runs);
 
-/* Makes the CPU leave VMRUN or HLT and check for work (sched.c). From any CPU, for itself too. */
+/* Makes the CPU leave VMRUN or HLT and check for work (vm/run.c). From any CPU, for itself too. */
 void smp_kick(struct cpu *cpu);
+/* From here on the CPU sees all that was done before the last kick. On the CPU itself. */
+static inline void smp_acknowledge_kick(struct cpu *cpu)
+{
+    cpu->rounds++;
+    (void)__atomic_exchange_n(&cpu->timer_fired, false, __ATOMIC_SEQ_CST);
+}
 
 /* WBINVD on CPUs, `set` being a bit array by index, of MAX_CPUS. The first asks for it, and executes it here if this CPU is
  * in the set; its ticket tells the second whether all have done it since. A CPU that is late (an SMI delays interrupts) still

@@ -8,7 +8,8 @@
 #include "hv/cpu/clock.h"
 #include "hv/monitor/monitor.h"
 #include "hv/vm/guest.h"
-#include "hv/vm/sched.h"
+#include "hv/vm/fair.h"
+#include "hv/vm/run.h"
 
 /* Most commands and all WBINVDs are over so soon: no vCPU is begun with meanwhile. */
 #define SOON_US 1000u
@@ -31,7 +32,7 @@ static enum job_verdict work(struct cpu *cpu)
 {
     if (!job_active())
         return JOB_IDLE;
-    uint64_t begin = clock_tsc(), now, slice = sched_slice_tsc(), soon = clock_us_to_tsc(SOON_US);
+    uint64_t begin = clock_tsc(), now, slice = fair_slice_tsc(), soon = clock_us_to_tsc(SOON_US);
     enum job_verdict verdict;
     bool moved = false;
     do {
@@ -44,25 +45,25 @@ static enum job_verdict work(struct cpu *cpu)
         cpu->rounds++;          /* it works or waits, but is not stuck */
         console_drain();
     } while (now - begin < slice && (verdict == JOB_MOVED || (verdict == JOB_WAITS && now - moved_tsc < soon)));
-    sched_work_is_over(cpu);
+    fair_charge_nobody(cpu);
     return verdict == JOB_IDLE && moved ? JOB_MOVED : verdict;
 }
 
 /* vCPUs have as much time as jobs; while these only wait, until the next look at them. */
 static bool run_vcpus(struct cpu *cpu, enum job_verdict verdict, uint64_t *next)
 {
-    uint64_t slice = sched_slice_tsc();
+    uint64_t slice = fair_slice_tsc();
     if (verdict == JOB_IDLE)
-        return sched_run(cpu, slice, next);
+        return run_round(cpu, slice, next);
     uint64_t begin = clock_tsc(), now = begin;
     if (verdict == JOB_WAITS) {
         uint64_t share = (begin - moved_tsc) / LOOK_SHARE, least = clock_us_to_tsc(LOOK_MOST_US);
         slice = share < least ? least : share < slice ? share : slice;
     }
-    bool ran = sched_run(cpu, slice, next), again = ran;
+    bool ran = run_round(cpu, slice, next), again = ran;
     /* One that sleeps again at once does not use up the others' time. */
     while (again && (now = clock_tsc()) - begin < slice)
-        again = sched_run(cpu, slice - (now - begin), next);
+        again = run_round(cpu, slice - (now - begin), next);
     return ran;
 }
 
@@ -71,7 +72,7 @@ static void poll_monitor(struct cpu *cpu)
 {
     monitor_poll();
     cpu->line_us = monitor_poll_us();
-    cpu->line_tsc = cpu->line_us < SCHED_SLICE_US ? clock_tsc() + clock_us_to_tsc(cpu->line_us) : 0;
+    cpu->line_tsc = cpu->line_us < FAIR_SLICE_US ? clock_tsc() + clock_us_to_tsc(cpu->line_us) : 0;
 }
 
 void loop_run(struct cpu *cpu)
@@ -86,7 +87,7 @@ void loop_run(struct cpu *cpu)
             life_look_for_ends();
         } else if (!ran && verdict != JOB_MOVED) {
             uint64_t now = clock_tsc(), look = verdict == JOB_WAITS ? now + look_tsc(now) : UINT64_MAX;
-            sched_idle(cpu, look < next ? look : next);
+            run_idle(cpu, look < next ? look : next);
         }
     }
 }

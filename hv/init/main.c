@@ -25,7 +25,7 @@
 #include "hv/svm/asid.h"
 #include "hv/svm/svm.h"
 #include "hv/vm/guest.h"
-#include "hv/vm/vcpu.h"
+#include "hv/vm/run.h"
 
 #define GIVE_UP_SECONDS 60u
 
@@ -105,7 +105,7 @@ static _Noreturn void main_run(const struct handoff *handoff)
     mca_log_init(this_cpu());
     ASSERT(svm_allocate(this_cpu()));
     svm_init(this_cpu());
-    vcpu_init(this_cpu());
+    run_init(this_cpu());
     asid_init(this_cpu()->features.asids, handoff->min_sev_asid, handoff->max_sev_asid);
     firmware_init(handoff);
     monitor_init();

@@ -15,8 +15,7 @@
 #include "hv/mm/hostmap.h"
 #include "hv/mm/window.h"
 #include "hv/svm/svm.h"
-#include "hv/vm/sched.h"
-#include "hv/vm/vcpu.h"
+#include "hv/vm/run.h"
 
 /* APM2 16.5: INIT, then two startup IPIs. The 10 ms that Intel's MP specification 1.4, B.4, wants after INIT were for the 82489DX:
  * no part with SVM needs them (Linux waits for none of AMD's from family 0Fh on), and 512 CPUs would take 5 s. */
@@ -195,7 +194,7 @@ void smp_main(struct cpu *cpu)
     lapic_init();
     mca_log_init(cpu);
     svm_init(cpu);
-    vcpu_init_cpu(cpu);
+    run_init_cpu(cpu);
     __atomic_store_n(&meeting.arrived, cpu->index, __ATOMIC_RELEASE);
 
     uint32_t verdict;
@@ -214,7 +213,7 @@ void smp_main(struct cpu *cpu)
     sti();
     while (verdict == VERDICT_LEFT_OUT)
         hlt();      /* and WBINVD, when asked */
-    sched_serve(cpu);
+    run_loop(cpu);
 }
 
 /* ---- WBINVD of all ---- */

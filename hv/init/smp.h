@@ -6,7 +6,7 @@
 #include "hv/cpu/cpu.h"
 
 /* Starts all CPUs of the hand-over, one after another. One that does not come, or is not like the boot CPU, is
- * reported and left out. On the boot CPU, once vcpu_init() is through. */
+ * reported and left out. On the boot CPU, once run_init() is through. */
 void smp_start(const struct handoff *handoff);
 
 /* entry.asm, from ap.asm: a CPU's first C, on its stack and hv's tables, interrupts off. */

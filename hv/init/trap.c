@@ -29,7 +29,7 @@ static void machine_check(struct cpu *cpu, const struct trap_frame *frame)
     mca_collect(&errors);
     if (!errors.context_corrupt && !errors.task_corrupt) {
         if (frame->rip == (uintptr_t)vmrun_after_stgi) {
-            exit_hit(cpu->current, &errors);
+            exit_machine_check(cpu->current, &errors);
             return;
         }
         if (shutdown_is_here()) {

@@ -23,7 +23,7 @@ void vmrun_enter(struct vmrun_state *state, const bool *timer_fired, uint64_t ho
 /* Where #MC and NMI that came between #VMEXIT and STGI, or ended VMRUN, interrupt hv (APM2 15.17). */
 extern const uint8_t vmrun_after_stgi[];
 
-/* Called by the assembly; defined in vm/exit.c. False: the vCPU must leave the assembly's loop, as there is something to do
+/* Called by the assembly; defined in vm/exit_dispatch.c. False: the vCPU must leave the assembly's loop, as there is something to do
  * before its next entry, if there is one. */
 bool exit_dispatch(struct vmrun_state *state);
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Interrupts and exceptions on their way into a guest, and messages between its vCPUs. */
+/* Interrupts and exceptions on their way into a guest. */
 #ifndef SEVISOR_EVENT_H
 #define SEVISOR_EVENT_H
 
 #include "hv/vm/vcpu.h"
 
 /* Decides what the next entry injects, and whether it ends when the guest can take
- * more; vcpu->attention is done with. */
+ * more; vcpu->request is done with. */
 void event_prepare(struct vcpu *vcpu);
 /* An exit cut the delivery of an event short (EXITINTINFO). */
 void event_interrupted(struct vcpu *vcpu);
@@ -22,20 +22,14 @@ static inline void event_write_tpr(struct vcpu *vcpu)
 {
     vmcb_set_v_intr(vcpu->vmcb, (vcpu->vmcb->v_intr & ~V_TPR_MASK) | vlapic_cr8(&vcpu->lapic));
 }
-/* After a write to the vlapic: if an interrupt waits, vcpu->attention asks for event_prepare(). */
+/* After a write to the vlapic: if an interrupt waits, vcpu->request asks for event_prepare(). */
 static inline void event_notice(struct vcpu *vcpu)
 {
     const uint32_t *irr = vcpu->lapic.irr;
     if ((irr[0] | irr[1] | irr[2] | irr[3] | irr[4] | irr[5] | irr[6] | irr[7]) != 0 || (vcpu->vmcb->v_intr & V_IRQ) != 0)
-        vcpu->attention = true;
+        vcpu->request = true;
 }
 
-/* An ICR that `vcpu` wrote, to the vCPUs that it addresses; without itself where vlapic_write() has done that. */
-void event_send_ipi(struct vcpu *vcpu, uint64_t icr);
-/* What others sent to it, into its vlapic and its state. On its own CPU. */
-void event_take_posted(struct vcpu *vcpu);
-/* A vCPU that sleeps with interrupts off: when all of its guest are stranded, the guest ends. On its own CPU, after event_take_posted(). */
-void event_strand(struct vcpu *vcpu);
 /* The guest can take an NMI now. Asked for when one waits. */
 bool event_nmi_possible(struct vcpu *vcpu);
 /* The guest's IRET, intercepted while an NMI is being handled. */

@@ -4,15 +4,13 @@
 #define SEVISOR_EXIT_H
 
 #include "hv/cpu/mca.h"
-#include "hv/vm/vcpu.h"
+#include "hv/vm/vcpu_cr.h"
 
 #define VECTOR_DB 1u
 #define VECTOR_UD 6u
 #define VECTOR_GP 13u
 #define VECTOR_PF 14u
 #define VECTOR_AC 17u
-
-#define RFLAGS_TF (UINT64_C(1) << 8)
 
 /* A guest with RFLAGS.TF stepped over an instruction that exited: #DB. */
 void exit_single_step(struct vcpu *vcpu);
@@ -35,6 +33,8 @@ static inline void exit_skip(struct vcpu *vcpu, uint64_t length)
 
 /* One line on the operator's log about what a guest did; at most a few per second and guest. */
 void exit_log(struct vcpu *vcpu, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The vCPU's registers, on the operator's log. */
+void exit_report(const struct vcpu *vcpu);
 /* Ends the guest where no handler of its own knows the way on; its registers go to the log. */
 void exit_crash(struct vcpu *vcpu, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -42,5 +42,5 @@ void exit_crash(struct vcpu *vcpu, const char *format, ...) __attribute__((forma
 const char *exit_kind_name(uint32_t kind);
 
 /* #MC while the vCPU ran, with what the banks say: ends its guest, or panics. */
-void exit_hit(struct vcpu *vcpu, const struct mca_errors *errors);
+void exit_machine_check(struct vcpu *vcpu, const struct mca_errors *errors);
 #endif

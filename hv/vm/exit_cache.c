@@ -16,7 +16,7 @@
 #include "hv/lib/x86.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/guest.h"
-#include "hv/vm/sched.h"
+#include "hv/vm/fair.h"
 
 #define BURST 32u               /* of a guest, at once */
 #define SPACING_US 10000u       /* and then */
@@ -79,7 +79,7 @@ static void sleep_until(struct vcpu *vcpu, uint64_t tsc)
 {
     vcpu->asleep_tsc = tsc;
     vcpu->state = VCPU_HALTED;
-    vcpu->attention = true;
+    vcpu->request = true;
 }
 
 /* A CPU in an SMI answers late. The others and their guests need not wait for it, as long as this vCPU does. */
@@ -88,13 +88,13 @@ static void flush(struct vcpu *vcpu)
     struct cpu *cpu = this_cpu();
     uint64_t set[MAX_CPUS / 64];
     find_cpus(vcpu->guest, set);
-    sched_charge_stay(cpu, vcpu, clock_tsc());
+    fair_charge_stay(cpu, vcpu, clock_tsc());
     uint64_t ticket = smp_wbinvd_begin(set);
     struct clock_limit limit = clock_limit(PATIENCE_US);
     bool done;
     while (!(done = smp_wbinvd_done(set, ticket)) && !clock_limit_over(&limit))
         cpu_relax();
-    sched_charge_work(cpu, vcpu, clock_tsc());
+    fair_charge_work(cpu, vcpu, clock_tsc());
     if (done) {
         finish(vcpu, set);
     } else {

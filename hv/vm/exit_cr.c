@@ -1,93 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/*
- * CR0 and CR4 of a guest. Two settings are the host's while a guest runs: CR4.MCE stays 1, else a machine check
- * shuts the processor down (APM2 9.3.1); CR0.CD and NW stay 0, else the guest runs uncached, and slows those
- * who share its caches. The guest reads back what it wrote.
- *
- * CR4: each MOV exits. CR0: writes of bits other than TS and MP exit (the selective intercept, APM2 15.9); reads,
- * and all other writes, only as long as the guest's CD or NW differ from the hardware's. CLTS, LMSW and SMSW touch
- * neither CD nor NW, and nothing here decodes instructions: the guest executes them itself, with the intercepts
- * of CR0 off for this one instruction, by RFLAGS.TF and intercepts of all exceptions. So SMSW to a register of
- * 32 or 64 bits reads CD and NW as 0.
- *
- * On a CPU without decode assists (APM2 15.33; all that have SEV have them) EXITINFO1 does not name the register,
- * so nothing is intercepted: MCE is set again before each entry, and a guest may clear it, or set CD, until then.
- */
+/* MOV to and from CR0 and CR4, CLTS, LMSW, SMSW; vcpu_cr.c says what exits when. */
 #include "hv/vm/exit_cr.h"
 
 #include "hv/lib/x86.h"
 #include "hv/vm/event.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/exit_cpuid.h"
-#include "hv/vm/guest.h"
+#include "hv/vm/vcpu_cr.h"
 
 #define CR0_DEFINED \
     (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
-#define CR0_HIDDEN (CR0_CD | CR0_NW)
 /* What the TLB may have been filled by (APM2 5.5.3, 3.1.3); PKE is checked at each access. */
 #define CR0_TRANSLATION (CR0_PE | CR0_WP | CR0_PG)
 #define CR4_TRANSLATION (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
 #define CR3_PCID UINT64_C(0xfff)
 #define SEGMENT_L 0x200u
-#define DR6_CAUSES UINT64_C(0xe00f)     /* BT BS BD B3-0 */
-#define DR6_BS (UINT64_C(1) << 14)
-
-#define STEP_EXCEPTIONS 0xfffffffbu     /* all but NMI, which has an intercept of its own */
 
 enum { GPR_RAX = 0, GPR_RSP = 4 };
-
-static bool intercepts(void)
-{
-    return this_cpu()->features.decode_assists && this_cpu()->features.next_rip;
-}
-
-uint64_t exit_cr0(const struct vcpu *vcpu)
-{
-    return vcpu->vmcb->cr0 | vcpu->cr0_hidden;
-}
-
-uint64_t exit_cr4(const struct vcpu *vcpu)
-{
-    return intercepts() ? vcpu->vmcb->cr4 & ~CR4_MCE : vcpu->vmcb->cr4;
-}
-
-static void set_intercepts(struct vcpu *vcpu)
-{
-    struct vmcb *vmcb = vcpu->vmcb;
-    if (!intercepts())
-        return;
-    uint32_t cr = INTERCEPT_CR_READ(4) | INTERCEPT_CR_WRITE(4), misc1 = vmcb->intercept_misc1 & ~INTERCEPT_CR0_SEL_WRITE;
-    if (!vcpu->stepping) {
-        misc1 |= INTERCEPT_CR0_SEL_WRITE;
-        if (vcpu->cr0_hidden != 0)
-            cr |= INTERCEPT_CR_READ(0) | INTERCEPT_CR_WRITE(0);
-    }
-    vmcb_set_intercept_cr(vmcb, cr);
-    vmcb_set_intercept_misc1(vmcb, misc1);
-    vmcb_set_intercept_exceptions(vmcb, vcpu->stepping ? STEP_EXCEPTIONS : VMCB_EXCEPTIONS);
-}
-
-static void set_cr0(struct vcpu *vcpu, uint64_t cr0)
-{
-    vcpu->cr0_hidden = intercepts() ? cr0 & CR0_HIDDEN : 0;
-    vmcb_set_cr0(vcpu->vmcb, cr0 & ~CR0_HIDDEN);
-    set_intercepts(vcpu);
-}
-
-void exit_cr_reset(struct vcpu *vcpu, uint64_t cr0, uint64_t cr4)
-{
-    vcpu->stepping = false;
-    set_cr0(vcpu, cr0);
-    vmcb_set_cr4(vcpu->vmcb, cr4 | CR4_MCE);
-}
-
-/* ---- MOV ---- */
 
 /* APM3 MOV CRn, APM2 3.1.1, 14.6, 5.5.1. Reserved bits of the lower half are ignored. */
 static bool guest_writes_cr0(struct vcpu *vcpu, uint64_t value)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    uint64_t changed = value ^ exit_cr0(vcpu), efer = vmcb->efer;
+    uint64_t changed = value ^ vcpu_cr0(vcpu), efer = vmcb->efer;
     bool code64 = (vmcb->cs.attributes & SEGMENT_L) != 0;
 
     if (value > UINT32_MAX || (value & CR0_HIDDEN) == CR0_NW || (value & (CR0_PG | CR0_PE)) == CR0_PG ||
@@ -98,7 +33,7 @@ static bool guest_writes_cr0(struct vcpu *vcpu, uint64_t value)
             return false;
         vmcb_set_efer(vmcb, (value & CR0_PG) != 0 ? efer | EFER_LMA : efer & ~EFER_LMA);
     }
-    set_cr0(vcpu, (value & CR0_DEFINED) | CR0_ET);
+    vcpu_cr_set_cr0(vcpu, (value & CR0_DEFINED) | CR0_ET);
     if ((changed & CR0_TRANSLATION) != 0)
         vcpu_flush_tlb(vcpu);
     return true;
@@ -131,7 +66,7 @@ static uint64_t cr4_defined(void)
 static bool guest_writes_cr4(struct vcpu *vcpu, uint64_t value)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    uint64_t changed = value ^ exit_cr4(vcpu);
+    uint64_t changed = value ^ vcpu_cr4(vcpu);
     bool long_mode = (vmcb->efer & EFER_LMA) != 0;
 
     if ((value & ~cr4_defined()) != 0)
@@ -172,59 +107,27 @@ static void set_register(struct vcpu *vcpu, unsigned number, uint64_t value)
         *general_register(&vcpu->run.gprs, number) = value;
 }
 
-/* ---- CLTS, LMSW, SMSW ---- */
-
-static void step(struct vcpu *vcpu)
-{
-    struct vmcb *vmcb = vcpu->vmcb;
-    vcpu->stepping = true;
-    vcpu->step_tf = vmcb->rflags & RFLAGS_TF;
-    vcpu->step_dr6 = vmcb->dr6;
-    vmcb_set_rflags(vmcb, vmcb->rflags | RFLAGS_TF);
-    set_intercepts(vcpu);
-}
-
-void exit_cr_step_end(struct vcpu *vcpu)
-{
-    struct vmcb *vmcb = vcpu->vmcb;
-    vcpu->stepping = false;
-    vmcb_set_rflags(vmcb, (vmcb->rflags & ~RFLAGS_TF) | vcpu->step_tf);
-    set_intercepts(vcpu);
-}
-
-bool exit_cr_stepped(struct vcpu *vcpu)
-{
-    struct vmcb *vmcb = vcpu->vmcb;
-    bool own = vcpu->step_tf == 0 && (vmcb->dr6 & ~vcpu->step_dr6 & DR6_CAUSES & ~DR6_BS) == 0;
-    exit_cr_step_end(vcpu);
-    if (vcpu->step_tf == 0)
-        vmcb_set_dr6(vmcb, (vmcb->dr6 & ~DR6_BS) | (vcpu->step_dr6 & DR6_BS));
-    return own;
-}
-
-/* ---- exits ---- */
-
 void exit_cr(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     bool code64 = (vmcb->efer & EFER_LMA) != 0 && (vmcb->cs.attributes & SEGMENT_L) != 0, done = true;
     unsigned number = (unsigned)(vmcb->exitinfo1 & CR_GPR);
 
-    if (!intercepts()) {
-        exit_crash(vcpu, "exit 0x%lx, which nobody asked for, at RIP 0x%lx", vmcb->exitcode, vmcb->rip);
+    if (!vcpu_cr_intercepts()) {
+        exit_crash(vcpu, "exit code 0x%lx, which was not intercepted, at RIP 0x%lx", vmcb->exitcode, vmcb->rip);
         return;
     }
     if ((vmcb->exitinfo1 & CR_MOV) == 0) {
-        step(vcpu);
+        vcpu_cr_step(vcpu);
         return;
     }
     uint64_t written = code64 ? get_register(vcpu, number) : (uint32_t)get_register(vcpu, number);
     if (vmcb->cpl != 0)         /* the processor has seen to that */
         done = false;
     else if (vmcb->exitcode == VMEXIT_READ_CR0)
-        set_register(vcpu, number, exit_cr0(vcpu));
+        set_register(vcpu, number, vcpu_cr0(vcpu));
     else if (vmcb->exitcode == VMEXIT_READ_CR4)
-        set_register(vcpu, number, exit_cr4(vcpu));
+        set_register(vcpu, number, vcpu_cr4(vcpu));
     else if (vmcb->exitcode == VMEXIT_WRITE_CR4)
         done = guest_writes_cr4(vcpu, written);
     else

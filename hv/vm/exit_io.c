@@ -89,7 +89,7 @@ static void power_write(struct vcpu *vcpu, uint16_t port, uint8_t value)
     if (power.verdict == VPOWER_GOES_ON)
         return;
     guest_end(vcpu->guest, power.verdict == VPOWER_OFF ? GUEST_END_POWEROFF : GUEST_END_RESET, "%s", power.reason);
-    vcpu->attention = true;
+    vcpu->request = true;
 }
 
 static void port_write(struct vcpu *vcpu, uint32_t port, uint8_t value)

@@ -10,17 +10,41 @@
 #include "hv/vm/event.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/exit_msr_list.h"
+#include "hv/vm/ipi.h"
 
 #define MSR_X2APIC_TPR 0x808u
 #define MSR_X2APIC_TIMER_FIRST 0x832u   /* LVT entry, counts, divider */
 #define MSR_X2APIC_TIMER_LAST 0x83eu
 #define MSR_X2APIC_LAST 0x8ffu
 
-void exit_msr_refuse(struct vcpu *vcpu)
+static uint32_t msr_number(const struct vcpu *vcpu)
 {
-    uint32_t msr = exit_msr_number(vcpu);
-    if (exit_msr_is_write(vcpu))
-        exit_log(vcpu, "writes 0x%lx to MSR 0x%x: #GP (RIP 0x%lx)", exit_msr_written(vcpu), msr, vcpu->vmcb->rip);
+    return (uint32_t)vcpu->run.gprs.rcx;
+}
+
+static bool msr_is_write(const struct vcpu *vcpu)
+{
+    return vcpu->vmcb->exitinfo1 != 0;      /* APM2 15.11 */
+}
+
+static uint64_t msr_written(const struct vcpu *vcpu)
+{
+    return vcpu->run.gprs.rdx << 32 | (uint32_t)vcpu->vmcb->rax;
+}
+
+static void finish_read(struct vcpu *vcpu, uint64_t value)
+{
+    vmcb_set_rax(vcpu->vmcb, (uint32_t)value);
+    vcpu->run.gprs.rdx = value >> 32;
+    exit_skip(vcpu, 2);
+}
+
+/* #GP(0), and a line in the log. */
+OUT_OF_LINE void refuse(struct vcpu *vcpu)
+{
+    uint32_t msr = msr_number(vcpu);
+    if (msr_is_write(vcpu))
+        exit_log(vcpu, "writes 0x%lx to MSR 0x%x: #GP (RIP 0x%lx)", msr_written(vcpu), msr, vcpu->vmcb->rip);
     else
         exit_log(vcpu, "reads MSR 0x%x: #GP (RIP 0x%lx)", msr, vcpu->vmcb->rip);
     event_inject_exception(vcpu, VECTOR_GP, true, 0);
@@ -30,10 +54,10 @@ OUT_OF_LINE void read_vlapic(struct vcpu *vcpu)
 {
     uint64_t value;
     event_sync_tpr(vcpu);
-    if (vlapic_read(&vcpu->lapic, exit_msr_number(vcpu), vcpu_guest_tsc(vcpu, clock_tsc()), &value))
-        exit_msr_finish_read(vcpu, value);
+    if (vlapic_read(&vcpu->lapic, msr_number(vcpu), vcpu_guest_tsc(vcpu, clock_tsc()), &value))
+        finish_read(vcpu, value);
     else
-        exit_msr_refuse(vcpu);
+        refuse(vcpu);
     event_notice(vcpu);         /* the timer may have expired, as the guest sees now */
 }
 
@@ -44,14 +68,14 @@ static void notice_deadline(struct vcpu *vcpu, uint64_t now)
     if (deadline == UINT64_MAX)
         return;
     if (deadline <= guest_now || armed <= now || deadline - guest_now < armed - now)
-        vcpu->timer_changed = vcpu->attention = true;
+        vcpu->timer_changed = vcpu->request = true;
 }
 
 OUT_OF_LINE void write_timer(struct vcpu *vcpu)
 {
     uint64_t now = clock_tsc();
-    if (!vlapic_write(&vcpu->lapic, exit_msr_number(vcpu), vcpu_guest_tsc(vcpu, now), exit_msr_written(vcpu), &vcpu->ipi)) {
-        exit_msr_refuse(vcpu);
+    if (!vlapic_write(&vcpu->lapic, msr_number(vcpu), vcpu_guest_tsc(vcpu, now), msr_written(vcpu), &vcpu->ipi)) {
+        refuse(vcpu);
         return;
     }
     notice_deadline(vcpu, now);
@@ -66,26 +90,39 @@ OUT_OF_LINE void write_tpr_through(struct vcpu *vcpu)
 /* Time does not matter to these. */
 OUT_OF_LINE void write_vlapic(struct vcpu *vcpu)
 {
-    if (!vlapic_write(&vcpu->lapic, exit_msr_number(vcpu), 0, exit_msr_written(vcpu), &vcpu->ipi)) {
-        exit_msr_refuse(vcpu);
+    if (!vlapic_write(&vcpu->lapic, msr_number(vcpu), 0, msr_written(vcpu), &vcpu->ipi)) {
+        refuse(vcpu);
         return;
     }
-    if (exit_msr_number(vcpu) == MSR_X2APIC_TPR)
+    if (msr_number(vcpu) == MSR_X2APIC_TPR)
         write_tpr_through(vcpu);
     if (vcpu->ipi.send)
-        event_send_ipi(vcpu, vcpu->ipi.icr);
+        ipi_send(vcpu, vcpu->ipi.icr);
     event_notice(vcpu);
     exit_skip(vcpu, 2);
 }
 
+OUT_OF_LINE void read_or_write_listed(struct vcpu *vcpu)
+{
+    uint32_t msr = msr_number(vcpu);
+    bool write = msr_is_write(vcpu);
+    uint64_t value;
+    if (write && exit_msr_list_write(vcpu, msr, msr_written(vcpu)))
+        exit_skip(vcpu, 2);
+    else if (!write && exit_msr_list_read(vcpu, msr, &value))
+        finish_read(vcpu, value);
+    else
+        refuse(vcpu);
+}
+
 void exit_msr(struct vcpu *vcpu)
 {
-    uint32_t msr = exit_msr_number(vcpu);
+    uint32_t msr = msr_number(vcpu);
     bool timer = (msr >= MSR_X2APIC_TIMER_FIRST && msr <= MSR_X2APIC_TIMER_LAST) || msr == MSR_TSC_DEADLINE;
 
     if (!timer && (msr < MSR_X2APIC_BASE || msr > MSR_X2APIC_LAST) && msr != MSR_APIC_BASE)
-        exit_msr_list(vcpu);
-    else if (!exit_msr_is_write(vcpu))
+        read_or_write_listed(vcpu);
+    else if (!msr_is_write(vcpu))
         read_vlapic(vcpu);
     else if (timer)
         write_timer(vcpu);

@@ -12,7 +12,6 @@
 #include "hv/svm/switch.h"
 #include "hv/vm/event.h"
 #include "hv/vm/exit.h"
-#include "hv/vm/exit_msr.h"
 #include "hv/vm/guest.h"
 #include "hv/vm/vcpu_clock.h"
 
@@ -54,7 +53,7 @@ static bool write_efer(struct vcpu *vcpu, uint64_t value)
     return true;
 }
 
-static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+bool exit_msr_list_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
     const struct vmcb *vmcb = vcpu->vmcb;
     switch (msr) {
@@ -111,14 +110,14 @@ static bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     }
 }
 
-static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+bool exit_msr_list_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     uint64_t now;
     switch (msr) {
     case MSR_TSC:
         vmcb_set_tsc_offset(vmcb, value - clock_tsc());
-        vcpu->timer_changed = vcpu->attention = true;
+        vcpu->timer_changed = vcpu->request = true;
         return true;
     case MSR_EFER:
         return write_efer(vcpu, value);
@@ -144,23 +143,10 @@ static bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     case MSR_SYSCFG:
     case MSR_HWCR:
     case MSR_DE_CFG:                    /* the host's: a guest may write what it reads */
-        return msr_read(vcpu, msr, &now) && value == now;
+        return exit_msr_list_read(vcpu, msr, &now) && value == now;
     default:
         return false;
     }
-}
-
-void exit_msr_list(struct vcpu *vcpu)
-{
-    uint32_t msr = exit_msr_number(vcpu);
-    bool write = exit_msr_is_write(vcpu);
-    uint64_t value;
-    if (write && msr_write(vcpu, msr, exit_msr_written(vcpu)))
-        exit_skip(vcpu, 2);
-    else if (!write && msr_read(vcpu, msr, &value))
-        exit_msr_finish_read(vcpu, value);
-    else
-        exit_msr_refuse(vcpu);
 }
 
 /* APM2 11.5.2. The processor checks less before it intercepts than after. */

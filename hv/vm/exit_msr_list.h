@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* MSRs that have an answer. */
+/* All MSRs that have an answer, but the vlapic's. */
 #ifndef SEVISOR_EXIT_MSR_LIST_H
 #define SEVISOR_EXIT_MSR_LIST_H
 
 #include "hv/vm/vcpu.h"
 
-/* RDMSR and WRMSR of all but the vlapic's. */
-void exit_msr_list(struct vcpu *vcpu);
+/* False: #GP. */
+bool exit_msr_list_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+bool exit_msr_list_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 
 void exit_xsetbv(struct vcpu *vcpu);
 

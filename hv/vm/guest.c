@@ -93,7 +93,7 @@ bool guest_ends_noted(void)
     return __atomic_load_n(&end_noted, __ATOMIC_RELAXED) && __atomic_exchange_n(&end_noted, false, __ATOMIC_SEQ_CST);
 }
 
-bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
 {
     lock_take(&guest->lock, LOCK_GUEST);
     bool first = (guest->state == GUEST_RUNNING || guest->state == GUEST_LAUNCHING) && guest->end == GUEST_END_NONE;

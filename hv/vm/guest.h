@@ -23,7 +23,7 @@ enum guest_state {
     GUEST_REFUSED,      /* never ran */
 };
 
-enum guest_end {
+enum guest_end_kind {
     GUEST_END_NONE,
     GUEST_END_POWEROFF,
     GUEST_END_RESET,
@@ -49,13 +49,13 @@ struct guest_counters {
     uint64_t exits[VCPU_EXIT_KINDS];
 };
 
-#define GUEST_RESCUED (UINT64_C(1) << 32)
+#define GUEST_IPI_CAME (UINT64_C(1) << 32)
 
 struct guest {
     uint32_t index;
     struct lock lock;           /* LOCK_GUEST */
     enum guest_state state;     /* the boot CPU's to change */
-    enum guest_end end;         /* written under the lock */
+    enum guest_end_kind end;         /* written under the lock */
     char end_reason[256];       /* in words */
     const struct manifest_guest *config;    /* hv's own checked copy; NULL: no such guest */
     uint32_t restarts_left;
@@ -76,7 +76,7 @@ struct guest {
 
     struct vcpu *vcpus[GUEST_MAX_VCPUS];    /* NULL: none; those that exist come first */
     uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
-    uint64_t stranded;          /* vCPUs that are; and above, in steps of GUEST_RESCUED, how often one ceased to be */
+    uint64_t awaiting_ipi;      /* vCPUs with `awaits_ipi`; and above, in steps of GUEST_IPI_CAME, how often one was reset */
     struct vuart uart;
     struct output output;       /* of the UART, to the operator */
     uint64_t log_window_tsc;    /* rate limit of messages about it; under the lock */
@@ -118,7 +118,7 @@ uint32_t guest_input_room(struct guest *guest);
 
 /* Marks a guest that runs or is launched: its vCPUs leave their CPUs' queues, and the boot CPU's loop begins its end
  * (control/). Any CPU; also from an exit handler. The first call counts, and returns true. */
-bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Of all launches, the present one included. Its vCPUs may run on meanwhile: each counter is as it
  * was at some moment of the call, and never less than in the call before. */

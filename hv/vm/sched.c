@@ -1,46 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * A vCPU lives on one CPU, whose queues nobody else touches; what others want of that CPU they
- * write down elsewhere, and then kick it (smp.c), so that it looks around.
+ * A vCPU lives on one CPU, whose queues no other CPU touches: others push onto cpu->incoming and cpu->posted, or set
+ * cpu->guest_ends, and then kick it (cpu/smp.c).
  *
- * Who runs next on a CPU: of those that can, the vCPU that has had the least of it (fair_tsc). Among
- * vCPUs that never sleep this is round robin by time slice. One that wakes up is put
- * at most a slice behind the others, so that nobody saves up time by sleeping; and it may cut
- * short the slice of one that has had more, so that its timer interrupt is in time. The way from one vCPU to
- * the next is paid by the one that wanted it: else a guest that sleeps and wakes all the time would
- * spend the time of the others.
+ * Of the vCPUs that can run, the one with the least fair_tsc is next (fair.c). Among vCPUs that never sleep this is round
+ * robin by time slice. One that wakes up may preempt one that has had more time, so that its timer interrupt is not late.
  *
- * What a look around costs does not depend on how many vCPUs sleep: it concerns those whose time has come
+ * The cost of a poll does not depend on how many vCPUs sleep: it concerns those whose deadline has passed
  * (cpu->timers, of which a vCPU is a member only while its timer could wake it) and those to which something
  * was sent (cpu->posted).
  */
 #include "hv/vm/sched.h"
 
-#include "hv/console/console.h"
-#include "hv/console/mca_log.h"
 #include "hv/cpu/clock.h"
-#include "hv/cpu/lapic.h"
-#include "hv/cpu/mca.h"
 #include "hv/cpu/smp.h"
-#include "hv/lib/x86.h"
-#include "hv/svm/switch.h"
+#include "hv/vm/fair.h"
 #include "hv/vm/guest.h"
-#include "hv/vm/vcpu.h"
-#include "hv/vm/watch.h"
+#include "hv/vm/vcpu_poll.h"
 
 /* A slice is not cut short for a smaller advantage than this. */
 #define PREEMPT_US 500u
-/* The interrupt that ends a slice may be late by so much, and the vCPU pays for it. */
-#define LATE_US 1000u
-
-uint64_t sched_slice_tsc(void)
-{
-    static uint64_t tsc;        /* the same, whoever finds it first */
-    uint64_t slice = __atomic_load_n(&tsc, __ATOMIC_RELAXED);
-    if (slice == 0)
-        __atomic_store_n(&tsc, slice = clock_us_to_tsc(SCHED_SLICE_US), __ATOMIC_RELAXED);
-    return slice;
-}
 
 static struct vcpu *of_ready(struct heap_node *node)
 {
@@ -50,60 +29,6 @@ static struct vcpu *of_ready(struct heap_node *node)
 static struct vcpu *of_timer(struct heap_node *node)
 {
     return (struct vcpu *)((uint8_t *)node - offsetof(struct vcpu, timer));
-}
-
-/* ---- who pays ---- */
-
-void sched_charge_work(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
-{
-    uint64_t spent = now - cpu->charged_tsc, interrupts = __atomic_load_n(&cpu->others_tsc, __ATOMIC_RELAXED);
-    uint64_t others = interrupts - cpu->others_charged;
-    cpu->charged_tsc = now;
-    if (others != 0) {
-        cpu->others_charged = interrupts;
-        spent -= others < spent ? others : spent;
-    }
-    vcpu->run_tsc += spent;
-    vcpu->fair_tsc += spent;
-}
-
-/* More than this is no vCPU's doing: the machine has stood still. */
-void sched_charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
-{
-    static uint64_t most;       /* the same, whoever finds it first */
-    if (now - cpu->charged_tsc > __atomic_load_n(&most, __ATOMIC_RELAXED)) {
-        uint64_t found = sched_slice_tsc() + clock_us_to_tsc(LATE_US);
-        __atomic_store_n(&most, found, __ATOMIC_RELAXED);
-        if (now - cpu->charged_tsc > found)
-            cpu->charged_tsc = now - found;
-    }
-    sched_charge_work(cpu, vcpu, now);
-}
-
-/* The vCPU pays until the interrupt that took the CPU from it. When that is long after the slice's end, the machine
- * has stood still meanwhile (an SMI, a debugger, a host that had stopped its emulator), for which nobody pays. */
-void sched_charge_stay(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
-{
-    uint64_t until = __atomic_load_n(&cpu->interrupted_tsc, __ATOMIC_RELAXED), paid = cpu->charged_tsc;
-    if (until <= paid || until > now)
-        until = now;    /* an interrupt of before */
-    if (until > cpu->slice_end_tsc) {
-        uint64_t latest = cpu->slice_end_tsc + clock_us_to_tsc(LATE_US);
-        if (latest < paid)
-            latest = paid;
-        if (until > latest)
-            cpu->charged_tsc += until - latest;
-    }
-    sched_charge(cpu, vcpu, until);
-}
-
-/* Not further behind the vCPU chosen last than a slice. */
-static void catch_up(const struct cpu *cpu, struct vcpu *vcpu)
-{
-    uint64_t slice = sched_slice_tsc();
-    uint64_t least = cpu->fair_tsc > slice ? cpu->fair_tsc - slice : 0;
-    if (vcpu->fair_tsc < least)
-        vcpu->fair_tsc = least;
 }
 
 void sched_place(struct cpu *cpu, struct vcpu *vcpu)
@@ -171,21 +96,21 @@ static void queue(struct cpu *cpu, struct vcpu *vcpu, uint64_t deadline)
         heap_insert(&cpu->timers, &vcpu->timer, deadline);
 }
 
-/* Something may have come for a vCPU that does not run: its time, or a message. */
-static void attend(struct cpu *cpu, struct vcpu *vcpu, const struct vcpu *running, uint64_t now, bool *preempt)
+/* A vCPU that does not run: its deadline has passed, or something was sent to it. */
+static void poll_waiting(struct cpu *cpu, struct vcpu *vcpu, const struct vcpu *running, uint64_t now, bool *preempt)
 {
     bool slept = vcpu->state != VCPU_RUNNABLE;
-    __atomic_store_n(&vcpu->quiet_until, 0, __ATOMIC_SEQ_CST);  /* before it looks at what was posted */
+    __atomic_store_n(&vcpu->no_kick_until, 0, __ATOMIC_SEQ_CST);  /* before it looks at what was posted */
     queue(cpu, vcpu, vcpu_poll(vcpu, now));
     if (vcpu->state == VCPU_RUNNABLE)
-        vcpu->quiet_until = UINT64_MAX;         /* it looks when its turn comes */
+        vcpu->no_kick_until = UINT64_MAX;         /* it looks when its turn comes */
     if (running == NULL)
         return;
     if (vcpu->state != VCPU_RUNNABLE)
-        vcpu->quiet_until = cpu->slices + 1;    /* what did not wake it is not asked for again in this slice */
+        vcpu->no_kick_until = cpu->slices + 1;    /* what did not wake it is not asked for again in this slice */
     else if (slept && vcpu->fair_tsc + clock_us_to_tsc(PREEMPT_US) < running->fair_tsc)
         *preempt = true;
-    sched_charge(cpu, vcpu, clock_tsc());       /* not the one that had to make way */
+    fair_charge(cpu, vcpu, clock_tsc());       /* not the one that was interrupted */
 }
 
 static void take_incoming(struct cpu *cpu)
@@ -195,25 +120,9 @@ static void take_incoming(struct cpu *cpu)
         next = vcpu->next;
         list(cpu, vcpu);
         vcpu->fair_tsc = cpu->fair_tsc;
-        attend(cpu, vcpu, NULL, clock_tsc(), NULL);
+        poll_waiting(cpu, vcpu, NULL, clock_tsc(), NULL);
         cpu->guest_ends = true;     /* it may have missed that its guest does */
     }
-}
-
-/* ---- what others send ---- */
-
-void sched_notify(struct vcpu *vcpu)
-{
-    struct cpu *cpu = vcpu->cpu;
-    struct vcpu_posted *posted = &vcpu->posted;
-    if (!__atomic_exchange_n(&posted->listed, true, __ATOMIC_SEQ_CST)) {
-        posted->next = __atomic_load_n(&cpu->posted, __ATOMIC_RELAXED);
-        while (!__atomic_compare_exchange_n(&cpu->posted, &posted->next, vcpu, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-            ;
-    }
-    /* Else vCPUs elsewhere could keep the CPU from the guest that has it. */
-    if (__atomic_load_n(&cpu->slices, __ATOMIC_SEQ_CST) >= __atomic_load_n(&vcpu->quiet_until, __ATOMIC_SEQ_CST))
-        smp_kick(cpu);
 }
 
 static void take_posted(struct cpu *cpu, const struct vcpu *running, uint64_t now, bool *preempt)
@@ -226,7 +135,7 @@ static void take_posted(struct cpu *cpu, const struct vcpu *running, uint64_t no
         if (!queued)
             guest_note_end();       /* from here on it may be gone: life.c has waited for this */
         else if (vcpu != running)
-            attend(cpu, vcpu, running, now, preempt);
+            poll_waiting(cpu, vcpu, running, now, preempt);
     }
 }
 
@@ -266,13 +175,14 @@ static void drop_ended(struct cpu *cpu)
     }
 }
 
-void sched_wake(struct vcpu *vcpu)
+void sched_update(struct cpu *cpu)
 {
-    if (vcpu->state == VCPU_RUNNABLE)
-        return;
-    vcpu->state = VCPU_RUNNABLE;
-    catch_up(this_cpu(), vcpu);
+    if (__atomic_load_n(&cpu->incoming, __ATOMIC_RELAXED) != NULL)
+        take_incoming(cpu);
+    drop_ended(cpu);
 }
+
+/* ---- who is next ---- */
 
 uint64_t sched_poll(struct cpu *cpu, struct vcpu *running, uint64_t now, bool *preempt)
 {
@@ -280,14 +190,14 @@ uint64_t sched_poll(struct cpu *cpu, struct vcpu *running, uint64_t now, bool *p
     if (__atomic_load_n(&cpu->posted, __ATOMIC_RELAXED) != NULL)
         take_posted(cpu, running, now, preempt);
     while (cpu->timers != NULL && cpu->timers->key <= now)
-        attend(cpu, of_timer(cpu->timers), running, now, preempt);
+        poll_waiting(cpu, of_timer(cpu->timers), running, now, preempt);
     if (running != NULL)
         earliest = vcpu_poll(running, now);
     return cpu->timers != NULL && cpu->timers->key < earliest ? cpu->timers->key : earliest;
 }
 
 /* Takes it out of those that wait. One that has been charged since it began to wait goes back to its place. */
-static struct vcpu *choose(struct cpu *cpu)
+static struct vcpu *take_first(struct cpu *cpu)
 {
     struct heap_node *first;
     while ((first = cpu->ready) != NULL) {
@@ -300,71 +210,19 @@ static struct vcpu *choose(struct cpu *cpu)
     return NULL;
 }
 
-void sched_put_back(struct cpu *cpu, struct vcpu *vcpu, uint64_t deadline)
-{
-    vcpu->quiet_until = vcpu->state == VCPU_RUNNABLE ? UINT64_MAX : 0;
-    queue(cpu, vcpu, deadline);
-}
-
-uint64_t sched_look_at_line(struct cpu *cpu, uint64_t now)
-{
-    if (now >= cpu->line_tsc) {
-        console_drain();
-        cpu->line_tsc = now + clock_us_to_tsc(cpu->line_us);
-    }
-    return cpu->line_tsc;
-}
-
-void sched_work_is_over(struct cpu *cpu)
-{
-    cpu->charged_tsc = clock_tsc();
-    cpu->sleeper = NULL;
-}
-
-void sched_idle(struct cpu *cpu, uint64_t until)
-{
-    volatile bool *timer_fired = &cpu->timer_fired;
-    /* Only the boot CPU has the operator's keys to look at; the others sleep until somebody wants them. */
-    uint64_t start = clock_tsc(), latest = cpu->index == 0 ? start + clock_us_to_tsc(cpu->line_us) : cpu->mca_due_tsc;
-    lapic_timer_arm(until < latest ? until : latest);
-    cpu->idle = true;
-    cli();
-    if (!*timer_fired)
-        sti_hlt();      /* an interrupt is taken no earlier than in the HLT, and ends it */
-    else
-        sti();
-    cpu->idle = false;
-    sched_work_is_over(cpu);
-    cpu->idle_tsc += cpu->charged_tsc - start;
-}
-
-bool sched_run(struct cpu *cpu, uint64_t slice, uint64_t *next)
+struct vcpu *sched_choose(struct cpu *cpu, uint64_t now, uint64_t *next)
 {
     bool preempt;
-    watch_poll(cpu);
-    sched_look_around(cpu);     /* what comes from here on ends the sleep, or the VMRUN */
-    if (__atomic_load_n(&cpu->incoming, __ATOMIC_RELAXED) != NULL)
-        take_incoming(cpu);
-    drop_ended(cpu);
-    uint64_t now = clock_tsc();
-    mca_log_poll(cpu, now);
     __atomic_store_n(&cpu->slices, cpu->slices + 1, __ATOMIC_SEQ_CST);  /* before it looks at what was posted */
     *next = sched_poll(cpu, NULL, now, &preempt);
-    struct vcpu *vcpu = choose(cpu);
-    if (vcpu == NULL)
-        return false;
-    if (vcpu->fair_tsc > cpu->fair_tsc)
+    struct vcpu *vcpu = take_first(cpu);
+    if (vcpu != NULL && vcpu->fair_tsc > cpu->fair_tsc)
         cpu->fair_tsc = vcpu->fair_tsc;
-    cpu->slice_end_tsc = now + slice;
-    vcpu_run(vcpu);
-    return true;
+    return vcpu;
 }
 
-void sched_serve(struct cpu *cpu)
+void sched_put_back(struct cpu *cpu, struct vcpu *vcpu, uint64_t deadline)
 {
-    uint64_t next;
-    cpu->charged_tsc = clock_tsc();
-    for (;;)
-        if (!sched_run(cpu, sched_slice_tsc(), &next))
-            sched_idle(cpu, next);
+    vcpu->no_kick_until = vcpu->state == VCPU_RUNNABLE ? UINT64_MAX : 0;
+    queue(cpu, vcpu, deadline);
 }

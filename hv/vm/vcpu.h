@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* A virtual CPU and its run loop. */
+/* A virtual CPU. */
 #ifndef SEVISOR_VCPU_H
 #define SEVISOR_VCPU_H
 
@@ -12,7 +12,6 @@
 #include "hv/svm/vmrun.h"
 
 struct guest;
-struct manifest_registers;
 
 enum vcpu_state {
     VCPU_RUNNABLE,
@@ -55,15 +54,15 @@ struct vcpu {
     enum vcpu_state state;
     struct cpu *cpu;            /* where it lives, from sched_place() on */
     struct cpu *last_cpu;
-    bool attention;             /* the run loop has something to do before the next entry */
-    bool stranded;              /* only another vCPU can wake it; guest->stranded counts it */
+    bool request;               /* the run loop has something to do before the next entry */
+    bool awaits_ipi;            /* only another vCPU can wake it; guest->awaiting_ipi counts it */
     uint64_t asleep_tsc;        /* VCPU_HALTED until then by hv's will, if nothing comes earlier; 0: by HLT */
     uint64_t wbinvd_ticket;     /* VCPU_HALTED because CPUs are late with its WBINVD: smp_wbinvd_begin()'s; 0: not */
     bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
     struct vlapic lapic;
     struct vlapic_ipi ipi;      /* of the vlapic write that is under way */
     struct vcpu_posted posted;
-    uint64_t quiet_until;       /* while cpu->slices is below, it needs no kick: it looks at `posted` before it runs */
+    uint64_t no_kick_until;       /* while cpu->slices is below, it needs no kick: it looks at `posted` before it runs */
     bool nmi_pending;
     bool nmi_blocked;           /* from its delivery to the end of its IRET */
     uint64_t nmi_iret_rip;      /* the IRET that is about to end it; NMI_NO_IRET */
@@ -94,24 +93,6 @@ static inline struct vcpu *vcpu_of_run(struct vmrun_state *state)
     return (struct vcpu *)state;
 }
 
-/* Everything that vCPUs need on a CPU and in common; before the first is created. The CPU's
- * own GS, TR and system-call MSRs are final: VMSAVE keeps them for the exits. */
-void vcpu_init(struct cpu *cpu);
-/* The part of it that each CPU does for itself. */
-void vcpu_init_cpu(struct cpu *cpu);
-/* Allocates VMCB, FPU area; loads the initial registers, or, for all but vCPU 0, those of INIT. TSCs of a
- * guest's vCPUs are one. False: out of pool pages. */
-bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers, struct vcpu **out);
-/* It is on no run queue. */
-void vcpu_destroy(struct vcpu *vcpu);
-
-/* Runs until the slice is over (cpu->slice_end_tsc), the vCPU halts, a vCPU that has run
- * less wakes up, or its guest has ended. */
-void vcpu_run(struct vcpu *vcpu);
-/* Takes what was posted to it, fires its timer if due, wakes it if something waits that can. Returns the host TSC of its
- * next timer interrupt, UINT64_MAX: none; of one that sleeps, none that would not wake it: what has expired meanwhile is
- * found when it runs again. On its own CPU. */
-uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now);
 /* The guest's TSC at the host's `tsc`. */
 static inline uint64_t vcpu_guest_tsc(const struct vcpu *vcpu, uint64_t tsc)
 {

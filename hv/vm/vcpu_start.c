@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* A vCPU's INIT state, and its start at a page below 1 MiB (APM2 14.1.3, 14.1.4). */
+/* A vCPU with the registers that its guest's launch program gives it, or those of INIT (APM2 14.1.3); its start at a page below
+ * 1 MiB (14.1.4). */
 #include "hv/vm/vcpu_start.h"
 
+#include "hv/cpu/clock.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/x86.h"
-#include "hv/svm/switch.h"
+#include "hv/mm/page.h"
 #include "hv/vm/event.h"
-#include "hv/vm/exit_cr.h"
+#include "hv/vm/fair.h"
 #include "hv/vm/guest.h"
-#include "hv/vm/sched.h"
+#include "hv/vm/vcpu_cr.h"
 
+#define RFLAGS_RESERVED_1 (UINT64_C(1) << 1)
+#define MTRR_DEF_TYPE_RESET UINT64_C(0x806)     /* enabled, write-back; exit_msr_list.c */
 #define CR0_INIT UINT64_C(0x60000010)       /* CD, NW, ET */
-#define RFLAGS_INIT UINT64_C(2)
 #define DR6_INIT UINT64_C(0xffff0ff0)
 #define DR7_INIT UINT64_C(0x400)
 #define REAL_MODE_LIMIT 0xffffu
@@ -18,6 +22,8 @@
 #define ATTRIBUTES_DATA 0x93u
 #define ATTRIBUTES_LDT 0x82u
 #define ATTRIBUTES_TSS 0x8bu                /* busy: VMRUN wants no other */
+
+_Static_assert(sizeof(struct vcpu) <= PAGE_SIZE, "a vCPU is one pool page");
 
 static struct vmcb_segment real_mode(uint16_t selector, uint16_t attributes)
 {
@@ -33,8 +39,8 @@ void vcpu_start_init(struct vcpu *vcpu)
     vmcb_set_rax(vmcb, 0);
     vmcb_set_rsp(vmcb, 0);
     vmcb_set_rip(vmcb, 0xfff0);
-    vmcb_set_rflags(vmcb, RFLAGS_INIT);
-    exit_cr_reset(vcpu, CR0_INIT, 0);
+    vmcb_set_rflags(vmcb, RFLAGS_RESERVED_1);
+    vcpu_cr_reset(vcpu, CR0_INIT, 0);
     vmcb_set_cr2(vmcb, 0);
     vmcb_set_cr3(vmcb, 0);
     vmcb_set_efer(vmcb, EFER_SVME);
@@ -61,7 +67,7 @@ void vcpu_start_init(struct vcpu *vcpu)
     vcpu->nmi_pending = vcpu->nmi_blocked = false;
     vcpu->nmi_iret_rip = NMI_NO_IRET;
     vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT_IRET);
-    vcpu->attention = true;
+    vcpu->request = true;
     vcpu->state = VCPU_WAIT_SIPI;
 }
 
@@ -69,5 +75,93 @@ void vcpu_start_at(struct vcpu *vcpu, uint8_t page)
 {
     vmcb_set_cs(vcpu->vmcb, real_mode((uint16_t)(page << 8), ATTRIBUTES_CODE));
     vmcb_set_rip(vcpu->vmcb, 0);
-    sched_wake(vcpu);
+    fair_wake(vcpu);
+}
+
+static struct vmcb_segment segment(const struct manifest_segment *from)
+{
+    return (struct vmcb_segment){
+        .selector = from->selector, .attributes = from->attributes, .limit = from->limit, .base = from->base,
+    };
+}
+
+/* manifest_check() has seen that VMRUN will take them. */
+static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    vcpu->run.gprs = (struct vmrun_gprs){
+        .rbx = r->rbx, .rcx = r->rcx, .rdx = r->rdx, .rsi = r->rsi, .rdi = r->rdi, .rbp = r->rbp,
+        .r8 = r->r8, .r9 = r->r9, .r10 = r->r10, .r11 = r->r11,
+        .r12 = r->r12, .r13 = r->r13, .r14 = r->r14, .r15 = r->r15,
+    };
+    vmcb_set_rax(vmcb, r->rax);
+    vmcb_set_rsp(vmcb, r->rsp);
+    vmcb_set_rip(vmcb, r->rip);
+    vmcb_set_rflags(vmcb, r->rflags | RFLAGS_RESERVED_1);
+    vcpu_cr_reset(vcpu, r->cr0, r->cr4);
+    vmcb_set_cr3(vmcb, r->cr3);
+    vmcb_set_efer(vmcb, r->efer | EFER_SVME);
+    vmcb_set_es(vmcb, segment(&r->es));
+    vmcb_set_cs(vmcb, segment(&r->cs));
+    vmcb_set_ss(vmcb, segment(&r->ss));
+    vmcb_set_ds(vmcb, segment(&r->ds));
+    vmcb_set_fs(vmcb, segment(&r->fs));
+    vmcb_set_gs(vmcb, segment(&r->gs));
+    vmcb_set_gdtr(vmcb, segment(&r->gdtr));
+    vmcb_set_ldtr(vmcb, segment(&r->ldtr));
+    vmcb_set_idtr(vmcb, segment(&r->idtr));
+    vmcb_set_tr(vmcb, segment(&r->tr));
+    vmcb_set_cpl(vmcb, r->ss.attributes >> 5 & 3u);     /* SS.DPL */
+}
+
+bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers, struct vcpu **out)
+{
+    paddr_t self, vmcb, fpu;
+    if (!page_alloc(1, 1, &self))
+        return false;
+    if (!page_alloc(1, 1, &vmcb))
+        goto free_self;
+    if (!page_alloc(1, 1, &fpu))
+        goto free_vmcb;
+
+    struct vcpu *vcpu = page_va(self);
+    vcpu->vmcb = page_va(vmcb);
+    vcpu->vmcb_pa = vmcb;
+    vcpu->run.vmcb_address = view_entry_address(vmcb, VIEW_ENCRYPTED);
+    vcpu->switched.fpu = page_va(fpu);
+    vcpu->guest = guest;
+    vcpu->id = id;
+    vcpu->state = VCPU_RUNNABLE;
+    vcpu->request = true;
+    vcpu->mtrr_def_type = MTRR_DEF_TYPE_RESET;
+    vcpu->nmi_iret_rip = NMI_NO_IRET;
+    vlapic_reset(&vcpu->lapic, id, id == 0);
+    switch_reset(&vcpu->switched);
+    vmcb_init(vcpu->vmcb, &(struct vmcb_setup){
+        .asid = guest->asid,
+        .n_cr3 = view_entry_address(guest->npt.root, VIEW_ENCRYPTED),
+        /* A guest's TSC starts at 0, and is one for all its vCPUs. */
+        .tsc_offset = id == 0 ? 0 - clock_tsc() : guest->vcpus[0]->vmcb->tsc_offset,
+        .sev = guest->sev,
+    });
+    if (id == 0)
+        load_registers(vcpu, registers);
+    else
+        vcpu_start_init(vcpu);
+    *out = vcpu;
+    return true;
+
+free_vmcb:
+    page_free(vmcb, 1);
+free_self:
+    page_free(self, 1);
+    return false;
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+    ASSERT(vcpu->next == NULL);
+    page_free(page_pa(vcpu->switched.fpu), 1);
+    page_free(vcpu->vmcb_pa, 1);
+    page_free(page_pa(vcpu), 1);
 }

@@ -13,7 +13,6 @@
 #include "hv/console/log.h"
 #include "hv/lib/panic.h"
 #include "hv/mm/memory.h"
-#include "hv/vm/sched.h"
 #include "hv/monitor/monitor.h"
 
 #define ARENA_BASE UINT64_C(0x40000000)

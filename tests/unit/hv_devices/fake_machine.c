@@ -26,8 +26,9 @@
 #include "hv/lib/panic.h"
 #include "hv/cpu/smp.h"
 #include "hv/monitor/monitor.h"
-#include "hv/vm/vcpu.h"
+#include "hv/vm/vcpu_start.h"
 #include "hv/vm/exit_npf.h"
+#include "hv/vm/fair.h"
 #include "hv/vm/sched.h"
 #include "../psp/fake_pci.h"
 
@@ -387,7 +388,7 @@ void window_unmap_own(void)
     machine.own_window = false;
 }
 
-void sched_wake(struct vcpu *vcpu) { vcpu->state = VCPU_RUNNABLE; }
+void fair_wake(struct vcpu *vcpu) { vcpu->state = VCPU_RUNNABLE; }
 
 /* ---- hv/cpu/clock.h, console.h, log.h ---- */
 

@@ -194,7 +194,7 @@ bool guest_input(struct guest *guest, uint8_t byte) { return vuart_input(&guest-
 bool guest_input_break(struct guest *guest) { return vuart_break(&guest->uart); }
 uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
 bool life_launch_again(struct guest *guest) { return guest == NULL; }
-bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
 {
     (void)format;
     guest->end = end;

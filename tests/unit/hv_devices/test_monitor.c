@@ -122,7 +122,7 @@ struct sev_platform_status sev_version(void)
     return (struct sev_platform_status){.api_major = 1, .api_minor = 55, .build = 21};
 }
 
-bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
 {
     (void)format;
     guest->end = end;

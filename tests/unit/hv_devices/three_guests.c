@@ -75,7 +75,7 @@ void launch(void)
     settle();
 }
 
-void finish(enum guest_end end)
+void finish(enum guest_end_kind end)
 {
     for (unsigned i = 0; i < GOOD_GUESTS; i++) {
         if (guests[i].state != GUEST_RUNNING)

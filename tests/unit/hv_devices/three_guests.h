@@ -26,7 +26,7 @@ void platform_pages(void);
 /* All of the manifest, until each runs or is refused. */
 void launch(void);
 /* Each guest that runs writes a byte, and ends. */
-void finish(enum guest_end end);
+void finish(enum guest_end_kind end);
 /* Fails the test unless everything was returned, and no page was looked at through a wrong key. */
 void all_is_back(void);
 

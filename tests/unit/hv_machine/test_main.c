@@ -21,7 +21,7 @@
 #include "hv/init/cpu_pages.h"
 #include "hv/init/smp.h"
 #include "hv/mm/hostmap.h"
-#include "hv/vm/sched.h"
+#include "hv/vm/run.h"
 #include "hv/svm/svm.h"
 
 static struct handoff handoff;
@@ -52,7 +52,7 @@ void lapic_init(void) { note("lapic"); }
 void mca_log_init(struct cpu *cpu) { note("mca %u", cpu->index); }
 bool svm_allocate(struct cpu *cpu) { note("svm pages %u", cpu->index); return fake_pages_left > 0; }
 void svm_init(struct cpu *cpu) { note("svm %u", cpu->index); }
-void vcpu_init(struct cpu *cpu) { note("vcpu %u", cpu->index); }
+void run_init(struct cpu *cpu) { note("vcpu %u", cpu->index); }
 void asid_init(uint32_t asids, uint32_t min, uint32_t max) { note("asids %u %u %u", asids, min, max); }
 void firmware_end_init(const struct handoff *h) { note("end %d", h == &handoff); }
 void firmware_init(const struct handoff *h) { note("firmware %d", h == &handoff); }

@@ -6,7 +6,6 @@
 #include "hv/mm/hostmap.h"
 #include "hv/mm/page.h"
 #include "hv/mm/window.h"
-#include "hv/vm/sched.h"
 #include "psp/platform.h"
 
 static uint64_t now_us;

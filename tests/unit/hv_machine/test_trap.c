@@ -44,7 +44,7 @@ void mca_collect(struct mca_errors *found) { *found = errors; note("banks"); }
 void mca_done(void) { note("banks done"); }
 void panic_banks(const struct mca_errors *found) { note("told %u", found->count); }
 
-void exit_hit(struct vcpu *hit, const struct mca_errors *found)
+void exit_machine_check(struct vcpu *hit, const struct mca_errors *found)
 {
     assert_ptr_equal(hit, &vcpu);
     note("hit %u", found->count);

@@ -24,7 +24,7 @@
 #include "hv/vm/vcpu.h"
 #include "hv/vm/watch.h"
 #include "hv/lib/x86.h"
-#include "hv/vm/sched.h"
+#include "hv/vm/run.h"
 #include "machine.h"
 
 #define STACK_SIZE 262144u
@@ -237,7 +237,7 @@ void cpu_init(struct cpu *cpu)
 void *cpu_pages_stacks(struct cpu *cpu) { return cpu; }
 bool svm_allocate(struct cpu *cpu) { return cpu != NULL; }
 void svm_init(struct cpu *cpu) { (void)cpu; }
-void vcpu_init_cpu(struct cpu *cpu) { (void)cpu; }
+void run_init_cpu(struct cpu *cpu) { (void)cpu; }
 void mca_log_init(struct cpu *cpu) { (void)cpu; }
 void hostmap_share(uint64_t *root) { (void)root; }
 uint64_t hostmap_cr3(void) { return 0x1000; }
@@ -251,7 +251,7 @@ void *window_map(paddr_t base, uint64_t size, enum memory_view view)
     return pages;
 }
 
-void sched_serve(struct cpu *cpu)
+void run_loop(struct cpu *cpu)
 {
     machine[cpu->index].serves = true;
     for (;;)

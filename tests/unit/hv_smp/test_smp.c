@@ -7,7 +7,6 @@
 #include "hv/init/smp.c"
 #include "hv/cpu/lapic.c"
 #include "../boards/boards.h"
-#include "hv/vm/sched.h"
 #include "machine.h"
 
 static struct handoff handoff;
@@ -212,7 +211,7 @@ static void a_cpu_is_interrupted_once_until_it_looks(void **state)
     assert_true(cpu->timer_fired);
     assert_int_equal(machine[2].kicks, 1);
     assert_true(cpu->interrupted_tsc > before);
-    sched_look_around(cpu);
+    smp_acknowledge_kick(cpu);
     smp_kick(cpu);
     machine_others();
     assert_int_equal(machine[2].kicks, 2);

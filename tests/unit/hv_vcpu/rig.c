@@ -271,7 +271,7 @@ void smp_kick(struct cpu *cpu)
     cpu->timer_fired = true;
 }
 
-bool guest_end(struct guest *guest, enum guest_end end, const char *format, ...)
+bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
 {
     va_list arguments;
     if (guest->end != GUEST_END_NONE)
@@ -392,7 +392,7 @@ bool rig_exit(struct vcpu *vcpu, uint64_t code, uint64_t info1, uint64_t info2)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     rig_cpu.current = vcpu;
-    vcpu->attention = false;
+    vcpu->request = false;
     vcpu->pending_exception = false;
     vmcb->rip = 0x1000;
     vmcb->rflags = RFLAGS_IF | 2;

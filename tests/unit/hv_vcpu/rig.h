@@ -9,6 +9,12 @@
 #include "hv/vm/exit.h"
 #include "hv/mm/page.h"
 #include "hv/vm/guest.h"
+#include "hv/vm/ipi.h"
+#include "hv/vm/run.h"
+#include "hv/vm/sched.h"
+#include "hv/vm/vcpu_cr.h"
+#include "hv/vm/vcpu_poll.h"
+#include "hv/vm/vcpu_start.h"
 
 #define RIG_C_BIT (UINT64_C(1) << 51)
 #define RIG_HZ UINT64_C(1000000000)

@@ -5,8 +5,6 @@
 #include <string.h>
 
 #include "hv/vm/exit_cpuid.h"
-#include "hv/vm/exit_cr.h"
-#include "hv/vm/vcpu_start.h"
 #include "hv/vm/event.h"
 #include "rig.h"
 
@@ -103,7 +101,7 @@ static void machine_checks_stay_on_and_are_not_seen(void **state)
     assert_int_equal(vcpu->vmcb->cr4, CR4_PAE | CR4_OSFXSR | CR4_MCE);
     assert_int_equal(read(VMEXIT_READ_CR4), CR4_PAE | CR4_OSFXSR);
     assert_false(write_4(CR4_PAE | CR4_MCE));       /* CPUID offers no machine checks */
-    assert_int_equal(exit_cr4(vcpu), CR4_PAE | CR4_OSFXSR);
+    assert_int_equal(vcpu_cr4(vcpu), CR4_PAE | CR4_OSFXSR);
     assert_int_equal(vcpu->exits[VCPU_EXIT_CR], 4);
     vcpu_start_init(vcpu);
     assert_int_equal(vcpu->vmcb->cr4, CR4_MCE);
@@ -231,7 +229,7 @@ static void the_hardware_runs_cached_whatever_the_guest_wants(void **state)
     assert_true(write(VMEXIT_WRITE_CR0, START_CR0 | CR0_TS));
     assert_int_equal(vcpu->vmcb->intercept_cr, four);               /* costs nothing again */
     assert_int_equal(vcpu->vmcb->cr0, START_CR0 | CR0_TS);
-    assert_int_equal(exit_cr0(vcpu), START_CR0 | CR0_TS);
+    assert_int_equal(vcpu_cr0(vcpu), START_CR0 | CR0_TS);
 }
 
 static void init_leaves_cd_and_nw_for_the_guest_alone(void **state)
@@ -286,12 +284,12 @@ static void all_general_registers_are_found(void **state)
         *places[gpr] = CR4_PAE | (gpr % 2 != 0 ? CR4_DE : CR4_TSD);
         exits(VMEXIT_WRITE_CR4, gpr);
         assert_true(done());
-        assert_int_equal(exit_cr4(vcpu), *places[gpr]);
+        assert_int_equal(vcpu_cr4(vcpu), *places[gpr]);
         *places[gpr] = 0;
         exits(VMEXIT_READ_CR4, gpr);
         assert_true(done());
         for (unsigned i = 0; i <= R15; i++)
-            assert_int_equal(*places[i], i == gpr ? exit_cr4(vcpu) : UINT64_MAX - i);
+            assert_int_equal(*places[i], i == gpr ? vcpu_cr4(vcpu) : UINT64_MAX - i);
     }
 }
 
@@ -479,7 +477,7 @@ static void without_decode_assists_nothing_exits_and_mce_is_set_at_each_entry(vo
         mce_at_entry = false;
         vcpu->guest->end = GUEST_END_NONE;
         rig_arms = 4;
-        vcpu_run(vcpu);
+        run_vcpu(vcpu);
         assert_true(mce_at_entry);
     }
 }

@@ -33,7 +33,7 @@ static void an_interrupt_goes_in_when_the_guest_can_take_it(void **state)
     assert_int_equal(window(vcpu), -1);
     assert_int_equal(vcpu->lapic.irr[2], 0);
     assert_int_equal(vcpu->lapic.isr[2], 2);
-    assert_false(vcpu->attention);
+    assert_false(vcpu->request);
 }
 
 static void if_and_the_interrupt_shadow_hold_it_back_with_a_window(void **state)
@@ -86,7 +86,7 @@ static void a_halted_guest_that_lowered_cr8_wakes(void **state)
     assert_int_equal(vcpu->state, VCPU_HALTED);
     assert_int_equal(vcpu_poll(vcpu, rig_tsc), UINT64_MAX);
     assert_int_equal(vcpu->state, VCPU_RUNNABLE);
-    assert_true(vcpu->attention);
+    assert_true(vcpu->request);
 }
 
 static void what_is_in_service_holds_lower_ones_back_without_a_window(void **state)
@@ -154,7 +154,7 @@ static void an_nmi_needs_no_if_and_the_next_waits_for_iret(void **state)
     assert_true(rig_exit(vcpu, VMEXIT_INTR, 0, 0));
     vcpu->vmcb->rip = 0x2000;
     vcpu_poll(vcpu, rig_tsc);
-    assert_true(vcpu->attention);
+    assert_true(vcpu->request);
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000202));
 }
@@ -178,7 +178,7 @@ static void an_exception_goes_first_and_the_interrupt_gets_a_window(void **state
 /* One exit during whose delivery of `intinfo` something happened. */
 static void interrupted(struct vcpu *vcpu, uint64_t code, uint64_t intinfo)
 {
-    vcpu->attention = false;
+    vcpu->request = false;
     vcpu->vmcb->rip = 0x1000;
     vcpu->vmcb->rflags = IF | 2;
     vcpu->vmcb->exitcode = code;
@@ -242,7 +242,7 @@ static void a_delivery_is_done_again_only_when_the_guest_can_take_it(void **stat
         interrupted(vcpu, VMEXIT_EXCEPTION_DB, UINT64_C(0x80000030));
         assert_int_equal(vmcb->eventinj, UINT64_C(0x80000301));
         /* Another exit in the #DB's handler. */
-        vcpu->attention = true;
+        vcpu->request = true;
         vmcb->exitcode = VMEXIT_CPUID;
         vmcb->exitintinfo = 0;
         vmcb->rflags = why == 0 ? 2 : IF | 2;
@@ -281,14 +281,14 @@ static void an_nmi_whose_delivery_was_cut_short_comes_after_the_exception_and_on
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000301));
     assert_false(vcpu->nmi_blocked);                    /* else the IRET from #DB would end a block that is not its own */
     assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT_IRET, 0);
-    assert_true(vcpu->attention);                       /* the next exit, whatever it is, is its time */
+    assert_true(vcpu->request);                       /* the next exit, whatever it is, is its time */
     vcpu->vmcb->exitcode = VMEXIT_INTR;
     vcpu->vmcb->exitintinfo = 0;
     assert_false(exit_dispatch(&vcpu->run));
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000202));
     assert_true(vcpu->nmi_blocked);
-    assert_false(vcpu->attention);
+    assert_false(vcpu->request);
     assert_true(rig_exit(vcpu, VMEXIT_INTR, 0, 0));
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, 0);

@@ -6,7 +6,7 @@
 
 #include "hv/vm/exit_npf.h"
 #include "hv/vm/event.h"
-#include "hv/vm/sched.h"
+#include "hv/vm/fair.h"
 #include "rig.h"
 
 static void nobody_but_the_guest_is_hurt_by_any_exit_code(void **state)
@@ -18,9 +18,9 @@ static void nobody_but_the_guest_is_hurt_by_any_exit_code(void **state)
             struct vcpu *vcpu = rig_guest(0, false);
             bool again = rig_exit(vcpu, code, infos[i], ~infos[i]);
             bool ended = guests[0].end != GUEST_END_NONE;
-            assert_true(again || ended || vcpu->attention);
+            assert_true(again || ended || vcpu->request);
             assert_false(again && ended);
-            assert_int_equal(again, !vcpu->attention);
+            assert_int_equal(again, !vcpu->request);
             if (ended)
                 assert_true(strlen(guests[0].end_reason) > 10);
             vcpu_destroy(vcpu);
@@ -161,7 +161,7 @@ static void pages_of_ones_are_bounded(void **state)
 static void a_triple_fault_without_an_idt_is_a_reset_any_other_a_crash(void **state)
 {
     (void)state;
-    static const struct { uint64_t base; uint32_t limit; uint64_t cr0; enum guest_end end; } faults[] = {
+    static const struct { uint64_t base; uint32_t limit; uint64_t cr0; enum guest_end_kind end; } faults[] = {
         {0, 0, 0x80000011, GUEST_END_RESET}, {0, 0, 0x10, GUEST_END_CRASH}, {0x1000, 0, 0x80000011, GUEST_END_CRASH},
         {0, 0xfff, 0x80000011, GUEST_END_CRASH}, {0xffff, 0xfff, 0x80000011, GUEST_END_CRASH},
     };
@@ -282,7 +282,7 @@ static void an_encrypted_guest_has_some_wbinvds_at_once_and_then_a_few(void **st
     do
         rig_exit(vcpu, VMEXIT_WBINVD, 0, 0);
     while (vcpu->state == VCPU_RUNNABLE);
-    sched_wake(vcpu);
+    fair_wake(vcpu);
     rig_exit(vcpu, VMEXIT_HLT, 0, 0);
     rig_time(100 * ms);
     assert_int_equal(vcpu_poll(vcpu, rig_tsc), UINT64_MAX);
@@ -356,10 +356,10 @@ static void a_cpu_that_is_late_with_a_wbinvd_holds_up_that_vcpu_alone(void **sta
     rig_wbinvd_late = true;
     execute_wbinvd(second);
     assert_int_equal(second->state, VCPU_HALTED);
-    event_send_ipi(vcpu, UINT64_C(1) << 32 | 0x4500);
+    ipi_send(vcpu, UINT64_C(1) << 32 | 0x4500);
     assert_int_equal(vcpu_poll(second, rig_tsc), UINT64_MAX);
     assert_int_equal(second->state, VCPU_WAIT_SIPI);
-    event_send_ipi(vcpu, UINT64_C(1) << 32 | 0x4610);
+    ipi_send(vcpu, UINT64_C(1) << 32 | 0x4610);
     vcpu_poll(second, rig_tsc);
     assert_int_equal(second->state, VCPU_RUNNABLE);
 }

@@ -98,7 +98,7 @@ static void power_off_and_reset_leave_the_run_loop(void **state)
 static void a_pcs_two_reset_ports_reset(void **state)
 {
     (void)state;
-    static const struct { uint32_t port, size; uint64_t value; enum guest_end end; } writes[] = {
+    static const struct { uint32_t port, size; uint64_t value; enum guest_end_kind end; } writes[] = {
         {0x64, 1, 0xfe, GUEST_END_RESET}, {0x64, 1, 0xf0, GUEST_END_RESET}, {0x64, 1, 0xff, GUEST_END_NONE},
         {0x64, 1, 0xd1, GUEST_END_NONE}, {0x64, 1, 0xae, GUEST_END_NONE}, {0x60, 1, 0xfe, GUEST_END_NONE},
         {0xcf9, 1, 0x02, GUEST_END_NONE}, {0xcf9, 1, 0x06, GUEST_END_RESET}, {0xcf9, 1, 0x0e, GUEST_END_RESET},

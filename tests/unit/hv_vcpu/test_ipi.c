@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "hv/vm/event.h"
-#include "hv/vm/sched.h"
 #include "rig.h"
 
 #define VCPUS 3u
@@ -47,7 +46,7 @@ static void send(uint32_t from, uint64_t icr)
 {
     post_only(from, icr);
     for (uint32_t i = 0; i < VCPUS; i++)
-        event_take_posted(vcpus[i]);
+        ipi_take(vcpus[i]);
 }
 
 /* Which vCPUs have the vector in IRR, as a mask; and forgets it. */
@@ -283,7 +282,7 @@ static void what_is_sent_wakes_and_asks_the_cpu_to_look(void **state)
 static bool kicks(uint32_t message)
 {
     rig_cpu.timer_fired = false;
-    event_send_ipi(vcpus[0], ICR(1, message));
+    ipi_send(vcpus[0], ICR(1, message));
     return rig_cpu.timer_fired;
 }
 

@@ -331,9 +331,9 @@ static void a_deadline_rearms_the_host_only_when_it_is_earlier(void **state)
     uint64_t now = vcpu_guest_tsc(vcpu, rig_tsc);
     assert_true(write(vcpu, 0x6e0, now + 20000000));
     assert_false(vcpu->timer_changed);
-    assert_false(vcpu->attention);
+    assert_false(vcpu->request);
     assert_true(write(vcpu, 0x6e0, now + 5000000));
-    assert_true(vcpu->timer_changed && vcpu->attention);
+    assert_true(vcpu->timer_changed && vcpu->request);
     vcpu->timer_changed = false;
     assert_true(write(vcpu, 0x6e0, 1));                     /* in the past */
     assert_true(vcpu->timer_changed);
@@ -359,10 +359,10 @@ static void the_timers_registers_begin_with_the_time_and_end_with_the_divider(vo
     assert_true(read(vcpu, 0x839, &value));
     assert_in_range(value, 0x3ffff000, 0x40000000);
     rig_cpu.timer_tsc = rig_tsc + 0x100000000;
-    vcpu->timer_changed = vcpu->attention = false;
+    vcpu->timer_changed = vcpu->request = false;
     assert_true(write(vcpu, 0x83e, 0xb));                   /* it ends earlier than the host would look */
-    assert_true(vcpu->timer_changed && vcpu->attention);
-    vcpu->timer_changed = vcpu->attention = false;
+    assert_true(vcpu->timer_changed && vcpu->request);
+    vcpu->timer_changed = vcpu->request = false;
     assert_true(write(vcpu, 0x83f, 0x51));                  /* SELF_IPI */
     assert_int_equal(vlapic_pending(&vcpu->lapic), 0x51);
     assert_false(vcpu->timer_changed);

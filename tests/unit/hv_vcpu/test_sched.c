@@ -5,7 +5,7 @@
 #include "hv/cpu/clock.h"
 #include "hv/cpu/lapic.h"
 #include "hv/vm/event.h"
-#include "hv/vm/sched.h"
+#include "hv/vm/fair.h"
 #include "rig.h"
 
 #define MS (RIG_HZ / 1000)
@@ -154,8 +154,8 @@ static void assert_share(uint32_t index, uint64_t ms, unsigned percent, unsigned
 static void some_slices(void)
 {
     uint64_t start = rig_tsc, next;
-    sched_work_is_over(&rig_cpu);
-    while (rig_tsc - start < sched_slice_tsc() && sched_run(&rig_cpu, sched_slice_tsc(), &next))
+    fair_charge_nobody(&rig_cpu);
+    while (rig_tsc - start < fair_slice_tsc() && run_round(&rig_cpu, fair_slice_tsc(), &next))
         ;
 }
 
@@ -256,7 +256,7 @@ static void started_after_a_second(struct vcpu *vcpu)
         return;
     }
     if (rig_tsc > 1000 * MS && second->state == VCPU_WAIT_SIPI)
-        event_send_ipi(guests[1].vcpus[0], UINT64_C(1) << 32 | 0x4610);
+        ipi_send(guests[1].vcpus[0], UINT64_C(1) << 32 | 0x4610);
     vmrun(vcpu);
 }
 
@@ -310,7 +310,7 @@ static void the_operator_is_heard_while_all_sleep(void **state)
     while (rig_halts < 50 && guests[0].end == GUEST_END_NONE) {
         bool preempt;
         if (vcpu->state == VCPU_RUNNABLE)
-            vcpu_run(vcpu);
+            run_vcpu(vcpu);
         assert_int_equal(sched_poll(&rig_cpu, NULL, rig_tsc, &preempt), UINT64_MAX);
         lapic_timer_arm(rig_tsc + 10 * MS);
         cli();
@@ -318,7 +318,7 @@ static void the_operator_is_heard_while_all_sleep(void **state)
     }
     assert_true(rig_tsc - start < 600 * MS);
     guest_end(&guests[0], GUEST_END_DESTROYED, "by the operator");
-    sched_wake(vcpu);
+    fair_wake(vcpu);
     loop_run(&rig_cpu);
     assert_int_equal(guests[0].state, GUEST_ENDED);
 }
@@ -543,7 +543,7 @@ static void make_deaf(struct vcpu *vcpu, enum deafness why)
     case IF_CLEAR:
     case NMI_BLOCKED:
         vcpu->vmcb->rflags = 2;
-        vcpu->stranded = true;          /* another vCPU could wake it */
+        vcpu->awaits_ipi = true;          /* another vCPU could wake it */
         vcpu->nmi_pending = vcpu->nmi_blocked = why == NMI_BLOCKED;
         break;
     case ILLEGAL_TPR:
@@ -691,7 +691,7 @@ static void what_is_sent_to_one_costs_nothing_for_the_others(void **state)
     some_slices();
     polls = 0;
     for (uint32_t i = 0; i < sleepers; i++)
-        event_send_ipi(guests[i].vcpus[0], 0x4441);     /* an NMI to itself */
+        ipi_send(guests[i].vcpus[0], 0x4441);     /* an NMI to itself */
     assert_int_equal(polls, 0);
     some_slices();
     for (uint32_t i = 0; i < sleepers; i++)

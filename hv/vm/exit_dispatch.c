@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* From #VMEXIT to a handler. */
+#include "hv/cpu/mca.h"
+#include "hv/cpu/trap.h"
+#include "hv/lib/x86.h"
+#include "hv/vm/event.h"
+#include "hv/vm/exit.h"
+#include "hv/vm/exit_cache.h"
+#include "hv/vm/exit_cpuid.h"
+#include "hv/vm/exit_cr.h"
+#include "hv/vm/exit_io.h"
+#include "hv/vm/exit_msr.h"
+#include "hv/vm/exit_msr_list.h"
+#include "hv/vm/exit_npf.h"
+#include "hv/vm/guest.h"
+#include "hv/vm/vcpu_cr.h"
+
+#define EXCEPTIONS_WITH_ERROR 0x60227d00u   /* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX; APM2 8.2 */
+#define KVM_ENOSYS 1000             /* Linux include/uapi/linux/kvm_para.h */
+#define KVM_EPERM 1
+
+static void exit_iret(struct vcpu *vcpu)
+{
+    event_iret(vcpu);
+}
+
+/* INTR, NMI, SMI, INIT: the host's own. It took them at STGI. */
+static void exit_host(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
+static void exit_vintr(struct vcpu *vcpu)
+{
+    vcpu->request = true;
+}
+
+static void exit_hlt(struct vcpu *vcpu)
+{
+    exit_skip(vcpu, 1);
+    vcpu->state = VCPU_HALTED;
+    vcpu->asleep_tsc = 0;
+    vcpu->request = true;
+}
+
+static void exit_vmmcall(struct vcpu *vcpu)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    vmcb_set_rax(vmcb, (uint64_t)(vmcb->cpl == 0 ? -KVM_ENOSYS : -KVM_EPERM));
+    exit_skip(vcpu, 3);
+}
+
+static void exit_undefined(struct vcpu *vcpu)
+{
+    event_inject_exception(vcpu, VECTOR_UD, false, 0);
+}
+
+static void exit_rdpmc(struct vcpu *vcpu)
+{
+    event_inject_exception(vcpu, VECTOR_GP, true, 0);
+}
+
+/* Given on: they are intercepted only so that their delivery ends. The processor
+ * has DR6 written already (APM2 15.12.2). */
+static void exit_debug(struct vcpu *vcpu)
+{
+    if (vcpu->stepping && vcpu_cr_stepped(vcpu))
+        return;
+    event_inject_exception(vcpu, VECTOR_DB, false, 0);
+}
+
+static void exit_alignment(struct vcpu *vcpu)
+{
+    if (vcpu->stepping)
+        vcpu_cr_step_end(vcpu);
+    event_inject_exception(vcpu, VECTOR_AC, true, 0);
+}
+
+/* A fault of an instruction that is being stepped over: all others are the guest's own. APM2 8.2, 15.12. */
+static void exit_fault(struct vcpu *vcpu)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    uint8_t vector = (uint8_t)(vmcb->exitcode - VMEXIT_EXCEPTION_DE);
+    if (vector == VECTOR_PF)
+        vmcb_set_cr2(vmcb, vmcb->exitinfo2);
+    vcpu_cr_step_end(vcpu);
+    event_inject_exception(vcpu, vector, (EXCEPTIONS_WITH_ERROR >> vector & 1) != 0, (uint32_t)vmcb->exitinfo1);
+}
+
+static void exit_mc(struct vcpu *vcpu)
+{
+    struct mca_errors errors;
+    mca_collect(&errors);
+    exit_machine_check(vcpu, &errors);
+}
+
+/* APM2 15.14.3: the save area is undefined after SHUTDOWN; the report is a hint. So is the IDT's: kernels that want a
+ * reset, and know of no other way, load one of base and limit 0, and then raise an exception. So does Linux for a CPU
+ * that it starts, but before paging. */
+static void exit_shutdown(struct vcpu *vcpu)
+{
+    if (vcpu->vmcb->idtr.base == 0 && vcpu->vmcb->idtr.limit == 0 && (vcpu->vmcb->cr0 & CR0_PG) != 0) {
+        if (guest_end(vcpu->guest, GUEST_END_RESET, "asked for a reset by a triple fault without an IDT"))
+            exit_report(vcpu);       /* in case it did not mean to */
+        vcpu->request = true;
+        return;
+    }
+    exit_crash(vcpu, "triple fault at RIP 0x%lx", vcpu->vmcb->rip);
+}
+
+OUT_OF_LINE void exit_unknown(struct vcpu *vcpu)
+{
+    if (vcpu->vmcb->exitcode == VMEXIT_NPF) {
+        exit_npf(vcpu);
+        return;
+    }
+    uint64_t vector = vcpu->vmcb->exitcode - VMEXIT_EXCEPTION_DE;
+    if (vcpu->stepping && vector < TRAP_EXCEPTIONS && vector != TRAP_NMI) {
+        exit_fault(vcpu);
+        return;
+    }
+    if ((uint32_t)vcpu->vmcb->exitcode == VMEXIT_INVALID) {
+        exit_crash(vcpu, "the CPU refuses the guest's state (VMEXIT_INVALID) at RIP 0x%lx", vcpu->vmcb->rip);
+        return;
+    }
+    exit_crash(vcpu, "exit code 0x%lx, which this hypervisor does not handle, at RIP 0x%lx", vcpu->vmcb->exitcode, vcpu->vmcb->rip);
+}
+
+/* ---- dispatch ---- */
+
+struct exit_row {
+    void (*handle)(struct vcpu *vcpu);
+    uint32_t kind;
+};
+
+static const struct exit_row rows[] = {
+    [VMEXIT_READ_CR0] = {exit_cr, VCPU_EXIT_CR},
+    [VMEXIT_READ_CR4] = {exit_cr, VCPU_EXIT_CR},
+    [VMEXIT_WRITE_CR0] = {exit_cr, VCPU_EXIT_CR},
+    [VMEXIT_WRITE_CR4] = {exit_cr, VCPU_EXIT_CR},
+    [VMEXIT_EXCEPTION_DB] = {exit_debug, VCPU_EXIT_EXCEPTION},
+    [VMEXIT_EXCEPTION_AC] = {exit_alignment, VCPU_EXIT_EXCEPTION},
+    [VMEXIT_EXCEPTION_MC] = {exit_mc, VCPU_EXIT_EXCEPTION},
+    [VMEXIT_INTR] = {exit_host, VCPU_EXIT_INTERRUPT},
+    [VMEXIT_NMI] = {exit_host, VCPU_EXIT_INTERRUPT},
+    [VMEXIT_SMI] = {exit_host, VCPU_EXIT_INTERRUPT},
+    [VMEXIT_INIT] = {exit_host, VCPU_EXIT_INTERRUPT},
+    [VMEXIT_VINTR] = {exit_vintr, VCPU_EXIT_WINDOW},
+    [VMEXIT_CR0_SEL_WRITE] = {exit_cr, VCPU_EXIT_CR},
+    [VMEXIT_RDPMC] = {exit_rdpmc, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_CPUID] = {exit_cpuid, VCPU_EXIT_CPUID},
+    [VMEXIT_RSM] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_IRET] = {exit_iret, VCPU_EXIT_WINDOW},
+    [VMEXIT_INVD] = {exit_cache, VCPU_EXIT_CACHE},
+    [VMEXIT_HLT] = {exit_hlt, VCPU_EXIT_HLT},
+    [VMEXIT_INVLPGA] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_IOIO] = {exit_ioio, VCPU_EXIT_IO},
+    [VMEXIT_MSR] = {exit_msr, VCPU_EXIT_MSR},
+    [VMEXIT_SHUTDOWN] = {exit_shutdown, VCPU_EXIT_OTHER},
+    [VMEXIT_VMRUN] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_VMMCALL] = {exit_vmmcall, VCPU_EXIT_VMMCALL},
+    [VMEXIT_VMLOAD] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_VMSAVE] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_STGI] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_CLGI] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_SKINIT] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_WBINVD] = {exit_cache, VCPU_EXIT_CACHE},
+    [VMEXIT_MONITOR] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_MWAIT] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_MWAIT_CONDITIONAL] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_XSETBV] = {exit_xsetbv, VCPU_EXIT_CR},
+    [VMEXIT_RDPRU] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+};
+
+/* Nested page faults, and what has no row. */
+static const struct exit_row unknown = {NULL, VCPU_EXIT_OTHER};
+
+bool exit_dispatch(struct vmrun_state *state)
+{
+    struct vcpu *vcpu = vcpu_of_run(state);
+    struct vmcb *vmcb = vcpu->vmcb;
+
+    vmcb_mark_clean(vmcb);
+    vmcb_set_tlb_control(vmcb, TLB_CONTROL_NONE);
+    vmcb_set_eventinj(vmcb, 0);         /* delivered, or in EXITINTINFO */
+    if ((vmcb->exitintinfo & EVENT_VALID) != 0)
+        event_interrupted(vcpu);
+
+    uint64_t code = vcpu->vmcb->exitcode;
+    const struct exit_row *row = code < sizeof(rows) / sizeof(rows[0]) ? &rows[code] : &unknown;
+    vcpu->exits[row->kind]++;
+    if (row->handle != NULL)
+        row->handle(vcpu);
+    else
+        exit_unknown(vcpu);
+    return !vcpu->request;
+}

@@ -17,12 +17,11 @@
 
 static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
 {
-    static const char *const states[] = {"UNINIT", "INIT", "WORKING"};
     char found[28] = "is of no use", remedy[200] = "";
     struct psp_result result = psp_wait(psp, psp_attach(psp, at));
     if (psp_ok(result))
         text_format(found, sizeof found, "API %u.%u.%u, %s", psp->status.api_major, psp->status.api_minor,
-                    psp->status.build, states[psp->status.state]);
+                    psp->status.build, sev_state_name(psp->status.state));
     if (!psp_ok(result))
         psp_result_text(result, remedy, sizeof remedy);
     else if (psp->status.state != SEV_PLATFORM_UNINIT)
@@ -52,15 +51,21 @@ void secure_processor_check(void)
                 error = psp_discover((struct psp_function){sbdf, (uintptr_t)pci_ecam(&space, sbdf)}, error, &at);
     const char *words = found, *remedy = error == PSP_OK ? "" : error == PSP_UNKNOWN ? REMEDY_UNKNOWN : REMEDY_HIDDEN;
     text_format(found, sizeof found, "1022:%04x at %s", at.device_id, pci_name(at.function.sbdf, name));
-    if (psp_platform_out_of_reach != NULL && error == PSP_BLOCKED) {
+    if (error == PSP_NO_SEV || error == PSP_BLOCKED)
+        psp_registers_log(at.cells);
+    if (error == PSP_NO_SEV) {
+        text_format(found, sizeof found, "SEV off, feature 0x%08x", at.cells[PSP_CELL_FEATURE]);
+        remedy = "it is present, but SEV is unsupported or disabled: BIOS: enable SMEE and SEV; update the BIOS";
+    } else if (psp_platform_out_of_reach != NULL && error == PSP_BLOCKED) {
         words = psp_platform_out_of_reach;
         remedy = REMEDY_MMIO;
     } else if (error == PSP_BLOCKED || error == PSP_NO_DEVICE) {
         words = error == PSP_BLOCKED ? "hidden" : "none";
     }
     preflight_row(error == PSP_OK ? HANDOFF_FINE : HANDOFF_NO_SEV, "Secure Processor", "PCI function with SEV", words, remedy);
-    handoff.psp = (struct handoff_psp){at.bar, at.bar_size, at.function.ecam, at.function.sbdf, at.device_id};
-    if (error == PSP_OK)
+    if (error == PSP_OK) {
+        handoff.psp = (struct handoff_psp){at.bar, at.bar_size, at.function.ecam, at.function.sbdf, at.device_id};
         secure_processor_ask(&at, &psp);
+    }
     psp_platform_end(psp.dead);
 }

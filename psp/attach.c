@@ -19,15 +19,9 @@ struct psp_result sev_platform_status_answer(struct psp *psp, struct psp_result 
     /* No firmware has version 0.0: this one wrote nothing. */
     if (answer.state > SEV_PLATFORM_WORKING || (answer.api_major == 0 && answer.api_minor == 0))
         return psp_command_disbelieve(psp, result);
-    psp->status = (struct sev_platform_status){
-        .api_major = answer.api_major,
-        .api_minor = answer.api_minor,
-        .state = answer.state,
-        .owner = answer.owner & SEV_OWNER_EXTERNAL,
-        .config = answer.config & SEV_CONFIG_ES,
-        .build = answer.build,
-        .guest_count = answer.guest_count,
-    };
+    answer.owner &= SEV_OWNER_EXTERNAL;
+    answer.config &= SEV_CONFIG_ES;
+    psp->status = answer;
     return result;
 }
 
@@ -64,7 +58,8 @@ bool psp_attach_poll(struct psp *psp, struct psp_result *result)
          * somebody before us has submitted: still being executed, or left behind by
          * whoever resets the mailbox. So it is waited for, and then not believed. */
         enum psp_look look = psp_mailbox_look(psp, &cmdresp);
-        if (look == PSP_NOTHING_YET && (cmdresp & PSP_CMDRESP_CMD) != 0)
+        psp->unanswered_before = look != PSP_ANSWERED && (cmdresp & PSP_CMDRESP_CMD) != 0;
+        if (look == PSP_NOTHING_YET && psp->unanswered_before)
             return false;
         psp->answered_before = look == PSP_ANSWERED;
         *result = greet(psp, cmdresp);
@@ -75,6 +70,9 @@ bool psp_attach_poll(struct psp *psp, struct psp_result *result)
     *result = sev_platform_status_answer(psp, *result);
     if (result->error == PSP_TIMEOUT && !psp->answered_before)
         result->error = PSP_NOT_READY;  /* nothing shows that it ever answered anybody */
+    /* The answer may have been that of the earlier owner's command, or none at all: then the device writes ours to the
+     * command page later. */
+    psp->dead |= !psp_ok(*result) && (psp->unanswered_before || result->error == PSP_ANSWER);
     psp->attach = PSP_ATTACHED;
     if (!psp_ok(*result))
         *result = give_up(psp, *result);
@@ -98,9 +96,10 @@ struct psp_result psp_attach(struct psp *psp, const struct psp_location *locatio
     psp->pci_command = (uint16_t)psp_platform_pci_read32(location->function, PSP_PCI_COMMAND);
     psp_platform_pci_write32(location->function, PSP_PCI_COMMAND,
                              psp->pci_command | PSP_PCI_COMMAND_MEMORY | PSP_PCI_COMMAND_MASTER);
-    result.error = psp_feature_check(psp->generation, psp->registers);
+    psp_registers_read(psp->generation, psp->registers, psp->location.cells);
+    result.error = psp_feature_check(psp->location.cells);
     if (!psp_ok(result)) {
-        psp_mailbox_log(psp);
+        psp_registers_log(psp->location.cells);
         return give_up(psp, result);
     }
     /* The driver polls: no interrupt from now on, none pending. */

@@ -72,7 +72,8 @@ static enum psp_error probe(const struct psp_generation *generation, struct psp_
 
     volatile void *registers = usable ? psp_platform_map_mmio(location->bar, PSP_REGISTER_SPAN) : NULL;
     if (registers) {
-        error = psp_feature_check(generation, registers);
+        psp_registers_read(generation, registers, location->cells);
+        error = psp_feature_check(location->cells);
         psp_platform_unmap_mmio(registers, PSP_REGISTER_SPAN);
     }
     if (error != PSP_OK)
@@ -95,7 +96,9 @@ enum psp_error psp_discover(struct psp_function function, enum psp_error before,
         outcome = probe(generation, &found);
     else if (before == PSP_NO_DEVICE && is_unknown(function, found.device_id))
         outcome = PSP_UNKNOWN;
-    if (outcome == PSP_OK || outcome == PSP_UNKNOWN)
-        *location = found;
-    return outcome == PSP_NO_DEVICE ? before : outcome;
+    /* What says most stays. In enum psp_error's order, but for PSP_OK, which ends the walk. */
+    if (outcome != PSP_OK && outcome <= before)
+        return before;
+    *location = found;
+    return outcome;
 }

@@ -20,11 +20,19 @@ const struct psp_generation *psp_generation_of(uint16_t device_id)
     return NULL;
 }
 
-enum psp_error psp_feature_check(const struct psp_generation *generation, volatile void *registers)
+void psp_registers_read(const struct psp_generation *generation, volatile void *registers, uint32_t cells[static PSP_CELLS])
 {
-    uint32_t feature = psp_platform_mmio_read32(registers, generation->c2pmsg + PSP_C2PMSG_FEATURE);
+    static const uint32_t offsets[PSP_CELLS] = {
+        PSP_C2PMSG_CMDRESP, PSP_C2PMSG_ADDR_LO, PSP_C2PMSG_ADDR_HI, PSP_C2PMSG_BOOT_LOADER, [PSP_CELL_FEATURE] = PSP_C2PMSG_FEATURE,
+    };
 
-    if (feature == PSP_ABSENT)
+    for (unsigned i = 0; i < PSP_CELLS; i++)
+        cells[i] = psp_platform_mmio_read32(registers, generation->c2pmsg + offsets[i]);
+}
+
+enum psp_error psp_feature_check(const uint32_t cells[static PSP_CELLS])
+{
+    if (cells[PSP_CELL_FEATURE] == PSP_ABSENT)
         return PSP_BLOCKED;
-    return (feature & PSP_FEATURE_SEV) ? PSP_OK : PSP_NO_DEVICE;
+    return (cells[PSP_CELL_FEATURE] & PSP_FEATURE_SEV) ? PSP_OK : PSP_NO_SEV;
 }

@@ -38,16 +38,16 @@ struct psp_generation {
 /* generation.c: NULL for a device id that is not a SEV-capable part's. */
 const struct psp_generation *psp_generation_of(uint16_t device_id);
 
-/* PSP_OK when the SEV mailbox is behind these registers, else PSP_BLOCKED or PSP_NO_DEVICE. */
-enum psp_error psp_feature_check(const struct psp_generation *generation, volatile void *registers);
+/* Reads the cells that each failure is logged with. */
+void psp_registers_read(const struct psp_generation *generation, volatile void *registers, uint32_t cells[static PSP_CELLS]);
+/* PSP_OK when the SEV mailbox is behind registers that read so, else PSP_BLOCKED or PSP_NO_SEV. */
+enum psp_error psp_feature_check(const uint32_t cells[static PSP_CELLS]);
 
 #define PSP_PAGE_SIZE           4096u
 #define PSP_FIRST_TIMEOUT_US    UINT64_C(5000000)
 
 /* The mailbox's registers as they are, for the operator: each failure is told with them. */
 void psp_mailbox_log(const struct psp *psp);
-/* status.c: of CMDRESP, ADDR_LO, ADDR_HI, BOOT_LOADER, FEATURE. */
-void psp_registers_text(const uint32_t cells[static 5], char *text, unsigned size);
 
 /* Begins a wait for RESP. Each look counts the time since the one before, up to a second. */
 void psp_mailbox_wait(struct psp *psp, uint64_t limit_us);

@@ -6,11 +6,6 @@
  */
 #include "psp/internal.h"
 
-static uint32_t read_cell(const struct psp *psp, uint32_t cell)
-{
-    return psp_platform_mmio_read32(psp->registers, psp->generation->c2pmsg + cell);
-}
-
 static void write_cell(const struct psp *psp, uint32_t cell, uint32_t value)
 {
     psp_platform_mmio_write32(psp->registers, psp->generation->c2pmsg + cell, value);
@@ -35,7 +30,7 @@ enum psp_look psp_mailbox_look(struct psp *psp, uint32_t *cmdresp)
 
     psp->last_us = now_us;
     psp->waited_us += step_us <= PSP_STALL_US ? step_us : PSP_STALL_COUNTS_US;
-    *cmdresp = read_cell(psp, PSP_C2PMSG_CMDRESP);
+    *cmdresp = psp_platform_mmio_read32(psp->registers, psp->generation->c2pmsg + PSP_C2PMSG_CMDRESP);
     if (*cmdresp & PSP_CMDRESP_RESP)
         return PSP_ANSWERED;
     return psp->waited_us < psp->limit_us ? PSP_NOTHING_YET : PSP_OVER;
@@ -43,13 +38,10 @@ enum psp_look psp_mailbox_look(struct psp *psp, uint32_t *cmdresp)
 
 void psp_mailbox_log(const struct psp *psp)
 {
-    char text[160];
+    uint32_t cells[PSP_CELLS];
 
-    psp_registers_text((const uint32_t[]){
-        read_cell(psp, PSP_C2PMSG_CMDRESP), read_cell(psp, PSP_C2PMSG_ADDR_LO), read_cell(psp, PSP_C2PMSG_ADDR_HI),
-        read_cell(psp, PSP_C2PMSG_BOOT_LOADER), read_cell(psp, PSP_C2PMSG_FEATURE),
-    }, text, sizeof text);
-    psp_platform_log(text);
+    psp_registers_read(psp->generation, psp->registers, cells);
+    psp_registers_log(cells);
 }
 
 void psp_mailbox_ring(struct psp *psp, uint8_t command, psp_addr_t buffer)

@@ -12,9 +12,10 @@
 /* How a command failed to reach or leave the firmware; apart from its status. */
 enum psp_error {
     PSP_OK = 0,
-    PSP_NO_DEVICE,      /* no function with AMD's ids and the SEV feature bit */
+    PSP_NO_DEVICE,      /* no function with AMD's ids */
     PSP_UNKNOWN,        /* an encryption controller of AMD's with an id that this version does not know */
-    PSP_BLOCKED,        /* the device reads all ones: hidden by the BIOS */
+    PSP_NO_SEV,         /* the device is there; in its feature register the SEV bit is clear */
+    PSP_BLOCKED,        /* its registers cannot be reached, or read all ones: hidden by the BIOS */
     PSP_NOT_READY,      /* the mailbox did not become ready before the first command */
     PSP_TIMEOUT,        /* this command had no answer; the device is dead from now on */
     PSP_DEAD,           /* an earlier command had no answer */
@@ -32,17 +33,23 @@ struct psp_result {
 
 static inline bool psp_ok(struct psp_result r) { return r.error == PSP_OK; }
 
+/* Registers that each failure is logged with: CMDRESP, ADDR_LO, ADDR_HI, BOOT_LOADER, FEATURE. */
+#define PSP_CELLS 5u
+#define PSP_CELL_FEATURE 4u
+void psp_registers_log(const uint32_t cells[static PSP_CELLS]);
+
 /* Where a SEV-capable function is. */
 struct psp_location {
     struct psp_function function;
     uint16_t device_id;
     uint64_t bar;           /* physical address of BAR 2 */
     uint64_t bar_size;
+    uint32_t cells[PSP_CELLS];  /* psp_discover(): as they were read; zeros where they could not be reached */
 };
 
 /* One step of a walk over the PCI functions whose header is a device's, in ascending order. `before`: what the last step has
  * returned, PSP_NO_DEVICE at first. PSP_OK: this one's feature register says SEV, and the walk is over. Else, of those so far:
- * PSP_NO_DEVICE, PSP_BLOCKED, or PSP_UNKNOWN with `function` and `device_id` in *location.
+ * PSP_NO_DEVICE, or what was wrong with the one in *location: PSP_UNKNOWN, PSP_NO_SEV, PSP_BLOCKED.
  * Leaves the configuration space as it was, but for memory decoding. */
 enum psp_error psp_discover(struct psp_function function, enum psp_error before, struct psp_location *location);
 
@@ -53,7 +60,7 @@ const char *sev_status_name(uint16_t status);
 const char *sev_status_remedy(uint8_t command, uint16_t status);
 
 /* Writes "LAUNCH_START: INVALID_LENGTH (0x04): ..." into `text`, cut to size. */
-void psp_result_text(struct psp_result result, char *text, unsigned size);
+void psp_result_text(struct psp_result result, char *text, size_t size);
 
 #define PSP_ANSWER_SIZE 64u
 
@@ -62,7 +69,7 @@ struct psp {
     struct psp_location location;
     volatile void *registers;
     const struct psp_generation *generation;
-    bool dead;
+    bool dead;              /* a command may still be executed: the command page stays the device's */
     bool used;              /* a command went through before */
     uint32_t interrupts;    /* that were enabled before */
     uint64_t commands;      /* number submitted since attach */
@@ -71,9 +78,10 @@ struct psp {
     uint64_t submitted_us, last_us, waited_us, limit_us;    /* of the wait that is under way */
     enum { PSP_ATTACHED, PSP_LEFT_OVER, PSP_GREETED } attach;   /* how far psp_attach() has come */
     bool answered_before;   /* the mailbox showed the end of an earlier owner's command */
+    bool unanswered_before; /* it showed such a command whose end was not seen */
     uint16_t pci_command;   /* before psp_attach() */
     uint8_t answer[PSP_ANSWER_SIZE];    /* the command buffer as the firmware left it */
-    struct sev_platform_status status;   /* as of the last PLATFORM_STATUS; state: also of INIT, SHUTDOWN, LAUNCH_START */
+    struct sev_platform_status_buffer status;   /* as of the last PLATFORM_STATUS; state: also of INIT, SHUTDOWN, LAUNCH_START */
 };
 
 /*
@@ -111,9 +119,17 @@ struct psp_result sev_pdh_cert_export(struct psp *psp, psp_addr_t address);
 /* Before INIT, with a PLATFORM_STATUS afterwards. */
 struct psp_result sev_download_firmware(struct psp *psp, psp_addr_t image, uint32_t size);
 
+/* Of psp->status. */
+static inline const char *sev_state_name(uint8_t state)
+{
+    static const char *const names[] = { "UNINIT", "INIT", "WORKING" };
+
+    return state <= SEV_PLATFORM_WORKING ? names[state] : "unknown";
+}
+
 /* Firmware: major.minor build as one number that grows. */
 #define SEV_VERSION(major, minor, build) ((uint32_t)(major) << 16 | (uint32_t)(minor) << 8 | (uint32_t)(build))
-static inline uint32_t sev_version_of(const struct sev_platform_status *status)
+static inline uint32_t sev_version_of(const struct sev_platform_status_buffer *status)
 {
     return SEV_VERSION(status->api_major, status->api_minor, status->build);
 }
@@ -140,6 +156,6 @@ struct psp_result sev_get_id_answer(struct psp *psp, struct psp_result result, u
 struct psp_result sev_pdh_cert_export_answer(struct psp *psp, struct psp_result result);
 struct psp_result sev_launch_start_answer(struct psp *psp, struct psp_result result, uint32_t *handle);
 struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result result, struct sev_measurement *measurement);
-struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result result, struct sev_guest_status *status);
+struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result result, struct sev_guest_status_buffer *status);
 
 #endif

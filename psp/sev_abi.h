@@ -31,47 +31,52 @@ enum sev_command {
     SEV_CMD_LAUNCH_FINISH = 0x35,
 };
 
-/* SEV API 4.4. 0x1e is not defined. */
+/* SEV API 4.4: name, number, and the operator's sentence. 0x1e is not defined. */
+#define SEV_STATUSES \
+    SEV_STATUS(SUCCESS, 0x00, "done") \
+    SEV_STATUS(INVALID_PLATFORM_STATE, 0x01, "not allowed in this platform state") \
+    SEV_STATUS(INVALID_GUEST_STATE, 0x02, "not allowed in this guest state") \
+    SEV_STATUS(INVALID_CONFIG, 0x03, "the platform's configuration is invalid") \
+    SEV_STATUS(INVALID_LENGTH, 0x04, "a buffer has the wrong length") \
+    SEV_STATUS(ALREADY_OWNED, 0x05, "the platform has an external owner already") \
+    SEV_STATUS(INVALID_CERTIFICATE, 0x06, "a certificate is malformed or does not verify") \
+    SEV_STATUS(POLICY_FAILURE, 0x07, "the guest's policy forbids it") \
+    SEV_STATUS(INACTIVE, 0x08, "the guest has no active ASID") \
+    SEV_STATUS(INVALID_ADDRESS, 0x09, "an address is misaligned or out of range") \
+    SEV_STATUS(BAD_SIGNATURE, 0x0a, "a signature does not verify") \
+    SEV_STATUS(BAD_MEASUREMENT, 0x0b, "a MAC or digest does not match") \
+    SEV_STATUS(ASID_OWNED, 0x0c, "another guest has this ASID") \
+    SEV_STATUS(INVALID_ASID, 0x0d, "the ASID is out of range for this kind of guest") \
+    SEV_STATUS(WBINVD_REQUIRED, 0x0e, "a core has not written its caches back") \
+    SEV_STATUS(DF_FLUSH_REQUIRED, 0x0f, "the data fabric has not been flushed") \
+    SEV_STATUS(INVALID_GUEST, 0x10, "no guest has this handle") \
+    SEV_STATUS(INVALID_COMMAND, 0x11, "the firmware does not know the command") \
+    SEV_STATUS(ACTIVE, 0x12, "the guest still has an active ASID") \
+    SEV_STATUS(HWERROR_PLATFORM, 0x13, "hardware error; the platform is safe") \
+    SEV_STATUS(HWERROR_UNSAFE, 0x14, "hardware error; the platform may be unsafe") \
+    SEV_STATUS(UNSUPPORTED, 0x15, "the feature is not supported") \
+    SEV_STATUS(INVALID_PARAM, 0x16, "a parameter or a reserved bit is wrong") \
+    SEV_STATUS(RESOURCE_LIMIT, 0x17, "the firmware is out of resources") \
+    SEV_STATUS(SECURE_DATA_INVALID, 0x18, "the firmware's persistent data are damaged") \
+    SEV_STATUS(INVALID_PAGE_SIZE, 0x19, "the RMP has another size for a page") \
+    SEV_STATUS(INVALID_PAGE_STATE, 0x1a, "the RMP has another state for a page") \
+    SEV_STATUS(INVALID_MDATA_ENTRY, 0x1b, "a metadata entry is invalid") \
+    SEV_STATUS(INVALID_PAGE_OWNER, 0x1c, "the RMP has another owner for a page") \
+    SEV_STATUS(AEAD_OFLOW, 0x1d, "a counter of the authenticated encryption has run out") \
+    SEV_STATUS(RING_BUFFER_EXIT, 0x1f, "the firmware left ring-buffer mode instead") \
+    SEV_STATUS(RMP_INIT_REQUIRED, 0x20, "the RMP is not initialised") \
+    SEV_STATUS(BAD_SVN, 0x21, "the security version is older than the committed one") \
+    SEV_STATUS(BAD_VERSION, 0x22, "the version is older than the committed one") \
+    SEV_STATUS(SHUTDOWN_REQUIRED, 0x23, "the platform must be shut down first") \
+    SEV_STATUS(UPDATE_FAILED, 0x24, "the firmware update failed") \
+    SEV_STATUS(RESTORE_REQUIRED, 0x25, "the firmware must be restored") \
+    SEV_STATUS(RMP_INIT_FAILED, 0x26, "the RMP could not be initialised") \
+    SEV_STATUS(INVALID_KEY, 0x27, "a key is invalid")
+
 enum sev_status {
-    SEV_STATUS_SUCCESS = 0x00,
-    SEV_STATUS_INVALID_PLATFORM_STATE = 0x01,
-    SEV_STATUS_INVALID_GUEST_STATE = 0x02,
-    SEV_STATUS_INVALID_CONFIG = 0x03,
-    SEV_STATUS_INVALID_LENGTH = 0x04,
-    SEV_STATUS_ALREADY_OWNED = 0x05,
-    SEV_STATUS_INVALID_CERTIFICATE = 0x06,
-    SEV_STATUS_POLICY_FAILURE = 0x07,
-    SEV_STATUS_INACTIVE = 0x08,
-    SEV_STATUS_INVALID_ADDRESS = 0x09,
-    SEV_STATUS_BAD_SIGNATURE = 0x0a,
-    SEV_STATUS_BAD_MEASUREMENT = 0x0b,
-    SEV_STATUS_ASID_OWNED = 0x0c,
-    SEV_STATUS_INVALID_ASID = 0x0d,
-    SEV_STATUS_WBINVD_REQUIRED = 0x0e,
-    SEV_STATUS_DF_FLUSH_REQUIRED = 0x0f,
-    SEV_STATUS_INVALID_GUEST = 0x10,
-    SEV_STATUS_INVALID_COMMAND = 0x11,
-    SEV_STATUS_ACTIVE = 0x12,
-    SEV_STATUS_HWERROR_PLATFORM = 0x13,
-    SEV_STATUS_HWERROR_UNSAFE = 0x14,
-    SEV_STATUS_UNSUPPORTED = 0x15,
-    SEV_STATUS_INVALID_PARAM = 0x16,
-    SEV_STATUS_RESOURCE_LIMIT = 0x17,
-    SEV_STATUS_SECURE_DATA_INVALID = 0x18,
-    SEV_STATUS_INVALID_PAGE_SIZE = 0x19,
-    SEV_STATUS_INVALID_PAGE_STATE = 0x1a,
-    SEV_STATUS_INVALID_MDATA_ENTRY = 0x1b,
-    SEV_STATUS_INVALID_PAGE_OWNER = 0x1c,
-    SEV_STATUS_AEAD_OFLOW = 0x1d,
-    SEV_STATUS_RING_BUFFER_EXIT = 0x1f,
-    SEV_STATUS_RMP_INIT_REQUIRED = 0x20,
-    SEV_STATUS_BAD_SVN = 0x21,
-    SEV_STATUS_BAD_VERSION = 0x22,
-    SEV_STATUS_SHUTDOWN_REQUIRED = 0x23,
-    SEV_STATUS_UPDATE_FAILED = 0x24,
-    SEV_STATUS_RESTORE_REQUIRED = 0x25,
-    SEV_STATUS_RMP_INIT_FAILED = 0x26,
-    SEV_STATUS_INVALID_KEY = 0x27,
+#define SEV_STATUS(name, number, text) SEV_STATUS_##name = (number),
+    SEV_STATUSES
+#undef SEV_STATUS
 };
 
 /* SEV API 5.1.2 */
@@ -137,9 +142,9 @@ SEV_ABI_FIELD(sev_init_buffer, tmr_len, 0x10);
 struct sev_platform_status_buffer {
     uint8_t api_major;
     uint8_t api_minor;
-    uint8_t state;
-    uint8_t owner;
-    uint16_t config;
+    uint8_t state;              /* enum sev_platform_state */
+    uint8_t owner;              /* 0 self, SEV_OWNER_EXTERNAL */
+    uint16_t config;            /* SEV_CONFIG_ES */
     uint8_t reserved_6;
     uint8_t build;
     uint32_t guest_count;
@@ -258,29 +263,13 @@ SEV_ABI_FIELD(sev_activate_buffer, asid, 0x04);
 struct sev_guest_status_buffer {
     uint32_t handle;
     uint32_t policy;
-    uint32_t asid;
-    uint8_t state;
+    uint32_t asid;              /* 0: inactive */
+    uint8_t state;              /* enum sev_guest_state */
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_guest_status_buffer, 0x0d);
 SEV_ABI_FIELD(sev_guest_status_buffer, handle, 0x00);
 SEV_ABI_FIELD(sev_guest_status_buffer, policy, 0x04);
 SEV_ABI_FIELD(sev_guest_status_buffer, asid, 0x08);
 SEV_ABI_FIELD(sev_guest_status_buffer, state, 0x0c);
-
-/* What the driver hands out, checked: not wire formats. */
-struct sev_platform_status {
-    uint8_t api_major, api_minor;
-    uint8_t state;              /* enum sev_platform_state */
-    uint8_t owner;              /* 0 self, SEV_OWNER_EXTERNAL */
-    uint16_t config;            /* SEV_CONFIG_ES */
-    uint8_t build;
-    uint32_t guest_count;
-};
-
-struct sev_guest_status {
-    uint32_t policy;
-    uint32_t asid;              /* 0: inactive */
-    uint8_t state;              /* enum sev_guest_state */
-};
 
 #endif

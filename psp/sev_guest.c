@@ -114,7 +114,7 @@ struct psp_result sev_guest_status(struct psp *psp, uint32_t handle)
     return psp_submit(psp, SEV_CMD_GUEST_STATUS, &request);
 }
 
-struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result result, struct sev_guest_status *status)
+struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result result, struct sev_guest_status_buffer *status)
 {
     struct sev_guest_status_buffer answer;
 
@@ -124,7 +124,7 @@ struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result res
     /* A guest that has a handle has left UNINIT. */
     if (answer.state == SEV_GUEST_UNINIT || answer.state > SEV_GUEST_SENT)
         return psp_command_disbelieve(psp, result);
-    *status = (struct sev_guest_status){ .policy = answer.policy, .asid = answer.asid, .state = answer.state };
+    *status = answer;
     return result;
 }
 

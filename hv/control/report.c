@@ -45,7 +45,7 @@ static const char *hex(const uint8_t *bytes, size_t count, char *text)
 static void report_measurement(const struct guest *guest)
 {
     const struct manifest_guest *config = guest->config;
-    struct sev_platform_status version = sev_version();
+    struct sev_platform_status_buffer version = sev_version();
     char digest[HEX_SIZE(sizeof config->launch_digest)];
     char measure[HEX_SIZE(sizeof guest->measurement.measure)], nonce[HEX_SIZE(sizeof guest->measurement.mnonce)];
 

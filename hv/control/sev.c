@@ -88,20 +88,6 @@ bool sev_submitted(struct job *job, struct psp_result result)
 
 /* ---- the platform ---- */
 
-static const char *state_name(uint8_t state)
-{
-    switch (state) {
-    case SEV_PLATFORM_UNINIT:
-        return "UNINIT";
-    case SEV_PLATFORM_INIT:
-        return "INIT";
-    case SEV_PLATFORM_WORKING:
-        return "WORKING";
-    default:
-        return "unknown";
-    }
-}
-
 static void log_platform(void)
 {
     const uint8_t *id = identity_chip();
@@ -110,7 +96,7 @@ static void log_platform(void)
         text_format(text + 2 * i, sizeof text - 2 * i, "%02x", id[i]);
     log_print(LOG_NOTICE, "sev: AMD secure processor 1022:%04x at %s, API %u.%u build %u, state %s, %s, chip %s",
               psp.location.device_id, pci_name(psp.location.function.sbdf, name),
-              psp.status.api_major, psp.status.api_minor, psp.status.build, state_name(psp.status.state),
+              psp.status.api_major, psp.status.api_minor, psp.status.build, sev_state_name(psp.status.state),
               (psp.status.owner & SEV_OWNER_EXTERNAL) != 0 ? "externally owned" : "self-owned", text);
     const char *fault = sev_version_fault(sev_version_of(&psp.status));
     if (fault != NULL)
@@ -173,7 +159,7 @@ static void attached(void)
         load_firmware();
         return;
     }
-    log_print(LOG_NOTICE, "sev: the platform was left in state %s: SHUTDOWN first", state_name(psp.status.state));
+    log_print(LOG_NOTICE, "sev: the platform was left in state %s: SHUTDOWN first", sev_state_name(psp.status.state));
     next(PLATFORM_LEFT, false);
 }
 
@@ -451,7 +437,7 @@ uint64_t sev_commands(void)
     return psp.commands;
 }
 
-struct sev_platform_status sev_version(void)
+struct sev_platform_status_buffer sev_version(void)
 {
     return psp.status;
 }

@@ -47,7 +47,7 @@ bool sev_check_config(const struct manifest_guest *config, char *text, size_t si
 
 /* Mailbox commands so far, the firmware's version, and the pool's pages that the driver holds. */
 uint64_t sev_commands(void);
-struct sev_platform_status sev_version(void);
+struct sev_platform_status_buffer sev_version(void);
 uint64_t sev_pool_pages(void);
 
 #endif

@@ -214,7 +214,7 @@ void monitor_top(bool again)
 void monitor_information(void)
 {
     struct memory_stats memory;
-    struct sev_platform_status platform = sev_version();
+    struct sev_platform_status_buffer platform = sev_version();
     uint64_t left_out, up_s = clock_now_us() / 1000000;
     enum log_level level = log_level(&left_out);
     memory_stats(&memory);

@@ -413,6 +413,10 @@ void machine_psp_run(void)
     uint32_t *cells = (uint32_t *)(uintptr_t)(PSP_BAR + (machine.pci[0].config[0] >> 16 == 0x1456 ? 0x10500 : 0x10900));
     if (machine.psp.silent || (cells[32] & 0x87ff0000) == 0 || cells[32] >> 31 != 0)
         return;
+    if (cells[32] == 4 << 16 && machine.psp.left_over && machine.psp.left_over_answers) {
+        cells[32] = UINT32_C(1) << 31;
+        machine.psp.silent = true;
+    }
     if (cells[32] == 4 << 16)
         machine.psp.left_over = false;
     if (machine.psp.left_over)

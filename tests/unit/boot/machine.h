@@ -73,6 +73,7 @@ struct machine {
         uint8_t answer[12];
         unsigned commands;
         bool left_over;                 /* nobody works on the command that stands there */
+        bool left_over_answers;         /* ... but its answer comes when the next stands there */
         void (*seen)(void);             /* called when a command is */
         uint32_t command_register;      /* PCI's, while the last one was running */
     } psp;

@@ -299,7 +299,7 @@ static void three_cpus(uint8_t last)
       "time; the Secure Processor is not used again. Switch the machine off and on", machine.psp.silent = true; *psp_command() = 1u << 31) \
     X(psp_left_with_a_command, "SEV firmware", HANDOFF_FINE, "API 1.55.21, UNINIT", "", *psp_command() = 0; leave_command()) \
     X(psp_contradicts_itself, "SEV firmware", HANDOFF_NO_SEV, "is of no use", \
-      "PLATFORM_STATUS: the firmware's answer contradicts itself: update the BIOS", machine.psp.answer[2] = 3) \
+      "PLATFORM_STATUS: the SEV firmware's answer contradicts itself: update the BIOS", machine.psp.answer[2] = 3) \
     X(psp_refuses, "SEV firmware", HANDOFF_NO_SEV, "is of no use", \
       "PLATFORM_STATUS: INVALID_CONFIG (0x03): the platform's configuration is invalid. " OFF_AND_ON ".", machine.psp.status = 3) \
     X(psp_8003, "SEV firmware", HANDOFF_NO_SEV, "is of no use", "PLATFORM_STATUS: undocumented status (0x8003): no " \
@@ -317,7 +317,8 @@ static void three_cpus(uint8_t last)
     X(psp_without_a_page, "memory guests + hv", HANDOFF_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml", \
       machine.no_reserved_page = true; machine.allocations_left = 0) \
     X(no_psp, "Secure Processor", HANDOFF_NO_SEV, "none", PSP_BIOS, machine.pci[0].config[0] = 0x14851022) \
-    X(psp_without_sev, "Secure Processor", HANDOFF_NO_SEV, "none", PSP_BIOS, *psp_feature() = 2) \
+    X(psp_without_sev, "Secure Processor", HANDOFF_NO_SEV, "SEV off, feature 0x00000002", \
+      "it is present, but SEV is unsupported or disabled: BIOS: enable SMEE and SEV; update the BIOS", *psp_feature() = 2) \
     X(psp_hidden, "Secure Processor", HANDOFF_NO_SEV, "hidden", PSP_BIOS, *psp_feature() = UINT32_MAX) \
     X(psp_beyond_width, "Secure Processor", HANDOFF_NO_SEV, "BAR beyond address width", \
       "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", psp_bar_at(UINT64_C(1) << 43)) \
@@ -539,6 +540,28 @@ static void refusal_of_the_secure_processor_shows_its_registers(void **state)
                                             "boot loader 0x00000000, feature 0x00000001\r\n"));
 }
 
+static void secure_processor_without_sev_shows_its_registers(void **state)
+{
+    (void)state;
+    *psp_feature() = 0x1e;
+    machine_boot();
+    assert_non_null(strstr(machine.console, "\r\n        psp: registers: command 0x00000000, buffer low 0x00000000 high 0x00000000, "
+                                            "boot loader 0x00000000, feature 0x0000001e\r\n"));
+    assert_int_equal(handoff.psp.bar, 0);
+}
+
+/* What was taken for the answer may have been that of an earlier owner's command; ours is still to come, and would be
+ * written to whoever got the page. */
+static void page_that_the_device_may_still_write_to_is_not_freed(void **state)
+{
+    (void)state;
+    leave_command();
+    machine.psp.left_over_answers = true;
+    machine_boot();
+    assert_string_equal(machine_row("SEV firmware")->found, "is of no use");
+    assert_int_not_equal(machine.reserved_page, 0);
+}
+
 /* ---- the table stays on the screen ---- */
 
 static void refuse(void)
@@ -647,6 +670,7 @@ int main(void)
         T(encryption_is_off_again_after_a_refusal), T(encryption_is_tried_with_interrupts_off_and_they_stay_as_they_were),
         T(rows_appear_as_they_are_known), T(page_of_an_unanswered_command_is_never_used_again),
         T(secure_processor_is_asked_once_and_left_as_it_was), T(refusal_of_the_secure_processor_shows_its_registers),
+        T(secure_processor_without_sev_shows_its_registers), T(page_that_the_device_may_still_write_to_is_not_freed),
         T(refused_table_stays_for_15_seconds), T(key_ends_it_but_not_one_from_before), T(key_ends_it),
         T(keyboard_that_never_stops_is_no_way_to_hang), T(table_stays_without_a_keyboard_too), T(encryption_that_was_on_stays_on_after_a_refusal),
         T(more_processors_than_one_version_uses_are_said), T(wrong_checksums_of_acpi_are_said_and_change_nothing),

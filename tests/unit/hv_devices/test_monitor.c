@@ -117,9 +117,9 @@ bool sev_ready(void) { return sev_is_ready; }
 void identity_show(void) { line_print("identity"); }
 const char *sev_refusal(void) { return "this CPU has no SEV"; }
 uint64_t sev_commands(void) { return 77; }
-struct sev_platform_status sev_version(void)
+struct sev_platform_status_buffer sev_version(void)
 {
-    return (struct sev_platform_status){.api_major = 1, .api_minor = 55, .build = 21};
+    return (struct sev_platform_status_buffer){.api_major = 1, .api_minor = 55, .build = 21};
 }
 
 bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)

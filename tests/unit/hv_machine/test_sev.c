@@ -52,7 +52,7 @@ static struct psp_result answer(uint8_t command)
     return result;
 }
 
-void psp_result_text(struct psp_result result, char *text, unsigned size)
+void psp_result_text(struct psp_result result, char *text, size_t size)
 {
     snprintf(text, size, "command %02x error %d status %x", result.command, result.error, result.status);
 }
@@ -106,7 +106,7 @@ struct psp_result psp_attach(struct psp *p, const struct psp_location *location)
     assert_int_equal(location->bar_size, 0x100000);
     p->location = *location;
     p->registers = p;
-    p->status = (struct sev_platform_status){.state = left_in, .owner = left_in};
+    p->status = (struct sev_platform_status_buffer){.state = left_in, .owner = left_in};
     runs(p);
     return submitted(p, SEV_CMD_PLATFORM_STATUS);
 }
@@ -454,7 +454,7 @@ static void without_an_id_the_chip_has_no_name(void **state)
     fault_from(SEV_CMD_GET_ID, 1, 1, SILENT);
     start_up();
     assert_false(sev_ready());
-    assert_string_equal(sev_refusal(), "command 0c error 5 status ffff");
+    assert_string_equal(sev_refusal(), "command 0c error 6 status ffff");
     assert_non_null(strstr(did, "detach 1\n"));
 }
 
@@ -529,7 +529,7 @@ static void init_without_flush_is_undone(void **state)
     start_up();
     assert_false(sev_ready());
     assert_non_null(strstr(did, "01\nwbinvd\n0a!\n02\ndetach 1\n"));
-    assert_string_equal(sev_refusal(), "command 0a error 10 status e");
+    assert_string_equal(sev_refusal(), "command 0a error 11 status e");
     set_up(state);
     fault_from(SEV_CMD_DF_FLUSH, 1, 9, SILENT);
     start_up();
@@ -543,14 +543,14 @@ static void refused_firmware_leaves_the_old_one_at_work(void **state)
     fault_from(SEV_CMD_DOWNLOAD_FIRMWARE, 1, 1, SEV_STATUS_BAD_SIGNATURE);
     start_up();
     assert_true(sev_ready());
-    assert_non_null(strstr(did, "0b!\n04\nlog 1 sev: firmware 1.55 build 22 was not loaded: command 0b error 10 status a\n"
+    assert_non_null(strstr(did, "0b!\n04\nlog 1 sev: firmware 1.55 build 22 was not loaded: command 0b error 11 status a\n"
                                 "log 2 sev: going on with firmware 1.55 build 21\nlog 2 sev: INIT\n"));
     set_up(state);
     wishes.image_size = 4000;
     fault_from(SEV_CMD_DOWNLOAD_FIRMWARE, 1, 1, SILENT);
     start_up();
     assert_false(sev_ready());
-    assert_string_equal(sev_refusal(), "command 0b error 5 status ffff");
+    assert_string_equal(sev_refusal(), "command 0b error 6 status ffff");
     assert_int_equal(sent[SEV_CMD_INIT], 0);
 }
 
@@ -592,7 +592,7 @@ static void whether_the_pdh_outlives_init_is_seen_and_said(void **state)
         assert_true(sev_ready());
         assert_int_equal(sent[SEV_CMD_INIT], nth);
         assert_null(strstr(did, "PDH"));
-        assert_non_null(strstr(did, "log 1 sev: the platform's certificates are unknown: command 08 error 10 status 13\n"));
+        assert_non_null(strstr(did, "log 1 sev: the platform's certificates are unknown: command 08 error 11 status 13\n"));
     }
     set_up(state);
     wishes.pdh = true;
@@ -671,7 +671,7 @@ static void the_end_is_a_shutdown_once(void **state)
     up();
     fault_from(SEV_CMD_SHUTDOWN, 1, 9, SEV_STATUS_HWERROR_UNSAFE);
     sev_stop();
-    assert_string_equal(did, "02!\nlog 1 sev: command 02 error 10 status 14\ndetach 1\n");
+    assert_string_equal(did, "02!\nlog 1 sev: command 02 error 11 status 14\ndetach 1\n");
 }
 
 static void a_guest_is_for_this_cpus_c_bit(void **state)

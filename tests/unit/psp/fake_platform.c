@@ -166,6 +166,10 @@ static uint32_t registers_read(void *opaque, uint32_t offset)
         return fake.left_over;
     if (offset != base() + PSP_C2PMSG_CMDRESP || !fake.running)
         return value;
+    if (fake.left_over_answer != 0) {
+        fake.running = false;
+        return fake.left_over_answer;
+    }
     value = lie_about(value);
     if (value & PSP_CMDRESP_RESP) {
         fake.running = false;

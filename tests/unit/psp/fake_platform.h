@@ -60,6 +60,7 @@ extern struct fake_platform {
     unsigned lines;             /* logged */
     char last_line[200], line_before[200];
     uint32_t left_over;         /* what the command register shows until the first command */
+    uint32_t left_over_answer;  /* and once after it, before the first command's own answer; 0: nothing */
     unsigned violations;        /* submitted on top of another, data page touched meanwhile, wrong view */
 
     unsigned submissions;

@@ -14,7 +14,7 @@ struct launch {
     uint32_t handle;
     bool started, active;
     struct sev_measurement measurement;
-    struct sev_guest_status status;
+    struct sev_guest_status_buffer status;
     uint8_t id[SEV_CHIP_ID_SIZE];
 };
 

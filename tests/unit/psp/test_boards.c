@@ -88,7 +88,7 @@ static void each_boards_secure_processor_with_sev_is_found(void **state)
         assert_int_equal(location.bar_size, want->size);
         assert_only_psps_were_touched(board);
         build(board, false);
-        assert_int_equal(fake_pci_discover(&location), PSP_NO_DEVICE);
+        assert_int_equal(fake_pci_discover(&location), PSP_NO_SEV);
         assert_only_psps_were_touched(board);
     }
     assert_true(found >= 15);

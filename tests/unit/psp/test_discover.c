@@ -103,7 +103,7 @@ static void the_feature_register_is_the_generations(void **state)
         f->opaque = &offset;
         assert_int_equal(discover(&location), PSP_OK);
         offset += 4;
-        assert_int_equal(discover(&location), PSP_NO_DEVICE);
+        assert_int_equal(discover(&location), PSP_NO_SEV);
     }
 }
 
@@ -188,13 +188,24 @@ static void unknown_encryption_controller_of_amds_is_named(void **state)
     assert_int_equal(discover(&location), PSP_OK);
 }
 
-static void device_without_sev_is_no_device(void **state)
+/* Told apart from none, with which one it is and what its registers read. */
+static void device_without_sev_is_named_with_its_registers(void **state)
 {
     struct psp_location location;
 
     (void)state;
-    fake_pci_add(FAKE_BDF(1, 0, 0), AMD, 0x14ca, BAR, MIB)->feature = 0;
-    assert_int_equal(discover(&location), PSP_NO_DEVICE);
+    fake_pci_add(FAKE_BDF(1, 0, 0), AMD, 0x14ca, BAR, MIB)->feature = 0x1e;
+    fake_pci_add(FAKE_BDF(2, 0, 0), AMD, 0x14ca, BAR + MIB, MIB)->feature = 0;      /* the other socket's */
+    assert_int_equal(discover(&location), PSP_NO_SEV);
+    assert_int_equal(location.function.sbdf, FAKE_BDF(1, 0, 0));
+    assert_int_equal(location.device_id, 0x14ca);
+    for (unsigned i = 0; i < PSP_CELLS; i++)
+        assert_int_equal(location.cells[i], 0x1e);
+    /* It says more than an unknown one does, before it or behind it. */
+    fake_pci_add(FAKE_BDF(0, 1, 0), AMD, 0x1999, BAR + 2 * MIB, MIB)->config[2] = CLASS;
+    fake_pci_add(FAKE_BDF(3, 0, 0), AMD, 0x1999, BAR + 3 * MIB, MIB)->config[2] = CLASS;
+    assert_int_equal(discover(&location), PSP_NO_SEV);
+    assert_int_equal(location.function.sbdf, FAKE_BDF(1, 0, 0));
 }
 
 static void hidden_device_is_blocked(void **state)
@@ -207,6 +218,8 @@ static void hidden_device_is_blocked(void **state)
     struct fake_function before = *f;
     assert_int_equal(discover(&location), PSP_BLOCKED);
     assert_config_restored(f, &before, false);
+    assert_int_equal(location.function.sbdf, FAKE_BDF(1, 0, 0));
+    assert_int_equal(location.cells[PSP_CELL_FEATURE], UINT32_MAX);
 
     fake_pci_add(FAKE_BDF(2, 0, 0), AMD, 0x14ca, BAR + MIB, MIB)->feature = 0;
     assert_int_equal(discover(&location), PSP_BLOCKED);
@@ -242,6 +255,7 @@ static void unusable_bar_is_blocked_and_restored(void **state)
         struct fake_function before = *f;
         assert_int_equal(discover(&location), PSP_BLOCKED);
         assert_config_restored(f, &before, false);
+        assert_int_equal(location.cells[PSP_CELL_FEATURE], 0);
         assert_int_equal(fake_pci.violations, 0);
         assert_int_equal(fake_pci.register_accesses, 0);
     }
@@ -323,7 +337,7 @@ int main(void)
         TEST(lowest_of_two_is_taken),
         TEST(second_sockets_device_is_passed_over_and_left_as_it_was),
         TEST(unknown_encryption_controller_of_amds_is_named),
-        TEST(device_without_sev_is_no_device),
+        TEST(device_without_sev_is_named_with_its_registers),
         TEST(hidden_device_is_blocked),
         TEST(unusable_bar_is_blocked_and_restored),
         TEST(mapping_failure_is_blocked),

@@ -261,6 +261,33 @@ static void command_left_running_is_waited_for(void **state)
     stop();
 }
 
+/* Then what comes as the answer to PLATFORM_STATUS is the earlier owner's: the command page stays the device's, which will
+ * still write there. It must not be freed, nor be used for another command. */
+static void answer_to_an_earlier_owner_leaves_the_device_dead(void **state)
+{
+    (void)state;
+    for (unsigned status = 0; status < 2; status++) {
+        start((struct fake_options){ .latency_us = 3 * SECOND });
+        fake.left_over = 0x00330000;
+        fake.left_over_answer = PSP_CMDRESP_RESP | status * SEV_STATUS_INVALID_GUEST;
+        assert_int_equal(launch_try_to_attach(&l, &fake.location).error, status ? PSP_FIRMWARE : PSP_ANSWER);
+        assert_true(l.psp.dead);
+        assert_int_equal(fake_pci.mapped, 0);
+        stop();
+    }
+}
+
+/* Without a command that was left, an answer is the device's own, and it is done with the page. */
+static void refusal_of_the_first_command_does_not_leave_the_device_dead(void **state)
+{
+    (void)state;
+    start((struct fake_options){ 0 });
+    fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_PLATFORM_STATUS, 1, SEV_STATUS_HWERROR_PLATFORM, 0);
+    assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_FIRMWARE);
+    assert_false(l.psp.dead);
+    stop();
+}
+
 /* A command field that stands there without anybody working on it: PLATFORM_STATUS is tried all the same. */
 static void command_field_left_over_does_not_keep_from_asking(void **state)
 {
@@ -544,6 +571,8 @@ int main(void)
         cmocka_unit_test(mailbox_that_never_becomes_ready_is_said_after_5_seconds),
         cmocka_unit_test(command_left_running_is_waited_for),
         cmocka_unit_test(command_field_left_over_does_not_keep_from_asking),
+        cmocka_unit_test(answer_to_an_earlier_owner_leaves_the_device_dead),
+        cmocka_unit_test(refusal_of_the_first_command_does_not_leave_the_device_dead),
         cmocka_unit_test(interrupts_are_off_while_attached_and_as_before_afterwards),
         cmocka_unit_test(slow_within_the_limit_is_fine_and_beyond_it_is_not),
         cmocka_unit_test(reset_of_the_firmware_is_a_timeout_and_attaching_again_starts_over),

@@ -527,7 +527,7 @@ static void attach_checks_the_location_and_the_device(void **state)
 {
     (void)state;
     start((struct fake_options){ .no_sev = true });
-    assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_NO_DEVICE);
+    assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_NO_SEV);
     assert_int_equal(fake_pci.mapped, 0);
     fake_stop();
 

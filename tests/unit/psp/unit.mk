@@ -21,7 +21,7 @@ unit-psp-objects = $(patsubst %.c,$(unit-psp-out)/%.o,$(1))
 
 # What each program links; discovery alone, as boot/ does.
 unit-psp-discover := psp/discover.c psp/generation.c tests/unit/psp/fake_pci.c
-unit-psp-status := psp/status.c $(filter-out psp/status.c,$(unit-psp-driver)) tests/unit/psp/fake_pci.c \
+unit-psp-status := psp/status.c $(filter-out psp/status.c,$(unit-psp-driver)) hv/lib/text.c tests/unit/psp/fake_pci.c \
 	tests/unit/psp/fake_platform.c $(unit-psp-models)
 unit-psp-boards := $(unit-psp-status)
 unit-psp-abi := $(unit-psp-status)
@@ -53,7 +53,7 @@ $(unit-psp-out)/boards.o: $(BOARDS_C) $(unit-psp-out)/built-with
 	$(CC) $(unit-psp-cflags) $(DEPENDS) -c $< -o $@
 
 # The driver as hv/ compiles it, with each compiler that is there; it may call
-# its platform and the four memory functions, nothing else.
+# its platform, the four memory functions and text_format(), nothing else.
 unit-psp-strict := -iquote . -std=c17 -ffreestanding -O2 -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef \
 	-Wmissing-prototypes -Wvla -Werror -mgeneral-regs-only -mno-red-zone
 unit-psp-compilers := $(foreach c,gcc clang,$(if $(shell command -v $(c)),$(c)))
@@ -66,7 +66,7 @@ $(unit-psp-out)/freestanding-%.passed: $(unit-psp-driver) tests/unit/psp/unit.mk
 	for f in $(unit-psp-driver); do \
 		$* $(unit-psp-strict) -c $$f -o $(unit-psp-out)/$*/$$(basename $$f .c).o || exit 1; done
 	$(LD) -r $(unit-psp-driver:psp/%.c=$(unit-psp-out)/$*/%.o) -o $(unit-psp-out)/$*/psp.o
-	@! nm -u $(unit-psp-out)/$*/psp.o | grep -vE ' (psp_platform_[a-z0-9_]+|memcpy|memmove|memset|memcmp)$$'
+	@! nm -u $(unit-psp-out)/$*/psp.o | grep -vE ' (psp_platform_[a-z0-9_]+|memcpy|memmove|memset|memcmp|text_format)$$'
 	@touch $@
 
 -include $(call dependencies,$(unit-psp-out))

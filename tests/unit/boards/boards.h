@@ -23,6 +23,15 @@ struct board_function {
     bool wide, prefetchable;
 };
 struct board_status { uint8_t command; uint16_t status; };
+struct board_api { bool known; uint8_t major, minor, build; };
+struct board_spcr {             /* Serial Port Console Redirection table */
+    bool there;
+    uint8_t revision, type;
+    bool io;                    /* registers are ports */
+    uint8_t bits;
+    uint64_t address;
+    uint32_t baud;
+};
 
 struct board {
     const char *name;           /* the file's, and the sample's number */
@@ -41,6 +50,10 @@ struct board {
     uint32_t function_count;
     const struct board_status *statuses;    /* that the Secure Processor gave */
     uint32_t status_count;
+    struct board_api api;                   /* of the SEV firmware */
+    struct board_spcr spcr;
+    const uint16_t *ports;                  /* where UARTs answer */
+    uint32_t port_count;
     uint64_t syscfg;                        /* 0: unknown */
     bool smee_fixed;                        /* SYSCFG[23] cannot be set */
     /* BOARD_UNKNOWN where the file does not tell. `width`: with the reduction. */

@@ -30,6 +30,10 @@ ATTRIBUTES = {
 DEVICES = {"naples": 0x1456, "milan": 0x1486, "genoa": 0x14CA, "turin": 0x156E}
 COMMANDS = {"init": 0x01, "platform_status": 0x04}
 BAR_SIZE = 0x100000
+PORTS = (0x3F8, 0x2F8, 0x3E8, 0x2E8)  # ttyS0 to ttyS3
+# Types of UARTs in a Serial Port Console Redirection table, and sizes of their registers, in the kernel's words.
+SPCR_TYPES = {"uart": 0, "pl011": 3, "sbsa": 0x0D}
+SPCR_BITS = {"io": 8, "mmio": 8, "mmio16": 16, "mmio32": 32}
 
 
 def generation_of(tables: list[dict[str, Any]]) -> str | None:
@@ -189,6 +193,32 @@ class Board:
                 found.append((command, status))
         return found
 
+    def api(self) -> tuple[int, int, int] | None:
+        """Of the SEV firmware: "1.55 build 21", or "1.55.21"; the last one where there are several."""
+        told = self.value("sev.api", "api", "sev_firmware", "sev.sev_firmware", "sev.snp_api", "snp_api")
+        found = re.fullmatch(r"(\d+)\.(\d+)(?:\.| build )(\d+)", str(told[-1] if isinstance(told, list) and told else told))
+        return tuple(int(part) for part in found.groups()) if found else None
+
+    def spcr(self) -> tuple[int, int, bool, int, int, int] | None:
+        """Revision, type, whether its registers are ports, their bits, where they are, their rate. None: there is no table."""
+        told = re.fullmatch(r"(\w+),(\w+),0x([0-9a-f]+)(?:,(\d+)\w*)?", str(self.value("acpi.spcr", "spcr")), re.I)
+        revision = self.value("acpi.revisions.SPCR", "spcr_revision", "acpi.spcr_revision")
+        if told is None:
+            address = self.value("spcr_address", "acpi.spcr_address")
+            return None if address is None else (revision or 1, 0, True, 8, address, 115200)
+        kind, space, at, baud = told.groups()
+        return revision or 2, SPCR_TYPES.get(kind.lower(), 0xFF), space == "io", SPCR_BITS.get(space, 8), int(at, 16), int(baud or 115200)
+
+    def ports(self) -> list[int]:
+        """Where UARTs are: as the file lists them, or where SPCR or the operating system has its console; else the first."""
+        listed, spcr = self.value("acpi.serial_ports", "serial_ports"), self.spcr()
+        if listed is not None:
+            return listed
+        if spcr and spcr[2] and spcr[4]:
+            return [spcr[4]]
+        console = re.search(r"ttyS([0-3])", str(self.value("acpi.os_console", "os_console")))
+        return [PORTS[int(console.group(1))] if console else PORTS[0]]
+
 
 def c_value(value: Any) -> str:
     if isinstance(value, bool):
@@ -243,11 +273,16 @@ def emit(boards: list[Board], header: str) -> str:
             "c_bit": c_value(c_bit), "reduction": c_value(reduction), "width": c_value(reduced),
             "asids": c_value(last), "min_sev_asid": c_value(first), "sev_guests": c_value(count),
         }
+        if (api := board.api()) is not None:
+            members["api"] = "{true, " + ", ".join(map(c_value, api)) + "}"
+        if (spcr := board.spcr()) is not None:
+            members["spcr"] = "{true, " + ", ".join(map(c_value, spcr)) + "}"
         for member, counted, kind, values in (
             ("map", "map_count", "struct board_range", board.map()), ("rmp", "rmp_count", "struct board_span", board.rmp()),
             ("leaves", "leaf_count", "struct board_leaf", leaves), ("apic_ids", "cpus", "uint32_t", board.ids),
             ("functions", "function_count", "struct board_function", board.functions),
             ("statuses", "status_count", "struct board_status", board.statuses()),
+            ("ports", "port_count", "uint16_t", board.ports()),
         ):
             text.append(c_array(kind, f"{member}_{i}", values))
             members[member] = f"{member}_{i}" if values else "0"

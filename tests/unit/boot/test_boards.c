@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "hv/lib/text.h"
+#include "psp/psp.h"
 #include "../boards/boards.h"
 
 #define SMEE SYSCFG_MEM_ENCRYPTION_MOD_EN
@@ -83,6 +84,48 @@ static const struct board_function *set_pci(const struct board *board)
     return sev;
 }
 
+/* What it answers to PLATFORM_STATUS. Without a version of its own it has machine.c's. */
+static uint16_t set_sev_firmware(const struct board *board)
+{
+    if (board->api.known) {
+        machine.psp.answer[0] = board->api.major;
+        machine.psp.answer[1] = board->api.minor;
+        machine.psp.answer[7] = board->api.build;
+    }
+    for (uint32_t i = 0; i < board->status_count; i++)
+        if (board->statuses[i].command == SEV_CMD_PLATFORM_STATUS)
+            machine.psp.status = board->statuses[i].status;
+    return machine.psp.status;
+}
+
+/* Registers in memory are in this machine's, at the same place of a page: AddressSanitizer has what is at the board's. */
+static uint64_t serial_address(const struct board_spcr *s)
+{
+    return s->io ? s->address : UART_BASE + s->address % 4096;
+}
+
+/* After the MADT's, which makes the tables anew. */
+static void set_serial(const struct board *board)
+{
+    for (uint32_t i = 0; i < 4; i++) {
+        machine.uarts[i].port = i < board->port_count ? board->ports[i] : 0;
+        machine.uarts[i].scratch = 0x33;
+    }
+    const struct board_spcr *s = &board->spcr;
+    if (!s->there)
+        return;
+    uint8_t *table = acpi_add("SPCR", 88);
+    table[8] = s->revision;
+    table[36] = s->type;
+    table[40] = s->io;
+    table[41] = s->bits;
+    table[43] = (uint8_t)(s->bits == 32 ? 3 : s->bits == 16 ? 2 : 1);
+    const uint64_t address = serial_address(s);
+    memcpy(table + 44, &address, 8);
+    table[58] = s->baud == 115200 ? 7 : s->baud == 57600 ? 6 : s->baud == 19200 ? 4 : s->baud == 9600 ? 3 : 0;
+    acpi_seal(table);
+}
+
 static void assert_row(const char *feature, const char *found)
 {
     assert_string_equal(machine_row(feature)->found, found);
@@ -130,6 +173,66 @@ static void assert_processors(const struct board *board)
     assert_int_equal(machine_row("processors")->remedy[0] != '\0', handoff.cpus_left_out > 0);
 }
 
+static bool has_row(const char *feature)
+{
+    for (uint32_t i = 0; i < handoff.preflight_count; i++)
+        if (strcmp(handoff.preflight[i].feature, feature) == 0)
+            return true;
+    return false;
+}
+
+/* Where the Secure Processor is asked at all: what it answered, with a remedy; and of which version it is known that it fails
+ * (AMDESE/AMDSEV issues 32 and 36, sev-tool issue 6) or gives its key away (CVE-2019-9836). */
+static void assert_sev_firmware(uint16_t status)
+{
+    char found[28];
+    const uint8_t *answer = machine.psp.answer;
+    const struct handoff_preflight_row *row = machine_row("SEV firmware");
+    if (status != 0) {
+        assert_int_equal(row->verdict, HANDOFF_NO_SEV);
+        assert_string_equal(row->found, "is of no use");
+        assert_ptr_equal(strstr(row->remedy, "PLATFORM_STATUS: "), row->remedy);
+        assert_non_null(strstr(row->remedy, sev_status_remedy(SEV_CMD_PLATFORM_STATUS, status)));
+        text_format(found, sizeof found, "(0x%04x)", status);
+        assert_non_null(strstr(row->remedy, found));
+        assert_non_null(strstr(machine.console, "psp: registers: command 0x8"));
+        assert_false(has_row("SEV firmware's age"));
+        return;
+    }
+    text_format(found, sizeof found, "API %u.%u.%u, UNINIT", answer[0], answer[1], answer[7]);
+    assert_row("SEV firmware", found);
+    assert_string_equal(row->remedy, "");
+    bool old = answer[0] == 0 && (answer[1] < 17 || (answer[1] == 17 && answer[7] <= 11));
+    assert_int_equal(has_row("SEV firmware's age"), old);
+    if (old)
+        assert_row("SEV firmware's age", "old");
+}
+
+static void assert_console(const struct board *board)
+{
+    static const uint16_t legacy[] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
+    const struct board_spcr *s = &board->spcr;
+    const struct handoff_preflight_row *row = machine_row("console");
+    bool usable = s->there && (s->type == 0 || s->type == 1 || s->type == 0x12) && s->address != 0;
+    char found[28] = "none";
+    assert_int_equal(row->verdict, HANDOFF_FINE);
+    if (usable) {
+        text_format(found, sizeof found, "%s 0x%lx (SPCR)", s->io ? "port" : "memory", serial_address(s));
+        assert_string_equal(row->remedy, "");
+        assert_int_equal(handoff.uart.base, serial_address(s));
+        assert_int_equal(handoff.uart.in_memory, !s->io);
+        assert_int_equal(handoff.uart.stride, s->io ? 1 : s->bits / 8);
+        assert_int_equal(handoff.uart.divisor, s->io ? 115200 / s->baud : 0);     /* in memory: as the UEFI firmware set it */
+    } else {
+        for (uint32_t i = 4; i-- > 0;)
+            for (uint32_t k = 0; k < board->port_count; k++)
+                if (board->ports[k] == legacy[i])
+                    text_format(found, sizeof found, "port 0x%x (probed)", legacy[i]);
+        assert_int_equal(strncmp(row->remedy, "SPCR: ", 6) == 0, s->there);
+    }
+    assert_string_equal(row->found, found);
+}
+
 static void a_board_is_judged_and_handed_over(void **state)
 {
     const struct board *board = *state;
@@ -139,7 +242,9 @@ static void a_board_is_judged_and_handed_over(void **state)
     set_cpuid(board);
     set_map(board);
     set_madt(board);
+    set_serial(board);
     const struct board_function *sev = set_pci(board);
+    const uint16_t status = set_sev_firmware(board);
     /* Read under Linux, which had switched SNP on (bits 24 and 25), as no firmware does. */
     machine.syscfg = board->syscfg != 0 ? board->syscfg & ~(UINT64_C(3) << 24) : SMEE;
     machine.syscfg_stuck = board->smee_fixed ? SMEE : 0;
@@ -155,6 +260,7 @@ static void a_board_is_judged_and_handed_over(void **state)
     assert_row("processor", "AuthenticAMD");
     assert_row("SVM", "yes");
     assert_row("nested paging", "yes");
+    assert_console(board);
     bool capable = (e.eax & 3) == 3;
     if (!capable) {
         assert_int_equal(machine_row("SME and SEV")->verdict, HANDOFF_NO_SEV);
@@ -183,17 +289,19 @@ static void a_board_is_judged_and_handed_over(void **state)
         text_format(found, sizeof found, "1022:%04x at %02x:%02x.%x", sev->device, sev->bdf >> 8u, sev->bdf >> 3 & 31u, sev->bdf & 7u);
         assert_row("Secure Processor", found);
     }
+    assert_sev_firmware(status);
     assert_processors(board);
     assert_memory(board);
 
     bool on = !board->smee_fixed || (machine.syscfg & SMEE) != 0;
     assert_int_equal(machine_row("memory encryption")->verdict, on ? HANDOFF_FINE : HANDOFF_NO_SEV);
-    assert_int_equal(handoff.sev_usable, on && asids > 0);
+    bool usable = on && asids > 0 && status == 0;
+    assert_int_equal(handoff.sev_usable, usable);
     assert_int_equal(handoff.c_bit_mask, on ? UINT64_C(1) << c_bit : 0);
     assert_int_equal(handoff.phys_bits, width - (on ? reduction : 0));
     if (board->width != BOARD_UNKNOWN && on)
         assert_int_equal(handoff.phys_bits, board->width);
-    assert_string_equal(machine_row("guests")->found, on ? asids > 0 ? "3 of 3 can run" : "2 of 3 can run" : "1 of 3 can run");
+    assert_string_equal(machine_row("guests")->found, usable ? "3 of 3 can run" : on ? "2 of 3 can run" : "1 of 3 can run");
 }
 
 int main(void)

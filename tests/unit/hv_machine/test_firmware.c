@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The address space in which the firmware's runtime services run, and the end of the machine. */
 #include <ctype.h>
+#include <stdlib.h>
 
 #include "fake_cpu.h"
 
 #include "../alone.h"
+#include "../boards/boards.h"
 
+#include "boot/ranges.h"
 #include "hv/cpu/clock.h"
 #include "hv/init/firmware.h"
 #include "hv/init/shutdown.h"
@@ -359,6 +362,54 @@ static void a_map_in_many_pieces_is_mapped(void **state)
     }
 }
 
+/* The ranges that boot/ makes of a board's map: what runtime services may reach is mapped to its last page, what has become
+ * guests' or hv's memory is not. */
+static void the_map_of_each_board_is_mapped(void **state)
+{
+    uint32_t checked = 0;
+    (void)state;
+    for (uint32_t n = 0; n < board_count; n++) {
+        const struct board *board = &boards[n];
+        if (board->map_count == 0)
+            continue;
+        set_up(NULL);
+        uint64_t *map = calloc(board->map_count, 40), size, end = 0;
+        for (uint32_t i = 0; i < board->map_count; i++) {
+            const struct board_range *r = &board->map[i];
+            memcpy(map + 5 * i, (uint64_t[]){r->type, r->base, 0, r->pages, r->attribute}, 40);
+        }
+        struct ranges ranges = {.range = handoff.ranges, .max = HANDOFF_MAX_RANGES};
+        assert_true(ranges_from_uefi(&ranges, map, board->map_count * 40u, 40, UINT64_C(1) << 52));
+        free(map);
+        handoff.range_count = ranges.count;
+        firmware_init(&handoff);
+        print_message("%s: %u ranges\n", board->name, ranges.count);
+        assert_null(strstr(did, "log "));
+        assert_non_null(strstr(did, "share\n"));
+        for (uint32_t i = 0; i < ranges.count; i++) {
+            const struct handoff_range *r = &handoff.ranges[i];
+            const uint64_t device = PTE_PCD | PTE_PWT, above = UINT64_C(1) << 47;
+            bool wanted = r->kind != HANDOFF_USABLE && r->pages <= (UINT64_C(64) << 30) / PAGE_SIZE;
+            /* What no range has: devices below 4 GiB, nothing above. */
+            for (uint64_t at = end; at < r->base; at += (r->base - PAGE_SIZE - at) > 0 ? r->base - PAGE_SIZE - at : PAGE_SIZE)
+                assert_int_equal(at < above && walk(at, &size) != 0, at < UINT64_C(1) << 32);
+            end = r->base + r->pages * PAGE_SIZE;
+            const uint64_t places[] = {r->base, end - PAGE_SIZE};
+            for (unsigned p = 0; p < 2; p++) {
+                uint64_t entry = end <= above ? walk(places[p], &size) : 0;
+                assert_int_equal(entry != 0, wanted && end <= above);
+                if (entry == 0)
+                    continue;
+                assert_int_equal((entry & PTE_ADDRESS) + (places[p] & (size - 1)), places[p]);
+                assert_int_equal((entry & PTE_NX) == 0, r->kind == HANDOFF_RUNTIME_CODE);
+                assert_int_equal(entry & device, r->kind == HANDOFF_MMIO ? device : 0);
+            }
+        }
+        checked++;
+    }
+    assert_true(checked >= 10);
+}
+
 static __attribute__((noinline)) bool end(void (*how)(void))
 {
     stack_then = (uintptr_t)__builtin_frame_address(0);
@@ -705,7 +756,7 @@ int main(void)
         T(each_kind_of_range_is_one_to_one_with_its_rights),
         T(what_lies_above_the_lower_half_is_not_mapped),
         T(tables_are_made_as_they_are_needed_and_the_rest_goes_back),
-        T(what_the_map_does_not_tell_of_below_4_gib_are_devices), T(a_map_in_many_pieces_is_mapped),
+        T(what_the_map_does_not_tell_of_below_4_gib_are_devices), T(a_map_in_many_pieces_is_mapped), T(the_map_of_each_board_is_mapped),
         T(without_a_map_there_are_devices_alone), T(what_takes_too_many_tables_is_not_mapped_and_told),
         T(so_it_is_if_the_pool_has_no_pages_for_them),
         T(each_way_is_tried_in_turn_and_told_of), T(so_it_is_for_a_reset), T(a_way_that_there_is_not_is_left_out),

@@ -17,7 +17,7 @@ unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic trap panic ma
 # What each program links besides its own test_*.c and fake_cpu.c.
 unit-hv-machine-clock := hv/cpu/clock.c hv/cpu/rtc.c
 unit-hv-machine-cpu := hv/cpu/cpu.c hv/init/cpu_pages.c hv/svm/svm.c
-unit-hv-machine-firmware := hv/init/firmware.c hv/lib/pagetable.c
+unit-hv-machine-firmware := hv/init/firmware.c hv/lib/pagetable.c boot/ranges.c
 unit-hv-machine-psp_platform := hv/control/psp_platform.c hv/lib/pci.c hv/lib/mmio.c hv/lib/text.c
 unit-hv-machine-sev := hv/lib/text.c hv/lib/pci.c hv/lib/mmio.c $(addprefix hv/control/,job.c jobs.c launch.c end.c release.c)
 unit-hv-machine-trap := hv/init/trap.c
@@ -46,7 +46,7 @@ $(unit-hv-machine-out)/$(1).passed: $(unit-hv-machine-out)/test_$(1)
 endef
 $(foreach t,$(unit-hv-machine-tests),$(eval $(call unit-hv-machine-program,$(t))))
 
-$(unit-hv-machine-out)/test_sev $(unit-hv-machine-out)/test_cpu: $(unit-hv-machine-out)/boards.o
+$(unit-hv-machine-out)/test_sev $(unit-hv-machine-out)/test_cpu $(unit-hv-machine-out)/test_firmware: $(unit-hv-machine-out)/boards.o
 
 $(unit-hv-machine-out)/boards.o: $(BOARDS_C) $(unit-hv-machine-out)/built-with
 	@mkdir -p $(@D)

@@ -47,5 +47,5 @@ void addresses_check(void)
     } else {
         text_format(found, sizeof found, boot.pci_unseen ? "all that can be read" : "all");
     }
-    preflight_row(HANDOFF_FINE, "PCI addresses", needed, found, remedy);
+    table_row(PREFLIGHT_FINE, "PCI addresses", needed, found, remedy);
 }

@@ -14,6 +14,18 @@
 
 struct pci_space;
 
+/* A row of the preflight's table. */
+enum preflight_verdict {
+    PREFLIGHT_FINE,
+    PREFLIGHT_NO_SEV,               /* encrypted guests are refused, plain ones run */
+    PREFLIGHT_FATAL,                /* nothing can run */
+};
+struct preflight_row {
+    enum preflight_verdict verdict;
+    char feature[28], needed[28], found[28], remedy[200];
+};
+#define PREFLIGHT_ROWS 40u
+
 struct boot {
     EFI_HANDLE handle;
     EFI_SYSTEM_TABLE *system;
@@ -26,6 +38,9 @@ struct boot {
     uint64_t memory_withheld;       /* bytes that the firmware calls usable, and hv will not */
     bool pci_unseen;                /* there is configuration space that cannot be read */
     char acpi_wrong_sums[28];       /* signatures, each with a blank behind it */
+    bool refused;                   /* by one row at least */
+    uint32_t row_count;             /* what was printed, as far as there is room */
+    struct preflight_row rows[PREFLIGHT_ROWS];
 };
 
 extern struct boot boot;
@@ -41,11 +56,12 @@ void text_list(char *list, size_t size, const char *word);
 /* preflight.c: fills the table and what it found out into `handoff`, and leaves the machine as it was. False: nothing
  * can run. */
 bool preflight_run(void);
-/* A row of the table, told at once; a fine one may have a note in place of the remedy. */
-void preflight_row(uint32_t verdict, const char *feature, const char *needed, const char *found, const char *remedy);
-/* table.c */
+/* table.c: a row of the table, printed at once; a fine one may have a note in place of the remedy. The first that refuses
+ * encrypted guests is hv's reason for it. */
 void table_begin(void);
-void table_row(const struct handoff_preflight_row *row);
+void table_row(enum preflight_verdict verdict, const char *feature, const char *needed, const char *found, const char *remedy);
+/* The rows that refuse, again: a screen of 25 lines shows the end of the table only. */
+void table_refusals(void);
 
 /* addresses.c, secure_processor.c: rows of the preflight. */
 void addresses_check(void);

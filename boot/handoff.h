@@ -9,9 +9,8 @@
 #include <stdint.h>
 
 #define HANDOFF_MAGIC UINT64_C(0x46464f444e414853) /* "SHANDOFF" */
-#define HANDOFF_VERSION 3u
+#define HANDOFF_VERSION 4u
 #define HANDOFF_MAX_RANGES 2048u
-#define HANDOFF_PREFLIGHT_ROWS 32u
 #define HANDOFF_MAX_CPUS 1024u
 #define HANDOFF_STARTUP_PAGES 4u
 #define HANDOFF_MAX_REGISTERS 64u
@@ -40,21 +39,6 @@ struct handoff_range {          /* ascending, disjoint */
     uint64_t pages;             /* of 4 KiB */
     uint32_t kind;
     uint32_t reserved;
-};
-
-/* One row of the preflight table, kept for hv's own `info` output. */
-enum handoff_verdict {
-    HANDOFF_FINE = 0,
-    HANDOFF_NO_SEV = 1,         /* encrypted guests are refused, plain ones run */
-    HANDOFF_FATAL = 2,          /* never reaches hv */
-};
-
-struct handoff_preflight_row {
-    char feature[28];
-    char needed[28];
-    char found[28];
-    char remedy[200];
-    uint32_t verdict;
 };
 
 /* The operator's 16550. */
@@ -112,7 +96,7 @@ struct handoff {
     uint32_t phys_bits;         /* usable physical address width, reduction applied */
     uint32_t max_sev_asid;      /* CPUID 8000_001F ECX; 0 without SEV */
     uint32_t min_sev_asid;      /* CPUID 8000_001F EDX: first for guests without ES */
-    uint32_t reserved0;
+    uint32_t sev_usable;        /* 1: encrypted guests may be launched */
 
     uint64_t tsc_hz;            /* measured against the ACPI PM timer */
     uint64_t rsdp;              /* physical */
@@ -120,8 +104,6 @@ struct handoff {
     struct handoff_uart uart;
     struct handoff_register off[2], reset;      /* ACPI's ways; off[0] and then off[1] */
 
-    uint32_t sev_usable;        /* 1: encrypted guests may be launched */
-    uint32_t reserved3;
     struct handoff_psp psp;
     char sev_refusal[256];      /* if they may not: why, in words, with the remedy */
 
@@ -130,12 +112,9 @@ struct handoff {
     uint32_t cpus_left_out;     /* beyond HANDOFF_MAX_CPUS */
     uint32_t apic_ids[HANDOFF_MAX_CPUS];    /* the boot CPU's first */
 
-    uint32_t preflight_count;
     uint32_t range_count;
     uint32_t register_count;
-    uint32_t reserved2;
     struct handoff_registers registers[HANDOFF_MAX_REGISTERS];
-    struct handoff_preflight_row preflight[HANDOFF_PREFLIGHT_ROWS];
     struct handoff_range ranges[HANDOFF_MAX_RANGES];
 };
 

@@ -2,7 +2,7 @@
 /* BOOTX64.EFI: sees whether guests can run here, and makes way for hv; or returns and leaves no trace. */
 #include "boot/boot.h"
 
-#include "hv/lib/string.h"
+#include "hv/lib/bootnext.h"
 
 #define EXIT_ATTEMPTS 8u
 #define READ_SECONDS 15u        /* for a refused table */
@@ -29,14 +29,29 @@ static bool main_key(void)
     return boot.system->ConIn != NULL && !EFI_ERROR(boot.system->ConIn->ReadKeyStroke(boot.system->ConIn, &key));
 }
 
-/* The next boot option wipes the screen. */
-static void main_let_read(void)
+/* Whatever is started next wipes the screen. */
+static void main_let_read(const char *next)
 {
     for (uint32_t i = 0; i < KEYS_BEFORE && main_key(); i++)
         continue;
-    text_print("\nSevisor cannot run here; back to the firmware's boot order in %u seconds, or at a key.\n", READ_SECONDS);
+    text_print("\nSevisor cannot run here; %s in %u seconds, or at a key.\n", next, READ_SECONDS);
     for (uint32_t i = 0; i < READ_SECONDS * 10 && !main_key(); i++)
         boot.services->Stall(100000);
+}
+
+/* After ExitBootServices() has failed once the UEFI firmware may have stopped its timer and drivers: nothing but memory's and
+ * runtime services is promised to work (UEFI 2.9, 7.4), so that the boot order goes on by a reset. */
+static _Noreturn void main_reset(void)
+{
+    EFI_RUNTIME_SERVICES *runtime = boot.system->RuntimeServices;
+    uint16_t option;
+    text_print("\nSevisor: the UEFI firmware does not let go of the machine (GetMemoryMap or\n"
+               "ExitBootServices failed). Update the BIOS, or start Sevisor right after power-on,\n"
+               "before other boot programs.\n");
+    main_let_read("the machine is reset, into the boot option that follows if there is one,");
+    bootnext_set((uintptr_t)runtime->GetVariable, (uintptr_t)runtime->SetVariable, &option);
+    runtime->ResetSystem(EfiResetCold, EFI_SUCCESS, 0, NULL);
+    main_refuse(EFI_ABORTED);
 }
 
 static void main_find_sections(void)
@@ -64,7 +79,8 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     handoff.size = sizeof handoff;
     handoff.runtime_services = (uintptr_t)system->RuntimeServices;
     if (!preflight_run()) {
-        main_let_read();
+        table_refusals();
+        main_let_read("back to the UEFI firmware's boot order");
         main_refuse(EFI_UNSUPPORTED);
     }
     text_print("\n");
@@ -73,14 +89,9 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     /* The map may change with every call but these two. */
     for (uint32_t i = 0; i < EXIT_ATTEMPTS; i++) {
         UINTN key;
-        if (EFI_ERROR(memory_map_read(&key)) || !memory_map_convert())
-            break;
-        if (!EFI_ERROR(boot.services->ExitBootServices(handle, key)))
+        if (!EFI_ERROR(memory_map_read(&key)) && memory_map_convert() &&
+            !EFI_ERROR(boot.services->ExitBootServices(handle, key)))
             load_enter();
     }
-    /* After a failed ExitBootServices() little of the firmware may work: not even the console for sure. */
-    text_print("Sevisor: the firmware does not let go of the machine (ExitBootServices failed): update the BIOS, or start\n"
-               "Sevisor right after power-on, before other boot programs\n");
-    main_let_read();
-    main_refuse(EFI_ABORTED);
+    main_reset();
 }

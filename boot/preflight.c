@@ -27,33 +27,11 @@ struct platform {
 
 static struct platform platform;
 
-void preflight_row(uint32_t verdict, const char *feature, const char *needed, const char *found, const char *remedy)
-{
-    if (handoff.preflight_count == HANDOFF_PREFLIGHT_ROWS)
-        return;
-    struct handoff_preflight_row *r = &handoff.preflight[handoff.preflight_count++];
-    text_format(r->feature, sizeof r->feature, "%s", feature);
-    text_format(r->needed, sizeof r->needed, "%s", needed);
-    text_format(r->found, sizeof r->found, "%s", found);
-    text_format(r->remedy, sizeof r->remedy, "%s", remedy);
-    r->verdict = verdict;
-    table_row(r);
-}
-
 /* The plain kind: fine, or `verdict` with its remedy. */
-static void row_if(bool fine, uint32_t verdict, const char *feature, const char *needed, const char *found,
+static void row_if(bool fine, enum preflight_verdict verdict, const char *feature, const char *needed, const char *found,
                    const char *remedy)
 {
-    preflight_row(fine ? HANDOFF_FINE : verdict, feature, needed, found, fine ? "" : remedy);
-}
-
-/* NULL: there is none. */
-static const struct handoff_preflight_row *preflight_first(uint32_t verdict)
-{
-    for (uint32_t i = 0; i < handoff.preflight_count; i++)
-        if (handoff.preflight[i].verdict == verdict)
-            return &handoff.preflight[i];
-    return NULL;
+    table_row(fine ? PREFLIGHT_FINE : verdict, feature, needed, found, fine ? "" : remedy);
 }
 
 static void check_processor(void)
@@ -65,13 +43,13 @@ static void check_processor(void)
     memcpy(name + 8, &vendor.ecx, 4);
     name[12] = '\0';
     bool amd = memcmp(name, "AuthenticAMD", 12) == 0;
-    row_if(amd, HANDOFF_FATAL, "processor", "AuthenticAMD", name, "an AMD EPYC processor is needed");
+    row_if(amd, PREFLIGHT_FATAL, "processor", "AuthenticAMD", name, "an AMD EPYC processor is needed");
     if (!amd)
         return;     /* no other leaf and no MSR has a meaning that we know */
 
     uint32_t highest = cpuid(0x80000000, 0).eax;
     bool offered = highest >= LEAF_SVM && (cpuid(0x80000001, 0).ecx >> 2 & 1) != 0;
-    row_if(offered, HANDOFF_FATAL, "SVM", "CPUID 8000_0001 ECX[2]", offered ? "yes" : "no", REMEDY_SVM);
+    row_if(offered, PREFLIGHT_FATAL, "SVM", "CPUID 8000_0001 ECX[2]", offered ? "yes" : "no", REMEDY_SVM);
     if (highest >= 0x80000008)
         handoff.phys_bits = cpuid(0x80000008, 0).eax & 0xff;
     if (highest >= LEAF_ENCRYPTION)
@@ -81,14 +59,14 @@ static void check_processor(void)
 
     uint64_t vm_cr = rdmsr(MSR_VM_CR);
     bool disabled = (vm_cr & VM_CR_SVMDIS) != 0, locked = (vm_cr & VM_CR_LOCK) != 0;
-    row_if(!disabled || !locked, HANDOFF_FATAL, "SVM not locked off", "VM_CR",
+    row_if(!disabled || !locked, PREFLIGHT_FATAL, "SVM not locked off", "VM_CR",
            !disabled ? "enabled" : locked ? "disabled, locked" : "disabled, not locked", REMEDY_SVM);
     struct cpuid svm = cpuid(LEAF_SVM, 0);
     platform.asids = svm.ebx;
-    row_if((svm.edx & 1) != 0, HANDOFF_FATAL, "nested paging", "CPUID 8000_000A EDX[0]", (svm.edx & 1) != 0 ? "yes" : "no",
+    row_if((svm.edx & 1) != 0, PREFLIGHT_FATAL, "nested paging", "CPUID 8000_000A EDX[0]", (svm.edx & 1) != 0 ? "yes" : "no",
            "this processor cannot run guests: an AMD EPYC is needed");
     bool five = (read_cr4() & CR4_LA57) != 0;
-    row_if(!five, HANDOFF_FATAL, "page tables", "4 levels", five ? "5 levels" : "4 levels",
+    row_if(!five, PREFLIGHT_FATAL, "page tables", "4 levels", five ? "5 levels" : "4 levels",
            "BIOS: switch 5-level paging off");
 }
 
@@ -97,7 +75,7 @@ static void check_image(void)
     char found[28];
     const char *fault = boot.hv.size == 0 ? "no such section" : image_check(boot.hv.base, boot.hv.size, &boot.hv_header);
     text_format(found, sizeof found, "%lu KiB", boot.hv_header.total_size >> 10);
-    row_if(fault == NULL, HANDOFF_FATAL, "hypervisor", "PE section .hv", fault == NULL ? found : fault,
+    row_if(fault == NULL, PREFLIGHT_FATAL, "hypervisor", "PE section .hv", fault == NULL ? found : fault,
            "this EFI file is damaged: build or copy it again");
 }
 
@@ -105,7 +83,7 @@ static void check_image(void)
 static bool check_manifest(void)
 {
     if (boot.manifest.size == 0) {
-        preflight_row(HANDOFF_FATAL, "manifest", "PE section .manifest", "none", "this EFI file has no guests: add them with guest/pack.py");
+        table_row(PREFLIGHT_FATAL, "manifest", "PE section .manifest", "none", "this EFI file has no guests: add them with guest/pack.py");
         return false;
     }
     struct manifest_where where;
@@ -120,14 +98,14 @@ static bool check_manifest(void)
         else
             text_format(found, sizeof found, "refused");
         text_format(remedy, sizeof remedy, "%s: %s", name, text);
-        preflight_row(HANDOFF_FATAL, "manifest", "valid", found, remedy);
+        table_row(PREFLIGHT_FATAL, "manifest", "valid", found, remedy);
         return false;
     }
     const struct manifest_header *header = (const void *)boot.manifest.base;
     handoff.manifest_base = (uintptr_t)boot.manifest.base;
     handoff.manifest_size = header->total_size;
     text_format(found, sizeof found, "%u guests, %lu KiB", header->guest_count, header->total_size >> 10);
-    preflight_row(HANDOFF_FINE, "manifest", "valid", found, "");
+    table_row(PREFLIGHT_FINE, "manifest", "valid", found, "");
     return true;
 }
 
@@ -138,7 +116,7 @@ static void check_clock(void)
     handoff.rsdp = acpi_rsdp();
     handoff.tsc_hz = clock_measure(handoff.rsdp, &source);
     text_format(found, sizeof found, "%lu.%03lu MHz", handoff.tsc_hz / 1000000, handoff.tsc_hz / 1000 % 1000);
-    row_if(handoff.tsc_hz >= 1000000, HANDOFF_FATAL, "TSC frequency", source, found, "neither the ACPI PM timer nor the firmware's Stall() measures it: update the BIOS");
+    row_if(handoff.tsc_hz >= 1000000, PREFLIGHT_FATAL, "TSC frequency", source, found, "neither the ACPI PM timer nor the firmware's Stall() measures it: update the BIOS");
 }
 
 /* Tried while nothing else runs on this CPU, and taken back: with it on, address bits are gone, and the firmware's
@@ -161,13 +139,13 @@ static void check_encryption(void)
 {
     const struct cpuid *e = &platform.encryption;
     bool sme = (e->eax & 1) != 0, sev = (e->eax & 2) != 0;
-    row_if(sme && sev, HANDOFF_NO_SEV, "SME and SEV", "CPUID 8000_001F", sme ? sev ? "both" : "SME only" : sev ? "SEV only" : "neither",
+    row_if(sme && sev, PREFLIGHT_NO_SEV, "SME and SEV", "CPUID 8000_001F", sme ? sev ? "both" : "SME only" : sev ? "SEV only" : "neither",
            "an EPYC server processor is needed; in a BIOS: SEV Control / SMEE = Enabled");
     if (!sme)
         return;
     uint64_t syscfg = rdmsr(MSR_SYSCFG);
     bool on = (syscfg & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0, settable = on || encryption_settable(syscfg);
-    preflight_row(settable ? HANDOFF_FINE : HANDOFF_NO_SEV, "memory encryption", "SYSCFG[23]",
+    table_row(settable ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "memory encryption", "SYSCFG[23]",
                   on ? "on" : settable ? "off; Sevisor turns it on" : "off, cannot be set",
                   on ? "" : settable ? REMEDY_SMEE ", if INIT is answered by HWERROR_PLATFORM (0x13)" : REMEDY_SMEE);
     if (settable) {
@@ -176,7 +154,7 @@ static void check_encryption(void)
     }
     /* APM2 15.36.2: only a reset clears it, and a write to a page that the RMP gives to an old guest faults. */
     if ((syscfg & SYSCFG_SNP_EN) != 0)
-        preflight_row(HANDOFF_FATAL, "SEV-SNP", "SYSCFG[24] clear", "on, of an earlier owner",
+        table_row(PREFLIGHT_FATAL, "SEV-SNP", "SYSCFG[24] clear", "on, of an earlier owner",
                       "reset the machine: the RMP of whoever ran before still guards memory");
 }
 
@@ -215,7 +193,7 @@ static void check_sev(const struct manifest_header *manifest)
     } else {
         remedy[0] = '\0';
     }
-    preflight_row(unfit > 0 && unfit == sev_guests ? HANDOFF_NO_SEV : HANDOFF_FINE, "C-bit, reduction", needed, found, remedy);
+    table_row(unfit > 0 && unfit == sev_guests ? PREFLIGHT_NO_SEV : PREFLIGHT_FINE, "C-bit, reduction", needed, found, remedy);
 
     uint32_t max = platform.encryption.ecx, min = platform.encryption.edx > 0 ? platform.encryption.edx : 1;
     boot.sev_asids = max >= min ? max - min + 1 : 0;
@@ -223,21 +201,13 @@ static void check_sev(const struct manifest_header *manifest)
     handoff.min_sev_asid = min;
     text_format(needed, sizeof needed, "%u", sev_guests);
     text_format(found, sizeof found, "%lu (%u to %u)", boot.sev_asids, min, max);
-    preflight_row(boot.sev_asids == 0 ? HANDOFF_NO_SEV : HANDOFF_FINE, "ASIDs for SEV", needed, found,
+    table_row(boot.sev_asids == 0 ? PREFLIGHT_NO_SEV : PREFLIGHT_FINE, "ASIDs for SEV", needed, found,
         boot.sev_asids < (sev_guests > 0 ? sev_guests : 1) ? "BIOS: lower SEV-ES ASID Space Limit (Minimum SEV non-ES ASID)" : "");
 
     bool smm_lock = (rdmsr(MSR_HWCR) & HWCR_SMM_LOCK) != 0;
-    row_if(smm_lock, HANDOFF_NO_SEV, "SMM locked", "HWCR[0] SmmLock", smm_lock ? "yes" : "no",
+    row_if(smm_lock, PREFLIGHT_NO_SEV, "SMM locked", "HWCR[0] SmmLock", smm_lock ? "yes" : "no",
            "BIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS");
     secure_processor_check();
-}
-
-static void decide_sev(void)
-{
-    const struct handoff_preflight_row *r = preflight_first(HANDOFF_NO_SEV);
-    handoff.sev_usable = r == NULL;
-    if (r != NULL)
-        text_format(handoff.sev_refusal, sizeof handoff.sev_refusal, "%s: %s; %s", r->feature, r->found, r->remedy);
 }
 
 static void check_cpus(void)
@@ -249,7 +219,7 @@ static void check_cpus(void)
         text_format(found, sizeof found, "%u", handoff.cpu_count + handoff.cpus_left_out);
     else
         text_format(found, sizeof found, "%u, one can run", handoff.cpu_count);
-    preflight_row(HANDOFF_FINE, "processors", "1", found, !startable ? "no memory is free below 1 MiB to start the others from" :
+    table_row(PREFLIGHT_FINE, "processors", "1", found, !startable ? "no memory is free below 1 MiB to start the others from" :
         handoff.cpus_left_out > 0 ? "more than this version uses" : "");
     if (!startable)
         handoff.cpu_count = 1;
@@ -259,7 +229,7 @@ static void check_cpus(void)
 static void check_acpi(void)
 {
     if (boot.acpi_wrong_sums[0] != '\0')
-        preflight_row(HANDOFF_FINE, "ACPI checksums", "right", boot.acpi_wrong_sums,
+        table_row(PREFLIGHT_FINE, "ACPI checksums", "right", boot.acpi_wrong_sums,
                       "wrong in these tables, which are used all the same; update the BIOS");
 }
 
@@ -271,7 +241,7 @@ static bool check_memory(const struct manifest_header *manifest)
     bool allocated = mapped && !EFI_ERROR(load_allocate());
     /* The allocation moved the borders of the map. */
     if (!mapped || (allocated && (EFI_ERROR(memory_map_read(&key)) || !memory_map_convert()))) {
-        preflight_row(HANDOFF_FATAL, "memory map", "from the firmware", "unusable", "more ranges than this version handles");
+        table_row(PREFLIGHT_FATAL, "memory map", "from the firmware", "unusable", "more ranges than this version handles");
         return false;
     }
     uint64_t wanted = 0;
@@ -285,10 +255,10 @@ static bool check_memory(const struct manifest_header *manifest)
     char needed[28], found[28];
     text_format(needed, sizeof needed, "%lu + %lu MiB", wanted >> 20, load_arena_size() >> 20);
     text_format(found, sizeof found, "%lu + %lu MiB", runs_total(&platform.runs) >> 20, handoff.arena_size >> 20);
-    row_if(allocated, HANDOFF_FATAL, "memory guests + hv", needed, found, "add RAM, or lower memory in guests.toml");
+    row_if(allocated, PREFLIGHT_FATAL, "memory guests + hv", needed, found, "add RAM, or lower memory in guests.toml");
     text_format(found, sizeof found, "%lu MiB", boot.memory_withheld >> 20);
     if (boot.memory_withheld > 0)
-        preflight_row(HANDOFF_FINE, "memory left out", "0 MiB", found, REMEDY_LEFT_OUT);
+        table_row(PREFLIGHT_FINE, "memory left out", "0 MiB", found, REMEDY_LEFT_OUT);
     return allocated;
 }
 
@@ -319,7 +289,7 @@ static void check_guests(const struct manifest_header *manifest)
     text_format(found, sizeof found, "%u of %u can run", can_run, manifest->guest_count);
     if (refused + no_memory > 0)
         text_format(remedy, sizeof remedy, "%u do not fit into memory (lower memory in guests.toml), %u fail a row above", no_memory, refused);
-    preflight_row(can_run > 0 ? HANDOFF_FINE : HANDOFF_FATAL, "guests", "at least 1", found, remedy);
+    table_row(can_run > 0 ? PREFLIGHT_FINE : PREFLIGHT_FATAL, "guests", "at least 1", found, remedy);
 }
 
 /* Guests run without, so it is no refusal. */
@@ -327,7 +297,7 @@ static void check_console(void)
 {
     char found[28], remedy[88] = "";
     console_find(handoff.rsdp, found, remedy);
-    preflight_row(HANDOFF_FINE, "console", "a 16550 UART", found, remedy);
+    table_row(PREFLIGHT_FINE, "console", "a 16550 UART", found, remedy);
 }
 
 bool preflight_run(void)
@@ -336,13 +306,13 @@ bool preflight_run(void)
     check_processor();
     check_image();
     const struct manifest_header *manifest = check_manifest() ? (const void *)boot.manifest.base : NULL;
-    if (preflight_first(HANDOFF_FATAL) == NULL) {
+    if (!boot.refused) {
         check_clock();
         check_encryption();
         registers_find(handoff.rsdp);
         addresses_check();
         check_sev(manifest);
-        decide_sev();
+        handoff.sev_usable = handoff.sev_refusal[0] == '\0';
         check_cpus();
         if (check_memory(manifest))
             check_guests(manifest);
@@ -350,5 +320,5 @@ bool preflight_run(void)
         power_find(handoff.rsdp);
         check_acpi();
     }
-    return preflight_first(HANDOFF_FATAL) == NULL;
+    return !boot.refused;
 }

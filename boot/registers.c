@@ -73,7 +73,7 @@ static void registers_row(const char *from, const char *found, const char *effec
         return;
     boot.pci_unseen = true;
     text_format(remedy, sizeof remedy, "from %son: %s", from, effect);
-    preflight_row(HANDOFF_FINE, "PCI segments", "all in reach", found, remedy);
+    table_row(PREFLIGHT_FINE, "PCI segments", "all in reach", found, remedy);
 }
 
 static void registers_find_pci(uint64_t rsdp)
@@ -114,6 +114,6 @@ void registers_find(uint64_t rsdp)
         room = registers_add(ioapic & ~UINT32_C(3), 32, HANDOFF_IOAPIC, 0);
     }
     if (!room)
-        preflight_row(HANDOFF_FINE, "IOAPICs", "all masked", "some left out", "more than this version has room for: their "
+        table_row(PREFLIGHT_FINE, "IOAPICs", "all masked", "some left out", "more than this version has room for: their "
                       "interrupts stay as the firmware has left them");
 }

@@ -27,11 +27,11 @@ static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
     else if (psp->status.state != SEV_PLATFORM_UNINIT)
         text_format(remedy, sizeof remedy, "left so by an earlier owner, with %u guests: Sevisor sends SHUTDOWN, which "
                     "ends them", psp->status.guest_count);
-    preflight_row(psp_ok(result) ? HANDOFF_FINE : HANDOFF_NO_SEV, "SEV firmware", "PLATFORM_STATUS", found, remedy);
+    table_row(psp_ok(result) ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "SEV firmware", "PLATFORM_STATUS", found, remedy);
     const char *fault = psp_ok(result) ? sev_version_fault(sev_version_of(&psp->status)) : NULL;
     if (fault != NULL) {
         text_format(remedy, sizeof remedy, "%s: update the BIOS, or name a newer file as sev-firmware in guests.toml", fault);
-        preflight_row(HANDOFF_FINE, "SEV firmware's age", "no known fault", "old", remedy);
+        table_row(PREFLIGHT_FINE, "SEV firmware's age", "no known fault", "old", remedy);
     }
     psp_detach(psp);
 }
@@ -62,7 +62,7 @@ void secure_processor_check(void)
     } else if (error == PSP_BLOCKED || error == PSP_NO_DEVICE) {
         words = error == PSP_BLOCKED ? "hidden" : "none";
     }
-    preflight_row(error == PSP_OK ? HANDOFF_FINE : HANDOFF_NO_SEV, "Secure Processor", "PCI function with SEV", words, remedy);
+    table_row(error == PSP_OK ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "Secure Processor", "PCI function with SEV", words, remedy);
     if (error == PSP_OK) {
         handoff.psp = (struct handoff_psp){at.bar, at.bar_size, at.function.ecam, at.function.sbdf, at.device_id};
         secure_processor_ask(&at, &psp);

@@ -2,16 +2,15 @@
 /* The preflight table: feature, needed, found; below a row, what to change. */
 #include "boot/boot.h"
 
-static const char *table_mark(const struct handoff_preflight_row *row)
+#include "hv/lib/text.h"
+
+static void table_print(const struct preflight_row *row)
 {
-    switch (row->verdict) {
-    case HANDOFF_FINE:
-        return row->remedy[0] == '\0' ? "ok" : "note";
-    case HANDOFF_NO_SEV:
-        return "no SEV";
-    default:
-        return "STOP";
-    }
+    static const char *const marks[] = {"ok", "no SEV", "STOP"};
+    bool note = row->verdict == PREFLIGHT_FINE && row->remedy[0] != '\0';
+    text_print(" %-6s %-20s %-22s %s\n", note ? "note" : marks[row->verdict], row->feature, row->needed, row->found);
+    if (row->remedy[0] != '\0')
+        text_print("        -> %s\n", row->remedy);
 }
 
 void table_begin(void)
@@ -19,9 +18,25 @@ void table_begin(void)
     text_print("\nSevisor preflight\n        %-20s %-22s %s\n", "feature", "needed", "found");
 }
 
-void table_row(const struct handoff_preflight_row *row)
+void table_row(enum preflight_verdict verdict, const char *feature, const char *needed, const char *found, const char *remedy)
 {
-    text_print(" %-6s %-20s %-22s %s\n", table_mark(row), row->feature, row->needed, row->found);
-    if (row->remedy[0] != '\0')
-        text_print("        -> %s\n", row->remedy);
+    static struct preflight_row not_kept;
+    struct preflight_row *r = boot.row_count < PREFLIGHT_ROWS ? &boot.rows[boot.row_count++] : &not_kept;
+    r->verdict = verdict;
+    text_format(r->feature, sizeof r->feature, "%s", feature);
+    text_format(r->needed, sizeof r->needed, "%s", needed);
+    text_format(r->found, sizeof r->found, "%s", found);
+    text_format(r->remedy, sizeof r->remedy, "%s", remedy);
+    table_print(r);
+    boot.refused |= verdict == PREFLIGHT_FATAL;
+    if (verdict == PREFLIGHT_NO_SEV && handoff.sev_refusal[0] == '\0')
+        text_format(handoff.sev_refusal, sizeof handoff.sev_refusal, "%s: %s; %s", feature, found, remedy);
+}
+
+void table_refusals(void)
+{
+    text_print("\nThese rows refuse:\n");
+    for (uint32_t i = 0; i < boot.row_count; i++)
+        if (boot.rows[i].verdict != PREFLIGHT_FINE)
+            table_print(&boot.rows[i]);
 }

@@ -14,6 +14,7 @@
 #include "hv/cpu/smp.h"
 #include "hv/cpu/trap.h"
 #include "hv/init/shutdown.h"
+#include "hv/lib/bootnext.h"
 #include "hv/lib/pagetable.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
@@ -38,21 +39,6 @@ _Static_assert(__builtin_offsetof(struct runtime_services, reset_system) == 104,
 
 enum reset_type { RESET_COLD = 0, RESET_WARM = 1, RESET_SHUTDOWN = 2 };
 typedef void __attribute__((ms_abi)) (*reset_system_t)(uint32_t type, uint64_t status, uint64_t size, void *data);
-
-/* UEFI 2.9, 8.2: variables, and 3.3: those of the boot manager. */
-struct guid { uint32_t a; uint16_t b, c; uint8_t d[8]; };
-static const struct guid global_variable = {0x8be4df61, 0x93ca, 0x11d2, {0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c}};
-typedef uint64_t __attribute__((ms_abi)) (*get_variable_t)(const uint16_t *name, const struct guid *vendor,
-                                                           uint32_t *attributes, uint64_t *size, void *data);
-typedef uint64_t __attribute__((ms_abi)) (*set_variable_t)(const uint16_t *name, const struct guid *vendor,
-                                                           uint32_t attributes, uint64_t size, const void *data);
-#define VARIABLE_NON_VOLATILE 1u
-#define VARIABLE_BOOT_SERVICES 2u
-#define VARIABLE_RUNTIME 4u
-#define BOOT_OPTIONS 256u
-#define LOAD_OPTION_ACTIVE 0x00000001u
-#define LOAD_OPTION_CATEGORY 0x00001f00u        /* 0: boot */
-#define LOAD_OPTION_SIZE 4096u          /* bytes: a device path and what an operating system put behind it */
 
 #define BELOW_4G (UINT64_C(1) << 32)
 /* Pages for tables, of the 16 MiB that boot/load.c sets aside: all of 4 GiB in pages of 4 KiB takes 2,054. */
@@ -145,40 +131,6 @@ void firmware_init(const struct handoff *handoff)
         log_print(LOG_ERROR, "firmware: no runtime services at %lx; it cannot be asked to power off", handoff->runtime_services);
     }
     window_unmap(window, 2 * PAGE_SIZE);
-}
-
-/* Whether the boot manager would start this option in its order (UEFI 2.9, 3.1.3): it is active, and no application. What
- * BootNext names it starts unseen. In the firmware's address space. */
-static bool firmware_boots(get_variable_t get, uint16_t option)
-{
-    static uint32_t load_option[LOAD_OPTION_SIZE / 4];
-    static uint16_t name[] = u"Boot0000";
-    uint64_t size = sizeof load_option;
-    for (uint32_t i = 0; i < 4; i++)
-        name[4 + i] = (uint16_t)"0123456789ABCDEF"[option >> 4 * (3 - i) & 0xf];
-    return get(name, &global_variable, NULL, &size, load_option) == 0 && size >= 4 &&
-           (load_option[0] & (LOAD_OPTION_ACTIVE | LOAD_OPTION_CATEGORY)) == LOAD_OPTION_ACTIVE;
-}
-
-/* In the firmware's address space. */
-static bool firmware_set_boot_next(uint16_t *option)
-{
-    bool follows = false;
-    uint16_t current = 0, order[BOOT_OPTIONS];
-    uint64_t size = sizeof current, bytes = sizeof order;
-    get_variable_t get = (get_variable_t)(uintptr_t)firmware_get_variable;
-    set_variable_t set = (set_variable_t)(uintptr_t)firmware_set_variable;
-    if (get(u"BootCurrent", &global_variable, NULL, &size, &current) != 0 ||
-        get(u"BootOrder", &global_variable, NULL, &bytes, order) != 0)
-        return false;
-    for (uint64_t i = 0; i < bytes / sizeof *order; i++) {
-        *option = order[i];
-        if (follows && firmware_boots(get, *option))
-            return set(u"BootNext", &global_variable, VARIABLE_NON_VOLATILE | VARIABLE_BOOT_SERVICES | VARIABLE_RUNTIME,
-                       sizeof *option, option) == 0;
-        follows |= *option == current;
-    }
-    return false;
 }
 
 /* The end of the machine: one way after another, each told of if it failed within its time. */
@@ -281,7 +233,7 @@ static void end_with_boot_next(void)
     bool set = false;
     if (firmware_reset_system != 0) {
         end_enter_firmware(__builtin_frame_address(0));
-        set = firmware_set_boot_next(&option);
+        set = bootnext_set(firmware_get_variable, firmware_set_variable, &option);
         cli();
         end_leave();
     }

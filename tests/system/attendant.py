@@ -37,5 +37,5 @@ def type_line(machine: Emulator, number: int, line: str, guests: int = 1) -> Non
 
 def hit_key_at_refusal(machine: Emulator) -> None:
     """The table of a machine on which nothing can run stays until a key is hit, or for a while."""
-    machine.wait_for(r"^Sevisor cannot run here; back to the firmware's boot order in \d+ seconds, or at a key\.$")
+    machine.wait_for(r"^Sevisor cannot run here; back to the UEFI firmware's boot order in \d+ seconds, or at a key\.$")
     machine.send(b" ")

@@ -398,11 +398,11 @@ enum end machine_until(void (*call)(void))
     return (enum end)(end - 1);
 }
 
-const struct handoff_preflight_row *machine_row(const char *feature)
+const struct preflight_row *machine_row(const char *feature)
 {
-    for (uint32_t i = 0; i < handoff.preflight_count; i++)
-        if (strcmp(handoff.preflight[i].feature, feature) == 0)
-            return &handoff.preflight[i];
+    for (uint32_t i = 0; i < boot.row_count; i++)
+        if (strcmp(boot.rows[i].feature, feature) == 0)
+            return &boot.rows[i];
     fail_msg("no row \"%s\"", feature);
     return NULL;
 }

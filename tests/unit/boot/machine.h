@@ -42,7 +42,7 @@
 /* The hv image: pages of read-only data, code, data, and zeros. */
 enum { HV_RODATA = 2, HV_TEXT = 3, HV_DATA = 1, HV_BSS = 2, HV_PAGES = HV_RODATA + HV_TEXT + HV_DATA + HV_BSS };
 
-enum end { REFUSED, ENTERED, HALTED };          /* by Exit(); by the trampoline; by HLT */
+enum end { REFUSED, ENTERED, HALTED, RESET };   /* by Exit(); by the trampoline; by HLT; by ResetSystem() */
 enum event { EV_CLI = 1, EV_CR4, EV_EFER, EV_WBINVD, EV_CR3, EV_SYSCFG, EV_OTHERS_WBINVD };
 
 struct leaf { uint32_t leaf; struct cpuid regs; };
@@ -114,6 +114,8 @@ struct machine {
     unsigned event_count;
     uint64_t watchdog;
     EFI_STATUS exit_status;
+    bool no_reset;                      /* ResetSystem() comes back */
+    uint16_t boot_order[4], boot_current, boot_next;    /* boot options; BootOrder is not there while its first is 0 */
     uint64_t tsc_at_words, refused_tsc; /* at the last words, and at Exit() */
     uint64_t cr3, final_cr3, stack, entry, handoff;     /* cr3: the last one written; others: trampoline()'s */
     bool arena_touched_before_cr3;
@@ -156,7 +158,7 @@ enum end machine_until(void (*call)(void));
 void machine_attach(void);
 
 /* The row of this feature; fails when there is none. */
-const struct handoff_preflight_row *machine_row(const char *feature);
+const struct preflight_row *machine_row(const char *feature);
 /* What the Secure Processor does in the time that passes. */
 void machine_psp_run(void);
 void machine_event(enum event what);

@@ -129,7 +129,7 @@ static void set_serial(const struct board *board)
 static void assert_row(const char *feature, const char *found)
 {
     assert_string_equal(machine_row(feature)->found, found);
-    assert_int_equal(machine_row(feature)->verdict, HANDOFF_FINE);
+    assert_int_equal(machine_row(feature)->verdict, PREFLIGHT_FINE);
 }
 
 static bool apart(uint64_t base, uint64_t size, uint64_t first, uint64_t last)
@@ -155,8 +155,8 @@ static void assert_memory(const struct board *board)
     /* A vCPU of each of the three guests, not a share of the board's memory. */
     assert_in_range(handoff.arena_size, 16 * MIB, 64 * MIB + handoff.cpu_count * UINT64_C(96) * 1024);
     bool told = false;
-    for (uint32_t i = 0; i < handoff.preflight_count; i++)
-        told |= strcmp(handoff.preflight[i].feature, "memory left out") == 0;
+    for (uint32_t i = 0; i < boot.row_count; i++)
+        told |= strcmp(boot.rows[i].feature, "memory left out") == 0;
     assert_int_equal(told, boot.memory_withheld > 0);
 }
 
@@ -175,8 +175,8 @@ static void assert_processors(const struct board *board)
 
 static bool has_row(const char *feature)
 {
-    for (uint32_t i = 0; i < handoff.preflight_count; i++)
-        if (strcmp(handoff.preflight[i].feature, feature) == 0)
+    for (uint32_t i = 0; i < boot.row_count; i++)
+        if (strcmp(boot.rows[i].feature, feature) == 0)
             return true;
     return false;
 }
@@ -187,9 +187,9 @@ static void assert_sev_firmware(uint16_t status)
 {
     char found[28];
     const uint8_t *answer = machine.psp.answer;
-    const struct handoff_preflight_row *row = machine_row("SEV firmware");
+    const struct preflight_row *row = machine_row("SEV firmware");
     if (status != 0) {
-        assert_int_equal(row->verdict, HANDOFF_NO_SEV);
+        assert_int_equal(row->verdict, PREFLIGHT_NO_SEV);
         assert_string_equal(row->found, "is of no use");
         assert_ptr_equal(strstr(row->remedy, "PLATFORM_STATUS: "), row->remedy);
         assert_non_null(strstr(row->remedy, sev_status_remedy(SEV_CMD_PLATFORM_STATUS, status)));
@@ -212,10 +212,10 @@ static void assert_console(const struct board *board)
 {
     static const uint16_t legacy[] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
     const struct board_spcr *s = &board->spcr;
-    const struct handoff_preflight_row *row = machine_row("console");
+    const struct preflight_row *row = machine_row("console");
     bool usable = s->there && (s->type == 0 || s->type == 1 || s->type == 0x12) && s->address != 0;
     char found[28] = "none";
-    assert_int_equal(row->verdict, HANDOFF_FINE);
+    assert_int_equal(row->verdict, PREFLIGHT_FINE);
     if (usable) {
         text_format(found, sizeof found, "%s 0x%lx (SPCR)", s->io ? "port" : "memory", serial_address(s));
         assert_string_equal(row->remedy, "");
@@ -263,7 +263,7 @@ static void a_board_is_judged_and_handed_over(void **state)
     assert_console(board);
     bool capable = (e.eax & 3) == 3;
     if (!capable) {
-        assert_int_equal(machine_row("SME and SEV")->verdict, HANDOFF_NO_SEV);
+        assert_int_equal(machine_row("SME and SEV")->verdict, PREFLIGHT_NO_SEV);
         assert_int_equal(handoff.sev_usable, 0);
         assert_processors(board);
         assert_memory(board);
@@ -276,7 +276,7 @@ static void a_board_is_judged_and_handed_over(void **state)
     uint32_t first = e.edx > 0 ? e.edx : 1, asids = e.ecx >= first ? e.ecx - first + 1 : 0;
     text_format(found, sizeof found, "%u (%u to %u)", asids, first, e.ecx);
     assert_string_equal(machine_row("ASIDs for SEV")->found, found);
-    assert_int_equal(machine_row("ASIDs for SEV")->verdict, asids > 0 ? HANDOFF_FINE : HANDOFF_NO_SEV);
+    assert_int_equal(machine_row("ASIDs for SEV")->verdict, asids > 0 ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV);
     if (board->c_bit != BOARD_UNKNOWN)
         assert_int_equal(c_bit, board->c_bit);
     if (board->reduction != BOARD_UNKNOWN)
@@ -294,7 +294,7 @@ static void a_board_is_judged_and_handed_over(void **state)
     assert_memory(board);
 
     bool on = !board->smee_fixed || (machine.syscfg & SMEE) != 0;
-    assert_int_equal(machine_row("memory encryption")->verdict, on ? HANDOFF_FINE : HANDOFF_NO_SEV);
+    assert_int_equal(machine_row("memory encryption")->verdict, on ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV);
     bool usable = on && asids > 0 && status == 0;
     assert_int_equal(handoff.sev_usable, usable);
     assert_int_equal(handoff.c_bit_mask, on ? UINT64_C(1) << c_bit : 0);

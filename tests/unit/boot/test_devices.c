@@ -15,12 +15,12 @@ static void put(uint8_t *at, uint64_t value, unsigned size)
 /* So many rows there are, the last of which is this one. */
 static void assert_last_row(uint32_t count, const char *feature, const char *found, const char *remedy)
 {
-    assert_int_equal(handoff.preflight_count, count);
-    const struct handoff_preflight_row *row = &handoff.preflight[count - 1];
+    assert_int_equal(boot.row_count, count);
+    const struct preflight_row *row = &boot.rows[count - 1];
     assert_string_equal(row->feature, feature);
     assert_string_equal(row->found, found);
     assert_string_equal(row->remedy, remedy);
-    assert_int_equal(row->verdict, HANDOFF_FINE);
+    assert_int_equal(row->verdict, PREFLIGHT_FINE);
 }
 
 #define OUT_OF_REACH(from) "from " from "on: beyond the address width, or too many pieces. Devices there keep their DMA, into guests' memory, too. " \
@@ -68,7 +68,7 @@ static void mcfg_tells_of_all_segments_that_ports_do_not_reach(void **state)
     assert_int_equal(handoff.register_count, at);
     assert_true(boot.pci_unseen);
     assert_last_row(2, "PCI segments", "some cannot be read here", NOT_MAPPED("0001:00:00.0 0002:40:00.0 0300:09:00.0 "));      /* as many as there is room for */
-    handoff.preflight_count = 1;
+    boot.row_count = 1;
     assert_last_row(1, "PCI segments", "some out of reach", OUT_OF_REACH("0005:00:00.0 0006:00:00.0 fff6:01:00.0 "));
 }
 
@@ -130,7 +130,7 @@ static void a_segment_is_read_where_the_firmware_maps_it_one_to_one(void **state
         assert_int_equal(spaces(&last), cases[i].read ? 2 : 1);
         assert_int_equal(last, cases[i].read ? 0x12340000 : 0);
         if (cases[i].read)
-            assert_int_equal(handoff.preflight_count, 0);
+            assert_int_equal(boot.row_count, 0);
         else
             assert_last_row(1, "PCI segments", "some cannot be read here", NOT_MAPPED("1234:00:00.0 "));
     }
@@ -161,7 +161,7 @@ static void the_madt_tells_of_ioapics_as_many_as_there_is_room_for(void **state)
         }
         memcpy(madt + 52 + 12 * count, (const uint8_t[]){1, 8, 0, 0, 0x78}, 5);    /* too short for one */
         acpi_seal(madt);
-        handoff.register_count = handoff.preflight_count = 0;
+        handoff.register_count = boot.row_count = 0;
         handoff.phys_bits = 43;
         registers_find(TABLES_BASE);
         assert_int_equal(handoff.register_count, count < HANDOFF_MAX_REGISTERS ? 1 + count : HANDOFF_MAX_REGISTERS);
@@ -170,7 +170,7 @@ static void the_madt_tells_of_ioapics_as_many_as_there_is_room_for(void **state)
             assert_int_equal(handoff.registers[i].kind, HANDOFF_IOAPIC);
         }
         if (count < HANDOFF_MAX_REGISTERS)
-            assert_int_equal(handoff.preflight_count, 0);
+            assert_int_equal(boot.row_count, 0);
         else
             assert_last_row(1, "IOAPICs", "some left out", LEFT_OUT);
     }
@@ -202,7 +202,7 @@ static void more_segments_than_there_is_room_for_are_told_as_are_ioapics_then(vo
     registers_find(TABLES_BASE);
     assert_int_equal(handoff.register_count, HANDOFF_MAX_REGISTERS);
     assert_last_row(2, "IOAPICs", "some left out", LEFT_OUT);
-    handoff.preflight_count = 1;
+    boot.row_count = 1;
     assert_last_row(1, "PCI segments", "some out of reach", OUT_OF_REACH("0040:00:00.0 "));
 }
 

@@ -6,13 +6,28 @@
 
 EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
 
+static bool is_name(const CHAR16 *name, const char *expected)
+{
+    while (*expected != '\0' && *name == (CHAR16)*expected)
+        name++, expected++;
+    return *name == 0 && *expected == '\0';
+}
+
 static EFI_STATUS EFIAPI get_variable(CHAR16 *name, EFI_GUID *vendor, UINT32 *attributes, UINTN *size, void *data)
 {
     static const EFI_GUID global = EFI_GLOBAL_VARIABLE;
-    static const CHAR16 con_out[] = L"ConOut";
-    assert_memory_equal(name, con_out, sizeof con_out);
+    static const UINT32 active = 1;
     assert_memory_equal(vendor, &global, sizeof global);
     assert_null(attributes);
+    bool order = is_name(name, "BootOrder"), option = !order && is_name(name + 4, "0007");
+    if (order || option || is_name(name, "BootCurrent")) {
+        if (machine.boot_order[0] == 0)
+            return EFI_NOT_FOUND;
+        *size = order ? sizeof machine.boot_order : option ? sizeof active : 2;
+        memcpy(data, order ? (const void *)machine.boot_order : option ? (const void *)&active : &machine.boot_current, *size);
+        return EFI_SUCCESS;
+    }
+    assert_true(is_name(name, "ConOut"));
     if (machine.con_out_size == 0)
         return EFI_NOT_FOUND;
     bool fits = machine.con_out_size <= *size;
@@ -23,7 +38,23 @@ static EFI_STATUS EFIAPI get_variable(CHAR16 *name, EFI_GUID *vendor, UINT32 *at
     return EFI_SUCCESS;
 }
 
-EFI_RUNTIME_SERVICES runtime = {.GetVariable = get_variable};
+static EFI_STATUS EFIAPI set_variable(CHAR16 *name, EFI_GUID *vendor, UINT32 attributes, UINTN size, void *data)
+{
+    (void)vendor;
+    assert_true(is_name(name, "BootNext") && attributes == 7 && size == 2);
+    memcpy(&machine.boot_next, data, 2);
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI reset_system(EFI_RESET_TYPE type, EFI_STATUS status, UINTN size, CHAR16 *data)
+{
+    assert_true(type == EfiResetCold && status == EFI_SUCCESS && size == 0 && data == NULL);
+    if (!machine.no_reset)
+        longjmp(*machine.out, 1 + RESET);
+    return EFI_SUCCESS;
+}
+
+EFI_RUNTIME_SERVICES runtime = {.GetVariable = get_variable, .SetVariable = (void *)set_variable, .ResetSystem = (void *)reset_system};
 EFI_CONFIGURATION_TABLE configuration[3];
 
 static int application;         /* its address is the handle */

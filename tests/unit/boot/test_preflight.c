@@ -653,6 +653,26 @@ static void encryption_that_was_on_stays_on_after_a_refusal(void **state)
     assert_int_equal(machine.syscfg, SYSCFG_MEM_ENCRYPTION_MOD_EN);
 }
 
+/* However much there is to say of the rest. */
+static void what_refuses_early_is_on_the_screen_at_the_end(void **state)
+{
+    (void)state;
+    machine.hz = 999900;
+    machine.tsc_per_access = 1;
+    machine.syscfg = UINT64_C(1) << 24;
+    c_bit_at(47, 5);
+    machine_leaf(0x8000001f)->regs.edx = 15;
+    beta_is_sev();
+    machine.hwcr = 0;
+    bars_in_segments(false);
+    machine_descriptor(EfiConventionalMemory, UINT64_C(0xe030000000), UINT64_C(0x1ffff80), EFI_MEMORY_WB);
+    machine.uarts[0].port = 0;
+    assert_int_equal(machine_boot(), REFUSED);
+    assert_int_equal(machine_row("TSC frequency")->verdict, PREFLIGHT_FATAL);
+    assert_int_equal(machine_row("SEV-SNP")->verdict, PREFLIGHT_FATAL);
+    assert_what_refuses_is_on_the_screen();
+}
+
 /* Rows that there is no room for are printed, and decide, as all others. */
 static void rows_beyond_those_that_are_kept_are_printed_and_count(void **state)
 {
@@ -717,7 +737,7 @@ int main(void)
         T(secure_processor_without_sev_shows_its_registers), T(page_that_the_device_may_still_write_to_is_not_freed),
         T(refused_table_stays_for_15_seconds), T(key_ends_it_but_not_one_from_before), T(key_ends_it),
         T(keyboard_that_never_stops_is_no_way_to_hang), T(table_stays_without_a_keyboard_too), T(encryption_that_was_on_stays_on_after_a_refusal),
-        T(rows_beyond_those_that_are_kept_are_printed_and_count),
+        T(what_refuses_early_is_on_the_screen_at_the_end), T(rows_beyond_those_that_are_kept_are_printed_and_count),
         T(more_processors_than_one_version_uses_are_said), T(wrong_checksums_of_acpi_are_said_and_change_nothing),
         T(the_secure_processor_is_handed_over), T(so_it_is_in_another_segment), T(where_there_is_none_hv_is_told_of_none),
 #define X(name, ...) {#name, the_row_the_decision_and_the_machine_agree, NULL, NULL, &spoilt_##name},

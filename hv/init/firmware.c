@@ -145,6 +145,7 @@ static bool end_resets, end_boot_next;
 static uint32_t end_way;                /* the next to be tried */
 static uint64_t end_own_cr3;            /* hv's tables, while the firmware's are in use; 0: they are not */
 static uint64_t end_stack;              /* 0: a fault is no way's, but hv's own */
+static bool end_in_firmware;            /* the call that is watched is one of the UEFI firmware's */
 
 void firmware_end_init(const struct handoff *handoff)
 {
@@ -205,6 +206,8 @@ static void end_by_acpi(void)
         return;
     if (tables)
         end_enter(__builtin_frame_address(0));
+    end_in_firmware = false;
+    shutdown_call();            /* a write may raise an SMI, whose handler may hang */
     end_write(&registers[0]);
     end_write(&registers[1]);
     end_leave();
@@ -222,6 +225,7 @@ static void end_enter_firmware(void *frame)
     this_cpu()->timer_fired = false;
     lapic_timer_arm(clock_tsc() + clock_us_to_tsc(END_FIRMWARE_US));
     end_enter(frame);
+    end_in_firmware = true;
     shutdown_call();
     sti();
 }
@@ -295,6 +299,8 @@ bool end_catch(struct trap_frame *frame, const char *what)
     if (end_stack == 0 || !shutdown_is_here())
         return false;
     end_stay();
+    if (frame->vector == TRAP_TIMER)
+        firmware_reset_system = 0;      /* it is in a call still: UEFI 2.9, 8.1 */
     console_print("sevisor: %s at %lx\n", what, frame->rip);
     frame->rip = (uintptr_t)end_go_on;
     frame->rsp = end_stack;
@@ -303,13 +309,15 @@ bool end_catch(struct trap_frame *frame, const char *what)
     return true;
 }
 
-/* The firmware is still busy with the other CPU's call: it must not be called again (UEFI 2.9, 8.1). */
+/* The UEFI firmware is still busy with the other CPU's call: it must not be called again (UEFI 2.9, 8.1). */
 void end_elsewhere(void)
 {
     shutdown_wait();
     end_leave();
-    console_print("sevisor: the firmware does not answer, with interrupts disabled: CPU %u goes on\n", this_cpu()->index);
-    firmware_reset_system = 0;
+    if (end_in_firmware)
+        firmware_reset_system = 0;
+    console_print("sevisor: %s, with interrupts disabled: CPU %u goes on\n", end_in_firmware ? "the firmware does not answer"
+                  : "a CPU does not come back from the write to ACPI's register", this_cpu()->index);
     end_go_on();
 }
 

@@ -19,7 +19,8 @@ _Noreturn void machine_reset(void);
 struct trap_frame;
 /* An exception, or the timer, in what was to end the machine: it goes on behind it. False: it was not there. */
 bool end_catch(struct trap_frame *frame, const char *what);
-/* Another CPU ends the machine (shutdown.h): this one halts, or takes its place, should it not come back from a call. On NMI,
+/* Another CPU ends the machine (shutdown.h): this one halts, or takes its place, should it not come back from a call of the
+ * UEFI firmware or from a write to ACPI's register. On NMI,
  * and where shutdown_begin() says so. */
 _Noreturn void end_elsewhere(void);
 

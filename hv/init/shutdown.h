@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * The machine is ended by one CPU: the first that calls shutdown_begin(). All others come to shutdown_wait(), where one of
- * them watches, to take that CPU's place if it does not come back from a call of the firmware.
+ * them watches, to take that CPU's place if it does not come back from a call of the UEFI firmware, or from an SMI.
  */
 #ifndef SEVISOR_SHUTDOWN_H
 #define SEVISOR_SHUTDOWN_H

@@ -76,5 +76,5 @@ void trap_handle(struct trap_frame *frame)
         cpu->stray_interrupts++;
     lapic_eoi();
     if (frame->vector == TRAP_TIMER && cpu->timer_fired)
-        (void)end_catch(frame, "no end in its time");
+        (void)end_catch(frame, "the UEFI firmware has not returned in time, interrupted");
 }

@@ -180,7 +180,7 @@ def test_of_two_cpus_that_panic_at_once_one_ends_the_machine(
     assert len(re.findall(r"^sevisor: CPU [01] panicked, too: stack smashed", text, re.M)) == 1
     assert text.count("sevisor: powering off") == 1
     assert "panic inside a panic" not in text
-    assert re.search(rf"^{ASKING}\s+sevisor: no end in its time at [0-9a-f]+\s+{CHIPSET}\s", text, re.M)
+    assert re.search(rf"^{ASKING}\s+sevisor: the UEFI firmware has not returned in time, interrupted at [0-9a-f]+\s+{CHIPSET}\s", text, re.M)
 
 
 def test_another_cpu_ends_the_machine_when_the_firmware_disables_interrupts_and_never_returns(

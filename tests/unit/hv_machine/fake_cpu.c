@@ -19,6 +19,7 @@ void (*fake_rtc_read)(uint8_t index);
 uint64_t (*fake_x2apic)(uint32_t msr, const uint64_t *value);
 uint32_t (*fake_config)(uint32_t address, const uint32_t *value);
 uint16_t fake_port;
+void (*fake_out16_seen)(uint16_t port);
 bool fake_if;
 unsigned fake_pages_left;
 jmp_buf *fake_out;
@@ -101,7 +102,12 @@ uint16_t in16(uint16_t port)
     return fake_port;
 }
 
-void out16(uint16_t port, uint16_t value) { note("out16 %x %x", port, value); }
+void out16(uint16_t port, uint16_t value)
+{
+    note("out16 %x %x", port, value);
+    if (fake_out16_seen != NULL)
+        fake_out16_seen(port);
+}
 
 uint32_t in32(uint16_t port)
 {
@@ -228,6 +234,7 @@ int fake_reset(void **state)
     fake_x2apic = NULL;
     fake_if = false;
     fake_port = 0;
+    fake_out16_seen = NULL;
     fake_config = NULL;
     fake_tsc = 0;
     fake_cr0 = 0;

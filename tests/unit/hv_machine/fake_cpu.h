@@ -33,6 +33,7 @@ extern struct fake_leaf { uint32_t leaf; struct cpuid regs; } fake_leaves[16];
 extern struct fake_msr { uint32_t msr; uint64_t value; } fake_msrs[8];
 extern uint32_t (*fake_config)(uint32_t address, const uint32_t *value);     /* PCI by ports; NULL: told, and read inverted */
 extern uint16_t fake_port;              /* what other ports read as */
+extern void (*fake_out16_seen)(uint16_t port);  /* called by out16() */
 extern bool fake_if;                    /* RFLAGS.IF */
 extern uint8_t fake_rtc[128];
 extern void (*fake_rtc_read)(uint8_t index);        /* before each read of a register; may be NULL */

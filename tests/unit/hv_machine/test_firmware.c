@@ -34,9 +34,11 @@ static bool loses, lost;                /* another CPU takes over meanwhile, and
 static uint64_t stack_then;
 static _Alignas(4096) uint8_t services[2 * PAGE_SIZE];     /* the two pages that begin at RUNTIME's */
 
+#define IN_TIME "the UEFI firmware has not returned in time, interrupted"
+
 static void fault(uint64_t here, const char *what)
 {
-    struct trap_frame frame = {.rip = 0x7abc0123, .rsp = here, .rflags = 0x10202};
+    struct trap_frame frame = {.rip = 0x7abc0123, .rsp = here, .rflags = 0x10202, .vector = strcmp(what, IN_TIME) == 0 ? TRAP_TIMER : 6};
     fake_if = false;            /* an interrupt gate */
     assert_true(end_catch(&frame, what));
     assert_int_equal(frame.rflags, 2);
@@ -79,6 +81,7 @@ static bool waits;                      /* until it takes the other CPU's place 
 
 void shutdown_wait(void)
 {
+    fake_if = false;
     if (!waits) {
         note("lost");
         longjmp(*fake_out, 1);
@@ -575,6 +578,21 @@ static void a_fault_while_bootnext_is_set_still_ends_in_a_reset(void **state)
                ASKING("does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
 }
 
+/* The UEFI firmware is in SetVariable() still: it is not called again (UEFI 2.9, 8.1). */
+static void nor_is_the_firmware_called_again_when_setvariable_takes_too_long(void **state)
+{
+    (void)state;
+    handoff.reset = cf9;
+    boots.current = boots.order[0] = 1;
+    boots.order[1] = 2;
+    boots.order_bytes = 4;
+    variables_fault = IN_TIME;
+    begin();
+    assert_true(end(machine_reset));
+    assert_did(BEGINS ENTERS "print sevisor: " IN_TIME " at 7abc0123\n\n" HOST "in cf9\nout cf9 6\n"
+               ASKING("does not end") CHIPSET("cannot end") HALTED);
+}
+
 static void without_runtime_services_there_is_no_boot_option(void **state)
 {
     (void)state;
@@ -681,6 +699,33 @@ static void another_cpu_goes_on_with_all_ways_left_when_bootnext_hangs(void **st
     assert_did(HOST TAKEN_OVER "in cf9\nout cf9 6\n" ASKING("does not end") CHIPSET("cannot end") HALTED);
 }
 
+static void port_hangs(uint16_t port)
+{
+    assert_int_equal(port, 0x804);
+    assert_true(in_call);
+    longjmp(*fake_out, 1);
+}
+
+/* In the handler of an SMI that the write raised. The UEFI firmware was not called, and is what comes next. */
+static void another_cpu_goes_on_when_a_write_to_acpis_register_hangs(void **state)
+{
+    (void)state;
+    handoff.off[0] = pm1a;
+    handoff.off[1] = pm1b;
+    fake_out16_seen = port_hangs;
+    begin();
+    assert_true(end(machine_power_off));
+    assert_did(BEGINS "in16 804\nout16 804 3400\n");
+    did[0] = '\0';
+    in_call = false;                            /* shutdown.c has given it to CPU 3 */
+    fake_cpu.index = 3;
+    waits = true;
+    assert_true(end(end_elsewhere));
+    waits = false;
+    assert_did("print sevisor: a CPU does not come back from the write to ACPI's register, with interrupts disabled: CPU 3 goes on\n\n"
+               ASKING("does not end") FIRMWARE(2) "cli\n" HOST CHIPSET("does not end") HALTED);
+}
+
 static void a_cpu_that_comes_back_when_another_has_taken_over_does_nothing_more(void **state)
 {
     (void)state;
@@ -694,7 +739,7 @@ static void nor_does_one_whose_timer_comes_through_then(void **state)
 {
     (void)state;
     loses = true;
-    caught = "no end in its time";
+    caught = IN_TIME;
     begin();
     assert_true(end(machine_power_off));
     assert_did(BEGINS NO_REGISTER FIRMWARE(2) "lost\n");
@@ -763,6 +808,7 @@ int main(void)
         T(a_fault_in_the_firmware_is_no_panic), T(nothing_is_caught_but_there), T(what_another_cpu_wanted_to_say_is_said_once), T(a_panic_on_the_way_goes_on_with_the_next),
         T(a_register_in_memory_is_written_there), T(and_with_the_firmwares_tables), T(registers_are_there_from_the_beginning),
         T(boot_order_goes_on_behind_this_boot_option), T(what_the_boot_manager_would_pass_over_is_not_next), T(a_fault_while_bootnext_is_set_still_ends_in_a_reset),
+        T(nor_is_the_firmware_called_again_when_setvariable_takes_too_long), T(another_cpu_goes_on_when_a_write_to_acpis_register_hangs),
         T(without_runtime_services_there_is_no_boot_option), T(another_cpu_goes_on_without_the_firmware),
         T(another_cpu_goes_on_with_all_ways_left_when_bootnext_hangs),
         T(a_cpu_that_comes_back_when_another_has_taken_over_does_nothing_more), T(nor_does_one_whose_timer_comes_through_then),

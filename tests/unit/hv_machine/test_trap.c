@@ -93,7 +93,7 @@ static void the_end_of_the_machine_survives_exceptions_and_is_told_the_time(void
     did[0] = '\0';
     fake_cpu.timer_fired = true;
     assert_true(trap(TRAP_TIMER, 0x1000));
-    assert_string_equal(did, "timer\neoi\ncatch 64 no end in its time\n");
+    assert_string_equal(did, "timer\neoi\ncatch 64 the UEFI firmware has not returned in time, interrupted\n");
     did[0] = '\0';
     assert_true(trap(TRAP_KICK, 0x1000));
     assert_string_equal(did, "kick\neoi\n");

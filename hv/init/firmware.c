@@ -23,19 +23,9 @@
 #include "hv/mm/page.h"
 #include "hv/mm/window.h"
 
-/* UEFI 2.9, 8.1: EFI_RUNTIME_SERVICES, as far as it is used. */
+/* UEFI 2.9, 4.5: EFI_RUNTIME_SERVICES, in words of 8 bytes. */
 #define RUNTIME_SERVICES_SIGNATURE UINT64_C(0x56524553544e5552)
-struct runtime_services {
-    uint64_t signature;
-    uint32_t revision, header_size, crc32, reserved;
-    uint64_t before_get_variable[6];
-    uint64_t get_variable, get_next_variable_name, set_variable;
-    uint64_t get_next_high_monotonic_count;
-    uint64_t reset_system;
-};
-_Static_assert(__builtin_offsetof(struct runtime_services, get_variable) == 72, "UEFI 2.9, 4.5");
-_Static_assert(__builtin_offsetof(struct runtime_services, set_variable) == 88, "UEFI 2.9, 4.5");
-_Static_assert(__builtin_offsetof(struct runtime_services, reset_system) == 104, "UEFI 2.9, 4.5");
+enum { RUNTIME_SIGNATURE = 0, RUNTIME_GET_VARIABLE = 72 / 8, RUNTIME_SET_VARIABLE = 88 / 8, RUNTIME_RESET_SYSTEM = 104 / 8 };
 
 enum reset_type { RESET_COLD = 0, RESET_WARM = 1, RESET_SHUTDOWN = 2 };
 typedef void __attribute__((ms_abi)) (*reset_system_t)(uint32_t type, uint64_t status, uint64_t size, void *data);
@@ -121,12 +111,11 @@ void firmware_init(const struct handoff *handoff)
     uint8_t *window = window_map(
         paddr(handoff->runtime_services & ~(PAGE_SIZE - 1)), 2 * PAGE_SIZE, VIEW_PLAIN);
     ASSERT(window != NULL);
-    const struct runtime_services *found =
-        (const void *)(window + handoff->runtime_services % PAGE_SIZE);
-    if (found->signature == RUNTIME_SERVICES_SIGNATURE) {
-        firmware_reset_system = found->reset_system;
-        firmware_get_variable = found->get_variable;
-        firmware_set_variable = found->set_variable;
+    const uint64_t *found = (const void *)(window + handoff->runtime_services % PAGE_SIZE);
+    if (found[RUNTIME_SIGNATURE] == RUNTIME_SERVICES_SIGNATURE) {
+        firmware_reset_system = found[RUNTIME_RESET_SYSTEM];
+        firmware_get_variable = found[RUNTIME_GET_VARIABLE];
+        firmware_set_variable = found[RUNTIME_SET_VARIABLE];
     } else {
         log_print(LOG_ERROR, "firmware: no runtime services at %lx; it cannot be asked to power off", handoff->runtime_services);
     }
@@ -134,9 +123,7 @@ void firmware_init(const struct handoff *handoff)
 }
 
 /* The end of the machine: one way after another, each told of if it failed within its time. */
-#define CHIPSET_RESET 0xcf9u
-#define CHIPSET_RESET_SYSTEM 0x02u
-#define CHIPSET_RESET_CPU 0x04u
+enum { CHIPSET_RESET = 0xcf9, CHIPSET_RESET_SYSTEM = 0x02, CHIPSET_RESET_CPU = 0x04 };
 #define END_US 2000000u                 /* for what takes effect by itself */
 #define END_FIRMWARE_US 5000000u        /* of the firmware's own time */
 

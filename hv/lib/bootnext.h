@@ -5,13 +5,6 @@
 
 #include "hv/lib/types.h"
 
-/* UEFI 2.9, 8.2: GetVariable() and SetVariable() of the runtime services. */
-struct guid { uint32_t a; uint16_t b, c; uint8_t d[8]; };
-typedef uint64_t __attribute__((ms_abi)) (*get_variable_t)(const uint16_t *name, const struct guid *vendor,
-                                                           uint32_t *attributes, uint64_t *size, void *data);
-typedef uint64_t __attribute__((ms_abi)) (*set_variable_t)(const uint16_t *name, const struct guid *vendor,
-                                                           uint32_t attributes, uint64_t size, const void *data);
-
 /* Makes BootNext (UEFI 2.9, 3.3) name the option that the boot manager would start after the one that is running; *option is
  * its number. False: none follows, or the UEFI firmware does not keep it. By the services at these addresses. */
 bool bootnext_set(uint64_t get_variable, uint64_t set_variable, uint16_t *option);

@@ -11,8 +11,8 @@ from typing import Self
 
 from emulator import option
 
-RIP, RFLAGS = 16, 17
-WIDTH = {RIP: 8, RFLAGS: 4}
+RSP, RIP, RFLAGS = 7, 16, 17
+WIDTH = {RSP: 8, RIP: 8, RFLAGS: 4}
 PATIENCE = 30.0
 
 

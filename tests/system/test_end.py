@@ -13,7 +13,7 @@ import attendant
 import debugger
 import packing
 import sayings
-from debugger import RFLAGS, RIP, Debugger
+from debugger import RFLAGS, RIP, RSP, Debugger
 from emulator import Emulator
 from machine_checks import ADDRV, EN, HV_IMAGE_BASE, MEMORY_READ, UC, VAL, address, inject, nmi
 from machines import Boot
@@ -67,6 +67,7 @@ ASKING = "sevisor: ACPI does not end the machine; asking the firmware"
 CHIPSET = "sevisor: the firmware does not end the machine; resetting it by port 0xcf9"
 CHIPSET_ALONE = "sevisor: the firmware cannot end the machine; resetting it by port 0xcf9"
 TAKEN_OVER = "sevisor: the firmware does not answer, with interrupts disabled: CPU 1 goes on"
+WRITE_HANGS = "sevisor: a CPU does not come back from the write to ACPI's register, with interrupts disabled: CPU 1 goes on"
 
 
 def run_cpu_to(hand: Debugger, cpu: int, place: int) -> bool:
@@ -229,3 +230,25 @@ def test_so_it_does_when_that_happens_to_bootnext_and_the_cpu_takes_no_nmi_eithe
         text = machine.console.text
     assert re.search(rf"^{TAKEN_OVER}\s+{ASKING}\s+{CHIPSET_ALONE}\s", text, re.M)
     assert "BootNext" not in text and "panic" not in text
+
+
+def test_another_cpu_ends_the_machine_when_the_write_to_acpis_register_never_ends(
+    pack: Callable[..., Path], boot_sev: Boot, elf: Path, tmp_path: Path
+) -> None:
+    """As in the handler of an SMI that it raises. The firmware was not called, and is what comes next."""
+    socket_path = tmp_path / "gdb"
+    image = packing.bootable(pack("smi", [packing.hello("hello", "none", "hold")]))
+    with boot_sev(
+        image, name="smi", cpus=2, fast_clock=True, more_arguments=debugger.arguments(socket_path)
+    ) as machine:  # fmt: skip
+        attendant.wait_for_guest(machine, "hello", sayings.HELLO_HOLDS)
+        with Debugger(socket_path, 0) as hand:
+            attendant.type_line(machine, 1, "")
+            assert hand.run_to(address(elf, "shutdown_call"))
+            behind = int.from_bytes(hand.memory(hand.read(RSP), 8), "little")
+            assert hand.run_to(behind)
+            hand.overwrite(behind, JUMP_TO_ITSELF)
+        assert machine.wait_off() == "guest-shutdown"
+        text = machine.console.text
+    assert re.search(rf"^{WRITE_HANGS}\s+{ASKING}\s", text, re.M)
+    assert CHIPSET not in text and "panic" not in text

@@ -105,8 +105,8 @@ void extent_free(struct extent *extent)
 {
     struct extent_slot *slot = extent_slot(extent);
     ASSERT(slot->view == VIEW_PLAIN && runs_give(&memory_runs, slot->base.raw, slot->size));
-    *slot = (struct extent_slot){.size = 0};
-    *extent = (struct extent){.size = 0};
+    *slot = (struct extent_slot){0};
+    *extent = (struct extent){0};
 }
 
 /* What is kept is an extent for good: so free runs never outnumber those that runs.c has room for. */
@@ -118,7 +118,7 @@ void extent_retire(struct extent *extent, uint64_t offset)
     ASSERT(kept == 0 || runs_give(&memory_runs, base, kept));
     ASSERT(rest == 0 || runs_give(&memory_runs, base + after, rest));
     *slot = (struct extent_slot){paddr(base + kept), SIZE_2M, VIEW_PLAIN};
-    *extent = (struct extent){.size = 0};
+    *extent = (struct extent){0};
 }
 
 void memory_stats(struct memory_stats *stats)

@@ -32,8 +32,8 @@ bool extent_set_view(struct extent *extent, enum memory_view view, struct cpu_wb
 bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size);
 /* The caller has scrubbed it; its view is PLAIN. */
 void extent_free(struct extent *extent);
-/* The same, but for the 2 MiB with the byte at `offset`: nobody gets those again, nor should they be scrubbed, since
- * a memory error was reported there, and another access may raise the next. */
+/* The same, but for the 2 MiB with the byte at `offset`: they are not allocated again until the next boot, nor
+ * should they be scrubbed, since a memory error was reported there, and another access may raise the next. */
 void extent_retire(struct extent *extent, uint64_t offset);
 
 /* Of extents, and of the pool (page.h). */

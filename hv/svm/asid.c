@@ -3,7 +3,6 @@
 
 #include "hv/lib/panic.h"
 
-
 /* More than GUEST_MAX of each kind are of no use. */
 #define ASID_POOL 1024u
 
@@ -45,7 +44,7 @@ uint32_t asid_alloc(enum asid_kind kind)
 
 void asid_free(uint32_t asid)
 {
-    for (size_t kind = 0; kind < sizeof(pools) / sizeof(pools[0]); kind++) {
+    for (size_t kind = 0; kind < sizeof pools / sizeof pools[0]; kind++) {
         struct asid_pool *pool = &pools[kind];
         if (asid >= pool->first && asid - pool->first < pool->count) {
             ASSERT(pool->taken[asid - pool->first]);
@@ -53,7 +52,7 @@ void asid_free(uint32_t asid)
             return;
         }
     }
-    panic("asid_free: %u was never given out", asid);
+    panic("asid_free: ASID %u is not one that guests can have", asid);
 }
 
 uint32_t asid_free_count(enum asid_kind kind)

@@ -9,7 +9,7 @@
  *  here, when another vCPU gets the CPU (hv itself is compiled without these registers, and
  *  its DR7 and CR4.PKE are 0, so between guests only):
  *                     x87, SSE, AVX and what else XSAVE knows here, PKRU with it although CPUID
- *                     hides it (without decode assists CR4 is theirs: exit_cr.c); XCR0; DR0-3; TSC_AUX;
+ *                     hides it (without decode assists CR4 is theirs: vcpu_cr.c); XCR0; DR0-3; TSC_AUX;
  *                     branch predictions (IBPB, where there is one)
  *  VMRUN, #VMEXIT     SPEC_CTRL, where the processor does that; else guests have none
  *  nowhere            all other MSRs: each access exits, and exit_msr.c either answers it from the
@@ -88,10 +88,10 @@ void switch_reset(struct switch_state *state)
 {
     const uint16_t fcw = FCW_RESET;
     const uint32_t mxcsr = MXCSR_RESET;
-    memcpy(state->fpu + FXSAVE_FCW, &fcw, sizeof(fcw));
-    memcpy(state->fpu + FXSAVE_MXCSR, &mxcsr, sizeof(mxcsr));
+    memcpy(state->fpu + FXSAVE_FCW, &fcw, sizeof fcw);
+    memcpy(state->fpu + FXSAVE_MXCSR, &mxcsr, sizeof mxcsr);
     state->xcr0 = XCR0_X87;
-    memset(state->dr, 0, sizeof(state->dr));
+    memset(state->dr, 0, sizeof state->dr);
     state->tsc_aux = 0;
 }
 
@@ -122,7 +122,7 @@ void switch_to(struct switch_state *from, struct switch_state *to)
 /* XCR0, the FPU and most MSRs stay as they are (APM2 14.1.3, table 14-1). */
 void switch_at_init(struct switch_state *state, bool here)
 {
-    memset(state->dr, 0, sizeof(state->dr));
+    memset(state->dr, 0, sizeof state->dr);
     if (here)
         write_dr0_3(state->dr);
 }

@@ -13,7 +13,7 @@ struct switch_state {
     uint64_t tsc_aux;
 };
 
-/* On each CPU, before its first guest, after cpu_init(): finds what there is to switch, opens XCR0. */
+/* On each CPU, before its first guest, after cpu_init(): finds what there is to switch, sets XCR0. */
 void switch_init(void);
 /* XCR0 bits that a guest may set; 0 without XSAVE. */
 uint64_t switch_guest_xcr0(void);

@@ -29,7 +29,7 @@ static const uint32_t guest_msrs[] = {
 static void msrpm_pass(uint8_t *msrpm, uint32_t msr)
 {
     static const uint32_t ranges[] = {0x00000000, 0xc0000000, 0xc0010000};
-    for (uint32_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+    for (uint32_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
         uint32_t index = msr - ranges[i];
         if (index < 0x2000)
             msrpm[i * 0x800 + index / 4] &= (uint8_t)~(3u << index % 4 * 2);
@@ -47,7 +47,7 @@ bool vmcb_maps_init(void)
     }
     memset(page_va(iopm), 0xff, IOPM_PAGES * PAGE_SIZE);
     memset(page_va(msrpm), 0xff, MSRPM_PAGES * PAGE_SIZE);
-    for (size_t i = 0; i < sizeof(guest_msrs) / sizeof(guest_msrs[0]); i++)
+    for (size_t i = 0; i < sizeof guest_msrs / sizeof guest_msrs[0]; i++)
         msrpm_pass(page_va(msrpm), guest_msrs[i]);
     /* Speculation control is not intercepted where the processor switches it per guest; nor is IBPB, which only flushes. */
     if (this_cpu()->features.ibpb)

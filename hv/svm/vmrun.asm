@@ -60,7 +60,7 @@ vmrun_enter:
     mov rdi, [FRAME_STATE]
     mov rax, [FRAME_TIMER_FIRED]
     clgi
-    cmp byte [rax], 0           ; looked at with GIF clear: a timer that fires later ends VMRUN
+    cmp byte [rax], 0           ; checked with GIF clear: a timer that fires later ends VMRUN
     jne .timer_fired
     mov rax, [rdi + VMRUN_vmcb_address]
     vmload

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Events into a guest: exceptions, interrupts, and those whose delivery an exit cut short. */
+/* Events into a guest: exceptions, interrupts, and those whose delivery an exit interrupted. */
 #include "hv/vm/event.h"
 
 #include "hv/cpu/trap.h"
@@ -21,11 +21,11 @@ void event_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, u
 
 static void nmi_block(struct vcpu *vcpu, bool blocked);
 
-/* APM2 15.7.2, 15.20: what of EXITINTINFO must be given again. Software interrupts, INT3 and INTO
- * left RIP at their instruction, which runs again. An exception is given again unless the
+/* APM2 15.7.2, 15.20: what of EXITINTINFO must be injected again. Software interrupts, INT3 and INTO
+ * left RIP at their instruction, which runs again. An exception is injected again unless the
  * exit's handler raises another: that one is delivered, and the first recurs after it. Interrupts
- * and NMIs are pending again, as before they were let in: what comes first now, an exception of the exit's handler,
- * may close IF, raise TPR or block NMIs for them, and they have to wait for its end as any other. */
+ * and NMIs become pending again: an exception of the exit's handler, which is delivered first, may clear IF, raise TPR or block
+ * NMIs, and they then wait as any other. */
 void event_interrupted(struct vcpu *vcpu)
 {
     uint64_t event = vcpu->vmcb->exitintinfo;
@@ -89,7 +89,7 @@ static void nmi_block(struct vcpu *vcpu, bool blocked)
         vmcb_set_intercept_misc1(vmcb, intercepts);
 }
 
-/* The intercept comes before the IRET: it is over at the first exit elsewhere, which is a time slice away at most. */
+/* The intercept comes before the IRET, which has been executed at the first exit with another RIP: a time slice later at most. */
 void event_iret(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
@@ -106,7 +106,7 @@ bool event_nmi_possible(struct vcpu *vcpu)
     return !vcpu->nmi_blocked && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
 }
 
-/* Takes what is first in line out of it; 0: nothing that the guest can take now. */
+/* The event of the highest priority, which is pending no longer; 0: none that the guest can take now. */
 static uint64_t next_event(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
@@ -114,7 +114,7 @@ static uint64_t next_event(struct vcpu *vcpu)
     uint64_t event = vmcb->eventinj;
 
     if ((event & EVENT_VALID) != 0)
-        return event;       /* prepared before, and VMRUN was put off: it is on its way */
+        return event;       /* prepared before, and VMRUN has not been executed since */
     if (vcpu->pending_exception) {
         vcpu->pending_exception = false;
         return vcpu->exception_has_error

@@ -6,9 +6,9 @@
 #include "hv/vm/vcpu.h"
 
 /* Decides what the next entry injects, and whether it ends when the guest can take
- * more; vcpu->request is done with. */
+ * more; clears vcpu->request. */
 void event_prepare(struct vcpu *vcpu);
-/* An exit cut the delivery of an event short (EXITINTINFO). */
+/* An exit interrupted the delivery of an event (EXITINTINFO). */
 void event_interrupted(struct vcpu *vcpu);
 /* The guest's CR8 writes, which do not exit, reach the vlapic. */
 static inline void event_sync_tpr(struct vcpu *vcpu)

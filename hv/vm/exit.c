@@ -47,7 +47,7 @@ void exit_log(struct vcpu *vcpu, const char *format, ...)
     if (!admitted)
         return;
     va_start(arguments, format);
-    text_format_list(text, sizeof(text), format, arguments);
+    text_format_list(text, sizeof text, format, arguments);
     va_end(arguments);
     log_print(LOG_GUEST, "%s: %s", guest->config->name, text);
 }
@@ -71,21 +71,21 @@ void exit_report(const struct vcpu *vcpu)
               v->cr3, vcpu_cr4(vcpu), v->efer);
 }
 
-/* Another of its vCPUs may have come to the end at the same time: one report, of the one that counts. */
+/* Another of its vCPUs may crash at the same time: one report, of the first. */
 void exit_crash(struct vcpu *vcpu, const char *format, ...)
 {
-    char reason[sizeof(vcpu->guest->end_reason)];
+    char reason[sizeof vcpu->guest->end_reason];
     va_list arguments;
 
     va_start(arguments, format);
-    text_format_list(reason, sizeof(reason), format, arguments);
+    text_format_list(reason, sizeof reason, format, arguments);
     va_end(arguments);
     if (guest_end(vcpu->guest, GUEST_END_CRASH, "%s", reason))
         exit_report(vcpu);
     vcpu->request = true;
 }
 
-/* For release_memory(): the page must not go to the next guest, nor to this one's next launch. */
+/* For control/end.c: the page must not go to the next guest, nor to this one's next launch. */
 static void note_damage(struct guest *guest, uint64_t address)
 {
     if (address < guest->memory.base.raw || address - guest->memory.base.raw >= guest->memory.size)
@@ -94,12 +94,12 @@ static void note_damage(struct guest *guest, uint64_t address)
     guest->damaged_at = address - guest->memory.base.raw;
 }
 
-/* Most likely in its memory. Guests have no machine check architecture, so this one ends: also when its own
- * context is lost (TCC, RIPV=0). Were the host's memory concerned too, its own #MC tells. */
+/* Most likely an error of its memory. Guests have no machine check architecture, so this one ends: also when its own
+ * context is lost (TCC, RIPV=0). An error that concerns hv's memory too raises an #MC there. */
 void exit_machine_check(struct vcpu *vcpu, const struct mca_errors *errors)
 {
     const char *name = vcpu->guest->config->name;
-    char text[MCA_TEXT] = "no bank says why";
+    char text[MCA_TEXT] = "no bank has an error";
     if (errors->context_corrupt) {
         this_cpu()->mca_errors = errors;
         panic("machine check while %s ran: the processor's context is corrupt", name);

@@ -12,7 +12,7 @@
 #define VECTOR_PF 14u
 #define VECTOR_AC 17u
 
-/* A guest with RFLAGS.TF stepped over an instruction that exited: #DB. */
+/* #DB of a guest with RFLAGS.TF, behind an instruction that exited. */
 void exit_single_step(struct vcpu *vcpu);
 
 /* Moves RIP past an intercepted instruction, to `rip`. */
@@ -35,7 +35,7 @@ static inline void exit_skip(struct vcpu *vcpu, uint64_t length)
 void exit_log(struct vcpu *vcpu, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The vCPU's registers, on the operator's log. */
 void exit_report(const struct vcpu *vcpu);
-/* Ends the guest where no handler of its own knows the way on; its registers go to the log. */
+/* Ends the guest as crashed; the vCPU's registers go to the log. */
 void exit_crash(struct vcpu *vcpu, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* "cpuid", five letters at most; NULL for a kind that does not exist. */

@@ -21,7 +21,7 @@
 #define BURST 32u               /* of a guest, at once */
 #define SPACING_US 10000u       /* and then */
 #define SPACING_TIMES 20u       /* and not less than so often what one takes */
-#define PATIENCE_US 10000u      /* then the vCPU sleeps while CPUs are late */
+#define WAIT_US 10000u      /* for CPUs that are late; then the vCPU sleeps */
 #define RETRY_US 1000u
 
 /* When the next is due, which is the caller's. */
@@ -82,7 +82,7 @@ static void sleep_until(struct vcpu *vcpu, uint64_t tsc)
     vcpu->request = true;
 }
 
-/* A CPU in an SMI answers late. The others and their guests need not wait for it, as long as this vCPU does. */
+/* A CPU in an SMI is late. This vCPU waits for it, asleep after a while; other vCPUs need not. */
 static void flush(struct vcpu *vcpu)
 {
     struct cpu *cpu = this_cpu();
@@ -90,7 +90,7 @@ static void flush(struct vcpu *vcpu)
     find_cpus(vcpu->guest, set);
     fair_charge_stay(cpu, vcpu, clock_tsc());
     uint64_t ticket = smp_wbinvd_begin(set);
-    struct clock_limit limit = clock_limit(PATIENCE_US);
+    struct clock_limit limit = clock_limit(WAIT_US);
     bool done;
     while (!(done = smp_wbinvd_done(set, ticket)) && !clock_limit_over(&limit))
         cpu_relax();

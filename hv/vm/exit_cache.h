@@ -6,8 +6,8 @@
 #include "hv/vm/vcpu.h"
 
 void exit_cache(struct vcpu *vcpu);
-/* A WBINVD of a vCPU that waits for late CPUs since (vcpu->wbinvd_ticket): when all have answered, the instruction is over.
- * False: they have not, and it is to be asked again at vcpu->asleep_tsc. On the vCPU's CPU. */
+/* The WBINVD of a vCPU that sleeps because CPUs are late (vcpu->wbinvd_ticket): completes the instruction when all have executed
+ * it. False: they have not; to be called again at vcpu->asleep_tsc. On the vCPU's CPU. */
 bool exit_cache_over(struct vcpu *vcpu);
 
 #endif

@@ -67,7 +67,7 @@
 
 struct rule {
     uint32_t leaf;
-    bool by_vcpu;               /* adjust() has the last word */
+    bool by_vcpu;               /* adjust() completes it */
     struct cpuid mask, set;
 };
 
@@ -116,7 +116,7 @@ static bool topology_extensions(void)
 void exit_cpuid_init(const struct cpu_features *features)
 {
     uint32_t last_basic = cpuid(0, 0).eax, last_extended = cpuid(EXTENDED, 0).eax;
-    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         const struct rule *rule = &rules[i];
         bool is_extended = rule->leaf >= EXTENDED;
         struct cpuid host = {0};

@@ -24,7 +24,7 @@ static void exit_iret(struct vcpu *vcpu)
     event_iret(vcpu);
 }
 
-/* INTR, NMI, SMI, INIT: the host's own. It took them at STGI. */
+/* INTR, NMI, SMI, INIT: the host's, which took them at STGI. */
 static void exit_host(struct vcpu *vcpu)
 {
     (void)vcpu;
@@ -60,8 +60,8 @@ static void exit_rdpmc(struct vcpu *vcpu)
     event_inject_exception(vcpu, VECTOR_GP, true, 0);
 }
 
-/* Given on: they are intercepted only so that their delivery ends. The processor
- * has DR6 written already (APM2 15.12.2). */
+/* Reflected to the guest: #DB and #AC are intercepted since their delivery can loop inside the processor (VMCB_EXCEPTIONS).
+ * DR6 is already written (APM2 15.12.2). */
 static void exit_debug(struct vcpu *vcpu)
 {
     if (vcpu->stepping && vcpu_cr_stepped(vcpu))
@@ -94,14 +94,14 @@ static void exit_mc(struct vcpu *vcpu)
     exit_machine_check(vcpu, &errors);
 }
 
-/* APM2 15.14.3: the save area is undefined after SHUTDOWN; the report is a hint. So is the IDT's: kernels that want a
- * reset, and know of no other way, load one of base and limit 0, and then raise an exception. So does Linux for a CPU
- * that it starts, but before paging. */
+/* APM2 15.14.3: the save area is undefined after SHUTDOWN, so the report may be wrong. Kernels reset a machine, as a last
+ * resort, by an exception after they loaded an IDT of base and limit 0. The CPUs that Linux starts have such an IDT, too, but
+ * before paging. */
 static void exit_shutdown(struct vcpu *vcpu)
 {
     if (vcpu->vmcb->idtr.base == 0 && vcpu->vmcb->idtr.limit == 0 && (vcpu->vmcb->cr0 & CR0_PG) != 0) {
         if (guest_end(vcpu->guest, GUEST_END_RESET, "asked for a reset by a triple fault without an IDT"))
-            exit_report(vcpu);       /* in case it did not mean to */
+            exit_report(vcpu);       /* in case it was a crash after all */
         vcpu->request = true;
         return;
     }
@@ -123,7 +123,7 @@ OUT_OF_LINE void exit_unknown(struct vcpu *vcpu)
         exit_crash(vcpu, "the CPU refuses the guest's state (VMEXIT_INVALID) at RIP 0x%lx", vcpu->vmcb->rip);
         return;
     }
-    exit_crash(vcpu, "exit code 0x%lx, which this hypervisor does not handle, at RIP 0x%lx", vcpu->vmcb->exitcode, vcpu->vmcb->rip);
+    exit_crash(vcpu, "unhandled exit 0x%lx at RIP 0x%lx", vcpu->vmcb->exitcode, vcpu->vmcb->rip);
 }
 
 /* ---- dispatch ---- */
@@ -187,7 +187,7 @@ bool exit_dispatch(struct vmrun_state *state)
         event_interrupted(vcpu);
 
     uint64_t code = vcpu->vmcb->exitcode;
-    const struct exit_row *row = code < sizeof(rows) / sizeof(rows[0]) ? &rows[code] : &unknown;
+    const struct exit_row *row = code < sizeof rows / sizeof rows[0] ? &rows[code] : &unknown;
     vcpu->exits[row->kind]++;
     if (row->handle != NULL)
         row->handle(vcpu);

@@ -11,19 +11,19 @@
 
 #define NS_PER_S UINT64_C(1000000000)
 
-enum port_kind { PORT_UNKNOWN, PORT_UART, PORT_POWER, PORT_TIMER, PORT_QUIET };
+enum port_kind { PORT_UNKNOWN, PORT_UART, PORT_POWER, PORT_TIMER, PORT_IGNORED };
 
-/* Quiet: where PCs have devices that operating systems look for, or a delay. Nothing is there,
- * and nobody needs to be told. A switch is a few comparisons, whichever the port. */
+/* Ignored: where PCs have devices that operating systems probe, or a delay. Reads are all ones, writes are dropped, and nothing
+ * is logged. A switch is a few comparisons, whichever the port. */
 static inline __attribute__((always_inline)) enum port_kind port_kind(uint32_t port)
 {
     switch (port & ~7u) {
     case VUART_PORT:
         return PORT_UART;
     case 0x2e8: case 0x2f8: case 0x3e8:                         /* COM4, COM2, COM3 */
-        return PORT_QUIET;
+        return PORT_IGNORED;
     case 0xcf8:                                                 /* PCI configuration */
-        return port == VPOWER_PCI_RESET ? PORT_POWER : PORT_QUIET;
+        return port == VPOWER_PCI_RESET ? PORT_POWER : PORT_IGNORED;
     case VPOWER_TIMER:
         return port < VPOWER_TIMER + 4 ? PORT_TIMER : PORT_UNKNOWN;
     default:
@@ -37,7 +37,7 @@ static inline __attribute__((always_inline)) enum port_kind port_kind(uint32_t p
     case 0x40: case 0x41: case 0x42: case 0x43: case 0x61:      /* timer, speaker */
     case 0x60:                                                  /* keyboard */
     case 0x70: case 0x71:                                       /* clock */
-        return PORT_QUIET;
+        return PORT_IGNORED;
     default:
         return PORT_UNKNOWN;
     }
@@ -59,7 +59,7 @@ static void uart_write(struct guest *guest, uint32_t offset, uint8_t value)
     lock_release(&guest->lock, LOCK_GUEST);
 }
 
-/* Kernels that do not know the paravirtual clock measure the TSC by it. */
+/* Kernels without the paravirtual clock calibrate the TSC by it. */
 OUT_OF_LINE uint32_t timer_read(void)
 {
     uint64_t ns = clock_tsc_to_ns(clock_tsc());

@@ -63,7 +63,7 @@ static const struct device {
 
 static const char *device_name(uint64_t gpa)
 {
-    for (uint32_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
+    for (uint32_t i = 0; i < sizeof devices / sizeof devices[0]; i++) {
         if (gpa >= devices[i].first && gpa <= devices[i].last)
             return devices[i].name;
     }
@@ -79,7 +79,7 @@ static enum outcome map_ones(struct guest *guest, uint64_t gpa)
 
     exit_npf_freeze(true);
     if (npt_lookup(&guest->npt, gpaddr(gpa), &found))
-        outcome = THERE_ALREADY;        /* another of its vCPUs was faster */
+        outcome = THERE_ALREADY;        /* by another of its vCPUs, in the meantime */
     else if (guest->bus_pages == BUS_PAGES)
         outcome = TOO_MANY;
     else if (!npt_map_readonly(&guest->npt, gpaddr(gpa & ~(PAGE_SIZE - 1)), ones))

@@ -7,7 +7,7 @@
 
 /* Takes the page of ones from the pool; once, on the boot CPU, before the first vCPU. */
 void exit_npf_init(void);
-/* While true, no guest takes pool pages: for who counts them. The caller calls again with false. */
+/* While true, no guest takes pool pages, so that they can be counted. The caller calls again with false. */
 void exit_npf_freeze(bool freeze);
 
 void exit_npf(struct vcpu *vcpu);

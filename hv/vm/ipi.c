@@ -22,7 +22,7 @@ static void notify(struct vcpu *vcpu)
         while (!__atomic_compare_exchange_n(&cpu->posted, &posted->next, vcpu, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
             ;
     }
-    /* Else vCPUs elsewhere could keep the CPU from the guest that has it. */
+    /* Without this limit vCPUs on other CPUs could take the CPU from the guest that runs there, by IPIs that wake none. */
     if (__atomic_load_n(&cpu->slices, __ATOMIC_SEQ_CST) >= __atomic_load_n(&vcpu->no_kick_until, __ATOMIC_SEQ_CST))
         smp_kick(cpu);
 }
@@ -76,7 +76,7 @@ static void take_startup(struct vcpu *vcpu)
         vcpu_start_at(vcpu, (uint8_t)startup);
 }
 
-/* Before it takes what was posted. Whether that wakes it, remains to be seen. */
+/* Before it takes what was posted, which may or may not wake it. */
 static void ipi_came(struct vcpu *vcpu)
 {
     vcpu->awaits_ipi = false;
@@ -108,7 +108,7 @@ void ipi_await(struct vcpu *vcpu)
     struct guest *guest = vcpu->guest;
     uint32_t vcpus = guest->config->vcpus;
     if (vcpu->state == VCPU_HALTED && vcpu->asleep_tsc != 0)
-        return;         /* by hv's will */
+        return;         /* by hv */
     vcpu->awaits_ipi = true;
     uint64_t awaiting = __atomic_add_fetch(&guest->awaiting_ipi, 1, __ATOMIC_SEQ_CST);
     if (awaiting % GUEST_IPI_CAME != vcpus || !all_taken(guest) ||

@@ -35,7 +35,7 @@ void run_init_cpu(struct cpu *cpu)
 
 /* ---- a vCPU ---- */
 
-/* The VMCB may be in no other CPU's cache, and the TLB holds nothing of an earlier owner of the
+/* No other CPU may have cached the VMCB, and the TLB may hold nothing of an earlier owner of the
  * ASID. Nor of another vCPU of the same guest: their TLB entries have the same tag. */
 static void load(struct cpu *cpu, struct vcpu *vcpu)
 {
@@ -59,7 +59,7 @@ static bool goes_on(struct vcpu *vcpu, uint64_t *deadline)
     return can_run(vcpu);
 }
 
-/* The boot CPU keeps what came in on the operator's line, if it is time; returns when it is next. */
+/* The boot CPU buffers what came in on the operator's line, if it is time; returns when it is next. */
 static uint64_t poll_line(struct cpu *cpu, uint64_t now)
 {
     if (now >= cpu->line_tsc) {
@@ -76,12 +76,12 @@ void run_vcpu(struct vcpu *vcpu)
     uint64_t host_vmcb = view_entry_address(cpu->host_vmcb, VIEW_ENCRYPTED), asleep_until = UINT64_MAX;
     bool preempt = false;
 
-    __atomic_store_n(&vcpu->no_kick_until, 0, __ATOMIC_SEQ_CST);   /* before it looks at what was posted */
+    __atomic_store_n(&vcpu->no_kick_until, 0, __ATOMIC_SEQ_CST);   /* before it polls what was posted */
     load(cpu, vcpu);
     switch_to(cpu->current != NULL ? &cpu->current->switched : NULL, &vcpu->switched);
     cpu->current = vcpu;
     struct vcpu *payer = cpu->sleeper != NULL ? cpu->sleeper : vcpu;    /* of the way into the guest */
-    vcpu->timer_changed = true;         /* look at the timers first */
+    vcpu->timer_changed = true;         /* poll the timers first */
     while (goes_on(vcpu, &asleep_until)) {
         if (*timer_fired || vcpu->timer_changed) {
             smp_acknowledge_kick(cpu);     /* before the poll: what comes during it is seen next time */
@@ -107,7 +107,7 @@ void run_vcpu(struct vcpu *vcpu)
         }
         if (vcpu->request)
             event_prepare(vcpu);
-        if ((vcpu->vmcb->cr4 & CR4_MCE) == 0)       /* a guest on a CPU without decode assists: exit_cr.c */
+        if ((vcpu->vmcb->cr4 & CR4_MCE) == 0)       /* a guest on a CPU without decode assists: vcpu_cr.c */
             vmcb_set_cr4(vcpu->vmcb, vcpu->vmcb->cr4 | CR4_MCE);
         ASSERT(cpu->locks_held == 0);
         vmrun_enter(&vcpu->run, &cpu->timer_fired, host_vmcb);
@@ -138,7 +138,7 @@ bool run_round(struct cpu *cpu, uint64_t slice, uint64_t *next)
 void run_idle(struct cpu *cpu, uint64_t until)
 {
     volatile bool *timer_fired = &cpu->timer_fired;
-    /* Only the boot CPU has the operator's keys to look at; the others sleep until somebody wants them. */
+    /* Only the boot CPU polls the operator's line; the others sleep until an interrupt. */
     uint64_t start = clock_tsc(), latest = cpu->index == 0 ? start + clock_us_to_tsc(cpu->line_us) : cpu->mca_due_tsc;
     lapic_timer_arm(until < latest ? until : latest);
     cpu->idle = true;

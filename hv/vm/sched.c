@@ -100,14 +100,14 @@ static void queue(struct cpu *cpu, struct vcpu *vcpu, uint64_t deadline)
 static void poll_waiting(struct cpu *cpu, struct vcpu *vcpu, const struct vcpu *running, uint64_t now, bool *preempt)
 {
     bool slept = vcpu->state != VCPU_RUNNABLE;
-    __atomic_store_n(&vcpu->no_kick_until, 0, __ATOMIC_SEQ_CST);  /* before it looks at what was posted */
+    __atomic_store_n(&vcpu->no_kick_until, 0, __ATOMIC_SEQ_CST);  /* before it polls what was posted */
     queue(cpu, vcpu, vcpu_poll(vcpu, now));
     if (vcpu->state == VCPU_RUNNABLE)
-        vcpu->no_kick_until = UINT64_MAX;         /* it looks when its turn comes */
+        vcpu->no_kick_until = UINT64_MAX;         /* it polls when its turn comes */
     if (running == NULL)
         return;
     if (vcpu->state != VCPU_RUNNABLE)
-        vcpu->no_kick_until = cpu->slices + 1;    /* what did not wake it is not asked for again in this slice */
+        vcpu->no_kick_until = cpu->slices + 1;    /* what did not wake it: no further kick in this slice */
     else if (slept && vcpu->fair_tsc + clock_us_to_tsc(PREEMPT_US) < running->fair_tsc)
         *preempt = true;
     fair_charge(cpu, vcpu, clock_tsc());       /* not the one that was interrupted */
@@ -121,7 +121,7 @@ static void take_incoming(struct cpu *cpu)
         list(cpu, vcpu);
         vcpu->fair_tsc = cpu->fair_tsc;
         poll_waiting(cpu, vcpu, NULL, clock_tsc(), NULL);
-        cpu->guest_ends = true;     /* it may have missed that its guest does */
+        cpu->guest_ends = true;     /* its guest may have been ended before it was on the queue */
     }
 }
 
@@ -213,7 +213,7 @@ static struct vcpu *take_first(struct cpu *cpu)
 struct vcpu *sched_choose(struct cpu *cpu, uint64_t now, uint64_t *next)
 {
     bool preempt;
-    __atomic_store_n(&cpu->slices, cpu->slices + 1, __ATOMIC_SEQ_CST);  /* before it looks at what was posted */
+    __atomic_store_n(&cpu->slices, cpu->slices + 1, __ATOMIC_SEQ_CST);  /* before it polls what was posted */
     *next = sched_poll(cpu, NULL, now, &preempt);
     struct vcpu *vcpu = take_first(cpu);
     if (vcpu != NULL && vcpu->fair_tsc > cpu->fair_tsc)

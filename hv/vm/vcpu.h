@@ -35,7 +35,7 @@ enum vcpu_exit_kind {
     VCPU_EXIT_FORBIDDEN,        /* instructions that guests do not have */
 };
 #define VCPU_EXIT_KINDS 16u
-/* What other CPUs' vCPUs sent. Anybody adds to it, the vCPU's own CPU takes it all. */
+/* What other vCPUs sent. Any CPU adds to it, the vCPU's own CPU takes it all. */
 struct vcpu_posted {
     uint32_t irr[8];
     uint32_t nmi, init, startup;    /* startup: STARTUP_VALID and the page */
@@ -56,13 +56,13 @@ struct vcpu {
     struct cpu *last_cpu;
     bool request;               /* the run loop has something to do before the next entry */
     bool awaits_ipi;            /* only another vCPU can wake it; guest->awaiting_ipi counts it */
-    uint64_t asleep_tsc;        /* VCPU_HALTED until then by hv's will, if nothing comes earlier; 0: by HLT */
+    uint64_t asleep_tsc;        /* VCPU_HALTED until then by hv, if nothing wakes it earlier; 0: by HLT */
     uint64_t wbinvd_ticket;     /* VCPU_HALTED because CPUs are late with its WBINVD: smp_wbinvd_begin()'s; 0: not */
     bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
     struct vlapic lapic;
     struct vlapic_ipi ipi;      /* of the vlapic write that is under way */
     struct vcpu_posted posted;
-    uint64_t no_kick_until;       /* while cpu->slices is below, it needs no kick: it looks at `posted` before it runs */
+    uint64_t no_kick_until;     /* while cpu->slices is below, it needs no kick: it looks at `posted` before it runs */
     bool nmi_pending;
     bool nmi_blocked;           /* from its delivery to the end of its IRET */
     uint64_t nmi_iret_rip;      /* the IRET that is about to end it; NMI_NO_IRET */
@@ -74,14 +74,14 @@ struct vcpu {
     struct switch_state switched;   /* the rest of its registers, while another vCPU has the CPU */
     uint64_t mtrr_def_type;
     uint64_t run_tsc;           /* time in the guest and its exits */
-    uint64_t fair_tsc;          /* run_tsc, moved forward after a sleep: sched.c */
+    uint64_t fair_tsc;          /* run_tsc, moved forward after a sleep: fair.c */
     uint64_t exits[VCPU_EXIT_KINDS];
     bool pending_exception;     /* to inject at the next entry */
     uint8_t exception_vector;
     uint32_t exception_error;
     bool exception_has_error;
-    uint64_t cr0_hidden;        /* CD and NW as the guest wrote them: exit_cr.c */
-    bool stepping;              /* CLTS, LMSW or SMSW runs with RFLAGS.TF set by hv: exit_cr.c */
+    uint64_t cr0_hidden;        /* CD and NW as the guest wrote them: vcpu_cr.c */
+    bool stepping;              /* CLTS, LMSW or SMSW runs with RFLAGS.TF set by hv: vcpu_cr.c */
     uint64_t step_tf, step_dr6; /* the guest's own */
 };
 

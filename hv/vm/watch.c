@@ -6,22 +6,22 @@
 #include "hv/cpu/lapic.h"
 #include "hv/cpu/smp.h"
 
-#define LOOK_US 1000000u        /* so often */
-#define LOOK_MOST_US 1500000u
+#define CHECK_US 1000000u        /* so often */
+#define CHECK_MOST_US 1500000u
 
-/* On the watching CPU, `passed` after its look before. What stops the watcher, too (an SMI, a debugger, a host that stops
- * its emulator), is no sign that the other is stuck: a look counts for LOOK_MOST_US at most. */
-static void look_after(struct cpu *cpu, uint64_t passed)
+/* On the watching CPU, `passed` after its last check. What stops the watching CPU, too (an SMI, a debugger, a host that stops
+ * its emulator), does not show that the other is stuck: a check counts for CHECK_MOST_US at most. */
+static void check(struct cpu *cpu, uint64_t passed)
 {
     struct watched *w = &cpu->watched;
     uint64_t rounds = __atomic_load_n(&cpu->rounds, __ATOMIC_RELAXED);
     if (rounds != w->rounds || __atomic_load_n(&cpu->idle, __ATOMIC_RELAXED) || !w->seen) {
         if (w->reported)
-            log_print(LOG_ERROR, "CPU %u goes on", cpu->index);
+            log_print(LOG_ERROR, "CPU %u responds again", cpu->index);
         *w = (struct watched){.rounds = rounds, .seen = true};
         return;
     }
-    uint64_t most = clock_us_to_tsc(LOOK_MOST_US);
+    uint64_t most = clock_us_to_tsc(CHECK_MOST_US);
     w->still_tsc += passed < most ? passed : most;
     if (w->still_tsc < clock_us_to_tsc(WATCH_STUCK_US) || w->reported)
         return;
@@ -34,13 +34,13 @@ static void look_after(struct cpu *cpu, uint64_t passed)
         w->reported = true;
         return;
     }
-    w->asked = true;        /* the answer is there when we look next */
+    w->asked = true;        /* the answer is there at the next check */
     __atomic_store_n(&cpu->answer_rip, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&cpu->answer_wanted, true, __ATOMIC_RELEASE);
     lapic_send(cpu->apic_id, LAPIC_MESSAGE_NMI);
 }
 
-static const struct cpu *first_of_the_others(void)
+static const struct cpu *first_other(void)
 {
     for (uint32_t i = 1; i < smp_cpus(); i++)
         if (smp_cpu(i) != NULL)
@@ -54,13 +54,13 @@ void watch_poll(struct cpu *own)
     if (now < own->watch_next_tsc)
         return;
     own->watch_tsc = now;
-    own->watch_next_tsc = now + clock_us_to_tsc(LOOK_US);
+    own->watch_next_tsc = now + clock_us_to_tsc(CHECK_US);
     if (own->index == 0) {
         for (uint32_t i = 1; i < smp_cpus(); i++)
             if (smp_cpu(i) != NULL)
-                look_after(smp_cpu(i), passed);
-    } else if (own == first_of_the_others()) {
-        look_after(smp_cpu(0), passed);
+                check(smp_cpu(i), passed);
+    } else if (own == first_other()) {
+        check(smp_cpu(0), passed);
     }
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* A watchdog: CPUs look after each other, and say when one no longer comes round. */
+/* A watchdog: CPUs check that the others make progress, and report one that is stuck. */
 #ifndef SEVISOR_WATCH_H
 #define SEVISOR_WATCH_H
 
@@ -7,10 +7,9 @@
 
 #define WATCH_STUCK_US 5000000u     /* a round takes a time slice, 10 ms */
 
-/* Called often, by CPUs that are up and about. The boot CPU looks after all others, the
- * first of the others after the boot CPU. */
+/* Called in each round of a CPU. The boot CPU checks all others, the first of the others checks the boot CPU. */
 void watch_poll(struct cpu *own);
-/* In trap.c's NMI handler: true when watch_poll() asked where the CPU is. */
+/* In trap.c's NMI handler: true: another CPU's watch_poll() has asked where this CPU is. */
 bool watch_answer(struct cpu *cpu, uint64_t rip);
 
 #endif

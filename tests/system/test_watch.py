@@ -82,7 +82,7 @@ def test_a_cpu_that_is_stuck_is_reported(
             hand.write(RIP, was)
             hand.write(RFLAGS, flags)
             hand.overwrite(place, HLT_FOR_EVER)
-        machine.wait_for(rf"error: CPU {stuck} goes on", 60)
+        machine.wait_for(rf"error: CPU {stuck} responds again", 60)
         works_on(machine)
         attendant.command(machine, "k1y", "k2y")
         assert machine.wait_off() == "guest-shutdown"

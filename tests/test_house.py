@@ -115,6 +115,20 @@ def test_a_header_declares_what_its_own_file_defines() -> None:
     assert set(wrong) == STILL_DECLARED_ELSEWHERE
 
 
+def test_messages_use_the_conversions_that_text_format_has() -> None:
+    """The compiler's check of formats knows more of them than hv/lib/text.c, and would not tell."""
+    unknown, checked = [], 0
+    for name in product(".c", ".h"):
+        text = re.sub(r"/\*.*?\*/|//[^\n]*|__asm__.*?;", "", (ROOT / name).read_text(), flags=re.S)
+        for literal in re.findall(r'"((?:\\.|[^"\\\n])*)"', text):
+            for found in re.findall(r"%(%|[-0]*\d*(?:\.\d+)?\S{0,2})", literal):
+                checked += 1
+                if found and not re.match(r"%|[-0]*\d*(l?[dux]|(\.\d+)?s)", found):
+                    unknown.append((name, literal))
+    assert checked > 400
+    assert not unknown
+
+
 def lines(*names: str) -> int:
     return sum(bool(line.strip()) for name in names for line in without_comments((ROOT / name).read_text()).splitlines())
 

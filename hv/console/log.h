@@ -15,8 +15,7 @@ enum log_level {
     LOG_GUEST_COUNTED,  /* as LOG_GUEST, but all of it is printed: the caller counts, and has a limit */
 };
 
-/* printf of %s %c %d %u %x %lx %lu %ld %llx %llu %p %% with width, `0` and `-`; no floats.
- * One call writes one line "[   seconds.micros] level: text" to the console. */
+/* Conversions as in text_format(). One call writes one line "[   seconds.micros] level: text" to the console. */
 void log_print(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* What is printed: this level and those above it in the list; at first all but LOG_DEBUG. */

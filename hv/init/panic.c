@@ -128,5 +128,5 @@ _Noreturn void __stack_chk_fail(void);
 
 _Noreturn void __stack_chk_fail(void)
 {
-    panic("stack smashed, found on return to %p", __builtin_return_address(0));
+    panic("stack smashed, found on return to 0x%lx", (uintptr_t)__builtin_return_address(0));
 }

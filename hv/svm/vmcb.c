@@ -25,6 +25,14 @@ static const uint32_t guest_msrs[] = {
     MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
 };
 
+/* What exits from all guests, exceptions aside. APM2 15.5.1: VMRUN wants its own among them. */
+static const uint8_t intercepted[] = {
+    VMEXIT_INTR, VMEXIT_NMI, VMEXIT_SMI, VMEXIT_INIT, VMEXIT_RDPMC, VMEXIT_CPUID, VMEXIT_RSM, VMEXIT_INVD, VMEXIT_HLT, VMEXIT_INVLPGA,
+    VMEXIT_IOIO, VMEXIT_MSR, VMEXIT_TASK_SWITCH, VMEXIT_FERR_FREEZE, VMEXIT_SHUTDOWN,
+    VMEXIT_VMRUN, VMEXIT_VMMCALL, VMEXIT_VMLOAD, VMEXIT_VMSAVE, VMEXIT_STGI, VMEXIT_CLGI, VMEXIT_SKINIT, VMEXIT_WBINVD, VMEXIT_MONITOR,
+    VMEXIT_MWAIT, VMEXIT_MWAIT_CONDITIONAL, VMEXIT_XSETBV, VMEXIT_RDPRU,
+};
+
 /* Three ranges of 0x2000 MSRs, 2 KiB each. */
 static void msrpm_pass(uint8_t *msrpm, uint32_t msr)
 {
@@ -62,15 +70,13 @@ bool vmcb_maps_init(void)
 
 void vmcb_init(struct vmcb *vmcb, const struct vmcb_setup *setup)
 {
+    uint32_t misc[2] = {0};
+
     vmcb_set_intercept_exceptions(vmcb, VMCB_EXCEPTIONS);
-    vmcb_set_intercept_misc1(vmcb, INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_SMI | INTERCEPT_INIT | INTERCEPT_RDPMC |
-                                   INTERCEPT_CPUID | INTERCEPT_RSM | INTERCEPT_INVD | INTERCEPT_HLT |
-                                   INTERCEPT_INVLPGA | INTERCEPT_IOIO | INTERCEPT_MSR | INTERCEPT_TASK_SWITCH |
-                                   INTERCEPT_FERR_FREEZE | INTERCEPT_SHUTDOWN);
-    vmcb_set_intercept_misc2(vmcb, INTERCEPT2_VMRUN | INTERCEPT2_VMMCALL | INTERCEPT2_VMLOAD | INTERCEPT2_VMSAVE |
-                                   INTERCEPT2_STGI | INTERCEPT2_CLGI | INTERCEPT2_SKINIT | INTERCEPT2_WBINVD |
-                                   INTERCEPT2_MONITOR | INTERCEPT2_MWAIT | INTERCEPT2_MWAIT_ARMED |
-                                   INTERCEPT2_XSETBV | INTERCEPT2_RDPRU);
+    for (size_t i = 0; i < sizeof(intercepted) / sizeof(intercepted[0]); i++)
+        misc[(intercepted[i] - VMEXIT_INTR) / 32] |= INTERCEPT(intercepted[i]);
+    vmcb_set_intercept_misc1(vmcb, misc[0]);
+    vmcb_set_intercept_misc2(vmcb, misc[1]);
     vmcb_set_iopm_base_pa(vmcb, iopm_base_pa);
     vmcb_set_msrpm_base_pa(vmcb, msrpm_base_pa);
     vmcb_set_tsc_offset(vmcb, setup->tsc_offset);

@@ -19,11 +19,11 @@ struct vmcb_segment {
 
 struct vmcb {
     /* Control area, APM2 table B-1. */
-    uint32_t intercept_cr;              /* 15:0 reads of CR0-15, 31:16 writes */
+    uint32_t intercept_cr;              /* exits 0 to 0x1f: reads of CR0-15, writes */
     uint32_t intercept_dr;
     uint32_t intercept_exceptions;      /* bit = vector */
-    uint32_t intercept_misc1;           /* INTERCEPT_* */
-    uint32_t intercept_misc2;           /* INTERCEPT2_* */
+    uint32_t intercept_misc1;           /* exits 0x60 to 0x7f */
+    uint32_t intercept_misc2;           /* exits 0x80 to 0x9f */
     uint32_t intercept_misc3;
     uint8_t reserved_018[0x24];
     uint16_t pause_filter_threshold;
@@ -144,45 +144,6 @@ VMCB_OFFSET(reserved_6e8, 0x6e8);
 #undef VMCB_OFFSET
 _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 
-/* intercept_cr */
-#define INTERCEPT_CR_READ(n) (1u << (n))
-#define INTERCEPT_CR_WRITE(n) (1u << (16 + (n)))
-
-/* intercept_misc1 */
-#define INTERCEPT_INTR (1u << 0)
-#define INTERCEPT_NMI (1u << 1)
-#define INTERCEPT_SMI (1u << 2)
-#define INTERCEPT_INIT (1u << 3)
-#define INTERCEPT_VINTR (1u << 4)
-#define INTERCEPT_CR0_SEL_WRITE (1u << 5)   /* of bits other than TS and MP */
-#define INTERCEPT_RDPMC (1u << 15)
-#define INTERCEPT_CPUID (1u << 18)
-#define INTERCEPT_RSM (1u << 19)
-#define INTERCEPT_IRET (1u << 20)
-#define INTERCEPT_INVD (1u << 22)
-#define INTERCEPT_HLT (1u << 24)
-#define INTERCEPT_INVLPGA (1u << 26)
-#define INTERCEPT_IOIO (1u << 27)
-#define INTERCEPT_MSR (1u << 28)
-#define INTERCEPT_TASK_SWITCH (1u << 29)
-#define INTERCEPT_FERR_FREEZE (1u << 30)
-#define INTERCEPT_SHUTDOWN (1u << 31)
-
-/* intercept_misc2 */
-#define INTERCEPT2_VMRUN (1u << 0)      /* must be 1 */
-#define INTERCEPT2_VMMCALL (1u << 1)
-#define INTERCEPT2_VMLOAD (1u << 2)
-#define INTERCEPT2_VMSAVE (1u << 3)
-#define INTERCEPT2_STGI (1u << 4)
-#define INTERCEPT2_CLGI (1u << 5)
-#define INTERCEPT2_SKINIT (1u << 6)
-#define INTERCEPT2_WBINVD (1u << 9)
-#define INTERCEPT2_MONITOR (1u << 10)
-#define INTERCEPT2_MWAIT (1u << 11)
-#define INTERCEPT2_MWAIT_ARMED (1u << 12)
-#define INTERCEPT2_XSETBV (1u << 13)
-#define INTERCEPT2_RDPRU (1u << 14)
-
 #define TLB_CONTROL_NONE 0u
 #define TLB_CONTROL_FLUSH_ALL 1u
 #define TLB_CONTROL_FLUSH_ASID 3u       /* where CPUID has FlushByAsid */
@@ -191,7 +152,6 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 #define V_TPR_MASK UINT64_C(0xf)
 #define V_IRQ (UINT64_C(1) << 8)
 #define V_INTR_PRIO_SHIFT 16
-#define V_INTR_PRIO_MASK (UINT64_C(0xf) << V_INTR_PRIO_SHIFT)
 #define V_INTR_MASKING (UINT64_C(1) << 24)
 
 #define INTERRUPT_SHADOW (UINT64_C(1) << 0)
@@ -205,7 +165,6 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 #define EVENT_TYPE_INTERRUPT (UINT64_C(0) << 8)
 #define EVENT_TYPE_NMI (UINT64_C(2) << 8)
 #define EVENT_TYPE_EXCEPTION (UINT64_C(3) << 8)
-#define EVENT_TYPE_SOFTWARE (UINT64_C(4) << 8)
 #define EVENT_ERROR_VALID (UINT64_C(1) << 11)
 #define EVENT_VALID (UINT64_C(1) << 31)
 #define EVENT_ERROR_SHIFT 32
@@ -223,7 +182,8 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 #define VMCB_CLEAN_CR2 (1u << 9)
 #define VMCB_CLEAN_ALL 0xfffu
 
-/* Exit codes, APM2 appendix C. */
+/* Exit codes, APM2 appendix C. An intercept's bit is its exit code's distance from its word's first. */
+#define INTERCEPT(exit) (1u << ((exit) & 31))
 #define VMEXIT_READ_CR0 0x00u
 #define VMEXIT_READ_CR4 0x04u
 #define VMEXIT_WRITE_CR0 0x10u
@@ -273,8 +233,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 
 /* Exceptions that are always intercepted. #DB and #AC: their delivery can raise themselves for ever inside the
  * processor (CVE-2015-5307, CVE-2015-8104). #MC is the host's. */
-#define VMCB_EXCEPTIONS \
-    (1u << (VMEXIT_EXCEPTION_DB & 31) | 1u << (VMEXIT_EXCEPTION_AC & 31) | 1u << (VMEXIT_EXCEPTION_MC & 31))
+#define VMCB_EXCEPTIONS (INTERCEPT(VMEXIT_EXCEPTION_DB) | INTERCEPT(VMEXIT_EXCEPTION_AC) | INTERCEPT(VMEXIT_EXCEPTION_MC))
 
 /* EXITINFO1 of VMEXIT_IOIO, APM2 15.10.2; EXITINFO2 is the next RIP. */
 #define IOIO_IN (UINT64_C(1) << 0)

@@ -66,10 +66,10 @@ static void set_window(struct vcpu *vcpu, int priority)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     uint64_t v_intr = V_INTR_MASKING | vlapic_cr8(&vcpu->lapic);
-    uint32_t intercepts = vmcb->intercept_misc1 & ~INTERCEPT_VINTR;
+    uint32_t intercepts = vmcb->intercept_misc1 & ~INTERCEPT(VMEXIT_VINTR);
     if (priority != NO_WINDOW) {
         v_intr |= V_IRQ | (uint64_t)(unsigned)priority << V_INTR_PRIO_SHIFT;
-        intercepts |= INTERCEPT_VINTR;
+        intercepts |= INTERCEPT(VMEXIT_VINTR);
     }
     if (vmcb->v_intr != v_intr)
         vmcb_set_v_intr(vmcb, v_intr);
@@ -84,7 +84,7 @@ static void nmi_block(struct vcpu *vcpu, bool blocked)
     struct vmcb *vmcb = vcpu->vmcb;
     vcpu->nmi_blocked = blocked;
     vcpu->nmi_iret_rip = NMI_NO_IRET;
-    uint32_t intercepts = (vmcb->intercept_misc1 & ~INTERCEPT_IRET) | (blocked ? INTERCEPT_IRET : 0);
+    uint32_t intercepts = (vmcb->intercept_misc1 & ~INTERCEPT(VMEXIT_IRET)) | (blocked ? INTERCEPT(VMEXIT_IRET) : 0);
     if (vmcb->intercept_misc1 != intercepts)
         vmcb_set_intercept_misc1(vmcb, intercepts);
 }
@@ -94,7 +94,7 @@ void event_iret(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     vcpu->nmi_iret_rip = vmcb->rip;
-    vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT_IRET);
+    vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT(VMEXIT_IRET));
 }
 
 bool event_nmi_possible(struct vcpu *vcpu)

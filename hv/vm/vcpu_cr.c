@@ -40,11 +40,12 @@ static void set_intercepts(struct vcpu *vcpu)
     struct vmcb *vmcb = vcpu->vmcb;
     if (!vcpu_cr_intercepts())
         return;
-    uint32_t cr = INTERCEPT_CR_READ(4) | INTERCEPT_CR_WRITE(4), misc1 = vmcb->intercept_misc1 & ~INTERCEPT_CR0_SEL_WRITE;
+    uint32_t cr = INTERCEPT(VMEXIT_READ_CR4) | INTERCEPT(VMEXIT_WRITE_CR4);
+    uint32_t misc1 = vmcb->intercept_misc1 & ~INTERCEPT(VMEXIT_CR0_SEL_WRITE);
     if (!vcpu->stepping) {
-        misc1 |= INTERCEPT_CR0_SEL_WRITE;
+        misc1 |= INTERCEPT(VMEXIT_CR0_SEL_WRITE);
         if (vcpu->cr0_hidden != 0)
-            cr |= INTERCEPT_CR_READ(0) | INTERCEPT_CR_WRITE(0);
+            cr |= INTERCEPT(VMEXIT_READ_CR0) | INTERCEPT(VMEXIT_WRITE_CR0);
     }
     vmcb_set_intercept_cr(vmcb, cr);
     vmcb_set_intercept_misc1(vmcb, misc1);

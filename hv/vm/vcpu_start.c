@@ -66,7 +66,7 @@ void vcpu_start_init(struct vcpu *vcpu)
     vcpu->pending_exception = false;
     vcpu->nmi_pending = vcpu->nmi_blocked = false;
     vcpu->nmi_iret_rip = NMI_NO_IRET;
-    vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT_IRET);
+    vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT(VMEXIT_IRET));
     vcpu->request = true;
     vcpu->state = VCPU_WAIT_SIPI;
 }

@@ -28,7 +28,7 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 #define PATIENCE 32u
 
 #define CR0_PG (UINT64_C(1) << 31)
-#define V_INTR_USED (V_TPR_MASK | V_IRQ | V_INTR_PRIO_MASK | V_INTR_MASKING)
+#define V_INTR_USED (V_TPR_MASK | V_IRQ | UINT64_C(0xf) << V_INTR_PRIO_SHIFT | V_INTR_MASKING)
 #define EFER_GUEST (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 /* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX (APM2 8.2). */
 #define HAS_ERROR_CODE UINT32_C(0x60227d00)
@@ -181,7 +181,7 @@ static uint64_t some_rflags(void)
 static uint64_t some_event(void)
 {
     static const uint64_t types[] = {
-        EVENT_TYPE_INTERRUPT, EVENT_TYPE_NMI, EVENT_TYPE_EXCEPTION, EVENT_TYPE_SOFTWARE, UINT64_C(6) << 8,
+        EVENT_TYPE_INTERRUPT, EVENT_TYPE_NMI, EVENT_TYPE_EXCEPTION, UINT64_C(4) << 8, UINT64_C(6) << 8,
     };
     uint8_t kind = byte(), vector = byte();
     uint64_t type = types[kind % 5];
@@ -199,9 +199,9 @@ static uint64_t some_event(void)
 
 static void check_constant(const struct vmcb *now, const struct vmcb *then)
 {
-    const uint32_t passing = INTERCEPT_VINTR | INTERCEPT_IRET |
-                             (rig_cpu.features.decode_assists ? INTERCEPT_CR0_SEL_WRITE : 0);
-    const uint32_t zero = INTERCEPT_CR_READ(0) | INTERCEPT_CR_WRITE(0);
+    const uint32_t passing = INTERCEPT(VMEXIT_VINTR) | INTERCEPT(VMEXIT_IRET) |
+                             (rig_cpu.features.decode_assists ? INTERCEPT(VMEXIT_CR0_SEL_WRITE) : 0);
+    const uint32_t zero = INTERCEPT(VMEXIT_READ_CR0) | INTERCEPT(VMEXIT_WRITE_CR0);
     require(now->guest_asid == then->guest_asid && now->n_cr3 == then->n_cr3 && now->nested_ctl == then->nested_ctl,
             "ASID and nested tables stay");
     require(now->iopm_base_pa == then->iopm_base_pa && now->msrpm_base_pa == then->msrpm_base_pa, "the maps stay");
@@ -280,7 +280,7 @@ static void check_entry(struct vcpu *vcpu)
     require((now->cr0 & (CR0_CD | CR0_NW)) == 0, "guests run cached");
     require((now->cr0 & CR0_PG) == 0 || (now->cr0 & CR0_PE) != 0, "no paging out of protected mode");
     if (rig_cpu.features.decode_assists) {
-        bool intercepted = (now->intercept_cr & INTERCEPT_CR_READ(0)) != 0;
+        bool intercepted = (now->intercept_cr & INTERCEPT(VMEXIT_READ_CR0)) != 0;
         require((now->cr4 & CR4_MCE) != 0, "machine checks are on");
         require(vcpu->stepping ? (now->intercept_exceptions | 1u << 2) == UINT32_MAX && (now->rflags & RFLAGS_TF) != 0
                                : now->intercept_exceptions == side->constant.intercept_exceptions,
@@ -288,7 +288,7 @@ static void check_entry(struct vcpu *vcpu)
         require(intercepted == (vcpu->cr0_hidden != 0 && !vcpu->stepping), "CR0 exits as long as it is not the hardware's");
         require(!vcpu->stepping || (now->eventinj & EVENT_VALID) == 0, "no event is delivered with hv's TF");
     }
-    require((now->intercept_misc1 & INTERCEPT_IRET) == 0 || vcpu->nmi_blocked, "IRET is waited for after an NMI only");
+    require((now->intercept_misc1 & INTERCEPT(VMEXIT_IRET)) == 0 || vcpu->nmi_blocked, "IRET is waited for after an NMI only");
     if (side->ran) {
         check_clean(now, &side->at_exit);
         require(now->rip - side->at_exit.rip <= 15, "RIP moves by an instruction at most");

@@ -93,7 +93,7 @@ static void legacy(uint64_t cr0)
 static void machine_checks_stay_on_and_are_not_seen(void **state)
 {
     (void)state;
-    const uint32_t both = INTERCEPT_CR_READ(4) | INTERCEPT_CR_WRITE(4);
+    const uint32_t both = INTERCEPT(VMEXIT_READ_CR4) | INTERCEPT(VMEXIT_WRITE_CR4);
     assert_int_equal(vcpu->vmcb->intercept_cr, both);
     assert_int_equal(vcpu->vmcb->cr4, CR4_PAE | CR4_MCE);       /* the manifest says PAE */
     assert_int_equal(read(VMEXIT_READ_CR4), CR4_PAE);
@@ -214,8 +214,8 @@ static void changes_of_translation_flush_the_tlb(void **state)
 static void the_hardware_runs_cached_whatever_the_guest_wants(void **state)
 {
     (void)state;
-    const uint32_t four = INTERCEPT_CR_READ(4) | INTERCEPT_CR_WRITE(4), zero = INTERCEPT_CR_READ(0) | INTERCEPT_CR_WRITE(0);
-    assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT_CR0_SEL_WRITE, INTERCEPT_CR0_SEL_WRITE);
+    const uint32_t four = INTERCEPT(VMEXIT_READ_CR4) | INTERCEPT(VMEXIT_WRITE_CR4), zero = INTERCEPT(VMEXIT_READ_CR0) | INTERCEPT(VMEXIT_WRITE_CR0);
+    assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_CR0_SEL_WRITE), INTERCEPT(VMEXIT_CR0_SEL_WRITE));
     assert_true(write_0(START_CR0 | CR0_CD));
     assert_int_equal(vcpu->vmcb->cr0, START_CR0);
     assert_int_equal(vcpu->vmcb->intercept_cr, four | zero);
@@ -241,7 +241,7 @@ static void init_leaves_cd_and_nw_for_the_guest_alone(void **state)
     assert_int_equal(read(VMEXIT_READ_CR0), 0x60000010);            /* APM2 14.1.3 */
     assert_true(write(VMEXIT_WRITE_CR0, CR0_PE));
     assert_int_equal(vcpu->vmcb->cr0, CR0_PE | CR0_ET);             /* ET cannot be cleared */
-    assert_int_equal(vcpu->vmcb->intercept_cr, INTERCEPT_CR_READ(4) | INTERCEPT_CR_WRITE(4));
+    assert_int_equal(vcpu->vmcb->intercept_cr, INTERCEPT(VMEXIT_READ_CR4) | INTERCEPT(VMEXIT_WRITE_CR4));
 }
 
 static void cr0_is_written_by_the_processors_rules(void **state)
@@ -341,8 +341,8 @@ static void stepped_over(uint64_t code)
     assert_int_equal(vcpu->vmcb->rip, 0x1000);
     assert_true((vcpu->vmcb->rflags & RFLAGS_TF) != 0);
     assert_int_equal(vcpu->vmcb->intercept_exceptions, ~(1u << 2));
-    assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT_CR0_SEL_WRITE, 0);
-    assert_int_equal(vcpu->vmcb->intercept_cr & (INTERCEPT_CR_READ(0) | INTERCEPT_CR_WRITE(0)), 0);
+    assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_CR0_SEL_WRITE), 0);
+    assert_int_equal(vcpu->vmcb->intercept_cr & (INTERCEPT(VMEXIT_READ_CR0) | INTERCEPT(VMEXIT_WRITE_CR0)), 0);
 }
 
 /* An exit in the middle of it: RFLAGS as they are. */
@@ -359,7 +359,7 @@ static void over(uint64_t tf)
     assert_false(vcpu->stepping);
     assert_int_equal(vcpu->vmcb->rflags & RFLAGS_TF, tf);
     assert_int_equal(vcpu->vmcb->intercept_exceptions, DEFAULT_EXCEPTIONS);
-    assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT_CR0_SEL_WRITE, INTERCEPT_CR0_SEL_WRITE);
+    assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_CR0_SEL_WRITE), INTERCEPT(VMEXIT_CR0_SEL_WRITE));
     if (vcpu->cr0_hidden != 0)
         assert_int_equal(vcpu->vmcb->intercept_cr >> 16, 0x11);
 }
@@ -467,7 +467,7 @@ static void without_decode_assists_nothing_exits_and_mce_is_set_at_each_entry(vo
     vcpu_destroy(vcpu);
     vcpu = rig_guest(0, false);
     assert_int_equal(vcpu->vmcb->intercept_cr, 0);
-    assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT_CR0_SEL_WRITE, 0);
+    assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_CR0_SEL_WRITE), 0);
     vcpu_start_init(vcpu);
     assert_int_equal(vcpu->vmcb->cr0, CR0_ET);      /* cached all the same */
     vcpu->state = VCPU_RUNNABLE;

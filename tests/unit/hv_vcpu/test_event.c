@@ -18,7 +18,7 @@ static struct vcpu *interruptible(uint32_t index)
 static int window(const struct vcpu *vcpu)
 {
     bool irq = (vcpu->vmcb->v_intr & V_IRQ) != 0;
-    assert_int_equal((vcpu->vmcb->intercept_misc1 & INTERCEPT_VINTR) != 0, irq);
+    assert_int_equal((vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_VINTR)) != 0, irq);
     assert_true((vcpu->vmcb->v_intr & V_INTR_MASKING) != 0);
     return irq ? (int)(vcpu->vmcb->v_intr >> 16 & 0xf) : -1;
 }
@@ -140,7 +140,7 @@ static void an_nmi_needs_no_if_and_the_next_waits_for_iret(void **state)
     vcpu->nmi_pending = true;
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000202));
-    assert_true((vcpu->vmcb->intercept_misc1 & INTERCEPT_IRET) != 0);
+    assert_true((vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_IRET)) != 0);
 
     vcpu->nmi_pending = true;
     assert_true(rig_exit(vcpu, VMEXIT_INTR, 0, 0));
@@ -148,7 +148,7 @@ static void an_nmi_needs_no_if_and_the_next_waits_for_iret(void **state)
     assert_int_equal(vcpu->vmcb->eventinj, 0);      /* the first one's handler runs */
     assert_true(rig_exit(vcpu, VMEXIT_IRET, 0, 0));
     assert_int_equal(vcpu->vmcb->rip, 0x1000);      /* the IRET itself is still to come */
-    assert_false((vcpu->vmcb->intercept_misc1 & INTERCEPT_IRET) != 0);
+    assert_false((vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_IRET)) != 0);
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, 0);
     assert_true(rig_exit(vcpu, VMEXIT_INTR, 0, 0));
@@ -280,7 +280,7 @@ static void an_nmi_whose_delivery_was_cut_short_comes_after_the_exception_and_on
     interrupted(vcpu, VMEXIT_EXCEPTION_DB, UINT64_C(0x80000202));
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000301));
     assert_false(vcpu->nmi_blocked);                    /* else the IRET from #DB would end a block that is not its own */
-    assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT_IRET, 0);
+    assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_IRET), 0);
     assert_true(vcpu->request);                       /* the next exit, whatever it is, is its time */
     vcpu->vmcb->exitcode = VMEXIT_INTR;
     vcpu->vmcb->exitintinfo = 0;

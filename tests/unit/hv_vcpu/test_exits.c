@@ -418,7 +418,7 @@ static void a_new_vmcb_holds_what_the_guest_must_not_do_without(void **state)
     assert_int_equal(plain->nested_ctl, 1);
     assert_int_equal(sev->nested_ctl, 3);
     assert_true((plain->efer & EFER_SVME) != 0);
-    assert_true((plain->intercept_misc2 & INTERCEPT2_VMRUN) != 0);
+    assert_true((plain->intercept_misc2 & INTERCEPT(VMEXIT_VMRUN)) != 0);
     assert_true((plain->v_intr & V_INTR_MASKING) != 0);
     assert_int_equal(plain->guest_asid, 1);
     assert_int_equal(plain->vmcb_clean, 0);

@@ -138,12 +138,12 @@ static void init_leaves_no_fault_address_breakpoint_or_nmi_behind(void **state)
     start(1);
     send(0, ICR(1, NMI));
     event_prepare(vcpus[1]);
-    assert_true((vcpus[1]->vmcb->intercept_misc1 & INTERCEPT_IRET) != 0);
+    assert_true((vcpus[1]->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_IRET)) != 0);
     event_iret(vcpus[1]);                   /* about to end */
     send(0, ICR(1, NMI));
     event_prepare(vcpus[1]);
     vcpus[1]->nmi_blocked = true;
-    vcpus[1]->vmcb->intercept_misc1 |= INTERCEPT_IRET;
+    vcpus[1]->vmcb->intercept_misc1 |= INTERCEPT(VMEXIT_IRET);
     vcpus[1]->vmcb->cr2 = UINT64_C(0xffff800000001000);
     for (unsigned i = 0; i < 4; i++)
         vcpus[1]->switched.dr[i] = i + 1;
@@ -154,7 +154,7 @@ static void init_leaves_no_fault_address_breakpoint_or_nmi_behind(void **state)
     assert_int_equal(vcpus[1]->vmcb->dr7, 0x400);
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(vcpus[1]->switched.dr[i], 0);
-    assert_int_equal(vcpus[1]->vmcb->intercept_misc1 & INTERCEPT_IRET, 0);
+    assert_int_equal(vcpus[1]->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_IRET), 0);
     assert_true(vcpus[1]->nmi_iret_rip == NMI_NO_IRET);
     assert_true(event_nmi_possible(vcpus[1]));
 }

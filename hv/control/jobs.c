@@ -5,12 +5,13 @@
 #include "hv/control/launch.h"
 #include "hv/control/sev.h"
 
-/* A job keeps its turn for so many pieces, so that a launch gets to the secure processor, and the next one is copied
- * meanwhile; all in turn, piece by piece, would get there at the same time. */
-#define TURN_PIECES 64u
+/* Jobs go on in the manifest's order, so that the first launch is over first; those behind it are copied while it waits for
+ * WBINVDs and the secure processor. One move in TURN_EVERY goes to the job whose turn it is, so that none starves. */
+#define TURN_EVERY 8u
 
-static uint32_t turn, pieces;   /* whose turn it is, and how many it has had */
-static uint32_t mailbox_turn = GUEST_MAX - 1;   /* who had the mailbox last */
+static struct order {
+    uint32_t moves, turn;
+} pieces, commands;     /* of work in memory, and in the mailbox: the turns of the one are not used up by the other */
 
 static enum job_verdict step(struct job *job)
 {
@@ -32,41 +33,38 @@ static enum job_verdict step(struct job *job)
     return verdict;
 }
 
-/* The secure processor first: whoever it works for takes its answer, and then who comes after him gives it more to do. */
-static bool serve_mailbox(void)
+/* The first job in the order that can go on does. */
+static bool move_first(struct order *order, bool in_mailbox)
 {
-    struct job *owner = sev_mailbox_owner();
-    if (owner != NULL) {
-        if (step(owner) != JOB_MOVED)
-            return false;
-        owner->wants_mailbox = true;        /* most likely */
-        return true;
-    }
-    for (uint32_t i = 1; i <= GUEST_MAX; i++) {
-        uint32_t index = (mailbox_turn + i) % GUEST_MAX;
-        if (job_at(index)->kind == JOB_NONE || !job_at(index)->wants_mailbox || step(job_at(index)) != JOB_MOVED)
+    bool in_turn = order->moves % TURN_EVERY == TURN_EVERY - 1;
+    for (uint32_t i = 0; i < GUEST_MAX; i++) {
+        uint32_t index = (i + (in_turn ? order->turn : 0)) % GUEST_MAX;
+        struct job *job = job_at(index);
+        if (job->kind == JOB_NONE || (in_mailbox && !job->wants_mailbox) || step(job) != JOB_MOVED)
             continue;
-        mailbox_turn = index;
+        order->moves++;
+        if (in_turn)
+            order->turn = index + 1;
         return true;
     }
     return false;
+}
+
+/* The secure processor first: the owner of the outstanding command takes its answer, then the next command is sent. */
+static bool serve_mailbox(void)
+{
+    struct job *owner = sev_mailbox_owner();
+    if (owner == NULL)
+        return move_first(&commands, true);
+    if (step(owner) != JOB_MOVED)
+        return false;
+    owner->wants_mailbox = true;        /* most likely */
+    return true;
 }
 
 enum job_verdict jobs_step(void)
 {
     if (!job_active())
         return JOB_IDLE;
-    if (serve_mailbox() || step(sev_job()) == JOB_MOVED)
-        return JOB_MOVED;
-    for (uint32_t i = 0; i < GUEST_MAX; i++) {
-        uint32_t index = (turn + i) % GUEST_MAX;
-        if (job_at(index)->kind == JOB_NONE || step(job_at(index)) != JOB_MOVED)
-            continue;
-        pieces = index == turn ? pieces + 1 : 1;
-        turn = pieces < TURN_PIECES ? index : (index + 1) % GUEST_MAX;
-        pieces = pieces < TURN_PIECES ? pieces : 0;
-        return JOB_MOVED;
-    }
-    turn = pieces = 0;      /* when what all wait for is there, as the secure processor at start, the first guest begins */
-    return JOB_WAITS;
+    return serve_mailbox() || step(sev_job()) == JOB_MOVED || move_first(&pieces, false) ? JOB_MOVED : JOB_WAITS;
 }

@@ -101,12 +101,20 @@ def test_each_status_of_a_launch_command_refuses_its_guest_and_nobody_else(
 
 
 def run_with(
-    name: str, pack: Callable[..., Path], boot_sev: Boot, look: Callable[[Emulator], None] = lambda machine: None, **machine_options
-) -> str:
-    """Boots a plain guest between two encrypted ones; what the console said. `look` sees the machine when it is off."""
-    guests = [packing.hello("first", "sev"), PLAIN, packing.hello("second", "sev")]
+    name: str, pack: Callable[..., Path], boot_sev: Boot, look: Callable[[Emulator], None] = lambda machine: None,
+    first_waits: bool = False, **machine_options,
+) -> str:  # fmt: skip
+    """Boots a plain guest between two encrypted ones; what the console said. `look` sees the machine when it is off.
+
+    `first_waits`: the first guest does not end before the second is launched.
+    """
+    guests = [packing.hello("first", "sev", "hold" if first_waits else ""), PLAIN, packing.hello("second", "sev")]
     efi = pack(name, guests)
     with boot_sev(packing.bootable(efi), name=name, **machine_options) as machine:
+        if first_waits:
+            machine.wait_for(r"launch second: LAUNCH_FINISH$")
+            attendant.wait_for_guest(machine, "first", sayings.HELLO_HOLDS)
+            attendant.type_line(machine, 1, "", len(guests))
         assert machine.wait_off() == "guest-shutdown"
         assert_plain_guest_ran(machine.console.text)
         look(machine)
@@ -140,7 +148,7 @@ def test_hang_at_a_guests_end_keeps_its_asid_from_others(
     command: str, pack: Callable[..., Path], boot_sev: Boot
 ) -> None:
     name = command.split(":")[0]
-    text = run_with(f"hang-{name}", pack, boot_sev, fault=f"hang:{command}", fast_clock=True)
+    text = run_with(f"hang-{name}", pack, boot_sev, first_waits=True, fault=f"hang:{command}", fast_clock=True)
     assert sayings.refusals(text) == {}
     assert {end[:2] for end in sayings.ends(text)} == {(guest, "poweroff") for guest in ("first", "plain", "second")}
     assert f"{name}:" in text

@@ -10,6 +10,6 @@
 void jobs_forget(void)
 {
     memset(jobs, 0, sizeof jobs);
-    active = over = turn = pieces = 0;
-    mailbox_turn = GUEST_MAX - 1;
+    active = over = 0;
+    pieces = commands = (struct order){0};
 }

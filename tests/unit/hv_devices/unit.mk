@@ -11,7 +11,7 @@ unit-hv-devices-cflags := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=a
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-devices-built-with = $(CC_VERSION) $(unit-hv-devices-cflags)
 $(eval $(call record,$(unit-hv-devices-out)/built-with,unit-hv-devices-built-with))
-unit-hv-devices-tests := vlapic vuart pvclock vpower monitor input lifecycle refusal copy
+unit-hv-devices-tests := vlapic vuart pvclock vpower monitor input lifecycle refusal copy jobs
 
 # What each program links besides its own test_*.c.
 unit-hv-devices-vlapic := hv/dev/vlapic.c
@@ -20,6 +20,7 @@ unit-hv-devices-pvclock := hv/dev/pvclock.c hv/vm/vcpu_clock.c
 unit-hv-devices-vpower := hv/dev/vpower.c
 unit-hv-devices-monitor := $(sort $(wildcard hv/monitor/*.c)) hv/console/line.c hv/console/output.c hv/console/log.c hv/dev/vuart.c hv/lib/text.c
 unit-hv-devices-input := $(addprefix hv/,console/serial.c console/console.c monitor/monitor.c monitor/monitor_attach.c console/line.c console/output.c console/log.c dev/vuart.c lib/text.c)
+unit-hv-devices-jobs := hv/control/job.c hv/control/jobs.c
 unit-hv-devices-lifecycle := hv/vm/guest.c $(addprefix hv/control/,life.c launch.c end.c release.c leak.c program.c report.c) $(sort $(wildcard hv/monitor/*.c)) hv/console/line.c hv/console/output.c hv/dev/vuart.c hv/svm/asid.c hv/console/log.c hv/lib/text.c \
 	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/jobs_under_test.c $(unit-hv-devices-in)/fake_machine.c $(unit-hv-devices-in)/fake_psp.c \
 	$(unit-hv-devices-in)/three_guests.c $(sort $(wildcard psp/*.c)) \

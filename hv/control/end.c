@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * DEACTIVATE → WBINVD → DF_FLUSH → DECOMMISSION, then the pages, last the ASID: nobody may get an ASID whose key or cache
- * lines are still somewhere (SEV API, ACTIVATE).
+ * DEACTIVATE → WBINVD → DF_FLUSH → DECOMMISSION, then the memory, last the ASID: an ASID may be reused only when its key is
+ * uninstalled and its cache lines are flushed (SEV API, ACTIVATE).
  */
 #include "hv/control/end.h"
 
@@ -14,20 +14,20 @@
 #include "hv/lib/panic.h"
 #include "hv/svm/asid.h"
 
-/* A command that the firmware refused is retried once, since a failure leaks the ASID. After no answer none is sent. */
+/* A command that the SEV firmware refused is retried once, since a failure leaks the ASID; never after a timeout. */
 #define ATTEMPTS 2u
 
 enum end_state {
     END_BEGIN,
-    END_DEACTIVATE,     /* takes the key out of the ASID's slot */
-    END_WBINVD, END_DF_FLUSH,       /* no line of the guest's is in a cache or in the fabric afterwards */
+    END_DEACTIVATE,     /* uninstalls the key from the ASID */
+    END_WBINVD, END_DF_FLUSH,       /* flush the guest's lines from caches and data fabric */
     END_DECOMMISSION,
     END_PLAIN_VIEW, END_SCRUB,
     END_RELEASE,
 };
 
-/* Whose WBINVD and DF_FLUSH are under way. No other guest is deactivated meanwhile: its ASID would be dirty after the WBINVD,
- * and DF_FLUSH be refused (SEV API, DF_FLUSH). */
+/* The job between its WBINVD and its DF_FLUSH. No other guest is deactivated meanwhile: its ASID would not be covered by the
+ * WBINVD, and DF_FLUSH would be refused (SEV API, DF_FLUSH). */
 static const struct job *flushing;
 
 static bool deactivates(const struct job *job)
@@ -49,7 +49,7 @@ static bool wants_restart(const struct guest *guest)
         action = guest->config->on_crash;
         break;
     default:
-        return false;           /* who was ended by the operator stays ended */
+        return false;           /* ended by the operator */
     }
     return action == MANIFEST_ACTION_RESTART && guest->restarts_left > 0;
 }
@@ -96,7 +96,7 @@ static void log_failure(const struct guest *guest, struct psp_result result)
     log_print(LOG_ERROR, "%s: %s", guest->config->name, text);
 }
 
-/* The command failed: whether it is worth another try. */
+/* The command failed: whether to retry it. */
 static bool try_again(struct job *job, struct psp_result result)
 {
     log_failure(job->guest, result);
@@ -109,7 +109,7 @@ static void deactivated(struct job *job, struct psp_result result)
     if (!done && try_again(job, result))
         return;
     job->clean &= done;
-    /* WBINVD in any case: the pages go back. */
+    /* WBINVD even after a failure, since the memory will be reused. */
     job_next(job, done || !job->second_round ? END_WBINVD : END_DECOMMISSION);
 }
 
@@ -127,14 +127,14 @@ static void flushed(struct job *job, struct psp_result result)
 static void decommissioned(struct job *job, struct psp_result result)
 {
     if (answered_with(result, SEV_STATUS_ACTIVE) && !job->second_round) {
-        /* ACTIVATE had been refused in words only, or DEACTIVATE been executed in words only. */
+        /* ACTIVATE took effect although it returned an error, or DEACTIVATE did not although it returned SUCCESS. */
         job->second_round = job->clean = true;
         job_next(job, END_DEACTIVATE);
         return;
     }
     if (answered_with(result, SEV_STATUS_ACTIVE)) {
         log_failure(job->guest, result);
-        job->clean = false;     /* the firmware keeps the guest and, as it says, its ASID */
+        job->clean = false;     /* the SEV firmware keeps the guest and its ASID */
     } else if (!psp_ok(result) && try_again(job, result)) {
         return;
     }
@@ -191,7 +191,7 @@ static enum job_verdict scrub(struct job *job)
     struct guest *guest = job->guest;
     uint64_t size = guest->memory.size;
     if (guest->memory_damaged && job->offset == (guest->damaged_at & ~(SIZE_2M - 1)))
-        job->offset += SIZE_2M;     /* it is not touched again */
+        job->offset += SIZE_2M;     /* damaged memory is not accessed */
     if (job->offset < size) {
         uint64_t end = guest->memory_damaged && job->offset < guest->damaged_at ? guest->damaged_at & ~(SIZE_2M - 1) : size;
         uint64_t piece = end - job->offset < JOB_PIECE ? end - job->offset : JOB_PIECE;
@@ -231,7 +231,7 @@ static enum job_verdict release(struct job *job)
     release_asid(guest, job->clean);
     guest->sev_context = guest->sev_active = guest->sev_memory_given = guest->memory_damaged = false;
     guest->state = refused ? GUEST_REFUSED : GUEST_ENDED;
-    job_over(job);
+    job_finish(job);
     if (refused) {
         log_print(LOG_ERROR, "%s is refused: %s", guest->config->name, guest->end_reason);
         guest->stays_ended = true;
@@ -242,7 +242,7 @@ static enum job_verdict release(struct job *job)
     leak_check();
     if (again) {
         guest->restarts_left--;
-        log_print(LOG_NOTICE, "%s: launched again, %u more times at most", guest->config->name, guest->restarts_left);
+        log_print(LOG_NOTICE, "%s: restarting, %u restarts left", guest->config->name, guest->restarts_left);
         job_begin(job, JOB_LAUNCH, guest);
     }
     return JOB_MOVED;
@@ -258,7 +258,7 @@ enum job_verdict end_step(struct job *job)
             flushing = job;
         if (flushing != job || !cpu_wbinvd_all(&job->wbinvd))
             return JOB_WAITS;
-        job->state = END_DF_FLUSH;      /* its tries are counted with the WBINVDs */
+        job->state = END_DF_FLUSH;      /* keeps job->tries: WBINVD and DF_FLUSH are retried together */
         return JOB_MOVED;
     case END_PLAIN_VIEW:
         return plain_view(job);

@@ -9,14 +9,14 @@
 #include "hv/mm/view.h"
 
 #define CHAIN_PAGES ((SEV_CHAIN_SIZE + PAGE_SIZE - 1) / PAGE_SIZE)
-#define LINE_BYTES 48u              /* in base64 with what is before them less than 80 columns */
+#define LINE_BYTES 48u              /* as base64, with the prefix, less than 80 columns */
 #define LINE_CHARACTERS (LINE_BYTES / 3 * 4)
 #define LINES_OF(bytes) (((bytes) + LINE_BYTES - 1) / LINE_BYTES + 2)
 _Static_assert(IDENTITY_LINES == LINES_OF(SEV_CHAIN_SIZE) + LINES_OF(SEV_CHIP_ID_SIZE), "what identity_show() prints");
 
 static struct {
-    uint8_t *chain;                 /* PDH, PEK, OCA, CEK, in pages that stay */
-    uint8_t key[SEV_CERT_KEY_SIZE]; /* the PDH's */
+    uint8_t *chain;                 /* PDH, PEK, OCA, CEK; never freed */
+    uint8_t key[SEV_CERT_KEY_SIZE]; /* public key of the PDH */
     uint8_t chip[SEV_CHIP_ID_SIZE];
     bool has_pdh, has_chip;
 } identity;
@@ -41,7 +41,7 @@ void identity_init(void)
     identity.chain = page_va(pages);
 }
 
-struct psp_result identity_ask_chain(struct psp *psp)
+struct psp_result identity_request_chain(struct psp *psp)
 {
     return sev_pdh_cert_export(psp, (psp_addr_t){view_firmware_address(page_pa(identity.chain), VIEW_ENCRYPTED)});
 }
@@ -99,7 +99,8 @@ static void show_block(const char *what, const uint8_t *bytes, size_t size)
 void identity_show(void)
 {
     if (!identity.has_pdh)
-        line_print("monitor: the platform's certificates are not known: nothing asked for SEV, or the secure processor refused (Ctrl-] i)");
+        line_print("monitor: the platform's certificates are not known: no guest and no setting needs SEV, or the secure "
+                   "processor cannot be used (Ctrl-] i)");
     else
         show_block("SEV CERTIFICATE CHAIN", identity.chain, SEV_CHAIN_SIZE);
     if (identity.has_chip)

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* What owners of guests know this platform by: its certificates and the chip's id. */
+/* The platform's identity for guest owners: its SEV certificates and the chip's id. */
 #ifndef SEVISOR_IDENTITY_H
 #define SEVISOR_IDENTITY_H
 
 #include "psp/psp.h"
 
-/* Takes the pages that the certificates are kept in, once. */
+/* Allocates the pages that hold the certificates; once. */
 void identity_init(void);
-/* After INIT: PDH_CERT_EXPORT and GET_ID; what they give is kept, so that the secure processor need not be asked again.
- * identity_ask_chain() submits; the others take an answer. *same: the PDH's key is that of the call before. What the firmware
- * refuses is logged, and is no error: without an answer only. */
-struct psp_result identity_ask_chain(struct psp *psp);
+/* After INIT: PDH_CERT_EXPORT and GET_ID, whose results are kept. identity_request_chain() submits; the others take the
+ * answer. *same: the PDH's key is that of the call before. A status other than SUCCESS is logged, and psp_ok() is returned:
+ * only a secure processor without an answer is an error. */
+struct psp_result identity_request_chain(struct psp *psp);
 struct psp_result identity_take_chain(struct psp *psp, struct psp_result result, bool *same);
 struct psp_result identity_take_id(struct psp *psp, struct psp_result result);
 bool identity_has_pdh(void);
-/* NULL: the firmware did not tell it. */
+/* SEV_CHIP_ID_SIZE bytes; NULL: unknown. */
 const uint8_t *identity_chip(void);
-/* Prints both, for `guest/owner.py`, which finds the lines in a console's log by how they begin: no guest's line can. */
+/* Prints both. `guest/owner.py` finds the lines in a log of the console by their prefix, which no guest's line can have. */
 void identity_show(void);
 #define IDENTITY_LINES 180u
 

@@ -26,14 +26,14 @@ void job_begin(struct job *job, enum job_kind kind, struct guest *guest)
     guest->end_reason[0] = '\0';
 }
 
-void job_over(struct job *job)
+void job_finish(struct job *job)
 {
     job->kind = JOB_NONE;
     active--;
     over++;
 }
 
-uint32_t job_count_over(void)
+uint32_t job_count_finished(void)
 {
     return over;
 }

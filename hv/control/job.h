@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * Work that lasts is a job with a state: a guest's launch, its end, the secure processor's bring-up. The boot CPU's loop
- * steps them, one bounded piece at a time (JOB_PIECE bytes copied or cleared, one mailbox command sent, one look whether
- * it is answered or whether all CPUs have done a WBINVD), and runs vCPUs and looks at the operator's keys in between.
- * A job that waits delays nobody; several may be under way, and of those that can go on each has its turn.
+ * Long work is a job, a state machine: a guest's launch, its teardown, the secure processor's bring-up. The boot CPU's loop
+ * steps jobs, one bounded piece at a time (JOB_PIECE bytes copied or cleared, one mailbox command sent, one poll for its
+ * answer or for a WBINVD of all CPUs), and runs vCPUs and polls the console in between. A job that waits blocks nothing
+ * else; jobs.c says which of several goes on first.
  */
 #ifndef SEVISOR_JOB_H
 #define SEVISOR_JOB_H
@@ -14,40 +14,39 @@
 
 enum job_kind { JOB_NONE, JOB_PLATFORM, JOB_LAUNCH, JOB_END };
 
-/* What a step came to. */
+/* Result of a step. */
 enum job_verdict {
-    JOB_IDLE,               /* there is no job */
+    JOB_IDLE,               /* no job is active */
     JOB_WAITS,              /* for an answer, other CPUs, other jobs */
-    JOB_WANTS_MAILBOX,      /* and another job has it */
-    JOB_MOVED,
+    JOB_WANTS_MAILBOX,      /* waits for the mailbox, which another job uses */
+    JOB_MOVED,              /* made progress */
 };
 
 struct job {
-    enum job_kind kind;     /* JOB_NONE: nothing is to be done */
-    struct guest *guest;    /* NULL: the platform's */
+    enum job_kind kind;     /* JOB_NONE: not active */
+    struct guest *guest;    /* NULL: JOB_PLATFORM */
     uint32_t state;         /* launch.c, end.c, sev.c */
-    uint32_t tries;         /* of the state's command */
-    uint32_t step;          /* of the launch program */
-    uint64_t offset, size;  /* progress in it, or in the guest's memory; and how much is left */
-    uint64_t total;         /* of size and offset; before a launch has its memory: job_count_over() when it failed to get it */
-    uint64_t mark_tsc;      /* when the launch phase began */
+    uint32_t tries;         /* failed attempts of the state's command */
+    uint32_t step;          /* index in the launch program */
+    uint64_t offset, size;  /* progress in that step or in the guest's memory; bytes left */
+    uint64_t total;         /* bytes done, or to be done; in LAUNCH_ALLOCATE: job_count_finished() at the last failure */
+    uint64_t mark_tsc;      /* start of the launch phase */
     struct cpu_wbinvd wbinvd;
-    bool wants_mailbox;     /* as soon as it is free */
-    bool clean;             /* of an end: the ASID can have another owner */
-    bool second_round;      /* of an end: DEACTIVATE and all that follows it once more */
-    bool again;             /* a launch follows the end */
+    bool wants_mailbox;     /* its next step is a mailbox command */
+    bool clean;             /* JOB_END: the ASID can be reused */
+    bool second_round;      /* JOB_END: DEACTIVATE and what follows is being repeated */
+    bool again;             /* JOB_END: a launch follows */
 };
 
-/* The guest's job; its kind tells whether there is one. */
+/* The guest's job, active or not. */
 struct job *job_of(const struct guest *guest);
-/* From its first state on, all else being zero. */
+/* Starts in state 0, all other fields being zero. */
 void job_begin(struct job *job, enum job_kind kind, struct guest *guest);
-/* Nothing is left to be done. */
-void job_over(struct job *job);
-/* As many are over: what they held may be free now. */
-uint32_t job_count_over(void);
+void job_finish(struct job *job);
+/* Jobs finished so far: what they held may be free now. */
+uint32_t job_count_finished(void);
 bool job_active(void);
-/* That of guests[index]. */
+/* The job of guests[index]. */
 struct job *job_at(uint32_t index);
 
 static inline void job_next(struct job *job, uint32_t state)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Which job goes on next. */
+/* The order in which jobs are stepped. */
 #ifndef SEVISOR_JOBS_H
 #define SEVISOR_JOBS_H
 
 #include "hv/control/job.h"
 
-/* One piece of one job. On the boot CPU. */
+/* One step of one job; JOB_IDLE: there is none, JOB_WAITS: none can go on. On the boot CPU. */
 enum job_verdict jobs_step(void);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * Executes the manifest's launch program. All of the manifest's launches begin at once, and allocate what they need in its
- * order; then they are copied and encrypted side by side.
+ * Executes the manifest's launch program. All launches of the manifest begin at the same time, and allocate memory and
+ * ASIDs in the manifest's order; copying one overlaps with the secure processor's work for another.
  */
 #include "hv/control/launch.h"
 
@@ -20,19 +20,19 @@
 #include "hv/vm/sched.h"
 #include "hv/vm/vcpu_start.h"
 
-/* How much one LAUNCH_UPDATE_DATA covers: at the few MiB/s of older parts it is far from the time limit, and other guests'
- * commands get their turn. And how much there is between two lines of progress. */
+/* Bytes of one LAUNCH_UPDATE_DATA: far below the timeout at the few MiB/s of older parts, and other guests' commands are not
+ * delayed for long. And bytes between two progress messages. */
 #define UPDATE_PIECE (UINT64_C(1) << 20)
 #define UPDATE_PROGRESS (UINT64_C(16) << 20)
 #define REASON_SIZE sizeof(((struct guest *)0)->end_reason)
-#define OUTSIDE "a step of its launch program is outside of its memory"
+#define OUTSIDE "a step of its launch program is outside its memory"
 
 enum launch_state {
     LAUNCH_PREPARE,
     LAUNCH_ALLOCATE,
-    LAUNCH_CLEAR_VIEW, LAUNCH_CLEAR,    /* what the program does not write */
-    LAUNCH_PLACE_VIEW, LAUNCH_PLACE,    /* what it does */
-    LAUNCH_PLATFORM,                    /* the secure processor's bring-up is waited for */
+    LAUNCH_CLEAR_VIEW, LAUNCH_CLEAR,    /* memory that the launch program does not write */
+    LAUNCH_PLACE_VIEW, LAUNCH_PLACE,    /* memory that it writes */
+    LAUNCH_PLATFORM,                    /* waits for the secure processor's bring-up */
     LAUNCH_BEGIN, LAUNCH_ACTIVATE, LAUNCH_ENCRYPT, LAUNCH_MEASURE, LAUNCH_FINISH,
     LAUNCH_GUEST_VIEW, LAUNCH_PLACE_SHARED,
 };
@@ -55,7 +55,7 @@ static bool refuse_command(struct guest *guest, struct psp_result result)
     return false;
 }
 
-/* guest->end_reason says why. */
+/* The reason is in guest->end_reason. */
 static enum job_verdict refused(struct guest *guest)
 {
     guest->end = GUEST_END_REFUSED;
@@ -63,7 +63,7 @@ static enum job_verdict refused(struct guest *guest)
     return JOB_MOVED;
 }
 
-/* Cycles since the phase before go to `phase`. */
+/* The cycles since the previous phase are those of `phase`. */
 static void phase_done(struct job *job, enum launch_phase phase)
 {
     uint64_t now = clock_tsc();
@@ -86,21 +86,22 @@ static enum job_verdict prepare(struct job *job)
     return JOB_MOVED;
 }
 
-/* ---- what it needs ---- */
+/* ---- resources ---- */
 
 static bool check_platform(struct guest *guest)
 {
     const struct manifest_guest *config = guest->config;
     for (uint32_t i = 0; i < config->vcpus; i++) {
         if (config->cpus[i] != MANIFEST_CPU_ANY && smp_cpu(config->cpus[i]) == NULL)
-            return refuse(guest, "wants its vCPU %u on CPU %u, which does not run here: change pins in guests.toml", i,
+            return refuse(guest, "pins vCPU %u to CPU %u, which does not run on this machine: change pins in guests.toml", i,
                           config->cpus[i]);
     }
     if (config->encryption == MANIFEST_ENCRYPTION_HOST && view_c_bit() == 0)
-        return refuse(guest, "wants encryption = \"host\", but SME is not on: enable SMEE in the BIOS, or set encryption = \"none\"");
+        return refuse(guest, "has encryption = \"host\", but SME is off: enable SMEE in the BIOS, or set encryption = "
+                      "\"none\"");
     if (!guest->sev)
         return true;
-    if (!sev_ready() && !sev_comes_up())
+    if (!sev_ready() && !sev_starting())
         return refuse(guest, "%s", sev_refusal());
     return sev_check_config(config, guest->end_reason, REASON_SIZE);
 }
@@ -110,7 +111,7 @@ static enum memory_view launch_view(const struct guest *guest)
     return guest->config->encryption == MANIFEST_ENCRYPTION_NONE ? VIEW_PLAIN : VIEW_ENCRYPTED;
 }
 
-/* Everything of hv's own that the guest needs, before a byte is copied. */
+/* All resources of the guest; false: some may be allocated, see release_unused(). */
 static bool allocate(struct guest *guest)
 {
     const struct manifest_guest *config = guest->config;
@@ -123,7 +124,7 @@ static bool allocate(struct guest *guest)
         return refuse(guest, "no ASID is free for %s guest", guest->sev ? "another encrypted" : "another plain");
     if (!extent_alloc(config->memory, &guest->memory)) {
         guest->memory = (struct extent){0};
-        return refuse(guest, "wants %lu MiB in one piece; %lu MiB are free in all", config->memory >> 20,
+        return refuse(guest, "needs %lu MiB of contiguous memory; %lu MiB are free in total", config->memory >> 20,
                       stats.extent_free >> 20);
     }
     if (!npt_create(&guest->npt)) {
@@ -145,7 +146,7 @@ static bool allocate(struct guest *guest)
     return true;
 }
 
-/* Whether another job holds what this launch lacks, and may give it back: an end, or a launch that may still fail. */
+/* Whether another guest holds resources that it may release soon: by its end, or by a launch that may still fail. */
 static bool others_hold(const struct guest *own)
 {
     for (uint32_t i = 0, count = guest_count(); i < count; i++)
@@ -157,13 +158,13 @@ static bool others_hold(const struct guest *own)
 static enum job_verdict allocate_step(struct job *job)
 {
     struct guest *guest = job->guest;
-    if (job->total == job_count_over())
-        return JOB_WAITS;               /* nothing was given back since it was tried last */
+    if (job->total == job_count_finished())
+        return JOB_WAITS;               /* nothing was released since the last attempt */
     if (!check_platform(guest))
         return refused(guest);
     if (!allocate(guest)) {
         release_unused(guest);
-        job->total = job_count_over();
+        job->total = job_count_finished();
         return others_hold(guest) ? JOB_WAITS : refused(guest);
     }
     guest->end_reason[0] = '\0';
@@ -174,7 +175,7 @@ static enum job_verdict allocate_step(struct job *job)
     return JOB_MOVED;
 }
 
-/* ---- its memory ---- */
+/* ---- memory ---- */
 
 static enum job_verdict set_view(struct job *job, enum memory_view view, enum launch_state next)
 {
@@ -186,10 +187,9 @@ static enum job_verdict set_view(struct job *job, enum memory_view view, enum la
     return JOB_MOVED;
 }
 
-/* RAM holds what was there before this machine's start, or its last owner's: whatever the launch program does not
- * write is zero, as the nested tables show it: under SEV, to a guest that reads it as shared. (As private it is
- * undefined.) ZERO steps of a SEV guest are written with the others, to be encrypted in place. All below job->offset is
- * zero, or some step's. */
+/* Zeroes all memory that the launch program does not write, since RAM holds old data. A SEV guest reads zeros through C=0;
+ * through C=1 the content is undefined. ZERO steps of a SEV guest are not skipped here: they are written by place(), to be
+ * encrypted in place. Invariant: all memory below job->offset is zero or belongs to a step. */
 static enum job_verdict clear(struct job *job)
 {
     struct guest *guest = job->guest;
@@ -231,7 +231,7 @@ static bool copy_piece(struct job *job, const struct manifest_step *step, enum m
     if (!guest_ram_address(guest, gpaddr(step->gpa), step->size, &address))
         return refuse(guest, OUTSIDE);
     if (step->kind != MANIFEST_STEP_ZERO && (bytes = program_payload(step->payload_offset, step->size)) == NULL)
-        return refuse(guest, "a step's payload is outside of the manifest");
+        return refuse(guest, "the payload of a launch program step is outside the manifest");
     void *window = window_map(paddr_add(address, job->offset), piece, view);
     if (window == NULL)
         return refuse(guest, "no address space is left to fill its memory");
@@ -240,15 +240,15 @@ static bool copy_piece(struct job *job, const struct manifest_step *step, enum m
     else
         memcpy(window, bytes + job->offset, piece);
     if (guest->sev)
-        cache_flush(window, piece);     /* the firmware and the guest's key go past the cache */
+        cache_flush(window, piece);     /* accesses by the secure processor and under the guest's key are not coherent */
     window_unmap(window, piece);
     job->offset += piece;
     job->total += piece;
     return true;
 }
 
-/* Whether the state writes the step. PLACE: none and host get all that the guest starts with; sev what will be encrypted in
- * place. The zeros around it are flushed by the change of view, before anybody looks at the memory under another key. */
+/* Whether this state writes the step. PLACE writes all steps of a plain or host guest, and those of a SEV guest that will be
+ * encrypted in place. The zeros of clear() are flushed by the change of view, before an access under another key. */
 static bool is_placed(const struct job *job, const struct manifest_step *step)
 {
     if (job->state == LAUNCH_PLACE_SHARED)
@@ -256,7 +256,7 @@ static bool is_placed(const struct job *job, const struct manifest_step *step)
     return job->guest->sev ? step->kind != MANIFEST_STEP_SHARED : step->kind != MANIFEST_STEP_ZERO;
 }
 
-/* The CPU with the fewest vCPUs. The boot CPU has launches and the console to do, so it comes last among equals. */
+/* The CPU with the fewest vCPUs; among equals the boot CPU last, since it also runs jobs and the console. */
 static struct cpu *emptiest_cpu(void)
 {
     struct cpu *best = this_cpu();
@@ -272,11 +272,11 @@ static struct cpu *emptiest_cpu(void)
     return best;
 }
 
-/* All vCPUs have their CPUs before the first of them runs, and sends to the others. */
+/* All vCPUs have a CPU before the first one runs, since it may send IPIs to the others. */
 static void schedule(struct guest *guest)
 {
     for (uint32_t i = 0; i < guest->config->vcpus; i++) {
-        uint16_t wanted = guest->config->cpus[i];       /* check_platform() saw it */
+        uint16_t wanted = guest->config->cpus[i];       /* checked by check_platform() */
         sched_place(wanted != MANIFEST_CPU_ANY ? smp_cpu(wanted) : emptiest_cpu(), guest->vcpus[i]);
     }
     for (uint32_t i = 0; i < guest->config->vcpus; i++)
@@ -289,7 +289,7 @@ static enum job_verdict run(struct job *job)
     guest->state = GUEST_RUNNING;
     guest->launches++;
     guest->started_tsc = clock_tsc();
-    job_over(job);
+    job_finish(job);
     report_launch(guest);
     schedule(guest);
     return JOB_MOVED;
@@ -303,7 +303,7 @@ static enum job_verdict place(struct job *job)
         const struct manifest_step *step = program_step(guest->config, job->step);
         if (!is_placed(job, step) || job->offset == step->size)
             continue;
-        /* What the guest finds readable for hv is plain, as its page tables expect it. */
+        /* Shared pages are plain: the guest maps them with C=0. */
         return copy_piece(job, step, shared ? VIEW_PLAIN : guest->memory.view) ? JOB_MOVED : refused(guest);
     }
     if (shared) {
@@ -320,7 +320,7 @@ static enum job_verdict place(struct job *job)
 
 /* ---- the secure processor's part ---- */
 
-/* What the guest's owner made for the launch; none of it: NULL. False: it is not in the manifest. */
+/* The owner's DH certificate and session; NULL: the manifest has none. False: they are outside the manifest. */
 static bool find_session(const struct manifest_guest *config, const uint8_t **dh_cert, const uint8_t **session)
 {
     *dh_cert = *session = NULL;
@@ -335,19 +335,19 @@ static bool find_session(const struct manifest_guest *config, const uint8_t **dh
 static enum job_verdict await_platform(struct job *job)
 {
     const uint8_t *dh_cert, *session;
-    if (sev_comes_up())
+    if (sev_starting())
         return JOB_WAITS;
     job_next(job, LAUNCH_BEGIN);
     if (!sev_ready())
         refuse(job->guest, "%s", sev_refusal());
     else if (!find_session(job->guest->config, &dh_cert, &session))
-        refuse(job->guest, "its launch session is outside of the manifest");
+        refuse(job->guest, "its launch session is outside the manifest");
     else
         return JOB_MOVED;
     return refused(job->guest);
 }
 
-/* The next private steps, adjacent ones merged: the digest does not depend on command boundaries. False: none is left. */
+/* The next run of adjacent private steps, merged: the digest does not depend on command boundaries. False: none is left. */
 static bool next_run(struct job *job)
 {
     const struct manifest_guest *config = job->guest->config;
@@ -382,7 +382,6 @@ static uint32_t update_piece(const struct job *job)
     return (uint32_t)(job->size < UPDATE_PIECE ? job->size : UPDATE_PIECE);
 }
 
-/* What hv has filled under the view ENCRYPTED and flushed. */
 static struct psp_result submit_update(const struct job *job)
 {
     paddr_t address;
@@ -426,7 +425,7 @@ static void encrypted(struct job *job)
         encrypt_or_measure(job);
 }
 
-/* What a command that was answered, or not, leaves behind, and what comes after it. */
+/* Handles the command's result, a timeout included, and sets the next state. */
 static struct psp_result answered(struct job *job, struct psp_result result)
 {
     struct guest *guest = job->guest;
@@ -439,7 +438,7 @@ static struct psp_result answered(struct job *job, struct psp_result result)
         job_next(job, LAUNCH_ACTIVATE);
         break;
     case LAUNCH_ACTIVATE:
-        guest->sev_active = psp_ok(result) || silent;       /* without an answer the key may be in the ASID's slot */
+        guest->sev_active = psp_ok(result) || silent;       /* after a timeout the key may be installed */
         if (!psp_ok(result))
             break;
         log_print(LOG_NOTICE, "launch %s: LAUNCH_START gave handle %u, ACTIVATE on ASID %u", name, guest->sev_handle, guest->asid);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* A guest's launch: the manifest's launch program, executed step by step. */
+/* Launch of a guest: executes its launch program from the manifest. */
 #ifndef SEVISOR_LAUNCH_H
 #define SEVISOR_LAUNCH_H
 
 #include "hv/control/job.h"
 
-/* Of a JOB_LAUNCH. The guest holds nothing when it begins. It succeeds whole, or becomes a JOB_END that leaves nothing behind:
- * refused, guest->end_reason says why; or destroyed by the operator. */
+/* One step of a JOB_LAUNCH, which begins with a guest that holds nothing. It ends with a running guest, or becomes a
+ * JOB_END that releases all: the launch is refused (guest->end_reason says why), or the operator has ended the guest. */
 enum job_verdict launch_step(struct job *job);
 
 #endif

@@ -8,7 +8,7 @@
 #include "hv/vm/exit_npf.h"
 #include "hv/vm/guest.h"
 
-/* What can be held by a guest, in the units in which it is given out. */
+/* What guests hold, in allocation units. */
 struct resources {
     uint64_t asids, pool_pages, extent_bytes;
 };

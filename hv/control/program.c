@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * The table is used from hv's own copy only; payload is read where boot/ put it, within the bounds that the copy states
- * and that are checked here once more.
+ * Header, guests and steps are used from hv's own copy only. The payload is read where boot/ placed it, within bounds that
+ * are checked here again.
  */
 #include "hv/control/program.h"
 
@@ -11,7 +11,7 @@
 #include "hv/mm/window.h"
 
 static struct {
-    const uint8_t *manifest;    /* a window that stays: relaunches read it again */
+    const uint8_t *manifest;    /* a window that stays mapped for later launches */
     uint64_t size;
     const uint8_t *table;       /* hv's copy of header, guests and steps */
 } source;
@@ -21,7 +21,7 @@ static uint64_t pages_of(uint64_t bytes)
     return bytes / PAGE_SIZE + (bytes % PAGE_SIZE != 0);
 }
 
-/* Bytes of header, guests and steps, as the header itself says. 0: more than there can be. */
+/* Bytes of header, guests and steps by the header's counts. 0: more than allowed. */
 static uint64_t table_size(const struct manifest_header *header, uint64_t limit)
 {
     uint64_t size = sizeof *header;
@@ -44,9 +44,10 @@ static bool take_table(void)
     memcpy(&header, source.manifest, sizeof header);
     uint64_t size = table_size(&header, source.size);
     if (size == 0)
-        size = sizeof header;       /* manifest_check() says what is wrong */
+        size = sizeof header;       /* manifest_check() names the error */
     if (!page_alloc(pages_of(size), 1, &copy)) {
-        log_print(LOG_ERROR, "no guest is launched: there is no room in hv's memory for the manifest's table of %lu bytes", size);
+        log_print(LOG_ERROR, "no guest is launched: the hypervisor's own memory has no room for the manifest's table of %lu bytes: "
+                  "pack fewer guests", size);
         return false;
     }
     memcpy(page_va(copy), source.manifest, size);
@@ -55,7 +56,8 @@ static bool take_table(void)
         log_print(LOG_ERROR, "the manifest is refused: %s: %s (guest %d, step %d)", manifest_error_name(error),
                   manifest_error_text(error), where.guest, where.step);
     } else if (memcmp(page_va(copy), &header, sizeof header) != 0 || memcmp(page_va(copy), source.manifest, size) != 0) {
-        log_print(LOG_ERROR, "the manifest changed while it was read: no guest is launched; its memory is faulty, or a device wrote to it");
+        log_print(LOG_ERROR, "the manifest changed while it was read: no guest is launched; the memory is faulty, or a device "
+                  "wrote to it");
     } else {
         source.table = page_va(copy);
         return true;
@@ -73,7 +75,8 @@ bool program_open(const struct handoff *handoff)
     }
     source.manifest = window_map(paddr(handoff->manifest_base), pages_of(source.size) * PAGE_SIZE, VIEW_PLAIN);
     if (source.manifest == NULL) {
-        log_print(LOG_ERROR, "no guest is launched: a manifest of %lu MiB is more than hv can map: pack smaller or fewer guests",
+        log_print(LOG_ERROR, "no guest is launched: a manifest of %lu MiB is more than the hypervisor can map: pack smaller or "
+                  "fewer guests",
                   source.size >> 20);
         return false;
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The manifest: checked, and its table copied, before anything of it is used. */
+/* The manifest: its table is checked and copied before use. */
 #ifndef SEVISOR_PROGRAM_H
 #define SEVISOR_PROGRAM_H
 
@@ -7,7 +7,7 @@
 #include "guest/manifest.h"
 #include "hv/lib/types.h"
 
-/* False: it is refused, and the log says why. */
+/* False: the manifest is refused, and the log says why. */
 bool program_open(const struct handoff *handoff);
 const struct manifest_header *program_header(void);
 const struct manifest_guest *program_guest(uint32_t index);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* What psp/ asks of hv (psp/platform.h). */
+/* hv's implementation of psp/platform.h. */
 #include "hv/console/log.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
@@ -11,13 +11,13 @@
 #include "hv/mm/window.h"
 #include "psp/platform.h"
 
-/* Configuration space of this function alone, until psp_close(). */
+/* Maps the configuration space of one function, until psp_close(). */
 static struct pci_space psp_open(struct psp_function function)
 {
     struct pci_space space = {NULL, function.sbdf, 1};
     if (function.ecam != 0) {
         space.ecam = mmio_map(paddr(function.ecam), PCI_FUNCTION_SIZE);
-        ASSERT(space.ecam != NULL);     /* small windows need nothing from the pool, and few are open */
+        ASSERT(space.ecam != NULL);     /* small windows take no pool page, and few are open */
     }
     return space;
 }
@@ -68,14 +68,14 @@ uint64_t psp_platform_now_us(void)
     return clock_now_us();
 }
 
-/* Jobs poll. Who waits is the last SHUTDOWN. */
+/* Used by the synchronous SHUTDOWN only: jobs poll. */
 void psp_platform_pause(void)
 {
-    this_cpu()->rounds++;       /* it waits, but is not stuck */
+    this_cpu()->rounds++;       /* for the watchdog: not stuck */
     cpu_relax();
 }
 
-/* A page that psp/ keeps for good. hv writes it through the physical map, C=1. */
+/* A page that is never freed. hv writes it through the physical map, C=1. */
 static void *psp_platform_page(void **page, psp_addr_t *address)
 {
     if (*page == NULL) {

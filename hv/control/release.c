@@ -11,7 +11,7 @@ void release_vcpus(struct guest *guest)
         if (vcpu == NULL)
             continue;
         guest_count_vcpu(vcpu, &guest->past);
-        guest->vcpus[i] = NULL;     /* first: who looks meanwhile counts it once, and no freed page */
+        guest->vcpus[i] = NULL;     /* before it is freed: a concurrent guest_read_counters() must not find it */
         vcpu_destroy(vcpu);
     }
 }

@@ -77,7 +77,7 @@ void report_launch(const struct guest *guest)
         line_print("  mailbox commands %lu, bytes through the secure processor %lu", report->commands,
                       report->psp_bytes);
     memory_stats(&stats);
-    line_print("  host pages of 4 KiB: nested tables %lu, else for this guest %lu; hypervisor in all %lu of %lu",
+    line_print("  host pages of 4 KiB: nested tables %lu, other for this guest %lu; hypervisor in total %lu of %lu",
                   report->table_pages, report->hv_pages, stats.pool_total - stats.pool_free, stats.pool_total);
     if (guest->sev)
         report_measurement(guest);
@@ -92,7 +92,7 @@ struct totals {
     uint64_t alive_tsc, run_tsc, exits;
 };
 
-/* Of all launches, the present one included. */
+/* Over all launches, including the current one. */
 static struct totals totals_of(const struct guest *guest)
 {
     struct guest_counters counters;

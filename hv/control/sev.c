@@ -19,27 +19,27 @@
 static struct psp psp;
 static bool started, ready;
 static char refusal[SEV_TEXT] = "the secure processor was not started";
-static struct job *mailbox_owner;   /* who submitted the outstanding command; NULL: none is outstanding */
-static uint64_t pages_for_good, pages_of_registers;
+static struct job *mailbox_owner;   /* the job whose command is outstanding; NULL: none */
+static uint64_t pages_for_good, pages_of_registers;     /* of hv's pool: for command and data pages, for mapped registers */
 
-/* The platform's bring-up, from any state that somebody before us left to INIT. */
+/* Bring-up of the platform, from any state that earlier software left it in to INIT. */
 enum platform_state {
     PLATFORM_ATTACH,
-    PLATFORM_LEFT,                      /* SHUTDOWN of what somebody left */
-    PLATFORM_DOWNLOAD, PLATFORM_DOWNLOADED,     /* DOWNLOAD_FIRMWARE, and the status after it */
+    PLATFORM_LEFT,                      /* SHUTDOWN, as it was left initialised */
+    PLATFORM_DOWNLOAD, PLATFORM_DOWNLOADED,     /* DOWNLOAD_FIRMWARE, then PLATFORM_STATUS */
     PLATFORM_INIT, PLATFORM_DF_FLUSH, PLATFORM_STATUS, PLATFORM_CHAIN, PLATFORM_ID,
-    PLATFORM_ONCE_MORE,                 /* SHUTDOWN, and INIT again */
-    PLATFORM_UNDO,                      /* SHUTDOWN after an INIT without DF_FLUSH */
+    PLATFORM_REINIT,                    /* SHUTDOWN, then INIT again */
+    PLATFORM_UNDO,                      /* SHUTDOWN after a failed DF_FLUSH */
 };
 
 static struct {
     struct job job;
-    struct sev_wishes wishes;
-    uint32_t version_before;            /* the firmware's */
+    struct sev_request wishes;
+    uint32_t version_before;            /* SEV firmware before DOWNLOAD_FIRMWARE */
     struct psp_result result;           /* of DOWNLOAD_FIRMWARE, of DF_FLUSH */
-    bool wbinvd_first;                  /* on every CPU, before the state's command */
-    bool init_reset, init_flushed;      /* INIT was repeated for these reasons */
-    bool second, same_pdh;
+    bool wbinvd_first;                  /* WBINVD on every CPU before the state's command */
+    bool init_reset, init_flushed;      /* INIT was repeated after SECURE_DATA_INVALID, after WBINVD_REQUIRED */
+    bool second, same_pdh;              /* after PLATFORM_REINIT; its PDH is that of the first INIT */
 } platform;
 
 /* ---- the mailbox ---- */
@@ -72,7 +72,7 @@ enum job_verdict sev_mailbox(const struct job *job, struct psp_result *result)
         return JOB_WAITS;
     mailbox_owner = NULL;
     if (result->error == PSP_TIMEOUT && job != &platform.job)
-        refuse("the secure processor is given up: ", *result);     /* to all who follow */
+        refuse("the secure processor stopped answering and is not used any more: ", *result);     /* of all later commands */
     return JOB_MOVED;
 }
 
@@ -100,8 +100,8 @@ static void log_platform(void)
               (psp.status.owner & SEV_OWNER_EXTERNAL) != 0 ? "externally owned" : "self-owned", text);
     const char *fault = sev_version_fault(sev_version_of(&psp.status));
     if (fault != NULL)
-        log_print(LOG_ERROR, "sev: this firmware is too old (%s): update the BIOS, or name a newer file as sev-firmware in guests.toml",
-                  fault);
+        log_print(LOG_ERROR, "sev: the SEV firmware is too old (%s): update the BIOS, or name a newer file as sev-firmware in "
+                  "guests.toml", fault);
 }
 
 static const char *version_text(uint32_t version, char text[static 24])
@@ -116,10 +116,10 @@ static void next(enum platform_state state, bool wbinvd_first)
     platform.wbinvd_first = wbinvd_first;
 }
 
-/* The bring-up is over; all that waits for it goes on. */
-static void come_to_an_end(bool is_ready)
+/* The bring-up is complete or has failed; launches that wait for it go on. */
+static void bring_up_done(bool is_ready)
 {
-    job_over(&platform.job);
+    job_finish(&platform.job);
     ready = is_ready;
     if (!is_ready && psp.registers != NULL)
         psp_detach(&psp);
@@ -148,7 +148,7 @@ static void load_firmware(void)
         return;
     }
     if (platform.wishes.image_size != 0)
-        log_print(LOG_NOTICE, "sev: firmware %s runs; the manifest's is %s, which is not newer: not loaded",
+        log_print(LOG_NOTICE, "sev: SEV firmware %s is running; the manifest's is %s, which is not newer: not loaded",
                   version_text(platform.version_before, old), version_text(offered, new));
     init();
 }
@@ -163,7 +163,7 @@ static void attached(void)
     next(PLATFORM_LEFT, false);
 }
 
-/* Firmware before 1.50 leaves the committed version behind at the first load: Linux' sev_update_firmware(). */
+/* Before 1.50 it has to be loaded twice to be committed (Linux, sev_update_firmware()). */
 static void loaded(struct psp_result result)
 {
     bool once_more = psp_ok(result) && platform.job.tries++ == 0 && platform.version_before < SEV_VERSION(1, 50, 0);
@@ -172,54 +172,55 @@ static void loaded(struct psp_result result)
         next(PLATFORM_DOWNLOADED, false);
 }
 
-/* Whatever the firmware said to it, what runs goes on. */
+/* After DOWNLOAD_FIRMWARE: go on with what is running, whether it was loaded or not. */
 static void firmware_known(struct psp_result status)
 {
     char old[24], new[24], text[SEV_TEXT];
     struct psp_result result = psp_ok(status) ? platform.result : status;
     version_text(sev_version_of(&psp.status), new);
     if (psp_ok(result)) {
-        log_print(LOG_NOTICE, "sev: DOWNLOAD_FIRMWARE: %s ran, %s runs now", version_text(platform.version_before, old), new);
+        log_print(LOG_NOTICE, "sev: DOWNLOAD_FIRMWARE: SEV firmware was %s, is %s now",
+                  version_text(platform.version_before, old), new);
     } else {
         psp_result_text(result, text, sizeof text);
-        log_print(LOG_ERROR, "sev: firmware %s was not loaded: %s", version_text(platform.wishes.image_version, old), text);
-        log_print(LOG_NOTICE, "sev: going on with firmware %s", new);
+        log_print(LOG_ERROR, "sev: SEV firmware %s was not loaded: %s", version_text(platform.wishes.image_version, old), text);
+        log_print(LOG_NOTICE, "sev: continuing with SEV firmware %s", new);
     }
     init();
 }
 
-/* Whether INIT is worth another try: once for each reason. Real boards wanted WBINVD of all CPUs first (AMDESE/AMDSEV 202). */
+/* Whether to repeat INIT: once for each reason. Some boards require WBINVD of all CPUs first (AMDESE/AMDSEV 202). */
 static bool init_again(struct psp_result result)
 {
     if (result.error != PSP_FIRMWARE)
         return false;
     if (result.status == SEV_STATUS_SECURE_DATA_INVALID && !platform.init_reset) {
-        log_print(LOG_ERROR, "sev: INIT: the firmware has reset its damaged persistent data; once more");
+        log_print(LOG_ERROR, "sev: INIT: the SEV firmware has reset its damaged persistent data: INIT is repeated");
         platform.init_reset = true;
         return true;
     }
     if (result.status == SEV_STATUS_WBINVD_REQUIRED && !platform.init_flushed) {
-        log_print(LOG_ERROR, "sev: INIT: the firmware wants WBINVD on every CPU first; once more");
+        log_print(LOG_ERROR, "sev: INIT: the SEV firmware requires WBINVD on every CPU first: INIT is repeated");
         platform.init_flushed = platform.wbinvd_first = true;
         return true;
     }
     return false;
 }
 
-/* What is known after INIT only. No document says whether INIT keeps the PDH. Seen by doing it twice, before there are
- * guests; only if it matters, since an INIT takes seconds on a large machine. */
+/* No document says whether the PDH survives INIT, so INIT is done twice, and the PDHs are compared. Only if sessions are
+ * used: INIT takes seconds on a large machine. */
 static void identified(void)
 {
     if (!platform.second && platform.wishes.pdh && identity_has_pdh()) {
         platform.second = true;
-        next(PLATFORM_ONCE_MORE, false);
+        next(PLATFORM_REINIT, false);
         return;
     }
     if (platform.second && identity_has_pdh())
         log_print(LOG_NOTICE, platform.same_pdh
-                  ? "sev: the PDH outlives SHUTDOWN and INIT: a session made with it can be launched at later starts too"
-                  : "sev: the PDH does not outlive INIT: no session that was made before this start can be launched");
-    come_to_an_end(true);
+                  ? "sev: the PDH survives SHUTDOWN and INIT: sessions made with it stay valid at later starts"
+                  : "sev: the PDH does not survive INIT: sessions made before this start cannot be launched");
+    bring_up_done(true);
 }
 
 static struct psp_result submit(void)
@@ -232,15 +233,15 @@ static struct psp_result submit(void)
     case PLATFORM_DF_FLUSH:
         return sev_df_flush(&psp);
     case PLATFORM_CHAIN:
-        return identity_ask_chain(&psp);
+        return identity_request_chain(&psp);
     case PLATFORM_ID:
         return sev_get_id(&psp);
     case PLATFORM_DOWNLOADED:
     case PLATFORM_STATUS:
         return sev_platform_status(&psp);
-    case PLATFORM_ATTACH:               /* psp_attach() has submitted */
+    case PLATFORM_ATTACH:               /* submitted by psp_attach() */
     case PLATFORM_LEFT:
-    case PLATFORM_ONCE_MORE:
+    case PLATFORM_REINIT:
     case PLATFORM_UNDO:
     default:
         return sev_shutdown(&psp);
@@ -252,7 +253,7 @@ static bool failed(const char *where, struct psp_result result)
     if (psp_ok(result))
         return false;
     refuse(where, result);
-    come_to_an_end(false);
+    bring_up_done(false);
     return true;
 }
 
@@ -260,7 +261,7 @@ static void answered(struct psp_result result)
 {
     switch ((enum platform_state)platform.job.state) {
     case PLATFORM_ATTACH:
-        if (!failed("the secure processor is of no use: ", result))
+        if (!failed("the secure processor cannot be used: ", result))
             attached();
         break;
     case PLATFORM_LEFT:
@@ -304,7 +305,7 @@ static void answered(struct psp_result result)
         if (!failed("", identity_take_id(&psp, result)))
             identified();
         break;
-    case PLATFORM_ONCE_MORE:
+    case PLATFORM_REINIT:
         if (!failed("", result)) {
             init();
             platform.wbinvd_first = true;
@@ -341,7 +342,7 @@ struct job *sev_job(void)
 
 static bool start(const struct handoff *handoff)
 {
-    /* Where the preflight has found it. */
+    /* As found by the preflight. */
     const struct handoff_psp *found = &handoff->psp;
     const struct psp_location location = {
         .function = {found->sbdf, found->ecam}, .device_id = (uint16_t)found->device_id, .bar = found->bar, .bar_size = found->bar_size,
@@ -352,7 +353,7 @@ static bool start(const struct handoff *handoff)
     }
     struct psp_result result = psp_attach(&psp, &location);
     if (!psp_ok(result)) {
-        refuse("the secure processor is of no use: ", result);
+        refuse("the secure processor cannot be used: ", result);
         return false;
     }
     job_begin(&platform.job, JOB_PLATFORM, NULL);
@@ -367,8 +368,8 @@ static uint64_t pool_free(void)
     return stats.pool_free;
 }
 
-/* No guest runs yet that could take pages meanwhile. */
-void sev_start(const struct handoff *handoff, const struct sev_wishes *wishes)
+/* Counts its pool pages: no guest runs yet that could take some meanwhile. */
+void sev_start(const struct handoff *handoff, const struct sev_request *wishes)
 {
     psp_addr_t address;
     if (started)
@@ -387,7 +388,7 @@ void sev_start(const struct handoff *handoff, const struct sev_wishes *wishes)
     pages_of_registers = kept - pool_free();
     if (comes_up)
         return;
-    if (handoff->sev_usable != 0)       /* else it was said already */
+    if (handoff->sev_usable != 0)       /* else main.c has logged it */
         log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
     if (wishes->show)
         identity_show();
@@ -398,7 +399,7 @@ uint64_t sev_pool_pages(void)
     return pages_for_good + (psp.registers != NULL ? pages_of_registers : 0);
 }
 
-bool sev_comes_up(void)
+bool sev_starting(void)
 {
     return platform.job.kind != JOB_NONE;
 }
@@ -451,7 +452,7 @@ bool sev_check_config(const struct manifest_guest *config, char *text, size_t si
                     config->cbitpos, position, position);
         return false;
     }
-    /* The guest believes in addresses below the C-bit only, and its memory is among them. */
+    /* The guest's physical addresses must lie below the C-bit, its memory included. */
     if (!width_fits(width - PHYS_BITS_REDUCTION(ebx), config->reduced_phys_bits, position, config->memory)) {
         text_format(text, size, "was packed for %u bits less than the %u of an address: set reduced-phys-bits = %u in guests.toml",
                     config->reduced_phys_bits, width, PHYS_BITS_REDUCTION(ebx));

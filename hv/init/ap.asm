@@ -31,7 +31,7 @@ ap_start:
     xor ebx, ebx
     mov bx, cs
     mov ds, bx
-    shl ebx, 4                  ; EBX: where this page lies
+    shl ebx, 4                  ; EBX: physical address of this page
     o32 lgdt [AT(.gdt_limit)]
     mov eax, cr0
     or eax, CR0_PE
@@ -51,7 +51,7 @@ bits 32
     mov ecx, MSR_SYSCFG
     rdmsr
     test eax, esi
-    jnz .encryption_done        ; the BIOS was here; and it may have locked it
+    jnz .encryption_done        ; set by the BIOS, which may also have locked it
     or eax, esi
     wrmsr
 .encryption_done:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The memory that a CPU needs of hv's: taken from the pool and the address space, handed to cpu/. */
+/* Allocates a CPU's structure and stacks, from the pool and hv's address space, for cpu/. */
 #include "hv/init/cpu_pages.h"
 
 #include "hv/mm/hostmap.h"

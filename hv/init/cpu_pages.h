@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The memory that a CPU needs of hv's. Never given back. */
+/* Memory of a CPU: its structure and its stacks. Never freed. */
 #ifndef SEVISOR_CPU_PAGES_H
 #define SEVISOR_CPU_PAGES_H
 
@@ -7,8 +7,8 @@
 
 /* Another CPU's structure, from the pool; NULL: out of pages. */
 struct cpu *cpu_pages_create(uint32_t index, uint32_t apic_id);
-/* Guard-paged stacks for #DF, NMI and #MC, and one to run on, whose top is returned; NULL: out of pages. Once
- * hostmap_init() is through. hv runs with interrupts enabled (RFLAGS.IF) from then on. */
+/* Guard-paged stacks for #DF, NMI and #MC, and the CPU's main stack, whose top is returned; NULL: out of pages. After
+ * hostmap_init(). */
 void *cpu_pages_stacks(struct cpu *cpu);
 
 #endif

@@ -28,7 +28,7 @@ hv_entry:
     shl rdx, 32
     or rax, rdx
 .guard:
-    xor al, al                  ; a NUL, which no string copy gets across
+    xor al, al                  ; a NUL byte stops string copies
     xor [rel __stack_chk_guard], rax
     call hv_main                ; never returns
     ud2

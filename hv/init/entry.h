@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Between entry.asm and main.c. */
+/* entry.asm and main.c. */
 #ifndef SEVISOR_ENTRY_H
 #define SEVISOR_ENTRY_H
 
@@ -8,7 +8,7 @@ struct handoff;
 /* Called by entry.asm on boot/'s stack and tables, interrupts off. */
 _Noreturn void hv_main(const struct handoff *handoff);
 
-/* Goes on in `function` on another stack; the old one is done with. */
+/* Calls `function` on another stack; the old one is not used again. */
 _Noreturn void entry_on_stack(void *top, void (*function)(const struct handoff *), const struct handoff *handoff);
 
 #endif

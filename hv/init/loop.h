@@ -4,7 +4,7 @@
 
 #include "hv/cpu/cpu.h"
 
-/* The boot CPU's loop: jobs, its own vCPUs, the operator, until no guest runs and no job is left. */
+/* The boot CPU's loop: jobs, its own vCPUs, the monitor, until no guest runs and no job is active. */
 void loop_run(struct cpu *cpu);
 
 #endif

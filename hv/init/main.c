@@ -3,7 +3,7 @@
 #include "hv/console/console.h"
 #include "hv/console/log.h"
 #include "hv/console/mca_log.h"
-#include "hv/control/life.h"
+#include "hv/control/lifecycle.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
@@ -27,7 +27,7 @@
 #include "hv/vm/guest.h"
 #include "hv/vm/run.h"
 
-#define GIVE_UP_SECONDS 60u
+#define RESET_DELAY_SECONDS 60u
 
 static void main_report(const struct handoff *handoff)
 {
@@ -36,7 +36,7 @@ static void main_report(const struct handoff *handoff)
     memory_stats(&stats);
     for (uint32_t i = 0; i < handoff->range_count; i++)
         usable += handoff->ranges[i].kind == HANDOFF_USABLE ? handoff->ranges[i].pages * PAGE_SIZE : 0;
-    log_print(LOG_NOTICE, "memory: %lu MiB for guests, %lu MiB for hv, %lu KiB left over in pieces of less than 2 MiB; %s",
+    log_print(LOG_NOTICE, "memory: %lu MiB for guests, %lu MiB for hv, %lu KiB unused in pieces below 2 MiB; %s",
               stats.extent_total >> 20, handoff->arena_size >> 20, (usable - stats.extent_total) >> 10,
               handoff->c_bit_mask != 0 ? "hv's is encrypted (SME)" : "plain (no SME)");
     log_print(LOG_NOTICE, "TSC %lu.%03lu MHz", handoff->tsc_hz / 1000000, handoff->tsc_hz / 1000 % 1000);
@@ -56,7 +56,7 @@ static void main_report_nmis(void)
         log_print(LOG_ERROR, "%lu NMIs were received: boards report hardware errors by NMI; look into the BMC's event log", nmis);
 }
 
-/* Nor was ended by the operator before it could. */
+/* A guest that the operator ended during its launch counts as one that ran. */
 static bool main_no_guest_ran(void)
 {
     uint64_t launches = 0;
@@ -66,21 +66,21 @@ static bool main_no_guest_ran(void)
 }
 
 /*
- * What is refused only here, INIT and LAUNCH_START above all, is refused too late to return to the firmware: a reset leads
- * there. Before, the reason stays on the console for a while, where nothing may be recorded.
+ * INIT, LAUNCH_START and others fail after ExitBootServices only, so the way back to the UEFI firmware is a reset. The
+ * reason stays on the console for a while first, since the console may not be recorded.
  */
-static _Noreturn void main_give_up(void)
+static _Noreturn void main_reset_unused(void)
 {
     while (console_read() != CONSOLE_NOTHING)
-        continue;       /* typed before this was said */
+        continue;       /* drop input from before the message */
     if (guest_count() == 0)
         log_print(LOG_ERROR, "no guest runs: the manifest cannot be used");
     else
         log_print(LOG_ERROR, "no guest runs: %s is refused: %s", guests[0].config->name, guests[0].end_reason);
-    log_print(LOG_ERROR, "the machine is reset in %u seconds, or at a key, into the boot option that follows", GIVE_UP_SECONDS);
-    struct clock_limit limit = clock_limit(GIVE_UP_SECONDS * UINT64_C(1000000));
+    log_print(LOG_ERROR, "the machine is reset in %u seconds, or at a key, into the next boot option", RESET_DELAY_SECONDS);
+    struct clock_limit limit = clock_limit(RESET_DELAY_SECONDS * UINT64_C(1000000));
     while (!clock_limit_over(&limit) && console_read() == CONSOLE_NOTHING) {
-        this_cpu()->rounds++;   /* it waits, but is not stuck */
+        this_cpu()->rounds++;   /* for the watchdog: not stuck */
         console_drain();
         cpu_relax();
     }
@@ -112,14 +112,14 @@ static _Noreturn void main_run(const struct handoff *handoff)
     sti();
     smp_start(handoff);
 
-    life_begin(handoff);
+    lifecycle_begin(handoff);
     loop_run(this_cpu());
-    monitor_tell_losses();
+    monitor_report_losses();
     sev_stop();
     main_report_nmis();
-    life_summary();     /* its verdict is the last line that the operator reads */
+    lifecycle_summary();    /* its result is the last line on the console */
     if (main_no_guest_ran())
-        main_give_up();
+        main_reset_unused();
     machine_power_off();
 }
 
@@ -127,7 +127,7 @@ void hv_main(const struct handoff *handoff)
 {
     if (handoff->magic != HANDOFF_MAGIC || handoff->version != HANDOFF_VERSION || handoff->size != sizeof *handoff)
         for (;;)
-            hlt();      /* not even the console's port can be trusted */
+            hlt();      /* the handoff's console cannot be trusted */
     console_init(&handoff->uart);
     clock_init(handoff->tsc_hz);
     firmware_end_init(handoff);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* hv's own broken invariants. The line is the only witness: print, then end the machine. */
+/* Panic: prints the state of the CPU, then powers the machine off. */
 #include "hv/init/panic.h"
 
 #include "boot/handoff.h"
@@ -16,7 +16,7 @@
 #define PANIC_FRAMES 24u
 #define PANIC_TEXT 256u
 
-/* Of the CPU that ends the machine: panics within panics. */
+/* Nested panics on the CPU that powers the machine off. */
 static uint32_t panic_depth;
 
 static _Noreturn void panic_end(void)
@@ -39,8 +39,8 @@ void panic_banks(const struct mca_errors *errors)
                   errors->count + errors->left_out);
 }
 
-/* Returns on the CPU that ends the machine, and there once: a panic inside a panic powers off without a report, one
- * inside that halts. Another CPU leaves `text` for it. Before cpu_init() there is no this_cpu(). */
+/* Returns only once, on the CPU that powers the machine off: a nested panic powers off without a report, one nested in that
+ * halts. Other CPUs leave `text` for it to print, and halt. Before cpu_init() there is no this_cpu(). */
 static void panic_begin(const char *text)
 {
     bool early = cpu_boot()->self == NULL;
@@ -73,7 +73,7 @@ static void panic_begin(const char *text)
         hlt();
 }
 
-/* Frame pointers chain through the stack; a foreign one ends the walk. */
+/* Follows the frame pointers, until one is not plausible. */
 static void panic_trace(uint64_t rip, uint64_t rbp)
 {
     console_print("  call trace (addr2line -e hv.elf):");

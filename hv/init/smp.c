@@ -17,18 +17,19 @@
 #include "hv/svm/svm.h"
 #include "hv/vm/run.h"
 
-/* APM2 16.5: INIT, then two startup IPIs. The 10 ms that Intel's MP specification 1.4, B.4, wants after INIT were for the 82489DX:
- * no part with SVM needs them (Linux waits for none of AMD's from family 0Fh on), and 512 CPUs would take 5 s. */
+/* APM2 16.5: INIT, then two startup IPIs. The 10 ms that Intel's MP specification 1.4, B.4, wants after INIT were for the
+ * 82489DX: no part with SVM needs them (Linux waits for none of AMD's from family 0Fh on), and 512 CPUs would take 5 s. */
 #define INIT_US 10u
 #define STARTUP_US 200u
-#define ARRIVAL_US 1000000u
+#define START_LIMIT_US 1000000u
 #define STARTUPS 2u
-/* WBINVD of a large cache takes milliseconds. Who has not answered after ANSWER_US is named; it is waited for all the same. */
-#define ANSWER_US 2000000u
-/* TSCs that are farther apart than it takes to ask are not the same. */
+/* WBINVD of a large cache takes milliseconds. A CPU that has not done it after WBINVD_LATE_US is logged, and still waited
+ * for. */
+#define WBINVD_LATE_US 2000000u
+/* TSCs that differ by more than a round trip between the CPUs are not synchronised. */
 #define TSC_ROUNDS 8u
 
-/* What ap.asm finds at `ap_parameters`. */
+/* At `ap_parameters` in ap.asm. */
 struct ap_parameters {
     uint64_t entry, stack, cpu, cr3;
     uint32_t tables;            /* physical */
@@ -45,12 +46,12 @@ _Static_assert(sizeof(struct ap_parameters) == 60, "ap.asm's order");
 extern const uint8_t ap_start[], ap_parameters[], ap_end[];
 extern const uint8_t entry_ap[];
 
-/* What a CPU that starts and the boot CPU tell each other. */
+/* Between the boot CPU and the CPU that is being started. */
 static struct {
-    uint32_t arrived;           /* index of the CPU that waits to be looked at */
+    uint32_t ready;             /* index of the CPU that waits for the verdict */
     uint32_t verdict;           /* by the boot CPU; VERDICT_* */
-    uint64_t ask_tsc, tsc;      /* the TSC comparison */
-} meeting;
+    uint64_t ask_tsc, tsc;      /* TSC comparison: round, and the other CPU's TSC */
+} handshake;
 enum { VERDICT_NONE, VERDICT_COMPARE, VERDICT_FINE, VERDICT_LEFT_OUT };
 
 /* ---- start ---- */
@@ -62,7 +63,7 @@ static void wait_us(uint64_t us)
         cpu_relax();
 }
 
-/* Code, and three tables: this page one to one in 2 MiB, and hv's half. All plain. */
+/* The code page, and three page tables that map it one to one and share hv's half. All plain. */
 static uint8_t *prepare_pages(const struct handoff *handoff)
 {
     uint8_t *pages = window_map(paddr(handoff->startup_base), HANDOFF_STARTUP_PAGES * PAGE_SIZE, VIEW_PLAIN);
@@ -91,24 +92,24 @@ static void fill_parameters(uint8_t *pages, const struct handoff *handoff, struc
     parameters.tables = base + (uint32_t)PAGE_SIZE;
     parameters.syscfg = (uint32_t)(rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN);
     if (view_c_bit() == 0)
-        parameters.syscfg = 0;      /* a CPU without SME may have no such MSR */
+        parameters.syscfg = 0;      /* a CPU without SME may lack the MSR */
     parameters.far32 += base;
     parameters.gdt_base += base;
     parameters.far64 += base;
     memcpy(place, &parameters, sizeof parameters);
 }
 
-/* The CPU reads its TSC between two readings of ours; the closest of some rounds counts. */
+/* The CPU reads its TSC between two readings of the boot CPU's; the round with the shortest interval counts. */
 static bool same_tsc(void)
 {
     uint64_t best = UINT64_MAX;
     bool same = false;
     for (uint32_t i = 0; i < TSC_ROUNDS; i++) {
-        __atomic_store_n(&meeting.tsc, 0, __ATOMIC_RELEASE);
-        struct clock_limit limit = clock_limit(ARRIVAL_US);
+        __atomic_store_n(&handshake.tsc, 0, __ATOMIC_RELEASE);
+        struct clock_limit limit = clock_limit(START_LIMIT_US);
         uint64_t before = clock_tsc(), theirs;
-        __atomic_store_n(&meeting.ask_tsc, i + 1, __ATOMIC_RELEASE);
-        while ((theirs = __atomic_load_n(&meeting.tsc, __ATOMIC_ACQUIRE)) == 0) {
+        __atomic_store_n(&handshake.ask_tsc, i + 1, __ATOMIC_RELEASE);
+        while ((theirs = __atomic_load_n(&handshake.tsc, __ATOMIC_ACQUIRE)) == 0) {
             if (clock_limit_over(&limit))
                 return false;
             cpu_relax();
@@ -122,14 +123,14 @@ static bool same_tsc(void)
     return same;
 }
 
-/* Why the CPU that waits cannot take part; NULL: it can. */
-static const char *unlike(const struct cpu *cpu, uint32_t apic_id)
+/* Why the CPU cannot be used; NULL: it can. */
+static const char *mismatch(const struct cpu *cpu, uint32_t apic_id)
 {
     if (cpu->apic_id != apic_id)
-        return "another one answered";
+        return "another APIC id answered";
     if (memcmp(&cpu->features, &cpu_boot()->features, sizeof cpu->features) != 0)
         return "its features are not those of the boot CPU (steppings, microcode or BIOS settings differ)";
-    __atomic_store_n(&meeting.verdict, VERDICT_COMPARE, __ATOMIC_RELEASE);
+    __atomic_store_n(&handshake.verdict, VERDICT_COMPARE, __ATOMIC_RELEASE);
     return same_tsc() ? NULL : "its TSC is not that of the boot CPU";
 }
 
@@ -148,27 +149,27 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
         return;
     }
     fill_parameters(pages, handoff, cpu, stack);
-    meeting.arrived = meeting.verdict = VERDICT_NONE;
-    meeting.ask_tsc = 0;
+    handshake.ready = handshake.verdict = VERDICT_NONE;
+    handshake.ask_tsc = 0;
     lapic_send(apic_id, LAPIC_MESSAGE_INIT);
     wait_us(INIT_US);
     bool here = false;
     for (uint32_t i = 0; i < STARTUPS && !here; i++) {
         lapic_send(apic_id, LAPIC_MESSAGE_STARTUP | (uint32_t)(handoff->startup_base >> PAGE_SHIFT));
-        here = smp_wait_for(&meeting.arrived, index, i + 1 == STARTUPS ? ARRIVAL_US : STARTUP_US);
+        here = smp_wait_for(&handshake.ready, index, i + 1 == STARTUPS ? START_LIMIT_US : STARTUP_US);
     }
     if (!here) {
-        lapic_send(apic_id, LAPIC_MESSAGE_INIT);    /* should it come late, it is not to run into the next one's start */
+        lapic_send(apic_id, LAPIC_MESSAGE_INIT);    /* a late start must not disturb the next CPU's */
         log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: it does not start", index, apic_id);
         return;
     }
-    const char *reason = unlike(cpu, apic_id);
+    const char *reason = mismatch(cpu, apic_id);
     smp_add(cpu, reason == NULL);
     if (reason != NULL)
         log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: %s", index, apic_id, reason);
-    __atomic_store_n(&meeting.verdict, reason != NULL ? VERDICT_LEFT_OUT : VERDICT_FINE, __ATOMIC_RELEASE);
-    if (!smp_wait_for((const uint32_t *)&meeting.arrived, 0, ARRIVAL_US))
-        panic("CPU %u started, and then stopped answering while it was set up", index);
+    __atomic_store_n(&handshake.verdict, reason != NULL ? VERDICT_LEFT_OUT : VERDICT_FINE, __ATOMIC_RELEASE);
+    if (!smp_wait_for((const uint32_t *)&handshake.ready, 0, START_LIMIT_US))
+        panic("CPU %u stopped responding during bring-up", index);
 }
 
 void smp_start(const struct handoff *handoff)
@@ -195,41 +196,41 @@ void smp_main(struct cpu *cpu)
     mca_log_init(cpu);
     svm_init(cpu);
     run_init_cpu(cpu);
-    __atomic_store_n(&meeting.arrived, cpu->index, __ATOMIC_RELEASE);
+    __atomic_store_n(&handshake.ready, cpu->index, __ATOMIC_RELEASE);
 
     uint32_t verdict;
     for (uint64_t answered = 0;;) {
-        verdict = __atomic_load_n(&meeting.verdict, __ATOMIC_ACQUIRE);
+        verdict = __atomic_load_n(&handshake.verdict, __ATOMIC_ACQUIRE);
         if (verdict == VERDICT_FINE || verdict == VERDICT_LEFT_OUT)
             break;
-        uint64_t asked = __atomic_load_n(&meeting.ask_tsc, __ATOMIC_ACQUIRE);
+        uint64_t asked = __atomic_load_n(&handshake.ask_tsc, __ATOMIC_ACQUIRE);
         if (verdict == VERDICT_COMPARE && asked != answered) {
             answered = asked;
-            __atomic_store_n(&meeting.tsc, clock_tsc(), __ATOMIC_RELEASE);
+            __atomic_store_n(&handshake.tsc, clock_tsc(), __ATOMIC_RELEASE);
         }
         cpu_relax();
     }
-    __atomic_store_n(&meeting.arrived, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&handshake.ready, 0, __ATOMIC_RELEASE);
     sti();
     while (verdict == VERDICT_LEFT_OUT)
-        hlt();      /* and WBINVD, when asked */
+        hlt();      /* its interrupt handler still does WBINVD */
     run_loop(cpu);
 }
 
 /* ---- WBINVD of all ---- */
 
-static void name_late(uint64_t ticket)
+static void log_late(uint64_t ticket)
 {
     for (uint32_t i = 0; i < smp_cpus(); i++) {
         const struct cpu *cpu = smp_live(i);
         if (cpu != NULL && __atomic_load_n(&cpu->wbinvd_done, __ATOMIC_ACQUIRE) < ticket)
-            log_print(LOG_ERROR, "CPU %u (APIC %u) has not done a WBINVD for %u s, in an SMI perhaps: waiting for it, as its "
-                      "caches may hold a guest's data; launches and ends of guests wait with it", i, cpu->apic_id,
-                      ANSWER_US / 1000000);
+            log_print(LOG_ERROR, "CPU %u (APIC %u) has not done a WBINVD for %u s, perhaps because of an SMI: launches and ends "
+                      "of guests wait for it, since its caches may hold a guest's data", i, cpu->apic_id,
+                      WBINVD_LATE_US / 1000000);
     }
 }
 
-/* No limit: whoever asks gives memory or an ASID to a next owner, and a late write-back would go there. */
+/* No timeout: the caller will reuse memory or an ASID, and a late write-back would corrupt the next owner's data. */
 bool cpu_wbinvd_all(struct cpu_wbinvd *w)
 {
     static const uint64_t all[MAX_CPUS / 64] = {[0 ... MAX_CPUS / 64 - 1] = UINT64_MAX};
@@ -238,10 +239,10 @@ bool cpu_wbinvd_all(struct cpu_wbinvd *w)
         return true;
     }
     if (w->ticket == 0)
-        *w = (struct cpu_wbinvd){.ticket = smp_wbinvd_begin(all), .answer = clock_limit(ANSWER_US)};
+        *w = (struct cpu_wbinvd){.ticket = smp_wbinvd_begin(all), .answer = clock_limit(WBINVD_LATE_US)};
     if (!smp_wbinvd_done(all, w->ticket)) {
         if (!w->named && clock_limit_over(&w->answer)) {
-            name_late(w->ticket);
+            log_late(w->ticket);
             w->named = true;
         }
         return false;

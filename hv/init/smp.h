@@ -5,11 +5,11 @@
 
 #include "hv/cpu/cpu.h"
 
-/* Starts all CPUs of the hand-over, one after another. One that does not come, or is not like the boot CPU, is
- * reported and left out. On the boot CPU, once run_init() is through. */
+/* Starts all CPUs of the handoff, one after another. A CPU that does not start, or differs from the boot CPU, is logged and
+ * left out. On the boot CPU, after run_init(). */
 void smp_start(const struct handoff *handoff);
 
-/* entry.asm, from ap.asm: a CPU's first C, on its stack and hv's tables, interrupts off. */
+/* Called by entry.asm after ap.asm: the first C code of a CPU, on its stack and hv's page tables, interrupts off. */
 _Noreturn void smp_main(struct cpu *cpu);
 
 #endif

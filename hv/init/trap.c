@@ -21,8 +21,8 @@ static const char *const trap_names[TRAP_EXCEPTIONS] = {
     [30] = "#SX security",
 };
 
-/* Contained, and not hv's: the guest is hit that ran until just now. hv's own data are lost, else; but who ends the
- * machine goes on as long as it can. */
+/* A contained error that interrupted VMRUN hits the guest that ran. Any other hit hv, which panics; only the CPU that is
+ * powering the machine off goes on after a contained error. */
 static void machine_check(struct cpu *cpu, const struct trap_frame *frame)
 {
     struct mca_errors errors;
@@ -49,7 +49,7 @@ void trap_handle(struct trap_frame *frame)
         if (shutdown_is_elsewhere())
             end_elsewhere();
         if (!watch_answer(cpu, frame->rip))
-            cpu->nmis++;    /* main.c reports them: an NMI may come in the middle of a line */
+            cpu->nmis++;    /* reported later by main.c: an NMI may interrupt console output */
         return;
     }
     if (frame->vector == TRAP_MC) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * Input. Bytes go to the attached guest; the escape key makes the next one a command. All input is hostile.
+ * Console input. Bytes go to the attached guest; the byte after the escape key is a command. All input is untrusted.
  *
- * Nothing is lost in silence: what the attached guest has no room for waits in console.c's ring, and the line's other side
- * with it where it can be told so. A guest that goes on not reading must not keep the operator from his own commands: after a
- * while the line is read on, what has no room is thrown away, and that is said.
+ * Input is never dropped silently: while the attached guest's buffer is full, input stays in console.c's ring, and RTS
+ * stops the sender. A guest that does not read must not block the operator's commands: after a timeout, input is read on,
+ * what does not fit is dropped, and the loss is reported.
  */
 #include "hv/monitor/monitor.h"
 
@@ -13,23 +13,24 @@
 #include "hv/console/log.h"
 #include "hv/console/output.h"
 #include "hv/control/identity.h"
-#include "hv/control/life.h"
+#include "hv/control/lifecycle.h"
 #include "hv/control/report.h"
 #include "hv/cpu/clock.h"
 #include "hv/monitor/monitor_attach.h"
 #include "hv/monitor/monitor_view.h"
 #include "hv/vm/guest.h"
 
-#define INPUT_PER_POLL 256u         /* a flood waits in the line's own FIFO */
-/* Answers to commands, lines per second: what 115200 baud carry. Commands beyond it are
- * obeyed in silence, so that a flood of them cannot keep the console busy. */
+#define INPUT_PER_POLL 256u         /* bytes; the rest stays in console.c's ring */
+/* Answers to commands, lines per second: what 115200 baud carry. Commands beyond the limit are executed without an answer,
+ * so that a flood of them cannot keep the console busy. */
 #define ANSWER_LINES 150u
 #define US_PER_S 1000000u
-/* Input waits so long for a guest that reads nothing, or while a command is behind it; and so long for one that reads slowly. */
-#define PATIENCE_US 1000000u
-#define PATIENCE_SLOW_US 10000000u
-#define TELL_LOSSES_US 1000000u     /* what is lost in this time is told in one line */
-/* A receiver's FIFO of 16 bytes is full in 1.4 ms; who has stopped typing is not about to fill it. */
+/* How long input waits for a guest that reads nothing, or while a command is queued behind it; and for one that reads
+ * slowly. */
+#define FULL_LIMIT_US 1000000u
+#define SLOW_LIMIT_US 10000000u
+#define LOSSES_US 1000000u          /* losses within this time are reported in one line */
+/* The receive FIFO of 16 bytes is full in 1.4 ms: poll fast while input is expected. */
 #define POLL_BUSY_US 1000u
 #define POLL_IDLE_US 10000u
 #define BUSY_US 1000000u
@@ -41,7 +42,7 @@ enum input_state {
     INPUT_KILL_CONFIRM,
 };
 
-/* Enter after a number is CR, LF, CR LF or CR NUL, by terminal: all of it belongs to the number. */
+/* Enter after a number is CR, LF, CR LF or CR NUL, depending on the terminal: all of it belongs to the number. */
 enum enter { ENTER_NONE, ENTER_MAY_COME, ENTER_HALF };
 
 enum number_purpose { NUMBER_ATTACH, NUMBER_SCROLL, NUMBER_KILL, NUMBER_RELAUNCH };
@@ -52,18 +53,18 @@ static struct input {
     uint32_t number;        /* its digits so far; 0: none */
     uint32_t victim;        /* INPUT_KILL_CONFIRM */
     enum enter enter;
-    bool hinted;            /* said already where stray input goes */
-    uint64_t last_us;       /* when something came in last; 0: never */
-    uint64_t full_us;       /* since when the attached guest has no room; 0: it has */
-    uint64_t taken_us;      /* when it was last seen to have read since then */
-    uint32_t room;          /* that it had then */
-    struct console_losses losses;   /* not told yet */
-    bool guest_lost;        /* nor what guests had no room for: uart.input_lost */
-    uint64_t losses_us;     /* when the first of them happened; 0: none */
+    bool hinted;            /* the hint about input without an attached guest was printed */
+    uint64_t last_us;       /* time of the last input; 0: none yet */
+    uint64_t full_us;       /* since when the attached guest's buffer is full; 0: it is not */
+    uint64_t taken_us;      /* when the guest was last seen to have read since then */
+    uint32_t room;          /* free bytes of its buffer at that time */
+    struct console_losses losses;   /* not reported yet */
+    bool guest_lost;        /* some uart.input_lost is not reported yet */
+    uint64_t losses_us;     /* time of the first unreported loss; 0: none */
     bool top_repeats;
-    uint64_t top_us;        /* when it was shown last */
+    uint64_t top_us;        /* time of the last view */
     uint64_t answer_second;
-    uint32_t answer_lines;  /* in that second */
+    uint32_t answer_lines;  /* printed in that second */
 } input;
 
 void monitor_init(void)
@@ -74,7 +75,7 @@ void monitor_init(void)
     input = (struct input){0};
 }
 
-/* Whether an answer of so many lines may be given now. */
+/* Whether an answer of that many lines may be printed now. */
 static bool may_answer(uint32_t lines)
 {
     uint64_t second = clock_now_us() / US_PER_S;
@@ -105,7 +106,7 @@ static bool is_alive(uint32_t guest)
     return guests[guest].state == GUEST_LAUNCHING || guests[guest].state == GUEST_RUNNING;
 }
 
-/* What is typed to one that is being ended would be lost. */
+/* Input to a guest that is being ended would be lost. */
 static bool can_be_attached(uint32_t guest)
 {
     return is_alive(guest) && guests[guest].end == GUEST_END_NONE;
@@ -153,7 +154,7 @@ static void show_history(uint32_t guest)
         output_scroll_back(&guests[guest].output);
 }
 
-/* Why the operator cannot end it now; NULL: he can. */
+/* Why the guest cannot be ended now; NULL: it can. */
 static const char *unkillable(uint32_t guest)
 {
     if (!is_alive(guest))
@@ -183,7 +184,7 @@ static void kill_confirmed(uint8_t byte)
 
 static void relaunch(uint32_t guest)
 {
-    answer_about(guest, life_launch_again(&guests[guest]) ? "is launched again" : "has not ended (Ctrl-] k ends it)");
+    answer_about(guest, lifecycle_relaunch(&guests[guest]) ? "is launched again" : "has not ended (Ctrl-] k ends it)");
 }
 
 /* ---- numbers ---- */
@@ -192,7 +193,7 @@ static void use_number(uint32_t number)
 {
     uint32_t guest = number - 1;
     if (input.purpose == NUMBER_ATTACH)
-        attach_to(MONITOR_NOBODY);          /* what is typed next is meant for this number or nobody */
+        attach_to(MONITOR_NOBODY);          /* also if the number is wrong: input must not go to the previous guest */
     if (guest >= guest_count())
         answer("no guest has that number (Ctrl-] l lists them)");
     else if (input.purpose == NUMBER_ATTACH)
@@ -205,9 +206,9 @@ static void use_number(uint32_t number)
         relaunch(guest);
 }
 
-/* A number has at most as many digits as that of the guests: one, where there are no more than nine. Else
- * whatever is no digit ends it earlier; Enter does nothing else. No clock: a line over a network has no rhythm.
- * False: the byte has still to be dealt with. */
+/* A number is complete when a further digit would exceed the number of guests; with up to nine guests, after one digit. Any
+ * other byte ends it earlier; Enter has no other effect. There is no timeout, since a line over a network has no reliable
+ * timing. False: the byte has still to be processed. */
 static bool take_digit(uint8_t byte)
 {
     uint32_t before = input.number, number = 10 * before + byte - '0', ten = 10;
@@ -231,8 +232,8 @@ static bool take_digit(uint8_t byte)
     return true;
 }
 
-/* Whether the byte is part of the Enter that followed a number. A number that was complete needs none: then its CR
- * is for the guest that was attached, and for nobody after other commands. */
+/* Whether the byte belongs to an Enter after a number. A complete number needs none: then CR goes to the guest that was
+ * attached, and is dropped after other commands. */
 static bool take_enter(uint8_t byte)
 {
     enum enter enter = input.enter;
@@ -380,14 +381,14 @@ static void command(uint8_t byte)
     }
 }
 
-/* False: the byte was no part of what it ended. */
+/* False: the byte ended a number, and has still to be processed. */
 static bool take_input(uint8_t byte)
 {
     enum input_state state = input.state;
     if (take_enter(byte))
         return true;
     if (byte == MONITOR_ESCAPE) {
-        input.state = INPUT_COMMAND;        /* from any state: who types it knows where he is */
+        input.state = INPUT_COMMAND;        /* in any state */
         input.top_repeats = false;
         return true;
     }
@@ -413,16 +414,16 @@ static bool take_input(uint8_t byte)
     }
 }
 
-/* Linux takes a break for SysRq. It says nothing to hv, whatever is being typed. */
+/* A BREAK is Linux' SysRq. It does not change the state of the input. */
 static void take_break(void)
 {
     if (!has_guest())
-        answer("the line was in break: ignored, as no guest is attached");
+        answer("a BREAK was ignored: no guest is attached");
     else if (!guest_input_break(&guests[monitor_attached()]))
-        answer_about((uint32_t)monitor_attached(), "has not read what came before: a break of the line was lost");
+        answer_about((uint32_t)monitor_attached(), "has not read an earlier BREAK: this one was lost");
 }
 
-/* True while the attached guest is given time to make room. Once it was full, that is until half of it is free. */
+/* True while input waits for the attached guest to read. Once its buffer was full, until half of it is free. */
 static bool waits_for_guest(uint64_t now_us)
 {
     if (input.state != INPUT_PASS || !has_guest())
@@ -438,11 +439,11 @@ static bool waits_for_guest(uint64_t now_us)
         input.taken_us = now_us;
     }
     input.room = room;
-    return now_us - input.taken_us < PATIENCE_US && now_us - input.full_us < PATIENCE_SLOW_US &&
-           (now_us - input.full_us < PATIENCE_US || !console_input_holds(MONITOR_ESCAPE));
+    return now_us - input.taken_us < FULL_LIMIT_US && now_us - input.full_us < SLOW_LIMIT_US &&
+           (now_us - input.full_us < FULL_LIMIT_US || !console_input_holds(MONITOR_ESCAPE));
 }
 
-void monitor_tell_losses(void)
+void monitor_report_losses(void)
 {
     if (input.losses.overruns > 0)
         line_print("monitor: input was lost: the serial port's FIFO overflowed %u times; send slower, or with RTS/CTS",
@@ -461,7 +462,7 @@ void monitor_tell_losses(void)
     input.losses_us = 0;
 }
 
-static void gather_losses(uint64_t now_us)
+static void collect_losses(uint64_t now_us)
 {
     struct console_losses more = console_losses();
     input.losses.overruns += more.overruns;
@@ -470,8 +471,8 @@ static void gather_losses(uint64_t now_us)
         return;
     if (input.losses_us == 0)
         input.losses_us = now_us;
-    else if (now_us - input.losses_us >= TELL_LOSSES_US)
-        monitor_tell_losses();
+    else if (now_us - input.losses_us >= LOSSES_US)
+        monitor_report_losses();
 }
 
 uint32_t monitor_poll_us(void)
@@ -496,7 +497,7 @@ void monitor_poll(void)
             while (!take_input((uint8_t)read))
                 ;
     }
-    gather_losses(now_us);
+    collect_losses(now_us);
     if (input.top_repeats && clock_now_us() - input.top_us >= MONITOR_TOP_US)
         show_top(true);
     output_show_prompts();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Who gets the operator's input, and what is said when that guest ends. */
+/* Which guest is attached to the console. */
 #include "hv/monitor/monitor_attach.h"
 
 #include "hv/console/console.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Which guest gets the operator's input. On the boot CPU. */
+/* Which guest is attached, i.e. gets console input. On the boot CPU. */
 #ifndef SEVISOR_MONITOR_ATTACH_H
 #define SEVISOR_MONITOR_ATTACH_H
 
@@ -10,7 +10,7 @@
 /* A guest, or MONITOR_NOBODY. */
 void monitor_attach(uint32_t guest);
 uint32_t monitor_attached(void);
-/* The attached guest has ended for good: the input leaves it. */
+/* Detaches a guest that has ended and is not launched again. */
 void monitor_detach_ended(void);
 /* Takes the console lock. */
 void monitor_clear_screen(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * Shares and rates are differences of counters that only grow, over all launches of a guest, between
- * two views. Other CPUs count on while they are read: a difference may be a moment old, never negative.
+ * Shares and rates are differences, between two views, of monotonic counters over all launches of a guest. Other CPUs count
+ * on while they are read: a difference may be slightly stale, never negative.
  */
 #include "hv/monitor/monitor_view.h"
 
@@ -25,7 +25,7 @@
 #define KIND_COLUMN 6u
 #define CPU_LINES 16u
 #define GUEST_ROWS 24u
-#define WORKED_MOST UINT64_MAX
+#define ROW_CHOSEN UINT64_MAX
 
 struct cpu_counters {
     uint64_t idle_tsc, interrupts;
@@ -35,24 +35,24 @@ static struct {
     uint64_t tsc;
     struct guest_counters guests[GUEST_MAX];
     struct cpu_counters cpus[MAX_CPUS];
-    uint64_t worked[GUEST_MAX];     /* cycles since then; WORKED_MOST: and gets a row */
-} before;
+    uint64_t worked[GUEST_MAX];     /* cycles since then; ROW_CHOSEN: it gets a row */
+} previous;
 
 void monitor_view_init(void)
 {
-    before.tsc = clock_tsc();
+    previous.tsc = clock_tsc();
     for (uint32_t i = 0; i < GUEST_MAX; i++)
-        before.guests[i] = (struct guest_counters){0};
+        previous.guests[i] = (struct guest_counters){0};
     for (uint32_t i = 0; i < MAX_CPUS; i++)
-        before.cpus[i] = (struct cpu_counters){0};
+        previous.cpus[i] = (struct cpu_counters){0};
 }
 
-static uint64_t grown(uint64_t now, uint64_t then)
+static uint64_t increase(uint64_t now, uint64_t then)
 {
     return now > then ? now - then : 0;
 }
 
-/* Thousandths of `cycles`, no more than `whole` CPUs have: a slice is charged when it is over. */
+/* Thousandths of `cycles`, limited to those of `whole` CPUs, since a time slice is charged only when it is over. */
 static uint64_t share(uint64_t part, uint64_t cycles, uint64_t whole)
 {
     uint64_t thousandths = cycles < 1000 ? 0 : part / (cycles / 1000);
@@ -65,8 +65,8 @@ static uint64_t per_second(uint64_t count, uint64_t cycles)
     return milliseconds == 0 ? 0 : count * 1000 / milliseconds;
 }
 
-/* At most five characters below 10^10. */
-static const char *brief(uint64_t value, char text[static NUMBER_SIZE])
+/* Five characters for values below 10^10. */
+static const char *short_number(uint64_t value, char text[static NUMBER_SIZE])
 {
     if (value < 100000)
         text_format(text, NUMBER_SIZE, "%lu", value);
@@ -91,7 +91,7 @@ static void show_kinds(const struct guest_counters *counters, const struct guest
     for (uint32_t kind = 0; kind < VCPU_EXIT_KINDS && exit_kind_name(kind) != NULL; kind++) {
         const char *cell = counters == NULL
             ? exit_kind_name(kind)
-            : brief(per_second(grown(counters->exits[kind], then->exits[kind]), cycles), number);
+            : short_number(per_second(increase(counters->exits[kind], then->exits[kind]), cycles), number);
         if (length + KIND_COLUMN < sizeof line)
             length += text_format(line + length, sizeof line - length, "%6s", cell);
     }
@@ -101,44 +101,44 @@ static void show_kinds(const struct guest_counters *counters, const struct guest
 static void show_guest(uint32_t index, uint64_t now, uint64_t cycles)
 {
     const struct guest *guest = &guests[index];
-    struct guest_counters counters, *then = &before.guests[index];
+    struct guest_counters counters, *then = &previous.guests[index];
     char rate[NUMBER_SIZE], age[NUMBER_SIZE] = "-";
     uint64_t exits = 0;
     guest_read_counters(guest, &counters);
     for (uint32_t kind = 0; kind < VCPU_EXIT_KINDS; kind++)
-        exits += grown(counters.exits[kind], then->exits[kind]);
+        exits += increase(counters.exits[kind], then->exits[kind]);
     if (guest->started_tsc != 0)
-        duration(grown(now, guest->started_tsc), age);
-    uint64_t used = share(grown(counters.run_tsc, then->run_tsc), cycles, guest->config->vcpus);
+        duration(increase(now, guest->started_tsc), age);
+    uint64_t used = share(increase(counters.run_tsc, then->run_tsc), cycles, guest->config->vcpus);
     line_print("%3u %-16.16s %-9s %5u %4lu.%lu %7s %7lu %10s %8u", index + 1, guest->config->name,
                   report_state(guest), guest->config->vcpus, used / 10, used % 10,
-                  brief(per_second(exits, cycles), rate), guest->config->memory >> 20, age, guest->launches);
+                  short_number(per_second(exits, cycles), rate), guest->config->memory >> 20, age, guest->launches);
     if (exits > 0)
         show_kinds(&counters, then, cycles);
     *then = counters;
 }
 
-/* What a CPU counted since the last view. */
-static struct cpu_counters cpu_grown(const struct cpu *cpu)
+/* The CPU's counts since the last view. */
+static struct cpu_counters cpu_increase(const struct cpu *cpu)
 {
-    struct cpu_counters *then = &before.cpus[cpu->index];
+    struct cpu_counters *then = &previous.cpus[cpu->index];
     struct cpu_counters now = {
         __atomic_load_n(&cpu->idle_tsc, __ATOMIC_RELAXED), __atomic_load_n(&cpu->interrupts, __ATOMIC_RELAXED),
     };
-    struct cpu_counters more = {grown(now.idle_tsc, then->idle_tsc), grown(now.interrupts, then->interrupts)};
+    struct cpu_counters more = {increase(now.idle_tsc, then->idle_tsc), increase(now.interrupts, then->interrupts)};
     *then = now;
     return more;
 }
 
 static void show_cpus(uint64_t cycles)
 {
-    struct cpu_counters others = {0, 0};
+    struct cpu_counters others = {0};
     uint32_t shown = 0, left = 0;
     for (uint32_t i = 0; i < smp_cpus(); i++) {
         const struct cpu *cpu = smp_cpu(i);
         if (cpu == NULL)
             continue;
-        struct cpu_counters more = cpu_grown(cpu);
+        struct cpu_counters more = cpu_increase(cpu);
         uint64_t idle = share(more.idle_tsc, cycles, 1);
         if (shown == CPU_LINES) {
             others.idle_tsc += idle;
@@ -166,38 +166,38 @@ static void choose_rows(uint32_t count)
     struct guest_counters counters;
     for (uint32_t i = 0; i < count; i++) {
         guest_read_counters(&guests[i], &counters);
-        before.worked[i] = grown(counters.run_tsc, before.guests[i].run_tsc);
+        previous.worked[i] = increase(counters.run_tsc, previous.guests[i].run_tsc);
     }
     for (uint32_t row = 0; row < GUEST_ROWS && row < count; row++) {
         uint32_t most = count;
         for (uint32_t i = 0; i < count; i++)
-            if (before.worked[i] != WORKED_MOST && (most == count || before.worked[i] > before.worked[most]))
+            if (previous.worked[i] != ROW_CHOSEN && (most == count || previous.worked[i] > previous.worked[most]))
                 most = i;
-        before.worked[most] = WORKED_MOST;
+        previous.worked[most] = ROW_CHOSEN;
     }
 }
 
-/* Those that worked most, in their order, and one line for the others. */
+/* The guests that used most CPU time, in the manifest's order, and one line for the others. */
 static void show_guests(uint32_t count, uint64_t now, uint64_t cycles)
 {
     uint64_t others = 0;
     choose_rows(count);
     for (uint32_t i = 0; i < count; i++) {
-        if (before.worked[i] == WORKED_MOST) {
+        if (previous.worked[i] == ROW_CHOSEN) {
             show_guest(i, now, cycles);
             continue;
         }
-        others += before.worked[i];
-        guest_read_counters(&guests[i], &before.guests[i]);
+        others += previous.worked[i];
+        guest_read_counters(&guests[i], &previous.guests[i]);
     }
     others = share(others, cycles, smp_cpus());
     if (count > GUEST_ROWS)
-        line_print("and %u more guests that did less: %lu.%lu %% cpu", count - GUEST_ROWS, others / 10, others % 10);
+        line_print("and %u more guests that used less: %lu.%lu %% cpu", count - GUEST_ROWS, others / 10, others % 10);
 }
 
 void monitor_top(bool again)
 {
-    uint64_t now = clock_tsc(), cycles = grown(now, before.tsc);
+    uint64_t now = clock_tsc(), cycles = increase(now, previous.tsc);
     uint64_t tenths = clock_tsc_to_ns(cycles) / 100000000;
     uint32_t count = guest_count();
     if (again)
@@ -208,7 +208,7 @@ void monitor_top(bool again)
     show_kinds(NULL, NULL, 0);
     show_guests(count, now, cycles);
     show_cpus(cycles);
-    before.tsc = now;
+    previous.tsc = now;
 }
 
 void monitor_information(void)

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.sev
 
 LAUNCHES = 10
 NEWER = (1, 55, 40)
-LASTS = "notice: sev: the PDH outlives SHUTDOWN and INIT: a session made with it can be launched at later starts too"
-DOES_NOT_LAST = "notice: sev: the PDH does not outlive INIT: no session that was made before this start can be launched"
+LASTS = "notice: sev: the PDH survives SHUTDOWN and INIT: sessions made with it stay valid at later starts"
+DOES_NOT_LAST = "notice: sev: the PDH does not survive INIT: sessions made before this start cannot be launched"
 
 
 @dataclass
@@ -63,7 +63,7 @@ def blocks(text: str, what: str) -> list[bytes]:
 
 
 def test_newer_firmware_is_loaded_before_init_and_measured_with_the_guests(again: Run) -> None:
-    assert "notice: sev: DOWNLOAD_FIRMWARE: 1.55 build 21 ran, 1.55 build 40 runs now" in again.text
+    assert "notice: sev: DOWNLOAD_FIRMWARE: SEV firmware was 1.55 build 21, is 1.55 build 40 now" in again.text
     names = [command.name for command in again.commands]
     assert names.index("DOWNLOAD_FIRMWARE") < names.index("INIT") and names.count("DOWNLOAD_FIRMWARE") == 1
     assert sayings.measurements(again.text)["again"].api == NEWER
@@ -124,8 +124,8 @@ def test_restart_on_poweroff_and_on_crash_stops_when_the_manifest_says_so(
         assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
     # The platform: damaged firmware is told, and what the BIOS brought goes on; this one makes a new PDH at INIT.
-    assert re.search(r"error: sev: firmware 1\.55 build 40 was not loaded: DOWNLOAD_FIRMWARE: BAD_SIGNATURE \(0x0a\): .*another family", text)
-    assert "notice: sev: going on with firmware 1.55 build 21" in text
+    assert re.search(r"error: sev: SEV firmware 1\.55 build 40 was not loaded: DOWNLOAD_FIRMWARE: BAD_SIGNATURE \(0x0a\): .*another family", text)
+    assert "notice: sev: continuing with SEV firmware 1.55 build 21" in text
     assert sayings.measurements(text)["fault"].api == (1, 55, 21)
     assert DOES_NOT_LAST in text and LASTS not in text
     assert len(blocks(text, "SEV CERTIFICATE CHAIN")) == 1

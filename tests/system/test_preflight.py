@@ -88,7 +88,7 @@ def test_init_that_is_refused_leads_to_the_next_boot_option(
     image = packing.bootable(pack("init-refused", [packing.hello("own-key", "sev")]))
     with boot_sev(image, next_image, name="init-refused", fault="status:INIT:0x13") as machine:
         machine.qmp.command("set-action", reboot="reset")
-        machine.wait_for(r"error: the machine is reset in 60 seconds, or at a key, into the boot option that follows")
+        machine.wait_for(r"error: the machine is reset in 60 seconds, or at a key, into the next boot option")
         machine.send(b" ")
         machine.wait_for(r"^sevisor: boot option [0-9a-f]{4}, which follows, is next \(BootNext\)")
         machine.wait_for("next boot option: started")
@@ -126,7 +126,7 @@ def test_launches_that_are_all_refused_lead_there_too_when_they_could_be_read(
     assert re.search(
         rf"sev: SHUTDOWN\n(?:.*\n)*{sayings.FINAL_LINE_NOT}\n"
         r".*error: no guest runs: own-key is refused: LAUNCH_START: POLICY_FAILURE \(0x07\): .*\n"
-        r".*error: the machine is reset in 60 seconds, or at a key, into the boot option that follows\n"
+        r".*error: the machine is reset in 60 seconds, or at a key, into the next boot option\n"
         r"sevisor: boot option [0-9a-f]{4}, which follows, is next", text,
     )  # fmt: skip
     assert "stuck" not in text

@@ -26,7 +26,7 @@ SEED = 20261125
 # More guests than the memory holds, and more ASIDs than that.
 CROWD = 300
 CROWD_ASIDS = 509           # of Milan
-NO_MEMORY = r"error: (g\d+) is refused: wants 16 MiB in one piece; \d+ MiB are free in all"
+NO_MEMORY = r"error: (g\d+) is refused: needs 16 MiB of contiguous memory; \d+ MiB are free in total"
 
 
 class Guests:

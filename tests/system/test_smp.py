@@ -120,7 +120,7 @@ def test_cpus_that_cannot_take_part_are_left_out(pack: Callable[..., Path], boot
     assert "CPU 4 (APIC 74565) is left out: that id cannot be sent an interrupt of its own" in text
     assert "2 of 5 CPUs run" in text
     assert sayings.refusals(text) == {
-        "nowhere": "wants its vCPU 0 on CPU 1, which does not run here: change pins in guests.toml"
+        "nowhere": "pins vCPU 0 to CPU 1, which does not run on this machine: change pins in guests.toml"
     }
     for guest in ("first", "second"):
         assert "hello: tick 3" in sayings.guest_lines(text, guest)

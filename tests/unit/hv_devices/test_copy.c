@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "hv/control/job.h"
-#include "hv/control/life.h"
+#include "hv/control/lifecycle.h"
 #include "three_guests.h"
 
 /* The manifest, where hv reads it; and what happens to it right before and right after hv's check. */
@@ -64,7 +64,7 @@ static void a_manifest_that_changes_meanwhile_launches_nothing(void **state)
         after = changes[i];
         launch();
         assert_true(machine_said("the manifest changed while it was read: "));
-        assert_false(life_goes_on());
+        assert_false(lifecycle_active());
         assert_null(guests[0].config);
         assert_int_equal(free_now().pool, free_before.pool);
     }

@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "hv/control/life.h"
+#include "hv/control/lifecycle.h"
 #include "hv/cpu/clock.h"
 #include "hv/console/console.h"
 #include "hv/vm/guest.h"
@@ -193,7 +193,7 @@ static void guest_polls(unsigned i)
 bool guest_input(struct guest *guest, uint8_t byte) { return vuart_input(&guest->uart, byte); }
 bool guest_input_break(struct guest *guest) { return vuart_break(&guest->uart); }
 uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
-bool life_launch_again(struct guest *guest) { return guest == NULL; }
+bool lifecycle_relaunch(struct guest *guest) { return guest == NULL; }
 bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
 {
     (void)format;
@@ -519,7 +519,7 @@ static void a_break_is_the_attached_guests_and_no_byte(void **state)
     (void)state;
     send_marked("", 1, LSR_BI | LSR_FE);
     runs(100000);
-    assert_true(said("the line was in break: ignored, as no guest is attached"));
+    assert_true(said("a BREAK was ignored: no guest is attached"));
     sends("\0352a");
     send_marked("", 1, LSR_BI | LSR_FE | LSR_PE);
     sends("h");

@@ -34,7 +34,7 @@ static enum job_verdict launch_is_over(struct job *job)
     uint32_t index = job->guest->index;
     if (simulated.over[index] == 0)
         simulated.over[index] = simulated.now;
-    job_over(job);
+    job_finish(job);
     if (index < simulated.endless)
         job_begin(job, JOB_LAUNCH, &guests[index]);
     return JOB_MOVED;
@@ -99,7 +99,7 @@ static void begin(unsigned launches, uint64_t pieces, uint64_t commands, unsigne
     simulated.endless = endless;
     for (unsigned i = 0; i < GUEST_MAX; i++)
         if (job_at(i)->kind != JOB_NONE)
-            job_over(job_at(i));
+            job_finish(job_at(i));
     for (unsigned i = 0; i < launches; i++) {
         guests[i].index = i;
         job_begin(job_of(&guests[i]), JOB_LAUNCH, &guests[i]);

@@ -10,7 +10,7 @@
 #include "hv/control/sev.h"
 #include "hv/cpu/smp.h"
 #include "hv/control/job.h"
-#include "hv/control/life.h"
+#include "hv/control/lifecycle.h"
 #include "three_guests.h"
 
 /* ---- the good case ---- */
@@ -38,12 +38,12 @@ static void each_guest_finds_its_bytes_under_its_own_key(void **state)
     assert_int_equal(machine.scheduled, 3);
     assert_int_equal(machine.rejected, 0);
     assert_int_equal(machine.coherency_faults, 0);
-    assert_true(life_goes_on());
+    assert_true(lifecycle_active());
     finish(GUEST_END_POWEROFF);
-    assert_false(life_goes_on());
+    assert_false(lifecycle_active());
     all_is_back();
     assert_true(machine_scrubbed());
-    assert_true(life_summary());
+    assert_true(lifecycle_summary());
     sev_stop();
     assert_int_equal(machine.coherency_faults, 0);
     assert_true(machine_said("sevisor: all guests ended as expected\n"));
@@ -79,7 +79,7 @@ static void what_no_step_writes_is_zero(void **state)
     all_is_back();
     for (unsigned i = 0; i < GOOD_GUESTS; i++) {        /* each where another was */
         unsigned next = (i + 1) % GOOD_GUESTS;
-        assert_true(life_launch_again(&guests[next]));
+        assert_true(lifecycle_relaunch(&guests[next]));
         settle();
         check_rest(&guests[next]);
     }
@@ -192,7 +192,7 @@ static void a_report_has_the_phases_that_the_guest_went_through(void **state)
         unsigned long tables, pages, used, total;
         const char *last = strstr(text, "  host pages of 4 KiB: ");
         assert_non_null(last);
-        assert_int_equal(sscanf(last, "  host pages of 4 KiB: nested tables %lu, else for this guest %lu; hypervisor in all %lu of %lu\n",
+        assert_int_equal(sscanf(last, "  host pages of 4 KiB: nested tables %lu, other for this guest %lu; hypervisor in total %lu of %lu\n",
                                 &tables, &pages, &used, &total), 4);
         assert_true(tables == 2 && pages == guests[i].report.hv_pages && pages > 0);
         assert_true(used > tables + pages && used < total && total == MACHINE_POOL_PAGES);
@@ -215,7 +215,7 @@ static void lists_and_the_summary_add_up_all_launches(void **state)
     machine.console_length = 0;
     finish(GUEST_END_RESET);
     machine.now_ns += UINT64_C(5000000000);     /* one is dead, and grows no older; another was launched again */
-    life_summary();
+    lifecycle_summary();
     snprintf(line, sizeof line, "ended %s: reset: test\n", good.guests[SEV].name);
     assert_true(machine_said(line));
     snprintf(line, sizeof line, "\n  %-31s reset             1       3000          0            7  test\n", good.guests[SEV].name);
@@ -274,7 +274,7 @@ static void ten_launches_with_one_usable_asid(void **state)
     finish(GUEST_END_POWEROFF);
     all_is_back();
     assert_int_equal(machine.rejected, 0);
-    assert_true(life_summary());
+    assert_true(lifecycle_summary());
 }
 
 static void the_operator_and_a_destroy_policy_end_for_good(void **state)
@@ -298,7 +298,7 @@ static void the_operator_and_a_destroy_policy_end_for_good(void **state)
     settle();      /* again: nothing */
     finish(GUEST_END_POWEROFF);
     all_is_back();
-    assert_false(life_summary());
+    assert_false(lifecycle_summary());
     assert_true(machine_said("sevisor: not all guests ended as expected\n"));
 }
 
@@ -365,7 +365,7 @@ static void who_is_being_launched_can_be_ended_at_any_step(void **state)
             boot((struct machine_options){0});
             platform_pages();
             struct free_now before = free_now();
-            life_begin(&machine.handoff);
+            lifecycle_begin(&machine.handoff);
             for (unsigned i = 0; i < n; i++)
                 step();
             bool over = guests[victim].state == GUEST_RUNNING;
@@ -410,7 +410,7 @@ static void one_is_copied_while_the_secure_processor_works_for_another(void **st
 {
     (void)state;
     two_encrypted_guests((struct machine_options){0});
-    life_begin(&machine.handoff);
+    lifecycle_begin(&machine.handoff);
     uint64_t meanwhile = 0, zeroed = 0;
     unsigned changes = 0;
     const struct job *last = NULL;
@@ -481,7 +481,7 @@ static void a_command_that_hangs_delays_no_other_guests_end_or_launch(void **sta
         boot((struct machine_options){0});
         struct mailbox_fault hang = {.kind = MAILBOX_FAULT_HANG, .command = commands[c]};
         mailbox_set_fault(machine.mailbox, &hang);
-        life_begin(&machine.handoff);
+        lifecycle_begin(&machine.handoff);
         struct psp *psp = sev_psp();
         uint64_t sent_ns = 0;
         while (guests[NONE].state != GUEST_RUNNING || sev_mailbox_owner() == NULL || machine.now_ns - sent_ns < 2000000000) {
@@ -493,7 +493,7 @@ static void a_command_that_hangs_delays_no_other_guests_end_or_launch(void **sta
         assert_int_equal(guests[SEV].state, GUEST_LAUNCHING);
         uint64_t before_ns = machine.now_ns;
         assert_in_range(steps_until_ended(&guests[NONE]), 1, alone);
-        assert_true(life_launch_again(&guests[NONE]));
+        assert_true(lifecycle_relaunch(&guests[NONE]));
         for (unsigned steps = 0; guests[NONE].state != GUEST_RUNNING; steps++) {
             assert_true(steps < 20);
             step();
@@ -520,7 +520,7 @@ static void a_launch_is_not_refused_while_an_end_gives_back_what_it_needs(void *
     assert_string_equal(guests[HOST].end_reason, "no ASID is free for another encrypted guest");
     assert_int_equal(guests[HOST].state, GUEST_REFUSED);
     guest_end(&guests[SEV], GUEST_END_DESTROYED, "by the operator");
-    assert_true(life_launch_again(&guests[HOST]));      /* before the end has begun */
+    assert_true(lifecycle_relaunch(&guests[HOST]));      /* before the end has begun */
     settle();
     assert_int_equal(guests[SEV].state, GUEST_ENDED);
     assert_int_equal(guests[HOST].state, GUEST_RUNNING);
@@ -542,7 +542,7 @@ static void no_sev_refuses_the_encrypted_guest_only(void **state)
     assert_int_equal(guests[HOST].state, GUEST_RUNNING);
     finish(GUEST_END_POWEROFF);
     all_is_back();
-    assert_false(life_summary());
+    assert_false(lifecycle_summary());
 }
 
 static void no_device_is_said_in_words(void **state)
@@ -608,7 +608,7 @@ static void many_vcpus_are_scheduled_and_too_much_memory_is_refused(void **state
     assert_int_equal(guests[HOST].state, GUEST_RUNNING);
     assert_int_equal(guests[HOST].vcpus_queued, 5);
     assert_int_equal(machine.scheduled, 6);
-    assert_non_null(strstr(guests[NONE].end_reason, "wants 1024 MiB in one piece"));
+    assert_non_null(strstr(guests[NONE].end_reason, "needs 1024 MiB of contiguous memory"));
     assert_int_equal(guests[SEV].state, GUEST_RUNNING);
     finish(GUEST_END_POWEROFF);
     all_is_back();
@@ -621,13 +621,13 @@ static void a_bad_manifest_launches_nothing(void **state)
     machine_manifest(&good, sizeof good);
     launch();
     assert_true(machine_said("the manifest is refused: MANIFEST_"));
-    assert_false(life_goes_on());
-    assert_false(life_summary());
+    assert_false(lifecycle_active());
+    assert_false(lifecycle_summary());
     setup(NULL);
     for (uint64_t size = 0; size < sizeof good; size += size < 100 ? 1 : 1111) {
         machine.handoff.manifest_size = size;
         launch();
-        assert_false(life_goes_on());
+        assert_false(lifecycle_active());
     }
 }
 

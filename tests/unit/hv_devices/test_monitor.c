@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "hv/control/life.h"
+#include "hv/control/lifecycle.h"
 #include "hv/svm/asid.h"
 #include "hv/cpu/clock.h"
 #include "hv/console/console.h"
@@ -84,7 +84,7 @@ static bool sev_is_ready;
 struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : index < cpus ? &more_cpus[index] : NULL; }
 uint32_t smp_cpus(void) { return cpus; }
 static uint64_t asked_again;     /* bit per guest */
-bool life_launch_again(struct guest *guest)
+bool lifecycle_relaunch(struct guest *guest)
 {
     if (guest->state != GUEST_ENDED)
         return false;
@@ -930,7 +930,7 @@ static void top_shows_the_guests_that_work_most(void **state)
     assert_non_null(strstr(screen, "\n100 g100 "));
     assert_non_null(strstr(screen, "\n 22 g22 "));
     assert_null(strstr(screen, "\n 23 g23 "));
-    assert_non_null(strstr(screen, "\nand 76 more guests that did less: 76.0 % cpu\ncpu 0:"));
+    assert_non_null(strstr(screen, "\nand 76 more guests that used less: 76.0 % cpu\ncpu 0:"));
 }
 
 static unsigned tops(void)

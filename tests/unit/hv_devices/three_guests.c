@@ -6,7 +6,7 @@
 #include "hv/svm/asid.h"
 #include "hv/control/identity.h"
 #include "hv/control/jobs.h"
-#include "hv/control/life.h"
+#include "hv/control/lifecycle.h"
 #include "hv/control/sev.h"
 #include "hv/monitor/monitor.h"
 
@@ -41,7 +41,7 @@ void boot(struct machine_options options)
 enum job_verdict step(void)
 {
     if (guest_ends_noted())
-        life_look_for_ends();
+        lifecycle_begin_ends();
     enum job_verdict verdict = jobs_step();
     machine_poll();
     if (verdict == JOB_WAITS && sev_mailbox_owner() != NULL)
@@ -56,7 +56,7 @@ void settle(void)
         enum job_verdict verdict = step();
         noted = guest_ends_noted();
         if (noted)
-            life_look_for_ends();
+            lifecycle_begin_ends();
         noted |= verdict != JOB_IDLE;
     } while (noted);
 }
@@ -71,7 +71,7 @@ void platform_pages(void)
 
 void launch(void)
 {
-    life_begin(&machine.handoff);
+    lifecycle_begin(&machine.handoff);
     settle();
 }
 

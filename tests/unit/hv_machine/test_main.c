@@ -7,7 +7,7 @@
 #include "hv/console/console.h"
 #include "hv/init/entry.h"
 #include "hv/init/firmware.h"
-#include "hv/control/life.h"
+#include "hv/control/lifecycle.h"
 #include "hv/init/loop.h"
 #include "hv/mm/hostmap.h"
 #include "hv/mm/memory.h"
@@ -57,13 +57,13 @@ void asid_init(uint32_t asids, uint32_t min, uint32_t max) { note("asids %u %u %
 void firmware_end_init(const struct handoff *h) { note("end %d", h == &handoff); }
 void firmware_init(const struct handoff *h) { note("firmware %d", h == &handoff); }
 void monitor_init(void) { note("monitor"); }
-void monitor_tell_losses(void) { note("losses"); }
+void monitor_report_losses(void) { note("losses"); }
 void smp_start(const struct handoff *h) { note("smp %d", h == &handoff); }
 struct cpu *smp_cpu(uint32_t index) { return !online[index] ? NULL : index == 0 ? &fake_cpu : &others[index - 1]; }
 uint32_t smp_cpus(void) { return 4; }
 struct guest guests[GUEST_MAX];
 static struct manifest_guest configs[2] = {{.name = "alpha"}, {.name = "beta"}};
-void life_begin(const struct handoff *h) { note("launch %d", h == &handoff); }
+void lifecycle_begin(const struct handoff *h) { note("launch %d", h == &handoff); }
 static bool relaunched;                 /* by the operator, while others were launched */
 void loop_run(struct cpu *cpu)
 {
@@ -71,7 +71,7 @@ void loop_run(struct cpu *cpu)
     guests[0].launches += relaunched;
 }
 void sev_stop(void) { note("sev stop"); }
-bool life_summary(void) { note("summary"); return true; }
+bool lifecycle_summary(void) { note("summary"); return true; }
 void machine_power_off(void) { note("power off"); longjmp(*fake_out, 1); }
 void machine_reset(void) { note("reset"); longjmp(*fake_out, 1); }
 /* Keys: some from before, then one after `key_after` looks, each a tenth of a second; -1: never. */
@@ -205,7 +205,7 @@ static void what_the_machine_is_is_said(void **state)
 {
     (void)state;
     assert_true(run());
-    assert_order("log 2 Sevisor: hv runs, encrypted\nlog 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB left over in pieces of less than 2 MiB; hv's is encrypted (SME)\n"
+    assert_order("log 2 Sevisor: hv runs, encrypted\nlog 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB unused in pieces below 2 MiB; hv's is encrypted (SME)\n"
                  "log 2 TSC 2400.056 MHz\n");
     assert_null(strstr(did, "refused"));
     assert_null(strstr(did, "NMI"));
@@ -215,7 +215,7 @@ static void what_the_machine_is_is_said(void **state)
     strcpy(handoff.sev_refusal, "SMM locked: no; lock it");
     assert_true(run());
     assert_order("log 2 Sevisor: hv runs, plain: this machine has no SME\n"
-                 "log 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB left over in pieces of less than 2 MiB; plain (no SME)\n"
+                 "log 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB unused in pieces below 2 MiB; plain (no SME)\n"
                  "log 2 encrypted guests are refused: SMM locked: no; lock it\n");
 }
 
@@ -240,7 +240,7 @@ static void refusal_of_all_guests_ends_in_a_reset(void **state)
     guests[1].launches = 0;
     assert_true(run());
     assert_order("launch 1\nloop 0\nlosses\nsev stop\nsummary\nlog 1 no guest runs: alpha is refused: LAUNCH_START: no\n"
-                 "log 1 the machine is reset in 60 seconds, or at a key, into the boot option that follows\n"
+                 "log 1 the machine is reset in 60 seconds, or at a key, into the next boot option\n"
                  "drain\nreset\n");
     assert_null(strstr(did, "power off"));
     assert_in_range(looks, 30000, 30010);
@@ -251,7 +251,7 @@ static void refusal_of_all_guests_ends_in_a_reset(void **state)
     keys_before = 3;
     key_after = 20;
     assert_true(run());
-    assert_order("log 1 the machine is reset in 60 seconds, or at a key, into the boot option that follows\nreset\n");
+    assert_order("log 1 the machine is reset in 60 seconds, or at a key, into the next boot option\nreset\n");
     assert_int_equal(looks, 21);
 }
 

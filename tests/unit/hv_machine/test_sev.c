@@ -26,7 +26,7 @@
 #define MEMORY_BASE UINT64_C(0x100000000)
 
 static struct handoff handoff;
-static struct sev_wishes wishes;
+static struct sev_request wishes;
 static struct manifest_guest config;
 static uint8_t left_in;                 /* the platform's state when hv comes */
 static uint32_t running, offered;       /* firmware: what runs, what an image says it is */
@@ -323,12 +323,12 @@ static int set_up(void **state)
     fake_reset(state);
     psp = (struct psp){0};
     while (job_active())
-        job_over(sev_job()->kind != JOB_NONE ? sev_job() : job_of(&guests[0]));
+        job_finish(sev_job()->kind != JOB_NONE ? sev_job() : job_of(&guests[0]));
     memset(&platform, 0, sizeof platform);
     mailbox_owner = NULL;
     looks = 0;
     memset(&identity, 0, sizeof identity);
-    wishes = (struct sev_wishes){.image = {0x5000}, .image_version = SEV_VERSION(1, 55, 22)};
+    wishes = (struct sev_request){.image = {0x5000}, .image_version = SEV_VERSION(1, 55, 22)};
     running = SEV_VERSION(1, 55, 21);
     offered = SEV_VERSION(1, 55, 22);
     pdh_is_made_at_init = false;
@@ -417,7 +417,7 @@ static void what_somebody_left_is_shut_down_first(void **state)
 static void a_start_that_fails_refuses_with_its_reason(void **state)
 {
     static const struct { uint8_t command; unsigned nth; const char *where, *sent; } cases[] = {
-        {SEV_CMD_PLATFORM_STATUS, 1, "the secure processor is of no use: ", "04!\ndetach 1\n"},
+        {SEV_CMD_PLATFORM_STATUS, 1, "the secure processor cannot be used: ", "04!\ndetach 1\n"},
         {SEV_CMD_SHUTDOWN, 1, "", "02!\ndetach 1\n"},
         {SEV_CMD_INIT, 1, "", "01!\ndetach 1\n"},
         {SEV_CMD_PLATFORM_STATUS, 2, "", "0a\n04!\ndetach 1\n"},
@@ -461,12 +461,12 @@ static void without_an_id_the_chip_has_no_name(void **state)
 static void firmware_is_loaded_before_init_where_it_is_newer(void **state)
 {
     static const struct { uint32_t offered; const char *said; } cases[] = {
-        {SEV_VERSION(1, 55, 22), "0b\n04\nlog 2 sev: DOWNLOAD_FIRMWARE: 1.55 build 21 ran, 1.55 build 22 runs now\nlog 2 sev: INIT\n"},
-        {SEV_VERSION(1, 56, 0), "0b\n04\nlog 2 sev: DOWNLOAD_FIRMWARE: 1.55 build 21 ran, 1.56 build 0 runs now\nlog 2 sev: INIT\n"},
+        {SEV_VERSION(1, 55, 22), "0b\n04\nlog 2 sev: DOWNLOAD_FIRMWARE: SEV firmware was 1.55 build 21, is 1.55 build 22 now\nlog 2 sev: INIT\n"},
+        {SEV_VERSION(1, 56, 0), "0b\n04\nlog 2 sev: DOWNLOAD_FIRMWARE: SEV firmware was 1.55 build 21, is 1.56 build 0 now\nlog 2 sev: INIT\n"},
         {SEV_VERSION(1, 55, 21),
-         "log 2 sev: firmware 1.55 build 21 runs; the manifest's is 1.55 build 21, which is not newer: not loaded\nlog 2 sev: INIT\n"},
+         "log 2 sev: SEV firmware 1.55 build 21 is running; the manifest's is 1.55 build 21, which is not newer: not loaded\nlog 2 sev: INIT\n"},
         {SEV_VERSION(0, 255, 255),
-         "log 2 sev: firmware 1.55 build 21 runs; the manifest's is 0.255 build 255, which is not newer: not loaded\nlog 2 sev: INIT\n"},
+         "log 2 sev: SEV firmware 1.55 build 21 is running; the manifest's is 0.255 build 255, which is not newer: not loaded\nlog 2 sev: INIT\n"},
     };
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (unsigned left = 0; left < 2; left++) {
@@ -543,8 +543,8 @@ static void refused_firmware_leaves_the_old_one_at_work(void **state)
     fault_from(SEV_CMD_DOWNLOAD_FIRMWARE, 1, 1, SEV_STATUS_BAD_SIGNATURE);
     start_up();
     assert_true(sev_ready());
-    assert_non_null(strstr(did, "0b!\n04\nlog 1 sev: firmware 1.55 build 22 was not loaded: command 0b error 11 status a\n"
-                                "log 2 sev: going on with firmware 1.55 build 21\nlog 2 sev: INIT\n"));
+    assert_non_null(strstr(did, "0b!\n04\nlog 1 sev: SEV firmware 1.55 build 22 was not loaded: command 0b error 11 status a\n"
+                                "log 2 sev: continuing with SEV firmware 1.55 build 21\nlog 2 sev: INIT\n"));
     set_up(state);
     wishes.image_size = 4000;
     fault_from(SEV_CMD_DOWNLOAD_FIRMWARE, 1, 1, SILENT);
@@ -560,7 +560,7 @@ static void old_firmware_is_named(void **state)
     running = SEV_VERSION(0, 17, 11);
     start_up();
     assert_true(sev_ready());
-    assert_non_null(strstr(did, "log 1 sev: this firmware is too old (is known): update the BIOS, or name a newer file as sev-firmware"));
+    assert_non_null(strstr(did, "log 1 sev: the SEV firmware is too old (is known): update the BIOS, or name a newer file as sev-firmware"));
 }
 
 /* What was found by trying is said, each way; without the wish nothing is tried. */
@@ -575,8 +575,8 @@ static void whether_the_pdh_outlives_init_is_seen_and_said(void **state)
         assert_true(sev_ready());
         const char *second = strstr(did, twice);
         assert_ptr_equal(strstr(did, once) + strlen(once), second);
-        assert_ptr_equal(strstr(did, made ? "log 2 sev: the PDH does not outlive INIT: no session that was made before"
-                                          : "log 2 sev: the PDH outlives SHUTDOWN and INIT: a session made with it can be"),
+        assert_ptr_equal(strstr(did, made ? "log 2 sev: the PDH does not survive INIT: sessions made before"
+                                          : "log 2 sev: the PDH survives SHUTDOWN and INIT: sessions made with it stay valid"),
                          second + strlen(twice));
         set_up(state);
         start_up();
@@ -653,8 +653,8 @@ static void what_the_preflight_found_is_the_reason(void **state)
     handoff.psp = (struct handoff_psp){.bar = 0};
     start_up();
     assert_false(sev_ready());
-    assert_string_equal(sev_refusal(), "the secure processor is of no use: command 00 error 1 status 0");
-    assert_string_equal(did, "page_alloc 3\nlog 1 sev: encrypted guests are refused: the secure processor is of no use: command 00 error 1 status 0\n");
+    assert_string_equal(sev_refusal(), "the secure processor cannot be used: command 00 error 1 status 0");
+    assert_string_equal(did, "page_alloc 3\nlog 1 sev: encrypted guests are refused: the secure processor cannot be used: command 00 error 1 status 0\n");
 }
 
 static void the_end_is_a_shutdown_once(void **state)
@@ -782,7 +782,7 @@ static void what_a_failed_launch_leaves_to_be_undone(void **state)
         snprintf(reason, sizeof reason, "command %02x error %d", cases[i].command, cases[i].status == SILENT ? PSP_TIMEOUT : PSP_FIRMWARE);
         assert_ptr_equal(strstr(guests[0].end_reason, reason), guests[0].end_reason);
         assert_int_equal(sev_ready(), cases[i].ready);
-        assert_int_equal(strstr(sev_refusal(), "given up") != NULL, !cases[i].ready);
+        assert_int_equal(strstr(sev_refusal(), "stopped answering") != NULL, !cases[i].ready);
         did[0] = '\0';
         launch();                               /* the next one says at once which command was not answered */
         assert_int_equal(guests[0].state, cases[i].ready ? GUEST_RUNNING : GUEST_REFUSED);
@@ -827,7 +827,7 @@ static void memory_goes_in_pieces_with_progress(void **state)
     program.gpa = MEMORY - 4096;
     program.size = 8192;
     launch();
-    assert_string_equal(guests[0].end_reason, "a step of its launch program is outside of its memory");
+    assert_string_equal(guests[0].end_reason, "a step of its launch program is outside its memory");
     assert_int_equal(sent[SEV_CMD_LAUNCH_START], 0);
 }
 

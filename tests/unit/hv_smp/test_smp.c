@@ -37,7 +37,7 @@ static int set_up(void **state)
     (void)state;
     memset(cpus, 0, sizeof cpus);
     memset(flushing, 0, sizeof flushing);
-    memset(&meeting, 0, sizeof meeting);
+    memset(&handshake, 0, sizeof handshake);
     cpus_end = 1;
     wbinvd_tickets = 0;
     lapic_hz = 0;
@@ -158,7 +158,7 @@ static void one_that_is_not_like_the_boot_cpu_is_left_out(void **state)
     assert_runs(0x1);
     assert_non_null(strstr(machine_log, "CPU 1 (APIC 2) is left out: its features are not those of the boot CPU"));
     assert_non_null(strstr(machine_log, "CPU 2 (APIC 4) is left out: its TSC is not that of the boot CPU"));
-    assert_non_null(strstr(machine_log, "CPU 3 (APIC 6) is left out: another one answered"));
+    assert_non_null(strstr(machine_log, "CPU 3 (APIC 6) is left out: another APIC id answered"));
 }
 
 static void a_tsc_that_is_behind_is_another_too(void **state)

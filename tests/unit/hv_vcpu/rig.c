@@ -13,7 +13,7 @@
 #include "hv/mm/window.h"
 #include "hv/console/log.h"
 #include "hv/control/jobs.h"
-#include "hv/control/life.h"
+#include "hv/control/lifecycle.h"
 #include "hv/lib/panic.h"
 #include "hv/monitor/monitor.h"
 #include "hv/cpu/smp.h"
@@ -306,7 +306,7 @@ enum job_verdict (*rig_job)(void);
 bool job_active(void) { return rig_job != NULL; }
 enum job_verdict jobs_step(void) { return rig_job != NULL ? rig_job() : JOB_IDLE; }
 
-bool life_goes_on(void)
+bool lifecycle_active(void)
 {
     bool any = rig_job != NULL;
     for (uint32_t i = 0; i < GUEST_MAX; i++)
@@ -326,7 +326,7 @@ static void end(struct guest *guest)
     guest->state = GUEST_ENDED;
 }
 
-void life_look_for_ends(void)
+void lifecycle_begin_ends(void)
 {
     for (uint32_t i = 0; i < GUEST_MAX; i++)
         end(&guests[i]);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-#include "hv/control/life.h"
+#include "hv/control/lifecycle.h"
 
 #include "hv/console/log.h"
 #include "hv/control/job.h"
@@ -18,7 +18,7 @@ static void start_sev(const struct handoff *handoff, bool has_session)
     const struct manifest_header *header = program_header();
     const uint8_t *version = header->sev_firmware_version;
     paddr_t image = paddr_add(paddr(handoff->manifest_base), header->payload_offset);
-    struct sev_wishes wishes = {
+    struct sev_request wishes = {
         .image = {view_firmware_address(image, VIEW_PLAIN)},
         .image_size = header->sev_firmware_size,
         .image_version = SEV_VERSION(version[2], version[1], version[0]),
@@ -28,7 +28,7 @@ static void start_sev(const struct handoff *handoff, bool has_session)
     sev_start(handoff, &wishes);
 }
 
-void life_begin(const struct handoff *handoff)
+void lifecycle_begin(const struct handoff *handoff)
 {
     bool has_session = false;
     if (!program_open(handoff))
@@ -44,7 +44,7 @@ void life_begin(const struct handoff *handoff)
         paddr_t history, input;
         bool keeps = page_alloc(PAGES_OF(OUTPUT_HISTORY), 1, &history);
         output_init(&guests[i].output, i, guests[i].config->name, keeps ? page_va(history) : NULL);
-        vuart_reset(&guests[i].uart, &guests[i].output);      /* it may be refused before its launch comes so far */
+        vuart_reset(&guests[i].uart, &guests[i].output);      /* its launch may be refused before it does this */
         if (page_alloc(PAGES_OF(VUART_INPUT), 1, &input))
             guests[i].uart.input = page_va(input);
     }
@@ -56,7 +56,7 @@ void life_begin(const struct handoff *handoff)
         job_begin(job_of(&guests[i]), JOB_LAUNCH, &guests[i]);
 }
 
-/* A CPU may still have to look at what the others sent to its vCPU before they were all off. */
+/* Whether no CPU has still to process a message that another vCPU of the guest posted before it stopped. */
 static bool messages_taken(const struct guest *guest)
 {
     bool taken = true;
@@ -69,7 +69,7 @@ static bool messages_taken(const struct guest *guest)
     return taken;
 }
 
-void life_look_for_ends(void)
+void lifecycle_begin_ends(void)
 {
     for (uint32_t i = 0, count = guest_count(); i < count; i++) {
         struct guest *guest = &guests[i];
@@ -79,18 +79,18 @@ void life_look_for_ends(void)
     }
 }
 
-bool life_launch_again(struct guest *guest)
+bool lifecycle_relaunch(struct guest *guest)
 {
     if ((guest->state != GUEST_ENDED && guest->state != GUEST_REFUSED) || job_of(guest)->kind != JOB_NONE)
         return false;
     job_begin(job_of(guest), JOB_LAUNCH, guest);
-    guest_note_end();       /* the boot CPU does not go to sleep */
+    guest_note_end();       /* wakes the boot CPU's loop */
     return true;
 }
 
-bool life_goes_on(void)
+bool lifecycle_active(void)
 {
-    static uint32_t found;      /* most likely still runs */
+    static uint32_t found;      /* the last one found: probably still running */
     for (uint32_t i = 0, count = guest_count(); i < count; i++) {
         if (guests[(found + i) % count].state == GUEST_RUNNING) {
             found = (found + i) % count;
@@ -100,7 +100,7 @@ bool life_goes_on(void)
     return job_active();
 }
 
-bool life_summary(void)
+bool lifecycle_summary(void)
 {
     bool as_expected = guests[0].config != NULL;    /* a refused manifest has no guests */
     for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* What ACPI says of a Linux guest's machine: it can switch off, and it has one serial port. */
+/* The DSDT of Linux guests: sleep state S5 and one serial port. */
 DefinitionBlock ("dsdt.aml", "DSDT", 2, "SEVSOR", "SEVISOR ", 1)
 {
     /* SLP_TYP 5 for the sleep control register (ACPI 6.3, 4.8.3.7). */

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-# Builds what the default guests are made of, into $(BUILD)/guest. Included by the top Makefile; also works alone:
+# Builds the parts of the default guests in $(BUILD)/guest. Included by the top Makefile; also works alone:
 #   make -f guest/guest.mk guest
-# Targets: guest (all of it), guest-manifest (the launch program alone, for a look).
+# Targets: guest (all parts), guest-manifest (the launch program alone).
 # For others: $(GUEST_VALIDATOR_SOURCES), C files of the manifest's validator, to be linked into boot/, hv/ and host programs;
 #   $(GUEST_PARTS), what guest/guests.toml packs.
 
@@ -23,7 +23,7 @@ GUEST_HELLO_CFLAGS := -iquote . -std=c17 -Os -ffreestanding -fno-pic -mgeneral-r
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns \
 	-Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla -Werror
 
-# With the sources' content: an older file that takes a newer one's place is as good a change as any.
+# Includes the sources' content, so that replacing a file by one with an older time stamp is noticed.
 GUEST_HELLO_IS := $(shell cat guest/hello/*.[ch] guest/hello/*.ld | sha256sum)
 GUEST_BUILT_WITH = $(CC_VERSION) $(GUEST_HELLO_CFLAGS) $(LD) $(OBJCOPY) $(GUEST_HELLO_IS)
 $(eval $(call record,$(GUEST_DIR)/built-with,GUEST_BUILT_WITH))

@@ -26,8 +26,8 @@ from pack.measure import launch_digest, measure_guest  # noqa: E402
 
 DESCRIPTION = """\
 The guest owner's tool. Before the launch, `session` makes keys that only the owner and one platform's AMD Secure
-Processor know. After the launch, `verify` tells from the firmware's answer whether the guest was started on that
-platform, as it was packed.
+Processor know. After the launch, `verify` checks the SEV firmware's measurement: was the guest started on that
+platform, as it was packed?
 """
 
 EPILOG = """\
@@ -45,7 +45,7 @@ a launch from the owner's side:
 
 """ + cli.EXIT_STATUS.replace("says why", "says why; or `verify` finds another measurement")
 
-MAX_LOG = 1 << 28  # of a console: months
+MAX_LOG = 1 << 28  # bytes of a console's log
 
 PACKED = "an EFI file or a manifest, as pack.py wrote it"
 
@@ -61,7 +61,7 @@ def bytes_from(text: str, size: int, what: str) -> bytes:
 
 
 def literal(text: str, size: int) -> bytes | None:
-    """The bytes that base64 or hexadecimal text of the right length stands for; None if it is no such text, or a file's name."""
+    """Decodes base64 or hexadecimal text of the right length; None: it is neither, or a file's name."""
     try:
         is_file = Path(text).exists()
     except (OSError, ValueError):  # longer than a file's name can be
@@ -85,7 +85,7 @@ def from_file(text: str, size: int, what: str) -> bytes:
 
 
 def number(text: str, highest: int, pattern: str = "[0-9]{1,16}") -> int:
-    """As a number of the command line; decimal, unless the pattern lets 0x pass."""
+    """A number of the command line; decimal, unless the pattern allows 0x."""
     value = int(text, 16 if text[:2].lower() == "0x" else 10) if re.fullmatch(pattern, text, re.ASCII) else -1
     if not 0 <= value <= highest:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 0 to {highest:#x}")
@@ -114,12 +114,12 @@ def base_name(text: str) -> str:
 
 
 def named(path: Path, error: PackError) -> PackError:
-    """The error with the file that it is about, unless it says so itself."""
+    """The error, prefixed with the file's name."""
     return error if str(error).startswith(f"{path}: ") else PackError(f"{path}: {error}")
 
 
 def platform_chain(data: bytes) -> bytes:
-    """A certificate or a chain that begins with it, which may stand in a console's log."""
+    """The certificate chain in a log of the console; else the data itself."""
     identity = console.read(data)
     return identity.chain if identity else data
 
@@ -173,7 +173,7 @@ def packed_guest(path: Path, name: str) -> manifest.Guest:
             raise PackError(f"guest {name} is not encrypted with a key of its own: nothing is measured")
         if launch_digest(found.steps) != found.launch_digest:
             print(
-                f"owner.py: warning: guest {name}: the file claims a digest that its bytes do not have", file=sys.stderr
+                f"owner.py: warning: guest {name}: the launch digest in the file does not match its content", file=sys.stderr
             )
         return found
     except PackError as error:
@@ -198,7 +198,7 @@ def command_verify(args: argparse.Namespace) -> int:
     if hmac.compare_digest(expected(args, answer[32:]), answer[:32]):
         cli.say(f"guest {args.guest}: verified: it was launched as packed")
         return 0
-    cli.say(f"guest {args.guest}: NOT VERIFIED: the launch differs from the packed file, or policy, firmware version or "
+    cli.say(f"guest {args.guest}: NOT VERIFIED: the launch differs from the packed file, or policy, SEV firmware version or "
             "keys are not those of the launch")  # fmt: skip
     return 1
 
@@ -217,8 +217,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     make.add_argument("--force", action="store_true", help="replace an earlier set of the same name, all four files or none")
     make.set_defaults(run=command_session)
 
-    chain = commands.add_parser("chain", help="write the certificates that stand in a log of Sevisor's console into a file")
-    chain.add_argument("log", type=Path, metavar="LOG", help="what the console printed, with guests' lines between or not")
+    chain = commands.add_parser("chain", help="extract the certificates from a log of Sevisor's console into a file")
+    chain.add_argument("log", type=Path, metavar="LOG", help="a log of the console, guests' lines included")
     chain.add_argument("chain", type=Path, metavar="FILE", help="where to write PDH, PEK, OCA and CEK, as `sevctl verify` takes them")
     chain.add_argument("--force", action="store_true", help="replace FILE")
     chain.set_defaults(run=command_chain)
@@ -237,7 +237,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
     measure = commands.add_parser("measure", parents=[common], help="print the measurement that a launch must give")
     measure.add_argument(
-        "--nonce", required=True, metavar="FILE|BASE64|HEX", help="MNONCE, 16 bytes, as the firmware chose it"
+        "--nonce", required=True, metavar="FILE|BASE64|HEX", help="MNONCE, 16 bytes, as the SEV firmware chose it"
     )
     measure.set_defaults(run=command_measure)
 
@@ -245,7 +245,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "verify", parents=[common], help="compare a launch's measurement with the expected one"
     )
     verify.add_argument("--measurement", required=True, metavar="FILE|BASE64|HEX",
-                        help="what LAUNCH_MEASURE gave, 48 bytes: in Sevisor's words `measurement`, and `nonce` put behind it")  # fmt: skip
+                        help="result of LAUNCH_MEASURE, 48 bytes: Sevisor's `measurement`, followed by `nonce`")  # fmt: skip
     verify.set_defaults(run=command_verify)
     return parser.parse_args(argv)
 

@@ -24,7 +24,7 @@ Turns a list of guests into a launch program, and puts it into Sevisor's EFI fil
 
 The launch program says which bytes go where in each guest's memory, which of them are measured, and in which state the
 guest starts. It becomes the last section of the EFI file; no compiler is needed. For each encrypted guest the packer
-prints the launch digest: what the AMD Secure Processor will have measured before the guest runs.
+prints the launch digest, which the AMD Secure Processor will measure before the guest runs.
 """
 
 EPILOG = """\
@@ -50,8 +50,8 @@ guests.toml has a [[guest]] table like this for each guest, and can have a [plat
   # session = "web_session.b64"
 
   [platform]                    # of the machine; once, or not at all
-  # sev-firmware = "amd_sev_fam19h_model0xh.sbin"   # AMD's file for the server's family, and which version it is: loaded at
-  # sev-firmware-version = "1.55.29"                # start, where that is newer than what the BIOS brought
+  # sev-firmware = "amd_sev_fam19h_model0xh.sbin"   # AMD's file for the server's family, and its version: loaded at
+  # sev-firmware-version = "1.55.29"                # start if it is newer than the running SEV firmware
   # show-pdh = true             # print the platform's certificates at start, for `owner.py session`; key p does so too
 
 examples:
@@ -72,7 +72,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--manifest-only", action="store_true", help="write the launch program without an EFI file")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE",
                         help="where to write: a file is replaced whole or not at all; a symbolic link is followed, "
-                             "a device or FIFO is written into")  # fmt: skip
+                             "a device or FIFO is written to")  # fmt: skip
     parser.add_argument("--show", type=Path, metavar="FILE", help="print a packed EFI file or a manifest as text")
     parser.add_argument("--dsdt", type=Path, metavar="FILE",
                         help="the compiled DSDT for Linux guests (default: ${BUILD}/dsdt.aml)")  # fmt: skip
@@ -80,7 +80,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
                         help="a value for ${NAME} in paths of guests.toml; there is a default for BUILD only: "
                              "the folder of built guests")  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="do not print what was packed")
-    parser.add_argument("--changes", action="store_true", help="print what was packed only if FILE was another one before")
+    parser.add_argument("--changes", action="store_true", help="print what was packed only if FILE changes")
     args = parser.parse_args(argv)
     if args.show:
         if args.guests or args.efi or args.output or args.manifest_only:
@@ -117,7 +117,7 @@ def show_file(path: Path) -> int:
 
 
 def named(path: Path, error: PackError) -> PackError:
-    """The error with the file that it is about, unless it says so itself."""
+    """The error, prefixed with the file's name."""
     return error if str(error).startswith(f"{path}: ") else PackError(f"{path}: {error}")
 
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* What bare-metal guests share: ports, MSRs, the console, the command line. */
+/* For bare-metal guests: ports, MSRs, the console, the command line. */
 #ifndef SEVISOR_GUEST_BARE_H
 #define SEVISOR_GUEST_BARE_H
 

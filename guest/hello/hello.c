@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * hello: the smallest guest that shows what an encrypted guest is. It says
- * whether SEV is active, writes one marker into a private page and one into a
- * shared page, takes a few timer interrupts, and powers off. README.md has the
- * words that its command line understands, and the markers' texts.
+ * hello: a minimal encrypted guest. It prints whether SEV is active, writes
+ * one marker into a private page and one into a shared page, takes a few timer
+ * interrupts, and powers off. README.md describes its command line and the
+ * markers.
  *
  * The packer enters hello() in 64-bit mode with all memory mapped to itself
  * (guest/pack/flat.py).
@@ -24,8 +24,8 @@ static volatile uint32_t ticks;
 
 /* ------------------------------------------------------------- the markers */
 
-/* "SEVISOR-PRIVATE-" and "SEVISOR-SHARED-", XOR 0x5a: the image must not hold them,
- * and volatile keeps the compiler from putting them together. */
+/* "SEVISOR-PRIVATE-" and "SEVISOR-SHARED-", XOR 0x5a: the image must not contain them,
+ * and volatile keeps the compiler from decoding them. */
 static const volatile uint8_t private_prefix[] = {
     0x09, 0x1f, 0x0c, 0x13, 0x09, 0x15, 0x08, 0x77, 0x0a, 0x08, 0x13, 0x0c, 0x1b, 0x0e, 0x1f, 0x77
 };
@@ -46,7 +46,7 @@ static uint64_t marker_number(const char *cmdline)
     return hash;
 }
 
-/* Written straight into its page, byte by byte, so that no other memory ever has it. */
+/* Written byte by byte into its page, so that no other memory contains it. */
 static void write_marker(uint64_t gpa, const volatile uint8_t *prefix, unsigned prefix_length, uint64_t number)
 {
     for (unsigned copy = 0; copy < PAGE; copy += 64) {
@@ -86,8 +86,8 @@ static uint64_t report_sev(void)
     return 0;
 }
 
-/* Clears the C-bit of the 2 MiB that hold SHARED_GPA. Nobody has touched them, so
- * no private cache line has to be flushed first (APM2 15.34.9). */
+/* Clears the C-bit of the 2 MiB at SHARED_GPA. They were not accessed before, so
+ * no private cache line has to be flushed (APM2 15.34.9). */
 static void share(uint64_t c_bit)
 {
     const uint64_t address = UINT64_C(0x000ffffffffff000) & ~c_bit;
@@ -112,7 +112,7 @@ __attribute__((interrupt)) static void timer_interrupt(struct interrupt_frame *f
 
 static void load_idt(uint16_t limit)
 {
-    struct table_register idtr = { limit, (uint64_t)idt };
+    struct table_register idtr = {limit, (uint64_t)idt};
 
     __asm__ volatile("lidt %0" :: "m"(idtr));
 }
@@ -125,7 +125,7 @@ static void start_timer(void)
         .offset_low = (uint16_t)handler, .selector = 0x10, .attributes = 0x8e00,
         .offset_middle = (uint16_t)(handler >> 16), .offset_high = (uint32_t)(handler >> 32),
     };
-    load_idt(sizeof(idt) - 1);
+    load_idt(sizeof idt - 1);
     write_msr(MSR_APIC_BASE, read_msr(MSR_APIC_BASE) | APIC_BASE_X2APIC);
     write_msr(MSR_X2APIC_SVR, 0x1ff);
     write_msr(MSR_X2APIC_LVT_TIMER, LVT_TSC_DEADLINE | VECTOR_TIMER);
@@ -145,7 +145,7 @@ static void wait_for_ticks(uint32_t count)
     start_timer();
     for (uint32_t tick = 1; tick <= count; tick++) {
         write_msr(MSR_TSC_DEADLINE, read_tsc() + TICK_TSC);
-        /* STI's shadow covers HLT: an interrupt cannot slip in between. */
+        /* The interrupt shadow of STI covers HLT. */
         while (ticks < tick)
             __asm__ volatile("sti; hlt; cli" ::: "memory");
         put("hello: tick ");
@@ -199,8 +199,8 @@ void hello(const char *cmdline, uint64_t memory)
     c_bit = report_sev();
     if (c_bit != 0)
         share(c_bit);
-    write_marker(PRIVATE_GPA, private_prefix, sizeof(private_prefix), number);
-    write_marker(SHARED_GPA, shared_prefix, sizeof(shared_prefix), number);
+    write_marker(PRIVATE_GPA, private_prefix, sizeof private_prefix, number);
+    write_marker(SHARED_GPA, shared_prefix, sizeof shared_prefix, number);
     put("hello: markers written, private at ");
     put_hex(PRIVATE_GPA);
     put(", shared at ");

@@ -33,7 +33,7 @@ def encode(public: ec.EllipticCurvePublicKey) -> bytes:
 def decode_pdh(data: bytes) -> ec.EllipticCurvePublicKey:
     """The public key of a platform's Diffie-Hellman certificate. Signatures are not checked.
 
-    Bytes after the first certificate are ignored, so that a chain file will do.
+    Bytes after the first certificate are ignored, so that a chain file is accepted.
     """
     if len(data) < SIZE:
         raise PackError(f"this is not a SEV certificate: it has {len(data)} bytes, not {SIZE}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""The platform's certificates in what Sevisor printed: key p of its console, or `show-pdh` in guests.toml.
+"""Finds the platform's certificates in a log of Sevisor's console (key p, or `show-pdh` in guests.toml).
 
-Each line of it begins with `sev pdh: `, and no guest's line can: so it is found between theirs, in a log of any length.
+Their lines begin with `sev pdh: `, which no guest's line can.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ class Identity:
 
 
 def _last_block(lines: list[str], what: str) -> bytes | None:
-    """Of several the last one: an earlier one may be of another start. None: there is none."""
+    """The last block of this kind, since earlier ones may be from other boots; None: there is none."""
     begin, end = f"-----BEGIN {what}-----", f"-----END {what}-----"
     starts = [i for i, line in enumerate(lines) if line == begin]
     if not starts:
         return None
     body = lines[starts[-1] + 1 :]
     if end not in body:
-        raise PackError(f"the last {what} in it has no end: it was not copied whole")
+        raise PackError(f"the last {what} in it has no end: it was not copied completely")
     try:
         found = base64.b64decode("".join(body[: body.index(end)]), validate=True)
     except ValueError:
         found = b""
     if len(found) != _SIZES[what]:
-        raise PackError(f"the last {what} in it is damaged: let it be printed again")
+        raise PackError(f"the last {what} in it is damaged: print it again")
     return found
 
 
 def read(data: bytes) -> Identity | None:
-    """None: this is no text of Sevisor's console with certificates in it."""
+    """None: the log has no certificates."""
     text = _ESCAPES.sub(b"", data).replace(b"\r", b"")
     lines = [match.decode("ascii", "replace") for match in _LINE.findall(text)]
     chain = _last_block(lines, CHAIN)

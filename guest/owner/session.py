@@ -39,7 +39,7 @@ def _random16() -> bytes:
 
 @dataclass
 class Secrets:
-    """All that is random in a session."""
+    """The random values of a session."""
 
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP384R1()))
     tek: bytes = field(default_factory=_random16)

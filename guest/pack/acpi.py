@@ -54,7 +54,7 @@ def fadt(dsdt_gpa: int) -> bytes:
     def put(offset: int, data: bytes) -> None:
         body[offset - _HEADER.size : offset - _HEADER.size + len(data)] = data
 
-    # Not asked for of a hardware-reduced machine; but Linux that has no other clock finds its own speed by it.
+    # Not required with hardware-reduced ACPI, but Linux without kvmclock calibrates the TSC by it.
     put(208, _port(PM_TIMER_PORT, 4))
     put(109, struct.pack("<H", _BOOT_ARCH))
     put(112, struct.pack("<I", _FADT_FLAGS))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""How a command ends: whatever a person can cause is one sentence on standard error, never a traceback.
+"""Errors and exit status of the commands: an error that a user can cause is one sentence on standard error, never a traceback.
 
-A command's first lines let Ctrl-C end it at once, since Python's own handler would tell of the imports that it interrupts:
+A command's first lines let Ctrl-C end it at once, since Python's own handler would print a traceback of the imports:
 
     import signal
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -28,14 +28,14 @@ exit status:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal that ends the command, once what it began is cleaned up."""
+    """A signal that ends the command, after cleanup."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
 
 def say(text: str) -> None:
-    """Prints a line. That nobody reads on (`| head`) is no error; a full disk is one."""
+    """Prints a line. A closed pipe (`| head`) is no error; a full disk is one."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -46,7 +46,7 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """A line on standard error; nobody need be there."""
+    """Prints a line on standard error, which may be closed."""
     text = "\n".join(map(printable, text.split("\n")))
     try:
         print(text, file=sys.stderr, flush=True)
@@ -55,18 +55,18 @@ def warn(text: str) -> None:
 
 
 def close_output() -> None:
-    """What is still buffered goes nowhere, so that Python's own flush at exit has nothing to complain of."""
+    """Discards buffered output, so that Python's flush at exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, frame: object) -> None:
     for other in files.ENDING:
-        signal.signal(other, signal.SIG_IGN)  # so that a second one does not end the cleaning up
+        signal.signal(other, signal.SIG_IGN)  # a second signal does not interrupt the cleanup
     raise Interrupted(number)
 
 
 def _open_closed() -> None:
-    """Standard streams that were closed lead nowhere, instead of to the next file that is opened."""
+    """Opens closed standard streams on /dev/null, so that no file opened later gets their descriptors."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             handle = os.open(os.devnull, os.O_RDWR)
@@ -96,7 +96,7 @@ def _call(name: str, work: Callable[[], int]) -> int:
     try:
         try:
             return work()
-        except SystemExit as end:  # argparse has said what it had to say
+        except SystemExit as end:  # argparse has printed its message
             sys.stdout.flush()  # of --help
             return end.code if isinstance(end.code, int) else 0
     except BrokenPipeError:
@@ -111,7 +111,7 @@ def _call(name: str, work: Callable[[], int]) -> int:
     except Interrupted as end:
         warn(f"{name}: interrupted")
         return 128 + end.number
-    # A word of hundreds of letters is something given in place of a file's name.
+    # A word of hundreds of letters is a file's content given in place of its name.
     problem = re.sub(r"\S{400,}", lambda word: f"{word[0][:60]}...", problem)
     warn(f"{name}: {problem}")
     return 1

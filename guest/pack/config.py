@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""guests.toml: reading it, and saying in words what is wrong with it."""
+"""Reads guests.toml; an error names the guest, the key, and what is wrong."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class GuestConfig:
 
 
 def shown(value: Any) -> str:
-    """A wrong value as an error repeats it: never longer than a line, whatever it is."""
+    """A wrong value for an error message, shortened to one line."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"a number of {value.bit_length()} bits"
     try:
@@ -84,7 +84,7 @@ def shown(value: Any) -> str:
 
 
 class _Table:
-    """One table of the file; every complaint names the guest and the key."""
+    """One table of the file; every error names the guest and the key."""
 
     def __init__(self, values: Any, where: str, known: set[str], folder: Path, variables: Mapping[str, str]) -> None:
         if not isinstance(values, dict):
@@ -293,7 +293,7 @@ def _read_platform(values: Any, folder: Path, variables: Mapping[str, str]) -> P
 
 
 def read(path: Path, variables: Mapping[str, str]) -> tuple[list[GuestConfig], Platform]:
-    """The guests of a toml file, and what it says of the platform. Paths in it are relative to its folder."""
+    """The guests and the platform settings of a toml file. Paths in it are relative to its folder."""
     text = files.read_text(path, MAX_TEXT)
     try:
         document = tomllib.loads(text)

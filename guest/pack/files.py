@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""Files as people name them: read with bounds, and replaced whole or not at all.
+"""Reads files with a size limit, and writes them atomically.
 
 An output that is there already keeps its kind: a symbolic link is followed, a device or a FIFO is written into. A regular
 file is replaced atomically, keeps its permissions and, where that is allowed, its owner, and is left alone when it holds the
@@ -22,7 +22,7 @@ from .errors import PackError
 LARGEST = 1 << 32  # bytes: no EFI file and no manifest can have more
 _PREFIX = ".sevisor-"  # of temporary files; not the output's name, which may be as long as a name can be
 _CHUNK = 1 << 20
-ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}  # what ends a command, after it has cleaned up
+ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}  # signals that end a command, after cleanup
 
 
 def words(error: OSError, path: Path | str | None = None) -> str:
@@ -33,7 +33,7 @@ def words(error: OSError, path: Path | str | None = None) -> str:
 
 
 def read(path: Path, limit: int = LARGEST) -> bytes:
-    """All bytes of a file, of a pipe or of what is typed. Devices have no end, so they are refused."""
+    """All bytes of a file, a pipe or a terminal. Other devices are refused, since they may have no end."""
     try:
         status = os.stat(path)
         kind = status.st_mode
@@ -74,8 +74,8 @@ def read_text(path: Path, limit: int) -> str:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """What ends a command waits until this is done."""
+def _signals_blocked() -> Iterator[None]:
+    """Blocks the signals that end a command."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
@@ -85,9 +85,9 @@ def _undisturbed() -> Iterator[None]:
 
 @dataclass
 class Output:
-    """One file to be written: where its bytes are collected, and where they go."""
+    """A file to be written: its temporary file and its place."""
 
-    path: Path  # as the person named it
+    path: Path  # as given
     target: Path  # with symbolic links followed
     temporary: Path
     special: bool  # a device or a FIFO: written into, not replaced
@@ -112,7 +112,7 @@ def _stage(path: Path, mode: int | None, cleanup: ExitStack) -> Output:
     target = Path(os.path.realpath(path))
     if status is not None and not special and not os.access(path, os.W_OK):
         raise PackError(f"{path}: the file is there, and you may not write it")
-    with _undisturbed():
+    with _signals_blocked():
         handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=None if special else target.parent)
         cleanup.callback(_remove, name)
     with os.fdopen(handle):
@@ -141,8 +141,8 @@ def _remove(name: str | Path) -> None:
         pass
 
 
-def _pour(output: Output) -> None:
-    """Writes into a device or a FIFO what was collected. A disk must not be in use (O_EXCL), and be large enough."""
+def _write_special(output: Output) -> None:
+    """Writes the temporary file into a device or a FIFO. A disk must not be in use (O_EXCL), and must be large enough."""
     is_disk = stat.S_ISBLK(os.stat(output.path).st_mode)
     handle = os.open(output.path, os.O_WRONLY | (os.O_EXCL if is_disk else 0))
     with open(output.temporary, "rb") as source, os.fdopen(handle, "wb", buffering=0) as sink:
@@ -179,7 +179,7 @@ def replacing(path: Path) -> Iterator[Output]:
         yield output
         try:
             if output.special:
-                _pour(output)
+                _write_special(output)
             elif _same_bytes(output.temporary, output.target):
                 output.changed = False
             else:
@@ -217,8 +217,8 @@ def write_set(files: Mapping[Path, tuple[bytes, int]], overwrite: bool) -> None:
             for output in outputs:
                 path = output.path
                 if output.special:
-                    _pour(output)
-            with _undisturbed(), ExitStack() as undo:
+                    _write_special(output)
+            with _signals_blocked(), ExitStack() as undo:
                 for output in outputs:
                     path = output.path
                     if not output.special:
@@ -229,7 +229,7 @@ def write_set(files: Mapping[Path, tuple[bytes, int]], overwrite: bool) -> None:
 
 
 def _check_apart(outputs: Sequence[Output]) -> None:
-    """Links may lead two outputs to one place, where only the last would be left."""
+    """Two outputs must not be links to the same file."""
     for number, output in enumerate(outputs):
         for other in outputs[:number]:
             if output.target == other.target:
@@ -237,7 +237,7 @@ def _check_apart(outputs: Sequence[Output]) -> None:
 
 
 def _swap(output: Output, undo: ExitStack, cleanup: ExitStack) -> None:
-    """Puts a file in its place; `undo` puts back what was there."""
+    """Moves a file to its place; `undo` restores the old one."""
     if output.target.exists():
         handle, kept = tempfile.mkstemp(prefix=_PREFIX, dir=output.target.parent)
         os.close(handle)

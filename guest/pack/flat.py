@@ -6,8 +6,8 @@
     0x004000  page tables: all of memory (4 GiB at most) mapped to itself
     ........  a stack below 0x80000; RSP is aligned as after a call
     0x100000  the image; RSI has the number of bytes of memory
-All of it is private (C-bit set) where the guest has SEV. Memory that is not named here is zero;
-under SEV it is so without the C-bit, and anything with it.
+All of it is private (C-bit set) where the guest has SEV. Other memory is zero; under SEV it is zero when read
+through C=0, and undefined through C=1.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""A guest's memory while it is laid out: who lies where, and that nobody lies on another."""
+"""Layout of a guest's memory: which bytes are placed where, without overlaps."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def human_size(size: int) -> str:
 class GuestMemory:
     def __init__(self, size: int) -> None:
         self.size = size
-        self.warnings: list[str] = []  # what is packed as asked for, and will not do
+        self.warnings: list[str] = []  # of what is packed as requested, but will probably not work
         self._steps: list[Step] = []
 
     def _add(self, step: Step) -> None:
         if step.gpa % PAGE != 0:
-            raise PackError(f"{step.label} would lie at {step.gpa:#x}, which is not the start of a page")
+            raise PackError(f"{step.label} would be at {step.gpa:#x}, which is not the start of a page")
         if step.gpa + step.size > self.size:
             raise PackError(
                 f"{step.label} needs memory up to {step.gpa + step.size:#x}, but memory ends at {self.size:#x} "

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 """An unmodified bzImage, entered by the 64-bit boot protocol (Linux Documentation/arch/x86/boot.rst).
 
-    0x000000  zeros: where a PC has its BIOS data area, Linux looks for a word or two
+    0x000000  zeros: the BIOS data area, which Linux reads
     0x001000  boot_params
     0x002000  the command line
     0x003000  GDT
     0x004000  page tables: memory (4 GiB at most) mapped to itself
-    0x09f000  zeros, and 0x0f0000-0x0fefff too: Linux searches them for the tables of old PCs
-    0x0ffff0  the reset vector F000:FFF0, where Linux jumps to for a reboot: it writes the reset register
+    0x09f000  zeros, and 0x0f0000-0x0fefff too: Linux searches EBDA and BIOS area for legacy tables
+    0x0ffff0  the reset vector F000:FFF0, to which Linux jumps for a reboot: code that writes the reset register
     0x100000  ACPI tables, E820 type 3, so that a SEV guest maps them encrypted
     ........  the kernel at its preferred address (16 MiB as a rule), or above
-    ........  the initrd at the end of memory, or where the kernel wants it
+    ........  the initrd at the end of memory, or as high as the kernel allows
     0xfe000000 to 4 GiB, if there is so much memory: reserved
 """
 
@@ -47,8 +47,8 @@ _LOADER_UNDEFINED = 0xFF
 class Kernel:
     setup_header: bytes  # file bytes [0x1f1, end of header)
     image: bytes  # the protected-mode part
-    load_gpa: int  # where it prefers to lie; from place_kernel() on, where it lies
-    alignment: int  # of any other place; 0: it cannot be moved
+    load_gpa: int  # its preferred address; after place_kernel() its actual address
+    alignment: int  # of any other address; 0: not relocatable
     init_size: int
     cmdline_max: int
     initrd_max: int
@@ -77,7 +77,7 @@ def read_bzimage(data: bytes) -> Kernel:
     if not data[0x234] or alignment % PAGE != 0 or alignment & (alignment - 1):
         alignment = 0
     if init_size < len(image) or not alignment and (load_gpa % PAGE != 0 or load_gpa < KERNEL_LOWEST):
-        raise PackError(f"kernel: it wants to lie at {load_gpa:#x} with {init_size:#x} bytes, which cannot be")
+        raise PackError(f"kernel: its preferred address {load_gpa:#x} with {init_size:#x} bytes is not possible")
     (cmdline_max,) = struct.unpack_from("<I", data, 0x238)
     (initrd_max,) = struct.unpack_from("<I", data, 0x22C)
     setup_header = data[0x1F1 : 0x202 + data[0x201]]
@@ -115,8 +115,8 @@ def place_kernel(memory: GuestMemory, kernel: Kernel) -> Kernel:
 
 
 def e820_map(memory: int) -> list[tuple[int, int, int]]:
-    """(address, size, type); ACPI memory is RAM of its own type, from 640 KiB to 1 MiB there is nothing. Where PCs have
-    devices, which Linux looks for without being told, memory is none of its RAM: it refuses to look for them there."""
+    """(address, size, type). ACPI memory has a type of its own; 640 KiB to 1 MiB is left out. Memory at addresses where PCs have
+    devices is reserved: Linux probes for them even if nothing names them, and refuses to map RAM for that."""
     above = ACPI_GPA + ACPI_SIZE
     entries = [
         (0, LOW_MEMORY_END, E820_RAM),

@@ -122,7 +122,7 @@ class Guest:
 
 @dataclass(frozen=True)
 class Platform:
-    """What the manifest asks of the machine as a whole."""
+    """Settings for the whole machine."""
 
     sev_firmware: bytes = b""
     sev_firmware_version: tuple[int, int, int] = (0, 0, 0)  # API major, minor, build
@@ -130,7 +130,7 @@ class Platform:
 
 
 class _Payload:
-    """Pieces of payload, each stored once however many guests use it."""
+    """Payload; equal pieces are stored once."""
 
     def __init__(self, offset: int) -> None:
         self.base = offset

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""What the AMD Secure Processor will make of a launch program.
+"""Launch digest and measurement of a launch program, as the AMD Secure Processor computes them.
 
 SEV (API 0.17 and later):
     LD      = SHA-256 of all measured bytes, in the order of the launch
     MEASURE = HMAC-SHA-256(TIK, 0x04 || api_major || api_minor || build || LE32(policy) || LD || MNONCE)
-Older firmware leaves out the four leading bytes. The guest-physical address is no part of it.
+Older SEV firmware leaves out the four leading bytes. Guest-physical addresses are not part of it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def launch_digest(steps: Iterable[Step]) -> bytes:
 
 
 def measure(tik: bytes, api: tuple[int, int], build: int, policy: int, digest: bytes, nonce: bytes) -> bytes:
-    """MEASURE, 32 bytes. `api` is (major, minor) of the platform's firmware, `nonce` the MNONCE that it returned."""
+    """MEASURE, 32 bytes. `api` is (major, minor) of the platform's SEV firmware, `nonce` the MNONCE that it returned."""
     lengths = {"TIK": (tik, 16), "launch digest": (digest, 32), "nonce": (nonce, 16)}
     for name, (value, expected) in lengths.items():
         if len(value) != expected:

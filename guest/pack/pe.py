@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""A section into a PE32+ file that is already built, as unified kernel images do it (Microsoft PE/COFF format).
+"""Adds a section to an existing PE32+ file, as unified kernel images do (Microsoft PE/COFF format).
 
-A section's name has 8 bytes, so `.manifest` is stored as `.manifes`. A file that is packed must be Sevisor's, and be as the
-linker or this module left it: sections that lie one behind the other, nothing after them, and the right checksum.
+A section's name has 8 bytes, so `.manifest` is stored as `.manifes`. The file must be Sevisor's, and unchanged since the linker or
+this module wrote it: contiguous sections, nothing after them, and a correct checksum.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Section:
 
 
 class Image:
-    """A PE32+ file, checked as far as this module relies on it."""
+    """A PE32+ file; what this module relies on is checked."""
 
     def __init__(self, data: bytes) -> None:
         self.data = bytearray(data)
@@ -70,7 +70,7 @@ class Image:
         self._check_ranges()
 
     def _check_ranges(self) -> None:
-        """What the sections say of themselves: inside of the file, and none on another, in the file or in memory."""
+        """Sections must lie inside the file, and must not overlap in the file or in memory."""
         headers = self.field(_SIZE_OF_HEADERS)
         if headers < self.table + _SECTION.size * self.count or headers > len(self.data):
             raise PackError("this EFI file is truncated or malformed (its headers are not whole)")
@@ -93,20 +93,20 @@ class Image:
             raise PackError("this EFI file is malformed (a section lies outside of the image)")
 
     def end_of_file(self) -> int:
-        """Where the last byte of the headers and sections is followed by nothing."""
+        """Offset of the end of headers and sections."""
         ends = [section.raw_offset + section.raw_size for section in self.sections() if section.raw_size]
         return round_up(max([self.field(_SIZE_OF_HEADERS), *ends]), self.file_alignment)
 
     def signature(self) -> int:
-        """The bytes of the signature, which must be the last in the file; 0 without one."""
+        """Size of the signature, which must be at the end of the file; 0: not signed."""
         offset, size = struct.unpack_from("<II", self.data, self.optional + _SECURITY_DIRECTORY)
         if size and (offset != round_up(self.end_of_file(), 8) or offset + size != len(self.data)):
             raise PackError("this EFI file is signed, but its signature is not what follows its sections: sign it again")
         return size
 
     def check_origin(self) -> None:
-        """That this is Sevisor's own file, undamaged. Of a signed file, the firmware checks that: signing need not correct
-        the checksum."""
+        """Checks that this is Sevisor's file, undamaged. The checksum of a signed file is not checked: signing tools need not
+        update it, and UEFI verifies the signature."""
         (machine,) = struct.unpack_from("<H", self.data, self.coff)
         (subsystem,) = struct.unpack_from("<H", self.data, self.optional + _SUBSYSTEM)
         if (machine, subsystem) != (_X86_64, _EFI_APPLICATION):
@@ -153,7 +153,7 @@ class Image:
         return round_up(max(ends, default=self.field(_SIZE_OF_HEADERS)), self.section_alignment)
 
     def remove_last(self, name: bytes) -> None:
-        """Takes a section away that nothing follows, neither in memory nor in the file."""
+        """Removes the last section, in memory and in the file."""
         sections = self.sections()
         found = [section for section in sections if section.name == name]
         if not found:
@@ -210,12 +210,12 @@ def pe_checksum(data: bytes, at: int) -> int:
 
 
 def check(efi: bytes) -> None:
-    """That this is Sevisor's file, packed or not, signed or not, and whole."""
+    """Checks that this is Sevisor's file, packed or not, signed or not, and undamaged."""
     Image(efi).check_origin()
 
 
 def insert_manifest(efi: bytes, manifest: bytes) -> bytes:
-    """The EFI file with the manifest as its last section, in place of one that it may have had."""
+    """The EFI file with the manifest as its last section; an existing one is replaced."""
     image = Image(efi)
     if any(image.data[image.optional + _SECURITY_DIRECTORY : image.optional + _SECURITY_DIRECTORY + 8]):
         raise PackError("this EFI file is signed; packing would break the signature: pack first, then sign")

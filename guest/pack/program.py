@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""From what a person asked for to what the hypervisor will do: a launch program per guest."""
+"""Builds a guest's launch program from its configuration."""
 
 from __future__ import annotations
 

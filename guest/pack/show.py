@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-"""A launch program as text: for people, and for `diff`."""
+"""A launch program as text, for users and for `diff`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _headline(guest: Guest) -> str:
 
 
 def summary(guest: Guest) -> str:
-    """What the packer says of each guest."""
+    """The packer's output for a guest."""
     lines = [_headline(guest)]
     if guest.encryption == Encryption.SEV:
         size = sum(step.size for step in guest.steps if is_measured(step))
@@ -66,7 +66,7 @@ def _sev_lines(guest: Guest) -> list[str]:
 
 
 def full(guest: Guest) -> str:
-    """Everything that the manifest says of a guest."""
+    """All of a guest's entry in the manifest."""
     lines = [_headline(guest)]
     if guest.encryption == Encryption.SEV:
         lines += _sev_lines(guest)

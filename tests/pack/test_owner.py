@@ -205,7 +205,7 @@ def test_a_changed_image_changes_the_measurement_even_with_checksums_repaired(ow
     packed.write_bytes(manifest.serialise(guests))  # the digest in the file is still the old one
     done = owner("verify", packed, "secret", "--tik", packed.parent / "secret_tik.bin", "--api", "1.55", "--build", "31",
                  "--measurement", answer.hex(), check=False)  # fmt: skip
-    assert done.returncode == 1 and "claims a digest that its bytes do not have" in done.stderr
+    assert done.returncode == 1 and "the launch digest in the file does not match its content" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -285,10 +285,10 @@ def test_session_is_made_from_a_consoles_log(owner, tmp_path: Path) -> None:
     ("spoil", "words"),
     [
         (lambda log: [line for line in log if not line.startswith("sev pdh: ")], "there are no certificates in it"),
-        (lambda log: log[:100], "has no end: it was not copied whole"),
-        (lambda log: log + log[:100], "has no end: it was not copied whole"),
-        (lambda log: log[:50] + log[52:], "is damaged: let it be printed again"),
-        (lambda log: [line.replace("A", "!") if "-" not in line else line for line in log], "is damaged: let it be printed again"),
+        (lambda log: log[:100], "has no end: it was not copied completely"),
+        (lambda log: log + log[:100], "has no end: it was not copied completely"),
+        (lambda log: log[:50] + log[52:], "is damaged: print it again"),
+        (lambda log: [line.replace("A", "!") if "-" not in line else line for line in log], "is damaged: print it again"),
         (lambda log: [f" {line}" for line in log], "there are no certificates in it"),  # not at the line's start: a guest could
     ],
 )

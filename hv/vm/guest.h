@@ -18,7 +18,7 @@
 enum guest_state {
     GUEST_EMPTY,
     GUEST_LAUNCHING,
-    GUEST_RUNNING,      /* until its end is over, also when `end` says that it shall end */
+    GUEST_RUNNING,      /* also while it is being ended: until all its resources are returned */
     GUEST_ENDED,        /* all resources returned */
     GUEST_REFUSED,      /* never ran */
 };
@@ -49,7 +49,7 @@ struct guest_counters {
     uint64_t exits[VCPU_EXIT_KINDS];
 };
 
-#define GUEST_RESCUED (UINT64_C(1) << 32)
+#define GUEST_IPI_CAME (UINT64_C(1) << 32)
 
 struct guest {
     uint32_t index;
@@ -68,7 +68,7 @@ struct guest {
     uint32_t asid;              /* 0: none */
     bool sev;
     bool sev_context, sev_active;   /* LAUNCH_START / ACTIVATE done, or sent and never answered */
-    bool sev_memory_given;      /* LAUNCH_UPDATE_DATA was never answered: the firmware may still write */
+    bool sev_memory_given;      /* LAUNCH_UPDATE_DATA was never answered: the SEV firmware may still write */
     bool memory_damaged;        /* an error that was not corrected, at this offset of its memory */
     uint64_t damaged_at;
     uint32_t sev_handle;
@@ -76,7 +76,7 @@ struct guest {
 
     struct vcpu *vcpus[GUEST_MAX_VCPUS];    /* NULL: none; those that exist come first */
     uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
-    uint64_t stranded;          /* vCPUs that are; and above, in steps of GUEST_RESCUED, how often one ceased to be */
+    uint64_t awaiting_ipi;      /* vCPUs with `awaits_ipi`; and above, in steps of GUEST_IPI_CAME, how often one was reset */
     struct vuart uart;
     struct output output;       /* of the UART, to the operator */
     uint64_t log_window_tsc;    /* rate limit of messages about it; under the lock */
@@ -109,14 +109,14 @@ bool guest_ram_address(const struct guest *guest, gpaddr_t gpa, uint64_t size, p
 void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size);
 void guest_unmap_shared(void);
 
-/* A byte from the operator, or a break of his line, to the guest's UART. False: no room, or an earlier
+/* A byte from the operator, or a break on the operator's line, to the guest's UART. False: no room, or an earlier
  * break has not been read; it is lost. */
 bool guest_input(struct guest *guest, uint8_t byte);
 bool guest_input_break(struct guest *guest);
 /* Bytes that the UART would take. */
 uint32_t guest_input_room(struct guest *guest);
 
-/* Marks a guest that runs or is launched: its vCPUs leave their CPUs' queues, and the boot CPU's loop begins its end
+/* Marks a guest that runs or is being launched as ending: its vCPUs leave their CPUs' queues, and the boot CPU's loop begins its end
  * (control/). Any CPU; also from an exit handler. The first call counts, and returns true. */
 bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -128,7 +128,7 @@ void guest_count_vcpu(const struct vcpu *vcpu, struct guest_counters *counters);
 /* It ran, and guest_end() has marked it; its state changes when all it held is returned. */
 bool guest_is_ending(const struct guest *guest);
 
-/* A guest has come a step nearer to its end, or is to be launched again: the boot CPU looks at all of them. On any CPU. */
+/* A guest's end has begun or can go on, or it is to be launched again: wakes the boot CPU, which checks all guests. On any CPU. */
 void guest_note_end(void);
 /* Since the last call. On the boot CPU. */
 bool guest_ends_noted(void);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The header of the hv image, checked before it is loaded: sizes, sections in order, entry inside. */
 #include "boot/image.h"
 
 #include "guest/crc32.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* APIC ids of the processors that the MADT lists as usable, each once. */
 #include "boot/madt.h"
 
 #include <stddef.h>

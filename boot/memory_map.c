@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The UEFI memory map, read as the last step before ExitBootServices and converted into the hand-over's ranges. */
 #include "boot/boot.h"
 
 #include "boot/ranges.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Ranges of physical memory as an ascending list, into which kinds are painted one over the other. */
 #include "boot/ranges.h"
 
 #include "hv/lib/string.h"

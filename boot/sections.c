@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The sections of the running EFI file, as the firmware loaded them. */
 #include "boot/sections.h"
 
 #include "hv/lib/string.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Lines and colours for the operator's terminal; a line begins at the left margin whatever guests have printed. */
 #include "hv/console/line.h"
 
 #include "hv/console/console.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* One line per message, with the time and the level; what a guest causes is limited in rate. */
 #include "hv/console/log.h"
 
 #include "hv/console/console.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What guests print, gathered to lines, each with the guest's name before it. */
 #include "hv/console/output.h"
 
 #include "guest/manifest.h"

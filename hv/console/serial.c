@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The operator's 16550, in I/O ports or memory: what fits into its FIFO is written, nothing is waited for. */
 #include "hv/console/serial.h"
 
 #include "hv/lib/uart.h"

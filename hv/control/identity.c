@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Certificates and the chip's id, fetched after INIT, kept, and printed as base64 for guest owners. */
 #include "hv/control/identity.h"
 
 #include "hv/console/line.h"

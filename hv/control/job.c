@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The table of jobs: the platform's, and one for each guest. */
 #include "hv/control/job.h"
 
 static struct job jobs[GUEST_MAX];

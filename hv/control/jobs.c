@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Which job is stepped next: the manifest's order, and a turn for each so that none starves. */
 #include "hv/control/jobs.h"
 
 #include "hv/control/end.h"

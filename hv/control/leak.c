@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What was free before the first launch is free again after the last end, or the difference is explained. */
 #include "hv/control/leak.h"
 
 #include "hv/console/line.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Which guests are launched, torn down and launched again, and when all of that is over. */
 #include "hv/control/lifecycle.h"
 
 #include "hv/console/log.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* vCPUs, nested page tables, memory and ASID of a guest go back to where they came from. */
 #include "hv/control/release.h"
 
 #include "hv/svm/asid.h"

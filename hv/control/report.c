@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* What is printed after a launch, at a guest's end, as the table of guests, and as the last summary. */
 #include "hv/control/report.h"
 
 #include "hv/console/line.h"

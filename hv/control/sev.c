@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The platform job (DOWNLOAD_FIRMWARE, INIT, DF_FLUSH, certificates), and who owns the outstanding command. */
 #include "hv/control/sev.h"
 
 #include "hv/console/log.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* A CPU's own GDT, TSS, IDT and GS base, and the object that they belong to. */
 #include "hv/cpu/cpu.h"
 
 #include "hv/cpu/cpu_msr.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Registers, priorities and the timer of a guest's x2APIC, as a model that knows no guest. */
 #include "hv/dev/vlapic.h"
 
 #include "hv/lib/x86.h"

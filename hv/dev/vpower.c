@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Which writes to which ports end a guest, and how. */
 #include "hv/dev/vpower.h"
 
 #define SLP_TYP(value) ((value) >> 2 & 7u)

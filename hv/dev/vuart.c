@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* A guest's 16550A: output goes to the console, input comes from a ring. */
 #include "hv/dev/vuart.h"
 
 #include "hv/console/console.h"

@@ -4,20 +4,7 @@
 
 #include "hv/lib/uart.h"
 
-#define UART_FIFO_SIZE 16u
 #define UART_DIVISOR_115200 1u          /* of a PC's 1.8432 MHz */
-#define LCR_8N1 0x03u
-#define LCR_DLAB 0x80u
-#define FCR_ENABLE_AND_CLEAR 0x07u
-#define MCR_DTR 0x01u
-#define MCR_RTS 0x02u
-#define LSR_DATA_READY 0x01u
-#define LSR_OVERRUN 0x02u
-#define LSR_PARITY 0x04u
-#define LSR_FRAMING 0x08u
-#define LSR_BREAK 0x10u
-#define LSR_THR_EMPTY 0x20u
-#define LSR_TRANSMITTER_EMPTY 0x40u
 /* Reading LSR clears them. The last three are of the byte that is next in the FIFO. */
 #define LSR_ERRORS (LSR_OVERRUN | LSR_PARITY | LSR_FRAMING | LSR_BREAK)
 #define LSR_NO_UART 0xffu           /* what is read where nothing answers */
@@ -64,7 +51,7 @@ void serial_init(const struct handoff_uart *uart)
     uart_write(&serial, UART_DIVISOR_LOW, (uint8_t)divisor);
     uart_write(&serial, UART_DIVISOR_HIGH, (uint8_t)(divisor >> 8));
     uart_write(&serial, UART_LCR, LCR_8N1);
-    uart_write(&serial, UART_FCR, FCR_ENABLE_AND_CLEAR);
+    uart_write(&serial, UART_FCR, FCR_ENABLE | FCR_CLEAR_RECEIVER | FCR_CLEAR_TRANSMITTER);
     uart_write(&serial, UART_MCR, MCR_DTR | MCR_RTS);
     if (!uart_answers(&serial))
         serial.base = 0;
@@ -79,7 +66,7 @@ size_t serial_write(const char *bytes, size_t count)
 {
     if (serial.base == 0 || (line_status() & LSR_THR_EMPTY) == 0)
         return 0;
-    size_t n = count < UART_FIFO_SIZE ? count : UART_FIFO_SIZE;
+    size_t n = count < UART_FIFO ? count : UART_FIFO;
     for (size_t i = 0; i < n; i++)
         uart_write(&serial, UART_DATA, (uint8_t)bytes[i]);
     return n;

@@ -5,19 +5,9 @@
 #include "hv/console/console.h"
 #include "hv/console/line.h"
 #include "hv/console/output.h"
+#include "hv/lib/uart.h"
 
-/* PC16550D table II. Registers 0 and 1 are the divisor's while LCR.DLAB is set. */
-enum {
-    REGISTER_DATA = 0,      /* RBR, THR, DLL */
-    REGISTER_IER = 1,       /* IER, DLM */
-    REGISTER_IIR = 2,       /* IIR, FCR */
-    REGISTER_LCR = 3,
-    REGISTER_MCR = 4,
-    REGISTER_LSR = 5,
-    REGISTER_MSR = 6,
-    REGISTER_SCR = 7,
-};
-
+/* PC16550D data sheet: bits that only the model knows. */
 #define IER_RECEIVED 0x01u
 #define IER_TRANSMIT 0x02u
 #define IER_LINE_STATUS 0x04u
@@ -30,23 +20,13 @@ enum {
 #define IIR_TIMEOUT 0x0cu
 #define IIR_FIFO 0xc0u
 
-#define FCR_ENABLE 0x01u
-#define FCR_CLEAR_RECEIVER 0x02u
 #define FCR_TRIGGER 0xc0u
 
-#define LCR_DLAB 0x80u
-
-#define MCR_DTR 0x01u
-#define MCR_RTS 0x02u
 #define MCR_OUT1 0x04u
 #define MCR_OUT2 0x08u
 #define MCR_LOOP 0x10u
 #define MCR_WRITABLE 0x1fu
 
-#define LSR_DATA_READY 0x01u
-#define LSR_OVERRUN 0x02u
-#define LSR_BREAK 0x10u
-#define LSR_TRANSMITTER_IDLE 0x60u      /* THRE, TEMT: a byte is sent as soon as it is written */
 /* A guest that does not wait for THRE loses nothing up to this. */
 #define OUTPUT_SLACK 4096u
 
@@ -157,7 +137,8 @@ static uint8_t interrupt_identification(struct vuart *uart)
 
 static uint8_t line_status(struct vuart *uart)
 {
-    uint8_t status = console_has_room(uart->output->owner, 0) ? LSR_TRANSMITTER_IDLE : 0;
+    /* A byte is sent as soon as it is written. */
+    uint8_t status = console_has_room(uart->output->owner, 0) ? LSR_THR_EMPTY | LSR_TRANSMITTER_EMPTY : 0;
     if (uart->input_count > 0)
         status |= LSR_DATA_READY;
     if (uart->overrun)
@@ -199,21 +180,21 @@ uint8_t vuart_read(struct vuart *uart, uint32_t offset)
 {
     bool divisor = (uart->lcr & LCR_DLAB) != 0;
     switch (offset) {
-    case REGISTER_DATA:
+    case UART_DATA:
         return divisor ? uart->dll : take_input(uart);
-    case REGISTER_IER:
+    case UART_IER:
         return divisor ? uart->dlm : uart->ier;
-    case REGISTER_IIR:
+    case UART_IIR:
         return interrupt_identification(uart);
-    case REGISTER_LCR:
+    case UART_LCR:
         return uart->lcr;
-    case REGISTER_MCR:
+    case UART_MCR:
         return uart->mcr;
-    case REGISTER_LSR:
+    case UART_LSR:
         return line_status(uart);
-    case REGISTER_MSR:
+    case UART_MSR:
         return modem_status(uart);
-    case REGISTER_SCR:
+    case UART_SCR:
         return uart->scr;
     default:
         return 0xff;
@@ -224,7 +205,7 @@ void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value)
 {
     bool divisor = (uart->lcr & LCR_DLAB) != 0;
     switch (offset) {
-    case REGISTER_DATA:
+    case UART_DATA:
         if (divisor) {
             uart->dll = value;
             break;
@@ -237,22 +218,22 @@ void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value)
         else
             __atomic_fetch_add(&uart->output->lost, 1, __ATOMIC_RELAXED);
         break;
-    case REGISTER_IER:
+    case UART_IER:
         if (divisor)
             uart->dlm = value;
         else
             write_ier(uart, value);
         break;
-    case REGISTER_IIR:
+    case UART_FCR:
         write_fcr(uart, value);
         break;
-    case REGISTER_LCR:
+    case UART_LCR:
         uart->lcr = value;
         break;
-    case REGISTER_MCR:
+    case UART_MCR:
         uart->mcr = value & MCR_WRITABLE;
         break;
-    case REGISTER_SCR:
+    case UART_SCR:
         uart->scr = value;
         break;
     default:

@@ -1,14 +1,35 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The registers of a 16550 (PC16550D data sheet), at ports or in memory. For boot/, which looks for it, and for serial.c. */
+/* The registers of a 16550 (PC16550D data sheet, table II), at ports or in memory: the operator's, which boot/ looks for, and
+ * serial.c drives; and what vuart.c models. */
 #ifndef SEVISOR_UART_H
 #define SEVISOR_UART_H
 
 #include "boot/handoff.h"
 #include "hv/lib/x86.h"
 
-enum { UART_DATA = 0, UART_IER = 1, UART_FCR = 2, UART_LCR = 3, UART_MCR = 4, UART_LSR = 5, UART_SCR = 7, UART_REGISTERS = 8 };
+enum {
+    UART_DATA = 0,              /* received; to be sent */
+    UART_IER = 1, UART_IIR = 2, UART_FCR = 2, UART_LCR = 3, UART_MCR = 4, UART_LSR = 5, UART_MSR = 6, UART_SCR = 7,
+    UART_REGISTERS = 8,
+};
 #define UART_BAUD 115200u       /* unless SPCR gives another */
 enum { UART_DIVISOR_LOW = 0, UART_DIVISOR_HIGH = 1 };       /* with LCR's DLAB */
+#define UART_FIFO 16u
+
+#define LCR_8N1 0x03u
+#define LCR_DLAB 0x80u
+#define FCR_ENABLE 0x01u
+#define FCR_CLEAR_RECEIVER 0x02u
+#define FCR_CLEAR_TRANSMITTER 0x04u
+#define MCR_DTR 0x01u
+#define MCR_RTS 0x02u
+#define LSR_DATA_READY 0x01u
+#define LSR_OVERRUN 0x02u
+#define LSR_PARITY 0x04u
+#define LSR_FRAMING 0x08u
+#define LSR_BREAK 0x10u
+#define LSR_THR_EMPTY 0x20u
+#define LSR_TRANSMITTER_EMPTY 0x40u
 
 /* `base` is where this address space has it. */
 static inline uint8_t uart_read(const struct handoff_uart *uart, uint32_t index)

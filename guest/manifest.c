@@ -466,26 +466,21 @@ const struct manifest_step *manifest_step(const void *manifest, uint32_t index)
 
 /* ------------------------------------------------------------- words */
 
+static const struct {
+    const char *name, *text;
+} words[] = {
+    { "MANIFEST_OK", "the manifest is sound" },
+#define MANIFEST_ERROR(name, text) { "MANIFEST_" #name, text },
+    MANIFEST_ERRORS
+#undef MANIFEST_ERROR
+};
+
 const char *manifest_error_name(enum manifest_error error)
 {
-    static const char *const names[] = {
-        "MANIFEST_OK",
-#define MANIFEST_ERROR(name, text) "MANIFEST_" #name,
-        MANIFEST_ERRORS
-#undef MANIFEST_ERROR
-    };
-
-    return (uint32_t)error < sizeof(names) / sizeof(names[0]) ? names[error] : "MANIFEST_?";
+    return (uint32_t)error < sizeof(words) / sizeof(words[0]) ? words[error].name : "MANIFEST_?";
 }
 
 const char *manifest_error_text(enum manifest_error error)
 {
-    static const char *const texts[] = {
-        "the manifest is sound",
-#define MANIFEST_ERROR(name, text) text,
-        MANIFEST_ERRORS
-#undef MANIFEST_ERROR
-    };
-
-    return (uint32_t)error < sizeof(texts) / sizeof(texts[0]) ? texts[error] : "an error without a name";
+    return (uint32_t)error < sizeof(words) / sizeof(words[0]) ? words[error].text : "an error without a name";
 }

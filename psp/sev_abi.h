@@ -121,6 +121,7 @@ enum sev_guest_state {
 #define SEV_CHIP_ID_SIZE        64u             /* per socket */
 #define SEV_LAUNCH_ALIGN        16u             /* address and length of LAUNCH_UPDATE_DATA */
 
+/* Of each member but the first. */
 #define SEV_ABI_FIELD(type, member, at) \
     _Static_assert(offsetof(struct type, member) == (at), #type "." #member " is at " #at)
 #define SEV_ABI_SIZE(type, bytes) \
@@ -134,7 +135,6 @@ struct sev_init_buffer {
     uint32_t tmr_len;
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_init_buffer, 0x14);
-SEV_ABI_FIELD(sev_init_buffer, flags, 0x00);
 SEV_ABI_FIELD(sev_init_buffer, tmr_paddr, 0x08);
 SEV_ABI_FIELD(sev_init_buffer, tmr_len, 0x10);
 
@@ -150,7 +150,6 @@ struct sev_platform_status_buffer {
     uint32_t guest_count;
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_platform_status_buffer, 0x0c);
-SEV_ABI_FIELD(sev_platform_status_buffer, api_major, 0x00);
 SEV_ABI_FIELD(sev_platform_status_buffer, api_minor, 0x01);
 SEV_ABI_FIELD(sev_platform_status_buffer, state, 0x02);
 SEV_ABI_FIELD(sev_platform_status_buffer, owner, 0x03);
@@ -164,7 +163,6 @@ struct sev_get_id_buffer {
     uint32_t id_len;
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_get_id_buffer, 0x0c);
-SEV_ABI_FIELD(sev_get_id_buffer, id_paddr, 0x00);
 SEV_ABI_FIELD(sev_get_id_buffer, id_len, 0x08);
 
 /* SEV API 5, PDH_CERT_EXPORT. Both lengths in/out. */
@@ -176,7 +174,6 @@ struct sev_pdh_cert_export_buffer {
     uint32_t certs_len;
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_pdh_cert_export_buffer, 0x1c);
-SEV_ABI_FIELD(sev_pdh_cert_export_buffer, pdh_paddr, 0x00);
 SEV_ABI_FIELD(sev_pdh_cert_export_buffer, pdh_len, 0x08);
 SEV_ABI_FIELD(sev_pdh_cert_export_buffer, certs_paddr, 0x10);
 SEV_ABI_FIELD(sev_pdh_cert_export_buffer, certs_len, 0x18);
@@ -189,7 +186,6 @@ struct sev_download_firmware_buffer {
     uint32_t image_len;
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_download_firmware_buffer, 0x0c);
-SEV_ABI_FIELD(sev_download_firmware_buffer, image_paddr, 0x00);
 SEV_ABI_FIELD(sev_download_firmware_buffer, image_len, 0x08);
 
 /* SEV API 6, LAUNCH_START. handle in/out. */
@@ -203,7 +199,6 @@ struct sev_launch_start_buffer {
     uint32_t session_len;
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_launch_start_buffer, 0x24);
-SEV_ABI_FIELD(sev_launch_start_buffer, handle, 0x00);
 SEV_ABI_FIELD(sev_launch_start_buffer, policy, 0x04);
 SEV_ABI_FIELD(sev_launch_start_buffer, dh_cert_paddr, 0x08);
 SEV_ABI_FIELD(sev_launch_start_buffer, dh_cert_len, 0x10);
@@ -218,7 +213,6 @@ struct sev_launch_update_data_buffer {
     uint32_t length;
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_launch_update_data_buffer, 0x14);
-SEV_ABI_FIELD(sev_launch_update_data_buffer, handle, 0x00);
 SEV_ABI_FIELD(sev_launch_update_data_buffer, paddr, 0x08);
 SEV_ABI_FIELD(sev_launch_update_data_buffer, length, 0x10);
 
@@ -230,7 +224,6 @@ struct sev_launch_measure_buffer {
     uint32_t measure_len;
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_launch_measure_buffer, 0x14);
-SEV_ABI_FIELD(sev_launch_measure_buffer, handle, 0x00);
 SEV_ABI_FIELD(sev_launch_measure_buffer, measure_paddr, 0x08);
 SEV_ABI_FIELD(sev_launch_measure_buffer, measure_len, 0x10);
 
@@ -240,7 +233,6 @@ struct sev_measurement {
     uint8_t mnonce[16];
 };
 SEV_ABI_SIZE(sev_measurement, 48);
-SEV_ABI_FIELD(sev_measurement, measure, 0);
 SEV_ABI_FIELD(sev_measurement, mnonce, 32);
 
 /* Commands that take a handle only: LAUNCH_FINISH, DEACTIVATE, DECOMMISSION. */
@@ -248,7 +240,6 @@ struct sev_handle_buffer {
     uint32_t handle;
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_handle_buffer, 0x04);
-SEV_ABI_FIELD(sev_handle_buffer, handle, 0x00);
 
 /* SEV API 6, ACTIVATE. */
 struct sev_activate_buffer {
@@ -256,7 +247,6 @@ struct sev_activate_buffer {
     uint32_t asid;
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_activate_buffer, 0x08);
-SEV_ABI_FIELD(sev_activate_buffer, handle, 0x00);
 SEV_ABI_FIELD(sev_activate_buffer, asid, 0x04);
 
 /* SEV API 6, GUEST_STATUS. handle in, the rest out. */
@@ -267,7 +257,6 @@ struct sev_guest_status_buffer {
     uint8_t state;              /* enum sev_guest_state */
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_guest_status_buffer, 0x0d);
-SEV_ABI_FIELD(sev_guest_status_buffer, handle, 0x00);
 SEV_ABI_FIELD(sev_guest_status_buffer, policy, 0x04);
 SEV_ABI_FIELD(sev_guest_status_buffer, asid, 0x08);
 SEV_ABI_FIELD(sev_guest_status_buffer, state, 0x0c);

@@ -54,9 +54,11 @@ void line_write(enum line_style style, const char *text, size_t length)
 void line_clear_screen(void)
 {
     static const char home_and_erase[] = "\033[H\033[J\n";      /* CUP, ED; at the start of a line again */
+    console_begin();
     line_fresh();
     if (line.colour)
         console_write(home_and_erase, sizeof home_and_erase - 1);
+    console_end();
 }
 
 void line_print(const char *format, ...)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Lines on the operator's terminal, and their colour. All but line_print(): the caller holds the console lock. */
+/* Lines on the operator's terminal, and their colour. All but line_print() and line_clear_screen(): the caller holds the console lock. */
 #ifndef SEVISOR_LINE_H
 #define SEVISOR_LINE_H
 
@@ -27,7 +27,7 @@ void line_write(enum line_style style, const char *text, size_t length);
 /* One whole line of hv's own, from the line's start, without the log's stamp: tables and what tests and guest owners
  * read. No newline in `format`. Takes the console lock. */
 void line_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* An empty screen, if the terminal can. */
+/* An empty screen, if the terminal can. Takes the console lock. */
 void line_clear_screen(void);
 
 #endif

@@ -5,7 +5,6 @@
 #include "hv/cpu/rtc.h"
 #include "hv/lib/x86.h"
 
-#define NS_PER_S UINT64_C(1000000000)
 #define US_PER_S UINT64_C(1000000)
 
 static uint64_t clock_frequency;    /* Hz; below 2^34, so that a second's part times 10^9 fits */

@@ -5,6 +5,8 @@
 
 #include "hv/lib/types.h"
 
+#define NS_PER_S UINT64_C(1000000000)
+
 void clock_init(uint64_t tsc_hz);
 uint64_t clock_tsc(void);               /* ordered RDTSC */
 uint64_t clock_hz(void);

@@ -16,7 +16,6 @@
 #define IST_DF 1u
 #define IST_NMI 2u
 #define IST_MC 3u
-#define DR7_OFF UINT64_C(0x400)
 
 /* APM2 12.2.5 */
 struct tss {
@@ -148,7 +147,7 @@ void cpu_init(struct cpu *cpu)
         cr4 |= CR4_OSXSAVE;
     write_cr4(cr4);
     write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
-    write_dr7(DR7_OFF);
+    write_dr7(DR7_RESET);
     cpu_read_features(&cpu->features);
     cpu_msr_init(&cpu->features);
 }

@@ -8,7 +8,6 @@
 
 #include "hv/lib/x86.h"
 
-#define PAT_RESET UINT64_C(0x0007040600070406)      /* APM2 7.8.2: WB WT UC- UC, twice */
 #define FAMILY_ZEN 0x17u                            /* the first with SEV; its DE_CFG has the bit, Hygon's family 18h too */
 
 static uint32_t cpu_family(void)

@@ -2,6 +2,7 @@
 /* MC146818A data sheet: registers 0 to 9, A, B and D. */
 #include "hv/cpu/rtc.h"
 
+#include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 
 #define RTC_INDEX 0x70u
@@ -39,12 +40,6 @@ static struct rtc_time rtc_sample(void)
     };
 }
 
-static bool rtc_same(const struct rtc_time *a, const struct rtc_time *b)
-{
-    return a->second == b->second && a->minute == b->minute && a->hour == b->hour && a->day == b->day &&
-           a->month == b->month && a->year == b->year;
-}
-
 /* Twice the same, with no update in progress before. */
 static bool rtc_settled(struct rtc_time *t)
 {
@@ -53,7 +48,7 @@ static bool rtc_settled(struct rtc_time *t)
             continue;
         *t = rtc_sample();
         struct rtc_time again = rtc_sample();
-        if (rtc_same(t, &again))
+        if (memcmp(t, &again, sizeof again) == 0)
             return true;
     }
     return false;

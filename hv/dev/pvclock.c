@@ -7,8 +7,6 @@
 
 #include "hv/cpu/clock.h"
 
-#define NS_PER_S UINT64_C(1000000000)
-
 #define PVCLOCK_TSC_STABLE 0x01u
 
 struct pvclock_wall_clock {

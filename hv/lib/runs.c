@@ -29,32 +29,25 @@ bool runs_give(struct runs *runs, uint64_t base, uint64_t size)
     if (first >= end)
         return true;
 
-    uint32_t i = 0;
-    while (i < runs->count && runs->run[i].base + runs->run[i].size < first)
+    uint32_t i = 0;                         /* of the first run behind it */
+    while (i < runs->count && runs->run[i].base < first)
         i++;
-    struct run *before = &runs->run[i];     /* the first that ends at or after us */
-    if (i < runs->count && before->base < end && before->base + before->size > first)
+    struct run *before = i > 0 ? &runs->run[i - 1] : NULL, *after = i < runs->count ? &runs->run[i] : NULL;
+    if ((before != NULL && before->base + before->size > first) || (after != NULL && after->base < end))
         return false;
-    bool joins_before = i < runs->count && before->base + before->size == first;
-    uint32_t next = joins_before ? i + 1 : i;
-    if (next < runs->count && runs->run[next].base < end)
-        return false;
-    bool joins_after = next < runs->count && runs->run[next].base == end;
-
-    if (joins_before) {
-        before->size += end - first;
-        if (joins_after) {
-            before->size += runs->run[next].size;
-            runs_remove(runs, next);
-        }
+    bool joins_before = before != NULL && before->base + before->size == first, joins_after = after != NULL && after->base == end;
+    if (!joins_before && !joins_after)
+        return runs_insert(runs, i, first, end - first);
+    if (!joins_before) {
+        *after = (struct run){first, after->size + end - first};
         return true;
     }
+    before->size += end - first;
     if (joins_after) {
-        runs->run[next].base = first;
-        runs->run[next].size += end - first;
-        return true;
+        before->size += after->size;
+        runs_remove(runs, i);
     }
-    return runs_insert(runs, i, first, end - first);
+    return true;
 }
 
 static bool runs_take_aligned(struct runs *runs, uint64_t size, uint64_t align, uint64_t *base)

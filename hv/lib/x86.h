@@ -80,6 +80,10 @@
 #define CR4_PKE (UINT64_C(1) << 22)
 #define RFLAGS_ONE (UINT64_C(1) << 1)       /* always */
 #define RFLAGS_IF (UINT64_C(1) << 9)
+/* After a reset, and INIT (APM2 14.1.3). */
+#define DR6_RESET UINT64_C(0xffff0ff0)
+#define DR7_RESET UINT64_C(0x400)
+#define PAT_RESET UINT64_C(0x0007040600070406)      /* APM2 7.8.2: WB WT UC- UC, twice */
 
 /* CPUID 8000_0008 EBX: PRED_CMD; and any of those that say that there is a SPEC_CTRL: IBRS, STIBP, SSBD. */
 #define CPUID_IBPB (1u << 12)
@@ -106,41 +110,22 @@ static inline void wrmsr(uint32_t msr, uint64_t value)
     __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
 }
 
-static inline uint8_t in8(uint16_t port)
-{
-    uint8_t v;
-    __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port) : "memory");
-    return v;
-}
-
-static inline void out8(uint16_t port, uint8_t value)
-{
-    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
-
-static inline uint16_t in16(uint16_t port)
-{
-    uint16_t v;
-    __asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port) : "memory");
-    return v;
-}
-
-static inline void out16(uint16_t port, uint16_t value)
-{
-    __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
-
-static inline uint32_t in32(uint16_t port)
-{
-    uint32_t v;
-    __asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port) : "memory");
-    return v;
-}
-
-static inline void out32(uint16_t port, uint32_t value)
-{
-    __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port) : "memory");
-}
+/* in8() and out8(), and so on. A function cannot paste names. */
+#define X86_PORT(bits, suffix) \
+    static inline uint##bits##_t in##bits(uint16_t port) \
+    { \
+        uint##bits##_t v; \
+        __asm__ volatile("in" suffix " %1, %0" : "=a"(v) : "Nd"(port) : "memory"); \
+        return v; \
+    } \
+    static inline void out##bits(uint16_t port, uint##bits##_t value) \
+    { \
+        __asm__ volatile("out" suffix " %0, %1" : : "a"(value), "Nd"(port) : "memory"); \
+    }
+X86_PORT(8, "b")
+X86_PORT(16, "w")
+X86_PORT(32, "l")
+#undef X86_PORT
 
 static inline uint64_t read_cr0(void) { uint64_t v; __asm__ volatile("mov %%cr0, %0" : "=r"(v)); return v; }
 static inline uint64_t read_cr2(void) { uint64_t v; __asm__ volatile("mov %%cr2, %0" : "=r"(v)); return v; }

@@ -27,10 +27,3 @@ uint32_t monitor_attached(void)
 {
     return attached;
 }
-
-void monitor_clear_screen(void)
-{
-    console_begin();
-    line_clear_screen();
-    console_end();
-}

@@ -12,7 +12,5 @@ void monitor_attach(uint32_t guest);
 uint32_t monitor_attached(void);
 /* Detaches a guest that has ended and is not launched again. */
 void monitor_detach_ended(void);
-/* Takes the console lock. */
-void monitor_clear_screen(void);
 
 #endif

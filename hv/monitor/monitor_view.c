@@ -201,7 +201,7 @@ void monitor_top(bool again)
     uint64_t tenths = clock_tsc_to_ns(cycles) / 100000000;
     uint32_t count = guest_count();
     if (again)
-        monitor_clear_screen();
+        line_clear_screen();
     line_print("top: %u guests over the last %lu.%lu s", count, tenths / 10, tenths % 10);
     line_print("%3s %-16s %-9s %5s %6s %7s %7s %10s %8s", "no", "name", "state", "vcpus", "cpu %", "exits/s", "MiB",
                   "up", "launches");

@@ -11,11 +11,6 @@
 #define IOPM_PAGES 3u
 #define MSRPM_PAGES 2u
 
-#define RFLAGS_RESERVED_1 (UINT64_C(1) << 1)
-#define DR6_RESET UINT64_C(0xffff0ff0)
-#define DR7_RESET UINT64_C(0x400)
-#define PAT_RESET UINT64_C(0x0007040600070406)
-
 static uint64_t iopm_base_pa, msrpm_base_pa;
 
 /* MSRs that VMLOAD and VMSAVE switch: not intercepted. */
@@ -87,7 +82,7 @@ void vmcb_init(struct vmcb *vmcb, const struct vmcb_setup *setup)
 
     vmcb_set_g_pat(vmcb, PAT_RESET);
     vmcb_set_efer(vmcb, EFER_SVME);     /* APM2 15.5.1: VMRUN insists */
-    vmcb_set_rflags(vmcb, RFLAGS_RESERVED_1);
+    vmcb_set_rflags(vmcb, RFLAGS_ONE);
     vmcb_set_dr6(vmcb, DR6_RESET);
     vmcb_set_dr7(vmcb, DR7_RESET);
     vmcb_mark_dirty(vmcb);

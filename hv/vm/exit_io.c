@@ -9,8 +9,6 @@
 #include "hv/vm/exit.h"
 #include "hv/vm/guest.h"
 
-#define NS_PER_S UINT64_C(1000000000)
-
 enum port_kind { PORT_UNKNOWN, PORT_UART, PORT_POWER, PORT_TIMER, PORT_IGNORED };
 
 /* Ignored: where PCs have devices that operating systems probe, or a delay. Reads are all ones, writes are dropped, and nothing

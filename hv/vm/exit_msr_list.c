@@ -69,8 +69,11 @@ bool exit_msr_list_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     case MSR_TSC_AUX:
         *value = vcpu->switched.tsc_aux;
         return switch_has_tsc_aux();
-    case MSR_MTRR_CAP:
-        *value = 0;                     /* no variable, no fixed ranges: the default type is all there is */
+    case MSR_MTRR_CAP:                  /* no variable, no fixed ranges: the default type is all there is */
+    case MSR_DEBUG_CTL:                 /* no last-branch records, no single-stepping by branch */
+    case MSR_NB_CFG:                    /* reads 0 and drops writes on family 17h and later, too. Linux uses it unsafely */
+    case MSR_MMIO_CFG_BASE:             /* no PCI configuration space in memory. Linux reads it unsafely */
+        *value = 0;
         return true;
     case MSR_MTRR_DEF_TYPE:
         *value = vcpu->mtrr_def_type;
@@ -81,20 +84,11 @@ bool exit_msr_list_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     case MSR_KVM_SYSTEM_TIME_NEW:
         *value = vcpu->pvclock.system_time_msr;
         return true;
-    case MSR_DEBUG_CTL:                 /* no last-branch records, no single-stepping by branch */
-        *value = 0;
-        return true;
     case MSR_SYSCFG:                    /* of its bits one concerns a guest, and only one that has a C-bit. Linux reads it unsafely */
         *value = vcpu->guest->sev ? rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN : 0;
         return true;
     case MSR_HWCR:                      /* else Linux warns about the TSC's frequency */
         *value = rdmsr(MSR_HWCR) & HWCR_TSC_FREQ_SEL;
-        return true;
-    case MSR_NB_CFG:                    /* reads 0 and drops writes on family 17h and later, too. Linux uses it unsafely */
-        *value = 0;
-        return true;
-    case MSR_MMIO_CFG_BASE:             /* no PCI configuration space in memory. Linux reads it unsafely */
-        *value = 0;
         return true;
     case MSR_VM_CR:
         *value = VM_CR_SVMDIS | VM_CR_LOCK;

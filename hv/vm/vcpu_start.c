@@ -12,11 +12,8 @@
 #include "hv/vm/guest.h"
 #include "hv/vm/vcpu_cr.h"
 
-#define RFLAGS_RESERVED_1 (UINT64_C(1) << 1)
 #define MTRR_DEF_TYPE_RESET UINT64_C(0x806)     /* enabled, write-back; exit_msr_list.c */
 #define CR0_INIT UINT64_C(0x60000010)       /* CD, NW, ET */
-#define DR6_INIT UINT64_C(0xffff0ff0)
-#define DR7_INIT UINT64_C(0x400)
 #define REAL_MODE_LIMIT 0xffffu
 #define ATTRIBUTES_CODE 0x9bu               /* present, read, execute, accessed */
 #define ATTRIBUTES_DATA 0x93u
@@ -39,13 +36,13 @@ void vcpu_start_init(struct vcpu *vcpu)
     vmcb_set_rax(vmcb, 0);
     vmcb_set_rsp(vmcb, 0);
     vmcb_set_rip(vmcb, 0xfff0);
-    vmcb_set_rflags(vmcb, RFLAGS_RESERVED_1);
+    vmcb_set_rflags(vmcb, RFLAGS_ONE);
     vcpu_cr_reset(vcpu, CR0_INIT, 0);
     vmcb_set_cr2(vmcb, 0);
     vmcb_set_cr3(vmcb, 0);
     vmcb_set_efer(vmcb, EFER_SVME);
-    vmcb_set_dr6(vmcb, DR6_INIT);
-    vmcb_set_dr7(vmcb, DR7_INIT);
+    vmcb_set_dr6(vmcb, DR6_RESET);
+    vmcb_set_dr7(vmcb, DR7_RESET);
     switch_at_init(&vcpu->switched, this_cpu()->current == vcpu);
     vmcb_set_cs(vmcb, real_mode(0xf000, ATTRIBUTES_CODE));
     vmcb_set_ds(vmcb, real_mode(0, ATTRIBUTES_DATA));
@@ -97,7 +94,7 @@ static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r
     vmcb_set_rax(vmcb, r->rax);
     vmcb_set_rsp(vmcb, r->rsp);
     vmcb_set_rip(vmcb, r->rip);
-    vmcb_set_rflags(vmcb, r->rflags | RFLAGS_RESERVED_1);
+    vmcb_set_rflags(vmcb, r->rflags | RFLAGS_ONE);
     vcpu_cr_reset(vcpu, r->cr0, r->cr4);
     vmcb_set_cr3(vmcb, r->cr3);
     vmcb_set_efer(vmcb, r->efer | EFER_SVME);

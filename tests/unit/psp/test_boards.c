@@ -104,7 +104,8 @@ static void what_real_machines_have_answered_has_a_name_and_a_remedy(void **stat
             print_message("%s: command 0x%02x, status 0x%x\n", boards[n].name, s->command, s->status);
             found++;
             assert_string_not_equal(sev_status_remedy(s->command, s->status), "");
-            assert_null(strstr(sev_status_name(s->status), "unknown"));
+            if (strncmp(boards[n].name, "synthetic", 9) != 0)      /* those answer what no machine has */
+                assert_null(strstr(sev_status_name(s->status), "unknown"));
         }
     }
     assert_true(found >= 8);

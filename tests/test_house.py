@@ -89,6 +89,11 @@ def test_no_circle_of_files() -> None:
     assert not found
 
 
+def test_each_c_file_opens_with_a_sentence() -> None:
+    opening = re.compile(r"/\* SPDX-License-Identifier: BSD-2-Clause-Patent \*/\n/\*\s")
+    assert not [name for name in product(".c") if not opening.match((ROOT / name).read_text())]
+
+
 def functions(name: str) -> tuple[set[str], set[str]]:
     """Those that a file declares, and those that it defines for others."""
     text = re.sub(r"__attribute__\s*\(\(.*?\)\)|^[ \t]*#(?:\\\n|[^\n])*", "", without_comments((ROOT / name).read_text()), flags=re.S | re.M)

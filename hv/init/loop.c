@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The boot CPU's round: a step of a job, its vCPUs, the operator's keys; it halts when there is nothing to do. */
 #include "hv/init/loop.h"
 
 #include "hv/console/console.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Starts the other CPUs by INIT and SIPI, one after another, and compares each with the boot CPU. */
 #include "hv/init/smp.h"
 
 #include "hv/console/log.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Exceptions of the hypervisor itself: a panic with the registers, but for NMI and machine checks. */
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/lapic.h"
 #include "hv/cpu/mca.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Bus mastering goes off, endpoints first and bridges last, and IOAPICs are masked. */
 #include "hv/io/dma.h"
 
 #include "hv/console/log.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* BootNext, set by GetVariable and SetVariable as the UEFI boot manager would choose. */
 #include "hv/lib/bootnext.h"
 
 /* UEFI 2.9, 8.2: GetVariable() and SetVariable() of the runtime services. */

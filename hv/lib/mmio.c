@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Accesses to registers in memory by one MOV each, from or to EAX. */
 #include "hv/lib/mmio.h"
 
 uint32_t mmio_read32(const volatile void *registers, uint64_t offset)

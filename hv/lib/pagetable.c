@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Long-mode page tables, built in pages that are given in advance. */
 #include "hv/lib/pagetable.h"
 
 #include "hv/lib/string.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Configuration space by ECAM, or by ports 0xCF8 and 0xCFC where there is none. */
 #include "hv/lib/pci.h"
 
 #include "hv/lib/mmio.h"

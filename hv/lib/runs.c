@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* A sorted list of free runs, neighbours merged; the smallest that is large enough is used. */
 #include "hv/lib/runs.h"
 
 #include "hv/lib/string.h"

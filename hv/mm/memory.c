@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Extents for guests from the free runs outside hv's arena; cleared and copied through windows. */
 #include "hv/mm/memory.h"
 
 #include "hv/cpu/cpu.h"

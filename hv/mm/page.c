@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The pool of 4 KiB pages: a bitmap of the arena. */
 #include "hv/mm/page.h"
 
 #include "hv/cpu/lock.h"

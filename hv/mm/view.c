@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The one place that adds the C-bit to a page-table entry and to an address for the SEV firmware. */
 #include "hv/mm/view.h"
 
 #include "hv/lib/x86.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Two pools of ASIDs, in the ranges that SEV's CPUID leaf gives. */
 #include "hv/svm/asid.h"
 
 #include "hv/lib/panic.h"

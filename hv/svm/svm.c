@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* EFER.SVME and the host save area. */
 #include "hv/svm/svm.h"
 
 #include "hv/console/log.h"

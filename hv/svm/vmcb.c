@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The permission maps that all VMCBs share, and a VMCB's state before its first VMRUN. */
 #include "hv/svm/vmcb.h"
 
 #include "hv/cpu/cpu.h"

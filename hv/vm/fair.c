@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Who pays for a CPU's time: the vCPU that ran, or the one that caused the work. */
 #include "hv/vm/fair.h"
 
 #include "hv/cpu/clock.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* A guest's memory as hv may touch it, its console input, its end and its counters. */
 #include "hv/vm/guest.h"
 
 #include "hv/cpu/smp.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* A CPU whose rounds stop counting is asked by NMI where it is, and reported. */
 #include "hv/vm/watch.h"
 
 #include "hv/console/log.h"

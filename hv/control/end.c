@@ -89,17 +89,10 @@ static bool answered_with(struct psp_result result, enum sev_status status)
     return result.error == PSP_FIRMWARE && result.status == status;
 }
 
-static void log_failure(const struct guest *guest, struct psp_result result)
-{
-    char text[SEV_TEXT];
-    psp_result_text(result, text, sizeof text);
-    log_print(LOG_ERROR, "%s: %s", guest->config->name, text);
-}
-
 /* The command failed: whether to retry it. */
 static bool try_again(struct job *job, struct psp_result result)
 {
-    log_failure(job->guest, result);
+    sev_log_failure(job->guest->config->name, result);
     return result.error == PSP_FIRMWARE && ++job->tries < ATTEMPTS;
 }
 
@@ -133,7 +126,7 @@ static void decommissioned(struct job *job, struct psp_result result)
         return;
     }
     if (answered_with(result, SEV_STATUS_ACTIVE)) {
-        log_failure(job->guest, result);
+        sev_log_failure(job->guest->config->name, result);
         job->clean = false;     /* the SEV firmware keeps the guest and its ASID */
     } else if (!psp_ok(result) && try_again(job, result)) {
         return;

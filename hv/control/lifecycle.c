@@ -91,13 +91,9 @@ bool lifecycle_relaunch(struct guest *guest)
 
 bool lifecycle_active(void)
 {
-    static uint32_t found;      /* the last one found: probably still running */
-    for (uint32_t i = 0, count = guest_count(); i < count; i++) {
-        if (guests[(found + i) % count].state == GUEST_RUNNING) {
-            found = (found + i) % count;
+    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++)
+        if (guests[i].state == GUEST_RUNNING)
             return true;
-        }
-    }
     return job_active();
 }
 

@@ -87,6 +87,13 @@ bool sev_submitted(struct job *job, struct psp_result result)
     return true;
 }
 
+void sev_log_failure(const char *what, struct psp_result result)
+{
+    char text[SEV_TEXT];
+    psp_result_text(result, text, sizeof text);
+    log_print(LOG_ERROR, "%s: %s", what, text);
+}
+
 /* ---- the platform ---- */
 
 static void log_platform(void)
@@ -427,9 +434,7 @@ void sev_stop(void)
             psp_platform_pause();
         log_print(LOG_NOTICE, "sev: SHUTDOWN");
     } else {
-        char text[SEV_TEXT];
-        psp_result_text(result, text, sizeof text);
-        log_print(LOG_ERROR, "sev: %s", text);
+        sev_log_failure("sev", result);
     }
     psp_detach(&psp);
 }

@@ -37,6 +37,8 @@ void sev_stop(void);
  */
 enum job_verdict sev_mailbox(const struct job *job, struct psp_result *result);
 bool sev_submitted(struct job *job, struct psp_result result);
+/* Logs "WHAT: COMMAND: STATUS ...". */
+void sev_log_failure(const char *what, struct psp_result result);
 struct psp *sev_psp(void);
 /* The job whose command is outstanding; NULL: none. */
 struct job *sev_mailbox_owner(void);

@@ -106,10 +106,12 @@ static bool is_alive(uint32_t guest)
     return guests[guest].state == GUEST_LAUNCHING || guests[guest].state == GUEST_RUNNING;
 }
 
-/* Input to a guest that is being ended would be lost. */
-static bool can_be_attached(uint32_t guest)
+/* Why the guest can be neither attached nor ended; NULL: it can. */
+static const char *inactive(uint32_t guest)
 {
-    return is_alive(guest) && guests[guest].end == GUEST_END_NONE;
+    if (!is_alive(guest))
+        return "does not run: Ctrl-] r and its number launches it again";
+    return guests[guest].end != GUEST_END_NONE ? "is being ended" : NULL;
 }
 
 static void attach_to(uint32_t guest)
@@ -121,12 +123,10 @@ static void attach_to(uint32_t guest)
 
 static void attach(uint32_t guest)
 {
-    if (!can_be_attached(guest)) {
-        answer_about(guest, is_alive(guest) ? "is being ended" : "does not run: Ctrl-] r and its number launches it again");
-        return;
-    }
-    attach_to(guest);
-    answer_about(guest, "is attached (Ctrl-] 0 detaches)");
+    const char *refusal = inactive(guest);
+    if (refusal == NULL)
+        attach_to(guest);
+    answer_about(guest, refusal != NULL ? refusal : "is attached (Ctrl-] 0 detaches)");
 }
 
 static void attach_next(void)
@@ -134,7 +134,7 @@ static void attach_next(void)
     uint32_t count = guest_count(), start = monitor_attached() == MONITOR_NOBODY ? count - 1 : monitor_attached();
     for (uint32_t i = 1; i <= count; i++) {
         uint32_t guest = (start + i) % count;
-        if (can_be_attached(guest)) {
+        if (inactive(guest) == NULL) {
             attach(guest);
             return;
         }
@@ -154,17 +154,9 @@ static void show_history(uint32_t guest)
         output_scroll_back(&guests[guest].output);
 }
 
-/* Why the guest cannot be ended now; NULL: it can. */
-static const char *unkillable(uint32_t guest)
-{
-    if (!is_alive(guest))
-        return "does not run";
-    return guests[guest].end != GUEST_END_NONE ? "is being ended" : NULL;
-}
-
 static void ask_to_kill(uint32_t guest)
 {
-    const char *refusal = unkillable(guest);
+    const char *refusal = inactive(guest);
     if (refusal == NULL) {
         input.victim = guest;
         input.state = INPUT_KILL_CONFIRM;
@@ -174,7 +166,7 @@ static void ask_to_kill(uint32_t guest)
 
 static void kill_confirmed(uint8_t byte)
 {
-    if (byte != 'y' || unkillable(input.victim) != NULL) {
+    if (byte != 'y' || inactive(input.victim) != NULL) {
         answer("nothing was ended");
         return;
     }

@@ -133,7 +133,7 @@ static void take_posted(struct cpu *cpu, const struct vcpu *running, uint64_t no
         next = vcpu->posted.next;
         __atomic_store_n(&vcpu->posted.listed, false, __ATOMIC_SEQ_CST);
         if (!queued)
-            guest_note_end();       /* from here on it may be gone: life.c has waited for this */
+            guest_note_end();       /* the guest may be freed from here on: lifecycle.c waits for this */
         else if (vcpu != running)
             poll_waiting(cpu, vcpu, running, now, preempt);
     }

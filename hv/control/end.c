@@ -58,11 +58,11 @@ static enum job_verdict begin(struct job *job)
 {
     struct guest *guest = job->guest;
     if (guest->end != GUEST_END_REFUSED) {
-        job->again = wants_restart(guest);
+        job->relaunch = wants_restart(guest);
         if (guest->started_tsc != 0)
             guest->alive_tsc += clock_tsc() - guest->started_tsc;
         guest->started_tsc = 0;
-        guest->stays_ended = !job->again;
+        guest->stays_ended = !job->relaunch;
         vuart_power_off(&guest->uart);
     }
     release_vcpus(guest);
@@ -103,7 +103,7 @@ static void deactivated(struct job *job, struct psp_result result)
         return;
     job->clean &= done;
     /* WBINVD even after a failure, since the memory will be reused. */
-    job_next(job, done || !job->second_round ? END_WBINVD : END_DECOMMISSION);
+    job_next(job, done || !job->repeated ? END_WBINVD : END_DECOMMISSION);
 }
 
 static void flushed(struct job *job, struct psp_result result)
@@ -119,9 +119,9 @@ static void flushed(struct job *job, struct psp_result result)
 
 static void decommissioned(struct job *job, struct psp_result result)
 {
-    if (answered_with(result, SEV_STATUS_ACTIVE) && !job->second_round) {
+    if (answered_with(result, SEV_STATUS_ACTIVE) && !job->repeated) {
         /* ACTIVATE took effect although it returned an error, or DEACTIVATE did not although it returned SUCCESS. */
-        job->second_round = job->clean = true;
+        job->repeated = job->clean = true;
         job_next(job, END_DEACTIVATE);
         return;
     }
@@ -219,7 +219,7 @@ static void release_asid(struct guest *guest, bool clean)
 static enum job_verdict release(struct job *job)
 {
     struct guest *guest = job->guest;
-    bool refused = guest->end == GUEST_END_REFUSED, again = job->again;
+    bool refused = guest->end == GUEST_END_REFUSED, relaunch = job->relaunch;
     release_tables(guest);
     release_asid(guest, job->clean);
     guest->sev_context = guest->sev_active = guest->sev_memory_given = guest->memory_damaged = false;
@@ -233,7 +233,7 @@ static enum job_verdict release(struct job *job)
         report_end(guest);
     }
     leak_check();
-    if (again) {
+    if (relaunch) {
         guest->restarts_left--;
         log_print(LOG_NOTICE, "%s: restarting, %u restarts left", guest->config->name, guest->restarts_left);
         job_begin(job, JOB_LAUNCH, guest);

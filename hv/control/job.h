@@ -34,8 +34,8 @@ struct job {
     struct cpu_wbinvd wbinvd;
     bool wants_mailbox;     /* its next step is a mailbox command */
     bool clean;             /* JOB_END: the ASID can be reused */
-    bool second_round;      /* JOB_END: DEACTIVATE and what follows is being repeated */
-    bool again;             /* JOB_END: a launch follows */
+    bool repeated;          /* JOB_END: DEACTIVATE and what follows is being repeated */
+    bool relaunch;          /* JOB_END: a launch follows */
 };
 
 /* The guest's job, active or not. */

@@ -19,14 +19,14 @@ static void start_sev(const struct handoff *handoff, bool has_session)
     const struct manifest_header *header = program_header();
     const uint8_t *version = header->sev_firmware_version;
     paddr_t image = paddr_add(paddr(handoff->manifest_base), header->payload_offset);
-    struct sev_request wishes = {
+    struct sev_request request = {
         .image = {view_firmware_address(image, VIEW_PLAIN)},
         .image_size = header->sev_firmware_size,
         .image_version = SEV_VERSION(version[2], version[1], version[0]),
         .show = (header->flags & MANIFEST_SHOW_PDH) != 0,
     };
-    wishes.pdh = wishes.show || has_session;
-    sev_start(handoff, &wishes);
+    request.pdh = request.show || has_session;
+    sev_start(handoff, &request);
 }
 
 void lifecycle_begin(const struct handoff *handoff)

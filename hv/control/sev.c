@@ -35,7 +35,7 @@ enum platform_state {
 
 static struct {
     struct job job;
-    struct sev_request wishes;
+    struct sev_request request;
     uint32_t version_before;            /* SEV firmware before DOWNLOAD_FIRMWARE */
     struct psp_result result;           /* of DOWNLOAD_FIRMWARE, of DF_FLUSH */
     bool wbinvd_first;                  /* WBINVD on every CPU before the state's command */
@@ -135,7 +135,7 @@ static void bring_up_done(bool is_ready)
         log_platform();
     else
         log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
-    if (platform.wishes.show)
+    if (platform.request.show)
         identity_show();
 }
 
@@ -149,13 +149,13 @@ static void init(void)
 static void load_firmware(void)
 {
     char old[24], new[24];
-    uint32_t offered = platform.wishes.image_version;
+    uint32_t offered = platform.request.image_version;
     platform.version_before = sev_version_of(&psp.status);
-    if (platform.wishes.image_size != 0 && offered > platform.version_before) {
+    if (platform.request.image_size != 0 && offered > platform.version_before) {
         next(PLATFORM_DOWNLOAD, false);
         return;
     }
-    if (platform.wishes.image_size != 0)
+    if (platform.request.image_size != 0)
         log_print(LOG_NOTICE, "sev: SEV firmware %s is running; the manifest's is %s, which is not newer: not loaded",
                   version_text(platform.version_before, old), version_text(offered, new));
     init();
@@ -191,7 +191,7 @@ static void firmware_known(struct psp_result status)
                   version_text(platform.version_before, old), new);
     } else {
         psp_result_text(result, text, sizeof text);
-        log_print(LOG_ERROR, "sev: SEV firmware %s was not loaded: %s", version_text(platform.wishes.image_version, old), text);
+        log_print(LOG_ERROR, "sev: SEV firmware %s was not loaded: %s", version_text(platform.request.image_version, old), text);
         log_print(LOG_NOTICE, "sev: continuing with SEV firmware %s", new);
     }
     init();
@@ -219,7 +219,7 @@ static bool init_again(struct psp_result result)
  * used: INIT takes seconds on a large machine. */
 static void identified(void)
 {
-    if (!platform.second && platform.wishes.pdh && identity_has_pdh()) {
+    if (!platform.second && platform.request.pdh && identity_has_pdh()) {
         platform.second = true;
         next(PLATFORM_REINIT, false);
         return;
@@ -235,7 +235,7 @@ static struct psp_result submit(void)
 {
     switch ((enum platform_state)platform.job.state) {
     case PLATFORM_DOWNLOAD:
-        return sev_download_firmware(&psp, platform.wishes.image, platform.wishes.image_size);
+        return sev_download_firmware(&psp, platform.request.image, platform.request.image_size);
     case PLATFORM_INIT:
         return sev_init(&psp);
     case PLATFORM_DF_FLUSH:
@@ -377,13 +377,13 @@ static uint64_t pool_free(void)
 }
 
 /* Counts its pool pages: no guest runs yet that could take some meanwhile. */
-void sev_start(const struct handoff *handoff, const struct sev_request *wishes)
+void sev_start(const struct handoff *handoff, const struct sev_request *request)
 {
     psp_addr_t address;
     if (started)
         return;
     started = true;
-    platform.wishes = *wishes;
+    platform.request = *request;
     uint64_t before = pool_free();
     if (handoff->sev_usable != 0) {
         (void)psp_platform_command_page(&address);
@@ -398,7 +398,7 @@ void sev_start(const struct handoff *handoff, const struct sev_request *wishes)
         return;
     if (handoff->sev_usable != 0)       /* else main.c has logged it */
         log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
-    if (wishes->show)
+    if (request->show)
         identity_show();
 }
 

@@ -20,7 +20,7 @@ struct sev_request {
 
 /* Attaches to the device; its job then loads SEV firmware and runs INIT. A failure is logged, sev_ready() stays false, and
  * encrypted guests are refused with sev_refusal(). Only the first call counts. */
-void sev_start(const struct handoff *handoff, const struct sev_request *wishes);
+void sev_start(const struct handoff *handoff, const struct sev_request *request);
 struct job *sev_job(void);
 enum job_verdict sev_step(struct job *job);
 /* The bring-up job is active. */

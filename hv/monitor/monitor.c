@@ -161,13 +161,13 @@ static void ask_to_kill(uint32_t guest)
         input.victim = guest;
         input.state = INPUT_KILL_CONFIRM;
     }
-    answer_about(guest, refusal != NULL ? refusal : "will be ended by y, at once and without a shutdown, and by no other key");
+    answer_about(guest, refusal != NULL ? refusal : "is ended at once, without a shutdown, if you press y now; any other key cancels");
 }
 
 static void kill_confirmed(uint8_t byte)
 {
     if (byte != 'y' || inactive(input.victim) != NULL) {
-        answer("nothing was ended");
+        answer("no guest was ended");
         return;
     }
     guest_end(&guests[input.victim], GUEST_END_DESTROYED, "ended by the operator");
@@ -299,7 +299,7 @@ static void pass_to_guest(uint8_t byte)
         }
     } else if (!input.hinted) {
         input.hinted = true;
-        answer("no guest is attached: nobody gets what you type; Ctrl-] ? for help");
+        answer("no guest is attached: input is dropped; Ctrl-] ? for help");
     }
 }
 
@@ -386,7 +386,7 @@ static bool take_input(uint8_t byte)
     }
     if (input.top_repeats) {
         input.top_repeats = false;
-        answer("top is over");
+        answer("top ended");
         return true;
     }
     input.state = INPUT_PASS;

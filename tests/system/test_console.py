@@ -38,7 +38,7 @@ def raw(pack: Callable[..., Path], boot_stock: Boot) -> Iterator[bytes]:
         attendant.command(machine, "?", "T")
         machine.wait_for(VIEW * 3)
         machine.send(b"q")
-        machine.wait_for(r"^monitor: top is over")
+        machine.wait_for(r"^monitor: top ended")
 
         attendant.command(machine, "-", "-")
         machine.wait_for(r"^monitor: log level error")
@@ -65,7 +65,7 @@ def text(raw: bytes) -> str:
 
 
 def test_top_repeats_until_a_key_and_shows_who_uses_the_processor(text: str) -> None:
-    views = sayings.tops(text[: text.index("monitor: top is over")])
+    views = sayings.tops(text[: text.index("monitor: top ended")])
     assert len(views) >= 3
     view = views[2]  # the first counts from power-on
     assert set(view) == {"spinner", *(f"holder-{number}" for number in HOLDS)}
@@ -83,7 +83,7 @@ def test_counters_outlive_a_launch(text: str) -> None:
 
 
 def test_hypervisors_tables_fit_into_80_columns(text: str) -> None:
-    table = text[text.index("monitor: the escape key") : text.index("monitor: top is over")]
+    table = text[text.index("monitor: the escape key") : text.index("monitor: top ended")]
     assert max(map(len, table.split("\n"))) < 80
 
 

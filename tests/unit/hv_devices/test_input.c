@@ -391,7 +391,7 @@ static void the_escape_key_waits_a_second_at_most(void **state)
         runs(1000);
     sends("\035k\035?");
     runs(1100000);
-    assert_true(said("hello will be ended by y"));
+    assert_true(said("hello is ended at once"));
     assert_true(said("the escape key is Ctrl-]"));
 }
 

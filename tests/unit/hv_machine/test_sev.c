@@ -26,7 +26,7 @@
 #define MEMORY_BASE UINT64_C(0x100000000)
 
 static struct handoff handoff;
-static struct sev_request wishes;
+static struct sev_request request;
 static struct manifest_guest config;
 static uint8_t left_in;                 /* the platform's state when hv comes */
 static uint32_t running, offered;       /* firmware: what runs, what an image says it is */
@@ -328,7 +328,7 @@ static int set_up(void **state)
     mailbox_owner = NULL;
     looks = 0;
     memset(&identity, 0, sizeof identity);
-    wishes = (struct sev_request){.image = {0x5000}, .image_version = SEV_VERSION(1, 55, 22)};
+    request = (struct sev_request){.image = {0x5000}, .image_version = SEV_VERSION(1, 55, 22)};
     running = SEV_VERSION(1, 55, 21);
     offered = SEV_VERSION(1, 55, 22);
     pdh_is_made_at_init = false;
@@ -359,7 +359,7 @@ static void run_jobs(void)
 
 static void start_up(void)
 {
-    sev_start(&handoff, &wishes);
+    sev_start(&handoff, &request);
     run_jobs();
 }
 
@@ -471,9 +471,9 @@ static void firmware_is_loaded_before_init_where_it_is_newer(void **state)
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (unsigned left = 0; left < 2; left++) {
             set_up(state);
-            wishes.image_size = 4000;
+            request.image_size = 4000;
             left_in = left ? SEV_PLATFORM_WORKING : SEV_PLATFORM_UNINIT;
-            offered = wishes.image_version = cases[i].offered;
+            offered = request.image_version = cases[i].offered;
             start_up();
             assert_true(sev_ready());
             /* Only UNINIT takes firmware: after the SHUTDOWN of what was left. */
@@ -489,7 +489,7 @@ static void firmware_before_1_50_is_told_twice(void **state)
     for (unsigned minor = 49; minor <= 50; minor++) {
         set_up(state);
         running = SEV_VERSION(1, minor, 0);
-        wishes.image_size = 4000;
+        request.image_size = 4000;
         start_up();
         assert_true(sev_ready());
         assert_int_equal(sent[SEV_CMD_DOWNLOAD_FIRMWARE], minor < 50 ? 2 : 1);
@@ -539,14 +539,14 @@ static void init_without_flush_is_undone(void **state)
 static void refused_firmware_leaves_the_old_one_at_work(void **state)
 {
     (void)state;
-    wishes.image_size = 4000;
+    request.image_size = 4000;
     fault_from(SEV_CMD_DOWNLOAD_FIRMWARE, 1, 1, SEV_STATUS_BAD_SIGNATURE);
     start_up();
     assert_true(sev_ready());
     assert_non_null(strstr(did, "0b!\n04\nlog 1 sev: SEV firmware 1.55 build 22 was not loaded: command 0b error 11 status a\n"
                                 "log 2 sev: continuing with SEV firmware 1.55 build 21\nlog 2 sev: INIT\n"));
     set_up(state);
-    wishes.image_size = 4000;
+    request.image_size = 4000;
     fault_from(SEV_CMD_DOWNLOAD_FIRMWARE, 1, 1, SILENT);
     start_up();
     assert_false(sev_ready());
@@ -570,7 +570,7 @@ static void whether_the_pdh_outlives_init_is_seen_and_said(void **state)
     for (unsigned made = 0; made < 2; made++) {
         set_up(state);
         pdh_is_made_at_init = made;
-        wishes.pdh = true;
+        request.pdh = true;
         start_up();
         assert_true(sev_ready());
         const char *second = strstr(did, twice);
@@ -586,7 +586,7 @@ static void whether_the_pdh_outlives_init_is_seen_and_said(void **state)
     /* Not told at all, then not the second time: no word on what is not known, and the guests can run all the same. */
     for (unsigned nth = 1; nth <= 2; nth++) {
         set_up(state);
-        wishes.pdh = true;
+        request.pdh = true;
         fault_from(SEV_CMD_PDH_CERT_EXPORT, nth, 9, SEV_STATUS_HWERROR_PLATFORM);
         start_up();
         assert_true(sev_ready());
@@ -595,7 +595,7 @@ static void whether_the_pdh_outlives_init_is_seen_and_said(void **state)
         assert_non_null(strstr(did, "log 1 sev: the platform's certificates are unknown: command 08 error 11 status 13\n"));
     }
     set_up(state);
-    wishes.pdh = true;
+    request.pdh = true;
     fault_from(SEV_CMD_SHUTDOWN, 1, 1, SILENT);
     start_up();
     assert_false(sev_ready());

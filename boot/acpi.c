@@ -4,27 +4,17 @@
 
 #include "hv/lib/string.h"
 
-struct acpi_rsdp {
-    char signature[8];
-    uint8_t checksum;
-    char oem[6];
-    uint8_t revision;
-    uint32_t rsdt;
-    uint32_t length;
-    uint64_t xsdt;
-    uint8_t extended_checksum, reserved[3];
-} __attribute__((packed));
-_Static_assert(sizeof(struct acpi_rsdp) == 36, "ACPI 6.4, 5.2.5.3");
-#define ACPI_RSDP_1_SIZE 20u
+/* 5.2.5.3: the root pointer; 5.2.6: what each table begins with. */
+enum { RSDP_REVISION = 15, RSDP_RSDT = 16, RSDP_XSDT = 24, RSDP_SIZE_1 = 20, ACPI_HEADER_SIZE = 36 };
 #define ACPI_LONGEST (1u << 24)     /* bytes of a table: boards have DSDTs of a few hundred KiB */
 
-struct acpi_header {
-    char signature[4];
-    uint32_t length;
-    uint8_t revision, checksum;
-    uint8_t oem[26];
-} __attribute__((packed));
-_Static_assert(sizeof(struct acpi_header) == 36, "ACPI 6.4, 5.2.6");
+/* The number of that many bytes. */
+static uint64_t acpi_number(const void *at, uint32_t bytes)
+{
+    uint64_t value = 0;
+    memcpy(&value, at, bytes);
+    return value;
+}
 
 /* Boards with wrong checksums run for years: Linux tells of them, and uses the tables. So does the preflight, by this name. */
 static void acpi_check_sum(const void *table, uint64_t length, const char signature[static 4])
@@ -55,12 +45,14 @@ uint64_t acpi_rsdp(void)
 
 const void *acpi_table(uint64_t address, const char signature[static 4])
 {
-    const struct acpi_header *header = (const void *)(uintptr_t)address;
-    if (address == 0 || memcmp(header->signature, signature, 4) != 0 || header->length < sizeof *header ||
-        header->length > ACPI_LONGEST)
+    const uint8_t *table = (const void *)(uintptr_t)address;
+    if (table == NULL || memcmp(table, signature, 4) != 0)
         return NULL;
-    acpi_check_sum(header, header->length, signature);
-    return header;
+    uint64_t length = acpi_number(table + ACPI_LENGTH, 4);
+    if (length < ACPI_HEADER_SIZE || length > ACPI_LONGEST)
+        return NULL;
+    acpi_check_sum(table, length, signature);
+    return table;
 }
 
 const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum)
@@ -71,21 +63,17 @@ const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t mi
 
 const void *acpi_find_next(uint64_t rsdp, const char signature[static 4], uint32_t minimum, uint32_t *at)
 {
-    const struct acpi_rsdp *root = (const void *)(uintptr_t)rsdp;
-    if (root == NULL || memcmp(root->signature, "RSD PTR ", 8) != 0)
+    const uint8_t *root = (const void *)(uintptr_t)rsdp;
+    if (root == NULL || memcmp(root, "RSD PTR ", 8) != 0)
         return NULL;
-    acpi_check_sum(root, ACPI_RSDP_1_SIZE, "RSDP");
-    bool wide = root->revision >= 2 && root->xsdt != 0;
-    const struct acpi_header *list = acpi_table(wide ? root->xsdt : root->rsdt, wide ? "XSDT" : "RSDT");
-    if (list == NULL)
-        return NULL;
-    uint32_t entry_size = wide ? 8 : 4;
-    const uint8_t *entries = (const uint8_t *)(list + 1);
-    while (*at < (list->length - sizeof *list) / entry_size) {
-        uint64_t address = 0;
-        memcpy(&address, entries + (*at)++ * entry_size, entry_size);
-        const struct acpi_header *table = acpi_table(address, signature);
-        if (table != NULL && table->length >= minimum)
+    acpi_check_sum(root, RSDP_SIZE_1, "RSDP");
+    uint64_t xsdt = root[RSDP_REVISION] >= 2 ? acpi_number(root + RSDP_XSDT, 8) : 0;
+    const uint8_t *list = acpi_table(xsdt != 0 ? xsdt : acpi_number(root + RSDP_RSDT, 4), xsdt != 0 ? "XSDT" : "RSDT");
+    uint32_t entry_size = xsdt != 0 ? 8 : 4;
+    while (list != NULL && *at < (acpi_number(list + ACPI_LENGTH, 4) - ACPI_HEADER_SIZE) / entry_size) {
+        uint64_t entry = acpi_number(list + ACPI_HEADER_SIZE + (*at)++ * entry_size, entry_size);
+        const uint8_t *table = acpi_table(entry, signature);
+        if (table != NULL && acpi_number(table + ACPI_LENGTH, 4) >= minimum)
             return table;
     }
     return NULL;
@@ -93,11 +81,7 @@ const void *acpi_find_next(uint64_t rsdp, const char signature[static 4], uint32
 
 uint64_t acpi_field(const uint8_t *table, uint32_t at, uint32_t bytes)
 {
-    const struct acpi_header *header = (const void *)table;
-    uint64_t value = 0;
-    if (at + bytes <= header->length)
-        memcpy(&value, table + at, bytes);
-    return value;
+    return at + bytes <= acpi_number(table + ACPI_LENGTH, 4) ? acpi_number(table + at, bytes) : 0;
 }
 
 struct handoff_register acpi_register(const uint8_t *fadt, uint32_t at, uint32_t narrow, uint32_t bytes)

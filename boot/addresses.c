@@ -2,26 +2,42 @@
 /*
  * Memory encryption takes address bits away, of which BIOSes that leave it off know nothing when they place devices.
  * A base address register (PCI 3.0, 6.2.5.1) says where its device begins; being aligned to its size, the device cannot
- * begin below a power of two and end above.
+ * begin below a power of two and end above. Those of SR-IOV (PCIe 4.0, 9.3.3.14) say where the first virtual function begins.
  */
 #include "boot/boot.h"
 
+#include "hv/lib/mmio.h"
 #include "hv/lib/pci.h"
 #include "hv/lib/text.h"
 
 #define PCI_BAR_MEMORY_64 4u    /* in bits 2:0 */
+/* Extended capabilities: PCIe 4.0, 7.6.3. The SR-IOV one has as many registers as a device. */
+enum { EXTENDED_FIRST = 0x100, EXTENDED_LAST = PCI_FUNCTION_SIZE - 0x40, EXTENDED_MOST = 480, SRIOV = 0x0010, SRIOV_BAR_0 = 0x24, BARS = 24 };
 
-/* How many of this function's registers are at `limit` or above. */
-static uint32_t addresses_beyond(const struct pci_space *space, uint32_t sbdf, uint64_t limit)
+/* How many of the registers in [at, end) are at `limit` or above. `ecam`: NULL if the function is reached by ports. */
+static uint32_t addresses_beyond(const struct pci_space *space, uint32_t sbdf, const volatile void *ecam, uint32_t at, uint32_t end)
 {
-    uint32_t beyond = 0, layout = pci_layout(space, sbdf);
-    uint8_t end = layout == 0 ? PCI_BAR_0 + 24 : layout == 1 ? PCI_BAR_0 + 8 : 0;
-    for (uint8_t bar = PCI_BAR_0; bar + 4 < end; bar = (uint8_t)(bar + 4)) {
-        uint64_t low = pci_read32(space, sbdf, bar);
+    uint32_t beyond = 0;
+    for (; at + 4 < end; at += 4) {
+        uint64_t low = ecam != NULL ? mmio_read32(ecam, at) : pci_read32(space, sbdf, (uint8_t)at), high;
         if ((low & 7) == PCI_BAR_MEMORY_64) {
-            bar = (uint8_t)(bar + 4);
-            beyond += ((uint64_t)pci_read32(space, sbdf, bar) << 32 | low) >= limit;
+            at += 4;
+            high = ecam != NULL ? mmio_read32(ecam, at) : pci_read32(space, sbdf, (uint8_t)at);
+            beyond += (high << 32 | low) >> handoff.phys_bits != 0;
         }
+    }
+    return beyond;
+}
+
+static uint32_t addresses_of(const struct pci_space *space, uint32_t sbdf)
+{
+    const volatile void *ecam = registers_ecam(space, sbdf);
+    uint32_t layout = pci_layout(space, sbdf), at = EXTENDED_FIRST, header;
+    uint32_t beyond = addresses_beyond(space, sbdf, ecam, PCI_BAR_0, PCI_BAR_0 + (layout == 0 ? BARS : layout == 1 ? 8 : 0));
+    for (uint32_t i = 0; ecam != NULL && at >= EXTENDED_FIRST && at <= EXTENDED_LAST && i < EXTENDED_MOST; i++, at = header >> 20 & ~3u) {
+        header = mmio_read32(ecam, at);
+        if ((header & 0xffff) == SRIOV)
+            beyond += addresses_beyond(space, sbdf, ecam, at + SRIOV_BAR_0, at + SRIOV_BAR_0 + BARS);
     }
     return beyond;
 }
@@ -33,7 +49,7 @@ void addresses_check(void)
     char needed[28], found[28], name[PCI_NAME], where[64] = "", remedy[200] = "";
     for (uint32_t i = 0; registers_space(&i, &space);) {
         for (uint32_t sbdf = space.first; pci_next(&space, &sbdf); sbdf++) {
-            uint32_t more = addresses_beyond(&space, sbdf, UINT64_C(1) << handoff.phys_bits);
+            uint32_t more = addresses_of(&space, sbdf);
             beyond += more;
             if (more > 0)
                 text_list(where, sizeof where, pci_name(sbdf, name));

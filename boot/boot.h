@@ -100,13 +100,13 @@ void power_find(uint64_t rsdp);
 void registers_find(uint64_t rsdp);
 /* The next configuration space that can be read here; *at, 0 at first, counts. False: there is no other. */
 bool registers_space(uint32_t *at, struct pci_space *space);
+/* Where all 4 KiB of a function's configuration space can be read; NULL: nowhere, ports reach 256 bytes. */
+const volatile void *registers_ecam(const struct pci_space *space, uint32_t sbdf);
 /* Whether the firmware maps [base, base + size) one to one. */
 bool registers_mapped(uint64_t base, uint64_t size);
 
-/* memory_map.c: the firmware's map; the buffer is allocated once and large enough for later calls. */
-EFI_STATUS memory_map_read(UINTN *key);
-/* Turns it into `handoff`'s ranges. */
-bool memory_map_convert(void);
+/* memory_map.c: the UEFI firmware's map into `handoff`'s ranges. The buffer is allocated once, and large enough for later calls. */
+bool memory_map_read(UINTN *key);
 void memory_map_free(void);
 
 /* load.c: memory for hv, into `handoff`; how much depends on the memory there is by `handoff`'s ranges. */

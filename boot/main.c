@@ -89,8 +89,7 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     /* The map may change with every call but these two. */
     for (uint32_t i = 0; i < EXIT_ATTEMPTS; i++) {
         UINTN key;
-        if (!EFI_ERROR(memory_map_read(&key)) && memory_map_convert() &&
-            !EFI_ERROR(boot.services->ExitBootServices(handle, key)))
+        if (memory_map_read(&key) && !EFI_ERROR(boot.services->ExitBootServices(handle, key)))
             load_enter();
     }
     main_reset();

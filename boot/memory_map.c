@@ -8,30 +8,26 @@
 #define MAP_SLACK 8192u
 
 static uint8_t *map;
-static UINTN map_capacity, map_bytes, map_stride;
+static UINTN map_capacity;
 
-EFI_STATUS memory_map_read(UINTN *key)
+bool memory_map_read(UINTN *key)
 {
     UINT32 version;
+    UINTN stride;
     if (map == NULL) {
-        UINTN bytes = 0;
-        boot.services->GetMemoryMap(&bytes, NULL, key, &map_stride, &version);
-        map_capacity = bytes + MAP_SLACK;
+        map_capacity = 0;
+        boot.services->GetMemoryMap(&map_capacity, NULL, key, &stride, &version);
+        map_capacity += MAP_SLACK;
         void *buffer;
-        EFI_STATUS status = boot.services->AllocatePool(EfiLoaderData, map_capacity, &buffer);
-        if (EFI_ERROR(status))
-            return status;
+        if (EFI_ERROR(boot.services->AllocatePool(EfiLoaderData, map_capacity, &buffer)))
+            return false;
         map = buffer;
     }
-    map_bytes = map_capacity;
-    return boot.services->GetMemoryMap(&map_bytes, (EFI_MEMORY_DESCRIPTOR *)map, key, &map_stride, &version);
-}
-
-bool memory_map_convert(void)
-{
+    UINTN bytes = map_capacity;
     struct ranges ranges = {handoff.ranges, 0, HANDOFF_MAX_RANGES, 0};
     /* What there is not has no pages. */
-    if (!ranges_from_uefi(&ranges, map, map_bytes, map_stride, UINT64_C(1) << handoff.phys_bits) ||
+    if (EFI_ERROR(boot.services->GetMemoryMap(&bytes, (EFI_MEMORY_DESCRIPTOR *)map, key, &stride, &version)) ||
+        !ranges_from_uefi(&ranges, map, bytes, stride, UINT64_C(1) << handoff.phys_bits) ||
         !ranges_paint(&ranges, handoff.manifest_base, (handoff.manifest_size + 4095) / 4096, HANDOFF_MANIFEST) ||
         !ranges_paint(&ranges, handoff.arena_base, handoff.arena_size / 4096, HANDOFF_ARENA) ||
         !ranges_paint(&ranges, handoff.startup_base, handoff.startup_base != 0 ? HANDOFF_STARTUP_PAGES : 0, HANDOFF_RESERVED))

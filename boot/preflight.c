@@ -124,13 +124,11 @@ static void check_clock(void)
  * caught: no part that offers SME is known to refuse this bit so. */
 static bool encryption_settable(uint64_t syscfg)
 {
-    bool interrupts = (read_rflags() & RFLAGS_IF) != 0;
     cli();
     wrmsr(MSR_SYSCFG, syscfg | SYSCFG_MEM_ENCRYPTION_MOD_EN);
     bool settable = (rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0;
     wrmsr(MSR_SYSCFG, syscfg);
-    if (interrupts)
-        sti();
+    sti();
     return settable;
 }
 
@@ -234,13 +232,12 @@ static void check_acpi(void)
 }
 
 /* Takes hv's memory; what remains is the guests'. */
-static bool check_memory(const struct manifest_header *manifest)
+static bool check_memory(const struct manifest_header *manifest, bool mapped)
 {
     UINTN key;
-    bool mapped = !EFI_ERROR(memory_map_read(&key)) && memory_map_convert();
     bool allocated = mapped && !EFI_ERROR(load_allocate());
     /* The allocation moved the borders of the map. */
-    if (!mapped || (allocated && (EFI_ERROR(memory_map_read(&key)) || !memory_map_convert()))) {
+    if (!mapped || (allocated && !memory_map_read(&key))) {
         table_row(PREFLIGHT_FATAL, "memory map", "from the firmware", "unusable", "more ranges than this version handles");
         return false;
     }
@@ -309,12 +306,14 @@ bool preflight_run(void)
     if (!boot.refused) {
         check_clock();
         check_encryption();
+        UINTN key;
+        bool mapped = memory_map_read(&key);
         registers_find(handoff.rsdp);
         addresses_check();
         check_sev(manifest);
         handoff.sev_usable = handoff.sev_refusal[0] == '\0';
         check_cpus();
-        if (check_memory(manifest))
+        if (check_memory(manifest, mapped))
             check_guests(manifest);
         check_console();
         power_find(handoff.rsdp);

@@ -2,60 +2,44 @@
 /* Ranges of physical memory as an ascending list, into which kinds are painted one over the other. */
 #include "boot/ranges.h"
 
+#include <efi.h>
+
 #include "hv/lib/string.h"
 
 #define RANGES_PAGE UINT64_C(4096)
 #define RANGES_MAX_PAGES (UINT64_MAX / RANGES_PAGE)
 
-/* UEFI 2.9, 7.2: EFI_MEMORY_DESCRIPTOR, EFI_MEMORY_TYPE. Written out, so that this file
- * builds on a host without gnu-efi. */
-struct uefi_descriptor {
-    uint32_t type;
-    uint32_t padding;
-    uint64_t physical_start;
-    uint64_t virtual_start;
-    uint64_t number_of_pages;
-    uint64_t attribute;
-};
-_Static_assert(sizeof(struct uefi_descriptor) == 40, "EFI_MEMORY_DESCRIPTOR, version 1");
-
-enum uefi_memory_type {
-    UEFI_LOADER_CODE = 1, UEFI_LOADER_DATA, UEFI_BOOT_SERVICES_CODE, UEFI_BOOT_SERVICES_DATA, UEFI_RUNTIME_SERVICES_CODE,
-    UEFI_RUNTIME_SERVICES_DATA, UEFI_CONVENTIONAL, UEFI_UNUSABLE, UEFI_ACPI_RECLAIM, UEFI_ACPI_NVS,
-    UEFI_MEMORY_MAPPED_IO, UEFI_MEMORY_MAPPED_IO_PORT_SPACE,
-};
-#define UEFI_MEMORY_WB UINT64_C(0x8)
+/* UEFI 2.9, 7.2 */
 #define UEFI_MEMORY_NV UINT64_C(0x8000)         /* keeps its content without power */
 #define UEFI_MEMORY_SP UINT64_C(0x40000)        /* set aside for a purpose of its own */
-#define UEFI_MEMORY_RUNTIME UINT64_C(0x8000000000000000)
 
-static uint32_t ranges_kind(const struct uefi_descriptor *d)
+static uint32_t ranges_kind(const EFI_MEMORY_DESCRIPTOR *d)
 {
-    const uint64_t relevant = UEFI_MEMORY_WB | UEFI_MEMORY_NV | UEFI_MEMORY_SP | UEFI_MEMORY_RUNTIME;
-    switch (d->type) {
-    case UEFI_LOADER_CODE:
-    case UEFI_LOADER_DATA:
-    case UEFI_BOOT_SERVICES_CODE:
-    case UEFI_BOOT_SERVICES_DATA:
-    case UEFI_CONVENTIONAL:
-        if ((d->attribute & relevant) == UEFI_MEMORY_WB)
+    const uint64_t relevant = EFI_MEMORY_WB | UEFI_MEMORY_NV | UEFI_MEMORY_SP | EFI_MEMORY_RUNTIME;
+    switch (d->Type) {
+    case EfiLoaderCode:
+    case EfiLoaderData:
+    case EfiBootServicesCode:
+    case EfiBootServicesData:
+    case EfiConventionalMemory:
+        if ((d->Attribute & relevant) == EFI_MEMORY_WB)
             return HANDOFF_USABLE;
         break;
-    case UEFI_RUNTIME_SERVICES_CODE:
+    case EfiRuntimeServicesCode:
         return HANDOFF_RUNTIME_CODE;
-    case UEFI_RUNTIME_SERVICES_DATA:
+    case EfiRuntimeServicesData:
         return HANDOFF_RUNTIME_DATA;
-    case UEFI_ACPI_RECLAIM:
-    case UEFI_ACPI_NVS:
+    case EfiACPIReclaimMemory:
+    case EfiACPIMemoryNVS:
         return HANDOFF_ACPI;
-    case UEFI_MEMORY_MAPPED_IO:
-    case UEFI_MEMORY_MAPPED_IO_PORT_SPACE:
+    case EfiMemoryMappedIO:
+    case EfiMemoryMappedIOPortSpace:
         return HANDOFF_MMIO;
     }
     /* Runtime services may use memory of any type that says so. */
-    if ((d->attribute & UEFI_MEMORY_RUNTIME) == 0)
+    if ((d->Attribute & EFI_MEMORY_RUNTIME) == 0)
         return HANDOFF_RESERVED;
-    return (d->attribute & UEFI_MEMORY_WB) != 0 ? HANDOFF_RUNTIME_DATA : HANDOFF_MMIO;
+    return (d->Attribute & EFI_MEMORY_WB) != 0 ? HANDOFF_RUNTIME_DATA : HANDOFF_MMIO;
 }
 
 static uint64_t ranges_end(const struct handoff_range *r)
@@ -114,7 +98,7 @@ bool ranges_paint(struct ranges *ranges, uint64_t base, uint64_t pages, uint32_t
 
 bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, uint64_t stride, uint64_t limit)
 {
-    struct uefi_descriptor d;
+    EFI_MEMORY_DESCRIPTOR d;
     ranges->count = 0;
     ranges->withheld = 0;
     if (stride < sizeof d)
@@ -125,7 +109,7 @@ bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, ui
             memcpy(&d, (const uint8_t *)map + offset, sizeof d);
             uint32_t kind = ranges_kind(&d);
             if (pass == (kind == HANDOFF_USABLE ? 0 : kind == HANDOFF_RESERVED ? 1 : 2) &&
-                !ranges_paint(ranges, d.physical_start, d.number_of_pages, kind))
+                !ranges_paint(ranges, d.PhysicalStart, d.NumberOfPages, kind))
                 return false;
         }
     }

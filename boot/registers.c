@@ -2,6 +2,7 @@
 /* Where hv finds PCI configuration space, and the registers of IOAPICs. */
 #include "boot/boot.h"
 
+#include "hv/lib/mmio.h"
 #include "hv/lib/pagetable.h"
 #include "hv/lib/pci.h"
 #include "hv/lib/string.h"
@@ -10,18 +11,24 @@
 #include "boot/madt.h"
 
 /* PCI Firmware Specification 3.2, 4.1.2: the base is where bus 0 is, or would be. */
-#define MCFG_ENTRIES 44u
+enum { MCFG_ENTRIES = 44, MCFG_ENTRY_SIZE = 16, MCFG_SEGMENT = 8, MCFG_FIRST_BUS = 10, MCFG_LAST_BUS = 11 };
 #define PCI_BUS_SIZE (UINT64_C(256) * PCI_FUNCTION_SIZE)
-struct mcfg_entry {
-    uint64_t base;
-    uint16_t segment;
-    uint8_t first_bus, last_bus;
-    uint32_t reserved;
-};
-_Static_assert(sizeof(struct mcfg_entry) == 16, "PCI Firmware Specification 3.2, table 4-3");
 
 /* ACPI 6.4, 5.2.12.3 */
 enum { MADT_IOAPIC = 1, MADT_IOAPIC_ADDRESS = 4, MADT_IOAPIC_SIZE = 12 };
+
+static struct pci_space registers_segment_0;    /* as memory; no functions: it is nowhere, or not mapped */
+
+/* What the MCFG has in RAM is not there. */
+static bool registers_in_ram(uint64_t base, uint64_t size)
+{
+    for (uint32_t i = 0; i < handoff.range_count; i++) {
+        const struct handoff_range *r = &handoff.ranges[i];
+        if (r->kind != HANDOFF_MMIO && r->kind != HANDOFF_RESERVED && r->base < base + size && base < r->base + r->pages * PAGE_SIZE)
+            return true;
+    }
+    return false;
+}
 
 /* False: hv cannot reach them, or has no room to be told. */
 static bool registers_add(uint64_t base, uint64_t size, uint32_t kind, uint32_t first)
@@ -66,6 +73,15 @@ bool registers_space(uint32_t *at, struct pci_space *space)
     return false;
 }
 
+const volatile void *registers_ecam(const struct pci_space *space, uint32_t sbdf)
+{
+    if (space->ecam != NULL)
+        return pci_ecam(space, sbdf);
+    const volatile void *ecam = pci_ecam(&registers_segment_0, sbdf);
+    bool there = sbdf - registers_segment_0.first < registers_segment_0.functions;
+    return there && mmio_read32(ecam, 0) == pci_read32(space, sbdf, 0) ? ecam : NULL;
+}
+
 static void registers_row(const char *from, const char *found, const char *effect)
 {
     char remedy[200];
@@ -82,20 +98,25 @@ static void registers_find_pci(uint64_t rsdp)
     registers_add(0, (uint64_t)PCI_FUNCTIONS * PCI_FUNCTION_SIZE, HANDOFF_PCI, 0);
     const uint8_t *table = acpi_find(rsdp, "MCFG", MCFG_ENTRIES);
     uint32_t size = table == NULL ? 0 : (uint32_t)acpi_field(table, ACPI_LENGTH, 4);
-    struct mcfg_entry entry;
-    for (uint32_t at = MCFG_ENTRIES; at < size && size - at >= sizeof entry; at += sizeof entry) {
-        memcpy(&entry, table + at, sizeof entry);
-        uint64_t base = entry.base, first = entry.first_bus * PCI_BUS_SIZE, bytes = (entry.last_bus + 1) * PCI_BUS_SIZE - first;
-        uint32_t sbdf = (uint32_t)entry.segment << 16 | (uint32_t)entry.first_bus << 8;
-        if (entry.segment == 0 || entry.first_bus > entry.last_bus)
+    for (uint32_t at = MCFG_ENTRIES; at < size && size - at >= MCFG_ENTRY_SIZE; at += MCFG_ENTRY_SIZE) {
+        uint64_t base = acpi_field(table, at, 8), segment = acpi_field(table, at + MCFG_SEGMENT, 2);
+        uint64_t first = acpi_field(table, at + MCFG_FIRST_BUS, 1), last = acpi_field(table, at + MCFG_LAST_BUS, 1);
+        uint64_t bytes = (last + 1 - first) * PCI_BUS_SIZE;
+        uint32_t sbdf = (uint32_t)(segment << 16 | first << 8);
+        if (first > last)
             continue;
-        if (base == 0 || __builtin_add_overflow(base, first, &base) || !registers_add(base, bytes, HANDOFF_PCI, sbdf))
+        bool there = base != 0 && !__builtin_add_overflow(base, first * PCI_BUS_SIZE, &base) && !registers_in_ram(base, bytes);
+        if (segment == 0 && there && registers_mapped(base, bytes))
+            registers_segment_0 = (struct pci_space){(volatile void *)(uintptr_t)base, sbdf, (uint32_t)(bytes / PCI_FUNCTION_SIZE)};
+        else if (segment == 0)
+            boot.pci_unseen = true;
+        else if (!there || !registers_add(base, bytes, HANDOFF_PCI, sbdf))
             text_list(lost, sizeof lost, pci_name(sbdf, name));
         else if (!registers_mapped(base, bytes))
             text_list(unread, sizeof unread, pci_name(sbdf, name));
     }
-    registers_row(lost, "some out of reach", "beyond the address width, or too many pieces. Devices there keep their DMA, into guests' "
-                  "memory, too. BIOS: a lower MMIO limit");
+    registers_row(lost, "some out of reach", "beyond the address width, in RAM, or too many pieces. Devices there keep their DMA, "
+                  "into guests' memory, too. BIOS: a lower MMIO limit");
     registers_row(unread, "some cannot be read here", "the firmware does not map it. Its addresses are not looked at, nor for a "
                   "Secure Processor");
 }

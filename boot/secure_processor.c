@@ -9,6 +9,7 @@
 
 #include "hv/lib/pci.h"
 #include "hv/lib/text.h"
+#include "hv/lib/x86.h"
 #include "psp/psp.h"
 
 #define REMEDY_HIDDEN "BIOS: leave the AMD Secure Processor visible; update the BIOS"
@@ -47,8 +48,11 @@ void secure_processor_check(void)
     enum psp_error error = PSP_NO_DEVICE;
     for (uint32_t i = 0; error != PSP_OK && registers_space(&i, &space);)
         for (uint32_t sbdf = space.first; error != PSP_OK && pci_next(&space, &sbdf); sbdf++)
-            if (pci_layout(&space, sbdf) == 0)
+            if (pci_layout(&space, sbdf) == 0) {
+                cli();      /* while it is sized a register has no valid address: nothing of the UEFI firmware's may run */
                 error = psp_discover((struct psp_function){sbdf, (uintptr_t)pci_ecam(&space, sbdf)}, error, &at);
+                sti();
+            }
     const char *words = found, *remedy = error == PSP_OK ? "" : error == PSP_UNKNOWN ? REMEDY_UNKNOWN : REMEDY_HIDDEN;
     text_format(found, sizeof found, "1022:%04x at %s", at.device_id, pci_name(at.function.sbdf, name));
     if (error == PSP_NO_SEV || error == PSP_BLOCKED)

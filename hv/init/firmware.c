@@ -161,16 +161,10 @@ static void end_wait(void)
         cpu_relax();
 }
 
-/* After a call. */
-static void end_stay(void)
-{
-    if (!shutdown_return())
-        end_elsewhere();
-}
-
 static void end_leave(void)
 {
-    end_stay();                 /* first: another CPU may have taken over */
+    if (!shutdown_return())     /* first: another CPU may have taken over */
+        end_elsewhere();
     end_stack = 0;
     if (end_own_cr3 != 0)
         write_cr3(end_own_cr3);
@@ -283,16 +277,16 @@ static _Noreturn void end_go_on(void)
 
 bool end_catch(struct trap_frame *frame, const char *what)
 {
+    uint64_t rip = frame->rip;
     if (end_stack == 0 || !shutdown_is_here())
         return false;
-    end_stay();
-    if (frame->vector == TRAP_TIMER)
-        firmware_reset_system = 0;      /* it is in a call still: UEFI 2.9, 8.1 */
-    console_print("sevisor: %s at %lx\n", what, frame->rip);
     frame->rip = (uintptr_t)end_go_on;
     frame->rsp = end_stack;
     frame->rflags = RFLAGS_ONE;
-    end_stack = 0;
+    end_leave();
+    if (frame->vector == TRAP_TIMER)
+        firmware_reset_system = 0;      /* it is in a call still: UEFI 2.9, 8.1 */
+    console_print("sevisor: %s at %lx\n", what, rip);
     return true;
 }
 

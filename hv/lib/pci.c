@@ -6,8 +6,7 @@
 #include "hv/lib/text.h"
 #include "hv/lib/x86.h"
 
-#define PCI_CONFIG_ADDRESS 0xcf8u
-#define PCI_CONFIG_DATA 0xcfcu
+enum { PCI_CONFIG_ADDRESS = 0xcf8, PCI_CONFIG_DATA = 0xcfc };
 #define PCI_CONFIG_ENABLE (UINT32_C(1) << 31)
 #define PCI_MULTIFUNCTION (UINT32_C(1) << 23)   /* in the dword of the header's type */
 #define PCI_ABSENT UINT32_MAX
@@ -17,27 +16,35 @@ volatile void *pci_ecam(const struct pci_space *space, uint32_t sbdf)
     return space->ecam == NULL ? NULL : (volatile uint8_t *)space->ecam + (uint64_t)(sbdf - space->first) * PCI_FUNCTION_SIZE;
 }
 
-static void pci_select(uint32_t sbdf, uint8_t offset)
+/* By the ports: reads, or writes *value. While the UEFI firmware runs its timer's handlers use them, too: none comes between
+ * address and data, and the address is put back. */
+static uint32_t pci_port(uint32_t sbdf, uint8_t offset, const uint32_t *value)
 {
+    uint64_t rflags = read_rflags();
+    cli();
+    uint32_t read = 0, before = in32(PCI_CONFIG_ADDRESS);
     out32(PCI_CONFIG_ADDRESS, PCI_CONFIG_ENABLE | (sbdf & 0xffff) << 8 | (offset & ~3u));
+    if (value != NULL)
+        out32(PCI_CONFIG_DATA, *value);
+    else
+        read = in32(PCI_CONFIG_DATA);
+    out32(PCI_CONFIG_ADDRESS, before);
+    if ((rflags & RFLAGS_IF) != 0)
+        sti();
+    return read;
 }
 
 uint32_t pci_read32(const struct pci_space *space, uint32_t sbdf, uint8_t offset)
 {
-    if (space->ecam != NULL)
-        return mmio_read32(pci_ecam(space, sbdf), offset & ~3u);
-    pci_select(sbdf, offset);
-    return in32(PCI_CONFIG_DATA);
+    return space->ecam != NULL ? mmio_read32(pci_ecam(space, sbdf), offset & ~3u) : pci_port(sbdf, offset, NULL);
 }
 
 void pci_write32(const struct pci_space *space, uint32_t sbdf, uint8_t offset, uint32_t value)
 {
-    if (space->ecam != NULL) {
+    if (space->ecam != NULL)
         mmio_write32(pci_ecam(space, sbdf), offset & ~3u, value);
-        return;
-    }
-    pci_select(sbdf, offset);
-    out32(PCI_CONFIG_DATA, value);
+    else
+        pci_port(sbdf, offset, &value);
 }
 
 uint32_t pci_layout(const struct pci_space *space, uint32_t sbdf)

@@ -107,6 +107,8 @@ void cli(void)
 void sti(void)
 {
     assert_int_equal(machine.syscfg, machine.syscfg_before);
+    assert_int_equal(machine.pci_address, PCI_ADDRESS_BEFORE);
+    assert_int_equal(machine.sized, 0);
     machine.rflags |= RFLAGS_IF;
 }
 
@@ -171,7 +173,10 @@ static struct function *pci_selected(void)
 uint32_t in32(uint16_t port)
 {
     machine.tsc += machine.tsc_per_access;
+    if (port == 0xcf8)
+        return machine.pci_address;
     if (port == 0xcfc) {
+        assert_int_equal(machine.rflags & RFLAGS_IF, 0);        /* a timer's handler may come between, and use them */
         const struct function *f = pci_selected();
         return f == NULL ? UINT32_MAX : f->config[machine.pci_address >> 2 & 63];
     }
@@ -186,6 +191,7 @@ void out32(uint16_t port, uint32_t value)
         return;
     }
     assert_int_equal(port, 0xcfc);
+    assert_int_equal(machine.rflags & RFLAGS_IF, 0);
     struct function *f = pci_selected();
     uint32_t index = machine.pci_address >> 2 & 63;
     assert_non_null(f);
@@ -194,6 +200,8 @@ void out32(uint16_t port, uint32_t value)
         assert_int_equal(value >> 16, 0);       /* ones there would clear status bits */
         value |= f->config[1] & 0xffff0000;
     }
+    if (f == &machine.pci[0] && (index == 6 || index == 7))
+        machine.sized = value == UINT32_MAX ? machine.sized | 1u << index : machine.sized & ~(1u << index);
     if (f == &machine.pci[0] && index == 6)
         value = (value & machine.bar2_mask) | 4;
     if (f == &machine.pci[0] && index == 7)
@@ -217,6 +225,8 @@ void mmio_write32(volatile void *registers, uint64_t offset, uint32_t value)
             assert_int_equal(value >> 16, 0);
             value |= *here & 0xffff0000;
         }
+        if (config != 4)
+            machine.sized = value == UINT32_MAX ? machine.sized | 1u << config / 4 : machine.sized & ~(1u << config / 4);
         value = config == 0x18 ? (value & machine.bar2_mask) | 4 : config == 0x1c ? value & machine.bar3_mask : value;
     }
     *here = value;
@@ -366,7 +376,7 @@ int machine_reset(void **state)
         .uarts = {{.port = 0x3f8, .scratch = 0x33}},
         .bar2_mask = (uint32_t)~(PSP_BAR_SIZE - 1), .bar3_mask = UINT32_MAX,
         .map_reads_left = 100, .pool_status = EFI_SUCCESS, .low_base = 0x9c000, .allocation_skew = 0x3000,
-        .allocations_left = 8, .image_base = IMAGE_BASE,
+        .allocations_left = 8, .image_base = IMAGE_BASE, .pci_address = PCI_ADDRESS_BEFORE,
         .firmware_cr3 = pagetable_cr3(&tables),
     };
     struct function *psp = machine_pci(0x41 << 8 | 1, 0x14861022, 0, 0x0400);

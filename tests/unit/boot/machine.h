@@ -36,6 +36,7 @@
 #define UART_BASE (PSP_BAR + 0x80000)           /* eight registers, as far as they are looked at */
 #define ECAM UINT64_C(0x60000000)               /* PCI configuration space as memory, of absent functions at first */
 #define ECAM_BUSES 4u
+#define PCI_ADDRESS_BEFORE 0x80fff8a4u          /* at port 0xcf8: the UEFI firmware's */
 #define PM_PORT 0x608u
 #define HZ UINT64_C(2400000000)
 
@@ -84,6 +85,7 @@ struct machine {
     struct function pci[64];
     uint64_t ecam_psp;                  /* where the Secure Processor's is, if that is in another segment: alone writable */
     uint64_t firmware_cr3;              /* the firmware's page tables, as far as somebody looks: empty at first */
+    unsigned sized;                     /* registers of the Secure Processor that have no valid address, as bits */
     uint32_t pci_address, bar2_mask, bar3_mask;     /* of pci[0], the Secure Processor */
 
     EFI_MEMORY_DESCRIPTOR map[2048];

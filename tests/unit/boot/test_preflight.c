@@ -192,6 +192,33 @@ static uint32_t *psp_in_segment(uint32_t number)
     return f;
 }
 
+/* PCIe 4.0, 9.3.3: SR-IOV, the second of its extended capabilities, whose registers 0 and 4 are of 64 bits. */
+static void vfs_in_ecam(uint32_t number, uint64_t first, uint64_t last)
+{
+    uint32_t *f = machine_ecam(number, 0x12341022, 0x80, 6);
+    memset((uint8_t *)f + 256, 0, 4096 - 256);
+    f[0x100 / 4] = 0x0001 | 1 << 16 | 0x150u << 20;
+    f[0x150 / 4] = 0x0010 | 1 << 16;
+    memcpy(f + 0x174 / 4, (uint32_t[]){(uint32_t)first | 0xc, (uint32_t)(first >> 32), 0xfffffff0, 0xfffffff0,
+                                       (uint32_t)last | 4, (uint32_t)(last >> 32), 0xc, 0xffffffff}, 32);     /* the last two are another's */
+}
+
+/* Segment 0 is reached by ports, but for what only memory has. */
+static void vfs_in_segment_0(uint32_t id)
+{
+    machine_mcfg(ECAM, 0, 0, 3);
+    machine_maps(ECAM, 4 * MIB);
+    machine_pci(0x100, id, 0x80, 6);
+    vfs_in_ecam(0x100, UINT64_C(1) << 43, UINT64_C(1) << 44);
+}
+
+static void capabilities_in_a_circle(void)
+{
+    two_segments(true);
+    vfs_in_ecam(0x008, UINT64_C(1) << 43, 0);
+    ((uint32_t *)(uintptr_t)(ECAM + 0x8000))[0x150 / 4] |= 0x100u << 20;
+}
+
 static void bridge_with_its_id(uint32_t number)
 {
     psp_in_segment(number)[3] = 0x00010000;
@@ -283,6 +310,14 @@ static void three_cpus(uint8_t last)
     X(bars_in_all_segments, "PCI addresses", PREFLIGHT_FINE, "4 are above", BEYOND("05:00.0 0001:00:01.0 0002:40:00.0 0002:41:1f.0 "), \
       bars_in_segments(true)) \
     X(bars_in_some_segments, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("05:00.0 0001:00:01.0 "), bars_in_segments(false)) \
+    X(virtual_functions, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("0001:00:01.0 "), \
+      two_segments(true); vfs_in_ecam(0x008, UINT64_C(1) << 43, UINT64_C(1) << 44)) \
+    X(virtual_functions_below, "PCI addresses", PREFLIGHT_FINE, "all", "", \
+      two_segments(true); vfs_in_ecam(0x008, (UINT64_C(1) << 43) - MIB, 0)) \
+    X(virtual_functions_of_segment_0, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("01:00.0 "), vfs_in_segment_0(0x12341022)) \
+    X(another_function_is_there, "PCI addresses", PREFLIGHT_FINE, "all", "", vfs_in_segment_0(0x12351022)) \
+    X(capabilities_in_a_circle, "PCI addresses", PREFLIGHT_FINE, "240 are above", BEYOND("0001:00:01.0 "), capabilities_in_a_circle()) \
+    X(segment_0_not_mapped, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", machine_mcfg(ECAM, 0, 0, 3)) \
     X(all_segments, "PCI addresses", PREFLIGHT_FINE, "all", "", two_segments(true)) \
     X(some_segments, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", two_segments(false)) \
     X(segment_not_mapped, "PCI segments", PREFLIGHT_FINE, "some cannot be read here", NOT_MAPPED("0002:40:00.0 "), bars_in_segments(false)) \

@@ -68,6 +68,7 @@ static void alive(void)
     assert_false(machine.boot_services_over);
     assert_int_equal(machine.syscfg, machine.syscfg_before);
     assert_int_not_equal(machine.rflags & RFLAGS_IF, 0);
+    assert_int_equal(machine.pci_address, PCI_ADDRESS_BEFORE);
 }
 
 static EFI_STATUS EFIAPI set_watchdog(UINTN timeout, UINT64 code, UINTN size, CHAR16 *data)

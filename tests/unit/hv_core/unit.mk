@@ -5,6 +5,7 @@
 BUILD ?= .build
 include linker/record.mk
 include tests/unit/boards/boards.mk
+GNU_EFI_INCLUDE ?= /usr/include/efi
 
 UNIT_HV_CORE := $(BUILD)/unit/hv_core
 # A test is one file; what it tests stands here. `memory` brings stand-ins for the hardware of its own.
@@ -27,7 +28,8 @@ UNIT_HV_CORE_string := $(UNIT_HV_CORE)/string.o
 UNIT_HV_CORE_TESTS := text string runs memory pagetable ranges sections rtc madt watch console heap boards
 
 UNIT_HV_CORE_CFLAGS := -iquote . -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
-	-Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror
+	-Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror \
+	-DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
 
 UNIT_HV_CORE_BUILT_WITH = $(CC_VERSION) $(UNIT_HV_CORE_CFLAGS)
 $(eval $(call record,$(UNIT_HV_CORE)/built-with,UNIT_HV_CORE_BUILT_WITH))

@@ -574,7 +574,7 @@ static void a_fault_while_bootnext_is_set_still_ends_in_a_reset(void **state)
     variables_fault = "#UD invalid opcode";
     begin();
     assert_true(end(machine_reset));
-    assert_did(BEGINS ENTERS "print sevisor: #UD invalid opcode at 7abc0123\n\n" HOST "in cf9\nout cf9 6\n"
+    assert_did(BEGINS ENTERS HOST "print sevisor: #UD invalid opcode at 7abc0123\n\n" "in cf9\nout cf9 6\n"
                ASKING("does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
 }
 
@@ -589,7 +589,7 @@ static void nor_is_the_firmware_called_again_when_setvariable_takes_too_long(voi
     variables_fault = IN_TIME;
     begin();
     assert_true(end(machine_reset));
-    assert_did(BEGINS ENTERS "print sevisor: " IN_TIME " at 7abc0123\n\n" HOST "in cf9\nout cf9 6\n"
+    assert_did(BEGINS ENTERS HOST "print sevisor: " IN_TIME " at 7abc0123\n\n" "in cf9\nout cf9 6\n"
                ASKING("does not end") CHIPSET("cannot end") HALTED);
 }
 
@@ -634,7 +634,7 @@ static void a_fault_in_the_firmware_is_no_panic(void **state)
     caught = "#PF page fault";
     begin();
     assert_true(end(machine_power_off));
-    assert_did(BEGINS NO_REGISTER FIRMWARE(2) "print sevisor: #PF page fault at 7abc0123\n\n" HOST CHIPSET("does not end") HALTED);
+    assert_did(BEGINS NO_REGISTER FIRMWARE(2) HOST "print sevisor: #PF page fault at 7abc0123\n\n" CHIPSET("does not end") HALTED);
 }
 
 static void nothing_is_caught_but_there(void **state)

@@ -56,6 +56,24 @@ static void assert_walk(const struct pci_space *space, unsigned n, const uint32_
 }
 #define WALK(space, ...) assert_walk(space, sizeof (const uint32_t[]){__VA_ARGS__} / 4, (const uint32_t[]){__VA_ARGS__})
 
+/* An interrupt's handler may use them as well: it comes before or after, and finds its address. */
+static void ports_are_used_with_interrupts_off_and_left_as_they_were(void **state)
+{
+    (void)state;
+    fake_config = NULL;                 /* fake_cpu.c's, which wants interrupts off */
+    for (unsigned on = 0; on < 2; on++) {
+        out32(0xcf8, 0x80fff8a4);
+        fake_if = on != 0;
+        did[0] = '\0';
+        assert_int_equal(pci_read32(&whole, 0x4101, 0x19), ~UINT32_C(0x80410118));
+        pci_write32(&whole, 0x4101, 4, 7);
+        assert_string_equal(did, on != 0 ? "cli\npci 80410118 read\nsti\ncli\npci 80410104 write 7\nsti\n"
+                                         : "cli\npci 80410118 read\ncli\npci 80410104 write 7\n");
+        assert_int_equal(fake_if, on);
+        assert_int_equal(in32(0xcf8), 0x80fff8a4);
+    }
+}
+
 static void where_nothing_is_each_device_is_asked_once(void **state)
 {
     (void)state;
@@ -119,6 +137,7 @@ static void a_name_has_its_segment_where_that_is_not_0(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(ports_are_used_with_interrupts_off_and_left_as_they_were, set_up),
         T(where_nothing_is_each_device_is_asked_once), T(functions_1_to_7_count_where_function_0_says_so),
         T(buses_as_memory_are_walked_from_their_first_to_their_last), T(a_name_has_its_segment_where_that_is_not_0),
     };

@@ -31,7 +31,7 @@ static void configuration_space_is_reached_by_ports_or_as_memory(void **state)
     (void)state;
     assert_int_equal(psp_platform_pci_read32(first, 0x1b), ~UINT32_C(0x80410118));
     psp_platform_pci_write32(last, 0x04, 0x12345678);
-    assert_string_equal(did, "pci 80410118 read\npci 80ffff04 write 12345678\n");
+    assert_string_equal(did, "cli\npci 80410118 read\ncli\npci 80ffff04 write 12345678\n");
     did[0] = '\0';
     psp_platform_pci_write32(other, 0x04, 0x12345678);
     assert_int_equal(registers[1], 0x12345678);

@@ -5,11 +5,13 @@
 BUILD ?= .build
 include linker/record.mk
 include tests/unit/boards/boards.mk
+GNU_EFI_INCLUDE ?= /usr/include/efi
 
 unit-hv-machine-out := $(BUILD)/unit/hv_machine
 unit-hv-machine-in := tests/unit/hv_machine
 unit-hv-machine-cflags := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
-	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
+	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror \
+	-DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
 unit-hv-machine-built-with = $(CC_VERSION) $(unit-hv-machine-cflags)
 $(eval $(call record,$(unit-hv-machine-out)/built-with,unit-hv-machine-built-with))
 unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic trap panic main dma pci

@@ -5,22 +5,10 @@
 #include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"
+#include "hv/lib/apic.h"
 #include "hv/lib/panic.h"
-#include "hv/lib/x86.h"
 
-/* Offsets of the registers in memory; the MSR is 0x800 + offset / 16 (APM2 16.11). */
-enum {
-    LAPIC_ID = 0x20, LAPIC_TPR = 0x80, LAPIC_EOI = 0xb0, LAPIC_SVR = 0xf0, LAPIC_ICR = 0x300, LAPIC_ICR_HIGH = 0x310,
-    LAPIC_LVT_TIMER = 0x320, LAPIC_LVT_LINT0 = 0x350,
-    LAPIC_LVT_ERROR = 0x370, LAPIC_TIMER_INITIAL = 0x380, LAPIC_TIMER_CURRENT = 0x390, LAPIC_TIMER_DIVIDE = 0x3e0,
-};
-#define APIC_BASE_ENABLE (UINT64_C(1) << 11)
-#define APIC_BASE_X2APIC (UINT64_C(1) << 10)
-#define APIC_BASE_ADDRESS UINT64_C(0x000ffffffffff000)
-#define SVR_ENABLE 0x100u
-#define LVT_MASKED 0x10000u
 #define DIVIDE_BY_1 0xbu
-#define ICR_PENDING (1u << 12)
 
 #define PIC_MASTER_MASK 0x21u
 #define PIC_SLAVE_MASK 0xa1u
@@ -30,19 +18,19 @@ enum {
 static volatile uint32_t *lapic_registers;      /* NULL: x2APIC */
 static uint64_t lapic_hz;                       /* of the timer; the same on all CPUs */
 
-static uint32_t lapic_read(uint32_t offset)
+static uint32_t lapic_read(uint32_t msr)
 {
     if (lapic_registers == NULL)
-        return (uint32_t)rdmsr(MSR_X2APIC_BASE + offset / 16);
-    return lapic_registers[offset / 4];
+        return (uint32_t)rdmsr(msr);
+    return lapic_registers[APIC_OFFSET(msr) / 4];
 }
 
-static void lapic_write(uint32_t offset, uint32_t value)
+static void lapic_write(uint32_t msr, uint32_t value)
 {
     if (lapic_registers == NULL)
-        wrmsr(MSR_X2APIC_BASE + offset / 16, value);
+        wrmsr(msr, value);
     else
-        lapic_registers[offset / 4] = value;
+        lapic_registers[APIC_OFFSET(msr) / 4] = value;
 }
 
 /* An SMI in between makes it longer than it was to be, and the more inaccurate: once more. */
@@ -50,16 +38,16 @@ static void lapic_calibrate(void)
 {
     uint64_t ticks, tsc, wanted = clock_us_to_tsc(CALIBRATION_US);
     for (uint32_t i = 0; i < CALIBRATIONS; i++) {
-        lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
-        uint64_t start = clock_tsc(), first = lapic_read(LAPIC_TIMER_CURRENT);
+        lapic_write(APIC_TIMER_INITIAL, UINT32_MAX);
+        uint64_t start = clock_tsc(), first = lapic_read(APIC_TIMER_CURRENT);
         while (clock_tsc() - start < wanted)
             cpu_relax();
-        ticks = first - lapic_read(LAPIC_TIMER_CURRENT);
+        ticks = first - lapic_read(APIC_TIMER_CURRENT);
         tsc = clock_tsc() - start;
         if (tsc < wanted + wanted / 8)
             break;
     }
-    lapic_write(LAPIC_TIMER_INITIAL, 0);
+    lapic_write(APIC_TIMER_INITIAL, 0);
     ASSERT(ticks > 0 && ticks < UINT32_MAX);
     lapic_hz = ticks * clock_hz() / tsc;
     ASSERT(lapic_hz > 0);
@@ -87,23 +75,23 @@ void lapic_init(void)
     out8(PIC_MASTER_MASK, 0xff);
     out8(PIC_SLAVE_MASK, 0xff);
 
-    uint64_t base = rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE;
+    uint64_t base = rdmsr(MSR_APIC_BASE) | APIC_BASE_AE;
     wrmsr(MSR_APIC_BASE, base);
     if (cpu->features.x2apic)
-        wrmsr(MSR_APIC_BASE, base | APIC_BASE_X2APIC);
-    uint32_t id = lapic_read(LAPIC_ID);
+        wrmsr(MSR_APIC_BASE, base | APIC_BASE_EXTD);
+    uint32_t id = lapic_read(APIC_ID);
     cpu->apic_id = lapic_registers == NULL ? id : id >> 24;
 
-    lapic_write(LAPIC_SVR, SVR_ENABLE | TRAP_SPURIOUS);
-    lapic_write(LAPIC_TPR, 0);
-    lapic_write(LAPIC_LVT_LINT0, LVT_MASKED);
-    lapic_write(LAPIC_LVT_ERROR, LVT_MASKED);
-    lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | TRAP_TIMER);
-    lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
+    lapic_write(APIC_SVR, SVR_ENABLE | TRAP_SPURIOUS);
+    lapic_write(APIC_TPR, 0);
+    lapic_write(APIC_LVT_LINT0, LVT_MASK);
+    lapic_write(APIC_LVT_ERROR, LVT_MASK);
+    lapic_write(APIC_LVT_TIMER, LVT_MASK | TRAP_TIMER);
+    lapic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_1);
     if (lapic_hz == 0)
         lapic_calibrate();
     cpu->timer_tsc = UINT64_MAX;
-    lapic_write(LAPIC_LVT_TIMER, TRAP_TIMER);
+    lapic_write(APIC_LVT_TIMER, TRAP_TIMER);
 }
 
 /* Starts the one-shot countdown towards this_cpu()->timer_tsc: a second at most at a time. */
@@ -113,7 +101,7 @@ static void lapic_timer_start(uint64_t now)
     if (left > clock_hz())
         left = clock_hz();
     uint64_t ticks = left * lapic_hz / clock_hz() + 1;      /* both are below 2^32 or so; never early */
-    lapic_write(LAPIC_TIMER_INITIAL, ticks < UINT32_MAX ? (uint32_t)ticks : UINT32_MAX);
+    lapic_write(APIC_TIMER_INITIAL, ticks < UINT32_MAX ? (uint32_t)ticks : UINT32_MAX);
 }
 
 void lapic_timer_arm(uint64_t tsc)
@@ -122,7 +110,7 @@ void lapic_timer_arm(uint64_t tsc)
     cli();
     this_cpu()->timer_tsc = tsc;
     if (tsc == UINT64_MAX)
-        lapic_write(LAPIC_TIMER_INITIAL, 0);
+        lapic_write(APIC_TIMER_INITIAL, 0);
     else
         lapic_timer_start(clock_tsc());
     if ((rflags & RFLAGS_IF) != 0)
@@ -151,20 +139,20 @@ void lapic_send(uint32_t apic_id, uint32_t message)
 {
     mfence();       /* APM2 16.11.2: the ICR's MSR waits for no store */
     if (lapic_registers == NULL) {
-        wrmsr(MSR_X2APIC_BASE + LAPIC_ICR / 16, (uint64_t)apic_id << 32 | message);
+        wrmsr(APIC_ICR, (uint64_t)apic_id << 32 | message);
         return;
     }
     uint64_t rflags = read_rflags();
     cli();          /* an interrupt's own message must not come between the halves */
-    while ((lapic_read(LAPIC_ICR) & ICR_PENDING) != 0)
+    while ((lapic_read(APIC_ICR) & ICR_DELIVERY_STATUS) != 0)
         cpu_relax();
-    lapic_write(LAPIC_ICR_HIGH, apic_id << 24);
-    lapic_write(LAPIC_ICR, message);
+    lapic_write(APIC_ICR_HIGH, apic_id << 24);
+    lapic_write(APIC_ICR, message);
     if ((rflags & RFLAGS_IF) != 0)
         sti();
 }
 
 void lapic_eoi(void)
 {
-    lapic_write(LAPIC_EOI, 0);
+    lapic_write(APIC_EOI, 0);
 }

@@ -2,29 +2,11 @@
 /* Registers, priorities and the timer of a guest's x2APIC, as a model that knows no guest. */
 #include "hv/dev/vlapic.h"
 
-#include "hv/lib/x86.h"
+#include "hv/lib/apic.h"
 
-/* APM2 16.11: MSR 0x800 + (xAPIC register offset >> 4). */
-enum {
-    APIC_ID = 0x802, APIC_VERSION = 0x803, APIC_TPR = 0x808, APIC_PPR = 0x80a, APIC_EOI = 0x80b,
-    APIC_LDR = 0x80d, APIC_SVR = 0x80f,
-    APIC_ISR = 0x810, APIC_TMR = 0x818, APIC_IRR = 0x820,      /* eight each */
-    APIC_ESR = 0x828, APIC_ICR = 0x830,
-    APIC_LVT_TIMER = 0x832, APIC_LVT_THERMAL = 0x833, APIC_LVT_PERF = 0x834,
-    APIC_LVT_LINT0 = 0x835, APIC_LVT_LINT1 = 0x836, APIC_LVT_ERROR = 0x837,
-    APIC_TIMER_INITIAL = 0x838, APIC_TIMER_CURRENT = 0x839, APIC_TIMER_DIVIDE = 0x83e,
-    APIC_SELF_IPI = 0x83f,
-};
-
-#define APIC_BASE_ADDRESS UINT64_C(0xfee00000)
-#define APIC_BASE_BSC (UINT64_C(1) << 8)
-#define APIC_BASE_EXTD (UINT64_C(1) << 10)
-#define APIC_BASE_AE (UINT64_C(1) << 11)
-
+#define VLAPIC_ADDRESS UINT64_C(0xfee00000)
 #define APIC_VERSION_VALUE 0x14u
-#define APIC_LVT_ENTRIES 6u     /* timer, thermal, performance, LINT0, LINT1, error */
 
-#define SVR_ENABLE (1u << 8)
 #define SVR_WRITABLE 0x3ffu     /* vector, ASE, FCC */
 #define SVR_RESET 0xffu
 
@@ -33,7 +15,6 @@ enum {
 #define LVT_READ_ONLY (1u << 12 | 1u << 14)     /* delivery status, remote IRR: ignored on writes */
 #define LVT_POLARITY (1u << 13)
 #define LVT_TRIGGER (1u << 15)
-#define LVT_MASK (1u << 16)
 #define LVT_TIMER_MODE (3u << 17)
 #define TIMER_ONE_SHOT (0u << 17)
 #define TIMER_PERIODIC (1u << 17)
@@ -46,27 +27,26 @@ enum {
 
 /* vector, message type, destination mode, delivery status (ignored), level, trigger, shorthand */
 #define ICR_WRITABLE UINT64_C(0xffffffff000cdfff)
-#define ICR_DELIVERY_STATUS (UINT64_C(1) << 12)
-#define ICR_MESSAGE(icr) ((unsigned)((icr) >> 8) & 7u)
-#define ICR_LOGICAL (UINT64_C(1) << 11)
-#define ICR_SHORTHAND(icr) ((unsigned)((icr) >> 18) & 3u)
-enum { MESSAGE_FIXED = 0, MESSAGE_LOWEST = 1, MESSAGE_NMI = 4, MESSAGE_INIT = 5, MESSAGE_STARTUP = 6 };
-enum { SHORTHAND_NONE, SHORTHAND_SELF, SHORTHAND_ALL, SHORTHAND_OTHERS };
 #define BROADCAST UINT32_C(0xffffffff)
 
 #define FIRST_LEGAL_VECTOR 16u
 #define NEVER UINT64_MAX
 
+static void mask_all(struct vlapic *lapic)
+{
+    for (uint32_t i = 0; i < VLAPIC_LVTS; i++)
+        lapic->lvt[i] |= LVT_MASK;
+}
+
 void vlapic_reset(struct vlapic *lapic, uint32_t id, bool boot_cpu)
 {
     *lapic = (struct vlapic){
         .id = id,
-        .apic_base = APIC_BASE_ADDRESS | APIC_BASE_AE | APIC_BASE_EXTD | (boot_cpu ? APIC_BASE_BSC : 0),
+        .apic_base = VLAPIC_ADDRESS | APIC_BASE_AE | APIC_BASE_EXTD | (boot_cpu ? APIC_BASE_BSC : 0),
         .svr = boot_cpu ? SVR_RESET | SVR_ENABLE : SVR_RESET,
-        .lvt_timer = LVT_MASK, .lvt_lint0 = LVT_MASK, .lvt_lint1 = LVT_MASK,
-        .lvt_error = LVT_MASK, .lvt_perf = LVT_MASK, .lvt_thermal = LVT_MASK,
         .deadline_tsc = NEVER,
     };
+    mask_all(lapic);
 }
 
 static int highest(const uint32_t bits[8])
@@ -91,9 +71,9 @@ static uint32_t processor_priority(const struct vlapic *lapic)
  * interrupt. An illegal vector in the error entry itself is one more error, no interrupt. */
 static void error(struct vlapic *lapic, uint32_t bit)
 {
-    uint32_t vector = lapic->lvt_error & LVT_VECTOR;
+    uint32_t vector = lapic->lvt[VLAPIC_LVT_ERROR] & LVT_VECTOR;
     lapic->esr_shadow |= bit;
-    if ((lapic->lvt_error & LVT_MASK) != 0 || (lapic->svr & SVR_ENABLE) == 0)
+    if ((lapic->lvt[VLAPIC_LVT_ERROR] & LVT_MASK) != 0 || (lapic->svr & SVR_ENABLE) == 0)
         return;
     if (vector < FIRST_LEGAL_VECTOR)
         lapic->esr_shadow |= ESR_RECEIVED_ILLEGAL_VECTOR;
@@ -154,7 +134,7 @@ uint8_t vlapic_cr8(const struct vlapic *lapic)
 
 static uint32_t timer_mode(const struct vlapic *lapic)
 {
-    return lapic->lvt_timer & LVT_TIMER_MODE;
+    return lapic->lvt[VLAPIC_LVT_TIMER] & LVT_TIMER_MODE;
 }
 
 /* TSC cycles in one count: 000b divides by 2, ... 110b by 128, 111b by 1 (APM2 16.4.1). */
@@ -207,7 +187,7 @@ static uint64_t timer_next_period(const struct vlapic *lapic, uint64_t now)
 
 static bool timer_masked(const struct vlapic *lapic)
 {
-    return (lapic->lvt_timer & LVT_MASK) != 0;
+    return (lapic->lvt[VLAPIC_LVT_TIMER] & LVT_MASK) != 0;
 }
 
 /* On from what has expired. True: something had. */
@@ -221,13 +201,13 @@ static bool timer_expire(struct vlapic *lapic, uint64_t now)
 
 bool vlapic_timer_heard(const struct vlapic *lapic)
 {
-    uint32_t vector = lapic->lvt_timer & LVT_VECTOR;
+    uint32_t vector = lapic->lvt[VLAPIC_LVT_TIMER] & LVT_VECTOR;
     if (timer_masked(lapic))
         return false;
     if (vector < FIRST_LEGAL_VECTOR) {      /* each expiry is an error */
-        if ((lapic->lvt_error & LVT_MASK) != 0)
+        if ((lapic->lvt[VLAPIC_LVT_ERROR] & LVT_MASK) != 0)
             return false;
-        vector = lapic->lvt_error & LVT_VECTOR;
+        vector = lapic->lvt[VLAPIC_LVT_ERROR] & LVT_VECTOR;
     }
     return vector >= FIRST_LEGAL_VECTOR && (vector & 0xf0u) > (processor_priority(lapic) & 0xf0u);
 }
@@ -239,17 +219,16 @@ uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now)
     if (timer_masked(lapic))
         return NEVER;
     if (timer_expire(lapic, now))
-        vlapic_post(lapic, (uint8_t)(lapic->lvt_timer & LVT_VECTOR));
+        vlapic_post(lapic, (uint8_t)(lapic->lvt[VLAPIC_LVT_TIMER] & LVT_VECTOR));
     return lapic->deadline_tsc;
 }
-
 
 static void write_lvt_timer(struct vlapic *lapic, uint64_t now, uint32_t value)
 {
     uint32_t old = timer_mode(lapic), mode = value & LVT_TIMER_MODE;
     if (timer_masked(lapic))
         timer_expire(lapic, now);
-    lapic->lvt_timer = value;
+    lapic->lvt[VLAPIC_LVT_TIMER] = value;
     if (mode == old)
         return;
     if (mode == TIMER_DEADLINE || old == TIMER_DEADLINE)
@@ -345,40 +324,25 @@ OUT_OF_LINE void self_ipi(struct vlapic *lapic, uint8_t vector)
 
 /* ---- registers ---- */
 
-struct lvt_register {
-    uint32_t *value;
-    uint32_t writable;
+#define LVT_LOCAL (LVT_VECTOR | LVT_MESSAGE | LVT_MASK)
+static const uint32_t lvt_writable[VLAPIC_LVTS] = {
+    [VLAPIC_LVT_TIMER] = LVT_VECTOR | LVT_MASK | LVT_TIMER_MODE,
+    [VLAPIC_LVT_THERMAL] = LVT_LOCAL,
+    [VLAPIC_LVT_PERF] = LVT_LOCAL,
+    [VLAPIC_LVT_LINT0] = LVT_LOCAL | LVT_POLARITY | LVT_TRIGGER,
+    [VLAPIC_LVT_LINT1] = LVT_LOCAL | LVT_POLARITY | LVT_TRIGGER,
+    [VLAPIC_LVT_ERROR] = LVT_LOCAL,
 };
 
-static struct lvt_register lvt_register(struct vlapic *lapic, uint32_t msr)
+OUT_OF_LINE bool write_lvt(struct vlapic *lapic, uint32_t entry, uint64_t now, uint32_t value)
 {
-    const uint32_t local = LVT_VECTOR | LVT_MESSAGE | LVT_MASK;
-    switch (msr) {
-    case APIC_LVT_TIMER:
-        return (struct lvt_register){&lapic->lvt_timer, LVT_VECTOR | LVT_MASK | LVT_TIMER_MODE};
-    case APIC_LVT_THERMAL:
-        return (struct lvt_register){&lapic->lvt_thermal, local};
-    case APIC_LVT_PERF:
-        return (struct lvt_register){&lapic->lvt_perf, local};
-    case APIC_LVT_LINT0:
-        return (struct lvt_register){&lapic->lvt_lint0, local | LVT_POLARITY | LVT_TRIGGER};
-    case APIC_LVT_LINT1:
-        return (struct lvt_register){&lapic->lvt_lint1, local | LVT_POLARITY | LVT_TRIGGER};
-    default:
-        return (struct lvt_register){&lapic->lvt_error, local};
-    }
-}
-
-OUT_OF_LINE bool write_lvt(struct vlapic *lapic, uint32_t msr, uint64_t now, uint32_t value)
-{
-    struct lvt_register lvt = lvt_register(lapic, msr);
-    if ((value & ~(lvt.writable | LVT_READ_ONLY)) != 0)
+    if ((value & ~(lvt_writable[entry] | LVT_READ_ONLY)) != 0)
         return false;
-    value &= lvt.writable;
+    value &= lvt_writable[entry];
     if ((lapic->svr & SVR_ENABLE) == 0)
         value |= LVT_MASK;      /* APM2 16.4.7: stuck while disabled */
-    if (msr != APIC_LVT_TIMER) {
-        *lvt.value = value;
+    if (entry != VLAPIC_LVT_TIMER) {
+        lapic->lvt[entry] = value;
     } else {
         if ((value & LVT_TIMER_MODE) == LVT_TIMER_MODE)
             return false;       /* reserved mode */
@@ -392,10 +356,8 @@ OUT_OF_LINE bool write_svr(struct vlapic *lapic, uint32_t value)
     if ((value & ~SVR_WRITABLE) != 0)
         return false;
     lapic->svr = value;
-    if ((value & SVR_ENABLE) == 0) {
-        for (uint32_t msr = APIC_LVT_TIMER; msr <= APIC_LVT_ERROR; msr++)
-            *lvt_register(lapic, msr).value |= LVT_MASK;
-    }
+    if ((value & SVR_ENABLE) == 0)
+        mask_all(lapic);
     return true;
 }
 
@@ -425,7 +387,7 @@ bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *val
         return true;
     }
     if (msr >= APIC_LVT_TIMER && msr <= APIC_LVT_ERROR) {
-        *value = *lvt_register(lapic, msr).value;
+        *value = lapic->lvt[msr - APIC_LVT_TIMER];
         return true;
     }
     switch (msr) {
@@ -439,7 +401,7 @@ bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *val
         *value = lapic->id;
         return true;
     case APIC_VERSION:
-        *value = APIC_VERSION_VALUE | (APIC_LVT_ENTRIES - 1) << 16;
+        *value = APIC_VERSION_VALUE | (VLAPIC_LVTS - 1) << 16;
         return true;
     case APIC_TPR:
         *value = lapic->tpr;
@@ -500,7 +462,7 @@ bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t val
         return false;           /* all others have 32 bits */
     uint32_t low = (uint32_t)value;
     if (msr >= APIC_LVT_TIMER && msr <= APIC_LVT_ERROR)
-        return write_lvt(lapic, msr, now, low);
+        return write_lvt(lapic, msr - APIC_LVT_TIMER, now, low);
     switch (msr) {
     case APIC_TPR:
         if (low > 0xff)

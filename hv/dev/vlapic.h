@@ -5,12 +5,17 @@
 
 #include "hv/lib/types.h"
 
+/* Entries of the local vector table, in the order of their registers. */
+enum {
+    VLAPIC_LVT_TIMER, VLAPIC_LVT_THERMAL, VLAPIC_LVT_PERF, VLAPIC_LVT_LINT0, VLAPIC_LVT_LINT1, VLAPIC_LVT_ERROR, VLAPIC_LVTS,
+};
+
 struct vlapic {
     uint32_t id;
     uint64_t apic_base;         /* MSR 0x1B */
     uint32_t irr[8], isr[8], tmr[8];
     uint32_t tpr, svr, esr, esr_shadow;
-    uint32_t lvt_timer, lvt_lint0, lvt_lint1, lvt_error, lvt_perf, lvt_thermal;
+    uint32_t lvt[VLAPIC_LVTS];
     uint32_t timer_initial, timer_divide;
     uint64_t timer_start_tsc;   /* one-shot/periodic: when timer_initial was written */
     uint64_t deadline_tsc;      /* next expiry in guest TSC, whatever the mode; UINT64_MAX: none */

@@ -6,16 +6,11 @@
 #include "hv/vm/exit_msr.h"
 
 #include "hv/cpu/clock.h"
-#include "hv/lib/x86.h"
+#include "hv/lib/apic.h"
 #include "hv/vm/event.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/exit_msr_list.h"
 #include "hv/vm/ipi.h"
-
-#define MSR_X2APIC_TPR 0x808u
-#define MSR_X2APIC_TIMER_FIRST 0x832u   /* LVT entry, counts, divider */
-#define MSR_X2APIC_TIMER_LAST 0x83eu
-#define MSR_X2APIC_LAST 0x8ffu
 
 static uint32_t msr_number(const struct vcpu *vcpu)
 {
@@ -94,7 +89,7 @@ OUT_OF_LINE void write_vlapic(struct vcpu *vcpu)
         refuse(vcpu);
         return;
     }
-    if (msr_number(vcpu) == MSR_X2APIC_TPR)
+    if (msr_number(vcpu) == APIC_TPR)
         write_tpr_through(vcpu);
     if (vcpu->ipi.send)
         ipi_send(vcpu, vcpu->ipi.icr);
@@ -118,9 +113,9 @@ OUT_OF_LINE void read_or_write_listed(struct vcpu *vcpu)
 void exit_msr(struct vcpu *vcpu)
 {
     uint32_t msr = msr_number(vcpu);
-    bool timer = (msr >= MSR_X2APIC_TIMER_FIRST && msr <= MSR_X2APIC_TIMER_LAST) || msr == MSR_TSC_DEADLINE;
+    bool timer = (msr >= APIC_LVT_TIMER && msr <= APIC_TIMER_DIVIDE) || msr == MSR_TSC_DEADLINE;
 
-    if (!timer && (msr < MSR_X2APIC_BASE || msr > MSR_X2APIC_LAST) && msr != MSR_APIC_BASE)
+    if (!timer && (msr < MSR_X2APIC_BASE || msr > APIC_LAST) && msr != MSR_APIC_BASE)
         read_or_write_listed(vcpu);
     else if (!msr_is_write(vcpu))
         read_vlapic(vcpu);

@@ -3,14 +3,10 @@
 #include "hv/vm/ipi.h"
 
 #include "hv/cpu/smp.h"
+#include "hv/lib/apic.h"
 #include "hv/vm/event.h"
 #include "hv/vm/guest.h"
 #include "hv/vm/vcpu_start.h"
-
-enum { MESSAGE_FIXED = 0, MESSAGE_LOWEST = 1, MESSAGE_NMI = 4, MESSAGE_INIT = 5, MESSAGE_STARTUP = 6 };
-#define ICR_MESSAGE(icr) ((unsigned)((icr) >> 8) & 7u)
-#define ICR_LEVEL_ASSERT (UINT64_C(1) << 14)
-#define ICR_TRIGGER_LEVEL (UINT64_C(1) << 15)
 
 /* Something was written to vcpu->posted: its CPU takes it soon. */
 static void notify(struct vcpu *vcpu)

@@ -27,11 +27,11 @@ static uint32_t current_count(void)
 uint64_t clock_tsc(void)
 {
     fake_tsc += tick;
-    if (page[LAPIC_TIMER_INITIAL / 4] != initial) {
-        initial = page[LAPIC_TIMER_INITIAL / 4];
+    if (page[APIC_OFFSET(APIC_TIMER_INITIAL) / 4] != initial) {
+        initial = page[APIC_OFFSET(APIC_TIMER_INITIAL) / 4];
         initial_tsc = fake_tsc;
     }
-    page[LAPIC_TIMER_CURRENT / 4] = current_count();
+    page[APIC_OFFSET(APIC_TIMER_CURRENT) / 4] = current_count();
     return fake_tsc;
 }
 
@@ -42,7 +42,7 @@ static uint64_t x2apic(uint32_t msr, const uint64_t *value)
     if (msr == 0x838) {
         initial = (uint32_t)*value;
         initial_tsc = fake_tsc;
-        page[LAPIC_TIMER_INITIAL / 4] = initial;        /* clock_tsc() looks there */
+        page[APIC_OFFSET(APIC_TIMER_INITIAL) / 4] = initial;        /* clock_tsc() looks there */
     }
     return 0;
 }

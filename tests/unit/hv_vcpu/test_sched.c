@@ -52,7 +52,7 @@ static void sleeper(struct vcpu *vcpu, uint32_t index, uint64_t nap)
 {
     static unsigned step[GUEST_MAX];
     uint64_t now;
-    if (vcpu->lapic.lvt_timer != 0x400ec) {
+    if (vcpu->lapic.lvt[VLAPIC_LVT_TIMER] != 0x400ec) {
         step[index] = 0;
         write_msr(vcpu, 0x832, 0x400ec);
         return;

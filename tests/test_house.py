@@ -27,7 +27,7 @@ STILL_DECLARED_ELSEWHERE = {"cpu_wbinvd_all"}
 
 # Lines of code: no blank lines, no comments, headers included.
 LIMITS = {"boot": 1600, "core": 13000, "io": 1600, "psp": 1900, "assembly": 450}
-STILL_ABOVE = {"boot": 187, "core": 265}  # these only shrink, too
+STILL_ABOVE = {"boot": 187, "core": 225}  # these only shrink, too
 
 
 def product(*suffixes: str) -> list[str]:

@@ -271,12 +271,7 @@ VMCB_ACCESSOR(uint64_t, cr4, VMCB_CLEAN_CRX)
 VMCB_ACCESSOR(uint64_t, efer, VMCB_CLEAN_CRX)
 VMCB_ACCESSOR(uint64_t, dr6, VMCB_CLEAN_DRX)
 VMCB_ACCESSOR(uint64_t, dr7, VMCB_CLEAN_DRX)
-VMCB_ACCESSOR(struct vmcb_segment, gdtr, VMCB_CLEAN_DT)
-VMCB_ACCESSOR(struct vmcb_segment, idtr, VMCB_CLEAN_DT)
-VMCB_ACCESSOR(struct vmcb_segment, es, VMCB_CLEAN_SEG)
 VMCB_ACCESSOR(struct vmcb_segment, cs, VMCB_CLEAN_SEG)
-VMCB_ACCESSOR(struct vmcb_segment, ss, VMCB_CLEAN_SEG)
-VMCB_ACCESSOR(struct vmcb_segment, ds, VMCB_CLEAN_SEG)
 VMCB_ACCESSOR(uint8_t, cpl, VMCB_CLEAN_SEG)
 VMCB_ACCESSOR_UNCACHED(uint8_t, tlb_control)
 VMCB_ACCESSOR_UNCACHED(uint64_t, interrupt_shadow)
@@ -286,13 +281,16 @@ VMCB_ACCESSOR_UNCACHED(uint64_t, rflags)
 VMCB_ACCESSOR_UNCACHED(uint64_t, rip)
 VMCB_ACCESSOR_UNCACHED(uint64_t, rsp)
 VMCB_ACCESSOR_UNCACHED(uint64_t, rax)
-/* Of VMLOAD, which has no clean bits. */
-VMCB_ACCESSOR_UNCACHED(struct vmcb_segment, fs)
-VMCB_ACCESSOR_UNCACHED(struct vmcb_segment, gs)
-VMCB_ACCESSOR_UNCACHED(struct vmcb_segment, ldtr)
-VMCB_ACCESSOR_UNCACHED(struct vmcb_segment, tr)
 #undef VMCB_ACCESSOR
 #undef VMCB_ACCESSOR_UNCACHED
+
+/* All of them, from ES to TR, in the VMCB's order. FS, GS, LDTR and TR are VMLOAD's, which has no clean bits. */
+#define VMCB_SEGMENTS 10u
+static inline void vmcb_set_segments(struct vmcb *vmcb, const struct vmcb_segment segments[static VMCB_SEGMENTS])
+{
+    __builtin_memcpy(&vmcb->es, segments, VMCB_SEGMENTS * sizeof *segments);
+    vmcb->vmcb_clean &= ~(VMCB_CLEAN_DT | VMCB_CLEAN_SEG);
+}
 
 /* After an exit the processor may use its cached VMCB state: all clean until an accessor says
  * otherwise. Processors without clean bits ignore the field. */

@@ -5,6 +5,7 @@
 
 #include "hv/cpu/clock.h"
 #include "hv/lib/panic.h"
+#include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/page.h"
 #include "hv/vm/event.h"
@@ -22,39 +23,50 @@
 
 _Static_assert(sizeof(struct vcpu) <= PAGE_SIZE, "a vCPU is one pool page");
 
-static struct vmcb_segment real_mode(uint16_t selector, uint16_t attributes)
+#define REAL_MODE(from, kind) {.selector = (from), .attributes = (kind), .limit = REAL_MODE_LIMIT, .base = (uint64_t)(from) << 4}
+
+static const struct manifest_registers after_init = {
+    .rip = 0xfff0, .rflags = RFLAGS_ONE, .cr0 = CR0_INIT,
+    .es = REAL_MODE(0, ATTRIBUTES_DATA), .cs = REAL_MODE(0xf000, ATTRIBUTES_CODE), .ss = REAL_MODE(0, ATTRIBUTES_DATA),
+    .ds = REAL_MODE(0, ATTRIBUTES_DATA), .fs = REAL_MODE(0, ATTRIBUTES_DATA), .gs = REAL_MODE(0, ATTRIBUTES_DATA),
+    .gdtr = REAL_MODE(0, 0), .ldtr = REAL_MODE(0, ATTRIBUTES_LDT), .idtr = REAL_MODE(0, 0), .tr = REAL_MODE(0, ATTRIBUTES_TSS),
+};
+
+_Static_assert(sizeof(struct manifest_segment) == sizeof(struct vmcb_segment) &&
+               offsetof(struct manifest_registers, tr) - offsetof(struct manifest_registers, es) ==
+               (VMCB_SEGMENTS - 1) * sizeof(struct vmcb_segment), "the manifest has segments as the VMCB has them");
+
+/* The manifest's: manifest_check() has seen that VMRUN will take them. */
+static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r)
 {
-    return (struct vmcb_segment){
-        .selector = selector, .attributes = attributes, .limit = REAL_MODE_LIMIT, .base = (uint64_t)selector << 4,
+    struct vmcb *vmcb = vcpu->vmcb;
+    struct vmcb_segment segments[VMCB_SEGMENTS];
+    memcpy(segments, &r->es, sizeof segments);
+    vcpu->run.gprs = (struct vmrun_gprs){
+        .rbx = r->rbx, .rcx = r->rcx, .rdx = r->rdx, .rsi = r->rsi, .rdi = r->rdi, .rbp = r->rbp,
+        .r8 = r->r8, .r9 = r->r9, .r10 = r->r10, .r11 = r->r11,
+        .r12 = r->r12, .r13 = r->r13, .r14 = r->r14, .r15 = r->r15,
     };
+    vmcb_set_rax(vmcb, r->rax);
+    vmcb_set_rsp(vmcb, r->rsp);
+    vmcb_set_rip(vmcb, r->rip);
+    vmcb_set_rflags(vmcb, r->rflags | RFLAGS_ONE);
+    vcpu_cr_reset(vcpu, r->cr0, r->cr4);
+    vmcb_set_cr3(vmcb, r->cr3);
+    vmcb_set_efer(vmcb, r->efer | EFER_SVME);
+    vmcb_set_segments(vmcb, segments);
+    vmcb_set_cpl(vmcb, r->ss.attributes >> 5 & 3u);     /* SS.DPL */
 }
 
 void vcpu_start_init(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    vcpu->run.gprs = (struct vmrun_gprs){.rdx = cpuid(1, 0).eax};
-    vmcb_set_rax(vmcb, 0);
-    vmcb_set_rsp(vmcb, 0);
-    vmcb_set_rip(vmcb, 0xfff0);
-    vmcb_set_rflags(vmcb, RFLAGS_ONE);
-    vcpu_cr_reset(vcpu, CR0_INIT, 0);
+    load_registers(vcpu, &after_init);
+    vcpu->run.gprs.rdx = cpuid(1, 0).eax;
     vmcb_set_cr2(vmcb, 0);
-    vmcb_set_cr3(vmcb, 0);
-    vmcb_set_efer(vmcb, EFER_SVME);
     vmcb_set_dr6(vmcb, DR6_RESET);
     vmcb_set_dr7(vmcb, DR7_RESET);
     switch_at_init(&vcpu->switched, this_cpu()->current == vcpu);
-    vmcb_set_cs(vmcb, real_mode(0xf000, ATTRIBUTES_CODE));
-    vmcb_set_ds(vmcb, real_mode(0, ATTRIBUTES_DATA));
-    vmcb_set_es(vmcb, real_mode(0, ATTRIBUTES_DATA));
-    vmcb_set_ss(vmcb, real_mode(0, ATTRIBUTES_DATA));
-    vmcb_set_fs(vmcb, real_mode(0, ATTRIBUTES_DATA));
-    vmcb_set_gs(vmcb, real_mode(0, ATTRIBUTES_DATA));
-    vmcb_set_gdtr(vmcb, real_mode(0, 0));
-    vmcb_set_idtr(vmcb, real_mode(0, 0));
-    vmcb_set_ldtr(vmcb, real_mode(0, ATTRIBUTES_LDT));
-    vmcb_set_tr(vmcb, real_mode(0, ATTRIBUTES_TSS));
-    vmcb_set_cpl(vmcb, 0);
     vmcb_set_interrupt_shadow(vmcb, 0);
     vmcb_set_eventinj(vmcb, 0);
     vcpu_flush_tlb(vcpu);
@@ -70,45 +82,10 @@ void vcpu_start_init(struct vcpu *vcpu)
 
 void vcpu_start_at(struct vcpu *vcpu, uint8_t page)
 {
-    vmcb_set_cs(vcpu->vmcb, real_mode((uint16_t)(page << 8), ATTRIBUTES_CODE));
+    uint16_t selector = (uint16_t)(page << 8);
+    vmcb_set_cs(vcpu->vmcb, (struct vmcb_segment)REAL_MODE(selector, ATTRIBUTES_CODE));
     vmcb_set_rip(vcpu->vmcb, 0);
     fair_wake(vcpu);
-}
-
-static struct vmcb_segment segment(const struct manifest_segment *from)
-{
-    return (struct vmcb_segment){
-        .selector = from->selector, .attributes = from->attributes, .limit = from->limit, .base = from->base,
-    };
-}
-
-/* manifest_check() has seen that VMRUN will take them. */
-static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r)
-{
-    struct vmcb *vmcb = vcpu->vmcb;
-    vcpu->run.gprs = (struct vmrun_gprs){
-        .rbx = r->rbx, .rcx = r->rcx, .rdx = r->rdx, .rsi = r->rsi, .rdi = r->rdi, .rbp = r->rbp,
-        .r8 = r->r8, .r9 = r->r9, .r10 = r->r10, .r11 = r->r11,
-        .r12 = r->r12, .r13 = r->r13, .r14 = r->r14, .r15 = r->r15,
-    };
-    vmcb_set_rax(vmcb, r->rax);
-    vmcb_set_rsp(vmcb, r->rsp);
-    vmcb_set_rip(vmcb, r->rip);
-    vmcb_set_rflags(vmcb, r->rflags | RFLAGS_ONE);
-    vcpu_cr_reset(vcpu, r->cr0, r->cr4);
-    vmcb_set_cr3(vmcb, r->cr3);
-    vmcb_set_efer(vmcb, r->efer | EFER_SVME);
-    vmcb_set_es(vmcb, segment(&r->es));
-    vmcb_set_cs(vmcb, segment(&r->cs));
-    vmcb_set_ss(vmcb, segment(&r->ss));
-    vmcb_set_ds(vmcb, segment(&r->ds));
-    vmcb_set_fs(vmcb, segment(&r->fs));
-    vmcb_set_gs(vmcb, segment(&r->gs));
-    vmcb_set_gdtr(vmcb, segment(&r->gdtr));
-    vmcb_set_ldtr(vmcb, segment(&r->ldtr));
-    vmcb_set_idtr(vmcb, segment(&r->idtr));
-    vmcb_set_tr(vmcb, segment(&r->tr));
-    vmcb_set_cpl(vmcb, r->ss.attributes >> 5 & 3u);     /* SS.DPL */
 }
 
 bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers, struct vcpu **out)

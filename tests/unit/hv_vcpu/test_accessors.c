@@ -61,12 +61,7 @@ static void accessors_clear_the_bit_of_their_field(void **state)
     CLEARS(efer, 1u << 5);
     CLEARS(dr6, 1u << 6);
     CLEARS(dr7, 1u << 6);
-    CLEARS(gdtr, 1u << 7);
-    CLEARS(idtr, 1u << 7);
     CLEARS(cs, 1u << 8);
-    CLEARS(ds, 1u << 8);
-    CLEARS(ss, 1u << 8);
-    CLEARS(es, 1u << 8);
     CLEARS(cpl, 1u << 8);
     CLEARS(rip, 0u);
     CLEARS(rsp, 0u);
@@ -75,6 +70,18 @@ static void accessors_clear_the_bit_of_their_field(void **state)
     CLEARS(eventinj, 0u);
     CLEARS(tlb_control, 0u);
     CLEARS(interrupt_shadow, 0u);
+
+    struct vmcb_segment segments[VMCB_SEGMENTS];
+    for (size_t i = 0; i < VMCB_SEGMENTS; i++)
+        segments[i] = (struct vmcb_segment){.selector = (uint16_t)(8 * i + 8), .limit = (uint32_t)i};
+    vmcb_mark_clean(&vmcb);
+    vmcb_set_segments(&vmcb, segments);
+    assert_int_equal(vmcb.vmcb_clean, VMCB_CLEAN_ALL & ~(1u << 7 | 1u << 8));       /* descriptor tables, segments */
+    const struct vmcb_segment *set[VMCB_SEGMENTS] = {
+        &vmcb.es, &vmcb.cs, &vmcb.ss, &vmcb.ds, &vmcb.fs, &vmcb.gs, &vmcb.gdtr, &vmcb.ldtr, &vmcb.idtr, &vmcb.tr,
+    };
+    for (size_t i = 0; i < VMCB_SEGMENTS; i++)
+        assert_memory_equal(set[i], &segments[i], sizeof segments[i]);
 }
 
 int main(void)

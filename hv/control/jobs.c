@@ -6,13 +6,13 @@
 #include "hv/control/launch.h"
 #include "hv/control/sev.h"
 
-/* Jobs go on in the manifest's order, so that the first launch is over first; those behind it are copied while it waits for
- * WBINVDs and the secure processor. One move in TURN_EVERY goes to the job whose turn it is, so that none starves. */
+/* Jobs have priority in the manifest's order, so that the first launch completes first; later ones are copied while it waits for
+ * WBINVDs and the secure processor. One step in TURN_EVERY goes to the job whose turn it is, so that none starves. */
 #define TURN_EVERY 8u
 
 static struct order {
     uint32_t moves, turn;
-} pieces, commands;     /* of work in memory, and in the mailbox: the turns of the one are not used up by the other */
+} pieces, commands;     /* separate turns for work in memory and for mailbox commands */
 
 static enum job_verdict step(struct job *job)
 {

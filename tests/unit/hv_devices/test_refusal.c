@@ -197,6 +197,22 @@ static void init_failures_refuse_with_the_status_and_remedy(void **state)
     }
 }
 
+/* Encrypted guests take their memory before INIT has answered, so that it is filled meanwhile. */
+static void memory_of_guests_that_a_failed_init_refuses_goes_to_one_that_waits_for_it(void **state)
+{
+    (void)state;
+    good.guests[NONE].memory = UINT64_C(10) << 20;      /* with the encrypted one's: all that there is */
+    good_seal(&good);
+    boot((struct machine_options){0});
+    fault(MAILBOX_FAULT_STATUS, SEV_CMD_INIT, 0, SEV_STATUS_HWERROR_PLATFORM);
+    launch();
+    assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+    assert_int_equal(guests[NONE].state, GUEST_RUNNING);
+    assert_int_equal(guests[HOST].state, GUEST_RUNNING);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +226,7 @@ int main(void)
         T(a_processor_that_dies_later_refuses_the_next_launch_at_once),
         T(a_corrupt_answer_refuses_the_guest),
         T(init_failures_refuse_with_the_status_and_remedy),
+        T(memory_of_guests_that_a_failed_init_refuses_goes_to_one_that_waits_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

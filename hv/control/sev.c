@@ -73,7 +73,7 @@ enum job_verdict sev_mailbox(const struct job *job, struct psp_result *result)
         return JOB_WAITS;
     mailbox_owner = NULL;
     if (result->error == PSP_TIMEOUT && job != &platform.job)
-        refuse("the secure processor stopped answering and is not used any more: ", *result);     /* of all later commands */
+        refuse("an earlier command failed: ", *result);
     return JOB_MOVED;
 }
 

@@ -4,7 +4,7 @@
  *   HV_IMAGE_BASE     its image, 4 KiB pages, W^X, C=1
  *   HV_ARENA_BASE     its arena, C=1
  *   HV_UART_PAGE      the operator's UART, where it lies in memory, C=0, uncached
- *   HOSTMAP_STACKS    stacks, each above a page that is not there, C=1
+ *   HOSTMAP_STACKS    stacks, each above an unmapped guard page, C=1
  *   WINDOW_*          windows, by window.c; those of any size are in the boot CPU's tables alone
  */
 #include "hv/mm/hostmap.h"

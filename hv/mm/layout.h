@@ -21,7 +21,7 @@ _Static_assert(HV_ARENA_BASE + HV_ARENA_MAX <= HOSTMAP_STACKS && HOSTMAP_STACKS_
                WINDOW_PAGES_BASE + WINDOW_PAGES * PAGE_SIZE <= WINDOW_CPU_BASE &&
                WINDOW_ALL + PAGE_SIZE <= WINDOW_SLOTS_BASE && WINDOW_SLOTS_BASE + WINDOW_SLOTS * SIZE_2M <= HV_IMAGE_BASE,
                "areas overlap");
-_Static_assert(HV_UART_PAGE - HV_IMAGE_BASE >= SIZE_1G, "the image has a GiB");
+_Static_assert(HV_UART_PAGE - HV_IMAGE_BASE >= SIZE_1G, "1 GiB for the image");
 
 /* Page tables that hostmap_init() makes in advance: the root, 3 + 4 for the image (up to 8 MiB), 2 for the UART, 2 for the
  * arena (and one per GiB), 2 for stacks, 3 for the CPUs' own windows; the boot CPU's root, 2 on the way to its windows,

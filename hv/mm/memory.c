@@ -9,7 +9,7 @@
 #include "hv/mm/page.h"
 #include "hv/mm/window.h"
 
-#define EXTENTS_MAX 1024u      /* guests, and quarantines */
+#define EXTENTS_MAX 1024u      /* of guests, and in quarantine */
 #define ZERO_WINDOW (UINT64_C(16) << 20)
 
 /* Memory for guests. */
@@ -21,7 +21,7 @@ static struct extent_slot {
     enum memory_view view;
 } extent_slots[EXTENTS_MAX];
 
-/* Between two free runs lies a hole of the hand-over's map, or an extent: what comes back always finds room. */
+/* Between two free runs lies a hole of the hand-over's map, or an extent: runs_give() always finds room. */
 _Static_assert(RUNS_MAX > HANDOFF_MAX_RANGES + EXTENTS_MAX, "free runs");
 
 void memory_init(const struct handoff *handoff)
@@ -110,7 +110,7 @@ void extent_free(struct extent *extent)
     *extent = (struct extent){0};
 }
 
-/* What is kept is an extent for good: so free runs never outnumber those that runs.c has room for. */
+/* What is kept stays an extent: so there are never more free runs than runs.c has room for. */
 void extent_retire(struct extent *extent, uint64_t offset)
 {
     struct extent_slot *slot = extent_slot(extent);

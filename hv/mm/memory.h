@@ -40,7 +40,7 @@ void extent_retire(struct extent *extent, uint64_t offset);
 struct memory_stats {
     uint64_t pool_total, pool_free;         /* pages */
     uint64_t extent_total, extent_free;     /* bytes */
-    uint32_t extents;                       /* taken now */
+    uint32_t extents;                       /* allocated now */
 };
 void memory_stats(struct memory_stats *stats);
 

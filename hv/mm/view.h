@@ -10,7 +10,7 @@
 enum memory_view {
     VIEW_PLAIN,         /* C=0 on the host */
     VIEW_ENCRYPTED,     /* C=1 on the host: hv's SME key; same as PLAIN without SME */
-    VIEW_GUEST,         /* an ASID's key: hv does not look */
+    VIEW_GUEST,         /* a guest's key (its ASID's): hv maps none of it */
 };
 
 /* Takes over the hand-over's C-bit; before all else here. */

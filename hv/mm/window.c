@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * Windows onto memory that hv does not own. Up to 16 pages come from a
- * table that exists from the start: exit handlers may map those without
- * allocating. Larger ones take 2 MiB slots, at the same offset inside a slot as the memory has
+ * table that exists from the start, so that nothing is allocated. Larger ones take 2 MiB slots, at the same offset inside a slot as the memory has
  * inside its 2 MiB, so that all but their ends are large pages.
  */
 #include "hv/mm/window.h"

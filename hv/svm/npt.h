@@ -6,7 +6,7 @@
 #include "hv/mm/view.h"
 
 struct npt {
-    paddr_t root;       /* of the PML4; N_CR3 is hostmap_entry_address(root, VIEW_ENCRYPTED) */
+    paddr_t root;       /* of the PML4; N_CR3 is view_entry_address(root, VIEW_ENCRYPTED) */
     uint64_t pages;     /* table pages taken from the pool, root included */
 };
 

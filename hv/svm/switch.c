@@ -99,7 +99,7 @@ void switch_to(struct switch_state *from, struct switch_state *to)
 {
     if (from == to)
         return;
-    /* XCR0 is asked for, not remembered: not every emulated CPU knows XSETBV's intercept. */
+    /* XCR0 is read from the CPU, which holds where XSETBV is not intercepted, too. */
     if (host.xsave) {
         if (from != NULL)
             from->xcr0 = xgetbv();

@@ -82,7 +82,7 @@ void vmcb_init(struct vmcb *vmcb, const struct vmcb_setup *setup)
     vmcb_set_n_cr3(vmcb, setup->n_cr3);
 
     vmcb_set_g_pat(vmcb, PAT_RESET);
-    vmcb_set_efer(vmcb, EFER_SVME);     /* APM2 15.5.1: VMRUN insists */
+    vmcb_set_efer(vmcb, EFER_SVME);     /* APM2 15.5.1: VMRUN requires it */
     vmcb_set_rflags(vmcb, RFLAGS_ONE);
     vmcb_set_dr6(vmcb, DR6_RESET);
     vmcb_set_dr7(vmcb, DR7_RESET);

@@ -138,7 +138,7 @@ void event_prepare(struct vcpu *vcpu)
     event_sync_tpr(vcpu);
     vmcb_set_eventinj(vcpu->vmcb, next_event(vcpu));
     if (vcpu->stepping && (vcpu->vmcb->eventinj & EVENT_VALID) != 0)
-        vcpu_cr_step_end(vcpu);     /* the instruction is tried again behind the event */
+        vcpu_cr_step_end(vcpu);     /* the instruction is tried again after the event */
 
     int vector = wanted_interrupt(&vcpu->lapic);
     set_window(vcpu, vector >= 0 ? (int)PRIORITY((unsigned)vector) : NO_WINDOW);

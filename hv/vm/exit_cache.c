@@ -6,8 +6,8 @@
  * (KVM and Xen execute a guest's WBINVD only where a device does DMA that is not coherent; under KVM an encrypted guest has
  * to get by with CLFLUSH, as Linux does.)
  *
- * It takes milliseconds on each CPU that the guest's vCPUs live on, and the cache lines of whoever shares it. So the vCPU
- * pays for what it took on all of them, and a guest has some at once, then few: in the long run a twentieth of the time.
+ * It takes milliseconds on each CPU that the guest's vCPUs live on, and costs all that share those caches their lines. So the
+ * vCPU is charged for the time on all of these CPUs, and the rate is limited: after a burst to a twentieth of the time.
  */
 #include "hv/vm/exit_cache.h"
 
@@ -18,13 +18,13 @@
 #include "hv/vm/guest.h"
 #include "hv/vm/fair.h"
 
-#define BURST 32u               /* of a guest, at once */
-#define SPACING_US 10000u       /* and then */
-#define SPACING_TIMES 20u       /* and not less than so often what one takes */
+#define BURST 32u               /* of a guest, before its rate is limited */
+#define SPACING_US 10000u       /* then one in this time */
+#define SPACING_TIMES 20u       /* or in so many times what one takes, if that is longer */
 #define WAIT_US 10000u      /* for CPUs that are late; then the vCPU sleeps */
 #define RETRY_US 1000u
 
-/* When the next is due, which is the caller's. */
+/* Takes the next turn under the rate limit; returns when it is due. */
 static uint64_t wbinvd_due(struct guest *guest, uint64_t now)
 {
     uint64_t spacing = clock_us_to_tsc(SPACING_US), burst = BURST * spacing;

@@ -114,7 +114,7 @@ void exit_cr(struct vcpu *vcpu)
     unsigned number = (unsigned)(vmcb->exitinfo1 & CR_GPR);
 
     if (!vcpu_cr_intercepts()) {
-        exit_crash(vcpu, "exit code 0x%lx, which was not intercepted, at RIP 0x%lx", vmcb->exitcode, vmcb->rip);
+        exit_crash(vcpu, "unhandled exit 0x%lx at RIP 0x%lx", vmcb->exitcode, vmcb->rip);
         return;
     }
     if ((vmcb->exitinfo1 & CR_MOV) == 0) {
@@ -122,7 +122,7 @@ void exit_cr(struct vcpu *vcpu)
         return;
     }
     uint64_t written = code64 ? get_register(vcpu, number) : (uint32_t)get_register(vcpu, number);
-    if (vmcb->cpl != 0)         /* the processor has seen to that */
+    if (vmcb->cpl != 0)         /* the processor has checked that already */
         done = false;
     else if (vmcb->exitcode == VMEXIT_READ_CR0)
         set_register(vcpu, number, vcpu_cr0(vcpu));

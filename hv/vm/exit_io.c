@@ -161,7 +161,7 @@ OUT_OF_LINE void exit_ioio_wide(struct vcpu *vcpu, uint32_t port, uint32_t size)
 
 OUT_OF_LINE void exit_ioio_string(struct vcpu *vcpu, uint32_t port)
 {
-    exit_crash(vcpu, "string I/O (INS, OUTS) to port 0x%x at RIP 0x%lx: guests have none", port, vcpu->vmcb->rip);
+    exit_crash(vcpu, "string I/O (INS, OUTS) to port 0x%x at RIP 0x%lx is not supported", port, vcpu->vmcb->rip);
 }
 
 void exit_ioio(struct vcpu *vcpu)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * RDMSR and WRMSR: what is on no list is #GP(0), and a line in the log. Here are the vlapic's, which
- * a guest exits for most of all; each way is a function out of line.
+ * RDMSR and WRMSR: what is on no list is #GP(0), and a line in the log. Here are the vlapic's MSRs, which
+ * guests access most; each kind of access is a function out of line, so that none saves registers for another.
  */
 #include "hv/vm/exit_msr.h"
 
@@ -82,7 +82,7 @@ OUT_OF_LINE void write_tpr_through(struct vcpu *vcpu)
     event_write_tpr(vcpu);
 }
 
-/* Time does not matter to these. */
+/* Registers that do not depend on the time. */
 OUT_OF_LINE void write_vlapic(struct vcpu *vcpu)
 {
     if (!vlapic_write(&vcpu->lapic, msr_number(vcpu), 0, msr_written(vcpu), &vcpu->ipi)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * The whitelist of MSRs but for the vlapic's (exit_msr.c) and those that never exit (vmcb.c); and XCR0. What a guest
- * reads here is true for it on this host, or else the MSR is not there (#GP): a guest that sees a workaround's MSR takes
- * the workaround for done. So none of LS_CFG (SSBD before Zen 2), FP_CFG, BP_CFG; none of MCG_*, PMU, OSVW, which
+ * reads here is true for it on this host, or else the MSR is absent (#GP): a guest that sees a workaround's MSR believes
+ * that the workaround is applied. So none of LS_CFG (SSBD before Zen 2), FP_CFG, BP_CFG; none of MCG_*, PMU, OSVW, which
  * CPUID does not offer either; none of MISC_ENABLE, which is Intel's. Where Linux asks for these, it is by rdmsr_safe().
  */
 #include "hv/vm/exit_msr_list.h"
@@ -48,7 +48,7 @@ static bool write_efer(struct vcpu *vcpu, uint64_t value)
     /* A WRMSR that changes how page tables are read flushes the TLB (APM2 5.5); VMRUN with a changed EFER does not. */
     if (((value ^ vmcb->efer) & (EFER_LME | EFER_NXE)) != 0)
         vcpu_flush_tlb(vcpu);
-    /* LMA is the processor's own; SVME is VMRUN's. */
+    /* LMA is the processor's; VMRUN requires SVME. */
     vmcb_set_efer(vmcb, (value & ~EFER_LMA) | (vmcb->efer & EFER_LMA) | EFER_SVME);
     return true;
 }
@@ -71,8 +71,8 @@ bool exit_msr_list_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
         return switch_has_tsc_aux();
     case MSR_MTRR_CAP:                  /* no variable, no fixed ranges: the default type is all there is */
     case MSR_DEBUG_CTL:                 /* no last-branch records, no single-stepping by branch */
-    case MSR_NB_CFG:                    /* reads 0 and drops writes on family 17h and later, too. Linux uses it unsafely */
-    case MSR_MMIO_CFG_BASE:             /* no PCI configuration space in memory. Linux reads it unsafely */
+    case MSR_NB_CFG:                    /* reads 0, drops writes, as from family 17h on. Linux expects no #GP */
+    case MSR_MMIO_CFG_BASE:             /* no PCI configuration space in memory. Linux expects no #GP */
         *value = 0;
         return true;
     case MSR_MTRR_DEF_TYPE:
@@ -84,7 +84,7 @@ bool exit_msr_list_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     case MSR_KVM_SYSTEM_TIME_NEW:
         *value = vcpu->pvclock.system_time_msr;
         return true;
-    case MSR_SYSCFG:                    /* of its bits one concerns a guest, and only one that has a C-bit. Linux reads it unsafely */
+    case MSR_SYSCFG:                    /* one bit concerns a guest, and only one that has a C-bit. Linux expects no #GP */
         *value = vcpu->guest->sev ? rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN : 0;
         return true;
     case MSR_HWCR:                      /* else Linux warns about the TSC's frequency */

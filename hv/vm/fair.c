@@ -29,7 +29,7 @@ void fair_charge_work(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
     vcpu->fair_tsc += spent;
 }
 
-/* More than this is no vCPU's doing: the machine has stood still. */
+/* More than this is no vCPU's doing: the machine was stalled. */
 void fair_charge(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
 {
     static uint64_t most;       /* the same, whoever finds it first */

@@ -54,7 +54,7 @@ void ipi_send(struct vcpu *vcpu, uint64_t icr)
     if (message == MESSAGE_INIT && (icr & ICR_TRIGGER_LEVEL) != 0 && (icr & ICR_LEVEL_ASSERT) == 0)
         return;
     if (message == MESSAGE_LOWEST && vlapic_addressed(vcpu->id, vcpu->id, icr))
-        return;     /* one alone gets it: the sender, who has it already */
+        return;     /* one vCPU alone gets it: the sender, which has it already */
     for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
         struct vcpu *target = guest->vcpus[i];
         if ((interrupt && target == vcpu) || !vlapic_addressed(target->id, vcpu->id, icr))

@@ -22,7 +22,7 @@
 void run_init(struct cpu *cpu)
 {
     run_init_cpu(cpu);
-    exit_cpuid_init(&cpu->features);    /* asks switch.c, which that has set up */
+    exit_cpuid_init(&cpu->features);    /* after switch_init() */
     exit_npf_init();
     ASSERT(vmcb_maps_init());
 }
@@ -80,7 +80,7 @@ void run_vcpu(struct vcpu *vcpu)
     load(cpu, vcpu);
     switch_to(cpu->current != NULL ? &cpu->current->switched : NULL, &vcpu->switched);
     cpu->current = vcpu;
-    struct vcpu *payer = cpu->sleeper != NULL ? cpu->sleeper : vcpu;    /* of the way into the guest */
+    struct vcpu *payer = cpu->sleeper != NULL ? cpu->sleeper : vcpu;    /* it is charged for the switch */
     vcpu->timer_changed = true;         /* poll the timers first */
     while (goes_on(vcpu, &asleep_until)) {
         if (*timer_fired || vcpu->timer_changed) {
@@ -113,7 +113,7 @@ void run_vcpu(struct vcpu *vcpu)
         vmrun_enter(&vcpu->run, &cpu->timer_fired, host_vmcb);
     }
     if (!preempt)
-        fair_charge(cpu, vcpu, clock_tsc());   /* else the rest is for the one that woke up */
+        fair_charge(cpu, vcpu, clock_tsc());   /* else the rest is charged to the one that woke up */
     sched_put_back(cpu, vcpu, asleep_until);
     cpu->sleeper = vcpu->state == VCPU_HALTED ? vcpu : NULL;
 }

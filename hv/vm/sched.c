@@ -18,7 +18,7 @@
 #include "hv/vm/guest.h"
 #include "hv/vm/vcpu_poll.h"
 
-/* A slice is not cut short for a smaller advantage than this. */
+/* A vCPU that wakes up preempts one that has had more time than it by this. */
 #define PREEMPT_US 500u
 
 static struct vcpu *of_ready(struct heap_node *node)
@@ -169,7 +169,7 @@ static void drop_ended(struct cpu *cpu)
             cpu->current = NULL;
         if (cpu->sleeper == vcpu)
             cpu->sleeper = NULL;
-        /* Afterwards it may be gone. */
+        /* Afterwards it may be freed. */
         if (__atomic_sub_fetch(&guest->vcpus_queued, 1, __ATOMIC_ACQ_REL) == 0)
             guest_note_end();
     }

@@ -99,7 +99,7 @@ static inline uint64_t vcpu_guest_tsc(const struct vcpu *vcpu, uint64_t tsc)
     return tsc + vcpu->vmcb->tsc_offset;
 }
 
-/* The TLB has what the vCPU's tables said elsewhere, or before. */
+/* The TLB may hold translations under this ASID that are no longer, or never were, this vCPU's. */
 static inline void vcpu_flush_tlb(struct vcpu *vcpu)
 {
     vmcb_set_tlb_control(vcpu->vmcb, this_cpu()->features.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL);

@@ -8,7 +8,7 @@
 
 #define ADDRESS_ALIGN UINT64_C(4)
 
-/* Not across pages, so that one page is one owner. guest_unmap_shared() after use. */
+/* Within one page. guest_unmap_shared() after use. */
 static void *map_structure(struct vcpu *vcpu, uint64_t address, uint64_t size)
 {
     if (address % ADDRESS_ALIGN != 0 || address % PAGE_SIZE > PAGE_SIZE - size)

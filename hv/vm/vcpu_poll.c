@@ -35,7 +35,7 @@ uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
         if (!hears || !vlapic_timer_heard(&vcpu->lapic))
             deadline = UINT64_MAX;
     }
-    /* The guest chooses its TSC, so only the distance is worth anything. */
+    /* The guest chooses its TSC, so only the difference counts. */
     if (deadline == UINT64_MAX || __builtin_add_overflow(now, deadline > guest_now ? deadline - guest_now : 0, &host))
         host = UINT64_MAX;
     if (vcpu->state == VCPU_HALTED && vcpu->asleep_tsc != 0) {

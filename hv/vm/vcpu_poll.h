@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Wake-up. */
+/* What wakes a vCPU. */
 #ifndef SEVISOR_VCPU_POLL_H
 #define SEVISOR_VCPU_POLL_H
 

@@ -19,7 +19,7 @@
 #define ATTRIBUTES_CODE 0x9bu               /* present, read, execute, accessed */
 #define ATTRIBUTES_DATA 0x93u
 #define ATTRIBUTES_LDT 0x82u
-#define ATTRIBUTES_TSS 0x8bu                /* busy: VMRUN wants no other */
+#define ATTRIBUTES_TSS 0x8bu                /* busy: VMRUN requires it */
 
 _Static_assert(sizeof(struct vcpu) <= PAGE_SIZE, "a vCPU is one pool page");
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* A vCPU's beginnings, and its end. */
+/* A vCPU's creation, INIT, startup, and end. */
 #ifndef SEVISOR_VCPU_START_H
 #define SEVISOR_VCPU_START_H
 

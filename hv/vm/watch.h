@@ -9,7 +9,7 @@
 
 /* Called in each round of a CPU. The boot CPU checks all others, the first of the others checks the boot CPU. */
 void watch_poll(struct cpu *own);
-/* In trap.c's NMI handler: true: another CPU's watch_poll() has asked where this CPU is. */
+/* In trap.c's NMI handler. True: another CPU's watch_poll() has asked where this CPU is. */
 bool watch_answer(struct cpu *cpu, uint64_t rip);
 
 #endif

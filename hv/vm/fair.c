@@ -59,12 +59,6 @@ void fair_charge_stay(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
     fair_charge(cpu, vcpu, until);
 }
 
-void fair_charge_nobody(struct cpu *cpu)
-{
-    cpu->charged_tsc = clock_tsc();
-    cpu->sleeper = NULL;
-}
-
 void fair_wake(struct vcpu *vcpu)
 {
     if (vcpu->state == VCPU_RUNNABLE)

@@ -18,7 +18,11 @@ void fair_charge_work(struct cpu *cpu, struct vcpu *vcpu, uint64_t now);
 /* The same at the end of a stay on the CPU: up to the interrupt that ended it, if one did, and of a stall at most a slice. */
 void fair_charge_stay(struct cpu *cpu, struct vcpu *vcpu, uint64_t now);
 /* The CPU has worked for no vCPU: none pays for it. */
-void fair_charge_nobody(struct cpu *cpu);
+static inline void fair_charge_nobody(struct cpu *cpu)
+{
+    cpu->charged_tsc = clock_tsc();
+    cpu->sleeper = NULL;
+}
 /* Something for a vCPU that sleeps arrived (an interrupt, its startup): runnable again. It is put no further behind the vCPU
  * chosen last than a slice, so that nobody saves up time by sleeping. */
 void fair_wake(struct vcpu *vcpu);

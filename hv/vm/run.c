@@ -122,10 +122,10 @@ void run_vcpu(struct vcpu *vcpu)
 
 bool run_round(struct cpu *cpu, uint64_t slice, uint64_t *next)
 {
-    watch_poll(cpu);
-    smp_acknowledge_kick(cpu);     /* what comes from here on ends the sleep, or the VMRUN */
+    smp_acknowledge_kick(cpu);      /* what comes from here on ends the sleep, or the VMRUN */
     sched_update(cpu);
     uint64_t now = clock_tsc();
+    watch_poll(cpu, now);
     mca_log_poll(cpu, now);
     struct vcpu *vcpu = sched_choose(cpu, now, next);
     if (vcpu == NULL)

@@ -158,8 +158,6 @@ static struct vcpu *find_ended(const struct cpu *cpu)
 static void drop_ended(struct cpu *cpu)
 {
     struct vcpu *vcpu;
-    if (!__atomic_load_n(&cpu->guest_ends, __ATOMIC_RELAXED))
-        return;
     __atomic_store_n(&cpu->guest_ends, false, __ATOMIC_SEQ_CST);
     while ((vcpu = find_ended(cpu)) != NULL) {
         struct guest *guest = vcpu->guest;
@@ -175,10 +173,9 @@ static void drop_ended(struct cpu *cpu)
     }
 }
 
-void sched_update(struct cpu *cpu)
+void sched_change(struct cpu *cpu)
 {
-    if (__atomic_load_n(&cpu->incoming, __ATOMIC_RELAXED) != NULL)
-        take_incoming(cpu);
+    take_incoming(cpu);
     drop_ended(cpu);
 }
 
@@ -212,9 +209,8 @@ static struct vcpu *take_first(struct cpu *cpu)
 
 struct vcpu *sched_choose(struct cpu *cpu, uint64_t now, uint64_t *next)
 {
-    bool preempt;
     __atomic_store_n(&cpu->slices, cpu->slices + 1, __ATOMIC_SEQ_CST);  /* before it polls what was posted */
-    *next = sched_poll(cpu, NULL, now, &preempt);
+    *next = sched_poll(cpu, NULL, now, NULL);
     struct vcpu *vcpu = take_first(cpu);
     if (vcpu != NULL && vcpu->fair_tsc > cpu->fair_tsc)
         cpu->fair_tsc = vcpu->fair_tsc;

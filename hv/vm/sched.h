@@ -10,9 +10,14 @@
 void sched_place(struct cpu *cpu, struct vcpu *vcpu);
 void sched_add(struct vcpu *vcpu);
 /* Takes over the vCPUs that were added, and drops those of guests that have ended. */
-void sched_update(struct cpu *cpu);
+void sched_change(struct cpu *cpu);
+static inline void sched_update(struct cpu *cpu)
+{
+    if (__atomic_load_n(&cpu->incoming, __ATOMIC_RELAXED) != NULL || __atomic_load_n(&cpu->guest_ends, __ATOMIC_RELAXED))
+        sched_change(cpu);
+}
 /* Wakes the vCPUs whose timer is due, or to which something was sent. Returns the host TSC of the earliest timer that
- * could wake one; *preempt: one that has run less than `running` woke up. `running` may be NULL. */
+ * could wake one; *preempt: one that has run less than `running` woke up. `running` may be NULL, and `preempt` then. */
 uint64_t sched_poll(struct cpu *cpu, struct vcpu *running, uint64_t now, bool *preempt);
 /* The vCPU whose slice begins now, off the queue of those that wait; NULL: none can run before `*next`. */
 struct vcpu *sched_choose(struct cpu *cpu, uint64_t now, uint64_t *next);

@@ -49,11 +49,9 @@ static const struct cpu *first_other(void)
     return NULL;
 }
 
-void watch_poll(struct cpu *own)
+void watch_look(struct cpu *own, uint64_t now)
 {
-    uint64_t now = clock_tsc(), passed = now - own->watch_tsc;
-    if (now < own->watch_next_tsc)
-        return;
+    uint64_t passed = now - own->watch_tsc;
     own->watch_tsc = now;
     own->watch_next_tsc = now + clock_us_to_tsc(CHECK_US);
     if (own->index == 0) {

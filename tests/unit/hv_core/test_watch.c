@@ -70,7 +70,7 @@ static void second(unsigned up)
         for (uint32_t i = 0; i < CPUS; i++) {
             if ((up >> i & 1) != 0) {
                 cpus[i].rounds++;
-                watch_poll(&cpus[i]);
+                watch_poll(&cpus[i], now);
             }
         }
     }
@@ -135,8 +135,8 @@ static void a_stall_of_all_is_nobodys_fault(void **state)
         second(7);
     for (unsigned i = 0; i < 2; i++) {
         now += 15 * SECOND;
-        watch_poll(&cpus[0]);
-        watch_poll(&cpus[1]);
+        watch_poll(&cpus[0], now);
+        watch_poll(&cpus[1], now);
     }
     assert_string_equal(said, "");
     assert_int_equal(nmis[0] + nmis[1] + nmis[2], 0);
@@ -150,12 +150,12 @@ static void a_look_counts_for_a_second_and_a_half_at_most(void **state)
 {
     (void)state;
     static const unsigned seconds[] = {15, 15, 1, 1};
-    watch_poll(&cpus[0]);                           /* the first is none: nothing is known of before */
+    watch_poll(&cpus[0], now);                           /* the first is none: nothing is known of before */
     for (unsigned i = 0; i < 4; i++) {
         assert_int_equal(nmis[2], 0);
         now += seconds[i] * SECOND;
         cpus[1].rounds++;
-        watch_poll(&cpus[0]);
+        watch_poll(&cpus[0], now);
     }
     assert_int_equal(nmis[2], 1);
 }

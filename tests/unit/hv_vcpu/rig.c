@@ -263,7 +263,7 @@ struct smp_cost smp_wbinvd_cost(const uint64_t *set)
     return (struct smp_cost){.others = rig_wbinvd_others_tsc, .longest = rig_wbinvd_tsc};
 }
 
-void watch_poll(struct cpu *own) { (void)own; }
+void watch_look(struct cpu *own, uint64_t now) { (void)own, (void)now; }
 
 void smp_kick(struct cpu *cpu)
 {

@@ -78,7 +78,7 @@ def enter_long_mode(memory: GuestMemory, cbitpos: int | None, rip: int, **regist
             "ds": data, "es": data, "ss": data,
             "fs": Segment(0, DATA, 0xFFFFFFFF), "gs": Segment(0, DATA, 0xFFFFFFFF),
             "gdtr": Segment(0, 0, len(table) - 1, GDT_GPA),
-            "idtr": Segment(0, 0, 0xFFFF, 0),  # a limit of 0 would make the first fault a wish for a reset (hv/vm/exit.c)
+            "idtr": Segment(0, 0, 0xFFFF, 0),  # limit 0: the first fault would count as a reset (hv/vm/exit_dispatch.c)
             "ldtr": Segment(0, LDT, 0xFFFF),
             "tr": Segment(0, TSS_BUSY, 0xFFFF),
         },

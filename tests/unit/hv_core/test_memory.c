@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* hv/mm/memory.c on a host: the arena is an array, the caches a counter, windows remember what they showed. */
+/* hv/mm/memory.c and page.c on a host: the arena is an array, the caches a counter, windows remember what they showed. */
 #include "test.h"
 
 #include <asm/prctl.h>

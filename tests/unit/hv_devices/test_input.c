@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * What the operator types, from the wire to the guest: serial.c, console.c, monitor.c, vuart.c, and a 16550 at
- * 115200 baud whose FIFO overflows when nobody looks. The boot CPU's loop looks as sched.c does.
+ * 115200 baud whose FIFO overflows when nobody looks. The boot CPU's loop looks as run.c does.
  */
 #include "with_cmocka.h"
 
@@ -212,7 +212,7 @@ void panic(const char *format, ...) { fail_msg("%s", format); abort(); }
 
 static unsigned looks;
 
-/* As sched.c: monitor_poll() between slices, the line as often as it wants to be looked at. */
+/* As loop.c and run.c: monitor_poll() between slices, the line as often as it wants to be looked at. */
 static void runs(uint64_t us)
 {
     uint64_t end = clock_now_us() + us;

@@ -5,6 +5,7 @@
 #include "hv/console/console.h"
 #include "hv/console/line.h"
 #include "hv/cpu/clock.h"
+#include "hv/lib/rate.h"
 #include "hv/lib/text.h"
 
 #define LOG_LINE 512u
@@ -22,8 +23,7 @@ static const char *const log_names[] = {
 static struct {
     enum log_level level;       /* of what is printed, the highest */
     uint64_t left_out;          /* lines above it */
-    uint64_t guest_second;
-    uint32_t guest_lines, guest_dropped;    /* in that second */
+    struct rate guests;         /* of lines about them */
 } printed = { .level = LOG_GUEST };
 
 static void log_write(enum log_level level, uint64_t us, const char *format, va_list arguments)
@@ -48,21 +48,11 @@ static void log_notice(uint64_t us, const char *format, ...)
 /* True when this line may be printed. */
 static bool log_guest_admit(uint64_t now_us)
 {
-    uint64_t second = now_us / 1000000;
-    if (second != printed.guest_second) {
-        uint32_t dropped = printed.guest_dropped;
-        printed.guest_second = second;
-        printed.guest_lines = 0;
-        printed.guest_dropped = 0;
-        if (dropped > 0)
-            log_notice(now_us, "%u lines about guests left out", dropped);
-    }
-    if (printed.guest_lines >= LOG_GUEST_RATE) {
-        printed.guest_dropped++;
-        return false;
-    }
-    printed.guest_lines++;
-    return true;
+    uint32_t left_out;
+    bool admitted = rate_admit(&printed.guests, now_us, 1000000, LOG_GUEST_RATE, 1, &left_out) > 0;
+    if (left_out > 0)
+        log_notice(now_us, "%u lines about guests left out", left_out);
+    return admitted;
 }
 
 void log_print(enum log_level level, const char *format, ...)

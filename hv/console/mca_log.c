@@ -4,6 +4,8 @@
 
 #include "hv/console/log.h"
 #include "hv/cpu/clock.h"
+#include "hv/cpu/lock.h"
+#include "hv/lib/rate.h"
 
 /* Lines about errors that were corrected or deferred, of all CPUs: a bad module reports thousands. */
 #define LINES 20u
@@ -27,27 +29,18 @@ void mca_log_init(struct cpu *cpu)
     log_all(cpu, " from before boot", &before);
 }
 
-/* The rate limit: how many of `wanted` lines may be logged now. */
-static uint32_t admitted(uint64_t now, uint32_t wanted)
-{
-    static uint64_t window;
-    static uint32_t logged;
-    if (now - __atomic_load_n(&window, __ATOMIC_RELAXED) >= clock_us_to_tsc(LINES_US)) {
-        __atomic_store_n(&window, now, __ATOMIC_RELAXED);
-        __atomic_store_n(&logged, 0, __ATOMIC_RELAXED);
-    }
-    uint32_t before = __atomic_fetch_add(&logged, wanted, __ATOMIC_RELAXED);
-    uint32_t room = before < LINES ? LINES - before : 0;
-    return wanted < room ? wanted : room;
-}
-
 void mca_log_look(struct cpu *cpu, uint64_t now)
 {
+    static struct lock lock;    /* LOCK_CONSOLE */
+    static struct rate rate;    /* of all CPUs' lines; under that lock */
+    uint32_t unused;
     struct mca_errors found;
     mca_look(cpu, now, &found);
     if (found.count == 0)
         return;
-    uint32_t logged = admitted(now, found.count);
+    lock_take(&lock, LOCK_CONSOLE);
+    uint32_t logged = rate_admit(&rate, now, clock_us_to_tsc(LINES_US), LINES, found.count, &unused);
+    lock_release(&lock, LOCK_CONSOLE);
     cpu->mca_left_out += found.count - logged + found.left_out;
     found.count = logged;
     found.left_out = 0;

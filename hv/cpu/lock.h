@@ -6,7 +6,7 @@
  *
  *   LOCK_NPT       changes of nested page tables while their guest runs: exit_npf.c
  *   LOCK_GUEST     guest->lock: its UART's registers, what is logged about it, and the verdict that ended it
- *   LOCK_CONSOLE   the operator's line: console.c, and what log.c and monitor.c keep of the output
+ *   LOCK_CONSOLE   the operator's line: console.c, and what log.c and monitor.c keep of the output; the limit of mca_log.c
  *   LOCK_POOL      the pages of the pool: page.c
  *
  * Interrupt handlers take none, so they may come while one is held. None is held across VMRUN, so that #MC at the STGI

@@ -16,6 +16,7 @@
 #include "hv/control/lifecycle.h"
 #include "hv/control/report.h"
 #include "hv/cpu/clock.h"
+#include "hv/lib/rate.h"
 #include "hv/monitor/monitor_attach.h"
 #include "hv/monitor/monitor_view.h"
 #include "hv/vm/guest.h"
@@ -63,8 +64,7 @@ static struct input {
     uint64_t losses_us;     /* time of the first unreported loss; 0: none */
     bool top_repeats;
     uint64_t top_us;        /* time of the last view */
-    uint64_t answer_second;
-    uint32_t answer_lines;  /* printed in that second */
+    struct rate answers;
 } input;
 
 void monitor_init(void)
@@ -78,15 +78,8 @@ void monitor_init(void)
 /* Whether an answer of that many lines may be printed now. */
 static bool may_answer(uint32_t lines)
 {
-    uint64_t second = clock_now_us() / US_PER_S;
-    if (second != input.answer_second) {
-        input.answer_second = second;
-        input.answer_lines = 0;
-    }
-    if (input.answer_lines >= ANSWER_LINES)
-        return false;
-    input.answer_lines += lines;
-    return true;
+    uint32_t unused;
+    return rate_admit(&input.answers, clock_now_us(), US_PER_S, ANSWER_LINES, lines, &unused) > 0;
 }
 
 static void answer(const char *text)

@@ -19,31 +19,18 @@ void exit_single_step(struct vcpu *vcpu)
     event_inject_exception(vcpu, VECTOR_DB, false, 0);
 }
 
-static bool log_admits(struct guest *guest, uint64_t now)
-{
-    if (now - guest->log_window_tsc >= clock_hz()) {
-        if (guest->log_dropped > 0)
-            log_print(LOG_GUEST, "%s: %u more messages were left out", guest->config->name, guest->log_dropped);
-        guest->log_window_tsc = now;
-        guest->log_count = guest->log_dropped = 0;
-    }
-    if (guest->log_count == LOG_LINES) {
-        guest->log_dropped++;
-        return false;
-    }
-    guest->log_count++;
-    return true;
-}
-
 void exit_log(struct vcpu *vcpu, const char *format, ...)
 {
     char text[160];
     va_list arguments;
     struct guest *guest = vcpu->guest;
 
+    uint32_t left_out;
     lock_take(&guest->lock, LOCK_GUEST);
-    bool admitted = log_admits(guest, clock_tsc());
+    bool admitted = rate_admit(&guest->messages, clock_tsc(), clock_hz(), LOG_LINES, 1, &left_out) > 0;
     lock_release(&guest->lock, LOCK_GUEST);
+    if (left_out > 0)
+        log_print(LOG_GUEST, "%s: %u more messages were left out", guest->config->name, left_out);
     if (!admitted)
         return;
     va_start(arguments, format);

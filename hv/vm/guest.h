@@ -7,6 +7,7 @@
 #include "hv/console/output.h"
 #include "hv/cpu/lock.h"
 #include "hv/dev/vuart.h"
+#include "hv/lib/rate.h"
 #include "hv/mm/memory.h"
 #include "hv/svm/npt.h"
 #include "hv/vm/vcpu.h"
@@ -79,9 +80,8 @@ struct guest {
     uint64_t awaiting_ipi;      /* vCPUs with `awaits_ipi`; and above, in steps of GUEST_IPI_CAME, how often one was reset */
     struct vuart uart;
     struct output output;       /* of the UART, to the operator */
-    uint64_t log_window_tsc;    /* rate limit of messages about it; under the lock */
+    struct rate messages;       /* about it; under the lock */
     uint64_t wbinvd_tsc;        /* when the WBINVDs that it has had would be over, were they spread evenly; under the lock */
-    uint32_t log_count, log_dropped;
     struct launch_report report;
 
     uint64_t started_tsc;       /* of this launch; 0: not running */

@@ -5,7 +5,6 @@
 
 #include "boot/boot.h"
 
-#include "hv/lib/mmio.h"
 #include "hv/lib/pci.h"
 #include "hv/lib/x86.h"
 
@@ -95,14 +94,4 @@ void psp_platform_unmap_mmio(volatile void *registers, uint64_t size)
 {
     (void)registers;
     (void)size;
-}
-
-uint32_t psp_platform_mmio_read32(volatile void *registers, uint32_t offset)
-{
-    return mmio_read32(registers, offset);
-}
-
-void psp_platform_mmio_write32(volatile void *registers, uint32_t offset, uint32_t value)
-{
-    mmio_write32(registers, offset, value);
 }

@@ -103,9 +103,9 @@ struct psp_result psp_attach(struct psp *psp, const struct psp_location *locatio
         return give_up(psp, result);
     }
     /* The driver polls: no interrupt from now on, none pending. */
-    psp->interrupts = psp_platform_mmio_read32(psp->registers, psp->generation->int_enable);
-    psp_platform_mmio_write32(psp->registers, psp->generation->int_enable, 0);
-    psp_platform_mmio_write32(psp->registers, psp->generation->int_status, UINT32_MAX);
+    psp->interrupts = mmio_read32(psp->registers, psp->generation->int_enable);
+    mmio_write32(psp->registers, psp->generation->int_enable, 0);
+    mmio_write32(psp->registers, psp->generation->int_status, UINT32_MAX);
     psp->attach = PSP_LEFT_OVER;
     psp_mailbox_wait(psp, PSP_FIRST_TIMEOUT_US);
     return result;
@@ -114,7 +114,7 @@ struct psp_result psp_attach(struct psp *psp, const struct psp_location *locatio
 void psp_detach(struct psp *psp)
 {
     if (psp->registers && psp->interrupts != 0)
-        psp_platform_mmio_write32(psp->registers, psp->generation->int_enable, psp->interrupts);
+        mmio_write32(psp->registers, psp->generation->int_enable, psp->interrupts);
     if (psp->registers)
         psp_platform_unmap_mmio(psp->registers, PSP_REGISTER_SPAN);
     psp->registers = NULL;

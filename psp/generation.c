@@ -27,7 +27,7 @@ void psp_registers_read(const struct psp_generation *generation, volatile void *
     };
 
     for (unsigned i = 0; i < PSP_CELLS; i++)
-        cells[i] = psp_platform_mmio_read32(registers, generation->c2pmsg + offsets[i]);
+        cells[i] = mmio_read32(registers, generation->c2pmsg + offsets[i]);
 }
 
 enum psp_error psp_feature_check(const uint32_t cells[static PSP_CELLS])

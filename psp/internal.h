@@ -3,6 +3,7 @@
 #ifndef SEVISOR_PSP_INTERNAL_H
 #define SEVISOR_PSP_INTERNAL_H
 
+#include "hv/lib/mmio.h"
 #include "psp/psp.h"
 
 /* The registers of one generation of the part, byte offsets in BAR 2. */

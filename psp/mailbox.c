@@ -8,7 +8,7 @@
 
 static void write_cell(const struct psp *psp, uint32_t cell, uint32_t value)
 {
-    psp_platform_mmio_write32(psp->registers, psp->generation->c2pmsg + cell, value);
+    mmio_write32(psp->registers, psp->generation->c2pmsg + cell, value);
 }
 
 /* A longer time between two looks at the register is a stall of the machine (an SMI, a debugger, a host that stops its
@@ -30,7 +30,7 @@ enum psp_look psp_mailbox_look(struct psp *psp, uint32_t *cmdresp)
 
     psp->last_us = now_us;
     psp->waited_us += step_us <= PSP_STALL_US ? step_us : PSP_STALL_COUNTS_US;
-    *cmdresp = psp_platform_mmio_read32(psp->registers, psp->generation->c2pmsg + PSP_C2PMSG_CMDRESP);
+    *cmdresp = mmio_read32(psp->registers, psp->generation->c2pmsg + PSP_C2PMSG_CMDRESP);
     if (*cmdresp & PSP_CMDRESP_RESP)
         return PSP_ANSWERED;
     return psp->waited_us < psp->limit_us ? PSP_NOTHING_YET : PSP_OVER;

@@ -25,8 +25,6 @@ void psp_platform_pci_write32(struct psp_function function, uint8_t offset, uint
 /* Device registers, uncached and plain. NULL when they cannot be mapped. */
 volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size);
 void psp_platform_unmap_mmio(volatile void *registers, uint64_t size);
-uint32_t psp_platform_mmio_read32(volatile void *registers, uint32_t offset);
-void psp_platform_mmio_write32(volatile void *registers, uint32_t offset, uint32_t value);
 
 /* A monotonic clock, and a pause that lets time pass (a spin on metal). */
 uint64_t psp_platform_now_us(void);

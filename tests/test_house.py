@@ -17,7 +17,7 @@ FLOORS = {"lib": 0, "cpu": 1, "mm": 2, "console": 2, "io": 3, "svm": 4, "dev": 4
 # What the other rooms of the top level may include, by the beginning of the path.
 TOP = {
     "boot/": ("boot/", "hv/lib/", "psp/", "guest/"),
-    "psp/": ("psp/", "hv/lib/text.h"),
+    "psp/": ("psp/", "hv/lib/"),
     "guest/": ("guest/",),
 }
 # Called from below, defined above: panic, and what assembly calls.
@@ -27,7 +27,7 @@ STILL_DECLARED_ELSEWHERE = {"cpu_wbinvd_all"}
 
 # Lines of code: no blank lines, no comments, headers included.
 LIMITS = {"boot": 1600, "core": 13000, "io": 1600, "psp": 1900, "assembly": 450}
-STILL_ABOVE = {"boot": 187, "core": 225}  # these only shrink, too
+STILL_ABOVE = {"boot": 187, "core": 190}  # these only shrink, too
 
 
 def product(*suffixes: str) -> list[str]:

@@ -3,7 +3,6 @@
 #include "hv/console/log.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
-#include "hv/lib/mmio.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/pci.h"
 #include "hv/lib/x86.h"
@@ -51,16 +50,6 @@ volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size)
 void psp_platform_unmap_mmio(volatile void *registers, uint64_t size)
 {
     mmio_unmap(registers, size);
-}
-
-uint32_t psp_platform_mmio_read32(volatile void *registers, uint32_t offset)
-{
-    return mmio_read32(registers, offset);
-}
-
-void psp_platform_mmio_write32(volatile void *registers, uint32_t offset, uint32_t value)
-{
-    mmio_write32(registers, offset, value);
 }
 
 uint64_t psp_platform_now_us(void)

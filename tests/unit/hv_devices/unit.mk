@@ -24,7 +24,7 @@ unit-hv-devices-jobs := hv/control/job.c hv/control/jobs.c
 unit-hv-devices-lifecycle := hv/vm/guest.c $(addprefix hv/control/,lifecycle.c launch.c end.c release.c leak.c program.c report.c) $(sort $(wildcard hv/monitor/*.c)) hv/console/line.c hv/console/output.c hv/dev/vuart.c hv/svm/asid.c hv/console/log.c hv/lib/text.c \
 	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/jobs_under_test.c $(unit-hv-devices-in)/fake_machine.c $(unit-hv-devices-in)/fake_psp.c \
 	$(unit-hv-devices-in)/three_guests.c $(sort $(wildcard psp/*.c)) \
-	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c hv/lib/pci.c hv/lib/mmio.c \
+	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c hv/lib/pci.c \
 	$(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt))
 unit-hv-devices-refusal := $(unit-hv-devices-lifecycle)
 unit-hv-devices-copy := $(unit-hv-devices-lifecycle)

@@ -3,6 +3,7 @@
 #include "fake_cpu.h"
 
 #include "hv/cpu/clock.h"
+#include "hv/lib/mmio.h"
 #include "hv/mm/hostmap.h"
 #include "hv/mm/page.h"
 #include "hv/mm/window.h"
@@ -44,10 +45,10 @@ static void registers_are_mapped_read_and_written(void **state)
 {
     (void)state;
     volatile void *mapped = psp_platform_map_mmio(UINT64_C(0x123456000), 0x11000);
-    psp_platform_mmio_write32(mapped, 8, 0xabcd);
+    mmio_write32(mapped, 8, 0xabcd);
     assert_int_equal(registers[2], 0xabcd);
     registers[3] = 77;
-    assert_int_equal(psp_platform_mmio_read32(mapped, 12), 77);
+    assert_int_equal(mmio_read32(mapped, 12), 77);
     psp_platform_unmap_mmio(mapped, 0x11000);
     assert_string_equal(did, "map 123456000 11000\nunmap 11000\n");
 }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "hv/lib/mmio.h"
 
 #define COMMAND 1               /* dword of command and status */
 #define HEADER 3
@@ -174,17 +175,17 @@ static struct fake_function *function_behind(volatile void *registers, uint32_t 
     return f;
 }
 
-uint32_t psp_platform_mmio_read32(volatile void *registers, uint32_t offset)
+uint32_t mmio_read32(const volatile void *registers, uint64_t offset)
 {
-    struct fake_function *f = function_behind(registers, offset);
+    struct fake_function *f = function_behind((volatile void *)(uintptr_t)registers, (uint32_t)offset);
 
-    return f->read ? f->read(f->opaque, offset) : f->feature;
+    return f->read ? f->read(f->opaque, (uint32_t)offset) : f->feature;
 }
 
-void psp_platform_mmio_write32(volatile void *registers, uint32_t offset, uint32_t value)
+void mmio_write32(volatile void *registers, uint64_t offset, uint32_t value)
 {
-    struct fake_function *f = function_behind(registers, offset);
+    struct fake_function *f = function_behind(registers, (uint32_t)offset);
 
     if (f->write)
-        f->write(f->opaque, offset, value);
+        f->write(f->opaque, (uint32_t)offset, value);
 }

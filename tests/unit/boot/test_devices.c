@@ -384,7 +384,7 @@ int main(void)
         T(what_the_mcfg_has_in_ram_is_not_there),
         T(the_madt_tells_of_ioapics_as_many_as_there_is_room_for),
         T(a_segment_is_read_where_the_firmware_maps_it_one_to_one), T(more_segments_than_there_is_room_for_are_told_as_are_ioapics_then),
-        T(registers_out_of_reach_are_not_touched),        T(the_last_function_written_to_is_put_back_as_it_was_at_first),
+        T(registers_out_of_reach_are_not_touched), T(the_last_function_written_to_is_put_back_as_it_was_at_first),
         T(what_hv_must_not_give_away_is_painted_over_free_memory),
         T(the_manifest_is_kept_to_its_last_page), T(a_map_with_more_ranges_than_there_is_room_for_is_refused),
     };

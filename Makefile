@@ -85,8 +85,8 @@ setup:
 $(PUBLIC): | setup
 	@+$(AGAIN) do-$@
 
--include guest/guest.mk psp/psp.mk hv/hv.mk boot/boot.mk
--include $(sort $(wildcard tests/*/*.mk tests/unit/*/unit.mk))
+include guest/guest.mk hv/hv.mk boot/boot.mk
+include $(sort $(wildcard tests/*/*.mk tests/unit/*/unit.mk))
 
 # ---------------------------------------------------------------- the product
 

@@ -11,24 +11,21 @@ GNU_EFI_INCLUDE ?= /usr/include/efi
 GNU_EFI_LIB ?= $(patsubst %/,%,$(dir $(shell $(CC) -print-file-name=crt0-efi-x86_64.o)))
 
 include linker/record.mk
+include linker/flags.mk
 
 BOOT_DIR := $(BUILD)/boot
 BOOT_EFI := $(BOOT_DIR)/sevisor.efi
 
 # Pure parts of other rooms, built a second time for this one.
 BOOT_SHARED := hv/lib/bootnext.c hv/lib/string.c hv/lib/text.c hv/lib/pagetable.c hv/lib/runs.c hv/lib/mmio.c hv/lib/pci.c \
-	$(addprefix psp/,attach.c command.c discover.c generation.c mailbox.c status.c) \
-	guest/manifest.c guest/manifest_registers.c guest/crc32.c
+	$(addprefix psp/,attach.c command.c discover.c generation.c mailbox.c status.c) $(GUEST_VALIDATOR_SOURCES)
 BOOT_SOURCES := $(sort $(wildcard boot/*.c)) $(BOOT_SHARED)
 BOOT_ASSEMBLY := $(sort $(wildcard boot/*.asm))
 BOOT_OBJECTS := $(BOOT_SOURCES:%.c=$(BOOT_DIR)/%.o) $(BOOT_ASSEMBLY:%.asm=$(BOOT_DIR)/%.asm.o)
 
-BOOT_CFLAGS := -iquote . -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla \
-	-Werror -mgeneral-regs-only -mno-red-zone -fpic -fvisibility=hidden -fshort-wchar -fno-omit-frame-pointer \
-	-fstack-protector-strong -mstack-protector-guard=global -fcf-protection=none -fno-asynchronous-unwind-tables \
-	$(call quoted,-ffile-prefix-map=$(CURDIR)=.) -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
-BOOT_LDFLAGS := -nostdlib -shared -Bsymbolic --no-undefined --build-id=none -z noexecstack -z norelro -z max-page-size=4096 \
-	--hash-style=sysv --orphan-handling=error --fatal-warnings --no-warn-rwx-segments
+BOOT_CFLAGS := $(PRODUCT_CFLAGS) -fpic -fvisibility=hidden -fshort-wchar -DGNU_EFI_USE_MS_ABI \
+	-isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
+BOOT_LDFLAGS := $(PRODUCT_LDFLAGS) -shared -Bsymbolic --no-undefined -z norelro --hash-style=sysv --no-warn-rwx-segments
 
 BOOT_BUILT_WITH = $(CC_VERSION) $(subst $(CURDIR),,$(BOOT_CFLAGS)) $(LD) $(BOOT_LDFLAGS) $(OBJCOPY) $(NASM) $(BOOT_SOURCES) $(BOOT_ASSEMBLY)
 $(eval $(call record,$(BOOT_DIR)/built-with,BOOT_BUILT_WITH))

@@ -2,8 +2,8 @@
 # Builds the parts of the default guests in $(BUILD)/guest. Included by the top Makefile; also works alone:
 #   make -f guest/guest.mk guest
 # Targets: guest (all parts), guest-manifest (the launch program alone).
-# For others: $(GUEST_VALIDATOR_SOURCES), C files of the manifest's validator, to be linked into boot/, hv/ and host programs;
-#   $(GUEST_PARTS), what guest/guests.toml packs.
+# For others: $(GUEST_PARTS), what guest/guests.toml packs; linker/flags.mk has $(GUEST_VALIDATOR_SOURCES), C files of the
+#   manifest's validator, to be linked into boot/, hv/ and host programs.
 
 BUILD ?= .build
 LD ?= ld
@@ -14,14 +14,13 @@ PYTHON ?= /usr/bin/python3
 GUEST_KERNEL ?=
 
 include linker/record.mk
+include linker/flags.mk
 
 GUEST_DIR := $(BUILD)/guest
-GUEST_VALIDATOR_SOURCES := guest/manifest.c guest/manifest_registers.c guest/crc32.c
 GUEST_PARTS := $(GUEST_DIR)/hello.bin $(GUEST_DIR)/dsdt.aml $(GUEST_DIR)/initramfs.cpio.gz $(GUEST_DIR)/vmlinuz
 
 GUEST_HELLO_CFLAGS := -iquote . -std=c17 -Os -ffreestanding -fno-pic -mgeneral-regs-only -mno-red-zone -fno-stack-protector \
-	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns \
-	-Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla -Werror
+	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns $(WARNINGS)
 
 # Includes the sources' content, so that replacing a file by one with an older time stamp is noticed.
 GUEST_HELLO_IS := $(shell cat guest/hello/*.[ch] guest/hello/*.ld | sha256sum)

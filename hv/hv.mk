@@ -7,23 +7,19 @@ OBJCOPY ?= objcopy
 NASM ?= nasm
 
 include linker/record.mk
+include linker/flags.mk
 
 HV_DIR := $(BUILD)/hv
 HV_ELF := $(HV_DIR)/hv.elf
 HV_IMAGE := $(HV_DIR)/hv.bin
 
 # The preflight has discovered the Secure Processor.
-HV_SOURCES := $(sort $(wildcard hv/*/*.c) $(filter-out psp/discover.c,$(wildcard psp/*.c))) guest/manifest.c guest/manifest_registers.c guest/crc32.c
+HV_SOURCES := $(sort $(wildcard hv/*/*.c) $(filter-out psp/discover.c,$(wildcard psp/*.c))) $(GUEST_VALIDATOR_SOURCES)
 HV_ASSEMBLY := $(sort $(wildcard hv/*/*.asm))
 HV_OBJECTS := $(HV_SOURCES:%.c=$(HV_DIR)/%.o) $(HV_ASSEMBLY:%.asm=$(HV_DIR)/%.asm.o)
 
-# Frame pointers are for panic.c's call trace.
-HV_CFLAGS := -iquote . -std=c17 -ffreestanding -O2 -g -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef -Wmissing-prototypes -Wvla \
-	-Werror -mgeneral-regs-only -mno-red-zone -fno-pic -mcmodel=kernel -fno-omit-frame-pointer \
-	-fstack-protector-strong -mstack-protector-guard=global -fcf-protection=none -fno-asynchronous-unwind-tables \
-	$(call quoted,-ffile-prefix-map=$(CURDIR)=.)
-HV_LDFLAGS := -nostdlib -static --no-dynamic-linker --build-id=none -z noexecstack -z max-page-size=4096 \
-	--orphan-handling=error --fatal-warnings
+HV_CFLAGS := $(PRODUCT_CFLAGS) -fno-pic -mcmodel=kernel
+HV_LDFLAGS := $(PRODUCT_LDFLAGS) -static --no-dynamic-linker
 
 HV_BUILT_WITH = $(CC_VERSION) $(subst $(CURDIR),,$(HV_CFLAGS)) $(LD) $(HV_LDFLAGS) $(OBJCOPY) $(NASM) $(HV_SOURCES) $(HV_ASSEMBLY)
 $(eval $(call record,$(HV_DIR)/built-with,HV_BUILT_WITH))

@@ -125,3 +125,18 @@ def test_nothing_is_built_twice(rules: dict[str, set[str]]) -> None:
     """Right after a build, no compiler has anything to do."""
     told = ask_make("-n", *GOALS).stdout
     assert not re.search(r"^\s*(gcc|clang|nasm|ld|objcopy) ", told, re.MULTILINE), told[:2000]
+
+
+def test_a_fragment_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    """Only what compilers write may be missing: before the first build it is."""
+    for fragment in (ROOT / "Makefile", *ROOT.glob("*/*.mk"), *ROOT.glob("*/*/*.mk"), *ROOT.glob("*/*/*/*.mk")):
+        for line in re.findall(r"^(?:-|s)include[ \t]+(.*)", fragment.read_text(), re.M):
+            words = [word for word in line.split() if word not in ("$(call", "$(wildcard")]
+            assert all(re.match(r"dependencies,|\S*\.d\)*$", word) for word in words), (fragment, line)
+    renamed = tmp_path / "Makefile"
+    text = (ROOT / "Makefile").read_text()
+    renamed.write_text(text.replace(" hv/hv.mk", " hv/missing.mk"))
+    assert renamed.read_text() != text
+    said = ask_make("-n", "-f", str(renamed), "help")
+    assert said.returncode != 0
+    assert "hv/missing.mk: No such file" in said.stderr

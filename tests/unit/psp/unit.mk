@@ -4,6 +4,7 @@
 
 BUILD ?= .build
 include linker/record.mk
+include linker/flags.mk
 include tests/unit/boards/boards.mk
 
 unit-psp-out := $(BUILD)/unit/psp
@@ -54,8 +55,7 @@ $(unit-psp-out)/boards.o: $(BOARDS_C) $(unit-psp-out)/built-with
 
 # The driver as hv/ compiles it, with each compiler that is there; it may call
 # its platform, the four memory functions, text_format() and the two of mmio.h, nothing else.
-unit-psp-strict := -iquote . -std=c17 -ffreestanding -O2 -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wundef \
-	-Wmissing-prototypes -Wvla -Werror -mgeneral-regs-only -mno-red-zone
+unit-psp-strict := -iquote . -std=c17 -ffreestanding -O2 $(WARNINGS) -mgeneral-regs-only -mno-red-zone
 unit-psp-compilers := $(foreach c,gcc clang,$(if $(shell command -v $(c)),$(c)))
 
 unit-psp-freestanding: $(unit-psp-compilers:%=$(unit-psp-out)/freestanding-%.passed)

@@ -172,7 +172,7 @@ static enum job_verdict plain_view(struct job *job)
         guest->memory = (struct extent){0};
         return JOB_MOVED;
     }
-    if (!extent_set_view(&guest->memory, VIEW_PLAIN, &job->wbinvd))
+    if (!wbinvd_set_view(&job->wbinvd, &guest->memory, VIEW_PLAIN))
         return JOB_WAITS;
     job->offset = 0;
     job_next(job, END_SCRUB);
@@ -249,7 +249,7 @@ enum job_verdict end_step(struct job *job)
     case END_WBINVD:
         if (flushing == NULL && !deactivates(sev_mailbox_owner()))
             flushing = job;
-        if (flushing != job || !cpu_wbinvd_all(&job->wbinvd))
+        if (flushing != job || !wbinvd_all(&job->wbinvd))
             return JOB_WAITS;
         job->state = END_DF_FLUSH;      /* keeps job->tries: WBINVD and DF_FLUSH are retried together */
         return JOB_MOVED;

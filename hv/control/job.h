@@ -8,6 +8,7 @@
 #ifndef SEVISOR_JOB_H
 #define SEVISOR_JOB_H
 
+#include "hv/control/wbinvd.h"
 #include "hv/vm/guest.h"
 
 #define JOB_PIECE (UINT64_C(4) << 20)
@@ -31,7 +32,7 @@ struct job {
     uint64_t offset, size;  /* progress in that step or in the guest's memory; bytes left */
     uint64_t total;         /* bytes done, or to be done; in LAUNCH_ALLOCATE: job_count_finished() at the last failure */
     uint64_t mark_tsc;      /* start of the launch phase */
-    struct cpu_wbinvd wbinvd;
+    struct wbinvd wbinvd;
     bool wants_mailbox;     /* its next step is a mailbox command */
     bool clean;             /* JOB_END: the ASID can be reused */
     bool repeated;          /* JOB_END: DEACTIVATE and what follows is being repeated */

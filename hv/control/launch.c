@@ -179,7 +179,7 @@ static enum job_verdict allocate_step(struct job *job)
 
 static enum job_verdict set_view(struct job *job, enum memory_view view, enum launch_state next)
 {
-    if (!extent_set_view(&job->guest->memory, view, &job->wbinvd))
+    if (!wbinvd_set_view(&job->wbinvd, &job->guest->memory, view))
         return JOB_WAITS;
     job->step = 0;
     job->offset = job->total = 0;

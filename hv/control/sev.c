@@ -330,7 +330,7 @@ enum job_verdict sev_step(struct job *job)
     struct psp_result result;
     enum job_verdict verdict = sev_mailbox(job, &result);
     if (verdict == JOB_IDLE) {
-        if (platform.wbinvd_first && !cpu_wbinvd_all(&job->wbinvd))
+        if (platform.wbinvd_first && !wbinvd_all(&job->wbinvd))
             return JOB_WAITS;
         platform.wbinvd_first = false;
         result = submit();
@@ -429,8 +429,8 @@ void sev_stop(void)
     ready = false;
     struct psp_result result = psp_wait(&psp, sev_shutdown(&psp));
     if (psp_ok(result)) {
-        struct cpu_wbinvd flush = {0};
-        while (!cpu_wbinvd_all(&flush))
+        struct wbinvd flush = {0};
+        while (!wbinvd_all(&flush))
             psp_platform_pause();
         log_print(LOG_NOTICE, "sev: SHUTDOWN");
     } else {

@@ -84,13 +84,4 @@ void cpu_init(struct cpu *cpu);
 #define CPU_IST_STACKS 3u
 void cpu_set_ist_stack(struct cpu *cpu, uint32_t which, void *top);
 
-/* WBINVD on every CPU that is up; interrupts are on. The first call asks for it (all zeros), and it is to be called again
- * until it is true: all have done it, however long that takes. Then it can be used again. On the boot CPU. */
-struct cpu_wbinvd {
-    uint64_t ticket;            /* smp.c's; 0: not asked for */
-    struct clock_limit answer;
-    bool named;                 /* those that are late */
-};
-bool cpu_wbinvd_all(struct cpu_wbinvd *wbinvd);
-
 #endif

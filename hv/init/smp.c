@@ -24,9 +24,6 @@
 #define STARTUP_US 200u
 #define START_LIMIT_US 1000000u
 #define STARTUPS 2u
-/* WBINVD of a large cache takes milliseconds. A CPU that has not done it after WBINVD_LATE_US is logged, and still waited
- * for. */
-#define WBINVD_LATE_US 2000000u
 /* TSCs that differ by more than a round trip between the CPUs are not synchronised. */
 #define TSC_ROUNDS 8u
 
@@ -216,40 +213,4 @@ void smp_main(struct cpu *cpu)
     while (verdict == VERDICT_LEFT_OUT)
         hlt();      /* its interrupt handler still does WBINVD */
     run_loop(cpu);
-}
-
-/* ---- WBINVD of all ---- */
-
-static void log_late(uint64_t ticket)
-{
-    for (uint32_t i = 0; i < smp_cpus(); i++) {
-        const struct cpu *cpu = smp_live(i);
-        if (cpu != NULL && __atomic_load_n(&cpu->wbinvd_done, __ATOMIC_ACQUIRE) < ticket)
-            log_print(LOG_ERROR, "CPU %u (APIC %u) has not done a WBINVD for %u s, perhaps because of an SMI: launches and ends "
-                      "of guests wait for it, since its caches may hold a guest's data", i, cpu->apic_id,
-                      WBINVD_LATE_US / 1000000);
-    }
-}
-
-/* No timeout: the caller will reuse memory or an ASID, and a late write-back would corrupt the next owner's data. */
-bool cpu_wbinvd_all(struct cpu_wbinvd *w)
-{
-    static const uint64_t all[MAX_CPUS / 64] = {[0 ... MAX_CPUS / 64 - 1] = UINT64_MAX};
-    if (smp_cpu(0) == NULL) {   /* before smp_start() */
-        wbinvd();
-        return true;
-    }
-    if (w->ticket == 0)
-        *w = (struct cpu_wbinvd){.ticket = smp_wbinvd_begin(all), .answer = clock_limit(WBINVD_LATE_US)};
-    if (!smp_wbinvd_done(all, w->ticket)) {
-        if (!w->named && clock_limit_over(&w->answer)) {
-            log_late(w->ticket);
-            w->named = true;
-        }
-        return false;
-    }
-    if (w->named)
-        log_print(LOG_NOTICE, "all CPUs have done their WBINVD");
-    w->ticket = 0;
-    return true;
 }

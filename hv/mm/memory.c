@@ -67,15 +67,14 @@ static bool same_key(enum memory_view a, enum memory_view b)
     return a == b || (view_c_bit() == 0 && a != VIEW_GUEST && b != VIEW_GUEST);
 }
 
-bool extent_set_view(struct extent *extent, enum memory_view view, struct cpu_wbinvd *wbinvd)
+bool extent_set_view(struct extent *extent, enum memory_view view, bool flushed)
 {
     struct extent_slot *slot = extent_slot(extent);
     /* APM2 7.10.6: lines of one physical address under two keys are two lines, and the older one
      * may be written back over the newer. Lines under a guest's key have no address that
      * the host could CLFLUSH, so the whole cache goes. Coherent parts need it for those only. */
-    if (!same_key(slot->view, view) &&
-        (!this_cpu()->features.sme_coherent || slot->view == VIEW_GUEST || view == VIEW_GUEST) &&
-        !cpu_wbinvd_all(wbinvd))
+    if (!flushed && !same_key(slot->view, view) &&
+        (!this_cpu()->features.sme_coherent || slot->view == VIEW_GUEST || view == VIEW_GUEST))
         return false;
     slot->view = view;
     extent->view = view;

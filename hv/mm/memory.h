@@ -7,8 +7,6 @@
 #include "hv/lib/types.h"
 #include "hv/mm/view.h"
 
-struct cpu_wbinvd;
-
 struct extent {
     paddr_t base;
     uint64_t size;      /* bytes, multiple of 2 MiB */
@@ -23,9 +21,9 @@ void memory_init(const struct handoff *handoff);
  * and it can be had, else 2 MiB aligned). Content undefined, view PLAIN. False: none. */
 bool extent_alloc(uint64_t size, struct extent *out);
 /* Changes the view of the whole extent: flushes caches as the APM asks on parts without
- * coherent encryption (APM2 7.10.6). The one place where a page's view changes. False: not all CPUs have done their WBINVD;
- * nothing has changed, and it is to be called again. */
-bool extent_set_view(struct extent *extent, enum memory_view view, struct cpu_wbinvd *wbinvd);
+ * coherent encryption (APM2 7.10.6). The one place where a page's view changes. False: all CPUs
+ * have to execute WBINVD first; nothing has changed, and it is to be called again then with `flushed`. */
+bool extent_set_view(struct extent *extent, enum memory_view view, bool flushed);
 /* Fills [offset, offset+size), whole pages, with zeros under the extent's view (PLAIN or ENCRYPTED). They may
  * still be in the caches: extent_set_view() flushes them. False: window space, or the pool pages for windows whose
  * ends are not 2 MiB aligned, are used up; part of it may be done. The whole extent at once needs no pool pages. */

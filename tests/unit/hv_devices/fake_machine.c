@@ -95,7 +95,7 @@ int key_of(enum memory_view view)
 }
 
 /* Not over at the first look, as little as on a machine with several CPUs. */
-bool cpu_wbinvd_all(struct cpu_wbinvd *w)
+bool wbinvd_all(struct wbinvd *w)
 {
     machine_not_in_poll();
     if (w->ticket == 0 || w->ticket < machine.late_looks) {
@@ -183,11 +183,11 @@ static void check_extent(const struct extent *extent)
     assert(own->size == extent->size && own->base.raw == extent->base.raw && own->view == extent->view && own->size != 0);
 }
 
-bool extent_set_view(struct extent *extent, enum memory_view view, struct cpu_wbinvd *w)
+bool extent_set_view(struct extent *extent, enum memory_view view, bool flushed)
 {
     machine_not_in_poll();
     check_extent(extent);
-    if (extent->view != view && !cpu_wbinvd_all(w))
+    if (extent->view != view && !flushed)
         return false;
     extent->view = extents[extent->index].view = view;
     return true;

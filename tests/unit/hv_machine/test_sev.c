@@ -243,7 +243,7 @@ void line_print(const char *format, ...)
 }
 
 /* Not at the first look. */
-bool cpu_wbinvd_all(struct cpu_wbinvd *w)
+bool wbinvd_all(struct wbinvd *w)
 {
     if (w->ticket++ == 0)
         return false;
@@ -260,9 +260,9 @@ void memory_stats(struct memory_stats *stats) { *stats = (struct memory_stats){.
 bool guest_is_ending(const struct guest *g) { return g == NULL; }
 enum memory_view guest_shared_view(const struct guest *g) { (void)g; return VIEW_PLAIN; }
 void guest_count_vcpu(const struct vcpu *vcpu, struct guest_counters *counters) { (void)vcpu, (void)counters; }
-bool extent_set_view(struct extent *extent, enum memory_view view, struct cpu_wbinvd *w)
+bool extent_set_view(struct extent *extent, enum memory_view view, bool flushed)
 {
-    (void)w;
+    (void)flushed;
     extent->view = view;
     return true;
 }

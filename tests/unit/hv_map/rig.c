@@ -159,7 +159,6 @@ void clflush(const void *va)
 }
 
 void mfence(void) { rig_fences++; }
-bool cpu_wbinvd_all(struct cpu_wbinvd *w) { (void)w; return true; }
 
 /* ---- what else hv/ asks for ---- */
 

@@ -2,6 +2,7 @@
 /* The files themselves, so that each test finds their variables as at the start. */
 #include "../hv_core/test.h"
 
+#include "hv/control/wbinvd.c"
 #include "hv/cpu/smp.c"
 #include "hv/init/shutdown.c"
 #include "hv/init/smp.c"
@@ -300,15 +301,15 @@ static void whoever_needs_all_waits_for_the_last_and_says_so(void **state)
     machine_others();
     machine[3].held = true;
     machine_log[0] = '\0';
-    struct cpu_wbinvd w = {0};
+    struct wbinvd w = {0};
     for (unsigned looks = 0; looks < 1000; looks++) {   /* ten seconds; guests and the operator have this CPU meanwhile */
-        assert_false(cpu_wbinvd_all(&w));
+        assert_false(wbinvd_all(&w));
         machine_now += MACHINE_US(10000);
         machine_others();
     }
     machine[3].held = false;
     machine_others();
-    assert_true(cpu_wbinvd_all(&w));
+    assert_true(wbinvd_all(&w));
     for (uint32_t i = 0; i < MACHINE_CPUS; i++)
         assert_int_equal(machine[i].wbinvds, 1);
     assert_non_null(strstr(machine_log, "CPU 3 (APIC 6) has not done a WBINVD for 2 s"));
@@ -318,7 +319,7 @@ static void whoever_needs_all_waits_for_the_last_and_says_so(void **state)
     machine_stall_at = machine_now + 50;
     machine_stall = MACHINE_US(15000000);
     unsigned looks = 0;
-    while (!cpu_wbinvd_all(&w)) {
+    while (!wbinvd_all(&w)) {
         assert_true(looks++ < 3);
         machine_others();
     }
@@ -537,7 +538,7 @@ static void an_nmi_does_not_keep_the_watcher_from_its_work(void **state)
 static void before_the_others_start_it_is_this_cpu_alone(void **state)
 {
     (void)state;
-    assert_true(cpu_wbinvd_all(&(struct cpu_wbinvd){0}));
+    assert_true(wbinvd_all(&(struct wbinvd){0}));
     assert_int_equal(machine[0].wbinvds, 1);
 }
 

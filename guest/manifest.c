@@ -62,7 +62,7 @@ static bool aligned(uint64_t value)
 static uint64_t table_end(const struct manifest_header *header)
 {
     /* Counts are bounded: this cannot overflow. */
-    return sizeof(*header) + (uint64_t)header->guest_count * sizeof(struct manifest_guest)
+    return sizeof *header + (uint64_t)header->guest_count * sizeof(struct manifest_guest)
         + (uint64_t)header->step_count * sizeof(struct manifest_step);
 }
 
@@ -73,8 +73,8 @@ static uint32_t table_checksum(const struct manifest_header *header)
     const uint8_t *bytes = (const uint8_t *)header;
     uint32_t crc = crc32_update(0, bytes, field);
 
-    crc = crc32_update(crc, &zero, sizeof(zero));
-    return crc32_update(crc, bytes + field + sizeof(zero), header->payload_offset - field - sizeof(zero));
+    crc = crc32_update(crc, &zero, sizeof zero);
+    return crc32_update(crc, bytes + field + sizeof zero, header->payload_offset - field - sizeof zero);
 }
 
 static enum manifest_error check_header(const struct manifest_header *header, uint64_t size)
@@ -85,7 +85,7 @@ static enum manifest_error check_header(const struct manifest_header *header, ui
         return MANIFEST_BAD_MAGIC;
     if (header->revision != MANIFEST_REVISION)
         return MANIFEST_BAD_REVISION;
-    if (header->header_size != sizeof(*header))
+    if (header->header_size != sizeof *header)
         return MANIFEST_BAD_HEADER_SIZE;
     if (header->guest_size != sizeof(struct manifest_guest))
         return MANIFEST_BAD_GUEST_SIZE;
@@ -176,7 +176,7 @@ static enum manifest_error check_resources(const struct manifest_guest *guest)
     bool restarts = guest->on_poweroff == MANIFEST_ACTION_RESTART || guest->on_reboot == MANIFEST_ACTION_RESTART
         || guest->on_crash == MANIFEST_ACTION_RESTART;
 
-    if (!all_zero(guest->reserved0, sizeof(guest->reserved0)) || !all_zero(guest->reserved1, sizeof(guest->reserved1)))
+    if (!all_zero(guest->reserved0, sizeof guest->reserved0) || !all_zero(guest->reserved1, sizeof guest->reserved1))
         return MANIFEST_GUEST_RESERVED;
     if (guest->encryption > MANIFEST_ENCRYPTION_SEV)
         return MANIFEST_ENCRYPTION_UNKNOWN;
@@ -209,7 +209,7 @@ static enum manifest_error check_without_sev(const struct manifest_guest *guest)
     if (guest->dh_cert_size != 0 || guest->session_size != 0 || guest->dh_cert_offset != 0
         || guest->session_offset != 0)
         return MANIFEST_SESSION_WITHOUT_SEV;
-    if (!all_zero(guest->launch_digest, sizeof(guest->launch_digest)))
+    if (!all_zero(guest->launch_digest, sizeof guest->launch_digest))
         return MANIFEST_DIGEST_WITHOUT_SEV;
     return MANIFEST_OK;
 }
@@ -245,7 +245,7 @@ static enum manifest_error check_sev(const struct view *view, const struct manif
         return MANIFEST_REDUCED_PHYS_BITS_RANGE;
     if (guest->memory > UINT64_C(1) << guest->cbitpos)
         return MANIFEST_MEMORY_REACHES_C_BIT;
-    if (all_zero(guest->launch_digest, sizeof(guest->launch_digest)))
+    if (all_zero(guest->launch_digest, sizeof guest->launch_digest))
         return MANIFEST_DIGEST_MISSING;
     return check_session(view, guest);
 }
@@ -368,7 +368,7 @@ static struct extent piece(const struct view *view, uint32_t index)
         const struct manifest_step *step = &view->steps[index];
 
         if (step->kind == MANIFEST_STEP_ZERO)
-            return (struct extent){ 0, 0 };
+            return (struct extent){0};
         return (struct extent){ step->payload_offset, step->size };
     }
     if (index == steps + 2 * view->header->guest_count)
@@ -411,7 +411,7 @@ static enum manifest_error check_all(const void *manifest, uint64_t size, struct
 
     if (((uintptr_t)manifest & 7) != 0)
         return MANIFEST_NOT_ALIGNED;
-    if (size < sizeof(*view.header))
+    if (size < sizeof *view.header)
         return MANIFEST_TOO_SHORT;
     error = check_header(view.header, size);
     if (error != MANIFEST_OK)
@@ -477,10 +477,10 @@ static const struct {
 
 const char *manifest_error_name(enum manifest_error error)
 {
-    return (uint32_t)error < sizeof(words) / sizeof(words[0]) ? words[error].name : "MANIFEST_?";
+    return (uint32_t)error < sizeof words / sizeof *words ? words[error].name : "MANIFEST_?";
 }
 
 const char *manifest_error_text(enum manifest_error error)
 {
-    return (uint32_t)error < sizeof(words) / sizeof(words[0]) ? words[error].text : "an error without a name";
+    return (uint32_t)error < sizeof words / sizeof *words ? words[error].text : "an error without a name";
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Taking the device over from whoever had it before, and giving it back. */
+/* Attaching to the device, whatever an earlier owner left in its mailbox, and detaching from it. */
 #include "psp/internal.h"
 
 struct psp_result sev_platform_status(struct psp *psp)
@@ -18,7 +18,7 @@ struct psp_result sev_platform_status_answer(struct psp *psp, struct psp_result 
     __builtin_memcpy(&answer, psp->answer, sizeof answer);
     /* No firmware has version 0.0: this one wrote nothing. */
     if (answer.state > SEV_PLATFORM_WORKING || (answer.api_major == 0 && answer.api_minor == 0))
-        return psp_command_disbelieve(psp, result);
+        return psp_command_bad_answer(psp, result);
     answer.owner &= SEV_OWNER_EXTERNAL;
     answer.config &= SEV_CONFIG_ES;
     psp->status = answer;
@@ -27,7 +27,7 @@ struct psp_result sev_platform_status_answer(struct psp *psp, struct psp_result 
 
 /* ---- psp_attach() ---- */
 
-/* Gives the device back as it was. */
+/* Attaching failed: the device is left as it was found. */
 static struct psp_result give_up(struct psp *psp, struct psp_result result)
 {
     psp->attach = PSP_ATTACHED;
@@ -36,7 +36,7 @@ static struct psp_result give_up(struct psp *psp, struct psp_result result)
     return result;
 }
 
-static struct psp_result greet(struct psp *psp, uint32_t cmdresp)
+static struct psp_result submit_first(struct psp *psp, uint32_t cmdresp)
 {
     struct psp_result result = { .error = PSP_BLOCKED };
 
@@ -44,7 +44,7 @@ static struct psp_result greet(struct psp *psp, uint32_t cmdresp)
         psp_mailbox_log(psp);
     else
         result = sev_platform_status(psp);
-    psp->attach = PSP_GREETED;
+    psp->attach = PSP_STATUS_SENT;
     return psp_ok(result) ? result : give_up(psp, result);
 }
 
@@ -52,17 +52,17 @@ bool psp_attach_poll(struct psp *psp, struct psp_result *result)
 {
     uint32_t cmdresp;
 
-    if (psp->attach == PSP_LEFT_OVER) {
+    if (psp->attach == PSP_EARLIER_COMMAND) {
         /* No document says what a mailbox shows that nobody has used since reset:
          * no RESP and no command counts as ready. A command without RESP is one that
-         * somebody before us has submitted: still being executed, or left behind by
-         * whoever resets the mailbox. So it is waited for, and then not believed. */
+         * an earlier owner has submitted: it is still being executed, or was left behind by a
+         * reset of the mailbox. So its answer is waited for until the time limit. */
         enum psp_look look = psp_mailbox_look(psp, &cmdresp);
         psp->unanswered_before = look != PSP_ANSWERED && (cmdresp & PSP_CMDRESP_CMD) != 0;
         if (look == PSP_NOTHING_YET && psp->unanswered_before)
             return false;
         psp->answered_before = look == PSP_ANSWERED;
-        *result = greet(psp, cmdresp);
+        *result = submit_first(psp, cmdresp);
         return !psp_ok(*result);
     }
     if (!psp_command_poll(psp, result))
@@ -106,7 +106,7 @@ struct psp_result psp_attach(struct psp *psp, const struct psp_location *locatio
     psp->interrupts = mmio_read32(psp->registers, psp->generation->int_enable);
     mmio_write32(psp->registers, psp->generation->int_enable, 0);
     mmio_write32(psp->registers, psp->generation->int_status, UINT32_MAX);
-    psp->attach = PSP_LEFT_OVER;
+    psp->attach = PSP_EARLIER_COMMAND;
     psp_mailbox_wait(psp, PSP_FIRST_TIMEOUT_US);
     return result;
 }

@@ -3,8 +3,8 @@
  * All that the driver knows of each command, in one table, and the
  * functions that send them and look for their answers. A command has a row when a function in psp/ sends it.
  *
- * The time limits are generous, for a limit that is too short makes a good
- * device dead: 100 s where keys are made, memory is cleared or flash is
+ * The time limits are generous, for one that is too short would make the driver
+ * give up a working device: 100 s where keys are made, memory is cleared or flash is
  * written, 30 s elsewhere. SEV API 5 and 6; versions as drivers gate them.
  */
 #include "psp/internal.h"
@@ -93,7 +93,7 @@ struct psp_result psp_submit(struct psp *psp, uint8_t command, const void *buffe
     if (!psp_ok(result))
         return result;
 
-    psp_addr_t address = { 0 };
+    psp_addr_t address = {0};
     void *page = psp_platform_command_page(&address);
 
     __builtin_memset(page, 0, PSP_PAGE_SIZE);
@@ -136,7 +136,7 @@ bool psp_command_poll(struct psp *psp, struct psp_result *result)
     *result = (struct psp_result){ .command = row->command };
     psp->outstanding = NULL;
     psp->command_us += psp_platform_now_us() - psp->submitted_us;
-    if (look == PSP_OVER || cmdresp == PSP_ABSENT) {    /* silent, or gone from the bus */
+    if (look == PSP_OVER || cmdresp == PSP_ABSENT) {    /* no answer in time, or the device is gone from the bus */
         *result = unanswered(psp, *result);
         return true;
     }
@@ -166,7 +166,7 @@ struct psp_result psp_wait(struct psp *psp, struct psp_result result)
     return result;
 }
 
-struct psp_result psp_command_disbelieve(const struct psp *psp, struct psp_result result)
+struct psp_result psp_command_bad_answer(const struct psp *psp, struct psp_result result)
 {
     result.error = PSP_ANSWER;
     psp_mailbox_log(psp);

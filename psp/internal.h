@@ -87,6 +87,6 @@ struct psp_result psp_check(const struct psp *psp, uint8_t command, const void *
 bool psp_command_poll(struct psp *psp, struct psp_result *result);
 bool psp_attach_poll(struct psp *psp, struct psp_result *result);
 /* What becomes of the result of a command whose answer contradicts itself. */
-struct psp_result psp_command_disbelieve(const struct psp *psp, struct psp_result result);
+struct psp_result psp_command_bad_answer(const struct psp *psp, struct psp_result result);
 
 #endif

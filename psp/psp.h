@@ -76,7 +76,7 @@ struct psp {
     uint64_t command_us;    /* from their submission to their answers */
     const struct psp_command_row *outstanding;  /* NULL: no command is */
     uint64_t submitted_us, last_us, waited_us, limit_us;    /* of the wait that is under way */
-    enum { PSP_ATTACHED, PSP_LEFT_OVER, PSP_GREETED } attach;   /* how far psp_attach() has come */
+    enum { PSP_ATTACHED, PSP_EARLIER_COMMAND, PSP_STATUS_SENT } attach;   /* how far psp_attach() has come */
     bool answered_before;   /* the mailbox showed the end of an earlier owner's command */
     bool unanswered_before; /* it showed such a command whose end was not seen */
     uint16_t pci_command;   /* before psp_attach() */
@@ -86,13 +86,14 @@ struct psp {
 
 /*
  * Every function below that sends a command only submits it: PSP_OK says that it is outstanding, any other error that it
- * was not sent. psp_poll() then tells when it is over, and whoever submitted it takes the answer. One command is
+ * was not sent. psp_poll() then tells when it is over, and the submitter takes the answer. One command is
  * outstanding at a time.
  */
 
 /* Maps the registers, waits for what an earlier owner left in the mailbox, sends PLATFORM_STATUS; its answer is in
- * psp->status. On failure nothing stays mapped. PSP_NOT_READY: nothing shows that the mailbox ever worked, or it has been
- * busy since before us. Bus mastering is switched on. A dead device is only given another chance by attaching to it again. */
+ * psp->status. On failure nothing stays mapped. PSP_NOT_READY: nothing shows that the mailbox ever worked, or an
+ * earlier owner's command still occupies it. Bus mastering is switched on. A dead device is used again only after attaching to it
+ * again. */
 struct psp_result psp_attach(struct psp *psp, const struct psp_location *location);
 void psp_detach(struct psp *psp);
 
@@ -103,7 +104,8 @@ struct psp_result psp_submit(struct psp *psp, uint8_t command, const void *buffe
  * INVALID_LENGTH). False: neither is there an answer nor is the command's time limit over. To be called again and again: of
  * the time between two calls a second counts at most. */
 bool psp_poll(struct psp *psp, struct psp_result *result);
-/* Polls until the command is over, where nobody else has work to do meanwhile. `submitted`: what its submission returned. */
+/* Polls until the command is over: for boot/ and the last SHUTDOWN, which have nothing else to do. `submitted`: what its
+ * submission returned. */
 struct psp_result psp_wait(struct psp *psp, struct psp_result submitted);
 
 /* ---- Platform (SEV API 5) ---- */
@@ -140,8 +142,8 @@ const char *sev_version_fault(uint32_t version);
 /* dh_cert and session: plain copies in memory, both NULL or both given (2084 and 128 bytes); copied to the data page. */
 struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void *dh_cert, const void *session);
 struct psp_result sev_activate(struct psp *psp, uint32_t handle, uint32_t asid);
-/* Address and size in units of 16 bytes. The digest runs over the bytes in their order and knows no borders of commands, so
- * that the caller can cut them in pieces that come nowhere near the time limit: older parts encrypt a few MiB/s. */
+/* Address and size in units of 16 bytes. The digest is over the bytes in their order and does not depend on command
+ * boundaries, so that the caller can cut them in pieces far below the time limit: older parts encrypt a few MiB/s. */
 struct psp_result sev_launch_update_data(struct psp *psp, uint32_t handle, psp_addr_t address, uint32_t size);
 struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle);
 struct psp_result sev_launch_finish(struct psp *psp, uint32_t handle);

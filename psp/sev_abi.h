@@ -50,26 +50,26 @@ enum sev_command {
     SEV_STATUS(WBINVD_REQUIRED, 0x0e, "a core has not written its caches back") \
     SEV_STATUS(DF_FLUSH_REQUIRED, 0x0f, "the data fabric has not been flushed") \
     SEV_STATUS(INVALID_GUEST, 0x10, "no guest has this handle") \
-    SEV_STATUS(INVALID_COMMAND, 0x11, "the firmware does not know the command") \
+    SEV_STATUS(INVALID_COMMAND, 0x11, "the SEV firmware does not know the command") \
     SEV_STATUS(ACTIVE, 0x12, "the guest still has an active ASID") \
     SEV_STATUS(HWERROR_PLATFORM, 0x13, "hardware error; the platform is safe") \
     SEV_STATUS(HWERROR_UNSAFE, 0x14, "hardware error; the platform may be unsafe") \
     SEV_STATUS(UNSUPPORTED, 0x15, "the feature is not supported") \
     SEV_STATUS(INVALID_PARAM, 0x16, "a parameter or a reserved bit is wrong") \
-    SEV_STATUS(RESOURCE_LIMIT, 0x17, "the firmware is out of resources") \
-    SEV_STATUS(SECURE_DATA_INVALID, 0x18, "the firmware's persistent data are damaged") \
+    SEV_STATUS(RESOURCE_LIMIT, 0x17, "the SEV firmware is out of resources") \
+    SEV_STATUS(SECURE_DATA_INVALID, 0x18, "the SEV firmware's persistent data are damaged") \
     SEV_STATUS(INVALID_PAGE_SIZE, 0x19, "the RMP has another size for a page") \
     SEV_STATUS(INVALID_PAGE_STATE, 0x1a, "the RMP has another state for a page") \
     SEV_STATUS(INVALID_MDATA_ENTRY, 0x1b, "a metadata entry is invalid") \
     SEV_STATUS(INVALID_PAGE_OWNER, 0x1c, "the RMP has another owner for a page") \
     SEV_STATUS(AEAD_OFLOW, 0x1d, "a counter of the authenticated encryption has run out") \
-    SEV_STATUS(RING_BUFFER_EXIT, 0x1f, "the firmware left ring-buffer mode instead") \
+    SEV_STATUS(RING_BUFFER_EXIT, 0x1f, "the SEV firmware left ring-buffer mode instead") \
     SEV_STATUS(RMP_INIT_REQUIRED, 0x20, "the RMP is not initialised") \
     SEV_STATUS(BAD_SVN, 0x21, "the security version is older than the committed one") \
     SEV_STATUS(BAD_VERSION, 0x22, "the version is older than the committed one") \
     SEV_STATUS(SHUTDOWN_REQUIRED, 0x23, "the platform must be shut down first") \
-    SEV_STATUS(UPDATE_FAILED, 0x24, "the firmware update failed") \
-    SEV_STATUS(RESTORE_REQUIRED, 0x25, "the firmware must be restored") \
+    SEV_STATUS(UPDATE_FAILED, 0x24, "the update of the SEV firmware failed") \
+    SEV_STATUS(RESTORE_REQUIRED, 0x25, "the SEV firmware must be restored") \
     SEV_STATUS(RMP_INIT_FAILED, 0x26, "the RMP could not be initialised") \
     SEV_STATUS(INVALID_KEY, 0x27, "a key is invalid")
 

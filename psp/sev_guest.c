@@ -15,7 +15,7 @@ struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void 
 {
     struct sev_launch_start_buffer request = { .handle = SEV_HANDLE_NONE, .policy = policy };
     struct psp_result result = psp_check(psp, SEV_CMD_LAUNCH_START, &request);
-    psp_addr_t address = { 0 };
+    psp_addr_t address = {0};
 
     if (psp_ok(result) && !dh_cert != !session)
         result.error = PSP_LENGTH;
@@ -43,7 +43,7 @@ struct psp_result sev_launch_start_answer(struct psp *psp, struct psp_result res
         return result;
     __builtin_memcpy(&answer, psp->answer, sizeof answer);
     if (answer.handle == SEV_HANDLE_NONE)
-        return psp_command_disbelieve(psp, result);
+        return psp_command_bad_answer(psp, result);
     *handle = answer.handle;
     return result;
 }
@@ -71,7 +71,7 @@ struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle)
 {
     struct sev_launch_measure_buffer request = { .handle = handle, .measure_len = sizeof(struct sev_measurement) };
     struct psp_result result = psp_check(psp, SEV_CMD_LAUNCH_MEASURE, &request);
-    psp_addr_t address = { 0 };
+    psp_addr_t address = {0};
 
     if (!psp_ok(result))
         return result;
@@ -83,13 +83,13 @@ struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle)
 struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result result, struct sev_measurement *measurement)
 {
     struct sev_launch_measure_buffer answer;
-    psp_addr_t address = { 0 };
+    psp_addr_t address = {0};
 
     if (!psp_ok(result))
         return result;
     __builtin_memcpy(&answer, psp->answer, sizeof answer);
     if (answer.measure_len != sizeof *measurement)
-        return psp_command_disbelieve(psp, result);
+        return psp_command_bad_answer(psp, result);
     __builtin_memcpy(measurement, psp_platform_data_page(&address), sizeof *measurement);
     return result;
 }
@@ -123,7 +123,7 @@ struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result res
     __builtin_memcpy(&answer, psp->answer, sizeof answer);
     /* A guest that has a handle has left UNINIT. */
     if (answer.state == SEV_GUEST_UNINIT || answer.state > SEV_GUEST_SENT)
-        return psp_command_disbelieve(psp, result);
+        return psp_command_bad_answer(psp, result);
     *status = answer;
     return result;
 }

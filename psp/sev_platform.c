@@ -26,7 +26,7 @@ struct psp_result sev_get_id(struct psp *psp)
 {
     struct sev_get_id_buffer request = { .id_len = GET_ID_ROOM };
     struct psp_result result = psp_check(psp, SEV_CMD_GET_ID, &request);
-    psp_addr_t address = { 0 };
+    psp_addr_t address = {0};
 
     if (!psp_ok(result))
         return result;
@@ -38,13 +38,13 @@ struct psp_result sev_get_id(struct psp *psp)
 struct psp_result sev_get_id_answer(struct psp *psp, struct psp_result result, uint8_t id[SEV_CHIP_ID_SIZE])
 {
     struct sev_get_id_buffer answer;
-    psp_addr_t address = { 0 };
+    psp_addr_t address = {0};
 
     if (!psp_ok(result))
         return result;
     __builtin_memcpy(&answer, psp->answer, sizeof answer);
     if (answer.id_len != SEV_CHIP_ID_SIZE && answer.id_len != GET_ID_ROOM)
-        return psp_command_disbelieve(psp, result);
+        return psp_command_bad_answer(psp, result);
     __builtin_memcpy(id, psp_platform_data_page(&address), SEV_CHIP_ID_SIZE);
     return result;
 }
@@ -67,7 +67,7 @@ struct psp_result sev_pdh_cert_export_answer(struct psp *psp, struct psp_result 
 
     __builtin_memcpy(&answer, psp->answer, sizeof answer);
     if (psp_ok(result) && (answer.pdh_len != SEV_CERT_SIZE || answer.certs_len != CERTS_LENGTH))
-        return psp_command_disbelieve(psp, result);
+        return psp_command_bad_answer(psp, result);
     return result;
 }
 

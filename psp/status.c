@@ -35,7 +35,7 @@ static const struct {
     { SEV_CMD_INIT, SEV_STATUS_HWERROR_PLATFORM, "Enable SMEE (secure memory encryption) in the BIOS." },
     { SEV_CMD_INIT, SEV_STATUS_INVALID_PLATFORM_STATE,
       "Disable SEV-SNP in the BIOS or update the BIOS; if SEV was in use before, reset the machine." },
-    { SEV_CMD_INIT, SEV_STATUS_SECURE_DATA_INVALID, "Twice in a row: update the BIOS; its flash may be worn or locked." },
+    { SEV_CMD_INIT, SEV_STATUS_SECURE_DATA_INVALID, "If it happens again: update the BIOS; its flash may be worn or locked." },
     { SEV_CMD_INIT, SEV_STATUS_WBINVD_REQUIRED,
       "Also after WBINVD on every CPU: update the BIOS for newer SEV firmware." },
     { SEV_CMD_INIT, 0x8003, "Update the BIOS: SEV firmware older than 0.16 build 10." },
@@ -103,7 +103,7 @@ const char *sev_version_fault(uint32_t version)
         return "below 0.16 build 10 INIT is known to fail";
     /* AMD mended it in 0.17 build 22. */
     if (version <= SEV_VERSION(0, 17, 11))
-        return "CVE-2019-9836: up to 0.17 build 11 it gives its PDH key away";
+        return "CVE-2019-9836: up to 0.17 build 11 it discloses its private PDH key";
     return NULL;
 }
 
@@ -130,7 +130,8 @@ void psp_registers_log(const uint32_t cells[static PSP_CELLS])
 {
     char text[160];
 
-    text_format(text, sizeof text, "registers: command 0x%08x, buffer low 0x%08x high 0x%08x, boot loader 0x%08x, feature 0x%08x",
+    text_format(text, sizeof text,
+                "registers: command 0x%08x, buffer low 0x%08x high 0x%08x, boot loader 0x%08x, feature 0x%08x",
                 cells[0], cells[1], cells[2], cells[3], cells[4]);
     psp_platform_log(text);
 }

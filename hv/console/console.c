@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Rings between hv and the slow line: 115200 baud carry 11 bytes in a
- * millisecond, and no guest should wait for that; nor does the line wait for hv. */
+/* Rings between hv and the serial line: 115200 baud carry 11 bytes in a
+ * millisecond, and neither guests nor hv's loop wait for that. */
 #include "hv/console/console.h"
 
 #include "hv/console/serial.h"
@@ -23,7 +23,7 @@ static struct {
     uint32_t head, tail;        /* written, sent: both count on */
     uint64_t written;
     bool line_unfinished;
-    bool stuck;                 /* waited for the line in vain, and nothing went out since */
+    bool stuck;                 /* a wait for the transmitter timed out, and it has taken nothing since */
 } console;
 
 static struct {
@@ -66,8 +66,8 @@ void console_set_owner(uint32_t owner)
     console.owner = owner;
 }
 
-/* Drops the oldest bytes: sent, or given up. */
-static void forget(uint32_t count)
+/* Takes the oldest bytes out of the ring: sent, or dropped. */
+static void ring_drop(uint32_t count)
 {
     for (; count > 0; count--)
         console_waiting[console.owners[console.tail++ % CONSOLE_RING]]--;
@@ -79,7 +79,7 @@ static bool send_some(void)
     uint32_t at = console.tail % CONSOLE_RING;
     uint32_t run = waiting < CONSOLE_RING - at ? waiting : CONSOLE_RING - at;
     size_t sent = run == 0 ? 0 : serial_write(&console.ring[at], run);
-    forget((uint32_t)sent);
+    ring_drop((uint32_t)sent);
     if (sent > 0)
         console.stuck = false;
     return sent > 0;
@@ -111,7 +111,7 @@ static void drain(void)
     while (send_some())
         ;
     if (!serial_present())
-        forget(console.head - console.tail);
+        ring_drop(console.head - console.tail);
 }
 
 void console_drain(void)
@@ -121,7 +121,7 @@ void console_drain(void)
     console_end();
 }
 
-/* Waits for room. A line that is stuck is waited for once: then the oldest bytes are dropped. */
+/* Waits for room; a transmitter that makes no progress is waited for once, then the oldest bytes are dropped. */
 static void make_room(void)
 {
     struct clock_limit limit = clock_limit(CONSOLE_STUCK_US);
@@ -129,7 +129,7 @@ static void make_room(void)
         drain();
         console.stuck |= clock_limit_over(&limit);
         if (console.stuck && console.head - console.tail == CONSOLE_RING)
-            forget(1);
+            ring_drop(1);
     }
 }
 

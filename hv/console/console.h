@@ -36,7 +36,7 @@ struct console_losses {
 struct console_losses console_losses(void);
 /* Whether this byte is among those that console_read() will return. */
 bool console_input_holds(uint8_t byte);
-/* Waits until all is out, or the line has been stuck for a while. */
+/* Waits until all is sent, or the transmitter has made no progress for a while. */
 void console_flush(void);
 
 /* For what is said when hv ends: no lock, no level. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Lines on the operator's terminal, and their colour. All but line_print() and line_clear_screen(): the caller holds the console lock. */
+/* Lines on the operator's terminal, and their colour. The caller holds the console lock, but for line_print() and
+ * line_clear_screen(), which take it. */
 #ifndef SEVISOR_LINE_H
 #define SEVISOR_LINE_H
 

@@ -116,7 +116,7 @@ static void cpu_read_features(struct cpu_features *f)
     f->decode_assists = (svm.edx >> 7 & 1) != 0;
     f->vgif = (svm.edx >> 16 & 1) != 0;
 
-    struct cpuid encryption = highest >= 0x8000001f ? cpuid(0x8000001f, 0) : (struct cpuid){0, 0, 0, 0};
+    struct cpuid encryption = highest >= 0x8000001f ? cpuid(0x8000001f, 0) : (struct cpuid){0};
     f->sme_coherent = (encryption.eax >> 10 & 1) != 0;
     if ((encryption.eax & 2) != 0) {
         f->max_sev_asid = encryption.ecx;

@@ -33,7 +33,7 @@ static void lapic_write(uint32_t msr, uint32_t value)
         lapic_registers[APIC_OFFSET(msr) / 4] = value;
 }
 
-/* An SMI in between makes it longer than it was to be, and the more inaccurate: once more. */
+/* An SMI in between makes the measurement longer and inaccurate: it is repeated then. */
 static void lapic_calibrate(void)
 {
     uint64_t ticks, tsc, wanted = clock_us_to_tsc(CALIBRATION_US);

@@ -108,7 +108,7 @@ static const char *severity(uint64_t status)
 
 static const char *unit_name(uint64_t ipid)
 {
-    for (size_t i = 0; i < sizeof(smca_names) / sizeof(smca_names[0]); i++)
+    for (size_t i = 0; i < sizeof smca_names / sizeof *smca_names; i++)
         if (smca_names[i].type == ipid >> 32)
             return smca_names[i].name;
     return NULL;
@@ -120,7 +120,7 @@ void mca_describe(const struct mca_error *e, char *text, size_t size)
     size_t n = text_format(text, size, "%s in bank %u%s%s (%s), status 0x%016lx:", severity(e->status), e->bank,
                            unit != NULL ? ", " : "", unit != NULL ? unit : "", code_name((uint32_t)e->status & 0xffff),
                            e->status);
-    for (size_t i = 0; i < sizeof(status_names) / sizeof(status_names[0]); i++)
+    for (size_t i = 0; i < sizeof status_names / sizeof *status_names; i++)
         if ((e->status & status_names[i].bit) != 0 && n < size)
             n += text_format(text + n, size - n, " %s", status_names[i].name);
     if ((e->status & STATUS_ADDRV) != 0 && n < size)
@@ -145,7 +145,7 @@ bool mca_address(const struct mca_error *e, uint64_t *address)
 static void add(struct mca_errors *found, const struct mca_error *error)
 {
     uint64_t status = error->status;
-    bool lost = (status & STATUS_OVER) != 0 && !overflow_recoverable;      /* another one, of which nothing is known */
+    bool lost = (status & STATUS_OVER) != 0 && !overflow_recoverable;      /* a second error was lost, of unknown severity */
     if ((status & STATUS_PCC) != 0 || ((status & STATUS_UC) != 0 && lost))
         found->context_corrupt = true;
     if ((status & STATUS_UC) != 0 && (status & STATUS_TCC) != 0)

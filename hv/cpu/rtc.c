@@ -20,7 +20,7 @@ enum {
 #define RTC_NO_NUMBER UINT32_MAX
 /* Two digits are all that every clock has: where the byte for the century is differs, and whether anybody keeps it. */
 #define RTC_FIRST_YEAR 70u          /* of 1970 to 2069 */
-#define RTC_BELIEVED_YEAR 2024u     /* Sevisor is not older */
+#define RTC_EARLIEST_YEAR 2024u     /* before Sevisor's first release: the clock is wrong */
 
 struct rtc_time {
     uint8_t second, minute, hour, day, month, year;
@@ -112,7 +112,7 @@ uint64_t rtc_read(const char **fault)
     *fault = NULL;
     if ((rtc_register(RTC_D) & RTC_D_VALID) == 0)
         *fault = "its battery is empty";
-    else if (year < RTC_BELIEVED_YEAR)
+    else if (year < RTC_EARLIEST_YEAR)
         *fault = "it is years behind";
     return rtc_days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
 }

@@ -64,7 +64,7 @@ static void wbinvd_own(struct cpu *cpu)
     __atomic_store_n(&cpu->wbinvd_done, tickets, __ATOMIC_RELEASE);
 }
 
-/* A vector proves nothing: a device or a firmware may send it, too. What every ticket asked for has been done is ignored. */
+/* Devices and the UEFI firmware may raise this vector, too: it is ignored where no ticket is open. */
 void smp_wbinvd_interrupt(void)
 {
     struct cpu *cpu = this_cpu();
@@ -107,7 +107,7 @@ bool smp_wbinvd_done(const uint64_t *set, uint64_t ticket)
 
 struct smp_cost smp_wbinvd_cost(const uint64_t *set)
 {
-    struct smp_cost cost = {0, 0};
+    struct smp_cost cost = {0};
     for (uint32_t i = 0; i < cpus_end; i++) {
         uint64_t tsc = is_in(set, i) ? __atomic_load_n(&flushing[i]->wbinvd_tsc, __ATOMIC_RELAXED) : 0;
         cost.others += flushing[i] != this_cpu() ? tsc : 0;

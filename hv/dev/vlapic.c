@@ -53,7 +53,7 @@ static int highest(const uint32_t bits[8])
 {
     for (int i = 6; i >= 0; i -= 2) {
         uint64_t pair;      /* half the steps: interrupts come by here several times */
-        __builtin_memcpy(&pair, &bits[i], sizeof(pair));
+        __builtin_memcpy(&pair, &bits[i], sizeof pair);
         if (pair != 0)
             return i * 32 + 63 - __builtin_clzll(pair);
     }
@@ -199,7 +199,7 @@ static bool timer_expire(struct vlapic *lapic, uint64_t now)
     return true;
 }
 
-bool vlapic_timer_heard(const struct vlapic *lapic)
+bool vlapic_timer_deliverable(const struct vlapic *lapic)
 {
     uint32_t vector = lapic->lvt[VLAPIC_LVT_TIMER] & LVT_VECTOR;
     if (timer_masked(lapic))

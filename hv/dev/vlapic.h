@@ -54,7 +54,7 @@ void vlapic_post(struct vlapic *lapic, uint8_t vector);
 /* Fires the timer if due. Returns the next expiry in guest TSC, UINT64_MAX: none. */
 uint64_t vlapic_timer(struct vlapic *lapic, uint64_t now);
 /* Whether its next expiry raises an interrupt that is above PPR now. A software-disabled APIC's timer is masked. */
-bool vlapic_timer_heard(const struct vlapic *lapic);
+bool vlapic_timer_deliverable(const struct vlapic *lapic);
 /* Highest deliverable vector above PPR, or -1; and its acceptance. */
 int vlapic_pending(const struct vlapic *lapic);
 void vlapic_accept(struct vlapic *lapic, uint8_t vector);

@@ -27,7 +27,7 @@
 #define MCR_LOOP 0x10u
 #define MCR_WRITABLE 0x1fu
 
-/* A guest that does not wait for THRE loses nothing up to this. */
+/* Bytes that a guest may write without waiting for THRE before any is lost. */
 #define OUTPUT_SLACK 4096u
 
 #define MSR_CTS 0x10u

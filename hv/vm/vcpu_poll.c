@@ -32,7 +32,7 @@ uint64_t vcpu_poll(struct vcpu *vcpu, uint64_t now)
     if (vcpu->state != VCPU_RUNNABLE) {
         if (!hears && !vcpu->awaits_ipi)
             ipi_await(vcpu);
-        if (!hears || !vlapic_timer_heard(&vcpu->lapic))
+        if (!hears || !vlapic_timer_deliverable(&vcpu->lapic))
             deadline = UINT64_MAX;
     }
     /* The guest chooses its TSC, so only the difference counts. */

@@ -343,7 +343,7 @@ static void three_cpus(uint8_t last)
     X(psp_9000, "SEV firmware", PREFLIGHT_NO_SEV, "is of no use", "PLATFORM_STATUS: undocumented status (0x9000): no " \
       "document names it; a board with an early BIOS answered so. Update the BIOS, load its defaults, then enable SMEE; " \
       "switch the machine off and on.", machine.psp.status = 0x9000) \
-    X(psp_old, "SEV firmware's age", PREFLIGHT_FINE, "old", "CVE-2019-9836: up to 0.17 build 11 it gives its PDH key away: update the BIOS, or " \
+    X(psp_old, "SEV firmware's age", PREFLIGHT_FINE, "old", "CVE-2019-9836: up to 0.17 build 11 it discloses its private PDH key: update the BIOS, or " \
       "name a newer file as sev-firmware in guests.toml", old_firmware(11)) \
     X(psp_not_so_old, "SEV firmware", PREFLIGHT_FINE, "API 0.17.22, UNINIT", "", old_firmware(22)) \
     X(psp_left_in_init, "SEV firmware", PREFLIGHT_FINE, "API 1.55.21, INIT", LEFT(0), machine.psp.answer[2] = 1) \

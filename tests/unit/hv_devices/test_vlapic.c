@@ -421,43 +421,43 @@ static void who_looks_late_sees_what_has_expired(void **state)
 static void a_timer_is_heard_above_ppr_alone(void **state)
 {
     (void)state;
-    assert_false(vlapic_timer_heard(&lapic));                       /* masked */
+    assert_false(vlapic_timer_deliverable(&lapic));                       /* masked */
     assert_true(put(LVT_TIMER, 0x47));
-    assert_true(vlapic_timer_heard(&lapic));
+    assert_true(vlapic_timer_deliverable(&lapic));
     assert_true(put(TPR, 0x40));
-    assert_false(vlapic_timer_heard(&lapic));
+    assert_false(vlapic_timer_deliverable(&lapic));
     assert_true(put(TPR, 0x3f));
-    assert_true(vlapic_timer_heard(&lapic));
+    assert_true(vlapic_timer_deliverable(&lapic));
     vlapic_accept(&lapic, 0x41);
-    assert_false(vlapic_timer_heard(&lapic));
+    assert_false(vlapic_timer_deliverable(&lapic));
     assert_true(put(EOI, 0));
     assert_true(put(LVT_TIMER, 0x0f));                              /* each expiry is an error */
-    assert_false(vlapic_timer_heard(&lapic));
+    assert_false(vlapic_timer_deliverable(&lapic));
     assert_true(put(LVT_ERROR, 0x45));
-    assert_true(vlapic_timer_heard(&lapic));
+    assert_true(vlapic_timer_deliverable(&lapic));
     assert_true(put(LVT_ERROR, 0x35));
-    assert_false(vlapic_timer_heard(&lapic));
+    assert_false(vlapic_timer_deliverable(&lapic));
     assert_true(put(LVT_ERROR, 0x05));
-    assert_false(vlapic_timer_heard(&lapic));
+    assert_false(vlapic_timer_deliverable(&lapic));
     assert_true(put(TPR, 0));
     assert_true(put(LVT_ERROR, MASKED | 0x45));
-    assert_false(vlapic_timer_heard(&lapic));
+    assert_false(vlapic_timer_deliverable(&lapic));
     assert_true(put(LVT_ERROR, 0x10));                              /* the first that is legal */
-    assert_true(vlapic_timer_heard(&lapic));
+    assert_true(vlapic_timer_deliverable(&lapic));
     assert_true(put(LVT_ERROR, MASKED));
     assert_true(put(LVT_TIMER, 0x10));
-    assert_true(vlapic_timer_heard(&lapic));
+    assert_true(vlapic_timer_deliverable(&lapic));
     for (uint32_t class = 1; class < 16; class++) {
         assert_true(put(LVT_TIMER, class << 4));
         for (uint32_t priority = 0; priority < 16; priority++) {
             assert_true(put(TPR, priority << 4));
-            assert_int_equal(vlapic_timer_heard(&lapic), class > priority);
+            assert_int_equal(vlapic_timer_deliverable(&lapic), class > priority);
         }
     }
     assert_true(put(TPR, 0));
     assert_true(put(LVT_TIMER, 0x47));
     assert_true(put(SVR, 0xff));
-    assert_false(vlapic_timer_heard(&lapic));
+    assert_false(vlapic_timer_deliverable(&lapic));
 }
 
 static void an_interrupt_that_was_not_delivered_can_be_taken_back(void **state)

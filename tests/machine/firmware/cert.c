@@ -11,7 +11,7 @@ enum {
     ALGO = 0x00C,
     CURVE = 0x010,
     PUBLIC = 0x014, /* Qx, Qy */
-    SIGNED_END = 0x414,
+    SIGNED_END = SEVFW_CERT_SIGNED,
     SLOT_SIZE = 0x208, /* usage, algo, 512 bytes of signature */
     SLOT_USAGE = 0,
     SLOT_ALGO = 4,
@@ -74,14 +74,20 @@ bool sevfw_cert_well_formed(const uint8_t cert[SEVFW_CERT_SIZE], uint32_t usage,
     return sevfw_ec_on_curve(cert + PUBLIC);
 }
 
+const uint8_t *sevfw_cert_signature(const uint8_t cert[SEVFW_CERT_SIZE], unsigned slot, uint32_t usage, uint32_t algo)
+{
+    const uint8_t *at = cert + slot_at(slot);
+
+    return sevfw_get32(at + SLOT_USAGE) == usage && sevfw_get32(at + SLOT_ALGO) == algo ? at + SLOT_SIGNATURE : NULL;
+}
+
 int sevfw_cert_signed_by(const uint8_t cert[SEVFW_CERT_SIZE], const uint8_t parent[SEVFW_CERT_SIZE], uint32_t usage)
 {
     /* The order of the slots is nobody's promise (sev-crypto section 5.2). */
     for (unsigned slot = 0; slot < 2; slot++) {
-        const uint8_t *at = cert + slot_at(slot);
+        const uint8_t *signature = sevfw_cert_signature(cert, slot, usage, SEVFW_ALGO_ECDSA_SHA256);
 
-        if (sevfw_get32(at + SLOT_USAGE) == usage && sevfw_get32(at + SLOT_ALGO) == SEVFW_ALGO_ECDSA_SHA256 &&
-            sevfw_ec_verify(parent + PUBLIC, cert, SIGNED_END, at + SLOT_SIGNATURE)) {
+        if (signature && sevfw_ec_verify(parent + PUBLIC, cert, SIGNED_END, signature)) {
             return (int)slot;
         }
     }

@@ -15,6 +15,7 @@
 #define SEVFW_KEY_SIZE 16u
 #define SEVFW_BUFFER_MAX 0x48u   /* the largest command buffer: SEND_START */
 #define SEVFW_SCRATCH_SIZE 0x4000u
+#define SEVFW_BUFFERS 4u         /* that a command can have: SEND_START */
 
 /* Keys and certificates of the platform. Private scalars are big-endian. */
 struct sevfw_identity {
@@ -30,6 +31,7 @@ struct sevfw_guest {
     uint32_t asid;    /* 0: inactive */
     enum sevfw_guest_state state;
     bool has_session;
+    bool launched;    /* here, so that it has a digest; a received guest has none */
     uint8_t vek[SEVFW_VEK_SIZE], tek[SEVFW_KEY_SIZE], tik[SEVFW_KEY_SIZE];
     struct sha256_ctx ld;               /* while LUPDATE */
     uint8_t digest[SHA256_DIGEST_SIZE]; /* from LAUNCH_MEASURE on */
@@ -95,6 +97,7 @@ enum sevfw_buffer_kind {
     BUFFER_IN,          /* len == size */
     BUFFER_IN_OPTIONAL, /* len == 0 (absent), or size */
     BUFFER_OUT,         /* len >= size, else INVALID_LENGTH and the size is written back */
+    BUFFER_OUT_EXACT,   /* the same with len == size */
     BUFFER_BLOCKS,      /* host view; 16-byte blocks, 0 < len, len <= size unless size is 0 */
     BUFFER_GUEST,       /* the same through the guest's key */
 };
@@ -104,11 +107,18 @@ struct sevfw_buffer {
     uint8_t kind;
     uint8_t paddr, len;  /* offsets */
     uint8_t alignment;
+    uint8_t holds;       /* BUFFER_OUT: offset of the length of what goes in, `size` is its limit; 0: `size` bytes go in */
     uint32_t size;
 };
 
 struct sevfw_span {
     uint8_t offset, size;
+};
+
+/* Which command's a packet is: the first byte under its MAC, sev-crypto section 7.2. */
+enum sevfw_packet {
+    PACKET_SECRET = 0x01,
+    PACKET_DATA = 0x02,   /* second-hand, and so is what follows it: no vector and no second source were found */
 };
 
 struct sevfw_call;
@@ -125,7 +135,7 @@ struct sevfw_command {
     enum { NEED_NOTHING, NEED_ACTIVE, NEED_INACTIVE } need;
     uint32_t policy_forbids;       /* bits of the guest's policy: POLICY_FAILURE */
     struct sevfw_span reserved[3]; /* must be zero: INVALID_PARAM */
-    struct sevfw_buffer buffers[3];
+    struct sevfw_buffer buffers[SEVFW_BUFFERS];
     sevfw_step *check[CHECK_COUNT]; /* what the stages above cannot say */
     sevfw_step *run;
 };
@@ -153,6 +163,8 @@ sevfw_step sevfw_init_param, sevfw_init_address, sevfw_init;
 sevfw_step sevfw_init_ex_param, sevfw_init_ex_address, sevfw_init_ex;
 sevfw_step sevfw_shutdown, sevfw_platform_reset, sevfw_platform_status;
 sevfw_step sevfw_df_flush, sevfw_get_id, sevfw_nop;
+/* A command that the model knows by name and by its place among the states only. */
+sevfw_step sevfw_unsupported;
 
 /* image.c */
 #define SEVFW_IMAGE_MAX 0x20000u
@@ -173,14 +185,23 @@ bool sevfw_guest_destroy_all(struct sevfw *fw);
 sevfw_step sevfw_activate_asid, sevfw_activate, sevfw_deactivate, sevfw_decommission, sevfw_guest_status;
 sevfw_step sevfw_activate_ex_param, sevfw_activate_ex_asid, sevfw_activate_ex_address, sevfw_activate_ex;
 
-/* launch.c */
-sevfw_step sevfw_launch_start_handle, sevfw_launch_start_param, sevfw_launch_start_length;
-sevfw_step sevfw_launch_start_policy, sevfw_launch_start, sevfw_launch_update_data;
-sevfw_step sevfw_launch_update_vmsa_policy, sevfw_launch_update_vmsa;
-sevfw_step sevfw_launch_measure, sevfw_launch_secret_length, sevfw_launch_secret, sevfw_launch_finish;
+/* launch.c; RECEIVE_START begins as LAUNCH_START does */
+sevfw_step sevfw_start_handle, sevfw_start_param, sevfw_start_policy;
+sevfw_step sevfw_launch_start_length, sevfw_launch_start, sevfw_receive_start, sevfw_launch_update_data;
+sevfw_step sevfw_vmsa_policy;
+sevfw_step sevfw_launch_measure, sevfw_packet_length, sevfw_launch_secret, sevfw_launch_finish;
+/* Writes a packet of LAUNCH_SECRET's form into the guest's memory, when its flags and MAC are right. */
+uint16_t sevfw_packet_open(struct sevfw *fw, struct sevfw_call *call, enum sevfw_packet packet);
+/* A session's keys are gone, the guest is in `state`. */
+void sevfw_session_end(struct sevfw_guest *guest, enum sevfw_guest_state state);
+
+/* migrate.c */
+sevfw_step sevfw_send_start, sevfw_send_update_data, sevfw_send_finish, sevfw_send_cancel;
+sevfw_step sevfw_receive_update_data, sevfw_receive_finish;
 
 /* running.c */
-sevfw_step sevfw_attestation, sevfw_dbg_decrypt, sevfw_dbg_encrypt;
+sevfw_step sevfw_attestation_state, sevfw_attestation, sevfw_dbg_decrypt, sevfw_dbg_encrypt;
+sevfw_step sevfw_copy_overlap, sevfw_copy;
 
 /* keys.c */
 void sevfw_wipe(void *secret, size_t len);
@@ -198,14 +219,20 @@ void sevfw_derive_kek_kik(const uint8_t *z, size_t z_len, const uint8_t nonce[16
 /* Unwraps a session blob: BAD_MEASUREMENT when a MAC does not match, keys untouched. */
 uint16_t sevfw_session_open(const uint8_t *z, size_t z_len, const uint8_t session[SEVFW_SESSION_SIZE], uint32_t policy,
                             uint8_t tek[SEVFW_KEY_SIZE], uint8_t tik[SEVFW_KEY_SIZE]);
+/* The sender's side: fresh keys, and the blob that carries them to the other owner of `z`. */
+void sevfw_session_seal(struct sevfw *fw, const uint8_t *z, size_t z_len, uint32_t policy,
+                        uint8_t session[SEVFW_SESSION_SIZE], uint8_t tek[SEVFW_KEY_SIZE], uint8_t tik[SEVFW_KEY_SIZE]);
 /* sev-crypto section 6; `api` is major, minor, build. */
 void sevfw_measure(const uint8_t tik[SEVFW_KEY_SIZE], const uint8_t api[3], uint32_t policy,
                    const uint8_t digest[SHA256_DIGEST_SIZE], const uint8_t mnonce[16],
                    uint8_t measure[SHA256_DIGEST_SIZE]);
-/* sev-crypto section 7.2, API 0.17 and later: the MAC of a LAUNCH_SECRET packet. */
-void sevfw_secret_mac(const uint8_t tik[SEVFW_KEY_SIZE], const uint8_t header[SEVFW_PACKET_HEADER_SIZE],
-                      uint32_t guest_len, uint32_t trans_len, const uint8_t *trans,
-                      const uint8_t measure[SHA256_DIGEST_SIZE], uint8_t mac[SHA256_DIGEST_SIZE]);
+/* The MAC of a packet, as of API 0.17; `measure` is that of LAUNCH_MEASURE for a secret, else NULL. */
+void sevfw_packet_mac(const uint8_t tik[SEVFW_KEY_SIZE], enum sevfw_packet packet,
+                      const uint8_t header[SEVFW_PACKET_HEADER_SIZE], uint32_t guest_len, uint32_t trans_len,
+                      const uint8_t *trans, const uint8_t *measure, uint8_t mac[SHA256_DIGEST_SIZE]);
+/* Flags and MAC of a packet for `guest`. */
+uint16_t sevfw_packet_check(const struct sevfw_guest *guest, enum sevfw_packet packet,
+                            const uint8_t header[SEVFW_PACKET_HEADER_SIZE], const uint8_t *trans, uint32_t len);
 
 /* ec.c: P-384. Scalars and Z are big-endian, all else 72-byte little-endian fields. */
 void sevfw_ec_generate(struct sevfw *fw, uint8_t d[SEVFW_EC_SIZE]);
@@ -228,6 +255,9 @@ void sevfw_cert_sign(struct sevfw *fw, uint8_t cert[SEVFW_CERT_SIZE], unsigned s
                      const uint8_t d[SEVFW_EC_SIZE]);
 /* Version, usage, algorithm, curve, point, reserved bytes. */
 bool sevfw_cert_well_formed(const uint8_t cert[SEVFW_CERT_SIZE], uint32_t usage, uint32_t algo);
+/* The signature in slot 0 or 1, NULL when it is not `usage`'s by `algo`. It is over SEVFW_CERT_SIGNED bytes. */
+#define SEVFW_CERT_SIGNED 0x414u
+const uint8_t *sevfw_cert_signature(const uint8_t cert[SEVFW_CERT_SIZE], unsigned slot, uint32_t usage, uint32_t algo);
 /* The slot in which `parent` (a certificate of usage `usage`) signed: 0, 1, or -1. */
 int sevfw_cert_signed_by(const uint8_t cert[SEVFW_CERT_SIZE], const uint8_t parent[SEVFW_CERT_SIZE], uint32_t usage);
 const uint8_t *sevfw_cert_public(const uint8_t cert[SEVFW_CERT_SIZE]);
@@ -237,6 +267,9 @@ void sevfw_identity_new_pdh(struct sevfw *fw);
 void sevfw_identity_load_cek(struct sevfw *fw);
 /* Puts the CEK's signature into a slot of the PEK certificate. */
 void sevfw_identity_endorse_pek(struct sevfw *fw, unsigned slot);
+
+/* root.c: whether AMD's certificates, ASK then ARK, are those of the model's root and endorse this CEK. */
+bool sevfw_root_endorses(const uint8_t amd_certs[SEVFW_AMD_CERTS_SIZE], const uint8_t cek_cert[SEVFW_CERT_SIZE]);
 
 /* nv.c: persistent data. */
 enum sevfw_nv_result { NV_FOUND, NV_BLANK, NV_INVALID };

@@ -7,27 +7,14 @@
 #include <stdlib.h>
 
 #include "internal.h"
+#include "root.h"
 #include "testkeys.h"
 
 enum {
     /* SEV certificate */
-    CERT_SIGNED_END = 0x414,
     CERT_SLOT_ALGO = 4,
     CERT_SLOT_SIGNATURE = 8,
-    /* root certificate */
-    ROOT_KEY_ID = 0x04,
-    ROOT_CERTIFYING_ID = 0x14,
-    ROOT_USAGE = 0x24,
-    ROOT_EXPONENT_BITS = 0x38,
-    ROOT_MODULUS_BITS = 0x3C,
-    ROOT_EXPONENT = 0x40,
-    ROOT_MODULUS = 0x240,
-    ROOT_SIGNATURE = 0x440,
-    RSA_BITS = 4096,
-    RSA_SIZE = 512,
 };
-
-_Static_assert(ROOT_SIGNATURE + RSA_SIZE == KDS_ROOT_CERT_SIZE, "a root certificate ends with its signature");
 
 struct root {
     struct rsa_public_key pub;
@@ -76,7 +63,7 @@ static void no_secret(void *ctx, size_t len, uint8_t *dst)
 
 /* RSA-PSS, SHA-384, a 48-byte salt that follows from the message so that the
  * certificates repeat; the signature is little-endian, as all numbers in here. */
-static void root_sign(const struct root *root, const uint8_t *data, size_t len, uint8_t signature[RSA_SIZE])
+static void root_sign(const struct root *root, const uint8_t *data, size_t len, uint8_t signature[ROOT_RSA_SIZE])
 {
     struct sha384_ctx sha;
     uint8_t digest[SHA384_DIGEST_SIZE], salt[SHA384_DIGEST_SIZE];
@@ -92,29 +79,29 @@ static void root_sign(const struct root *root, const uint8_t *data, size_t len, 
     if (!rsa_pss_sha384_sign_digest_tr(&root->pub, &root->priv, NULL, no_secret, sizeof(salt), salt, digest, s)) {
         abort();
     }
-    memset(signature, 0, RSA_SIZE);
+    memset(signature, 0, ROOT_RSA_SIZE);
     mpz_export(signature, &written, -1, 1, 0, 0, s);
     mpz_clear(s);
 }
 
-static void root_cert(uint8_t cert[KDS_ROOT_CERT_SIZE], const struct root *subject, const char key_id[16],
+static void root_cert(uint8_t cert[SEVFW_ROOT_CERT_SIZE], const struct root *subject, const char key_id[16],
                       uint32_t usage, const struct root *issuer, const char issuer_id[16])
 {
     size_t written;
 
-    memset(cert, 0, KDS_ROOT_CERT_SIZE);
+    memset(cert, 0, SEVFW_ROOT_CERT_SIZE);
     sevfw_put32(cert, 1); /* version */
     memcpy(cert + ROOT_KEY_ID, key_id, 16);
     memcpy(cert + ROOT_CERTIFYING_ID, issuer_id, 16);
     sevfw_put32(cert + ROOT_USAGE, usage);
-    sevfw_put32(cert + ROOT_EXPONENT_BITS, RSA_BITS);
-    sevfw_put32(cert + ROOT_MODULUS_BITS, RSA_BITS);
+    sevfw_put32(cert + ROOT_EXPONENT_BITS, ROOT_RSA_BITS);
+    sevfw_put32(cert + ROOT_MODULUS_BITS, ROOT_RSA_BITS);
     mpz_export(cert + ROOT_EXPONENT, &written, -1, 1, 0, 0, subject->pub.e);
     mpz_export(cert + ROOT_MODULUS, &written, -1, 1, 0, 0, subject->pub.n);
     root_sign(issuer, cert, ROOT_SIGNATURE, cert + ROOT_SIGNATURE);
 }
 
-void kds_ark(uint8_t cert[KDS_ROOT_CERT_SIZE])
+void kds_ark(uint8_t cert[SEVFW_ROOT_CERT_SIZE])
 {
     struct root ark;
 
@@ -123,7 +110,7 @@ void kds_ark(uint8_t cert[KDS_ROOT_CERT_SIZE])
     root_clear(&ark);
 }
 
-void kds_ask(uint8_t cert[KDS_ROOT_CERT_SIZE])
+void kds_ask(uint8_t cert[SEVFW_ROOT_CERT_SIZE])
 {
     struct root ark, ask;
 
@@ -137,7 +124,7 @@ void kds_ask(uint8_t cert[KDS_ROOT_CERT_SIZE])
 void kds_cek(const uint8_t chip_id[SEVFW_CHIP_ID_SIZE], uint8_t api_major, uint8_t api_minor,
              uint8_t cert[SEVFW_CERT_SIZE])
 {
-    uint8_t d[SEVFW_EC_SIZE], *slot = cert + CERT_SIGNED_END;
+    uint8_t d[SEVFW_EC_SIZE], *slot = cert + SEVFW_CERT_SIGNED;
     struct root ask;
 
     sevfw_ec_chip_key(chip_id, d);
@@ -146,6 +133,6 @@ void kds_cek(const uint8_t chip_id[SEVFW_CHIP_ID_SIZE], uint8_t api_major, uint8
     root_load(&ask, ask_p, ask_q);
     sevfw_put32(slot, SEVFW_USAGE_ASK);
     sevfw_put32(slot + CERT_SLOT_ALGO, SEVFW_ALGO_RSA_SHA384);
-    root_sign(&ask, cert, CERT_SIGNED_END, slot + CERT_SLOT_SIGNATURE);
+    root_sign(&ask, cert, SEVFW_CERT_SIGNED, slot + CERT_SLOT_SIGNATURE);
     root_clear(&ask);
 }

@@ -12,12 +12,10 @@
 #include "sevfw.h"
 #include "sevfw_abi.h"
 
-#define KDS_ROOT_CERT_SIZE 1600u /* sev-crypto section 5.3, 4096-bit */
-
 /* The ARK's own certificate (self-signed) and the ASK's, signed by the ARK. The
  * bytes are the same at every call. */
-void kds_ark(uint8_t cert[KDS_ROOT_CERT_SIZE]);
-void kds_ask(uint8_t cert[KDS_ROOT_CERT_SIZE]);
+void kds_ark(uint8_t cert[SEVFW_ROOT_CERT_SIZE]);
+void kds_ask(uint8_t cert[SEVFW_ROOT_CERT_SIZE]);
 
 /* The CEK certificate of the chip with this id, as firmware of this API version
  * exports it, with the ASK's signature (RSA-PSS, SHA-384) in its first slot. */

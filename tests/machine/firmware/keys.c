@@ -121,6 +121,27 @@ uint16_t sevfw_session_open(const uint8_t *z, size_t z_len, const uint8_t sessio
     return status;
 }
 
+void sevfw_session_seal(struct sevfw *fw, const uint8_t *z, size_t z_len, uint32_t policy,
+                        uint8_t session[SEVFW_SESSION_SIZE], uint8_t tek[SEVFW_KEY_SIZE], uint8_t tik[SEVFW_KEY_SIZE])
+{
+    uint8_t *nonce = session, *wrap_tk = session + 0x10, *wrap_iv = session + 0x30;
+    uint8_t kek[SEVFW_KEY_SIZE], kik[SEVFW_KEY_SIZE], tk[2 * SEVFW_KEY_SIZE], policy_le[4];
+
+    sevfw_random(fw, 16, nonce);
+    sevfw_random(fw, sizeof(tk), tk);
+    sevfw_random(fw, 16, wrap_iv);
+    sevfw_derive_kek_kik(z, z_len, nonce, kek, kik);
+    sevfw_aes_ctr(kek, wrap_iv, sizeof(tk), wrap_tk, tk);
+    sevfw_hmac(kik, sizeof(kik), wrap_tk, sizeof(tk), session + 0x40);
+    sevfw_put32(policy_le, policy);
+    sevfw_hmac(tk + SEVFW_KEY_SIZE, SEVFW_KEY_SIZE, policy_le, sizeof(policy_le), session + 0x60);
+    memcpy(tek, tk, SEVFW_KEY_SIZE);
+    memcpy(tik, tk + SEVFW_KEY_SIZE, SEVFW_KEY_SIZE);
+    sevfw_wipe(kek, sizeof(kek));
+    sevfw_wipe(kik, sizeof(kik));
+    sevfw_wipe(tk, sizeof(tk));
+}
+
 void sevfw_measure(const uint8_t tik[SEVFW_KEY_SIZE], const uint8_t api[3], uint32_t policy,
                    const uint8_t digest[SHA256_DIGEST_SIZE], const uint8_t mnonce[16],
                    uint8_t measure[SHA256_DIGEST_SIZE])
@@ -134,12 +155,12 @@ void sevfw_measure(const uint8_t tik[SEVFW_KEY_SIZE], const uint8_t api[3], uint
     sevfw_hmac(tik, SEVFW_KEY_SIZE, message, sizeof(message), measure);
 }
 
-void sevfw_secret_mac(const uint8_t tik[SEVFW_KEY_SIZE], const uint8_t header[SEVFW_PACKET_HEADER_SIZE],
-                      uint32_t guest_len, uint32_t trans_len, const uint8_t *trans,
-                      const uint8_t measure[SHA256_DIGEST_SIZE], uint8_t mac[SHA256_DIGEST_SIZE])
+void sevfw_packet_mac(const uint8_t tik[SEVFW_KEY_SIZE], enum sevfw_packet packet,
+                      const uint8_t header[SEVFW_PACKET_HEADER_SIZE], uint32_t guest_len, uint32_t trans_len,
+                      const uint8_t *trans, const uint8_t *measure, uint8_t mac[SHA256_DIGEST_SIZE])
 {
     struct hmac_sha256_ctx hmac;
-    const uint8_t context = 0x01;
+    const uint8_t context = (uint8_t)packet;
     uint8_t lengths[8];
 
     sevfw_put32(lengths, guest_len);
@@ -149,7 +170,28 @@ void sevfw_secret_mac(const uint8_t tik[SEVFW_KEY_SIZE], const uint8_t header[SE
     hmac_sha256_update(&hmac, 20, header); /* FLAGS and IV */
     hmac_sha256_update(&hmac, sizeof(lengths), lengths);
     hmac_sha256_update(&hmac, trans_len, trans);
-    hmac_sha256_update(&hmac, SHA256_DIGEST_SIZE, measure);
+    if (measure) {
+        hmac_sha256_update(&hmac, SHA256_DIGEST_SIZE, measure);
+    }
     hmac_sha256_digest(&hmac, SHA256_DIGEST_SIZE, mac);
     sevfw_wipe(&hmac, sizeof(hmac));
+}
+
+uint16_t sevfw_packet_check(const struct sevfw_guest *guest, enum sevfw_packet packet,
+                            const uint8_t header[SEVFW_PACKET_HEADER_SIZE], const uint8_t *trans, uint32_t len)
+{
+    uint8_t mac[SHA256_DIGEST_SIZE];
+    uint32_t flags = sevfw_get32(header);
+
+    if (flags & ~UINT32_C(1)) {
+        return SEVFW_INVALID_PARAM;
+    }
+    if (flags & 1) {
+        return SEVFW_UNSUPPORTED; /* COMPRESSED: no tool makes such packets */
+    }
+    if (!guest->has_session) {
+        return SEVFW_BAD_MEASUREMENT; /* nobody holds a key that could have signed it */
+    }
+    sevfw_packet_mac(guest->tik, packet, header, len, len, trans, packet == PACKET_SECRET ? guest->measure : NULL, mac);
+    return memeql_sec(mac, header + 20, sizeof(mac)) ? SEVFW_SUCCESS : SEVFW_BAD_MEASUREMENT;
 }

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* From LAUNCH_START to LAUNCH_FINISH: SEV API reference, section 5 "Launch". */
-#include <nettle/memops.h>
-
+/* From LAUNCH_START to LAUNCH_FINISH: SEV API reference, section 5 "Launch"; and RECEIVE_START, which is its twin. */
 #include "internal.h"
 
-/* LAUNCH_START's fields */
+/* LAUNCH_START's and RECEIVE_START's fields */
 enum {
     HANDLE = 0x00,
     POLICY = 0x04,
@@ -15,7 +13,7 @@ enum {
 };
 
 /* A handle that is not 0 names the guest whose key the new one shares. */
-uint16_t sevfw_launch_start_handle(struct sevfw *fw, struct sevfw_call *call)
+uint16_t sevfw_start_handle(struct sevfw *fw, struct sevfw_call *call)
 {
     uint32_t shared = sevfw_get32(call->buf + HANDLE);
 
@@ -23,7 +21,7 @@ uint16_t sevfw_launch_start_handle(struct sevfw *fw, struct sevfw_call *call)
     return shared == 0 || call->guest ? SEVFW_SUCCESS : SEVFW_INVALID_GUEST;
 }
 
-uint16_t sevfw_launch_start_param(struct sevfw *fw, struct sevfw_call *call)
+uint16_t sevfw_start_param(struct sevfw *fw, struct sevfw_call *call)
 {
     (void)fw;
     return sevfw_get32(call->buf + POLICY) & SEVFW_POLICY_RESERVED ? SEVFW_INVALID_PARAM : SEVFW_SUCCESS;
@@ -38,7 +36,7 @@ uint16_t sevfw_launch_start_length(struct sevfw *fw, struct sevfw_call *call)
     return has_cert == has_session ? SEVFW_SUCCESS : SEVFW_INVALID_LENGTH;
 }
 
-uint16_t sevfw_launch_start_policy(struct sevfw *fw, struct sevfw_call *call)
+uint16_t sevfw_start_policy(struct sevfw *fw, struct sevfw_call *call)
 {
     uint32_t policy = sevfw_get32(call->buf + POLICY);
     uint8_t major = (uint8_t)(policy >> 16), minor = (uint8_t)(policy >> 24);
@@ -76,7 +74,7 @@ static uint16_t open_session(struct sevfw *fw, struct sevfw_call *call, uint8_t 
     return status;
 }
 
-uint16_t sevfw_launch_start(struct sevfw *fw, struct sevfw_call *call)
+static uint16_t start(struct sevfw *fw, struct sevfw_call *call, enum sevfw_guest_state state)
 {
     const struct sevfw_guest *shared = call->guest;
     bool has_session = sevfw_get32(call->buf + SESSION_LEN) != 0;
@@ -95,7 +93,8 @@ uint16_t sevfw_launch_start(struct sevfw *fw, struct sevfw_call *call)
     }
     guest = sevfw_guest_new(fw);
     guest->policy = sevfw_get32(call->buf + POLICY);
-    guest->state = SEVFW_GUEST_LUPDATE;
+    guest->state = state;
+    guest->launched = state == SEVFW_GUEST_LUPDATE;
     guest->has_session = has_session;
     memcpy(guest->tek, tek, sizeof(tek));
     memcpy(guest->tik, tik, sizeof(tik)); /* zeros without a session: anybody can make that measurement */
@@ -111,6 +110,17 @@ uint16_t sevfw_launch_start(struct sevfw *fw, struct sevfw_call *call)
     fw->last_handle = guest->handle;
     fw->has_last_handle = true;
     return SEVFW_SUCCESS;
+}
+
+uint16_t sevfw_launch_start(struct sevfw *fw, struct sevfw_call *call)
+{
+    return start(fw, call, SEVFW_GUEST_LUPDATE);
+}
+
+/* The sender's PDH stands where the owner's certificate does; it comes without its chain, nobody checks who signed it. */
+uint16_t sevfw_receive_start(struct sevfw *fw, struct sevfw_call *call)
+{
+    return start(fw, call, SEVFW_GUEST_RUPDATE);
 }
 
 uint16_t sevfw_launch_update_data(struct sevfw *fw, struct sevfw_call *call)
@@ -138,20 +148,13 @@ uint16_t sevfw_launch_update_data(struct sevfw *fw, struct sevfw_call *call)
     return status;
 }
 
-uint16_t sevfw_launch_update_vmsa_policy(struct sevfw *fw, struct sevfw_call *call)
+/* No guest passes: LAUNCH_START and RECEIVE_START refuse the ES policy. */
+uint16_t sevfw_vmsa_policy(struct sevfw *fw, struct sevfw_call *call)
 {
     if (!fw->es) {
         return SEVFW_INVALID_CONFIG; /* [HW], AMDSEV #41 */
     }
     return call->guest->policy & SEVFW_POLICY_ES ? SEVFW_SUCCESS : SEVFW_POLICY_FAILURE;
-}
-
-/* Not reached: LAUNCH_START refuses the ES policy. */
-uint16_t sevfw_launch_update_vmsa(struct sevfw *fw, struct sevfw_call *call)
-{
-    (void)fw;
-    (void)call;
-    return SEVFW_UNSUPPORTED;
 }
 
 uint16_t sevfw_launch_measure(struct sevfw *fw, struct sevfw_call *call)
@@ -168,7 +171,7 @@ uint16_t sevfw_launch_measure(struct sevfw *fw, struct sevfw_call *call)
     return sevfw_output(fw, sevfw_get64(call->buf + 0x08), output, sizeof(output));
 }
 
-/* LAUNCH_SECRET's fields */
+/* LAUNCH_SECRET's and RECEIVE_UPDATE_DATA's fields */
 enum {
     HDR_PADDR = 0x08,
     GUEST_PADDR = 0x18,
@@ -178,7 +181,7 @@ enum {
 };
 
 /* Compressed packets would have two lengths; they are refused below. */
-uint16_t sevfw_launch_secret_length(struct sevfw *fw, struct sevfw_call *call)
+uint16_t sevfw_packet_length(struct sevfw *fw, struct sevfw_call *call)
 {
     (void)fw;
     return sevfw_get32(call->buf + GUEST_LEN) == sevfw_get32(call->buf + TRANS_LEN) ? SEVFW_SUCCESS
@@ -187,25 +190,7 @@ uint16_t sevfw_launch_secret_length(struct sevfw *fw, struct sevfw_call *call)
 
 _Static_assert(SEVFW_SECRET_MAX <= SEVFW_SCRATCH_SIZE, "a secret fits the scratch buffer");
 
-static uint16_t secret_check(const struct sevfw_guest *guest, const uint8_t *header, const uint8_t *trans, uint32_t len)
-{
-    uint8_t mac[SHA256_DIGEST_SIZE];
-    uint32_t flags = sevfw_get32(header);
-
-    if (flags & ~UINT32_C(1)) {
-        return SEVFW_INVALID_PARAM;
-    }
-    if (flags & 1) {
-        return SEVFW_UNSUPPORTED; /* COMPRESSED: no tool makes such packets */
-    }
-    if (!guest->has_session) {
-        return SEVFW_BAD_MEASUREMENT; /* nobody holds a key that could have signed it */
-    }
-    sevfw_secret_mac(guest->tik, header, len, len, trans, guest->measure, mac);
-    return memeql_sec(mac, header + 20, sizeof(mac)) ? SEVFW_SUCCESS : SEVFW_BAD_MEASUREMENT;
-}
-
-uint16_t sevfw_launch_secret(struct sevfw *fw, struct sevfw_call *call)
+uint16_t sevfw_packet_open(struct sevfw *fw, struct sevfw_call *call, enum sevfw_packet packet)
 {
     const struct sevfw_guest *guest = call->guest;
     uint32_t len = sevfw_get32(call->buf + TRANS_LEN);
@@ -216,7 +201,7 @@ uint16_t sevfw_launch_secret(struct sevfw *fw, struct sevfw_call *call)
         !fw->ops.read(fw->opaque, sevfw_get64(call->buf + TRANS_PADDR), fw->scratch, len)) {
         return SEVFW_INVALID_ADDRESS;
     }
-    status = secret_check(guest, header, fw->scratch, len);
+    status = sevfw_packet_check(guest, packet, header, fw->scratch, len);
     if (status == SEVFW_SUCCESS) {
         sevfw_aes_ctr(guest->tek, header + 4, len, fw->scratch, fw->scratch);
         if (!fw->ops.write_guest(fw->opaque, guest->asid, sevfw_get64(call->buf + GUEST_PADDR), fw->scratch, len)) {
@@ -227,15 +212,23 @@ uint16_t sevfw_launch_secret(struct sevfw *fw, struct sevfw_call *call)
     return status;
 }
 
-uint16_t sevfw_launch_finish(struct sevfw *fw, struct sevfw_call *call)
+uint16_t sevfw_launch_secret(struct sevfw *fw, struct sevfw_call *call)
 {
-    struct sevfw_guest *guest = call->guest;
+    return sevfw_packet_open(fw, call, PACKET_SECRET);
+}
 
-    (void)fw;
+void sevfw_session_end(struct sevfw_guest *guest, enum sevfw_guest_state state)
+{
     guest->has_session = false;
     sevfw_wipe(guest->tek, sizeof(guest->tek));
     sevfw_wipe(guest->tik, sizeof(guest->tik));
     sevfw_wipe(guest->measure, sizeof(guest->measure)); /* the digest stays for ATTESTATION */
-    guest->state = SEVFW_GUEST_RUNNING;
+    guest->state = state;
+}
+
+uint16_t sevfw_launch_finish(struct sevfw *fw, struct sevfw_call *call)
+{
+    (void)fw;
+    sevfw_session_end(call->guest, SEVFW_GUEST_RUNNING);
     return SEVFW_SUCCESS;
 }

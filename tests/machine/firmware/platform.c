@@ -207,3 +207,10 @@ uint16_t sevfw_nop(struct sevfw *fw, struct sevfw_call *call)
     (void)call;
     return SEVFW_SUCCESS;
 }
+
+uint16_t sevfw_unsupported(struct sevfw *fw, struct sevfw_call *call)
+{
+    (void)fw;
+    (void)call;
+    return SEVFW_UNSUPPORTED;
+}

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* What a launched guest can still be asked: attestation and debugging. */
+/* What a running guest can still be asked: attestation, debugging, and to have its memory moved. */
 #include "internal.h"
+
+/* A received guest brought no digest along; what real firmware then reports is not known. */
+uint16_t sevfw_attestation_state(struct sevfw *fw, struct sevfw_call *call)
+{
+    (void)fw;
+    return call->guest->launched ? SEVFW_SUCCESS : SEVFW_INVALID_GUEST_STATE;
+}
 
 /* The 208-byte report, sev-crypto section 8. */
 uint16_t sevfw_attestation(struct sevfw *fw, struct sevfw_call *call)
@@ -51,4 +58,40 @@ uint16_t sevfw_dbg_decrypt(struct sevfw *fw, struct sevfw_call *call)
 uint16_t sevfw_dbg_encrypt(struct sevfw *fw, struct sevfw_call *call)
 {
     return dbg_copy(fw, call, false);
+}
+
+/* COPY's fields */
+enum {
+    COPY_LEN = 0x04,
+    COPY_SRC = 0x08,
+    COPY_DST = 0x10,
+};
+
+/* Overlapping ranges: no source says what becomes of them. */
+uint16_t sevfw_copy_overlap(struct sevfw *fw, struct sevfw_call *call)
+{
+    uint64_t src = sevfw_strip_c_bit(fw, sevfw_get64(call->buf + COPY_SRC));
+    uint64_t dst = sevfw_strip_c_bit(fw, sevfw_get64(call->buf + COPY_DST));
+    uint32_t len = sevfw_get32(call->buf + COPY_LEN);
+
+    return src < dst + len && dst < src + len ? SEVFW_INVALID_ADDRESS : SEVFW_SUCCESS;
+}
+
+/* The same bytes at another address, where the same key makes other ciphertext of them. */
+uint16_t sevfw_copy(struct sevfw *fw, struct sevfw_call *call)
+{
+    uint64_t src = sevfw_get64(call->buf + COPY_SRC), dst = sevfw_get64(call->buf + COPY_DST);
+    uint32_t len = sevfw_get32(call->buf + COPY_LEN), asid = call->guest->asid;
+    uint16_t status = SEVFW_SUCCESS;
+
+    for (uint32_t done = 0; done < len && status == SEVFW_SUCCESS; done += SEVFW_SCRATCH_SIZE) {
+        uint32_t part = len - done < SEVFW_SCRATCH_SIZE ? len - done : SEVFW_SCRATCH_SIZE;
+
+        if (!fw->ops.read_guest(fw->opaque, asid, src + done, fw->scratch, part) ||
+            !fw->ops.write_guest(fw->opaque, asid, dst + done, fw->scratch, part)) {
+            status = SEVFW_INVALID_ADDRESS;
+        }
+    }
+    sevfw_wipe(fw->scratch, sizeof(fw->scratch));
+    return status;
 }

@@ -59,18 +59,27 @@ static uint16_t check_param(struct sevfw *fw, struct sevfw_call *call)
     return SEVFW_SUCCESS;
 }
 
-static bool length_ok(const struct sevfw_buffer *buffer, uint32_t len)
+/* A query names no memory of the guest: then it is the most that the buffer may have to hold. */
+static uint32_t needed_size(const struct sevfw_buffer *buffer, const struct sevfw_call *call)
+{
+    uint32_t held = buffer->holds ? sevfw_get32(call->buf + buffer->holds) : 0;
+
+    return held > 0 && held < buffer->size ? held : buffer->size;
+}
+
+static bool length_ok(const struct sevfw_buffer *buffer, uint32_t size, uint32_t len)
 {
     switch (buffer->kind) {
     case BUFFER_IN:
-        return len == buffer->size;
+    case BUFFER_OUT_EXACT:
+        return len == size;
     case BUFFER_IN_OPTIONAL:
-        return len == 0 || len == buffer->size;
+        return len == 0 || len == size;
     case BUFFER_OUT:
-        return len >= buffer->size;
+        return len >= size;
     case BUFFER_BLOCKS:
     case BUFFER_GUEST:
-        return len > 0 && len % 16 == 0 && (buffer->size == 0 || len <= buffer->size);
+        return len > 0 && len % 16 == 0 && (size == 0 || len <= size);
     default:
         return true;
     }
@@ -79,18 +88,20 @@ static bool length_ok(const struct sevfw_buffer *buffer, uint32_t len)
 static uint16_t check_length(struct sevfw *fw, struct sevfw_call *call)
 {
     const struct sevfw_buffer *buffers = call->command->buffers;
+    uint32_t needed[SEVFW_BUFFERS];
     uint16_t status = SEVFW_SUCCESS;
 
     (void)fw;
-    for (size_t i = 0; i < 3; i++) {
-        if (!length_ok(&buffers[i], sevfw_get32(call->buf + buffers[i].len))) {
+    for (size_t i = 0; i < SEVFW_BUFFERS; i++) {
+        needed[i] = needed_size(&buffers[i], call);
+        if (!length_ok(&buffers[i], needed[i], sevfw_get32(call->buf + buffers[i].len))) {
             status = SEVFW_INVALID_LENGTH;
         }
     }
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < SEVFW_BUFFERS; i++) {
         /* Needed, or written: in both cases the answer is the same number (section 6). */
-        if (buffers[i].kind == BUFFER_OUT) {
-            sevfw_put32(call->buf + buffers[i].len, buffers[i].size);
+        if (buffers[i].kind == BUFFER_OUT || buffers[i].kind == BUFFER_OUT_EXACT) {
+            sevfw_put32(call->buf + buffers[i].len, needed[i]);
         }
     }
     return status;
@@ -123,7 +134,7 @@ static uint16_t check_asid(struct sevfw *fw, struct sevfw_call *call)
 
 static uint16_t check_address(struct sevfw *fw, struct sevfw_call *call)
 {
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < SEVFW_BUFFERS; i++) {
         const struct sevfw_buffer *buffer = &call->command->buffers[i];
         uint64_t spa = sevfw_get64(call->buf + buffer->paddr);
         uint32_t len = sevfw_get32(call->buf + buffer->len);

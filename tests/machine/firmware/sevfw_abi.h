@@ -133,11 +133,14 @@ enum sevfw_guest_state {
 /* Sizes on the wire: SEV API sections 5 and 6, sev-crypto sections 4 to 8. */
 #define SEVFW_CERT_SIZE 2084u
 #define SEVFW_CHAIN_SIZE (3u * SEVFW_CERT_SIZE)
+#define SEVFW_ROOT_CERT_SIZE 1600u
+#define SEVFW_AMD_CERTS_SIZE (2u * SEVFW_ROOT_CERT_SIZE) /* ASK, ARK */
 #define SEVFW_SESSION_SIZE 128u
 #define SEVFW_PACKET_HEADER_SIZE 52u
 #define SEVFW_MEASURE_SIZE 48u
 #define SEVFW_REPORT_SIZE 208u
 #define SEVFW_SECRET_MAX 0x4000u
+#define SEVFW_SEND_MAX 0x1000u /* KVM never asks for more; what real firmware takes is not known */
 
 /* Certificates, sev-crypto section 5.1. */
 #define SEVFW_USAGE_ARK 0x0000u

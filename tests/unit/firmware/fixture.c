@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "kds.h"
+
 /* ---------------------------------------------------------------- memory */
 
 /* Not AES: enough that bytes seen through the wrong key are wrong. */
@@ -350,7 +352,8 @@ uint16_t measure(struct machine *m, uint32_t handle, uint8_t out[48])
     return status;
 }
 
-uint16_t secret(struct machine *m, uint32_t handle, uint64_t guest_spa, uint32_t guest_len, uint32_t trans_len)
+uint16_t packet(struct machine *m, uint32_t id, uint32_t handle, uint64_t guest_spa, uint32_t guest_len,
+                uint32_t trans_len)
 {
     uint8_t buf[0x34] = {0};
 
@@ -361,7 +364,71 @@ uint16_t secret(struct machine *m, uint32_t handle, uint64_t guest_spa, uint32_t
     set32(buf, 0x20, guest_len);
     set64(buf, 0x28, AT_PACKET);
     set32(buf, 0x30, trans_len);
-    return command(m, SEVFW_CMD_LAUNCH_SECRET, buf, sizeof(buf));
+    return command(m, id, buf, sizeof(buf));
+}
+
+uint16_t secret(struct machine *m, uint32_t handle, uint64_t guest_spa, uint32_t guest_len, uint32_t trans_len)
+{
+    return packet(m, SEVFW_CMD_LAUNCH_SECRET, handle, guest_spa, guest_len, trans_len);
+}
+
+void target_put(struct machine *m, struct machine *target)
+{
+    static uint8_t amd_certs[SEVFW_AMD_CERTS_SIZE]; /* the same each time, and slow to make */
+    uint8_t pdh[2084], chain[6252];
+
+    if (amd_certs[0] == 0) {
+        kds_ask(amd_certs);
+        kds_ark(amd_certs + SEVFW_ROOT_CERT_SIZE);
+    }
+    assert_status(SUCCESS, pdh_export(target, pdh, chain));
+    kds_cek(target->config.chip_id, API_MAJOR_, API_MINOR_, chain + 2 * SEVFW_CERT_SIZE);
+    ram_put(m, AT_CERT, pdh, sizeof(pdh));
+    ram_put(m, AT_CHAIN, chain, sizeof(chain));
+    ram_put(m, AT_AMD, amd_certs, sizeof(amd_certs));
+}
+
+uint16_t send_start(struct machine *m, uint32_t handle)
+{
+    uint8_t buf[0x44] = {0};
+
+    set32(buf, 0x00, handle);
+    set64(buf, 0x08, AT_CERT);
+    set32(buf, 0x10, 2084);
+    set64(buf, 0x18, AT_CHAIN);
+    set32(buf, 0x20, 6252);
+    set64(buf, 0x28, AT_AMD);
+    set32(buf, 0x30, SEVFW_AMD_CERTS_SIZE);
+    set64(buf, 0x38, AT_SESSION);
+    set32(buf, 0x40, 128);
+    return command(m, SEVFW_CMD_SEND_START, buf, sizeof(buf));
+}
+
+uint16_t receive_start(struct machine *m, uint32_t policy, uint32_t share, uint32_t *handle)
+{
+    uint8_t buf[0x24] = {0};
+    uint16_t status;
+
+    set32(buf, 0x00, share);
+    set32(buf, 0x04, policy);
+    set64(buf, 0x08, AT_CERT);
+    set32(buf, 0x10, 2084);
+    set64(buf, 0x18, AT_SESSION);
+    set32(buf, 0x20, 128);
+    status = command(m, SEVFW_CMD_RECEIVE_START, buf, sizeof(buf));
+    *handle = sevfw_get32(buf);
+    return status;
+}
+
+uint16_t copy(struct machine *m, uint32_t handle, uint64_t src, uint64_t dst, uint32_t len)
+{
+    uint8_t buf[0x18] = {0};
+
+    set32(buf, 0x00, handle);
+    set32(buf, 0x04, len);
+    set64(buf, 0x08, src);
+    set64(buf, 0x10, dst);
+    return command(m, SEVFW_CMD_COPY, buf, sizeof(buf));
 }
 
 uint16_t dbg(struct machine *m, uint32_t id, uint32_t handle, uint64_t src, uint64_t dst, uint32_t len)
@@ -432,9 +499,18 @@ uint16_t download(struct machine *m, uint64_t spa, uint32_t len)
 
 uint32_t guest_in(struct machine *m, unsigned state, uint32_t asid)
 {
+    struct owner sender;
     uint32_t handle;
     uint8_t out[48];
 
+    if (state == SEVFW_GUEST_RUPDATE) {
+        owner_make(&sender, 0);
+        owner_session(m, &sender);
+        assert_status(SUCCESS, receive_start(m, 0, 0, &handle));
+        assert_status(SUCCESS, activate(m, handle, asid));
+        assert_int_equal(guest_state(m, handle), state);
+        return handle;
+    }
     assert_status(SUCCESS, launch_start(m, 0, 0, &handle));
     assert_status(SUCCESS, activate(m, handle, asid));
     if (state >= SEVFW_GUEST_LSECRET) {
@@ -442,6 +518,13 @@ uint32_t guest_in(struct machine *m, unsigned state, uint32_t asid)
     }
     if (state >= SEVFW_GUEST_RUNNING) {
         assert_status(SUCCESS, by_handle(m, SEVFW_CMD_LAUNCH_FINISH, handle));
+    }
+    if (state >= SEVFW_GUEST_SUPDATE) {
+        target_put(m, m); /* to itself */
+        assert_status(SUCCESS, send_start(m, handle));
+    }
+    if (state == SEVFW_GUEST_SENT) {
+        assert_status(SUCCESS, by_handle(m, SEVFW_CMD_SEND_FINISH, handle));
     }
     assert_int_equal(guest_state(m, handle), state);
     return handle;
@@ -493,7 +576,7 @@ void owner_secret(struct machine *m, const struct owner *owner, const uint8_t me
 
     seq(0xE0, 16, header + 4);
     sevfw_aes_ctr(owner->tek, header + 4, len, packet, plain);
-    sevfw_secret_mac(owner->tik, header, len, len, packet, measurement, header + 20);
+    sevfw_packet_mac(owner->tik, PACKET_SECRET, header, len, len, packet, measurement, header + 20);
     ram_put(m, AT_HEADER, header, sizeof(header));
     ram_put(m, AT_PACKET, packet, len);
     free(packet);

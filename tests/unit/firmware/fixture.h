@@ -38,6 +38,7 @@
 #define AT_HEADER 0x7000u
 #define AT_OUT 0x8000u
 #define AT_CHAIN 0xA000u
+#define AT_AMD 0xC000u
 #define AT_PACKET 0x10000u
 #define AT_GUEST 0x100000u
 #define AT_TMR 0x200000u
@@ -99,6 +100,15 @@ uint16_t activate(struct machine *m, uint32_t handle, uint32_t asid);
 uint16_t update_data(struct machine *m, uint32_t handle, uint64_t spa, uint32_t len);
 uint16_t measure(struct machine *m, uint32_t handle, uint8_t out[48]);
 uint16_t secret(struct machine *m, uint32_t handle, uint64_t guest_spa, uint32_t guest_len, uint32_t trans_len);
+/* The same for each command that has a packet. */
+uint16_t packet(struct machine *m, uint32_t id, uint32_t handle, uint64_t guest_spa, uint32_t guest_len,
+                uint32_t trans_len);
+/* What a sender must know of the platform `target`, in m's memory, as send_start() wants it: PDH, PEK, OCA and the CEK as the
+ * key server signed it, ASK and ARK. */
+void target_put(struct machine *m, struct machine *target);
+uint16_t send_start(struct machine *m, uint32_t handle);
+uint16_t receive_start(struct machine *m, uint32_t policy, uint32_t share, uint32_t *handle);
+uint16_t copy(struct machine *m, uint32_t handle, uint64_t src, uint64_t dst, uint32_t len);
 uint16_t dbg(struct machine *m, uint32_t id, uint32_t handle, uint64_t src, uint64_t dst, uint32_t len);
 uint16_t attest(struct machine *m, uint32_t handle, const uint8_t mnonce[16], uint8_t report[208]);
 unsigned guest_state(struct machine *m, uint32_t handle);

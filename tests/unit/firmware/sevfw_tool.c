@@ -219,7 +219,7 @@ static bool do_command(struct sevfw *fw)
 
 static bool do_kds(void)
 {
-    uint8_t root[KDS_ROOT_CERT_SIZE], cek[SEVFW_CERT_SIZE];
+    uint8_t root[SEVFW_ROOT_CERT_SIZE], cek[SEVFW_CERT_SIZE];
 
     kds_ark(root);
     printf("{");

@@ -3,13 +3,15 @@
 
 Here python3-cryptography is the guest owner and the auditor: it checks the chain of
 certificates from the test ARK to the PDH, opens a session, checks the measurement and
-the attestation report, and sends a secret.
+the attestation report, and sends a secret. It is also the platform that a guest is sent
+to, and the one that a guest comes from.
 """
 
 import hashlib
 import hmac
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -84,7 +86,8 @@ def firmware(program: str) -> Iterator[Firmware]:
     tool.close()
 
 
-MAKE_IMAGE = Path(__file__).resolve().parents[2] / "machine" / "firmware" / "make_image.py"
+MODEL = Path(__file__).resolve().parents[2] / "machine" / "firmware"
+MAKE_IMAGE = MODEL / "make_image.py"
 
 
 def test_image_tool_makes_what_the_firmware_of_that_family_alone_accepts(firmware: Firmware, tmp_path: Path) -> None:
@@ -186,11 +189,11 @@ class Owner:
         self.session += mac(self.tik, struct.pack("<I", policy))
         self.cert = make_cert(key, PDH, ECDH_SHA256)
 
-    def start(self, firmware: Firmware, expect: str = "SUCCESS") -> int:
+    def start(self, firmware: Firmware, expect: str = "SUCCESS", command: str = "LAUNCH_START") -> int:
         firmware.write(AT_A, self.cert)
         firmware.write(AT_B, self.session)
         start = struct.pack("<IIQIIQI", 0, self.policy, AT_A, CERT, 0, AT_B, 128)
-        return word(firmware.command("LAUNCH_START", start, expect), 0)
+        return word(firmware.command(command, start, expect), 0)
 
 
 def check_chain(certs: dict[str, bytes], kds: dict[str, str]) -> None:
@@ -298,3 +301,129 @@ def test_session_for_a_former_pdh_is_refused(firmware: Firmware) -> None:
     owner = Owner(firmware.export()["pdh"], 0)
     firmware.command("PDH_GEN")
     owner.start(firmware, "BAD_MEASUREMENT")
+
+
+def root_primes() -> dict[str, int]:
+    """The test root's, by their names in testkeys.h."""
+    text = (MODEL / "testkeys.h").read_text(encoding="ascii")
+    arrays = re.findall(r"uint8_t (\w+)\[256\] = \{(.*?)\};", text, re.S)
+    return {name: int.from_bytes(bytes(int(b, 16) for b in re.findall(r"0x(..)", body)), "big") for name, body in arrays}
+
+
+def rsa_private(p: int, q: int) -> rsa.RSAPrivateKey:
+    e = 0x10001
+    d = pow(e, -1, (p - 1) * (q - 1))
+    numbers = rsa.RSAPrivateNumbers(
+        p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), rsa.RSAPublicNumbers(e, p * q)
+    )
+    return numbers.private_key()
+
+
+def sign_pss(key: rsa.RSAPrivateKey, data: bytes) -> bytes:
+    return key.sign(data, padding.PSS(padding.MGF1(hashes.SHA384()), salt_length=48), hashes.SHA384())[::-1]
+
+
+def root_cert(key: rsa.RSAPrivateKey, usage: int, issuer: rsa.RSAPrivateKey) -> bytes:
+    cert = struct.pack("<I16s16sI16xII", 1, b"subject", b"issuer", usage, 4096, 4096)
+    cert += (0x10001).to_bytes(512, "little") + key.public_key().public_numbers().n.to_bytes(512, "little")
+    return cert + sign_pss(issuer, cert)
+
+
+class Platform:
+    """Another platform, under a root that has these primes, to which guests are sent."""
+
+    def __init__(self, ark: rsa.RSAPrivateKey, ask: rsa.RSAPrivateKey) -> None:
+        pek, oca, cek, self.key = (ec.generate_private_key(ec.SECP384R1()) for _ in range(4))
+        cek_cert = make_cert(cek, CEK, ECDSA_SHA256)
+        by_ask = struct.pack("<II", ASK, RSA_SHA384) + sign_pss(ask, cek_cert[:SIGNED])
+        cek_cert = cek_cert[:SIGNED] + by_ask + cek_cert[SIGNED + 0x208 :]
+        pek_cert = sign_cert(make_cert(pek, PEK, ECDSA_SHA256), cek, CEK)
+        by_cek = pek_cert[SIGNED : SIGNED + 0x208]
+        pek_cert = sign_cert(pek_cert, oca, OCA)[: SIGNED + 0x208] + by_cek
+        self.pdh = sign_cert(make_cert(self.key, PDH, ECDH_SHA256), pek, PEK)
+        self.chain = pek_cert + sign_cert(make_cert(oca, OCA, ECDSA_SHA256), oca, OCA) + cek_cert
+        self.amd = root_cert(ask, ASK, ark) + root_cert(ark, ARK, ark)
+
+    def take(self, session: bytes, source: bytes, policy: int) -> None:
+        """Opens a session of the platform whose PDH certificate is `source`: keeps its TEK and TIK."""
+        nonce, wrapped, iv = session[:16], session[0x10:0x30], session[0x30:0x40]
+        master = kdf(self.key.exchange(ec.ECDH(), public_key(source)), b"sev-master-secret", nonce)
+        assert session[0x40:0x60] == mac(kdf(master, b"sev-kik", b""), wrapped)
+        keys = ctr(kdf(master, b"sev-kek", b""), iv, wrapped)
+        self.tek, self.tik = keys[:16], keys[16:]
+        assert session[0x60:] == mac(self.tik, struct.pack("<I", policy))
+
+
+def send_start(firmware: Firmware, handle: int, to: Platform, expect: str = "SUCCESS") -> tuple[int, bytes]:
+    """The policy that it tells, and the session."""
+    at_amd, at_session = AT_C, AT_C + 0x8000
+    for at, data in ((AT_A, to.pdh), (AT_B, to.chain), (at_amd, to.amd), (at_session, bytes(128))):
+        firmware.write(at, data)
+    places = (AT_A, CERT, 0, AT_B, 3 * CERT, 0, at_amd, 3200, 0, at_session, 128)
+    told = firmware.command("SEND_START", struct.pack("<IIQIIQIIQIIQI", handle, 0, *places), expect)
+    return word(told, 4), firmware.read(at_session, 128)
+
+
+def packet_command(handle: int, guest: int, length: int) -> bytes:
+    return struct.pack("<IIQIIQIIQI", handle, 0, AT_A, 52, 0, guest, length, 0, AT_B, length)
+
+
+def running_guest(firmware: Firmware, policy: int, text: bytes) -> int:
+    handle = word(firmware.command("LAUNCH_START", struct.pack("<II28x", 0, policy)), 0)
+    firmware.command("ACTIVATE", struct.pack("<II", handle, 1))
+    firmware.write(AT_GUEST, text)
+    firmware.command("LAUNCH_UPDATE_DATA", struct.pack("<IIQI", handle, 0, AT_GUEST, len(text)))
+    firmware.command("LAUNCH_MEASURE", struct.pack("<IIQI", handle, 0, AT_C, 48))
+    firmware.command("LAUNCH_FINISH", struct.pack("<I", handle))
+    return handle
+
+
+def packet_mac(tik: bytes, header: bytes, data: bytes) -> bytes:
+    return mac(tik, b"\2" + header[:20] + struct.pack("<II", len(data), len(data)) + data)
+
+
+def test_guest_is_sent_to_a_python_platform(firmware: Firmware) -> None:
+    firmware.bring_up()
+    p = root_primes()
+    platform = Platform(rsa_private(p["ark_p"], p["ark_q"]), rsa_private(p["ask_p"], p["ask_q"]))
+    text, policy = bytes(range(256)) * 48, 0x11010020
+    handle = running_guest(firmware, policy, text)
+    told, session = send_start(firmware, handle, platform)
+    assert told == policy
+    platform.take(session, firmware.export()["pdh"], policy)
+    got = b""
+    for at, length in ((0, 4096), (4096, 4096), (8192, 16), (8208, 4080)):
+        firmware.command("SEND_UPDATE_DATA", packet_command(handle, AT_GUEST + at, length))
+        header, data = firmware.read(AT_A, 52), firmware.read(AT_B, length)
+        assert header[:4] == bytes(4)
+        assert header[20:] == packet_mac(platform.tik, header, data)
+        got += ctr(platform.tek, header[4:20], data)
+    assert got == text
+    firmware.command("SEND_FINISH", struct.pack("<I", handle))
+
+
+def test_guest_is_received_from_a_python_platform(firmware: Firmware) -> None:
+    firmware.bring_up()
+    sender = Owner(firmware.export()["pdh"], 0x11010020)
+    handle = sender.start(firmware, command="RECEIVE_START")
+    firmware.command("ACTIVATE", struct.pack("<II", handle, 1))
+    text, iv = bytes(range(255, -1, -1)) * 16, os.urandom(16)
+    data = ctr(sender.tek, iv, text)
+    header = bytes(4) + iv
+    firmware.write(AT_A, header + packet_mac(sender.tik, header, data))
+    firmware.write(AT_B, data)
+    firmware.command("RECEIVE_UPDATE_DATA", packet_command(handle, AT_GUEST, len(text)))
+    assert bytes.fromhex(firmware.ask(f"read-guest 1 {AT_GUEST:#x} {len(text)}")["data"]) == text
+    firmware.write(AT_A, header + packet_mac(bytes(16), header, data))
+    firmware.command("RECEIVE_UPDATE_DATA", packet_command(handle, AT_GUEST, len(text)), "BAD_MEASUREMENT")
+    firmware.command("RECEIVE_FINISH", struct.pack("<I", handle))
+
+
+def test_a_platform_under_another_root_is_sent_nothing(firmware: Firmware) -> None:
+    """A chain that is right in itself: what is wrong is whose it is."""
+    firmware.bring_up()
+    p = root_primes()
+    platform = Platform(rsa_private(p["ark_p"], p["ask_q"]), rsa_private(p["ask_p"], p["ark_q"]))
+    handle = running_guest(firmware, 0x20, bytes(4096))
+    assert send_start(firmware, handle, platform, "INVALID_CERTIFICATE")[1] == bytes(128)
+    firmware.command("SEND_CANCEL", struct.pack("<I", handle), "INVALID_GUEST_STATE")  # it never left RUNNING

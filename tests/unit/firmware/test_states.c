@@ -6,10 +6,13 @@
 #define U 1u /* platform UNINIT, INIT, WORKING */
 #define I 2u
 #define W 4u
-#define LU 1u /* guest LUPDATE, LSECRET, RUNNING */
+#define LU 1u /* guest LUPDATE, LSECRET, RUNNING, SUPDATE, RUPDATE, SENT */
 #define LS 2u
 #define RU 4u
-#define ALL (LU | LS | RU)
+#define SU 8u
+#define RE 16u
+#define SE 32u
+#define ALL (LU | LS | RU | SU | RE | SE)
 
 static const struct row {
     uint32_t id;
@@ -46,6 +49,19 @@ static const struct row {
     {SEVFW_CMD_ATTESTATION, 0x24, I | W, RU, 0},
     {SEVFW_CMD_DBG_DECRYPT, 0x1C, I | W, RU, 0},
     {SEVFW_CMD_DBG_ENCRYPT, 0x1C, I | W, RU, 0},
+    {SEVFW_CMD_COPY, 0x18, I | W, RU, 0},
+    {SEVFW_CMD_SEND_START, 0x44, I | W, RU, 0},
+    {SEVFW_CMD_SEND_UPDATE_DATA, 0x34, I | W, SU, 0},
+    {SEVFW_CMD_SEND_UPDATE_VMSA, 0x34, I | W, SU, 0},
+    {SEVFW_CMD_SEND_FINISH, 0x04, I | W, SU, 0},
+    {SEVFW_CMD_SEND_CANCEL, 0x04, I | W, SU, 0},
+    {SEVFW_CMD_RECEIVE_START, 0x24, I | W, 0, 0},
+    {SEVFW_CMD_RECEIVE_UPDATE_DATA, 0x34, I | W, RE, 0},
+    {SEVFW_CMD_RECEIVE_UPDATE_VMSA, 0x34, I | W, RE, 0},
+    {SEVFW_CMD_RECEIVE_FINISH, 0x04, I | W, RE, 0},
+    {SEVFW_CMD_SWAP_OUT, 0x28, I | W, RU, 0},
+    {SEVFW_CMD_SWAP_IN, 0x20, I | W, RU, 0},
+    {SEVFW_CMD_RING_BUFFER, 0x28, I | W, 0, 0},
 };
 
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -102,7 +118,7 @@ static void commands_are_legal_in_their_guest_states_only(void **state)
     struct machine *m = *state;
 
     for (size_t i = 0; i < ROWS; i++) {
-        for (unsigned in = SEVFW_GUEST_LUPDATE; rows[i].guest && in <= SEVFW_GUEST_RUNNING; in++) {
+        for (unsigned in = SEVFW_GUEST_LUPDATE; rows[i].guest && in <= SEVFW_GUEST_SENT; in++) {
             uint32_t handle;
             uint16_t status;
 
@@ -128,18 +144,22 @@ static void commands_that_work_on_memory_want_an_active_guest(void **state)
         uint32_t id;
         unsigned in;
     } needy[] = {{SEVFW_CMD_LAUNCH_UPDATE_DATA, SEVFW_GUEST_LUPDATE}, {SEVFW_CMD_LAUNCH_SECRET, SEVFW_GUEST_LSECRET},
-                 {SEVFW_CMD_DBG_DECRYPT, SEVFW_GUEST_RUNNING}, {SEVFW_CMD_DBG_ENCRYPT, SEVFW_GUEST_RUNNING}};
+                 {SEVFW_CMD_DBG_DECRYPT, SEVFW_GUEST_RUNNING}, {SEVFW_CMD_DBG_ENCRYPT, SEVFW_GUEST_RUNNING},
+                 {SEVFW_CMD_COPY, SEVFW_GUEST_RUNNING}, {SEVFW_CMD_SEND_UPDATE_DATA, SEVFW_GUEST_SUPDATE},
+                 {SEVFW_CMD_RECEIVE_UPDATE_DATA, SEVFW_GUEST_RUPDATE}};
 
     bring_up(m);
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof(needy) / sizeof(needy[0]); i++) {
         uint32_t handle = guest_in(m, needy[i].in, MIN_ASID + (uint32_t)i);
         uint16_t status;
 
         assert_status(SUCCESS, by_handle(m, SEVFW_CMD_DEACTIVATE, handle));
         if (needy[i].id == SEVFW_CMD_LAUNCH_UPDATE_DATA) {
             status = update_data(m, handle, AT_GUEST, 16);
-        } else if (needy[i].id == SEVFW_CMD_LAUNCH_SECRET) {
-            status = secret(m, handle, AT_GUEST, 16, 16);
+        } else if (needy[i].id == SEVFW_CMD_COPY) {
+            status = copy(m, handle, AT_GUEST, AT_TMR, 16);
+        } else if (needy[i].id != SEVFW_CMD_DBG_DECRYPT && needy[i].id != SEVFW_CMD_DBG_ENCRYPT) {
+            status = packet(m, needy[i].id, handle, AT_GUEST, 16, 16);
         } else {
             status = dbg(m, needy[i].id, handle, AT_GUEST, AT_TMR, 16);
         }
@@ -245,7 +265,7 @@ static void every_documented_status_is_reachable(void **state)
     memset(m->nv, 1, sizeof(m->nv));
     m->nv_there = true;
     assert_status(SECURE_DATA_INVALID, do_init(m));
-    assert_status(INVALID_COMMAND, command0(m, SEVFW_CMD_SEND_START));
+    assert_status(INVALID_COMMAND, command0(m, 0x10));
     assert_status(INVALID_PLATFORM_STATE, command0(m, SEVFW_CMD_DF_FLUSH));
     assert_status(SUCCESS, do_init(m));
     assert_status(WBINVD_REQUIRED, command0(m, SEVFW_CMD_DF_FLUSH));

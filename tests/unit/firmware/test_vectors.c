@@ -197,8 +197,43 @@ static void secret_packet_matches_S1(void **state)
     seq(0xB0, 16, tik);
     sevfw_aes_ctr(tek, S1_header + 4, sizeof(S1_packet), plain, S1_packet);
     assert_memory_equal(plain, S1_plain_table, sizeof(plain));
-    sevfw_secret_mac(tik, S1_header, sizeof(plain), sizeof(plain), S1_packet, M2_measure, mac);
+    sevfw_packet_mac(tik, PACKET_SECRET, S1_header, sizeof(plain), sizeof(plain), S1_packet, M2_measure, mac);
     assert_memory_equal(mac, S1_header + 20, 32);
+}
+
+/* The MAC of T1 is the reference's own reading, which no second source confirms. */
+static void migration_packet_matches_T1(void **state)
+{
+    uint8_t tek[16], tik[16], plain[64], packet[sizeof(plain)], mac[32];
+
+    (void)state;
+    seq(0xA0, 16, tek);
+    seq(0xB0, 16, tik);
+    for (size_t i = 0; i < sizeof(plain); i++) {
+        plain[i] = (uint8_t)(3 * i);
+    }
+    sevfw_aes_ctr(tek, T1_header + 4, sizeof(plain), packet, plain);
+    assert_memory_equal(packet, T1_packet, sizeof(packet));
+    sevfw_packet_mac(tik, PACKET_DATA, T1_header, sizeof(plain), sizeof(plain), packet, NULL, mac);
+    assert_memory_equal(mac, T1_header + 20, 32);
+}
+
+static void sealed_session_matches_E4(void **state)
+{
+    struct machine *m = *state;
+    uint8_t session[128], tek[16], tik[16], expected[16];
+
+    seq(0x00, 16, m->forced); /* nonce, TEK, TIK, IV */
+    seq(0xA0, 16, m->forced + 16);
+    seq(0xB0, 16, m->forced + 32);
+    seq(0xC0, 16, m->forced + 48);
+    m->forced_len = 64;
+    sevfw_session_seal(m->fw, E2_Z, sizeof(E2_Z), POLICY, session, tek, tik);
+    assert_memory_equal(session, E4_session, sizeof(session));
+    seq(0xA0, 16, expected);
+    assert_memory_equal(tek, expected, 16);
+    seq(0xB0, 16, expected);
+    assert_memory_equal(tik, expected, 16);
 }
 
 /* The vectors' keys through the commands themselves: E4 opens, M2 comes out, S1 goes in. */
@@ -303,6 +338,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(attestation_signature_matches_A1, machine_setup, machine_teardown),
         cmocka_unit_test(measurements_match_M1_M2),
         cmocka_unit_test(secret_packet_matches_S1),
+        cmocka_unit_test(migration_packet_matches_T1),
+        cmocka_unit_test_setup_teardown(sealed_session_matches_E4, machine_setup, machine_teardown),
         cmocka_unit_test_setup_teardown(commands_reproduce_E4_M2_S1, machine_setup, machine_teardown),
         cmocka_unit_test_setup_teardown(launch_digests_match_L1_L2, machine_setup, machine_teardown),
         cmocka_unit_test_setup_teardown(platform_status_matches_B5, machine_setup, machine_teardown),

@@ -15,7 +15,7 @@ unit-firmware-libs := -lcmocka -lnettle -lhogweed -lgmp
 unit-firmware-models := $(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt) kds.c)
 unit-firmware-built-with = $(CC_VERSION) $(unit-firmware-cflags)
 $(eval $(call record,$(unit-firmware-out)/built-with,unit-firmware-built-with))
-unit-firmware-tests := vectors platform launch states asid mailbox
+unit-firmware-tests := vectors platform launch states asid mailbox migrate
 
 unit-firmware-objects = $(patsubst %.c,$(unit-firmware-out)/%.o,$(1))
 unit-firmware-common := $(call unit-firmware-objects,tests/unit/firmware/fixture.c $(unit-firmware-models))

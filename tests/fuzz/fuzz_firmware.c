@@ -8,11 +8,12 @@
 #include <stdlib.h>
 
 #include "internal.h"
+#include "kds.h"
 #include "mailbox.h"
 
 #define RAM_SIZE 0x20000u
 #define AT_COMMAND 0x1000u
-#define AT_DATA 0x8000u /* three buffers of 16 KiB */
+#define AT_DATA 0x8000u /* four buffers of 16 KiB */
 #define AT_CERT 0x2000u
 #define AT_SESSION 0x3000u
 #define CPUS 2u
@@ -129,6 +130,7 @@ static const struct sevfw_config config = {
 /* What must hold after every step. */
 static void check_invariants(const struct sevfw *fw)
 {
+    static const uint8_t no_key[SEVFW_KEY_SIZE];
     uint32_t guests = 0, active = 0, keys = 0;
 
     for (uint32_t i = 0; i < config.max_guests; i++) {
@@ -139,7 +141,14 @@ static void check_invariants(const struct sevfw *fw)
             continue;
         }
         guests++;
-        CHECK(guest->state >= SEVFW_GUEST_LUPDATE && guest->state <= SEVFW_GUEST_RUNNING);
+        CHECK(guest->state >= SEVFW_GUEST_LUPDATE && guest->state <= SEVFW_GUEST_SENT);
+        if (guest->state == SEVFW_GUEST_SUPDATE || guest->state == SEVFW_GUEST_RUPDATE) {
+            CHECK(guest->has_session);
+        }
+        if (guest->state == SEVFW_GUEST_RUNNING || guest->state == SEVFW_GUEST_SENT) {
+            CHECK(!guest->has_session && memcmp(guest->tek, no_key, sizeof(no_key)) == 0 &&
+                  memcmp(guest->tik, no_key, sizeof(no_key)) == 0);
+        }
         if (guest->asid != 0) {
             active++;
             CHECK(fw->asids[guest->asid].handle == guest->handle && !fw->asids[guest->asid].dirty);
@@ -174,12 +183,13 @@ static uint8_t take(struct input *in)
 }
 
 static const uint8_t ids[] = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x20,
-                              0x21, 0x22, 0x23, 0x25, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x60, 0x61, 0x40, 0x00};
+                              0x21, 0x22, 0x23, 0x25, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x60, 0x61, 0x40, 0x00,
+                              0x0F, 0x24, 0x41, 0x42, 0x43, 0x44, 0x50, 0x51, 0x52, 0x53, 0x70, 0x71};
 
 /* A 32-bit field: mostly a number that means something. */
 static uint32_t field(struct input *in, const struct sevfw *fw)
 {
-    static const uint32_t lengths[] = {2084, 128, 6252, 48, 52, 208, 64, 0x8000, 0x100000, 0x4000, 0x24, 0x18};
+    static const uint32_t lengths[] = {2084, 128, 6252, 48, 52, 208, 64, 0x8000, 0x100000, 0x4000, 0x24, 0x18, 3200, 4096};
     uint8_t how = take(in);
     uint32_t number = 0;
 
@@ -189,7 +199,7 @@ static uint32_t field(struct input *in, const struct sevfw *fw)
     case 1:
         return how / 8;
     case 2:
-        return lengths[how / 8 % 12];
+        return lengths[how / 8 % (sizeof(lengths) / sizeof(lengths[0]))];
     case 3:
         return fw->guests[how / 8 % config.max_guests].handle;
     case 4:
@@ -206,10 +216,10 @@ static uint32_t field(struct input *in, const struct sevfw *fw)
     }
 }
 
-/* Where the i-th buffer of a command is; the owner's certificate and session have theirs. */
+/* Where the i-th buffer of a command is; the owner's (or sender's) certificate and session have theirs. */
 static uint64_t buffer_at(uint32_t id, size_t i)
 {
-    if (id == SEVFW_CMD_LAUNCH_START) {
+    if (id == SEVFW_CMD_LAUNCH_START || id == SEVFW_CMD_RECEIVE_START) {
         return i == 0 ? AT_CERT : AT_SESSION;
     }
     return AT_DATA + i * 0x4000u;
@@ -225,7 +235,7 @@ static void one_command(struct input *in, struct sevfw *fw)
 
     memset(buf, 0, SEVFW_BUFFER_MAX);
     row = sevfw_commands_find(id);
-    for (size_t i = 0; row && i < 3; i++) {
+    for (size_t i = 0; row && i < SEVFW_BUFFERS; i++) {
         const struct sevfw_buffer *buffer = &row->buffers[i];
 
         if (buffer->kind != BUFFER_UNUSED && !(buffer->kind == BUFFER_IN_OPTIONAL && what % 2 == 0)) {
@@ -252,6 +262,21 @@ static void one_command(struct input *in, struct sevfw *fw)
     (void)sevfw_command(fw, id, spa);
 }
 
+/* As the key server has them: made once, since RSA takes its time. */
+static uint8_t amd_certs[SEVFW_AMD_CERTS_SIZE], signed_cek[SEVFW_CERT_SIZE];
+
+/* This platform sends guests to itself: its certificates as SEND_START's row lays them out. */
+static void target_acts(const struct sevfw *fw)
+{
+    uint8_t *chain = ram + AT_DATA + 0x4000u;
+
+    memcpy(ram + AT_DATA, fw->id.pdh_cert, SEVFW_CERT_SIZE);
+    memcpy(chain, fw->id.pek_cert, SEVFW_CERT_SIZE);
+    memcpy(chain + SEVFW_CERT_SIZE, fw->id.oca_cert, SEVFW_CERT_SIZE);
+    memcpy(chain + 2 * SEVFW_CERT_SIZE, signed_cek, SEVFW_CERT_SIZE);
+    memcpy(ram + AT_DATA + 0x8000u, amd_certs, sizeof(amd_certs));
+}
+
 /* The guest owner's part, so that sessions open and packets are genuine. */
 static void owner_acts(struct input *in, struct sevfw *fw)
 {
@@ -261,7 +286,7 @@ static void owner_acts(struct input *in, struct sevfw *fw)
     uint8_t *session = ram + AT_SESSION, *header = ram + AT_DATA;
     uint8_t what = take(in);
 
-    switch (what % 4) {
+    switch (what % 6) {
     case 0: /* a session for the present PDH */
         if (fw->state == SEVFW_PLATFORM_UNINIT) {
             return;
@@ -279,9 +304,17 @@ static void owner_acts(struct input *in, struct sevfw *fw)
         uint32_t len = 16u + what / 8 * 16u;
 
         memset(header, 0, SEVFW_PACKET_HEADER_SIZE);
-        sevfw_secret_mac(guest->tik, header, len, len, ram + AT_DATA + 0x8000u, guest->measure, header + 20);
+        sevfw_packet_mac(guest->tik, PACKET_SECRET, header, len, len, ram + AT_DATA + 0x8000u, guest->measure,
+                         header + 20);
         break;
     }
+    case 2:
+        target_acts(fw);
+        break;
+    case 3: /* and what SEND_START made goes to RECEIVE_START; a packet lies where both want it */
+        memcpy(ram + AT_CERT, fw->id.pdh_cert, SEVFW_CERT_SIZE);
+        memcpy(session, ram + AT_DATA + 0xC000u, SEVFW_SESSION_SIZE);
+        break;
     default: /* an owner's certificates for PEK_CERT_IMPORT, as its row lays them out */
         if (fw->state == SEVFW_PLATFORM_UNINIT) {
             return;
@@ -380,6 +413,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(fw);
         bring_up(fw);
         memcpy(first_nv, nv, sizeof(nv));
+        kds_ask(amd_certs);
+        kds_ark(amd_certs + SEVFW_ROOT_CERT_SIZE);
+        kds_cek(config.chip_id, config.api_major, config.api_minor, signed_cek);
         sevfw_free(fw);
         made = true;
     }

@@ -273,7 +273,7 @@ const struct command *command_of(uint32_t id)
 void good_buffer(const struct command *command, uint32_t handle, uint8_t buffer[BUFFER_MAX])
 {
     memset(buffer, 0, BUFFER_MAX);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < FIELDS; i++) {
         const struct field *field = &command->fields[i];
 
         if (command->words[i].offset || command->words[i].value)

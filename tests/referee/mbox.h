@@ -31,18 +31,20 @@
 enum {
     INIT = 0x01, SHUTDOWN, PLATFORM_RESET, PLATFORM_STATUS, PEK_GEN, PEK_CSR, PEK_CERT_IMPORT, PDH_CERT_EXPORT,
     PDH_GEN, DF_FLUSH, DOWNLOAD_FIRMWARE, GET_ID, INIT_EX, NOP,
-    DECOMMISSION = 0x20, ACTIVATE, DEACTIVATE, GUEST_STATUS, ACTIVATE_EX = 0x25,
+    RING_BUFFER, DECOMMISSION = 0x20, ACTIVATE, DEACTIVATE, GUEST_STATUS, COPY, ACTIVATE_EX,
     LAUNCH_START = 0x30, LAUNCH_UPDATE_DATA, LAUNCH_UPDATE_VMSA, LAUNCH_MEASURE, LAUNCH_SECRET, LAUNCH_FINISH,
-    ATTESTATION, DBG_DECRYPT = 0x60, DBG_ENCRYPT,
+    ATTESTATION, SEND_START = 0x40, SEND_UPDATE_DATA, SEND_UPDATE_VMSA, SEND_FINISH, SEND_CANCEL,
+    RECEIVE_START = 0x50, RECEIVE_UPDATE_DATA, RECEIVE_UPDATE_VMSA, RECEIVE_FINISH,
+    DBG_DECRYPT = 0x60, DBG_ENCRYPT, SWAP_OUT = 0x70, SWAP_IN,
 };
 
 /* Sections 3 and 4; sets of states are masks. */
 enum { UNINIT = 1, UP = 2, WORKING = 4, ALWAYS = 7 };
-enum { LUPDATE = 1, LSECRET = 2, RUNNING = 3 };
+enum { LUPDATE = 1, LSECRET, RUNNING, SUPDATE, RUPDATE };
 #define IN(state) (1u << (state))
 #define ANY_GUEST (IN(LUPDATE) | IN(LSECRET) | IN(RUNNING))
 
-#define BUFFER_MAX 0x34u    /* the longest command buffer in the table: LAUNCH_SECRET's */
+#define BUFFER_MAX 0x44u    /* the longest command buffer in the table: SEND_START's */
 #define CERT_SIZE 2084u
 #define SEV_POLICY_NODBG 1u     /* section 7 */
 #define SEV_POLICY_NOKS 2u
@@ -59,6 +61,8 @@ struct field {
     uint32_t limit;         /* of BLOCKS; 0: none */
 };
 
+#define FIELDS 4u           /* at most, in a command buffer */
+
 /* Section 5, a row per command: enough to build a buffer that is right, and to spoil it. */
 struct command {
     const char *name;
@@ -67,9 +71,9 @@ struct command {
     uint8_t guest;          /* mask; 0: names no guest */
     uint8_t handle;         /* its offset */
     bool active;            /* wants a guest with an ASID */
-    uint8_t reserved[3];    /* offsets of words that must be zero; 0: none */
-    struct field fields[3];
-    struct { uint8_t offset; uint32_t value; } words[3];
+    uint8_t reserved[FIELDS];   /* offsets of words that must be zero; 0: none */
+    struct field fields[FIELDS];
+    struct { uint8_t offset; uint32_t value; } words[FIELDS];
 };
 
 extern const struct command commands[];

@@ -53,8 +53,8 @@ static void fill(const struct command *command, uint8_t *buffer)
     if (command->id == ACTIVATE || command->id == ACTIVATE_EX)
         put32(buffer, command->id == ACTIVATE ? 4 : 8, pick(18));
     for (unsigned spoils = pick(2) ? pick(3) : 0; spoils; spoils--) {
-        const struct field *field = &command->fields[pick(3)];
-        unsigned reserved = command->reserved[pick(3)];
+        const struct field *field = &command->fields[pick(FIELDS)];
+        unsigned reserved = command->reserved[pick(FIELDS)];
 
         if (field->kind != NONE && pick(4))
             spoil_field(field, buffer);

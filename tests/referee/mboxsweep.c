@@ -127,7 +127,7 @@ static void spoil(const struct command *command, uint32_t handle)
 {
     uint64_t list[16];
 
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < FIELDS; i++) {
         const struct field *field = &command->fields[i];
 
         if (command->reserved[i])

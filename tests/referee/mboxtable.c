@@ -12,6 +12,11 @@
     {.kind = INPUT, .address = (address_at), .length = (length_at), .size = CERT_SIZE}
 #define OUT(address_at, length_at, bytes) \
     {.kind = OUTPUT, .address = (address_at), .length = (length_at), .size = (bytes)}
+#define PACKET(header, data, states) \
+    .guest = (states), .active = true, .reserved = {0x04, 0x14, 0x24}, \
+    .fields = {{.kind = (header), .address = 0x08, .length = 0x10, .size = 52}, \
+               {.kind = BLOCKS, .address = 0x18, .length = 0x20, .size = 64, .alignment = 16}, \
+               {.kind = (data), .address = 0x28, .length = 0x30, .size = 64}}
 #define MEMORY(address_at, length_at) \
     {.kind = BLOCKS, .address = (address_at), .length = (length_at), .size = 64, .alignment = 16}
 
@@ -34,6 +39,7 @@ const struct command commands[] = {
     {ROW(INIT_EX, 0x24, UNINIT), .reserved = {0x14}, .words = {{0x00, 0x24}},
      .fields = {{.kind = INPUT, .address = 0x18, .length = 0x20, .size = 0x8000, .alignment = PAGE}}},
     {ROW(NOP, 0, ALWAYS)},
+    {ROW(RING_BUFFER, 0x28, RUNS)},
 
     {ROW(DECOMMISSION, 0x04, RUNS), .guest = ANY_GUEST},
     {ROW(ACTIVATE, 0x08, RUNS), .guest = ANY_GUEST, .words = {{0x04, 1}}},
@@ -41,6 +47,7 @@ const struct command commands[] = {
     {ROW(GUEST_STATUS, 0x0d, RUNS), .guest = ANY_GUEST},
     {ROW(ACTIVATE_EX, 0x18, RUNS), .guest = ANY_GUEST, .handle = 0x04, .words = {{0x00, 0x18}, {0x08, 1}, {0x0c, 1}},
      .fields = {{.kind = OPTIONAL, .address = 0x10, .length = 0x0c, .size = 1}}},
+    {ROW(COPY, 0x18, RUNS), .guest = IN(RUNNING), .active = true, .fields = {MEMORY(0x08, 0x04), MEMORY(0x10, 0x04)}},
 
     /* Its handle is optional, so are its certificate and session: each tried on its own. */
     {ROW(LAUNCH_START, 0x24, RUNS), .reserved = {0x14}, .words = {{0x04, SEV_POLICY_NODBG}},
@@ -61,6 +68,21 @@ const struct command commands[] = {
      .fields = {MEMORY(0x08, 0x18), MEMORY(0x10, 0x18)}},
     {ROW(DBG_ENCRYPT, 0x1c, RUNS), .guest = IN(RUNNING), .active = true, .reserved = {0x04},
      .fields = {MEMORY(0x08, 0x18), MEMORY(0x10, 0x18)}},
+
+    {ROW(SEND_START, 0x44, RUNS), .guest = IN(RUNNING), .reserved = {0x14, 0x24, 0x34},
+     .fields = {CERT(0x08, 0x10), {.kind = INPUT, .address = 0x18, .length = 0x20, .size = 3 * CERT_SIZE},
+                {.kind = INPUT, .address = 0x28, .length = 0x30, .size = 2 * 1600}, OUT(0x38, 0x40, 128)}},
+    {ROW(SEND_UPDATE_DATA, 0x34, RUNS), PACKET(OUTPUT, OUTPUT, IN(SUPDATE))},
+    {ROW(SEND_UPDATE_VMSA, 0x34, RUNS), PACKET(OUTPUT, OUTPUT, IN(SUPDATE))},
+    {ROW(SEND_FINISH, 0x04, RUNS), .guest = IN(SUPDATE)},
+    {ROW(SEND_CANCEL, 0x04, RUNS), .guest = IN(SUPDATE)},
+    {ROW(RECEIVE_START, 0x24, RUNS), .reserved = {0x14},
+     .fields = {CERT(0x08, 0x10), {.kind = INPUT, .address = 0x18, .length = 0x20, .size = 128}}},
+    {ROW(RECEIVE_UPDATE_DATA, 0x34, RUNS), PACKET(INPUT, BLOCKS, IN(RUPDATE))},
+    {ROW(RECEIVE_UPDATE_VMSA, 0x34, RUNS), PACKET(INPUT, BLOCKS, IN(RUPDATE))},
+    {ROW(RECEIVE_FINISH, 0x04, RUNS), .guest = IN(RUPDATE)},
+    {ROW(SWAP_OUT, 0x28, RUNS), .guest = IN(RUNNING)},
+    {ROW(SWAP_IN, 0x20, RUNS), .guest = IN(RUNNING)},
 };
 
 const size_t command_count = sizeof commands / sizeof commands[0];

@@ -225,16 +225,13 @@ static uint64_t buffer_at(uint32_t id, size_t i)
     return AT_DATA + i * 0x4000u;
 }
 
-/* The command as its row describes it, then as many fields changed as the input asks. */
-static void one_command(struct input *in, struct sevfw *fw)
+/* The command's buffer as its row describes it, without a handle; `what` varies it. */
+static const struct sevfw_command *good_buffers(uint32_t id, uint8_t what)
 {
-    const struct sevfw_command *row;
-    uint8_t id = ids[take(in) % sizeof(ids)], what = take(in), changes = take(in);
+    const struct sevfw_command *row = sevfw_commands_find(id);
     uint8_t *buf = ram + AT_COMMAND;
-    uint64_t spa = AT_COMMAND;
 
     memset(buf, 0, SEVFW_BUFFER_MAX);
-    row = sevfw_commands_find(id);
     for (size_t i = 0; row && i < SEVFW_BUFFERS; i++) {
         const struct sevfw_buffer *buffer = &row->buffers[i];
 
@@ -243,6 +240,18 @@ static void one_command(struct input *in, struct sevfw *fw)
             sevfw_put32(buf + buffer->len, buffer->kind < BUFFER_BLOCKS ? buffer->size : 16u + what / 8 * 16u);
         }
     }
+    return row;
+}
+
+/* The command as its row describes it, then as many fields changed as the input asks. */
+static void one_command(struct input *in, struct sevfw *fw)
+{
+    const struct sevfw_command *row;
+    uint8_t id = ids[take(in) % sizeof(ids)], what = take(in), changes = take(in);
+    uint8_t *buf = ram + AT_COMMAND;
+    uint64_t spa = AT_COMMAND;
+
+    row = good_buffers(id, what);
     if (row && row->guest_states != 0) {
         sevfw_put32(buf + row->handle, fw->guests[fw->guest_count > 0 ? what % fw->guest_count : 0].handle);
     }
@@ -275,6 +284,13 @@ static void target_acts(const struct sevfw *fw)
     memcpy(chain + SEVFW_CERT_SIZE, fw->id.oca_cert, SEVFW_CERT_SIZE);
     memcpy(chain + 2 * SEVFW_CERT_SIZE, signed_cek, SEVFW_CERT_SIZE);
     memcpy(ram + AT_DATA + 0x8000u, amd_certs, sizeof(amd_certs));
+}
+
+/* What SEND_START made goes to where RECEIVE_START's row has it. A packet lies where both commands want it. */
+static void sender_acts(const struct sevfw *fw)
+{
+    memcpy(ram + AT_CERT, fw->id.pdh_cert, SEVFW_CERT_SIZE);
+    memcpy(ram + AT_SESSION, ram + AT_DATA + 0xC000u, SEVFW_SESSION_SIZE);
 }
 
 /* The guest owner's part, so that sessions open and packets are genuine. */
@@ -311,9 +327,8 @@ static void owner_acts(struct input *in, struct sevfw *fw)
     case 2:
         target_acts(fw);
         break;
-    case 3: /* and what SEND_START made goes to RECEIVE_START; a packet lies where both want it */
-        memcpy(ram + AT_CERT, fw->id.pdh_cert, SEVFW_CERT_SIZE);
-        memcpy(session, ram + AT_DATA + 0xC000u, SEVFW_SESSION_SIZE);
+    case 3:
+        sender_acts(fw);
         break;
     default: /* an owner's certificates for PEK_CERT_IMPORT, as its row lays them out */
         if (fw->state == SEVFW_PLATFORM_UNINIT) {
@@ -361,6 +376,43 @@ static void launch(struct sevfw *fw, uint8_t how)
     }
     if ((how & 6) == 6) {
         CHECK(sevfw_command(fw, SEVFW_CMD_LAUNCH_FINISH, AT_COMMAND) == SEVFW_SUCCESS);
+    }
+}
+
+/* A guest that runs is sent to this very platform and received, as far as the bits of `how` say. */
+static void migrate(struct sevfw *fw, uint8_t how)
+{
+    uint8_t *buf = ram + AT_COMMAND;
+    uint32_t sent = 0, received;
+
+    for (uint32_t i = 0; i < config.max_guests && sent == 0; i++) {
+        sent = fw->guests[i].state == SEVFW_GUEST_RUNNING ? fw->guests[i].handle : 0;
+    }
+    if (sent == 0) {
+        return;
+    }
+    target_acts(fw);
+    (void)good_buffers(SEVFW_CMD_SEND_START, how);
+    sevfw_put32(buf, sent);
+    if (sevfw_command(fw, SEVFW_CMD_SEND_START, AT_COMMAND) != SEVFW_SUCCESS) {
+        return; /* its policy, or another owner's certificates */
+    }
+    sender_acts(fw);
+    (void)good_buffers(SEVFW_CMD_RECEIVE_START, how);
+    if (!(how & 1) || sevfw_command(fw, SEVFW_CMD_RECEIVE_START, AT_COMMAND) != SEVFW_SUCCESS) {
+        return;
+    }
+    received = sevfw_get32(buf);
+    if (how & 2) {
+        sevfw_put32(buf + 4, 2u + how / 8 % 5u);
+        (void)sevfw_command(fw, SEVFW_CMD_ACTIVATE, AT_COMMAND);
+    }
+    (void)good_buffers(SEVFW_CMD_SEND_UPDATE_DATA, how);
+    sevfw_put32(buf, sent);
+    if ((how & 4) && sevfw_command(fw, SEVFW_CMD_SEND_UPDATE_DATA, AT_COMMAND) == SEVFW_SUCCESS) {
+        (void)good_buffers(SEVFW_CMD_RECEIVE_UPDATE_DATA, how);
+        sevfw_put32(buf, received);
+        (void)sevfw_command(fw, SEVFW_CMD_RECEIVE_UPDATE_DATA, AT_COMMAND);
     }
 }
 
@@ -457,6 +509,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 break;
             case 1:
                 encryption = !encryption;
+                break;
+            case 2:
+            case 3:
+                migrate(fw, take(&in));
                 break;
             default:
                 one_fault(&in, mb);

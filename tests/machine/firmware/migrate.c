@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * A guest leaves for another platform, and arrives from one: SEV API reference, section 5 "Migration". The sending
- * firmware plays the guest owner's part of a session towards the receiving one's PDH (sev-crypto section 4); then each packet
- * stands for itself: no sequence number and no guest address is under its MAC, so that it may come again, and anywhere.
+ * firmware plays the guest owner's part of a session towards the receiving one's PDH (sev-crypto section 4); then each
+ * packet stands for itself: no sequence number and no guest address is under its MAC, so that it may come again, and
+ * anywhere.
  */
 #include "internal.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * AMD's part of a platform's chain, as a sender checks it: ARK, ASK, CEK (sev-crypto sections 5.2 and 5.3). A real part knows
- * AMD's root key, the model the one of testkeys.h, and no other.
+ * AMD's part of a platform's chain, as a sender checks it: ARK, ASK, CEK (sev-crypto sections 5.2 and 5.3). A real part
+ * knows AMD's root key, the model the one of testkeys.h, and no other.
  */
 #include "root.h"
 

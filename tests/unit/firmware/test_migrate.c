@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Guests that move from one platform to another, and those that must not. test_chain.py looks at the same packets and sessions
- * with another library's cryptography. */
+/* Guests that move from one platform to another, and those that must not. test_chain.py looks at the same packets and
+ * sessions with another library's cryptography. */
 #include "fixture.h"
 
 #include <stdlib.h>

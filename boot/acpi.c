@@ -8,15 +8,7 @@
 enum { RSDP_REVISION = 15, RSDP_RSDT = 16, RSDP_XSDT = 24, RSDP_SIZE_1 = 20, ACPI_HEADER_SIZE = 36 };
 #define ACPI_LONGEST (1u << 24)     /* bytes of a table: boards have DSDTs of a few hundred KiB */
 
-/* The number of that many bytes. */
-static uint64_t acpi_number(const void *at, uint32_t bytes)
-{
-    uint64_t value = 0;
-    memcpy(&value, at, bytes);
-    return value;
-}
-
-/* Boards with wrong checksums run for years: Linux tells of them, and uses the tables. So does the preflight, by this name. */
+/* Many boards ship wrong checksums. Like Linux, use such a table all the same, and report it: once per signature. */
 static void acpi_check_sum(const void *table, uint64_t length, const char signature[static 4])
 {
     uint8_t sum = 0;
@@ -48,7 +40,7 @@ const void *acpi_table(uint64_t address, const char signature[static 4])
     const uint8_t *table = (const void *)(uintptr_t)address;
     if (table == NULL || memcmp(table, signature, 4) != 0)
         return NULL;
-    uint64_t length = acpi_number(table + ACPI_LENGTH, 4);
+    uint64_t length = number_at(table + ACPI_LENGTH, 4);
     if (length < ACPI_HEADER_SIZE || length > ACPI_LONGEST)
         return NULL;
     acpi_check_sum(table, length, signature);
@@ -67,13 +59,13 @@ const void *acpi_find_next(uint64_t rsdp, const char signature[static 4], uint32
     if (root == NULL || memcmp(root, "RSD PTR ", 8) != 0)
         return NULL;
     acpi_check_sum(root, RSDP_SIZE_1, "RSDP");
-    uint64_t xsdt = root[RSDP_REVISION] >= 2 ? acpi_number(root + RSDP_XSDT, 8) : 0;
-    const uint8_t *list = acpi_table(xsdt != 0 ? xsdt : acpi_number(root + RSDP_RSDT, 4), xsdt != 0 ? "XSDT" : "RSDT");
+    uint64_t xsdt = root[RSDP_REVISION] >= 2 ? number_at(root + RSDP_XSDT, 8) : 0;
+    const uint8_t *list = acpi_table(xsdt != 0 ? xsdt : number_at(root + RSDP_RSDT, 4), xsdt != 0 ? "XSDT" : "RSDT");
     uint32_t entry_size = xsdt != 0 ? 8 : 4;
-    while (list != NULL && *at < (acpi_number(list + ACPI_LENGTH, 4) - ACPI_HEADER_SIZE) / entry_size) {
-        uint64_t entry = acpi_number(list + ACPI_HEADER_SIZE + (*at)++ * entry_size, entry_size);
+    while (list != NULL && *at < (number_at(list + ACPI_LENGTH, 4) - ACPI_HEADER_SIZE) / entry_size) {
+        uint64_t entry = number_at(list + ACPI_HEADER_SIZE + (*at)++ * entry_size, entry_size);
         const uint8_t *table = acpi_table(entry, signature);
-        if (table != NULL && acpi_number(table + ACPI_LENGTH, 4) >= minimum)
+        if (table != NULL && number_at(table + ACPI_LENGTH, 4) >= minimum)
             return table;
     }
     return NULL;
@@ -81,7 +73,7 @@ const void *acpi_find_next(uint64_t rsdp, const char signature[static 4], uint32
 
 uint64_t acpi_field(const uint8_t *table, uint32_t at, uint32_t bytes)
 {
-    return at + bytes <= acpi_number(table + ACPI_LENGTH, 4) ? acpi_number(table + at, bytes) : 0;
+    return at + bytes <= number_at(table + ACPI_LENGTH, 4) ? number_at(table + at, bytes) : 0;
 }
 
 struct handoff_register acpi_register(const uint8_t *fadt, uint32_t at, uint32_t narrow, uint32_t bytes)

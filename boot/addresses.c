@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * Memory encryption takes address bits away, of which BIOSes that leave it off know nothing when they place devices.
- * A base address register (PCI 3.0, 6.2.5.1) says where its device begins; being aligned to its size, the device cannot
- * begin below a power of two and end above. Those of SR-IOV (PCIe 4.0, 9.3.3.14) say where the first virtual function begins.
+ * SME reduces the physical address width. A BIOS that leaves SME off may have placed BARs above the reduced width. A
+ * base address register (PCI 3.0, 6.2.5.1) is aligned to its size, so a range that begins below a power of two does not
+ * end above it. Those of SR-IOV (PCIe 4.0, 9.3.3.14) give the address of the first virtual function.
  */
 #include "boot/boot.h"
 
@@ -12,10 +12,13 @@
 
 #define PCI_BAR_MEMORY_64 4u    /* in bits 2:0 */
 /* Extended capabilities: PCIe 4.0, 7.6.3. The SR-IOV one has as many registers as a device. */
-enum { EXTENDED_FIRST = 0x100, EXTENDED_LAST = PCI_FUNCTION_SIZE - 0x40, EXTENDED_MOST = 480, SRIOV = 0x0010, SRIOV_BAR_0 = 0x24, BARS = 24 };
+enum { EXTENDED_FIRST = 0x100, EXTENDED_LAST = PCI_FUNCTION_SIZE - 0x40, EXTENDED_MOST = 480 };
+enum { SRIOV = 0x0010, SRIOV_BAR_0 = 0x24, BARS = 24 };
 
-/* How many of the registers in [at, end) are at `limit` or above. `ecam`: NULL if the function is reached by ports. */
-static uint32_t addresses_beyond(const struct pci_space *space, uint32_t sbdf, const volatile void *ecam, uint32_t at, uint32_t end)
+/* The number of 64-bit BARs among the registers in [at, end) whose address exceeds the address width. `ecam`: NULL if the
+ * function is reached by ports. */
+static uint32_t addresses_beyond(const struct pci_space *space, uint32_t sbdf, const volatile void *ecam, uint32_t at,
+                                 uint32_t end)
 {
     uint32_t beyond = 0;
     for (; at + 4 < end; at += 4) {
@@ -34,10 +37,11 @@ static uint32_t addresses_of(const struct pci_space *space, uint32_t sbdf)
     const volatile void *ecam = registers_ecam(space, sbdf);
     uint32_t layout = pci_layout(space, sbdf), at = EXTENDED_FIRST, header;
     uint32_t beyond = addresses_beyond(space, sbdf, ecam, PCI_BAR_0, PCI_BAR_0 + (layout == 0 ? BARS : layout == 1 ? 8 : 0));
-    for (uint32_t i = 0; ecam != NULL && at >= EXTENDED_FIRST && at <= EXTENDED_LAST && i < EXTENDED_MOST; i++, at = header >> 20 & ~3u) {
+    for (uint32_t i = 0; ecam != NULL && at >= EXTENDED_FIRST && at <= EXTENDED_LAST && i < EXTENDED_MOST; i++) {
         header = mmio_read32(ecam, at);
         if ((header & 0xffff) == SRIOV)
             beyond += addresses_beyond(space, sbdf, ecam, at + SRIOV_BAR_0, at + SRIOV_BAR_0 + BARS);
+        at = header >> 20 & ~3u;
     }
     return beyond;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* What the files of boot/ share: the application's state and the firmware's tables. */
+/* Shared by the files of boot/: the application's state, and their functions. */
 #ifndef SEVISOR_BOOT_H
 #define SEVISOR_BOOT_H
 
@@ -10,9 +10,14 @@
 #include <efi.h>
 
 #include "boot/handoff.h"
-#include "boot/sections.h"
 
 struct pci_space;
+
+/* Of a loaded PE image (Microsoft PE/COFF, "PE Format"). */
+struct section {
+    const uint8_t *base;    /* page aligned relative to the image's start */
+    uint64_t size;          /* bytes in memory */
+};
 
 /* A row of the preflight's table. */
 enum preflight_verdict {
@@ -34,33 +39,32 @@ struct boot {
     uint64_t image_size;
     struct section hv, manifest;    /* size 0: not found */
     struct hv_image_header hv_header;
-    uint64_t sev_asids;             /* that guests without SEV-ES may have */
-    uint64_t memory_withheld;       /* bytes that the firmware calls usable, and hv will not */
-    bool pci_unseen;                /* there is configuration space that cannot be read */
-    char acpi_wrong_sums[28];       /* signatures, each with a blank behind it */
-    bool refused;                   /* by one row at least */
-    uint32_t row_count;             /* what was printed, as far as there is room */
+    uint64_t sev_asids;             /* usable by guests without SEV-ES */
+    uint64_t memory_withheld;       /* bytes of RAM in the UEFI memory map that hv does not use */
+    bool pci_unseen;                /* some configuration space is not readable */
+    char acpi_wrong_sums[28];       /* signatures, each followed by a blank */
+    bool refused;                   /* a row with PREFLIGHT_FATAL was printed */
+    uint32_t row_count;             /* rows that were printed, up to PREFLIGHT_ROWS */
     struct preflight_row rows[PREFLIGHT_ROWS];
 };
 
 extern struct boot boot;
 
-/* What hv will get; filled bit by bit. */
+/* The hand-over to hv; filled by the preflight and load.c. */
 extern struct handoff handoff;
 
-/* text.c: ASCII to the firmware's console. */
+/* text.c: prints ASCII on UEFI's console. */
 void text_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* The word, and a blank, at the end of the list, if there is room. */
+/* Appends the word and a blank to the list, if there is room. */
 void text_list(char *list, size_t size, const char *word);
 
-/* preflight.c: fills the table and what it found out into `handoff`, and leaves the machine as it was. False: nothing
- * can run. */
+/* preflight.c: prints the table and fills `handoff`; changes nothing of the machine. False: no guest can run. */
 bool preflight_run(void);
-/* table.c: a row of the table, printed at once; a fine one may have a note in place of the remedy. The first that refuses
- * encrypted guests is hv's reason for it. */
+/* table.c: adds a row to the table and prints it. With PREFLIGHT_FINE the remedy is a note, or "". The first row with
+ * PREFLIGHT_NO_SEV becomes handoff.sev_refusal. */
 void table_begin(void);
 void table_row(enum preflight_verdict verdict, const char *feature, const char *needed, const char *found, const char *remedy);
-/* The rows that refuse, again: a screen of 25 lines shows the end of the table only. */
+/* Prints all rows that are not PREFLIGHT_FINE again, since a screen of 25 lines shows only the end of the table. */
 void table_refusals(void);
 
 /* addresses.c, secure_processor.c: rows of the preflight. */
@@ -70,62 +74,125 @@ void secure_processor_check(void);
 /* acpi.c: the table with this signature; NULL: none. One with a wrong checksum is used, and named in acpi_wrong_sums. */
 uint64_t acpi_rsdp(void);
 const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum);
-/* The next one of them; *at, 0 at first, counts the list's entries. */
+/* The next such table; *at: the index to continue from in the XSDT, 0 at first. */
 const void *acpi_find_next(uint64_t rsdp, const char signature[static 4], uint32_t minimum, uint32_t *at);
-/* The table at this address, if it is that one. */
+/* The table at this address if it has this signature, else NULL. */
 const void *acpi_table(uint64_t address, const char signature[static 4]);
 enum { ACPI_SPACE_MEMORY, ACPI_SPACE_IO };      /* of a generic address: ACPI 6.4, 5.2.3.2 */
 #define ACPI_LENGTH 4u          /* of a table, in its header */
-/* A number in a table; 0 where the table is too short for it. */
+/* A field of a table; 0 if the table is too short for it. */
 uint64_t acpi_field(const uint8_t *table, uint32_t at, uint32_t bytes);
-/* By the generic address at `at` or, where that is 0, the port that old tables have at `narrow`. Address 0: none. */
+/* The register in the generic address structure at `at` or, where that is 0, the port in the 32-bit field at `narrow`.
+ * Address 0: none. */
 struct handoff_register acpi_register(const uint8_t *fadt, uint32_t at, uint32_t narrow, uint32_t bytes);
 
-/* cpus.c: the CPUs that the MADT tells of and, for the others' start, pages below 1 MiB, into `handoff`. */
+/* cpus.c: the CPUs in the MADT, and pages below 1 MiB to start them from, into `handoff`. */
 void cpus_find(uint64_t rsdp);
 void cpus_free(void);
-/* Where caches do not see the same memory under two keys (APM2 7.10.6): WBINVD on all other CPUs, by the firmware. */
+/* On parts without coherent encryption (APM2 7.10.6): WBINVD on all other CPUs, through the UEFI MP services. */
 void cpus_wbinvd(void);
 
-/* clock.c: Hz of the TSC; *source names what it was measured against. */
+/* clock.c: the frequency of the TSC in Hz; *source: the reference. */
 uint64_t clock_measure(uint64_t rsdp, const char **source);
 
-/* console.c: the operator's UART into `handoff`, and the words of its row; `remedy` also where another source was no use. */
+/* console.c: the operator's UART into `handoff`, and the texts of its row; `remedy` also says why a better source was not
+ * used. */
 void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88]);
 
-/* power.c: how ACPI ends the machine, into `handoff`. */
+/* power.c: the ACPI registers for power-off and reset, into `handoff`. */
 void power_find(uint64_t rsdp);
 
-/* registers.c: PCI configuration space and IOAPICs, into `handoff`; and rows of what hv will not reach. */
+/* registers.c: PCI configuration space and IOAPICs, into `handoff`, with rows on those that hv cannot reach. */
 void registers_find(uint64_t rsdp);
-/* The next configuration space that can be read here; *at, 0 at first, counts. False: there is no other. */
+/* The next configuration space that is readable here; *at: the index to continue from, 0 at first. False: no more. */
 bool registers_space(uint32_t *at, struct pci_space *space);
-/* Where all 4 KiB of a function's configuration space can be read; NULL: nowhere, ports reach 256 bytes. */
+/* All 4 KiB of a function's configuration space as memory; NULL: not readable so, ports reach the first 256 bytes. */
 const volatile void *registers_ecam(const struct pci_space *space, uint32_t sbdf);
-/* Whether the firmware maps [base, base + size) one to one. */
+/* Whether UEFI's page tables identity-map [base, base + size). */
 bool registers_mapped(uint64_t base, uint64_t size);
 
-/* memory_map.c: the UEFI firmware's map into `handoff`'s ranges. The buffer is allocated once, and large enough for later calls. */
+/* memory_map.c: the UEFI memory map, into `handoff`'s ranges. The buffer is allocated once, with slack for later calls.
+ * False: no map, or too many ranges. */
 bool memory_map_read(UINTN *key);
 void memory_map_free(void);
 
-/* load.c: memory for hv, into `handoff`; how much depends on the memory there is by `handoff`'s ranges. */
+/* load.c: allocates memory for hv; its size depends on the ranges, CPUs and guests in `handoff`. */
 uint64_t load_arena_size(void);
 EFI_STATUS load_allocate(void);
-/* What is allocated lies below: within the reach of SME's address width, and of the HyperTransport range, which a firmware
- * may list as RAM. */
+/* The highest address for allocations: within the reduced address width, and below the HyperTransport range, which a UEFI
+ * memory map may list as RAM. */
 uint64_t load_highest(void);
 void load_free(void);
-/* After ExitBootServices(): copies hv in and goes there. */
+/* After ExitBootServices(): copies hv to its memory and jumps to it. */
 _Noreturn void load_enter(void);
 
-/* psp_platform.c: memory for commands to the Secure Processor; false: none. And an end to it: the command register of
- * the function that psp/ switched on is as it was; if `unanswered`, the memory is nobody's for good, since the answer
- * may still come. */
+/* psp_platform.c: allocates the command page; false: none free. psp_platform_end() frees it and restores the PCI command
+ * register of the function that psp/ switched on. `unanswered`: the page stays allocated as reserved, since the Secure
+ * Processor may still write to it. */
 bool psp_platform_begin(void);
 void psp_platform_end(bool unanswered);
-/* psp_discover() saw registers above the physical address width. */
+/* Why psp_discover() could not map a BAR; NULL: it could. */
 extern const char *psp_platform_out_of_reach;
+
+/* Without side effects: */
+
+/* sections.c */
+/* Finds the section `name` (8 characters, as PE stores them) of the PE image loaded at `image`, of `size` bytes. Reads
+ * nothing outside. False: no such section, or inconsistent headers. */
+bool section_find(const void *image, uint64_t size, const char *name, struct section *out);
+
+/* image.c: validates the hv image before it is loaded. */
+#define IMAGE_MAX_SIZE (UINT64_C(8) << 20)      /* linker/hv.ld has the same limit */
+
+/* NULL: valid, and the header is copied to *header. Else the reason. */
+const char *image_check(const void *section, uint64_t size, struct hv_image_header *header);
+
+/* madt.c: ACPI 6.4, 5.2.12, the Multiple APIC Description Table. */
+#define MADT_ENTRIES 44u        /* where the entries begin; no MADT is shorter */
+
+struct madt_cpus {
+    uint32_t *apic_ids;         /* room for `capacity`; the first `count` are taken, each id once */
+    uint32_t capacity, count;
+    uint32_t left_out;          /* beyond `capacity` */
+};
+
+/* The entry at *at, which is advanced; MADT_ENTRIES at first. Byte 0 is its type, byte 1 its length. NULL: the end of the
+ * table, or a malformed entry. */
+const uint8_t *madt_next(const uint8_t *madt, uint32_t size, uint32_t *at);
+
+void madt_add(struct madt_cpus *cpus, uint32_t apic_id);
+/* Adds all enabled processors, by xAPIC and x2APIC entries. hv decides which ids interrupts can reach. */
+void madt_read(struct madt_cpus *cpus, const uint8_t *madt, uint32_t size);
+
+/* ranges.c: the map of physical memory that hv gets. */
+struct ranges {
+    struct handoff_range *range;    /* ascending, disjoint, neighbours of one kind merged */
+    uint32_t count, max;
+    uint64_t withheld;              /* bytes that the firmware calls usable, and that ranges_from_uefi() did not */
+};
+
+/* The HyperTransport range, to which devices have no access whatever the memory map says (AMD IOMMU specification 2.1.2,
+ * "Special Address Controls"; QEMU hw/i386/pc.c: AMD_HT_START, AMD_HT_END). Boards that relocate DRAM may leave part of
+ * it in the map as usable. */
+#define RANGES_HT_FIRST UINT64_C(0xfd00000000)
+#define RANGES_HT_END UINT64_C(0x10000000000)
+
+/* Sets the kind of [base, base+pages), overwriting what was there; cut at the end of the address space. False: no room
+ * for another range, and the map is unchanged. */
+bool ranges_paint(struct ranges *ranges, uint64_t base, uint64_t pages, uint32_t kind);
+
+/* Converts a UEFI memory map of `bytes` bytes in descriptors of `stride` (UEFI 2.9, 7.2, GetMemoryMap()). Descriptors may
+ * overlap and come in any order: memory is usable only if all its descriptors say so. Memory from `limit` on is left out,
+ * usable memory in the HyperTransport range becomes reserved. False: too many ranges, or a stride that is too small. */
+bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, uint64_t stride, uint64_t limit);
+
+/* The little-endian number of `bytes` bytes at `at`, unaligned. */
+static inline uint64_t number_at(const void *at, uint32_t bytes)
+{
+    uint64_t value = 0;
+    __builtin_memcpy(&value, at, bytes);
+    return value;
+}
 
 /* trampoline.asm */
 _Noreturn void trampoline(uint64_t cr3, uint64_t stack, uint64_t entry, uint64_t handoff);

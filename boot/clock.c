@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* How fast the TSC runs: against the ACPI power management timer (ACPI 6.4, 4.8.3.3), whose
- * 3.579545 MHz every board has from the same kind of crystal. */
+/* The frequency of the TSC, measured against the ACPI power management timer (ACPI 6.4, 4.8.3.3), which runs at 3.579545
+ * MHz on every board. */
 #include "boot/boot.h"
 
 #include "hv/lib/string.h"
@@ -8,7 +8,7 @@
 
 #define PM_TIMER_HZ UINT64_C(3579545)
 #define PM_TIMER_MASK 0xffffffu         /* 24 bits are always there: 4.7 s */
-#define PM_TIMER_STUCK 1000000u         /* reads without a tick: there is no such timer */
+#define PM_TIMER_STUCK 1000000u         /* reads without a tick: no timer at this port */
 #define SAMPLES 3u
 #define SAMPLE_TICKS (PM_TIMER_HZ / 20)
 #define STALL_US 100000u
@@ -27,7 +27,7 @@ static uint16_t clock_pm_port(uint64_t rsdp)
     return timer.port ? (uint16_t)timer.address : 0;
 }
 
-/* Waits for `ticks` more of the timer since `from`; false: it stands still. */
+/* Waits until the timer has advanced by `ticks` since `from`; false: it does not advance. */
 static bool clock_wait(uint16_t port, uint32_t from, uint64_t ticks, uint32_t *elapsed)
 {
     uint32_t last = from;
@@ -58,23 +58,20 @@ static uint64_t clock_sample(uint16_t port)
 
 uint64_t clock_measure(uint64_t rsdp, const char **source)
 {
-    uint64_t sample[SAMPLES];
+    uint64_t least = UINT64_MAX, most = 0, sum = 0;
     uint16_t port = clock_pm_port(rsdp);
     *source = "ACPI PM timer";
     for (uint32_t i = 0; port != 0 && i < SAMPLES; i++) {
-        sample[i] = clock_sample(port);
-        if (sample[i] == 0)
-            port = 0;
-        for (uint32_t j = i; j > 0 && sample[j] < sample[j - 1]; j--) {
-            uint64_t swap = sample[j];
-            sample[j] = sample[j - 1];
-            sample[j - 1] = swap;
-        }
+        uint64_t sample = clock_sample(port);
+        port = sample != 0 ? port : 0;
+        least = sample < least ? sample : least;
+        most = sample > most ? sample : most;
+        sum += sample;
     }
     if (port != 0)
-        return sample[SAMPLES / 2];     /* an SMI in one of them does no harm */
+        return sum - least - most;      /* the median of three: an SMI may spoil one sample */
 
-    *source = "firmware's Stall()";
+    *source = "UEFI's Stall()";
     uint64_t tsc = rdtsc();
     boot.services->Stall(STALL_US);
     return (rdtsc() - tsc) * (1000000 / STALL_US);

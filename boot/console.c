@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Which UART is the operator's: where the firmware says, and else where PCs have them. */
+/* Selects the operator's UART: SPCR, then UEFI's ConOut, then the four legacy ports. */
 #include "boot/boot.h"
 
-#include "hv/lib/string.h"
 #include "hv/lib/text.h"
 #include "hv/lib/uart.h"
 
 #define LEGACY_PORTS 4u
 #define LEGACY_CLOCK 1843200u
-#define BELOW_4G (UINT64_C(1) << 32)    /* what every firmware has mapped */
+#define BELOW_4G (UINT64_C(1) << 32)    /* UEFI identity-maps it */
 #define WHY_SIZE 48u
+#define CON_OUT_SIZE 8192u              /* bytes of a list of device paths: boards' have some hundred */
 
-/* Microsoft, Serial Port Console Redirection Table: where things are, from revision 1 on; the last two since 3 and 4, 0 where
- * they are not told. Types: its Debug Port Table 2, table 3. */
+/* Microsoft, Serial Port Console Redirection Table: offsets since revision 1; the last two since revisions 3 and 4, 0 if
+ * not given. Types: Microsoft, Debug Port Table 2, table 3. */
 enum { SPCR_REVISION = 8, SPCR_TYPE = 36, SPCR_SPACE = 40, SPCR_BITS = 41, SPCR_ACCESS = 43, SPCR_ADDRESS = 44,
        SPCR_BAUD_CODE = 58, SPCR_CLOCK = 76, SPCR_SIZE = 80, SPCR_BAUD = 80 };
 enum { SPCR_16550 = 0, SPCR_16450 = 1, SPCR_16550_GAS = 0x12 };
@@ -37,11 +37,11 @@ static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char
     if (baud == 0)
         baud = rates[acpi_field(spcr, SPCR_BAUD_CODE, 1)];
     if (clock == 0 && space == ACPI_SPACE_IO)
-        clock = LEGACY_CLOCK;   /* in memory boards have 1.8, 24 or 48 MHz: nobody can know, the rate is left alone */
-    /* The size of an access is a code: 1, 2, 3 for 1, 2, 4 bytes, 0 for what nobody thought of. */
+        clock = LEGACY_CLOCK;   /* memory-mapped UARTs have 1.8, 24 or 48 MHz: unknown, so the rate is left as it is */
+    /* Access size: 1, 2, 3 for 1, 2, 4 bytes; 0: undefined, taken as 1. */
     uint64_t width = access <= 1 ? 1 : access == 2 ? 2 : 4, stride = bits / 8 > width ? bits / 8 : width;
     if (space == ACPI_SPACE_IO)
-        width = stride = 1;     /* whatever is said, as Linux has it */
+        width = stride = 1;     /* ports are accessed byte by byte whatever the table says, as in Linux */
     uint64_t end = address + (UART_REGISTERS - 1) * stride + width;
     bool fits = address % width == 0 && address / PAGE_SIZE == (end - 1) / PAGE_SIZE;
     if (space == ACPI_SPACE_IO)
@@ -58,10 +58,11 @@ static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char
     return why[0] == '\0';
 }
 
-/* The next UART in a list of device paths, from `at` on, which moves behind it: its parent is a PC's serial port. */
+/* Finds the next UART in a list of device paths from *at on, and advances *at; its parent must be a legacy serial port
+ * (PNP0501 with UID 0 to 3). */
 static bool console_by_path(const uint8_t *path, uint64_t size, uint64_t *at, struct handoff_uart *uart)
 {
-    uint32_t hid, uid = LEGACY_PORTS;   /* of the node before; LEGACY_PORTS: none */
+    uint32_t uid = LEGACY_PORTS;   /* of the node before; LEGACY_PORTS: none */
     while (size - *at >= NODE_SIZE) {
         const uint8_t *node = path + *at;
         uint32_t kind = (uint32_t)node[0] << 8 | node[1], length = node[2] | (uint32_t)node[3] << 8;
@@ -69,17 +70,12 @@ static bool console_by_path(const uint8_t *path, uint64_t size, uint64_t *at, st
             return false;
         *at += length;
         if (kind == NODE_UART && length >= NODE_UART_SIZE && uid < LEGACY_PORTS) {
-            uint32_t baud;
-            memcpy(&baud, node + 8, sizeof baud);
-            *uart = console_legacy(uid, baud);
+            *uart = console_legacy(uid, (uint32_t)number_at(node + 8, 4));
             return true;
         }
         uid = LEGACY_PORTS;
-        if (kind != NODE_ACPI || length < NODE_ACPI_SIZE)
-            continue;
-        memcpy(&hid, node + 4, sizeof hid);
-        if (hid == PNP0501)
-            memcpy(&uid, node + 8, sizeof uid);
+        if (kind == NODE_ACPI && length >= NODE_ACPI_SIZE && number_at(node + 4, 4) == PNP0501)
+            uid = (uint32_t)number_at(node + 8, 4);
     }
     return false;
 }
@@ -104,16 +100,18 @@ void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88])
             return;
         text_format(why, sizeof why, "SPCR: no answer at 0x%lx", uart.base);
     }
-    text_format(remedy, 88, "%s", why);
 
-    /* UEFI 2.9, 3.3: the paths of what the firmware writes to. It may list ports that are not there. */
+    /* UEFI 2.9, 3.3: device paths of the console output devices. They may name ports that do not exist. */
     EFI_GUID global = EFI_GLOBAL_VARIABLE;
-    uint8_t path[1024];
+    static uint8_t path[CON_OUT_SIZE];
     UINTN size = sizeof path;
-    if (!EFI_ERROR(boot.system->RuntimeServices->GetVariable((CHAR16[]){L"ConOut"}, &global, NULL, &size, path)))
-        for (uint64_t at = 0; console_by_path(path, size, &at, &uart);)
-            if (console_take(&uart, "ConOut", found))
-                return;
+    EFI_STATUS status = boot.system->RuntimeServices->GetVariable((CHAR16[]){L"ConOut"}, &global, NULL, &size, path);
+    if (status == EFI_BUFFER_TOO_SMALL)
+        text_format(why, sizeof why, "ConOut: %lu bytes, not read", size);
+    text_format(remedy, 88, "%s", why);
+    for (uint64_t at = 0; !EFI_ERROR(status) && console_by_path(path, size, &at, &uart);)
+        if (console_take(&uart, "ConOut", found))
+            return;
     for (uint32_t i = 0; i < LEGACY_PORTS; i++) {
         uart = console_legacy(i, UART_BAUD);
         if (console_take(&uart, "probed", found))

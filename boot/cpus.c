@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The MADT tells of the CPUs. Each starts in real mode (APM2 14.1.4, 16.5): below 1 MiB, at a page whose number
- * the startup IPI carries. */
+/* The CPUs in the MADT, and memory to start them from: each starts in real mode (APM2 14.1.4, 16.5), at the page below 1
+ * MiB whose number the startup IPI carries. */
 #include "boot/boot.h"
 
 #include "hv/lib/x86.h"
-#include "boot/madt.h"
 
-#define LOWEST_STARTUP UINT64_C(0x1000)     /* page 0 has the firmware's old vectors */
+#define LOWEST_STARTUP UINT64_C(0x1000)     /* page 0 holds the real-mode vectors */
 #define HIGHEST_STARTUP UINT64_C(0x9ffff)
 
 static uint32_t cpus_own_apic_id(void)
 {
-    /* CPUID 1 has 8 bits of it, leaf 0xb all 32, where there is one. */
+    /* CPUID 1 gives 8 bits of the id, leaf 0xb all 32 where it exists. */
     if (cpuid(0, 0).eax >= 0xb && cpuid(0xb, 0).ebx != 0)
         return cpuid(0xb, 0).edx;
     return cpuid(1, 0).ebx >> 24;
@@ -56,9 +55,13 @@ void cpus_wbinvd(void)
     EFI_GUID guid = MP_SERVICES_GUID;
     struct mp_services *mp;
     bool coherent = handoff.c_bit_mask == 0 || (cpuid(0x8000001f, 0).eax >> 10 & 1) != 0;   /* APM3, Fn8000_001F EAX[10] */
-    /* A firmware without the protocol has let no other CPU touch memory; it answers "not started" where there is one CPU. */
-    if (!coherent && !EFI_ERROR(boot.services->LocateProtocol(&guid, NULL, (void **)&mp)))
-        mp->startup_all_aps(mp, cpus_wbinvd_here, FALSE, NULL, WBINVD_TIMEOUT_US, NULL, NULL);
+    /* Without the protocol UEFI has not started other CPUs. EFI_NOT_STARTED: there are none. */
+    if (coherent || EFI_ERROR(boot.services->LocateProtocol(&guid, NULL, (void **)&mp)))
+        return;
+    EFI_STATUS status = mp->startup_all_aps(mp, cpus_wbinvd_here, FALSE, NULL, WBINVD_TIMEOUT_US, NULL, NULL);
+    if (EFI_ERROR(status) && status != EFI_NOT_STARTED)
+        text_print("Sevisor: WBINVD on the other CPUs failed (MP services: status 0x%lx): what their caches still hold of\n"
+                   "plain memory may damage encrypted memory. If guests fail, update the BIOS\n", status);
 }
 
 void cpus_free(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The header of the hv image, checked before it is loaded: sizes, sections in order, entry inside. */
-#include "boot/image.h"
+#include "boot/boot.h"
 
 #include "guest/crc32.h"
 #include "hv/lib/string.h"
@@ -28,8 +28,7 @@ const char *image_check(const void *section, uint64_t size, struct hv_image_head
         return "another version's image";
     if (h->total_size > IMAGE_MAX_SIZE || h->total_size % IMAGE_PAGE != 0)
         return "impossible size";
-    /* Read-only data, code, data and zeros, in this order, each from a page's start: so all
-     * bounds follow from the last. */
+    /* Read-only data, code, data and zeros follow in this order, each page aligned: so all bounds follow from the last. */
     uint64_t max = h->total_size;
     if (h->rodata_offset != 0 || h->rodata_size < sizeof *h || h->rodata_size > max || h->text_offset > max ||
         h->text_size > max || h->data_offset > max || h->data_size > max || h->bss_size > max)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * hv's memory, and the way into it. Two sets of page tables:
- *  - the bridge, in plain memory: this application one to one, and the arena with C=1 at HV_ARENA_BASE.
- *    Through it the image, the hand-over and the second set are written, so that they
- *    are encrypted from their first byte;
- *  - hv's first own, inside the arena: its image, the arena, and one page of this application, the trampoline.
+ * Allocates hv's memory and enters hv, through two sets of page tables:
+ *  - the bridge, in plain memory: identity-maps this application, and maps the arena with C=1 at HV_ARENA_BASE. The
+ *    image, the hand-over and the second set are written through it, so that they are encrypted from the first byte;
+ *  - hv's initial tables, inside the arena: its image, the arena, and the page of this application with the
+ *    trampoline.
  */
 #include "boot/boot.h"
 
@@ -12,7 +12,6 @@
 #include "hv/lib/pagetable.h"
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
-#include "boot/ranges.h"
 
 /* The pool: for hv's own tables, windows, the manifest's table; and for all guests of the manifest at once: */
 #define POOL_BYTES (UINT64_C(16) << 20)
@@ -20,9 +19,9 @@
 #define POOL_GUEST_BYTES (UINT64_C(256) << 10)
 #define POOL_VCPU_BYTES (UINT64_C(12) << 10)    /* vcpu_create(): 3 pages */
 #define POOL_SHARE UINT64_C(131072)     /* of the memory: 8 bytes in nested tables for each 2 MiB, and as much for split ends */
-#define CPU_BYTES (UINT64_C(96) << 10)      /* what hv has for each CPU: stacks above all */
+#define CPU_BYTES (UINT64_C(96) << 10)      /* per CPU in hv: stacks above all */
 #define STACK_BYTES UINT64_C(32768)
-#define STACK_SEEN UINT64_C(65536)          /* of the firmware's stack, that we are on */
+#define STACK_SEEN UINT64_C(65536)          /* around the current frame of UEFI's stack, in use */
 #define TABLE_PAGES 32u                     /* see layout.h's count for the same things; and one per GiB of arena */
 #define BRIDGE_PAGES 32u
 
@@ -58,16 +57,11 @@ uint64_t load_arena_size(void)
     return (used + pool + SIZE_2M - 1) & ~(SIZE_2M - 1);
 }
 
-/* [base, base+size) one to one, in 2 MiB pages; parts may be there already. */
+/* Identity-maps [base, base+size), rounded to 2 MiB pages; parts may be mapped already. */
 static bool load_bridge_identity(uint64_t base, uint64_t size)
 {
-    for (uint64_t at = base & ~(SIZE_2M - 1); at < base + size; at += SIZE_2M) {
-        uint64_t *entry = pagetable_entry(&bridge, at, 2);
-        if (entry == NULL)
-            return false;
-        *entry = at | PTE_PS | PTE_W | PTE_P;
-    }
-    return true;
+    uint64_t first = base & ~(SIZE_2M - 1), end = (base + size + SIZE_2M - 1) & ~(SIZE_2M - 1);
+    return pagetable_map(&bridge, first, first, end - first, PTE_W);
 }
 
 static bool load_build_bridge(void)
@@ -116,7 +110,7 @@ void load_free(void)
 static _Noreturn void load_stop(void)
 {
     for (;;)
-        hlt();      /* boot services are gone, hv is not there: nobody to tell */
+        hlt();      /* boot services have ended and hv is not loaded: no console */
 }
 
 /* hv's first tables, written through the bridge. */
@@ -147,11 +141,10 @@ void load_enter(void)
     if (handoff.c_bit_mask != 0)
         wrmsr(MSR_SYSCFG, rdmsr(MSR_SYSCFG) | SYSCFG_MEM_ENCRYPTION_MOD_EN);
 
-    /* Known state: no global pages, no PCIDs, none of the firmware's protections. */
+    /* A known state: no global pages, no PCIDs, none of UEFI's protections. */
     write_cr4(CR4_PAE);
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
-    /* APM2 7.10.6: the firmware may have plain lines of the arena in the caches, to be written back
-     * over what we write encrypted. */
+    /* APM2 7.10.6: plain lines of the arena in the caches would be written back over encrypted memory. */
     wbinvd();
     write_cr3(pagetable_cr3(&bridge));
 

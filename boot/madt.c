@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* APIC ids of the processors that the MADT lists as usable, each once. */
-#include "boot/madt.h"
-
-#include "hv/lib/string.h"
+#include "boot/boot.h"
 
 /* ACPI 6.4, 5.2.12.2 and 5.2.12.12: an id, and flags. */
 enum { MADT_LOCAL_APIC = 0, MADT_APIC_ID = 3, MADT_APIC_FLAGS = 4, MADT_APIC_SIZE = 8 };
@@ -22,7 +20,7 @@ void madt_add(struct madt_cpus *cpus, uint32_t apic_id)
 {
     for (uint32_t i = 0; i < cpus->count; i++)
         if (cpus->apic_ids[i] == apic_id)
-            return;         /* some boards list an id in both forms */
+            return;         /* some boards list a CPU as xAPIC and as x2APIC */
     if (cpus->count == cpus->capacity)
         cpus->left_out++;
     else
@@ -32,13 +30,10 @@ void madt_add(struct madt_cpus *cpus, uint32_t apic_id)
 void madt_read(struct madt_cpus *cpus, const uint8_t *madt, uint32_t size)
 {
     const uint8_t *entry;
-    uint32_t id;
     for (uint32_t at = MADT_ENTRIES; (entry = madt_next(madt, size, &at)) != NULL;) {
         if (entry[0] == MADT_LOCAL_APIC && entry[1] >= MADT_APIC_SIZE && (entry[MADT_APIC_FLAGS] & MADT_ENABLED) != 0)
             madt_add(cpus, entry[MADT_APIC_ID]);
-        if (entry[0] != MADT_LOCAL_X2APIC || entry[1] < MADT_X2APIC_SIZE || (entry[MADT_X2APIC_FLAGS] & MADT_ENABLED) == 0)
-            continue;
-        memcpy(&id, entry + MADT_X2APIC_ID, sizeof id);
-        madt_add(cpus, id);
+        if (entry[0] == MADT_LOCAL_X2APIC && entry[1] >= MADT_X2APIC_SIZE && (entry[MADT_X2APIC_FLAGS] & MADT_ENABLED) != 0)
+            madt_add(cpus, (uint32_t)number_at(entry + MADT_X2APIC_ID, 4));
     }
 }

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* BOOTX64.EFI: sees whether guests can run here, and makes way for hv; or returns and leaves no trace. */
+/* BOOTX64.EFI: runs the preflight, then leaves boot services and enters hv; or returns to the boot order. */
 #include "boot/boot.h"
 
 #include "hv/lib/bootnext.h"
 
 #define EXIT_ATTEMPTS 8u
-#define READ_SECONDS 15u        /* for a refused table */
-#define KEYS_BEFORE 64u         /* that may have been typed before */
+#define READ_SECONDS 15u        /* that a refusal stays on the screen */
+#define KEYS_BEFORE 64u         /* pending keys to discard */
 
 struct boot boot;
 struct handoff handoff;
 
 EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
 
-/* Back to the boot order. Not by return: crt0 keeps none of the registers that the firmware expects back. */
+/* Returns to the boot order; by Exit(), since crt0 does not preserve all registers for a return. */
 static _Noreturn void main_refuse(EFI_STATUS status)
 {
     load_free();
@@ -29,7 +29,7 @@ static bool main_key(void)
     return boot.system->ConIn != NULL && !EFI_ERROR(boot.system->ConIn->ReadKeyStroke(boot.system->ConIn, &key));
 }
 
-/* Whatever is started next wipes the screen. */
+/* Waits for a key or READ_SECONDS: the next boot option clears the screen. */
 static void main_let_read(const char *next)
 {
     for (uint32_t i = 0; i < KEYS_BEFORE && main_key(); i++)
@@ -39,8 +39,8 @@ static void main_let_read(const char *next)
         boot.services->Stall(100000);
 }
 
-/* After ExitBootServices() has failed once the UEFI firmware may have stopped its timer and drivers: nothing but memory's and
- * runtime services is promised to work (UEFI 2.9, 7.4), so that the boot order goes on by a reset. */
+/* After a failed ExitBootServices() only memory allocation and runtime services are guaranteed to work (UEFI 2.9, 7.4):
+ * reset, and let the boot order continue through BootNext. */
 static _Noreturn void main_reset(void)
 {
     EFI_RUNTIME_SERVICES *runtime = boot.system->RuntimeServices;
@@ -86,7 +86,7 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     text_print("\n");
 
     cpus_wbinvd();
-    /* The map may change with every call but these two. */
+    /* Any other call may change the memory map. */
     for (uint32_t i = 0; i < EXIT_ATTEMPTS; i++) {
         UINTN key;
         if (memory_map_read(&key) && !EFI_ERROR(boot.services->ExitBootServices(handle, key)))

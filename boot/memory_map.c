@@ -2,9 +2,8 @@
 /* The UEFI memory map, read as the last step before ExitBootServices and converted into the hand-over's ranges. */
 #include "boot/boot.h"
 
-#include "boot/ranges.h"
 
-/* Room for what the firmware splits between the question of the size and the last call. */
+/* Room for descriptors that are added between the first call and the last. */
 #define MAP_SLACK 8192u
 
 static uint8_t *map;
@@ -25,7 +24,7 @@ bool memory_map_read(UINTN *key)
     }
     UINTN bytes = map_capacity;
     struct ranges ranges = {handoff.ranges, 0, HANDOFF_MAX_RANGES, 0};
-    /* What there is not has no pages. */
+    /* Absent ranges have 0 pages. */
     if (EFI_ERROR(boot.services->GetMemoryMap(&bytes, (EFI_MEMORY_DESCRIPTOR *)map, key, &stride, &version)) ||
         !ranges_from_uefi(&ranges, map, bytes, stride, UINT64_C(1) << handoff.phys_bits) ||
         !ranges_paint(&ranges, handoff.manifest_base, (handoff.manifest_size + 4095) / 4096, HANDOFF_MANIFEST) ||

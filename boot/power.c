@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * How ACPI ends this machine: registers, and what to write to them, so that hv needs to know nothing of ACPI. \_S5 is a
- * package of numbers that sleep states are entered by. It is looked for as the bytes that a Name makes in AML (ACPI 6.4,
- * 20.2), no method is run; firmware that computes it, or wants _PTS first, is left to the ways that come after this one.
+ * ACPI registers for power-off and reset with the values to write, so that hv needs no ACPI. The sleep types are found
+ * in \_S5 by searching for the bytes of a Name in AML (ACPI 6.4, 20.2); no method is run. Where \_S5 is computed, or
+ * _PTS is needed first, hv falls back to the other ways.
  */
 #include "boot/boot.h"
 
 #include "hv/lib/string.h"
 
-/* ACPI 6.4, table 5.9; the two PM1 control blocks stand behind each other. */
+/* ACPI 6.4, table 5.9; PM1b's field follows PM1a's. */
 enum { FADT_SIZE_1 = 116, FADT_DSDT = 40, FADT_PM1A_CNT = 64, FADT_FLAGS = 112, FADT_RESET = 116, FADT_RESET_VALUE = 128,
        FADT_X_DSDT = 140, FADT_X_PM1A_CNT = 172, FADT_SLEEP_CONTROL = 244 };
 #define FADT_RESET_SUPPORTED (1u << 10)
@@ -18,9 +18,9 @@ enum { PM1_TYPE = 10, PM1_ENABLE = 1 << 13, SLEEP_TYPE = 2, SLEEP_ENABLE = 1 << 
 enum { AML_NAME = 0x08, AML_ROOT = 0x5c, AML_PACKAGE = 0x12, AML_ONE = 0x01, AML_BYTE = 0x0a, AML_WORD = 0x0b,
        AML_DWORD = 0x0c, AML_QWORD = 0x0e };
 #define AML_START 36u
-#define AML_LEAST 8u            /* bytes: the name, and the package's head */
+#define AML_LEAST 8u            /* bytes of the name and of the package's header */
 
-/* The integer constant at `at` (20.2.3), and what follows it; NULL: there is none. */
+/* Decodes the integer constant at `at` (20.2.3); returns what follows it, or NULL. */
 static const uint8_t *power_integer(const uint8_t *at, const uint8_t *end, uint64_t *value)
 {
     if (at >= end)
@@ -28,21 +28,19 @@ static const uint8_t *power_integer(const uint8_t *at, const uint8_t *end, uint6
     uint32_t bytes = *at == AML_BYTE ? 1 : *at == AML_WORD ? 2 : *at == AML_DWORD ? 4 : *at == AML_QWORD ? 8 : 0;
     if ((bytes == 0 && *at > AML_ONE) || (uint64_t)(end - at) <= bytes)
         return NULL;
-    *value = bytes == 0 ? *at : 0;
-    memcpy(value, at + 1, bytes);
+    *value = bytes == 0 ? *at : number_at(at + 1, bytes);
     return at + 1 + bytes;
 }
 
 /* The sleep types: the first two elements of \_S5, or bytes 0 and 1 of its only one (7.4.2; ACPICA, hwxface.c). */
 static bool power_s5_in(const uint8_t *aml, uint32_t types[2])
 {
-    uint32_t length;
-    memcpy(&length, aml + 4, sizeof length);
+    uint64_t length = number_at(aml + ACPI_LENGTH, 4);
     for (uint32_t at = AML_START + 1; at + AML_LEAST <= length; at++) {
         bool named = aml[at - 1] == AML_NAME || (aml[at - 1] == AML_ROOT && aml[at - 2] == AML_NAME);
         if (!named || memcmp(aml + at, "_S5_", 4) != 0 || aml[at + 4] != AML_PACKAGE)
             continue;
-        /* Behind its length, which has up to 3 bytes more, and the count of elements. */
+        /* After the length, which has up to 3 more bytes, and the number of elements. */
         const uint8_t *first = aml + at + 7 + (aml[at + 5] >> 6), *end = aml + length;
         uint64_t a, b;
         const uint8_t *next = power_integer(first, end, &a);

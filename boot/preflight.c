@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * All that can fail for the platform's reasons is looked at while the firmware can still take the machine back.
- * A row that only encrypted guests need refuses those; hv checks each guest's own wishes again at its launch.
+ * All checks of the platform, done while control can still return to the UEFI firmware. PREFLIGHT_NO_SEV refuses
+ * encrypted guests only; hv validates each guest again at its launch.
  */
 #include "boot/boot.h"
 
@@ -11,7 +11,6 @@
 #include "hv/lib/text.h"
 #include "hv/lib/width.h"
 #include "hv/lib/x86.h"
-#include "boot/image.h"
 
 #define LEAF_SVM 0x8000000au
 #define LEAF_ENCRYPTION 0x8000001fu
@@ -27,7 +26,7 @@ struct platform {
 
 static struct platform platform;
 
-/* The plain kind: fine, or `verdict` with its remedy. */
+/* `verdict` and `remedy` apply if it is not fine. */
 static void row_if(bool fine, enum preflight_verdict verdict, const char *feature, const char *needed, const char *found,
                    const char *remedy)
 {
@@ -45,7 +44,7 @@ static void check_processor(void)
     bool amd = memcmp(name, "AuthenticAMD", 12) == 0;
     row_if(amd, PREFLIGHT_FATAL, "processor", "AuthenticAMD", name, "an AMD EPYC processor is needed");
     if (!amd)
-        return;     /* no other leaf and no MSR has a meaning that we know */
+        return;     /* other leaves and MSRs are AMD's */
 
     uint32_t highest = cpuid(0x80000000, 0).eax;
     bool offered = highest >= LEAF_SVM && (cpuid(0x80000001, 0).ecx >> 2 & 1) != 0;
@@ -67,7 +66,7 @@ static void check_processor(void)
            "this processor cannot run guests: an AMD EPYC is needed");
     bool five = (read_cr4() & CR4_LA57) != 0;
     row_if(!five, PREFLIGHT_FATAL, "page tables", "4 levels", five ? "5 levels" : "4 levels",
-           "BIOS: switch 5-level paging off");
+           "BIOS: disable 5-level paging (LA57)");
 }
 
 static void check_image(void)
@@ -116,12 +115,12 @@ static void check_clock(void)
     handoff.rsdp = acpi_rsdp();
     handoff.tsc_hz = clock_measure(handoff.rsdp, &source);
     text_format(found, sizeof found, "%lu.%03lu MHz", handoff.tsc_hz / 1000000, handoff.tsc_hz / 1000 % 1000);
-    row_if(handoff.tsc_hz >= 1000000, PREFLIGHT_FATAL, "TSC frequency", source, found, "neither the ACPI PM timer nor the firmware's Stall() measures it: update the BIOS");
+    row_if(handoff.tsc_hz >= 1000000, PREFLIGHT_FATAL, "TSC frequency", source, found, "neither the ACPI PM timer nor UEFI's Stall() measures it: update the BIOS");
 }
 
-/* Tried while nothing else runs on this CPU, and taken back: with it on, address bits are gone, and the firmware's
- * drivers fault on devices that lie above. It is set for good when the firmware is gone. A write that faults is not
- * caught: no part that offers SME is known to refuse this bit so. */
+/* Sets SYSCFG[23] and clears it again, with interrupts off: while it is set, the address width is reduced, and drivers of
+ * the UEFI firmware would fault on devices above it. load_enter() sets it for good. A #GP on the write is not caught: no
+ * part that reports SME is known to raise it. */
 static bool encryption_settable(uint64_t syscfg)
 {
     cli();
@@ -132,7 +131,7 @@ static bool encryption_settable(uint64_t syscfg)
     return settable;
 }
 
-/* c_bit_mask and phys_bits are those that hv will have. */
+/* Sets handoff.c_bit_mask and handoff.phys_bits as hv will have them. */
 static void check_encryption(void)
 {
     const struct cpuid *e = &platform.encryption;
@@ -150,14 +149,13 @@ static void check_encryption(void)
         handoff.c_bit_mask = UINT64_C(1) << (e->ebx & 0x3f);
         handoff.phys_bits -= e->ebx >> 6 & 0x3f;
     }
-    /* APM2 15.36.2: only a reset clears it, and a write to a page that the RMP gives to an old guest faults. */
+    /* APM2 15.36.2: only a reset clears it, and writes to pages that the RMP assigns to a guest fault. */
     if ((syscfg & SYSCFG_SNP_EN) != 0)
-        table_row(PREFLIGHT_FATAL, "SEV-SNP", "SYSCFG[24] clear", "on, of an earlier owner",
-                      "reset the machine: the RMP of whoever ran before still guards memory");
+        table_row(PREFLIGHT_FATAL, "SEV-SNP", "SYSCFG[24] clear", "on, left by an earlier OS",
+                      "reset the machine: the RMP that was set up earlier still protects its pages");
 }
 
-/* What the guest's page tables were built for is what this machine has: the same C-bit, above
- * the widest address that the guest believes in. */
+/* Whether the guest was packed for this C-bit position, and its address width fits below it. */
 static bool guest_fits_c_bit(const struct manifest_guest *guest)
 {
     uint32_t width = (cpuid(0x80000008, 0).eax & 0xff) - (platform.encryption.ebx >> 6 & 0x3f);
@@ -218,12 +216,12 @@ static void check_cpus(void)
     else
         text_format(found, sizeof found, "%u, one can run", handoff.cpu_count);
     table_row(PREFLIGHT_FINE, "processors", "1", found, !startable ? "no memory is free below 1 MiB to start the others from" :
-        handoff.cpus_left_out > 0 ? "more than this version uses" : "");
+        handoff.cpus_left_out > 0 ? "the first 1024 are used" : "");
     if (!startable)
         handoff.cpu_count = 1;
 }
 
-/* Of the tables that were looked at: the root, the processors', the timer's, the serial port's. */
+/* Checks only the tables that are used: RSDP, XSDT, MADT, FADT, MCFG, SPCR, DSDT, SSDT. */
 static void check_acpi(void)
 {
     if (boot.acpi_wrong_sums[0] != '\0')
@@ -231,14 +229,14 @@ static void check_acpi(void)
                       "wrong in these tables, which are used all the same; update the BIOS");
 }
 
-/* Takes hv's memory; what remains is the guests'. */
+/* Allocates hv's memory; the rest is for guests. */
 static bool check_memory(const struct manifest_header *manifest, bool mapped)
 {
     UINTN key;
     bool allocated = mapped && !EFI_ERROR(load_allocate());
-    /* The allocation moved the borders of the map. */
+    /* The allocation has changed the map. */
     if (!mapped || (allocated && !memory_map_read(&key))) {
-        table_row(PREFLIGHT_FATAL, "memory map", "from the firmware", "unusable", "more ranges than this version handles");
+        table_row(PREFLIGHT_FATAL, "memory map", "from the firmware", "unusable", "GetMemoryMap fails, or has more ranges than this version handles");
         return false;
     }
     uint64_t wanted = 0;
@@ -259,7 +257,7 @@ static bool check_memory(const struct manifest_header *manifest, bool mapped)
     return allocated;
 }
 
-/* Goes through the launches as hv will do them. */
+/* Simulates the launches in hv's order. */
 static void check_guests(const struct manifest_header *manifest)
 {
     uint32_t can_run = 0, no_memory = 0, refused = 0;
@@ -289,7 +287,7 @@ static void check_guests(const struct manifest_header *manifest)
     table_row(can_run > 0 ? PREFLIGHT_FINE : PREFLIGHT_FATAL, "guests", "at least 1", found, remedy);
 }
 
-/* Guests run without, so it is no refusal. */
+/* Guests run without a console, so this never refuses. */
 static void check_console(void)
 {
     char found[28], remedy[88] = "";

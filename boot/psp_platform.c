@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* What psp_discover() and psp_attach() need (psp/platform.h). UEFI maps all memory one to one, device registers
- * included. */
+/* psp/platform.h for boot/. UEFI identity-maps memory and device registers. */
 #include "psp/platform.h"
 
 #include "boot/boot.h"
@@ -51,7 +50,7 @@ void psp_platform_end(bool unanswered)
         psp_platform_pci_write32(command_of, PCI_COMMAND, command_before);
 }
 
-/* Plain, as the firmware maps all memory. */
+/* Unencrypted, as all memory under UEFI. */
 void *psp_platform_command_page(psp_addr_t *address)
 {
     *address = (psp_addr_t){command_page};
@@ -77,14 +76,14 @@ const char *psp_platform_out_of_reach;
 
 volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size)
 {
-    /* Memory encryption takes address bits away: a BAR above them cannot be read any more. */
+    /* With SME on, addresses beyond the reduced width are unreachable. */
     uint64_t limit = UINT64_C(1) << handoff.phys_bits;
     if (physical >= limit || limit - physical < size) {
         psp_platform_out_of_reach = "BAR beyond address width";
         return NULL;
     }
     if (!registers_mapped(physical, size)) {
-        psp_platform_out_of_reach = "BAR not mapped by firmware";
+        psp_platform_out_of_reach = "BAR not mapped by UEFI";
         return NULL;
     }
     return (volatile void *)(uintptr_t)physical;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* Ranges of physical memory as an ascending list, into which kinds are painted one over the other. */
-#include "boot/ranges.h"
-
-#include <efi.h>
+#include "boot/boot.h"
 
 #include "hv/lib/string.h"
 
@@ -63,8 +61,8 @@ bool ranges_paint(struct ranges *ranges, uint64_t base, uint64_t pages, uint32_t
         return true;
     uint64_t end = base + pages * RANGES_PAGE;
 
-    /* What is touched: ranges [first, last), and what remains of them on both sides. Neighbours of the
-     * same kind are touched, too, and melt in. */
+    /* Ranges [first, last) overlap or, if of the same kind, touch the new one: those merge with it, the parts of others
+     * on both sides stay. */
     struct handoff_range *r = ranges->range;
     uint32_t first = 0;
     while (first < ranges->count && ranges_end(&r[first]) < base + (r[first].kind != kind))
@@ -103,7 +101,7 @@ bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, ui
     ranges->withheld = 0;
     if (stride < sizeof d)
         return false;
-    /* First what is usable, then what is reserved over it, then what has an owner whose name matters. */
+    /* First usable memory, then reserved memory over it, then kinds that hv distinguishes. */
     for (uint32_t pass = 0; pass < 3; pass++) {
         for (uint64_t offset = 0; bytes - offset >= stride; offset += stride) {
             memcpy(&d, (const uint8_t *)map + offset, sizeof d);
@@ -113,7 +111,7 @@ bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, ui
                 return false;
         }
     }
-    /* From the end, as neighbours merge behind us. */
+    /* Backwards, since painting may merge ranges from here on. */
     for (uint32_t i = ranges->count; i-- > 0;) {
         const struct handoff_range r = ranges->range[i];
         uint64_t from = r.base > RANGES_HT_FIRST ? r.base : RANGES_HT_FIRST;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Where hv finds PCI configuration space, and the registers of IOAPICs. */
+/* PCI configuration spaces and IOAPICs, for hv. */
 #include "boot/boot.h"
 
 #include "hv/lib/mmio.h"
@@ -8,7 +8,6 @@
 #include "hv/lib/string.h"
 #include "hv/lib/text.h"
 #include "hv/lib/x86.h"
-#include "boot/madt.h"
 
 /* PCI Firmware Specification 3.2, 4.1.2: the base is where bus 0 is, or would be. */
 enum { MCFG_ENTRIES = 44, MCFG_ENTRY_SIZE = 16, MCFG_SEGMENT = 8, MCFG_FIRST_BUS = 10, MCFG_LAST_BUS = 11 };
@@ -17,20 +16,21 @@ enum { MCFG_ENTRIES = 44, MCFG_ENTRY_SIZE = 16, MCFG_SEGMENT = 8, MCFG_FIRST_BUS
 /* ACPI 6.4, 5.2.12.3 */
 enum { MADT_IOAPIC = 1, MADT_IOAPIC_ADDRESS = 4, MADT_IOAPIC_SIZE = 12 };
 
-static struct pci_space registers_segment_0;    /* as memory; no functions: it is nowhere, or not mapped */
+static struct pci_space registers_segment_0;    /* by ECAM; `functions` 0: not in the MCFG, or not mapped */
 
-/* What the MCFG has in RAM is not there. */
+/* Whether an MCFG entry lies in RAM, and so is wrong. */
 static bool registers_in_ram(uint64_t base, uint64_t size)
 {
     for (uint32_t i = 0; i < handoff.range_count; i++) {
         const struct handoff_range *r = &handoff.ranges[i];
-        if (r->kind != HANDOFF_MMIO && r->kind != HANDOFF_RESERVED && r->base < base + size && base < r->base + r->pages * PAGE_SIZE)
+        bool ram = r->kind != HANDOFF_MMIO && r->kind != HANDOFF_RESERVED;
+        if (ram && r->base < base + size && base < r->base + r->pages * PAGE_SIZE)
             return true;
     }
     return false;
 }
 
-/* False: hv cannot reach them, or has no room to be told. */
+/* False: beyond the address width, or no room in the hand-over. */
 static bool registers_add(uint64_t base, uint64_t size, uint32_t kind, uint32_t first)
 {
     uint64_t limit = UINT64_C(1) << handoff.phys_bits;
@@ -40,8 +40,7 @@ static bool registers_add(uint64_t base, uint64_t size, uint32_t kind, uint32_t 
     return true;
 }
 
-/* Whether the firmware maps [base, base + size) one to one: it may do so for less than all memory. By 4 levels, since the
- * preflight has refused 5 (APM2 5.3); its tables lie in memory that it maps so. */
+/* Walks UEFI's page tables, of 4 levels, since the preflight refuses 5 (APM2 5.3); they lie in identity-mapped memory. */
 bool registers_mapped(uint64_t base, uint64_t size)
 {
     for (uint64_t at = base; at < base + size;) {
@@ -107,7 +106,8 @@ static void registers_find_pci(uint64_t rsdp)
             continue;
         bool there = base != 0 && !__builtin_add_overflow(base, first * PCI_BUS_SIZE, &base) && !registers_in_ram(base, bytes);
         if (segment == 0 && there && registers_mapped(base, bytes))
-            registers_segment_0 = (struct pci_space){(volatile void *)(uintptr_t)base, sbdf, (uint32_t)(bytes / PCI_FUNCTION_SIZE)};
+            registers_segment_0 = (struct pci_space){(volatile void *)(uintptr_t)base, sbdf,
+                                                     (uint32_t)(bytes / PCI_FUNCTION_SIZE)};
         else if (segment == 0)
             boot.pci_unseen = true;
         else if (!there || !registers_add(base, bytes, HANDOFF_PCI, sbdf))
@@ -117,13 +117,13 @@ static void registers_find_pci(uint64_t rsdp)
     }
     registers_row(lost, "some out of reach", "beyond the address width, in RAM, or too many pieces. Devices there keep their DMA, "
                   "into guests' memory, too. BIOS: a lower MMIO limit");
-    registers_row(unread, "some cannot be read here", "the firmware does not map it. Its addresses are not looked at, nor for a "
-                  "Secure Processor");
+    registers_row(unread, "some cannot be read here", "the UEFI firmware does not map it: no BAR is checked there, and no Secure "
+                  "Processor looked for");
 }
 
 void registers_find(uint64_t rsdp)
 {
-    uint32_t at = MADT_ENTRIES, ioapic;
+    uint32_t at = MADT_ENTRIES;
     bool room = true;
     registers_find_pci(rsdp);
     const uint8_t *madt = acpi_find(rsdp, "APIC", MADT_ENTRIES), *entry;
@@ -131,10 +131,9 @@ void registers_find(uint64_t rsdp)
     while ((entry = madt_next(madt, size, &at)) != NULL) {
         if (entry[0] != MADT_IOAPIC || entry[1] < MADT_IOAPIC_SIZE)
             continue;
-        memcpy(&ioapic, entry + MADT_IOAPIC_ADDRESS, sizeof ioapic);
-        room = registers_add(ioapic & ~UINT32_C(3), 32, HANDOFF_IOAPIC, 0);
+        room = registers_add(number_at(entry + MADT_IOAPIC_ADDRESS, 4) & ~UINT64_C(3), 32, HANDOFF_IOAPIC, 0);
     }
     if (!room)
         table_row(PREFLIGHT_FINE, "IOAPICs", "all masked", "some left out", "more than this version has room for: their "
-                      "interrupts stay as the firmware has left them");
+                      "interrupts stay as the UEFI firmware left them");
 }

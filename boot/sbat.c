@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Section `.sbat`, without which shim starts nothing: component, generation, vendor, package, version, where to ask; each line.
- * The generation goes up with a fault that lets an attacker past Secure Boot (shim's SBAT.md). */
+/* Section `.sbat`, which shim requires: component, generation, vendor, package, version, URL on each line. The generation
+ * is increased with a fix of a Secure Boot bypass (shim's SBAT.md). */
 #include "boot/boot.h"
 
 #include "hv/lib/version.h"

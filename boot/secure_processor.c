@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * What the Secure Processor can refuse is asked while the firmware can still take the machine back: whether it is
- * there, answers, and with what it was left. All but INIT: that writes its flash, on some parts with new keys,
- * and wants WBINVD of all CPUs and DF_FLUSH behind it, so that SHUTDOWN would not undo it. hv issues it, and resets
- * the machine if it is refused and nothing else can run (hv/init/main.c).
+ * Queries the Secure Processor while control can still return to the UEFI firmware: whether it exists, answers, and is
+ * in use. INIT is not issued: it writes flash, on some parts with new keys, and requires WBINVD on all CPUs and
+ * DF_FLUSH, so SHUTDOWN would not undo it. hv issues it, and resets the machine if it is refused and no guest can run
+ * (hv/init/main.c).
  */
 #include "boot/boot.h"
 
+#include "guest/manifest.h"
 #include "hv/lib/pci.h"
 #include "hv/lib/text.h"
 #include "hv/lib/x86.h"
 #include "psp/psp.h"
 
-#define REMEDY_HIDDEN "BIOS: leave the AMD Secure Processor visible; update the BIOS"
+#define REMEDY_HIDDEN "BIOS: enable the AMD Secure Processor (PSP); update the BIOS"
 #define REMEDY_MMIO "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
-#define REMEDY_UNKNOWN "an AMD encryption controller that this version does not know: look for a newer one"
+#define REMEDY_UNKNOWN "an AMD encryption controller that this version does not know: use a newer Sevisor"
 
 static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
 {
-    char found[28] = "is of no use", remedy[200] = "";
+    char found[28] = "not usable", remedy[200] = "";
     struct psp_result result = psp_wait(psp, psp_attach(psp, at));
     if (psp_ok(result))
         text_format(found, sizeof found, "API %u.%u.%u, %s", psp->status.api_major, psp->status.api_minor,
@@ -26,12 +27,17 @@ static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
     if (!psp_ok(result))
         psp_result_text(result, remedy, sizeof remedy);
     else if (psp->status.state != SEV_PLATFORM_UNINIT)
-        text_format(remedy, sizeof remedy, "left so by an earlier owner, with %u guests: Sevisor sends SHUTDOWN, which "
-                    "ends them", psp->status.guest_count);
+        text_format(remedy, sizeof remedy, "in use by an earlier OS, with %u guests: Sevisor sends SHUTDOWN, which ends "
+                    "them", psp->status.guest_count);
     table_row(psp_ok(result) ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "SEV firmware", "PLATFORM_STATUS", found, remedy);
-    const char *fault = psp_ok(result) ? sev_version_fault(sev_version_of(&psp->status)) : NULL;
+    const struct manifest_header *manifest = (const void *)(uintptr_t)handoff.manifest_base;    /* NULL: none */
+    const uint8_t *version = manifest == NULL ? NULL : manifest->sev_firmware_version;
+    uint32_t offered = version == NULL || manifest->sev_firmware_size == 0 ? 0 : SEV_VERSION(version[2], version[1], version[0]);
+    const char *fault = psp_ok(result) ? sev_version_fault(at->device_id, sev_version_of(&psp->status)) : NULL;
     if (fault != NULL) {
-        text_format(remedy, sizeof remedy, "%s: update the BIOS, or name a newer file as sev-firmware in guests.toml", fault);
+        bool better = offered > sev_version_of(&psp->status) && sev_version_fault(at->device_id, offered) == NULL;
+        text_format(remedy, sizeof remedy, "%s: %s", fault, better ? "Sevisor loads the newer sev-firmware of guests.toml before INIT"
+                    : "update the BIOS, or name a newer file as sev-firmware in guests.toml");
         table_row(PREFLIGHT_FINE, "SEV firmware's age", "no known fault", "old", remedy);
     }
     psp_detach(psp);
@@ -44,12 +50,12 @@ void secure_processor_check(void)
     struct pci_space space;
     char found[28], name[PCI_NAME];
     if (handoff.tsc_hz < 1000000 || !psp_platform_begin())
-        return;             /* no limit could be watched, no page is free: another row refuses all */
+        return;             /* no clock for the timeout, or no page: another row refuses then */
     enum psp_error error = PSP_NO_DEVICE;
     for (uint32_t i = 0; error != PSP_OK && registers_space(&i, &space);)
         for (uint32_t sbdf = space.first; error != PSP_OK && pci_next(&space, &sbdf); sbdf++)
             if (pci_layout(&space, sbdf) == 0) {
-                cli();      /* while it is sized a register has no valid address: nothing of the UEFI firmware's may run */
+                cli();      /* while a BAR is sized its address is invalid: no code of the UEFI firmware may run */
                 error = psp_discover((struct psp_function){sbdf, (uintptr_t)pci_ecam(&space, sbdf)}, error, &at);
                 sti();
             }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The preflight table: feature, needed, found; below a row, what to change. */
+/* The preflight table: feature, needed, found; below a row its remedy. */
 #include "boot/boot.h"
 
 #include "hv/lib/text.h"
@@ -35,7 +35,7 @@ void table_row(enum preflight_verdict verdict, const char *feature, const char *
 
 void table_refusals(void)
 {
-    text_print("\nThese rows refuse:\n");
+    text_print("\nRefused because of:\n");
     for (uint32_t i = 0; i < boot.row_count; i++)
         if (boot.rows[i].verdict != PREFLIGHT_FINE)
             table_print(&boot.rows[i]);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The firmware's console, and what the compiler wants from the program that it builds. */
+/* UEFI's console, and the stack protector's functions. */
 #include "boot/boot.h"
 
 #include "hv/lib/string.h"
@@ -39,7 +39,7 @@ _Noreturn void __stack_chk_fail(void);
 
 _Noreturn void __stack_chk_fail(void)
 {
-    text_print("Sevisor: the loader's stack is damaged, by a fault of Sevisor or of memory: the boot order goes on\n");
+    text_print("Sevisor: stack smashed in the boot application (a bug, or bad memory): back to the boot order\n");
     boot.services->Exit(boot.handle, EFI_ABORTED, 0, NULL);
     __builtin_trap();
 }

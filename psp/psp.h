@@ -135,8 +135,9 @@ static inline uint32_t sev_version_of(const struct sev_platform_status_buffer *s
 {
     return SEV_VERSION(status->api_major, status->api_minor, status->build);
 }
-/* Why this firmware should not be used, in words, with the source; NULL: nothing is known against it. */
-const char *sev_version_fault(uint32_t version);
+/* Why this version should not be used on the part with this PCI device id, in words, with the source; NULL: nothing is known
+ * against it. */
+const char *sev_version_fault(uint16_t device_id, uint32_t version);
 
 /* ---- Guests. Handles are the firmware's. ---- */
 /* dh_cert and session: plain copies in memory, both NULL or both given (2084 and 128 bytes); copied to the data page. */

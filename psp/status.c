@@ -96,7 +96,7 @@ const char *sev_status_remedy(uint8_t command, uint16_t status)
     return command == SEV_CMD_PLATFORM_STATUS && status != SEV_STATUS_SUCCESS ? REMEDY_OFF_AND_ON "." : "";
 }
 
-const char *sev_version_fault(uint32_t version)
+const char *sev_version_fault(uint16_t device_id, uint32_t version)
 {
     /* INIT answers 0x8003 or 0x8004: AMDESE/AMDSEV issues 32 and 36, sev-tool issue 6. */
     if (version < SEV_VERSION(0, 16, 10))
@@ -104,6 +104,11 @@ const char *sev_version_fault(uint32_t version)
     /* AMD mended it in 0.17 build 22. */
     if (version <= SEV_VERSION(0, 17, 11))
         return "CVE-2019-9836: up to 0.17 build 11 it discloses its private PDH key";
+    /* AMD-SB-3003, and which version mends it, by the change log of Debian's amd64-microcode 3.20240820.1: Rome, Milan; Genoa,
+     * Bergamo. Naples' and Turin's is not named there. */
+    if ((device_id == 0x1486 && (version < SEV_VERSION(0, 25, 0) ? version < SEV_VERSION(0, 24, 20) : version < SEV_VERSION(1, 55, 21))) ||
+        (device_id == 0x14ca && version < SEV_VERSION(1, 55, 37)))
+        return "CVE-2023-31356 (AMD-SB-3003): guests' memory can be corrupted";
     return NULL;
 }
 

@@ -13,12 +13,13 @@
 #define LINE_BYTES 48u              /* as base64, with the prefix, less than 80 columns */
 #define LINE_CHARACTERS (LINE_BYTES / 3 * 4)
 #define LINES_OF(bytes) (((bytes) + LINE_BYTES - 1) / LINE_BYTES + 2)
-_Static_assert(IDENTITY_LINES == LINES_OF(SEV_CHAIN_SIZE) + LINES_OF(SEV_CHIP_ID_SIZE), "what identity_show() prints");
+_Static_assert(IDENTITY_LINES == LINES_OF(SEV_CHAIN_SIZE) + LINES_OF(SEV_CHIP_ID_SIZE) + 1, "what identity_show() prints");
 
 static struct {
     uint8_t *chain;                 /* PDH, PEK, OCA, CEK; never freed */
     uint8_t key[SEV_CERT_KEY_SIZE]; /* public key of the PDH */
     uint8_t chip[SEV_CHIP_ID_SIZE];
+    const char *survival;
     bool has_pdh, has_chip;
 } identity;
 
@@ -47,11 +48,14 @@ struct psp_result identity_request_chain(struct psp *psp)
     return sev_pdh_cert_export(psp, (psp_addr_t){view_firmware_address(page_pa(identity.chain), VIEW_ENCRYPTED)});
 }
 
-struct psp_result identity_take_chain(struct psp *psp, struct psp_result result, bool *same)
+struct psp_result identity_take_chain(struct psp *psp, struct psp_result result)
 {
     bool before = identity.has_pdh;
     result = take(psp, sev_pdh_cert_export_answer(psp, result), "the platform's certificates are", &identity.has_pdh);
-    *same = before && identity.has_pdh && memcmp(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof identity.key) == 0;
+    if (before && identity.has_pdh)
+        identity.survival = memcmp(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof identity.key) == 0
+                            ? "the PDH survives SHUTDOWN and INIT: sessions made with it stay valid at later starts"
+                            : "the PDH does not survive INIT: sessions made before this start cannot be launched";
     memcpy(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof identity.key);
     return result;
 }
@@ -64,6 +68,11 @@ struct psp_result identity_take_id(struct psp *psp, struct psp_result result)
 bool identity_has_pdh(void)
 {
     return identity.has_pdh;
+}
+
+const char *identity_survival(void)
+{
+    return identity.has_pdh ? identity.survival : NULL;
 }
 
 const uint8_t *identity_chip(void)
@@ -106,4 +115,7 @@ void identity_show(void)
         show_block("SEV CERTIFICATE CHAIN", identity.chain, SEV_CHAIN_SIZE);
     if (identity.has_chip)
         show_block("SEV CHIP ID", identity.chip, SEV_CHIP_ID_SIZE);
+    if (identity.has_pdh)
+        line_print("monitor: %s", identity.survival != NULL ? identity.survival
+                   : "whether the PDH survives INIT is not known: with show-pdh = true in guests.toml it is tested at start");
 }

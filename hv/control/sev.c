@@ -40,7 +40,7 @@ static struct {
     struct psp_result result;           /* of DOWNLOAD_FIRMWARE, of DF_FLUSH */
     bool wbinvd_first;                  /* WBINVD on every CPU before the state's command */
     bool init_reset, init_flushed;      /* INIT was repeated after SECURE_DATA_INVALID, after WBINVD_REQUIRED */
-    bool second, same_pdh;              /* after PLATFORM_REINIT; its PDH is that of the first INIT */
+    bool second;                        /* after PLATFORM_REINIT */
 } platform;
 
 /* ---- the mailbox ---- */
@@ -106,7 +106,7 @@ static void log_platform(void)
               psp.location.device_id, pci_name(psp.location.function.sbdf, name),
               psp.status.api_major, psp.status.api_minor, psp.status.build, sev_state_name(psp.status.state),
               (psp.status.owner & SEV_OWNER_EXTERNAL) != 0 ? "externally owned" : "self-owned", text);
-    const char *fault = sev_version_fault(sev_version_of(&psp.status));
+    const char *fault = sev_version_fault(psp.location.device_id, sev_version_of(&psp.status));
     if (fault != NULL)
         log_print(LOG_ERROR, "sev: the SEV firmware is too old (%s): update the BIOS, or name a newer file as sev-firmware in "
                   "guests.toml", fault);
@@ -225,9 +225,7 @@ static void identified(void)
         return;
     }
     if (platform.second && identity_has_pdh())
-        log_print(LOG_NOTICE, platform.same_pdh
-                  ? "sev: the PDH survives SHUTDOWN and INIT: sessions made with it stay valid at later starts"
-                  : "sev: the PDH does not survive INIT: sessions made before this start cannot be launched");
+        log_print(LOG_NOTICE, "sev: %s", identity_survival());
     bring_up_done(true);
 }
 
@@ -306,7 +304,7 @@ static void answered(struct psp_result result)
             next(PLATFORM_CHAIN, false);
         break;
     case PLATFORM_CHAIN:
-        if (!failed("", identity_take_chain(&psp, result, &platform.same_pdh)))
+        if (!failed("", identity_take_chain(&psp, result)))
             next(PLATFORM_ID, false);
         break;
     case PLATFORM_ID:

@@ -84,6 +84,9 @@ def test_certificates_and_chip_id_are_printed_at_start_and_by_a_key(again: Run) 
 
 def test_pdh_that_outlives_init_is_told(again: Run) -> None:
     assert LASTS in again.text and DOES_NOT_LAST not in again.text
+    # At start and by the key, behind what they print.
+    said = LASTS.removeprefix("notice: sev: ")
+    assert len(re.findall(rf"^monitor: {re.escape(said)}\s*$", again.text, re.M)) == 2
 
 
 def test_ten_launches_in_a_row_with_one_usable_asid(again: Run) -> None:

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "boot/image.h"
+#include "boot/boot.h"
 #include "guest/crc32.h"
 #include "hv/lib/mmio.h"
 #include "hv/lib/pagetable.h"

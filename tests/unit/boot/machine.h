@@ -80,7 +80,7 @@ struct machine {
     } psp;
 
     struct { uint16_t port; uint8_t scratch, stuck, stride; } uarts[4];     /* `stuck`: bits of the scratch register */
-    uint8_t con_out[600];               /* the variable; not there while its size is 0 */
+    uint8_t con_out[9000];               /* the variable; not there while its size is 0 */
     UINTN con_out_size;
     struct function pci[64];
     uint64_t ecam_psp;                  /* where the Secure Processor's is, if that is in another segment: alone writable */
@@ -107,6 +107,7 @@ struct machine {
     unsigned pools;
     bool junk;                          /* what is allocated has been used before */
     bool no_mp_services;
+    EFI_STATUS mp_status;               /* of StartupAllAPs() */
 
     uint64_t image_base;                /* where the application lies */
     unsigned keys_at, keys;             /* so many keys are hit, after so many looks for one */

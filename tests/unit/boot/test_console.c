@@ -204,6 +204,31 @@ static void else_it_is_what_the_firmware_writes_to(void **state)
     assert_int_equal(handoff.uart.base, 0x2e8);     /* SPCR is better */
 }
 
+/* Many screens and USB consoles before the port: up to 8 KiB; what is longer is said. */
+static void a_long_list_of_paths_is_read_or_said(void **state)
+{
+    static const uint8_t port[] = {COM(1, BAUD_115200), END}, screen[] = {PCI_ROOT, PCI, NEXT};
+    static uint8_t list[8193];
+    (void)state;
+    uart_at(1, 0x2f8);
+    size_t at = 0;
+    while (at + sizeof screen + sizeof port <= 8192) {
+        memcpy(list + at, screen, sizeof screen);
+        at += sizeof screen;
+    }
+    memcpy(list + at, port, sizeof port);
+    assert_true(at > 8000);
+    con_out(8192, list);
+    assert_string_equal(found, "port 0x2f8 (ConOut)");
+    assert_string_equal(remedy, "");
+    con_out(8193, list);
+    assert_string_equal(found, "port 0x3f8 (probed)");
+    assert_string_equal(remedy, "ConOut: 8193 bytes, not read");
+    machine.uarts[0].port = machine.uarts[1].port = 0;
+    look();
+    assert_string_equal(remedy, "ConOut: 8193 bytes, not read; " SILENT);
+}
+
 static void a_path_that_names_no_port_of_a_pc_is_passed_over(void **state)
 {
     (void)state;
@@ -301,7 +326,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_console_is_where_spcr_says_if_a_uart_answers_there), T(a_table_that_is_too_short_is_none),
         T(the_rate_is_spcrs_where_its_clock_is_known), T(else_it_is_what_the_firmware_writes_to),
-        T(a_path_that_names_no_port_of_a_pc_is_passed_over), T(else_it_is_the_first_of_a_pcs_four_that_answers),
+        T(a_long_list_of_paths_is_read_or_said), T(a_path_that_names_no_port_of_a_pc_is_passed_over), T(else_it_is_the_first_of_a_pcs_four_that_answers),
         T(what_does_not_keep_a_byte_is_no_uart), T(the_row_says_which), T(without_one_the_row_says_so_and_guests_run),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);

@@ -25,8 +25,8 @@ static void assert_last_row(uint32_t count, const char *feature, const char *fou
 
 #define OUT_OF_REACH(from) "from " from "on: beyond the address width, in RAM, or too many pieces. Devices there keep their DMA, into guests' memory, too. " \
     "BIOS: a lower MMIO limit"
-#define NOT_MAPPED(from) "from " from "on: the firmware does not map it. Its addresses are not looked at, nor for a Secure Processor"
-#define LEFT_OUT "more than this version has room for: their interrupts stay as the firmware has left them"
+#define NOT_MAPPED(from) "from " from "on: the UEFI firmware does not map it: no BAR is checked there, and no Secure Processor looked for"
+#define LEFT_OUT "more than this version has room for: their interrupts stay as the UEFI firmware left them"
 
 /* PCI Firmware 3.2, table 4-3: the base is that of bus 0, whichever comes first. Segment 0 is reached by ports. */
 static void mcfg_tells_of_all_segments_that_ports_do_not_reach(void **state)
@@ -244,7 +244,7 @@ static void what_the_mcfg_has_in_ram_is_not_there(void **state)
 
 static void registers_out_of_reach_are_not_touched(void **state)
 {
-    static const char wide[] = "BAR beyond address width", unmapped[] = "BAR not mapped by firmware";
+    static const char wide[] = "BAR beyond address width", unmapped[] = "BAR not mapped by UEFI";
     const uint64_t limit = UINT64_C(1) << 40;
     const struct { uint64_t at, size; const char *words; } cases[] = {
         {limit - 0x1000, 0x1000, NULL}, {limit - 0xfff, 0x1000, wide}, {limit, 0, wide}, {limit, 1, wide}, {2 * limit, 1, wide},

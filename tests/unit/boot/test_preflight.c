@@ -125,6 +125,14 @@ static void old_firmware(uint8_t build)
     memcpy(machine.psp.answer, (const uint8_t[]){0, 17, 0, 0, 0, 0, 0, build}, 8);
 }
 
+static void offer_firmware(uint8_t major, uint8_t minor, uint8_t build)
+{
+    struct manifest_header *header = &machine_manifest()->header;
+    header->sev_firmware_size = 4096;
+    memcpy(header->sev_firmware_version, (const uint8_t[]){build, minor, major}, 3);
+    seal();
+}
+
 static void leave_command(void)
 {
     *psp_command() = 1 << 16;
@@ -234,13 +242,15 @@ static void three_cpus(uint8_t last)
 #define BUILD_AGAIN "this EFI file is damaged: build or copy it again"
 #define SME_BIOS "an EPYC server processor is needed; in a BIOS: SEV Control / SMEE = Enabled"
 #define ES_BIOS "BIOS: lower SEV-ES ASID Space Limit (Minimum SEV non-ES ASID)"
-#define PSP_BIOS "BIOS: leave the AMD Secure Processor visible; update the BIOS"
+#define PSP_BIOS "BIOS: enable the AMD Secure Processor (PSP); update the BIOS"
 #define LEFT_OUT "in the HyperTransport range (0xfd00000000 to 0xffffffffff), or beyond the address width"
 #define OFF_AND_ON "Switch the machine off and on; if it stays, update the BIOS"
-#define LEFT(guests) "left so by an earlier owner, with " #guests " guests: Sevisor sends SHUTDOWN, which ends them"
+#define LEFT(guests) "in use by an earlier OS, with " #guests " guests: Sevisor sends SHUTDOWN, which ends them"
+#define LEAKS "CVE-2019-9836: up to 0.17 build 11 it discloses its private PDH key: "
+#define NAME_NEWER "update the BIOS, or name a newer file as sev-firmware in guests.toml"
 #define BEYOND(of) of "out of reach once memory encryption is on; only the Secure Processor's matters. " \
     "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
-#define NOT_MAPPED(from) "from " from "on: the firmware does not map it. Its addresses are not looked at, nor for a Secure Processor"
+#define NOT_MAPPED(from) "from " from "on: the UEFI firmware does not map it: no BAR is checked there, and no Secure Processor looked for"
 #define WANT(memory, reasons) #memory " do not fit into memory (lower memory in guests.toml), " #reasons " fail a row above"
 
 /* name, row, its verdict, what it found, its remedy; what makes it so */
@@ -253,7 +263,7 @@ static void three_cpus(uint8_t last)
     X(svm_off_not_locked, "SVM not locked off", PREFLIGHT_FINE, "disabled, not locked", "", machine.vm_cr = VM_CR_SVMDIS) \
     X(svm_on_locked, "SVM not locked off", PREFLIGHT_FINE, "enabled", "", machine.vm_cr = VM_CR_LOCK) \
     X(no_npt, "nested paging", PREFLIGHT_FATAL, "no", "this processor cannot run guests: an AMD EPYC is needed", machine_leaf(0x8000000a)->regs.edx = ~1u) \
-    X(five_levels, "page tables", PREFLIGHT_FATAL, "5 levels", "BIOS: switch 5-level paging off", machine.cr4 |= CR4_LA57) \
+    X(five_levels, "page tables", PREFLIGHT_FATAL, "5 levels", "BIOS: disable 5-level paging (LA57)", machine.cr4 |= CR4_LA57) \
     X(no_hv, "hypervisor", PREFLIGHT_FATAL, "no such section", BUILD_AGAIN, no_section(".hv")) \
     X(bad_hv, "hypervisor", PREFLIGHT_FATAL, "no hv image", BUILD_AGAIN, machine_hv()->magic++) \
     X(damaged_hv, "hypervisor", PREFLIGHT_FATAL, "damaged: wrong checksum", BUILD_AGAIN, ((uint8_t *)machine_hv())[HV_RODATA * 4096 + 7] ^= 4) \
@@ -263,7 +273,7 @@ static void three_cpus(uint8_t last)
     X(bad_guest, "manifest", PREFLIGHT_FATAL, "guest 0", "MANIFEST_NO_VCPUS: a guest has no vCPU", guest(0)->vcpus = 0; seal()) \
     X(bad_step, "manifest", PREFLIGHT_FATAL, "guest 0, step 0", "MANIFEST_STEP_EMPTY: a step has no bytes", \
       machine_manifest()->steps[0].size = 0; seal()) \
-    X(slow_tsc, "TSC frequency", PREFLIGHT_FATAL, "0.999 MHz", "neither the ACPI PM timer nor the firmware's Stall() measures it: update the BIOS", machine.hz = 999900; machine.tsc_per_access = 1) \
+    X(slow_tsc, "TSC frequency", PREFLIGHT_FATAL, "0.999 MHz", "neither the ACPI PM timer nor UEFI's Stall() measures it: update the BIOS", machine.hz = 999900; machine.tsc_per_access = 1) \
     X(least_tsc, "TSC frequency", PREFLIGHT_FINE, "1.000 MHz", "", machine.hz = 1000010; machine.tsc_per_access = 1) \
     X(no_encryption_leaf, "SME and SEV", PREFLIGHT_NO_SEV, "neither", SME_BIOS, machine_leaf(0x80000000)->regs.eax = 0x8000001e) \
     X(last_is_encryption, "SME and SEV", PREFLIGHT_FINE, "both", "", machine_leaf(0x80000000)->regs.eax = 0x8000001f) \
@@ -295,8 +305,8 @@ static void three_cpus(uint8_t last)
     X(all_asids, "ASIDs for SEV", PREFLIGHT_FINE, "15 (1 to 15)", "", machine_leaf(0x8000001f)->regs.edx = 0) \
     X(fewer_asids_than_guests, "ASIDs for SEV", PREFLIGHT_FINE, "1 (15 to 15)", ES_BIOS, beta_is_sev(); machine_leaf(0x8000001f)->regs.edx = 15) \
     X(smm_open, "SMM locked", PREFLIGHT_NO_SEV, "no", "BIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS", machine.hwcr = ~HWCR_SMM_LOCK) \
-    X(snp_left_on, "SEV-SNP", PREFLIGHT_FATAL, "on, of an earlier owner", \
-      "reset the machine: the RMP of whoever ran before still guards memory", machine.syscfg |= UINT64_C(1) << 24) \
+    X(snp_left_on, "SEV-SNP", PREFLIGHT_FATAL, "on, left by an earlier OS", \
+      "reset the machine: the RMP that was set up earlier still protects its pages", machine.syscfg |= UINT64_C(1) << 24) \
     X(smee_off, "memory encryption", PREFLIGHT_FINE, "off; Sevisor turns it on", \
       "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled, if INIT is answered by HWERROR_PLATFORM (0x13)", machine.syscfg = 1) \
     X(bar_at_the_width, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("05:00.0 "), \
@@ -325,26 +335,33 @@ static void three_cpus(uint8_t last)
     X(psp_in_no_readable_segment, "Secure Processor", PREFLIGHT_NO_SEV, "none", PSP_BIOS, two_segments(false); psp_in_segment(0x313)) \
     X(psp_is_no_bridge, "Secure Processor", PREFLIGHT_NO_SEV, "none", PSP_BIOS, two_segments(true); bridge_with_its_id(0x313)) \
     X(psp_of_a_newer_part, "Secure Processor", PREFLIGHT_NO_SEV, "1022:1999 at 41:00.1", \
-      "an AMD encryption controller that this version does not know: look for a newer one", \
+      "an AMD encryption controller that this version does not know: use a newer Sevisor", \
       machine.pci[0].config[0] = 0x19991022; machine.pci[0].config[2] = 0x10800000) \
     X(psp_17d8, "Secure Processor", PREFLIGHT_FINE, "1022:17d8 at 41:00.1", "", machine.pci[0].config[0] = 0x17d81022) \
-    X(psp_silent, "SEV firmware", PREFLIGHT_NO_SEV, "is of no use", \
+    X(psp_silent, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", \
       "PLATFORM_STATUS: the Secure Processor's mailbox is not ready. " OFF_AND_ON, machine.psp.silent = true) \
-    X(psp_silent_after_an_answer, "SEV firmware", PREFLIGHT_NO_SEV, "is of no use", "PLATFORM_STATUS: no answer in " \
+    X(psp_silent_after_an_answer, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", "PLATFORM_STATUS: no answer in " \
       "time; the Secure Processor is not used again. Switch the machine off and on", machine.psp.silent = true; *psp_command() = 1u << 31) \
     X(psp_left_with_a_command, "SEV firmware", PREFLIGHT_FINE, "API 1.55.21, UNINIT", "", *psp_command() = 0; leave_command()) \
-    X(psp_contradicts_itself, "SEV firmware", PREFLIGHT_NO_SEV, "is of no use", \
+    X(psp_contradicts_itself, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", \
       "PLATFORM_STATUS: the SEV firmware's answer contradicts itself: update the BIOS", machine.psp.answer[2] = 3) \
-    X(psp_refuses, "SEV firmware", PREFLIGHT_NO_SEV, "is of no use", \
+    X(psp_refuses, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", \
       "PLATFORM_STATUS: INVALID_CONFIG (0x03): the platform's configuration is invalid. " OFF_AND_ON ".", machine.psp.status = 3) \
-    X(psp_8003, "SEV firmware", PREFLIGHT_NO_SEV, "is of no use", "PLATFORM_STATUS: undocumented status (0x8003): no " \
+    X(psp_8003, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", "PLATFORM_STATUS: undocumented status (0x8003): no " \
       "document names it; boards with an old BIOS answered so. Update the BIOS for newer SEV firmware; enable SMEE; " \
       "switch the machine off and on.", machine.psp.status = 0x8003) \
-    X(psp_9000, "SEV firmware", PREFLIGHT_NO_SEV, "is of no use", "PLATFORM_STATUS: undocumented status (0x9000): no " \
+    X(psp_9000, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", "PLATFORM_STATUS: undocumented status (0x9000): no " \
       "document names it; a board with an early BIOS answered so. Update the BIOS, load its defaults, then enable SMEE; " \
       "switch the machine off and on.", machine.psp.status = 0x9000) \
-    X(psp_old, "SEV firmware's age", PREFLIGHT_FINE, "old", "CVE-2019-9836: up to 0.17 build 11 it discloses its private PDH key: update the BIOS, or " \
-      "name a newer file as sev-firmware in guests.toml", old_firmware(11)) \
+    X(psp_old, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(11)) \
+    X(psp_old_with_a_file, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS "Sevisor loads the newer sev-firmware of guests.toml " \
+      "before INIT", old_firmware(11); offer_firmware(1, 55, 21)) \
+    X(psp_old_as_the_file_is, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(11); offer_firmware(0, 17, 11)) \
+    X(psp_old_with_a_file_no_better, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(10); offer_firmware(0, 17, 11)) \
+    X(psp_old_with_an_older_file, "SEV firmware's age", PREFLIGHT_FINE, "old", "CVE-2023-31356 (AMD-SB-3003): guests' memory can be corrupted: " \
+      NAME_NEWER, machine.psp.answer[7] = 20; offer_firmware(0, 24, 20)) \
+    X(psp_old_on_milan, "SEV firmware's age", PREFLIGHT_FINE, "old", "CVE-2023-31356 (AMD-SB-3003): guests' memory can be corrupted: " NAME_NEWER, \
+      machine.psp.answer[7] = 20) \
     X(psp_not_so_old, "SEV firmware", PREFLIGHT_FINE, "API 0.17.22, UNINIT", "", old_firmware(22)) \
     X(psp_left_in_init, "SEV firmware", PREFLIGHT_FINE, "API 1.55.21, INIT", LEFT(0), machine.psp.answer[2] = 1) \
     X(psp_left_working, "SEV firmware", PREFLIGHT_FINE, "API 0.24.1, WORKING", LEFT(3), \
@@ -360,15 +377,15 @@ static void three_cpus(uint8_t last)
     X(psp_at_the_end_of_it, "Secure Processor", PREFLIGHT_NO_SEV, "BAR beyond address width", \
       "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", \
       machine.bar2_mask = ~0xfffffu; psp_bar_at((UINT64_C(1) << 43) + 0xfff00000)) \
-    X(psp_where_the_firmware_maps_nothing, "Secure Processor", PREFLIGHT_NO_SEV, "BAR not mapped by firmware", \
+    X(psp_where_the_firmware_maps_nothing, "Secure Processor", PREFLIGHT_NO_SEV, "BAR not mapped by UEFI", \
       "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", psp_bar_at(UINT64_C(1) << 42)) \
     X(three_processors, "processors", PREFLIGHT_FINE, "3", "", three_cpus(4)) \
     X(one_with_the_last_id, "processors", PREFLIGHT_FINE, "3", "", three_cpus(255)) \
     X(three_without_low_memory, "processors", PREFLIGHT_FINE, "3, one can run", \
       "no memory is free below 1 MiB to start the others from", three_cpus(4); machine.low_base = 0) \
-    X(no_map, "memory map", PREFLIGHT_FATAL, "unusable", "more ranges than this version handles", machine.map_reads_left = 0) \
-    X(no_second_map, "memory map", PREFLIGHT_FATAL, "unusable", "more ranges than this version handles", machine.map_reads_left = 1) \
-    X(no_pool, "memory map", PREFLIGHT_FATAL, "unusable", "more ranges than this version handles", machine.pool_status = EFI_OUT_OF_RESOURCES) \
+    X(no_map, "memory map", PREFLIGHT_FATAL, "unusable", "GetMemoryMap fails, or has more ranges than this version handles", machine.map_reads_left = 0) \
+    X(no_second_map, "memory map", PREFLIGHT_FATAL, "unusable", "GetMemoryMap fails, or has more ranges than this version handles", machine.map_reads_left = 1) \
+    X(no_pool, "memory map", PREFLIGHT_FATAL, "unusable", "GetMemoryMap fails, or has more ranges than this version handles", machine.pool_status = EFI_OUT_OF_RESOURCES) \
     X(no_arena, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml", machine.allocations_left = 0) \
     X(no_bridge, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml", machine.allocations_left = 1) \
     X(ram_on_hypertransport, "memory left out", PREFLIGHT_FINE, "12288 MiB", LEFT_OUT, \
@@ -617,7 +634,7 @@ static void page_that_the_device_may_still_write_to_is_not_freed(void **state)
     leave_command();
     machine.psp.left_over_answers = true;
     machine_boot();
-    assert_string_equal(machine_row("SEV firmware")->found, "is of no use");
+    assert_string_equal(machine_row("SEV firmware")->found, "not usable");
     assert_int_not_equal(machine.reserved_page, 0);
 }
 
@@ -740,7 +757,7 @@ static void more_processors_than_one_version_uses_are_said(void **state)
     acpi_seal(madt);
     assert_int_equal(machine_boot(), ENTERED);
     assert_string_equal(machine_row("processors")->found, "1026");
-    assert_string_equal(machine_row("processors")->remedy, "more than this version uses");
+    assert_string_equal(machine_row("processors")->remedy, "the first 1024 are used");
     assert_int_equal(handoff.cpu_count, 1024);
     assert_int_equal(handoff.cpus_left_out, 2);
 }

@@ -197,9 +197,9 @@ static void without_a_timer_the_firmware_waits(void **state)
     (void)state;
     attach();
     machine.pm_hz = 0;                      /* it stands still */
-    assert_clock("firmware's Stall()", HZ);
+    assert_clock("UEFI's Stall()", HZ);
     acpi_build(2, false, false);            /* nobody tells of it */
-    assert_clock("firmware's Stall()", HZ);
+    assert_clock("UEFI's Stall()", HZ);
 }
 
 /* The FADT's two forms of the port, as ACPI 6.4, 5.2.9 has them; 0: the timer is not there. */
@@ -222,7 +222,7 @@ static void the_timers_port_is_where_the_fadt_says(void **state)
         memcpy(table + 212, &cases[i].wide, 8);
         acpi_seal(table);
         machine.pm_port = cases[i].port;    /* access to another fails */
-        assert_clock(cases[i].port != 0 ? "ACPI PM timer" : "firmware's Stall()", HZ);
+        assert_clock(cases[i].port != 0 ? "ACPI PM timer" : "UEFI's Stall()", HZ);
     }
 }
 

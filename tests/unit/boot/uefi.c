@@ -95,6 +95,8 @@ static EFI_STATUS EFIAPI startup_all_aps(void *self, void (EFIAPI *procedure)(vo
     alive();
     assert_non_null(self);
     assert_true(!one_by_one && event == NULL && failed == NULL && timeout_us > 0);
+    if (EFI_ERROR(machine.mp_status))
+        return machine.mp_status;
     unsigned before = machine.event_count;
     procedure(argument);
     assert_int_equal(machine.event_count, before + 1);

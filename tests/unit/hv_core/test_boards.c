@@ -2,8 +2,7 @@
 /* What boot/ makes of the memory maps and of the CPUs of real machines (tests/unit/boards), and hv of its ranges. */
 #include "test.h"
 
-#include "boot/madt.h"
-#include "boot/ranges.h"
+#include "boot/boot.h"
 #include "hv/lib/runs.h"
 #include "../boards/boards.h"
 
@@ -263,11 +262,11 @@ static void every_cpu_counts_once_or_is_told(void **state)
             uint8_t *exact = malloc(size);
             memcpy(exact, table, size);
             free(table);
-            for (uint32_t boot = 0; boot < board->cpus; boot += 1 + board->cpus / 3) {
+            for (uint32_t own = 0; own < board->cpus; own += 1 + board->cpus / 3) {
                 struct madt_cpus cpus = {.apic_ids = ids, .capacity = HANDOFF_MAX_CPUS};
-                madt_add(&cpus, board->apic_ids[boot]);
+                madt_add(&cpus, board->apic_ids[own]);
                 madt_read(&cpus, exact, size);
-                assert_int_equal(ids[0], board->apic_ids[boot]);
+                assert_int_equal(ids[0], board->apic_ids[own]);
                 assert_int_equal(cpus.count + cpus.left_out, board->cpus);
                 assert_int_equal(cpus.count, board->cpus < HANDOFF_MAX_CPUS ? board->cpus : HANDOFF_MAX_CPUS);
                 for (uint32_t i = 0; i < cpus.count; i++)

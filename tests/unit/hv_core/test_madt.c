@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "boot/madt.h"
+#include "boot/boot.h"
 
 static uint8_t table[65536];
 static uint32_t size, ids[1024];

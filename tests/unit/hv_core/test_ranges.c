@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "test.h"
 
-#include "boot/ranges.h"
+#include "boot/boot.h"
 
 #define PAGE UINT64_C(4096)
 #define MAX 64u

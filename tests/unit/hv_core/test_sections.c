@@ -2,13 +2,12 @@
 /* The loaded PE image is our own file, but after somebody's tools have been at it: nothing in its headers is believed. */
 #include "test.h"
 
-#include "boot/image.h"
-#include "boot/sections.h"
+#include "boot/boot.h"
 
 #define IMAGE_SIZE 0x6000u
 #define PE_AT 0x80u
-#define OPTIONAL 240u
-#define TABLE (PE_AT + 24 + OPTIONAL)
+#define OPTIONAL_BYTES 240u
+#define TABLE (PE_AT + 24 + OPTIONAL_BYTES)
 
 static uint8_t *image;
 
@@ -33,7 +32,7 @@ static int set_up(void **state)
     put32(60, PE_AT);
     memcpy(image + PE_AT, "PE\0\0", 4);
     put16(PE_AT + 6, 3);
-    put16(PE_AT + 20, OPTIONAL);
+    put16(PE_AT + 20, OPTIONAL_BYTES);
     put_section(0, ".text", 0x1000, 0x800, 0x1000);
     put_section(1, ".hv", 0x2000, 0x1234, 0x2000);
     put_section(2, ".manifest", 0x4000, 0x1001, 0x2000);
@@ -134,7 +133,7 @@ static void pointers_out_of_the_image_are_not_followed(void **state)
     put32(60, PE_AT);
     put16(PE_AT + 20, 0xffff);
     assert_false(find(".hv", &s));
-    put16(PE_AT + 20, OPTIONAL);
+    put16(PE_AT + 20, OPTIONAL_BYTES);
     put16(PE_AT + 6, 0xffff);
     assert_false(find(".none", &s));
     put16(PE_AT + 6, 0);

@@ -8,7 +8,7 @@
 #include "../alone.h"
 #include "../boards/boards.h"
 
-#include "boot/ranges.h"
+#include "boot/boot.h"
 #include "hv/cpu/clock.h"
 #include "hv/init/firmware.h"
 #include "hv/init/shutdown.h"
@@ -24,7 +24,7 @@
 #define MOST 2560u                      /* pages for tables */
 #define TABLES "page_alloc 2560\n"
 
-static struct handoff handoff;
+struct handoff handoff;
 static const char *caught;              /* what happens in the firmware, when it is called; NULL: it comes back */
 static const char *variables_fault;     /* the same of SetVariable(), once */
 static bool panics;                     /* that is hv's own fault there; or the CPU does not come back from there */

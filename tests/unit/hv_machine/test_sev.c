@@ -179,7 +179,11 @@ struct psp_result sev_download_firmware(struct psp *p, psp_addr_t image, uint32_
     return result;
 }
 
-const char *sev_version_fault(uint32_t version) { return version < SEV_VERSION(1, 0, 0) ? "is known" : NULL; }
+const char *sev_version_fault(uint16_t device_id, uint32_t version)
+{
+    assert_int_equal(device_id, psp.location.device_id);
+    return version < SEV_VERSION(1, 0, 0) ? "is known" : NULL;
+}
 
 struct psp_result sev_launch_start(struct psp *p, uint32_t policy, const void *cert, const void *session)
 {
@@ -578,10 +582,16 @@ static void whether_the_pdh_outlives_init_is_seen_and_said(void **state)
         assert_ptr_equal(strstr(did, made ? "log 2 sev: the PDH does not survive INIT: sessions made before"
                                           : "log 2 sev: the PDH survives SHUTDOWN and INIT: sessions made with it stay valid"),
                          second + strlen(twice));
+        did[0] = '\0';
+        identity_show();
+        assert_non_null(strstr(did, made ? "monitor: the PDH does not survive INIT: sessions made before"
+                                         : "monitor: the PDH survives SHUTDOWN and INIT: sessions made with it stay valid"));
         set_up(state);
         start_up();
         assert_int_equal(sent[SEV_CMD_INIT], 1);
         assert_null(strstr(did, "PDH"));
+        identity_show();
+        assert_non_null(strstr(did, "monitor: whether the PDH survives INIT is not known: with show-pdh = true in guests.toml"));
     }
     /* Not told at all, then not the second time: no word on what is not known, and the guests can run all the same. */
     for (unsigned nth = 1; nth <= 2; nth++) {

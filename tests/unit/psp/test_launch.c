@@ -220,11 +220,25 @@ static void firmware_that_is_known_to_fail_or_to_leak_is_named(void **state)
 {
     (void)state;
     start((struct fake_options){ 0 });
-    assert_non_null(strstr(sev_version_fault(SEV_VERSION(0, 16, 9)), "INIT"));
-    assert_non_null(strstr(sev_version_fault(SEV_VERSION(0, 16, 10)), "CVE-2019-9836"));
-    assert_non_null(strstr(sev_version_fault(SEV_VERSION(0, 17, 11)), "CVE-2019-9836"));
-    assert_null(sev_version_fault(SEV_VERSION(0, 17, 22)));
-    assert_null(sev_version_fault(SEV_VERSION(1, 55, 21)));
+    enum { NAPLES = 0x1456, ROME_OR_MILAN = 0x1486, GENOA = 0x14ca, TURIN = 0x156e };
+    assert_non_null(strstr(sev_version_fault(NAPLES, SEV_VERSION(0, 16, 9)), "INIT"));
+    assert_non_null(strstr(sev_version_fault(NAPLES, SEV_VERSION(0, 16, 10)), "CVE-2019-9836"));
+    assert_non_null(strstr(sev_version_fault(NAPLES, SEV_VERSION(0, 17, 11)), "CVE-2019-9836"));
+    assert_null(sev_version_fault(NAPLES, SEV_VERSION(0, 17, 22)));
+    assert_null(sev_version_fault(ROME_OR_MILAN, SEV_VERSION(1, 55, 21)));
+    /* AMD-SB-3003: mended by 0.24 build 20 (Rome), 1.55 build 21 (Milan), 1.55 build 37 (Genoa, Bergamo). */
+    static const struct { uint16_t device_id; uint32_t version; bool fault; } cases[] = {
+        {ROME_OR_MILAN, SEV_VERSION(0, 17, 48), true}, {ROME_OR_MILAN, SEV_VERSION(0, 24, 19), true}, {ROME_OR_MILAN, SEV_VERSION(0, 24, 20), false},
+        {ROME_OR_MILAN, SEV_VERSION(0, 24, 255), false}, {ROME_OR_MILAN, SEV_VERSION(0, 31, 43), true},
+        {ROME_OR_MILAN, SEV_VERSION(1, 55, 20), true}, {GENOA, SEV_VERSION(1, 55, 36), true}, {GENOA, SEV_VERSION(1, 55, 37), false},
+        {NAPLES, SEV_VERSION(0, 17, 48), false}, {TURIN, SEV_VERSION(1, 55, 20), false},
+    };
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *fault = sev_version_fault(cases[i].device_id, cases[i].version);
+        assert_int_equal(fault != NULL, cases[i].fault);
+        if (fault != NULL)
+            assert_non_null(strstr(fault, "CVE-2023-31356"));
+    }
 }
 
 static void init_and_shutdown_change_the_state(void **state)

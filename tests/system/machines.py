@@ -34,8 +34,9 @@ NV = "psp.nv"
 # Sevisor have fewer, but for the one of all kinds of guests.
 PHYS_BITS = 41
 
-# Virtual time by executed instructions, 256 ns each: limits of half a minute are over in seconds.
-FAST_CLOCK = ["-icount", "shift=8,sleep=off"]
+# Virtual time by executed instructions, so that limits of half a minute are over in seconds: each takes 2^shift ns. A second
+# that the tests' host is late is then some 10 s of the machine's; where a test types meanwhile, the clock is a slower one.
+FAST_CLOCK, SLOWER_CLOCK = 8, 5
 
 # What the operator's end of the line is put on.
 COM1 = ["-serial", "chardev:operator"]
@@ -48,7 +49,9 @@ def uart_in_memory(spcr: Path) -> list[str]:
     """One that no firmware knows, with registers as on AMD's FCH, told of by SPCR; the firmware's is COM1."""
     address, clock, baud = 0xFEDC9000, 48_000_000, 115_200
     body = struct.pack("<B3x4BQ6xB17xII4x", 0x12, 0, 32, 0, 3, address, 0, clock, baud)
-    spcr.write_bytes(struct.pack("<4sIBB6s8sI4sI", b"SPCR", 36 + len(body), 4, 0, b"SEVISR", b"TESTTEST", 1, b"TEST", 1) + body)
+    spcr.write_bytes(
+        struct.pack("<4sIBB6s8sI4sI", b"SPCR", 36 + len(body), 4, 0, b"SEVISR", b"TESTTEST", 1, b"TEST", 1) + body
+    )
     return [
         "-acpitable", f"file={option(spcr)}", "-serial", f"file:{FIRMWARE_LINE}",
         "-device", f"mmio-uart,addr={address},stride=4,width=4,baudbase={clock // 16},chardev=operator",
@@ -86,18 +89,18 @@ def sev_qemu() -> Path:
 
 
 def sev(
-    folder: Path, memory: str = MEMORY, *, nv: Path | None = None, fast_clock: bool = False, **options: Any
+    folder: Path, memory: str = MEMORY, *, nv: Path | None = None, fast_clock: int = 0, **options: Any
 ) -> list[str]:
     """The SEV machine, with the secure processor's files in `folder`.
 
-    `nv`: persistent data to start from; `options` are those of tests/machine/machine.py.
+    `nv`: persistent data to start from; `fast_clock`: FAST_CLOCK, SLOWER_CLOCK, or 0 for real time; `options` are those of tests/machine/machine.py.
     """
     if nv:
         shutil.copyfile(nv, folder / NV)
     if not options.get("cpu_model"):
         options.setdefault("phys_bits", PHYS_BITS)
     arguments = sev_machine.argv(qemu=sev_qemu(), memory=memory, nv=folder / NV, trace=folder / TRACE, **options)
-    return arguments + (FAST_CLOCK if fast_clock else [])
+    return arguments + (["-icount", f"shift={fast_clock},sleep=off"] if fast_clock else [])
 
 
 # -- what a SEV machine tells --------------------------------------------------------------

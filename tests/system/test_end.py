@@ -11,6 +11,7 @@ import pytest
 
 import attendant
 import debugger
+import machines
 import packing
 import sayings
 from debugger import RFLAGS, RIP, RSP, Debugger
@@ -190,7 +191,7 @@ def test_another_cpu_ends_the_machine_when_the_firmware_disables_interrupts_and_
     socket_path = tmp_path / "gdb"
     image = packing.bootable(pack("deaf", [packing.hello("hello", "none", "hold")]))
     with boot_sev(
-        image, name="deaf", cpus=2, fast_clock=True, more_arguments=debugger.arguments(socket_path)
+        image, name="deaf", cpus=2, fast_clock=machines.FAST_CLOCK, more_arguments=debugger.arguments(socket_path)
     ) as machine:  # fmt: skip
         attendant.wait_for_guest(machine, "hello", sayings.HELLO_HOLDS)
         with Debugger(socket_path, 0) as hand:
@@ -213,7 +214,7 @@ def test_so_it_does_when_that_happens_to_bootnext_and_the_cpu_takes_no_nmi_eithe
     socket_path = tmp_path / "gdb"
     image = packing.bootable(pack("deafer", [packing.hello("hello", "none", "hold")]))
     with boot_sev(
-        image, next_image, name="deafer", cpus=2, fast_clock=True, more_arguments=debugger.arguments(socket_path)
+        image, next_image, name="deafer", cpus=2, fast_clock=machines.FAST_CLOCK, more_arguments=debugger.arguments(socket_path)
     ) as machine:  # fmt: skip
         attendant.wait_for_guest(machine, "hello", sayings.HELLO_HOLDS)
         with Debugger(socket_path, 0) as hand:
@@ -239,7 +240,7 @@ def test_another_cpu_ends_the_machine_when_the_write_to_acpis_register_never_end
     socket_path = tmp_path / "gdb"
     image = packing.bootable(pack("smi", [packing.hello("hello", "none", "hold")]))
     with boot_sev(
-        image, name="smi", cpus=2, fast_clock=True, more_arguments=debugger.arguments(socket_path)
+        image, name="smi", cpus=2, fast_clock=machines.FAST_CLOCK, more_arguments=debugger.arguments(socket_path)
     ) as machine:  # fmt: skip
         attendant.wait_for_guest(machine, "hello", sayings.HELLO_HOLDS)
         with Debugger(socket_path, 0) as hand:

@@ -125,7 +125,7 @@ def run_with(
 def test_hang_in_a_launch_refuses_that_guest_and_later_ones(
     command: str, pack: Callable[..., Path], boot_sev: Boot
 ) -> None:
-    text = run_with(f"hang-{command}", pack, boot_sev, fault=f"hang:{command}", fast_clock=True)
+    text = run_with(f"hang-{command}", pack, boot_sev, fault=f"hang:{command}", fast_clock=machines.FAST_CLOCK)
     refused = sayings.refusals(text)
     assert refused["first"].startswith(f"{command}:")
     assert command in refused["second"]
@@ -136,7 +136,7 @@ def test_hang_in_a_launch_refuses_that_guest_and_later_ones(
 def test_hang_before_any_launch_refuses_all_encrypted_guests(
     command: str, pack: Callable[..., Path], boot_sev: Boot
 ) -> None:
-    text = run_with(f"hang-{command}", pack, boot_sev, fault=f"hang:{command}", fast_clock=True)
+    text = run_with(f"hang-{command}", pack, boot_sev, fault=f"hang:{command}", fast_clock=machines.FAST_CLOCK)
     refused = sayings.refusals(text)
     assert set(refused) == {"first", "second"}
     assert all(command in reason for reason in refused.values())
@@ -148,7 +148,9 @@ def test_hang_at_a_guests_end_keeps_its_asid_from_others(
     command: str, pack: Callable[..., Path], boot_sev: Boot
 ) -> None:
     name = command.split(":")[0]
-    text = run_with(f"hang-{name}", pack, boot_sev, first_waits=True, fault=f"hang:{command}", fast_clock=True)
+    text = run_with(
+        f"hang-{name}", pack, boot_sev, first_waits=True, fault=f"hang:{command}", fast_clock=machines.FAST_CLOCK
+    )
     assert sayings.refusals(text) == {}
     assert {end[:2] for end in sayings.ends(text)} == {(guest, "poweroff") for guest in ("first", "plain", "second")}
     assert f"{name}:" in text
@@ -162,15 +164,31 @@ def test_guest_that_is_said_to_be_active_at_its_end_is_deactivated_again_once(
 ) -> None:
     """DECOMMISSION answers ACTIVE: twice for the guest that ends first, whose ASID is kept from others then; once for the next."""
     commands: list[machines.Command] = []
-    text = run_with("active", pack, boot_sev, lambda machine: commands.extend(machines.trace(machine)), fault="status:DECOMMISSION:0x12:count=3")
+    text = run_with(
+        "active",
+        pack,
+        boot_sev,
+        lambda machine: commands.extend(machines.trace(machine)),
+        fault="status:DECOMMISSION:0x12:count=3",
+    )
     ends = [(c.name, c.status) for c in commands if c.name in ("DEACTIVATE", "DF_FLUSH", "DECOMMISSION")]
-    once, told_again = [("DEACTIVATE", "SUCCESS"), ("DF_FLUSH", "SUCCESS")], [("DEACTIVATE", "INACTIVE"), ("DF_FLUSH", "SUCCESS")]
+    once, told_again = [("DEACTIVATE", "SUCCESS"), ("DF_FLUSH", "SUCCESS")], [
+        ("DEACTIVATE", "INACTIVE"),
+        ("DF_FLUSH", "SUCCESS"),
+    ]
     active = ("DECOMMISSION", "ACTIVE")
     assert ends[-12:] == [
         *once, active, *told_again, active,
         *once, active, *told_again, ("DECOMMISSION", "SUCCESS"),
     ]  # fmt: skip
-    assert len(re.findall(r"error: (?:first|second): DECOMMISSION: ACTIVE \(0x12\): the guest still has an active ASID", text)) == 1
+    assert (
+        len(
+            re.findall(
+                r"error: (?:first|second): DECOMMISSION: ACTIVE \(0x12\): the guest still has an active ASID", text
+            )
+        )
+        == 1
+    )
     assert len(re.findall(r"error: (?:first|second): ASID \d+ stays in quarantine", text)) == 1
     assert sayings.resources(text)[-1].verdict == "all returned but a quarantine of 1 ASIDs, 0 MiB"
     assert_nothing_leaked(text, quarantine=True)
@@ -179,16 +197,23 @@ def test_guest_that_is_said_to_be_active_at_its_end_is_deactivated_again_once(
 def test_guests_and_operator_go_on_while_a_command_hangs(pack: Callable[..., Path], boot_sev: Boot) -> None:
     """On the one CPU that there is. The hang is half a minute long."""
     work = {"image": "${BUILD}/hostile.bin", "cmdline": "attack=work"}
-    guests = [packing.hello("worker", "none", keys=work), packing.hello("other", "none", keys=work), packing.hello("hung", "sev")]
+    guests = [
+        packing.hello("worker", "none", keys=work),
+        packing.hello("other", "none", keys=work),
+        packing.hello("hung", "sev"),
+    ]
     with boot_sev(
-        packing.bootable(pack("hang-beside", guests)), name="hang-beside", fault="hang:LAUNCH_START", fast_clock=True
+        packing.bootable(pack("hang-beside", guests)),
+        name="hang-beside",
+        fault="hang:LAUNCH_START",
+        fast_clock=machines.SLOWER_CLOCK,
     ) as machine:
         machine.wait_for(r"^other\| w ")
         attendant.command(machine, "k2y")
         machine.wait_for(r"(?s)^ended other: destroyed.*^resources: .*: all returned$")
         attendant.command(machine, "r2")
         machine.wait_for(r"(?s)^ended other: .*^other\| w ")
-        assert "hung is refused" not in machine.console.text    # all that while the command hangs
+        assert "hung is refused" not in machine.console.text  # all that while the command hangs
         machine.wait_for(r"error: hung is refused: ")
         text = machine.console.text
         attendant.command(machine, "k2y")
@@ -196,19 +221,19 @@ def test_guests_and_operator_go_on_while_a_command_hangs(pack: Callable[..., Pat
         assert machine.wait_off() == "guest-shutdown"
     asked, ended, hung = (text.index(words) for words in ("other is being ended", "\nresources: ", "hung is refused"))
     assert ended < hung
-    assert text[asked:ended].count("\nworker| w ") < 50      # it is not kept waiting
+    assert text[asked:ended].count("\nworker| w ") < 50  # it is not kept waiting
     assert text[ended:hung].count("\nworker| w ") > 100
 
 
 def test_hang_at_the_very_end_does_not_keep_the_machine_on(pack: Callable[..., Path], boot_sev: Boot) -> None:
-    text = run_with("hang-SHUTDOWN", pack, boot_sev, fault="hang:SHUTDOWN", fast_clock=True)
+    text = run_with("hang-SHUTDOWN", pack, boot_sev, fault="hang:SHUTDOWN", fast_clock=machines.FAST_CLOCK)
     assert "SHUTDOWN: no answer" in text
     assert text.rstrip().split("\n")[-1] == sayings.FINAL_LINE
     assert_nothing_leaked(text)
 
 
 def test_device_that_never_gets_ready(pack: Callable[..., Path], boot_sev: Boot) -> None:
-    text = run_with("never-ready", pack, boot_sev, never_ready=True, fast_clock=True)
+    text = run_with("never-ready", pack, boot_sev, never_ready=True, fast_clock=machines.FAST_CLOCK)
     assert set(sayings.refusals(text)) == {"first", "second"}
     assert all("ready" in reason for reason in sayings.refusals(text).values())
     assert_nothing_leaked(text)

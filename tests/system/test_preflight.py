@@ -115,7 +115,7 @@ def test_launches_that_are_all_refused_lead_there_too_when_they_could_be_read(
     """Nobody hits a key. The other CPU, which watches this one, sees nothing wrong in a minute's wait."""
     guests = [packing.hello(name, "sev") for name in ("own-key", "other")]
     with boot_sev(
-        packing.bootable(pack("all-refused", guests)), next_image, name="all-refused", cpus=2, fast_clock=True,
+        packing.bootable(pack("all-refused", guests)), next_image, name="all-refused", cpus=2, fast_clock=machines.FAST_CLOCK,
         fault="status:LAUNCH_START:0x07",
     ) as machine:  # fmt: skip
         machine.qmp.command("set-action", reboot="reset")

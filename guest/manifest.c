@@ -17,9 +17,6 @@
 #define POLICY_RESERVED UINT32_C(0x0000ffc0)    /* SEV API 7: bits 15:6 */
 #define DH_CERT_SIZE 2084u
 #define SESSION_SIZE 128u
-#define CR0_PG (UINT64_C(1) << 31)
-#define EFER_LMA (UINT64_C(1) << 10)
-#define SEGMENT_L 0x200u        /* in the VMCB's format */
 
 /* A manifest whose header holds; `end` is its total size. */
 struct view {

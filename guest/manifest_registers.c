@@ -10,7 +10,6 @@
 #define CR0_PE (UINT64_C(1) << 0)
 #define CR0_NW (UINT64_C(1) << 29)
 #define CR0_CD (UINT64_C(1) << 30)
-#define CR0_PG (UINT64_C(1) << 31)
 #define CR0_KNOWN UINT64_C(0xe005003f)      /* PG CD NW AM WP NE ET TS EM MP PE (APM2 3.1.1) */
 
 #define CR4_PAE (UINT64_C(1) << 5)
@@ -20,7 +19,6 @@
 
 #define EFER_SCE (UINT64_C(1) << 0)
 #define EFER_LME (UINT64_C(1) << 8)
-#define EFER_LMA (UINT64_C(1) << 10)
 #define EFER_NXE (UINT64_C(1) << 11)
 
 #define RFLAGS_ONE (UINT64_C(1) << 1)
@@ -37,7 +35,6 @@
 #define SEGMENT_S 0x010u
 #define SEGMENT_DPL 0x060u
 #define SEGMENT_P 0x080u
-#define SEGMENT_L 0x200u
 #define SEGMENT_D 0x400u
 #define SEGMENT_G 0x800u
 #define SEGMENT_KNOWN 0xfffu

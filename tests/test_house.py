@@ -25,7 +25,7 @@ DEFINED_ABOVE = {"panic": "hv/init/panic.c", "hv_main": "hv/init/main.c", "trap_
 
 # Lines of code: no blank lines, no comments, headers included.
 LIMITS = {"boot": 1600, "core": 13000, "io": 1600, "psp": 1900, "assembly": 450}
-STILL_ABOVE = {"boot": 124, "core": 190}  # these only shrink, too
+STILL_ABOVE = {"boot": 124, "core": 165}  # these only shrink, too
 
 
 def product(*suffixes: str) -> list[str]:
@@ -126,7 +126,7 @@ def test_messages_use_the_conversions_that_text_format_has() -> None:
         for literal in re.findall(r'"((?:\\.|[^"\\\n])*)"', text):
             for found in re.findall(r"%(%|[-0]*\d*(?:\.\d+)?\S{0,2})", literal):
                 checked += 1
-                if found and not re.match(r"%|[-0]*\d*(l?[dux]|(\.\d+)?s)", found):
+                if found and not re.match(r"%|[-0]*\d*l?[ux]|-?([1-9]\d*)?(l?d|(\.\d+)?s)", found):
                     unknown.append((name, literal))
     assert checked > 400
     assert not unknown

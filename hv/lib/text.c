@@ -22,15 +22,10 @@ static void text_put(struct text *t, char c)
 static void text_put_padded(struct text *t, const char *body, size_t length, size_t width, bool left, char pad)
 {
     size_t fill = width > length ? width - length : 0;
-    size_t sign = 0;
-    if (pad == '0' && length > 0 && body[0] == '-') {   /* the sign comes before zeros */
-        text_put(t, '-');
-        sign = 1;
-    }
     if (!left)
         for (size_t i = 0; i < fill; i++)
             text_put(t, pad);
-    for (size_t i = sign; i < length; i++)
+    for (size_t i = 0; i < length; i++)
         text_put(t, body[i]);
     if (left)
         for (size_t i = 0; i < fill; i++)

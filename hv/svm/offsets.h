@@ -5,24 +5,11 @@
 
 #define OFFSET(name, type, member) \
     __asm__ volatile(".ascii \"@@ " #name " %c0\"" : : "i"(offsetof(type, member)))
-#define GPR(name) OFFSET(VMRUN_##name, struct vmrun_state, gprs.name)
+#define GPR(name) OFFSET(VMRUN_##name, struct vmrun_state, gprs.name);
 
 void offsets(void);
 void offsets(void)
 {
-    GPR(rbx);
-    GPR(rcx);
-    GPR(rdx);
-    GPR(rsi);
-    GPR(rdi);
-    GPR(rbp);
-    GPR(r8);
-    GPR(r9);
-    GPR(r10);
-    GPR(r11);
-    GPR(r12);
-    GPR(r13);
-    GPR(r14);
-    GPR(r15);
+    VMRUN_GPRS(GPR)
     OFFSET(VMRUN_vmcb_address, struct vmrun_state, vmcb_address);
 }

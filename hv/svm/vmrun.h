@@ -5,10 +5,14 @@
 
 #include "hv/lib/types.h"
 
+/* The general registers that VMRUN does not save. */
+#define VMRUN_GPRS(X) X(rbx) X(rcx) X(rdx) X(rsi) X(rdi) X(rbp) X(r8) X(r9) X(r10) X(r11) X(r12) X(r13) X(r14) X(r15)
+
 /* What the assembly needs of a vCPU; the layout is its own (offsets.h). */
-struct vmrun_gprs {             /* those that VMRUN does not save */
-    uint64_t rbx, rcx, rdx, rsi, rdi, rbp;
-    uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+struct vmrun_gprs {
+#define REGISTER(name) uint64_t name;
+    VMRUN_GPRS(REGISTER)
+#undef REGISTER
 };
 
 struct vmrun_state {

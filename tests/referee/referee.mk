@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 # The referee's programs, static: they run in an initramfs without libraries.
 
-REFEREE_PROGRAMS := $(addprefix $(BUILD)/referee/,devsev kvmabuse kvmrun mboxabuse)
+REFEREE_PROGRAMS := $(addprefix $(BUILD)/referee/,devsev kvmabuse kvmmove kvmrun mboxabuse)
 REFEREE_CFLAGS := -iquote . -std=gnu17 -O2 -Wall -Wextra -Wshadow -Werror -static -pthread
 
 REFEREE_BUILT_WITH = $(CC_VERSION) $(REFEREE_CFLAGS)

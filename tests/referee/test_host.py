@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 """Debian's Linux judges the SEV machine: an independent reading of AMD's documents, in two versions.
 
-Each kernel boots, unmodified, with its own modules, and runs devsev and kvmabuse. What
+Each kernel boots, unmodified, with its own modules, and runs devsev, kvmabuse and kvmmove. What
 the serial line showed is checked here, the certificates by python3-cryptography.
 """
 
@@ -67,10 +67,25 @@ def owner(sevfw_tool: str, tmp_path_factory: pytest.TempPathFactory) -> Owner:
 
 
 @pytest.fixture(scope="module")
-def host(kernel: Path, programs: dict[str, Path], owner: Owner, tmp_path_factory: pytest.TempPathFactory) -> Host:
-    files = programs | {"owner/pek.cert": owner.pek, "owner/oca.cert": owner.oca}
-    booted = linux.boot(kernel, files, "devsev\nkvmabuse\n", tmp_path_factory.mktemp("host"), nv=owner.nv)
-    return Host(**vars(booted))
+def key_server(sevfw_tool: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What whoever sends a guest to the machine has got from AMD, by its names in the initramfs."""
+    folder = tmp_path_factory.mktemp("kds")
+    server = chain.Firmware(sevfw_tool, "--chip-id", CHIP_ID)
+    told = {name: bytes.fromhex(value) for name, value in server.ask("kds").items()}
+    server.close()
+    (folder / "cek.cert").write_bytes(told["cek"])
+    (folder / "amd.certs").write_bytes(told["ask"] + told["ark"])
+    return {f"kds/{path.name}": path for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def host(
+    kernel: Path, programs: dict[str, Path], owner: Owner, key_server: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Host:  # fmt: skip
+    files = programs | key_server | {"owner/pek.cert": owner.pek, "owner/oca.cert": owner.oca}
+    errand = "devsev\nkvmabuse\nkvmmove /kds/cek.cert /kds/amd.certs\n"
+    return Host(**vars(linux.boot(kernel, files, errand, tmp_path_factory.mktemp("host"), nv=owner.nv)))
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +181,38 @@ def test_generations_change_what_they_should(host: Host) -> None:
     csr, pek = host.blob("csr"), pek_gen["pek"]
     assert csr[: chain.SIGNED] == pek[: chain.SIGNED]
     assert csr[chain.SIGNED :] == 2 * (b"\x00\x10\x00\x00" + bytes(0x204))  # both slots empty
+
+
+# -- 3. a guest that moves --------------------------------------------------------------------
+
+
+def test_kvm_sends_a_guest_to_kvm_where_it_goes_on_counting(host: Host) -> None:
+    said = re.findall(r"^kvmmove: (.*)$", host.text, re.MULTILINE)
+    chain_refused = "SEND_START: firmware 0x6 policy 0x0 session 128"
+    started = ["SEND_START: firmware 0x0 policy 0x20 session 128"]
+    assert said == [
+        *(f"source {n} {n}" for n in (1, 2, 3)),
+        "query of SEND_START: firmware 0x4 session 128",
+        chain_refused,
+        *started,
+        "source policy 0x20 state 4",
+        "query of SEND_UPDATE_DATA: firmware 0x4 header 52 packet 4096",
+        "source policy 0x20 state 3",
+        *(f"source {n} {n}" for n in (4, 5)),
+        *started,
+        "RECEIVE_START with another policy: firmware 0xb",
+        "target policy 0x20 state 5",
+        "packet of the cancelled session: firmware 0xb",
+        *["changed packet: firmware 0xb"] * 4,
+        "source policy 0x20 state 6",
+        "target policy 0x20 state 3",
+        *(f"target {n} {n}" for n in (6, 7, 8)),
+        "done",
+    ]
+
+
+def test_memory_of_the_moving_guest_was_read_from_no_stale_cache_line(host: Host) -> None:
+    assert host.counters["coherency faults"] == 0
 
 
 # -- 5. hostile use -----------------------------------------------------------------------------

@@ -46,6 +46,7 @@ struct machine {
     const char *name;
     int vm, vcpu;
     struct kvm_run *run;
+    size_t run_size;
     uint8_t *memory;
 };
 
@@ -96,8 +97,8 @@ static void tell_state(const struct machine *m)
 static struct machine make(const char *name)
 {
     struct machine m = {.name = name, .vm = must(ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM")};
-    int run_size = must(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
 
+    m.run_size = (size_t)must(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
     m.memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (m.memory == MAP_FAILED)
         err(1, "kvmmove: memory");
@@ -108,7 +109,7 @@ static struct machine make(const char *name)
     must(ioctl(m.vm, KVM_SET_USER_MEMORY_REGION, &slot), "KVM_SET_USER_MEMORY_REGION");
     must(ioctl(m.vm, KVM_MEMORY_ENCRYPT_REG_REGION, &region), "KVM_MEMORY_ENCRYPT_REG_REGION");
     m.vcpu = must(ioctl(m.vm, KVM_CREATE_VCPU, 0), "KVM_CREATE_VCPU");
-    m.run = mmap(NULL, (size_t)run_size, PROT_READ | PROT_WRITE, MAP_SHARED, m.vcpu, 0);
+    m.run = mmap(NULL, m.run_size, PROT_READ | PROT_WRITE, MAP_SHARED, m.vcpu, 0);
     if (m.run == MAP_FAILED)
         err(1, "kvmmove: kvm_run");
     return m;
@@ -298,6 +299,7 @@ int main(int argc, char **argv)
     tell_state(&source);
     tell_state(&target);
     move_registers(&source, &target);
+    munmap(source.run, source.run_size);
     close(source.vcpu);
     close(source.vm);                                   /* KVM: DEACTIVATE, DECOMMISSION */
     count(&target, 3);

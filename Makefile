@@ -63,6 +63,7 @@ help:
 	@echo "  make test-referee  lets Debian's own Linux judge the SEV machine"
 	@echo
 	@echo "  make test-distro  builds and tests in fresh Debian 12 and 13 (root; no part of make test; DISTRO=--help)"
+	@echo "  make format      lays out the code, as test-unit checks it"
 	@echo "  make mutate      breaks the product in one place at a time: would the tests notice? (an hour; MUTATE=--help)"
 	@echo
 	@echo "  GUESTS=FILE      other guests than $(GUESTS)"
@@ -74,7 +75,7 @@ help:
 # ---------------------------------------------------------------- set-up, then the work
 
 PUBLIC := all machine image run test test-unit test-pack test-fuzz test-stock test-sev test-bench \
-	test-referee mutate
+	test-referee mutate format
 # Quiet but for progress, unless V=1; as many jobs as there are CPUs, unless somebody chose.
 AGAIN = $(MAKE) --no-print-directory $(if $(V),,-s) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 

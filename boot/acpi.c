@@ -84,5 +84,6 @@ struct handoff_register acpi_register(const uint8_t *fadt, uint32_t at, uint32_t
         memory = false;
         address = narrow != 0 ? acpi_field(fadt, narrow, 4) : 0;
     }
-    return (struct handoff_register){.address = address <= UINT16_MAX || memory ? address : 0, .port = !memory, .bytes = bytes};
+    return (struct handoff_register){
+        .address = address <= UINT16_MAX || memory ? address : 0, .port = !memory, .bytes = bytes};
 }

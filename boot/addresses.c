@@ -36,7 +36,10 @@ static uint32_t addresses_of(const struct pci_space *space, uint32_t sbdf)
 {
     const volatile void *ecam = registers_ecam(space, sbdf);
     uint32_t layout = pci_layout(space, sbdf), at = EXTENDED_FIRST, header;
-    uint32_t beyond = addresses_beyond(space, sbdf, ecam, PCI_BAR_0, PCI_BAR_0 + (layout == 0 ? BARS : layout == 1 ? 8 : 0));
+    uint32_t beyond = addresses_beyond(space, sbdf, ecam, PCI_BAR_0,
+                                       PCI_BAR_0 + (layout == 0   ? BARS
+                                                    : layout == 1 ? 8
+                                                                  : 0));
     for (uint32_t i = 0; ecam != NULL && at >= EXTENDED_FIRST && at <= EXTENDED_LAST && i < EXTENDED_MOST; i++) {
         header = mmio_read32(ecam, at);
         if ((header & 0xffff) == SRIOV)
@@ -62,8 +65,10 @@ void addresses_check(void)
     text_format(needed, sizeof needed, "below 2^%u", handoff.phys_bits);
     if (beyond > 0) {
         text_format(found, sizeof found, "%u are above", beyond);
-        text_format(remedy, sizeof remedy, "%sout of reach once memory encryption is on; only the Secure Processor's "
-                    "matters. BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", where);
+        text_format(remedy, sizeof remedy,
+                    "%sout of reach once memory encryption is on; only the Secure Processor's "
+                    "matters. BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit",
+                    where);
     } else {
         text_format(found, sizeof found, boot.pci_unseen ? "all that can be read" : "all");
     }

@@ -63,7 +63,8 @@ bool preflight_run(void);
 /* table.c: adds a row to the table and prints it. With PREFLIGHT_FINE the remedy is a note, or "". The first row with
  * PREFLIGHT_NO_SEV becomes handoff.sev_refusal. */
 void table_begin(void);
-void table_row(enum preflight_verdict verdict, const char *feature, const char *needed, const char *found, const char *remedy);
+void table_row(enum preflight_verdict verdict, const char *feature, const char *needed, const char *found,
+               const char *remedy);
 /* Prints all rows that are not PREFLIGHT_FINE again, since a screen of 25 lines shows only the end of the table. */
 void table_refusals(void);
 
@@ -78,8 +79,8 @@ const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t mi
 const void *acpi_find_next(uint64_t rsdp, const char signature[static 4], uint32_t minimum, uint32_t *at);
 /* The table at this address if it has this signature, else NULL. */
 const void *acpi_table(uint64_t address, const char signature[static 4]);
-enum { ACPI_SPACE_MEMORY, ACPI_SPACE_IO };      /* of a generic address: ACPI 6.4, 5.2.3.2 */
-#define ACPI_LENGTH 4u          /* of a table, in its header */
+enum { ACPI_SPACE_MEMORY, ACPI_SPACE_IO }; /* of a generic address: ACPI 6.4, 5.2.3.2 */
+#define ACPI_LENGTH 4u /* of a table, in its header */
 /* A field of a table; 0 if the table is too short for it. */
 uint64_t acpi_field(const uint8_t *table, uint32_t at, uint32_t bytes);
 /* The register in the generic address structure at `at` or, where that is 0, the port in the 32-bit field at `narrow`.
@@ -142,18 +143,18 @@ extern const char *psp_platform_out_of_reach;
 bool section_find(const void *image, uint64_t size, const char *name, struct section *out);
 
 /* image.c: validates the hv image before it is loaded. */
-#define IMAGE_MAX_SIZE (UINT64_C(8) << 20)      /* linker/hv.ld has the same limit */
+#define IMAGE_MAX_SIZE (UINT64_C(8) << 20) /* linker/hv.ld has the same limit */
 
 /* NULL: valid, and the header is copied to *header. Else the reason. */
 const char *image_check(const void *section, uint64_t size, struct hv_image_header *header);
 
 /* madt.c: ACPI 6.4, 5.2.12, the Multiple APIC Description Table. */
-#define MADT_ENTRIES 44u        /* where the entries begin; no MADT is shorter */
+#define MADT_ENTRIES 44u /* where the entries begin; no MADT is shorter */
 
 struct madt_cpus {
-    uint32_t *apic_ids;         /* room for `capacity`; the first `count` are taken, each id once */
+    uint32_t *apic_ids; /* room for `capacity`; the first `count` are taken, each id once */
     uint32_t capacity, count;
-    uint32_t left_out;          /* beyond `capacity` */
+    uint32_t left_out; /* beyond `capacity` */
 };
 
 /* The entry at *at, which is advanced; MADT_ENTRIES at first. Byte 0 is its type, byte 1 its length. NULL: the end of the
@@ -166,9 +167,9 @@ void madt_read(struct madt_cpus *cpus, const uint8_t *madt, uint32_t size);
 
 /* ranges.c: the map of physical memory that hv gets. */
 struct ranges {
-    struct handoff_range *range;    /* ascending, disjoint, neighbours of one kind merged */
+    struct handoff_range *range; /* ascending, disjoint, neighbours of one kind merged */
     uint32_t count, max;
-    uint64_t withheld;              /* bytes that the firmware calls usable, and that ranges_from_uefi() did not */
+    uint64_t withheld; /* bytes that the firmware calls usable, and that ranges_from_uefi() did not */
 };
 
 /* The HyperTransport range, to which devices have no access whatever the memory map says (AMD IOMMU specification 2.1.2,

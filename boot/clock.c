@@ -7,8 +7,8 @@
 #include "hv/lib/x86.h"
 
 #define PM_TIMER_HZ UINT64_C(3579545)
-#define PM_TIMER_MASK 0xffffffu         /* 24 bits are always there: 4.7 s */
-#define PM_TIMER_STUCK 1000000u         /* reads without a tick: no timer at this port */
+#define PM_TIMER_MASK 0xffffffu /* 24 bits are always there: 4.7 s */
+#define PM_TIMER_STUCK 1000000u /* reads without a tick: no timer at this port */
 #define SAMPLES 3u
 #define SAMPLE_TICKS (PM_TIMER_HZ / 20)
 #define STALL_US 100000u
@@ -46,7 +46,7 @@ static bool clock_wait(uint16_t port, uint32_t from, uint64_t ticks, uint32_t *e
 static uint64_t clock_sample(uint16_t port)
 {
     uint32_t elapsed, start = in32(port) & PM_TIMER_MASK;
-    if (!clock_wait(port, start, 1, &elapsed))      /* begin on an edge */
+    if (!clock_wait(port, start, 1, &elapsed)) /* begin on an edge */
         return 0;
     uint64_t tsc = rdtsc();
     start += elapsed;
@@ -69,7 +69,7 @@ uint64_t clock_measure(uint64_t rsdp, const char **source)
         sum += sample;
     }
     if (port != 0)
-        return sum - least - most;      /* the median of three: an SMI may spoil one sample */
+        return sum - least - most; /* the median of three: an SMI may spoil one sample */
 
     *source = "UEFI's Stall()";
     uint64_t tsc = rdtsc();

@@ -13,12 +13,16 @@
 
 /* Microsoft, Serial Port Console Redirection Table: offsets since revision 1; the last two since revisions 3 and 4, 0 if
  * not given. Types: Microsoft, Debug Port Table 2, table 3. */
+/* clang-format off */
 enum { SPCR_REVISION = 8, SPCR_TYPE = 36, SPCR_SPACE = 40, SPCR_BITS = 41, SPCR_ACCESS = 43, SPCR_ADDRESS = 44,
        SPCR_BAUD_CODE = 58, SPCR_CLOCK = 76, SPCR_SIZE = 80, SPCR_BAUD = 80 };
+/* clang-format on */
 enum { SPCR_16550 = 0, SPCR_16450 = 1, SPCR_16550_GAS = 0x12 };
 
 /* UEFI 2.9, 10.3: type and subtype of a node; ACPI 6.4, 19.3.4: a 16550's id as a number. */
+/* clang-format off */
 enum { NODE_SIZE = 4, NODE_ACPI = 0x0201, NODE_ACPI_SIZE = 12, NODE_UART = 0x030e, NODE_UART_SIZE = 19, PNP0501 = 0x050141d0 };
+/* clang-format on */
 
 static struct handoff_uart console_legacy(uint32_t index, uint32_t baud)
 {
@@ -37,11 +41,11 @@ static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char
     if (baud == 0)
         baud = rates[acpi_field(spcr, SPCR_BAUD_CODE, 1)];
     if (clock == 0 && space == ACPI_SPACE_IO)
-        clock = LEGACY_CLOCK;   /* memory-mapped UARTs have 1.8, 24 or 48 MHz: unknown, so the rate is left as it is */
+        clock = LEGACY_CLOCK; /* memory-mapped UARTs have 1.8, 24 or 48 MHz: unknown, so the rate is left as it is */
     /* Access size: 1, 2, 3 for 1, 2, 4 bytes; 0: undefined, taken as 1. */
     uint64_t width = access <= 1 ? 1 : access == 2 ? 2 : 4, stride = bits / 8 > width ? bits / 8 : width;
     if (space == ACPI_SPACE_IO)
-        width = stride = 1;     /* ports are accessed byte by byte whatever the table says, as in Linux */
+        width = stride = 1; /* ports are accessed byte by byte whatever the table says, as in Linux */
     uint64_t end = address + (UART_REGISTERS - 1) * stride + width;
     bool fits = address % width == 0 && address / PAGE_SIZE == (end - 1) / PAGE_SIZE;
     if (space == ACPI_SPACE_IO)
@@ -53,8 +57,12 @@ static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char
     else if (address == 0 || address >= BELOW_4G || !fits)
         text_format(why, WHY_SIZE, "SPCR: no UART can be at 0x%lx", address);
     else
-        *uart = (struct handoff_uart){address, uart_divisor((uint32_t)clock, (uint32_t)baud), space != ACPI_SPACE_IO,
-                                      (uint8_t)stride, (uint8_t)width, 0};
+        *uart = (struct handoff_uart){address,
+                                      uart_divisor((uint32_t)clock, (uint32_t)baud),
+                                      space != ACPI_SPACE_IO,
+                                      (uint8_t)stride,
+                                      (uint8_t)width,
+                                      0};
     return why[0] == '\0';
 }
 
@@ -62,7 +70,7 @@ static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char
  * (PNP0501 with UID 0 to 3). */
 static bool console_by_path(const uint8_t *path, uint64_t size, uint64_t *at, struct handoff_uart *uart)
 {
-    uint32_t uid = LEGACY_PORTS;   /* of the node before; LEGACY_PORTS: none */
+    uint32_t uid = LEGACY_PORTS; /* of the node before; LEGACY_PORTS: none */
     while (size - *at >= NODE_SIZE) {
         const uint8_t *node = path + *at;
         uint32_t kind = (uint32_t)node[0] << 8 | node[1], length = node[2] | (uint32_t)node[3] << 8;
@@ -118,5 +126,6 @@ void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88])
             return;
     }
     text_format(found, 28, "none");
-    text_format(remedy, 88, "%s%sno output, no keys: BIOS: Console Redirection = Enabled", why, why[0] != '\0' ? "; " : "");
+    text_format(remedy, 88, "%s%sno output, no keys: BIOS: Console Redirection = Enabled", why,
+                why[0] != '\0' ? "; " : "");
 }

@@ -5,7 +5,7 @@
 
 #include "hv/lib/x86.h"
 
-#define LOWEST_STARTUP UINT64_C(0x1000)     /* page 0 holds the real-mode vectors */
+#define LOWEST_STARTUP UINT64_C(0x1000) /* page 0 holds the real-mode vectors */
 #define HIGHEST_STARTUP UINT64_C(0x9ffff)
 
 static uint32_t cpus_own_apic_id(void)
@@ -39,8 +39,8 @@ void cpus_find(uint64_t rsdp)
 #define MP_SERVICES_GUID {0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}}
 struct mp_services {
     void *number_of_processors, *processor_info;
-    EFI_STATUS (EFIAPI *startup_all_aps)(struct mp_services *self, void (EFIAPI *procedure)(void *), BOOLEAN one_by_one,
-                                         EFI_EVENT event, UINTN timeout_us, void *argument, UINTN **failed);
+    EFI_STATUS(EFIAPI *startup_all_aps)(struct mp_services *self, void(EFIAPI *procedure)(void *), BOOLEAN one_by_one,
+                                        EFI_EVENT event, UINTN timeout_us, void *argument, UINTN **failed);
 };
 #define WBINVD_TIMEOUT_US 2000000u
 
@@ -54,14 +54,17 @@ void cpus_wbinvd(void)
 {
     EFI_GUID guid = MP_SERVICES_GUID;
     struct mp_services *mp;
-    bool coherent = handoff.c_bit_mask == 0 || (cpuid(0x8000001f, 0).eax >> 10 & 1) != 0;   /* APM3, Fn8000_001F EAX[10] */
+    bool coherent =
+        handoff.c_bit_mask == 0 || (cpuid(0x8000001f, 0).eax >> 10 & 1) != 0; /* APM3, Fn8000_001F EAX[10] */
     /* Without the protocol UEFI has not started other CPUs. EFI_NOT_STARTED: there are none. */
     if (coherent || EFI_ERROR(boot.services->LocateProtocol(&guid, NULL, (void **)&mp)))
         return;
     EFI_STATUS status = mp->startup_all_aps(mp, cpus_wbinvd_here, FALSE, NULL, WBINVD_TIMEOUT_US, NULL, NULL);
     if (EFI_ERROR(status) && status != EFI_NOT_STARTED)
-        text_print("Sevisor: WBINVD on the other CPUs failed (MP services: status 0x%lx): what their caches still hold of\n"
-                   "plain memory may damage encrypted memory. If guests fail, update the BIOS\n", status);
+        text_print(
+            "Sevisor: WBINVD on the other CPUs failed (MP services: status 0x%lx): what their caches still hold of\n"
+            "plain memory may damage encrypted memory. If guests fail, update the BIOS\n",
+            status);
 }
 
 void cpus_free(void)

@@ -21,96 +21,96 @@
 #define HV_IMAGE_BASE UINT64_C(0xffffffff80000000)
 #define HV_ARENA_BASE UINT64_C(0xffff800000000000)
 #define HV_ARENA_MAX (UINT64_C(1) << 39)
-#define HV_UART_PAGE UINT64_C(0xffffffffc0000000)      /* the operator's UART, where it lies in memory; plain, uncached */
+#define HV_UART_PAGE UINT64_C(0xffffffffc0000000) /* the operator's UART, where it lies in memory; plain, uncached */
 
 enum handoff_range_kind {
-    HANDOFF_USABLE = 1,         /* RAM that is free once boot/ is gone */
-    HANDOFF_ARENA,              /* hv's image, first stack, this structure, and its page pool */
-    HANDOFF_MANIFEST,           /* the manifest, plain */
-    HANDOFF_RUNTIME_CODE,       /* UEFI runtime services */
+    HANDOFF_USABLE = 1, /* RAM that is free once boot/ is gone */
+    HANDOFF_ARENA, /* hv's image, first stack, this structure, and its page pool */
+    HANDOFF_MANIFEST, /* the manifest, plain */
+    HANDOFF_RUNTIME_CODE, /* UEFI runtime services */
     HANDOFF_RUNTIME_DATA,
-    HANDOFF_ACPI,               /* ACPI tables and NVS */
+    HANDOFF_ACPI, /* ACPI tables and NVS */
     HANDOFF_MMIO,
     HANDOFF_RESERVED,
 };
 
-struct handoff_range {          /* ascending, disjoint */
-    uint64_t base;              /* bytes, page aligned */
-    uint64_t pages;             /* of 4 KiB */
+struct handoff_range { /* ascending, disjoint */
+    uint64_t base; /* bytes, page aligned */
+    uint64_t pages; /* of 4 KiB */
     uint32_t kind;
     uint32_t reserved;
 };
 
 /* The operator's 16550. */
 struct handoff_uart {
-    uint64_t base;              /* of its registers: an I/O port, or physical, all in one page; 0: none */
-    uint32_t divisor;           /* for its baud rate; 0: as the firmware has set it */
+    uint64_t base; /* of its registers: an I/O port, or physical, all in one page; 0: none */
+    uint32_t divisor; /* for its baud rate; 0: as the firmware has set it */
     uint8_t in_memory;
-    uint8_t stride, width;      /* bytes: from one register to the next; of an access in memory (1, 2, 4) */
+    uint8_t stride, width; /* bytes: from one register to the next; of an access in memory (1, 2, 4) */
     uint8_t reserved;
 };
 
 /* A register, and what ends the machine when it is written: (what is there & keep) | value. */
 struct handoff_register {
-    uint64_t address;           /* of a port or, one to one, in memory; 0: there is none */
-    uint32_t port;              /* 1: it is a port */
-    uint32_t bytes;             /* 1 or 2, and aligned to it */
+    uint64_t address; /* of a port or, one to one, in memory; 0: there is none */
+    uint32_t port; /* 1: it is a port */
+    uint32_t bytes; /* 1 or 2, and aligned to it */
     uint32_t keep, value;
 };
 
 /* Registers that hv visits once; within phys_bits. */
 enum handoff_registers_kind {
-    HANDOFF_PCI = 1,            /* configuration space of buses of one segment, 4 KiB a function; base 0: by ports */
+    HANDOFF_PCI = 1, /* configuration space of buses of one segment, 4 KiB a function; base 0: by ports */
     HANDOFF_IOAPIC = 2,
 };
 
 struct handoff_registers {
     uint64_t base, size;
     uint32_t kind;
-    uint32_t first;             /* HANDOFF_PCI: the function at `base`: segment << 16 | bus << 8 */
+    uint32_t first; /* HANDOFF_PCI: the function at `base`: segment << 16 | bus << 8 */
 };
 
 /* The Secure Processor with SEV. */
 struct handoff_psp {
-    uint64_t bar, bar_size;     /* BAR 2: physical, bytes; 0: there is none */
-    uint64_t ecam;              /* physical, of its configuration space; 0: by ports */
-    uint32_t sbdf;              /* segment << 16 | bus << 8 | device << 3 | function */
+    uint64_t bar, bar_size; /* BAR 2: physical, bytes; 0: there is none */
+    uint64_t ecam; /* physical, of its configuration space; 0: by ports */
+    uint32_t sbdf; /* segment << 16 | bus << 8 | device << 3 | function */
     uint32_t device_id;
 };
 
 struct handoff {
     uint64_t magic;
     uint32_t version;
-    uint32_t size;              /* sizeof(struct handoff) */
+    uint32_t size; /* sizeof(struct handoff) */
 
-    uint64_t arena_base;        /* contiguous, 2 MiB aligned; at most HV_ARENA_MAX; mapped C=1 at HV_ARENA_BASE */
+    uint64_t arena_base; /* contiguous, 2 MiB aligned; at most HV_ARENA_MAX; mapped C=1 at HV_ARENA_BASE */
     uint64_t arena_size;
-    uint64_t arena_used;        /* bytes from arena_base that boot/ filled: image, tables, stack, handoff */
-    uint64_t image_base;        /* physical, inside the arena; mapped at HV_IMAGE_BASE */
+    uint64_t arena_used; /* bytes from arena_base that boot/ filled: image, tables, stack, handoff */
+    uint64_t image_base; /* physical, inside the arena; mapped at HV_IMAGE_BASE */
     uint64_t image_size;
 
-    uint64_t manifest_base;     /* physical, page aligned, plain */
+    uint64_t manifest_base; /* physical, page aligned, plain */
     uint64_t manifest_size;
 
-    uint64_t c_bit_mask;        /* 0: no SME (SYSCFG.MemEncryptionModEn is clear) */
-    uint32_t phys_bits;         /* usable physical address width, reduction applied */
-    uint32_t max_sev_asid;      /* CPUID 8000_001F ECX; 0 without SEV */
-    uint32_t min_sev_asid;      /* CPUID 8000_001F EDX: first for guests without ES */
-    uint32_t sev_usable;        /* 1: encrypted guests may be launched */
+    uint64_t c_bit_mask; /* 0: no SME (SYSCFG.MemEncryptionModEn is clear) */
+    uint32_t phys_bits; /* usable physical address width, reduction applied */
+    uint32_t max_sev_asid; /* CPUID 8000_001F ECX; 0 without SEV */
+    uint32_t min_sev_asid; /* CPUID 8000_001F EDX: first for guests without ES */
+    uint32_t sev_usable; /* 1: encrypted guests may be launched */
 
-    uint64_t tsc_hz;            /* measured against the ACPI PM timer */
-    uint64_t rsdp;              /* physical */
-    uint64_t runtime_services;  /* physical address of EFI_RUNTIME_SERVICES */
+    uint64_t tsc_hz; /* measured against the ACPI PM timer */
+    uint64_t rsdp; /* physical */
+    uint64_t runtime_services; /* physical address of EFI_RUNTIME_SERVICES */
     struct handoff_uart uart;
-    struct handoff_register off[2], reset;      /* ACPI's ways; off[0] and then off[1] */
+    struct handoff_register off[2], reset; /* ACPI's ways; off[0] and then off[1] */
 
     struct handoff_psp psp;
-    char sev_refusal[256];      /* if they may not: why, in words, with the remedy */
+    char sev_refusal[256]; /* if they may not: why, in words, with the remedy */
 
-    uint64_t startup_base;      /* HANDOFF_STARTUP_PAGES below 1 MiB for other CPUs' first instructions; 0: none */
-    uint32_t cpu_count;         /* of the machine, as its MADT says, the boot CPU included */
-    uint32_t cpus_left_out;     /* beyond HANDOFF_MAX_CPUS */
-    uint32_t apic_ids[HANDOFF_MAX_CPUS];    /* the boot CPU's first */
+    uint64_t startup_base; /* HANDOFF_STARTUP_PAGES below 1 MiB for other CPUs' first instructions; 0: none */
+    uint32_t cpu_count; /* of the machine, as its MADT says, the boot CPU included */
+    uint32_t cpus_left_out; /* beyond HANDOFF_MAX_CPUS */
+    uint32_t apic_ids[HANDOFF_MAX_CPUS]; /* the boot CPU's first */
 
     uint32_t range_count;
     uint32_t register_count;
@@ -124,14 +124,14 @@ struct handoff {
 
 struct hv_image_header {
     uint64_t magic;
-    uint32_t version;           /* HANDOFF_VERSION */
-    uint32_t checksum;          /* CRC-32 of the file part, [0, data_offset + data_size), this field taken as 0 */
-    uint64_t entry;             /* offset; called with RDI = virtual address of struct handoff */
-    uint64_t text_offset, text_size;        /* read + execute */
-    uint64_t rodata_offset, rodata_size;    /* read; the header lies at its start */
-    uint64_t data_offset, data_size;        /* read + write; file part */
-    uint64_t bss_size;          /* zeros that follow data */
-    uint64_t total_size;        /* in memory, bss included */
+    uint32_t version; /* HANDOFF_VERSION */
+    uint32_t checksum; /* CRC-32 of the file part, [0, data_offset + data_size), this field taken as 0 */
+    uint64_t entry; /* offset; called with RDI = virtual address of struct handoff */
+    uint64_t text_offset, text_size; /* read + execute */
+    uint64_t rodata_offset, rodata_size; /* read; the header lies at its start */
+    uint64_t data_offset, data_size; /* read + write; file part */
+    uint64_t bss_size; /* zeros that follow data */
+    uint64_t total_size; /* in memory, bss included */
 };
 
 #endif

@@ -18,7 +18,8 @@
 /* Scroll-back and input: 5 pages; nested tables above 2 MiB: 3; exit_npf.c's BUS_PAGES: 52. */
 #define POOL_GUEST_BYTES (UINT64_C(256) << 10)
 #define POOL_VCPU_BYTES (UINT64_C(12) << 10)    /* vcpu_create(): 3 pages */
-#define POOL_SHARE UINT64_C(131072)     /* of the memory: 8 bytes in nested tables for each 2 MiB, and as much for split ends */
+#define POOL_SHARE \
+    UINT64_C(131072)     /* of the memory: 8 bytes in nested tables for each 2 MiB, and as much for split ends */
 #define CPU_BYTES (UINT64_C(96) << 10)      /* per CPU in hv: stacks above all */
 #define STACK_BYTES UINT64_C(32768)
 #define STACK_SEEN UINT64_C(65536)          /* around the current frame of UEFI's stack, in use */
@@ -26,7 +27,8 @@
 #define BRIDGE_PAGES 32u
 
 _Static_assert(POOL_BYTES + (UINT64_C(1) << 52) / POOL_SHARE + HANDOFF_MAX_CPUS * CPU_BYTES + SIZE_1G +
-               MANIFEST_MAX_GUESTS * (POOL_GUEST_BYTES + MANIFEST_MAX_VCPUS * POOL_VCPU_BYTES) <= HV_ARENA_MAX,
+                       MANIFEST_MAX_GUESTS * (POOL_GUEST_BYTES + MANIFEST_MAX_VCPUS * POOL_VCPU_BYTES) <=
+                   HV_ARENA_MAX,
                "the arena, with image and tables, at any width of addresses");
 
 static uint64_t load_allocation, load_allocation_pages;     /* around the arena, for alignment */
@@ -48,12 +50,14 @@ uint64_t load_arena_size(void)
     uint64_t usable = 0;
     for (uint32_t i = 0; i < handoff.range_count; i++)
         usable += handoff.ranges[i].kind != HANDOFF_USABLE && handoff.ranges[i].kind != HANDOFF_ARENA
-                      ? 0 : handoff.ranges[i].pages * PAGE_SIZE;
+                      ? 0
+                      : handoff.ranges[i].pages * PAGE_SIZE;
     uint64_t pool = POOL_BYTES + usable / POOL_SHARE + handoff.cpu_count * CPU_BYTES;
     const struct manifest_header *manifest = (const void *)(uintptr_t)handoff.manifest_base;    /* NULL: none */
     for (uint32_t i = 0; manifest != NULL && i < manifest->guest_count; i++)
         pool += POOL_GUEST_BYTES + manifest_guest(manifest, i)->vcpus * POOL_VCPU_BYTES;
-    uint64_t used = boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES + load_table_bytes(pool + SIZE_2M);
+    uint64_t used =
+        boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES + load_table_bytes(pool + SIZE_2M);
     return (used + pool + SIZE_2M - 1) & ~(SIZE_2M - 1);
 }
 
@@ -71,7 +75,8 @@ static bool load_build_bridge(void)
     return load_bridge_identity((uintptr_t)boot.image, boot.image_size) &&
            load_bridge_identity(stack - STACK_SEEN, 2 * STACK_SEEN) &&
            load_bridge_identity(bridge_base, BRIDGE_PAGES * PAGE_SIZE) &&
-           pagetable_map(&bridge, HV_ARENA_BASE, handoff.arena_base | handoff.c_bit_mask, handoff.arena_size, PTE_W | PTE_NX);
+           pagetable_map(&bridge, HV_ARENA_BASE, handoff.arena_base | handoff.c_bit_mask, handoff.arena_size,
+                         PTE_W | PTE_NX);
 }
 
 uint64_t load_highest(void)
@@ -165,10 +170,10 @@ void load_enter(void)
 
     uint64_t stack = alias + at + STACK_BYTES;
     at += STACK_BYTES;
-    struct handoff *final = (struct handoff *)(uintptr_t)(alias + at);
-    at += load_page_up(sizeof *final);
+    struct handoff *handed = (struct handoff *)(uintptr_t)(alias + at);
+    at += load_page_up(sizeof *handed);
     handoff.arena_used = at - handoff.arena_base;
-    memcpy(final, &handoff, sizeof handoff);
+    memcpy(handed, &handoff, sizeof handoff);
 
-    trampoline(pagetable_cr3(&tables), stack, HV_IMAGE_BASE + boot.hv_header.entry, (uintptr_t)final);
+    trampoline(pagetable_cr3(&tables), stack, HV_IMAGE_BASE + boot.hv_header.entry, (uintptr_t)handed);
 }

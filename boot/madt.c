@@ -33,7 +33,8 @@ void madt_read(struct madt_cpus *cpus, const uint8_t *madt, uint32_t size)
     for (uint32_t at = MADT_ENTRIES; (entry = madt_next(madt, size, &at)) != NULL;) {
         if (entry[0] == MADT_LOCAL_APIC && entry[1] >= MADT_APIC_SIZE && (entry[MADT_APIC_FLAGS] & MADT_ENABLED) != 0)
             madt_add(cpus, entry[MADT_APIC_ID]);
-        if (entry[0] == MADT_LOCAL_X2APIC && entry[1] >= MADT_X2APIC_SIZE && (entry[MADT_X2APIC_FLAGS] & MADT_ENABLED) != 0)
+        if (entry[0] == MADT_LOCAL_X2APIC && entry[1] >= MADT_X2APIC_SIZE &&
+            (entry[MADT_X2APIC_FLAGS] & MADT_ENABLED) != 0)
             madt_add(cpus, (uint32_t)number_at(entry + MADT_X2APIC_ID, 4));
     }
 }

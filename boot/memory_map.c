@@ -2,7 +2,6 @@
 /* The UEFI memory map, read as the last step before ExitBootServices and converted into the hand-over's ranges. */
 #include "boot/boot.h"
 
-
 /* Room for descriptors that are added between the first call and the last. */
 #define MAP_SLACK 8192u
 
@@ -29,7 +28,8 @@ bool memory_map_read(UINTN *key)
         !ranges_from_uefi(&ranges, map, bytes, stride, UINT64_C(1) << handoff.phys_bits) ||
         !ranges_paint(&ranges, handoff.manifest_base, (handoff.manifest_size + 4095) / 4096, HANDOFF_MANIFEST) ||
         !ranges_paint(&ranges, handoff.arena_base, handoff.arena_size / 4096, HANDOFF_ARENA) ||
-        !ranges_paint(&ranges, handoff.startup_base, handoff.startup_base != 0 ? HANDOFF_STARTUP_PAGES : 0, HANDOFF_RESERVED))
+        !ranges_paint(&ranges, handoff.startup_base, handoff.startup_base != 0 ? HANDOFF_STARTUP_PAGES : 0,
+                      HANDOFF_RESERVED))
         return false;
     handoff.range_count = ranges.count;
     boot.memory_withheld = ranges.withheld;

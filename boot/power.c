@@ -9,14 +9,18 @@
 #include "hv/lib/string.h"
 
 /* ACPI 6.4, table 5.9; PM1b's field follows PM1a's. */
+/* clang-format off */
 enum { FADT_SIZE_1 = 116, FADT_DSDT = 40, FADT_PM1A_CNT = 64, FADT_FLAGS = 112, FADT_RESET = 116, FADT_RESET_VALUE = 128,
        FADT_X_DSDT = 140, FADT_X_PM1A_CNT = 172, FADT_SLEEP_CONTROL = 244 };
+/* clang-format on */
 #define FADT_RESET_SUPPORTED (1u << 10)
 #define FADT_HW_REDUCED (1u << 20)
 /* 4.8.3.2.1 and 4.8.3.7 */
 enum { PM1_TYPE = 10, PM1_ENABLE = 1 << 13, SLEEP_TYPE = 2, SLEEP_ENABLE = 1 << 5 };
+/* clang-format off */
 enum { AML_NAME = 0x08, AML_ROOT = 0x5c, AML_PACKAGE = 0x12, AML_ONE = 0x01, AML_BYTE = 0x0a, AML_WORD = 0x0b,
        AML_DWORD = 0x0c, AML_QWORD = 0x0e };
+/* clang-format on */
 #define AML_START 36u
 #define AML_LEAST 8u            /* bytes of the name and of the package's header */
 

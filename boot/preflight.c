@@ -27,8 +27,8 @@ struct platform {
 static struct platform platform;
 
 /* `verdict` and `remedy` apply if it is not fine. */
-static void row_if(bool fine, enum preflight_verdict verdict, const char *feature, const char *needed, const char *found,
-                   const char *remedy)
+static void row_if(bool fine, enum preflight_verdict verdict, const char *feature, const char *needed,
+                   const char *found, const char *remedy)
 {
     table_row(fine ? PREFLIGHT_FINE : verdict, feature, needed, found, fine ? "" : remedy);
 }
@@ -59,11 +59,14 @@ static void check_processor(void)
     uint64_t vm_cr = rdmsr(MSR_VM_CR);
     bool disabled = (vm_cr & VM_CR_SVMDIS) != 0, locked = (vm_cr & VM_CR_LOCK) != 0;
     row_if(!disabled || !locked, PREFLIGHT_FATAL, "SVM not locked off", "VM_CR",
-           !disabled ? "enabled" : locked ? "disabled, locked" : "disabled, not locked", REMEDY_SVM);
+           !disabled ? "enabled"
+           : locked  ? "disabled, locked"
+                     : "disabled, not locked",
+           REMEDY_SVM);
     struct cpuid svm = cpuid(LEAF_SVM, 0);
     platform.asids = svm.ebx;
-    row_if((svm.edx & 1) != 0, PREFLIGHT_FATAL, "nested paging", "CPUID 8000_000A EDX[0]", (svm.edx & 1) != 0 ? "yes" : "no",
-           "this processor cannot run guests: an AMD EPYC is needed");
+    row_if((svm.edx & 1) != 0, PREFLIGHT_FATAL, "nested paging", "CPUID 8000_000A EDX[0]",
+           (svm.edx & 1) != 0 ? "yes" : "no", "this processor cannot run guests: an AMD EPYC is needed");
     bool five = (read_cr4() & CR4_LA57) != 0;
     row_if(!five, PREFLIGHT_FATAL, "page tables", "4 levels", five ? "5 levels" : "4 levels",
            "BIOS: disable 5-level paging (LA57)");
@@ -72,7 +75,8 @@ static void check_processor(void)
 static void check_image(void)
 {
     char found[28];
-    const char *fault = boot.hv.size == 0 ? "no such section" : image_check(boot.hv.base, boot.hv.size, &boot.hv_header);
+    const char *fault =
+        boot.hv.size == 0 ? "no such section" : image_check(boot.hv.base, boot.hv.size, &boot.hv_header);
     text_format(found, sizeof found, "%lu KiB", boot.hv_header.total_size >> 10);
     row_if(fault == NULL, PREFLIGHT_FATAL, "hypervisor", "PE section .hv", fault == NULL ? found : fault,
            "this EFI file is damaged: build or copy it again");
@@ -82,7 +86,8 @@ static void check_image(void)
 static bool check_manifest(void)
 {
     if (boot.manifest.size == 0) {
-        table_row(PREFLIGHT_FATAL, "manifest", "PE section .manifest", "none", "this EFI file has no guests: add them with guest/pack.py");
+        table_row(PREFLIGHT_FATAL, "manifest", "PE section .manifest", "none",
+                  "this EFI file has no guests: add them with guest/pack.py");
         return false;
     }
     struct manifest_where where;
@@ -115,7 +120,8 @@ static void check_clock(void)
     handoff.rsdp = acpi_rsdp();
     handoff.tsc_hz = clock_measure(handoff.rsdp, &source);
     text_format(found, sizeof found, "%lu.%03lu MHz", handoff.tsc_hz / 1000000, handoff.tsc_hz / 1000 % 1000);
-    row_if(handoff.tsc_hz >= 1000000, PREFLIGHT_FATAL, "TSC frequency", source, found, "neither the ACPI PM timer nor UEFI's Stall() measures it: update the BIOS");
+    row_if(handoff.tsc_hz >= 1000000, PREFLIGHT_FATAL, "TSC frequency", source, found,
+           "neither the ACPI PM timer nor UEFI's Stall() measures it: update the BIOS");
 }
 
 /* Sets SYSCFG[23] and clears it again, with interrupts off: while it is set, the address width is reduced, and drivers of
@@ -136,15 +142,22 @@ static void check_encryption(void)
 {
     const struct cpuid *e = &platform.encryption;
     bool sme = (e->eax & 1) != 0, sev = (e->eax & 2) != 0;
-    row_if(sme && sev, PREFLIGHT_NO_SEV, "SME and SEV", "CPUID 8000_001F", sme ? sev ? "both" : "SME only" : sev ? "SEV only" : "neither",
+    row_if(sme && sev, PREFLIGHT_NO_SEV, "SME and SEV", "CPUID 8000_001F",
+           sme   ? sev ? "both" : "SME only"
+           : sev ? "SEV only"
+                 : "neither",
            "an EPYC server processor is needed; in a BIOS: SEV Control / SMEE = Enabled");
     if (!sme)
         return;
     uint64_t syscfg = rdmsr(MSR_SYSCFG);
     bool on = (syscfg & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0, settable = on || encryption_settable(syscfg);
     table_row(settable ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "memory encryption", "SYSCFG[23]",
-                  on ? "on" : settable ? "off; Sevisor turns it on" : "off, cannot be set",
-                  on ? "" : settable ? REMEDY_SMEE ", if INIT is answered by HWERROR_PLATFORM (0x13)" : REMEDY_SMEE);
+              on         ? "on"
+              : settable ? "off; Sevisor turns it on"
+                         : "off, cannot be set",
+              on         ? ""
+              : settable ? REMEDY_SMEE ", if INIT is answered by HWERROR_PLATFORM (0x13)"
+                         : REMEDY_SMEE);
     if (settable) {
         handoff.c_bit_mask = UINT64_C(1) << (e->ebx & 0x3f);
         handoff.phys_bits -= e->ebx >> 6 & 0x3f;
@@ -152,7 +165,7 @@ static void check_encryption(void)
     /* APM2 15.36.2: only a reset clears it, and writes to pages that the RMP assigns to a guest fault. */
     if ((syscfg & SYSCFG_SNP_EN) != 0)
         table_row(PREFLIGHT_FATAL, "SEV-SNP", "SYSCFG[24] clear", "on, left by an earlier OS",
-                      "reset the machine: the RMP that was set up earlier still protects its pages");
+                  "reset the machine: the RMP that was set up earlier still protects its pages");
 }
 
 /* Whether the guest was packed for this C-bit position, and its address width fits below it. */
@@ -189,7 +202,8 @@ static void check_sev(const struct manifest_header *manifest)
     } else {
         remedy[0] = '\0';
     }
-    table_row(unfit > 0 && unfit == sev_guests ? PREFLIGHT_NO_SEV : PREFLIGHT_FINE, "C-bit, reduction", needed, found, remedy);
+    table_row(unfit > 0 && unfit == sev_guests ? PREFLIGHT_NO_SEV : PREFLIGHT_FINE, "C-bit, reduction", needed, found,
+              remedy);
 
     uint32_t max = platform.encryption.ecx, min = platform.encryption.edx > 0 ? platform.encryption.edx : 1;
     boot.sev_asids = max >= min ? max - min + 1 : 0;
@@ -198,7 +212,9 @@ static void check_sev(const struct manifest_header *manifest)
     text_format(needed, sizeof needed, "%u", sev_guests);
     text_format(found, sizeof found, "%lu (%u to %u)", boot.sev_asids, min, max);
     table_row(boot.sev_asids == 0 ? PREFLIGHT_NO_SEV : PREFLIGHT_FINE, "ASIDs for SEV", needed, found,
-        boot.sev_asids < (sev_guests > 0 ? sev_guests : 1) ? "BIOS: lower SEV-ES ASID Space Limit (Minimum SEV non-ES ASID)" : "");
+              boot.sev_asids < (sev_guests > 0 ? sev_guests : 1)
+                  ? "BIOS: lower SEV-ES ASID Space Limit (Minimum SEV non-ES ASID)"
+                  : "");
 
     bool smm_lock = (rdmsr(MSR_HWCR) & HWCR_SMM_LOCK) != 0;
     row_if(smm_lock, PREFLIGHT_NO_SEV, "SMM locked", "HWCR[0] SmmLock", smm_lock ? "yes" : "no",
@@ -215,8 +231,10 @@ static void check_cpus(void)
         text_format(found, sizeof found, "%u", handoff.cpu_count + handoff.cpus_left_out);
     else
         text_format(found, sizeof found, "%u, one can run", handoff.cpu_count);
-    table_row(PREFLIGHT_FINE, "processors", "1", found, !startable ? "no memory is free below 1 MiB to start the others from" :
-        handoff.cpus_left_out > 0 ? "the first 1024 are used" : "");
+    table_row(PREFLIGHT_FINE, "processors", "1", found,
+              !startable                  ? "no memory is free below 1 MiB to start the others from"
+              : handoff.cpus_left_out > 0 ? "the first 1024 are used"
+                                          : "");
     if (!startable)
         handoff.cpu_count = 1;
 }
@@ -226,7 +244,7 @@ static void check_acpi(void)
 {
     if (boot.acpi_wrong_sums[0] != '\0')
         table_row(PREFLIGHT_FINE, "ACPI checksums", "right", boot.acpi_wrong_sums,
-                      "wrong in these tables, which are used all the same; update the BIOS");
+                  "wrong in these tables, which are used all the same; update the BIOS");
 }
 
 /* Allocates hv's memory; the rest is for guests. */
@@ -236,7 +254,8 @@ static bool check_memory(const struct manifest_header *manifest, bool mapped)
     bool allocated = mapped && !EFI_ERROR(load_allocate());
     /* The allocation has changed the map. */
     if (!mapped || (allocated && !memory_map_read(&key))) {
-        table_row(PREFLIGHT_FATAL, "memory map", "from the firmware", "unusable", "GetMemoryMap fails, or has more ranges than this version handles");
+        table_row(PREFLIGHT_FATAL, "memory map", "from the firmware", "unusable",
+                  "GetMemoryMap fails, or has more ranges than this version handles");
         return false;
     }
     uint64_t wanted = 0;
@@ -262,7 +281,7 @@ static void check_guests(const struct manifest_header *manifest)
 {
     uint32_t can_run = 0, no_memory = 0, refused = 0;
     uint64_t sev_asids = boot.sev_asids, base;
-    uint64_t plain_asids = platform.asids - (platform.asids > 0) - handoff.max_sev_asid;    /* 0 is the host's */
+    uint64_t plain_asids = platform.asids - (platform.asids > 0) - handoff.max_sev_asid; /* 0 is the host's */
     if (platform.asids <= handoff.max_sev_asid)
         plain_asids = 0;
     for (uint32_t i = 0; i < manifest->guest_count; i++) {
@@ -283,7 +302,8 @@ static void check_guests(const struct manifest_header *manifest)
     char found[28], remedy[88] = "";
     text_format(found, sizeof found, "%u of %u can run", can_run, manifest->guest_count);
     if (refused + no_memory > 0)
-        text_format(remedy, sizeof remedy, "%u do not fit into memory (lower memory in guests.toml), %u fail a row above", no_memory, refused);
+        text_format(remedy, sizeof remedy,
+                    "%u do not fit into memory (lower memory in guests.toml), %u fail a row above", no_memory, refused);
     table_row(can_run > 0 ? PREFLIGHT_FINE : PREFLIGHT_FATAL, "guests", "at least 1", found, remedy);
 }
 

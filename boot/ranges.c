@@ -79,7 +79,8 @@ bool ranges_paint(struct ranges *ranges, uint64_t base, uint64_t pages, uint32_t
             continue;
         }
         if (r[last].base < base)
-            pieces[count++] = (struct handoff_range){r[last].base, (base - r[last].base) / RANGES_PAGE, r[last].kind, 0};
+            pieces[count++] =
+                (struct handoff_range){r[last].base, (base - r[last].base) / RANGES_PAGE, r[last].kind, 0};
         if (ranges_end(&r[last]) > end)
             after = (struct handoff_range){end, (ranges_end(&r[last]) - end) / RANGES_PAGE, r[last].kind, 0};
     }
@@ -106,7 +107,9 @@ bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, ui
         for (uint64_t offset = 0; bytes - offset >= stride; offset += stride) {
             memcpy(&d, (const uint8_t *)map + offset, sizeof d);
             uint32_t kind = ranges_kind(&d);
-            if (pass == (kind == HANDOFF_USABLE ? 0 : kind == HANDOFF_RESERVED ? 1 : 2) &&
+            if (pass == (kind == HANDOFF_USABLE     ? 0
+                         : kind == HANDOFF_RESERVED ? 1
+                                                    : 2) &&
                 !ranges_paint(ranges, d.PhysicalStart, d.NumberOfPages, kind))
                 return false;
         }

@@ -65,7 +65,8 @@ bool registers_space(uint32_t *at, struct pci_space *space)
 {
     while (*at < handoff.register_count) {
         const struct handoff_registers *r = &handoff.registers[(*at)++];
-        *space = (struct pci_space){(volatile void *)(uintptr_t)r->base, r->first, (uint32_t)(r->size / PCI_FUNCTION_SIZE)};
+        *space =
+            (struct pci_space){(volatile void *)(uintptr_t)r->base, r->first, (uint32_t)(r->size / PCI_FUNCTION_SIZE)};
         if (r->kind == HANDOFF_PCI && (r->base == 0 || registers_mapped(r->base, r->size)))
             return true;
     }
@@ -104,10 +105,11 @@ static void registers_find_pci(uint64_t rsdp)
         uint32_t sbdf = (uint32_t)(segment << 16 | first << 8);
         if (first > last)
             continue;
-        bool there = base != 0 && !__builtin_add_overflow(base, first * PCI_BUS_SIZE, &base) && !registers_in_ram(base, bytes);
+        bool there =
+            base != 0 && !__builtin_add_overflow(base, first * PCI_BUS_SIZE, &base) && !registers_in_ram(base, bytes);
         if (segment == 0 && there && registers_mapped(base, bytes))
-            registers_segment_0 = (struct pci_space){(volatile void *)(uintptr_t)base, sbdf,
-                                                     (uint32_t)(bytes / PCI_FUNCTION_SIZE)};
+            registers_segment_0 =
+                (struct pci_space){(volatile void *)(uintptr_t)base, sbdf, (uint32_t)(bytes / PCI_FUNCTION_SIZE)};
         else if (segment == 0)
             boot.pci_unseen = true;
         else if (!there || !registers_add(base, bytes, HANDOFF_PCI, sbdf))
@@ -115,9 +117,11 @@ static void registers_find_pci(uint64_t rsdp)
         else if (!registers_mapped(base, bytes))
             text_list(unread, sizeof unread, pci_name(sbdf, name));
     }
-    registers_row(lost, "some out of reach", "beyond the address width, in RAM, or too many pieces. Devices there keep their DMA, "
+    registers_row(lost, "some out of reach",
+                  "beyond the address width, in RAM, or too many pieces. Devices there keep their DMA, "
                   "into guests' memory, too. BIOS: a lower MMIO limit");
-    registers_row(unread, "some cannot be read here", "the UEFI firmware does not map it: no BAR is checked there, and no Secure "
+    registers_row(unread, "some cannot be read here",
+                  "the UEFI firmware does not map it: no BAR is checked there, and no Secure "
                   "Processor looked for");
 }
 
@@ -134,6 +138,7 @@ void registers_find(uint64_t rsdp)
         room = registers_add(number_at(entry + MADT_IOAPIC_ADDRESS, 4) & ~UINT64_C(3), 32, HANDOFF_IOAPIC, 0);
     }
     if (!room)
-        table_row(PREFLIGHT_FINE, "IOAPICs", "all masked", "some left out", "more than this version has room for: their "
-                      "interrupts stay as the UEFI firmware left them");
+        table_row(PREFLIGHT_FINE, "IOAPICs", "all masked", "some left out",
+                  "more than this version has room for: their "
+                  "interrupts stay as the UEFI firmware left them");
 }

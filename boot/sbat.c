@@ -5,7 +5,8 @@
 
 #include "hv/lib/version.h"
 
-#define SBAT "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n" \
-             "sevisor,1,Sevisor,sevisor," SEVISOR_VERSION ",see README.md\n"
+#define SBAT                                                                        \
+    "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n" \
+    "sevisor,1,Sevisor,sevisor," SEVISOR_VERSION ",see README.md\n"
 
 __attribute__((section(".sbat"), used)) static const char sbat[] = SBAT;

@@ -9,7 +9,9 @@
  * section headers follow; in a section header. */
 enum { DOS_MAGIC = 0x5a4d, DOS_PE = 60, DOS_SIZE = 64 };
 enum { PE_MAGIC = 0x00004550, PE_SECTIONS = 6, PE_OPTIONAL_SIZE = 20, PE_SIZE = 24 };
+/* clang-format off */
 enum { SECTION_NAME_SIZE = 8, SECTION_VIRTUAL_SIZE = 8, SECTION_ADDRESS = 12, SECTION_RAW_SIZE = 16, SECTION_SIZE = 40 };
+/* clang-format on */
 
 /* NULL: not entirely inside the image. */
 static const uint8_t *section_part(const void *image, uint64_t size, uint64_t offset, uint64_t bytes)

@@ -27,17 +27,21 @@ static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
     if (!psp_ok(result))
         psp_result_text(result, remedy, sizeof remedy);
     else if (psp->status.state != SEV_PLATFORM_UNINIT)
-        text_format(remedy, sizeof remedy, "in use by an earlier OS, with %u guests: Sevisor sends SHUTDOWN, which ends "
-                    "them", psp->status.guest_count);
+        text_format(remedy, sizeof remedy,
+                    "in use by an earlier OS, with %u guests: Sevisor sends SHUTDOWN, which ends "
+                    "them",
+                    psp->status.guest_count);
     table_row(psp_ok(result) ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "SEV firmware", "PLATFORM_STATUS", found, remedy);
     const struct manifest_header *manifest = (const void *)(uintptr_t)handoff.manifest_base;    /* NULL: none */
     const uint8_t *version = manifest == NULL ? NULL : manifest->sev_firmware_version;
-    uint32_t offered = version == NULL || manifest->sev_firmware_size == 0 ? 0 : SEV_VERSION(version[2], version[1], version[0]);
+    uint32_t offered =
+        version == NULL || manifest->sev_firmware_size == 0 ? 0 : SEV_VERSION(version[2], version[1], version[0]);
     const char *fault = psp_ok(result) ? sev_version_fault(at->device_id, sev_version_of(&psp->status)) : NULL;
     if (fault != NULL) {
         bool better = offered > sev_version_of(&psp->status) && sev_version_fault(at->device_id, offered) == NULL;
-        text_format(remedy, sizeof remedy, "%s: %s", fault, better ? "Sevisor loads the newer sev-firmware of guests.toml before INIT"
-                    : "update the BIOS, or name a newer file as sev-firmware in guests.toml");
+        text_format(remedy, sizeof remedy, "%s: %s", fault,
+                    better ? "Sevisor loads the newer sev-firmware of guests.toml before INIT"
+                           : "update the BIOS, or name a newer file as sev-firmware in guests.toml");
         table_row(PREFLIGHT_FINE, "SEV firmware's age", "no known fault", "old", remedy);
     }
     psp_detach(psp);
@@ -72,7 +76,8 @@ void secure_processor_check(void)
     } else if (error == PSP_BLOCKED || error == PSP_NO_DEVICE) {
         words = error == PSP_BLOCKED ? "hidden" : "none";
     }
-    table_row(error == PSP_OK ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "Secure Processor", "PCI function with SEV", words, remedy);
+    table_row(error == PSP_OK ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "Secure Processor", "PCI function with SEV", words,
+              remedy);
     if (error == PSP_OK) {
         handoff.psp = (struct handoff_psp){at.bar, at.bar_size, at.function.ecam, at.function.sbdf, at.device_id};
         secure_processor_ask(&at, &psp);

@@ -18,7 +18,8 @@ void table_begin(void)
     text_print("\nSevisor preflight\n        %-20s %-22s %s\n", "feature", "needed", "found");
 }
 
-void table_row(enum preflight_verdict verdict, const char *feature, const char *needed, const char *found, const char *remedy)
+void table_row(enum preflight_verdict verdict, const char *feature, const char *needed, const char *found,
+               const char *remedy)
 {
     static struct preflight_row not_kept;
     struct preflight_row *r = boot.row_count < PREFLIGHT_ROWS ? &boot.rows[boot.row_count++] : &not_kept;

@@ -39,11 +39,10 @@ uint32_t crc32_update(uint32_t crc, const void *data, uint64_t size)
     for (; size >= 16; size -= 16, p += 16) {
         uint32_t first = load32(p) ^ crc;
 
-        crc = table[15][first & 0xff] ^ table[14][first >> 8 & 0xff]
-            ^ table[13][first >> 16 & 0xff] ^ table[12][first >> 24]
-            ^ table[11][p[4]] ^ table[10][p[5]] ^ table[9][p[6]] ^ table[8][p[7]]
-            ^ table[7][p[8]] ^ table[6][p[9]] ^ table[5][p[10]] ^ table[4][p[11]]
-            ^ table[3][p[12]] ^ table[2][p[13]] ^ table[1][p[14]] ^ table[0][p[15]];
+        crc = table[15][first & 0xff] ^ table[14][first >> 8 & 0xff] ^ table[13][first >> 16 & 0xff] ^
+              table[12][first >> 24] ^ table[11][p[4]] ^ table[10][p[5]] ^ table[9][p[6]] ^ table[8][p[7]] ^
+              table[7][p[8]] ^ table[6][p[9]] ^ table[5][p[10]] ^ table[4][p[11]] ^ table[3][p[12]] ^ table[2][p[13]] ^
+              table[1][p[14]] ^ table[0][p[15]];
     }
     for (; size > 0; size--, p++)
         crc = crc >> 8 ^ table[0][(crc ^ *p) & 0xff];

@@ -59,8 +59,8 @@ static bool aligned(uint64_t value)
 static uint64_t table_end(const struct manifest_header *header)
 {
     /* Counts are bounded: this cannot overflow. */
-    return sizeof *header + (uint64_t)header->guest_count * sizeof(struct manifest_guest)
-        + (uint64_t)header->step_count * sizeof(struct manifest_step);
+    return sizeof *header + (uint64_t)header->guest_count * sizeof(struct manifest_guest) +
+           (uint64_t)header->step_count * sizeof(struct manifest_step);
 }
 
 static uint32_t table_checksum(const struct manifest_header *header)
@@ -170,8 +170,8 @@ static enum manifest_error check_pins(const struct manifest_guest *guest)
 
 static enum manifest_error check_resources(const struct manifest_guest *guest)
 {
-    bool restarts = guest->on_poweroff == MANIFEST_ACTION_RESTART || guest->on_reboot == MANIFEST_ACTION_RESTART
-        || guest->on_crash == MANIFEST_ACTION_RESTART;
+    bool restarts = guest->on_poweroff == MANIFEST_ACTION_RESTART || guest->on_reboot == MANIFEST_ACTION_RESTART ||
+                    guest->on_crash == MANIFEST_ACTION_RESTART;
 
     if (!all_zero(guest->reserved0, sizeof guest->reserved0) || !all_zero(guest->reserved1, sizeof guest->reserved1))
         return MANIFEST_GUEST_RESERVED;
@@ -187,8 +187,8 @@ static enum manifest_error check_resources(const struct manifest_guest *guest)
         return MANIFEST_MEMORY_UNALIGNED;
     if (guest->memory > MANIFEST_MAX_MEMORY)
         return MANIFEST_MEMORY_TOO_BIG;
-    if (guest->on_poweroff > MANIFEST_ACTION_RESTART || guest->on_reboot > MANIFEST_ACTION_RESTART
-        || guest->on_crash > MANIFEST_ACTION_RESTART)
+    if (guest->on_poweroff > MANIFEST_ACTION_RESTART || guest->on_reboot > MANIFEST_ACTION_RESTART ||
+        guest->on_crash > MANIFEST_ACTION_RESTART)
         return MANIFEST_ACTION_UNKNOWN;
     if (!restarts && guest->restarts != 0)
         return MANIFEST_RESTARTS_WITHOUT_ACTION;
@@ -203,8 +203,8 @@ static enum manifest_error check_without_sev(const struct manifest_guest *guest)
         return MANIFEST_POLICY_WITHOUT_SEV;
     if (guest->cbitpos != 0 || guest->reduced_phys_bits != 0)
         return MANIFEST_C_BIT_WITHOUT_SEV;
-    if (guest->dh_cert_size != 0 || guest->session_size != 0 || guest->dh_cert_offset != 0
-        || guest->session_offset != 0)
+    if (guest->dh_cert_size != 0 || guest->session_size != 0 || guest->dh_cert_offset != 0 ||
+        guest->session_offset != 0)
         return MANIFEST_SESSION_WITHOUT_SEV;
     if (!all_zero(guest->launch_digest, sizeof guest->launch_digest))
         return MANIFEST_DIGEST_WITHOUT_SEV;
@@ -250,7 +250,7 @@ static enum manifest_error check_sev(const struct view *view, const struct manif
 /* ------------------------------------------------------------- its steps */
 
 static enum manifest_error check_step(const struct view *view, const struct manifest_guest *guest,
-    const struct manifest_step *step)
+                                      const struct manifest_step *step)
 {
     if (step->kind < MANIFEST_STEP_DATA || step->kind > MANIFEST_STEP_SHARED)
         return MANIFEST_STEP_KIND;
@@ -283,7 +283,7 @@ static bool is_placed(const struct view *view, const struct manifest_guest *gues
 }
 
 static enum manifest_error check_steps(const struct view *view, const struct manifest_guest *guest,
-    struct manifest_where *where)
+                                       struct manifest_where *where)
 {
     uint64_t free_from = 0, last_gpa = 0;
 
@@ -317,14 +317,14 @@ static enum manifest_error check_entry(const struct view *view, const struct man
 
     if ((registers->cr0 & CR0_PG) != 0 && !is_placed(view, guest, registers->cr3 & ~c_bit))
         return MANIFEST_CR3_NOT_PLACED;
-    if (__builtin_add_overflow(mode_64 ? 0 : registers->cs.base, registers->rip, &entry)
-        || !is_placed(view, guest, entry))
+    if (__builtin_add_overflow(mode_64 ? 0 : registers->cs.base, registers->rip, &entry) ||
+        !is_placed(view, guest, entry))
         return MANIFEST_RIP_NOT_PLACED;
     return MANIFEST_OK;
 }
 
 static enum manifest_error check_guest(const struct view *view, uint32_t index, uint32_t first_step,
-    struct manifest_where *where)
+                                       struct manifest_where *where)
 {
     const struct manifest_guest *guest = &view->guests[index];
     enum manifest_error error = check_name(guest->name);
@@ -366,14 +366,14 @@ static struct extent piece(const struct view *view, uint32_t index)
 
         if (step->kind == MANIFEST_STEP_ZERO)
             return (struct extent){0};
-        return (struct extent){ step->payload_offset, step->size };
+        return (struct extent){step->payload_offset, step->size};
     }
     if (index == steps + 2 * view->header->guest_count)
-        return (struct extent){ view->header->payload_offset, view->header->sev_firmware_size };
+        return (struct extent){view->header->payload_offset, view->header->sev_firmware_size};
     guest = &view->guests[(index - steps) / 2];
     if ((index - steps) % 2 == 0)
-        return (struct extent){ guest->dh_cert_offset, guest->dh_cert_size };
-    return (struct extent){ guest->session_offset, guest->session_size };
+        return (struct extent){guest->dh_cert_offset, guest->dh_cert_size};
+    return (struct extent){guest->session_offset, guest->session_size};
 }
 
 /* Guests may share a piece as a whole (two that boot the same kernel). */
@@ -402,7 +402,7 @@ static enum manifest_error check_extents(const struct view *view)
 
 static enum manifest_error check_all(const void *manifest, uint64_t size, struct manifest_where *where)
 {
-    struct view view = { .bytes = manifest, .header = manifest };
+    struct view view = {.bytes = manifest, .header = manifest};
     uint32_t next_step = 0;
     enum manifest_error error;
 
@@ -431,8 +431,8 @@ static enum manifest_error check_all(const void *manifest, uint64_t size, struct
     error = check_extents(&view);
     if (error != MANIFEST_OK)
         return error;
-    if (crc32_update(0, view.bytes + view.header->payload_offset, view.end - view.header->payload_offset)
-        != view.header->payload_checksum)
+    if (crc32_update(0, view.bytes + view.header->payload_offset, view.end - view.header->payload_offset) !=
+        view.header->payload_checksum)
         return MANIFEST_PAYLOAD_CHECKSUM;
     return MANIFEST_OK;
 }
@@ -443,7 +443,7 @@ enum manifest_error manifest_check(const void *manifest, uint64_t size, struct m
 
     if (where == NULL)
         where = &unused;
-    *where = (struct manifest_where){ .guest = -1, .step = -1 };
+    *where = (struct manifest_where){.guest = -1, .step = -1};
     return check_all(manifest, size, where);
 }
 
@@ -465,10 +465,9 @@ const struct manifest_step *manifest_step(const void *manifest, uint32_t index)
 
 static const struct {
     const char *name, *text;
-} words[] = {
-    { "MANIFEST_OK", "the manifest is sound" },
-#define MANIFEST_ERROR(name, text) { "MANIFEST_" #name, text },
-    MANIFEST_ERRORS
+} words[] = {{"MANIFEST_OK", "the manifest is sound"},
+#define MANIFEST_ERROR(name, text) {"MANIFEST_" #name, text},
+             MANIFEST_ERRORS
 #undef MANIFEST_ERROR
 };
 

@@ -63,15 +63,14 @@ static bool is_code(const struct manifest_segment *segment)
 
 static bool is_writable_data(const struct manifest_segment *segment)
 {
-    return is_user_type(segment) && (segment->attributes & SEGMENT_CODE) == 0
-        && (segment->attributes & SEGMENT_READABLE_OR_WRITABLE) != 0;
+    return is_user_type(segment) && (segment->attributes & SEGMENT_CODE) == 0 &&
+           (segment->attributes & SEGMENT_READABLE_OR_WRITABLE) != 0;
 }
 
 static bool is_readable(const struct manifest_segment *segment)
 {
-    return is_user_type(segment)
-        && ((segment->attributes & SEGMENT_CODE) == 0
-            || (segment->attributes & SEGMENT_READABLE_OR_WRITABLE) != 0);
+    return is_user_type(segment) &&
+           ((segment->attributes & SEGMENT_CODE) == 0 || (segment->attributes & SEGMENT_READABLE_OR_WRITABLE) != 0);
 }
 
 /* A descriptor's limit has 20 bits, scaled by G. */
@@ -162,9 +161,9 @@ static enum manifest_error check_table_register(const struct manifest_segment *t
 
 enum manifest_error manifest_registers_check(const struct manifest_registers *r)
 {
-    const struct manifest_segment *below_4g[] = { &r->es, &r->cs, &r->ss, &r->ds };
-    const struct manifest_segment *data[] = { &r->ds, &r->es, &r->fs, &r->gs };
-    const struct manifest_segment *all[] = { &r->es, &r->cs, &r->ss, &r->ds, &r->fs, &r->gs, &r->ldtr, &r->tr };
+    const struct manifest_segment *below_4g[] = {&r->es, &r->cs, &r->ss, &r->ds};
+    const struct manifest_segment *data[] = {&r->ds, &r->es, &r->fs, &r->gs};
+    const struct manifest_segment *all[] = {&r->es, &r->cs, &r->ss, &r->ds, &r->fs, &r->gs, &r->ldtr, &r->tr};
     enum manifest_error error = check_control(r);
 
     for (unsigned i = 0; error == MANIFEST_OK && i < sizeof all / sizeof *all; i++)

@@ -43,7 +43,9 @@ a launch from the owner's side:
 
 `owner.py COMMAND --help` explains each command's options.
 
-""" + cli.EXIT_STATUS.replace("says why", "says why; or `verify` finds another measurement")
+""" + cli.EXIT_STATUS.replace(
+    "says why", "says why; or `verify` finds another measurement"
+)
 
 MAX_LOG = 1 << 28  # bytes of a console's log
 
@@ -109,7 +111,9 @@ def build_number(text: str) -> int:
 
 def base_name(text: str) -> str:
     if not text or "/" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is not the beginning of a file's name; --folder says where the files go")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the beginning of a file's name; --folder says where the files go"
+        )
     return text
 
 
@@ -128,7 +132,9 @@ def command_chain(args: argparse.Namespace) -> int:
     try:
         identity = console.read(files.read(args.log, MAX_LOG))
         if identity is None:
-            raise PackError("there are no certificates in it: press Ctrl-] p on Sevisor's console, or set show-pdh = true in guests.toml")
+            raise PackError(
+                "there are no certificates in it: press Ctrl-] p on Sevisor's console, or set show-pdh = true in guests.toml"
+            )
         certificate.decode_pdh(identity.chain)
     except PackError as error:
         raise named(args.log, error) from None
@@ -173,7 +179,8 @@ def packed_guest(path: Path, name: str) -> manifest.Guest:
             raise PackError(f"guest {name} is not encrypted with a key of its own: nothing is measured")
         if launch_digest(found.steps) != found.launch_digest:
             print(
-                f"owner.py: warning: guest {name}: the launch digest in the file does not match its content", file=sys.stderr
+                f"owner.py: warning: guest {name}: the launch digest in the file does not match its content",
+                file=sys.stderr,
             )
         return found
     except PackError as error:
@@ -213,20 +220,28 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
                       help="the platform's PDH certificate, a chain that begins with it, or a log of Sevisor's console")  # fmt: skip
     make.add_argument("policy", type=policy_number, help="the guest's policy, exactly as in guests.toml")
     make.add_argument("--name", type=base_name, default="vm", help="what the files' names begin with (%(default)s)")
-    make.add_argument("--folder", type=Path, default=Path("."), metavar="FOLDER", help="where to write the four files (here)")
-    make.add_argument("--force", action="store_true", help="replace an earlier set of the same name, all four files or none")
+    make.add_argument(
+        "--folder", type=Path, default=Path("."), metavar="FOLDER", help="where to write the four files (here)"
+    )
+    make.add_argument(
+        "--force", action="store_true", help="replace an earlier set of the same name, all four files or none"
+    )
     make.set_defaults(run=command_session)
 
     chain = commands.add_parser("chain", help="extract the certificates from a log of Sevisor's console into a file")
     chain.add_argument("log", type=Path, metavar="LOG", help="a log of the console, guests' lines included")
-    chain.add_argument("chain", type=Path, metavar="FILE", help="where to write PDH, PEK, OCA and CEK, as `sevctl verify` takes them")
+    chain.add_argument(
+        "chain", type=Path, metavar="FILE", help="where to write PDH, PEK, OCA and CEK, as `sevctl verify` takes them"
+    )
     chain.add_argument("--force", action="store_true", help="replace FILE")
     chain.set_defaults(run=command_chain)
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("packed", type=Path, metavar="PACKED", help=PACKED)
     common.add_argument("guest", metavar="GUEST", help="the guest's name")
-    common.add_argument("--tik", required=True, metavar="FILE|BASE64|HEX", help="the session's integrity key, NAME_tik.bin")
+    common.add_argument(
+        "--tik", required=True, metavar="FILE|BASE64|HEX", help="the session's integrity key, NAME_tik.bin"
+    )
     common.add_argument(
         "--api", type=api_version, required=True, metavar="MAJOR.MINOR", help="the platform's SEV API version"
     )

@@ -27,7 +27,8 @@ guest starts. It becomes the last section of the EFI file; no compiler is needed
 prints the launch digest, which the AMD Secure Processor will measure before the guest runs.
 """
 
-EPILOG = """\
+EPILOG = (
+    """\
 guests.toml has a [[guest]] table like this for each guest, and can have a [platform] table. Lines with a # in front, and those with their default, can be left out:
 
   [[guest]]
@@ -60,7 +61,9 @@ examples:
   pack.py guests.toml --manifest-only -o guests.manifest    the launch program alone
   pack.py --show BOOTX64.EFI                                print it back as text
 
-""" + cli.EXIT_STATUS
+"""
+    + cli.EXIT_STATUS
+)
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -38,7 +38,7 @@ static struct psp_result give_up(struct psp *psp, struct psp_result result)
 
 static struct psp_result submit_first(struct psp *psp, uint32_t cmdresp)
 {
-    struct psp_result result = { .error = PSP_BLOCKED };
+    struct psp_result result = {.error = PSP_BLOCKED};
 
     if (cmdresp == PSP_ABSENT)
         psp_mailbox_log(psp);
@@ -81,9 +81,9 @@ bool psp_attach_poll(struct psp *psp, struct psp_result *result)
 
 struct psp_result psp_attach(struct psp *psp, const struct psp_location *location)
 {
-    struct psp_result result = { .error = PSP_NO_DEVICE };
+    struct psp_result result = {.error = PSP_NO_DEVICE};
 
-    *psp = (struct psp){ .location = *location, .generation = psp_generation_of(location->device_id) };
+    *psp = (struct psp){.location = *location, .generation = psp_generation_of(location->device_id)};
     if (!psp->generation || location->bar_size < PSP_REGISTER_SPAN)
         return result;
 

@@ -23,29 +23,30 @@ enum {
 
 #define API(major, minor) ((major) * 256 + (minor))
 /* Of what psp->answer has room for. */
-#define SIZE(buffer) (sizeof(struct sev_##buffer##_buffer) + \
-                      0 * sizeof(char[sizeof(struct sev_##buffer##_buffer) <= PSP_ANSWER_SIZE ? 1 : -1]))
+#define SIZE(buffer)                        \
+    (sizeof(struct sev_##buffer##_buffer) + \
+     0 * sizeof(char[sizeof(struct sev_##buffer##_buffer) <= PSP_ANSWER_SIZE ? 1 : -1]))
 
 static const struct psp_command_row rows[] = {
     /* name, id, bytes, direction, legal in, then, limit in seconds, since version */
-    { "INIT",                SEV_CMD_INIT,                SIZE(init),               PSP_IN,    UNINIT, TO_INIT,    100, 0 },
-    { "SHUTDOWN",            SEV_CMD_SHUTDOWN,            0,                        PSP_NONE,  ANY,    TO_UNINIT,  100, 0 },
-    { "PLATFORM_STATUS",     SEV_CMD_PLATFORM_STATUS,     SIZE(platform_status),    PSP_OUT,   ANY,    KEEPS,       30, 0 },
-    { "PDH_CERT_EXPORT",     SEV_CMD_PDH_CERT_EXPORT,     SIZE(pdh_cert_export),    PSP_INOUT, UP,     KEEPS,       30, 0 },
-    { "DF_FLUSH",            SEV_CMD_DF_FLUSH,            0,                        PSP_NONE,  UP,     KEEPS,       30, 0 },
-    { "DOWNLOAD_FIRMWARE",   SEV_CMD_DOWNLOAD_FIRMWARE,   SIZE(download_firmware),  PSP_IN,    UNINIT, KEEPS,      100, API(0, 15) },
-    { "GET_ID",              SEV_CMD_GET_ID,              SIZE(get_id),             PSP_INOUT, ANY,    KEEPS,       30, API(0, 16) },
+    {"INIT", SEV_CMD_INIT, SIZE(init), PSP_IN, UNINIT, TO_INIT, 100, 0},
+    {"SHUTDOWN", SEV_CMD_SHUTDOWN, 0, PSP_NONE, ANY, TO_UNINIT, 100, 0},
+    {"PLATFORM_STATUS", SEV_CMD_PLATFORM_STATUS, SIZE(platform_status), PSP_OUT, ANY, KEEPS, 30, 0},
+    {"PDH_CERT_EXPORT", SEV_CMD_PDH_CERT_EXPORT, SIZE(pdh_cert_export), PSP_INOUT, UP, KEEPS, 30, 0},
+    {"DF_FLUSH", SEV_CMD_DF_FLUSH, 0, PSP_NONE, UP, KEEPS, 30, 0},
+    {"DOWNLOAD_FIRMWARE", SEV_CMD_DOWNLOAD_FIRMWARE, SIZE(download_firmware), PSP_IN, UNINIT, KEEPS, 100, API(0, 15)},
+    {"GET_ID", SEV_CMD_GET_ID, SIZE(get_id), PSP_INOUT, ANY, KEEPS, 30, API(0, 16)},
 
     /* The last DECOMMISSION leads back to INIT, PLATFORM_STATUS tells. */
-    { "DECOMMISSION",        SEV_CMD_DECOMMISSION,        SIZE(handle),             PSP_IN,    UP,     KEEPS,       30, 0 },
-    { "ACTIVATE",            SEV_CMD_ACTIVATE,            SIZE(activate),           PSP_IN,    UP,     KEEPS,       30, 0 },
-    { "DEACTIVATE",          SEV_CMD_DEACTIVATE,          SIZE(handle),             PSP_IN,    UP,     KEEPS,       30, 0 },
-    { "GUEST_STATUS",        SEV_CMD_GUEST_STATUS,        SIZE(guest_status),       PSP_INOUT, UP,     KEEPS,       30, 0 },
+    {"DECOMMISSION", SEV_CMD_DECOMMISSION, SIZE(handle), PSP_IN, UP, KEEPS, 30, 0},
+    {"ACTIVATE", SEV_CMD_ACTIVATE, SIZE(activate), PSP_IN, UP, KEEPS, 30, 0},
+    {"DEACTIVATE", SEV_CMD_DEACTIVATE, SIZE(handle), PSP_IN, UP, KEEPS, 30, 0},
+    {"GUEST_STATUS", SEV_CMD_GUEST_STATUS, SIZE(guest_status), PSP_INOUT, UP, KEEPS, 30, 0},
 
-    { "LAUNCH_START",        SEV_CMD_LAUNCH_START,        SIZE(launch_start),       PSP_INOUT, UP,     TO_WORKING,  30, 0 },
-    { "LAUNCH_UPDATE_DATA",  SEV_CMD_LAUNCH_UPDATE_DATA,  SIZE(launch_update_data), PSP_IN,    UP,     KEEPS,       30, 0 },
-    { "LAUNCH_MEASURE",      SEV_CMD_LAUNCH_MEASURE,      SIZE(launch_measure),     PSP_INOUT, UP,     KEEPS,       30, 0 },
-    { "LAUNCH_FINISH",       SEV_CMD_LAUNCH_FINISH,       SIZE(handle),             PSP_IN,    UP,     KEEPS,       30, 0 },
+    {"LAUNCH_START", SEV_CMD_LAUNCH_START, SIZE(launch_start), PSP_INOUT, UP, TO_WORKING, 30, 0},
+    {"LAUNCH_UPDATE_DATA", SEV_CMD_LAUNCH_UPDATE_DATA, SIZE(launch_update_data), PSP_IN, UP, KEEPS, 30, 0},
+    {"LAUNCH_MEASURE", SEV_CMD_LAUNCH_MEASURE, SIZE(launch_measure), PSP_INOUT, UP, KEEPS, 30, 0},
+    {"LAUNCH_FINISH", SEV_CMD_LAUNCH_FINISH, SIZE(handle), PSP_IN, UP, KEEPS, 30, 0},
 };
 
 const struct psp_command_row *psp_command_row(uint8_t command)
@@ -82,7 +83,7 @@ static enum psp_error refusal(const struct psp *psp, const struct psp_command_ro
 
 struct psp_result psp_check(const struct psp *psp, uint8_t command, const void *buffer)
 {
-    return (struct psp_result){ .error = refusal(psp, psp_command_row(command), buffer), .command = command };
+    return (struct psp_result){.error = refusal(psp, psp_command_row(command), buffer), .command = command};
 }
 
 struct psp_result psp_submit(struct psp *psp, uint8_t command, const void *buffer)
@@ -125,7 +126,7 @@ bool psp_command_poll(struct psp *psp, struct psp_result *result)
     uint32_t cmdresp;
     psp_addr_t address;
 
-    *result = (struct psp_result){ .error = PSP_STATE };
+    *result = (struct psp_result){.error = PSP_STATE};
     if (!row)
         return true;
     enum psp_look look = psp_mailbox_look(psp, &cmdresp);
@@ -133,7 +134,7 @@ bool psp_command_poll(struct psp *psp, struct psp_result *result)
         return false;
     __asm__ volatile("" ::: "memory");  /* the buffer is read after the answer */
 
-    *result = (struct psp_result){ .command = row->command };
+    *result = (struct psp_result){.command = row->command};
     psp->outstanding = NULL;
     psp->command_us += psp_platform_now_us() - psp->submitted_us;
     if (look == PSP_OVER || cmdresp == PSP_ABSENT) {    /* no answer in time, or the device is gone from the bus */

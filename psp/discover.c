@@ -6,17 +6,17 @@
  */
 #include "psp/internal.h"
 
-#define PCI_CLASS                   0x08    /* in bits 31:16 */
-#define PCI_CLASS_ENCRYPTION        0x1080u /* PCI Code and ID Assignment: 10h, 80h */
-#define PCI_BAR_2                   0x18
-#define PCI_BAR_IO                  UINT32_C(1)
-#define PCI_BAR_TYPE                UINT32_C(6)
-#define PCI_BAR_TYPE_32             UINT32_C(0)
-#define PCI_BAR_TYPE_64             UINT32_C(4)
-#define PCI_BAR_FLAGS               UINT32_C(0xf)
+#define PCI_CLASS 0x08    /* in bits 31:16 */
+#define PCI_CLASS_ENCRYPTION 0x1080u /* PCI Code and ID Assignment: 10h, 80h */
+#define PCI_BAR_2 0x18
+#define PCI_BAR_IO UINT32_C(1)
+#define PCI_BAR_TYPE UINT32_C(6)
+#define PCI_BAR_TYPE_32 UINT32_C(0)
+#define PCI_BAR_TYPE_64 UINT32_C(4)
+#define PCI_BAR_FLAGS UINT32_C(0xf)
 
 /* AMD's functions of that class which are known to have no SEV mailbox: Naples' second one, and client parts. */
-static const uint16_t without_sev[] = { 0x1537, 0x1468, 0x15df, 0x15c7, 0x1649, 0x1134, 0x17e0, 0x115a };
+static const uint16_t without_sev[] = {0x1537, 0x1468, 0x15df, 0x15c7, 0x1649, 0x1134, 0x17e0, 0x115a};
 
 /* An encryption controller of AMD's that no table here has: a newer part. */
 static bool is_unknown(struct psp_function function, uint16_t device_id)
@@ -88,7 +88,7 @@ enum psp_error psp_discover(struct psp_function function, enum psp_error before,
     if ((id & 0xffff) != PSP_VENDOR_AMD)
         return before;
 
-    struct psp_location found = { .function = function, .device_id = (uint16_t)(id >> 16) };
+    struct psp_location found = {.function = function, .device_id = (uint16_t)(id >> 16)};
     const struct psp_generation *generation = psp_generation_of(found.device_id);
     enum psp_error outcome = PSP_NO_DEVICE;
 

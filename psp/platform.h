@@ -11,7 +11,9 @@
 
 /* A physical address as the firmware wants it: the C-bit already decided by
  * the page's view (psp-mailbox.md section 4). Only the platform makes these. */
-typedef struct { uint64_t raw; } psp_addr_t;
+typedef struct {
+    uint64_t raw;
+} psp_addr_t;
 
 /* A PCI function, of any segment. */
 struct psp_function {

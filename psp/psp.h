@@ -31,7 +31,10 @@ struct psp_result {
     uint8_t command;        /* the last command tried */
 };
 
-static inline bool psp_ok(struct psp_result r) { return r.error == PSP_OK; }
+static inline bool psp_ok(struct psp_result r)
+{
+    return r.error == PSP_OK;
+}
 
 /* Registers that each failure is logged with: CMDRESP, ADDR_LO, ADDR_HI, BOOT_LOADER, FEATURE. */
 #define PSP_CELLS 5u
@@ -69,19 +72,20 @@ struct psp {
     struct psp_location location;
     volatile void *registers;
     const struct psp_generation *generation;
-    bool dead;              /* a command may still be executed: the command page stays the device's */
-    bool used;              /* a command went through before */
-    uint32_t interrupts;    /* that were enabled before */
-    uint64_t commands;      /* number submitted since attach */
-    uint64_t command_us;    /* from their submission to their answers */
-    const struct psp_command_row *outstanding;  /* NULL: no command is */
-    uint64_t submitted_us, last_us, waited_us, limit_us;    /* of the wait that is under way */
-    enum { PSP_ATTACHED, PSP_EARLIER_COMMAND, PSP_STATUS_SENT } attach;   /* how far psp_attach() has come */
-    bool answered_before;   /* the mailbox showed the end of an earlier owner's command */
+    bool dead; /* a command may still be executed: the command page stays the device's */
+    bool used; /* a command went through before */
+    uint32_t interrupts; /* that were enabled before */
+    uint64_t commands; /* number submitted since attach */
+    uint64_t command_us; /* from their submission to their answers */
+    const struct psp_command_row *outstanding; /* NULL: no command is */
+    uint64_t submitted_us, last_us, waited_us, limit_us; /* of the wait that is under way */
+    enum { PSP_ATTACHED, PSP_EARLIER_COMMAND, PSP_STATUS_SENT } attach; /* how far psp_attach() has come */
+    bool answered_before; /* the mailbox showed the end of an earlier owner's command */
     bool unanswered_before; /* it showed such a command whose end was not seen */
-    uint16_t pci_command;   /* before psp_attach() */
-    uint8_t answer[PSP_ANSWER_SIZE];    /* the command buffer as the firmware left it */
-    struct sev_platform_status_buffer status;   /* as of the last PLATFORM_STATUS; state: also of INIT, SHUTDOWN, LAUNCH_START */
+    uint16_t pci_command; /* before psp_attach() */
+    uint8_t answer[PSP_ANSWER_SIZE]; /* the command buffer as the firmware left it */
+    struct sev_platform_status_buffer
+        status; /* as of the last PLATFORM_STATUS; state: also of INIT, SHUTDOWN, LAUNCH_START */
 };
 
 /*
@@ -111,8 +115,8 @@ struct psp_result psp_wait(struct psp *psp, struct psp_result submitted);
 /* ---- Platform (SEV API 5) ---- */
 /* No SEV-ES, hence no TMR. The caller runs WBINVD everywhere and DF_FLUSH afterwards: INIT leaves every ASID dirty on every core. */
 struct psp_result sev_init(struct psp *psp);
-struct psp_result sev_shutdown(struct psp *psp);            /* WBINVD everywhere afterwards */
-struct psp_result sev_df_flush(struct psp *psp);            /* WBINVD everywhere before */
+struct psp_result sev_shutdown(struct psp *psp); /* WBINVD everywhere afterwards */
+struct psp_result sev_df_flush(struct psp *psp); /* WBINVD everywhere before */
 struct psp_result sev_platform_status(struct psp *psp);
 struct psp_result sev_get_id(struct psp *psp);
 /* PDH, PEK, OCA and CEK, one after another, into SEV_CHAIN_SIZE bytes at `address`. */
@@ -124,7 +128,7 @@ struct psp_result sev_download_firmware(struct psp *psp, psp_addr_t image, uint3
 /* Of psp->status. */
 static inline const char *sev_state_name(uint8_t state)
 {
-    static const char *const names[] = { "UNINIT", "INIT", "WORKING" };
+    static const char *const names[] = {"UNINIT", "INIT", "WORKING"};
 
     return state <= SEV_PLATFORM_WORKING ? names[state] : "unknown";
 }
@@ -154,11 +158,13 @@ struct psp_result sev_decommission(struct psp *psp, uint32_t handle);
 
 /* ---- Answers: `result` is psp_poll()'s, and is returned unless the answer contradicts itself (PSP_ANSWER). What comes back
  * is written to the caller's variables on PSP_OK only. ---- */
-struct psp_result sev_platform_status_answer(struct psp *psp, struct psp_result result);    /* into psp->status */
+struct psp_result sev_platform_status_answer(struct psp *psp, struct psp_result result); /* into psp->status */
 struct psp_result sev_get_id_answer(struct psp *psp, struct psp_result result, uint8_t id[SEV_CHIP_ID_SIZE]);
 struct psp_result sev_pdh_cert_export_answer(struct psp *psp, struct psp_result result);
 struct psp_result sev_launch_start_answer(struct psp *psp, struct psp_result result, uint32_t *handle);
-struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result result, struct sev_measurement *measurement);
-struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result result, struct sev_guest_status_buffer *status);
+struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result result,
+                                            struct sev_measurement *measurement);
+struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result result,
+                                          struct sev_guest_status_buffer *status);
 
 #endif

@@ -32,45 +32,45 @@ enum sev_command {
 };
 
 /* SEV API 4.4: name, number, and the operator's sentence. 0x1e is not defined. */
-#define SEV_STATUSES \
-    SEV_STATUS(SUCCESS, 0x00, "done") \
-    SEV_STATUS(INVALID_PLATFORM_STATE, 0x01, "not allowed in this platform state") \
-    SEV_STATUS(INVALID_GUEST_STATE, 0x02, "not allowed in this guest state") \
-    SEV_STATUS(INVALID_CONFIG, 0x03, "the platform's configuration is invalid") \
-    SEV_STATUS(INVALID_LENGTH, 0x04, "a buffer has the wrong length") \
-    SEV_STATUS(ALREADY_OWNED, 0x05, "the platform has an external owner already") \
-    SEV_STATUS(INVALID_CERTIFICATE, 0x06, "a certificate is malformed or does not verify") \
-    SEV_STATUS(POLICY_FAILURE, 0x07, "the guest's policy forbids it") \
-    SEV_STATUS(INACTIVE, 0x08, "the guest has no active ASID") \
-    SEV_STATUS(INVALID_ADDRESS, 0x09, "an address is misaligned or out of range") \
-    SEV_STATUS(BAD_SIGNATURE, 0x0a, "a signature does not verify") \
-    SEV_STATUS(BAD_MEASUREMENT, 0x0b, "a MAC or digest does not match") \
-    SEV_STATUS(ASID_OWNED, 0x0c, "another guest has this ASID") \
-    SEV_STATUS(INVALID_ASID, 0x0d, "the ASID is out of range for this kind of guest") \
-    SEV_STATUS(WBINVD_REQUIRED, 0x0e, "a core has not written its caches back") \
-    SEV_STATUS(DF_FLUSH_REQUIRED, 0x0f, "the data fabric has not been flushed") \
-    SEV_STATUS(INVALID_GUEST, 0x10, "no guest has this handle") \
-    SEV_STATUS(INVALID_COMMAND, 0x11, "the SEV firmware does not know the command") \
-    SEV_STATUS(ACTIVE, 0x12, "the guest still has an active ASID") \
-    SEV_STATUS(HWERROR_PLATFORM, 0x13, "hardware error; the platform is safe") \
-    SEV_STATUS(HWERROR_UNSAFE, 0x14, "hardware error; the platform may be unsafe") \
-    SEV_STATUS(UNSUPPORTED, 0x15, "the feature is not supported") \
-    SEV_STATUS(INVALID_PARAM, 0x16, "a parameter or a reserved bit is wrong") \
-    SEV_STATUS(RESOURCE_LIMIT, 0x17, "the SEV firmware is out of resources") \
+#define SEV_STATUSES                                                                        \
+    SEV_STATUS(SUCCESS, 0x00, "done")                                                       \
+    SEV_STATUS(INVALID_PLATFORM_STATE, 0x01, "not allowed in this platform state")          \
+    SEV_STATUS(INVALID_GUEST_STATE, 0x02, "not allowed in this guest state")                \
+    SEV_STATUS(INVALID_CONFIG, 0x03, "the platform's configuration is invalid")             \
+    SEV_STATUS(INVALID_LENGTH, 0x04, "a buffer has the wrong length")                       \
+    SEV_STATUS(ALREADY_OWNED, 0x05, "the platform has an external owner already")           \
+    SEV_STATUS(INVALID_CERTIFICATE, 0x06, "a certificate is malformed or does not verify")  \
+    SEV_STATUS(POLICY_FAILURE, 0x07, "the guest's policy forbids it")                       \
+    SEV_STATUS(INACTIVE, 0x08, "the guest has no active ASID")                              \
+    SEV_STATUS(INVALID_ADDRESS, 0x09, "an address is misaligned or out of range")           \
+    SEV_STATUS(BAD_SIGNATURE, 0x0a, "a signature does not verify")                          \
+    SEV_STATUS(BAD_MEASUREMENT, 0x0b, "a MAC or digest does not match")                     \
+    SEV_STATUS(ASID_OWNED, 0x0c, "another guest has this ASID")                             \
+    SEV_STATUS(INVALID_ASID, 0x0d, "the ASID is out of range for this kind of guest")       \
+    SEV_STATUS(WBINVD_REQUIRED, 0x0e, "a core has not written its caches back")             \
+    SEV_STATUS(DF_FLUSH_REQUIRED, 0x0f, "the data fabric has not been flushed")             \
+    SEV_STATUS(INVALID_GUEST, 0x10, "no guest has this handle")                             \
+    SEV_STATUS(INVALID_COMMAND, 0x11, "the SEV firmware does not know the command")         \
+    SEV_STATUS(ACTIVE, 0x12, "the guest still has an active ASID")                          \
+    SEV_STATUS(HWERROR_PLATFORM, 0x13, "hardware error; the platform is safe")              \
+    SEV_STATUS(HWERROR_UNSAFE, 0x14, "hardware error; the platform may be unsafe")          \
+    SEV_STATUS(UNSUPPORTED, 0x15, "the feature is not supported")                           \
+    SEV_STATUS(INVALID_PARAM, 0x16, "a parameter or a reserved bit is wrong")               \
+    SEV_STATUS(RESOURCE_LIMIT, 0x17, "the SEV firmware is out of resources")                \
     SEV_STATUS(SECURE_DATA_INVALID, 0x18, "the SEV firmware's persistent data are damaged") \
-    SEV_STATUS(INVALID_PAGE_SIZE, 0x19, "the RMP has another size for a page") \
-    SEV_STATUS(INVALID_PAGE_STATE, 0x1a, "the RMP has another state for a page") \
-    SEV_STATUS(INVALID_MDATA_ENTRY, 0x1b, "a metadata entry is invalid") \
-    SEV_STATUS(INVALID_PAGE_OWNER, 0x1c, "the RMP has another owner for a page") \
-    SEV_STATUS(AEAD_OFLOW, 0x1d, "a counter of the authenticated encryption has run out") \
-    SEV_STATUS(RING_BUFFER_EXIT, 0x1f, "the SEV firmware left ring-buffer mode instead") \
-    SEV_STATUS(RMP_INIT_REQUIRED, 0x20, "the RMP is not initialised") \
-    SEV_STATUS(BAD_SVN, 0x21, "the security version is older than the committed one") \
-    SEV_STATUS(BAD_VERSION, 0x22, "the version is older than the committed one") \
-    SEV_STATUS(SHUTDOWN_REQUIRED, 0x23, "the platform must be shut down first") \
-    SEV_STATUS(UPDATE_FAILED, 0x24, "the update of the SEV firmware failed") \
-    SEV_STATUS(RESTORE_REQUIRED, 0x25, "the SEV firmware must be restored") \
-    SEV_STATUS(RMP_INIT_FAILED, 0x26, "the RMP could not be initialised") \
+    SEV_STATUS(INVALID_PAGE_SIZE, 0x19, "the RMP has another size for a page")              \
+    SEV_STATUS(INVALID_PAGE_STATE, 0x1a, "the RMP has another state for a page")            \
+    SEV_STATUS(INVALID_MDATA_ENTRY, 0x1b, "a metadata entry is invalid")                    \
+    SEV_STATUS(INVALID_PAGE_OWNER, 0x1c, "the RMP has another owner for a page")            \
+    SEV_STATUS(AEAD_OFLOW, 0x1d, "a counter of the authenticated encryption has run out")   \
+    SEV_STATUS(RING_BUFFER_EXIT, 0x1f, "the SEV firmware left ring-buffer mode instead")    \
+    SEV_STATUS(RMP_INIT_REQUIRED, 0x20, "the RMP is not initialised")                       \
+    SEV_STATUS(BAD_SVN, 0x21, "the security version is older than the committed one")       \
+    SEV_STATUS(BAD_VERSION, 0x22, "the version is older than the committed one")            \
+    SEV_STATUS(SHUTDOWN_REQUIRED, 0x23, "the platform must be shut down first")             \
+    SEV_STATUS(UPDATE_FAILED, 0x24, "the update of the SEV firmware failed")                \
+    SEV_STATUS(RESTORE_REQUIRED, 0x25, "the SEV firmware must be restored")                 \
+    SEV_STATUS(RMP_INIT_FAILED, 0x26, "the RMP could not be initialised")                   \
     SEV_STATUS(INVALID_KEY, 0x27, "a key is invalid")
 
 enum sev_status {
@@ -98,34 +98,33 @@ enum sev_guest_state {
 };
 
 /* Guest policy, SEV API chapter 3. */
-#define SEV_POLICY_NODBG        (UINT32_C(1) << 0)
-#define SEV_POLICY_NOKS         (UINT32_C(1) << 1)
-#define SEV_POLICY_ES           (UINT32_C(1) << 2)
-#define SEV_POLICY_NOSEND       (UINT32_C(1) << 3)
-#define SEV_POLICY_DOMAIN       (UINT32_C(1) << 4)
-#define SEV_POLICY_SEV          (UINT32_C(1) << 5)
-#define SEV_POLICY_RESERVED     UINT32_C(0x0000ffc0)
+#define SEV_POLICY_NODBG (UINT32_C(1) << 0)
+#define SEV_POLICY_NOKS (UINT32_C(1) << 1)
+#define SEV_POLICY_ES (UINT32_C(1) << 2)
+#define SEV_POLICY_NOSEND (UINT32_C(1) << 3)
+#define SEV_POLICY_DOMAIN (UINT32_C(1) << 4)
+#define SEV_POLICY_SEV (UINT32_C(1) << 5)
+#define SEV_POLICY_RESERVED UINT32_C(0x0000ffc0)
 #define SEV_POLICY_API_MAJOR_SHIFT 16
 #define SEV_POLICY_API_MINOR_SHIFT 24
 
-#define SEV_OWNER_EXTERNAL      UINT8_C(1)      /* platform status, owner: 0 self-owned */
-#define SEV_CONFIG_ES           UINT16_C(1)     /* platform status, config: INIT asked for SEV-ES */
+#define SEV_OWNER_EXTERNAL UINT8_C(1)      /* platform status, owner: 0 self-owned */
+#define SEV_CONFIG_ES UINT16_C(1)     /* platform status, config: INIT asked for SEV-ES */
 
-#define SEV_HANDLE_NONE         UINT32_C(0)     /* no guest has it; LAUNCH_START: a key of its own */
+#define SEV_HANDLE_NONE UINT32_C(0)     /* no guest has it; LAUNCH_START: a key of its own */
 
-#define SEV_CERT_SIZE           2084u           /* one SEV certificate (PDH, PEK, OCA, CEK) */
-#define SEV_CERT_KEY_AT         0x10u           /* SEV API, appendix C.1: its public key */
-#define SEV_CERT_KEY_SIZE       1028u
-#define SEV_CHAIN_CERTS         3u              /* behind the PDH's: PEK, OCA, CEK */
-#define SEV_SESSION_SIZE        128u            /* launch session: nonce, wrapped keys, MACs */
-#define SEV_CHIP_ID_SIZE        64u             /* per socket */
-#define SEV_LAUNCH_ALIGN        16u             /* address and length of LAUNCH_UPDATE_DATA */
+#define SEV_CERT_SIZE 2084u           /* one SEV certificate (PDH, PEK, OCA, CEK) */
+#define SEV_CERT_KEY_AT 0x10u           /* SEV API, appendix C.1: its public key */
+#define SEV_CERT_KEY_SIZE 1028u
+#define SEV_CHAIN_CERTS 3u              /* behind the PDH's: PEK, OCA, CEK */
+#define SEV_SESSION_SIZE 128u            /* launch session: nonce, wrapped keys, MACs */
+#define SEV_CHIP_ID_SIZE 64u             /* per socket */
+#define SEV_LAUNCH_ALIGN 16u             /* address and length of LAUNCH_UPDATE_DATA */
 
 /* Of each member but the first. */
 #define SEV_ABI_FIELD(type, member, at) \
     _Static_assert(offsetof(struct type, member) == (at), #type "." #member " is at " #at)
-#define SEV_ABI_SIZE(type, bytes) \
-    _Static_assert(sizeof(struct type) == (bytes), #type " has " #bytes " bytes")
+#define SEV_ABI_SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type " has " #bytes " bytes")
 
 /* SEV API 5, INIT. Without SEV-ES there is no TMR: its fields are 0. */
 struct sev_init_buffer {
@@ -178,7 +177,7 @@ SEV_ABI_FIELD(sev_pdh_cert_export_buffer, pdh_len, 0x08);
 SEV_ABI_FIELD(sev_pdh_cert_export_buffer, certs_paddr, 0x10);
 SEV_ABI_FIELD(sev_pdh_cert_export_buffer, certs_len, 0x18);
 
-#define SEV_IMAGE_ALIGN         32u
+#define SEV_IMAGE_ALIGN 32u
 
 /* SEV API 5, DOWNLOAD_FIRMWARE. */
 struct sev_download_firmware_buffer {

@@ -13,7 +13,7 @@ _Static_assert(sizeof(struct launch_data) <= PSP_PAGE_SIZE, "fits the data page"
 
 struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void *dh_cert, const void *session)
 {
-    struct sev_launch_start_buffer request = { .handle = SEV_HANDLE_NONE, .policy = policy };
+    struct sev_launch_start_buffer request = {.handle = SEV_HANDLE_NONE, .policy = policy};
     struct psp_result result = psp_check(psp, SEV_CMD_LAUNCH_START, &request);
     psp_addr_t address = {0};
 
@@ -50,7 +50,7 @@ struct psp_result sev_launch_start_answer(struct psp *psp, struct psp_result res
 
 struct psp_result sev_activate(struct psp *psp, uint32_t handle, uint32_t asid)
 {
-    struct sev_activate_buffer request = { .handle = handle, .asid = asid };
+    struct sev_activate_buffer request = {.handle = handle, .asid = asid};
 
     return psp_submit(psp, SEV_CMD_ACTIVATE, &request);
 }
@@ -58,18 +58,18 @@ struct psp_result sev_activate(struct psp *psp, uint32_t handle, uint32_t asid)
 /* After an error the guest is good for DECOMMISSION only. */
 struct psp_result sev_launch_update_data(struct psp *psp, uint32_t handle, psp_addr_t address, uint32_t size)
 {
-    struct sev_launch_update_data_buffer request = { .handle = handle, .paddr = address.raw, .length = size };
+    struct sev_launch_update_data_buffer request = {.handle = handle, .paddr = address.raw, .length = size};
     uint64_t end;
 
     if (size == 0 || size % SEV_LAUNCH_ALIGN != 0 || address.raw % SEV_LAUNCH_ALIGN != 0 ||
         __builtin_add_overflow(address.raw, size, &end))
-        return (struct psp_result){ .error = PSP_LENGTH, .command = SEV_CMD_LAUNCH_UPDATE_DATA };
+        return (struct psp_result){.error = PSP_LENGTH, .command = SEV_CMD_LAUNCH_UPDATE_DATA};
     return psp_submit(psp, SEV_CMD_LAUNCH_UPDATE_DATA, &request);
 }
 
 struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle)
 {
-    struct sev_launch_measure_buffer request = { .handle = handle, .measure_len = sizeof(struct sev_measurement) };
+    struct sev_launch_measure_buffer request = {.handle = handle, .measure_len = sizeof(struct sev_measurement)};
     struct psp_result result = psp_check(psp, SEV_CMD_LAUNCH_MEASURE, &request);
     psp_addr_t address = {0};
 
@@ -80,7 +80,8 @@ struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle)
     return psp_submit(psp, SEV_CMD_LAUNCH_MEASURE, &request);
 }
 
-struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result result, struct sev_measurement *measurement)
+struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result result,
+                                            struct sev_measurement *measurement)
 {
     struct sev_launch_measure_buffer answer;
     psp_addr_t address = {0};
@@ -97,7 +98,7 @@ struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result r
 /* The commands whose buffer is a handle and nothing else. */
 static struct psp_result handle_command(struct psp *psp, uint8_t command, uint32_t handle)
 {
-    struct sev_handle_buffer request = { .handle = handle };
+    struct sev_handle_buffer request = {.handle = handle};
 
     return psp_submit(psp, command, &request);
 }
@@ -109,12 +110,13 @@ struct psp_result sev_launch_finish(struct psp *psp, uint32_t handle)
 
 struct psp_result sev_guest_status(struct psp *psp, uint32_t handle)
 {
-    struct sev_guest_status_buffer request = { .handle = handle };
+    struct sev_guest_status_buffer request = {.handle = handle};
 
     return psp_submit(psp, SEV_CMD_GUEST_STATUS, &request);
 }
 
-struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result result, struct sev_guest_status_buffer *status)
+struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result result,
+                                          struct sev_guest_status_buffer *status)
 {
     struct sev_guest_status_buffer answer;
 

@@ -24,7 +24,7 @@ struct psp_result sev_df_flush(struct psp *psp)
 
 struct psp_result sev_get_id(struct psp *psp)
 {
-    struct sev_get_id_buffer request = { .id_len = GET_ID_ROOM };
+    struct sev_get_id_buffer request = {.id_len = GET_ID_ROOM};
     struct psp_result result = psp_check(psp, SEV_CMD_GET_ID, &request);
     psp_addr_t address = {0};
 
@@ -54,8 +54,10 @@ struct psp_result sev_get_id_answer(struct psp *psp, struct psp_result result, u
 struct psp_result sev_pdh_cert_export(struct psp *psp, psp_addr_t address)
 {
     struct sev_pdh_cert_export_buffer request = {
-        .pdh_paddr = address.raw, .pdh_len = SEV_CERT_SIZE,
-        .certs_paddr = address.raw + SEV_CERT_SIZE, .certs_len = CERTS_LENGTH,
+        .pdh_paddr = address.raw,
+        .pdh_len = SEV_CERT_SIZE,
+        .certs_paddr = address.raw + SEV_CERT_SIZE,
+        .certs_len = CERTS_LENGTH,
     };
 
     return psp_submit(psp, SEV_CMD_PDH_CERT_EXPORT, &request);
@@ -73,9 +75,9 @@ struct psp_result sev_pdh_cert_export_answer(struct psp *psp, struct psp_result 
 
 struct psp_result sev_download_firmware(struct psp *psp, psp_addr_t image, uint32_t size)
 {
-    struct sev_download_firmware_buffer request = { .image_paddr = image.raw, .image_len = size };
+    struct sev_download_firmware_buffer request = {.image_paddr = image.raw, .image_len = size};
 
     if (image.raw % SEV_IMAGE_ALIGN != 0 || size == 0)
-        return (struct psp_result){ .error = PSP_LENGTH, .command = SEV_CMD_DOWNLOAD_FIRMWARE };
+        return (struct psp_result){.error = PSP_LENGTH, .command = SEV_CMD_DOWNLOAD_FIRMWARE};
     return psp_submit(psp, SEV_CMD_DOWNLOAD_FIRMWARE, &request);
 }

@@ -14,13 +14,13 @@ struct sentence {
 };
 
 static const struct sentence sentences[] = {
-#define SEV_STATUS(name, number, text) { number, #name, text },
+#define SEV_STATUS(name, number, text) {number, #name, text},
     SEV_STATUSES
 #undef SEV_STATUS
     /* In no document: what boards have answered (AMDESE/AMDSEV issues 32, 36, 105, 246, AMDESE/sev-tool 6, 66). */
-    { 0x8003, "undocumented status", "no document names it; boards with an old BIOS answered so" },
-    { 0x8004, "undocumented status", "no document names it; boards with an old BIOS answered so" },
-    { 0x9000, "undocumented status", "no document names it; a board with an early BIOS answered so" },
+    {0x8003, "undocumented status", "no document names it; boards with an old BIOS answered so"},
+    {0x8004, "undocumented status", "no document names it; boards with an old BIOS answered so"},
+    {0x9000, "undocumented status", "no document names it; a board with an early BIOS answered so"},
 };
 
 #define ANY_COMMAND 0
@@ -32,48 +32,49 @@ static const struct {
     uint16_t status;
     const char *remedy;
 } remedies[] = {
-    { SEV_CMD_INIT, SEV_STATUS_HWERROR_PLATFORM, "Enable SMEE (secure memory encryption) in the BIOS." },
-    { SEV_CMD_INIT, SEV_STATUS_INVALID_PLATFORM_STATE,
-      "Disable SEV-SNP in the BIOS or update the BIOS; if SEV was in use before, reset the machine." },
-    { SEV_CMD_INIT, SEV_STATUS_SECURE_DATA_INVALID, "If it happens again: update the BIOS; its flash may be worn or locked." },
-    { SEV_CMD_INIT, SEV_STATUS_WBINVD_REQUIRED,
-      "Also after WBINVD on every CPU: update the BIOS for newer SEV firmware." },
-    { SEV_CMD_INIT, 0x8003, "Update the BIOS: SEV firmware older than 0.16 build 10." },
-    { SEV_CMD_INIT, 0x8004, "Update the BIOS: SEV firmware older than 0.16 build 10." },
-    { SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_BAD_SIGNATURE,
-      "The file is damaged, or for another family of processors: take AMD's for this one." },
-    { SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_INVALID_PLATFORM_STATE, "SEV or SEV-SNP is in use: reset the machine." },
-    { SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_INVALID_LENGTH, "The file is not whole, or too large for this part." },
-    { SEV_CMD_ACTIVATE, SEV_STATUS_INVALID_ASID,
-      "SEV-ES guests need ASIDs below the limit set in the BIOS (SEV-ES ASID space limit), others from it on." },
-    { SEV_CMD_LAUNCH_START, SEV_STATUS_INVALID_LENGTH,
-      "The session needs a 2084-byte certificate and a 128-byte launch blob." },
-    { SEV_CMD_LAUNCH_START, SEV_STATUS_INVALID_CERTIFICATE,
-      "The owner's certificate is no SEV certificate: make the session again." },
-    { SEV_CMD_LAUNCH_START, SEV_STATUS_BAD_MEASUREMENT,
-      "The session is for another policy or platform: make it again with this platform's PDH." },
-    { SEV_CMD_LAUNCH_START, SEV_STATUS_POLICY_FAILURE,
-      "The policy wants a newer SEV API: update the BIOS, or lower the policy's version." },
-    { SEV_CMD_LAUNCH_START, SEV_STATUS_UNSUPPORTED, "The policy wants a feature, such as SEV-ES, that is not there." },
-    { SEV_CMD_LAUNCH_START, SEV_STATUS_RESOURCE_LIMIT, "End another encrypted guest first." },
-    { ANY_COMMAND, SEV_STATUS_WBINVD_REQUIRED,
-      "WBINVD is needed on every core, parked ones too, with no DEACTIVATE before DF_FLUSH." },
-    { ANY_COMMAND, SEV_STATUS_DF_FLUSH_REQUIRED, "WBINVD on every core and DF_FLUSH must come first." },
-    { ANY_COMMAND, SEV_STATUS_HWERROR_UNSAFE, "Switch the machine off, and trust no guest on it." },
-    { ANY_COMMAND, SEV_STATUS_HWERROR_PLATFORM, REMEDY_OFF_AND_ON "." },
-    { ANY_COMMAND, SEV_STATUS_INVALID_COMMAND, "Update the BIOS for newer SEV firmware." },
-    { ANY_COMMAND, SEV_STATUS_UNSUPPORTED, "Update the BIOS for newer SEV firmware." },
-    { ANY_COMMAND, SEV_STATUS_BAD_SVN, "Use a newer firmware image." },
-    { ANY_COMMAND, SEV_STATUS_BAD_VERSION, "Use a newer firmware image." },
-    { ANY_COMMAND, 0x8003, "Update the BIOS for newer SEV firmware; enable SMEE; switch the machine off and on." },
-    { ANY_COMMAND, 0x8004, "Update the BIOS for newer SEV firmware; enable SMEE; switch the machine off and on." },
-    { ANY_COMMAND, 0x9000, "Update the BIOS, load its defaults, then enable SMEE; switch the machine off and on." },
-    { ANY_COMMAND, SEV_STATUS_RING_BUFFER_EXIT, "It was not executed: try again." },
+    {SEV_CMD_INIT, SEV_STATUS_HWERROR_PLATFORM, "Enable SMEE (secure memory encryption) in the BIOS."},
+    {SEV_CMD_INIT, SEV_STATUS_INVALID_PLATFORM_STATE,
+     "Disable SEV-SNP in the BIOS or update the BIOS; if SEV was in use before, reset the machine."},
+    {SEV_CMD_INIT, SEV_STATUS_SECURE_DATA_INVALID,
+     "If it happens again: update the BIOS; its flash may be worn or locked."},
+    {SEV_CMD_INIT, SEV_STATUS_WBINVD_REQUIRED,
+     "Also after WBINVD on every CPU: update the BIOS for newer SEV firmware."},
+    {SEV_CMD_INIT, 0x8003, "Update the BIOS: SEV firmware older than 0.16 build 10."},
+    {SEV_CMD_INIT, 0x8004, "Update the BIOS: SEV firmware older than 0.16 build 10."},
+    {SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_BAD_SIGNATURE,
+     "The file is damaged, or for another family of processors: take AMD's for this one."},
+    {SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_INVALID_PLATFORM_STATE, "SEV or SEV-SNP is in use: reset the machine."},
+    {SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_INVALID_LENGTH, "The file is not whole, or too large for this part."},
+    {SEV_CMD_ACTIVATE, SEV_STATUS_INVALID_ASID,
+     "SEV-ES guests need ASIDs below the limit set in the BIOS (SEV-ES ASID space limit), others from it on."},
+    {SEV_CMD_LAUNCH_START, SEV_STATUS_INVALID_LENGTH,
+     "The session needs a 2084-byte certificate and a 128-byte launch blob."},
+    {SEV_CMD_LAUNCH_START, SEV_STATUS_INVALID_CERTIFICATE,
+     "The owner's certificate is no SEV certificate: make the session again."},
+    {SEV_CMD_LAUNCH_START, SEV_STATUS_BAD_MEASUREMENT,
+     "The session is for another policy or platform: make it again with this platform's PDH."},
+    {SEV_CMD_LAUNCH_START, SEV_STATUS_POLICY_FAILURE,
+     "The policy wants a newer SEV API: update the BIOS, or lower the policy's version."},
+    {SEV_CMD_LAUNCH_START, SEV_STATUS_UNSUPPORTED, "The policy wants a feature, such as SEV-ES, that is not there."},
+    {SEV_CMD_LAUNCH_START, SEV_STATUS_RESOURCE_LIMIT, "End another encrypted guest first."},
+    {ANY_COMMAND, SEV_STATUS_WBINVD_REQUIRED,
+     "WBINVD is needed on every core, parked ones too, with no DEACTIVATE before DF_FLUSH."},
+    {ANY_COMMAND, SEV_STATUS_DF_FLUSH_REQUIRED, "WBINVD on every core and DF_FLUSH must come first."},
+    {ANY_COMMAND, SEV_STATUS_HWERROR_UNSAFE, "Switch the machine off, and trust no guest on it."},
+    {ANY_COMMAND, SEV_STATUS_HWERROR_PLATFORM, REMEDY_OFF_AND_ON "."},
+    {ANY_COMMAND, SEV_STATUS_INVALID_COMMAND, "Update the BIOS for newer SEV firmware."},
+    {ANY_COMMAND, SEV_STATUS_UNSUPPORTED, "Update the BIOS for newer SEV firmware."},
+    {ANY_COMMAND, SEV_STATUS_BAD_SVN, "Use a newer firmware image."},
+    {ANY_COMMAND, SEV_STATUS_BAD_VERSION, "Use a newer firmware image."},
+    {ANY_COMMAND, 0x8003, "Update the BIOS for newer SEV firmware; enable SMEE; switch the machine off and on."},
+    {ANY_COMMAND, 0x8004, "Update the BIOS for newer SEV firmware; enable SMEE; switch the machine off and on."},
+    {ANY_COMMAND, 0x9000, "Update the BIOS, load its defaults, then enable SMEE; switch the machine off and on."},
+    {ANY_COMMAND, SEV_STATUS_RING_BUFFER_EXIT, "It was not executed: try again."},
 };
 
 static const struct sentence *find(uint16_t status)
 {
-    static const struct sentence unknown = { 0, "unknown status", "no document names this status" };
+    static const struct sentence unknown = {0, "unknown status", "no document names this status"};
 
     for (unsigned i = 0; i < sizeof sentences / sizeof *sentences; i++) {
         if (sentences[i].status == status)
@@ -106,7 +107,8 @@ const char *sev_version_fault(uint16_t device_id, uint32_t version)
         return "CVE-2019-9836: up to 0.17 build 11 it discloses its private PDH key";
     /* AMD-SB-3003, and which version mends it, by the change log of Debian's amd64-microcode 3.20240820.1: Rome, Milan; Genoa,
      * Bergamo. Naples' and Turin's is not named there. */
-    if ((device_id == 0x1486 && (version < SEV_VERSION(0, 25, 0) ? version < SEV_VERSION(0, 24, 20) : version < SEV_VERSION(1, 55, 21))) ||
+    if ((device_id == 0x1486 &&
+         (version < SEV_VERSION(0, 25, 0) ? version < SEV_VERSION(0, 24, 20) : version < SEV_VERSION(1, 55, 21))) ||
         (device_id == 0x14ca && version < SEV_VERSION(1, 55, 37)))
         return "CVE-2023-31356 (AMD-SB-3003): guests' memory can be corrupted";
     return NULL;
@@ -115,18 +117,30 @@ const char *sev_version_fault(uint16_t device_id, uint32_t version)
 const char *psp_error_text(enum psp_error error)
 {
     switch (error) {
-    case PSP_OK: return "done";
-    case PSP_NO_DEVICE: return "no AMD Secure Processor with SEV";
-    case PSP_NO_SEV: return "the Secure Processor is present, but its feature register says that SEV is unsupported or disabled";
-    case PSP_UNKNOWN: return "an AMD encryption controller that this version does not know";
-    case PSP_BLOCKED: return "the Secure Processor cannot be read: hidden by the BIOS";
-    case PSP_NOT_READY: return "the Secure Processor's mailbox is not ready. " REMEDY_OFF_AND_ON;
-    case PSP_TIMEOUT: return "no answer in time; the Secure Processor is not used again. Switch the machine off and on";
-    case PSP_DEAD: return "the Secure Processor failed to answer an earlier command";
-    case PSP_STATE: return "not possible in this platform state or with this firmware version";
-    case PSP_LENGTH: return "wrong length or alignment";
-    case PSP_ANSWER: return "the SEV firmware's answer contradicts itself: update the BIOS";
-    case PSP_FIRMWARE: return "the SEV firmware refused";
+    case PSP_OK:
+        return "done";
+    case PSP_NO_DEVICE:
+        return "no AMD Secure Processor with SEV";
+    case PSP_NO_SEV:
+        return "the Secure Processor is present, but its feature register says that SEV is unsupported or disabled";
+    case PSP_UNKNOWN:
+        return "an AMD encryption controller that this version does not know";
+    case PSP_BLOCKED:
+        return "the Secure Processor cannot be read: hidden by the BIOS";
+    case PSP_NOT_READY:
+        return "the Secure Processor's mailbox is not ready. " REMEDY_OFF_AND_ON;
+    case PSP_TIMEOUT:
+        return "no answer in time; the Secure Processor is not used again. Switch the machine off and on";
+    case PSP_DEAD:
+        return "the Secure Processor failed to answer an earlier command";
+    case PSP_STATE:
+        return "not possible in this platform state or with this firmware version";
+    case PSP_LENGTH:
+        return "wrong length or alignment";
+    case PSP_ANSWER:
+        return "the SEV firmware's answer contradicts itself: update the BIOS";
+    case PSP_FIRMWARE:
+        return "the SEV firmware refused";
     }
     return "unknown error";
 }
@@ -143,7 +157,8 @@ void psp_registers_log(const uint32_t cells[static PSP_CELLS])
 
 void psp_result_text(struct psp_result result, char *text, size_t size)
 {
-    const char *name = result.command != 0 ? sev_command_name(result.command) : "", *colon = result.command != 0 ? ": " : "";
+    const char *name = result.command != 0 ? sev_command_name(result.command) : "",
+               *colon = result.command != 0 ? ": " : "";
 
     if (result.error != PSP_FIRMWARE) {
         text_format(text, size, "%s%s%s", name, colon, psp_error_text(result.error));

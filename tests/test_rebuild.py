@@ -26,7 +26,9 @@ pytestmark = [pytest.mark.unit, pytest.mark.xdist_group("make")]
 
 def ask_make(*words: str) -> subprocess.CompletedProcess:
     environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    return subprocess.run(["make", "--no-print-directory", *words], cwd=ROOT, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        ["make", "--no-print-directory", *words], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
 
 
 def database() -> dict[str, set[str]]:
@@ -76,7 +78,13 @@ def test_every_file_that_is_compiled_in_is_a_prerequisite(rules: dict[str, set[s
     checked, missing = 0, {}
     for target, prerequisites in rules.items():
         sources = [name for name in prerequisites if name.endswith((".c", ".asm")) and (ROOT / name).is_file()]
-        if not (ROOT / target).is_file() or not sources or target.endswith(".passed") and "strict" not in target and "free" not in target:
+        if (
+            not (ROOT / target).is_file()
+            or not sources
+            or target.endswith(".passed")
+            and "strict" not in target
+            and "free" not in target
+        ):
             continue
         wanted = set().union(*(closure(ROOT / name) for name in sources))
         lacking = {name for name in wanted - prerequisites if not name.startswith(os.environ.get("BUILD", ".build"))}

@@ -26,12 +26,10 @@ static volatile uint32_t ticks;
 
 /* "SEVISOR-PRIVATE-" and "SEVISOR-SHARED-", XOR 0x5a: the image must not contain them,
  * and volatile keeps the compiler from decoding them. */
-static const volatile uint8_t private_prefix[] = {
-    0x09, 0x1f, 0x0c, 0x13, 0x09, 0x15, 0x08, 0x77, 0x0a, 0x08, 0x13, 0x0c, 0x1b, 0x0e, 0x1f, 0x77
-};
-static const volatile uint8_t shared_prefix[] = {
-    0x09, 0x1f, 0x0c, 0x13, 0x09, 0x15, 0x08, 0x77, 0x09, 0x12, 0x1b, 0x08, 0x1f, 0x1e, 0x77
-};
+static const volatile uint8_t private_prefix[] = {0x09, 0x1f, 0x0c, 0x13, 0x09, 0x15, 0x08, 0x77,
+                                                  0x0a, 0x08, 0x13, 0x0c, 0x1b, 0x0e, 0x1f, 0x77};
+static const volatile uint8_t shared_prefix[] = {0x09, 0x1f, 0x0c, 0x13, 0x09, 0x15, 0x08, 0x77,
+                                                 0x09, 0x12, 0x1b, 0x08, 0x1f, 0x1e, 0x77};
 
 /* FNV-1a, 64 bits, of the word after `marker=`. */
 static uint64_t marker_number(const char *cmdline)
@@ -98,7 +96,7 @@ static void share(uint64_t c_bit)
     table = (uint64_t *)(table[0] & address);
     table = (uint64_t *)(table[0] & address);
     table[SHARED_GPA >> 21] &= ~c_bit;
-    __asm__ volatile("invlpg (%0)" :: "r"((uint64_t)SHARED_GPA) : "memory");
+    __asm__ volatile("invlpg (%0)" : : "r"((uint64_t)SHARED_GPA) : "memory");
 }
 
 /* ------------------------------------------------------------- the timer */
@@ -107,14 +105,14 @@ __attribute__((interrupt)) static void timer_interrupt(struct interrupt_frame *f
 {
     (void)frame;
     ticks = ticks + 1;
-    __asm__ volatile("wrmsr" :: "a"(0), "d"(0), "c"(MSR_X2APIC_EOI));
+    __asm__ volatile("wrmsr" : : "a"(0), "d"(0), "c"(MSR_X2APIC_EOI));
 }
 
 static void load_idt(uint16_t limit)
 {
     struct table_register idtr = {limit, (uint64_t)idt};
 
-    __asm__ volatile("lidt %0" :: "m"(idtr));
+    __asm__ volatile("lidt %0" : : "m"(idtr));
 }
 
 static void start_timer(void)
@@ -122,8 +120,11 @@ static void start_timer(void)
     uint64_t handler = (uint64_t)timer_interrupt;
 
     idt[VECTOR_TIMER] = (struct gate){
-        .offset_low = (uint16_t)handler, .selector = 0x10, .attributes = 0x8e00,
-        .offset_middle = (uint16_t)(handler >> 16), .offset_high = (uint32_t)(handler >> 32),
+        .offset_low = (uint16_t)handler,
+        .selector = 0x10,
+        .attributes = 0x8e00,
+        .offset_middle = (uint16_t)(handler >> 16),
+        .offset_high = (uint32_t)(handler >> 32),
     };
     load_idt(sizeof idt - 1);
     write_msr(MSR_APIC_BASE, read_msr(MSR_APIC_BASE) | APIC_BASE_X2APIC);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 """The texts that the sample guests write into their memory, for tests that search a dump of it.
 
-    markers.py [WORD]      prints hello's private and shared marker and linux's private one for `marker=WORD`
+Usage: markers.py [WORD]   prints hello's private and shared marker and linux's private one for `marker=WORD`
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 """The session that an owner makes for one guest on one platform (SEV API, 6.2 LAUNCH_START).
 
+Keys and blob:
     Z   = ECDH(owner's key, PDH), x-coordinate, big-endian
     MS  = KDF(Z, "sev-master-secret", NONCE);  KEK = KDF(MS, "sev-kek");  KIK = KDF(MS, "sev-kik")
     NONCE || AES-128-CTR(KEK, IV, TEK || TIK) || IV || HMAC(KIK, the 32 encrypted bytes) || HMAC(TIK, LE32(policy))

@@ -151,7 +151,9 @@ class _Table:
         except OSError as error:
             missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
             if missing and len(text) > 255:
-                raise self.error(key, f"must be the name of a file, not its content: there is no {shown(text)}") from None
+                raise self.error(
+                    key, f"must be the name of a file, not its content: there is no {shown(text)}"
+                ) from None
             raise self.error(key, f"there is no file {path}" if missing else files.words(error, path)) from None
         except ValueError:
             raise self.error(key, f"{shown(text)} cannot be the name of a file") from None
@@ -307,7 +309,9 @@ def read(path: Path, variables: Mapping[str, str]) -> tuple[list[GuestConfig], P
     try:
         for key in document:
             if key not in ("guest", "platform"):
-                raise PackError(f"{key[:40]}: unknown key at the top; there are [[guest]] tables and a [platform] table")
+                raise PackError(
+                    f"{key[:40]}: unknown key at the top; there are [[guest]] tables and a [platform] table"
+                )
         entries = document.get("guest")
         if not isinstance(entries, list) or not entries:
             raise PackError("there is no [[guest]] table")

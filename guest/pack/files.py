@@ -233,7 +233,9 @@ def _check_apart(outputs: Sequence[Output]) -> None:
     for number, output in enumerate(outputs):
         for other in outputs[:number]:
             if output.target == other.target:
-                raise PackError(f"{other.path} and {output.path} are links to the same file, {output.target}: delete them")
+                raise PackError(
+                    f"{other.path} and {output.path} are links to the same file, {output.target}: delete them"
+                )
 
 
 def _swap(output: Output, undo: ExitStack, cleanup: ExitStack) -> None:

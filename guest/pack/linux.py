@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 """An unmodified bzImage, entered by the 64-bit boot protocol (Linux Documentation/arch/x86/boot.rst).
 
+Guest-physical memory:
     0x000000  zeros: the BIOS data area, which Linux reads
     0x001000  boot_params
     0x002000  the command line

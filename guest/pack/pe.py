@@ -101,7 +101,9 @@ class Image:
         """Size of the signature, which must be at the end of the file; 0: not signed."""
         offset, size = struct.unpack_from("<II", self.data, self.optional + _SECURITY_DIRECTORY)
         if size and (offset != round_up(self.end_of_file(), 8) or offset + size != len(self.data)):
-            raise PackError("this EFI file is signed, but its signature is not what follows its sections: sign it again")
+            raise PackError(
+                "this EFI file is signed, but its signature is not what follows its sections: sign it again"
+            )
         return size
 
     def check_origin(self) -> None:
@@ -113,7 +115,9 @@ class Image:
             raise PackError("this is not an EFI application for x86-64")
         hypervisor = self.content(HV_SECTION)
         if hypervisor is None or hypervisor[:8] != struct.pack("<Q", HV_MAGIC):
-            raise PackError("this EFI file is not Sevisor's: it holds no hypervisor (`make efi` builds boot/sevisor.efi)")
+            raise PackError(
+                "this EFI file is not Sevisor's: it holds no hypervisor (`make efi` builds boot/sevisor.efi)"
+            )
         if self.signature():
             return
         if len(self.data) != self.end_of_file():

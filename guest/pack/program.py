@@ -22,7 +22,9 @@ def _read(key: str, path: Path) -> bytes:
 
 def _read_dsdt(path: Path) -> bytes:
     if not path.exists():
-        raise PackError(f"{path}: there is no such file; Linux guests need it: `make efi` builds it, --dsdt names another")
+        raise PackError(
+            f"{path}: there is no such file; Linux guests need it: `make efi` builds it, --dsdt names another"
+        )
     return files.read(path)
 
 
@@ -36,7 +38,9 @@ def build(config: GuestConfig, dsdt: Path) -> Guest:
             assert config.kernel is not None
             initrd = _read("initrd", config.initrd) if config.initrd else b""
             if config.initrd and not initrd:
-                raise PackError(f"initrd: the file {config.initrd} is empty: leave the key out if the guest has no initrd")
+                raise PackError(
+                    f"initrd: the file {config.initrd} is empty: leave the key out if the guest has no initrd"
+                )
             registers = linux.build(
                 memory, _read("kernel", config.kernel), initrd, config.cmdline, config.vcpus, _read_dsdt(dsdt), cbitpos
             )

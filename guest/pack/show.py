@@ -92,7 +92,9 @@ def platform_lines(platform: Platform) -> list[str]:
     if platform.sev_firmware:
         major, minor, build = platform.sev_firmware_version
         digest = hashlib.sha256(platform.sev_firmware).hexdigest()
-        lines.append(f"  sev-firmware: {major}.{minor} build {build}, {len(platform.sev_firmware)} bytes, sha256 {digest}")
+        lines.append(
+            f"  sev-firmware: {major}.{minor} build {build}, {len(platform.sev_firmware)} bytes, sha256 {digest}"
+        )
     if platform.show_pdh:
         lines.append("  show-pdh = true")
     return ["platform:"] + lines if lines else []

@@ -30,8 +30,8 @@ static inline bool console_has_room(uint32_t owner, uint32_t beyond)
 void console_drain(void);
 /* What came in lost or damaged since the last call. */
 struct console_losses {
-    uint32_t overruns;      /* the UART's FIFO was full: at least so many bytes */
-    uint32_t garbled;       /* bytes with parity or framing errors, thrown away */
+    uint32_t overruns; /* the UART's FIFO was full: at least so many bytes */
+    uint32_t garbled; /* bytes with parity or framing errors, thrown away */
 };
 struct console_losses console_losses(void);
 /* Whether this byte is among those that console_read() will return. */

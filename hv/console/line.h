@@ -7,11 +7,13 @@
 #include "hv/lib/types.h"
 
 /* SGR parameters, ECMA-48 8.3.117. */
+/* clang-format off */
 enum line_style {
     LINE_PLAIN = 0,
     LINE_BOLD = 1,
     LINE_RED = 31, LINE_GREEN, LINE_YELLOW, LINE_BLUE, LINE_MAGENTA, LINE_CYAN,
 };
+/* clang-format on */
 #define LINE_STYLE_SIZE 8u
 
 /* Off at first: hv cannot know what is at the other end of the line, and a log file, or a BMC's

@@ -13,18 +13,14 @@
 #define LOG_GUEST_RATE 20u
 
 static const char *const log_names[] = {
-    [LOG_FATAL] = "fatal",
-    [LOG_ERROR] = "error",
-    [LOG_NOTICE] = "notice",
-    [LOG_GUEST] = "guest",
-    [LOG_DEBUG] = "debug",
+    [LOG_FATAL] = "fatal", [LOG_ERROR] = "error", [LOG_NOTICE] = "notice", [LOG_GUEST] = "guest", [LOG_DEBUG] = "debug",
 };
 
 static struct {
     enum log_level level;       /* of what is printed, the highest */
     uint64_t left_out;          /* lines above it */
     struct rate guests;         /* of lines about them */
-} printed = { .level = LOG_GUEST };
+} printed = {.level = LOG_GUEST};
 
 static void log_write(enum log_level level, uint64_t us, const char *format, va_list arguments)
 {
@@ -36,8 +32,7 @@ static void log_write(enum log_level level, uint64_t us, const char *format, va_
     line_write(level <= LOG_ERROR ? LINE_BOLD : LINE_PLAIN, line, length);
 }
 
-__attribute__((format(printf, 2, 3)))
-static void log_notice(uint64_t us, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void log_notice(uint64_t us, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);

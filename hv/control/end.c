@@ -20,9 +20,11 @@
 enum end_state {
     END_BEGIN,
     END_DEACTIVATE,     /* uninstalls the key from the ASID */
-    END_WBINVD, END_DF_FLUSH,       /* flush the guest's lines from caches and data fabric */
+    END_WBINVD,
+    END_DF_FLUSH,       /* flush the guest's lines from caches and data fabric */
     END_DECOMMISSION,
-    END_PLAIN_VIEW, END_SCRUB,
+    END_PLAIN_VIEW,
+    END_SCRUB,
     END_RELEASE,
 };
 
@@ -49,7 +51,7 @@ static bool wants_restart(const struct guest *guest)
         action = guest->config->on_crash;
         break;
     default:
-        return false;           /* ended by the operator */
+        return false; /* ended by the operator */
     }
     return action == MANIFEST_ACTION_RESTART && guest->restarts_left > 0;
 }
@@ -127,7 +129,7 @@ static void decommissioned(struct job *job, struct psp_result result)
     }
     if (answered_with(result, SEV_STATUS_ACTIVE)) {
         sev_log_failure(job->guest->config->name, result);
-        job->clean = false;     /* the SEV firmware keeps the guest and its ASID */
+        job->clean = false; /* the SEV firmware keeps the guest and its ASID */
     } else if (!psp_ok(result) && try_again(job, result)) {
         return;
     }
@@ -167,8 +169,10 @@ static enum job_verdict plain_view(struct job *job)
         if (size == 0)
             return JOB_MOVED;
         leak_quarantine(0, size);
-        log_print(LOG_ERROR, "%s: %lu MiB at 0x%lx stay in quarantine until the next boot: the secure processor may still "
-                  "write to them", guest->config->name, size >> 20, guest->memory.base.raw);
+        log_print(LOG_ERROR,
+                  "%s: %lu MiB at 0x%lx stay in quarantine until the next boot: the secure processor may still "
+                  "write to them",
+                  guest->config->name, size >> 20, guest->memory.base.raw);
         guest->memory = (struct extent){0};
         return JOB_MOVED;
     }
@@ -184,9 +188,10 @@ static enum job_verdict scrub(struct job *job)
     struct guest *guest = job->guest;
     uint64_t size = guest->memory.size;
     if (guest->memory_damaged && job->offset == (guest->damaged_at & ~(SIZE_2M - 1)))
-        job->offset += SIZE_2M;     /* damaged memory is not accessed */
+        job->offset += SIZE_2M; /* damaged memory is not accessed */
     if (job->offset < size) {
-        uint64_t end = guest->memory_damaged && job->offset < guest->damaged_at ? guest->damaged_at & ~(SIZE_2M - 1) : size;
+        uint64_t end =
+            guest->memory_damaged && job->offset < guest->damaged_at ? guest->damaged_at & ~(SIZE_2M - 1) : size;
         uint64_t piece = end - job->offset < JOB_PIECE ? end - job->offset : JOB_PIECE;
         ASSERT(extent_zero(&guest->memory, job->offset, piece));
         job->offset += piece;
@@ -194,8 +199,10 @@ static enum job_verdict scrub(struct job *job)
     }
     if (guest->memory_damaged) {
         leak_quarantine(0, SIZE_2M);
-        log_print(LOG_ERROR, "%s: 2 MiB around 0x%lx stay in quarantine until the next boot: a memory error was reported "
-                  "there; the BMC's event log should name the module", guest->config->name, guest->memory.base.raw + guest->damaged_at);
+        log_print(LOG_ERROR,
+                  "%s: 2 MiB around 0x%lx stay in quarantine until the next boot: a memory error was reported "
+                  "there; the BMC's event log should name the module",
+                  guest->config->name, guest->memory.base.raw + guest->damaged_at);
         extent_retire(&guest->memory, guest->damaged_at);
     } else {
         extent_free(&guest->memory);
@@ -210,8 +217,10 @@ static void release_asid(struct guest *guest, bool clean)
         asid_free(guest->asid);
     } else if (guest->asid != 0) {
         leak_quarantine(1, 0);
-        log_print(LOG_ERROR, "%s: ASID %u stays in quarantine until the next boot: the secure processor still holds its key "
-                  "there", guest->config->name, guest->asid);
+        log_print(LOG_ERROR,
+                  "%s: ASID %u stays in quarantine until the next boot: the secure processor still holds its key "
+                  "there",
+                  guest->config->name, guest->asid);
     }
     guest->asid = 0;
 }
@@ -251,7 +260,7 @@ enum job_verdict end_step(struct job *job)
             flushing = job;
         if (flushing != job || !wbinvd_all(&job->wbinvd))
             return JOB_WAITS;
-        job->state = END_DF_FLUSH;      /* keeps job->tries: WBINVD and DF_FLUSH are retried together */
+        job->state = END_DF_FLUSH; /* keeps job->tries: WBINVD and DF_FLUSH are retried together */
         return JOB_MOVED;
     case END_PLAIN_VIEW:
         return plain_view(job);

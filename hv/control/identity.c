@@ -13,7 +13,8 @@
 #define LINE_BYTES 48u              /* as base64, with the prefix, less than 80 columns */
 #define LINE_CHARACTERS (LINE_BYTES / 3 * 4)
 #define LINES_OF(bytes) (((bytes) + LINE_BYTES - 1) / LINE_BYTES + 2)
-_Static_assert(IDENTITY_LINES == LINES_OF(SEV_CHAIN_SIZE) + LINES_OF(SEV_CHIP_ID_SIZE) + 1, "what identity_show() prints");
+_Static_assert(IDENTITY_LINES == LINES_OF(SEV_CHAIN_SIZE) + LINES_OF(SEV_CHIP_ID_SIZE) + 1,
+               "what identity_show() prints");
 
 static struct {
     uint8_t *chain;                 /* PDH, PEK, OCA, CEK; never freed */
@@ -54,8 +55,8 @@ struct psp_result identity_take_chain(struct psp *psp, struct psp_result result)
     result = take(psp, sev_pdh_cert_export_answer(psp, result), "the platform's certificates are", &identity.has_pdh);
     if (before && identity.has_pdh)
         identity.survival = memcmp(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof identity.key) == 0
-                            ? "the PDH survives SHUTDOWN and INIT: sessions made with it stay valid at later starts"
-                            : "the PDH does not survive INIT: sessions made before this start cannot be launched";
+                                ? "the PDH survives SHUTDOWN and INIT: sessions made with it stay valid at later starts"
+                                : "the PDH does not survive INIT: sessions made before this start cannot be launched";
     memcpy(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof identity.key);
     return result;
 }
@@ -109,13 +110,17 @@ static void show_block(const char *what, const uint8_t *bytes, size_t size)
 void identity_show(void)
 {
     if (!identity.has_pdh)
-        line_print("monitor: the platform's certificates are not known: no guest and no setting needs SEV, or the secure "
-                   "processor cannot be used (Ctrl-] i)");
+        line_print(
+            "monitor: the platform's certificates are not known: no guest and no setting needs SEV, or the secure "
+            "processor cannot be used (Ctrl-] i)");
     else
         show_block("SEV CERTIFICATE CHAIN", identity.chain, SEV_CHAIN_SIZE);
     if (identity.has_chip)
         show_block("SEV CHIP ID", identity.chip, SEV_CHIP_ID_SIZE);
     if (identity.has_pdh)
-        line_print("monitor: %s", identity.survival != NULL ? identity.survival
-                   : "whether the PDH survives INIT is not known: with show-pdh = true in guests.toml it is tested at start");
+        line_print(
+            "monitor: %s",
+            identity.survival != NULL
+                ? identity.survival
+                : "whether the PDH survives INIT is not known: with show-pdh = true in guests.toml it is tested at start");
 }

@@ -30,13 +30,13 @@ struct job {
     uint32_t tries;         /* failed attempts of the state's command */
     uint32_t step;          /* index in the launch program */
     uint64_t offset, size;  /* progress in that step or in the guest's memory; bytes left */
-    uint64_t total;         /* bytes done, or to be done; in LAUNCH_ALLOCATE: job_count_finished() at the last failure */
-    uint64_t mark_tsc;      /* start of the launch phase */
+    uint64_t total; /* bytes done, or to be done; in LAUNCH_ALLOCATE: job_count_finished() at the last failure */
+    uint64_t mark_tsc; /* start of the launch phase */
     struct wbinvd wbinvd;
-    bool wants_mailbox;     /* its next step is a mailbox command */
-    bool clean;             /* JOB_END: the ASID can be reused */
-    bool repeated;          /* JOB_END: DEACTIVATE and what follows is being repeated */
-    bool relaunch;          /* JOB_END: a launch follows */
+    bool wants_mailbox; /* its next step is a mailbox command */
+    bool clean; /* JOB_END: the ASID can be reused */
+    bool repeated; /* JOB_END: DEACTIVATE and what follows is being repeated */
+    bool relaunch; /* JOB_END: a launch follows */
 };
 
 /* The guest's job, active or not. */

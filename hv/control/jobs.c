@@ -12,7 +12,7 @@
 
 static struct order {
     uint32_t moves, turn;
-} pieces, commands;     /* separate turns for work in memory and for mailbox commands */
+} pieces, commands; /* separate turns for work in memory and for mailbox commands */
 
 static enum job_verdict step(struct job *job)
 {
@@ -59,7 +59,7 @@ static bool serve_mailbox(void)
         return move_first(&commands, true);
     if (step(owner) != JOB_MOVED)
         return false;
-    owner->wants_mailbox = true;        /* most likely */
+    owner->wants_mailbox = true; /* most likely */
     return true;
 }
 

@@ -27,6 +27,7 @@
 #define REASON_SIZE sizeof(((struct guest *)0)->end_reason)
 #define OUTSIDE "a step of its launch program is outside its memory"
 
+/* clang-format off */
 enum launch_state {
     LAUNCH_PREPARE,
     LAUNCH_ALLOCATE,
@@ -36,9 +37,9 @@ enum launch_state {
     LAUNCH_BEGIN, LAUNCH_ACTIVATE, LAUNCH_ENCRYPT, LAUNCH_MEASURE, LAUNCH_FINISH,
     LAUNCH_GUEST_VIEW, LAUNCH_PLACE_SHARED,
 };
+/* clang-format on */
 
-__attribute__((format(printf, 2, 3)))
-static bool refuse(struct guest *guest, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static bool refuse(struct guest *guest, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -81,7 +82,7 @@ static enum job_verdict prepare(struct job *job)
     guest->measurement = (struct sev_measurement){0};
     vuart_reset(&guest->uart, &guest->output);
     job->mark_tsc = clock_tsc();
-    job->total = UINT64_MAX;            /* no allocation has failed yet */
+    job->total = UINT64_MAX; /* no allocation has failed yet */
     job_next(job, LAUNCH_ALLOCATE);
     return JOB_MOVED;
 }
@@ -93,12 +94,13 @@ static bool check_platform(struct guest *guest)
     const struct manifest_guest *config = guest->config;
     for (uint32_t i = 0; i < config->vcpus; i++) {
         if (config->cpus[i] != MANIFEST_CPU_ANY && smp_cpu(config->cpus[i]) == NULL)
-            return refuse(guest, "pins vCPU %u to CPU %u, which does not run on this machine: change pins in guests.toml", i,
+            return refuse(guest,
+                          "pins vCPU %u to CPU %u, which does not run on this machine: change pins in guests.toml", i,
                           config->cpus[i]);
     }
     if (config->encryption == MANIFEST_ENCRYPTION_HOST && view_c_bit() == 0)
         return refuse(guest, "has encryption = \"host\", but SME is off: enable SMEE in the BIOS, or set encryption = "
-                      "\"none\"");
+                             "\"none\"");
     if (!guest->sev)
         return true;
     if (!sev_ready() && !sev_starting())
@@ -129,15 +131,22 @@ static bool allocate(struct guest *guest)
     }
     if (!npt_create(&guest->npt)) {
         guest->npt = (struct npt){0};
-        return refuse(guest, "the hypervisor's own memory has no page left for its nested page tables: run fewer guests at a time");
+        return refuse(
+            guest,
+            "the hypervisor's own memory has no page left for its nested page tables: run fewer guests at a time");
     }
     if (!npt_map(&guest->npt, gpaddr(0), guest->memory.base, config->memory,
                  guest->sev ? VIEW_GUEST : launch_view(guest)))
-        return refuse(guest, "the hypervisor's own memory has too few pages left for its nested page tables: run fewer guests at a time");
+        return refuse(
+            guest,
+            "the hypervisor's own memory has too few pages left for its nested page tables: run fewer guests at a time");
     for (uint32_t i = 0; i < config->vcpus; i++) {
         if (!vcpu_create(guest, i, &config->registers, &guest->vcpus[i])) {
             guest->vcpus[i] = NULL;
-            return refuse(guest, "the hypervisor's own memory has no pages left for its vCPU %u: give it fewer vCPUs, or run fewer guests at a time", i);
+            return refuse(
+                guest,
+                "the hypervisor's own memory has no pages left for its vCPU %u: give it fewer vCPUs, or run fewer guests at a time",
+                i);
         }
     }
     memory_stats(&stats);
@@ -150,7 +159,8 @@ static bool allocate(struct guest *guest)
 static bool others_hold(const struct guest *own)
 {
     for (uint32_t i = 0, count = guest_count(); i < count; i++)
-        if (&guests[i] != own && guests[i].asid != 0 && (job_of(&guests[i])->kind != JOB_NONE || guest_is_ending(&guests[i])))
+        if (&guests[i] != own && guests[i].asid != 0 &&
+            (job_of(&guests[i])->kind != JOB_NONE || guest_is_ending(&guests[i])))
             return true;
     return false;
 }
@@ -159,7 +169,7 @@ static enum job_verdict allocate_step(struct job *job)
 {
     struct guest *guest = job->guest;
     if (job->total == job_count_finished())
-        return JOB_WAITS;               /* nothing was released since the last attempt */
+        return JOB_WAITS; /* nothing was released since the last attempt */
     if (!check_platform(guest))
         return refused(guest);
     if (!allocate(guest)) {
@@ -240,7 +250,7 @@ static bool copy_piece(struct job *job, const struct manifest_step *step, enum m
     else
         memcpy(window, bytes + job->offset, piece);
     if (guest->sev)
-        cache_flush(window, piece);     /* accesses by the secure processor and under the guest's key are not coherent */
+        cache_flush(window, piece); /* accesses by the secure processor and under the guest's key are not coherent */
     window_unmap(window, piece);
     job->offset += piece;
     job->total += piece;
@@ -276,7 +286,7 @@ static struct cpu *emptiest_cpu(void)
 static void schedule(struct guest *guest)
 {
     for (uint32_t i = 0; i < guest->config->vcpus; i++) {
-        uint16_t wanted = guest->config->cpus[i];       /* checked by check_platform() */
+        uint16_t wanted = guest->config->cpus[i]; /* checked by check_platform() */
         sched_place(wanted != MANIFEST_CPU_ANY ? smp_cpu(wanted) : emptiest_cpu(), guest->vcpus[i]);
     }
     for (uint32_t i = 0; i < guest->config->vcpus; i++)
@@ -438,10 +448,11 @@ static struct psp_result answered(struct job *job, struct psp_result result)
         job_next(job, LAUNCH_ACTIVATE);
         break;
     case LAUNCH_ACTIVATE:
-        guest->sev_active = psp_ok(result) || silent;       /* after a timeout the key may be installed */
+        guest->sev_active = psp_ok(result) || silent; /* after a timeout the key may be installed */
         if (!psp_ok(result))
             break;
-        log_print(LOG_NOTICE, "launch %s: LAUNCH_START gave handle %u, ACTIVATE on ASID %u", name, guest->sev_handle, guest->asid);
+        log_print(LOG_NOTICE, "launch %s: LAUNCH_START gave handle %u, ACTIVATE on ASID %u", name, guest->sev_handle,
+                  guest->asid);
         phase_done(job, LAUNCH_START_CMD);
         job_next(job, LAUNCH_ENCRYPT);
         job->step = 0;
@@ -492,7 +503,7 @@ enum job_verdict launch_step(struct job *job)
 {
     struct guest *guest = job->guest;
     if (guest->end != GUEST_END_NONE && sev_mailbox_owner() != job) {
-        job_begin(job, JOB_END, guest);     /* by the operator */
+        job_begin(job, JOB_END, guest); /* by the operator */
         return JOB_MOVED;
     }
     switch ((enum launch_state)job->state) {

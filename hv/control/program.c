@@ -38,7 +38,8 @@ static bool take_table(void)
     struct manifest_where where = {-1, -1};
     paddr_t copy;
     if (source.size < sizeof header) {
-        log_print(LOG_ERROR, "the manifest is shorter than its header: put it into the EFI file again with guest/pack.py");
+        log_print(LOG_ERROR,
+                  "the manifest is shorter than its header: put it into the EFI file again with guest/pack.py");
         return false;
     }
     memcpy(&header, source.manifest, sizeof header);
@@ -46,8 +47,11 @@ static bool take_table(void)
     if (size == 0)
         size = sizeof header;       /* manifest_check() names the error */
     if (!page_alloc(pages_of(size), 1, &copy)) {
-        log_print(LOG_ERROR, "no guest is launched: the hypervisor's own memory has no room for the manifest's table of %lu bytes: "
-                  "pack fewer guests", size);
+        log_print(
+            LOG_ERROR,
+            "no guest is launched: the hypervisor's own memory has no room for the manifest's table of %lu bytes: "
+            "pack fewer guests",
+            size);
         return false;
     }
     memcpy(page_va(copy), source.manifest, size);
@@ -55,8 +59,10 @@ static bool take_table(void)
     if (error != MANIFEST_OK) {
         log_print(LOG_ERROR, "the manifest is refused: %s: %s (guest %d, step %d)", manifest_error_name(error),
                   manifest_error_text(error), where.guest, where.step);
-    } else if (memcmp(page_va(copy), &header, sizeof header) != 0 || memcmp(page_va(copy), source.manifest, size) != 0) {
-        log_print(LOG_ERROR, "the manifest changed while it was read: no guest is launched; the memory is faulty, or a device "
+    } else if (memcmp(page_va(copy), &header, sizeof header) != 0 ||
+               memcmp(page_va(copy), source.manifest, size) != 0) {
+        log_print(LOG_ERROR,
+                  "the manifest changed while it was read: no guest is launched; the memory is faulty, or a device "
                   "wrote to it");
     } else {
         source.table = page_va(copy);
@@ -70,12 +76,14 @@ bool program_open(const struct handoff *handoff)
 {
     source.size = handoff->manifest_size;
     if (source.size == 0 || source.size > MANIFEST_MAX_SIZE || handoff->manifest_base % PAGE_SIZE != 0) {
-        log_print(LOG_ERROR, "this EFI file has no manifest, so there are no guests to launch: add one with guest/pack.py");
+        log_print(LOG_ERROR,
+                  "this EFI file has no manifest, so there are no guests to launch: add one with guest/pack.py");
         return false;
     }
     source.manifest = window_map(paddr(handoff->manifest_base), pages_of(source.size) * PAGE_SIZE, VIEW_PLAIN);
     if (source.manifest == NULL) {
-        log_print(LOG_ERROR, "no guest is launched: a manifest of %lu MiB is more than the hypervisor can map: pack smaller or "
+        log_print(LOG_ERROR,
+                  "no guest is launched: a manifest of %lu MiB is more than the hypervisor can map: pack smaller or "
                   "fewer guests",
                   source.size >> 20);
         return false;

@@ -9,12 +9,9 @@
 #define HEX_SIZE(bytes) (2 * (bytes) + 1)
 
 static const char *const phase_names[LAUNCH_PHASES] = {
-    [LAUNCH_ALLOC] = "allocate memory, tables, vCPU",
-    [LAUNCH_COPY] = "place bytes",
-    [LAUNCH_START_CMD] = "LAUNCH_START, ACTIVATE",
-    [LAUNCH_UPDATE] = "LAUNCH_UPDATE_DATA",
-    [LAUNCH_MEASURE_CMD] = "LAUNCH_MEASURE",
-    [LAUNCH_FINISH_CMD] = "LAUNCH_FINISH, shared pages",
+    [LAUNCH_ALLOC] = "allocate memory, tables, vCPU", [LAUNCH_COPY] = "place bytes",
+    [LAUNCH_START_CMD] = "LAUNCH_START, ACTIVATE",    [LAUNCH_UPDATE] = "LAUNCH_UPDATE_DATA",
+    [LAUNCH_MEASURE_CMD] = "LAUNCH_MEASURE",          [LAUNCH_FINISH_CMD] = "LAUNCH_FINISH, shared pages",
 };
 
 static const char *const encryption_names[] = {
@@ -24,12 +21,8 @@ static const char *const encryption_names[] = {
 };
 
 static const char *const end_names[] = {
-    [GUEST_END_NONE] = "running",
-    [GUEST_END_POWEROFF] = "poweroff",
-    [GUEST_END_RESET] = "reset",
-    [GUEST_END_CRASH] = "crash",
-    [GUEST_END_DESTROYED] = "destroyed",
-    [GUEST_END_REFUSED] = "refused",
+    [GUEST_END_NONE] = "running", [GUEST_END_POWEROFF] = "poweroff",   [GUEST_END_RESET] = "reset",
+    [GUEST_END_CRASH] = "crash",  [GUEST_END_DESTROYED] = "destroyed", [GUEST_END_REFUSED] = "refused",
 };
 
 static const char *hex(const uint8_t *bytes, size_t count, char *text)
@@ -55,7 +48,7 @@ static void report_measurement(const struct guest *guest)
     hex(guest->measurement.mnonce, sizeof guest->measurement.mnonce, nonce);
     line_print("digest %s: %s", config->name, digest);
     line_print("measurement %s: %s nonce %s policy 0x%x api %u.%u build %u", config->name, measure, nonce,
-                  config->sev_policy, version.api_major, version.api_minor, version.build);
+               config->sev_policy, version.api_major, version.api_minor, version.build);
 }
 
 void report_launch(const struct guest *guest)
@@ -65,7 +58,7 @@ void report_launch(const struct guest *guest)
     uint64_t total = 0;
 
     line_print("launch report: %s, encryption %s, %lu MiB", guest->config->name,
-                  encryption_names[guest->config->encryption], guest->config->memory >> 20);
+               encryption_names[guest->config->encryption], guest->config->memory >> 20);
     line_print("  %-30s %16s %12s", "phase", "TSC cycles", "us");
     for (uint32_t i = 0; i < LAUNCH_PHASES; i++) {
         if (!guest->sev && i >= LAUNCH_START_CMD)
@@ -76,10 +69,10 @@ void report_launch(const struct guest *guest)
     line_print("  %-30s %16lu %12lu", "all", total, clock_tsc_to_ns(total) / 1000);
     if (guest->sev)
         line_print("  mailbox commands %lu, bytes through the secure processor %lu", report->commands,
-                      report->psp_bytes);
+                   report->psp_bytes);
     memory_stats(&stats);
     line_print("  host pages of 4 KiB: nested tables %lu, other for this guest %lu; hypervisor in total %lu of %lu",
-                  report->table_pages, report->hv_pages, stats.pool_total - stats.pool_free, stats.pool_total);
+               report->table_pages, report->hv_pages, stats.pool_total - stats.pool_free, stats.pool_total);
     if (guest->sev)
         report_measurement(guest);
 }
@@ -120,13 +113,12 @@ const char *report_state(const struct guest *guest)
 
 void report_guests(void)
 {
-    line_print("%3s %-24s %-9s %-4s %7s %5s %9s %10s", "no", "name", "state", "key", "MiB", "asid", "cpu ms",
-                  "exits");
+    line_print("%3s %-24s %-9s %-4s %7s %5s %9s %10s", "no", "name", "state", "key", "MiB", "asid", "cpu ms", "exits");
     for (uint32_t i = 0, count = guest_count(); i < count; i++) {
         struct totals totals = totals_of(&guests[i]);
         line_print("%3u %-24.24s %-9s %-4s %7lu %5u %9lu %10lu", i + 1, guests[i].config->name,
-                      report_state(&guests[i]), encryption_names[guests[i].config->encryption],
-                      guests[i].config->memory >> 20, guests[i].asid, milliseconds(totals.run_tsc), totals.exits);
+                   report_state(&guests[i]), encryption_names[guests[i].config->encryption],
+                   guests[i].config->memory >> 20, guests[i].asid, milliseconds(totals.run_tsc), totals.exits);
     }
 }
 
@@ -138,8 +130,8 @@ void report_summary(bool as_expected)
         const struct guest *guest = &guests[i];
         struct totals totals = totals_of(guest);
         line_print("  %-31s %-10s %8u %10lu %10lu %12lu  %s", guest->config->name, end_names[guest->end],
-                      guest->launches, milliseconds(totals.alive_tsc), milliseconds(totals.run_tsc), totals.exits,
-                      guest->end_reason);
+                   guest->launches, milliseconds(totals.alive_tsc), milliseconds(totals.run_tsc), totals.exits,
+                   guest->end_reason);
     }
     line_print("sevisor: %s", as_expected ? "all guests ended as expected" : "not all guests ended as expected");
 }

@@ -21,9 +21,10 @@ static struct psp psp;
 static bool started, ready;
 static char refusal[SEV_TEXT] = "the secure processor was not started";
 static struct job *mailbox_owner;   /* the job whose command is outstanding; NULL: none */
-static uint64_t pages_for_good, pages_of_registers;     /* of hv's pool: for command and data pages, for mapped registers */
+static uint64_t pages_for_good, pages_of_registers; /* of hv's pool: for command and data pages, for mapped registers */
 
 /* Bring-up of the platform, from any state that earlier software left it in to INIT. */
+/* clang-format off */
 enum platform_state {
     PLATFORM_ATTACH,
     PLATFORM_LEFT,                      /* SHUTDOWN, as it was left initialised */
@@ -32,15 +33,16 @@ enum platform_state {
     PLATFORM_REINIT,                    /* SHUTDOWN, then INIT again */
     PLATFORM_UNDO,                      /* SHUTDOWN after a failed DF_FLUSH */
 };
+/* clang-format on */
 
 static struct {
     struct job job;
     struct sev_request request;
-    uint32_t version_before;            /* SEV firmware before DOWNLOAD_FIRMWARE */
-    struct psp_result result;           /* of DOWNLOAD_FIRMWARE, of DF_FLUSH */
-    bool wbinvd_first;                  /* WBINVD on every CPU before the state's command */
-    bool init_reset, init_flushed;      /* INIT was repeated after SECURE_DATA_INVALID, after WBINVD_REQUIRED */
-    bool second;                        /* after PLATFORM_REINIT */
+    uint32_t version_before; /* SEV firmware before DOWNLOAD_FIRMWARE */
+    struct psp_result result; /* of DOWNLOAD_FIRMWARE, of DF_FLUSH */
+    bool wbinvd_first; /* WBINVD on every CPU before the state's command */
+    bool init_reset, init_flushed; /* INIT was repeated after SECURE_DATA_INVALID, after WBINVD_REQUIRED */
+    bool second; /* after PLATFORM_REINIT */
 } platform;
 
 /* ---- the mailbox ---- */
@@ -103,13 +105,15 @@ static void log_platform(void)
     for (unsigned i = 0; id != NULL && i < 8; i++)
         text_format(text + 2 * i, sizeof text - 2 * i, "%02x", id[i]);
     log_print(LOG_NOTICE, "sev: AMD secure processor 1022:%04x at %s, API %u.%u build %u, state %s, %s, chip %s",
-              psp.location.device_id, pci_name(psp.location.function.sbdf, name),
-              psp.status.api_major, psp.status.api_minor, psp.status.build, sev_state_name(psp.status.state),
+              psp.location.device_id, pci_name(psp.location.function.sbdf, name), psp.status.api_major,
+              psp.status.api_minor, psp.status.build, sev_state_name(psp.status.state),
               (psp.status.owner & SEV_OWNER_EXTERNAL) != 0 ? "externally owned" : "self-owned", text);
     const char *fault = sev_version_fault(psp.location.device_id, sev_version_of(&psp.status));
     if (fault != NULL)
-        log_print(LOG_ERROR, "sev: the SEV firmware is too old (%s): update the BIOS, or name a newer file as sev-firmware in "
-                  "guests.toml", fault);
+        log_print(LOG_ERROR,
+                  "sev: the SEV firmware is too old (%s): update the BIOS, or name a newer file as sev-firmware in "
+                  "guests.toml",
+                  fault);
 }
 
 static const char *version_text(uint32_t version, char text[static 24])
@@ -191,7 +195,8 @@ static void firmware_known(struct psp_result status)
                   version_text(platform.version_before, old), new);
     } else {
         psp_result_text(result, text, sizeof text);
-        log_print(LOG_ERROR, "sev: SEV firmware %s was not loaded: %s", version_text(platform.request.image_version, old), text);
+        log_print(LOG_ERROR, "sev: SEV firmware %s was not loaded: %s",
+                  version_text(platform.request.image_version, old), text);
         log_print(LOG_NOTICE, "sev: continuing with SEV firmware %s", new);
     }
     init();
@@ -245,7 +250,7 @@ static struct psp_result submit(void)
     case PLATFORM_DOWNLOADED:
     case PLATFORM_STATUS:
         return sev_platform_status(&psp);
-    case PLATFORM_ATTACH:               /* submitted by psp_attach() */
+    case PLATFORM_ATTACH: /* submitted by psp_attach() */
     case PLATFORM_LEFT:
     case PLATFORM_REINIT:
     case PLATFORM_UNDO:
@@ -351,7 +356,10 @@ static bool start(const struct handoff *handoff)
     /* As found by the preflight. */
     const struct handoff_psp *found = &handoff->psp;
     const struct psp_location location = {
-        .function = {found->sbdf, found->ecam}, .device_id = (uint16_t)found->device_id, .bar = found->bar, .bar_size = found->bar_size,
+        .function = {found->sbdf, found->ecam},
+        .device_id = (uint16_t)found->device_id,
+        .bar = found->bar,
+        .bar_size = found->bar_size,
     };
     if (handoff->sev_usable == 0) {
         text_format(refusal, sizeof refusal, "%s", handoff->sev_refusal);
@@ -394,7 +402,7 @@ void sev_start(const struct handoff *handoff, const struct sev_request *request)
     pages_of_registers = kept - pool_free();
     if (comes_up)
         return;
-    if (handoff->sev_usable != 0)       /* else main.c has logged it */
+    if (handoff->sev_usable != 0) /* else main.c has logged it */
         log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
     if (request->show)
         identity_show();
@@ -458,7 +466,8 @@ bool sev_check_config(const struct manifest_guest *config, char *text, size_t si
     }
     /* The guest's physical addresses must lie below the C-bit, its memory included. */
     if (!width_fits(width - PHYS_BITS_REDUCTION(ebx), config->reduced_phys_bits, position, config->memory)) {
-        text_format(text, size, "was packed for %u bits less than the %u of an address: set reduced-phys-bits = %u in guests.toml",
+        text_format(text, size,
+                    "was packed for %u bits less than the %u of an address: set reduced-phys-bits = %u in guests.toml",
                     config->reduced_phys_bits, width, PHYS_BITS_REDUCTION(ebx));
         return false;
     }

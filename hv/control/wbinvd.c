@@ -15,9 +15,10 @@ static void log_late(uint64_t ticket)
     for (uint32_t i = 0; i < smp_cpus(); i++) {
         const struct cpu *cpu = smp_live(i);
         if (cpu != NULL && __atomic_load_n(&cpu->wbinvd_done, __ATOMIC_ACQUIRE) < ticket)
-            log_print(LOG_ERROR, "CPU %u (APIC %u) has not done a WBINVD for %u s, perhaps because of an SMI: launches and ends "
-                      "of guests wait for it, since its caches may hold a guest's data", i, cpu->apic_id,
-                      WBINVD_LATE_US / 1000000);
+            log_print(LOG_ERROR,
+                      "CPU %u (APIC %u) has not done a WBINVD for %u s, perhaps because of an SMI: launches and ends "
+                      "of guests wait for it, since its caches may hold a guest's data",
+                      i, cpu->apic_id, WBINVD_LATE_US / 1000000);
     }
 }
 
@@ -25,7 +26,7 @@ static void log_late(uint64_t ticket)
 bool wbinvd_all(struct wbinvd *w)
 {
     static const uint64_t all[MAX_CPUS / 64] = {[0 ... MAX_CPUS / 64 - 1] = UINT64_MAX};
-    if (smp_cpu(0) == NULL) {   /* before smp_start() */
+    if (smp_cpu(0) == NULL) { /* before smp_start() */
         wbinvd();
         return true;
     }

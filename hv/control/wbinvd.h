@@ -9,9 +9,9 @@
 /* WBINVD on every CPU that is up; interrupts are on. The first call asks for it (all zeros), and it is to be called again
  * until it is true: all have done it, however long that takes. Then it can be used again. On the boot CPU. */
 struct wbinvd {
-    uint64_t ticket;            /* smp_wbinvd_begin()'s; 0: not asked for */
+    uint64_t ticket; /* smp_wbinvd_begin()'s; 0: not asked for */
     struct clock_limit answer;
-    bool named;                 /* those that are late */
+    bool named; /* those that are late */
 };
 bool wbinvd_all(struct wbinvd *wbinvd);
 

@@ -21,7 +21,7 @@ const char *clock_wall_fault(void);
 /* A limit for a wait. A machine that stands still meanwhile (an SMI, a debugger, a host that stops its emulator) does not
  * use it up: of the time between two looks at it a step counts at most, so it has to be looked at all the time. */
 struct clock_limit {
-    uint64_t left, last;        /* TSC cycles; when it was looked at */
+    uint64_t left, last; /* TSC cycles; when it was looked at */
 };
 #define CLOCK_LIMIT_STEP_US 20000u
 

@@ -60,8 +60,11 @@ static void idt_build(void)
         uint64_t stub = (uintptr_t)&isr_stubs[vector * TRAP_STUB_SIZE];
         uint32_t ist = vector == TRAP_DF ? IST_DF : vector == TRAP_NMI ? IST_NMI : vector == TRAP_MC ? IST_MC : 0;
         idt[vector] = (struct gate){
-            .offset_0 = (uint16_t)stub, .selector = SELECTOR_CODE, .flags = (uint16_t)(IDT_INTERRUPT_GATE | ist),
-            .offset_16 = (uint16_t)(stub >> 16), .offset_32 = (uint32_t)(stub >> 32),
+            .offset_0 = (uint16_t)stub,
+            .selector = SELECTOR_CODE,
+            .flags = (uint16_t)(IDT_INTERRUPT_GATE | ist),
+            .offset_16 = (uint16_t)(stub >> 16),
+            .offset_32 = (uint32_t)(stub >> 32),
         };
     }
 }
@@ -89,8 +92,8 @@ static void cpu_load_tables(struct cpu_block *tables)
     uint64_t tss = (uintptr_t)&tables->tss;
     tables->gdt[SELECTOR_CODE / 8] = GDT_CODE64;
     tables->gdt[SELECTOR_DATA / 8] = GDT_DATA;
-    tables->gdt[SELECTOR_TSS / 8] = GDT_TSS_AVAILABLE | (sizeof(struct tss) - 1) | (tss & 0xffffff) << 16 |
-                                    (tss >> 24 & 0xff) << 56;
+    tables->gdt[SELECTOR_TSS / 8] =
+        GDT_TSS_AVAILABLE | (sizeof(struct tss) - 1) | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56;
     tables->gdt[SELECTOR_TSS / 8 + 1] = tss >> 32;
     tables->tss.io_map = sizeof(struct tss);
 

@@ -40,28 +40,29 @@ struct cpu {
     uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
     uint64_t charged_tsc;       /* time up to here has been charged, to a vCPU or to none; fair.c */
     uint64_t interrupted_tsc;   /* when the timer's or another CPU's interrupt came last */
-    uint64_t others_tsc;        /* time of interrupts on behalf of other CPUs' vCPUs; and how much of it was left out of charges */
+    uint64_t
+        others_tsc; /* time of interrupts on behalf of other CPUs' vCPUs; and how much of it was left out of charges */
     uint64_t others_charged;
-    struct vcpu *sleeper;       /* ran last and halted: it pays for the way to the next; NULL: that one pays */
-    uint32_t line_us;           /* the boot CPU's: how often it polls the operator's line; run.c */
-    uint64_t line_tsc;          /* and when next, though a vCPU runs; 0: after its slice is soon enough */
-    bool timer_fired;           /* by the timer's interrupt or another CPU's kick: there is work before the next VMRUN */
-    uint64_t timer_tsc;         /* what lapic_timer_arm() was asked for; UINT64_MAX: disarmed */
+    struct vcpu *sleeper; /* ran last and halted: it pays for the way to the next; NULL: that one pays */
+    uint32_t line_us; /* the boot CPU's: how often it polls the operator's line; run.c */
+    uint64_t line_tsc; /* and when next, though a vCPU runs; 0: after its slice is soon enough */
+    bool timer_fired; /* by the timer's interrupt or another CPU's kick: there is work before the next VMRUN */
+    uint64_t timer_tsc; /* what lapic_timer_arm() was asked for; UINT64_MAX: disarmed */
     uint64_t interrupts;
-    uint64_t stray_interrupts;  /* of vectors that hv does not use */
+    uint64_t stray_interrupts; /* of vectors that hv does not use */
     uint64_t nmis;
     uint64_t idle_tsc;
-    uint64_t rounds;            /* of the loops (run.c, loop.c): stands still when the CPU is stuck */
-    bool idle;                  /* in HLT: need not show a round */
-    struct watched watched;     /* by another CPU */
-    uint64_t mca_due_tsc;       /* of the next look at the machine check banks */
-    uint32_t mca_left_out;      /* corrected errors that were not logged */
-    const struct mca_errors *mca_errors;    /* that a panic is about */
-    const char *last_words;     /* of its panic, for the CPU that ends the machine */
-    uint64_t watch_tsc, watch_next_tsc;     /* when this CPU checked the others last, and will next */
-    uint64_t wbinvd_done;       /* tickets that this CPU has executed WBINVD for; smp.c */
-    uint64_t wbinvd_tsc;        /* what the last one took */
-    bool answer_wanted;         /* another CPU asks by NMI for answer_rip (watch.c) */
+    uint64_t rounds; /* of the loops (run.c, loop.c): stands still when the CPU is stuck */
+    bool idle; /* in HLT: need not show a round */
+    struct watched watched; /* by another CPU */
+    uint64_t mca_due_tsc; /* of the next look at the machine check banks */
+    uint32_t mca_left_out; /* corrected errors that were not logged */
+    const struct mca_errors *mca_errors; /* that a panic is about */
+    const char *last_words; /* of its panic, for the CPU that ends the machine */
+    uint64_t watch_tsc, watch_next_tsc; /* when this CPU checked the others last, and will next */
+    uint64_t wbinvd_done; /* tickets that this CPU has executed WBINVD for; smp.c */
+    uint64_t wbinvd_tsc; /* what the last one took */
+    bool answer_wanted; /* another CPU asks by NMI for answer_rip (watch.c) */
     uint64_t answer_rip;
 };
 

@@ -8,7 +8,7 @@
 
 #include "hv/lib/x86.h"
 
-#define FAMILY_ZEN 0x17u                            /* the first with SEV; its DE_CFG has the bit, Hygon's family 18h too */
+#define FAMILY_ZEN 0x17u /* the first with SEV; its DE_CFG has the bit, Hygon's family 18h too */
 
 static uint32_t cpu_family(void)
 {
@@ -30,8 +30,8 @@ static bool make_lfence_serializing(void)
 void cpu_msr_init(struct cpu_features *features)
 {
     static const uint32_t unused[] = {
-        MSR_DEBUG_CTL, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
-        MSR_FS_BASE, MSR_KERNEL_GS_BASE,
+        MSR_DEBUG_CTL,   MSR_STAR,         MSR_LSTAR,        MSR_CSTAR,   MSR_SFMASK,
+        MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_FS_BASE, MSR_KERNEL_GS_BASE,
     };
     uint32_t last = cpuid(0x80000000, 0).eax;
     uint32_t speculation = last >= 0x80000008 ? cpuid(0x80000008, 0).ebx : 0;
@@ -47,7 +47,7 @@ void cpu_msr_init(struct cpu_features *features)
     if ((svm >> 4 & 1) != 0)
         wrmsr(MSR_TSC_RATIO, TSC_RATIO_ONE);
     if (has_spec_ctrl)
-        wrmsr(MSR_SPEC_CTRL, 0);        /* while a guest runs, it is OR'ed to the guest's */
+        wrmsr(MSR_SPEC_CTRL, 0); /* while a guest runs, it is OR'ed to the guest's */
     features->ibpb = (speculation & CPUID_IBPB) != 0;
     features->virtual_spec_ctrl = has_spec_ctrl && (svm >> 20 & 1) != 0;
     features->lfence_by_msr = make_lfence_serializing();

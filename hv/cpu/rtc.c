@@ -7,10 +7,12 @@
 
 #define RTC_INDEX 0x70u
 #define RTC_DATA 0x71u
+/* clang-format off */
 enum {
     RTC_SECOND = 0, RTC_MINUTE = 2, RTC_HOUR = 4, RTC_DAY = 7, RTC_MONTH = 8, RTC_YEAR = 9, RTC_A = 10, RTC_B = 11,
     RTC_D = 13,
 };
+/* clang-format on */
 #define RTC_A_UPDATE_IN_PROGRESS 0x80u
 #define RTC_B_24_HOURS 0x02u
 #define RTC_B_BINARY 0x04u
@@ -35,8 +37,12 @@ static uint8_t rtc_register(uint8_t index)
 static struct rtc_time rtc_sample(void)
 {
     return (struct rtc_time){
-        .second = rtc_register(RTC_SECOND), .minute = rtc_register(RTC_MINUTE), .hour = rtc_register(RTC_HOUR),
-        .day = rtc_register(RTC_DAY), .month = rtc_register(RTC_MONTH), .year = rtc_register(RTC_YEAR),
+        .second = rtc_register(RTC_SECOND),
+        .minute = rtc_register(RTC_MINUTE),
+        .hour = rtc_register(RTC_HOUR),
+        .day = rtc_register(RTC_DAY),
+        .month = rtc_register(RTC_MONTH),
+        .year = rtc_register(RTC_YEAR),
     };
 }
 
@@ -98,7 +104,8 @@ uint64_t rtc_read(const char **fault)
     }
     uint8_t format = rtc_register(RTC_B);
     bool binary = (format & RTC_B_BINARY) != 0;
-    uint32_t second = rtc_number(t.second, binary), minute = rtc_number(t.minute, binary), hour = rtc_hour(t.hour, format);
+    uint32_t second = rtc_number(t.second, binary), minute = rtc_number(t.minute, binary),
+             hour = rtc_hour(t.hour, format);
     uint32_t day = rtc_number(t.day, binary), month = rtc_number(t.month, binary), year = rtc_number(t.year, binary);
     if (second > 59 || minute > 59 || hour > 23 || year > 99) {
         *fault = "it holds no time";

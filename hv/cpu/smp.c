@@ -120,7 +120,7 @@ bool smp_wait_for(const uint32_t *value, uint32_t wanted, uint64_t us)
 {
     struct clock_limit limit = clock_limit(us);
     for (;;) {
-        bool over = clock_limit_over(&limit);   /* before the last look */
+        bool over = clock_limit_over(&limit); /* before the last look */
         if (__atomic_load_n(value, __ATOMIC_ACQUIRE) == wanted)
             return true;
         if (over)

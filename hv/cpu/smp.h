@@ -29,7 +29,9 @@ static inline void smp_acknowledge_kick(struct cpu *cpu)
 uint64_t smp_wbinvd_begin(const uint64_t *set);
 bool smp_wbinvd_done(const uint64_t *set, uint64_t ticket);
 /* Of the last WBINVD of each CPU in the set, TSC cycles: together without this CPU's, and the longest of all. */
-struct smp_cost { uint64_t others, longest; };
+struct smp_cost {
+    uint64_t others, longest;
+};
 struct smp_cost smp_wbinvd_cost(const uint64_t *set);
 
 /* Until another CPU has written `wanted` there; false: not within that time. */

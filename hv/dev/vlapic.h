@@ -7,7 +7,13 @@
 
 /* Entries of the local vector table, in the order of their registers. */
 enum {
-    VLAPIC_LVT_TIMER, VLAPIC_LVT_THERMAL, VLAPIC_LVT_PERF, VLAPIC_LVT_LINT0, VLAPIC_LVT_LINT1, VLAPIC_LVT_ERROR, VLAPIC_LVTS,
+    VLAPIC_LVT_TIMER,
+    VLAPIC_LVT_THERMAL,
+    VLAPIC_LVT_PERF,
+    VLAPIC_LVT_LINT0,
+    VLAPIC_LVT_LINT1,
+    VLAPIC_LVT_ERROR,
+    VLAPIC_LVTS,
 };
 
 struct vlapic {
@@ -40,7 +46,10 @@ bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *val
 /* What a write asks of the rest of the hypervisor: `send` when vCPUs other than this one
  * may be concerned, or when it is no plain interrupt (NMI, INIT, SIPI). An interrupt for
  * this vCPU itself is posted already. */
-struct vlapic_ipi { bool send; uint64_t icr; };
+struct vlapic_ipi {
+    bool send;
+    uint64_t icr;
+};
 bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t value, struct vlapic_ipi *ipi);
 
 /* Whether an ICR that the vlapic with the id `sender` wrote is addressed to that with `id`: shorthand, physical,

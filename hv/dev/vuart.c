@@ -102,7 +102,8 @@ static void clear_fifo(struct vuart *uart)
 void vuart_power_off(struct vuart *uart)
 {
     if (uart->input_count > 0)
-        line_print("monitor: %s ended without reading the last %u bytes of input", uart->output->name, uart->input_count);
+        line_print("monitor: %s ended without reading the last %u bytes of input", uart->output->name,
+                   uart->input_count);
     uart->input_count = 0;
     uart->break_after = VUART_NO_BREAK;
     output_finish(uart->output);

@@ -25,7 +25,9 @@
 
 /* UEFI 2.9, 4.5: EFI_RUNTIME_SERVICES, in words of 8 bytes. */
 #define RUNTIME_SERVICES_SIGNATURE UINT64_C(0x56524553544e5552)
+/* clang-format off */
 enum { RUNTIME_SIGNATURE = 0, RUNTIME_GET_VARIABLE = 72 / 8, RUNTIME_SET_VARIABLE = 88 / 8, RUNTIME_RESET_SYSTEM = 104 / 8 };
+/* clang-format on */
 
 enum reset_type { RESET_COLD = 0, RESET_WARM = 1, RESET_SHUTDOWN = 2 };
 typedef void __attribute__((ms_abi)) (*reset_system_t)(uint32_t type, uint64_t status, uint64_t size, void *data);
@@ -40,7 +42,7 @@ static uint64_t firmware_get_variable, firmware_set_variable;
 
 /* One to one ends with the lower half, hv's is above; and the firmware has never seen more by its own tables of 4 levels. */
 #define FIRMWARE_END (UINT64_C(1) << 47)
-#define FIRMWARE_LONGEST (UINT64_C(64) << 30)      /* what is longer is a bridge's window, and would cost a table per GiB */
+#define FIRMWARE_LONGEST (UINT64_C(64) << 30) /* what is longer is a bridge's window, and would cost a table per GiB */
 #define DEVICE_BITS (PTE_W | PTE_NX | PTE_PCD | PTE_PWT)
 
 /* All but memory that has become hv's or guests': boards' ResetSystem() reads what is not marked as a runtime region. What
@@ -51,7 +53,7 @@ static bool firmware_range(const struct handoff_range *range, uint64_t *bits)
         return false;
     switch (range->kind) {
     case HANDOFF_RUNTIME_CODE:
-        *bits = PTE_W;      /* an image's code and data lie in one region */
+        *bits = PTE_W; /* an image's code and data lie in one region */
         return true;
     case HANDOFF_RUNTIME_DATA:
     case HANDOFF_ACPI:
@@ -88,7 +90,8 @@ static bool firmware_map_all(struct pagetable *table, const struct handoff *hand
 
 void firmware_init(const struct handoff *handoff)
 {
-    static const char missing[] = "firmware: no pages to map %u ranges of memory for it; it cannot be asked to power off";
+    static const char missing[] =
+        "firmware: no pages to map %u ranges of memory for it; it cannot be asked to power off";
     paddr_t pages;
     if (!page_alloc(FIRMWARE_TABLES_MOST, 1, &pages)) {
         log_print(LOG_ERROR, missing, handoff->range_count);
@@ -108,8 +111,7 @@ void firmware_init(const struct handoff *handoff)
     hostmap_share(page_va(paddr(table.root)));
     firmware_cr3 = pagetable_cr3(&table);
 
-    uint8_t *window = window_map(
-        paddr(handoff->runtime_services & ~(PAGE_SIZE - 1)), 2 * PAGE_SIZE, VIEW_PLAIN);
+    uint8_t *window = window_map(paddr(handoff->runtime_services & ~(PAGE_SIZE - 1)), 2 * PAGE_SIZE, VIEW_PLAIN);
     ASSERT(window != NULL);
     const uint64_t *found = (const void *)(window + handoff->runtime_services % PAGE_SIZE);
     if (found[RUNTIME_SIGNATURE] == RUNTIME_SERVICES_SIGNATURE) {
@@ -117,22 +119,23 @@ void firmware_init(const struct handoff *handoff)
         firmware_get_variable = found[RUNTIME_GET_VARIABLE];
         firmware_set_variable = found[RUNTIME_SET_VARIABLE];
     } else {
-        log_print(LOG_ERROR, "firmware: no runtime services at %lx; it cannot be asked to power off", handoff->runtime_services);
+        log_print(LOG_ERROR, "firmware: no runtime services at %lx; it cannot be asked to power off",
+                  handoff->runtime_services);
     }
     window_unmap(window, 2 * PAGE_SIZE);
 }
 
 /* The end of the machine: one way after another, each told of if it failed within its time. */
 enum { CHIPSET_RESET = 0xcf9, CHIPSET_RESET_SYSTEM = 0x02, CHIPSET_RESET_CPU = 0x04 };
-#define END_US 2000000u                 /* for what takes effect by itself */
-#define END_FIRMWARE_US 5000000u        /* of the firmware's own time */
+#define END_US 2000000u /* for what takes effect by itself */
+#define END_FIRMWARE_US 5000000u /* of the firmware's own time */
 
-static struct handoff_register end_registers[2][2];     /* by ACPI: of a power-off; of a reset */
+static struct handoff_register end_registers[2][2]; /* by ACPI: of a power-off; of a reset */
 static bool end_resets, end_boot_next;
-static uint32_t end_way;                /* the next to be tried */
-static uint64_t end_own_cr3;            /* hv's tables, while the firmware's are in use; 0: they are not */
-static uint64_t end_stack;              /* 0: a fault is no way's, but hv's own */
-static bool end_in_firmware;            /* the call that is watched is one of the UEFI firmware's */
+static uint32_t end_way; /* the next to be tried */
+static uint64_t end_own_cr3; /* hv's tables, while the firmware's are in use; 0: they are not */
+static uint64_t end_stack; /* 0: a fault is no way's, but hv's own */
+static bool end_in_firmware; /* the call that is watched is one of the UEFI firmware's */
 
 void firmware_end_init(const struct handoff *handoff)
 {
@@ -163,7 +166,7 @@ static void end_wait(void)
 
 static void end_leave(void)
 {
-    if (!shutdown_return())     /* first: another CPU may have taken over */
+    if (!shutdown_return()) /* first: another CPU may have taken over */
         end_elsewhere();
     end_stack = 0;
     if (end_own_cr3 != 0)
@@ -176,7 +179,7 @@ static void end_enter(void *frame)
 {
     end_own_cr3 = read_cr3();
     write_cr3(firmware_cr3);
-    end_stack = ((uintptr_t)frame & ~UINT64_C(15)) - 8;     /* as a function finds it */
+    end_stack = ((uintptr_t)frame & ~UINT64_C(15)) - 8; /* as a function finds it */
 }
 
 static void end_by_acpi(void)
@@ -188,7 +191,7 @@ static void end_by_acpi(void)
     if (tables)
         end_enter(__builtin_frame_address(0));
     end_in_firmware = false;
-    shutdown_call();            /* a write may raise an SMI, whose handler may hang */
+    shutdown_call(); /* a write may raise an SMI, whose handler may hang */
     end_write(&registers[0]);
     end_write(&registers[1]);
     end_leave();
@@ -285,7 +288,7 @@ bool end_catch(struct trap_frame *frame, const char *what)
     frame->rflags = RFLAGS_ONE;
     end_leave();
     if (frame->vector == TRAP_TIMER)
-        firmware_reset_system = 0;      /* it is in a call still: UEFI 2.9, 8.1 */
+        firmware_reset_system = 0; /* it is in a call still: UEFI 2.9, 8.1 */
     console_print("sevisor: %s at %lx\n", what, rip);
     return true;
 }
@@ -297,8 +300,10 @@ void end_elsewhere(void)
     end_leave();
     if (end_in_firmware)
         firmware_reset_system = 0;
-    console_print("sevisor: %s, with interrupts disabled: CPU %u goes on\n", end_in_firmware ? "the firmware does not answer"
-                  : "a CPU does not come back from the write to ACPI's register", this_cpu()->index);
+    console_print("sevisor: %s, with interrupts disabled: CPU %u goes on\n",
+                  end_in_firmware ? "the firmware does not answer"
+                                  : "a CPU does not come back from the write to ACPI's register",
+                  this_cpu()->index);
     end_go_on();
 }
 
@@ -322,7 +327,7 @@ static _Noreturn void end_begin(bool resets)
     console_flush();
     if (end_way == 0)
         end_resets = resets;
-    end_go_on();        /* a panic on the way ends here again, and goes on with the next */
+    end_go_on(); /* a panic on the way ends here again, and goes on with the next */
 }
 
 void machine_power_off(void)

@@ -53,7 +53,8 @@ static void main_report_nmis(void)
     for (uint32_t i = 0; i < smp_cpus(); i++)
         nmis += smp_cpu(i) != NULL ? smp_cpu(i)->nmis : 0;
     if (nmis > 0)
-        log_print(LOG_ERROR, "%lu NMIs were received: boards report hardware errors by NMI; look into the BMC's event log", nmis);
+        log_print(LOG_ERROR,
+                  "%lu NMIs were received: boards report hardware errors by NMI; look into the BMC's event log", nmis);
 }
 
 /* A guest that the operator ended during its launch counts as one that ran. */
@@ -77,7 +78,8 @@ static _Noreturn void main_reset_unused(void)
         log_print(LOG_ERROR, "no guest runs: the manifest cannot be used");
     else
         log_print(LOG_ERROR, "no guest runs: %s is refused: %s", guests[0].config->name, guests[0].end_reason);
-    log_print(LOG_ERROR, "the machine is reset in %u seconds, or at a key, into the next boot option", RESET_DELAY_SECONDS);
+    log_print(LOG_ERROR, "the machine is reset in %u seconds, or at a key, into the next boot option",
+              RESET_DELAY_SECONDS);
     struct clock_limit limit = clock_limit(RESET_DELAY_SECONDS * UINT64_C(1000000));
     while (!clock_limit_over(&limit) && console_read() == CONSOLE_NOTHING) {
         this_cpu()->rounds++;   /* for the watchdog: not stuck */
@@ -132,7 +134,8 @@ void hv_main(const struct handoff *handoff)
     clock_init(handoff->tsc_hz);
     firmware_end_init(handoff);
     cpu_init(cpu_boot());
-    log_print(LOG_NOTICE, "Sevisor: hv runs, %s", handoff->c_bit_mask != 0 ? "encrypted" : "plain: this machine has no SME");
+    log_print(LOG_NOTICE, "Sevisor: hv runs, %s",
+              handoff->c_bit_mask != 0 ? "encrypted" : "plain: this machine has no SME");
     view_init(handoff);
     page_init(handoff);
     memory_init(handoff);

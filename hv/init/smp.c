@@ -30,8 +30,8 @@
 /* At `ap_parameters` in ap.asm. */
 struct ap_parameters {
     uint64_t entry, stack, cpu, cr3;
-    uint32_t tables;            /* physical */
-    uint32_t syscfg;            /* bits to set */
+    uint32_t tables; /* physical */
+    uint32_t syscfg; /* bits to set */
     uint32_t far32;
     uint16_t far32_selector;
     uint16_t gdt_limit;
@@ -46,9 +46,9 @@ extern const uint8_t entry_ap[];
 
 /* Between the boot CPU and the CPU that is being started. */
 static struct {
-    uint32_t ready;             /* index of the CPU that waits for the verdict */
-    uint32_t verdict;           /* by the boot CPU; VERDICT_* */
-    uint64_t ask_tsc, tsc;      /* TSC comparison: round, and the other CPU's TSC */
+    uint32_t ready; /* index of the CPU that waits for the verdict */
+    uint32_t verdict; /* by the boot CPU; VERDICT_* */
+    uint64_t ask_tsc, tsc; /* TSC comparison: round, and the other CPU's TSC */
 } handshake;
 enum { VERDICT_NONE, VERDICT_COMPARE, VERDICT_FINE, VERDICT_LEFT_OUT };
 
@@ -82,7 +82,7 @@ static void fill_parameters(uint8_t *pages, const struct handoff *handoff, struc
     struct ap_parameters parameters;
     uint8_t *place = pages + (ap_parameters - ap_start);
     uint32_t base = (uint32_t)handoff->startup_base;
-    memcpy(&parameters, ap_parameters, sizeof parameters);      /* ap.asm's own, relative to the page */
+    memcpy(&parameters, ap_parameters, sizeof parameters); /* ap.asm's own, relative to the page */
     parameters.entry = (uintptr_t)entry_ap;
     parameters.stack = (uintptr_t)stack;
     parameters.cpu = (uintptr_t)cpu;
@@ -90,7 +90,7 @@ static void fill_parameters(uint8_t *pages, const struct handoff *handoff, struc
     parameters.tables = base + (uint32_t)PAGE_SIZE;
     parameters.syscfg = (uint32_t)(rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN);
     if (view_c_bit() == 0)
-        parameters.syscfg = 0;      /* a CPU without SME may lack the MSR */
+        parameters.syscfg = 0; /* a CPU without SME may lack the MSR */
     parameters.far32 += base;
     parameters.gdt_base += base;
     parameters.far64 += base;
@@ -136,8 +136,10 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
 {
     uint32_t apic_id = handoff->apic_ids[index];
     if (!lapic_reaches(apic_id)) {
-        log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: that id cannot be sent an interrupt of its own; BIOS: AMD CBS > "
-                  "Local APIC Mode = x2APIC", index, apic_id);
+        log_print(LOG_ERROR,
+                  "CPU %u (APIC %u) is left out: that id cannot be sent an interrupt of its own; BIOS: AMD CBS > "
+                  "Local APIC Mode = x2APIC",
+                  index, apic_id);
         return;
     }
     struct cpu *cpu = cpu_pages_create(index, apic_id);
@@ -157,7 +159,7 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
         here = smp_wait_for(&handshake.ready, index, i + 1 == STARTUPS ? START_LIMIT_US : STARTUP_US);
     }
     if (!here) {
-        lapic_send(apic_id, LAPIC_MESSAGE_INIT);    /* a late start must not disturb the next CPU's */
+        lapic_send(apic_id, LAPIC_MESSAGE_INIT); /* a late start must not disturb the next CPU's */
         log_print(LOG_ERROR, "CPU %u (APIC %u) is left out: it does not start", index, apic_id);
         return;
     }
@@ -211,6 +213,6 @@ void smp_main(struct cpu *cpu)
     __atomic_store_n(&handshake.ready, 0, __ATOMIC_RELEASE);
     sti();
     while (verdict == VERDICT_LEFT_OUT)
-        hlt();      /* its interrupt handler still does WBINVD */
+        hlt(); /* its interrupt handler still does WBINVD */
     run_loop(cpu);
 }

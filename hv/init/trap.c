@@ -13,6 +13,7 @@
 #include "hv/vm/watch.h"
 
 /* APM2 8.2 */
+/* clang-format off */
 static const char *const trap_names[TRAP_EXCEPTIONS] = {
     "#DE divide error", "#DB debug", "NMI", "#BP breakpoint", "#OF overflow", "#BR bound range",
     "#UD invalid opcode", "#NM device not available", "#DF double fault", "coprocessor segment overrun",
@@ -21,6 +22,7 @@ static const char *const trap_names[TRAP_EXCEPTIONS] = {
     [21] = "#CP control protection", [28] = "#HV hypervisor injection", [29] = "#VC VMM communication",
     [30] = "#SX security",
 };
+/* clang-format on */
 
 /* A contained error that interrupted VMRUN hits the guest that ran. Any other hit hv, which panics; only the CPU that is
  * powering the machine off goes on after a contained error. */
@@ -50,7 +52,7 @@ void trap_handle(struct trap_frame *frame)
         if (shutdown_is_elsewhere())
             end_elsewhere();
         if (!watch_answer(cpu, frame->rip))
-            cpu->nmis++;    /* reported later by main.c: an NMI may interrupt console output */
+            cpu->nmis++; /* reported later by main.c: an NMI may interrupt console output */
         return;
     }
     if (frame->vector == TRAP_MC) {
@@ -65,14 +67,14 @@ void trap_handle(struct trap_frame *frame)
         panic_trap(frame, name);
     }
     if (frame->vector == TRAP_SPURIOUS)
-        return;         /* APM2 16.4.7: no EOI */
+        return; /* APM2 16.4.7: no EOI */
     cpu->interrupts++;
     if (frame->vector == TRAP_TIMER)
         lapic_timer_interrupt();
     else if (frame->vector == TRAP_WBINVD)
         smp_wbinvd_interrupt();
     else if (frame->vector == TRAP_KICK)
-        smp_kick_interrupt();   /* its sender has set timer_fired */
+        smp_kick_interrupt(); /* its sender has set timer_fired */
     else
         cpu->stray_interrupts++;
     lapic_eoi();

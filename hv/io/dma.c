@@ -38,7 +38,8 @@ static void dma_stop_masters(const struct handoff_psp *psp, const struct pci_spa
             continue;
         /* The status half is written as zeros, which leaves it alone. */
         uint32_t before = pci_read32(space, sbdf, PCI_COMMAND) & 0xffff;
-        uint32_t after = dma_serves_psp(psp, space, sbdf, bridge) ? before | PCI_COMMAND_MASTER : before & ~PCI_COMMAND_MASTER;
+        uint32_t after =
+            dma_serves_psp(psp, space, sbdf, bridge) ? before | PCI_COMMAND_MASTER : before & ~PCI_COMMAND_MASTER;
         if (after != before)
             pci_write32(space, sbdf, PCI_COMMAND, after);
     }
@@ -53,7 +54,7 @@ static void dma_mask_ioapic(volatile void *ioapic)
     for (uint32_t i = 0; i <= (version >> 16 & 0xff); i++) {
         mmio_write32(ioapic, IOAPIC_SELECT, IOAPIC_ENTRIES + 2 * i);
         uint32_t entry = mmio_read32(ioapic, IOAPIC_WINDOW);
-        if ((entry & IOAPIC_MODE) != IOAPIC_MODE_SMI)       /* those are the firmware's, and Linux leaves them, too */
+        if ((entry & IOAPIC_MODE) != IOAPIC_MODE_SMI) /* those are the firmware's, and Linux leaves them, too */
             mmio_write32(ioapic, IOAPIC_WINDOW, entry | IOAPIC_MASKED);
     }
 }
@@ -68,7 +69,8 @@ void dma_stop(const struct handoff *handoff)
                 continue;
             struct pci_space space = {NULL, r->first, (uint32_t)(r->size / PCI_FUNCTION_SIZE)};
             if (r->base != 0 && (space.ecam = mmio_map(paddr(r->base), r->size)) == NULL) {
-                log_print(LOG_ERROR, "PCI: no room to map the configuration space of segment %04x: devices there keep their DMA",
+                log_print(LOG_ERROR,
+                          "PCI: no room to map the configuration space of segment %04x: devices there keep their DMA",
                           r->first >> 16);
                 continue;
             }
@@ -82,7 +84,7 @@ void dma_stop(const struct handoff *handoff)
         if (r->kind != HANDOFF_IOAPIC)
             continue;
         volatile void *ioapic = mmio_map(paddr(r->base), r->size);
-        ASSERT(ioapic != NULL);         /* small windows need nothing from the pool, and none is open */
+        ASSERT(ioapic != NULL); /* small windows need nothing from the pool, and none is open */
         dma_mask_ioapic(ioapic);
         mmio_unmap(ioapic, r->size);
     }

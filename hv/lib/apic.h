@@ -6,6 +6,7 @@
 #include "hv/lib/x86.h"
 
 /* By their x2APIC MSRs (APM2 16.11); in memory they lie at APIC_OFFSET(). */
+/* clang-format off */
 enum {
     APIC_ID = 0x802, APIC_VERSION = 0x803, APIC_TPR = 0x808, APIC_PPR = 0x80a, APIC_EOI = 0x80b,
     APIC_LDR = 0x80d, APIC_SVR = 0x80f,
@@ -16,6 +17,7 @@ enum {
     APIC_TIMER_INITIAL = 0x838, APIC_TIMER_CURRENT = 0x839, APIC_TIMER_DIVIDE = 0x83e,
     APIC_SELF_IPI = 0x83f, APIC_LAST = 0x8ff,
 };
+/* clang-format on */
 #define APIC_OFFSET(msr) (((msr) - MSR_X2APIC_BASE) * 16)
 
 #define APIC_BASE_BSC (UINT64_C(1) << 8)

@@ -3,14 +3,19 @@
 #include "hv/lib/bootnext.h"
 
 /* UEFI 2.9, 8.2: GetVariable() and SetVariable() of the runtime services. */
-struct guid { uint32_t a; uint16_t b, c; uint8_t d[8]; };
+struct guid {
+    uint32_t a;
+    uint16_t b, c;
+    uint8_t d[8];
+};
 typedef uint64_t __attribute__((ms_abi)) (*get_variable_t)(const uint16_t *name, const struct guid *vendor,
                                                            uint32_t *attributes, uint64_t *size, void *data);
 typedef uint64_t __attribute__((ms_abi)) (*set_variable_t)(const uint16_t *name, const struct guid *vendor,
                                                            uint32_t attributes, uint64_t size, const void *data);
 
 /* UEFI 2.9, 3.3: the boot manager's variables. */
-static const struct guid global_variable = {0x8be4df61, 0x93ca, 0x11d2, {0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c}};
+static const struct guid global_variable = {
+    0x8be4df61, 0x93ca, 0x11d2, {0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c}};
 enum { VARIABLE_NON_VOLATILE = 1, VARIABLE_BOOT_SERVICES = 2, VARIABLE_RUNTIME = 4 };
 #define BOOT_OPTIONS 256u
 #define LOAD_OPTION_ACTIVE 0x00000001u

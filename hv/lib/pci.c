@@ -13,7 +13,8 @@ enum { PCI_CONFIG_ADDRESS = 0xcf8, PCI_CONFIG_DATA = 0xcfc };
 
 volatile void *pci_ecam(const struct pci_space *space, uint32_t sbdf)
 {
-    return space->ecam == NULL ? NULL : (volatile uint8_t *)space->ecam + (uint64_t)(sbdf - space->first) * PCI_FUNCTION_SIZE;
+    return space->ecam == NULL ? NULL
+                               : (volatile uint8_t *)space->ecam + (uint64_t)(sbdf - space->first) * PCI_FUNCTION_SIZE;
 }
 
 /* By the ports: reads, or writes *value. While the UEFI firmware runs its timer's handlers use them, too: none comes between

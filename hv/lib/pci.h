@@ -15,7 +15,8 @@
 
 /* Of one segment, or of some of its buses. */
 struct pci_space {
-    volatile void *ecam;        /* where that of the first function is mapped, and so on, 4 KiB each (PCIe 4.0, 7.2.2); NULL: by
+    volatile void
+        *ecam;        /* where that of the first function is mapped, and so on, 4 KiB each (PCIe 4.0, 7.2.2); NULL: by
                                  * ports, which reach segment 0 (configuration mechanism #1: PCI 3.0, 3.2.2.3.2) */
     uint32_t first, functions;
 };

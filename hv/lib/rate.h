@@ -13,7 +13,8 @@ struct rate {
 
 /* How many of `wanted` lines may be printed at `now`: `limit` in a window of `length`, in the caller's unit of time. *left_out: how
  * many were not in the window that this call has ended; 0: it has ended none. */
-static inline uint32_t rate_admit(struct rate *rate, uint64_t now, uint64_t length, uint32_t limit, uint32_t wanted, uint32_t *left_out)
+static inline uint32_t rate_admit(struct rate *rate, uint64_t now, uint64_t length, uint32_t limit, uint32_t wanted,
+                                  uint32_t *left_out)
 {
     *left_out = 0;
     if (now - rate->window >= length) {

@@ -36,7 +36,8 @@ bool runs_give(struct runs *runs, uint64_t base, uint64_t size)
     struct run *before = i > 0 ? &runs->run[i - 1] : NULL, *after = i < runs->count ? &runs->run[i] : NULL;
     if ((before != NULL && before->base + before->size > first) || (after != NULL && after->base < end))
         return false;
-    bool joins_before = before != NULL && before->base + before->size == first, joins_after = after != NULL && after->base == end;
+    bool joins_before = before != NULL && before->base + before->size == first,
+         joins_after = after != NULL && after->base == end;
     if (!joins_before && !joins_after)
         return runs_insert(runs, i, first, end - first);
     if (!joins_before) {

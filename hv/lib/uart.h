@@ -7,13 +7,15 @@
 #include "boot/handoff.h"
 #include "hv/lib/x86.h"
 
+/* clang-format off */
 enum {
     UART_DATA = 0,              /* received; to be sent */
     UART_IER = 1, UART_IIR = 2, UART_FCR = 2, UART_LCR = 3, UART_MCR = 4, UART_LSR = 5, UART_MSR = 6, UART_SCR = 7,
     UART_REGISTERS = 8,
 };
-#define UART_BAUD 115200u       /* unless SPCR gives another */
-enum { UART_DIVISOR_LOW = 0, UART_DIVISOR_HIGH = 1 };       /* with LCR's DLAB */
+/* clang-format on */
+#define UART_BAUD 115200u /* unless SPCR gives another */
+enum { UART_DIVISOR_LOW = 0, UART_DIVISOR_HIGH = 1 }; /* with LCR's DLAB */
 #define UART_FIFO 16u
 
 #define LCR_8N1 0x03u
@@ -38,8 +40,9 @@ static inline uint8_t uart_read(const struct handoff_uart *uart, uint32_t index)
     if (!uart->in_memory)
         return in8((uint16_t)at);
     const volatile void *registers = (const volatile void *)(uintptr_t)at;
-    return uart->width == 1 ? *(const volatile uint8_t *)registers
-         : uart->width == 2 ? (uint8_t)*(const volatile uint16_t *)registers : (uint8_t)*(const volatile uint32_t *)registers;
+    return uart->width == 1   ? *(const volatile uint8_t *)registers
+           : uart->width == 2 ? (uint8_t)*(const volatile uint16_t *)registers
+                              : (uint8_t)*(const volatile uint32_t *)registers;
 }
 
 static inline void uart_write(const struct handoff_uart *uart, uint32_t index, uint8_t value)

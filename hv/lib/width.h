@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define WIDTH_NESTED 48u        /* bits that nested tables of 4 levels translate, as npt.c builds them (APM2 15.25.3, 5.3) */
+#define WIDTH_NESTED 48u /* bits that nested tables of 4 levels translate, as npt.c builds them (APM2 15.25.3, 5.3) */
 
 /* CPUID 8000_0008 EAX[7:0] for a guest. `host`: the host's, with its reduction by memory encryption applied. `reduced`: what
  * a SEV guest subtracts itself, as CPUID 8000_001F EBX[11:6] says; else 0. What the guest is left with is never

@@ -89,7 +89,9 @@
 #define CPUID_IBPB (1u << 12)
 #define CPUID_SPEC_CTRL (1u << 14 | 1u << 15 | 1u << 24)
 
-struct cpuid { uint32_t eax, ebx, ecx, edx; };
+struct cpuid {
+    uint32_t eax, ebx, ecx, edx;
+};
 
 static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 {
@@ -111,15 +113,15 @@ static inline void wrmsr(uint32_t msr, uint64_t value)
 }
 
 /* in8() and out8(), and so on. A function cannot paste names. */
-#define X86_PORT(bits, suffix) \
-    static inline uint##bits##_t in##bits(uint16_t port) \
-    { \
-        uint##bits##_t v; \
-        __asm__ volatile("in" suffix " %1, %0" : "=a"(v) : "Nd"(port) : "memory"); \
-        return v; \
-    } \
-    static inline void out##bits(uint16_t port, uint##bits##_t value) \
-    { \
+#define X86_PORT(bits, suffix)                                                          \
+    static inline uint##bits##_t in##bits(uint16_t port)                                \
+    {                                                                                   \
+        uint##bits##_t v;                                                               \
+        __asm__ volatile("in" suffix " %1, %0" : "=a"(v) : "Nd"(port) : "memory");      \
+        return v;                                                                       \
+    }                                                                                   \
+    static inline void out##bits(uint16_t port, uint##bits##_t value)                   \
+    {                                                                                   \
         __asm__ volatile("out" suffix " %0, %1" : : "a"(value), "Nd"(port) : "memory"); \
     }
 X86_PORT(8, "b")
@@ -127,6 +129,7 @@ X86_PORT(16, "w")
 X86_PORT(32, "l")
 #undef X86_PORT
 
+/* clang-format off */
 static inline uint64_t read_cr0(void) { uint64_t v; __asm__ volatile("mov %%cr0, %0" : "=r"(v)); return v; }
 static inline uint64_t read_cr2(void) { uint64_t v; __asm__ volatile("mov %%cr2, %0" : "=r"(v)); return v; }
 static inline uint64_t read_cr3(void) { uint64_t v; __asm__ volatile("mov %%cr3, %0" : "=r"(v)); return v; }
@@ -145,12 +148,16 @@ static inline void sti(void) { __asm__ volatile("sti" : : : "memory"); }
 static inline void hlt(void) { __asm__ volatile("hlt" : : : "memory"); }
 /* One: no interrupt is taken between the two. */
 static inline void sti_hlt(void) { __asm__ volatile("sti; hlt" : : : "memory"); }
+/* clang-format on */
 
-struct descriptor_table { uint16_t limit; uint64_t base; } __attribute__((packed));
+struct descriptor_table {
+    uint16_t limit;
+    uint64_t base;
+} __attribute__((packed));
 
 /* GDTR, IDTR, and each register that holds a selector: these three, or none. APM2 4.5.1: LTR marks the TSS as busy. */
-static inline void load_descriptor_tables(const struct descriptor_table *gdt, const struct descriptor_table *idt, uint16_t code,
-                                          uint16_t data, uint16_t tss)
+static inline void load_descriptor_tables(const struct descriptor_table *gdt, const struct descriptor_table *idt,
+                                          uint16_t code, uint16_t data, uint16_t tss)
 {
     __asm__ volatile("lgdt %0\n\t"
                      "lidt %1\n\t"
@@ -167,7 +174,8 @@ static inline void load_descriptor_tables(const struct descriptor_table *gdt, co
                      "movl %%eax, %%gs\n\t"
                      "lldt %%ax\n\t"
                      "ltr %w4"
-                     : : "m"(*gdt), "m"(*idt), "r"((uint64_t)code), "r"((uint32_t)data), "r"((uint32_t)tss)
+                     :
+                     : "m"(*gdt), "m"(*idt), "r"((uint64_t)code), "r"((uint32_t)data), "r"((uint32_t)tss)
                      : "rax", "memory");
 }
 
@@ -194,8 +202,10 @@ static inline void xrstor64(const uint8_t *area, uint64_t mask)
     __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
 }
 
+/* clang-format off */
 static inline void fxsave64(uint8_t *area) { __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory"); }
 static inline void fxrstor64(const uint8_t *area) { __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory"); }
+/* clang-format on */
 
 /* The x87 instruction and data pointers become those of this FILD. */
 static inline void x87_overwrite_pointers(void)
@@ -216,7 +226,10 @@ static inline void write_dr0_3(const uint64_t dr[4])
     __asm__ volatile("mov %0, %%db2; mov %1, %%db3" : : "r"(dr[2]), "r"(dr[3]));
 }
 
-static inline void write_dr7(uint64_t v) { __asm__ volatile("mov %0, %%db7" : : "r"(v)); }
+static inline void write_dr7(uint64_t v)
+{
+    __asm__ volatile("mov %0, %%db7" : : "r"(v));
+}
 
 static inline uint64_t read_rflags(void)
 {

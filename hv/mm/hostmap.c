@@ -48,8 +48,8 @@ void hostmap_init(const struct handoff *handoff)
     hostmap_map_image(image, header.data_offset, header.total_size - header.data_offset, PTE_W | PTE_NX);
 
     paddr_t arena = paddr(handoff->arena_base);
-    ASSERT(pagetable_map(&hostmap_table, HV_ARENA_BASE, view_entry_address(arena, VIEW_ENCRYPTED),
-                         handoff->arena_size, PTE_W | PTE_NX));
+    ASSERT(pagetable_map(&hostmap_table, HV_ARENA_BASE, view_entry_address(arena, VIEW_ENCRYPTED), handoff->arena_size,
+                         PTE_W | PTE_NX));
 
     if (handoff->uart.in_memory)
         ASSERT(pagetable_map(&hostmap_table, HV_UART_PAGE,

@@ -18,8 +18,9 @@
 
 /* One above the other: arena, stacks, windows, image, the UART. */
 _Static_assert(HV_ARENA_BASE + HV_ARENA_MAX <= HOSTMAP_STACKS && HOSTMAP_STACKS_END <= WINDOW_PAGES_BASE &&
-               WINDOW_PAGES_BASE + WINDOW_PAGES * PAGE_SIZE <= WINDOW_CPU_BASE &&
-               WINDOW_ALL + PAGE_SIZE <= WINDOW_SLOTS_BASE && WINDOW_SLOTS_BASE + WINDOW_SLOTS * SIZE_2M <= HV_IMAGE_BASE,
+                   WINDOW_PAGES_BASE + WINDOW_PAGES * PAGE_SIZE <= WINDOW_CPU_BASE &&
+                   WINDOW_ALL + PAGE_SIZE <= WINDOW_SLOTS_BASE &&
+                   WINDOW_SLOTS_BASE + WINDOW_SLOTS * SIZE_2M <= HV_IMAGE_BASE,
                "areas overlap");
 _Static_assert(HV_UART_PAGE - HV_IMAGE_BASE >= SIZE_1G, "1 GiB for the image");
 

@@ -203,7 +203,8 @@ void window_unmap(void *va, uint64_t size)
 volatile void *mmio_map(paddr_t base, uint64_t size)
 {
     uint64_t offset = base.raw & (PAGE_SIZE - 1);
-    uint8_t *page = window_open(paddr(base.raw - offset), offset + size, VIEW_PLAIN, PTE_W | PTE_NX | PTE_PCD | PTE_PWT);
+    uint8_t *page =
+        window_open(paddr(base.raw - offset), offset + size, VIEW_PLAIN, PTE_W | PTE_NX | PTE_PCD | PTE_PWT);
     return page == NULL ? NULL : page + offset;
 }
 

@@ -30,7 +30,7 @@
  * slowly. */
 #define FULL_LIMIT_US 1000000u
 #define SLOW_LIMIT_US 10000000u
-#define LOSSES_US 1000000u          /* losses within this time are reported in one line */
+#define LOSSES_US 1000000u /* losses within this time are reported in one line */
 /* The receive FIFO of 16 bytes is full in 1.4 ms: poll fast while input is expected. */
 #define POLL_BUSY_US 1000u
 #define POLL_IDLE_US 10000u
@@ -38,8 +38,8 @@
 
 enum input_state {
     INPUT_PASS,
-    INPUT_COMMAND,          /* after the escape key */
-    INPUT_NUMBER,           /* of a guest; `purpose` says what for */
+    INPUT_COMMAND, /* after the escape key */
+    INPUT_NUMBER, /* of a guest; `purpose` says what for */
     INPUT_KILL_CONFIRM,
 };
 
@@ -51,19 +51,19 @@ enum number_purpose { NUMBER_ATTACH, NUMBER_SCROLL, NUMBER_KILL, NUMBER_RELAUNCH
 static struct input {
     enum input_state state;
     enum number_purpose purpose;
-    uint32_t number;        /* its digits so far; 0: none */
-    uint32_t victim;        /* INPUT_KILL_CONFIRM */
+    uint32_t number; /* its digits so far; 0: none */
+    uint32_t victim; /* INPUT_KILL_CONFIRM */
     enum enter enter;
-    bool hinted;            /* the hint about input without an attached guest was printed */
-    uint64_t last_us;       /* time of the last input; 0: none yet */
-    uint64_t full_us;       /* since when the attached guest's buffer is full; 0: it is not */
-    uint64_t taken_us;      /* when the guest was last seen to have read since then */
-    uint32_t room;          /* free bytes of its buffer at that time */
-    struct console_losses losses;   /* not reported yet */
-    bool guest_lost;        /* some uart.input_lost is not reported yet */
-    uint64_t losses_us;     /* time of the first unreported loss; 0: none */
+    bool hinted; /* the hint about input without an attached guest was printed */
+    uint64_t last_us; /* time of the last input; 0: none yet */
+    uint64_t full_us; /* since when the attached guest's buffer is full; 0: it is not */
+    uint64_t taken_us; /* when the guest was last seen to have read since then */
+    uint32_t room; /* free bytes of its buffer at that time */
+    struct console_losses losses; /* not reported yet */
+    bool guest_lost; /* some uart.input_lost is not reported yet */
+    uint64_t losses_us; /* time of the first unreported loss; 0: none */
     bool top_repeats;
-    uint64_t top_us;        /* time of the last view */
+    uint64_t top_us; /* time of the last view */
     struct rate answers;
 } input;
 
@@ -154,7 +154,9 @@ static void ask_to_kill(uint32_t guest)
         input.victim = guest;
         input.state = INPUT_KILL_CONFIRM;
     }
-    answer_about(guest, refusal != NULL ? refusal : "is ended at once, without a shutdown, if you press y now; any other key cancels");
+    answer_about(guest, refusal != NULL
+                            ? refusal
+                            : "is ended at once, without a shutdown, if you press y now; any other key cancels");
 }
 
 static void kill_confirmed(uint8_t byte)
@@ -178,7 +180,7 @@ static void use_number(uint32_t number)
 {
     uint32_t guest = number - 1;
     if (input.purpose == NUMBER_ATTACH)
-        attach_to(MONITOR_NOBODY);          /* also if the number is wrong: input must not go to the previous guest */
+        attach_to(MONITOR_NOBODY); /* also if the number is wrong: input must not go to the previous guest */
     if (guest >= guest_count())
         answer("no guest has that number (Ctrl-] l lists them)");
     else if (input.purpose == NUMBER_ATTACH)
@@ -268,7 +270,7 @@ static void change_log_level(bool more)
     log_set_level(level);
     if (may_answer(1))
         line_print("monitor: log level %s, of fatal, error, notice, guest, debug; %lu lines left out so far",
-                      log_level_name(level), left_out);
+                   log_level_name(level), left_out);
 }
 
 static void show_top(bool again)
@@ -310,7 +312,9 @@ static void command(uint8_t byte)
     case '0':
         detach();
         break;
+        /* clang-format off */
     case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
+        /* clang-format on */
         expect_number(NUMBER_ATTACH);
         input.state = INPUT_PASS;
         take_digit(byte);
@@ -349,7 +353,7 @@ static void command(uint8_t byte)
             identity_show();
         break;
     case '+':
-    case '=':                       /* the same key without Shift */
+    case '=': /* the same key without Shift */
     case '-':
         change_log_level(byte != '-');
         break;
@@ -373,7 +377,7 @@ static bool take_input(uint8_t byte)
     if (take_enter(byte))
         return true;
     if (byte == MONITOR_ESCAPE) {
-        input.state = INPUT_COMMAND;        /* in any state */
+        input.state = INPUT_COMMAND; /* in any state */
         input.top_repeats = false;
         return true;
     }
@@ -432,14 +436,14 @@ void monitor_report_losses(void)
 {
     if (input.losses.overruns > 0)
         line_print("monitor: input was lost: the serial port's FIFO overflowed %u times; send slower, or with RTS/CTS",
-                      input.losses.overruns);
+                   input.losses.overruns);
     if (input.losses.garbled > 0)
         line_print("monitor: input was lost: %u bytes with parity or framing errors; set your end to 115200 8N1",
-                      input.losses.garbled);
+                   input.losses.garbled);
     for (uint32_t i = 0, count = input.guest_lost ? guest_count() : 0; i < count; i++) {
         if (guests[i].uart.input_lost > 0)
             line_print("monitor: %u bytes of input to %s were lost: it does not read its serial port",
-                          guests[i].uart.input_lost, guests[i].config->name);
+                       guests[i].uart.input_lost, guests[i].config->name);
         guests[i].uart.input_lost = 0;
     }
     input.losses = (struct console_losses){0};

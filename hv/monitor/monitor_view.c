@@ -89,9 +89,10 @@ static void show_kinds(const struct guest_counters *counters, const struct guest
     char line[COLUMNS], number[NUMBER_SIZE];
     size_t length = text_format(line, sizeof line, "%s", counters == NULL ? "by kind" : "       ");
     for (uint32_t kind = 0; kind < VCPU_EXIT_KINDS && exit_kind_name(kind) != NULL; kind++) {
-        const char *cell = counters == NULL
-            ? exit_kind_name(kind)
-            : short_number(per_second(increase(counters->exits[kind], then->exits[kind]), cycles), number);
+        const char *cell =
+            counters == NULL
+                ? exit_kind_name(kind)
+                : short_number(per_second(increase(counters->exits[kind], then->exits[kind]), cycles), number);
         if (length + KIND_COLUMN < sizeof line)
             length += text_format(line + length, sizeof line - length, "%6s", cell);
     }
@@ -110,9 +111,9 @@ static void show_guest(uint32_t index, uint64_t now, uint64_t cycles)
     if (guest->started_tsc != 0)
         duration(increase(now, guest->started_tsc), age);
     uint64_t used = share(increase(counters.run_tsc, then->run_tsc), cycles, guest->config->vcpus);
-    line_print("%3u %-16.16s %-9s %5u %4lu.%lu %7s %7lu %10s %8u", index + 1, guest->config->name,
-                  report_state(guest), guest->config->vcpus, used / 10, used % 10,
-                  short_number(per_second(exits, cycles), rate), guest->config->memory >> 20, age, guest->launches);
+    line_print("%3u %-16.16s %-9s %5u %4lu.%lu %7s %7lu %10s %8u", index + 1, guest->config->name, report_state(guest),
+               guest->config->vcpus, used / 10, used % 10, short_number(per_second(exits, cycles), rate),
+               guest->config->memory >> 20, age, guest->launches);
     if (exits > 0)
         show_kinds(&counters, then, cycles);
     *then = counters;
@@ -123,7 +124,8 @@ static struct cpu_counters cpu_increase(const struct cpu *cpu)
 {
     struct cpu_counters *then = &previous.cpus[cpu->index];
     struct cpu_counters now = {
-        __atomic_load_n(&cpu->idle_tsc, __ATOMIC_RELAXED), __atomic_load_n(&cpu->interrupts, __ATOMIC_RELAXED),
+        __atomic_load_n(&cpu->idle_tsc, __ATOMIC_RELAXED),
+        __atomic_load_n(&cpu->interrupts, __ATOMIC_RELAXED),
     };
     struct cpu_counters more = {increase(now.idle_tsc, then->idle_tsc), increase(now.interrupts, then->interrupts)};
     *then = now;
@@ -148,11 +150,11 @@ static void show_cpus(uint64_t cycles)
         }
         shown++;
         line_print("cpu %u: %lu.%lu %% idle, %lu interrupts/s", i, idle / 10, idle % 10,
-                      per_second(more.interrupts, cycles));
+                   per_second(more.interrupts, cycles));
     }
     if (left > 0)
         line_print("and %u more: %lu.%lu %% idle, %lu interrupts/s", left, others.idle_tsc / left / 10,
-                      others.idle_tsc / left % 10, per_second(others.interrupts, cycles));
+                   others.idle_tsc / left % 10, per_second(others.interrupts, cycles));
 }
 
 uint32_t monitor_top_lines(void)
@@ -204,7 +206,7 @@ void monitor_top(bool again)
         line_clear_screen();
     line_print("top: %u guests over the last %lu.%lu s", count, tenths / 10, tenths % 10);
     line_print("%3s %-16s %-9s %5s %6s %7s %7s %10s %8s", "no", "name", "state", "vcpus", "cpu %", "exits/s", "MiB",
-                  "up", "launches");
+               "up", "launches");
     show_kinds(NULL, NULL, 0);
     show_guests(count, now, cycles);
     show_cpus(cycles);
@@ -219,15 +221,16 @@ void monitor_information(void)
     enum log_level level = log_level(&left_out);
     memory_stats(&memory);
     line_print("Sevisor " SEVISOR_VERSION ", up %lu:%02lu:%02lu", up_s / 3600, up_s / 60 % 60, up_s % 60);
-    line_print("  memory free: %lu of %lu MiB for guests, %lu of %lu pages of 4 KiB for hv itself", memory.extent_free >> 20,
-                  memory.extent_total >> 20, memory.pool_free, memory.pool_total);
-    line_print("  ASIDs (one for each guest) free: %u for SEV guests, %u for others", asid_free_count(ASID_SEV), asid_free_count(ASID_PLAIN));
+    line_print("  memory free: %lu of %lu MiB for guests, %lu of %lu pages of 4 KiB for hv itself",
+               memory.extent_free >> 20, memory.extent_total >> 20, memory.pool_free, memory.pool_total);
+    line_print("  ASIDs (one for each guest) free: %u for SEV guests, %u for others", asid_free_count(ASID_SEV),
+               asid_free_count(ASID_PLAIN));
     if (sev_ready())
         line_print("  secure processor: ready, API %u.%u build %u, %lu commands so far", platform.api_major,
-                      platform.api_minor, platform.build, sev_commands());
+                   platform.api_minor, platform.build, sev_commands());
     else
         line_print("  secure processor: not in use: %s", sev_refusal());
     line_print("  log: up to level %s is printed; %lu lines left out so far", log_level_name(level), left_out);
     line_print("  colour: %s; attached: %s", line_has_colour() ? "on" : "off",
-                  monitor_attached() == MONITOR_NOBODY ? "no guest" : guests[monitor_attached()].config->name);
+               monitor_attached() == MONITOR_NOBODY ? "no guest" : guests[monitor_attached()].config->name);
 }

@@ -160,8 +160,8 @@ static bool map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum
 {
     struct reserve reserve;
     uint64_t count, last;
-    if (!range_valid(gpa.raw, size) || base.raw % PAGE_SIZE != 0 ||
-        __builtin_add_overflow(base.raw, size - 1, &last) || (last & ~(NPT_ADDRESS | (PAGE_SIZE - 1))) != 0)
+    if (!range_valid(gpa.raw, size) || base.raw % PAGE_SIZE != 0 || __builtin_add_overflow(base.raw, size - 1, &last) ||
+        (last & ~(NPT_ADDRESS | (PAGE_SIZE - 1))) != 0)
         return false;
     if (!map_count(npt, gpa.raw, base.raw, size, &count) || !reserve_fill(&reserve, count))
         return false;

@@ -3,8 +3,7 @@
  * the numbers from there. Never linked. */
 #include "hv/svm/vmrun.h"
 
-#define OFFSET(name, type, member) \
-    __asm__ volatile(".ascii \"@@ " #name " %c0\"" : : "i"(offsetof(type, member)))
+#define OFFSET(name, type, member) __asm__ volatile(".ascii \"@@ " #name " %c0\"" : : "i"(offsetof(type, member)))
 #define GPR(name) OFFSET(VMRUN_##name, struct vmrun_state, gprs.name);
 
 void offsets(void);

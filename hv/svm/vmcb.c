@@ -16,18 +16,19 @@ static uint64_t iopm_base_pa, msrpm_base_pa;
 
 /* MSRs that VMLOAD and VMSAVE switch: not intercepted. */
 static const uint32_t guest_msrs[] = {
-    MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE,
-    MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK,
-    MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
+    MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_STAR,         MSR_LSTAR,
+    MSR_CSTAR,   MSR_SFMASK,  MSR_SYSENTER_CS,    MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
 };
 
 /* What exits from all guests, exceptions aside. APM2 15.5.1: VMRUN wants its own among them. */
+/* clang-format off */
 static const uint8_t intercepted[] = {
     VMEXIT_INTR, VMEXIT_NMI, VMEXIT_SMI, VMEXIT_INIT, VMEXIT_RDPMC, VMEXIT_CPUID, VMEXIT_RSM, VMEXIT_INVD, VMEXIT_HLT, VMEXIT_INVLPGA,
     VMEXIT_IOIO, VMEXIT_MSR, VMEXIT_TASK_SWITCH, VMEXIT_FERR_FREEZE, VMEXIT_SHUTDOWN,
     VMEXIT_VMRUN, VMEXIT_VMMCALL, VMEXIT_VMLOAD, VMEXIT_VMSAVE, VMEXIT_STGI, VMEXIT_CLGI, VMEXIT_SKINIT, VMEXIT_WBINVD, VMEXIT_MONITOR,
     VMEXIT_MWAIT, VMEXIT_MWAIT_CONDITIONAL, VMEXIT_XSETBV, VMEXIT_RDPRU,
 };
+/* clang-format on */
 
 /* Three ranges of 0x2000 MSRs, 2 KiB each. */
 static void msrpm_pass(uint8_t *msrpm, uint32_t msr)
@@ -82,7 +83,7 @@ void vmcb_init(struct vmcb *vmcb, const struct vmcb_setup *setup)
     vmcb_set_n_cr3(vmcb, setup->n_cr3);
 
     vmcb_set_g_pat(vmcb, PAT_RESET);
-    vmcb_set_efer(vmcb, EFER_SVME);     /* APM2 15.5.1: VMRUN requires it */
+    vmcb_set_efer(vmcb, EFER_SVME); /* APM2 15.5.1: VMRUN requires it */
     vmcb_set_rflags(vmcb, RFLAGS_ONE);
     vmcb_set_dr6(vmcb, DR6_RESET);
     vmcb_set_dr7(vmcb, DR7_RESET);

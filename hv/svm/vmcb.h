@@ -233,7 +233,8 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 
 /* Exceptions that are always intercepted. #DB and #AC: their delivery can raise themselves for ever inside the
  * processor (CVE-2015-5307, CVE-2015-8104). #MC is the host's. */
-#define VMCB_EXCEPTIONS (INTERCEPT(VMEXIT_EXCEPTION_DB) | INTERCEPT(VMEXIT_EXCEPTION_AC) | INTERCEPT(VMEXIT_EXCEPTION_MC))
+#define VMCB_EXCEPTIONS \
+    (INTERCEPT(VMEXIT_EXCEPTION_DB) | INTERCEPT(VMEXIT_EXCEPTION_AC) | INTERCEPT(VMEXIT_EXCEPTION_MC))
 
 /* EXITINFO1 of VMEXIT_IOIO, APM2 15.10.2; EXITINFO2 is the next RIP. */
 #define IOIO_IN (UINT64_C(1) << 0)
@@ -242,15 +243,18 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 #define IOIO_PORT_SHIFT 16
 
 /* A function cannot paste names: one accessor per field that software writes. */
-#define VMCB_ACCESSOR(type, field, clean) \
+#define VMCB_ACCESSOR(type, field, clean)                              \
     static inline void vmcb_set_##field(struct vmcb *vmcb, type value) \
-    { \
-        vmcb->field = value; \
-        vmcb->vmcb_clean &= ~(uint32_t)(clean); \
+    {                                                                  \
+        vmcb->field = value;                                           \
+        vmcb->vmcb_clean &= ~(uint32_t)(clean);                        \
     }
 /* The processor reads these on every VMRUN. */
-#define VMCB_ACCESSOR_UNCACHED(type, field) \
-    static inline void vmcb_set_##field(struct vmcb *vmcb, type value) { vmcb->field = value; }
+#define VMCB_ACCESSOR_UNCACHED(type, field)                            \
+    static inline void vmcb_set_##field(struct vmcb *vmcb, type value) \
+    {                                                                  \
+        vmcb->field = value;                                           \
+    }
 
 VMCB_ACCESSOR(uint32_t, intercept_cr, VMCB_CLEAN_I)
 VMCB_ACCESSOR(uint32_t, intercept_exceptions, VMCB_CLEAN_I)
@@ -294,9 +298,15 @@ static inline void vmcb_set_segments(struct vmcb *vmcb, const struct vmcb_segmen
 
 /* After an exit the processor may use its cached VMCB state: all clean until an accessor says
  * otherwise. Processors without clean bits ignore the field. */
-static inline void vmcb_mark_clean(struct vmcb *vmcb) { vmcb->vmcb_clean = VMCB_CLEAN_ALL; }
+static inline void vmcb_mark_clean(struct vmcb *vmcb)
+{
+    vmcb->vmcb_clean = VMCB_CLEAN_ALL;
+}
 /* Before the first entry, and on another CPU than the last. */
-static inline void vmcb_mark_dirty(struct vmcb *vmcb) { vmcb->vmcb_clean = 0; }
+static inline void vmcb_mark_dirty(struct vmcb *vmcb)
+{
+    vmcb->vmcb_clean = 0;
+}
 
 /* An EVENTINJ value. */
 static inline uint64_t vmcb_event(uint64_t type, uint8_t vector)

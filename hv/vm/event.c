@@ -42,7 +42,8 @@ void event_interrupted(struct vcpu *vcpu)
         break;
     case EVENT_TYPE_EXCEPTION:
         if (vector != VECTOR_BP && vector != VECTOR_OF)
-            event_inject_exception(vcpu, vector, (event & EVENT_ERROR_VALID) != 0, (uint32_t)(event >> EVENT_ERROR_SHIFT));
+            event_inject_exception(vcpu, vector, (event & EVENT_ERROR_VALID) != 0,
+                                   (uint32_t)(event >> EVENT_ERROR_SHIFT));
         break;
     default:
         break;
@@ -101,7 +102,7 @@ bool event_nmi_possible(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     if (vcpu->nmi_blocked && vcpu->nmi_iret_rip != NMI_NO_IRET &&
-        (vcpu->nmi_iret_rip != vmcb->rip || vcpu->state == VCPU_HALTED))    /* behind a HLT just before the IRET, too */
+        (vcpu->nmi_iret_rip != vmcb->rip || vcpu->state == VCPU_HALTED)) /* behind a HLT just before the IRET, too */
         nmi_block(vcpu, false);
     return !vcpu->nmi_blocked && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
 }
@@ -114,7 +115,7 @@ static uint64_t next_event(struct vcpu *vcpu)
     uint64_t event = vmcb->eventinj;
 
     if ((event & EVENT_VALID) != 0)
-        return event;       /* prepared before, and VMRUN has not been executed since */
+        return event; /* prepared before, and VMRUN has not been executed since */
     if (vcpu->pending_exception) {
         vcpu->pending_exception = false;
         return vcpu->exception_has_error
@@ -138,7 +139,7 @@ void event_prepare(struct vcpu *vcpu)
     event_sync_tpr(vcpu);
     vmcb_set_eventinj(vcpu->vmcb, next_event(vcpu));
     if (vcpu->stepping && (vcpu->vmcb->eventinj & EVENT_VALID) != 0)
-        vcpu_cr_step_end(vcpu);     /* the instruction is tried again after the event */
+        vcpu_cr_step_end(vcpu); /* the instruction is tried again after the event */
 
     int vector = wanted_interrupt(&vcpu->lapic);
     set_window(vcpu, vector >= 0 ? (int)PRIORITY((unsigned)vector) : NO_WINDOW);

@@ -26,7 +26,8 @@ static inline void event_write_tpr(struct vcpu *vcpu)
 static inline void event_notice(struct vcpu *vcpu)
 {
     const uint32_t *irr = vcpu->lapic.irr;
-    if ((irr[0] | irr[1] | irr[2] | irr[3] | irr[4] | irr[5] | irr[6] | irr[7]) != 0 || (vcpu->vmcb->v_intr & V_IRQ) != 0)
+    if ((irr[0] | irr[1] | irr[2] | irr[3] | irr[4] | irr[5] | irr[6] | irr[7]) != 0 ||
+        (vcpu->vmcb->v_intr & V_IRQ) != 0)
         vcpu->request = true;
 }
 

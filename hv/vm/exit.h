@@ -19,7 +19,7 @@ void exit_single_step(struct vcpu *vcpu);
 static inline void exit_skip_to(struct vcpu *vcpu, uint64_t rip)
 {
     vmcb_set_rip(vcpu->vmcb, rip);
-    vmcb_set_interrupt_shadow(vcpu->vmcb, 0);   /* STI's and MOV SS's shadow ends with the instruction */
+    vmcb_set_interrupt_shadow(vcpu->vmcb, 0); /* STI's and MOV SS's shadow ends with the instruction */
     if ((vcpu->vmcb->rflags & RFLAGS_TF) != 0)
         exit_single_step(vcpu);
 }

@@ -28,8 +28,9 @@
 #define CACHE_SUBLEAVES 8u
 
 /* 1 ECX: SSE3 PCLMULQDQ SSSE3 FMA CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND */
-#define FEATURES_1_ECX (BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(13) | BIT(17) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | \
-                        BIT(25) | BIT(26) | BIT(28) | BIT(29) | BIT(30))
+#define FEATURES_1_ECX                                                                                          \
+    (BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(13) | BIT(17) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | BIT(25) | \
+     BIT(26) | BIT(28) | BIT(29) | BIT(30))
 #define X2APIC BIT(21)
 #define TSC_DEADLINE BIT(24)
 #define OSXSAVE BIT(27)
@@ -48,14 +49,16 @@
 /* 8000_0001 ECX: LahfSahf AltMovCr8 ABM SSE4A MisAlignSse 3DNowPrefetch XOP FMA4 TBM TopologyExtensions; EDX: as
  * 1 EDX, SYSCALL NX MmxExt Page1GB RDTSCP LM */
 #define FEATURES_EXT_ECX (BIT(0) | BITS(8, 4) | BIT(11) | BIT(16) | BIT(21) | BIT(22))
-#define FEATURES_EXT_EDX ((FEATURES_1_EDX & (BITS(6, 0) | BIT(8) | BIT(13) | BITS(17, 15) | BITS(24, 23))) | BIT(11) | \
-                          BIT(20) | BIT(22) | BITS(27, 26) | BIT(29))
+#define FEATURES_EXT_EDX                                                                                              \
+    ((FEATURES_1_EDX & (BITS(6, 0) | BIT(8) | BIT(13) | BITS(17, 15) | BITS(24, 23))) | BIT(11) | BIT(20) | BIT(22) | \
+     BITS(27, 26) | BIT(29))
 #define TOPOLOGY_EXTENSIONS BIT(22)
 /* 8000_0008 EBX. Facts: CLZERO RstrFpErrPtrs EferLmsleUnsupported SSB_NO BTC_NO IBPB_RET. MSRs that vmcb.c lets through: IBPB
  * (PRED_CMD); and, where VMRUN switches SPEC_CTRL, IBRS STIBP and how they behave, SSBD, PSFD. No VIRT_SSBD. */
 #define EFER_LMSLE_UNSUPPORTED BIT(20)
 #define FEATURES_SPEC_CTRL (CPUID_SPEC_CTRL | BITS(19, 16) | BIT(28))
-#define FEATURES_8_EBX (BIT(0) | BIT(2) | EFER_LMSLE_UNSUPPORTED | BIT(26) | BITS(30, 29) | CPUID_IBPB | FEATURES_SPEC_CTRL)
+#define FEATURES_8_EBX \
+    (BIT(0) | BIT(2) | EFER_LMSLE_UNSUPPORTED | BIT(26) | BITS(30, 29) | CPUID_IBPB | FEATURES_SPEC_CTRL)
 /* 8000_0021 EAX. Facts: NoNestedDataBp LFenceAlwaysSerializing VERW_CLEAR NullSelectClearsBase SRSO_NO SRSO_USER_KERNEL_NO; of
  * PRED_CMD: SBPB IBPB_BRTYPE. ECX: TSA_SQ_NO TSA_L1_NO. No AutomaticIBRS, whose EFER bit guests do not have. */
 #define FEATURES_PRED_CMD BITS(28, 27)
@@ -67,15 +70,17 @@
 
 struct rule {
     uint32_t leaf;
-    bool by_vcpu;               /* adjust() completes it */
+    bool by_vcpu; /* adjust() completes it */
     struct cpuid mask, set;
 };
 
 static const struct rule rules[] = {
     {.leaf = 0x0, .mask = {0, ALL, ALL, ALL}},
-    {.leaf = 0x1, .by_vcpu = true, .mask = {ALL, BITS(15, 8), FEATURES_1_ECX, FEATURES_1_EDX},
+    {.leaf = 0x1,
+     .by_vcpu = true,
+     .mask = {ALL, BITS(15, 8), FEATURES_1_ECX, FEATURES_1_EDX},
      .set = {0, 0, X2APIC | TSC_DEADLINE | HYPERVISOR_PRESENT, APIC | MTRR}},
-    {.leaf = 0x6, .set = {BIT(2), 0, 0, 0}},        /* ARAT: the APIC timer never stops */
+    {.leaf = 0x6, .set = {BIT(2), 0, 0, 0}}, /* ARAT: the APIC timer never stops */
     {.leaf = 0x7, .by_vcpu = true, .mask = {0, FEATURES_7_EBX, FEATURES_7_ECX, FEATURES_7_EDX}},
     {.leaf = 0xb, .by_vcpu = true},
     {.leaf = 0xd, .by_vcpu = true},
@@ -86,9 +91,8 @@ static const struct rule rules[] = {
     {.leaf = 0x80000004, .mask = {ALL, ALL, ALL, ALL}},
     {.leaf = 0x80000005, .mask = {ALL, ALL, ALL, ALL}},
     {.leaf = 0x80000006, .mask = {ALL, ALL, ALL, ALL}},
-    {.leaf = 0x80000007, .mask = {0, 0, 0, BIT(8)}},    /* TscInvariant */
-    {.leaf = 0x80000008, .by_vcpu = true, .mask = {0, FEATURES_8_EBX, 0, 0},
-     .set = {0, EFER_LMSLE_UNSUPPORTED, 0, 0}},
+    {.leaf = 0x80000007, .mask = {0, 0, 0, BIT(8)}}, /* TscInvariant */
+    {.leaf = 0x80000008, .by_vcpu = true, .mask = {0, FEATURES_8_EBX, 0, 0}, .set = {0, EFER_LMSLE_UNSUPPORTED, 0, 0}},
     {.leaf = 0x80000019, .mask = {ALL, ALL, 0, 0}},
     {.leaf = 0x8000001a, .mask = {BITS(2, 0), 0, 0, 0}},
     {.leaf = 0x8000001d, .by_vcpu = true},
@@ -104,9 +108,9 @@ struct row {
 
 /* Read-only after exit_cpuid_init(). */
 static struct row basic[BASIC_LAST + 1], extended[EXTENDED_LAST - EXTENDED + 1];
-static struct cpuid cache[CACHE_SUBLEAVES];     /* 8000_001D */
-static struct cpuid xstate_1, xstate_avx;       /* D, subleaves 1 and 2 */
-static uint32_t phys_bits;                      /* with the reduction that SME brings */
+static struct cpuid cache[CACHE_SUBLEAVES]; /* 8000_001D */
+static struct cpuid xstate_1, xstate_avx; /* D, subleaves 1 and 2 */
+static uint32_t phys_bits; /* with the reduction that SME brings */
 
 static bool topology_extensions(void)
 {
@@ -125,8 +129,10 @@ void exit_cpuid_init(const struct cpu_features *features)
         struct row *row = is_extended ? &extended[rule->leaf - EXTENDED] : &basic[rule->leaf];
         row->by_vcpu = rule->by_vcpu;
         row->value = (struct cpuid){
-            (host.eax & rule->mask.eax) | rule->set.eax, (host.ebx & rule->mask.ebx) | rule->set.ebx,
-            (host.ecx & rule->mask.ecx) | rule->set.ecx, (host.edx & rule->mask.edx) | rule->set.edx,
+            (host.eax & rule->mask.eax) | rule->set.eax,
+            (host.ebx & rule->mask.ebx) | rule->set.ebx,
+            (host.ecx & rule->mask.ecx) | rule->set.ecx,
+            (host.edx & rule->mask.edx) | rule->set.edx,
         };
     }
     basic[0].value.eax = BASIC_LAST;
@@ -144,11 +150,11 @@ void exit_cpuid_init(const struct cpu_features *features)
     if (topology_extensions()) {
         for (uint32_t i = 0; i < CACHE_SUBLEAVES; i++) {
             cache[i] = cpuid(0x8000001d, i);
-            cache[i].eax &= ~BITS(25, 14);          /* no two vCPUs are promised to share it */
+            cache[i].eax &= ~BITS(25, 14); /* no two vCPUs are promised to share it */
         }
     }
     if (switch_guest_xcr0() != 0) {
-        xstate_1.eax = cpuid(0xd, 1).eax & BITS(2, 0);     /* XSAVEOPT XSAVEC XGETBV1; no XSAVES */
+        xstate_1.eax = cpuid(0xd, 1).eax & BITS(2, 0); /* XSAVEOPT XSAVEC XGETBV1; no XSAVES */
         xstate_avx = cpuid(0xd, 2);
     }
 }
@@ -237,11 +243,11 @@ static struct cpuid hypervisor_leaf(uint32_t leaf)
     uint32_t khz = (uint32_t)(clock_hz() / 1000);
     switch (leaf) {
     case HYPERVISOR:
-        return (struct cpuid){HYPERVISOR_LAST, 0x4b4d564b, 0x564b4d56, 0x4d};   /* "KVMKVMKVM\0\0\0" */
+        return (struct cpuid){HYPERVISOR_LAST, 0x4b4d564b, 0x564b4d56, 0x4d}; /* "KVMKVMKVM\0\0\0" */
     case HYPERVISOR + 1:
         return (struct cpuid){KVM_FEATURES, 0, 0, 0};
     case HYPERVISOR_LAST:
-        return (struct cpuid){khz, khz / VLAPIC_BUS_DIVISOR, 0, 0};     /* VMware's timing leaf */
+        return (struct cpuid){khz, khz / VLAPIC_BUS_DIVISOR, 0, 0}; /* VMware's timing leaf */
     default:
         return (struct cpuid){0};
     }

@@ -8,8 +8,7 @@
 #include "hv/vm/exit_cpuid.h"
 #include "hv/vm/vcpu_cr.h"
 
-#define CR0_DEFINED \
-    (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+#define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 /* What the TLB may have been filled by (APM2 5.5.3, 3.1.3); PKE is checked at each access. */
 #define CR0_TRANSLATION (CR0_PE | CR0_WP | CR0_PG)
 #define CR4_TRANSLATION (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
@@ -47,11 +46,12 @@ static uint64_t cr4_defined(void)
         uint64_t cr4;
         uint8_t part, bit;
     } bits[] = {
-        {CR4_VME | CR4_PVI, LEAF_1_EDX, 1}, {CR4_DE, LEAF_1_EDX, 2}, {CR4_PSE, LEAF_1_EDX, 3},
-        {CR4_TSD, LEAF_1_EDX, 4}, {CR4_PAE, LEAF_1_EDX, 6}, {CR4_MCE, LEAF_1_EDX, 7}, {CR4_PGE, LEAF_1_EDX, 13},
-        {CR4_OSFXSR, LEAF_1_EDX, 24}, {CR4_OSXMMEXCPT, LEAF_1_EDX, 25}, {CR4_PCIDE, LEAF_1_ECX, 17},
-        {CR4_OSXSAVE, LEAF_1_ECX, 26}, {CR4_FSGSBASE, LEAF_7_EBX, 0}, {CR4_SMEP, LEAF_7_EBX, 7},
-        {CR4_SMAP, LEAF_7_EBX, 20}, {CR4_UMIP, LEAF_7_ECX, 2}, {CR4_PKE, LEAF_7_ECX, 3}, {CR4_LA57, LEAF_7_ECX, 16},
+        {CR4_VME | CR4_PVI, LEAF_1_EDX, 1}, {CR4_DE, LEAF_1_EDX, 2},       {CR4_PSE, LEAF_1_EDX, 3},
+        {CR4_TSD, LEAF_1_EDX, 4},           {CR4_PAE, LEAF_1_EDX, 6},      {CR4_MCE, LEAF_1_EDX, 7},
+        {CR4_PGE, LEAF_1_EDX, 13},          {CR4_OSFXSR, LEAF_1_EDX, 24},  {CR4_OSXMMEXCPT, LEAF_1_EDX, 25},
+        {CR4_PCIDE, LEAF_1_ECX, 17},        {CR4_OSXSAVE, LEAF_1_ECX, 26}, {CR4_FSGSBASE, LEAF_7_EBX, 0},
+        {CR4_SMEP, LEAF_7_EBX, 7},          {CR4_SMAP, LEAF_7_EBX, 20},    {CR4_UMIP, LEAF_7_ECX, 2},
+        {CR4_PKE, LEAF_7_ECX, 3},           {CR4_LA57, LEAF_7_ECX, 16},
     };
     struct cpuid one = exit_cpuid_offered(1), seven = exit_cpuid_offered(7);
     const uint32_t parts[] = {one.edx, one.ecx, seven.ebx, seven.ecx};
@@ -84,8 +84,8 @@ static bool guest_writes_cr4(struct vcpu *vcpu, uint64_t value)
 static uint64_t *general_register(struct vmrun_gprs *gprs, unsigned number)
 {
     uint64_t *const by_number[] = {
-        NULL, &gprs->rcx, &gprs->rdx, &gprs->rbx, NULL, &gprs->rbp, &gprs->rsi, &gprs->rdi,
-        &gprs->r8, &gprs->r9, &gprs->r10, &gprs->r11, &gprs->r12, &gprs->r13, &gprs->r14, &gprs->r15,
+        NULL,      &gprs->rcx, &gprs->rdx, &gprs->rbx, NULL,       &gprs->rbp, &gprs->rsi, &gprs->rdi,
+        &gprs->r8, &gprs->r9,  &gprs->r10, &gprs->r11, &gprs->r12, &gprs->r13, &gprs->r14, &gprs->r15,
     };
     return by_number[number];
 }

@@ -101,7 +101,7 @@ static void exit_shutdown(struct vcpu *vcpu)
 {
     if (vcpu->vmcb->idtr.base == 0 && vcpu->vmcb->idtr.limit == 0 && (vcpu->vmcb->cr0 & CR0_PG) != 0) {
         if (guest_end(vcpu->guest, GUEST_END_RESET, "asked for a reset by a triple fault without an IDT"))
-            exit_report(vcpu);       /* in case it was a crash after all */
+            exit_report(vcpu); /* in case it was a crash after all */
         vcpu->request = true;
         return;
     }
@@ -182,7 +182,7 @@ bool exit_dispatch(struct vmrun_state *state)
 
     vmcb_mark_clean(vmcb);
     vmcb_set_tlb_control(vmcb, TLB_CONTROL_NONE);
-    vmcb_set_eventinj(vmcb, 0);         /* delivered, or in EXITINTINFO */
+    vmcb_set_eventinj(vmcb, 0); /* delivered, or in EXITINTINFO */
     if ((vmcb->exitintinfo & EVENT_VALID) != 0)
         event_interrupted(vcpu);
 

@@ -15,6 +15,7 @@ enum port_kind { PORT_UNKNOWN, PORT_UART, PORT_POWER, PORT_TIMER, PORT_IGNORED }
  * is logged. A switch is a few comparisons, whichever the port. */
 static inline __attribute__((always_inline)) enum port_kind port_kind(uint32_t port)
 {
+    /* clang-format off */
     switch (port & ~7u) {
     case VUART_PORT:
         return PORT_UART;
@@ -39,6 +40,7 @@ static inline __attribute__((always_inline)) enum port_kind port_kind(uint32_t p
     default:
         return PORT_UNKNOWN;
     }
+    /* clang-format on */
 }
 
 /* The operator's input comes from another CPU, and other vCPUs have the UART, too. */
@@ -121,7 +123,7 @@ static uint64_t port_read_wide(struct vcpu *vcpu, uint32_t port, uint32_t size)
 {
     uint64_t value = 0;
     if (port == VPOWER_TIMER && size == 4)
-        return timer_read();            /* all of it at one time */
+        return timer_read(); /* all of it at one time */
     if (nothing_there(port, size)) {
         exit_log(vcpu, "reads port 0x%x, which no device decodes (RIP 0x%lx)", port, vcpu->vmcb->rip);
         return size == 2 ? 0xffff : 0xffffffff;
@@ -139,7 +141,7 @@ static void port_write_wide(struct vcpu *vcpu, uint32_t port, uint32_t size, uin
         return;
     }
     for (uint32_t i = 0; i < size; i++) {
-        if (port + i != VPOWER_PCI_RESET)       /* of a wide access that is a part of 0xcf8, an address */
+        if (port + i != VPOWER_PCI_RESET) /* of a wide access that is a part of 0xcf8, an address */
             port_write(vcpu, port + i, (uint8_t)(value >> 8 * i));
     }
 }
@@ -155,7 +157,7 @@ OUT_OF_LINE void exit_ioio_wide(struct vcpu *vcpu, uint32_t port, uint32_t size)
     else if (size == 2)
         vmcb_set_rax(vmcb, (rax & ~UINT64_C(0xffff)) | port_read_wide(vcpu, port, size));
     else
-        vmcb_set_rax(vmcb, port_read_wide(vcpu, port, size));       /* EAX: the upper half becomes 0 */
+        vmcb_set_rax(vmcb, port_read_wide(vcpu, port, size)); /* EAX: the upper half becomes 0 */
     exit_skip_to(vcpu, vmcb->exitinfo2);
 }
 

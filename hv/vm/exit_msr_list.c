@@ -69,34 +69,34 @@ bool exit_msr_list_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     case MSR_TSC_AUX:
         *value = vcpu->switched.tsc_aux;
         return switch_has_tsc_aux();
-    case MSR_MTRR_CAP:                  /* no variable, no fixed ranges: the default type is all there is */
-    case MSR_DEBUG_CTL:                 /* no last-branch records, no single-stepping by branch */
-    case MSR_NB_CFG:                    /* reads 0, drops writes, as from family 17h on. Linux expects no #GP */
-    case MSR_MMIO_CFG_BASE:             /* no PCI configuration space in memory. Linux expects no #GP */
+    case MSR_MTRR_CAP: /* no variable, no fixed ranges: the default type is all there is */
+    case MSR_DEBUG_CTL: /* no last-branch records, no single-stepping by branch */
+    case MSR_NB_CFG: /* reads 0, drops writes, as from family 17h on. Linux expects no #GP */
+    case MSR_MMIO_CFG_BASE: /* no PCI configuration space in memory. Linux expects no #GP */
         *value = 0;
         return true;
     case MSR_MTRR_DEF_TYPE:
         *value = vcpu->mtrr_def_type;
         return true;
     case MSR_PATCH_LEVEL:
-        *value = rdmsr(MSR_PATCH_LEVEL);        /* so that errata are judged by the microcode that runs */
+        *value = rdmsr(MSR_PATCH_LEVEL); /* so that errata are judged by the microcode that runs */
         return true;
     case MSR_KVM_SYSTEM_TIME_NEW:
         *value = vcpu->pvclock.system_time_msr;
         return true;
-    case MSR_SYSCFG:                    /* one bit concerns a guest, and only one that has a C-bit. Linux expects no #GP */
+    case MSR_SYSCFG: /* one bit concerns a guest, and only one that has a C-bit. Linux expects no #GP */
         *value = vcpu->guest->sev ? rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN : 0;
         return true;
-    case MSR_HWCR:                      /* else Linux warns about the TSC's frequency */
+    case MSR_HWCR: /* else Linux warns about the TSC's frequency */
         *value = rdmsr(MSR_HWCR) & HWCR_TSC_FREQ_SEL;
         return true;
     case MSR_VM_CR:
         *value = VM_CR_SVMDIS | VM_CR_LOCK;
         return true;
-    case MSR_SEV_STATUS:                /* comes here only where the processor does not answer it itself */
+    case MSR_SEV_STATUS: /* comes here only where the processor does not answer it itself */
         *value = SEV_STATUS_SEV;
         return vcpu->guest->sev;
-    case MSR_DE_CFG:                    /* as hv has set it, if the processor has it */
+    case MSR_DE_CFG: /* as hv has set it, if the processor has it */
         *value = DE_CFG_LFENCE_SERIALIZE;
         return this_cpu()->features.lfence_by_msr;
     default:
@@ -122,7 +122,7 @@ bool exit_msr_list_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         return true;
     case MSR_TSC_AUX:
         return switch_set_tsc_aux(&vcpu->switched, value);
-    case MSR_MTRR_DEF_TYPE:             /* kept; memory is write-back whatever it says (APM2 15.25.8: no MTRRs under nested paging) */
+    case MSR_MTRR_DEF_TYPE: /* kept; memory is write-back whatever it says (APM2 15.25.8: no MTRRs under nested paging) */
         if ((value & ~MTRR_DEF_TYPE_WRITABLE) != 0)
             return false;
         vcpu->mtrr_def_type = value;
@@ -136,7 +136,7 @@ bool exit_msr_list_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     case MSR_DEBUG_CTL:
     case MSR_SYSCFG:
     case MSR_HWCR:
-    case MSR_DE_CFG:                    /* the host's: a guest may write what it reads */
+    case MSR_DE_CFG: /* the host's: a guest may write what it reads */
         return exit_msr_list_read(vcpu, msr, &now) && value == now;
     default:
         return false;
@@ -153,7 +153,8 @@ void exit_xsetbv(struct vcpu *vcpu)
         return;
     }
     bool x87 = (value & 1) != 0, avx_without_sse = (value & 6) == 4;
-    if (vmcb->cpl != 0 || (uint32_t)vcpu->run.gprs.rcx != 0 || (value & ~switch_guest_xcr0()) != 0 || !x87 || avx_without_sse) {
+    if (vmcb->cpl != 0 || (uint32_t)vcpu->run.gprs.rcx != 0 || (value & ~switch_guest_xcr0()) != 0 || !x87 ||
+        avx_without_sse) {
         event_inject_exception(vcpu, VECTOR_GP, true, 0);
         return;
     }

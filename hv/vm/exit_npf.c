@@ -98,15 +98,19 @@ static void read_ones(struct vcpu *vcpu, uint64_t gpa)
     switch (map_ones(vcpu->guest, gpa)) {
     case MAPPED:
         log_print(LOG_GUEST_COUNTED, "%s: reads unmapped guest-physical address 0x%lx%s%s: all ones (RIP 0x%lx)",
-                  vcpu->guest->config->name, gpa, name != NULL ? ", where a PC has " : "", name != NULL ? name : "", rip);
+                  vcpu->guest->config->name, gpa, name != NULL ? ", where a PC has " : "", name != NULL ? name : "",
+                  rip);
         break;
     case TOO_MANY:
-        exit_crash(vcpu, "accessed unmapped guest-physical address 0x%lx (RIP 0x%lx), after reading %u other such pages", gpa, rip,
-                   BUS_PAGES);
+        exit_crash(vcpu,
+                   "accessed unmapped guest-physical address 0x%lx (RIP 0x%lx), after reading %u other such pages", gpa,
+                   rip, BUS_PAGES);
         break;
     case NO_PAGE:
-        exit_crash(vcpu, "accessed unmapped guest-physical address 0x%lx (RIP 0x%lx), and no pool page is free to map ones there", gpa,
-                   rip);
+        exit_crash(
+            vcpu,
+            "accessed unmapped guest-physical address 0x%lx (RIP 0x%lx), and no pool page is free to map ones there",
+            gpa, rip);
         break;
     default:
         break;
@@ -130,7 +134,8 @@ void exit_npf(struct vcpu *vcpu)
 
     if (guest->sev)
         gpa &= ~(UINT64_C(1) << guest->config->cbitpos);
-    if (gpa < BUS_END && gpa >= guest->memory.size && (error & (NPF_P | NPF_RW | NPF_RSV | NPF_ID | NPF_TABLE_WALK)) == 0) {
+    if (gpa < BUS_END && gpa >= guest->memory.size &&
+        (error & (NPF_P | NPF_RW | NPF_RSV | NPF_ID | NPF_TABLE_WALK)) == 0) {
         read_ones(vcpu, gpa);
         return;
     }

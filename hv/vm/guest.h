@@ -33,9 +33,11 @@ enum guest_end_kind {
     GUEST_END_REFUSED,  /* launch refused */
 };
 
+/* clang-format off */
 enum launch_phase {
     LAUNCH_ALLOC, LAUNCH_COPY, LAUNCH_START_CMD, LAUNCH_UPDATE, LAUNCH_MEASURE_CMD, LAUNCH_FINISH_CMD, LAUNCH_PHASES
 };
+/* clang-format on */
 
 struct launch_report {
     uint64_t tsc[LAUNCH_PHASES];
@@ -77,15 +79,15 @@ struct guest {
 
     struct vcpu *vcpus[GUEST_MAX_VCPUS];    /* NULL: none; those that exist come first */
     uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
-    uint64_t awaiting_ipi;      /* vCPUs with `awaits_ipi`; and above, in steps of GUEST_IPI_CAME, how often one was reset */
+    uint64_t awaiting_ipi; /* vCPUs with `awaits_ipi`; and above, in steps of GUEST_IPI_CAME, how often one was reset */
     struct vuart uart;
-    struct output output;       /* of the UART, to the operator */
-    struct rate messages;       /* about it; under the lock */
-    uint64_t wbinvd_tsc;        /* when the WBINVDs that it has had would be over, were they spread evenly; under the lock */
+    struct output output; /* of the UART, to the operator */
+    struct rate messages; /* about it; under the lock */
+    uint64_t wbinvd_tsc; /* when the WBINVDs that it has had would be over, were they spread evenly; under the lock */
     struct launch_report report;
 
-    uint64_t started_tsc;       /* of this launch; 0: not running */
-    uint64_t alive_tsc;         /* wall time of all launches that are over */
+    uint64_t started_tsc; /* of this launch; 0: not running */
+    uint64_t alive_tsc; /* wall time of all launches that are over */
     struct guest_counters past; /* theirs, too */
 };
 

@@ -15,7 +15,8 @@ static void notify(struct vcpu *vcpu)
     struct vcpu_posted *posted = &vcpu->posted;
     if (!__atomic_exchange_n(&posted->listed, true, __ATOMIC_SEQ_CST)) {
         posted->next = __atomic_load_n(&cpu->posted, __ATOMIC_RELAXED);
-        while (!__atomic_compare_exchange_n(&cpu->posted, &posted->next, vcpu, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+        while (
+            !__atomic_compare_exchange_n(&cpu->posted, &posted->next, vcpu, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
             ;
     }
     /* Without this limit vCPUs on other CPUs could take the CPU from the guest that runs there, by IPIs that wake none. */
@@ -31,7 +32,7 @@ static void post(struct vcpu *target, unsigned message, uint8_t vector)
         __atomic_store_n(&posted->nmi, 1, __ATOMIC_RELAXED);
         break;
     case MESSAGE_INIT:
-        __atomic_store_n(&posted->startup, 0, __ATOMIC_RELAXED);    /* one sent before is lost, as in a CPU */
+        __atomic_store_n(&posted->startup, 0, __ATOMIC_RELAXED); /* one sent before is lost, as in a CPU */
         __atomic_store_n(&posted->init, 1, __ATOMIC_RELAXED);
         break;
     case MESSAGE_STARTUP:
@@ -54,7 +55,7 @@ void ipi_send(struct vcpu *vcpu, uint64_t icr)
     if (message == MESSAGE_INIT && (icr & ICR_TRIGGER_LEVEL) != 0 && (icr & ICR_LEVEL_ASSERT) == 0)
         return;
     if (message == MESSAGE_LOWEST && vlapic_addressed(vcpu->id, vcpu->id, icr))
-        return;     /* one vCPU alone gets it: the sender, which has it already */
+        return; /* one vCPU alone gets it: the sender, which has it already */
     for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
         struct vcpu *target = guest->vcpus[i];
         if ((interrupt && target == vcpu) || !vlapic_addressed(target->id, vcpu->id, icr))
@@ -104,7 +105,7 @@ void ipi_await(struct vcpu *vcpu)
     struct guest *guest = vcpu->guest;
     uint32_t vcpus = guest->config->vcpus;
     if (vcpu->state == VCPU_HALTED && vcpu->asleep_tsc != 0)
-        return;         /* by hv */
+        return; /* by hv */
     vcpu->awaits_ipi = true;
     uint64_t awaiting = __atomic_add_fetch(&guest->awaiting_ipi, 1, __ATOMIC_SEQ_CST);
     if (awaiting % GUEST_IPI_CAME != vcpus || !all_taken(guest) ||
@@ -116,8 +117,10 @@ void ipi_await(struct vcpu *vcpu)
         guest_end(guest, GUEST_END_CRASH, "HLT with interrupts off: nothing can wake its only vCPU; RIP 0x%lx",
                   vcpu->vmcb->rip);
     else
-        guest_end(guest, GUEST_END_CRASH, "HLT with interrupts off: nothing can wake any of its %u vCPUs; RIP 0x%lx is "
-                  "that of vCPU %u, the last", vcpus, vcpu->vmcb->rip, vcpu->id);
+        guest_end(guest, GUEST_END_CRASH,
+                  "HLT with interrupts off: nothing can wake any of its %u vCPUs; RIP 0x%lx is "
+                  "that of vCPU %u, the last",
+                  vcpus, vcpu->vmcb->rip, vcpu->id);
 }
 
 void ipi_take(struct vcpu *vcpu)
@@ -130,7 +133,7 @@ void ipi_take(struct vcpu *vcpu)
     (void)__atomic_exchange_n(&posted->any, 0, __ATOMIC_SEQ_CST);
     if (__atomic_exchange_n(&posted->init, 0, __ATOMIC_RELAXED) != 0) {
         vcpu->wbinvd_ticket = vcpu->asleep_tsc = 0;
-        if (vcpu->id == 0)      /* it would go to the reset vector, where there is no firmware */
+        if (vcpu->id == 0) /* it would go to the reset vector, where there is no firmware */
             guest_end(vcpu->guest, GUEST_END_RESET, "sent INIT to its boot vCPU");
         else
             vcpu_start_init(vcpu);

@@ -13,7 +13,8 @@ void sched_add(struct vcpu *vcpu);
 void sched_change(struct cpu *cpu);
 static inline void sched_update(struct cpu *cpu)
 {
-    if (__atomic_load_n(&cpu->incoming, __ATOMIC_RELAXED) != NULL || __atomic_load_n(&cpu->guest_ends, __ATOMIC_RELAXED))
+    if (__atomic_load_n(&cpu->incoming, __ATOMIC_RELAXED) != NULL ||
+        __atomic_load_n(&cpu->guest_ends, __ATOMIC_RELAXED))
         sched_change(cpu);
 }
 /* Wakes the vCPUs whose timer is due, or to which something was sent. Returns the host TSC of the earliest timer that

@@ -62,26 +62,26 @@ struct vcpu {
     struct vlapic lapic;
     struct vlapic_ipi ipi;      /* of the vlapic write that is under way */
     struct vcpu_posted posted;
-    uint64_t no_kick_until;     /* while cpu->slices is below, it needs no kick: it looks at `posted` before it runs */
+    uint64_t no_kick_until; /* while cpu->slices is below, it needs no kick: it looks at `posted` before it runs */
     bool nmi_pending;
-    bool nmi_blocked;           /* from its delivery to the end of its IRET */
-    uint64_t nmi_iret_rip;      /* the IRET that is about to end it; NMI_NO_IRET */
+    bool nmi_blocked; /* from its delivery to the end of its IRET */
+    uint64_t nmi_iret_rip; /* the IRET that is about to end it; NMI_NO_IRET */
     struct pvclock pvclock;
-    struct vcpu *next;          /* run queue */
-    bool queued;                /* there */
-    struct heap_node ready;     /* cpu->ready, by fair_tsc: it can run, and does not */
-    struct heap_node timer;     /* cpu->timers, by host TSC: it sleeps, and its timer could wake it then */
-    struct switch_state switched;   /* the rest of its registers, while another vCPU has the CPU */
+    struct vcpu *next; /* run queue */
+    bool queued; /* there */
+    struct heap_node ready; /* cpu->ready, by fair_tsc: it can run, and does not */
+    struct heap_node timer; /* cpu->timers, by host TSC: it sleeps, and its timer could wake it then */
+    struct switch_state switched; /* the rest of its registers, while another vCPU has the CPU */
     uint64_t mtrr_def_type;
-    uint64_t run_tsc;           /* time in the guest and its exits */
-    uint64_t fair_tsc;          /* run_tsc, moved forward after a sleep: fair.c */
+    uint64_t run_tsc; /* time in the guest and its exits */
+    uint64_t fair_tsc; /* run_tsc, moved forward after a sleep: fair.c */
     uint64_t exits[VCPU_EXIT_KINDS];
-    bool pending_exception;     /* to inject at the next entry */
+    bool pending_exception; /* to inject at the next entry */
     uint8_t exception_vector;
     uint32_t exception_error;
     bool exception_has_error;
-    uint64_t cr0_hidden;        /* CD and NW as the guest wrote them: vcpu_cr.c */
-    bool stepping;              /* CLTS, LMSW or SMSW runs with RFLAGS.TF set by hv: vcpu_cr.c */
+    uint64_t cr0_hidden; /* CD and NW as the guest wrote them: vcpu_cr.c */
+    bool stepping; /* CLTS, LMSW or SMSW runs with RFLAGS.TF set by hv: vcpu_cr.c */
     uint64_t step_tf, step_dr6; /* the guest's own */
 };
 
@@ -102,7 +102,8 @@ static inline uint64_t vcpu_guest_tsc(const struct vcpu *vcpu, uint64_t tsc)
 /* The TLB may hold translations under this ASID that are no longer, or never were, this vCPU's. */
 static inline void vcpu_flush_tlb(struct vcpu *vcpu)
 {
-    vmcb_set_tlb_control(vcpu->vmcb, this_cpu()->features.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL);
+    vmcb_set_tlb_control(vcpu->vmcb,
+                         this_cpu()->features.flush_by_asid ? TLB_CONTROL_FLUSH_ASID : TLB_CONTROL_FLUSH_ALL);
 }
 
 #endif

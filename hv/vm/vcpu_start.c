@@ -13,28 +13,32 @@
 #include "hv/vm/guest.h"
 #include "hv/vm/vcpu_cr.h"
 
-#define MTRR_DEF_TYPE_RESET UINT64_C(0x806)     /* enabled, write-back; exit_msr_list.c */
-#define CR0_INIT UINT64_C(0x60000010)       /* CD, NW, ET */
+#define MTRR_DEF_TYPE_RESET UINT64_C(0x806) /* enabled, write-back; exit_msr_list.c */
+#define CR0_INIT UINT64_C(0x60000010) /* CD, NW, ET */
 #define REAL_MODE_LIMIT 0xffffu
-#define ATTRIBUTES_CODE 0x9bu               /* present, read, execute, accessed */
+#define ATTRIBUTES_CODE 0x9bu /* present, read, execute, accessed */
 #define ATTRIBUTES_DATA 0x93u
 #define ATTRIBUTES_LDT 0x82u
-#define ATTRIBUTES_TSS 0x8bu                /* busy: VMRUN requires it */
+#define ATTRIBUTES_TSS 0x8bu /* busy: VMRUN requires it */
 
 _Static_assert(sizeof(struct vcpu) <= PAGE_SIZE, "a vCPU is one pool page");
 
-#define REAL_MODE(from, kind) {.selector = (from), .attributes = (kind), .limit = REAL_MODE_LIMIT, .base = (uint64_t)(from) << 4}
+#define REAL_MODE(from, kind) \
+    {.selector = (from), .attributes = (kind), .limit = REAL_MODE_LIMIT, .base = (uint64_t)(from) << 4}
 
+/* clang-format off */
 static const struct manifest_registers after_init = {
     .rip = 0xfff0, .rflags = RFLAGS_ONE, .cr0 = CR0_INIT,
     .es = REAL_MODE(0, ATTRIBUTES_DATA), .cs = REAL_MODE(0xf000, ATTRIBUTES_CODE), .ss = REAL_MODE(0, ATTRIBUTES_DATA),
     .ds = REAL_MODE(0, ATTRIBUTES_DATA), .fs = REAL_MODE(0, ATTRIBUTES_DATA), .gs = REAL_MODE(0, ATTRIBUTES_DATA),
     .gdtr = REAL_MODE(0, 0), .ldtr = REAL_MODE(0, ATTRIBUTES_LDT), .idtr = REAL_MODE(0, 0), .tr = REAL_MODE(0, ATTRIBUTES_TSS),
 };
+/* clang-format on */
 
 _Static_assert(sizeof(struct manifest_segment) == sizeof(struct vmcb_segment) &&
-               offsetof(struct manifest_registers, tr) - offsetof(struct manifest_registers, es) ==
-               (VMCB_SEGMENTS - 1) * sizeof(struct vmcb_segment), "the manifest has segments as the VMCB has them");
+                   offsetof(struct manifest_registers, tr) - offsetof(struct manifest_registers, es) ==
+                       (VMCB_SEGMENTS - 1) * sizeof(struct vmcb_segment),
+               "the manifest has segments as the VMCB has them");
 
 /* The manifest's: manifest_check() has seen that VMRUN will take them. */
 static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r)
@@ -53,7 +57,7 @@ static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r
     vmcb_set_cr3(vmcb, r->cr3);
     vmcb_set_efer(vmcb, r->efer | EFER_SVME);
     vmcb_set_segments(vmcb, segments);
-    vmcb_set_cpl(vmcb, r->ss.attributes >> 5 & 3u);     /* SS.DPL */
+    vmcb_set_cpl(vmcb, r->ss.attributes >> 5 & 3u); /* SS.DPL */
 }
 
 void vcpu_start_init(struct vcpu *vcpu)
@@ -110,12 +114,12 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
     vlapic_reset(&vcpu->lapic, id, id == 0);
     switch_reset(&vcpu->switched);
     vmcb_init(vcpu->vmcb, &(struct vmcb_setup){
-        .asid = guest->asid,
-        .n_cr3 = view_entry_address(guest->npt.root, VIEW_ENCRYPTED),
-        /* A guest's TSC starts at 0, and is one for all its vCPUs. */
-        .tsc_offset = id == 0 ? 0 - clock_tsc() : guest->vcpus[0]->vmcb->tsc_offset,
-        .sev = guest->sev,
-    });
+                              .asid = guest->asid,
+                              .n_cr3 = view_entry_address(guest->npt.root, VIEW_ENCRYPTED),
+                              /* A guest's TSC starts at 0, and is one for all its vCPUs. */
+                              .tsc_offset = id == 0 ? 0 - clock_tsc() : guest->vcpus[0]->vmcb->tsc_offset,
+                              .sev = guest->sev,
+                          });
     if (id == 0)
         load_registers(vcpu, registers);
     else

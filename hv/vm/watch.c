@@ -35,7 +35,7 @@ static void check(struct cpu *cpu, uint64_t passed)
         w->reported = true;
         return;
     }
-    w->asked = true;        /* the answer is there at the next check */
+    w->asked = true; /* the answer is there at the next check */
     __atomic_store_n(&cpu->answer_rip, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&cpu->answer_wanted, true, __ATOMIC_RELEASE);
     lapic_send(cpu->apic_id, LAPIC_MESSAGE_NMI);

@@ -43,7 +43,7 @@ OPERATIONS = {
 }
 WITHOUT_NEXT_RIP = ("nrip-save",)
 VCPUS = (1, 2)
-PAIR = "ipi-ping-pong"         # the figure for which it takes two
+PAIR = "ipi-ping-pong"  # the figure for which it takes two
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,9 @@ def table(columns: Mapping[str, Mapping[str, Figure]]) -> str:
         rows.append([*row, str(BARE_LOOP.get(name, ""))])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
-        "| " + " | ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) + " |"
+        "| "
+        + " | ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        + " |"
         for row in rows
     ]
     ruler = "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"

@@ -119,7 +119,9 @@ class Release:
         """A command in the new system. It has no terminal, and this machine's environment only where a proxy is named."""
         home = "/root" if user == "root" else f"/home/{user}"
         settings = {"HOME": home, "USER": user, "PATH": PATH, "LANG": "C.UTF-8"}
-        settings |= {key: value for key, value in os.environ.items() if key.lower() in ("http_proxy", "https_proxy", "no_proxy")}
+        settings |= {
+            key: value for key, value in os.environ.items() if key.lower() in ("http_proxy", "https_proxy", "no_proxy")
+        }
         as_user = ("runuser", "-u", user, "--") if user != "root" else ()
         run_logged(log, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "bash", "-c", INSIDE, "-",
                    str(self.root), *as_user, "env", "-i", *(f"{key}={value}" for key, value in settings.items()), *command)  # fmt: skip
@@ -153,7 +155,10 @@ def debootstrap(folder: Path) -> tuple[list[str], Path]:
         fresh = folder / "debootstrap.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        for command in (["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "debootstrap"], ["sh", "-c", "dpkg-deb -x *.deb ."]):
+        for command in (
+            ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "debootstrap"],
+            ["sh", "-c", "dpkg-deb -x *.deb ."],
+        ):
             done = subprocess.run(command, cwd=fresh, capture_output=True, text=True)
             if done.returncode:
                 raise Failure(f"there is no debootstrap, and it cannot be had: {done.stderr.strip()}")
@@ -187,7 +192,9 @@ def fresh_system(release: Release, log: Path) -> None:
         # A debootstrap that is older than the release: sid's script has served for all of Debian's releases for years.
         script = [] if (scripts / release.name).exists() else [str(scripts / "sid")]
         run_logged(log, *command, "--variant=minbase", release.name, str(release.root), release.mirror, *script)
-        run_logged(log.with_suffix(".tar.log"), "tar", "--numeric-owner", "-C", str(release.root), "-cpf", f"{base}.new", ".")
+        run_logged(
+            log.with_suffix(".tar.log"), "tar", "--numeric-owner", "-C", str(release.root), "-cpf", f"{base}.new", "."
+        )
         Path(f"{base}.new").rename(base)
 
 
@@ -209,7 +216,9 @@ def move_in(release: Release, log: Path) -> None:
     for home, owner in ((root / "root", None), (root / "home" / USER, (root / "home" / USER).stat())):
         copy_tree(home / "sevisor")
         if owner:
-            run_logged(log.with_suffix(".chown.log"), "chown", "-R", f"{owner.st_uid}:{owner.st_gid}", str(home / "sevisor"))
+            run_logged(
+                log.with_suffix(".chown.log"), "chown", "-R", f"{owner.st_uid}:{owner.st_gid}", str(home / "sevisor")
+            )
 
 
 def copy_tree(target: Path) -> None:
@@ -260,9 +269,14 @@ def try_release(release: Release, run: bool, keep: bool) -> None:
 
 
 def table(results: Sequence[Result]) -> str:
-    rows = [("release", "step", "result", "minutes"), *((r.release, r.step, r.words, f"{r.minutes:.1f}") for r in results)]
+    rows = [
+        ("release", "step", "result", "minutes"),
+        *((r.release, r.step, r.words, f"{r.minutes:.1f}") for r in results),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3].rjust(7)]) for row in rows)
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3].rjust(7)]) for row in rows
+    )
 
 
 def failed(results: Sequence[Result]) -> list[str]:
@@ -271,9 +285,13 @@ def failed(results: Sequence[Result]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=cli.EXIT_STATUS, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=cli.EXIT_STATUS, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("releases", nargs="*", metavar="RELEASE", help=f"of {', '.join(RELEASES)} (default: all)")
-    parser.add_argument("--run", action="store_true", help="also `make run`: builds the SEV machine there, which takes long")
+    parser.add_argument(
+        "--run", action="store_true", help="also `make run`: builds the SEV machine there, which takes long"
+    )
     parser.add_argument("--fresh", action="store_true", help="make the minimal systems anew")
     parser.add_argument("--keep", action="store_true", help="leave the systems in the cache, for a look")
     args = parser.parse_args()

@@ -42,7 +42,11 @@ def release(distro, name: str, folder: Path, fails: str = ""):
 
 def test_each_step_has_its_row(distro, tmp_path: Path) -> None:
     rows = distro.table(release(distro, "trixie", tmp_path).results).splitlines()
-    assert rows == ["release  step  result  minutes", "trixie   one   ok          0.0", "trixie   two   ok          0.0"]
+    assert rows == [
+        "release  step  result  minutes",
+        "trixie   one   ok          0.0",
+        "trixie   two   ok          0.0",
+    ]
 
 
 def test_a_step_that_fails_is_told_with_the_end_of_its_log(distro, tmp_path: Path, capsys) -> None:

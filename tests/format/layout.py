@@ -21,8 +21,14 @@ COLUMNS = 120
 
 
 def files() -> list[str]:
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    return [name for name in names.decode().split("\0") if name and (ROOT / name).is_file() and not (ROOT / name).is_symlink()]
+    names = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    return [
+        name
+        for name in names.decode().split("\0")
+        if name and (ROOT / name).is_file() and not (ROOT / name).is_symlink()
+    ]
 
 
 def is_python(name: str) -> bool:
@@ -58,7 +64,9 @@ def lay_out(names: Sequence[str], check: bool) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing: show what would be, and return 1 if that is something")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing: show what would be, and return 1 if that is something"
+    )
     parser.add_argument("files", nargs="*", metavar="FILE", help="from the top of the tree; without: all")
     arguments = parser.parse_args()
     return 0 if lay_out(arguments.files or files(), arguments.check) else 1

@@ -60,16 +60,28 @@ static void require(bool condition, const char *rule)
 
 /* ---- what hv asks of the rest ---- */
 
-uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc; }
-uint64_t clock_boot_wall_ns(void) { return UINT64_C(1767225600000000000); }
+uint64_t clock_tsc_to_ns(uint64_t tsc)
+{
+    return tsc;
+}
+uint64_t clock_boot_wall_ns(void)
+{
+    return UINT64_C(1767225600000000000);
+}
 void output_byte(struct output *output, uint8_t byte)
 {
     (void)byte;
     require(output == &guests[output->owner - 1].output, "output comes from a guest");
 }
 
-void output_finish(struct output *output) { (void)output; }
-void line_print(const char *format, ...) { (void)format; }
+void output_finish(struct output *output)
+{
+    (void)output;
+}
+void line_print(const char *format, ...)
+{
+    (void)format;
+}
 
 void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size)
 {
@@ -100,8 +112,13 @@ void monitor_poll(void)
     }
 }
 
-uint32_t monitor_poll_us(void) { return 10000; }
-void console_drain(void) {}
+uint32_t monitor_poll_us(void)
+{
+    return 10000;
+}
+void console_drain(void)
+{
+}
 
 /* ---- the input ---- */
 
@@ -160,8 +177,9 @@ static uint64_t number(uint64_t guest_now)
 static uint32_t some_msr(uint64_t guest_now)
 {
     static const uint32_t known[] = {
-        0x10, 0x1b, 0x8b, 0xfe, 0x179, 0x17a, 0x1a0, 0x1d9, 0x277, 0x2ff, 0x6e0, 0x4b564d00, 0x4b564d01, 0xc0000080,
-        0xc0000103, 0xc0010010, 0xc0010015, 0xc001001f, 0xc0010058, 0xc0010114, 0xc0010131, 0xc0011020, 0xc0011029,
+        0x10,       0x1b,       0x8b,       0xfe,       0x179,      0x17a,      0x1a0,      0x1d9,
+        0x277,      0x2ff,      0x6e0,      0x4b564d00, 0x4b564d01, 0xc0000080, 0xc0000103, 0xc0010010,
+        0xc0010015, 0xc001001f, 0xc0010058, 0xc0010114, 0xc0010131, 0xc0011020, 0xc0011029,
     };
     uint8_t kind = byte();
     if (kind < 0x80)
@@ -221,7 +239,8 @@ static void check_constant(const struct vmcb *now, const struct vmcb *then)
         require(type <= 7 && type != 2 && type != 3, "PAT is one that VMRUN takes");
     }
     require(now->tlb_control == TLB_CONTROL_NONE || now->tlb_control == TLB_CONTROL_FLUSH_ALL ||
-                now->tlb_control == TLB_CONTROL_FLUSH_ASID, "TLB_CONTROL is none of the reserved values");
+                now->tlb_control == TLB_CONTROL_FLUSH_ASID,
+            "TLB_CONTROL is none of the reserved values");
 }
 
 /* APM2 15.15: a changed field under a set clean bit keeps its old value inside the processor. */
@@ -231,7 +250,8 @@ static void check_clean(const struct vmcb *now, const struct vmcb *then)
     require((clean & ~VMCB_CLEAN_ALL) == 0, "no reserved clean bits");
     if ((clean & VMCB_CLEAN_I) != 0)
         require(now->intercept_cr == then->intercept_cr && now->intercept_exceptions == then->intercept_exceptions &&
-                now->intercept_misc1 == then->intercept_misc1 && now->tsc_offset == then->tsc_offset, "clean bit I");
+                    now->intercept_misc1 == then->intercept_misc1 && now->tsc_offset == then->tsc_offset,
+                "clean bit I");
     if ((clean & VMCB_CLEAN_TPR) != 0)
         require(now->v_intr == then->v_intr, "clean bit TPR");
     if ((clean & VMCB_CLEAN_NP) != 0)
@@ -285,10 +305,12 @@ static void check_entry(struct vcpu *vcpu)
         require(vcpu->stepping ? (now->intercept_exceptions | 1u << 2) == UINT32_MAX && (now->rflags & RFLAGS_TF) != 0
                                : now->intercept_exceptions == side->constant.intercept_exceptions,
                 "all exceptions are intercepted while hv steps, and then only");
-        require(intercepted == (vcpu->cr0_hidden != 0 && !vcpu->stepping), "CR0 exits as long as it is not the hardware's");
+        require(intercepted == (vcpu->cr0_hidden != 0 && !vcpu->stepping),
+                "CR0 exits as long as it is not the hardware's");
         require(!vcpu->stepping || (now->eventinj & EVENT_VALID) == 0, "no event is delivered with hv's TF");
     }
-    require((now->intercept_misc1 & INTERCEPT(VMEXIT_IRET)) == 0 || vcpu->nmi_blocked, "IRET is waited for after an NMI only");
+    require((now->intercept_misc1 & INTERCEPT(VMEXIT_IRET)) == 0 || vcpu->nmi_blocked,
+            "IRET is waited for after an NMI only");
     if (side->ran) {
         check_clean(now, &side->at_exit);
         require(now->rip - side->at_exit.rip <= 15, "RIP moves by an instruction at most");
@@ -299,7 +321,8 @@ static void check_entry(struct vcpu *vcpu)
                 "hv does not touch what no exit is about");
         bool read_cr = (side->at_exit.exitcode == VMEXIT_READ_CR0 || side->at_exit.exitcode == VMEXIT_READ_CR4) &&
                        (side->at_exit.exitinfo1 & CR_MOV) != 0;
-        require(read_cr || memcmp(&vcpu->run.gprs.rsi, &side->gprs.rsi, sizeof side->gprs - offsetof(struct vmrun_gprs, rsi)) == 0,
+        require(read_cr || memcmp(&vcpu->run.gprs.rsi, &side->gprs.rsi,
+                                  sizeof side->gprs - offsetof(struct vmrun_gprs, rsi)) == 0,
                 "nor any register but RAX to RDX, and the one into which CR0 or CR4 is read");
     }
     check_event(now);
@@ -323,8 +346,8 @@ static void io_exit(struct vcpu *vcpu, uint64_t guest_now)
     uint8_t kind = byte(), flags = byte();
     uint64_t port = kind < 0x60 ? 0x3f8u + kind % 8 : kind < 0xe0 ? known[kind % (sizeof known / 2)] : bytes(2);
     vcpu->vmcb->exitcode = VMEXIT_IOIO;
-    vcpu->vmcb->exitinfo1 = port << IOIO_PORT_SHIFT | (flags & 1) |
-                            (UINT64_C(1) << IOIO_SIZE_SHIFT << (flags >> 1 & 3) % 3);
+    vcpu->vmcb->exitinfo1 =
+        port << IOIO_PORT_SHIFT | (flags & 1) | (UINT64_C(1) << IOIO_SIZE_SHIFT << (flags >> 1 & 3) % 3);
     if (flags >= 0xf8)
         vcpu->vmcb->exitinfo1 = number(guest_now);
     vcpu->vmcb->rax = (flags & 0x40) != 0 ? number(guest_now) : byte();
@@ -348,8 +371,9 @@ static void run_guest(struct vcpu *vcpu)
     struct vmcb *vmcb = vcpu->vmcb;
     uint64_t guest_now = vcpu_guest_tsc(vcpu, rig_tsc);
     static const uint64_t plain[] = {
-        VMEXIT_CPUID, VMEXIT_HLT, VMEXIT_VMMCALL, VMEXIT_VINTR, VMEXIT_XSETBV, VMEXIT_INTR, VMEXIT_WBINVD, VMEXIT_STGI,
-        VMEXIT_WRITE_CR0, VMEXIT_CR0_SEL_WRITE, VMEXIT_WRITE_CR4, VMEXIT_READ_CR0, VMEXIT_READ_CR4, VMEXIT_EXCEPTION_DB,
+        VMEXIT_CPUID,     VMEXIT_HLT,      VMEXIT_VMMCALL,  VMEXIT_VINTR,        VMEXIT_XSETBV,
+        VMEXIT_INTR,      VMEXIT_WBINVD,   VMEXIT_STGI,     VMEXIT_WRITE_CR0,    VMEXIT_CR0_SEL_WRITE,
+        VMEXIT_WRITE_CR4, VMEXIT_READ_CR0, VMEXIT_READ_CR4, VMEXIT_EXCEPTION_DB,
     };
 
     idle_polls = 0;
@@ -367,7 +391,7 @@ static void run_guest(struct vcpu *vcpu)
         vmcb->v_intr = (vmcb->v_intr & ~V_TPR_MASK) | (byte() & V_TPR_MASK);    /* MOV CR8 */
         vmcb->cpl = (more & 0x40) != 0 ? 3 : 0;
         vmcb->cr0 = (more & 0x80) != 0 || (vmcb->cr0 & CR0_PE) == 0 ? vmcb->cr0 & ~CR0_PG : vmcb->cr0 | CR0_PG;
-        vmcb->cr4 = byte() << 13 | 0x20 | (rig_cpu.features.decode_assists ? CR4_MCE : 0);      /* OSXSAVE among them */
+        vmcb->cr4 = byte() << 13 | 0x20 | (rig_cpu.features.decode_assists ? CR4_MCE : 0); /* OSXSAVE among them */
     }
     vmcb->exitinfo1 = vmcb->exitinfo2 = 0;
     switch (what & 7) {
@@ -384,8 +408,9 @@ static void run_guest(struct vcpu *vcpu)
         break;
     default:
         vmcb->exitcode = plain[byte() % (sizeof(plain) / sizeof(plain[0]))];
-        vmcb->exitinfo1 = (more & 0x40) != 0 ? CR_MOV | (more & CR_GPR) : 0;    /* of those about control registers */
-        if (!rig_cpu.features.decode_assists && (vmcb->exitcode <= VMEXIT_WRITE_CR4 || vmcb->exitcode == VMEXIT_CR0_SEL_WRITE))
+        vmcb->exitinfo1 = (more & 0x40) != 0 ? CR_MOV | (more & CR_GPR) : 0; /* of those about control registers */
+        if (!rig_cpu.features.decode_assists &&
+            (vmcb->exitcode <= VMEXIT_WRITE_CR4 || vmcb->exitcode == VMEXIT_CR0_SEL_WRITE))
             vmcb->exitcode = VMEXIT_CPUID;
         vmcb->rax = number(guest_now);
         if (vmcb->exitcode == VMEXIT_CPUID && (more & 0x80) != 0)
@@ -458,14 +483,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 static size_t first_input(uint8_t *data, size_t max_size, unsigned seed)
 {
     static const uint8_t boot[] = {
-        0x40, 0x01, 0x01, 0x00, 0x00, 0x20, 0x00, 0x02, 0x00,           /* interrupts on; its APIC's ID */
-        0x00, 0x01, 0x01, 0x0f, 0x03, 0x01, 0xff,                       /* SVR = 0x1ff */
-        0x00, 0x01, 0x01, 0x32, 0x04, 0x00, 0x02, 0x00, 0x60,           /* LVT timer: periodic, 0x60 */
-        0x00, 0x01, 0x01, 0x38, 0x03, 0x10, 0x00,                       /* its count */
-        0x05, 0x01, 0x01, 0x00, 0x00, 0x25, 0x01, 0x05, 0x03, 0x7f, 0xff, 0x00,     /* HLT, time */
-        0x03, 0x01, 0x00, 0x00, 0x41, 0x03, 0x01, 0x00, 0x00, 0x0a,     /* output */
-        0x00, 0x01, 0x01, 0x95, 0x03, 0x10, 0x00, 0x00, 0x01, 0x01, 0x96, 0x0b, 0x24,           /* clocks */
-        0x05, 0x01, 0x00, 0x02, 0x01, 0x00, 0x05, 0x01, 0x02, 0x01, 0x00,           /* CPUID, VMMCALL */
+        0x40, 0x01, 0x01, 0x00, 0x00, 0x20, 0x00, 0x02, 0x00, /* interrupts on; its APIC's ID */
+        0x00, 0x01, 0x01, 0x0f, 0x03, 0x01, 0xff, /* SVR = 0x1ff */
+        0x00, 0x01, 0x01, 0x32, 0x04, 0x00, 0x02, 0x00, 0x60, /* LVT timer: periodic, 0x60 */
+        0x00, 0x01, 0x01, 0x38, 0x03, 0x10, 0x00, /* its count */
+        0x05, 0x01, 0x01, 0x00, 0x00, 0x25, 0x01, 0x05, 0x03, 0x7f, 0xff, 0x00, /* HLT, time */
+        0x03, 0x01, 0x00, 0x00, 0x41, 0x03, 0x01, 0x00, 0x00, 0x0a, /* output */
+        0x00, 0x01, 0x01, 0x95, 0x03, 0x10, 0x00, 0x00, 0x01, 0x01, 0x96, 0x0b, 0x24, /* clocks */
+        0x05, 0x01, 0x00, 0x02, 0x01, 0x00, 0x05, 0x01, 0x02, 0x01, 0x00, /* CPUID, VMMCALL */
     };
     size_t size = sizeof boot < max_size ? sizeof boot : max_size;
     memcpy(data, boot, size);

@@ -20,11 +20,11 @@
 #define MAX_ASID 6u
 #define C_BIT (UINT64_C(1) << 47)
 
-#define CHECK(condition) \
-    do { \
+#define CHECK(condition)    \
+    do {                    \
         if (!(condition)) { \
-            abort(); \
-        } \
+            abort();        \
+        }                   \
     } while (0)
 
 static uint8_t ram[RAM_SIZE];
@@ -117,14 +117,29 @@ static void op_random(void *opaque, void *buf, size_t len)
 }
 
 static const struct sevfw_ops ops = {
-    .read = op_read, .write = op_write, .read_guest = op_read_guest, .write_guest = op_write_guest,
-    .install_key = op_install_key, .remove_key = op_remove_key, .memory_encryption_enabled = op_enabled,
-    .nv_load = op_nv_load, .nv_store = op_nv_store, .random = op_random,
+    .read = op_read,
+    .write = op_write,
+    .read_guest = op_read_guest,
+    .write_guest = op_write_guest,
+    .install_key = op_install_key,
+    .remove_key = op_remove_key,
+    .memory_encryption_enabled = op_enabled,
+    .nv_load = op_nv_load,
+    .nv_store = op_nv_store,
+    .random = op_random,
 };
 
 static const struct sevfw_config config = {
-    .api_major = 1, .api_minor = 55, .build = 1, .cpus = CPUS, .max_sev_asid = MAX_ASID, .min_sev_asid = 2,
-    .max_guests = 4, .c_bit = 47, .phys_bits = 36, .keep_pdh = true,
+    .api_major = 1,
+    .api_minor = 55,
+    .build = 1,
+    .cpus = CPUS,
+    .max_sev_asid = MAX_ASID,
+    .min_sev_asid = 2,
+    .max_guests = 4,
+    .c_bit = 47,
+    .phys_bits = 36,
+    .keep_pdh = true,
 };
 
 /* What must hold after every step. */
@@ -182,14 +197,15 @@ static uint8_t take(struct input *in)
     return *in->data++;
 }
 
-static const uint8_t ids[] = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x20,
-                              0x21, 0x22, 0x23, 0x25, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x60, 0x61, 0x40, 0x00,
-                              0x0F, 0x24, 0x41, 0x42, 0x43, 0x44, 0x50, 0x51, 0x52, 0x53, 0x70, 0x71};
+static const uint8_t ids[] = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E,
+                              0x20, 0x21, 0x22, 0x23, 0x25, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x60, 0x61,
+                              0x40, 0x00, 0x0F, 0x24, 0x41, 0x42, 0x43, 0x44, 0x50, 0x51, 0x52, 0x53, 0x70, 0x71};
 
 /* A 32-bit field: mostly a number that means something. */
 static uint32_t field(struct input *in, const struct sevfw *fw)
 {
-    static const uint32_t lengths[] = {2084, 128, 6252, 48, 52, 208, 64, 0x8000, 0x100000, 0x4000, 0x24, 0x18, 3200, 4096};
+    static const uint32_t lengths[] = {2084,   128,      6252,   48,   52,   208,  64,
+                                       0x8000, 0x100000, 0x4000, 0x24, 0x18, 3200, 4096};
     uint8_t how = take(in);
     uint32_t number = 0;
 
@@ -447,8 +463,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const struct mailbox_config mailbox_config = {.c2pmsg_base = 0x10900, .int_enable = 0x10690,
-                                                  .int_status = 0x10694, .latency_ns = 100};
+    const struct mailbox_config mailbox_config = {
+        .c2pmsg_base = 0x10900, .int_enable = 0x10690, .int_status = 0x10694, .latency_ns = 100};
     struct input in = {data, size};
     struct sevfw *fw;
     struct mailbox *mb;

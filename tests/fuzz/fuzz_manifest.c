@@ -109,8 +109,21 @@ static void seal(uint8_t *data, size_t size)
 static void spoil_field(uint8_t *data, size_t size, unsigned seed)
 {
     static const uint64_t edges[] = {
-        0, 1, MANIFEST_CPU_ANY, MANIFEST_MAX_CPUS, 4096, 8192, 0x100000, 0xfff000, 0x1000000, 0xffffffff, UINT64_C(1) << 32, UINT64_C(1) << 51,
-        UINT64_MAX, UINT64_MAX - 4095, INT64_MAX,
+        0,
+        1,
+        MANIFEST_CPU_ANY,
+        MANIFEST_MAX_CPUS,
+        4096,
+        8192,
+        0x100000,
+        0xfff000,
+        0x1000000,
+        0xffffffff,
+        UINT64_C(1) << 32,
+        UINT64_C(1) << 51,
+        UINT64_MAX,
+        UINT64_MAX - 4095,
+        INT64_MAX,
     };
     uint64_t value = edges[seed % (sizeof(edges) / sizeof(edges[0]))];
     size_t words = (size < MANIFEST_PAGE ? size : MANIFEST_PAGE) / 8;

@@ -304,7 +304,9 @@ def test_registers_stay_apart_between_guests_and_between_vcpus(tmp_path: Path, p
 
 
 @pytest.mark.parametrize("cpu, avx", [("EPYC,+svm,+npt", 1), ("EPYC,+svm,+npt,-xsave", 0)], ids=["xsave", "fxsave"])
-def test_nor_are_they_mixed_up_on_a_stock_emulator(tmp_path: Path, pack: Callable[..., Path], cpu: str, avx: int) -> None:
+def test_nor_are_they_mixed_up_on_a_stock_emulator(
+    tmp_path: Path, pack: Callable[..., Path], cpu: str, avx: int
+) -> None:
     """Without XSAVE, FXSAVE has to do; and with QEMU's own SVM, which knows neither clean bits nor next RIP."""
     guests = [registers("one", "none", 3), registers("two", "none", 4, vcpus=2)]
     arguments = machines.stock(cpu=cpu) + CLOCK
@@ -324,14 +326,26 @@ ENDS = {
     "outs": ("crash", r"string I/O \(INS, OUTS\) to port 0x3f8 at RIP 0x10[0-9a-f]{4} is not supported"),
     "ins": ("crash", r"string I/O \(INS, OUTS\) to port 0x1f0 at RIP 0x10[0-9a-f]{4} is not supported"),
     # A page of ones is mapped for each of 48; the next is too much.
-    "mmio-reads": ("crash", r"accessed unmapped guest-physical address 0x7030000 \(RIP 0x10[0-9a-f]{4}\), after reading 48 other such pages"),
+    "mmio-reads": (
+        "crash",
+        r"accessed unmapped guest-physical address 0x7030000 \(RIP 0x10[0-9a-f]{4}\), after reading 48 other such pages",
+    ),
     "mmio-write": (
         "crash",
         r"accessed unmapped guest-physical address 0xfed80300, where a PC has the chipset's .* a write, error code 0x100000007\)",
     ),
-    "mmio-jump": ("crash", r"accessed unmapped guest-physical address 0xfffffff0, .* the firmware's ROM .*, an instruction fetch, error code 0x100000015\)"),
-    "mmio-walk": ("crash", r"accessed unmapped guest-physical address 0xfed00[0-9a-f]{3}, .* the HPET .*, a walk of its page tables, error code 0x20000000[0-9a-f]\)"),
-    "mmio-far-read": ("crash", r"accessed unmapped guest-physical address 0x100000000 \(RIP 0x10[0-9a-f]{4}, a read, error code 0x100000004\)"),
+    "mmio-jump": (
+        "crash",
+        r"accessed unmapped guest-physical address 0xfffffff0, .* the firmware's ROM .*, an instruction fetch, error code 0x100000015\)",
+    ),
+    "mmio-walk": (
+        "crash",
+        r"accessed unmapped guest-physical address 0xfed00[0-9a-f]{3}, .* the HPET .*, a walk of its page tables, error code 0x20000000[0-9a-f]\)",
+    ),
+    "mmio-far-read": (
+        "crash",
+        r"accessed unmapped guest-physical address 0x100000000 \(RIP 0x10[0-9a-f]{4}, a read, error code 0x100000004\)",
+    ),
     "mmio-apic": ("crash", r"accessed unmapped guest-physical address 0xfee00300.*, error code 0x100000006\)"),
     "mmio-far": ("crash", r"accessed unmapped guest-physical address 0x1000000000c .*, error code 0x100000006\)"),
     "mmio-fetch": ("crash", r"accessed unmapped guest-physical address 0xc0000000 .*"),
@@ -382,7 +396,10 @@ def test_what_ends_a_guest_is_told_with_its_registers(tmp_path: Path, pack: Call
 
 CROWD_ENDS = {
     "crowd-triple": ("crash", r"triple fault at RIP 0x[0-9a-f]+"),
-    "crowd-mmio": ("crash", r"accessed unmapped guest-physical address 0x1000000 \(RIP 0x10[0-9a-f]{4}, .* 0x100000006\)"),
+    "crowd-mmio": (
+        "crash",
+        r"accessed unmapped guest-physical address 0x1000000 \(RIP 0x10[0-9a-f]{4}, .* 0x100000006\)",
+    ),
     "crowd-reset": ("reset", r"asked for a reset"),
     "crowd-poweroff": ("poweroff", r"powered off"),
     "crowd-hlt": (

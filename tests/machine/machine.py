@@ -18,8 +18,18 @@ HERE = Path(__file__).resolve().parent
 PSP = "/machine/peripheral/psp"
 
 # What EPYC-Milan has and TCG lacks: QEMU would warn about each.
-_LACKING = ("pcid", "invpcid", "xsavec", "xsaves", "misalignsse", "osvw", "perfctr-core", "topoext", "fxsr-opt",
-            "clzero")
+_LACKING = (
+    "pcid",
+    "invpcid",
+    "xsavec",
+    "xsaves",
+    "misalignsse",
+    "osvw",
+    "perfctr-core",
+    "topoext",
+    "fxsr-opt",
+    "clzero",
+)
 # What the SEV machine adds to TCG's SVM.
 SVM_FEATURES = ("nrip-save", "decodeassists", "flushbyasid", "vmcb-clean", "svm-lock")
 
@@ -46,29 +56,74 @@ def _options(**given: object) -> str:
     return text
 
 
-def cpu(*, asids: int = 15, min_asid: int = 1, c_bit: int = 51, reduced_bits: int = 1, phys_bits: int = 43,
-        smee: bool = True, smm_lock: bool = True, svm_lock: bool = False, svm_disable: bool = False,
-        sev: bool = True, sme: bool = True, hw_coherency: bool = False, poison_clean_bits: bool = True,
-        smca: bool = True, v_spec_ctrl: bool = True, x2apic: bool = False, without: tuple[str, ...] = ()) -> str:
+def cpu(
+    *,
+    asids: int = 15,
+    min_asid: int = 1,
+    c_bit: int = 51,
+    reduced_bits: int = 1,
+    phys_bits: int = 43,
+    smee: bool = True,
+    smm_lock: bool = True,
+    svm_lock: bool = False,
+    svm_disable: bool = False,
+    sev: bool = True,
+    sme: bool = True,
+    hw_coherency: bool = False,
+    poison_clean_bits: bool = True,
+    smca: bool = True,
+    v_spec_ctrl: bool = True,
+    x2apic: bool = False,
+    without: tuple[str, ...] = (),
+) -> str:
     """The value of -cpu. `without`: SVM_FEATURES or other CPU flags to leave out."""
     flags = "".join(f",-{name}" for name in _LACKING)
     flags += "".join(f",+{name}" for name in ("svm", "npt", *SVM_FEATURES) if name not in without)
     flags += "".join(f",-{name}" for name in without)
     flags += ",+x2apic" if x2apic else ""
-    return (f"EPYC-Milan,-hypervisor{flags},phys-bits={phys_bits},sev-machine=on"
-            + _options(sev_asids=asids, sev_min_asid=min_asid, sev_cbitpos=c_bit, sev_reduced_bits=reduced_bits,
-                       sev_smee=smee, sev_smmlock=smm_lock, sev_svm_lock=svm_lock, sev_svm_disable=svm_disable,
-                       sev_hide_sev=not sev, sev_hide_sme=not sme, sev_hw_coherency=hw_coherency, sev_smca=smca,
-                       sev_poison_clean_bits=poison_clean_bits, sev_v_spec_ctrl=v_spec_ctrl))
+    return f"EPYC-Milan,-hypervisor{flags},phys-bits={phys_bits},sev-machine=on" + _options(
+        sev_asids=asids,
+        sev_min_asid=min_asid,
+        sev_cbitpos=c_bit,
+        sev_reduced_bits=reduced_bits,
+        sev_smee=smee,
+        sev_smmlock=smm_lock,
+        sev_svm_lock=svm_lock,
+        sev_svm_disable=svm_disable,
+        sev_hide_sev=not sev,
+        sev_hide_sme=not sme,
+        sev_hw_coherency=hw_coherency,
+        sev_smca=smca,
+        sev_poison_clean_bits=poison_clean_bits,
+        sev_v_spec_ctrl=v_spec_ctrl,
+    )
 
 
-def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, psp: bool = True, part: str = "milan",
-         fault: str | None = None, latency_us: int | None = None, never_ready: bool = False,
-         trace: Path | str | None = None, nv: Path | str | None = None, seed: str | None = None,
-         api: tuple[int, int, int] | None = None, coherency_fatal: bool = False, msix: bool = True,
-         bar64: bool = False, ram: Path | str | None = None,
-         max_guests: int | None = None, keep_pdh: bool = True, icount: bool = False, qmp: Path | str | None = None,
-         cpu_model: str | None = None, **cpu_options: object) -> list[str]:
+def argv(
+    *,
+    qemu: Path | str | None = None,
+    memory: str = "1G",
+    cpus: int = 1,
+    psp: bool = True,
+    part: str = "milan",
+    fault: str | None = None,
+    latency_us: int | None = None,
+    never_ready: bool = False,
+    trace: Path | str | None = None,
+    nv: Path | str | None = None,
+    seed: str | None = None,
+    api: tuple[int, int, int] | None = None,
+    coherency_fatal: bool = False,
+    msix: bool = True,
+    bar64: bool = False,
+    ram: Path | str | None = None,
+    max_guests: int | None = None,
+    keep_pdh: bool = True,
+    icount: bool = False,
+    qmp: Path | str | None = None,
+    cpu_model: str | None = None,
+    **cpu_options: object,
+) -> list[str]:
     """The machine's command line: chipset, CPUs, memory, PSP, debug-exit port 0xf4.
 
     Firmware, disks, serial ports and the rest are the caller's. `icount` with `seed`
@@ -76,23 +131,56 @@ def argv(*, qemu: Path | str | None = None, memory: str = "1G", cpus: int = 1, p
     never written to. `cpu_options` are those of cpu().
     """
     qemu = Path(qemu) if qemu else binary()
-    line = [str(qemu), "-L", str(qemu.parent.parent / "share" / "qemu"),
-            "-nodefaults", "-no-user-config", "-display", "none",
-            "-M", "q35,memory-backend=ram", "-accel", "tcg,thread=single",
-            "-cpu", cpu_model or cpu(**cpu_options), "-smp", str(cpus), "-m", memory,
-            # Not reserved: of a machine larger than the host only what is touched must be there.
-            "-object", (f"memory-backend-file,mem-path={option(ram)},share=off" if ram else "memory-backend-ram")
-            + f",id=ram,size={memory},reserve=off",
-            "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+    line = [
+        str(qemu),
+        "-L",
+        str(qemu.parent.parent / "share" / "qemu"),
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-M",
+        "q35,memory-backend=ram",
+        "-accel",
+        "tcg,thread=single",
+        "-cpu",
+        cpu_model or cpu(**cpu_options),
+        "-smp",
+        str(cpus),
+        "-m",
+        memory,
+        # Not reserved: of a machine larger than the host only what is touched must be there.
+        "-object",
+        (f"memory-backend-file,mem-path={option(ram)},share=off" if ram else "memory-backend-ram")
+        + f",id=ram,size={memory},reserve=off",
+        "-device",
+        "isa-debug-exit,iobase=0xf4,iosize=4",
+    ]
     if icount:
         line += ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", "1"]
     if psp:
         major, minor, build = api or (None, None, None)
-        line += ["-device", "sev-psp,id=psp" + _options(
-            part=part, fault=fault, latency_us=latency_us, never_ready=never_ready or None, trace=trace, nv=nv,
-            seed=seed or ("icount" if icount else None), api_major=major, api_minor=minor, build=build,
-            coherency_fatal=coherency_fatal or None, msix=None if msix else False, bar64=bar64 or None,
-            max_guests=max_guests, keep_pdh=None if keep_pdh else False)]
+        line += [
+            "-device",
+            "sev-psp,id=psp"
+            + _options(
+                part=part,
+                fault=fault,
+                latency_us=latency_us,
+                never_ready=never_ready or None,
+                trace=trace,
+                nv=nv,
+                seed=seed or ("icount" if icount else None),
+                api_major=major,
+                api_minor=minor,
+                build=build,
+                coherency_fatal=coherency_fatal or None,
+                msix=None if msix else False,
+                bar64=bar64 or None,
+                max_guests=max_guests,
+                keep_pdh=None if keep_pdh else False,
+            ),
+        ]
     if qmp:
         line += ["-qmp", f"unix:{option(qmp)},server=on,wait=off"]
     return line

@@ -52,11 +52,42 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def payload(scratch: Path) -> Path:
     source = HERE / "payload"
     subprocess.run(["nasm", "-f", "elf64", "-o", scratch / "start.o", source / "start.asm"], check=True)
-    subprocess.run(["gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-pic",
-                    "-fno-stack-protector", "-mgeneral-regs-only", "-mno-red-zone", "-fcf-protection=none",
-                    "-fno-asynchronous-unwind-tables", "-c", "-o", scratch / "payload.o", source / "payload.c"], check=True)
-    subprocess.run(["ld", "-n", "--no-warn-rwx-segments", "-T", source / "payload.ld", "-o", scratch / "payload.elf",
-                    scratch / "start.o", scratch / "payload.o"], check=True)
+    subprocess.run(
+        [
+            "gcc",
+            "-std=gnu17",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-ffreestanding",
+            "-fno-pic",
+            "-fno-stack-protector",
+            "-mgeneral-regs-only",
+            "-mno-red-zone",
+            "-fcf-protection=none",
+            "-fno-asynchronous-unwind-tables",
+            "-c",
+            "-o",
+            scratch / "payload.o",
+            source / "payload.c",
+        ],
+        check=True,
+    )
+    subprocess.run(
+        [
+            "ld",
+            "-n",
+            "--no-warn-rwx-segments",
+            "-T",
+            source / "payload.ld",
+            "-o",
+            scratch / "payload.elf",
+            scratch / "start.o",
+            scratch / "payload.o",
+        ],
+        check=True,
+    )
     subprocess.run(["objcopy", "-O", "binary", scratch / "payload.elf", scratch / "payload.bin"], check=True)
     return scratch / "payload.bin"
 
@@ -68,11 +99,20 @@ class Running:
         self.console = folder / "console"
         self.errors = folder / "stderr"
         self.limit, self.started = limit, time.monotonic()
-        self.process = subprocess.Popen([*argv, "-serial", "chardev:serial", "-chardev",
-                                         f"socket,id=serial,path={machine.option(folder)}/serial,server=on,wait=off,logfile={machine.option(self.console)}",
-                                         "-qmp", f"unix:{machine.option(folder)}/qmp,server=on,wait=off"],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=self.errors.open("w"))
+        self.process = subprocess.Popen(
+            [
+                *argv,
+                "-serial",
+                "chardev:serial",
+                "-chardev",
+                f"socket,id=serial,path={machine.option(folder)}/serial,server=on,wait=off,logfile={machine.option(self.console)}",
+                "-qmp",
+                f"unix:{machine.option(folder)}/qmp,server=on,wait=off",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self.errors.open("w"),
+        )
         self.folder = folder
 
     def __enter__(self) -> Running:
@@ -121,11 +161,15 @@ class Running:
             time.sleep(0.2)
 
 
-def run_payload(qemu: Path, payload: Path, folder: Path, words: str, *, reboot: bool = False,
-                **options: object) -> Running:
+def run_payload(
+    qemu: Path, payload: Path, folder: Path, words: str, *, reboot: bool = False, **options: object
+) -> Running:
     argv = machine.argv(qemu=qemu, memory="256M", **{"phys_bits": 48, "reduced_bits": 5, **options})
-    return Running([*argv, "-action", f"reboot={'reset' if reboot else 'shutdown'}", "-kernel", str(payload),
-                    "-append", words], folder, PAYLOAD_LIMIT)
+    return Running(
+        [*argv, "-action", f"reboot={'reset' if reboot else 'shutdown'}", "-kernel", str(payload), "-append", words],
+        folder,
+        PAYLOAD_LIMIT,
+    )
 
 
 def verdict(text: str) -> None:
@@ -135,17 +179,21 @@ def verdict(text: str) -> None:
     assert re.search(r"^ok ", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("words, options", [
-    ("identity", {}),
-    ("svm-locked", {"svm_lock": True, "svm_disable": True}),
-    ("reserved", {"smee": False}),
-    ("sme", {}),
-    ("svm", {}),
-    ("events", {}),
-    ("events", {"cpus": 2}),
-    ("sev", {}),
-    ("sev big", {}),
-], ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    "words, options",
+    [
+        ("identity", {}),
+        ("svm-locked", {"svm_lock": True, "svm_disable": True}),
+        ("reserved", {"smee": False}),
+        ("sme", {}),
+        ("svm", {}),
+        ("events", {}),
+        ("events", {"cpus": 2}),
+        ("sev", {}),
+        ("sev big", {}),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
 def test_payload_with_no_coherency_fault(qemu, payload, tmp_path, words, options):
     with run_payload(qemu, payload, tmp_path, f"{words} wait", **options) as m:
         m.wait_for("waiting")
@@ -196,7 +244,7 @@ def test_memory_dump_has_ciphertext_and_changes_nothing(qemu, payload, tmp_path)
         m.qmp.command("pmemsave", val=0x1000000, size=64 * 4096, filename=str(tmp_path / "dump"))
         dump = (tmp_path / "dump").read_bytes()
         assert b"SITEMARK" not in dump and b"EPMARKED" not in dump
-        assert len(set(dump[i:i + 16] for i in range(0, len(dump), 16))) == 64 * 256, "repeating ciphertext"
+        assert len(set(dump[i : i + 16] for i in range(0, len(dump), 16))) == 64 * 256, "repeating ciphertext"
         m.type(b"x")
         verdict(m.finish())
         assert "ok marker-still-there" in m.text()
@@ -250,6 +298,7 @@ def test_unknown_fault_is_refused(qemu, payload, tmp_path):
 
 # ------------------------------------------------------------------- the referee
 
+
 def kernel(package: str) -> Path:
     fetch = HERE.parent.parent / "guest" / "linux" / "fetch-kernel"
     done = subprocess.run([str(fetch), "--package", package], stdout=subprocess.PIPE, text=True, check=True)
@@ -274,9 +323,22 @@ def initramfs(folder: Path, script: str, files: dict[str, Path] = {}) -> Path:
 
 def run_linux(qemu: Path, folder: Path, image: Path, initrd: Path, words: str, **options: object) -> Running:
     argv = machine.argv(qemu=qemu, **options)
-    return Running([*argv, "-no-reboot", "-no-shutdown", "-kernel", str(image), "-initrd", str(initrd),
-                    # Else Linux gives up where a busy host lets ten timer interrupts wait for a few milliseconds.
-                    "-append", f"console=ttyS0 panic=-1 no_timer_check {words}"], folder, LINUX_LIMIT)
+    return Running(
+        [
+            *argv,
+            "-no-reboot",
+            "-no-shutdown",
+            "-kernel",
+            str(image),
+            "-initrd",
+            str(initrd),
+            # Else Linux gives up where a busy host lets ten timer interrupts wait for a few milliseconds.
+            "-append",
+            f"console=ttyS0 panic=-1 no_timer_check {words}",
+        ],
+        folder,
+        LINUX_LIMIT,
+    )
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
@@ -285,8 +347,15 @@ def test_linux_runs_with_sme(qemu, tmp_path, cpus):
 $B yes $A$C | $B head -c 4000000 > /tmp/marker
 echo machine-test-wrote
 $B sleep 1000"""
-    with run_linux(qemu, tmp_path, kernel("linux-image-cloud-amd64"), initramfs(tmp_path, script), "mem_encrypt=on",
-                   memory="512M", cpus=cpus) as m:
+    with run_linux(
+        qemu,
+        tmp_path,
+        kernel("linux-image-cloud-amd64"),
+        initramfs(tmp_path, script),
+        "mem_encrypt=on",
+        memory="512M",
+        cpus=cpus,
+    ) as m:
         m.wait_for("machine-test-wrote")
         assert "Memory Encryption Features active: AMD SME" in m.text()
         assert m.qmp.psp("coherency-faults") == 0, m.stderr()
@@ -298,20 +367,31 @@ $B sleep 1000"""
         assert b"SEVISOR_MARKER_IN_MEMORY" not in dump
 
 
-@pytest.mark.parametrize("words, msix", [("", True), ("", False), ("mem_encrypt=on", True)],
-                         ids=["msix", "msi", "host-sme"])
+@pytest.mark.parametrize(
+    "words, msix", [("", True), ("", False), ("mem_encrypt=on", True)], ids=["msix", "msi", "host-sme"]
+)
 def test_linux_kvm_launches_an_sev_guest(qemu, tmp_path, words, msix):
     program = tmp_path / "kvmsev"
-    subprocess.run(["gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-static", "-o", program,
-                    HERE / "payload" / "kvmsev.c"], check=True)
+    subprocess.run(
+        ["gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-static", "-o", program, HERE / "payload" / "kvmsev.c"],
+        check=True,
+    )
     image = kernel("linux-image-amd64")
     modules = {}
     for name in ("ccp", "irqbypass", "kvm", "kvm-amd"):
         modules[f"{name}.ko"] = next((image.parent.parent / "lib" / "modules").rglob(f"{name}.ko"))
     script = "for m in ccp irqbypass kvm kvm-amd; do $B insmod /$m.ko; done\n/kvmsev\n$B cat /proc/interrupts"
     trace = tmp_path / "trace"
-    with run_linux(qemu, tmp_path, image, initramfs(tmp_path, script, {"kvmsev": program, **modules}), words,
-                   cpus=2, msix=msix, trace=trace) as m:
+    with run_linux(
+        qemu,
+        tmp_path,
+        image,
+        initramfs(tmp_path, script, {"kvmsev": program, **modules}),
+        words,
+        cpus=2,
+        msix=msix,
+        trace=trace,
+    ) as m:
         m.wait_for("machine-test-done")
         # The program peeks at a page that the guest wrote: that alone is a fault.
         assert m.qmp.psp("coherency-faults") == 1, m.stderr()
@@ -321,5 +401,13 @@ def test_linux_kvm_launches_an_sev_guest(qemu, tmp_path, words, msix):
     assert re.search(r"^ *\d+:\s+(\d+\s+)+PCI-MSI.*(psp|sp-1)", text, re.MULTILINE), "commands complete by interrupt"
     done = [json.loads(line) for line in trace.read_text().splitlines()]
     assert [e["command"] for e in done if e["code"]] == []
-    assert {"INIT", "LAUNCH_START", "ACTIVATE", "LAUNCH_UPDATE_DATA", "LAUNCH_MEASURE", "LAUNCH_FINISH", "DEACTIVATE",
-            "DECOMMISSION"} <= {e["command"] for e in done}
+    assert {
+        "INIT",
+        "LAUNCH_START",
+        "ACTIVATE",
+        "LAUNCH_UPDATE_DATA",
+        "LAUNCH_MEASURE",
+        "LAUNCH_FINISH",
+        "DEACTIVATE",
+        "DECOMMISSION",
+    } <= {e["command"] for e in done}

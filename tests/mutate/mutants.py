@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Calls whose words or absence are no behaviour worth a test.
-TEXT_CALLS = ("log_print", "text_format", "line_print", "log_guest", "ASSERT", "_Static_assert", "panic", "printf",
-              "cpu_relax")
+TEXT_CALLS = (
+    "log_print",
+    "text_format",
+    "line_print",
+    "log_guest",
+    "ASSERT",
+    "_Static_assert",
+    "panic",
+    "printf",
+    "cpu_relax",
+)
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,10 @@ class Mutant:
 
 # ---------------------------------------------------------------- C
 
-_HIDDEN = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|^[ \t]*#[ \t]*(?!define)[^\n]*',
-                     re.DOTALL | re.MULTILINE)
+_HIDDEN = re.compile(
+    r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|^[ \t]*#[ \t]*(?!define)[^\n]*',
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def _closing(text: str, at: int) -> int:
@@ -134,11 +145,28 @@ def c_mutants(file: str, text: str) -> Iterator[Mutant]:
 
 # ---------------------------------------------------------------- Python
 
-_COMPARE = {ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"), ast.Eq: ("==", "!="),
-            ast.NotEq: ("!=", "=="), ast.In: (" in ", " not in "), ast.NotIn: (" not in ", " in "),
-            ast.Is: (" is ", " is not "), ast.IsNot: (" is not ", " is ")}
-_BINARY = {ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.BitAnd: ("&", "|"), ast.BitOr: ("|", "&"),
-           ast.LShift: ("<<", ">>"), ast.RShift: (">>", "<<"), ast.FloorDiv: ("//", "*"), ast.Mod: ("%", "//")}
+_COMPARE = {
+    ast.Lt: ("<", "<="),
+    ast.LtE: ("<=", "<"),
+    ast.Gt: (">", ">="),
+    ast.GtE: (">=", ">"),
+    ast.Eq: ("==", "!="),
+    ast.NotEq: ("!=", "=="),
+    ast.In: (" in ", " not in "),
+    ast.NotIn: (" not in ", " in "),
+    ast.Is: (" is ", " is not "),
+    ast.IsNot: (" is not ", " is "),
+}
+_BINARY = {
+    ast.Add: ("+", "-"),
+    ast.Sub: ("-", "+"),
+    ast.BitAnd: ("&", "|"),
+    ast.BitOr: ("|", "&"),
+    ast.LShift: ("<<", ">>"),
+    ast.RShift: (">>", "<<"),
+    ast.FloorDiv: ("//", "*"),
+    ast.Mod: ("%", "//"),
+}
 
 
 def python_mutants(file: str, text: str) -> Iterator[Mutant]:
@@ -196,7 +224,9 @@ def python_mutants(file: str, text: str) -> Iterator[Mutant]:
             yield Mutant(file, start, end, f"(not ({text[start:end]}))", "negate")
             if isinstance(node, ast.If):
                 leaves = isinstance(node.body[-1], (ast.Raise, ast.Return, ast.Continue, ast.Break))
-                yield Mutant(file, start, end, f"(False and ({text[start:end]}))", "drop-error" if leaves else "drop-branch")
+                yield Mutant(
+                    file, start, end, f"(False and ({text[start:end]}))", "drop-error" if leaves else "drop-branch"
+                )
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             yield Mutant(file, *span(node), "pass", "drop-call")
         elif isinstance(node, ast.Raise):

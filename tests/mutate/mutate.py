@@ -45,15 +45,41 @@ from mutants import Mutant, mutants_of, order
 HERE = Path(__file__).resolve().parent
 DEFAULT_FILES = ["boot/*.c", "hv/*/*.c", "psp/*.c", "guest/*.c", "guest/*.py", "guest/pack/*.py", "guest/owner/*.py"]
 EQUIVALENTS = "tests/mutate/equivalents.txt"
-PYTEST = [os.environ.get("PYTHON", "/usr/bin/python3"), "-m", "pytest", "-c", "tests/pytest.ini", "--rootdir=.", "-m", "pack",
-          "-x", "-q"]
+PYTEST = [
+    os.environ.get("PYTHON", "/usr/bin/python3"),
+    "-m",
+    "pytest",
+    "-c",
+    "tests/pytest.ini",
+    "--rootdir=.",
+    "-m",
+    "pack",
+    "-x",
+    "-q",
+]
 BOOTS = "tests/pack/test_boot.py"  # the slow part, for those that survive the rest
 OTHERS = "not fetch-kernel and not image.py and not run.py"  # tests of tools that have nothing of guest/*.py in them
 WALL_SECONDS = 1800.0  # of one program, on a machine that is busy otherwise; what counts is CPU time
 LEAST_CPU_SECONDS = 10.0
 # The product's own flags, as far as they decide about the code that is made.
-PRODUCT = ["gcc", "-iquote", ".", "-std=gnu17", "-ffreestanding", "-O2", "-mgeneral-regs-only", "-mno-red-zone", "-fno-stack-protector", "-fshort-wchar",
-           "-DGNU_EFI_USE_MS_ABI", "-isystem", "/usr/include/efi", "-isystem", "/usr/include/efi/x86_64", "-w"]
+PRODUCT = [
+    "gcc",
+    "-iquote",
+    ".",
+    "-std=gnu17",
+    "-ffreestanding",
+    "-O2",
+    "-mgeneral-regs-only",
+    "-mno-red-zone",
+    "-fno-stack-protector",
+    "-fshort-wchar",
+    "-DGNU_EFI_USE_MS_ABI",
+    "-isystem",
+    "/usr/include/efi",
+    "-isystem",
+    "/usr/include/efi/x86_64",
+    "-w",
+]
 _NO_COMPILE = re.compile(r":\d+:\d+: (?:fatal )?error: |undefined reference|SyntaxError|IndentationError")
 _WHY = re.compile(r"\[  FAILED  \] (\w+)|^FAILED (\S+)|(AddressSanitizer|runtime error)[^\n]*", re.MULTILINE)
 
@@ -66,7 +92,9 @@ class Goal:
     cpu: float = 0.0
 
 
-def run(command: list[str] | str, folder: Path, cpu: float, environment: dict[str, str]) -> tuple[int | None, str, float]:
+def run(
+    command: list[str] | str, folder: Path, cpu: float, environment: dict[str, str]
+) -> tuple[int | None, str, float]:
     """Return code (None: out of time), the last part of what was said, and the CPU seconds of all processes together."""
 
     def bounds() -> None:
@@ -75,8 +103,17 @@ def run(command: list[str] | str, folder: Path, cpu: float, environment: dict[st
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryFile() as output:
-        child = subprocess.Popen(command, cwd=folder, shell=isinstance(command, str), stdin=subprocess.DEVNULL, stdout=output,
-                                 stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=bounds, env=environment)
+        child = subprocess.Popen(
+            command,
+            cwd=folder,
+            shell=isinstance(command, str),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=bounds,
+            env=environment,
+        )
         try:
             code: int | None = child.wait(WALL_SECONDS)
         except subprocess.TimeoutExpired:
@@ -96,14 +133,19 @@ class Copy:
     def __init__(self, root: Path, place: Path, build: str, carry: list[str], without: list[str]) -> None:
         self.folder, self.build, self.pristine = place / "tree", build, place / "pristine"
         hidden = {".git", Path(build).parts[0]}
-        shutil.copytree(root, self.folder, symlinks=True,
-                        ignore=lambda folder, names: hidden.intersection(names) if Path(folder) == root else ())
+        shutil.copytree(
+            root,
+            self.folder,
+            symlinks=True,
+            ignore=lambda folder, names: hidden.intersection(names) if Path(folder) == root else (),
+        )
         for part in carry:
             if (root / part).is_dir():
                 shutil.copytree(root / part, self.folder / part, symlinks=True)
         self.environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-        self.environment.update(PYTHONDONTWRITEBYTECODE="1", BUILD=build,
-                                ASAN_OPTIONS="hard_rss_limit_mb=3000:detect_leaks=1")
+        self.environment.update(
+            PYTHONDONTWRITEBYTECODE="1", BUILD=build, ASAN_OPTIONS="hard_rss_limit_mb=3000:detect_leaks=1"
+        )
         self.goals: dict[str, Goal] = {}
         self.without = without
         self.code: dict[str, bytes | None] = {}
@@ -114,22 +156,38 @@ class Copy:
         for fragment in sorted(self.folder.glob("tests/unit/*/unit.mk")):
             names = re.findall(r"^\.PHONY: (unit-\S+)", fragment.read_text(), re.MULTILINE)
             if names:
-                found[names[0]] = ["make", "-s", "--no-print-directory", "-f", str(fragment.relative_to(self.folder)),
-                                   f"BUILD={self.build}", names[0]]
+                found[names[0]] = [
+                    "make",
+                    "-s",
+                    "--no-print-directory",
+                    "-f",
+                    str(fragment.relative_to(self.folder)),
+                    f"BUILD={self.build}",
+                    names[0],
+                ]
         return found
 
     def includers(self, file: str) -> list[str]:
         """Tests that have a C file in them by #include: make need not know."""
         wanted = re.compile(rf'^#include "[^"]*\b{re.escape(Path(file).name)}"', re.MULTILINE)
-        return [str(path.relative_to(self.folder)) for path in sorted(self.folder.glob("tests/**/*.c"))
-                if wanted.search(path.read_text(errors="replace"))] if file.endswith(".c") else []
+        return (
+            [
+                str(path.relative_to(self.folder))
+                for path in sorted(self.folder.glob("tests/**/*.c"))
+                if wanted.search(path.read_text(errors="replace"))
+            ]
+            if file.endswith(".c")
+            else []
+        )
 
     def relevant(self, file: str) -> list[Goal]:
         """The programs that a change of this file may concern: what make would do, from the file to the stamps."""
         found: list[Goal] = []
         for command in self.suites().values():
             changed, concerned, any_stamp, plain = {file, *self.includers(file)}, False, False, False
-            dry = subprocess.run([*command, "-B", "-n"], cwd=self.folder, env=self.environment, capture_output=True, text=True)
+            dry = subprocess.run(
+                [*command, "-B", "-n"], cwd=self.folder, env=self.environment, capture_output=True, text=True
+            )
             for line in dry.stdout.replace("\\\n", " ").splitlines():
                 words = re.split(r"[\s;]+", line)
                 if words[0] == "touch":
@@ -158,8 +216,11 @@ class Copy:
         self.as_kept = self.state(self.pristine)
 
     def state(self, folder: Path) -> dict[str, tuple[int, int]]:
-        return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_size)
-                for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
+        return {
+            str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_size)
+            for path in folder.rglob("*")
+            if path.is_file() and not path.is_symlink()
+        }
 
     def restore(self) -> None:
         now = self.state(self.folder / self.build)
@@ -209,7 +270,11 @@ def equivalents(root: Path) -> dict[tuple[str, str], str]:
     """File and one-line diff -> why nothing can tell it apart. Two lines each: `FILE: DIFF`, and the proof, indented."""
     known: dict[tuple[str, str], str] = {}
     path = root / EQUIVALENTS
-    rows = [row for row in path.read_text().splitlines() if row.strip() and not row.startswith("#")] if path.exists() else []
+    rows = (
+        [row for row in path.read_text().splitlines() if row.strip() and not row.startswith("#")]
+        if path.exists()
+        else []
+    )
     for what, proof in zip(rows[::2], rows[1::2]):
         file, _, diff = what.partition(": ")
         known[file, diff] = proof.strip()
@@ -228,12 +293,25 @@ def arguments() -> argparse.Namespace:
     add("--jobs", type=int, default=1)
     add("--minutes", type=float, default=1e9, help="stop taking new mutants after that long")
     add("--build", default=".build")
-    add("--carry", nargs="*", default=[".build/guest", ".build/unit", ".build/boot", ".build/hv"],
-        help="built parts that the copies take along (.build/guest .build/unit .build/boot .build/hv)")
-    add("--out", type=Path, help="append each result there, one JSON object a line; what stands there is not tried again")
+    add(
+        "--carry",
+        nargs="*",
+        default=[".build/guest", ".build/unit", ".build/boot", ".build/hv"],
+        help="built parts that the copies take along (.build/guest .build/unit .build/boot .build/hv)",
+    )
+    add(
+        "--out",
+        type=Path,
+        help="append each result there, one JSON object a line; what stands there is not tried again",
+    )
     add("--again", type=Path, help="of an earlier --out: only those that survived or were not tested")
-    add("--without", nargs="+", default=[], metavar="PROGRAM",
-        help="leave out programs whose name has this in it, e.g. refusal; then try the survivors again with --again")
+    add(
+        "--without",
+        nargs="+",
+        default=[],
+        metavar="PROGRAM",
+        help="leave out programs whose name has this in it, e.g. refusal; then try the survivors again with --again",
+    )
     add("--only", help="numbers of mutants, e.g. 3,17")
     add("--command", help="run this for each mutant instead of the unit programs")
     add("--list", action="store_true")
@@ -247,14 +325,18 @@ def report(results: list[dict], files: list[str]) -> None:
     for file in [*files, ""]:
         counts = Counter(row["verdict"] for row in results if row["file"] == file) if file else total
         total.update(counts if file else {})
-        print(f"{file or 'all':28} {counts['killed']:7} {counts['survived']:9} {counts['untested']:9} "
-              f"{counts['equivalent']:11} {counts['discarded']:10}")
+        print(
+            f"{file or 'all':28} {counts['killed']:7} {counts['survived']:9} {counts['untested']:9} "
+            f"{counts['equivalent']:11} {counts['discarded']:10}"
+        )
     counted = total["killed"] + total["survived"] + total["untested"]
     print(f"\nkilled {total['killed']} of {counted}: {100 * total['killed'] / max(1, counted):.1f} %\n")
     for row in sorted(results, key=lambda row: row["number"]):
         if row["verdict"] in ("survived", "untested", "equivalent"):
             proof = f"   ({row['by']})" if row["by"] else ""
-            print(f"{row['number']} {row['verdict']} {row['file']}:{row['line']} [{row['operator']}] {row['diff']}{proof}")
+            print(
+                f"{row['number']} {row['verdict']} {row['file']}:{row['line']} [{row['operator']}] {row['diff']}{proof}"
+            )
 
 
 class Plan:
@@ -262,14 +344,18 @@ class Plan:
 
     def __init__(self, numbered: dict[int, Mutant], files: list[str], turns: queue.Queue[str], tried: set[int]) -> None:
         self.turns, self.lock = turns, threading.Lock()
-        self.nexts = {file: iter([(n, m) for n, m in numbered.items() if m.file == file and n not in tried]) for file in files}
+        self.nexts = {
+            file: iter([(n, m) for n, m in numbered.items() if m.file == file and n not in tried]) for file in files
+        }
 
     def next_of(self, file: str) -> tuple[int, Mutant] | tuple[None, None]:
         with self.lock:
             return next(self.nexts[file], (None, None))
 
 
-def work(copy: Copy, plan: Plan, args: argparse.Namespace, texts: dict[str, str], keep, stop_at: float, failures: list[str]) -> None:
+def work(
+    copy: Copy, plan: Plan, args: argparse.Namespace, texts: dict[str, str], keep, stop_at: float, failures: list[str]
+) -> None:
     command = [Goal(args.command, 1000.0)] if args.command else []
     fault = ""
     if command:
@@ -297,7 +383,9 @@ def work(copy: Copy, plan: Plan, args: argparse.Namespace, texts: dict[str, str]
         except queue.Empty:
             return
         if file not in needed:
-            needed[file] = command or (pack_tests(file) if file.endswith(".py") else sorted(copy.relevant(file), key=lambda goal: goal.cpu))
+            needed[file] = command or (
+                pack_tests(file) if file.endswith(".py") else sorted(copy.relevant(file), key=lambda goal: goal.cpu)
+            )
         while time.monotonic() < stop_at:
             number, mutant = plan.next_of(file)
             if mutant is None:
@@ -306,8 +394,18 @@ def work(copy: Copy, plan: Plan, args: argparse.Namespace, texts: dict[str, str]
             diff = mutant.diff(texts[file])
             proof = known.get((file, diff))
             verdict, why = ("equivalent", proof) if proof else copy.judge(mutant, needed[file])
-            keep({"number": number, "file": file, "line": mutant.line(texts[file]), "operator": mutant.operator,
-                  "verdict": verdict, "by": why, "diff": diff, "seconds": round(time.monotonic() - began, 1)})
+            keep(
+                {
+                    "number": number,
+                    "file": file,
+                    "line": mutant.line(texts[file]),
+                    "operator": mutant.operator,
+                    "verdict": verdict,
+                    "by": why,
+                    "diff": diff,
+                    "seconds": round(time.monotonic() - began, 1),
+                }
+            )
             if verdict != "discarded":
                 break
 
@@ -315,7 +413,9 @@ def work(copy: Copy, plan: Plan, args: argparse.Namespace, texts: dict[str, str]
 def main() -> int:
     args = arguments()
     root = args.root = args.root.resolve()
-    files = sorted({str(Path(p).relative_to(root)) for g in args.files for p in glob.glob(str(root / g), recursive=True)})
+    files = sorted(
+        {str(Path(p).relative_to(root)) for g in args.files for p in glob.glob(str(root / g), recursive=True)}
+    )
     texts = {file: (root / file).read_text() for file in files}
     every = {str(Path(p).relative_to(root)) for g in DEFAULT_FILES for p in glob.glob(str(root / g), recursive=True)}
     # A number is the file's place among all and the mutant's place in the file's order.
@@ -366,7 +466,9 @@ def main() -> int:
     stop_at = time.monotonic() + args.minutes * 60
     with tempfile.TemporaryDirectory(prefix="mutate-") as place:
         copies = [Copy(root, Path(place) / str(i), args.build, args.carry, args.without) for i in range(args.jobs)]
-        threads = [threading.Thread(target=work, args=(copy, plan, args, texts, keep, stop_at, failures)) for copy in copies]
+        threads = [
+            threading.Thread(target=work, args=(copy, plan, args, texts, keep, stop_at, failures)) for copy in copies
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -27,7 +27,9 @@ int limit(int value)
 }
 """
 LONELY = "int lonely(int value)\n{\n    return value + 1;\n}\n"
-PROGRAM = "int limit(int value);\nint main(void)\n{\n    return limit(11) != 10 || limit(10) != 10 || limit(3) != 3;\n}\n"
+PROGRAM = (
+    "int limit(int value);\nint main(void)\n{\n    return limit(11) != 10 || limit(10) != 10 || limit(3) != 3;\n}\n"
+)
 UNIT = """\
 .PHONY: unit-small
 unit-small: $(BUILD)/unit/small.passed
@@ -41,18 +43,28 @@ $(BUILD)/unit/%.passed: $(BUILD)/unit/%
 
 
 def test_each_verdict_is_what_the_tests_deserve(tmp_path: Path) -> None:
-    for name, text in {"hv/product.c": PRODUCT, "hv/lonely.c": LONELY, "tests/unit/small/test.c": PROGRAM,
-                       "tests/unit/small/unit.mk": UNIT}.items():
+    for name, text in {
+        "hv/product.c": PRODUCT,
+        "hv/lonely.c": LONELY,
+        "tests/unit/small/test.c": PROGRAM,
+        "tests/unit/small/unit.mk": UNIT,
+    }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     out = tmp_path / "results"
-    subprocess.run([sys.executable, HERE / "mutate.py", "--root", tmp_path, "--files", "hv/*.c", "--total", "99", "--out", out],
-                   check=True, stdout=subprocess.DEVNULL, timeout=300)
+    subprocess.run(
+        [sys.executable, HERE / "mutate.py", "--root", tmp_path, "--files", "hv/*.c", "--total", "99", "--out", out],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=300,
+    )
     verdicts = {row["diff"]: row["verdict"] for row in map(json.loads, out.read_text().splitlines())}
-    assert verdicts["- if (value > 10)  + if (value > 9)"] == "equivalent"      # known to the compiler
+    assert verdicts["- if (value > 10)  + if (value > 9)"] == "equivalent"  # known to the compiler
     assert verdicts["- if (value > 10)  + if (0 && (value > 10))"] == "killed"
     assert verdicts["- return 10;  + return 11;"] == "killed"
-    assert verdicts["- return value < 0 ? 0 : value;  + return value < 0 ? 1 : value;"] == "survived"    # nobody asks for -1
+    assert (
+        verdicts["- return value < 0 ? 0 : value;  + return value < 0 ? 1 : value;"] == "survived"
+    )  # nobody asks for -1
     assert {verdict for diff, verdict in verdicts.items() if "value + 1" in diff} == {"untested"}
     assert (tmp_path / "hv/product.c").read_text() == PRODUCT
 

@@ -103,7 +103,9 @@ def empty_efi(tmp_path_factory: pytest.TempPathFactory) -> Path:
              "-c", source, "-o", output],
             check=True,
         )  # fmt: skip
-    crt0 = subprocess.run(["gcc", "-print-file-name=crt0-efi-x86_64.o"], capture_output=True, text=True, check=True).stdout.strip()
+    crt0 = subprocess.run(
+        ["gcc", "-print-file-name=crt0-efi-x86_64.o"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     library = os.path.dirname(crt0)
     subprocess.run(
         ["ld", "-nostdlib", "-znocombreloc", "-shared", "-Bsymbolic", f"-L{library}", f"-T{library}/elf_x86_64_efi.lds",
@@ -112,7 +114,15 @@ def empty_efi(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     sections = [f"--only-section={name}" for name in (".text", ".sdata", ".data", ".rodata", ".dynamic", ".rel", ".rela", ".rel.*", ".rela.*", ".reloc", ".hv")]  # fmt: skip
     subprocess.run(
-        ["objcopy", "--strip-all", *sections, "--output-target=efi-app-x86_64", folder / "section.so", folder / "section.efi"], check=True
+        [
+            "objcopy",
+            "--strip-all",
+            *sections,
+            "--output-target=efi-app-x86_64",
+            folder / "section.so",
+            folder / "section.efi",
+        ],
+        check=True,
     )
     return folder / "section.efi"
 

@@ -7,7 +7,7 @@
 #include "guest/manifest.h"
 
 /* What the packer knows Sevisor's files by: the magic number of struct hv_image_header (boot/handoff.h). */
-__attribute__((section(".hv"), used, aligned(4096))) static const UINT64 hv[512] = { 0x00564852535645baull };
+__attribute__((section(".hv"), used, aligned(4096))) static const UINT64 hv[512] = {0x00564852535645baull};
 
 /* gnu-efi has no types for PE headers; offsets are from the PE/COFF format. */
 static const UINT8 *find(const UINT8 *image, UINT32 *size)

@@ -130,7 +130,7 @@ def test_linux_finds_its_tables_and_memory(pack, debian_kernel: Path, samples: P
     )
     pack(toml, "--dsdt", samples / "dsdt.aml", "--manifest-only", "-o", tmp_path / "linux.manifest")
     guest = manifest.parse((tmp_path / "linux.manifest").read_bytes())[0]
-    initrd = guest.steps[-1].gpa    # at the end of memory
+    initrd = guest.steps[-1].gpa  # at the end of memory
     console = tmp_path / "console"
     with subprocess.Popen(
         launch(guest, tmp_path) + ["-serial", f"file:{console}"], stdin=subprocess.DEVNULL

@@ -103,7 +103,10 @@ ERRORS = {
     "firmware of too high a version": (FIRMWARE + '"1.55.256"', NO_VERSION),
     "firmware of version 0": (FIRMWARE + '"0.0.0"', NO_VERSION),
     "firmware of a long version": (FIRMWARE + '"1.55.0029"', NO_VERSION),
-    "version without firmware": (PLATFORM + 'sev-firmware-version = "1.55.29"', "is the version of sev-firmware, which is not there"),
+    "version without firmware": (
+        PLATFORM + 'sev-firmware-version = "1.55.29"',
+        "is the version of sev-firmware, which is not there",
+    ),
     "firmware large": (PLATFORM + 'sev-firmware = "large.sbin"', "the file has 1048577 bytes: more than 1048576 bytes"),
     "guests are text": ('guest = ["a"]', "guest number 1 must be a table"),
     "misspelt key": (GOOD + 'memry = "1M"', 'guest "web": memry: unknown key: did you mean memory?'),
@@ -227,7 +230,12 @@ def test_help_teaches(pack) -> None:
 
 @pytest.mark.parametrize(
     ("key", "low", "high", "sev"),
-    [("vcpus", 1, 64, False), ("policy", 0, 0xFFFF003B, True), ("cbitpos", 32, 51, True), ("reduced-phys-bits", 1, 63, True)],
+    [
+        ("vcpus", 1, 64, False),
+        ("policy", 0, 0xFFFF003B, True),
+        ("cbitpos", 32, 51, True),
+        ("reduced-phys-bits", 1, 63, True),
+    ],
 )
 def test_limits_are_inclusive(read, key: str, low: int, high: int, sev: bool) -> None:
     text = GOOD + (SEV if sev else "")
@@ -239,7 +247,10 @@ def test_limits_are_inclusive(read, key: str, low: int, high: int, sev: bool) ->
             read(f"{text}{key} = {value}\n")
 
 
-@pytest.mark.parametrize(("name", "taken"), [("w" * 31, True), ("w" * 32, False), ("9", True), ("a.-_Z", True), ("-a", False), ("a/b", False)])
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("w" * 31, True), ("w" * 32, False), ("9", True), ("a.-_Z", True), ("-a", False), ("a/b", False)],
+)
 def test_names(read, name: str, taken: bool) -> None:
     if taken:
         assert read(GOOD.replace('"web"', f'"{name}"'))[0].name == name

@@ -31,7 +31,9 @@ def limit_files() -> None:
 
 
 def start(words: list[object], **more) -> subprocess.CompletedProcess:
-    done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL, **more)
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL, **more
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -209,7 +211,9 @@ def test_a_set_of_keys_is_written_whole_or_not_at_all(session, tmp_path: Path) -
     good = content(keys)
     assert len(good) == 4
     for limit in (8, 100, 1000):
-        done = start([*session, "--force"], preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        done = start(
+            [*session, "--force"], preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        )
         assert done.returncode == 1 and content(keys) == good
     assert start([*session, "--force"]).returncode == 0
     assert all(content(keys)[name] != data for name, data in good.items())
@@ -292,7 +296,10 @@ def test_two_keys_are_never_written_to_one_place(session, tmp_path: Path, force:
         return
     (keys / "vm_tek.bin").symlink_to("vm_tik.bin")
     done = start([*session, "--force"])
-    assert done.returncode == 1 and f"{keys / 'vm_tik.bin'} and {keys / 'vm_tek.bin'} are links to the same file" in done.stderr
+    assert (
+        done.returncode == 1
+        and f"{keys / 'vm_tik.bin'} and {keys / 'vm_tek.bin'} are links to the same file" in done.stderr
+    )
     assert (keys / "vm_tik.bin").read_bytes() == b"before" and len(list(keys.iterdir())) == 2
     (keys / "vm_tik.bin").unlink()  # the link dangles
     assert start([*session, "--force"]).returncode == 1 and len(list(keys.iterdir())) == 1

@@ -20,7 +20,9 @@ IMAGE = Path(image.__file__)
 
 
 def start(*words: object, **more) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True, **more)
+    return subprocess.run(
+        [sys.executable, *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True, **more
+    )
 
 
 @pytest.fixture
@@ -62,7 +64,9 @@ def test_only_a_whole_and_packed_sevisor_is_booted(packed: Path, empty_efi: Path
         pe.insert_manifest(signed(data), b"manifest")
 
 
-@pytest.mark.parametrize("name", ["c:z.efi", "::y.efi", "$HOME.efi", "${x} *.efi", "-i", "@@0.efi", "a,b.efi", os.fsdecode(b"\xff.efi")])
+@pytest.mark.parametrize(
+    "name", ["c:z.efi", "::y.efi", "$HOME.efi", "${x} *.efi", "-i", "@@0.efi", "a,b.efi", os.fsdecode(b"\xff.efi")]
+)
 def test_any_file_has_any_name(packed: Path, tmp_path: Path, name: str) -> None:
     """mtools know drives, variables, options and offsets in names."""
     folder = tmp_path / f"{name} $HOME @@1K"

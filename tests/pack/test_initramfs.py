@@ -21,7 +21,9 @@ def test_two_builds_are_the_same(samples: Path, tmp_path: Path) -> None:
 def test_programs_have_any_name(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9 \xff")
     (tmp_path / name).write_bytes(b"a program")
-    subprocess.run([sys.executable, GUEST / "linux" / "make-initramfs", "-o", tmp_path / "out.gz", tmp_path / name], check=True)
+    subprocess.run(
+        [sys.executable, GUEST / "linux" / "make-initramfs", "-o", tmp_path / "out.gz", tmp_path / name], check=True
+    )
     assert b"bin/caf\xe9 \xff\0" in gzip.decompress((tmp_path / "out.gz").read_bytes())
 
 

@@ -48,7 +48,15 @@ def test_a_dsdt_is_whole_or_refused() -> None:
     dsdt = struct.pack("<4sIBB6s8sI4sI", b"DSDT", 36 + len(body), 2, 0, b"OEM", b"TABLE", 1, b"C", 1) + body
     assert acpi.build(0x100000, 1, dsdt).count(body) == 1
     assert acpi.build(0x100000, 1, struct.pack("<4sI", b"DSDT", 36) + bytes(28))  # nothing but its header
-    for bad in (dsdt[:-1], dsdt + b"\0", dsdt[:36], dsdt[:35], struct.pack("<4sI", b"DSDT", 35) + bytes(27), b"SSDT" + dsdt[4:], b""):
+    for bad in (
+        dsdt[:-1],
+        dsdt + b"\0",
+        dsdt[:36],
+        dsdt[:35],
+        struct.pack("<4sI", b"DSDT", 35) + bytes(27),
+        b"SSDT" + dsdt[4:],
+        b"",
+    ):
         with pytest.raises(PackError, match="not a compiled DSDT"):
             acpi.build(0x100000, 1, bad)
 
@@ -99,7 +107,9 @@ def test_a_manifest_has_as_many_steps_and_guests_as_it_may() -> None:
 
 def test_a_manifest_that_contradicts_itself_is_no_guest() -> None:
     """With checksums that are right: a hostile file, not a damaged one."""
-    raw = manifest.serialise([guest([manifest.Step(Kind.DATA, 0, PAGE, b"x" * PAGE), manifest.Step(Kind.ZERO, PAGE, PAGE)])])
+    raw = manifest.serialise(
+        [guest([manifest.Step(Kind.DATA, 0, PAGE, b"x" * PAGE), manifest.Step(Kind.ZERO, PAGE, PAGE)])]
+    )
     step = manifest.HEADER.size + manifest.GUEST_SIZE
 
     def changed(offset: int, new: bytes) -> bytes:
@@ -126,4 +136,6 @@ def test_a_manifest_that_contradicts_itself_is_no_guest() -> None:
 def test_descriptors_are_as_the_manual_has_them() -> None:
     """APM2 4.8: flat 64-bit code, flat data."""
     assert machine.gdt()[16:] == struct.pack("<QQ", 0x00AF9B000000FFFF, 0x00CF93000000FFFF)
-    assert machine.descriptor(0x08B, 0x12345, 0xAABBCCDD) == struct.pack("<HHBBBB", 0x2345, 0xCCDD, 0xBB, 0x8B, 0x01, 0xAA)
+    assert machine.descriptor(0x08B, 0x12345, 0xAABBCCDD) == struct.pack(
+        "<HHBBBB", 0x2345, 0xCCDD, 0xBB, 0x8B, 0x01, 0xAA
+    )

@@ -157,13 +157,17 @@ def test_relocatable_kernel_lies_where_it_prefers_to_or_above(dsdt: bytes, chang
     [(64 * MIB, "it needs 72 MiB"), (0xFD800000, "it needs 4064 MiB"), (0xFDA00000, "take another kernel"),
      (5 << 30, "take another kernel"), (1 << 63, "take another kernel"), ((1 << 64) - 1, "take another kernel")],
 )  # fmt: skip
-def test_a_kernel_that_prefers_memory_that_is_not_there_is_packed_with_a_warning(dsdt: bytes, preferred: int, words: str) -> None:
+def test_a_kernel_that_prefers_memory_that_is_not_there_is_packed_with_a_warning(
+    dsdt: bytes, preferred: int, words: str
+) -> None:
     guest = GuestMemory(64 * MIB)
     image = bzimage(relocatable=1, alignment=2 * MIB, pref_address=preferred)
     registers = linux.build(guest, image, b"", "", 1, dsdt, None)
     assert registers.values["rip"] == 2 * MIB + 0x200
     (warning,) = guest.warnings
-    assert f"{preferred:#x}, where this guest has no memory: it would not start; " in warning and warning.endswith(words)
+    assert f"{preferred:#x}, where this guest has no memory: it would not start; " in warning and warning.endswith(
+        words
+    )
     guest = GuestMemory(64 * MIB)
     linux.build(guest, bzimage(relocatable=1, alignment=2 * MIB, pref_address=56 * MIB), b"", "", 1, dsdt, None)
     assert guest.warnings == []
@@ -174,13 +178,20 @@ def test_the_warning_names_the_guest(pack, samples: Path, tmp_path: Path) -> Non
     toml = tmp_path / "g.toml"
     toml.write_text('[[guest]]\nname = "lin"\nmemory = "64M"\nencryption = "none"\nkernel = "kernel"\n')
     done = pack(toml, "--set", f"BUILD={samples}", "--manifest-only", "-q", "-o", tmp_path / "out")
-    assert done.stderr.startswith('pack.py: warning: guest "lin": kernel: Linux moves itself') and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith('pack.py: warning: guest "lin": kernel: Linux moves itself')
+        and done.stderr.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize(
     ("memory", "changes", "words"),
     [
-        (8 << 30, {"relocatable": 1, "pref_address": 5 << 30}, "it would lie from 0x140000000 to 0x140800000, and it must lie below 0xfe000000"),
+        (
+            8 << 30,
+            {"relocatable": 1, "pref_address": 5 << 30},
+            "it would lie from 0x140000000 to 0x140800000, and it must lie below 0xfe000000",
+        ),
         (8 << 30, {"relocatable": 0, "pref_address": 5 << 30}, "must lie below 0xfe000000"),
         (64 * MIB, {"relocatable": 0, "pref_address": 5 << 30}, "must lie below 0xfe000000"),
         (8 << 30, {"relocatable": 1, "pref_address": 0xFD000000, "init_size": 17 * MIB}, "must lie below 0xfe000000"),
@@ -188,24 +199,45 @@ def test_the_warning_names_the_guest(pack, samples: Path, tmp_path: Path) -> Non
         (4 << 30, {"relocatable": 1, "pref_address": 0xFD000000, "init_size": 17 * MIB}, "must lie below 0xfe000000"),
     ],
 )
-def test_a_kernel_beyond_what_is_mapped_is_refused(dsdt: bytes, memory: int, changes: dict[str, int], words: str) -> None:
+def test_a_kernel_beyond_what_is_mapped_is_refused(
+    dsdt: bytes, memory: int, changes: dict[str, int], words: str
+) -> None:
     with pytest.raises(PackError) as error:
         build(dsdt, bzimage(**{"alignment": 2 * MIB} | changes), memory=memory)
     assert words in str(error.value)
-    build(dsdt, bzimage(**{"alignment": 2 * MIB} | changes | {"pref_address": 0xFD000000, "init_size": 16 * MIB}), memory=8 << 30)
+    build(
+        dsdt,
+        bzimage(**{"alignment": 2 * MIB} | changes | {"pref_address": 0xFD000000, "init_size": 16 * MIB}),
+        memory=8 << 30,
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"relocatable": 1, "alignment": 2 * MIB, "init_size": 63 * MIB}, "memory: this kernel needs 79 MiB to start"),
-        ({"relocatable": 1, "alignment": 2 * MIB, "init_size": 48 * MIB + 1}, "memory: this kernel needs 65 MiB to start"),
-        ({"relocatable": 1, "alignment": 2 * MIB, "pref_address": 60 * MIB}, "memory: this kernel needs 68 MiB to start"),
-        ({"relocatable": 1, "alignment": 2 * MIB, "pref_address": 64 * MIB - 1}, "memory: this kernel needs 72 MiB to start"),
-        ({"relocatable": 1, "alignment": 32 * MIB, "pref_address": MIB, "init_size": 40 * MIB}, "needs 72 MiB to start"),
+        (
+            {"relocatable": 1, "alignment": 2 * MIB, "init_size": 48 * MIB + 1},
+            "memory: this kernel needs 65 MiB to start",
+        ),
+        (
+            {"relocatable": 1, "alignment": 2 * MIB, "pref_address": 60 * MIB},
+            "memory: this kernel needs 68 MiB to start",
+        ),
+        (
+            {"relocatable": 1, "alignment": 2 * MIB, "pref_address": 64 * MIB - 1},
+            "memory: this kernel needs 72 MiB to start",
+        ),
+        (
+            {"relocatable": 1, "alignment": 32 * MIB, "pref_address": MIB, "init_size": 40 * MIB},
+            "needs 72 MiB to start",
+        ),
         ({"relocatable": 1, "alignment": 3 * MIB, "pref_address": MIB}, "is not possible"),
         ({"relocatable": 1, "alignment": 0, "pref_address": MIB}, "is not possible"),
-        ({"relocatable": 0, "alignment": 2 * MIB, "pref_address": 64 * MIB}, "memory: this kernel needs 72 MiB to start"),
+        (
+            {"relocatable": 0, "alignment": 2 * MIB, "pref_address": 64 * MIB},
+            "memory: this kernel needs 72 MiB to start",
+        ),
         ({"version": 0x20B}, "boot protocol 2.11 is too old, 2.12"),
         ({"xloadflags": 0x7E}, "no 64-bit entry point"),
         ({"loadflags": 0}, "no 64-bit entry point"),
@@ -239,10 +271,18 @@ def test_cmdline_is_bounded_by_the_kernel(dsdt: bytes) -> None:
     ("changes", "memory", "words"),
     [
         ({}, 64 * MIB, "kernel and initrd need 65 MiB and the guest has 64 MiB: give the guest more memory"),
-        ({"initrd_addr_max": 0}, 256 * MIB, "would lie up to 0x4002000, behind the kernel; this kernel takes an initrd below 0x0"),
+        (
+            {"initrd_addr_max": 0},
+            256 * MIB,
+            "would lie up to 0x4002000, behind the kernel; this kernel takes an initrd below 0x0",
+        ),
         ({"initrd_addr_max": 64 * MIB - 1}, 64 * MIB, "this kernel takes an initrd below 0x4000000: take a smaller"),
         ({"initrd_addr_max": 64 * MIB + 0x1FFE}, 256 * MIB, "this kernel takes an initrd below 0x4001000"),
-        ({"initrd_addr_max": 0xFFFFFFFF, "pref_address": 0xFB800000}, 8 << 30, "this kernel takes an initrd below 0xfe000000"),
+        (
+            {"initrd_addr_max": 0xFFFFFFFF, "pref_address": 0xFB800000},
+            8 << 30,
+            "this kernel takes an initrd below 0xfe000000",
+        ),
     ],
 )
 def test_initrd_must_fit(dsdt: bytes, changes: dict[str, int], memory: int, words: str) -> None:

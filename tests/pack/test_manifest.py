@@ -119,10 +119,15 @@ def test_show_tells_everything(pack, packed: Path) -> None:
     assert out.rstrip("\n") == show.show(manifest.parse(raw), len(raw))
 
 
-def test_firmware_and_the_wish_for_certificates_go_through(pack, guests_toml: Path, packed: Path, tmp_path: Path, manifest_check) -> None:
+def test_firmware_and_the_wish_for_certificates_go_through(
+    pack, guests_toml: Path, packed: Path, tmp_path: Path, manifest_check
+) -> None:
     firmware = bytes(range(256)) * 200
     (tmp_path / "sev.sbin").write_bytes(firmware)
-    guests_toml.write_text(guests_toml.read_text() + '[platform]\nsev-firmware = "sev.sbin"\nsev-firmware-version = "1.55.29"\nshow-pdh = true\n')
+    guests_toml.write_text(
+        guests_toml.read_text()
+        + '[platform]\nsev-firmware = "sev.sbin"\nsev-firmware-version = "1.55.29"\nshow-pdh = true\n'
+    )
     said = pack(guests_toml, "--manifest-only", "-o", tmp_path / "more.manifest").stdout
     assert manifest_check(tmp_path / "more.manifest") == "MANIFEST_OK"
     raw = (tmp_path / "more.manifest").read_bytes()
@@ -130,7 +135,9 @@ def test_firmware_and_the_wish_for_certificates_go_through(pack, guests_toml: Pa
     assert platform == manifest.Platform(firmware, (1, 55, 29), True)
     assert manifest.serialise(manifest.parse(raw), platform) == raw
     assert manifest.parse_platform(packed.read_bytes()) == manifest.Platform()
-    assert [g.launch_digest for g in manifest.parse(raw)] == [g.launch_digest for g in manifest.parse(packed.read_bytes())]
+    assert [g.launch_digest for g in manifest.parse(raw)] == [
+        g.launch_digest for g in manifest.parse(packed.read_bytes())
+    ]
     told = f"  sev-firmware: 1.55 build 29, {len(firmware)} bytes, sha256 {hashlib.sha256(firmware).hexdigest()}\n  show-pdh = true\n"
     assert told in said and told in pack("--show", tmp_path / "more.manifest").stdout
 

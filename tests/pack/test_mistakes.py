@@ -120,9 +120,15 @@ def test_a_mistake_in_guests_toml_is_told_in_one_sentence(folder: Path, case: st
     assert (folder / "out").read_bytes() == b"before" and not done.stdout
 
 
-@pytest.mark.parametrize("key", ["encryption", "kernel", "initrd", "image", "on_poweroff", "on_reboot", "on_crash", "dh-cert", "session"])
+@pytest.mark.parametrize(
+    "key", ["encryption", "kernel", "initrd", "image", "on_poweroff", "on_reboot", "on_crash", "dh-cert", "session"]
+)
 def test_what_a_file_of_guests_holds_does_nothing_to_a_terminal(folder: Path, key: str) -> None:
-    text = GUEST.replace('encryption = "sev"', "").replace('image = "image.bin"', "") if key in ("encryption", "image") else GUEST
+    text = (
+        GUEST.replace('encryption = "sev"', "").replace('image = "image.bin"', "")
+        if key in ("encryption", "image")
+        else GUEST
+    )
     value = "\\u001b[2Jred\\nline\\u0007\\u009b\\u202e"
     (folder / "guests.toml").write_text(text + (SEV if key in ("dh-cert", "session") else "") + f'{key} = "{value}"\n' + (
         'encryption = "none"\n' if key == "image" else ""))  # fmt: skip
@@ -255,7 +261,11 @@ def test_a_mistake_on_the_command_line_is_told_in_one_sentence(folder: Path, too
         if words[0] == tool:
             print(name, words)
             before = sorted(folder.iterdir())
-            check_refusal(start(*words, cwd=folder, env=os.environ | {"SEVISOR_CACHE": str(cache_like(folder, tool))}), status, answer)
+            check_refusal(
+                start(*words, cwd=folder, env=os.environ | {"SEVISOR_CACHE": str(cache_like(folder, tool))}),
+                status,
+                answer,
+            )
             assert sorted(folder.iterdir()) == before  # nothing was written
 
 
@@ -314,7 +324,9 @@ run.show(b"and more")
 assert run.verdict(machine, "guest-shutdown", True) == "standard output: No space left on device"
 """
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", code, RUN.parent, ROOT / "guest"], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, RUN.parent, ROOT / "guest"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -332,13 +344,17 @@ def test_nobody_need_read_to_the_end(folder: Path, command: str) -> None:
 
 def test_a_full_disk_behind_the_output_is_an_error(folder: Path) -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, PACK, "--show", folder / "manifest"], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, PACK, "--show", folder / "manifest"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
     assert done.returncode == 1 and done.stderr == "pack.py: standard output: No space left on device\n"
 
 
 def test_the_verdict_stands_though_nobody_reads_it(folder: Path) -> None:
     words = [OWNER, "verify", folder / "manifest", "web", *TIK, "--measurement", "00" * 48]
-    done = subprocess.run(["bash", "-c", 'set -o pipefail; "$@" | true', "-", sys.executable, *map(str, words)], capture_output=True)
+    done = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$@" | true', "-", sys.executable, *map(str, words)], capture_output=True
+    )
     assert done.returncode == 1 and not done.stderr
 
 
@@ -351,7 +367,9 @@ def test_names_that_are_no_utf8_are_told_in_any_locale(folder: Path, locale: str
                  env=environment)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     (folder / NAME).write_text("guest")
-    check_refusal(start(PACK, folder / NAME, "--manifest-only", "-o", folder / "out", env=environment), 1, "this is not TOML")
+    check_refusal(
+        start(PACK, folder / NAME, "--manifest-only", "-o", folder / "out", env=environment), 1, "this is not TOML"
+    )
 
 
 @pytest.mark.root
@@ -378,10 +396,19 @@ def test_what_another_user_keeps_closed_is_named(folder: Path) -> None:
         guests.write_text(GUEST.replace("image.bin", name))
         done = start(pack, guests, "--manifest-only", "-o", folder / "shared" / "x", **nobody)
         check_refusal(done, 1, "image", name, words)
-    for output, words in (("x", "Permission denied"), ("shared/theirs", "you may not write it"), ("closed/x", "Permission denied")):
+    for output, words in (
+        ("x", "Permission denied"),
+        ("shared/theirs", "you may not write it"),
+        ("closed/x", "Permission denied"),
+    ):
         done = start(pack, folder / "guests.toml", "--manifest-only", "-o", folder / output, **nobody)
         check_refusal(done, 1, f"{folder / output}: ", words)
-        check_refusal(start(image, folder / output, "--file", f"a={folder / 'image.bin'}", **nobody), 1, f"{folder / output}: ", words)
+        check_refusal(
+            start(image, folder / output, "--file", f"a={folder / 'image.bin'}", **nobody),
+            1,
+            f"{folder / output}: ",
+            words,
+        )
     check_refusal(start(owner, "session", folder / "pdh", "1", "--folder", folder, **nobody), 1, "Permission denied")
     check_refusal(start(owner, "session", folder / "closed" / "pdh", "1", **nobody), 1, "Permission denied")
     assert (folder / "shared" / "theirs").read_bytes() == b"before"
@@ -469,7 +496,9 @@ def test_no_input_ends_in_a_traceback(folder: Path, empty_efi: Path, capsys, nam
     (folder / "cert.b64").write_bytes(base64.b64encode(bytes(2084)))
     (folder / "session.b64").write_bytes(base64.b64encode(bytes(128)))
     (folder / "answer").write_bytes(bytes(48))
-    (folder / "guests.toml").write_text(GUEST + SEV + 'policy = 0x1\ncbitpos = 51\ndh-cert = "cert.b64"\nsession = "session.b64"\n')
+    (folder / "guests.toml").write_text(
+        GUEST + SEV + 'policy = 0x1\ncbitpos = 51\ndh-cert = "cert.b64"\nsession = "session.b64"\n'
+    )
     assert start(PACK, folder / "guests.toml", "--efi", empty_efi, "-o", folder / "packed.efi").returncode == 0
     path, *words = INPUTS[name](folder)
     tool, chance, good = load(path), random.Random(name), (folder / name).read_bytes()

@@ -278,7 +278,9 @@ def test_session_is_made_from_a_consoles_log(owner, tmp_path: Path) -> None:
     said = owner("chain", tmp_path / "console.log", tmp_path / "pdh.chain").stdout
     assert (tmp_path / "pdh.chain").read_bytes() == chain
     assert seq(1, 64).hex() in said
-    assert owner("chain", tmp_path / "console.log", tmp_path / "pdh.chain", check=False).returncode == 1  # without --force
+    assert (
+        owner("chain", tmp_path / "console.log", tmp_path / "pdh.chain", check=False).returncode == 1
+    )  # without --force
 
 
 @pytest.mark.parametrize(
@@ -288,8 +290,14 @@ def test_session_is_made_from_a_consoles_log(owner, tmp_path: Path) -> None:
         (lambda log: log[:100], "has no end: it was not copied completely"),
         (lambda log: log + log[:100], "has no end: it was not copied completely"),
         (lambda log: log[:50] + log[52:], "is damaged: print it again"),
-        (lambda log: [line.replace("A", "!") if "-" not in line else line for line in log], "is damaged: print it again"),
-        (lambda log: [f" {line}" for line in log], "there are no certificates in it"),  # not at the line's start: a guest could
+        (
+            lambda log: [line.replace("A", "!") if "-" not in line else line for line in log],
+            "is damaged: print it again",
+        ),
+        (
+            lambda log: [f" {line}" for line in log],
+            "there are no certificates in it",
+        ),  # not at the line's start: a guest could
     ],
 )
 def test_a_log_without_a_whole_chain_is_refused_in_words(owner, tmp_path: Path, spoil, words: str) -> None:

@@ -151,7 +151,7 @@ def test_secure_boots_wishes_are_met_before_and_after_packing(product: Path) -> 
 def test_an_image_that_does_not_keep_its_promise_is_not_finished(product: Path, tmp_path: Path) -> None:
     """linker/finish.py judges what the linker made before it sets NX_COMPAT."""
     data = product.read_bytes()
-    flags = 36                                                  # in a section's header
+    flags = 36  # in a section's header
     (reloc,) = struct.unpack_from("<I", data, header_of(data, b".reloc") + 12)
     breaks = {
         "is writable and executable": (header_of(data, b".text") + flags, struct.pack("<I", 0xE0000020)),
@@ -206,15 +206,32 @@ def test_what_is_not_ours_or_contradicts_itself_is_refused(product: Path) -> Non
     data = product.read_bytes()
     pe_header = struct.unpack_from("<I", data, 0x3C)[0]
     optional, text, hv = pe_header + 24, header_of(data, b".text"), header_of(data, b".hv")
-    size_of_image, text_end = struct.unpack_from("<I", data, optional + 56)[0], struct.unpack_from("<I", data, text + 16)[0]
+    size_of_image, text_end = (
+        struct.unpack_from("<I", data, optional + 56)[0],
+        struct.unpack_from("<I", data, text + 16)[0],
+    )
     begin, reloc = (struct.unpack_from("<I", data, header + 12)[0] for header in (text, header_of(data, b".reloc")))
     number = lambda value: struct.pack("<I", value)  # noqa: E731
     cases = {
-        "not an EFI application for x86-64": [(pe_header + 4, b"\x64\xaa"), (optional + 68, b"\x0b"), (optional + 68, b"\x03")],
-        "it holds no hypervisor": [(hv, b".xx"), (struct.unpack_from("<I", data, hv + 20)[0], b"\xbb"), (hv + 8, number(7))],
-        "section .text and section .reloc overlap": [(text + 16, number(text_end + 512)), (text + 8, number(reloc - begin + 1))],
+        "not an EFI application for x86-64": [
+            (pe_header + 4, b"\x64\xaa"),
+            (optional + 68, b"\x0b"),
+            (optional + 68, b"\x03"),
+        ],
+        "it holds no hypervisor": [
+            (hv, b".xx"),
+            (struct.unpack_from("<I", data, hv + 20)[0], b"\xbb"),
+            (hv + 8, number(7)),
+        ],
+        "section .text and section .reloc overlap": [
+            (text + 16, number(text_end + 512)),
+            (text + 8, number(reloc - begin + 1)),
+        ],
         "the headers and section .text overlap": [(text + 20, number(0xE00)), (text + 12, number(0xFFF))],
-        "a section lies outside of the image": [(optional + 56, number(size_of_image - 4096)), (hv + 8, number(0x40000))],
+        "a section lies outside of the image": [
+            (optional + 56, number(size_of_image - 4096)),
+            (hv + 8, number(0x40000)),
+        ],
         "its headers are not whole": [(optional + 60, number(0x100)), (optional + 60, number(len(data) + 1))],
     }
     for words, changes in cases.items():
@@ -240,7 +257,9 @@ def test_sections_may_stand_in_any_order(product: Path) -> None:
     packed = pe.insert_manifest(sealed(swapped), b"one" * 3000)
     assert pe.extract_manifest(packed) == b"one" * 3000
     image, before = pefile.PE(data=packed), pefile.PE(data=data)
-    assert {s.Name: s.get_data() for s in before.sections}.items() <= {s.Name: s.get_data() for s in image.sections}.items()
+    assert {s.Name: s.get_data() for s in before.sections}.items() <= {
+        s.Name: s.get_data() for s in image.sections
+    }.items()
     assert pe.insert_manifest(packed, b"one" * 3000) == packed
 
 
@@ -251,7 +270,9 @@ def test_no_header_makes_the_packer_fall(product: Path) -> None:
         broken = bytearray(data)
         for _ in range(chance.randint(1, 4)):
             at = chance.choice([chance.randrange(0x3C, 0x300), chance.randrange(0x80, 0x200)])
-            broken[at : at + 4] = chance.choice([bytes(4), b"\xff" * 4, chance.randbytes(4), struct.pack("<I", chance.randrange(1 << 16))])
+            broken[at : at + 4] = chance.choice(
+                [bytes(4), b"\xff" * 4, chance.randbytes(4), struct.pack("<I", chance.randrange(1 << 16))]
+            )
         try:
             packed = pe.insert_manifest(sealed(bytes(broken)), b"manifest")
         except PackError:

@@ -51,8 +51,8 @@ static void status(void)
     struct sev_user_data_status s = {0};
 
     if (issue("PLATFORM_STATUS", SEV_PLATFORM_STATUS, &s) == 0)
-        printf(" api=%u.%u build=%u state=%u flags=0x%x guests=%u", s.api_major, s.api_minor, s.build, s.state,
-               s.flags, s.guest_count);
+        printf(" api=%u.%u build=%u state=%u flags=0x%x guests=%u", s.api_major, s.api_minor, s.build, s.state, s.flags,
+               s.guest_count);
     putchar('\n');
 }
 
@@ -94,8 +94,10 @@ static void export(const char *suffix)
     issue("PDH_CERT_EXPORT(0)", SEV_PDH_CERT_EXPORT, &call);
     printf(" pdh=%u chain=%u\n", call.pdh_cert_len, call.cert_chain_len);
     call = (struct sev_user_data_pdh_cert_export){
-        .pdh_cert_address = (uint64_t)(uintptr_t)pdh, .pdh_cert_len = sizeof pdh,
-        .cert_chain_address = (uint64_t)(uintptr_t)chain, .cert_chain_len = sizeof chain,
+        .pdh_cert_address = (uint64_t)(uintptr_t)pdh,
+        .pdh_cert_len = sizeof pdh,
+        .cert_chain_address = (uint64_t)(uintptr_t)chain,
+        .cert_chain_len = sizeof chain,
     };
     int error = issue("PDH_CERT_EXPORT", SEV_PDH_CERT_EXPORT, &call);
     putchar('\n');
@@ -134,8 +136,10 @@ static bool certificate(const char *path, uint8_t cert[CERT_SIZE])
 static void import(const char *what, const uint8_t *pek, uint32_t pek_len, const uint8_t *oca, uint32_t oca_len)
 {
     struct sev_user_data_pek_cert_import call = {
-        .pek_cert_address = (uint64_t)(uintptr_t)pek, .pek_cert_len = pek_len,
-        .oca_cert_address = (uint64_t)(uintptr_t)oca, .oca_cert_len = oca_len,
+        .pek_cert_address = (uint64_t)(uintptr_t)pek,
+        .pek_cert_len = pek_len,
+        .oca_cert_address = (uint64_t)(uintptr_t)oca,
+        .oca_cert_len = oca_len,
     };
 
     issue(what, SEV_PEK_CERT_IMPORT, &call);
@@ -166,9 +170,14 @@ static void change_owner(void)
 /* Who may not write may ask, and change nothing. */
 static void read_only(void)
 {
-    static const struct { const char *name; uint32_t command; } writers[] = {
-        {"READONLY(FACTORY_RESET)", SEV_FACTORY_RESET}, {"READONLY(PEK_GEN)", SEV_PEK_GEN},
-        {"READONLY(PDH_GEN)", SEV_PDH_GEN}, {"READONLY(PEK_CSR)", SEV_PEK_CSR},
+    static const struct {
+        const char *name;
+        uint32_t command;
+    } writers[] = {
+        {"READONLY(FACTORY_RESET)", SEV_FACTORY_RESET},
+        {"READONLY(PEK_GEN)", SEV_PEK_GEN},
+        {"READONLY(PDH_GEN)", SEV_PDH_GEN},
+        {"READONLY(PEK_CSR)", SEV_PEK_CSR},
         {"READONLY(PEK_CERT_IMPORT)", SEV_PEK_CERT_IMPORT},
     };
     struct sev_user_data_status s;

@@ -69,8 +69,9 @@ def next_release() -> Path:
     if cached:
         return cached[-1]
     apt = next_apt()
-    found = re.search(r"^\s*Depends: (linux-image-6\S*)$",
-                      fetch_kernel.run("apt-cache", *apt.options, "depends", META), re.MULTILINE)
+    found = re.search(
+        r"^\s*Depends: (linux-image-6\S*)$", fetch_kernel.run("apt-cache", *apt.options, "depends", META), re.MULTILINE
+    )
     if not found:
         raise RuntimeError(f"Debian {machine_build.SUITE} has no {META}")
     package = found.group(1)
@@ -92,8 +93,18 @@ def userland(options: list[str], folder: str) -> Path:
         downloads = tree.parent / "archives"
         (downloads / "partial").mkdir(parents=True)
         # A private apt believes that nothing is installed, so this is all of it.
-        fetch_kernel.run("apt-get", "-q", *options, "install", "--download-only", "-y", "--no-install-recommends",
-                         "-o", f"Dir::Cache::archives={downloads}", *USERLAND)
+        fetch_kernel.run(
+            "apt-get",
+            "-q",
+            *options,
+            "install",
+            "--download-only",
+            "-y",
+            "--no-install-recommends",
+            "-o",
+            f"Dir::Cache::archives={downloads}",
+            *USERLAND,
+        )
         for archive in sorted(downloads.glob("*.deb")):
             fetch_kernel.run("dpkg-deb", "-x", str(archive), str(tree))
 

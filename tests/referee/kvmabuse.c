@@ -85,9 +85,11 @@ int main(void)
 
     struct kvm_sev_launch_start start = {.policy = 1};
     struct kvm_sev_launch_start newer = {.policy = 0xffff0001};
-    struct kvm_sev_launch_start short_cert = {
-        .policy = 1, .dh_uaddr = (uint64_t)(uintptr_t)page, .dh_len = 100,
-        .session_uaddr = (uint64_t)(uintptr_t)page, .session_len = 128};
+    struct kvm_sev_launch_start short_cert = {.policy = 1,
+                                              .dh_uaddr = (uint64_t)(uintptr_t)page,
+                                              .dh_len = 100,
+                                              .session_uaddr = (uint64_t)(uintptr_t)page,
+                                              .session_len = 128};
     struct kvm_sev_launch_start bad_cert = short_cert;
     struct kvm_sev_launch_update_data good = data_at(page, PAGE);
     struct kvm_sev_launch_update_data odd_length = data_at(page, 17);
@@ -98,14 +100,17 @@ int main(void)
     struct kvm_sev_guest_status status = {0};
     struct kvm_sev_dbg debug = {
         .src_uaddr = (uint64_t)(uintptr_t)page, .dst_uaddr = (uint64_t)(uintptr_t)(page + PAGE), .len = 16};
-    struct kvm_sev_launch_secret secret = {
-        .hdr_uaddr = (uint64_t)(uintptr_t)(page + 2 * PAGE), .hdr_len = 52,
-        .guest_uaddr = (uint64_t)(uintptr_t)page, .guest_len = 64,
-        .trans_uaddr = (uint64_t)(uintptr_t)(page + 3 * PAGE), .trans_len = 64};
+    struct kvm_sev_launch_secret secret = {.hdr_uaddr = (uint64_t)(uintptr_t)(page + 2 * PAGE),
+                                           .hdr_len = 52,
+                                           .guest_uaddr = (uint64_t)(uintptr_t)page,
+                                           .guest_len = 64,
+                                           .trans_uaddr = (uint64_t)(uintptr_t)(page + 3 * PAGE),
+                                           .trans_len = 64};
 
-    struct sev_user_data_pek_cert_import certificates = {
-        .pek_cert_address = (uint64_t)(uintptr_t)page, .pek_cert_len = 2084,
-        .oca_cert_address = (uint64_t)(uintptr_t)page, .oca_cert_len = 2084};
+    struct sev_user_data_pek_cert_import certificates = {.pek_cert_address = (uint64_t)(uintptr_t)page,
+                                                         .pek_cert_len = 2084,
+                                                         .oca_cert_address = (uint64_t)(uintptr_t)page,
+                                                         .oca_cert_len = 2084};
 
     bad_cert.dh_len = 2084;
 

@@ -184,9 +184,10 @@ static uint8_t pdh[CERT_SIZE], chain[3 * CERT_SIZE], amd[3200], session[SESSION_
 
 static void export(void)
 {
-    struct sev_user_data_pdh_cert_export export = {
-        .pdh_cert_address = address(pdh), .pdh_cert_len = sizeof pdh,
-        .cert_chain_address = address(chain), .cert_chain_len = sizeof chain};
+    struct sev_user_data_pdh_cert_export export = {.pdh_cert_address = address(pdh),
+                                                   .pdh_cert_len = sizeof pdh,
+                                                   .cert_chain_address = address(chain),
+                                                   .cert_chain_len = sizeof chain};
     struct sev_issue_cmd call = {.cmd = SEV_PDH_CERT_EXPORT, .data = address(&export)};
 
     if (ioctl(sev_device, SEV_ISSUE_CMD, &call) != 0)
@@ -195,10 +196,14 @@ static void export(void)
 
 static unsigned send_start(const struct machine *m)
 {
-    struct kvm_sev_send_start start = {
-        .pdh_cert_uaddr = address(pdh), .pdh_cert_len = sizeof pdh, .plat_certs_uaddr = address(chain),
-        .plat_certs_len = sizeof chain, .amd_certs_uaddr = address(amd), .amd_certs_len = sizeof amd,
-        .session_uaddr = address(session), .session_len = sizeof session};
+    struct kvm_sev_send_start start = {.pdh_cert_uaddr = address(pdh),
+                                       .pdh_cert_len = sizeof pdh,
+                                       .plat_certs_uaddr = address(chain),
+                                       .plat_certs_len = sizeof chain,
+                                       .amd_certs_uaddr = address(amd),
+                                       .amd_certs_len = sizeof amd,
+                                       .session_uaddr = address(session),
+                                       .session_len = sizeof session};
     unsigned status = ask(m, KVM_SEV_SEND_START, &start, "SEND_START");
 
     printf("kvmmove: SEND_START: firmware 0x%x policy 0x%x session %u\n", status, start.policy, start.session_len);
@@ -207,9 +212,11 @@ static unsigned send_start(const struct machine *m)
 
 static unsigned receive_start(const struct machine *m, uint32_t policy)
 {
-    struct kvm_sev_receive_start start = {
-        .policy = policy, .pdh_uaddr = address(pdh), .pdh_len = sizeof pdh, .session_uaddr = address(session),
-        .session_len = sizeof session};
+    struct kvm_sev_receive_start start = {.policy = policy,
+                                          .pdh_uaddr = address(pdh),
+                                          .pdh_len = sizeof pdh,
+                                          .session_uaddr = address(session),
+                                          .session_len = sizeof session};
 
     return ask(m, KVM_SEV_RECEIVE_START, &start, "RECEIVE_START");
 }
@@ -233,18 +240,24 @@ static void packet_query(const struct machine *m)
 
 static void send(const struct machine *m, unsigned page, struct packet *packet)
 {
-    struct kvm_sev_send_update_data update = {
-        .hdr_uaddr = address(packet->header), .hdr_len = HEADER_SIZE, .guest_uaddr = address(m->memory + page * PAGE),
-        .guest_len = PAGE, .trans_uaddr = address(packet->data), .trans_len = PAGE};
+    struct kvm_sev_send_update_data update = {.hdr_uaddr = address(packet->header),
+                                              .hdr_len = HEADER_SIZE,
+                                              .guest_uaddr = address(m->memory + page * PAGE),
+                                              .guest_len = PAGE,
+                                              .trans_uaddr = address(packet->data),
+                                              .trans_len = PAGE};
 
     sev(m, KVM_SEV_SEND_UPDATE_DATA, &update, "SEND_UPDATE_DATA");
 }
 
 static unsigned receive(const struct machine *m, unsigned page, const struct packet *packet)
 {
-    struct kvm_sev_receive_update_data update = {
-        .hdr_uaddr = address(packet->header), .hdr_len = HEADER_SIZE, .guest_uaddr = address(m->memory + page * PAGE),
-        .guest_len = PAGE, .trans_uaddr = address(packet->data), .trans_len = PAGE};
+    struct kvm_sev_receive_update_data update = {.hdr_uaddr = address(packet->header),
+                                                 .hdr_len = HEADER_SIZE,
+                                                 .guest_uaddr = address(m->memory + page * PAGE),
+                                                 .guest_len = PAGE,
+                                                 .trans_uaddr = address(packet->data),
+                                                 .trans_len = PAGE};
 
     return ask(m, KVM_SEV_RECEIVE_UPDATE_DATA, &update, "RECEIVE_UPDATE_DATA");
 }

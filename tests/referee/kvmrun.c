@@ -85,8 +85,8 @@ static void load(const uint8_t *manifest, const struct manifest_guest *guest, ui
             memcpy(memory + step->gpa, manifest + step->payload_offset, step->size);
         if (!encrypted || step->kind == MANIFEST_STEP_SHARED)
             continue;
-        struct kvm_sev_launch_update_data update = {
-            .uaddr = (uint64_t)(uintptr_t)(memory + step->gpa), .len = (uint32_t)step->size};
+        struct kvm_sev_launch_update_data update = {.uaddr = (uint64_t)(uintptr_t)(memory + step->gpa),
+                                                    .len = (uint32_t)step->size};
         sev(KVM_SEV_LAUNCH_UPDATE_DATA, &update, "LAUNCH_UPDATE_DATA");
     }
 }
@@ -138,10 +138,18 @@ static struct kvm_segment segment(const struct manifest_segment *s)
 {
     uint16_t a = s->attributes;
 
-    return (struct kvm_segment){
-        .base = s->base, .limit = s->limit, .selector = s->selector, .type = a & 15, .s = a >> 4 & 1,
-        .dpl = a >> 5 & 3, .present = a >> 7 & 1, .avl = a >> 8 & 1, .l = a >> 9 & 1, .db = a >> 10 & 1,
-        .g = a >> 11 & 1, .unusable = !(a >> 7 & 1)};
+    return (struct kvm_segment){.base = s->base,
+                                .limit = s->limit,
+                                .selector = s->selector,
+                                .type = a & 15,
+                                .s = a >> 4 & 1,
+                                .dpl = a >> 5 & 3,
+                                .present = a >> 7 & 1,
+                                .avl = a >> 8 & 1,
+                                .l = a >> 9 & 1,
+                                .db = a >> 10 & 1,
+                                .g = a >> 11 & 1,
+                                .unusable = !(a >> 7 & 1)};
 }
 
 /* Enabled, and in x2APIC mode from the start: INIT does not change that. */
@@ -164,10 +172,24 @@ static void set_waiting(int vcpu, uint32_t id)
 static void set_registers(int vcpu, const struct manifest_registers *m)
 {
     struct kvm_sregs s;
-    struct kvm_regs r = {
-        .rax = m->rax, .rbx = m->rbx, .rcx = m->rcx, .rdx = m->rdx, .rsi = m->rsi, .rdi = m->rdi, .rsp = m->rsp,
-        .rbp = m->rbp, .r8 = m->r8, .r9 = m->r9, .r10 = m->r10, .r11 = m->r11, .r12 = m->r12, .r13 = m->r13,
-        .r14 = m->r14, .r15 = m->r15, .rip = m->rip, .rflags = m->rflags};
+    struct kvm_regs r = {.rax = m->rax,
+                         .rbx = m->rbx,
+                         .rcx = m->rcx,
+                         .rdx = m->rdx,
+                         .rsi = m->rsi,
+                         .rdi = m->rdi,
+                         .rsp = m->rsp,
+                         .rbp = m->rbp,
+                         .r8 = m->r8,
+                         .r9 = m->r9,
+                         .r10 = m->r10,
+                         .r11 = m->r11,
+                         .r12 = m->r12,
+                         .r13 = m->r13,
+                         .r14 = m->r14,
+                         .r15 = m->r15,
+                         .rip = m->rip,
+                         .rflags = m->rflags};
 
     must(ioctl(vcpu, KVM_GET_SREGS, &s), "KVM_GET_SREGS");
     s.cs = segment(&m->cs);
@@ -438,8 +460,8 @@ int main(int argc, char **argv)
     uint8_t *memory = mmap(NULL, guest->memory, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         err(1, "kvmrun: memory");
-    struct kvm_userspace_memory_region slot = {
-        .memory_size = guest->memory, .userspace_addr = (uint64_t)(uintptr_t)memory};
+    struct kvm_userspace_memory_region slot = {.memory_size = guest->memory,
+                                               .userspace_addr = (uint64_t)(uintptr_t)memory};
     must(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot), "KVM_SET_USER_MEMORY_REGION");
 
     static struct vcpu vcpus[MANIFEST_MAX_VCPUS];

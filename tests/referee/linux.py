@@ -21,9 +21,9 @@ TIME_LIMIT = 400
 class Host:
     """What one Linux said and did on the machine."""
 
-    text: str                  # its console
-    words: str                 # what QEMU said
-    commands: list[dict]       # the Secure Processor's trace
+    text: str  # its console
+    words: str  # what QEMU said
+    commands: list[dict]  # the Secure Processor's trace
     counters: dict[str, int]
 
 
@@ -44,7 +44,9 @@ def boot(
     initrd, disk, start = folder / "initrd", folder / "esp.img", folder / "startup.nsh"
     initramfs.make(kernel_tree, files, errand, initrd, modules)
     kernel = next((kernel_tree / "boot").glob("vmlinuz-*"))
-    start.write_text(f"\\vmlinuz.efi initrd=\\initrd console=ttyS0 mem_encrypt=on loglevel=4 no_timer_check {cmdline}\r\n")
+    start.write_text(
+        f"\\vmlinuz.efi initrd=\\initrd console=ttyS0 mem_encrypt=on loglevel=4 no_timer_check {cmdline}\r\n"
+    )
     with disk.open("wb") as file:
         file.truncate(kernel.stat().st_size + initrd.stat().st_size + (40 << 20) & ~0xFFFFF)
     subprocess.run(["mformat", "-i", disk, "-F", "::"], check=True)

@@ -29,13 +29,47 @@
 
 /* Section 1. */
 enum {
-    INIT = 0x01, SHUTDOWN, PLATFORM_RESET, PLATFORM_STATUS, PEK_GEN, PEK_CSR, PEK_CERT_IMPORT, PDH_CERT_EXPORT,
-    PDH_GEN, DF_FLUSH, DOWNLOAD_FIRMWARE, GET_ID, INIT_EX, NOP,
-    RING_BUFFER, DECOMMISSION = 0x20, ACTIVATE, DEACTIVATE, GUEST_STATUS, COPY, ACTIVATE_EX,
-    LAUNCH_START = 0x30, LAUNCH_UPDATE_DATA, LAUNCH_UPDATE_VMSA, LAUNCH_MEASURE, LAUNCH_SECRET, LAUNCH_FINISH,
-    ATTESTATION, SEND_START = 0x40, SEND_UPDATE_DATA, SEND_UPDATE_VMSA, SEND_FINISH, SEND_CANCEL,
-    RECEIVE_START = 0x50, RECEIVE_UPDATE_DATA, RECEIVE_UPDATE_VMSA, RECEIVE_FINISH,
-    DBG_DECRYPT = 0x60, DBG_ENCRYPT, SWAP_OUT = 0x70, SWAP_IN,
+    INIT = 0x01,
+    SHUTDOWN,
+    PLATFORM_RESET,
+    PLATFORM_STATUS,
+    PEK_GEN,
+    PEK_CSR,
+    PEK_CERT_IMPORT,
+    PDH_CERT_EXPORT,
+    PDH_GEN,
+    DF_FLUSH,
+    DOWNLOAD_FIRMWARE,
+    GET_ID,
+    INIT_EX,
+    NOP,
+    RING_BUFFER,
+    DECOMMISSION = 0x20,
+    ACTIVATE,
+    DEACTIVATE,
+    GUEST_STATUS,
+    COPY,
+    ACTIVATE_EX,
+    LAUNCH_START = 0x30,
+    LAUNCH_UPDATE_DATA,
+    LAUNCH_UPDATE_VMSA,
+    LAUNCH_MEASURE,
+    LAUNCH_SECRET,
+    LAUNCH_FINISH,
+    ATTESTATION,
+    SEND_START = 0x40,
+    SEND_UPDATE_DATA,
+    SEND_UPDATE_VMSA,
+    SEND_FINISH,
+    SEND_CANCEL,
+    RECEIVE_START = 0x50,
+    RECEIVE_UPDATE_DATA,
+    RECEIVE_UPDATE_VMSA,
+    RECEIVE_FINISH,
+    DBG_DECRYPT = 0x60,
+    DBG_ENCRYPT,
+    SWAP_OUT = 0x70,
+    SWAP_IN,
 };
 
 /* Sections 3 and 4; sets of states are masks. */
@@ -73,7 +107,10 @@ struct command {
     bool active;            /* wants a guest with an ASID */
     uint8_t reserved[FIELDS];   /* offsets of words that must be zero; 0: none */
     struct field fields[FIELDS];
-    struct { uint8_t offset; uint32_t value; } words[FIELDS];
+    struct {
+        uint8_t offset;
+        uint32_t value;
+    } words[FIELDS];
 };
 
 extern const struct command commands[];

@@ -19,7 +19,8 @@
 static uint32_t first_asid, last_asid;
 static uint8_t buffer[BUFFER_MAX];
 
-static const uint32_t not_commands[][2] = {    /* section 1; first and last */
+static const uint32_t not_commands[][2] = {
+                                               /* section 1; first and last */
     {0x00, 0x00}, {0x10, 0x1f}, {0x26, 0x2f}, {0x37, 0x3f}, {0x45, 0x4f}, {0x54, 0x5f}, {0x62, 0x6f}, {0x72, 0x7ff},
 };
 
@@ -89,7 +90,12 @@ static void end(uint32_t handle)
 
 static void init_arguments(void)
 {
-    static const struct { unsigned want; const char *what; uint32_t flags, length; uint64_t plus; } rows[] = {
+    static const struct {
+        unsigned want;
+        const char *what;
+        uint32_t flags, length;
+        uint64_t plus;
+    } rows[] = {
         {SEV_RET_INVALID_PARAM, "INIT with an unknown flag", 2, 0, 0},
         {SEV_RET_INVALID_PARAM, "INIT with all flags", 0xffffffff, 0x100000, 0},
         {SEV_RET_INVALID_LEN, "INIT for ES without a TMR", 1, 0, 0},

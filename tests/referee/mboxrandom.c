@@ -32,10 +32,11 @@ static uint32_t a_handle(void)
 /* Spoils one field: its address to one that is no RAM, or its length. */
 static void spoil_field(const struct field *field, uint8_t *buffer)
 {
-    static const uint32_t lengths[] = {0, 1, 15, 16, 17, 48, 52, 64, 128, 208, 2083, 2084, 2085, 4096, 6252, 0x4000,
-                                       0x4010, 0x8000, 0xfffffff0, 0xffffffff};
-    const uint64_t nowhere[] = {ram_end, bar_address, 0xfee00000, arena_spa | UINT64_C(1) << 47,
-                                arena_spa | UINT64_C(1) << 63, UINT64_MAX - 15};
+    static const uint32_t lengths[] = {0,    1,    15,   16,   17,   48,     52,     64,     128,        208,
+                                       2083, 2084, 2085, 4096, 6252, 0x4000, 0x4010, 0x8000, 0xfffffff0, 0xffffffff};
+    const uint64_t nowhere[] = {
+        ram_end,        bar_address, 0xfee00000, arena_spa | UINT64_C(1) << 47, arena_spa | UINT64_C(1) << 63,
+        UINT64_MAX - 15};
 
     if (pick(3) == 0)
         put64(buffer, field->address, nowhere[pick(sizeof nowhere / sizeof nowhere[0])]);

@@ -15,7 +15,8 @@ static void works(const char *what)
 {
     memset(arena + AT_COMMAND, 0xee, 16);
     check(ring(PLATFORM_STATUS, STATUS_BUFFER) == SEV_RET_SUCCESS && arena[AT_COMMAND] == 1 &&
-          arena[AT_COMMAND + 2] == 0 && get32(arena + AT_COMMAND, 8) == 0, what);
+              arena[AT_COMMAND + 2] == 0 && get32(arena + AT_COMMAND, 8) == 0,
+          what);
 }
 
 /* The machine was told that its first NOPs take long: whoever writes while one runs is in time. */
@@ -79,7 +80,7 @@ static void odd_commands(void)
         reg_write(REG_COMMAND, UINT32_C(1) << bit | PLATFORM_STATUS << 16);
         check(answer() <= SEV_RET_SECURE_DATA_INVALID, "a command with RESP or a reserved bit set is answered");
     }
-    reg_write(REG_COMMAND, RESP | INIT << 16 | 0xfffe);     /* the addresses of the last one are still there, or not */
+    reg_write(REG_COMMAND, RESP | INIT << 16 | 0xfffe); /* the addresses of the last one are still there, or not */
     check(answer() <= SEV_RET_SECURE_DATA_INVALID, "a command with status bits set is answered");
     ring(SHUTDOWN, 0);
     works("after commands with odd bits");
@@ -88,8 +89,8 @@ static void odd_commands(void)
 /* Neither narrow nor wide nor crooked accesses start a command. */
 static void odd_accesses(void)
 {
-    static const uint32_t at[] = {0, REG_COMMAND, REG_ADDRESS_LOW, REG_ADDRESS_HIGH, REG_INT_ENABLE, REG_INT_STATUS,
-                                  BAR_SIZE - 16};
+    static const uint32_t at[] = {
+        0, REG_COMMAND, REG_ADDRESS_LOW, REG_ADDRESS_HIGH, REG_INT_ENABLE, REG_INT_STATUS, BAR_SIZE - 16};
     const uint32_t before = reg_read(REG_COMMAND);
     bool silent = true;
 

@@ -8,13 +8,12 @@
 
 #define RUNS (UP | WORKING)
 #define ROW(command, bytes, states) .name = #command, .id = (command), .size = (bytes), .platform = (states)
-#define CERT(address_at, length_at) \
-    {.kind = INPUT, .address = (address_at), .length = (length_at), .size = CERT_SIZE}
+#define CERT(address_at, length_at) {.kind = INPUT, .address = (address_at), .length = (length_at), .size = CERT_SIZE}
 #define OUT(address_at, length_at, bytes) \
     {.kind = OUTPUT, .address = (address_at), .length = (length_at), .size = (bytes)}
-#define PACKET(header, data, states) \
-    .guest = (states), .active = true, .reserved = {0x04, 0x14, 0x24}, \
-    .fields = {{.kind = (header), .address = 0x08, .length = 0x10, .size = 52}, \
+#define PACKET(header, data, states)                                                           \
+    .guest = (states), .active = true, .reserved = {0x04, 0x14, 0x24},                         \
+    .fields = {{.kind = (header), .address = 0x08, .length = 0x10, .size = 52},                \
                {.kind = BLOCKS, .address = 0x18, .length = 0x20, .size = 64, .alignment = 16}, \
                {.kind = (data), .address = 0x28, .length = 0x30, .size = 64}}
 #define MEMORY(address_at, length_at) \
@@ -70,8 +69,10 @@ const struct command commands[] = {
      .fields = {MEMORY(0x08, 0x18), MEMORY(0x10, 0x18)}},
 
     {ROW(SEND_START, 0x44, RUNS), .guest = IN(RUNNING), .reserved = {0x14, 0x24, 0x34},
-     .fields = {CERT(0x08, 0x10), {.kind = INPUT, .address = 0x18, .length = 0x20, .size = 3 * CERT_SIZE},
-                {.kind = INPUT, .address = 0x28, .length = 0x30, .size = 2 * 1600}, OUT(0x38, 0x40, 128)}},
+     .fields = {CERT(0x08, 0x10),
+                {.kind = INPUT, .address = 0x18, .length = 0x20, .size = 3 * CERT_SIZE},
+                {.kind = INPUT, .address = 0x28, .length = 0x30, .size = 2 * 1600},
+                OUT(0x38, 0x40, 128)}},
     {ROW(SEND_UPDATE_DATA, 0x34, RUNS), PACKET(OUTPUT, OUTPUT, IN(SUPDATE))},
     {ROW(SEND_UPDATE_VMSA, 0x34, RUNS), PACKET(OUTPUT, OUTPUT, IN(SUPDATE))},
     {ROW(SEND_FINISH, 0x04, RUNS), .guest = IN(SUPDATE)},

@@ -32,7 +32,9 @@ class Host(linux.Host):
     def certs(self, suffix: str = "") -> dict[str, bytes]:
         exported = self.blob(f"chain{suffix}")
         names = ("pek", "oca", "cek")
-        return {"pdh": self.blob(f"pdh{suffix}")} | {n: exported[i * 2084 : (i + 1) * 2084] for i, n in enumerate(names)}
+        return {"pdh": self.blob(f"pdh{suffix}")} | {
+            n: exported[i * 2084 : (i + 1) * 2084] for i, n in enumerate(names)
+        }
 
     def calls(self) -> dict[str, str]:
         """The first answer of each devsev call."""
@@ -46,7 +48,7 @@ class Host(linux.Host):
 class Owner:
     """An external owner: has had the platform's PEK in his hands, and signed it."""
 
-    nv: Path    # the platform's persistent data, with that PEK
+    nv: Path  # the platform's persistent data, with that PEK
     pek: Path
     oca: Path
 
@@ -147,7 +149,9 @@ def test_owner_takes_the_platform_over(host: Host, owner: Owner) -> None:
     assert chain.public_key(after["pek"]).public_numbers() == chain.public_key(before["pek"]).public_numbers()
     assert after["pdh"] != before["pdh"] and after["cek"] == before["cek"]
     for call, owned in (("PEK_CERT_IMPORT", 1), ("FACTORY_RESET", 0)):
-        told = re.search(rf"^devsev: {call} ret=0 .*\ndevsev: PLATFORM_STATUS .* flags=0x(\d+) ", host.text, re.MULTILINE)
+        told = re.search(
+            rf"^devsev: {call} ret=0 .*\ndevsev: PLATFORM_STATUS .* flags=0x(\d+) ", host.text, re.MULTILINE
+        )
         assert told and int(told.group(1), 16) & 1 == owned, call
 
 

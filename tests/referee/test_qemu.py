@@ -31,8 +31,8 @@ import userland
 
 pytestmark = pytest.mark.referee
 
-API = (1, 55, 21)   # the machine's default
-TIME_LIMIT = 600    # OVMF and Linux under KVM under software emulation; half a minute each when nobody else works
+API = (1, 55, 21)  # the machine's default
+TIME_LIMIT = 600  # OVMF and Linux under KVM under software emulation; half a minute each when nobody else works
 POLICY = {"blank": 0, "owned": packing.NODBG}
 CMDLINE = "console=ttyS0 earlyprintk=ttyS0 loglevel=6 swiotlb=512 panic=-1"
 
@@ -81,8 +81,8 @@ class Release:
 
     kernel: Callable[[], Path]
     root: Callable[[], Path]
-    code: str                # OVMF, measured
-    variables: str           # what it keeps in a second flash
+    code: str  # OVMF, measured
+    variables: str  # what it keeps in a second flash
 
 
 RELEASES = {
@@ -101,7 +101,7 @@ RELEASES = {
 class Launch:
     """What QEMU answered."""
 
-    sev: dict[str, object]   # query-sev
+    sev: dict[str, object]  # query-sev
     measure: bytes
     nonce: bytes
 
@@ -115,7 +115,9 @@ class Launched:
 
     def part(self, name: str) -> str:
         """What was printed during a launch."""
-        found = re.search(rf"^referee: launch {name}$(.*)^referee: launch {name} ended with 0$", self.host.text, re.M | re.S)
+        found = re.search(
+            rf"^referee: launch {name}$(.*)^referee: launch {name} ended with 0$", self.host.text, re.M | re.S
+        )
         assert found, f"the launch of {name} did not come to its end"
         return found.group(1)
 
@@ -146,9 +148,7 @@ def launched(request: pytest.FixtureRequest, build: Path, built, tmp_path_factor
         variables=release.variables,
     )  # fmt: skip
     # Coherent encryption, as Milan has: KVM swallows WBINVD, by which OVMF flushes what it makes private.
-    host = linux.boot(
-        release.kernel(), files, errand, folder, nv=platform.nv, time_limit=TIME_LIMIT, hw_coherency=True
-    )
+    host = linux.boot(release.kernel(), files, errand, folder, nv=platform.nv, time_limit=TIME_LIMIT, hw_coherency=True)
     return Launched(host, release, files, {"blank": owner_side.NO_SESSION_TIK, "owned": owner.tik})
 
 

@@ -21,7 +21,7 @@ import selftests
 pytestmark = pytest.mark.referee
 
 KSFT_SKIP = 4
-SECONDS = 60      # of each, on a busy computer; the slowest takes four on an idle one
+SECONDS = 60  # of each, on a busy computer; the slowest takes four on an idle one
 MEMORY = "2G"
 
 
@@ -113,8 +113,10 @@ class Host(linux.Host):
     def table(self) -> list[str]:
         words = {0: "pass", KSFT_SKIP: "skip"}
         runs = re.findall(r"^selftest: (\S+) exit=(\d+) from (\S+) to (\S+)$", self.text, re.MULTILINE)
-        return [f"  {name:30}{words.get(int(code), f'exit {code}'):10}{float(after) - float(before):5.1f} s"
-                for name, code, before, after in runs]
+        return [
+            f"  {name:30}{words.get(int(code), f'exit {code}'):10}{float(after) - float(before):5.1f} s"
+            for name, code, before, after in runs
+        ]
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,10 @@ def install(tmp_path: Path) -> Callable[..., list[str]]:
         done = subprocess.run([HERE / "install", *words], env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
                               stdin=subprocess.DEVNULL, capture_output=True, text=True)  # fmt: skip
         assert done.returncode == returns, done.stdout + done.stderr
-        return [re.sub(r"-[oqy]\S* |\S+::\S+ |--force-confold ", "", f"{line} ").strip() for line in calls.read_text().splitlines()]
+        return [
+            re.sub(r"-[oqy]\S* |\S+::\S+ |--force-confold ", "", f"{line} ").strip()
+            for line in calls.read_text().splitlines()
+        ]
 
     return run
 

@@ -13,18 +13,14 @@
 
 #include "smptest.h"
 
-#define WATCHDOG_S 60u          /* a CPU that never answers must not be a silent end: where it is stuck is told so often */
+#define WATCHDOG_S 60u /* a CPU that never answers must not be a silent end: where it is stuck is told so often */
 
 static const struct {
     const char *name;
     void (*run)(void);
 } tests[] = {
-    {"scheduling", test_scheduling},
-    {"messages", test_messages},
-    {"mappings", test_mappings},
-    {"timers", test_timers},
-    {"clocks", test_clocks},
-    {"memory", test_memory},
+    {"scheduling", test_scheduling}, {"messages", test_messages}, {"mappings", test_mappings},
+    {"timers", test_timers},         {"clocks", test_clocks},     {"memory", test_memory},
 };
 
 unsigned cpus;
@@ -55,7 +51,7 @@ void fail(const char *format, ...)
     va_list arguments;
 
     if (atomic_fetch_add(&failures, 1) >= 20)
-        return;                 /* the first ones tell it */
+        return; /* the first ones tell it */
     va_start(arguments, format);
     print("FAILED: ", format, arguments);
     va_end(arguments);

@@ -18,6 +18,7 @@ from emulator import Emulator
 from machines import COM1, MEMORY, Boot
 from packing import GuestSpec
 
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("system")

@@ -37,9 +37,7 @@ class Console:
     `rate`: bytes per second that are taken, as a real line does; who writes has to wait then.
     """
 
-    def __init__(
-        self, source: BinaryIO, echo: Callable[[bytes], None] | None = None, rate: int | None = None
-    ) -> None:
+    def __init__(self, source: BinaryIO, echo: Callable[[bytes], None] | None = None, rate: int | None = None) -> None:
         self._rate = rate
         self._raw = bytearray()
         self._changed = threading.Condition()

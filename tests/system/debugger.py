@@ -33,11 +33,11 @@ class Debugger:
         self._socket.settimeout(PATIENCE)
         self._socket.connect(str(self._path))
         self._ask("?")
-        assert self._ask(f"Hg{self._cpu + 1:x}") == "OK"   # QEMU's threads are CPUs, from 1
+        assert self._ask(f"Hg{self._cpu + 1:x}") == "OK"  # QEMU's threads are CPUs, from 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None):
-        self._ask("D")     # detaches: all CPUs go on
+        self._ask("D")  # detaches: all CPUs go on
         self._socket.close()
 
     def _ask(self, words: str) -> str:
@@ -58,7 +58,7 @@ class Debugger:
         assert self._ask(f"z0,{place:x},1") == "OK"
         who = re.search(r"thread:0*([0-9a-f]+);", stop)
         assert who, f"no CPU came to {place:x}: {stop}"
-        self.stopped = int(who[1], 16) - 1     # the CPU that came there
+        self.stopped = int(who[1], 16) - 1  # the CPU that came there
         return self.stopped == self._cpu
 
     def on(self, cpu: int) -> Self:

@@ -33,10 +33,10 @@ HOPELESS = {
     "UEFI Interactive Shell": "nothing in the boot order could be started, OVMF shows its shell",
 }
 
+
 def option(value: Path | str) -> str:
     """As a value in one of QEMU's lists of options."""
     return str(value).replace(",", ",,")
-
 
 
 def kept_waiting(pid: int) -> float:

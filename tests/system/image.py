@@ -85,7 +85,9 @@ def check_sources(paths: Mapping[str, Path]) -> int:
         if not stat.S_ISREG(status.st_mode):
             raise PackError(f"{path}: this is a device or a FIFO, not a file")
         if status.st_size > FAT_LARGEST:
-            raise PackError(f"{path}: the file has {status.st_size} bytes, and a FAT volume takes {FAT_LARGEST} at most")
+            raise PackError(
+                f"{path}: the file has {status.st_size} bytes, and a FAT volume takes {FAT_LARGEST} at most"
+            )
         total += status.st_size
     return total
 

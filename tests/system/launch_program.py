@@ -77,9 +77,7 @@ class LaunchProgram:
             name = values[0].split(b"\0")[0].decode()
             vcpus, pins = values[VCPUS_AT], values[PINS_AT:]
             assert set(pins[vcpus:]) <= {ANY_CPU}, f"{name} has pins for vCPUs that it does not have"
-            self.guests[name] = Guest(
-                name, values[1], vcpus, pins[:vcpus], values[6], values[DIGEST_AT], tuple(steps)
-            )
+            self.guests[name] = Guest(name, values[1], vcpus, pins[:vcpus], values[6], values[DIGEST_AT], tuple(steps))
 
     # -- reading ------------------------------------------------------------
 

@@ -32,7 +32,9 @@ def monitor(machine: Emulator, line: str) -> str:
     return machine.qmp.command("human-monitor-command", command_line=line)
 
 
-def inject(machine: Emulator, cpu: int, bank: int, status: int, mcg: int = RIPV | MCIP, place: int = 0x7654321000) -> None:
+def inject(
+    machine: Emulator, cpu: int, bank: int, status: int, mcg: int = RIPV | MCIP, place: int = 0x7654321000
+) -> None:
     """#MC when `status` has UC; else the bank tells of it to who looks."""
     said = monitor(machine, f"mce {cpu} {bank} {status:#x} {mcg:#x} {place:#x} 0")
     assert not said.strip(), said

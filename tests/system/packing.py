@@ -82,7 +82,12 @@ def pack_file(guests: Path, unpacked: Path, build: Path, output: Path) -> Path:
 
 
 def pack(
-    guests: list[GuestSpec], build: Path, folder: Path, name: str = "guests", firmware: tuple[Path, str] | None = None, show_pdh: bool = False
+    guests: list[GuestSpec],
+    build: Path,
+    folder: Path,
+    name: str = "guests",
+    firmware: tuple[Path, str] | None = None,
+    show_pdh: bool = False,
 ) -> Path:
     """An EFI file with these guests, in `folder`. `firmware` (a file and its version), `show_pdh`: of [platform]."""
     listing = folder / f"{name}.toml"

@@ -79,7 +79,7 @@ def forward_keys(machine: Emulator) -> str:
 
 def answer_prompts(machine: Emulator, guests: list[str]) -> str:
     """The operator when there is none: types a line for each Linux guest that asks."""
-    prompt = re.compile(rf"^(\S+)\| {LINUX_PROMPT}$", re.MULTILINE)     # with nothing typed behind it
+    prompt = re.compile(rf"^(\S+)\| {LINUX_PROMPT}$", re.MULTILINE)  # with nothing typed behind it
     asked = 0
     while not (reason := machine.off()):
         names = prompt.findall(machine.console.text)
@@ -91,7 +91,7 @@ def answer_prompts(machine: Emulator, guests: list[str]) -> str:
 
 
 def verdict(machine: Emulator, reason: str, stock: bool) -> str:
-    """"" when all went well, else what did not, as one sentence."""
+    """ "" when all went well, else what did not, as one sentence."""
     if reason != "guest-shutdown":
         return f"the machine stopped before its guests were done: {reason}"
     if FINAL_LINE not in machine.console.lines:

@@ -79,7 +79,9 @@ class TopRow:
     kinds: dict[str, str]  # exits a second by kind; empty when there were none
 
 
-_TOP = re.compile(r"^top: .*\n no name .*\nby kind(?P<kinds>.*)\n(?P<rows>(?: *\d+ .*\n(?: {8}.*\n)?)+)(?:and .*\n)?cpu 0: ", re.M)
+_TOP = re.compile(
+    r"^top: .*\n no name .*\nby kind(?P<kinds>.*)\n(?P<rows>(?: *\d+ .*\n(?: {8}.*\n)?)+)(?:and .*\n)?cpu 0: ", re.M
+)
 _TOP_ROW = re.compile(r"^ *\d+ (\S+) +(\w+) +\d+ +(\d+\.\d) +(\w+) +\d+ +\S+ +(\d+)\n(?: {8}(.*)\n)?", re.M)
 
 

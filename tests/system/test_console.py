@@ -117,7 +117,9 @@ def test_log_level_leaves_out_and_counts(text: str) -> None:
 def test_a_flood_leaves_the_line_to_others_too(pack: Callable[..., Path], boot_stock: Boot) -> None:
     """At the speed of a real line. What stands between a key and its answer is bounded, however much a guest writes."""
     guests = [
-        packing.hello("flood", "none", keys={"image": "${BUILD}/hostile.bin", "cmdline": "attack=uart-lines ms=4000000000"}),
+        packing.hello(
+            "flood", "none", keys={"image": "${BUILD}/hostile.bin", "cmdline": "attack=uart-lines ms=4000000000"}
+        ),
         packing.hello("hello", "none", "ticks=40"),
     ]
     with boot_stock(packing.bootable(pack("flood", guests)), name="flood", line_rate=11_500) as machine:
@@ -130,7 +132,7 @@ def test_a_flood_leaves_the_line_to_others_too(pack: Callable[..., Path], boot_s
         attendant.command(machine, "k1y")
         assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
-    assert between < 16_000     # on its way when the key was hit: the flood's share, and what pipes hold
+    assert between < 16_000  # on its way when the key was hit: the flood's share, and what pipes hold
     assert re.search(r"^flood\|  \[\d+ bytes lost\]$", text, re.M)
     assert [line for line in sayings.guest_lines(text, "hello") if "lost" in line] == []
     assert sum(line.startswith("hello: tick ") for line in sayings.guest_lines(text, "hello")) == 40

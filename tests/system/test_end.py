@@ -68,7 +68,9 @@ ASKING = "sevisor: ACPI does not end the machine; asking the firmware"
 CHIPSET = "sevisor: the firmware does not end the machine; resetting it by port 0xcf9"
 CHIPSET_ALONE = "sevisor: the firmware cannot end the machine; resetting it by port 0xcf9"
 TAKEN_OVER = "sevisor: the firmware does not answer, with interrupts disabled: CPU 1 goes on"
-WRITE_HANGS = "sevisor: a CPU does not come back from the write to ACPI's register, with interrupts disabled: CPU 1 goes on"
+WRITE_HANGS = (
+    "sevisor: a CPU does not come back from the write to ACPI's register, with interrupts disabled: CPU 1 goes on"
+)
 
 
 def run_cpu_to(hand: Debugger, cpu: int, place: int) -> bool:
@@ -76,7 +78,7 @@ def run_cpu_to(hand: Debugger, cpu: int, place: int) -> bool:
         hand.on(cpu)
         if hand.run_to(place):
             return True
-        hand.on(hand.stopped).step()        # off the breakpoint
+        hand.on(hand.stopped).step()  # off the breakpoint
     return False
 
 
@@ -87,7 +89,9 @@ def nmi_taken(machine: Emulator, hand: Debugger, elf: Path) -> None:
     assert run_cpu_to(hand, cpu, address(elf, NMI_HANDLER))
 
 
-def test_nmis_do_not_stop_the_cpu_that_powers_off(pack: Callable[..., Path], boot_sev: Boot, elf: Path, tmp_path: Path) -> None:
+def test_nmis_do_not_stop_the_cpu_that_powers_off(
+    pack: Callable[..., Path], boot_sev: Boot, elf: Path, tmp_path: Path
+) -> None:
     """From the last guest's end into the firmware."""
     socket_path = tmp_path / "gdb"
     image = packing.bootable(pack("nmi", [packing.hello("hello", "none", "hold")]))
@@ -112,16 +116,18 @@ def test_a_panic_gets_to_its_end_through_nmis_machine_checks_and_itself(
     pack: Callable[..., Path], boot_sev: Boot, elf: Path, tmp_path: Path
 ) -> None:
     socket_path = tmp_path / "gdb"
-    with boot_sev(storms(pack, "panic"), name="panic", cpus=2, more_arguments=debugger.arguments(socket_path)) as machine:
+    with boot_sev(
+        storms(pack, "panic"), name="panic", cpus=2, more_arguments=debugger.arguments(socket_path)
+    ) as machine:
         wait_for_storms(machine)
         with Debugger(socket_path, 0) as hand:
-            assert run_cpu_to(hand, 0, address(elf, "exit_cpuid"))     # its LINT1 is NMI
+            assert run_cpu_to(hand, 0, address(elf, "exit_cpuid"))  # its LINT1 is NMI
             hand.write(RIP, address(elf, "__stack_chk_fail"))
             for name in ("panic", END, "console_break"):
                 assert hand.run_to(address(elf, name))
                 nmi_taken(machine, hand, elf)
             assert hand.run_to(address(elf, "console_print"))
-            inject(machine, 0, 3, CONTAINED)     # hv goes on: it is the end anyway
+            inject(machine, 0, 3, CONTAINED)  # hv goes on: it is the end anyway
             assert hand.run_to(address(elf, "machine_power_off"))
             hand.write(RIP, address(elf, "__stack_chk_fail"))
             acpi_fails(hand, elf)
@@ -182,7 +188,11 @@ def test_of_two_cpus_that_panic_at_once_one_ends_the_machine(
     assert len(re.findall(r"^sevisor: CPU [01] panicked, too: stack smashed", text, re.M)) == 1
     assert text.count("sevisor: powering off") == 1
     assert "panic inside a panic" not in text
-    assert re.search(rf"^{ASKING}\s+sevisor: the UEFI firmware has not returned in time, interrupted at [0-9a-f]+\s+{CHIPSET}\s", text, re.M)
+    assert re.search(
+        rf"^{ASKING}\s+sevisor: the UEFI firmware has not returned in time, interrupted at [0-9a-f]+\s+{CHIPSET}\s",
+        text,
+        re.M,
+    )
 
 
 def test_another_cpu_ends_the_machine_when_the_firmware_disables_interrupts_and_never_returns(
@@ -195,7 +205,7 @@ def test_another_cpu_ends_the_machine_when_the_firmware_disables_interrupts_and_
     ) as machine:  # fmt: skip
         attendant.wait_for_guest(machine, "hello", sayings.HELLO_HOLDS)
         with Debugger(socket_path, 0) as hand:
-            attendant.type_line(machine, 1, "")     # the machine stands still: it cannot be off before
+            attendant.type_line(machine, 1, "")  # the machine stands still: it cannot be off before
             assert hand.run_to(address(elf, "machine_power_off"))
             acpi_fails(hand, elf)
             reset = reset_system(hand, elf)

@@ -86,7 +86,9 @@ def test_input_waits_for_a_guest_that_reads_slowly(text: str) -> None:
 
 
 def test_what_a_guest_does_not_read_is_told(text: str) -> None:
-    lost = re.findall(r"^monitor: (\d+) bytes of input to deaf were lost: it does not read its serial port$", text, re.M)
+    lost = re.findall(
+        r"^monitor: (\d+) bytes of input to deaf were lost: it does not read its serial port$", text, re.M
+    )
     assert lost
     assert sum(map(int, lost)) == FLOOD - VUART_INPUT
     assert f"monitor: deaf ended without reading the last {VUART_INPUT} bytes of input" in text

@@ -127,7 +127,10 @@ def test_restart_on_poweroff_and_on_crash_stops_when_the_manifest_says_so(
         assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
     # The platform: damaged firmware is told, and what the BIOS brought goes on; this one makes a new PDH at INIT.
-    assert re.search(r"error: sev: SEV firmware 1\.55 build 40 was not loaded: DOWNLOAD_FIRMWARE: BAD_SIGNATURE \(0x0a\): .*another family", text)
+    assert re.search(
+        r"error: sev: SEV firmware 1\.55 build 40 was not loaded: DOWNLOAD_FIRMWARE: BAD_SIGNATURE \(0x0a\): .*another family",
+        text,
+    )
     assert "notice: sev: continuing with SEV firmware 1.55 build 21" in text
     assert sayings.measurements(text)["fault"].api == (1, 55, 21)
     assert DOES_NOT_LAST in text and LASTS not in text
@@ -161,6 +164,8 @@ def test_spinning_guest_cannot_starve_another(
     judged = owner_side.verify(efi, worker, said.api, said.measure + said.nonce)
     assert judged.returncode == 0, judged.stdout + judged.stderr
     chain = folder / "by-console.chain"
-    done = subprocess.run([sys.executable, owner_side.TOOL, "chain", again.platform.chain, chain], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, owner_side.TOOL, "chain", again.platform.chain, chain], capture_output=True, text=True
+    )
     assert owner_side.CHIP_ID.encode().hex() in done.stdout
     assert chain.read_bytes() == blocks(again.text, "SEV CERTIFICATE CHAIN")[0]

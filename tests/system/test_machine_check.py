@@ -16,6 +16,7 @@ import packing
 import sayings
 from debugger import Debugger
 from emulator import Emulator
+
 from machine_checks import (
     ADDRV, CR0_CD, CR0_NW, CR4_MCE, EN, MCIP, MEMORY_READ, PCC, TCC, UC, VAL, InGuest, address, control_registers, inject,
 )  # fmt: skip
@@ -40,7 +41,9 @@ def works_on(machine: Emulator) -> None:
 
 def after_vmrun(elf: Path) -> int:
     """hv's first instruction behind #VMEXIT, where GIF is 0."""
-    code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", elf], capture_output=True, text=True, check=True).stdout
+    code = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", elf], capture_output=True, text=True, check=True
+    ).stdout
     return int(re.search(r"\tvmrun\b.*\n *([0-9a-f]+):\tvmsave", code)[1], 16)
 
 
@@ -94,7 +97,9 @@ def test_the_guest_that_was_hit_ends_and_the_others_run_on(
                 cr0, cr4 = control_registers(machine)
                 inject(machine, 0, bank, UNCORRECTED | (TCC if bank == 7 else 0), MCIP if bank == 7 else MCIP | 1)
             name, why = wait_end(machine, set(hit))
-            assert re.search(rf"^machine check at RIP 0x[0-9a-f]+: uncorrected error.* in bank {bank}\b.*address 0x7654321000", why)
+            assert re.search(
+                rf"^machine check at RIP 0x[0-9a-f]+: uncorrected error.* in bank {bank}\b.*address 0x7654321000", why
+            )
             assert cr0 & (CR0_CD | CR0_NW) == 0 and cr4 & CR4_MCE, f"{cr0:#x} {cr4:#x}"
             hit[name] = why
         (last,) = {"secret", "plain", "third"} - set(hit)
@@ -103,7 +108,9 @@ def test_the_guest_that_was_hit_ends_and_the_others_run_on(
         name, why = wait_end(machine, set(hit))
         assert name == last and "in bank 6" in why and f"address 0x{broken:x}" in why
         hit[name] = why
-        machine.wait_for(rf"error: {last}: 2 MiB around 0x{broken:x} stay in quarantine until the next boot: a memory error")
+        machine.wait_for(
+            rf"error: {last}: 2 MiB around 0x{broken:x} stay in quarantine until the next boot: a memory error"
+        )
         machine.wait_for(r"^resources: .*: all returned but a quarantine of 0 ASIDs, 2 MiB$")
         works_on(machine)
         assert ("execution unit" in hit[next(iter(hit))]) is smca
@@ -118,12 +125,20 @@ def test_the_guest_that_was_hit_ends_and_the_others_run_on(
         assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
     assert text.count("in bank 8") == 1
-    assert re.search(r"^sevisor: panic: (machine check while worker ran: the processor's context is corrupt|#MC machine check at)", text, re.M)
-    assert re.search(r"^sevisor: machine check: uncorrected error, processor context corrupt in bank 2\b.*: UC EN PCC", text, re.M)
+    assert re.search(
+        r"^sevisor: panic: (machine check while worker ran: the processor's context is corrupt|#MC machine check at)",
+        text,
+        re.M,
+    )
+    assert re.search(
+        r"^sevisor: machine check: uncorrected error, processor context corrupt in bank 2\b.*: UC EN PCC", text, re.M
+    )
     assert [end[0] for end in sayings.ends(text)] == list(hit)
 
 
-def test_what_hits_hv_itself_is_its_end_with_the_banks(pack: Callable[..., Path], boot_sev: Boot, build: Path, tmp_path: Path) -> None:
+def test_what_hits_hv_itself_is_its_end_with_the_banks(
+    pack: Callable[..., Path], boot_sev: Boot, build: Path, tmp_path: Path
+) -> None:
     guests = [hostile("storm", "none", f"attack=storm-cpuid {LONG}", 0)]
     socket_path = tmp_path / "gdb"
     with boot_sev(
@@ -137,5 +152,7 @@ def test_what_hits_hv_itself_is_its_end_with_the_banks(pack: Callable[..., Path]
         assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
     assert re.search(rf"^sevisor: panic: #MC machine check at {place:x}, ", text, re.M)
-    assert re.search(r"^sevisor: machine check: uncorrected error in bank 0, load-store unit .*, address 0x7654321000", text, re.M)
+    assert re.search(
+        r"^sevisor: machine check: uncorrected error in bank 0, load-store unit .*, address 0x7654321000", text, re.M
+    )
     assert not sayings.ends(text)

@@ -24,7 +24,9 @@ NAME = "a folder with spaces, a comma, a $HOME and an @@1"
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory, build: Path, nothing_built: Callable[..., AbstractContextManager[None]]) -> Path:
+def tree(
+    tmp_path_factory: pytest.TempPathFactory, build: Path, nothing_built: Callable[..., AbstractContextManager[None]]
+) -> Path:
     """A clone in a folder with a name that shells, QEMU and mtools could misread, with what is built already."""
     folder = clean_copy(tmp_path_factory.mktemp("make") / NAME)
     with nothing_built():
@@ -83,7 +85,10 @@ def test_the_kernel_is_the_one_that_was_named(tree: Path, make: Callable[..., st
 def test_sources_of_guests_are_known_by_their_content(tree: Path, make: Callable[..., str]) -> None:
     """An old file comes back with its old time stamp, as from a backup."""
     outputs = [tree / ".build" / "guest" / name for name in ("dsdt.aml", "hello.bin")]
-    sources = {tree / "guest" / "dsdt.asl": (b"COM1", b"COM9"), tree / "guest" / "hello" / "hello.c": (b"SEV active", b"SEV ACTIVE")}
+    sources = {
+        tree / "guest" / "dsdt.asl": (b"COM1", b"COM9"),
+        tree / "guest" / "hello" / "hello.c": (b"SEV active", b"SEV ACTIVE"),
+    }
     goals = [f".build/guest/{path.name}" for path in outputs]
     make("-s", *goals, directory=tree, BUILD=".build")
     before = [path.read_bytes() for path in outputs]
@@ -111,7 +116,9 @@ def test_sources_of_guests_are_known_by_their_content(tree: Path, make: Callable
     ],
 )
 def test_a_mistake_is_answered_in_words(tree: Path, words: list[str], answer: str) -> None:
-    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "BUILD")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "BUILD")
+    }
     done = subprocess.run(["make", "-s", *words], cwd=tree, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and answer in done.stderr and "Traceback" not in done.stderr
 
@@ -124,4 +131,8 @@ def test_run_works_in_a_folder_of_any_name(tree: Path, tmp_path: Path) -> None:
                            "--guests", "alone.toml", "--stock", "--cpu", "qemu64"],
                           cwd=tree, capture_output=True, text=True, errors="replace", timeout=300,
                           env=os.environ | {"BUILD": ".build", "TMPDIR": str(tmp_path / "a,b")})  # fmt: skip
-    assert "Sevisor preflight" in done.stdout and done.stderr.startswith("run: FAILED: ") and "Traceback" not in done.stderr
+    assert (
+        "Sevisor preflight" in done.stdout
+        and done.stderr.startswith("run: FAILED: ")
+        and "Traceback" not in done.stderr
+    )

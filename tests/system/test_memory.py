@@ -19,9 +19,9 @@ from machines import Boot
 pytestmark = pytest.mark.sev
 
 PAGE = 4096
-LOW = 2 << 30               # what the chipset has below its hole; the rest lies from 4 GiB upwards
+LOW = 2 << 30  # what the chipset has below its hole; the rest lies from 4 GiB upwards
 HIGH = 4 << 30
-HV_MAX = 520              # MiB that hv keeps for itself at most
+HV_MAX = 520  # MiB that hv keeps for itself at most
 
 # tests/system/efi/holes.c
 HOLES_PATTERN = 0x53454C4F482D4556
@@ -58,7 +58,7 @@ def test_much_memory(memory: int, pack: Callable[..., Path], boot_sev: Boot) -> 
         text = machine.console.text
     found = re.search(r"memory: (\d+) MiB for guests", text)
     assert found and (memory << 10) - 200 - HV_MAX < int(found[1]) < memory << 10
-    assert placed_at(text, "large") >= HIGH     # there is no such piece below
+    assert placed_at(text, "large") >= HIGH  # there is no such piece below
     assert placed_at(text, "large") % (1 << 30) == placed_at(text, "aligned") % (1 << 30) == 0
     linux = sayings.guest_lines(text, "large")
     assert "sevisor-linux: self-check passed" in linux
@@ -84,7 +84,11 @@ def page_of_hole(address: int) -> bytes:
 
 def test_memory_map_full_of_holes(pack: Callable[..., Path], boot_sev: Boot, build: Path) -> None:
     """What the firmware keeps for itself is nobody else's, wherever it lies."""
-    guests = [packing.linux("linux", "sev", "sevisor.input=0"), packing.hello("host", "host"), packing.hello("plain", "none")]
+    guests = [
+        packing.linux("linux", "sev", "sevisor.input=0"),
+        packing.hello("host", "host"),
+        packing.hello("plain", "none"),
+    ]
     disk = packing.bootable(pack("holes", guests), first=build / "tests" / "holes.efi")
     with boot_sev(disk, name="holes") as machine:
         reason = machine.wait_off()
@@ -93,7 +97,9 @@ def test_memory_map_full_of_holes(pack: Callable[..., Path], boot_sev: Boot, bui
         assert found and int(found[1]) > 500
         dump = machine.dump(machines.MEMORY_SIZE)
         try:
-            kept = sum(dump.at(address, PAGE) == page_of_hole(address) for address in range(0, machines.MEMORY_SIZE, PAGE))
+            kept = sum(
+                dump.at(address, PAGE) == page_of_hole(address) for address in range(0, machines.MEMORY_SIZE, PAGE)
+            )
         finally:
             dump.close()
         all_went_well(machine, reason)

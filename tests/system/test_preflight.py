@@ -60,8 +60,12 @@ def test_memory_encryption_off_in_the_bios_is_turned_on(pack: Callable[..., Path
     with boot_sev(packing.bootable(efi), name="smee-off", smee=False, more_arguments=xhci) as machine:
         assert machine.wait_off() == "guest-shutdown"
         text = machine.console.text
-    assert re.search(r"^ note   memory encryption    SYSCFG\[23\] +off; Sevisor turns it on\n +-> BIOS: .*SMEE", text, re.M)
-    assert re.search(r"^ note   PCI addresses        below 2\^\d+ +1 are above\n +-> 00:[0-9a-f]{2}\.0 out of reach", text, re.M)
+    assert re.search(
+        r"^ note   memory encryption    SYSCFG\[23\] +off; Sevisor turns it on\n +-> BIOS: .*SMEE", text, re.M
+    )
+    assert re.search(
+        r"^ note   PCI addresses        below 2\^\d+ +1 are above\n +-> 00:[0-9a-f]{2}\.0 out of reach", text, re.M
+    )
     assert any("SEV active" in line for line in sayings.guest_lines(text, "own-key"))
     assert text.rstrip().split("\n")[-1] == sayings.FINAL_LINE
 
@@ -76,7 +80,9 @@ def test_secure_processor_that_refuses_is_known_before_the_firmware_is_gone(
         machine.wait_for("next boot option: started")
         text = machine.console.text
     assert "psp: registers: command 0x80008003, " in text
-    assert re.search(r"^ no SEV SEV firmware .*\n +-> PLATFORM_STATUS: undocumented status \(0x8003\): .*Update the BIOS", text, re.M)
+    assert re.search(
+        r"^ no SEV SEV firmware .*\n +-> PLATFORM_STATUS: undocumented status \(0x8003\): .*Update the BIOS", text, re.M
+    )
     assert re.search(r"^ STOP   guests .* 0 of 1 can run", text, re.M)
     assert "hv runs" not in text
 
@@ -100,7 +106,9 @@ def test_init_that_is_refused_leads_to_the_next_boot_option(
 
 def test_what_the_boot_manager_passes_over_is_not_the_next_option(pack: Callable[..., Path], boot_sev: Boot) -> None:
     """OVMF has its set-up among the options, behind the disk: an application, which BootNext would start. The shell follows."""
-    with boot_sev(packing.bootable(pack("alone", [packing.hello("own-key", "sev")])), name="alone", fault="status:INIT:0x13") as machine:
+    with boot_sev(
+        packing.bootable(pack("alone", [packing.hello("own-key", "sev")])), name="alone", fault="status:INIT:0x13"
+    ) as machine:
         machine.qmp.command("set-action", reboot="reset")
         machine.wait_for(r"error: the machine is reset in 60 seconds, or at a key")
         machine.send(b" ")
@@ -132,9 +140,7 @@ def test_launches_that_are_all_refused_lead_there_too_when_they_could_be_read(
     assert "stuck" not in text
 
 
-def test_wrong_cbitpos_is_refused_with_the_right_one(
-    pack: Callable[..., Path], boot_sev: Boot, tmp_path: Path
-) -> None:
+def test_wrong_cbitpos_is_refused_with_the_right_one(pack: Callable[..., Path], boot_sev: Boot, tmp_path: Path) -> None:
     """The operator's line is in memory, where SPCR tells; the preflight is on the firmware's."""
     refused = refusals(
         "cbitpos", packing.hello("own-key", "sev", cbitpos=47), pack, boot_sev, "memory 0xfedc9000 (SPCR)",

@@ -69,7 +69,9 @@ def initrd(folder: Path) -> Path:
 
 def check(ways: list[Way], kernel: Path | str, initrd: Path, pack: Callable[..., Path], boot: Boot, name: str) -> str:
     keys = {"kernel": str(kernel), "initrd": str(initrd)}
-    guests = [packing.linux(way.name, way.encryption, f"{way.words} quiet", vcpus=way.vcpus, keys=dict(keys)) for way in ways]
+    guests = [
+        packing.linux(way.name, way.encryption, f"{way.words} quiet", vcpus=way.vcpus, keys=dict(keys)) for way in ways
+    ]
     for guest in guests:
         guest.memory = "128M"
     guests[0].keys["on_reboot"], guests[0].restarts = "restart", 1

@@ -25,7 +25,7 @@ ROUNDS = 200
 SEED = 20261125
 # More guests than the memory holds, and more ASIDs than that.
 CROWD = 300
-CROWD_ASIDS = 509           # of Milan
+CROWD_ASIDS = 509  # of Milan
 NO_MEMORY = r"error: (g\d+) is refused: needs 16 MiB of contiguous memory; \d+ MiB are free in total"
 
 
@@ -67,7 +67,7 @@ class Guests:
 
     def launch(self, number: int) -> None:
         self.settle_one(number)
-        while self.room < self.count and self.unsettled:    # memory is scarce, and theirs until then
+        while self.room < self.count and self.unsettled:  # memory is scarce, and theirs until then
             self.settle_one(self.unsettled.pop())
         self.unsettled.add(number)
         self.press("r", number)
@@ -96,10 +96,12 @@ class Scale:
 
 
 @pytest.mark.parametrize(
-    "scale", [Scale(ASIDS, ASIDS, 1), Scale(ASIDS, ASIDS, 4), Scale(CROWD, CROWD_ASIDS, 4, "4G")], ids=["1cpu", "4cpus", "crowd"]
+    "scale",
+    [Scale(ASIDS, ASIDS, 1), Scale(ASIDS, ASIDS, 4), Scale(CROWD, CROWD_ASIDS, 4, "4G")],
+    ids=["1cpu", "4cpus", "crowd"],
 )
 def test_guests_are_ended_and_launched_in_random_order(scale: Scale, pack: Callable[..., Path], boot_sev: Boot) -> None:
-    guests = [packing.hello("keeper", "none", "hold")]     # a plain guest that stays, so that the machine does
+    guests = [packing.hello("keeper", "none", "hold")]  # a plain guest that stays, so that the machine does
     guests += [packing.hello(f"g{number}", "sev", "hold") for number in range(1, scale.guests + 1)]
     choose = random.Random(SEED)
     image = packing.bootable(pack("scale", guests))

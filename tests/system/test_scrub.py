@@ -32,7 +32,9 @@ GUESTS = ("sev", "none", "host", "refused")
 AGAIN = ("sev", "none")  # end, and are launched a second time: each where the other was
 # guest/scan.c: the upper half of a word that an owner leaves behind.
 OLD_WORD = 0x4C4F5345
-COMMAND_LINE = 0x1000  # guest/pack/flat.py: of the pages that are written by a launch, the one that the scanner looks at
+COMMAND_LINE = (
+    0x1000  # guest/pack/flat.py: of the pages that are written by a launch, the one that the scanner looks at
+)
 LAST_WORDS = r"scan: holding, send a byte to go on"
 
 

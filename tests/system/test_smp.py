@@ -37,7 +37,11 @@ def run(request: pytest.FixtureRequest, pack: Callable[..., Path], boot_sev: Boo
     """An encrypted Linux with more vCPUs than there are CPUs, and a plain guest beside it."""
     guests = [
         packing.linux(
-            "linux", "sev", "sevisor.input=0", vcpus=VCPUS, pins=request.param,
+            "linux",
+            "sev",
+            "sevisor.input=0",
+            vcpus=VCPUS,
+            pins=request.param,
             keys={"initrd": "${BUILD}/initramfs-smptest.cpio.gz"},
         ),
         packing.hello("plain", "none"),

@@ -22,8 +22,8 @@ from machines import Boot
 
 pytestmark = pytest.mark.sev
 
-HV_IMAGE_BASE = 0xFFFFFFFF80000000      # boot/handoff.h
-HLT_FOR_EVER = b"\xf4\xeb\xfd"          # hlt; jmp to it, hv's end in a panic
+HV_IMAGE_BASE = 0xFFFFFFFF80000000  # boot/handoff.h
+HLT_FOR_EVER = b"\xf4\xeb\xfd"  # hlt; jmp to it, hv's end in a panic
 NOP = b"\x90"
 RFLAGS_IF = 1 << 9
 TRIES = 50
@@ -40,7 +40,7 @@ def stop_in_hv(socket_path: Path, cpu: int, elf: Path, place: int) -> tuple[int,
     It must not halt there: a CPU that is set back stays halted until something interrupts it. Where it was, and its flags.
     """
     answers = address(elf, "exit_cpuid")
-    for _ in range(TRIES):      # the other CPU's guest asks too, now and then
+    for _ in range(TRIES):  # the other CPU's guest asks too, now and then
         with Debugger(socket_path, cpu) as hand:
             if hand.run_to(answers):
                 before = hand.read(RIP), hand.read(RFLAGS)

@@ -77,7 +77,7 @@ void cli(void);
 void sti(void);
 void hlt(void);
 uint64_t read_rflags(void);
-void load_descriptor_tables(const struct descriptor_table *gdt, const struct descriptor_table *idt, uint16_t code, uint16_t data,
-                            uint16_t tss);
+void load_descriptor_tables(const struct descriptor_table *gdt, const struct descriptor_table *idt, uint16_t code,
+                            uint16_t data, uint16_t tss);
 
 #endif

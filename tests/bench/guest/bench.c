@@ -114,17 +114,20 @@ static void set_gate(unsigned vector, void (*handler)(struct interrupt_frame *))
     uint64_t address = (uint64_t)handler;
 
     idt[vector] = (struct gate){
-        .offset_low = (uint16_t)address, .selector = SELECTOR_CODE, .attributes = 0x8e00,
-        .offset_middle = (uint16_t)(address >> 16), .offset_high = (uint32_t)(address >> 32),
+        .offset_low = (uint16_t)address,
+        .selector = SELECTOR_CODE,
+        .attributes = 0x8e00,
+        .offset_middle = (uint16_t)(address >> 16),
+        .offset_high = (uint32_t)(address >> 32),
     };
 }
 
 /* Of each vCPU. */
 static void start_interrupts(void)
 {
-    struct table_register idtr = { sizeof(idt) - 1, (uint64_t)idt };
+    struct table_register idtr = {sizeof(idt) - 1, (uint64_t)idt};
 
-    __asm__ volatile("lidt %0" :: "m"(idtr));
+    __asm__ volatile("lidt %0" : : "m"(idtr));
     write_msr(MSR_APIC_BASE, read_msr(MSR_APIC_BASE) | APIC_BASE_X2APIC);
     write_msr(MSR_X2APIC_SVR, 0x1ff);
     write_msr(MSR_X2APIC_LVT_TIMER, LVT_TSC_DEADLINE | VECTOR_TIMER);
@@ -141,7 +144,7 @@ enum operation {
     MSR_WRITE_EOI,      /* with no interrupt in service */
     MSR_WRITE_TIMER,    /* far ahead */
     SELF_IPI,           /* with its delivery, a small handler, and EOI */
-    HLT_TIMER,          /* arms the timer for a moment that is over, HLT, interrupt, handler, EOI: no idle time in it */
+    HLT_TIMER, /* arms the timer for a moment that is over, HLT, interrupt, handler, EOI: no idle time in it */
 };
 
 INLINE void do_cpuid(uint32_t leaf, bool really)
@@ -159,9 +162,9 @@ INLINE void do_vmmcall(bool really)
     uint64_t a = HYPERCALL_UNKNOWN;
 
     if (really)
-        __asm__ volatile("vmmcall" : "+a"(a) :: "memory");
+        __asm__ volatile("vmmcall" : "+a"(a) : : "memory");
     else
-        __asm__ volatile("" : "+a"(a) :: "memory");
+        __asm__ volatile("" : "+a"(a) : : "memory");
 }
 
 INLINE void do_port_read(uint16_t port, bool really)
@@ -179,7 +182,7 @@ INLINE void do_msr_write(uint32_t msr, uint64_t value, bool really)
     if (really)
         write_msr(msr, value);
     else
-        __asm__ volatile("" :: "a"((uint32_t)value), "d"((uint32_t)(value >> 32)), "c"(msr) : "memory");
+        __asm__ volatile("" : : "a"((uint32_t)value), "d"((uint32_t)(value >> 32)), "c"(msr) : "memory");
 }
 
 INLINE void perform(enum operation operation, bool really)
@@ -219,7 +222,7 @@ INLINE void perform(enum operation operation, bool really)
 
 INLINE struct figure run(enum operation operation, bool really)
 {
-    struct figure figure = { UINT64_MAX, 0 };
+    struct figure figure = {UINT64_MAX, 0};
 
     for (unsigned i = 0; i < ROUNDS; i++) {
         uint64_t start = read_tsc();
@@ -240,15 +243,16 @@ INLINE void measure(const char *name, enum operation operation)
     struct figure with = run(operation, true), without = run(operation, false);
 
     put_figure(name, (struct figure){
-        with.least - without.least, (with.mean - without.mean + ROUNDS / 2) / ROUNDS,
-    });
+                         with.least - without.least,
+                         (with.mean - without.mean + ROUNDS / 2) / ROUNDS,
+                     });
 }
 
 /* Interrupts are counted: each has to come. */
 INLINE void measure_interrupts(const char *name, enum operation operation)
 {
     interrupts = 0;
-    if (operation != HLT_TIMER)         /* which has to be in HLT first */
+    if (operation != HLT_TIMER) /* which has to be in HLT first */
         __asm__ volatile("sti");
     struct figure with = run(operation, true);
     __asm__ volatile("cli");
@@ -264,14 +268,15 @@ INLINE void measure_interrupts(const char *name, enum operation operation)
         put("\n");
     }
     put_figure(name, (struct figure){
-        with.least - without.least, (with.mean - without.mean + ROUNDS / 2) / ROUNDS,
-    });
+                         with.least - without.least,
+                         (with.mean - without.mean + ROUNDS / 2) / ROUNDS,
+                     });
 }
 
 /* From the moment that the timer was set for, in which the CPU is idle, to the handler's first instruction. */
 static void measure_wake_up(void)
 {
-    struct figure late = { UINT64_MAX, 0 };
+    struct figure late = {UINT64_MAX, 0};
 
     for (unsigned i = 0; i < SLEEPS; i++) {
         uint64_t deadline = read_tsc() + SLEEP_TSC;
@@ -333,7 +338,7 @@ static bool start_second(void)
 static void measure_ping_pong(void)
 {
     const uint64_t ping = UINT64_C(1) << 32 | VECTOR_PING;
-    struct figure figure = { UINT64_MAX, 0 };
+    struct figure figure = {UINT64_MAX, 0};
 
     if (!start_second()) {
         put("bench: error: the second vCPU does not start\n");
@@ -364,7 +369,7 @@ static bool sev_active(void)
     if (a < 0x8000001f)
         return false;
     cpuid(0x8000001f, &a, &b, &c, &d);
-    return (a & 0x2) != 0 && (read_msr(MSR_SEV_STATUS) & 1) != 0;   /* without the CPUID bit the MSR may not exist */
+    return (a & 0x2) != 0 && (read_msr(MSR_SEV_STATUS) & 1) != 0; /* without the CPUID bit the MSR may not exist */
 }
 
 __attribute__((section(".text.entry"), noreturn)) void bench(void);

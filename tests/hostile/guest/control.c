@@ -42,27 +42,27 @@ static uint64_t read_cr4(void)
 static void write_cr0(uint64_t value, uint64_t b, uint64_t c)
 {
     (void)b, (void)c;
-    __asm__ volatile("mov %0, %%cr0" :: "r"(value) : "memory");
+    __asm__ volatile("mov %0, %%cr0" : : "r"(value) : "memory");
 }
 
 /* By R15 and RSP's neighbour in the encoding, so that the register's number matters. */
 static void write_cr4(uint64_t value, uint64_t b, uint64_t c)
 {
     (void)b, (void)c;
-    __asm__ volatile("mov %0, %%r15\n\tmov %%r15, %%cr4" :: "r"(value) : "r15", "memory");
+    __asm__ volatile("mov %0, %%r15\n\tmov %%r15, %%cr4" : : "r"(value) : "r15", "memory");
 }
 
 static void lmsw(uint64_t value, uint64_t b, uint64_t c)
 {
     (void)b, (void)c;
-    __asm__ volatile("lmsw %w0" :: "r"(value) : "memory");
+    __asm__ volatile("lmsw %w0" : : "r"(value) : "memory");
 }
 
 /* LMSW from a page that is not there. */
 static void lmsw_nowhere(uint64_t a, uint64_t b, uint64_t c)
 {
     (void)b, (void)c;
-    __asm__ volatile("lmsw (%0)" :: "r"(a) : "memory");
+    __asm__ volatile("lmsw (%0)" : : "r"(a) : "memory");
 }
 
 static void clts(uint64_t a, uint64_t b, uint64_t c)
@@ -82,7 +82,7 @@ static uint64_t flags(void)
 {
     uint64_t value;
 
-    __asm__ volatile("pushfq; pop %0" : "=r"(value) :: "memory");
+    __asm__ volatile("pushfq; pop %0" : "=r"(value) : : "memory");
     return value;
 }
 
@@ -156,5 +156,7 @@ static void attack_uncached(void)
 }
 
 const struct attack controls[] = {
-    { "control", attack_control }, { "uncached", attack_uncached }, { 0, 0 },
+    {"control", attack_control},
+    {"uncached", attack_uncached},
+    {0, 0},
 };

@@ -91,7 +91,7 @@ void crowd_trap(struct trap_frame *frame)
         refused[id]++;
         frame->rip = (uint64_t)crowd_refused;
     } else if (frame->rip == (uint64_t)crowd_return) {
-        frame->rip = (uint64_t)ap_start;        /* an NMI came between real and 64-bit mode, from where none returns */
+        frame->rip = (uint64_t)ap_start; /* an NMI came between real and 64-bit mode, from where none returns */
     } else if (id == 0) {
         stray_fault(frame->vector, &frame->rip);
     } else {
@@ -103,16 +103,16 @@ void crowd_trap(struct trap_frame *frame)
 
 static void load_crowd_idt(void)
 {
-    struct table_register idtr = { sizeof(crowd_idt) - 1, (uint64_t)crowd_idt };
+    struct table_register idtr = {sizeof(crowd_idt) - 1, (uint64_t)crowd_idt};
 
-    __asm__ volatile("lidt %0" :: "m"(idtr));
+    __asm__ volatile("lidt %0" : : "m"(idtr));
 }
 
 /* Into 64-bit mode, with interrupts off, as often as somebody sends INIT and STARTUP. */
 void ap_main(unsigned id)
 {
     load_crowd_idt();
-    unblock_nmi(0, 0, 0);                   /* in real mode one leads here, as all interrupts do */
+    unblock_nmi(0, 0, 0); /* in real mode one leads here, as all interrupts do */
     starts[id]++;
     write_msr(MSR_X2APIC_SVR, 0x1ff);
     write_msr(MSR_X2APIC_LVT_ERROR, VECTOR_ERROR);
@@ -143,8 +143,11 @@ static void make_crowd_idt(void)
         uint64_t handler = (uint64_t)crowd_stubs + i * STUB_SIZE;
 
         crowd_idt[i] = (struct gate){
-            .offset_low = (uint16_t)handler, .selector = 0x10, .attributes = 0x8e00,
-            .offset_middle = (uint16_t)(handler >> 16), .offset_high = (uint32_t)(handler >> 32),
+            .offset_low = (uint16_t)handler,
+            .selector = 0x10,
+            .attributes = 0x8e00,
+            .offset_middle = (uint16_t)(handler >> 16),
+            .offset_high = (uint32_t)(handler >> 32),
         };
     }
 }
@@ -152,23 +155,23 @@ static void make_crowd_idt(void)
 /* Not where the command line, the GDT, the page tables and the stacks are. */
 static bool startable(unsigned page)
 {
-    return page != 1 && (page < 3 || page > 6) && (page < (STACK_TOP >> PAGE_SHIFT) - MEMBERS_MAX ||
-                                                   page >= STACK_TOP >> PAGE_SHIFT);
+    return page != 1 && (page < 3 || page > 6) &&
+           (page < (STACK_TOP >> PAGE_SHIFT) - MEMBERS_MAX || page >= STACK_TOP >> PAGE_SHIFT);
 }
 
 /* At the start of each page is a far jump to the trampoline, and so it is at 0:0, to which all of real mode's
  * interrupt vectors lead. */
 static void prepare_startup(void)
 {
-    static const uint8_t jump[] = { 0xea, 0, 0, TRAMPOLINE >> 4 & 0xff, TRAMPOLINE >> 12 };
-    struct table_register idtr = { sizeof(crowd_idt) - 1, (uint64_t)crowd_idt };
+    static const uint8_t jump[] = {0xea, 0, 0, TRAMPOLINE >> 4 & 0xff, TRAMPOLINE >> 12};
+    struct table_register idtr = {sizeof(crowd_idt) - 1, (uint64_t)crowd_idt};
 
     for (volatile uint8_t *at = (volatile uint8_t *)UINT64_C(0x400) - 1; (uint64_t)at >= sizeof(jump); at--)
         *at = 0;
     for (unsigned page = 0; page < STARTUP_PAGES; page++) {
         volatile uint8_t *at = (volatile uint8_t *)((uint64_t)page << PAGE_SHIFT);
 
-        __asm__("" : "+r"(at));                 /* one of them is at 0 */
+        __asm__("" : "+r"(at)); /* one of them is at 0 */
         for (unsigned i = 0; i < sizeof(jump) && startable(page); i++)
             at[i] = jump[i];
     }
@@ -176,7 +179,7 @@ static void prepare_startup(void)
     for (const uint8_t *from = ap_trampoline; from < ap_trampoline_end; from++)
         *at++ = *from;
     at = (volatile uint8_t *)(TRAMPOLINE + (uint64_t)(ap_trampoline_idt - ap_trampoline));
-    for (unsigned i = 0; i < 6; i++)            /* what real mode's LIDT takes of it */
+    for (unsigned i = 0; i < 6; i++) /* what real mode's LIDT takes of it */
         at[i] = ((const uint8_t *)&idtr)[i];
 }
 
@@ -353,7 +356,7 @@ static bool reaches_boot_vcpu(unsigned sender, uint64_t icr)
 
 static uint64_t some_destination(unsigned id)
 {
-    static const uint32_t fixed[] = { UINT32_MAX, 0x0000ffff, 0xffff0001, 0x7fffffff, 255 };
+    static const uint32_t fixed[] = {UINT32_MAX, 0x0000ffff, 0xffff0001, 0x7fffffff, 255};
     uint64_t r = some(id);
 
     switch (r >> 32 & 3) {
@@ -362,9 +365,9 @@ static uint64_t some_destination(unsigned id)
     case 1:
         return to(some(id));
     case 2:
-        return to(1 + r % 15) | ICR_LOGICAL;    /* any of the first four */
+        return to(1 + r % 15) | ICR_LOGICAL; /* any of the first four */
     default:
-        return to(r % (count + 1));             /* and one who does not exist */
+        return to(r % (count + 1)); /* and one who does not exist */
     }
 }
 
@@ -373,7 +376,7 @@ static void send_some(unsigned id)
     uint64_t icr = some_destination(id) | (some(id) & 0xcd7ff);
 
     if (some(id) % 16 == 0)
-        icr = some(id);                         /* reserved bits: #GP */
+        icr = some(id); /* reserved bits: #GP */
     if ((icr & ICR_MODE) == ICR_INIT && reaches_boot_vcpu(id, icr))
         icr ^= ICR_INIT ^ ICR_NMI;
     if ((icr & ICR_MODE) == ICR_STARTUP && !startable((unsigned)icr & 0xff))
@@ -385,16 +388,16 @@ static void send_some(unsigned id)
 static void send_any(unsigned id)
 {
     while (more()) {
-        __asm__ volatile("mov %0, %%cr8" :: "r"(some(id) % 64 == 0 ? some(id) & 15 : 0));
+        __asm__ volatile("mov %0, %%cr8" : : "r"(some(id) % 64 == 0 ? some(id) & 15 : 0));
         __asm__ volatile("sti");
         send_some(id);
         if (some(id) % 2 == 0)
             __asm__ volatile("cli");
         send_some(id);
         if (id == 0 && some(id) % 8 == 0)
-            start_others();                     /* those that INIT has put to rest */
+            start_others(); /* those that INIT has put to rest */
     }
-    __asm__ volatile("cli; mov %0, %%cr8" :: "r"(UINT64_C(0)));
+    __asm__ volatile("cli; mov %0, %%cr8" : : "r"(UINT64_C(0)));
 }
 
 static void crowd_ipis(void)
@@ -482,7 +485,11 @@ static void use_tables(unsigned id)
 static void change_tables(unsigned id)
 {
     static const uint64_t entries[] = {
-        0, WINDOW | PTE_LARGE, OTHER | PTE_LARGE, WINDOW | PTE_READ_ONLY, OTHER | PTE_LARGE | UINT64_C(1) << 13,
+        0,
+        WINDOW | PTE_LARGE,
+        OTHER | PTE_LARGE,
+        WINDOW | PTE_READ_ONLY,
+        OTHER | PTE_LARGE | UINT64_C(1) << 13,
         WINDOW | PTE_LARGE | UINT64_C(1) << 63,
     };
     volatile uint64_t *entry = page_entry(WINDOW), *above = (volatile uint64_t *)PDPT + (FAR >> 30);
@@ -493,9 +500,9 @@ static void change_tables(unsigned id)
         *entry = value == 0 ? 0 : value | c_bit;
         *above = (r & 0x10000) != 0 ? 0 : directory | PTE_TABLE | c_bit;
         if ((r & 0x20000) != 0)
-            __asm__ volatile("invlpg (%0)" :: "r"(WINDOW) : "memory");
+            __asm__ volatile("invlpg (%0)" : : "r"(WINDOW) : "memory");
         if ((r & 0x40000) != 0)
-            __asm__ volatile("invlpg (%0)" :: "r"(FAR) : "memory");
+            __asm__ volatile("invlpg (%0)" : : "r"(FAR) : "memory");
         if ((r & 0x780000) == 0)
             __asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
     }
@@ -528,7 +535,7 @@ static void crowd_tables(void)
 
 /* ------------------------------------------------------------- paravirtual clocks */
 
-#define CLOCKS (WINDOW + 0x10000)       /* a page of them, and one to each side that has none */
+#define CLOCKS (WINDOW + 0x10000) /* a page of them, and one to each side that has none */
 #define GUARD UINT64_C(0x5a5a5a5a5a5a5a5a)
 
 static bool in_ram(uint64_t address, uint64_t size)
@@ -543,13 +550,13 @@ static void move_clocks(unsigned id)
         bool right = true;
 
         if ((r & 0xf0) == 0)
-            address = some(id) | memory_size;           /* nowhere */
+            address = some(id) | memory_size; /* nowhere */
         switch (r & 3) {
         case 0:
             right = in_ram(address, 12) == crowd_write_msr(MSR_WALL_CLOCK, address);
             break;
         case 1:
-            crowd_write_msr(MSR_SYSTEM_TIME, address & ~UINT64_C(1));      /* off, wherever that is */
+            crowd_write_msr(MSR_SYSTEM_TIME, address & ~UINT64_C(1)); /* off, wherever that is */
             break;
         default:
             right = in_ram(address & ~UINT64_C(1), 32) == crowd_write_msr(MSR_SYSTEM_TIME, address | 1);
@@ -682,7 +689,7 @@ static void write_anything(unsigned id)
             in8((uint16_t)(COM1 + (r >> 8 & 7)));
             out8((uint16_t)(COM1 + (r >> 16 & 7)), (uint8_t)r);
             if ((r >> 24 & 255) == 0)
-                out8(UART_MCR, 0x10);           /* loopback */
+                out8(UART_MCR, 0x10); /* loopback */
             break;
         default:
             out8(UART_DATA, r % 128 == 0 ? '\n' : (uint8_t)('a' + r % 26));
@@ -700,7 +707,7 @@ static void crowd_uart(void)
 
 /* ------------------------------------------------------------- ends */
 
-static volatile uint64_t moment;        /* 0: not all are there yet */
+static volatile uint64_t moment; /* 0: not all are there yet */
 
 static bool is_time(void)
 {
@@ -777,18 +784,46 @@ static void sleep_deaf(unsigned id)
         __asm__ volatile("cli; hlt" ::: "memory");
 }
 
-static void crowd_triple(void) { end_together(fault_thrice); }
-static void crowd_reset(void) { end_together(reset_in_storm); }
-static void crowd_poweroff(void) { end_together(power_off_in_storm); }
-static void crowd_mmio(void) { end_together(touch_in_storm); }
-static void crowd_hlt(void) { end_together(sleep_deaf); }
+static void crowd_triple(void)
+{
+    end_together(fault_thrice);
+}
+static void crowd_reset(void)
+{
+    end_together(reset_in_storm);
+}
+static void crowd_poweroff(void)
+{
+    end_together(power_off_in_storm);
+}
+static void crowd_mmio(void)
+{
+    end_together(touch_in_storm);
+}
+static void crowd_hlt(void)
+{
+    end_together(sleep_deaf);
+}
 
 const struct attack crowds[] = {
-    { "crowd-none", crowd_none }, { "crowd-late", crowd_none }, { "crowd-storms", crowd_storms },
-    { "crowd-cache", crowd_cache }, { "crowd-ipis", crowd_ipis }, { "crowd-starts", crowd_starts },
-    { "crowd-tables", crowd_tables }, { "crowd-clock", crowd_clock }, { "crowd-halts", crowd_halts },
-    { "crowd-deaf", crowd_deaf }, { "crowd-relay", crowd_relay }, { "crowd-uart", crowd_uart },
-    { "crowd-registers", crowd_registers }, { "crowd-registers-again", crowd_registers },
-    { "crowd-triple", crowd_triple }, { "crowd-reset", crowd_reset }, { "crowd-poweroff", crowd_poweroff },
-    { "crowd-mmio", crowd_mmio }, { "crowd-hlt", crowd_hlt }, { 0, 0 },
+    {"crowd-none", crowd_none},
+    {"crowd-late", crowd_none},
+    {"crowd-storms", crowd_storms},
+    {"crowd-cache", crowd_cache},
+    {"crowd-ipis", crowd_ipis},
+    {"crowd-starts", crowd_starts},
+    {"crowd-tables", crowd_tables},
+    {"crowd-clock", crowd_clock},
+    {"crowd-halts", crowd_halts},
+    {"crowd-deaf", crowd_deaf},
+    {"crowd-relay", crowd_relay},
+    {"crowd-uart", crowd_uart},
+    {"crowd-registers", crowd_registers},
+    {"crowd-registers-again", crowd_registers},
+    {"crowd-triple", crowd_triple},
+    {"crowd-reset", crowd_reset},
+    {"crowd-poweroff", crowd_poweroff},
+    {"crowd-mmio", crowd_mmio},
+    {"crowd-hlt", crowd_hlt},
+    {0, 0},
 };

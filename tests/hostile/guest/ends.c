@@ -11,7 +11,7 @@ static volatile uint32_t *map_with(uint64_t address, uint64_t bits)
     volatile uint64_t *entry = page_entry(0x800000);
 
     *entry = (address & ~UINT64_C(0x1fffff)) | PTE_LARGE | bits;
-    __asm__ volatile("invlpg (%0)" :: "r"(UINT64_C(0x800000)) : "memory");
+    __asm__ volatile("invlpg (%0)" : : "r"(UINT64_C(0x800000)) : "memory");
     return (volatile uint32_t *)(0x800000 + (address & 0x1fffff));
 }
 
@@ -38,12 +38,12 @@ static void end_triple(void)
 
 static void end_outs(void)
 {
-    __asm__ volatile("rep outsb" :: "S"(command_line), "c"(4), "d"(COM1));
+    __asm__ volatile("rep outsb" : : "S"(command_line), "c"(4), "d"(COM1));
 }
 
 static void end_ins(void)
 {
-    __asm__ volatile("rep insl" :: "D"(UINT64_C(0x800000)), "c"(UINT64_C(0x1000000000)), "d"(0x1f0) : "memory");
+    __asm__ volatile("rep insl" : : "D"(UINT64_C(0x800000)), "c"(UINT64_C(0x1000000000)), "d"(0x1f0) : "memory");
 }
 
 /* Page after page of the empty bus, without end. */
@@ -78,7 +78,7 @@ static void end_mmio_walk(void)
     uint64_t cr3 = 0xfed00000;
 
     (void)*map(cr3);
-    __asm__ volatile("mov %0, %%cr3" :: "r"(cr3 | c_bit) : "memory");
+    __asm__ volatile("mov %0, %%cr3" : : "r"(cr3 | c_bit) : "memory");
 }
 
 static void end_mmio_far_read(void)
@@ -109,7 +109,7 @@ static void end_walk(void)
 {
     uint64_t cr3 = memory_size + 0x1000;
 
-    __asm__ volatile("mov %0, %%cr3" :: "r"(cr3 | c_bit) : "memory");
+    __asm__ volatile("mov %0, %%cr3" : : "r"(cr3 | c_bit) : "memory");
 }
 
 static void end_hlt(void)
@@ -130,22 +130,22 @@ static void end_init(void)
 /* No stack: the first fault is the last. */
 static void end_stack(void)
 {
-    __asm__ volatile("mov %0, %%rsp; push %%rax" :: "r"(UINT64_C(0x8000000000000000)) : "memory");
+    __asm__ volatile("mov %0, %%rsp; push %%rax" : : "r"(UINT64_C(0x8000000000000000)) : "memory");
 }
 
 /* A code segment that is both of 64 and of 32 bits: the processor refuses it with #GP (APM2 4.8.2). An emulator may
  * let it pass, and refuse the next VMRUN (APM2 15.5.1). */
 static void end_reserved(void)
 {
-    static const uint64_t gdt[] = { 0, 0, UINT64_C(0x00ef9b000000ffff), UINT64_C(0x00cf93000000ffff) };
+    static const uint64_t gdt[] = {0, 0, UINT64_C(0x00ef9b000000ffff), UINT64_C(0x00cf93000000ffff)};
     struct __attribute__((packed)) {
         uint16_t limit;
         uint64_t base;
-    } gdtr = { sizeof(gdt) - 1, (uint64_t)(uintptr_t)gdt };
+    } gdtr = {sizeof(gdt) - 1, (uint64_t)(uintptr_t)gdt};
     uint32_t a, b, c, d;
 
-    __asm__ volatile("lgdt %0; pushq $0x10; lea 1f(%%rip), %%rax; push %%rax; lretq; 1:"
-                     :: "m"(gdtr), "m"(gdt) : "rax", "memory");
+    __asm__ volatile("lgdt %0; pushq $0x10; lea 1f(%%rip), %%rax; push %%rax; lretq; 1:" ::"m"(gdtr), "m"(gdt)
+                     : "rax", "memory");
     cpuid(0, &a, &b, &c, &d);
 }
 
@@ -161,8 +161,8 @@ static void end_debug(void)
     uint64_t rsp;
 
     __asm__ volatile("mov %%rsp, %0" : "=r"(rsp));
-    __asm__ volatile("mov %0, %%dr0" :: "r"((rsp - 64) & ~UINT64_C(7)));
-    __asm__ volatile("mov %0, %%dr7" :: "r"(UINT64_C(0x000d0403)));      /* writes, eight bytes */
+    __asm__ volatile("mov %0, %%dr0" : : "r"((rsp - 64) & ~UINT64_C(7)));
+    __asm__ volatile("mov %0, %%dr7" : : "r"(UINT64_C(0x000d0403)));      /* writes, eight bytes */
     for (;;)
         __asm__ volatile("pushq $0; pushq $0; pushq $0; pushq $0; int1; add $32, %%rsp" ::: "memory");
 }
@@ -178,11 +178,25 @@ static void end_asleep(void)
 }
 
 const struct attack ends[] = {
-    { "triple", end_triple }, { "outs", end_outs }, { "ins", end_ins }, { "mmio-reads", end_mmio_reads },
-    { "mmio-write", end_mmio_write }, { "mmio-jump", end_mmio_jump }, { "mmio-walk", end_mmio_walk },
-    { "mmio-far-read", end_mmio_far_read },
-    { "mmio-apic", end_mmio_apic }, { "mmio-far", end_mmio_far }, { "mmio-fetch", end_mmio_fetch },
-    { "walk", end_walk }, { "hlt", end_hlt }, { "reset", end_reset }, { "init", end_init }, { "stack", end_stack },
-    { "reserved", end_reserved },
-    { "never", end_never }, { "debug", end_debug }, { "asleep", end_asleep }, { 0, 0 },
+    {"triple", end_triple},
+    {"outs", end_outs},
+    {"ins", end_ins},
+    {"mmio-reads", end_mmio_reads},
+    {"mmio-write", end_mmio_write},
+    {"mmio-jump", end_mmio_jump},
+    {"mmio-walk", end_mmio_walk},
+    {"mmio-far-read", end_mmio_far_read},
+    {"mmio-apic", end_mmio_apic},
+    {"mmio-far", end_mmio_far},
+    {"mmio-fetch", end_mmio_fetch},
+    {"walk", end_walk},
+    {"hlt", end_hlt},
+    {"reset", end_reset},
+    {"init", end_init},
+    {"stack", end_stack},
+    {"reserved", end_reserved},
+    {"never", end_never},
+    {"debug", end_debug},
+    {"asleep", end_asleep},
+    {0, 0},
 };

@@ -57,7 +57,7 @@ uint64_t random64(void)
 void tell(uint64_t count, const char *what)
 {
     if (told_count < TOLD_MAX)
-        told[told_count++] = (struct deed){ count, what };
+        told[told_count++] = (struct deed){count, what};
 }
 
 volatile uint64_t *page_entry(uint64_t address)
@@ -74,9 +74,9 @@ volatile uint64_t *page_entry(uint64_t address)
 
 void load_idt(uint16_t limit)
 {
-    struct table_register idtr = { limit, (uint64_t)idt };
+    struct table_register idtr = {limit, (uint64_t)idt};
 
-    __asm__ volatile("lidt %0" :: "m"(idtr));
+    __asm__ volatile("lidt %0" : : "m"(idtr));
 }
 
 static void make_idt(void)
@@ -85,8 +85,11 @@ static void make_idt(void)
         uint64_t handler = (uint64_t)vector_stubs + i * STUB_SIZE;
 
         idt[i] = (struct gate){
-            .offset_low = (uint16_t)handler, .selector = 0x10, .attributes = 0x8e00,
-            .offset_middle = (uint16_t)(handler >> 16), .offset_high = (uint32_t)(handler >> 32),
+            .offset_low = (uint16_t)handler,
+            .selector = 0x10,
+            .attributes = 0x8e00,
+            .offset_middle = (uint16_t)(handler >> 16),
+            .offset_high = (uint32_t)(handler >> 32),
         };
     }
     load_idt(sizeof(idt) - 1);
@@ -218,7 +221,7 @@ static bool names(const char *list, const char *name)
 
 static const struct attack *find_attack(const char *list)
 {
-    static const struct attack *const all[] = { probes, controls, storms, tables, ends, crowds };
+    static const struct attack *const all[] = {probes, controls, storms, tables, ends, crowds};
 
     for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         for (const struct attack *attack = all[i]; attack->name != 0; attack++) {

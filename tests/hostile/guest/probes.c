@@ -16,7 +16,7 @@ static void cpuid_sub(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 
 static void attack_cpuid(void)
 {
-    static const uint32_t subleaves[] = { 0, 1, 2, 3, 0x7f, 0x80000000, 0xffffffff };
+    static const uint32_t subleaves[] = {0, 1, 2, 3, 0x7f, 0x80000000, 0xffffffff};
     uint64_t done = 0, wrong = 0;
     uint32_t out[4];
 
@@ -99,7 +99,7 @@ static void attack_rdmsr(void)
     wrong += attempt(do_rdmsr, MSR_EFER, (uint64_t)&value, 0) != 0 || (value & 1u << 12) != 0;  /* SVME is hidden */
     wrong += attempt(do_rdmsr, 0xc0010117, (uint64_t)&value, 0) != FAULT(VECTOR_GP);            /* VM_HSAVE_PA */
     wrong += attempt(do_rdmsr, 0xc0011020, (uint64_t)&value, 0) != FAULT(VECTOR_GP);            /* LS_CFG */
-    wrong += attempt(do_rdmsr, 0xc0011029, (uint64_t)&value, 0) != 0 || value != 2;             /* DE_CFG: LFENCE serialises */
+    wrong += attempt(do_rdmsr, 0xc0011029, (uint64_t)&value, 0) != 0 || value != 2; /* DE_CFG: LFENCE serialises */
     tell(done, "reads");
     tell(refused, "refused");
     tell(wrong, "wrong");
@@ -131,15 +131,15 @@ static void attack_wrmsr(void)
         uint64_t value = hostile_value(random64());
 
         if (msr == MSR_TSC)
-            continue;                       /* `more` needs it; attack=tsc has it */
+            continue; /* `more` needs it; attack=tsc has it */
         if (msr >> 8 == MSR_WALL_CLOCK >> 8)
-            value |= UINT64_C(1) << 40;     /* beyond RAM; attack=pvclock is less careful */
+            value |= UINT64_C(1) << 40; /* beyond RAM; attack=pvclock is less careful */
         fault = attempt(do_wrmsr, msr, value, 0);
         refused += fault == FAULT(VECTOR_GP);
         wrong += fault != 0 && fault != FAULT(VECTOR_GP);
     }
-    wrong += attempt(do_wrmsr, MSR_EFER, efer | 1u << 12, 0) != FAULT(VECTOR_GP);               /* SVME */
-    wrong += attempt(do_wrmsr, MSR_EFER, efer & ~UINT64_C(0x100), 0) != FAULT(VECTOR_GP);       /* LME under paging */
+    wrong += attempt(do_wrmsr, MSR_EFER, efer | 1u << 12, 0) != FAULT(VECTOR_GP); /* SVME */
+    wrong += attempt(do_wrmsr, MSR_EFER, efer & ~UINT64_C(0x100), 0) != FAULT(VECTOR_GP); /* LME under paging */
     wrong += attempt(do_wrmsr, MSR_APIC_BASE, 0, 0) != FAULT(VECTOR_GP);
     wrong += attempt(do_wrmsr, 0xc0010117, 0x1000, 0) != FAULT(VECTOR_GP);
     write_msr(MSR_EFER, efer);
@@ -153,7 +153,7 @@ static void attack_wrmsr(void)
 /* The TSC as the guest sees it jumps, with its timer armed in every mode. */
 static void attack_tsc(void)
 {
-    static const uint32_t modes[] = { 0u << 17, 1u << 17, 2u << 17 };
+    static const uint32_t modes[] = {0u << 17, 1u << 17, 2u << 17};
     uint64_t before = read_tsc();
 
     for (unsigned i = 0; i < TSC_JUMPS; i++) {
@@ -175,11 +175,11 @@ static void attack_tsc(void)
 static void out_any(uint16_t port, unsigned width, uint32_t value)
 {
     if (width == 0)
-        __asm__ volatile("outb %%al, %%dx" :: "a"(value), "d"(port));
+        __asm__ volatile("outb %%al, %%dx" : : "a"(value), "d"(port));
     else if (width == 1)
-        __asm__ volatile("outw %%ax, %%dx" :: "a"(value), "d"(port));
+        __asm__ volatile("outw %%ax, %%dx" : : "a"(value), "d"(port));
     else
-        __asm__ volatile("outl %%eax, %%dx" :: "a"(value), "d"(port));
+        __asm__ volatile("outl %%eax, %%dx" : : "a"(value), "d"(port));
 }
 
 static uint64_t in_any(uint16_t port, unsigned width)
@@ -197,20 +197,20 @@ static uint64_t in_any(uint16_t port, unsigned width)
 
 static void attack_ports(void)
 {
-    static const uint64_t kept[] = { 0x1122334455667700, 0x1122334455660000, 0 };
-    static const uint64_t mask[] = { 0xff, 0xffff, 0xffffffff };
+    static const uint64_t kept[] = {0x1122334455667700, 0x1122334455660000, 0};
+    static const uint64_t mask[] = {0xff, 0xffff, 0xffffffff};
     uint64_t done = 0, wrong = 0;
 
     for (uint32_t i = 0; more(); i++, done++) {
-        uint16_t port = (uint16_t)(i * 40503);      /* odd: all ports */
+        uint16_t port = (uint16_t)(i * 40503); /* odd: all ports */
         unsigned width = (i + (i >> 16)) % 3;
         uint32_t value = (uint32_t)random64();
         uint64_t rax;
 
         if ((port >= SLEEP_CONTROL - 3 && port <= RESET) || (port >= UART_DATA - 3 && port <= UART_DATA))
-            value = 0;                              /* neither the end nor noise on the console */
+            value = 0; /* neither the end nor noise on the console */
         if ((port >= 0x61 && port <= 0x64) || port == 0xcf9)
-            value = 0;                              /* a PC's ways to reset it */
+            value = 0; /* a PC's ways to reset it */
         rax = in_any(port, width);
         if ((rax & ~mask[width]) != kept[width] || (port > 0x700 && port < 0xcf8 && (rax & mask[width]) != mask[width]))
             wrong++;
@@ -222,7 +222,7 @@ static void attack_ports(void)
 
 /* ------------------------------------------------------------- where there is no memory */
 
-#define BUS_PAGES 40u               /* hv maps some dozens for a launch */
+#define BUS_PAGES 40u /* hv maps some dozens for a launch */
 
 static void i_read(uint64_t address, uint64_t b, uint64_t c)
 {
@@ -247,7 +247,7 @@ static void attack_bus(void)
         }
         wrong += *map_shared(address) != UINT32_MAX;
     }
-    map(0x800000);                                  /* as it was */
+    map(0x800000); /* as it was */
     tell(reads, "reads");
     tell(private, "by the C-bit");
     tell(wrong, "wrong");
@@ -263,7 +263,7 @@ static void attack_vmmcall(void)
         uint64_t rax = i < 64 ? i : hostile_value(i), rbx = random64(), rcx = hostile_value(i + 1);
         uint64_t rdx = hostile_value(i + 2), rsi = hostile_value(i + 3), kept = rbx;
 
-        __asm__ volatile("vmmcall" : "+a"(rax), "+b"(rbx), "+c"(rcx), "+d"(rdx), "+S"(rsi) :: "memory");
+        __asm__ volatile("vmmcall" : "+a"(rax), "+b"(rbx), "+c"(rcx), "+d"(rdx), "+S"(rsi) : : "memory");
         wrong += rax != (uint64_t)-KVM_ENOSYS || rbx != kept;
     }
     tell(done, "calls");
@@ -288,11 +288,11 @@ static void attack_ipi(void)
     error_status();
     for (uint32_t vector = 0; vector < 16; vector++) {
         write_msr(0x83f, vector);
-        wrong += (error_status() & 0x20) == 0;      /* sent illegal vector */
-        write_msr(0x830, 1u << 18 | vector);        /* shorthand: self */
+        wrong += (error_status() & 0x20) == 0; /* sent illegal vector */
+        write_msr(0x830, 1u << 18 | vector); /* shorthand: self */
         wrong += (error_status() & 0x20) == 0;
     }
-    write_msr(0x837, 5);                            /* the error's own interrupt has an illegal vector */
+    write_msr(0x837, 5); /* the error's own interrupt has an illegal vector */
     write_msr(0x83f, 3);
     wrong += (error_status() & 0x60) != 0x60;
     while (more()) {
@@ -300,7 +300,7 @@ static void attack_ipi(void)
 
         if (done % 4 == 0)
             icr = random64();
-        if ((icr & ICR_MODE) == ICR_INIT)               /* of its boot vCPU ends a guest: see ends.c */
+        if ((icr & ICR_MODE) == ICR_INIT) /* of its boot vCPU ends a guest: see ends.c */
             icr ^= ICR_INIT ^ ICR_NMI;
         refused += attempt(do_wrmsr, 0x830, icr, 0) != 0;
         if (done++ % 64 == 0)
@@ -314,10 +314,10 @@ static void attack_ipi(void)
 
 /* ------------------------------------------------------------- instructions */
 
-#define INSTRUCTION(name, text) \
-    static void name(uint64_t a, uint64_t b, uint64_t c) \
-    { \
-        __asm__ volatile(text :: "a"(a), "c"(b), "d"(c) : "memory"); \
+#define INSTRUCTION(name, text)                                       \
+    static void name(uint64_t a, uint64_t b, uint64_t c)              \
+    {                                                                 \
+        __asm__ volatile(text : : "a"(a), "c"(b), "d"(c) : "memory"); \
     }
 
 INSTRUCTION(i_vmrun, "vmrun %%rax")
@@ -350,35 +350,35 @@ INSTRUCTION(i_step, "pushfq; orl $0x100, (%%rsp); popfq; cpuid; nop")
 static const struct {
     const char *name;
     code *run;
-    uint64_t a, b, c;       /* RAX, RCX, RDX */
-    uint32_t fault;         /* the only right answer */
+    uint64_t a, b, c; /* RAX, RCX, RDX */
+    uint32_t fault; /* the only right answer */
 } instructions[] = {
-    { "vmrun", i_vmrun, 0x200000, 0, 0, FAULT(VECTOR_UD) },
-    { "vmload", i_vmload, 0x200000, 0, 0, FAULT(VECTOR_UD) },
-    { "vmsave", i_vmsave, 0x200000, 0, 0, FAULT(VECTOR_UD) },
-    { "stgi", i_stgi, 0, 0, 0, FAULT(VECTOR_UD) },
-    { "clgi", i_clgi, 0, 0, 0, FAULT(VECTOR_UD) },
-    { "skinit", i_skinit, 0x200000, 0, 0, FAULT(VECTOR_UD) },
-    { "invlpga", i_invlpga, 0x200000, 1, 0, FAULT(VECTOR_UD) },
-    { "monitor", i_monitor, 0x200000, 0, 0, FAULT(VECTOR_UD) },
-    { "mwait", i_mwait, 0, 0, 0, FAULT(VECTOR_UD) },
-    { "rsm", i_rsm, 0, 0, 0, FAULT(VECTOR_UD) },
-    { "rdpru", i_rdpru, 0, 0, 0, FAULT(VECTOR_UD) },
-    { "rdpmc", i_rdpmc, 0, 0, 0, FAULT(VECTOR_GP) },
-    { "rdpmc far", i_rdpmc, 0, 0xffffffff, 0, FAULT(VECTOR_GP) },
-    { "xsetbv without OSXSAVE", i_xsetbv, 1, 0, 0, FAULT(VECTOR_UD) },
-    { "ud0", i_ud0, 0, 0, 0, FAULT(VECTOR_UD) },
-    { "ud1", i_ud1, 0, 0, 0, FAULT(VECTOR_UD) },
-    { "ud2", i_ud2, 0, 0, 0, FAULT(VECTOR_UD) },
-    { "lock nop", i_lock_nop, 0, 0, 0, FAULT(VECTOR_UD) },
-    { "getsec", i_getsec, 0, 0, 0, FAULT(VECTOR_UD) },
-    { "vmcall", i_vmcall, 0, 0, 0, FAULT(VECTOR_UD) },
-    { "int1", i_int1, 0, 0, 0, FAULT(VECTOR_DB) },
-    { "int3", i_int3, 0, 0, 0, FAULT(3) },
-    { "int 0xff", i_int_ff, 0, 0, 0, 0 },
-    { "swapgs", i_swapgs, 0, 0, 0, 0 },
-    { "invd", i_invd, 0, 0, 0, 0 },
-    { "wbinvd", i_wbinvd, 0, 0, 0, 0 },
+    {"vmrun", i_vmrun, 0x200000, 0, 0, FAULT(VECTOR_UD)},
+    {"vmload", i_vmload, 0x200000, 0, 0, FAULT(VECTOR_UD)},
+    {"vmsave", i_vmsave, 0x200000, 0, 0, FAULT(VECTOR_UD)},
+    {"stgi", i_stgi, 0, 0, 0, FAULT(VECTOR_UD)},
+    {"clgi", i_clgi, 0, 0, 0, FAULT(VECTOR_UD)},
+    {"skinit", i_skinit, 0x200000, 0, 0, FAULT(VECTOR_UD)},
+    {"invlpga", i_invlpga, 0x200000, 1, 0, FAULT(VECTOR_UD)},
+    {"monitor", i_monitor, 0x200000, 0, 0, FAULT(VECTOR_UD)},
+    {"mwait", i_mwait, 0, 0, 0, FAULT(VECTOR_UD)},
+    {"rsm", i_rsm, 0, 0, 0, FAULT(VECTOR_UD)},
+    {"rdpru", i_rdpru, 0, 0, 0, FAULT(VECTOR_UD)},
+    {"rdpmc", i_rdpmc, 0, 0, 0, FAULT(VECTOR_GP)},
+    {"rdpmc far", i_rdpmc, 0, 0xffffffff, 0, FAULT(VECTOR_GP)},
+    {"xsetbv without OSXSAVE", i_xsetbv, 1, 0, 0, FAULT(VECTOR_UD)},
+    {"ud0", i_ud0, 0, 0, 0, FAULT(VECTOR_UD)},
+    {"ud1", i_ud1, 0, 0, 0, FAULT(VECTOR_UD)},
+    {"ud2", i_ud2, 0, 0, 0, FAULT(VECTOR_UD)},
+    {"lock nop", i_lock_nop, 0, 0, 0, FAULT(VECTOR_UD)},
+    {"getsec", i_getsec, 0, 0, 0, FAULT(VECTOR_UD)},
+    {"vmcall", i_vmcall, 0, 0, 0, FAULT(VECTOR_UD)},
+    {"int1", i_int1, 0, 0, 0, FAULT(VECTOR_DB)},
+    {"int3", i_int3, 0, 0, 0, FAULT(3)},
+    {"int 0xff", i_int_ff, 0, 0, 0, 0},
+    {"swapgs", i_swapgs, 0, 0, 0, 0},
+    {"invd", i_invd, 0, 0, 0, 0},
+    {"wbinvd", i_wbinvd, 0, 0, 0, 0},
 };
 
 static void attack_instructions(void)
@@ -407,7 +407,7 @@ static void attack_instructions(void)
 static void do_cr4(uint64_t value, uint64_t b, uint64_t c)
 {
     (void)b, (void)c;
-    __asm__ volatile("mov %0, %%cr4" :: "r"(value) : "memory");
+    __asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory");
 }
 
 static uint64_t read_cr4(void)
@@ -458,18 +458,18 @@ static void attack_step(void)
 static void do_cr0(uint64_t value, uint64_t b, uint64_t c)
 {
     (void)b, (void)c;
-    __asm__ volatile("mov %0, %%cr0" :: "r"(value) : "memory");
+    __asm__ volatile("mov %0, %%cr0" : : "r"(value) : "memory");
 }
 
 static void do_cr3(uint64_t value, uint64_t b, uint64_t c)
 {
     (void)b, (void)c;
-    __asm__ volatile("mov %0, %%cr3" :: "r"(value) : "memory");
+    __asm__ volatile("mov %0, %%cr3" : : "r"(value) : "memory");
 }
 
 /* Bits that may be had one by one; of the others emulators do not always refuse what a processor would. */
-static const uint8_t cr0_bits[] = { 1, 2, 3, 5, 16, 18, 30 };                   /* MP EM TS NE WP AM CD */
-static const uint8_t cr4_bits[] = { 0, 1, 2, 3, 4, 7, 8, 9, 10, 11, 16, 18, 20, 21 };   /* no MCE, PAE, LA57, PCIDE */
+static const uint8_t cr0_bits[] = {1, 2, 3, 5, 16, 18, 30}; /* MP EM TS NE WP AM CD */
+static const uint8_t cr4_bits[] = {0, 1, 2, 3, 4, 7, 8, 9, 10, 11, 16, 18, 20, 21}; /* no MCE, PAE, LA57, PCIDE */
 
 static void attack_modes(void)
 {
@@ -498,7 +498,7 @@ static void attack_modes(void)
             write_msr(MSR_EFER, efer);
             break;
         default:
-            do_cr3(cr3 ^ (r & 0x18), 0, 0);     /* PWT, PCD */
+            do_cr3(cr3 ^ (r & 0x18), 0, 0); /* PWT, PCD */
             do_cr3(cr3, 0, 0);
             mode_trip();
             trips++;
@@ -511,8 +511,17 @@ static void attack_modes(void)
 }
 
 const struct attack probes[] = {
-    { "cpuid", attack_cpuid }, { "rdmsr", attack_rdmsr }, { "wrmsr", attack_wrmsr }, { "tsc", attack_tsc },
-    { "ports", attack_ports }, { "bus", attack_bus }, { "vmmcall", attack_vmmcall }, { "ipi", attack_ipi },
-    { "instructions", attack_instructions }, { "xsetbv", attack_xsetbv }, { "step", attack_step },
-    { "modes", attack_modes }, { 0, 0 },
+    {"cpuid", attack_cpuid},
+    {"rdmsr", attack_rdmsr},
+    {"wrmsr", attack_wrmsr},
+    {"tsc", attack_tsc},
+    {"ports", attack_ports},
+    {"bus", attack_bus},
+    {"vmmcall", attack_vmmcall},
+    {"ipi", attack_ipi},
+    {"instructions", attack_instructions},
+    {"xsetbv", attack_xsetbv},
+    {"step", attack_step},
+    {"modes", attack_modes},
+    {0, 0},
 };

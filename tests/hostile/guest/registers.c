@@ -43,15 +43,18 @@ void registers_spin(uint64_t gprs[GPRS]);
 
 enum kind { GENERAL, X87, VECTORS, XCR0, PKRU, DEBUG, MSRS, KINDS };
 static const char *const kind_names[KINDS] = {
-    "general registers changed", "x87 states changed", "vector states changed", "XCR0 changed", "PKRU changed",
-    "debug registers changed", "MSRs or CR2 changed",
+    "general registers changed", "x87 states changed",  "vector states changed", "XCR0 changed", "PKRU changed",
+    "debug registers changed",   "MSRs or CR2 changed",
 };
 
 /* These never exit, but for the last three. */
-static const struct { uint32_t msr; uint64_t pattern; } msrs[] = {
-    { 0xc0000081, UINT64_MAX }, { 0xc0000082, CANONICAL }, { 0xc0000083, CANONICAL }, { 0xc0000084, UINT32_MAX },
-    { 0xc0000100, CANONICAL }, { 0xc0000101, CANONICAL }, { 0xc0000102, CANONICAL },
-    { 0x174, 0xffff }, { 0x175, UINT32_MAX }, { 0x176, UINT32_MAX },
+static const struct {
+    uint32_t msr;
+    uint64_t pattern;
+} msrs[] = {
+    {0xc0000081, UINT64_MAX}, {0xc0000082, CANONICAL}, {0xc0000083, CANONICAL}, {0xc0000084, UINT32_MAX},
+    {0xc0000100, CANONICAL},  {0xc0000101, CANONICAL}, {0xc0000102, CANONICAL}, {0x174, 0xffff},
+    {0x175, UINT32_MAX},      {0x176, UINT32_MAX},
 };
 #define MSRS_COUNT (sizeof(msrs) / sizeof(msrs[0]))
 
@@ -78,30 +81,30 @@ static uint64_t read_xcr0(void)
 
 static void write_xcr0(uint64_t value)
 {
-    __asm__ volatile("xsetbv" :: "a"((uint32_t)value), "d"(0), "c"(0) : "memory");
+    __asm__ volatile("xsetbv" : : "a"((uint32_t)value), "d"(0), "c"(0) : "memory");
 }
 
 static void load_area(const uint8_t *area)
 {
     if (has_xsave)
-        __asm__ volatile("xrstor64 (%0)" :: "r"(area), "a"(XCR0_AVX), "d"(0) : "memory");
+        __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(XCR0_AVX), "d"(0) : "memory");
     else
-        __asm__ volatile("fxrstor64 (%0)" :: "r"(area) : "memory");
+        __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
 }
 
 static void save_area(uint8_t *area)
 {
     if (has_xsave)
-        __asm__ volatile("xsave64 (%0)" :: "r"(area), "a"(XCR0_AVX), "d"(0) : "memory");
+        __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(XCR0_AVX), "d"(0) : "memory");
     else
-        __asm__ volatile("fxsave64 (%0)" :: "r"(area) : "memory");
+        __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
 }
 
 static uint32_t read_tsc_aux(void)
 {
     uint32_t aux;
 
-    __asm__ volatile("rdtscp" : "=c"(aux) :: "rax", "rdx");
+    __asm__ volatile("rdtscp" : "=c"(aux) : : "rax", "rdx");
     return aux;
 }
 
@@ -115,7 +118,7 @@ static uint32_t read_pkru(void)
 
 static void write_pkru(uint32_t pkru)
 {
-    __asm__ volatile(".byte 0x0f, 0x01, 0xef" :: "a"(pkru), "c"(0), "d"(0));
+    __asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(pkru), "c"(0), "d"(0));
 }
 
 /* ------------------------------------------------------------- once per start */
@@ -211,10 +214,10 @@ static void load(const struct registers *r)
         write_msr(MSR_SPEC_CTRL, r->spec_ctrl);
     for (unsigned i = 0; i < MSRS_COUNT; i++)
         write_msr(msrs[i].msr, r->msrs[i]);
-    __asm__ volatile("mov %0, %%cr2" :: "r"(r->cr2));
-    __asm__ volatile("mov %0, %%db0; mov %1, %%db1; mov %2, %%db2; mov %3, %%db3"
-                     :: "r"(r->dr[0]), "r"(r->dr[1]), "r"(r->dr[2]), "r"(r->dr[3]));
-    __asm__ volatile("mov %0, %%db6; mov %1, %%db7" :: "r"(r->dr6), "r"(r->dr7));   /* GD is the last */
+    __asm__ volatile("mov %0, %%cr2" : : "r"(r->cr2));
+    __asm__ volatile("mov %0, %%db0; mov %1, %%db1; mov %2, %%db2; mov %3, %%db3" ::"r"(r->dr[0]), "r"(r->dr[1]),
+                     "r"(r->dr[2]), "r"(r->dr[3]));
+    __asm__ volatile("mov %0, %%db6; mov %1, %%db7" : : "r"(r->dr6), "r"(r->dr7));   /* GD is the last */
 }
 
 /* ------------------------------------------------------------- and again */
@@ -277,8 +280,9 @@ static void compare(unsigned id, const struct registers *r, struct registers *f)
     for (unsigned i = 0; i < 8; i++)
         x87 |= differ(f->area, r->area, AREA_ST + 16 * i, 10);
     note(id, X87, x87 || differ(f->area, r->area, AREA_FCW, 5));
-    note(id, VECTORS, differ(f->area, r->area, AREA_MXCSR, 4) || differ(f->area, r->area, AREA_XMM, 16 * 16) ||
-                      (has_avx && differ(f->area, r->area, AREA_YMM, 16 * 16)));
+    note(id, VECTORS,
+         differ(f->area, r->area, AREA_MXCSR, 4) || differ(f->area, r->area, AREA_XMM, 16 * 16) ||
+             (has_avx && differ(f->area, r->area, AREA_YMM, 16 * 16)));
     note(id, PKRU, has_pkru && read_pkru() != r->pkru);
     note(id, DEBUG, debug_registers_changed(r, f));
     note(id, MSRS, msrs_changed(r));
@@ -325,7 +329,7 @@ static void keep_registers(unsigned id)
 
 void crowd_registers(void)
 {
-    uint64_t sums[KINDS] = { 0 };
+    uint64_t sums[KINDS] = {0};
 
     for (unsigned id = 1; id < MEMBERS_MAX; id++) {
         for (unsigned kind = 0; kind < KINDS; kind++)

@@ -54,7 +54,7 @@ static void one_call(void)
 {
     uint64_t rax = 1;
 
-    __asm__ volatile("vmmcall" : "+a"(rax) :: "memory");
+    __asm__ volatile("vmmcall" : "+a"(rax) : : "memory");
 }
 
 static void one_unknown_port(void)
@@ -84,16 +84,40 @@ static void one_wall_clock(void)
     write_msr(MSR_SYSTEM_TIME, (memory_size - 32) | 1);
 }
 
-void (*const exits[])(void) = { one_cpuid, one_msr, one_in, one_call, one_unknown_port, one_wbinvd, 0 };
+void (*const exits[])(void) = {one_cpuid, one_msr, one_in, one_call, one_unknown_port, one_wbinvd, 0};
 
-static void storm_cpuid(void) { storm(one_cpuid, "CPUIDs"); }
-static void storm_msr(void) { storm(one_msr, "RDMSRs"); }
-static void storm_in(void) { storm(one_in, "INs"); }
-static void storm_vmmcall(void) { storm(one_call, "VMMCALLs"); }
-static void storm_log(void) { storm(one_unknown_port, "writes to a port where there is nothing"); }
-static void storm_cache(void) { storm(one_wbinvd, "WBINVDs and INVDs"); }
-static void storm_fault(void) { storm(one_fault, "STGIs"); }
-static void storm_clock(void) { storm(one_wall_clock, "clocks set"); }
+static void storm_cpuid(void)
+{
+    storm(one_cpuid, "CPUIDs");
+}
+static void storm_msr(void)
+{
+    storm(one_msr, "RDMSRs");
+}
+static void storm_in(void)
+{
+    storm(one_in, "INs");
+}
+static void storm_vmmcall(void)
+{
+    storm(one_call, "VMMCALLs");
+}
+static void storm_log(void)
+{
+    storm(one_unknown_port, "writes to a port where there is nothing");
+}
+static void storm_cache(void)
+{
+    storm(one_wbinvd, "WBINVDs and INVDs");
+}
+static void storm_fault(void)
+{
+    storm(one_fault, "STGIs");
+}
+static void storm_clock(void)
+{
+    storm(one_wall_clock, "clocks set");
+}
 
 /* It sleeps as often as it can. */
 static void storm_hlt(void)
@@ -181,10 +205,10 @@ static void flood_priority(void)
 
     __asm__ volatile("sti");
     for (; more(); done++) {
-        __asm__ volatile("mov %0, %%cr8" :: "r"(UINT64_C(15)));
+        __asm__ volatile("mov %0, %%cr8" : : "r"(UINT64_C(15)));
         write_msr(MSR_SELF_IPI, 0x40 + (uint32_t)(random64() & 0x7f));
-        __asm__ volatile("mov %0, %%cr8" :: "r"(random64() & 7));
-        __asm__ volatile("mov %0, %%cr8" :: "r"(UINT64_C(0)));
+        __asm__ volatile("mov %0, %%cr8" : : "r"(random64() & 7));
+        __asm__ volatile("mov %0, %%cr8" : : "r"(UINT64_C(0)));
     }
     __asm__ volatile("cli");
     tell(done, "interrupts held back");
@@ -204,7 +228,7 @@ static void sleep_unheard(const char *why)
 
 static void unheard_priority(void)
 {
-    __asm__ volatile("mov %0, %%cr8" :: "r"(UINT64_C(15)));
+    __asm__ volatile("mov %0, %%cr8" : : "r"(UINT64_C(15)));
     start_periodic(1, 0);
     sleep_unheard("TPR 15");
 }
@@ -241,7 +265,7 @@ static void unheard_vector(void)
 
 static void unheard_error(void)
 {
-    __asm__ volatile("mov %0, %%cr8" :: "r"(UINT64_C(15)));
+    __asm__ volatile("mov %0, %%cr8" : : "r"(UINT64_C(15)));
     write_msr(MSR_X2APIC_LVT_ERROR, VECTOR_FLOOD);
     unheard_vector();
 }
@@ -249,7 +273,7 @@ static void unheard_error(void)
 /* One that is in time, again and again, and takes no notice. */
 static void unheard_deadline(void)
 {
-    __asm__ volatile("mov %0, %%cr8" :: "r"(UINT64_C(15)));
+    __asm__ volatile("mov %0, %%cr8" : : "r"(UINT64_C(15)));
     write_msr(MSR_X2APIC_LVT_TIMER, LVT_TSC_DEADLINE | VECTOR_FLOOD);
     write_msr(MSR_TSC_DEADLINE, read_tsc() + SOON);
     sleep_unheard("TPR 15 and a deadline");
@@ -296,12 +320,30 @@ static void uart_registers(void)
 }
 
 const struct attack storms[] = {
-    { "none", attack_none }, { "storm-cpuid", storm_cpuid }, { "storm-msr", storm_msr }, { "storm-in", storm_in },
-    { "storm-vmmcall", storm_vmmcall }, { "storm-log", storm_log }, { "storm-cache", storm_cache },
-    { "storm-fault", storm_fault }, { "storm-clock", storm_clock }, { "storm-hlt", storm_hlt },
-    { "flood-periodic", flood_periodic }, { "flood-asleep", flood_asleep }, { "flood-self", flood_self },
-    { "flood-pending", flood_pending }, { "flood-deadline", flood_deadline }, { "flood-priority", flood_priority },
-    { "unheard-priority", unheard_priority }, { "unheard-class", unheard_class }, { "unheard-service", unheard_service },
-    { "unheard-vector", unheard_vector }, { "unheard-error", unheard_error }, { "unheard-deadline", unheard_deadline },
-    { "uart-noise", uart_noise }, { "uart-lines", uart_lines }, { "uart-registers", uart_registers }, { 0, 0 },
+    {"none", attack_none},
+    {"storm-cpuid", storm_cpuid},
+    {"storm-msr", storm_msr},
+    {"storm-in", storm_in},
+    {"storm-vmmcall", storm_vmmcall},
+    {"storm-log", storm_log},
+    {"storm-cache", storm_cache},
+    {"storm-fault", storm_fault},
+    {"storm-clock", storm_clock},
+    {"storm-hlt", storm_hlt},
+    {"flood-periodic", flood_periodic},
+    {"flood-asleep", flood_asleep},
+    {"flood-self", flood_self},
+    {"flood-pending", flood_pending},
+    {"flood-deadline", flood_deadline},
+    {"flood-priority", flood_priority},
+    {"unheard-priority", unheard_priority},
+    {"unheard-class", unheard_class},
+    {"unheard-service", unheard_service},
+    {"unheard-vector", unheard_vector},
+    {"unheard-error", unheard_error},
+    {"unheard-deadline", unheard_deadline},
+    {"uart-noise", uart_noise},
+    {"uart-lines", uart_lines},
+    {"uart-registers", uart_registers},
+    {0, 0},
 };

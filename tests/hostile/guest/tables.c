@@ -33,7 +33,11 @@ static void set_clock(uint64_t msr, uint64_t value, uint64_t unused)
 static void attack_tables(void)
 {
     static const uint64_t entries[] = {
-        0, WINDOW | PTE_LARGE, OTHER | PTE_LARGE, WINDOW | PTE_READ_ONLY, WINDOW | PTE_LARGE | UINT64_C(1) << 13,
+        0,
+        WINDOW | PTE_LARGE,
+        OTHER | PTE_LARGE,
+        WINDOW | PTE_READ_ONLY,
+        WINDOW | PTE_LARGE | UINT64_C(1) << 13,
         WINDOW | PTE_LARGE | UINT64_C(1) << 63,
     };
     struct table_register gdtr;
@@ -43,23 +47,23 @@ static void attack_tables(void)
     __asm__ volatile("sgdt %0" : "=m"(gdtr));
     for (; more(); done++) {
         uint64_t r = random64(), value = entries[r % 6];
-        struct table_register shorter = { (uint16_t)(r >> 16 & 0x7f), gdtr.base };
+        struct table_register shorter = {(uint16_t)(r >> 16 & 0x7f), gdtr.base};
 
         *entry = value == 0 ? 0 : value | c_bit;
         if ((r & 0x40) != 0)
-            __asm__ volatile("invlpg (%0)" :: "r"(WINDOW) : "memory");
+            __asm__ volatile("invlpg (%0)" : : "r"(WINDOW) : "memory");
         attempt(touch, WINDOW + (r >> 40 & 0x1ffff8), r & 1, 0);
         set += attempt(set_clock, MSR_SYSTEM_TIME, (OTHER + (r >> 24 & 0x1ffffc)) | 1, 0) == 0;
-        __asm__ volatile("lgdt %0" :: "m"(shorter));
+        __asm__ volatile("lgdt %0" : : "m"(shorter));
         read_msr(MSR_EFER);
-        __asm__ volatile("lgdt %0" :: "m"(gdtr));
+        __asm__ volatile("lgdt %0" : : "m"(gdtr));
         /* #UD finds no gate, or none that is present: #GP or #NP instead. */
         load_idt(VECTOR_GP * 16 + 15);
         attempt(undefined, 0, 0, 0);
         load_idt(0xfff);
     }
     *entry = good;
-    __asm__ volatile("invlpg (%0)" :: "r"(WINDOW) : "memory");
+    __asm__ volatile("invlpg (%0)" : : "r"(WINDOW) : "memory");
     tell(done, "changes");
     tell(faults[VECTOR_PF], "page faults");
     tell(set, "clocks set beside them");
@@ -78,8 +82,13 @@ static void expect(uint64_t msr, uint64_t value, bool taken, uint64_t *done, uin
 /* Refused: beyond RAM, unaligned, across pages. Taken, and the guest's own loss: all the rest. */
 static void attack_pvclock(void)
 {
-    static const uint64_t nowhere[] = { 0xfee00000, UINT64_C(1) << 32, UINT64_C(1) << 47, UINT64_C(1) << 51,
-                                        UINT64_C(1) << 63, UINT64_MAX - 3, UINT64_MAX & ~UINT64_C(0xfff) };
+    static const uint64_t nowhere[] = {0xfee00000,
+                                       UINT64_C(1) << 32,
+                                       UINT64_C(1) << 47,
+                                       UINT64_C(1) << 51,
+                                       UINT64_C(1) << 63,
+                                       UINT64_MAX - 3,
+                                       UINT64_MAX & ~UINT64_C(0xfff)};
     volatile uint8_t *page = (volatile uint8_t *)WINDOW;
     uint64_t done = 0, wrong = 0;
 
@@ -127,5 +136,7 @@ static void attack_pvclock(void)
 }
 
 const struct attack tables[] = {
-    { "tables", attack_tables }, { "pvclock", attack_pvclock }, { 0, 0 },
+    {"tables", attack_tables},
+    {"pvclock", attack_pvclock},
+    {0, 0},
 };

@@ -13,14 +13,14 @@
 static const struct named {
     const char *name;
     uint32_t value;
-} commands[] = {
+} commands[] =
+    {
 #define ONE(name, value) {#name, value},
-    SEVFW_COMMAND_LIST(ONE)
-}, statuses[] = {
-    SEVFW_STATUS_LIST(ONE)
-}, kinds[] = {
-    {"hang", MAILBOX_FAULT_HANG}, {"status", MAILBOX_FAULT_STATUS}, {"late", MAILBOX_FAULT_STATUS_LATE},
-    {"slow", MAILBOX_FAULT_SLOW}, {"corrupt", MAILBOX_FAULT_CORRUPT}, {"reset", MAILBOX_FAULT_RESET},
+        SEVFW_COMMAND_LIST(ONE)},
+  statuses[] = {SEVFW_STATUS_LIST(ONE)},
+  kinds[] = {
+      {"hang", MAILBOX_FAULT_HANG}, {"status", MAILBOX_FAULT_STATUS},   {"late", MAILBOX_FAULT_STATUS_LATE},
+      {"slow", MAILBOX_FAULT_SLOW}, {"corrupt", MAILBOX_FAULT_CORRUPT}, {"reset", MAILBOX_FAULT_RESET},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -56,7 +56,7 @@ uint16_t sevfw_download_firmware(struct sevfw *fw, struct sevfw_call *call)
 
     if (image) {
         status = fw->ops.read(fw->opaque, sevfw_get64(call->buf + 0x00), image, size) ? accept(fw, image, size)
-                                                                                     : SEVFW_INVALID_ADDRESS;
+                                                                                      : SEVFW_INVALID_ADDRESS;
     }
     free(image);
     return status;

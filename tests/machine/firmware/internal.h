@@ -107,7 +107,7 @@ struct sevfw_buffer {
     uint8_t kind;
     uint8_t paddr, len;  /* offsets */
     uint8_t alignment;
-    uint8_t holds;       /* BUFFER_OUT: offset of the length of what goes in, `size` is its limit; 0: `size` bytes go in */
+    uint8_t holds; /* BUFFER_OUT: offset of the length of what goes in, `size` is its limit; 0: `size` bytes go in */
     uint32_t size;
 };
 
@@ -118,7 +118,7 @@ struct sevfw_span {
 /* Which command's a packet is: the first byte under its MAC, sev-crypto section 7.2. */
 enum sevfw_packet {
     PACKET_SECRET = 0x01,
-    PACKET_DATA = 0x02,   /* second-hand, and so is what follows it: no vector and no second source were found */
+    PACKET_DATA = 0x02, /* second-hand, and so is what follows it: no vector and no second source were found */
 };
 
 struct sevfw_call;
@@ -128,12 +128,12 @@ typedef uint16_t sevfw_step(struct sevfw *fw, struct sevfw_call *call);
 struct sevfw_command {
     uint32_t id;
     uint8_t size;
-    struct sevfw_span out;         /* fields of the command buffer that are written back */
-    uint8_t platform_states;       /* mask of 1 << state */
-    uint8_t guest_states;          /* mask of 1 << state; 0: names no guest */
-    uint8_t handle;                /* offset of the handle, if it names a guest */
+    struct sevfw_span out; /* fields of the command buffer that are written back */
+    uint8_t platform_states; /* mask of 1 << state */
+    uint8_t guest_states; /* mask of 1 << state; 0: names no guest */
+    uint8_t handle; /* offset of the handle, if it names a guest */
     enum { NEED_NOTHING, NEED_ACTIVE, NEED_INACTIVE } need;
-    uint32_t policy_forbids;       /* bits of the guest's policy: POLICY_FAILURE */
+    uint32_t policy_forbids; /* bits of the guest's policy: POLICY_FAILURE */
     struct sevfw_span reserved[3]; /* must be zero: INVALID_PARAM */
     struct sevfw_buffer buffers[SEVFW_BUFFERS];
     sevfw_step *check[CHECK_COUNT]; /* what the stages above cannot say */

@@ -137,8 +137,7 @@ uint16_t sevfw_launch_update_data(struct sevfw *fw, struct sevfw_call *call)
         } else {
             status = SEVFW_INVALID_ADDRESS;
         }
-        if (status == SEVFW_SUCCESS &&
-            !fw->ops.write_guest(fw->opaque, call->guest->asid, spa, fw->scratch, part)) {
+        if (status == SEVFW_SUCCESS && !fw->ops.write_guest(fw->opaque, call->guest->asid, spa, fw->scratch, part)) {
             status = SEVFW_INVALID_ADDRESS;
         }
         spa += part;
@@ -185,7 +184,7 @@ uint16_t sevfw_packet_length(struct sevfw *fw, struct sevfw_call *call)
 {
     (void)fw;
     return sevfw_get32(call->buf + GUEST_LEN) == sevfw_get32(call->buf + TRANS_LEN) ? SEVFW_SUCCESS
-                                                                                      : SEVFW_INVALID_LENGTH;
+                                                                                    : SEVFW_INVALID_LENGTH;
 }
 
 _Static_assert(SEVFW_SECRET_MAX <= SEVFW_SCRATCH_SIZE, "a secret fits the scratch buffer");

@@ -43,8 +43,8 @@ struct mailbox {
 };
 
 static const char *const fault_names[] = {
-    [MAILBOX_FAULT_HANG] = "hang",       [MAILBOX_FAULT_STATUS] = "status", [MAILBOX_FAULT_STATUS_LATE] = "late",
-    [MAILBOX_FAULT_SLOW] = "slow",       [MAILBOX_FAULT_CORRUPT] = "corrupt", [MAILBOX_FAULT_RESET] = "reset",
+    [MAILBOX_FAULT_HANG] = "hang", [MAILBOX_FAULT_STATUS] = "status",   [MAILBOX_FAULT_STATUS_LATE] = "late",
+    [MAILBOX_FAULT_SLOW] = "slow", [MAILBOX_FAULT_CORRUPT] = "corrupt", [MAILBOX_FAULT_RESET] = "reset",
 };
 
 /* The line follows the registers; the callback hears of changes only. */
@@ -116,8 +116,12 @@ void mailbox_set_fault(struct mailbox *mb, const struct mailbox_fault *fault)
 static void trace(struct mailbox *mb, uint32_t command, uint16_t status, uint16_t true_status, const char *fault)
 {
     struct mailbox_event event = {
-        .sequence = ++mb->sequence, .command = command, .spa = mb->spa, .status = status,
-        .true_status = true_status, .fault = fault,
+        .sequence = ++mb->sequence,
+        .command = command,
+        .spa = mb->spa,
+        .status = status,
+        .true_status = true_status,
+        .fault = fault,
     };
 
     if (true_status != NO_ANSWER) {

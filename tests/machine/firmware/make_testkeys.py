@@ -59,9 +59,7 @@ def candidates(name: str) -> Iterator[int]:
 def prime(name: str) -> int:
     bases = random.Random(name)
     return next(
-        n
-        for n in candidates(name)
-        if all(n % p for p in SMALL) and (n - 1) % EXPONENT and probably_prime(n, bases)
+        n for n in candidates(name) if all(n % p for p in SMALL) and (n - 1) % EXPONENT and probably_prime(n, bases)
     )
 
 

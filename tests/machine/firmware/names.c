@@ -9,11 +9,9 @@ struct name {
 
 static const struct name command_names[] = {
 #define ROW(text, value) {#text, value},
-    SEVFW_COMMAND_LIST(ROW)
-};
+    SEVFW_COMMAND_LIST(ROW)};
 
-static const struct name status_names[] = {
-    SEVFW_STATUS_LIST(ROW)
+static const struct name status_names[] = {SEVFW_STATUS_LIST(ROW)
 #undef ROW
 };
 

@@ -13,7 +13,7 @@
  * section 10, [U]): correct it here after a run on real hardware. The command id
  * and the command buffer's own address always come first. */
 static const enum sevfw_check order[] = {
-    CHECK_PLATFORM_STATE, CHECK_HANDLE, CHECK_GUEST_STATE, CHECK_PARAM, CHECK_LENGTH,
+    CHECK_PLATFORM_STATE, CHECK_HANDLE, CHECK_GUEST_STATE, CHECK_PARAM,   CHECK_LENGTH,
     CHECK_POLICY,         CHECK_ACTIVE, CHECK_ASID,        CHECK_ADDRESS,
 };
 
@@ -231,15 +231,15 @@ uint16_t sevfw_command(struct sevfw *fw, uint32_t id, uint64_t spa)
     if (!command) {
         return SEVFW_INVALID_COMMAND;
     }
-    if (command->size > 0 && (!sevfw_range_ok(fw, 0, spa, command->size) ||
-                              !fw->ops.read(fw->opaque, spa, call.buf, command->size))) {
+    if (command->size > 0 &&
+        (!sevfw_range_ok(fw, 0, spa, command->size) || !fw->ops.read(fw->opaque, spa, call.buf, command->size))) {
         return SEVFW_INVALID_ADDRESS;
     }
     status = run_checked(fw, &call);
     /* INVALID_LENGTH reports the length that is needed (section 6). */
     if (command->out.size > 0 && (status == SEVFW_SUCCESS || status == SEVFW_INVALID_LENGTH)) {
-        uint16_t written = sevfw_output(fw, spa + command->out.offset, call.buf + command->out.offset,
-                                        command->out.size);
+        uint16_t written =
+            sevfw_output(fw, spa + command->out.offset, call.buf + command->out.offset, command->out.size);
         if (status == SEVFW_SUCCESS) {
             status = written;
         }
@@ -263,8 +263,8 @@ struct sevfw *sevfw_new(const struct sevfw_config *config, const struct sevfw_op
 {
     struct sevfw *fw;
 
-    if (!config_ok(config) || !ops->read || !ops->write || !ops->read_guest || !ops->write_guest ||
-        !ops->install_key || !ops->remove_key || !ops->memory_encryption_enabled) {
+    if (!config_ok(config) || !ops->read || !ops->write || !ops->read_guest || !ops->write_guest || !ops->install_key ||
+        !ops->remove_key || !ops->memory_encryption_enabled) {
         return NULL;
     }
     fw = calloc(1, sizeof(*fw));

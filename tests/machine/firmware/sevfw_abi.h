@@ -7,45 +7,45 @@
 #ifndef SEVFW_ABI_H
 #define SEVFW_ABI_H
 
-#define SEVFW_STATUS_LIST(X) \
-    X(SUCCESS, 0x00) \
+#define SEVFW_STATUS_LIST(X)        \
+    X(SUCCESS, 0x00)                \
     X(INVALID_PLATFORM_STATE, 0x01) \
-    X(INVALID_GUEST_STATE, 0x02) \
-    X(INVALID_CONFIG, 0x03) \
-    X(INVALID_LENGTH, 0x04) \
-    X(ALREADY_OWNED, 0x05) \
-    X(INVALID_CERTIFICATE, 0x06) \
-    X(POLICY_FAILURE, 0x07) \
-    X(INACTIVE, 0x08) \
-    X(INVALID_ADDRESS, 0x09) \
-    X(BAD_SIGNATURE, 0x0A) \
-    X(BAD_MEASUREMENT, 0x0B) \
-    X(ASID_OWNED, 0x0C) \
-    X(INVALID_ASID, 0x0D) \
-    X(WBINVD_REQUIRED, 0x0E) \
-    X(DF_FLUSH_REQUIRED, 0x0F) \
-    X(INVALID_GUEST, 0x10) \
-    X(INVALID_COMMAND, 0x11) \
-    X(ACTIVE, 0x12) \
-    X(HWERROR_PLATFORM, 0x13) \
-    X(HWERROR_UNSAFE, 0x14) \
-    X(UNSUPPORTED, 0x15) \
-    X(INVALID_PARAM, 0x16) \
-    X(RESOURCE_LIMIT, 0x17) \
-    X(SECURE_DATA_INVALID, 0x18) \
-    X(INVALID_PAGE_SIZE, 0x19) \
-    X(INVALID_PAGE_STATE, 0x1A) \
-    X(INVALID_MDATA_ENTRY, 0x1B) \
-    X(INVALID_PAGE_OWNER, 0x1C) \
-    X(AEAD_OFLOW, 0x1D) \
-    X(RING_BUFFER_EXIT, 0x1F) \
-    X(RMP_INIT_REQUIRED, 0x20) \
-    X(BAD_SVN, 0x21) \
-    X(BAD_VERSION, 0x22) \
-    X(SHUTDOWN_REQUIRED, 0x23) \
-    X(UPDATE_FAILED, 0x24) \
-    X(RESTORE_REQUIRED, 0x25) \
-    X(RMP_INIT_FAILED, 0x26) \
+    X(INVALID_GUEST_STATE, 0x02)    \
+    X(INVALID_CONFIG, 0x03)         \
+    X(INVALID_LENGTH, 0x04)         \
+    X(ALREADY_OWNED, 0x05)          \
+    X(INVALID_CERTIFICATE, 0x06)    \
+    X(POLICY_FAILURE, 0x07)         \
+    X(INACTIVE, 0x08)               \
+    X(INVALID_ADDRESS, 0x09)        \
+    X(BAD_SIGNATURE, 0x0A)          \
+    X(BAD_MEASUREMENT, 0x0B)        \
+    X(ASID_OWNED, 0x0C)             \
+    X(INVALID_ASID, 0x0D)           \
+    X(WBINVD_REQUIRED, 0x0E)        \
+    X(DF_FLUSH_REQUIRED, 0x0F)      \
+    X(INVALID_GUEST, 0x10)          \
+    X(INVALID_COMMAND, 0x11)        \
+    X(ACTIVE, 0x12)                 \
+    X(HWERROR_PLATFORM, 0x13)       \
+    X(HWERROR_UNSAFE, 0x14)         \
+    X(UNSUPPORTED, 0x15)            \
+    X(INVALID_PARAM, 0x16)          \
+    X(RESOURCE_LIMIT, 0x17)         \
+    X(SECURE_DATA_INVALID, 0x18)    \
+    X(INVALID_PAGE_SIZE, 0x19)      \
+    X(INVALID_PAGE_STATE, 0x1A)     \
+    X(INVALID_MDATA_ENTRY, 0x1B)    \
+    X(INVALID_PAGE_OWNER, 0x1C)     \
+    X(AEAD_OFLOW, 0x1D)             \
+    X(RING_BUFFER_EXIT, 0x1F)       \
+    X(RMP_INIT_REQUIRED, 0x20)      \
+    X(BAD_SVN, 0x21)                \
+    X(BAD_VERSION, 0x22)            \
+    X(SHUTDOWN_REQUIRED, 0x23)      \
+    X(UPDATE_FAILED, 0x24)          \
+    X(RESTORE_REQUIRED, 0x25)       \
+    X(RMP_INIT_FAILED, 0x26)        \
     X(INVALID_KEY, 0x27)
 
 enum sevfw_status {
@@ -54,47 +54,47 @@ enum sevfw_status {
 #undef SEVFW_ONE_STATUS
 };
 
-#define SEVFW_COMMAND_LIST(X) \
-    X(INIT, 0x01) \
-    X(SHUTDOWN, 0x02) \
-    X(PLATFORM_RESET, 0x03) \
-    X(PLATFORM_STATUS, 0x04) \
-    X(PEK_GEN, 0x05) \
-    X(PEK_CSR, 0x06) \
-    X(PEK_CERT_IMPORT, 0x07) \
-    X(PDH_CERT_EXPORT, 0x08) \
-    X(PDH_GEN, 0x09) \
-    X(DF_FLUSH, 0x0A) \
-    X(DOWNLOAD_FIRMWARE, 0x0B) \
-    X(GET_ID, 0x0C) \
-    X(INIT_EX, 0x0D) \
-    X(NOP, 0x0E) \
-    X(RING_BUFFER, 0x0F) \
-    X(DECOMMISSION, 0x20) \
-    X(ACTIVATE, 0x21) \
-    X(DEACTIVATE, 0x22) \
-    X(GUEST_STATUS, 0x23) \
-    X(COPY, 0x24) \
-    X(ACTIVATE_EX, 0x25) \
-    X(LAUNCH_START, 0x30) \
-    X(LAUNCH_UPDATE_DATA, 0x31) \
-    X(LAUNCH_UPDATE_VMSA, 0x32) \
-    X(LAUNCH_MEASURE, 0x33) \
-    X(LAUNCH_SECRET, 0x34) \
-    X(LAUNCH_FINISH, 0x35) \
-    X(ATTESTATION, 0x36) \
-    X(SEND_START, 0x40) \
-    X(SEND_UPDATE_DATA, 0x41) \
-    X(SEND_UPDATE_VMSA, 0x42) \
-    X(SEND_FINISH, 0x43) \
-    X(SEND_CANCEL, 0x44) \
-    X(RECEIVE_START, 0x50) \
+#define SEVFW_COMMAND_LIST(X)    \
+    X(INIT, 0x01)                \
+    X(SHUTDOWN, 0x02)            \
+    X(PLATFORM_RESET, 0x03)      \
+    X(PLATFORM_STATUS, 0x04)     \
+    X(PEK_GEN, 0x05)             \
+    X(PEK_CSR, 0x06)             \
+    X(PEK_CERT_IMPORT, 0x07)     \
+    X(PDH_CERT_EXPORT, 0x08)     \
+    X(PDH_GEN, 0x09)             \
+    X(DF_FLUSH, 0x0A)            \
+    X(DOWNLOAD_FIRMWARE, 0x0B)   \
+    X(GET_ID, 0x0C)              \
+    X(INIT_EX, 0x0D)             \
+    X(NOP, 0x0E)                 \
+    X(RING_BUFFER, 0x0F)         \
+    X(DECOMMISSION, 0x20)        \
+    X(ACTIVATE, 0x21)            \
+    X(DEACTIVATE, 0x22)          \
+    X(GUEST_STATUS, 0x23)        \
+    X(COPY, 0x24)                \
+    X(ACTIVATE_EX, 0x25)         \
+    X(LAUNCH_START, 0x30)        \
+    X(LAUNCH_UPDATE_DATA, 0x31)  \
+    X(LAUNCH_UPDATE_VMSA, 0x32)  \
+    X(LAUNCH_MEASURE, 0x33)      \
+    X(LAUNCH_SECRET, 0x34)       \
+    X(LAUNCH_FINISH, 0x35)       \
+    X(ATTESTATION, 0x36)         \
+    X(SEND_START, 0x40)          \
+    X(SEND_UPDATE_DATA, 0x41)    \
+    X(SEND_UPDATE_VMSA, 0x42)    \
+    X(SEND_FINISH, 0x43)         \
+    X(SEND_CANCEL, 0x44)         \
+    X(RECEIVE_START, 0x50)       \
     X(RECEIVE_UPDATE_DATA, 0x51) \
     X(RECEIVE_UPDATE_VMSA, 0x52) \
-    X(RECEIVE_FINISH, 0x53) \
-    X(DBG_DECRYPT, 0x60) \
-    X(DBG_ENCRYPT, 0x61) \
-    X(SWAP_OUT, 0x70) \
+    X(RECEIVE_FINISH, 0x53)      \
+    X(DBG_DECRYPT, 0x60)         \
+    X(DBG_ENCRYPT, 0x61)         \
+    X(SWAP_OUT, 0x70)            \
     X(SWAP_IN, 0x71)
 
 enum sevfw_command_id {

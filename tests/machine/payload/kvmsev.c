@@ -40,7 +40,7 @@ static void check(const char *name, int good)
 
 static void sev_command(const char *name, uint32_t id, void *data)
 {
-    struct kvm_sev_cmd cmd = { .id = id, .data = (uintptr_t)data, .sev_fd = (uint32_t)sev };
+    struct kvm_sev_cmd cmd = {.id = id, .data = (uintptr_t)data, .sev_fd = (uint32_t)sev};
     int r = ioctl(vm, KVM_MEMORY_ENCRYPT_OP, &cmd);
 
     check(name, r == 0);
@@ -52,11 +52,11 @@ static void sev_command(const char *name, uint32_t id, void *data)
 int main(void)
 {
     int kvm = open("/dev/kvm", O_RDWR);
-    struct kvm_sev_launch_start start = { 0 };
-    struct kvm_sev_launch_update_data update = { 0 };
-    struct kvm_sev_launch_measure measure = { 0 };
+    struct kvm_sev_launch_start start = {0};
+    struct kvm_sev_launch_update_data update = {0};
+    struct kvm_sev_launch_measure measure = {0};
     struct kvm_sregs sregs;
-    struct kvm_regs regs = { .rip = 0x1000, .rflags = 2 };
+    struct kvm_regs regs = {.rip = 0x1000, .rflags = 2};
     uint8_t digest[48];
 
     sev = open("/dev/sev", O_RDWR);
@@ -65,10 +65,12 @@ int main(void)
     check("create-vm", vm >= 0);
     uint8_t *memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct kvm_userspace_memory_region region = {
-        .guest_phys_addr = 0, .memory_size = MEMORY, .userspace_addr = (uintptr_t)memory,
+        .guest_phys_addr = 0,
+        .memory_size = MEMORY,
+        .userspace_addr = (uintptr_t)memory,
     };
     check("memory", ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) == 0);
-    struct kvm_enc_region enc = { .addr = (uintptr_t)memory, .size = MEMORY };
+    struct kvm_enc_region enc = {.addr = (uintptr_t)memory, .size = MEMORY};
 
     sev_command("sev-init", KVM_SEV_INIT, NULL);
     check("register", ioctl(vm, KVM_MEMORY_ENCRYPT_REG_REGION, &enc) == 0);
@@ -93,9 +95,9 @@ int main(void)
     sregs.cs.selector = 0;
     ioctl(vcpu, KVM_SET_SREGS, &sregs);
     ioctl(vcpu, KVM_SET_REGS, &regs);
-    struct kvm_run *run = mmap(NULL, (size_t)ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE,
-                               MAP_SHARED, vcpu, 0);
-    const uint16_t expected[] = { 0xbeef, 0x1234 };
+    struct kvm_run *run =
+        mmap(NULL, (size_t)ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+    const uint16_t expected[] = {0xbeef, 0x1234};
     for (int i = 0; i < 2; i++) {
         int r = ioctl(vcpu, KVM_RUN, 0);
         uint16_t got = 0;

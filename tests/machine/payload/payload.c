@@ -88,7 +88,7 @@ static void put_hex(u64 v)
 {
     put("0x");
     for (int shift = 60; shift >= 0; shift -= 4) {
-        out8(0x3f8, (u8)"0123456789abcdef"[v >> shift & 15]);
+        out8(0x3f8, (u8) "0123456789abcdef"[v >> shift & 15]);
     }
 }
 
@@ -105,9 +105,10 @@ static void check(const char *name, bool good, u64 a, u64 b)
     put("\n");
 }
 
-#define EQ(name, got, wanted) do {                                      \
-        u64 got_ = (u64)(got), wanted_ = (u64)(wanted);                 \
-        check(name, got_ == wanted_, got_, wanted_);                    \
+#define EQ(name, got, wanted)                           \
+    do {                                                \
+        u64 got_ = (u64)(got), wanted_ = (u64)(wanted); \
+        check(name, got_ == wanted_, got_, wanted_);    \
     } while (0)
 #define TRUE(name, condition) check(name, (condition), 0, 1)
 
@@ -330,8 +331,8 @@ static void test_sme(void)
     EQ("4k-plain-alias-same", *p, *plain(AREA + 4 * PAGE));
 
     /* Code: the translator's cache must follow the key. */
-    static const u8 code[] = { 0xb8, 1, 0, 0, 0, 0xc3 };    /* mov eax, 1; ret */
-    static const u8 code2[] = { 0xb8, 2, 0, 0, 0, 0xc3 };
+    static const u8 code[] = {0xb8, 1, 0, 0, 0, 0xc3};    /* mov eax, 1; ret */
+    static const u8 code2[] = {0xb8, 2, 0, 0, 0, 0xc3};
     int (*in_plain)(void) = (int (*)(void))(AREA + 5 * PAGE);
     int (*in_enc)(void) = (int (*)(void))(ALIAS + AREA + 6 * PAGE);
     memcpy((void *)(AREA + 5 * PAGE), code, sizeof(code));
@@ -491,7 +492,7 @@ static void expect_exit(const char *name, u32 code, unsigned len, u64 gprs[2])
 
 static void test_svm(void)
 {
-    u64 gprs[2] = { 0, 2 };
+    u64 gprs[2] = {0, 2};
 
     memcpy((void *)GUEST, guest_basic, (size_t)(guest_basic_end - guest_basic));
     guest_tables(GUEST + PAGE, 0);
@@ -547,8 +548,8 @@ static void test_svm(void)
     /* The hypervisor's own structures behind the C-bit. */
     svm_prepare(GUEST, GUEST + PAGE, 1, true);
     u8 copy[PAGE];
-    static const u64 structures[] = { VMCB, HSAVE, IOPM, IOPM + PAGE, IOPM + 2 * PAGE,
-                                      MSRPM, MSRPM + PAGE, NPT, NPT + PAGE };
+    static const u64 structures[] = {VMCB,  HSAVE,        IOPM, IOPM + PAGE, IOPM + 2 * PAGE,
+                                     MSRPM, MSRPM + PAGE, NPT,  NPT + PAGE};
     map_alias();
     vmcb64(0x40, IOPM | c_bit);
     vmcb64(0x48, MSRPM | c_bit);
@@ -614,7 +615,7 @@ static void guest_gate(u32 vector, const u8 *handler)
 static void test_events(void)
 {
     const u32 with_idt = PAGE - 1, without_idt = 0;
-    u64 gprs[2] = { 0, 0 };
+    u64 gprs[2] = {0, 0};
 
     memcpy((void *)GUEST, guest_events, (size_t)(guest_events_end - guest_events));
     guest_tables(GUEST + PAGE, 0);
@@ -670,7 +671,7 @@ static void test_events(void)
 #define MCA(bank, reg) (0xc0002000u + (bank) * 16 + (reg))
 static void test_machine_check(void)
 {
-    u64 gprs[2] = { 0, 0 }, value;
+    u64 gprs[2] = {0, 0}, value;
     u32 r[4];
 
     cpuid(0x80000007, r);
@@ -687,7 +688,8 @@ static void test_machine_check(void)
     }
     try_wrmsr(0x17b, ~0ul);
     EQ("ipid-of-memory-controller", rdmsr(MCA(8, 5)) >> 32, 0x96);
-    TRUE("status-is-cleared-only", try_wrmsr(MCA(3, 1), 1ul << 63) != 0 && try_rdmsr(MCA(3, 1), &value) == 0 && value == 0);
+    TRUE("status-is-cleared-only",
+         try_wrmsr(MCA(3, 1), 1ul << 63) != 0 && try_rdmsr(MCA(3, 1), &value) == 0 && value == 0);
 
     svm_prepare(GUEST, GUEST + PAGE, 1, true);
     guest_tables(GUEST + PAGE, 0);
@@ -707,7 +709,7 @@ static void test_machine_check(void)
 
 static void test_poison(void)
 {
-    u64 gprs[2] = { 0, 0 };
+    u64 gprs[2] = {0, 0};
 
     memcpy((void *)GUEST, guest_basic, (size_t)(guest_basic_end - guest_basic));
     guest_tables(GUEST + PAGE, 0);
@@ -774,13 +776,34 @@ static u32 psp_command(u32 id, void *buffer, size_t len)
 
 static void test_sev(void)
 {
-    struct { u8 major, minor, state, owner; u32 config, guests; } status = { 0 };
-    struct { u32 flags, rsvd; u64 tmr; u32 tmr_len; } init = { 0 };
-    struct { u32 handle, policy; u64 cert; u32 cert_len, rsvd; u64 session; u32 session_len; } start = { 0 };
-    struct { u32 handle, asid; } activate = { 0 };
-    struct { u32 handle, rsvd; u64 paddr; u32 len; } update = { 0 };
-    struct { u32 handle; } finish = { 0 };
-    u64 gprs[2] = { 0, 0 };
+    struct {
+        u8 major, minor, state, owner;
+        u32 config, guests;
+    } status = {0};
+    struct {
+        u32 flags, rsvd;
+        u64 tmr;
+        u32 tmr_len;
+    } init = {0};
+    struct {
+        u32 handle, policy;
+        u64 cert;
+        u32 cert_len, rsvd;
+        u64 session;
+        u32 session_len;
+    } start = {0};
+    struct {
+        u32 handle, asid;
+    } activate = {0};
+    struct {
+        u32 handle, rsvd;
+        u64 paddr;
+        u32 len;
+    } update = {0};
+    struct {
+        u32 handle;
+    } finish = {0};
+    u64 gprs[2] = {0, 0};
 
     TRUE("psp-found", psp_find());
     EQ("platform-status", psp_command(0x04, &status, 12), 0);
@@ -807,7 +830,11 @@ static void test_sev(void)
     EQ("launch-update", psp_command(0x31, &update, 20), 0);
     TRUE("guest-is-ciphertext", *plain(GUEST + 0x800) != 0x123);
     clflush_page(plain(GUEST));
-    struct { u32 handle, rsvd; u64 paddr; u32 len; } measure = { start.handle, 0, COMMAND + 0x800, 48 };
+    struct {
+        u32 handle, rsvd;
+        u64 paddr;
+        u32 len;
+    } measure = {start.handle, 0, COMMAND + 0x800, 48};
     EQ("measure", psp_command(0x33, &measure, 20), 0);
     EQ("finish", psp_command(0x35, &finish, 4), 0);
 
@@ -847,18 +874,21 @@ static void test_sev(void)
 
 void payload_main(const u32 *multiboot)
 {
-    static const struct { const char *name; void (*run)(void); } tests[] = {
-        { "identity", test_identity },
-        { "svm-locked", test_svm_locked },
-        { "reserved", test_reserved },
-        { "sme", test_sme },
-        { "marker", test_marker },
-        { "coherency-bad", test_coherency_bad },
-        { "svm", test_svm },
-        { "events", test_events },
-        { "machine-check", test_machine_check },
-        { "poison", test_poison },
-        { "sev", test_sev },
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } tests[] = {
+        {"identity", test_identity},
+        {"svm-locked", test_svm_locked},
+        {"reserved", test_reserved},
+        {"sme", test_sme},
+        {"marker", test_marker},
+        {"coherency-bad", test_coherency_bad},
+        {"svm", test_svm},
+        {"events", test_events},
+        {"machine-check", test_machine_check},
+        {"poison", test_poison},
+        {"sev", test_sev},
     };
     u32 r[4];
 

@@ -128,7 +128,7 @@ void memcrypt_random(void *buf, size_t len)
         return;
     }
     while (len) {
-        uint8_t block[BLOCK] = { 0 };
+        uint8_t block[BLOCK] = {0};
         size_t n = MIN(len, sizeof(block));
 
         stq_le_p(block, mc.random_counter++);
@@ -141,8 +141,7 @@ void memcrypt_random(void *buf, size_t len)
 
 /* ------------------------------------------------------------------- keys */
 
-static memcrypt_view key_add(const uint8_t secret[MEMCRYPT_KEY_SIZE],
-                             const char *name)
+static memcrypt_view key_add(const uint8_t secret[MEMCRYPT_KEY_SIZE], const char *name)
 {
     struct key *key = g_new0(struct key, 1);
 
@@ -202,8 +201,7 @@ void memcrypt_install_key(uint32_t asid, const uint8_t key[MEMCRYPT_KEY_SIZE])
     if (old != MEMCRYPT_NO_VIEW) {
         key_retire(old);
     }
-    g_hash_table_insert(mc.guests, GUINT_TO_POINTER(asid),
-                        GUINT_TO_POINTER(key_add(key, name)));
+    g_hash_table_insert(mc.guests, GUINT_TO_POINTER(asid), GUINT_TO_POINTER(key_add(key, name)));
 }
 
 void memcrypt_remove_key(uint32_t asid)
@@ -223,8 +221,8 @@ void memcrypt_remove_key(uint32_t asid)
  * c = E_key(p ^ t) ^ t with t = E_tweak(address of the block). `offset` is
  * where the blocks lie in RAM. From one view's bytes to another's.
  */
-static void recode(uint8_t *dst, const uint8_t *src, size_t offset,
-                   size_t nblocks, memcrypt_view from, memcrypt_view to)
+static void recode(uint8_t *dst, const uint8_t *src, size_t offset, size_t nblocks, memcrypt_view from,
+                   memcrypt_view to)
 {
     uint64_t tweak[BLOCKS * 2], text[BLOCKS * 2];
     size_t len = nblocks * BLOCK;
@@ -240,12 +238,10 @@ static void recode(uint8_t *dst, const uint8_t *src, size_t offset,
         text[i] ^= tweak[i];
     }
     if (from != MEMCRYPT_PLAIN) {
-        aes128_encrypt(&mc.keys[from]->encrypt, len, (uint8_t *)text,
-                       (uint8_t *)text);
+        aes128_encrypt(&mc.keys[from]->encrypt, len, (uint8_t *)text, (uint8_t *)text);
     }
     if (to != MEMCRYPT_PLAIN) {
-        aes128_decrypt(&mc.keys[to]->decrypt, len, (uint8_t *)text,
-                       (uint8_t *)text);
+        aes128_decrypt(&mc.keys[to]->decrypt, len, (uint8_t *)text, (uint8_t *)text);
     }
     for (size_t i = 0; i < 2 * nblocks; i++) {
         text[i] ^= tweak[i];
@@ -257,7 +253,8 @@ static void drop_from_tlbs(size_t page)
 {
     CPUState *cpu;
 
-    CPU_FOREACH(cpu) {
+    CPU_FOREACH(cpu)
+    {
         tlb_drop_host_page(cpu, (uintptr_t)mc.host + page * PAGE);
     }
 }
@@ -317,11 +314,10 @@ static void G_GNUC_PRINTF(2, 3) fault(size_t page, const char *format, ...)
     va_end(args);
     mc.faults++;
     if (mc.faults <= 100) {
-        fprintf(stderr, "sev-machine: coherency: RAM page 0x%zx: %s\n",
-                page * PAGE, what);
+        fprintf(stderr, "sev-machine: coherency: RAM page 0x%zx: %s\n", page * PAGE, what);
         if (mc.faults == 100) {
             fprintf(stderr, "sev-machine: coherency: no more of these are "
-                    "printed, the counter goes on\n");
+                            "printed, the counter goes on\n");
         }
     }
     if (mc.fatal) {
@@ -329,8 +325,7 @@ static void G_GNUC_PRINTF(2, 3) fault(size_t page, const char *format, ...)
     }
 }
 
-static struct other_lines *others_find(size_t page, memcrypt_view view,
-                                       GArray **array, guint *index)
+static struct other_lines *others_find(size_t page, memcrypt_view view, GArray **array, guint *index)
 {
     *array = g_hash_table_lookup(mc.others, GSIZE_TO_POINTER(page));
     for (guint i = 0; *array && i < (*array)->len; i++) {
@@ -344,8 +339,7 @@ static struct other_lines *others_find(size_t page, memcrypt_view view,
     return NULL;
 }
 
-static void others_add(size_t page, memcrypt_view view, uint64_t touched,
-                       bool stale)
+static void others_add(size_t page, memcrypt_view view, uint64_t touched, bool stale)
 {
     GArray *array;
     guint index;
@@ -360,9 +354,13 @@ static void others_add(size_t page, memcrypt_view view, uint64_t touched,
         array = g_array_new(false, true, sizeof(struct other_lines));
         g_hash_table_insert(mc.others, GSIZE_TO_POINTER(page), array);
     }
-    g_array_append_vals(array, &(struct other_lines) {
-        .view = view, .touched = touched, .stale = stale,
-    }, 1);
+    g_array_append_vals(array,
+                        &(struct other_lines){
+                            .view = view,
+                            .touched = touched,
+                            .stale = stale,
+                        },
+                        1);
     mc.lines[page].has_others = true;
 }
 
@@ -371,8 +369,7 @@ static void others_drop(size_t page, memcrypt_view view)
     GArray *array;
     guint index;
 
-    if (mc.lines[page].has_others &&
-        others_find(page, view, &array, &index)) {
+    if (mc.lines[page].has_others && others_find(page, view, &array, &index)) {
         g_array_remove_index_fast(array, index);
         if (!array->len) {
             g_hash_table_remove(mc.others, GSIZE_TO_POINTER(page));
@@ -403,8 +400,7 @@ static void others_now_stale(size_t page)
  *   changed DRAM: it gets the old bytes.
  * Clean lines of another view by themselves harm nobody.
  */
-static void check_cpu_access(CPUState *cpu, size_t page, memcrypt_view view,
-                             bool store)
+static void check_cpu_access(CPUState *cpu, size_t page, memcrypt_view view, bool store)
 {
     struct lines *l = &mc.lines[page];
     uint64_t me = 1ull << cpu->cpu_index;
@@ -419,10 +415,10 @@ static void check_cpu_access(CPUState *cpu, size_t page, memcrypt_view view,
         if (l->dirty && l->author && l->author == running_guest(cpu)) {
             mc.guest_faults++;  /* its own lines, which nobody else can flush in time */
         } else if (l->dirty) {
-            fault(page, "cpu %d %s through view %s; unflushed writes through "
-                  "view %s by cpus 0x%" PRIx64, cpu->cpu_index,
-                  store ? "writes" : "reads", view_name(view),
-                  view_name(l->view), l->dirty);
+            fault(page,
+                  "cpu %d %s through view %s; unflushed writes through "
+                  "view %s by cpus 0x%" PRIx64,
+                  cpu->cpu_index, store ? "writes" : "reads", view_name(view), view_name(l->view), l->dirty);
         } else if (l->touched) {
             others_add(page, l->view, l->touched, false);
         }
@@ -430,10 +426,10 @@ static void check_cpu_access(CPUState *cpu, size_t page, memcrypt_view view,
             o = others_find(page, view, &array, &index);
         }
         if (o && o->stale) {
-            fault(page, "cpu %d %s through view %s; cpus 0x%" PRIx64 " still "
+            fault(page,
+                  "cpu %d %s through view %s; cpus 0x%" PRIx64 " still "
                   "have lines from before the memory was changed",
-                  cpu->cpu_index, store ? "writes" : "reads",
-                  view_name(view), o->touched);
+                  cpu->cpu_index, store ? "writes" : "reads", view_name(view), o->touched);
         } else if (o) {
             touched = o->touched;
         }
@@ -448,8 +444,7 @@ static void check_cpu_access(CPUState *cpu, size_t page, memcrypt_view view,
     }
     set_bit(page, mc.cached[cpu->cpu_index]);
     if (store) {
-        l->author = !l->dirty || l->author == running_guest(cpu)
-                    ? running_guest(cpu) : MEMCRYPT_PLAIN;
+        l->author = !l->dirty || l->author == running_guest(cpu) ? running_guest(cpu) : MEMCRYPT_PLAIN;
         l->dirty |= me;
         others_now_stale(page);
     }
@@ -463,9 +458,10 @@ static bool check_firmware_access(size_t page, memcrypt_view view, bool store)
     bool forgot = false;
 
     if (l->view != view && l->dirty) {
-        fault(page, "firmware %s through view %s; unflushed writes through "
-              "view %s by cpus 0x%" PRIx64, store ? "writes" : "reads",
-              view_name(view), view_name(l->view), l->dirty);
+        fault(page,
+              "firmware %s through view %s; unflushed writes through "
+              "view %s by cpus 0x%" PRIx64,
+              store ? "writes" : "reads", view_name(view), view_name(l->view), l->dirty);
         l->dirty = l->touched = 0;
         forgot = true;
     }
@@ -497,7 +493,7 @@ static void others_invalidate(size_t page, uint64_t me)
         return;
     }
     array = g_hash_table_lookup(mc.others, GSIZE_TO_POINTER(page));
-    for (guint i = 0; i < array->len; ) {
+    for (guint i = 0; i < array->len;) {
         struct other_lines *o = &g_array_index(array, struct other_lines, i);
 
         o->touched &= ~me;
@@ -521,7 +517,8 @@ void memcrypt_wbinvd(CPUState *cpu, bool invalidate)
     if (!cached) {
         return;
     }
-    WITH_QEMU_LOCK_GUARD(&mc.lock) {
+    WITH_QEMU_LOCK_GUARD(&mc.lock)
+    {
         for (size_t page = find_first_bit(cached, mc.pages); page < mc.pages;
              page = find_next_bit(cached, mc.pages, page + 1)) {
             mc.lines[page].dirty &= ~me;
@@ -538,8 +535,7 @@ void memcrypt_wbinvd(CPUState *cpu, bool invalidate)
     tlb_flush(cpu);
 }
 
-void memcrypt_clflush(CPUState *cpu, hwaddr spa, memcrypt_view view,
-                      bool invalidate)
+void memcrypt_clflush(CPUState *cpu, hwaddr spa, memcrypt_view view, bool invalidate)
 {
     struct flush_progress *f;
     MemoryRegion *mr;
@@ -550,22 +546,22 @@ void memcrypt_clflush(CPUState *cpu, hwaddr spa, memcrypt_view view,
         return;
     }
     RCU_READ_LOCK_GUARD();
-    mr = address_space_translate(&address_space_memory, spa, &offset, &len,
-                                 false, MEMTXATTRS_UNSPECIFIED);
+    mr = address_space_translate(&address_space_memory, spa, &offset, &len, false, MEMTXATTRS_UNSPECIFIED);
     if (mr != mc.ram && !memcrypt_is_window(mr)) {
         return;
     }
     page = offset / PAGE;
     f = &mc.flush[cpu->cpu_index];
     if (f->page != page || f->view != view) {
-        *f = (struct flush_progress) { .page = page, .view = view };
+        *f = (struct flush_progress){.page = page, .view = view};
     }
     f->lines |= 1ull << (offset % PAGE / 64);
     if (f->lines != UINT64_MAX) {
         return;
     }
     f->lines = 0;
-    WITH_QEMU_LOCK_GUARD(&mc.lock) {
+    WITH_QEMU_LOCK_GUARD(&mc.lock)
+    {
         if (mc.lines[page].view == view) {
             mc.lines[page].dirty = 0;
             if (invalidate) {
@@ -611,8 +607,7 @@ bool memcrypt_coherency_fatal(void)
 
 /* -------------------------------------------------------------- TLB fills */
 
-void memcrypt_tlb_fill(CPUState *cpu, ram_addr_t ram_addr,
-                       const CPUTLBEntryFull *full, int *prot)
+void memcrypt_tlb_fill(CPUState *cpu, ram_addr_t ram_addr, const CPUTLBEntryFull *full, int *prot)
 {
     size_t page = (ram_addr - mc.ram_addr) / PAGE;
     memcrypt_view view = full->memcrypt_view;
@@ -628,8 +623,7 @@ void memcrypt_tlb_fill(CPUState *cpu, ram_addr_t ram_addr,
         uint64_t me = 1ull << cpu->cpu_index;
         bool store = full->memcrypt_store;
 
-        if (l->view != view || !(l->touched & me) ||
-            (store && !(l->dirty & me))) {
+        if (l->view != view || !(l->touched & me) || (store && !(l->dirty & me))) {
             check_cpu_access(cpu, page, view, store);
         }
         if (!(l->dirty & me)) {
@@ -641,16 +635,15 @@ void memcrypt_tlb_fill(CPUState *cpu, ram_addr_t ram_addr,
 void memcrypt_mmio_fill(CPUState *cpu, hwaddr spa)
 {
     if (mc.encrypted_mmio++ < 20) {
-        fprintf(stderr, "sev-machine: mmio: cpu %d reaches the device at 0x%"
-                PRIx64 " through a C-bit\n", cpu->cpu_index, spa);
+        fprintf(stderr, "sev-machine: mmio: cpu %d reaches the device at 0x%" PRIx64 " through a C-bit\n",
+                cpu->cpu_index, spa);
     }
 }
 
 /* ---------------------------------------------------------------- windows */
 
 /* The lock is held; within a page. */
-static void rw_locked(size_t offset, uint8_t *buf, size_t len,
-                      memcrypt_view view, bool is_write)
+static void rw_locked(size_t offset, uint8_t *buf, size_t len, memcrypt_view view, bool is_write)
 {
     size_t page = offset / PAGE;
     memcrypt_view held = mc.held[page];
@@ -687,12 +680,12 @@ static void written(size_t offset, size_t len)
     cpu_physical_memory_set_dirty_range(addr, len, DIRTY_CLIENTS_NOCODE);
 }
 
-static void rw(size_t offset, uint8_t *buf, size_t len, memcrypt_view view,
-               bool is_write, bool firmware)
+static void rw(size_t offset, uint8_t *buf, size_t len, memcrypt_view view, bool is_write, bool firmware)
 {
     bool drop = false;
 
-    WITH_QEMU_LOCK_GUARD(&mc.lock) {
+    WITH_QEMU_LOCK_GUARD(&mc.lock)
+    {
         if (firmware && mc.lines) {
             drop = check_firmware_access(offset / PAGE, view, is_write);
         }
@@ -702,8 +695,7 @@ static void rw(size_t offset, uint8_t *buf, size_t len, memcrypt_view view,
         drop_from_tlbs(offset / PAGE);
     } else if (drop) {
         /* TLBs belong to the vCPU thread. */
-        async_run_on_cpu(first_cpu, drop_from_tlbs_work,
-                         RUN_ON_CPU_TARGET_PTR(offset));
+        async_run_on_cpu(first_cpu, drop_from_tlbs_work, RUN_ON_CPU_TARGET_PTR(offset));
     }
     if (is_write) {
         written(offset, len);
@@ -720,8 +712,7 @@ static memcrypt_view window_view(const MemoryRegion *mr)
     return mr == &mc.plain_window ? MEMCRYPT_PLAIN : mc.host_view;
 }
 
-void memcrypt_window_rw(const MemoryRegion *mr, hwaddr offset, void *buf,
-                        hwaddr len, bool is_write)
+void memcrypt_window_rw(const MemoryRegion *mr, hwaddr offset, void *buf, hwaddr len, bool is_write)
 {
     uint8_t *bytes = buf;
 
@@ -743,8 +734,7 @@ static uint64_t window_read(void *opaque, hwaddr offset, unsigned size)
     return ldn_le_p(bytes, size);
 }
 
-static void window_write(void *opaque, hwaddr offset, uint64_t value,
-                         unsigned size)
+static void window_write(void *opaque, hwaddr offset, uint64_t value, unsigned size)
 {
     uint8_t bytes[8];
 
@@ -756,8 +746,8 @@ static const MemoryRegionOps window_ops = {
     .read = window_read,
     .write = window_write,
     .endianness = DEVICE_LITTLE_ENDIAN,
-    .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
-    .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+    .valid = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
+    .impl = {.min_access_size = 1, .max_access_size = 8, .unaligned = true},
 };
 
 hwaddr memcrypt_strip(hwaddr addr)
@@ -765,8 +755,7 @@ hwaddr memcrypt_strip(hwaddr addr)
     return mc.c_bit_enabled ? addr & ~mc.c_bit : addr;
 }
 
-MemoryRegion *memcrypt_translate(MemoryRegion *mr, hwaddr addr, hwaddr xlat,
-                                 hwaddr *plen, bool always)
+MemoryRegion *memcrypt_translate(MemoryRegion *mr, hwaddr addr, hwaddr xlat, hwaddr *plen, bool always)
 {
     memcrypt_view view;
     MemoryRegion *window;
@@ -805,21 +794,19 @@ MemoryRegion *memcrypt_translate(MemoryRegion *mr, hwaddr addr, hwaddr xlat,
 }
 
 /* RAM behind an address, which may be seen through a window; NULL: not RAM. */
-static MemoryRegion *ram_at(hwaddr spa, hwaddr *offset, hwaddr *len,
-                            bool is_write)
+static MemoryRegion *ram_at(hwaddr spa, hwaddr *offset, hwaddr *len, bool is_write)
 {
     MemoryRegion *mr;
 
     *len = MIN(*len, PAGE - spa % PAGE);
-    mr = address_space_translate(&address_space_memory, spa, offset, len,
-                                 is_write, MEMTXATTRS_UNSPECIFIED);
+    mr = address_space_translate(&address_space_memory, spa, offset, len, is_write, MEMTXATTRS_UNSPECIFIED);
     return mr == mc.ram || memcrypt_is_window(mr) ? mr : NULL;
 }
 
 bool memcrypt_is_ram(hwaddr spa, hwaddr len)
 {
     RCU_READ_LOCK_GUARD();
-    for (hwaddr done = 0; done < len; ) {
+    for (hwaddr done = 0; done < len;) {
         hwaddr offset, n = len - done;
 
         if (!ram_at(spa + done, &offset, &n, false)) {
@@ -830,8 +817,7 @@ bool memcrypt_is_ram(hwaddr spa, hwaddr len)
     return true;
 }
 
-static bool firmware_rw(hwaddr spa, void *buf, size_t len, memcrypt_view view,
-                        bool is_write)
+static bool firmware_rw(hwaddr spa, void *buf, size_t len, memcrypt_view view, bool is_write)
 {
     uint8_t *bytes = buf;
 
@@ -843,7 +829,7 @@ static bool firmware_rw(hwaddr spa, void *buf, size_t len, memcrypt_view view,
     if (!memcrypt_is_ram(spa, len)) {
         return false;
     }
-    for (size_t done = 0; done < len; ) {
+    for (size_t done = 0; done < len;) {
         hwaddr offset, n = len - done;
 
         if (!ram_at(spa + done, &offset, &n, is_write)) {
@@ -860,8 +846,7 @@ bool memcrypt_read(hwaddr spa, void *buf, size_t len, memcrypt_view view)
     return firmware_rw(spa, buf, len, view, false);
 }
 
-bool memcrypt_write(hwaddr spa, const void *buf, size_t len,
-                    memcrypt_view view)
+bool memcrypt_write(hwaddr spa, const void *buf, size_t len, memcrypt_view view)
 {
     return firmware_rw(spa, (void *)buf, len, view, true);
 }
@@ -918,8 +903,7 @@ static void free_array(gpointer array)
 
 static void window_init(MemoryRegion *window, const char *name)
 {
-    memory_region_init_io(window, NULL, &window_ops, window, name,
-                          memory_region_size(mc.ram));
+    memory_region_init_io(window, NULL, &window_ops, window, name, memory_region_size(mc.ram));
     window->disable_reentrancy_guard = true;
 }
 
@@ -941,10 +925,12 @@ void memcrypt_start(const struct memcrypt_config *config)
         error_report("sev-machine: needs -accel tcg,thread=single");
         exit(1);
     }
-    CPU_FOREACH(cpu) {
+    CPU_FOREACH(cpu)
+    {
         if (config->checker && cpu->cpu_index >= CHECKED_CPUS) {
             error_report("sev-machine: at most %d CPUs without "
-                         "sev-hw-coherency=on", CHECKED_CPUS);
+                         "sev-hw-coherency=on",
+                         CHECKED_CPUS);
             exit(1);
         }
     }

@@ -17,7 +17,7 @@
 
 typedef uint16_t memcrypt_view;
 
-#define MEMCRYPT_PLAIN   ((memcrypt_view)0)
+#define MEMCRYPT_PLAIN ((memcrypt_view)0)
 #define MEMCRYPT_NO_VIEW ((memcrypt_view)0xffff)
 #define MEMCRYPT_KEY_SIZE 16
 
@@ -53,15 +53,13 @@ void memcrypt_remove_key(uint32_t asid);
  */
 bool memcrypt_is_ram(hwaddr spa, hwaddr len);
 bool memcrypt_read(hwaddr spa, void *buf, size_t len, memcrypt_view view);
-bool memcrypt_write(hwaddr spa, const void *buf, size_t len,
-                    memcrypt_view view);
+bool memcrypt_write(hwaddr spa, const void *buf, size_t len, memcrypt_view view);
 
 /* ------------------------------------------------------- hooks in QEMU */
 
 /* cputlb: an entry for the RAM page is about to be made; *prot may lose
  * PAGE_WRITE, so that the first write is seen. */
-void memcrypt_tlb_fill(CPUState *cpu, ram_addr_t page,
-                       const CPUTLBEntryFull *full, int *prot);
+void memcrypt_tlb_fill(CPUState *cpu, ram_addr_t page, const CPUTLBEntryFull *full, int *prot);
 /* cputlb: an entry for a device, through a C-bit, which no device understands:
  * counted and reported, and done as if plain. */
 void memcrypt_mmio_fill(CPUState *cpu, hwaddr spa);
@@ -75,17 +73,14 @@ hwaddr memcrypt_strip(hwaddr addr);
  * out as a device, the window of that view. `always`: even when it is, because
  * the caller keeps the pointer for long.
  */
-MemoryRegion *memcrypt_translate(MemoryRegion *mr, hwaddr addr, hwaddr xlat,
-                                 hwaddr *plen, bool always);
+MemoryRegion *memcrypt_translate(MemoryRegion *mr, hwaddr addr, hwaddr xlat, hwaddr *plen, bool always);
 bool memcrypt_is_window(const MemoryRegion *mr);
 /* physmem: a whole buffer through a window; `len` ends within a page. */
-void memcrypt_window_rw(const MemoryRegion *mr, hwaddr offset, void *buf,
-                        hwaddr len, bool is_write);
+void memcrypt_window_rw(const MemoryRegion *mr, hwaddr offset, void *buf, hwaddr len, bool is_write);
 
 /* CPU: cache maintenance, for the checker. */
 void memcrypt_wbinvd(CPUState *cpu, bool invalidate);
-void memcrypt_clflush(CPUState *cpu, hwaddr spa, memcrypt_view view,
-                      bool invalidate);
+void memcrypt_clflush(CPUState *cpu, hwaddr spa, memcrypt_view view, bool invalidate);
 
 /* ------------------------------------------------------------ counters */
 uint64_t memcrypt_coherency_faults(void);

@@ -40,8 +40,8 @@ static const MemoryRegionOps mmio_uart_ops = {
     .read = mmio_uart_read,
     .write = mmio_uart_write,
     .endianness = DEVICE_LITTLE_ENDIAN,
-    .valid = { .min_access_size = 1, .max_access_size = 4 },
-    .impl = { .min_access_size = 1, .max_access_size = 4 },
+    .valid = {.min_access_size = 1, .max_access_size = 4},
+    .impl = {.min_access_size = 1, .max_access_size = 4},
 };
 
 static void mmio_uart_realize(DeviceState *dev, Error **errp)

@@ -55,11 +55,9 @@ static const struct part {
     uint16_t device_id;
     uint32_t c2pmsg_base, int_enable, int_status;
 } parts[] = {
-    { "naples", 0x1456, 0x10500, 0x10610, 0x10614 },
-    { "rome",   0x1486, 0x10900, 0x10690, 0x10694 },
-    { "milan",  0x1486, 0x10900, 0x10690, 0x10694 },
-    { "genoa",  0x14ca, 0x10900, 0x10690, 0x10694 },
-    { "turin",  0x156e, 0x10900, 0x10510, 0x10514 },
+    {"naples", 0x1456, 0x10500, 0x10610, 0x10614}, {"rome", 0x1486, 0x10900, 0x10690, 0x10694},
+    {"milan", 0x1486, 0x10900, 0x10690, 0x10694},  {"genoa", 0x14ca, 0x10900, 0x10690, 0x10694},
+    {"turin", 0x156e, 0x10900, 0x10510, 0x10514},
 };
 
 /* The device whose firmware owns the keys: the one with SEV. */
@@ -89,15 +87,13 @@ static bool fw_write(void *opaque, uint64_t spa, const void *buf, size_t len)
     return memcrypt_write(spa, buf, len, view);
 }
 
-static bool fw_read_guest(void *opaque, uint32_t asid, uint64_t spa, void *buf,
-                          size_t len)
+static bool fw_read_guest(void *opaque, uint32_t asid, uint64_t spa, void *buf, size_t len)
 {
     view_of(opaque, &spa);
     return memcrypt_read(spa, buf, len, memcrypt_guest_view(asid));
 }
 
-static bool fw_write_guest(void *opaque, uint32_t asid, uint64_t spa,
-                           const void *buf, size_t len)
+static bool fw_write_guest(void *opaque, uint32_t asid, uint64_t spa, const void *buf, size_t len)
 {
     view_of(opaque, &spa);
     return memcrypt_write(spa, buf, len, memcrypt_guest_view(asid));
@@ -108,8 +104,7 @@ static bool fw_is_ram(void *opaque, uint64_t spa, uint64_t len)
     return memcrypt_is_ram(spa, len);
 }
 
-static void fw_install_key(void *opaque, uint32_t asid,
-                           const uint8_t vek[SEVFW_VEK_SIZE])
+static void fw_install_key(void *opaque, uint32_t asid, const uint8_t vek[SEVFW_VEK_SIZE])
 {
     memcrypt_install_key(asid, vek);
 }
@@ -123,7 +118,8 @@ static bool fw_memory_encryption_enabled(void *opaque)
 {
     CPUState *cs;
 
-    CPU_FOREACH(cs) {
+    CPU_FOREACH(cs)
+    {
         if (!X86_CPU(cs)->sev.host_c) {
             return false;
         }
@@ -137,9 +133,7 @@ static bool fw_nv_load(void *opaque, uint8_t nv[SEVFW_NV_SIZE])
     g_autofree char *bytes = NULL;
     gsize len;
 
-    if (!psp->nv_name ||
-        !g_file_get_contents(psp->nv_name, &bytes, &len, NULL) ||
-        len != SEVFW_NV_SIZE) {
+    if (!psp->nv_name || !g_file_get_contents(psp->nv_name, &bytes, &len, NULL) || len != SEVFW_NV_SIZE) {
         return false;
     }
     memcpy(nv, bytes, SEVFW_NV_SIZE);
@@ -151,9 +145,7 @@ static void fw_nv_store(void *opaque, const uint8_t nv[SEVFW_NV_SIZE])
     SevPsp *psp = opaque;
     g_autoptr(GError) error = NULL;
 
-    if (psp->nv_name &&
-        !g_file_set_contents(psp->nv_name, (const char *)nv, SEVFW_NV_SIZE,
-                             &error)) {
+    if (psp->nv_name && !g_file_set_contents(psp->nv_name, (const char *)nv, SEVFW_NV_SIZE, &error)) {
         warn_report("sev-psp: %s", error->message);
     }
 }
@@ -190,11 +182,11 @@ static void mb_trace(void *opaque, const struct mailbox_event *event)
     if (!psp->trace) {
         return;
     }
-    fprintf(psp->trace, "{\"seq\": %" PRIu64 ", \"time_ns\": %" PRId64
+    fprintf(psp->trace,
+            "{\"seq\": %" PRIu64 ", \"time_ns\": %" PRId64
             ", \"command\": \"%s\", \"id\": %u, \"address\": \"0x%" PRIx64
             "\", \"status\": \"%s\", \"code\": %u, \"true_code\": %u",
-            event->sequence, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL),
-            command ? command : "?", event->command, event->spa,
+            event->sequence, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL), command ? command : "?", event->command, event->spa,
             status ? status : "?", event->status, event->true_status);
     if (event->has_handle) {
         fprintf(psp->trace, ", \"handle\": %u", event->handle);
@@ -242,14 +234,12 @@ static uint64_t psp_read(void *opaque, hwaddr offset, unsigned size)
     return psp->mb ? mailbox_read(psp->mb, offset) : 0;
 }
 
-static void psp_write(void *opaque, hwaddr offset, uint64_t value,
-                      unsigned size)
+static void psp_write(void *opaque, hwaddr offset, uint64_t value, unsigned size)
 {
     SevPsp *psp = opaque;
 
     if (psp->mb) {
-        mailbox_write(psp->mb, offset, value,
-                      qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
+        mailbox_write(psp->mb, offset, value, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
         psp_run(psp);
     }
 }
@@ -258,8 +248,8 @@ static const MemoryRegionOps psp_ops = {
     .read = psp_read,
     .write = psp_write,
     .endianness = DEVICE_LITTLE_ENDIAN,
-    .valid = { .min_access_size = 4, .max_access_size = 4 },
-    .impl = { .min_access_size = 4, .max_access_size = 4 },
+    .valid = {.min_access_size = 4, .max_access_size = 4},
+    .impl = {.min_access_size = 4, .max_access_size = 4},
 };
 
 void sev_psp_wbinvd(int cpu_index)
@@ -305,8 +295,7 @@ static void set_fatal(Object *obj, bool value, Error **errp)
     memcrypt_set_coherency_fatal(value);
 }
 
-static void get_counter(Object *obj, Visitor *v, const char *name, void *opaque,
-                        Error **errp)
+static void get_counter(Object *obj, Visitor *v, const char *name, void *opaque, Error **errp)
 {
     SevPsp *psp = SEV_PSP(obj);
     uint64_t value = 0;
@@ -325,11 +314,13 @@ static void get_counter(Object *obj, Visitor *v, const char *name, void *opaque,
     } else if (!strcmp(name, "encrypted-mmio")) {
         value = memcrypt_encrypted_mmio();
     } else if (!strcmp(name, "ibpbs")) {
-        CPU_FOREACH(cs) {
+        CPU_FOREACH(cs)
+        {
             value += X86_CPU(cs)->sev.ibpbs;
         }
     } else {
-        CPU_FOREACH(cs) {
+        CPU_FOREACH(cs)
+        {
             value += X86_CPU(cs)->sev.clean_bit_poisonings;
         }
     }
@@ -363,7 +354,7 @@ static void psp_realize(PCIDevice *pci, Error **errp)
     }
     if (!psp->no_sev && master) {
         error_setg(errp, "sev-psp: only one device has SEV; use no-sev=on "
-                   "for a second socket's");
+                         "for a second socket's");
         return;
     }
     pci_set_word(pci->config + PCI_DEVICE_ID, part->device_id);
@@ -420,10 +411,8 @@ static void psp_realize(PCIDevice *pci, Error **errp)
     }
     psp->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, psp_run, psp);
 
-    memory_region_init_io(&psp->registers, OBJECT(psp), &psp_ops, psp,
-                          "sev-psp", BAR_SIZE);
-    pci_register_bar(pci, 2, PCI_BASE_ADDRESS_SPACE_MEMORY |
-                     (psp->bar64 ? PCI_BASE_ADDRESS_MEM_TYPE_64 : 0),
+    memory_region_init_io(&psp->registers, OBJECT(psp), &psp_ops, psp, "sev-psp", BAR_SIZE);
+    pci_register_bar(pci, 2, PCI_BASE_ADDRESS_SPACE_MEMORY | (psp->bar64 ? PCI_BASE_ADDRESS_MEM_TYPE_64 : 0),
                      &psp->registers);
     if (msi_init(pci, 0, 1, true, false, errp)) {
         return;
@@ -494,9 +483,10 @@ static const Property psp_properties[] = {
 static void psp_class_init(ObjectClass *oc, void *data)
 {
     static const char *const counters[] = {
-        "commands", "rejected", "coherency-faults",
-        "guest-coherency-faults", "conversions",
-        "clean-bit-poisonings", "encrypted-mmio", "ibpbs",
+        "commands",         "rejected",
+        "coherency-faults", "guest-coherency-faults",
+        "conversions",      "clean-bit-poisonings",
+        "encrypted-mmio",   "ibpbs",
     };
     DeviceClass *dc = DEVICE_CLASS(oc);
     PCIDeviceClass *k = PCI_DEVICE_CLASS(oc);
@@ -512,11 +502,9 @@ static void psp_class_init(ObjectClass *oc, void *data)
     device_class_set_legacy_reset(dc, psp_reset);
     device_class_set_props(dc, psp_properties);
     object_class_property_add_str(oc, "fault", get_fault, set_fault);
-    object_class_property_add_bool(oc, "coherency-fatal", get_fatal,
-                                   set_fatal);
+    object_class_property_add_bool(oc, "coherency-fatal", get_fatal, set_fatal);
     for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
-        object_class_property_add(oc, counters[i], "uint64", get_counter, NULL,
-                                  NULL, NULL);
+        object_class_property_add(oc, counters[i], "uint64", get_counter, NULL, NULL, NULL);
     }
 }
 
@@ -525,10 +513,11 @@ static const TypeInfo psp_info = {
     .parent = TYPE_PCI_DEVICE,
     .instance_size = sizeof(SevPsp),
     .class_init = psp_class_init,
-    .interfaces = (InterfaceInfo[]) {
-        { INTERFACE_CONVENTIONAL_PCI_DEVICE },
-        { },
-    },
+    .interfaces =
+        (InterfaceInfo[]){
+            {INTERFACE_CONVENTIONAL_PCI_DEVICE},
+            {},
+        },
 };
 
 static void psp_register(void)

@@ -14,30 +14,30 @@
 #include "sev_psp.h"
 #include "sevcpu.h"
 
-#define MSR_SPEC_CTRL  0x48
-#define MSR_PRED_CMD   0x49
-#define MSR_SYSCFG     0xc0010010
-#define MSR_HWCR       0xc0010015
-#define MSR_VM_CR     0xc0010114
+#define MSR_SPEC_CTRL 0x48
+#define MSR_PRED_CMD 0x49
+#define MSR_SYSCFG 0xc0010010
+#define MSR_HWCR 0xc0010015
+#define MSR_VM_CR 0xc0010114
 #define MSR_SEV_STATUS 0xc0010131
-#define MSR_DE_CFG     0xc0011029
+#define MSR_DE_CFG 0xc0011029
 
 #define SPEC_CTRL_WRITABLE MAKE_64BIT_MASK(0, 3) /* IBRS, STIBP, SSBD */
-#define PRED_CMD_IBPB  BIT_ULL(0)
+#define PRED_CMD_IBPB BIT_ULL(0)
 #define SVM_V_SPEC_CTRL BIT(20)
 #define VMCB_SPEC_CTRL 0x6e0
 
-#define MSR_SMCA       0xc0002000 /* 16 registers per bank */
+#define MSR_SMCA 0xc0002000 /* 16 registers per bank */
 
-#define SYSCFG_MEME    BIT_ULL(23)
+#define SYSCFG_MEME BIT_ULL(23)
 #define SYSCFG_WRITABLE MAKE_64BIT_MASK(18, 6)
-#define HWCR_SMMLOCK   BIT_ULL(0)
+#define HWCR_SMMLOCK BIT_ULL(0)
 #define HWCR_TSC_FREQ_SEL BIT_ULL(24)
-#define VM_CR_LOCK     BIT_ULL(3)
-#define VM_CR_SVMDIS   BIT_ULL(4)
+#define VM_CR_LOCK BIT_ULL(3)
+#define VM_CR_SVMDIS BIT_ULL(4)
 #define VM_CR_WRITABLE MAKE_64BIT_MASK(0, 5)
 
-#define NESTED_CTL_NP  BIT_ULL(0)
+#define NESTED_CTL_NP BIT_ULL(0)
 #define NESTED_CTL_SEV BIT_ULL(1)
 
 /* ------------------------------------------------------ addresses and MSRs */
@@ -59,8 +59,7 @@ uint64_t sev_pte_reserved(CPUX86State *env, bool guest_tables)
         return sev_pa_reserved(env);
     }
     /* Guest-physical addresses keep their full width. */
-    return (~0ULL << env_archcpu(env)->phys_bits) &
-           ~env_archcpu(env)->sev.guest_c;
+    return (~0ULL << env_archcpu(env)->phys_bits) & ~env_archcpu(env)->sev.guest_c;
 }
 
 static void update_c_bit(X86CPU *cpu)
@@ -70,7 +69,8 @@ static void update_c_bit(X86CPU *cpu)
     CPUState *cs;
 
     sev->host_c = sev->syscfg & SYSCFG_MEME ? 1ull << sev->c_bit_position : 0;
-    CPU_FOREACH(cs) {
+    CPU_FOREACH(cs)
+    {
         any |= X86_CPU(cs)->sev.host_c != 0;
     }
     memcrypt_set_c_bit_enabled(any);
@@ -85,8 +85,7 @@ static void reset_msrs(X86CPU *cpu)
 
     sev->syscfg = sev->smee ? SYSCFG_MEME : 0;
     sev->hwcr = HWCR_TSC_FREQ_SEL | (sev->smm_lock ? HWCR_SMMLOCK : 0);
-    sev->vm_cr = (sev->svm_lock ? VM_CR_LOCK : 0) |
-                 (sev->svm_disable ? VM_CR_SVMDIS : 0);
+    sev->vm_cr = (sev->svm_lock ? VM_CR_LOCK : 0) | (sev->svm_disable ? VM_CR_SVMDIS : 0);
     sev->guest_c = 0;
     reset_mca(cpu);
     sev->de_cfg = sev->spec_ctrl = 0;
@@ -103,7 +102,8 @@ static void machine_reset(void *opaque)
     CPUState *cs;
 
     memcrypt_reset();
-    CPU_FOREACH(cs) {
+    CPU_FOREACH(cs)
+    {
         reset_msrs(X86_CPU(cs));
     }
 }
@@ -120,14 +120,13 @@ void sev_cpu_machine_done(X86CPU *cpu)
         exit(1);
     }
     if (!memcrypt_active) {
-        memcrypt_start(&(struct memcrypt_config) {
+        memcrypt_start(&(struct memcrypt_config){
             .c_bit = sev->c_bit_position,
             .checker = !sev->hw_coherency,
         });
         qemu_register_reset(machine_reset, NULL);
     }
-    sev->vmcbs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL,
-                                       g_free);
+    sev->vmcbs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
     reset_msrs(cpu);
 }
 
@@ -142,13 +141,12 @@ uint32_t sev_svm_asids(CPUX86State *env)
 /* HwId and McaType of MCA_IPID[63:32]: Zen 3's core, then L3, memory controller,
  * coherent slave (Linux arch/x86/kernel/cpu/mce/amd.c). */
 static const uint32_t mca_types[SEV_MCA_BANKS] = {
-    0x1000b0, 0x100b0, 0x200b0, 0x300b0, 0, 0x500b0, 0x600b0, 0x700b0, 0x96,
-    0x2002e,
+    0x1000b0, 0x100b0, 0x200b0, 0x300b0, 0, 0x500b0, 0x600b0, 0x700b0, 0x96, 0x2002e,
 };
 QEMU_BUILD_BUG_ON(SEV_MCA_BANKS != MCE_BANKS_DEF);
 
-#define MCA_CONFIG_MCAX     BIT_ULL(0)
-#define MCA_CONFIG_MCAX_EN  BIT_ULL(32)
+#define MCA_CONFIG_MCAX BIT_ULL(0)
+#define MCA_CONFIG_MCAX_EN BIT_ULL(32)
 
 uint32_t sev_cpuid_80000007(CPUX86State *env)
 {
@@ -207,10 +205,10 @@ void sev_machine_check(CPUX86State *env)
     for (int i = 0; sev->enabled && sev->smca && i < SEV_MCA_BANKS; i++) {
         uint64_t status = env->mce_banks[i * 4 + 1];
 
-        if (status & MCI_STATUS_VAL && status & MCI_STATUS_UC &&
-            !(sev->mca_config[i] & MCA_CONFIG_MCAX_EN)) {
+        if (status & MCI_STATUS_VAL && status & MCI_STATUS_UC && !(sev->mca_config[i] & MCA_CONFIG_MCAX_EN)) {
             error_report("sev-machine: machine check in bank %d without "
-                         "MCA_CONFIG[McaxEn]: reset", i);
+                         "MCA_CONFIG[McaxEn]: reset",
+                         i);
             qemu_system_reset_request(SHUTDOWN_CAUSE_GUEST_RESET);
         }
     }
@@ -219,28 +217,24 @@ void sev_machine_check(CPUX86State *env)
 static bool has_spec_ctrl(CPUX86State *env)
 {
     return env->features[FEAT_8000_0008_EBX] &
-           (CPUID_8000_0008_EBX_IBRS | CPUID_8000_0008_EBX_STIBP |
-            CPUID_8000_0008_EBX_AMD_SSBD);
+           (CPUID_8000_0008_EBX_IBRS | CPUID_8000_0008_EBX_STIBP | CPUID_8000_0008_EBX_AMD_SSBD);
 }
 
 uint32_t sev_svm_features(CPUX86State *env)
 {
     struct sev_cpu *sev = &env_archcpu(env)->sev;
 
-    return sev->enabled && sev->v_spec_ctrl && has_spec_ctrl(env) ?
-           SVM_V_SPEC_CTRL : 0;
+    return sev->enabled && sev->v_spec_ctrl && has_spec_ctrl(env) ? SVM_V_SPEC_CTRL : 0;
 }
 
-void sev_cpuid_8000001f(CPUX86State *env, uint32_t *eax, uint32_t *ebx,
-                        uint32_t *ecx, uint32_t *edx)
+void sev_cpuid_8000001f(CPUX86State *env, uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx)
 {
     struct sev_cpu *sev = &env_archcpu(env)->sev;
 
     if (!sev->enabled) {
         return;
     }
-    *eax = (sev->hide_sme ? 0 : 1) | (sev->hide_sev ? 0 : 2) |
-           (sev->hw_coherency ? 1 << 10 : 0);
+    *eax = (sev->hide_sme ? 0 : 1) | (sev->hide_sev ? 0 : 2) | (sev->hw_coherency ? 1 << 10 : 0);
     *ebx = sev->c_bit_position | sev->reduced_phys_bits << 6;
     *ecx = sev->hide_sev ? 0 : sev->asids;
     *edx = sev->hide_sev ? 0 : sev->min_asid;
@@ -304,8 +298,7 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, bool *gp)
     }
     switch (msr) {
     case MSR_SYSCFG:
-        if (value & ~SYSCFG_WRITABLE ||
-            (value & SYSCFG_MEME && sev->hide_sme && sev->hide_sev)) {
+        if (value & ~SYSCFG_WRITABLE || (value & SYSCFG_MEME && sev->hide_sme && sev->hide_sev)) {
             *gp = true;
             return true;
         }
@@ -316,14 +309,12 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, bool *gp)
         sev->hwcr = value | (sev->hwcr & HWCR_SMMLOCK);
         return true;
     case MSR_VM_CR:
-        if (value & ~VM_CR_WRITABLE ||
-            (value & VM_CR_SVMDIS && env->efer & MSR_EFER_SVME)) {
+        if (value & ~VM_CR_WRITABLE || (value & VM_CR_SVMDIS && env->efer & MSR_EFER_SVME)) {
             *gp = true;
             return true;
         }
         if (sev->vm_cr & VM_CR_LOCK) {
-            value = (value & ~(VM_CR_LOCK | VM_CR_SVMDIS)) |
-                    (sev->vm_cr & (VM_CR_LOCK | VM_CR_SVMDIS));
+            value = (value & ~(VM_CR_LOCK | VM_CR_SVMDIS)) | (sev->vm_cr & (VM_CR_LOCK | VM_CR_SVMDIS));
         }
         sev->vm_cr = value;
         return true;
@@ -340,8 +331,7 @@ bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, bool *gp)
         }
         return true;
     case MSR_PRED_CMD:
-        *gp = !(env->features[FEAT_8000_0008_EBX] &
-                CPUID_8000_0008_EBX_IBPB) || (value & ~PRED_CMD_IBPB);
+        *gp = !(env->features[FEAT_8000_0008_EBX] & CPUID_8000_0008_EBX_IBPB) || (value & ~PRED_CMD_IBPB);
         if (!*gp) {
             sev->ibpbs += value & PRED_CMD_IBPB;
         }
@@ -391,27 +381,34 @@ void helper_wbinvd(CPUX86State *env, uint32_t invalidate)
 
 /* -------------------------------------------------------- VMCB clean bits */
 
-#define VMCB_CLEAN     0xc0
-#define VMCB_SAVE      0x400
-#define VMCB_CACHED    0x700
-#define VMCB_CONTROL   0x400
+#define VMCB_CLEAN 0xc0
+#define VMCB_SAVE 0x400
+#define VMCB_CACHED 0x700
+#define VMCB_CONTROL 0x400
 
 /* The fields that a clean bit covers, as far as this CPU has them. */
 static const struct {
     uint8_t bit;
     uint16_t offset, len;
 } clean_fields[] = {
-    { 0, 0x000, 0x18 }, { 0, 0x03c, 4 }, { 0, 0x050, 8 },
-    { 1, 0x040, 0x10 },
-    { 2, 0x058, 4 },
-    { 3, 0x060, 8 },
-    { 4, 0x090, 8 }, { 4, 0x0b0, 8 }, { 4, VMCB_SAVE + 0x268, 8 },
-    { 5, VMCB_SAVE + 0x0d0, 8 }, { 5, VMCB_SAVE + 0x148, 0x18 },
-    { 6, VMCB_SAVE + 0x160, 0x10 },
-    { 7, VMCB_SAVE + 0x060, 0x10 }, { 7, VMCB_SAVE + 0x080, 0x10 },
-    { 8, VMCB_SAVE + 0x000, 0x40 }, { 8, VMCB_SAVE + 0x0cb, 1 },
-    { 9, VMCB_SAVE + 0x240, 8 },
-    { 10, VMCB_SAVE + 0x270, 0x28 },
+    {0, 0x000, 0x18},
+    {0, 0x03c, 4},
+    {0, 0x050, 8},
+    {1, 0x040, 0x10},
+    {2, 0x058, 4},
+    {3, 0x060, 8},
+    {4, 0x090, 8},
+    {4, 0x0b0, 8},
+    {4, VMCB_SAVE + 0x268, 8},
+    {5, VMCB_SAVE + 0x0d0, 8},
+    {5, VMCB_SAVE + 0x148, 0x18},
+    {6, VMCB_SAVE + 0x160, 0x10},
+    {7, VMCB_SAVE + 0x060, 0x10},
+    {7, VMCB_SAVE + 0x080, 0x10},
+    {8, VMCB_SAVE + 0x000, 0x40},
+    {8, VMCB_SAVE + 0x0cb, 1},
+    {9, VMCB_SAVE + 0x240, 8},
+    {10, VMCB_SAVE + 0x270, 0x28},
 };
 
 struct cached_vmcb {
@@ -424,17 +421,15 @@ struct cached_vmcb {
     bool hidden[VMCB_CONTROL];
 };
 
-static void vmcb_rw(CPUX86State *env, hwaddr address, void *buf, size_t len,
-                    bool is_write)
+static void vmcb_rw(CPUX86State *env, hwaddr address, void *buf, size_t len, bool is_write)
 {
-    address_space_rw(cpu_addressspace(env_cpu(env), cpu_get_mem_attrs(env)),
-                     address, cpu_get_mem_attrs(env), buf, len, is_write);
+    address_space_rw(cpu_addressspace(env_cpu(env), cpu_get_mem_attrs(env)), address, cpu_get_mem_attrs(env), buf, len,
+                     is_write);
 }
 
 static bool has_clean_bits(CPUX86State *env)
 {
-    return env_archcpu(env)->sev.poison_clean_bits &&
-           (env->features[FEAT_SVM] & CPUID_SVM_VMCBCLEAN);
+    return env_archcpu(env)->sev.poison_clean_bits && (env->features[FEAT_SVM] & CPUID_SVM_VMCBCLEAN);
 }
 
 void sev_vmrun_clean_bits(CPUX86State *env)
@@ -462,15 +457,15 @@ void sev_vmrun_clean_bits(CPUX86State *env)
     for (size_t i = 0; clean && i < ARRAY_SIZE(clean_fields); i++) {
         uint16_t offset = clean_fields[i].offset, len = clean_fields[i].len;
 
-        if (!(clean & BIT(clean_fields[i].bit)) ||
-            !memcmp(now + offset, v->bytes + offset, len)) {
+        if (!(clean & BIT(clean_fields[i].bit)) || !memcmp(now + offset, v->bytes + offset, len)) {
             continue;
         }
         if (sev->clean_bit_poisonings++ < 20) {
-            fprintf(stderr, "sev-machine: clean: VMCB 0x%" PRIx64 ": offset "
+            fprintf(stderr,
+                    "sev-machine: clean: VMCB 0x%" PRIx64 ": offset "
                     "0x%x was changed, but clean bit %u says it was not; the "
-                    "CPU uses its old value\n", (uint64_t)env->vm_vmcb, offset,
-                    clean_fields[i].bit);
+                    "CPU uses its old value\n",
+                    (uint64_t)env->vm_vmcb, offset, clean_fields[i].bit);
         }
         if (offset < VMCB_CONTROL) {
             memcpy(v->written + offset, now + offset, len);
@@ -519,9 +514,8 @@ static bool enter(CPUX86State *env, uint64_t nested_ctl, uint32_t asid)
     if (!(nested_ctl & NESTED_CTL_SEV)) {
         return true;
     }
-    if (sev->hide_sev || !sev->host_c || !(nested_ctl & NESTED_CTL_NP) ||
-        asid == 0 || asid > sev->asids || asid < sev->min_asid ||
-        (nested_ctl & ~(NESTED_CTL_NP | NESTED_CTL_SEV))) {
+    if (sev->hide_sev || !sev->host_c || !(nested_ctl & NESTED_CTL_NP) || asid == 0 || asid > sev->asids ||
+        asid < sev->min_asid || (nested_ctl & ~(NESTED_CTL_NP | NESTED_CTL_SEV))) {
         return false;
     }
     view = memcrypt_guest_view(asid);
@@ -546,8 +540,7 @@ bool sev_vmrun_enter(CPUX86State *env, uint64_t nested_ctl, uint32_t asid)
     }
     if (sev_svm_features(env) & SVM_V_SPEC_CTRL) {
         sev->host_spec_ctrl = sev->spec_ctrl;
-        sev->spec_ctrl = x86_ldq_phys(env_cpu(env),
-                                      env->vm_vmcb + VMCB_SPEC_CTRL);
+        sev->spec_ctrl = x86_ldq_phys(env_cpu(env), env->vm_vmcb + VMCB_SPEC_CTRL);
         sev->guest_spec_ctrl = true;
     }
     return true;
@@ -559,8 +552,7 @@ void sev_vmexit(CPUX86State *env)
 
     sev->guest_c = 0;
     if (sev->guest_spec_ctrl) {
-        x86_stq_phys(env_cpu(env), env->vm_vmcb + VMCB_SPEC_CTRL,
-                     sev->spec_ctrl);
+        x86_stq_phys(env_cpu(env), env->vm_vmcb + VMCB_SPEC_CTRL, sev->spec_ctrl);
         sev->spec_ctrl = sev->host_spec_ctrl;
         sev->guest_spec_ctrl = false;
     }
@@ -612,8 +604,7 @@ static void fetch(CPUX86State *env, struct insn *insn, bool beyond)
 static unsigned decode_modrm(CPUX86State *env, struct insn *insn, unsigned at)
 {
     bool code64 = env->hflags & HF_CS64_MASK;
-    bool address16 = !code64 && (!(env->hflags & HF_CS32_MASK) !=
-                                 insn->address_size);
+    bool address16 = !code64 && (!(env->hflags & HF_CS32_MASK) != insn->address_size);
     unsigned mod, rm, n = 1, disp = 0;
 
     if (at >= insn->nbytes) {
@@ -635,8 +626,7 @@ static unsigned decode_modrm(CPUX86State *env, struct insn *insn, unsigned at)
             }
             insn->sib = insn->bytes[at + n++];
         }
-        disp = mod == 1 ? 1 : mod == 2 ? 4 :
-               rm == 5 || (rm == 4 && (insn->sib & 7) == 5) ? 4 : 0;
+        disp = mod == 1 ? 1 : mod == 2 ? 4 : rm == 5 || (rm == 4 && (insn->sib & 7) == 5) ? 4 : 0;
     }
     if (at + n + disp > insn->nbytes) {
         return 0;
@@ -688,7 +678,8 @@ static void decode_bytes(CPUX86State *env, struct insn *insn)
         insn->two_bytes = true;
         insn->opcode = insn->bytes[at++];
         switch (insn->opcode) {
-        case 0x00: case 0x01:                       /* groups 6 and 7 */
+        case 0x00:
+        case 0x01:                       /* groups 6 and 7 */
         case 0xc7:                                  /* group 9 */
             modrm = decode_modrm(env, insn, at);
             break;
@@ -702,7 +693,11 @@ static void decode_bytes(CPUX86State *env, struct insn *insn)
         case 0x38:                                  /* INVPCID: 66 0F 38 82 */
             modrm = decode_modrm(env, insn, ++at);
             break;
-        case 0x06: case 0x08: case 0x09: case 0x30 ... 0x33: case 0xa2:
+        case 0x06:
+        case 0x08:
+        case 0x09:
+        case 0x30 ... 0x33:
+        case 0xa2:
         case 0xaa:
             insn->len = at;
             return;
@@ -713,10 +708,19 @@ static void decode_bytes(CPUX86State *env, struct insn *insn)
         return;
     }
     switch (insn->opcode) {
-    case 0x6c ... 0x6f: case 0x90: case 0x9c: case 0x9d: case 0xcc: case 0xce:
-    case 0xcf: case 0xec ... 0xef: case 0xf1: case 0xf4:
+    case 0x6c ... 0x6f:
+    case 0x90:
+    case 0x9c:
+    case 0x9d:
+    case 0xcc:
+    case 0xce:
+    case 0xcf:
+    case 0xec ... 0xef:
+    case 0xf1:
+    case 0xf4:
         break;
-    case 0xcd: case 0xe4 ... 0xe7:
+    case 0xcd:
+    case 0xe4 ... 0xe7:
         immediate = 1;
         break;
     default:
@@ -730,7 +734,7 @@ static void decode(CPUX86State *env, struct insn *insn)
     fetch(env, insn, false);
     decode_bytes(env, insn);
     if (!insn->len && insn->nbytes < sizeof(insn->bytes)) {
-        *insn = (struct insn) { 0 };
+        *insn = (struct insn){0};
         fetch(env, insn, true);
         decode_bytes(env, insn);
     }
@@ -744,9 +748,8 @@ static target_ulong linear_address(CPUX86State *env, const struct insn *insn)
     target_ulong a = insn->disp;
 
     if (!code64 && (!(env->hflags & HF_CS32_MASK) != insn->address_size)) {
-        static const int8_t base[8] = { R_EBX, R_EBX, R_EBP, R_EBP,
-                                        R_ESI, R_EDI, R_EBP, R_EBX };
-        static const int8_t index[4] = { R_ESI, R_EDI, R_ESI, R_EDI };
+        static const int8_t base[8] = {R_EBX, R_EBX, R_EBP, R_EBP, R_ESI, R_EDI, R_EBP, R_EBX};
+        static const int8_t index[4] = {R_ESI, R_EDI, R_ESI, R_EDI};
 
         if (mod != 0 || rm != 6) {
             a += env->regs[base[rm]];
@@ -784,14 +787,13 @@ static target_ulong linear_address(CPUX86State *env, const struct insn *insn)
     return code64 ? a : (uint32_t)a;
 }
 
-uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code,
-                         uint64_t exit_info_1)
+uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code, uint64_t exit_info_1)
 {
     struct sev_cpu *sev = &env_archcpu(env)->sev;
     CPUState *cs = env_cpu(env);
     bool nrip = env->features[FEAT_SVM] & CPUID_SVM_NRIPSAVE;
     bool assists = env->features[FEAT_SVM] & CPUID_SVM_DECODEASSIST;
-    struct insn insn = { 0 };
+    struct insn insn = {0};
     uint32_t code = exit_code;
     uint64_t next = 0;
 
@@ -799,7 +801,7 @@ uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code,
         return exit_info_1;
     }
     if (code == SVM_EXIT_NPF || code == SVM_EXIT_EXCP_BASE + EXCP0E_PAGE) {
-        uint8_t guest_insn[16] = { 0 };
+        uint8_t guest_insn[16] = {0};
 
         /* Data accesses only. For a guest with SEV too: they are all that its
          * host can emulate MMIO from (KVM, svm_can_emulate_instruction). */
@@ -810,10 +812,8 @@ uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code,
         }
         vmcb_rw(env, env->vm_vmcb + 0xd0, guest_insn, 16, true);
     } else if (code < SVM_EXIT_EXCP_BASE || code == SVM_EXIT_CR0_SEL_WRITE ||
-               (code >= SVM_EXIT_IDTR_READ && code <= SVM_EXIT_MSR) ||
-               (code >= SVM_EXIT_VMRUN && code <= 0xa5) ||
-               code == SVM_EXIT_EXCP_BASE + EXCP03_INT3 ||
-               code == SVM_EXIT_EXCP_BASE + EXCP04_INTO) {
+               (code >= SVM_EXIT_IDTR_READ && code <= SVM_EXIT_MSR) || (code >= SVM_EXIT_VMRUN && code <= 0xa5) ||
+               code == SVM_EXIT_EXCP_BASE + EXCP03_INT3 || code == SVM_EXIT_EXCP_BASE + EXCP04_INTO) {
         decode(env, &insn);
         if (insn.len) {
             next = env->eip + insn.len;
@@ -821,15 +821,13 @@ uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code,
                 next = (uint32_t)next;
             }
         }
-        if (assists && insn.len && insn.two_bytes &&
-            (code < 0x40 || code == SVM_EXIT_CR0_SEL_WRITE) &&
+        if (assists && insn.len && insn.two_bytes && (code < 0x40 || code == SVM_EXIT_CR0_SEL_WRITE) &&
             insn.opcode >= 0x20 && insn.opcode <= 0x23) {
             exit_info_1 = (insn.modrm & 7) | (insn.rex & 1) << 3;
             if (code < 0x20 || code == SVM_EXIT_CR0_SEL_WRITE) {
                 exit_info_1 |= BIT_ULL(63); /* a MOV, not CLTS, LMSW, SMSW */
             }
-        } else if (assists && insn.len && code == SVM_EXIT_SWINT &&
-                   insn.opcode == 0xcd) {
+        } else if (assists && insn.len && code == SVM_EXIT_SWINT && insn.opcode == 0xcd) {
             exit_info_1 = insn.bytes[insn.len - 1];
         } else if (assists && insn.len && code == SVM_EXIT_INVLPG) {
             exit_info_1 = linear_address(env, &insn);
@@ -843,14 +841,13 @@ uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code,
 
 bool sev_int3_or_into(CPUX86State *env)
 {
-    struct insn insn = { 0 };
+    struct insn insn = {0};
 
     if (!env_archcpu(env)->sev.enabled || !(env->hflags & HF_GUEST_MASK)) {
         return false;
     }
     decode(env, &insn);
-    return insn.len && !insn.two_bytes &&
-           (insn.opcode == 0xcc || insn.opcode == 0xce);
+    return insn.len && !insn.two_bytes && (insn.opcode == 0xcc || insn.opcode == 0xce);
 }
 
 target_ulong sev_injected_next_rip(CPUX86State *env)

@@ -61,8 +61,7 @@ void sev_machine_check(CPUX86State *env);
 uint32_t sev_svm_asids(CPUX86State *env);
 /* CPUID 8000_000A EDX: what QEMU has no name for. */
 uint32_t sev_svm_features(CPUX86State *env);
-void sev_cpuid_8000001f(CPUX86State *env, uint32_t *eax, uint32_t *ebx,
-                        uint32_t *ecx, uint32_t *edx);
+void sev_cpuid_8000001f(CPUX86State *env, uint32_t *eax, uint32_t *ebx, uint32_t *ecx, uint32_t *edx);
 /* True: it was ours. *gp: raise #GP(0). */
 bool sev_rdmsr(CPUX86State *env, uint32_t msr, uint64_t *value, bool *gp);
 bool sev_wrmsr(CPUX86State *env, uint32_t msr, uint64_t value, bool *gp);
@@ -79,8 +78,7 @@ bool sev_vmrun_enter(CPUX86State *env, uint64_t nested_ctl, uint32_t asid);
 void sev_vmexit(CPUX86State *env);
 /* cpu_vmexit(), with eip at the instruction: next RIP and decode assists. May
  * change the exit code's EXITINFO1. */
-uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code,
-                         uint64_t exit_info_1);
+uint64_t sev_vmexit_info(CPUX86State *env, uint64_t exit_code, uint64_t exit_info_1);
 /* The instruction at eip, which raises a software interrupt, is INT3 or INTO:
  * SVM has them intercepted as exceptions, not as INTn. */
 bool sev_int3_or_into(CPUX86State *env);

@@ -28,8 +28,7 @@ static struct ghosts {
     UINT16 reserved;
     UINT32 x2apic_id, x2apic_flags, x2apic_processor;
 } __attribute__((packed)) ghosts = {
-    0, 8, 200, GHOST_APIC, 1,
-    9, 16, 0, GHOST_X2APIC, 1, 201,
+    0, 8, 200, GHOST_APIC, 1, 9, 16, 0, GHOST_X2APIC, 1, 201,
 };
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table);

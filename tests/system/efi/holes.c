@@ -23,7 +23,7 @@ static unsigned holes, refused;
 /* A driver's data stays for the run time, ACPI tables stay, and much is simply reserved. */
 static EFI_MEMORY_TYPE next_type(void)
 {
-    static const EFI_MEMORY_TYPE rare[] = { EfiRuntimeServicesData, EfiACPIReclaimMemory, EfiACPIMemoryNVS };
+    static const EFI_MEMORY_TYPE rare[] = {EfiRuntimeServicesData, EfiACPIReclaimMemory, EfiACPIMemoryNVS};
 
     return holes % 16 == 0 ? rare[holes / 16 % 3] : EfiReservedMemoryType;
 }
@@ -73,7 +73,8 @@ static void take_all(void)
 
         if (d->Type != EfiConventionalMemory)
             continue;
-        for (UINT64 page = (d->PhysicalStart & ~(SPARSE_STEP - 1)) + SPARSE_OFFSET; page + 4096 <= end; page += SPARSE_STEP)
+        for (UINT64 page = (d->PhysicalStart & ~(SPARSE_STEP - 1)) + SPARSE_OFFSET; page + 4096 <= end;
+             page += SPARSE_STEP)
             if (page >= d->PhysicalStart && (page < HOLES_DENSE || page >= HOLES_DENSE + HOLES_DENSE_PAGES * 4096) &&
                 (page < keep_from || page >= keep_from + KEEP))
                 take(page);

@@ -14,16 +14,26 @@ struct board_range {            /* of the firmware's map, in its order */
     uint32_t type;              /* EFI_MEMORY_TYPE */
     uint64_t attribute;
 };
-struct board_span { uint64_t first, last; };
-struct board_leaf { uint32_t leaf, subleaf, eax, ebx, ecx, edx; };
+struct board_span {
+    uint64_t first, last;
+};
+struct board_leaf {
+    uint32_t leaf, subleaf, eax, ebx, ecx, edx;
+};
 struct board_function {
     uint16_t bdf, device;       /* vendor: AMD */
     bool psp, sev;              /* has the mailbox's BAR; its feature register says SEV */
     uint64_t bar, size;         /* BAR 2 */
     bool wide, prefetchable;
 };
-struct board_status { uint8_t command; uint16_t status; };
-struct board_api { bool known; uint8_t major, minor, build; };
+struct board_status {
+    uint8_t command;
+    uint16_t status;
+};
+struct board_api {
+    bool known;
+    uint8_t major, minor, build;
+};
 struct board_spcr {             /* Serial Port Console Redirection table */
     bool there;
     uint8_t revision, type;

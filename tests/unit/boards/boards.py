@@ -18,13 +18,35 @@ PAGE = 4096
 UNKNOWN = 0xFFFFFFFF
 # UEFI 2.10, 7.2: EFI_MEMORY_TYPE, and attributes; the words are the kernel's and the specification's.
 TYPES = {
-    "reserved": 0, "loader-code": 1, "loader-data": 2, "boot-code": 3, "boot-data": 4, "efi-runtime-code": 5, "efi-runtime-data": 6,
-    "usable": 7, "system-ram": 7, "soft-reserved": 7, "unusable": 8, "acpi-data": 9, "acpi-nvs": 10, "efi-mmio": 11,
-    "efi-mmio-port": 12, "pal-code": 13, "persistent": 14, "unaccepted": 15,
+    "reserved": 0,
+    "loader-code": 1,
+    "loader-data": 2,
+    "boot-code": 3,
+    "boot-data": 4,
+    "efi-runtime-code": 5,
+    "efi-runtime-data": 6,
+    "usable": 7,
+    "system-ram": 7,
+    "soft-reserved": 7,
+    "unusable": 8,
+    "acpi-data": 9,
+    "acpi-nvs": 10,
+    "efi-mmio": 11,
+    "efi-mmio-port": 12,
+    "pal-code": 13,
+    "persistent": 14,
+    "unaccepted": 15,
 }
 OEM_TYPE = 0x70000000
 ATTRIBUTES = {
-    "uc": 1, "wc": 2, "wt": 4, "wb": 8, "nv": 0x8000, "more-reliable": 0x10000, "sp": 0x40000, "cpu-crypto": 0x80000,
+    "uc": 1,
+    "wc": 2,
+    "wt": 4,
+    "wb": 8,
+    "nv": 0x8000,
+    "more-reliable": 0x10000,
+    "sp": 0x40000,
+    "cpu-crypto": 0x80000,
     "runtime": 1 << 63,
 }
 DEVICES = {"naples": 0x1456, "milan": 0x1486, "genoa": 0x14CA, "turin": 0x156E}
@@ -38,8 +60,15 @@ SPCR_BITS = {"io": 8, "mmio": 8, "mmio16": 16, "mmio32": 32}
 
 def generation_of(tables: list[dict[str, Any]]) -> str | None:
     """By the name that the file or the sample gives."""
-    text = " ".join(str(t[key]) for t in tables for key in ("processors", "processor", "machine", "model") if key in t).lower()
-    for words, generation in (("naples", "naples"), ("rome|milan", "milan"), ("genoa|bergamo|siena", "genoa"), ("turin", "turin")):
+    text = " ".join(
+        str(t[key]) for t in tables for key in ("processors", "processor", "machine", "model") if key in t
+    ).lower()
+    for words, generation in (
+        ("naples", "naples"),
+        ("rome|milan", "milan"),
+        ("genoa|bergamo|siena", "genoa"),
+        ("turin", "turin"),
+    ):
         if re.search(rf"\b(?:{words})\b", text):
             return generation
     number = re.search(r"epyc (?:embedded )?[3789][0-9a-z]{2}([1-5])", text)
@@ -100,10 +129,20 @@ def functions_of(tables: list[dict[str, Any]], generation: str | None) -> list[t
             device = int(entry["id"].split(":")[1], 16) if "id" in entry else DEVICES[generation or guess(bdf)]
             base = bar.get("base", 0xF0000000 + len(found) * 2 * BAR_SIZE)
             is_sev = entry.get("sev", entry["at"] == named if named else not any(f[3] for f in found.values()))
-            found[bdf] = (bdf, device, True, is_sev, base, bar.get("size", BAR_SIZE), bar.get("bits", 64) == 64,
-                          bar.get("prefetchable", False))
+            found[bdf] = (
+                bdf,
+                device,
+                True,
+                is_sev,
+                base,
+                bar.get("size", BAR_SIZE),
+                bar.get("bits", 64) == 64,
+                bar.get("prefetchable", False),
+            )
             if "function_0" in entry and bdf % 8:
-                found.setdefault(bdf & ~7, (bdf & ~7, int(entry["function_0"].split(":")[1], 16), False, False, 0, 0, False, False))
+                found.setdefault(
+                    bdf & ~7, (bdf & ~7, int(entry["function_0"].split(":")[1], 16), False, False, 0, 0, False, False)
+                )
         for entry in pci.get("ccp", []):
             for at in [entry["at"]] if isinstance(entry["at"], str) else entry["at"]:
                 found[bdf_of(at)] = (bdf_of(at), int(entry["id"].split(":")[1], 16), False, False, 0, 0, False, False)
@@ -135,7 +174,9 @@ class Board:
         self.name, self.tables = name, tables
         self.generation = generation_of(tables)
         self.leaves = [
-            (*(int(part, 16) for part in key.split(".")), *regs) for t in tables for key, regs in t.get("leaf", {}).items()
+            (*(int(part, 16) for part in key.split(".")), *regs)
+            for t in tables
+            for key, regs in t.get("leaf", {}).items()
         ]
         self.functions = functions_of(tables, self.generation)
         self.ids = ids_of(tables)
@@ -167,8 +208,10 @@ class Board:
         if entries is None and self.value("top_mem2"):
             entries = plain_map([], self.value("top_mem"), self.value("top_mem2"))
         if entries is None and self.value("ecam_base"):
-            windows = [(self.value("ecam_base"), self.value("mmio_above_4g_limit"), "efi-mmio"),
-                       (self.value("single_segment.ecam_base"), 0xEFFFFFFF, "efi-mmio")]
+            windows = [
+                (self.value("ecam_base"), self.value("mmio_above_4g_limit"), "efi-mmio"),
+                (self.value("single_segment.ecam_base"), 0xEFFFFFFF, "efi-mmio"),
+            ]
             entries = plain_map(windows, 0xC0000000, 64 << 32)
         return ranges_of(entries or [])
 
@@ -196,7 +239,9 @@ class Board:
     def api(self) -> tuple[int, int, int] | None:
         """Of the SEV firmware: "1.55 build 21", or "1.55.21"; the last one where there are several."""
         told = self.value("sev.api", "api", "sev_firmware", "sev.sev_firmware", "sev.snp_api", "snp_api")
-        found = re.fullmatch(r"(\d+)\.(\d+)(?:\.| build )(\d+)", str(told[-1] if isinstance(told, list) and told else told))
+        found = re.fullmatch(
+            r"(\d+)\.(\d+)(?:\.| build )(\d+)", str(told[-1] if isinstance(told, list) and told else told)
+        )
         return tuple(int(part) for part in found.groups()) if found else None
 
     def spcr(self) -> tuple[int, int, bool, int, int, int] | None:
@@ -207,7 +252,14 @@ class Board:
             address = self.value("spcr_address", "acpi.spcr_address")
             return None if address is None else (revision or 1, 0, True, 8, address, 115200)
         kind, space, at, baud = told.groups()
-        return revision or 2, SPCR_TYPES.get(kind.lower(), 0xFF), space == "io", SPCR_BITS.get(space, 8), int(at, 16), int(baud or 115200)
+        return (
+            revision or 2,
+            SPCR_TYPES.get(kind.lower(), 0xFF),
+            space == "io",
+            SPCR_BITS.get(space, 8),
+            int(at, 16),
+            int(baud or 115200),
+        )
 
     def ports(self) -> list[int]:
         """Where UARTs are: as the file lists them, or where SPCR or the operating system has its console; else the first."""
@@ -227,7 +279,9 @@ def c_value(value: Any) -> str:
 
 
 def c_array(kind: str, name: str, rows: list[Any]) -> str:
-    body = ", ".join("{" + ", ".join(map(c_value, row)) + "}" if isinstance(row, tuple) else c_value(row) for row in rows)
+    body = ", ".join(
+        "{" + ", ".join(map(c_value, row)) + "}" if isinstance(row, tuple) else c_value(row) for row in rows
+    )
     return f"static const {kind} {name}[] = {{{body}}};\n" if rows else ""
 
 
@@ -252,7 +306,7 @@ def emit(boards: list[Board], header: str) -> str:
         leaf_1f = board.value("leaf_8000001f")
         if leaf_1f:
             leaves = [row for row in leaves if row[0] != 0x8000001F] + [(0x8000001F, 0, *leaf_1f)]
-        told = leaf_1f or (0x8000001F, 0) in own       # else what the file tells otherwise goes into the borrowed one
+        told = leaf_1f or (0x8000001F, 0) in own  # else what the file tells otherwise goes into the borrowed one
         ebx = next((row[3] for row in leaves if row[0] == 0x8000001F), None)
         width = next((row[2] & 0xFF for row in leaves if row[0] == 0x80000008), None)
         c_bit = board.number("c_bit", "derived.c_bit")
@@ -267,19 +321,28 @@ def emit(boards: list[Board], header: str) -> str:
             reduced = width - reduction
         syscfg = board.value("msr.syscfg", "sev.syscfg_example", "syscfg")
         members = {
-            "name": f'"{board.name}"', "synthetic": c_value(board.name.startswith("synthetic")),
-            "syscfg": c_value(syscfg or 0), "smee_fixed": c_value(board.value("smee_settable") is False),
-            "disabled": c_value(board.value("hotplug_cpus") or 0), "madt_length": c_value(board.value("acpi.lengths.APIC") or 0),
-            "c_bit": c_value(c_bit), "reduction": c_value(reduction), "width": c_value(reduced),
-            "asids": c_value(last), "min_sev_asid": c_value(first), "sev_guests": c_value(count),
+            "name": f'"{board.name}"',
+            "synthetic": c_value(board.name.startswith("synthetic")),
+            "syscfg": c_value(syscfg or 0),
+            "smee_fixed": c_value(board.value("smee_settable") is False),
+            "disabled": c_value(board.value("hotplug_cpus") or 0),
+            "madt_length": c_value(board.value("acpi.lengths.APIC") or 0),
+            "c_bit": c_value(c_bit),
+            "reduction": c_value(reduction),
+            "width": c_value(reduced),
+            "asids": c_value(last),
+            "min_sev_asid": c_value(first),
+            "sev_guests": c_value(count),
         }
         if (api := board.api()) is not None:
             members["api"] = "{true, " + ", ".join(map(c_value, api)) + "}"
         if (spcr := board.spcr()) is not None:
             members["spcr"] = "{true, " + ", ".join(map(c_value, spcr)) + "}"
         for member, counted, kind, values in (
-            ("map", "map_count", "struct board_range", board.map()), ("rmp", "rmp_count", "struct board_span", board.rmp()),
-            ("leaves", "leaf_count", "struct board_leaf", leaves), ("apic_ids", "cpus", "uint32_t", board.ids),
+            ("map", "map_count", "struct board_range", board.map()),
+            ("rmp", "rmp_count", "struct board_span", board.rmp()),
+            ("leaves", "leaf_count", "struct board_leaf", leaves),
+            ("apic_ids", "cpus", "uint32_t", board.ids),
             ("functions", "function_count", "struct board_function", board.functions),
             ("statuses", "status_count", "struct board_status", board.statuses()),
             ("ports", "port_count", "uint16_t", board.ports()),
@@ -288,7 +351,10 @@ def emit(boards: list[Board], header: str) -> str:
             members[member] = f"{member}_{i}" if values else "0"
             members[counted] = str(len(values))
         rows.append("    {" + ", ".join(f".{key} = {value}" for key, value in members.items()) + "},\n")
-    return "".join(text) + f"const struct board boards[] = {{\n{''.join(rows)}}};\nconst uint32_t board_count = {len(rows)};\n"
+    return (
+        "".join(text)
+        + f"const struct board boards[] = {{\n{''.join(rows)}}};\nconst uint32_t board_count = {len(rows)};\n"
+    )
 
 
 def main() -> None:

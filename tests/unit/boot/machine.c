@@ -93,9 +93,18 @@ uint64_t rdtsc(void)
     return machine.tsc += machine.tsc_per_access;
 }
 
-uint64_t read_cr3(void) { return machine.firmware_cr3; }
-uint64_t read_cr4(void) { return machine.cr4; }
-uint64_t read_rflags(void) { return machine.rflags; }
+uint64_t read_cr3(void)
+{
+    return machine.firmware_cr3;
+}
+uint64_t read_cr4(void)
+{
+    return machine.cr4;
+}
+uint64_t read_rflags(void)
+{
+    return machine.rflags;
+}
 
 void cli(void)
 {
@@ -118,7 +127,10 @@ void write_cr4(uint64_t value)
     machine_event(EV_CR4);
 }
 
-void wbinvd(void) { machine_event(EV_WBINVD); }
+void wbinvd(void)
+{
+    machine_event(EV_WBINVD);
+}
 
 static void *place(uint64_t at, uint64_t size, int file, uint64_t offset)
 {
@@ -140,16 +152,19 @@ void write_cr3(uint64_t value)
     place(HV_ARENA_BASE, handoff.arena_size, ram_file, handoff.arena_base - RAM_BASE);
     const uint8_t *arena = (const uint8_t *)(uintptr_t)handoff.arena_base;
     if (machine.junk)
-        machine.arena_touched_before_cr3 |= arena[0] != 0xa5 ||
-            memcmp(arena, arena + 1, handoff.arena_size - 1) != 0;
+        machine.arena_touched_before_cr3 |= arena[0] != 0xa5 || memcmp(arena, arena + 1, handoff.arena_size - 1) != 0;
 }
 
-void hlt(void) { longjmp(*machine.out, 1 + HALTED); }
+void hlt(void)
+{
+    longjmp(*machine.out, 1 + HALTED);
+}
 
 uint8_t in8(uint16_t port)
 {
     for (unsigned i = 0; i < sizeof machine.uarts / sizeof *machine.uarts; i++)
-        if (machine.uarts[i].port != 0 && port == machine.uarts[i].port + 7 * (machine.uarts[i].stride > 1 ? machine.uarts[i].stride : 1))
+        if (machine.uarts[i].port != 0 &&
+            port == machine.uarts[i].port + 7 * (machine.uarts[i].stride > 1 ? machine.uarts[i].stride : 1))
             return machine.uarts[i].scratch;
     return 0xff;
 }
@@ -157,7 +172,8 @@ uint8_t in8(uint16_t port)
 void out8(uint16_t port, uint8_t value)
 {
     for (unsigned i = 0; i < sizeof machine.uarts / sizeof *machine.uarts; i++)
-        if (machine.uarts[i].port != 0 && port == machine.uarts[i].port + 7 * (machine.uarts[i].stride > 1 ? machine.uarts[i].stride : 1))
+        if (machine.uarts[i].port != 0 &&
+            port == machine.uarts[i].port + 7 * (machine.uarts[i].stride > 1 ? machine.uarts[i].stride : 1))
             machine.uarts[i].scratch = (uint8_t)((value & ~machine.uarts[i].stuck) | (0x0f & machine.uarts[i].stuck));
 }
 
@@ -176,12 +192,12 @@ uint32_t in32(uint16_t port)
     if (port == 0xcf8)
         return machine.pci_address;
     if (port == 0xcfc) {
-        assert_int_equal(machine.rflags & RFLAGS_IF, 0);        /* a timer's handler may come between, and use them */
+        assert_int_equal(machine.rflags & RFLAGS_IF, 0); /* a timer's handler may come between, and use them */
         const struct function *f = pci_selected();
         return f == NULL ? UINT32_MAX : f->config[machine.pci_address >> 2 & 63];
     }
     assert_true(machine.pm_port != 0 && port == machine.pm_port);
-    return (uint32_t)((unsigned __int128)machine.tsc * machine.pm_hz / machine.hz) | 0xff000000;  /* some have 32 bits */
+    return (uint32_t)((unsigned __int128)machine.tsc * machine.pm_hz / machine.hz) | 0xff000000; /* some have 32 bits */
 }
 
 void out32(uint16_t port, uint32_t value)
@@ -197,7 +213,7 @@ void out32(uint16_t port, uint32_t value)
     assert_non_null(f);
     f->writes++;
     if (index == 1) {
-        assert_int_equal(value >> 16, 0);       /* ones there would clear status bits */
+        assert_int_equal(value >> 16, 0); /* ones there would clear status bits */
         value |= f->config[1] & 0xffff0000;
     }
     if (f == &machine.pci[0] && (index == 6 || index == 7))
@@ -226,7 +242,8 @@ void mmio_write32(volatile void *registers, uint64_t offset, uint32_t value)
             value |= *here & 0xffff0000;
         }
         if (config != 4)
-            machine.sized = value == UINT32_MAX ? machine.sized | 1u << config / 4 : machine.sized & ~(1u << config / 4);
+            machine.sized =
+                value == UINT32_MAX ? machine.sized | 1u << config / 4 : machine.sized & ~(1u << config / 4);
         value = config == 0x18 ? (value & machine.bar2_mask) | 4 : config == 0x1c ? value & machine.bar3_mask : value;
     }
     *here = value;
@@ -297,7 +314,10 @@ void machine_maps(uint64_t base, uint64_t size)
 void machine_descriptor(uint32_t type, uint64_t base, uint64_t pages, uint64_t attribute)
 {
     machine.map[machine.map_count++] = (EFI_MEMORY_DESCRIPTOR){
-        .Type = type, .PhysicalStart = base, .NumberOfPages = pages, .Attribute = attribute,
+        .Type = type,
+        .PhysicalStart = base,
+        .NumberOfPages = pages,
+        .Attribute = attribute,
     };
 }
 
@@ -314,7 +334,10 @@ struct hv_image_header *machine_hv(void)
 /* As in PE/COFF: the headers, as far as boot/ reads them, and two sections. */
 static void image_build(void)
 {
-    static const struct { char name[10]; uint32_t at, size; } sections[] = {
+    static const struct {
+        char name[10];
+        uint32_t at, size;
+    } sections[] = {
         {".text", 0x1000, 0x1000},
         {".hv", HV_OFFSET, (HV_RODATA + HV_TEXT + HV_DATA) * 4096},
         {".manifest", MANIFEST_OFFSET, sizeof(struct good)},
@@ -335,10 +358,16 @@ static void image_build(void)
     for (uint32_t i = 0; i < sections[1].size; i++)
         hv[i] = (uint8_t)(i * 7 + i / 4096 + 1);
     *machine_hv() = (struct hv_image_header){
-        .magic = HV_IMAGE_MAGIC, .version = HANDOFF_VERSION, .entry = HV_RODATA * 4096 + 0x123,
-        .rodata_offset = 0, .rodata_size = HV_RODATA * 4096 - 100,
-        .text_offset = HV_RODATA * 4096, .text_size = HV_TEXT * 4096 - 8,
-        .data_offset = (HV_RODATA + HV_TEXT) * 4096, .data_size = HV_DATA * 4096, .bss_size = HV_BSS * 4096,
+        .magic = HV_IMAGE_MAGIC,
+        .version = HANDOFF_VERSION,
+        .entry = HV_RODATA * 4096 + 0x123,
+        .rodata_offset = 0,
+        .rodata_size = HV_RODATA * 4096 - 100,
+        .text_offset = HV_RODATA * 4096,
+        .text_size = HV_TEXT * 4096 - 8,
+        .data_offset = (HV_RODATA + HV_TEXT) * 4096,
+        .data_size = HV_DATA * 4096,
+        .bss_size = HV_BSS * 4096,
         .total_size = HV_PAGES * 4096,
     };
     machine_hv()->checksum = crc32_update(0, hv, sections[1].size);
@@ -362,21 +391,38 @@ int machine_reset(void **state)
     pagetable_init(&tables, RAM_BASE + 7 * MIB, RAM_BASE + 8 * MIB, 0, 0);
     machine_maps(PSP_BAR, PSP_BAR_SIZE);
     machine = (struct machine){
-        .leaves = {
-            {0, {0x10, 0x68747541, 0x444d4163, 0x69746e65}}, {1, {0, 0, 0, 0}},
-            {0x80000000, {0x80000020, 0, 0, 0}}, {0x80000001, {0, 0, 1 << 2, 0}}, {0x80000008, {0x3030, 0, 0, 0}},
-            {0x8000000a, {1, 512, 0, 1}},
-            /* SME, SEV; C-bit 51, 5 bits less; ASIDs 1 to 15, of which those from 6 on need no SEV-ES. */
-            {0x8000001f, {3, 5 << 6 | 51, 15, 6}},
-        },
-        .syscfg = SYSCFG_MEM_ENCRYPTION_MOD_EN, .rflags = RFLAGS_IF | 2,
-        .psp = {.answer = {1, 55, 0, 0, 0, 0, 0, 21}}, .hwcr = HWCR_SMM_LOCK, .cr4 = 0x668 | CR4_OSXSAVE,
+        .leaves =
+            {
+                {0, {0x10, 0x68747541, 0x444d4163, 0x69746e65}},
+                {1, {0, 0, 0, 0}},
+                {0x80000000, {0x80000020, 0, 0, 0}},
+                {0x80000001, {0, 0, 1 << 2, 0}},
+                {0x80000008, {0x3030, 0, 0, 0}},
+                {0x8000000a, {1, 512, 0, 1}},
+                /* SME, SEV; C-bit 51, 5 bits less; ASIDs 1 to 15, of which those from 6 on need no SEV-ES. */
+                {0x8000001f, {3, 5 << 6 | 51, 15, 6}},
+            },
+        .syscfg = SYSCFG_MEM_ENCRYPTION_MOD_EN,
+        .rflags = RFLAGS_IF | 2,
+        .psp = {.answer = {1, 55, 0, 0, 0, 0, 0, 21}},
+        .hwcr = HWCR_SMM_LOCK,
+        .cr4 = 0x668 | CR4_OSXSAVE,
         .efer = EFER_LME | EFER_LMA,
-        .tsc = UINT64_C(0xfffffff0) * 700, .hz = HZ, .tsc_per_access = HZ / 1000000, .pm_port = PM_PORT, .pm_hz = 3579545,
+        .tsc = UINT64_C(0xfffffff0) * 700,
+        .hz = HZ,
+        .tsc_per_access = HZ / 1000000,
+        .pm_port = PM_PORT,
+        .pm_hz = 3579545,
         .uarts = {{.port = 0x3f8, .scratch = 0x33}},
-        .bar2_mask = (uint32_t)~(PSP_BAR_SIZE - 1), .bar3_mask = UINT32_MAX,
-        .map_reads_left = 100, .pool_status = EFI_SUCCESS, .low_base = 0x9c000, .allocation_skew = 0x3000,
-        .allocations_left = 8, .image_base = IMAGE_BASE, .pci_address = PCI_ADDRESS_BEFORE,
+        .bar2_mask = (uint32_t)~(PSP_BAR_SIZE - 1),
+        .bar3_mask = UINT32_MAX,
+        .map_reads_left = 100,
+        .pool_status = EFI_SUCCESS,
+        .low_base = 0x9c000,
+        .allocation_skew = 0x3000,
+        .allocations_left = 8,
+        .image_base = IMAGE_BASE,
+        .pci_address = PCI_ADDRESS_BEFORE,
         .firmware_cr3 = pagetable_cr3(&tables),
     };
     struct function *psp = machine_pci(0x41 << 8 | 1, 0x14861022, 0, 0x0400);
@@ -384,7 +430,7 @@ int machine_reset(void **state)
     machine_pci(0x41 << 8, 0x14841022, 0x80, 7);
     machine_pci(0, 0x14801022, 0, 0);
     memset((void *)(uintptr_t)PSP_BAR, 0, PSP_BAR_SIZE);
-    *(uint32_t *)(uintptr_t)(PSP_BAR + 0x10900 + 4 * 63) = 1;      /* C2PMSG_63: SEV */
+    *(uint32_t *)(uintptr_t)(PSP_BAR + 0x10900 + 4 * 63) = 1; /* C2PMSG_63: SEV */
 
     machine_descriptor(EfiConventionalMemory, 0, 0xa0, EFI_MEMORY_WB);
     machine_descriptor(EfiConventionalMemory, RAM_BASE, RAM_SIZE / 4096, EFI_MEMORY_WB);
@@ -435,7 +481,7 @@ void machine_psp_run(void)
         machine.psp.seen();
     uint64_t page = (uint64_t)cells[57] << 32 | cells[56];
     assert_int_equal(cells[32], 4 << 16);
-    assert_int_equal(page, machine.reserved_page);      /* nobody else's, and reachable */
+    assert_int_equal(page, machine.reserved_page); /* nobody else's, and reachable */
     assert_int_equal(page % 4096, 0);
     machine.psp.commands++;
     machine.psp.command_register = machine.pci[0].config[1];

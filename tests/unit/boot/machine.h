@@ -46,7 +46,10 @@ enum { HV_RODATA = 2, HV_TEXT = 3, HV_DATA = 1, HV_BSS = 2, HV_PAGES = HV_RODATA
 enum end { REFUSED, ENTERED, HALTED, RESET };   /* by Exit(); by the trampoline; by HLT; by ResetSystem() */
 enum event { EV_CLI = 1, EV_CR4, EV_EFER, EV_WBINVD, EV_CR3, EV_SYSCFG, EV_OTHERS_WBINVD };
 
-struct leaf { uint32_t leaf; struct cpuid regs; };
+struct leaf {
+    uint32_t leaf;
+    struct cpuid regs;
+};
 
 struct function {
     uint16_t bdf;
@@ -79,48 +82,53 @@ struct machine {
         uint32_t command_register;      /* PCI's, while the last one was running */
     } psp;
 
-    struct { uint16_t port; uint8_t scratch, stuck, stride; } uarts[4];     /* `stuck`: bits of the scratch register */
+    struct {
+        uint16_t port;
+        uint8_t scratch, stuck, stride;
+    } uarts[4];     /* `stuck`: bits of the scratch register */
     uint8_t con_out[9000];               /* the variable; not there while its size is 0 */
     UINTN con_out_size;
     struct function pci[64];
-    uint64_t ecam_psp;                  /* where the Secure Processor's is, if that is in another segment: alone writable */
-    uint64_t firmware_cr3;              /* the firmware's page tables, as far as somebody looks: empty at first */
-    unsigned sized;                     /* registers of the Secure Processor that have no valid address, as bits */
-    uint32_t pci_address, bar2_mask, bar3_mask;     /* of pci[0], the Secure Processor */
+    uint64_t ecam_psp; /* where the Secure Processor's is, if that is in another segment: alone writable */
+    uint64_t firmware_cr3; /* the firmware's page tables, as far as somebody looks: empty at first */
+    unsigned sized; /* registers of the Secure Processor that have no valid address, as bits */
+    uint32_t pci_address, bar2_mask, bar3_mask; /* of pci[0], the Secure Processor */
 
     EFI_MEMORY_DESCRIPTOR map[2048];
     unsigned map_count;
-    unsigned wide_map_count;            /* if not 0: that many ranges instead, none of which touches the next */
+    unsigned wide_map_count; /* if not 0: that many ranges instead, none of which touches the next */
     UINTN map_key;
-    unsigned exit_boot_refusals;        /* that many ExitBootServices() fail */
+    unsigned exit_boot_refusals; /* that many ExitBootServices() fail */
     unsigned exit_boot_calls;
     bool boot_services_over;
-    unsigned map_reads_left;            /* GetMemoryMap() fails beyond */
+    unsigned map_reads_left; /* GetMemoryMap() fails beyond */
     EFI_STATUS pool_status;
-    uint64_t low_base;                  /* what is allocated below 1 MiB; 0: nothing is free there */
-    uint64_t highest_asked;             /* of AllocatePages() by a highest address, above 1 MiB */
-    uint64_t allocation_skew;           /* bytes by which allocations miss 2 MiB alignment */
-    unsigned allocations_left;          /* AllocatePages() fails beyond */
-    struct { uint64_t base, pages; } pages[8];      /* allocated */
-    bool no_reserved_page;              /* AllocatePages() has none of that type */
-    uint64_t reserved_page;             /* 0: none, or freed */
+    uint64_t low_base; /* what is allocated below 1 MiB; 0: nothing is free there */
+    uint64_t highest_asked; /* of AllocatePages() by a highest address, above 1 MiB */
+    uint64_t allocation_skew; /* bytes by which allocations miss 2 MiB alignment */
+    unsigned allocations_left; /* AllocatePages() fails beyond */
+    struct {
+        uint64_t base, pages;
+    } pages[8]; /* allocated */
+    bool no_reserved_page; /* AllocatePages() has none of that type */
+    uint64_t reserved_page; /* 0: none, or freed */
     unsigned pools;
-    bool junk;                          /* what is allocated has been used before */
+    bool junk; /* what is allocated has been used before */
     bool no_mp_services;
-    EFI_STATUS mp_status;               /* of StartupAllAPs() */
+    EFI_STATUS mp_status; /* of StartupAllAPs() */
 
-    uint64_t image_base;                /* where the application lies */
-    unsigned keys_at, keys;             /* so many keys are hit, after so many looks for one */
+    uint64_t image_base; /* where the application lies */
+    unsigned keys_at, keys; /* so many keys are hit, after so many looks for one */
     unsigned looks;
     char console[16384];
     enum event events[32];
     unsigned event_count;
     uint64_t watchdog;
     EFI_STATUS exit_status;
-    bool no_reset;                      /* ResetSystem() comes back */
-    uint16_t boot_order[4], boot_current, boot_next;    /* boot options; BootOrder is not there while its first is 0 */
+    bool no_reset; /* ResetSystem() comes back */
+    uint16_t boot_order[4], boot_current, boot_next; /* boot options; BootOrder is not there while its first is 0 */
     uint64_t tsc_at_words, refused_tsc; /* at the last words, and at Exit() */
-    uint64_t cr3, final_cr3, stack, entry, handoff;     /* cr3: the last one written; others: trampoline()'s */
+    uint64_t cr3, final_cr3, stack, entry, handoff; /* cr3: the last one written; others: trampoline()'s */
     bool arena_touched_before_cr3;
     jmp_buf *out;
 };
@@ -165,6 +173,6 @@ const struct preflight_row *machine_row(const char *feature);
 /* What the Secure Processor does in the time that passes. */
 void machine_psp_run(void);
 void machine_event(enum event what);
-bool machine_holds_nothing(void);       /* no page, no pool, PCI and SYSCFG as they were */
+bool machine_holds_nothing(void); /* no page, no pool, PCI and SYSCFG as they were */
 
 #endif

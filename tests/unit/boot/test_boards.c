@@ -48,7 +48,8 @@ static void set_madt(const struct board *board)
     uint8_t *madt = acpi_add("APIC", 44 + 16 * board->cpus);
     for (uint32_t i = 0; i < board->cpus; i++) {
         uint32_t id = board->apic_ids[i];
-        const uint32_t wide[4] = {9 | 16 << 8, id, 1, i}, narrow[4] = {0 | 8 << 8 | (i & 0xff) << 16 | id << 24, 1, 3 | 8 << 8, 0};
+        const uint32_t wide[4] = {9 | 16 << 8, id, 1, i},
+                       narrow[4] = {0 | 8 << 8 | (i & 0xff) << 16 | id << 24, 1, 3 | 8 << 8, 0};
         memcpy(madt + 44 + 16 * i, id < 255 ? narrow : wide, 16);
     }
     acpi_seal(madt);
@@ -205,7 +206,8 @@ static void assert_sev_firmware(uint16_t status, uint16_t device)
     assert_string_equal(row->remedy, "");
     unsigned version = answer[0] * 10000u + answer[1] * 256u + answer[7];
     bool old = version <= 17 * 256 + 11 || (device == 0x1486 && version < 24 * 256 + 20) ||
-               (device == 0x1486 && version >= 25 * 256 && version < 10000 + 55 * 256 + 21) || (device == 0x14ca && version < 10000 + 55 * 256 + 37);
+               (device == 0x1486 && version >= 25 * 256 && version < 10000 + 55 * 256 + 21) ||
+               (device == 0x14ca && version < 10000 + 55 * 256 + 37);
     assert_int_equal(has_row("SEV firmware's age"), old);
     if (old)
         assert_row("SEV firmware's age", "old");
@@ -225,7 +227,8 @@ static void assert_console(const struct board *board)
         assert_int_equal(handoff.uart.base, serial_address(s));
         assert_int_equal(handoff.uart.in_memory, !s->io);
         assert_int_equal(handoff.uart.stride, s->io ? 1 : s->bits / 8);
-        assert_int_equal(handoff.uart.divisor, s->io ? 115200 / s->baud : 0);     /* in memory: as the UEFI firmware set it */
+        assert_int_equal(handoff.uart.divisor,
+                         s->io ? 115200 / s->baud : 0); /* in memory: as the UEFI firmware set it */
     } else {
         for (uint32_t i = 4; i-- > 0;)
             for (uint32_t k = 0; k < board->port_count; k++)
@@ -289,7 +292,8 @@ static void a_board_is_judged_and_handed_over(void **state)
     if (board->sev_guests != BOARD_UNKNOWN && board->asids != BOARD_UNKNOWN)
         assert_int_equal(boot.sev_asids, board->sev_guests);
     if (sev != NULL) {
-        text_format(found, sizeof found, "1022:%04x at %02x:%02x.%x", sev->device, sev->bdf >> 8u, sev->bdf >> 3 & 31u, sev->bdf & 7u);
+        text_format(found, sizeof found, "1022:%04x at %02x:%02x.%x", sev->device, sev->bdf >> 8u, sev->bdf >> 3 & 31u,
+                    sev->bdf & 7u);
         assert_row("Secure Processor", found);
     }
     assert_sev_firmware(status, sev != NULL ? sev->device : 0x1486);
@@ -304,7 +308,9 @@ static void a_board_is_judged_and_handed_over(void **state)
     assert_int_equal(handoff.phys_bits, width - (on ? reduction : 0));
     if (board->width != BOARD_UNKNOWN && on)
         assert_int_equal(handoff.phys_bits, board->width);
-    assert_string_equal(machine_row("guests")->found, usable ? "3 of 3 can run" : on ? "2 of 3 can run" : "1 of 3 can run");
+    assert_string_equal(machine_row("guests")->found, usable ? "3 of 3 can run"
+                                                      : on   ? "2 of 3 can run"
+                                                             : "1 of 3 can run");
 }
 
 int main(void)
@@ -312,7 +318,9 @@ int main(void)
     struct CMUnitTest *tests = calloc(board_count, sizeof *tests);
     for (uint32_t i = 0; i < board_count; i++)
         tests[i] = (struct CMUnitTest){
-            .name = boards[i].name, .test_func = a_board_is_judged_and_handed_over, .initial_state = (void *)(uintptr_t)&boards[i],
+            .name = boards[i].name,
+            .test_func = a_board_is_judged_and_handed_over,
+            .initial_state = (void *)(uintptr_t)&boards[i],
         };
     int failed = run_each_alone(tests, board_count);
     free(tests);

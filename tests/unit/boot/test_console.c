@@ -75,17 +75,57 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
         {0x12, {0, 8, 0, 3}, UART_BASE, UART_BASE, 1, 4, 4, "memory 0x50080000 (SPCR)", ""},
         {0x12, {0, 0, 0, 0}, UART_BASE + 3, UART_BASE + 3, 1, 1, 1, "memory 0x50080003 (SPCR)", ""},
         {0x12, {0, 8, 0, 1}, UART_BASE + 0xff8, UART_BASE + 0xff8, 1, 1, 1, "memory 0x50080ff8 (SPCR)", ""},
-        {0x12, {0, 8, 0, 1}, UART_BASE + 0xff9, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0x50080ff9"},
+        {0x12,
+         {0, 8, 0, 1},
+         UART_BASE + 0xff9,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed)",
+         "SPCR: no UART can be at 0x50080ff9"},
         {0x12, {0, 32, 0, 3}, UART_BASE + 0xfe0, UART_BASE + 0xfe0, 1, 4, 4, "memory 0x50080fe0 (SPCR)", ""},
-        {0x12, {0, 32, 0, 3}, UART_BASE + 0xfe4, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0x50080fe4"},
-        {0x12, {0, 32, 0, 3}, UART_BASE + 2, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0x50080002"},
+        {0x12,
+         {0, 32, 0, 3},
+         UART_BASE + 0xfe4,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed)",
+         "SPCR: no UART can be at 0x50080fe4"},
+        {0x12,
+         {0, 32, 0, 3},
+         UART_BASE + 2,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed)",
+         "SPCR: no UART can be at 0x50080002"},
         {0x12, {0, 64, 0, 3}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 64 bits by 3"},
         {0x12, {0, 12, 0, 1}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 12 bits by 1"},
         {0x12, {0, 32, 0, 4}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 32 bits by 4"},
         {0x12, {0, 32, 0, 32}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 32 bits by 32"},
         {0x12, {0, 255, 0, 255}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 255 bits by 255"},
-        {0x12, {0, 32, 0, 3}, (UINT64_C(1) << 32) + UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0x150080000"},
-        {0x12, {0, 32, 0, 3}, UINT64_MAX - 3, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0xfffffffffffffffc"},
+        {0x12,
+         {0, 32, 0, 3},
+         (UINT64_C(1) << 32) + UART_BASE,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed)",
+         "SPCR: no UART can be at 0x150080000"},
+        {0x12,
+         {0, 32, 0, 3},
+         UINT64_MAX - 3,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed)",
+         "SPCR: no UART can be at 0xfffffffffffffffc"},
     };
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -124,17 +164,44 @@ static void a_table_that_is_too_short_is_none(void **state)
 /* The divisor by rate and clock: 0 leaves alone what the firmware has set. */
 static void the_rate_is_spcrs_where_its_clock_is_known(void **state)
 {
-    static const struct { uint32_t size, revision, code, clock, precise; uint8_t memory; uint32_t divisor; } cases[] = {
-        {80, 2, 0, 0, 0, 0, 0}, {80, 2, 3, 0, 0, 0, 12}, {80, 2, 4, 0, 0, 0, 6}, {80, 2, 6, 0, 0, 0, 2}, {80, 2, 7, 0, 0, 0, 1},
-        {80, 1, 7, 0, 0, 0, 1}, {80, 2, 1, 0, 0, 0, 0}, {80, 2, 8, 0, 0, 0, 0}, {80, 2, 255, 0, 0, 0, 0},
+    static const struct {
+        uint32_t size, revision, code, clock, precise;
+        uint8_t memory;
+        uint32_t divisor;
+    } cases[] = {
+        {80, 2, 0, 0, 0, 0, 0},
+        {80, 2, 3, 0, 0, 0, 12},
+        {80, 2, 4, 0, 0, 0, 6},
+        {80, 2, 6, 0, 0, 0, 2},
+        {80, 2, 7, 0, 0, 0, 1},
+        {80, 1, 7, 0, 0, 0, 1},
+        {80, 2, 1, 0, 0, 0, 0},
+        {80, 2, 8, 0, 0, 0, 0},
+        {80, 2, 255, 0, 0, 0, 0},
         /* In memory its clock may be any. */
-        {80, 2, 7, 0, 0, 1, 0}, {88, 3, 7, 48000000, 0, 1, 26}, {88, 4, 7, 0, 0, 1, 0}, {88, 4, 7, 1843200, 0, 1, 1},
+        {80, 2, 7, 0, 0, 1, 0},
+        {88, 3, 7, 48000000, 0, 1, 26},
+        {88, 4, 7, 0, 0, 1, 0},
+        {88, 4, 7, 1843200, 0, 1, 1},
         /* What was reserved before. */
-        {80, 2, 7, 48000000, 0, 0, 1}, {80, 2, 7, 48000000, 0, 1, 0}, {88, 3, 7, 0, 9600, 0, 1}, {88, 4, 7, 0, 9600, 0, 12},
-        {88, 4, 0, 48000000, 115200, 1, 26}, {88, 4, 7, 0, 0, 0, 1}, {84, 4, 7, 0, 9600, 0, 12}, {83, 4, 7, 0, 9600, 0, 1}, {80, 4, 7, 0, 9600, 0, 1},
+        {80, 2, 7, 48000000, 0, 0, 1},
+        {80, 2, 7, 48000000, 0, 1, 0},
+        {88, 3, 7, 0, 9600, 0, 1},
+        {88, 4, 7, 0, 9600, 0, 12},
+        {88, 4, 0, 48000000, 115200, 1, 26},
+        {88, 4, 7, 0, 0, 0, 1},
+        {84, 4, 7, 0, 9600, 0, 12},
+        {83, 4, 7, 0, 9600, 0, 1},
+        {80, 4, 7, 0, 9600, 0, 1},
         /* No divisor makes it. */
-        {88, 4, 7, 0, 921600, 0, 0}, {88, 4, 7, 0, 1, 0, 0}, {88, 4, 7, 0, 1000000000, 0, 0}, {88, 4, 7, 0, UINT32_MAX, 0, 0},
-        {88, 4, 7, 1, 0, 0, 0}, {88, 4, 7, UINT32_MAX, 0, 0, 2330}, {88, 4, 7, UINT32_MAX, 1, 0, 0}, {88, 4, 7, 24000000, 0, 1, 13},
+        {88, 4, 7, 0, 921600, 0, 0},
+        {88, 4, 7, 0, 1, 0, 0},
+        {88, 4, 7, 0, 1000000000, 0, 0},
+        {88, 4, 7, 0, UINT32_MAX, 0, 0},
+        {88, 4, 7, 1, 0, 0, 0},
+        {88, 4, 7, UINT32_MAX, 0, 0, 2330},
+        {88, 4, 7, UINT32_MAX, 1, 0, 0},
+        {88, 4, 7, 24000000, 0, 1, 13},
         {88, 4, 0, 0, 76800, 0, 0},
     };
     (void)state;
@@ -174,7 +241,7 @@ static void con_out(size_t size, const uint8_t *path)
     machine_attach();
     look();
 }
-#define CON_OUT(...) con_out(sizeof (const uint8_t[]){__VA_ARGS__}, (const uint8_t[]){__VA_ARGS__})
+#define CON_OUT(...) con_out(sizeof(const uint8_t[]){__VA_ARGS__}, (const uint8_t[]){__VA_ARGS__})
 
 static void else_it_is_what_the_firmware_writes_to(void **state)
 {
@@ -233,7 +300,10 @@ static void a_path_that_names_no_port_of_a_pc_is_passed_over(void **state)
 {
     (void)state;
     uart_at(1, 0x2f8);
-#define PROBED(...) CON_OUT(__VA_ARGS__); assert_string_equal(found, "port 0x3f8 (probed)"); assert_int_equal(handoff.uart.divisor, 1)
+#define PROBED(...)                                    \
+    CON_OUT(__VA_ARGS__);                              \
+    assert_string_equal(found, "port 0x3f8 (probed)"); \
+    assert_int_equal(handoff.uart.divisor, 1)
     PROBED(COM(4, BAUD_115200), END);
     PROBED(COM(255, BAUD_115200), END);
     PROBED(PCI_ROOT, PCI, UART_NODE(BAUD_115200), END);                             /* a PCI card's */
@@ -241,7 +311,8 @@ static void a_path_that_names_no_port_of_a_pc_is_passed_over(void **state)
     PROBED(PCI_ROOT, PCI, PNP(0x0501, 1), VT100, END);
     PROBED(PCI_ROOT, PCI, PNP(0x0501, 1), NEXT, UART_NODE(BAUD_115200), END);       /* another path's */
     PROBED(PCI_ROOT, PCI, PNP(0x0501, 1), PCI, UART_NODE(BAUD_115200), END);
-    PROBED(2, 1, 8, 0, 0xd0, 0x41, 0x01, 0x05, 3, 14, 19, 0, 0, 0, 0, 0, BAUD_9600, 0, 0, 0, 0, 8, 1, 1);   /* without its UID */
+    PROBED(2, 1, 8, 0, 0xd0, 0x41, 0x01, 0x05, 3, 14, 19, 0, 0, 0, 0, 0, BAUD_9600, 0, 0, 0, 0, 8, 1,
+           1);   /* without its UID */
     PROBED(PNP(0x0501, 1), 3, 14, 18, 0, 0, 0, 0, 0, BAUD_9600, 0, 0, 0, 0, 8, 1);
     PROBED(0, 0, 0, 0, COM(1, BAUD_115200));                                        /* lengths that are none */
     PROBED(0, 0, 3, 0, COM(1, BAUD_115200));
@@ -253,7 +324,7 @@ static void a_path_that_names_no_port_of_a_pc_is_passed_over(void **state)
         con_out(size, whole);
         assert_int_equal(handoff.uart.base, size < sizeof whole - 20 ? 0x3f8 : 0x2f8);
     }
-    for (unsigned i = 0; i < sizeof whole; i++) {       /* any byte wrong: some port is found, and nothing read beyond */
+    for (unsigned i = 0; i < sizeof whole; i++) { /* any byte wrong: some port is found, and nothing read beyond */
         uint8_t spoilt[sizeof whole];
         for (unsigned value = 0; value < 256; value++) {
             memcpy(spoilt, whole, sizeof whole);
@@ -308,7 +379,8 @@ static void the_row_says_which(void **state)
     assert_int_equal(machine_boot(), ENTERED);
     assert_string_equal(machine_row("console")->found, "port 0x3f8 (probed)");
     assert_string_equal(machine_row("console")->remedy, "");
-    assert_non_null(strstr(machine.console, " ok     console              a 16550 UART           port 0x3f8 (probed)\r\n"));
+    assert_non_null(
+        strstr(machine.console, " ok     console              a 16550 UART           port 0x3f8 (probed)\r\n"));
 }
 
 static void without_one_the_row_says_so_and_guests_run(void **state)
@@ -317,17 +389,24 @@ static void without_one_the_row_says_so_and_guests_run(void **state)
     machine.uarts[0].port = 0;
     assert_int_equal(machine_boot(), ENTERED);
     assert_int_equal(handoff.uart.base, 0);
-    assert_non_null(strstr(machine.console, " note   console              a 16550 UART           none\r\n        -> " SILENT "\r\n"));
+    assert_non_null(strstr(machine.console,
+                           " note   console              a 16550 UART           none\r\n        -> " SILENT "\r\n"));
 }
 
 #define T(name) cmocka_unit_test_setup(name, machine_reset)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(the_console_is_where_spcr_says_if_a_uart_answers_there), T(a_table_that_is_too_short_is_none),
-        T(the_rate_is_spcrs_where_its_clock_is_known), T(else_it_is_what_the_firmware_writes_to),
-        T(a_long_list_of_paths_is_read_or_said), T(a_path_that_names_no_port_of_a_pc_is_passed_over), T(else_it_is_the_first_of_a_pcs_four_that_answers),
-        T(what_does_not_keep_a_byte_is_no_uart), T(the_row_says_which), T(without_one_the_row_says_so_and_guests_run),
+        T(the_console_is_where_spcr_says_if_a_uart_answers_there),
+        T(a_table_that_is_too_short_is_none),
+        T(the_rate_is_spcrs_where_its_clock_is_known),
+        T(else_it_is_what_the_firmware_writes_to),
+        T(a_long_list_of_paths_is_read_or_said),
+        T(a_path_that_names_no_port_of_a_pc_is_passed_over),
+        T(else_it_is_the_first_of_a_pcs_four_that_answers),
+        T(what_does_not_keep_a_byte_is_no_uart),
+        T(the_row_says_which),
+        T(without_one_the_row_says_so_and_guests_run),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

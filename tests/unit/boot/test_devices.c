@@ -23,20 +23,33 @@ static void assert_last_row(uint32_t count, const char *feature, const char *fou
     assert_int_equal(row->verdict, PREFLIGHT_FINE);
 }
 
-#define OUT_OF_REACH(from) "from " from "on: beyond the address width, in RAM, or too many pieces. Devices there keep their DMA, into guests' memory, too. " \
+#define OUT_OF_REACH(from)                                                                                               \
+    "from " from                                                                                                         \
+    "on: beyond the address width, in RAM, or too many pieces. Devices there keep their DMA, into guests' memory, too. " \
     "BIOS: a lower MMIO limit"
-#define NOT_MAPPED(from) "from " from "on: the UEFI firmware does not map it: no BAR is checked there, and no Secure Processor looked for"
+#define NOT_MAPPED(from) \
+    "from " from "on: the UEFI firmware does not map it: no BAR is checked there, and no Secure Processor looked for"
 #define LEFT_OUT "more than this version has room for: their interrupts stay as the UEFI firmware left them"
 
 /* PCI Firmware 3.2, table 4-3: the base is that of bus 0, whichever comes first. Segment 0 is reached by ports. */
 static void mcfg_tells_of_all_segments_that_ports_do_not_reach(void **state)
 {
-    static const struct { uint64_t base; uint16_t segment; uint8_t first, last; uint64_t found, size; } cases[] = {
-        {0xe0000000, 0, 0, 255, 0, 0}, {0x3ffb00000000, 1, 0, 255, 0x3ffb00000000, 256 * MIB},
-        {0xd0000000, 2, 0x40, 0x7f, 0xd4000000, 64 * MIB}, {0xc0000000, 0x300, 9, 9, 0xc0900000, MIB},
-        {0xb0000000, 4, 5, 4, 0, 0}, {(UINT64_C(1) << 46) - 255 * MIB, 5, 0, 255, 0, 0},
-        {(UINT64_C(1) << 46) - 256 * MIB, 5, 0, 255, (UINT64_C(1) << 46) - 256 * MIB, 256 * MIB}, {UINT64_MAX - 0xfffff, 6, 0, 255, 0, 0},
-        {UINT64_MAX - 0xfffff, 0xfff6, 1, 255, 0, 0}, {0, 7, 1, 255, 0, 0},
+    static const struct {
+        uint64_t base;
+        uint16_t segment;
+        uint8_t first, last;
+        uint64_t found, size;
+    } cases[] = {
+        {0xe0000000, 0, 0, 255, 0, 0},
+        {0x3ffb00000000, 1, 0, 255, 0x3ffb00000000, 256 * MIB},
+        {0xd0000000, 2, 0x40, 0x7f, 0xd4000000, 64 * MIB},
+        {0xc0000000, 0x300, 9, 9, 0xc0900000, MIB},
+        {0xb0000000, 4, 5, 4, 0, 0},
+        {(UINT64_C(1) << 46) - 255 * MIB, 5, 0, 255, 0, 0},
+        {(UINT64_C(1) << 46) - 256 * MIB, 5, 0, 255, (UINT64_C(1) << 46) - 256 * MIB, 256 * MIB},
+        {UINT64_MAX - 0xfffff, 6, 0, 255, 0, 0},
+        {UINT64_MAX - 0xfffff, 0xfff6, 1, 255, 0, 0},
+        {0, 7, 1, 255, 0, 0},
     };
     const unsigned count = sizeof cases / sizeof *cases;
     (void)state;
@@ -67,7 +80,8 @@ static void mcfg_tells_of_all_segments_that_ports_do_not_reach(void **state)
     }
     assert_int_equal(handoff.register_count, at);
     assert_true(boot.pci_unseen);
-    assert_last_row(2, "PCI segments", "some cannot be read here", NOT_MAPPED("0001:00:00.0 0002:40:00.0 0300:09:00.0 "));      /* as many as there is room for */
+    assert_last_row(2, "PCI segments", "some cannot be read here",
+                    NOT_MAPPED("0001:00:00.0 0002:40:00.0 0300:09:00.0 "));      /* as many as there is room for */
     boot.row_count = 1;
     assert_last_row(1, "PCI segments", "some out of reach", OUT_OF_REACH("0005:00:00.0 0006:00:00.0 fff6:01:00.0 "));
 }
@@ -90,29 +104,94 @@ static uint64_t *entry_of(uint64_t at, unsigned level)
 }
 
 static const uint64_t far = UINT64_C(0x123c0200000), whole = 4 * MIB;
-static void nothing_missing(void) {}
-static void no_pml4e(void) { *entry_of(far, 4) &= ~UINT64_C(1); }
-static void no_pdpe(void) { *entry_of(far, 3) &= ~UINT64_C(1); }
-static void no_pde(void) { *entry_of(far + 2 * MIB, 2) &= ~UINT64_C(1); }
-static void no_pte(void) { *entry_of(far, 2) = 0; machine_maps(far, whole - 2 * MIB - 4096); }
-static void no_last_pte(void) { *entry_of(far + 2 * MIB, 2) = 0; machine_maps(far + 2 * MIB, 2 * MIB - 4096); }
-static void all_ptes(void) { *entry_of(far, 2) = 0; machine_maps(far, 4096); machine_maps(far + 4096, 2 * MIB - 4096); }
-static void another_page(void) { all_ptes(); *entry_of(far + 77 * 4096, 1) += 4096; }
-static void another_large_page(void) { *entry_of(far + 2 * MIB, 2) += 2 * MIB; }
-static void large_page_with_pat(void) { *entry_of(far, 2) |= 0x1000; }
-static void rights_and_kind(void) { *entry_of(far, 2) |= UINT64_C(1) << 63 | 0x7e; *entry_of(far + 2 * MIB, 2) &= ~UINT64_C(2); }
-static void huge_page(void) { *entry_of(far, 3) = (far & ~((UINT64_C(1) << 30) - 1)) | 0x83; }
-static void another_huge_page(void) { *entry_of(far, 3) = ((far & ~((UINT64_C(1) << 30) - 1)) + (UINT64_C(1) << 30)) | 0x83; }
-static void table_beyond_the_width(void) { *entry_of(far, 3) |= UINT64_C(1) << 46; }
-static void page_with_c_bit(void) { *entry_of(far, 2) |= UINT64_C(1) << 47; }
+static void nothing_missing(void)
+{
+}
+static void no_pml4e(void)
+{
+    *entry_of(far, 4) &= ~UINT64_C(1);
+}
+static void no_pdpe(void)
+{
+    *entry_of(far, 3) &= ~UINT64_C(1);
+}
+static void no_pde(void)
+{
+    *entry_of(far + 2 * MIB, 2) &= ~UINT64_C(1);
+}
+static void no_pte(void)
+{
+    *entry_of(far, 2) = 0;
+    machine_maps(far, whole - 2 * MIB - 4096);
+}
+static void no_last_pte(void)
+{
+    *entry_of(far + 2 * MIB, 2) = 0;
+    machine_maps(far + 2 * MIB, 2 * MIB - 4096);
+}
+static void all_ptes(void)
+{
+    *entry_of(far, 2) = 0;
+    machine_maps(far, 4096);
+    machine_maps(far + 4096, 2 * MIB - 4096);
+}
+static void another_page(void)
+{
+    all_ptes();
+    *entry_of(far + 77 * 4096, 1) += 4096;
+}
+static void another_large_page(void)
+{
+    *entry_of(far + 2 * MIB, 2) += 2 * MIB;
+}
+static void large_page_with_pat(void)
+{
+    *entry_of(far, 2) |= 0x1000;
+}
+static void rights_and_kind(void)
+{
+    *entry_of(far, 2) |= UINT64_C(1) << 63 | 0x7e;
+    *entry_of(far + 2 * MIB, 2) &= ~UINT64_C(2);
+}
+static void huge_page(void)
+{
+    *entry_of(far, 3) = (far & ~((UINT64_C(1) << 30) - 1)) | 0x83;
+}
+static void another_huge_page(void)
+{
+    *entry_of(far, 3) = ((far & ~((UINT64_C(1) << 30) - 1)) + (UINT64_C(1) << 30)) | 0x83;
+}
+static void table_beyond_the_width(void)
+{
+    *entry_of(far, 3) |= UINT64_C(1) << 46;
+}
+static void page_with_c_bit(void)
+{
+    *entry_of(far, 2) |= UINT64_C(1) << 47;
+}
 
 /* A firmware may map less than all: what it does not map would fault. */
 static void a_segment_is_read_where_the_firmware_maps_it_one_to_one(void **state)
 {
-    static const struct { void (*spoil)(void); bool read; } cases[] = {
-        {nothing_missing, true}, {no_pml4e, false}, {no_pdpe, false}, {no_pde, false}, {no_pte, false}, {no_last_pte, false},
-        {all_ptes, true}, {another_page, false}, {another_large_page, false}, {large_page_with_pat, true}, {rights_and_kind, true},
-        {huge_page, true}, {another_huge_page, false}, {table_beyond_the_width, false}, {page_with_c_bit, false},
+    static const struct {
+        void (*spoil)(void);
+        bool read;
+    } cases[] = {
+        {nothing_missing, true},
+        {no_pml4e, false},
+        {no_pdpe, false},
+        {no_pde, false},
+        {no_pte, false},
+        {no_last_pte, false},
+        {all_ptes, true},
+        {another_page, false},
+        {another_large_page, false},
+        {large_page_with_pat, true},
+        {rights_and_kind, true},
+        {huge_page, true},
+        {another_huge_page, false},
+        {table_beyond_the_width, false},
+        {page_with_c_bit, false},
     };
     uint32_t last = 7;
     (void)state;
@@ -149,7 +228,9 @@ static void the_madt_tells_of_ioapics_as_many_as_there_is_room_for(void **state)
 {
     (void)state;
     machine_attach();
-    for (unsigned count = 0; count <= HANDOFF_MAX_REGISTERS; count += count < 2 ? 1 : count == 2 ? HANDOFF_MAX_REGISTERS - 3 : 1) {
+    for (unsigned count = 0; count <= HANDOFF_MAX_REGISTERS; count += count < 2    ? 1
+                                                                      : count == 2 ? HANDOFF_MAX_REGISTERS - 3
+                                                                                   : 1) {
         acpi_build(2, true, true);
         uint8_t *madt = acpi_add("APIC", 44 + 8 + 12 * count + 8);
         memcpy(madt + 44, (const uint8_t[]){0, 8, 0, 3, 1}, 5);                 /* a CPU */
@@ -209,13 +290,20 @@ static void more_segments_than_there_is_room_for_are_told_as_are_ioapics_then(vo
 /* A table that is wrong there would have devices' registers written to memory. */
 static void what_the_mcfg_has_in_ram_is_not_there(void **state)
 {
-    static const struct { uint32_t kind; bool ram; } kinds[] = {
-        {HANDOFF_USABLE, true}, {HANDOFF_ARENA, true}, {HANDOFF_MANIFEST, true}, {HANDOFF_RUNTIME_CODE, true}, {HANDOFF_RUNTIME_DATA, true},
-        {HANDOFF_ACPI, true}, {HANDOFF_MMIO, false}, {HANDOFF_RESERVED, false},
+    static const struct {
+        uint32_t kind;
+        bool ram;
+    } kinds[] = {
+        {HANDOFF_USABLE, true},       {HANDOFF_ARENA, true}, {HANDOFF_MANIFEST, true}, {HANDOFF_RUNTIME_CODE, true},
+        {HANDOFF_RUNTIME_DATA, true}, {HANDOFF_ACPI, true},  {HANDOFF_MMIO, false},    {HANDOFF_RESERVED, false},
     };
     /* Beside it, its last page, its first, all around. */
-    const struct { uint64_t base, pages; bool touches; } places[] = {
-        {ECAM - MIB, MIB / 4096, false}, {ECAM + MIB, 1, false}, {ECAM + MIB - 4096, 1, true}, {ECAM - MIB, MIB / 4096 + 1, true},
+    const struct {
+        uint64_t base, pages;
+        bool touches;
+    } places[] = {
+        {ECAM - MIB, MIB / 4096, false},    {ECAM + MIB, 1, false},
+        {ECAM + MIB - 4096, 1, true},       {ECAM - MIB, MIB / 4096 + 1, true},
         {ECAM - MIB, 8 * MIB / 4096, true},
     };
     (void)state;
@@ -226,7 +314,8 @@ static void what_the_mcfg_has_in_ram_is_not_there(void **state)
             memset(&handoff, 0, sizeof handoff);
             handoff.phys_bits = 46;
             handoff.ranges[handoff.range_count++] = (struct handoff_range){0x1000, 1, HANDOFF_USABLE, 0};
-            handoff.ranges[handoff.range_count++] = (struct handoff_range){places[k].base, places[k].pages, kinds[i].kind, 0};
+            handoff.ranges[handoff.range_count++] =
+                (struct handoff_range){places[k].base, places[k].pages, kinds[i].kind, 0};
             machine_mcfg(ECAM, 9, 0, 0);
             machine_maps(ECAM, MIB);
             registers_find(TABLES_BASE);
@@ -246,9 +335,18 @@ static void registers_out_of_reach_are_not_touched(void **state)
 {
     static const char wide[] = "BAR beyond address width", unmapped[] = "BAR not mapped by UEFI";
     const uint64_t limit = UINT64_C(1) << 40;
-    const struct { uint64_t at, size; const char *words; } cases[] = {
-        {limit - 0x1000, 0x1000, NULL}, {limit - 0xfff, 0x1000, wide}, {limit, 0, wide}, {limit, 1, wide}, {2 * limit, 1, wide},
-        {limit - 2 * MIB, 2 * MIB, NULL}, {limit - 2 * MIB, 2 * MIB + 1, wide}, {limit - 2 * MIB - 1, 1, unmapped},
+    const struct {
+        uint64_t at, size;
+        const char *words;
+    } cases[] = {
+        {limit - 0x1000, 0x1000, NULL},
+        {limit - 0xfff, 0x1000, wide},
+        {limit, 0, wide},
+        {limit, 1, wide},
+        {2 * limit, 1, wide},
+        {limit - 2 * MIB, 2 * MIB, NULL},
+        {limit - 2 * MIB, 2 * MIB + 1, wide},
+        {limit - 2 * MIB - 1, 1, unmapped},
         {limit - 2 * MIB - 1, 2, unmapped},
     };
     (void)state;
@@ -271,7 +369,8 @@ static void the_last_function_written_to_is_put_back_as_it_was_at_first(void **s
     machine_attach();
     memset(machine.pci, 0, sizeof machine.pci);
     psp_platform_end(true);                     /* nothing was written */
-    struct function *a = machine_pci(0x0801, 0x14561022, 0, 0xffff8003), *b = machine_pci(0x1001, 0x14561022, 0, 0x0401);
+    struct function *a = machine_pci(0x0801, 0x14561022, 0, 0xffff8003),
+                    *b = machine_pci(0x1001, 0x14561022, 0, 0x0401);
     const struct psp_function first = {0x0801, 0}, second = {0x1001, 0};
     psp_platform_pci_write32(first, 0x18, 0xabc);       /* no command */
     psp_platform_end(true);
@@ -311,7 +410,8 @@ static void what_hv_must_not_give_away_is_painted_over_free_memory(void **state)
     (void)state;
     acpi_build(2, true, true);
     machine_madt(2, (const uint8_t[]){0, 1});
-    machine_descriptor(EfiConventionalMemory, (UINT64_C(1) << 43) - 4096, 2, EFI_MEMORY_WB);     /* the second is out of reach */
+    machine_descriptor(EfiConventionalMemory, (UINT64_C(1) << 43) - 4096, 2,
+                       EFI_MEMORY_WB);     /* the second is out of reach */
     machine_manifest()->header.total_size -= 100;       /* not a whole number of pages */
     good_seal(machine_manifest());
     assert_int_equal(machine_boot(), ENTERED);
@@ -334,7 +434,9 @@ static void what_hv_must_not_give_away_is_painted_over_free_memory(void **state)
 
 static void the_manifest_is_kept_to_its_last_page(void **state)
 {
-    static const struct { uint64_t size, pages; } cases[] = {{1, 1}, {4095, 1}, {4096, 1}, {4097, 2}, {UINT64_C(1) << 32, 1 << 20}};
+    static const struct {
+        uint64_t size, pages;
+    } cases[] = {{1, 1}, {4095, 1}, {4096, 1}, {4097, 2}, {UINT64_C(1) << 32, 1 << 20}};
     UINTN key;
     (void)state;
     machine_attach();
@@ -383,10 +485,13 @@ int main(void)
         T(mcfg_tells_of_all_segments_that_ports_do_not_reach),
         T(what_the_mcfg_has_in_ram_is_not_there),
         T(the_madt_tells_of_ioapics_as_many_as_there_is_room_for),
-        T(a_segment_is_read_where_the_firmware_maps_it_one_to_one), T(more_segments_than_there_is_room_for_are_told_as_are_ioapics_then),
-        T(registers_out_of_reach_are_not_touched), T(the_last_function_written_to_is_put_back_as_it_was_at_first),
+        T(a_segment_is_read_where_the_firmware_maps_it_one_to_one),
+        T(more_segments_than_there_is_room_for_are_told_as_are_ioapics_then),
+        T(registers_out_of_reach_are_not_touched),
+        T(the_last_function_written_to_is_put_back_as_it_was_at_first),
         T(what_hv_must_not_give_away_is_painted_over_free_memory),
-        T(the_manifest_is_kept_to_its_last_page), T(a_map_with_more_ranges_than_there_is_room_for_is_refused),
+        T(the_manifest_is_kept_to_its_last_page),
+        T(a_map_with_more_ranges_than_there_is_room_for_is_refused),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

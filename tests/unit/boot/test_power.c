@@ -9,7 +9,10 @@ static uint8_t *fadt, *dsdt;
 #define HW_REDUCED (1u << 20)
 #define S5 0x08, '_', 'S', '5', '_', 0x12
 
-static void put(uint32_t at, uint64_t value, unsigned bytes) { memcpy(fadt + at, &value, bytes); }
+static void put(uint32_t at, uint64_t value, unsigned bytes)
+{
+    memcpy(fadt + at, &value, bytes);
+}
 
 static void gas(uint32_t at, uint8_t space, uint64_t address)
 {
@@ -42,7 +45,7 @@ static void tables(const uint8_t *aml, uint32_t size)
     put(64, 0x804, 4);
     gas(172, 1, 0x804);
 }
-#define TABLES(...) tables((const uint8_t[]){__VA_ARGS__}, sizeof (const uint8_t[]){__VA_ARGS__})
+#define TABLES(...) tables((const uint8_t[]){__VA_ARGS__}, sizeof(const uint8_t[]){__VA_ARGS__})
 
 static void look(void)
 {
@@ -52,7 +55,8 @@ static void look(void)
     power_find(TABLES_BASE);
 }
 
-static void assert_register(const struct handoff_register *r, uint64_t address, bool port, uint32_t bytes, uint32_t keep, uint32_t value)
+static void assert_register(const struct handoff_register *r, uint64_t address, bool port, uint32_t bytes,
+                            uint32_t keep, uint32_t value)
 {
     assert_int_equal(r->address, address);
     if (address == 0)
@@ -75,16 +79,26 @@ static void assert_types(int a, int b)
 static void s5_is_found_as_a_package_of_numbers(void **state)
 {
     (void)state;
-    TABLES(S5, 6, 4, 0, 0, 0, 0, 0xa3); assert_types(0, 0);                     /* QEMU's */
-    TABLES(S5, 10, 4, 0x0a, 5, 0x0a, 5, 0, 0, 0xa3); assert_types(5, 5);        /* AMD's chipsets */
-    TABLES(S5, 8, 4, 0x0a, 7, 1, 0, 0, 0xa3); assert_types(7, 1);
-    TABLES(S5, 7, 2, 1, 0x0a, 6, 0xa3, 0xa3); assert_types(1, 6);
-    TABLES(0x08, 0x5c, '_', 'S', '5', '_', 0x12, 6, 4, 1, 0, 0, 0, 0xa3); assert_types(1, 0);
-    TABLES(S5, 0x47, 0, 4, 1, 0, 0, 0, 0xa3); assert_types(1, 0);               /* lengths of 2, 3 and 4 bytes */
-    TABLES(S5, 0x88, 0, 0, 4, 1, 0, 0, 0, 0xa3); assert_types(1, 0);
-    TABLES(S5, 0xc9, 0, 0, 0, 4, 1, 0, 0, 0, 0xa3); assert_types(1, 0);
-    TABLES('_', 'S', '5', '_', 0x12, 9, 9, 9, S5, 6, 4, 1, 0, 0, 0, 0xa3); assert_types(1, 0);      /* a use, then the name */
-    TABLES(S5, 6, 4, 1, 0, 0, 0, S5, 6, 4, 0, 0, 0, 0, 0xa3); assert_types(1, 0);      /* a second Name is an error: the first counts */
+    TABLES(S5, 6, 4, 0, 0, 0, 0, 0xa3);
+    assert_types(0, 0); /* QEMU's */
+    TABLES(S5, 10, 4, 0x0a, 5, 0x0a, 5, 0, 0, 0xa3);
+    assert_types(5, 5); /* AMD's chipsets */
+    TABLES(S5, 8, 4, 0x0a, 7, 1, 0, 0, 0xa3);
+    assert_types(7, 1);
+    TABLES(S5, 7, 2, 1, 0x0a, 6, 0xa3, 0xa3);
+    assert_types(1, 6);
+    TABLES(0x08, 0x5c, '_', 'S', '5', '_', 0x12, 6, 4, 1, 0, 0, 0, 0xa3);
+    assert_types(1, 0);
+    TABLES(S5, 0x47, 0, 4, 1, 0, 0, 0, 0xa3);
+    assert_types(1, 0); /* lengths of 2, 3 and 4 bytes */
+    TABLES(S5, 0x88, 0, 0, 4, 1, 0, 0, 0, 0xa3);
+    assert_types(1, 0);
+    TABLES(S5, 0xc9, 0, 0, 0, 4, 1, 0, 0, 0, 0xa3);
+    assert_types(1, 0);
+    TABLES('_', 'S', '5', '_', 0x12, 9, 9, 9, S5, 6, 4, 1, 0, 0, 0, 0xa3);
+    assert_types(1, 0); /* a use, then the name */
+    TABLES(S5, 6, 4, 1, 0, 0, 0, S5, 6, 4, 0, 0, 0, 0, 0xa3);
+    assert_types(1, 0); /* a second Name is an error: the first counts */
 }
 
 /* ACPI 6.4, 7.4.2 and 20.2.3. ACPICA (hwxface.c) and uACPI (sleep.c) take both from one element, and the low byte of each
@@ -92,46 +106,73 @@ static void s5_is_found_as_a_package_of_numbers(void **state)
 static void s5_may_have_one_element_and_integers_of_any_size(void **state)
 {
     (void)state;
-    TABLES(S5, 3, 1, 0x01, 0xa3); assert_types(1, 0);
-    TABLES(S5, 3, 1, 0x00); assert_types(0, 0);                                         /* the table ends here */
-    TABLES(S5, 4, 1, 0x0a, 5, 0xa3); assert_types(5, 0);
-    TABLES(S5, 5, 1, 0x0b, 5, 6, 0xa3); assert_types(5, 6);
-    TABLES(S5, 0x46, 0, 1, 0x0b, 5, 6, 0xa3); assert_types(5, 6);
-    TABLES(S5, 7, 1, 0x0c, 7, 3, 0xee, 0xff); assert_types(7, 3);
-    TABLES(S5, 11, 1, 0x0e, 2, 1, 0, 0, 0, 0, 0, 0, 0x0a, 5); assert_types(2, 1);       /* what follows is another's */
-    TABLES(S5, 9, 2, 0x0b, 5, 0, 0x0b, 6, 0, 0xa3); assert_types(5, 6);
-    TABLES(S5, 15, 4, 0x0c, 4, 0, 0, 0, 0x0c, 3, 0, 0, 0, 0, 0, 0xa3); assert_types(4, 3);
-    TABLES(S5, 13, 2, 0x0e, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0xa3); assert_types(7, 1);
-    TABLES(S5, 9, 2, 0x0b, 5, 1, 0x0b, 6, 1, 0xa3); assert_types(5, 6);
-    TABLES(S5, 5, 1, 0x0b, 8, 0); assert_types(-1, 0);
-    TABLES(S5, 5, 1, 0x0b, 0, 8); assert_types(-1, 0);
-    TABLES(S5, 3, 1, 0xff); assert_types(-1, 0);
-    TABLES(S5, 4, 1, 0x0d, '5', 0); assert_types(-1, 0);                                /* a string */
+    TABLES(S5, 3, 1, 0x01, 0xa3);
+    assert_types(1, 0);
+    TABLES(S5, 3, 1, 0x00);
+    assert_types(0, 0); /* the table ends here */
+    TABLES(S5, 4, 1, 0x0a, 5, 0xa3);
+    assert_types(5, 0);
+    TABLES(S5, 5, 1, 0x0b, 5, 6, 0xa3);
+    assert_types(5, 6);
+    TABLES(S5, 0x46, 0, 1, 0x0b, 5, 6, 0xa3);
+    assert_types(5, 6);
+    TABLES(S5, 7, 1, 0x0c, 7, 3, 0xee, 0xff);
+    assert_types(7, 3);
+    TABLES(S5, 11, 1, 0x0e, 2, 1, 0, 0, 0, 0, 0, 0, 0x0a, 5);
+    assert_types(2, 1); /* what follows is another's */
+    TABLES(S5, 9, 2, 0x0b, 5, 0, 0x0b, 6, 0, 0xa3);
+    assert_types(5, 6);
+    TABLES(S5, 15, 4, 0x0c, 4, 0, 0, 0, 0x0c, 3, 0, 0, 0, 0, 0, 0xa3);
+    assert_types(4, 3);
+    TABLES(S5, 13, 2, 0x0e, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0xa3);
+    assert_types(7, 1);
+    TABLES(S5, 9, 2, 0x0b, 5, 1, 0x0b, 6, 1, 0xa3);
+    assert_types(5, 6);
+    TABLES(S5, 5, 1, 0x0b, 8, 0);
+    assert_types(-1, 0);
+    TABLES(S5, 5, 1, 0x0b, 0, 8);
+    assert_types(-1, 0);
+    TABLES(S5, 3, 1, 0xff);
+    assert_types(-1, 0);
+    TABLES(S5, 4, 1, 0x0d, '5', 0);
+    assert_types(-1, 0); /* a string */
 }
 
 static void what_is_no_package_of_small_numbers_is_passed_over(void **state)
 {
     (void)state;
-    TABLES(0xa3); assert_types(-1, 0);
-    TABLES('_', 'S', '5', '_', 0x12, 6, 4, 0, 0, 0, 0); assert_types(-1, 0);            /* a use of it */
-    TABLES(0x14, '_', 'S', '5', '_', 0x12, 6, 4, 0, 0, 0, 0); assert_types(-1, 0);      /* a method's name */
-    TABLES(0x08, '_', 'S', '4', '_', 0x12, 6, 4, 0, 0, 0, 0); assert_types(-1, 0);
-    TABLES(0x08, '_', 'S', '5', '_', 0x11, 6, 4, 0, 0, 0, 0); assert_types(-1, 0);      /* a buffer */
-    TABLES(S5, 6, 4, 0x0a, 8, 0, 0, 0); assert_types(-1, 0);                            /* three bits */
-    TABLES(S5, 6, 4, 0, 0x0a, 8, 0, 0); assert_types(-1, 0);
-    TABLES(S5, 6, 4, 0xff, 0, 0, 0, 0); assert_types(-1, 0);                            /* Ones */
-    TABLES(S5, 9, 4, 'S', 'L', 'P', '5', 0, 0, 0); assert_types(-1, 0);                 /* another name */
-    TABLES(S5, 6, 4, 0x0a, 9, 0, 0, S5, 6, 4, 1, 1, 0, 0); assert_types(1, 1);          /* the next may be it */
+    TABLES(0xa3);
+    assert_types(-1, 0);
+    TABLES('_', 'S', '5', '_', 0x12, 6, 4, 0, 0, 0, 0);
+    assert_types(-1, 0); /* a use of it */
+    TABLES(0x14, '_', 'S', '5', '_', 0x12, 6, 4, 0, 0, 0, 0);
+    assert_types(-1, 0); /* a method's name */
+    TABLES(0x08, '_', 'S', '4', '_', 0x12, 6, 4, 0, 0, 0, 0);
+    assert_types(-1, 0);
+    TABLES(0x08, '_', 'S', '5', '_', 0x11, 6, 4, 0, 0, 0, 0);
+    assert_types(-1, 0); /* a buffer */
+    TABLES(S5, 6, 4, 0x0a, 8, 0, 0, 0);
+    assert_types(-1, 0); /* three bits */
+    TABLES(S5, 6, 4, 0, 0x0a, 8, 0, 0);
+    assert_types(-1, 0);
+    TABLES(S5, 6, 4, 0xff, 0, 0, 0, 0);
+    assert_types(-1, 0); /* Ones */
+    TABLES(S5, 9, 4, 'S', 'L', 'P', '5', 0, 0, 0);
+    assert_types(-1, 0); /* another name */
+    TABLES(S5, 6, 4, 0x0a, 9, 0, 0, S5, 6, 4, 1, 1, 0, 0);
+    assert_types(1, 1); /* the next may be it */
 }
 
 /* Behind the table is nothing: no byte of it is read. */
 static void nothing_is_read_beyond_a_table(void **state)
 {
-    static const uint8_t bytes[] = {S5, 0xca, 0, 0, 0, 4, 0x0a, 5, 0x0a, 5, 0, 0}, wide[] = {S5, 8, 1, 0x0c, 5, 0, 0, 0};
+    static const uint8_t bytes[] = {S5, 0xca, 0, 0, 0, 4, 0x0a, 5, 0x0a, 5, 0, 0},
+                         wide[] = {S5, 8, 1, 0x0c, 5, 0, 0, 0};
     (void)state;
     for (uint32_t i = 0; i <= sizeof bytes + sizeof wide + 1; i++) {
         const uint8_t *whole = i <= sizeof bytes ? bytes : wide;
-        uint32_t size = i <= sizeof bytes ? i : i - (uint32_t)sizeof bytes - 1, least = whole == bytes ? 15 : sizeof wide;
+        uint32_t size = i <= sizeof bytes ? i : i - (uint32_t)sizeof bytes - 1,
+                 least = whole == bytes ? 15 : sizeof wide;
         uint8_t *table = malloc(36 + size);
         uint32_t length = 36 + size;
         tables(whole, 0);
@@ -158,21 +199,21 @@ static void s5_may_be_in_any_ssdt(void **state)
         assert_types(1, 0);
     }
     tables(none, sizeof none);
-    aml_table("SSDT", some, sizeof some)[9]++;      /* checksum: told, and used all the same */
+    aml_table("SSDT", some, sizeof some)[9]++; /* checksum: told, and used all the same */
     assert_types(1, 0);
     assert_string_equal(boot.acpi_wrong_sums, "SSDT ");
     tables(none, sizeof none);
-    acpi_list(aml_table("SSDT", none, sizeof none));    /* twice, and others behind it */
+    acpi_list(aml_table("SSDT", none, sizeof none)); /* twice, and others behind it */
     assert_types(-1, 0);
     aml_table("SSDT", some, sizeof some);
     assert_types(1, 0);
     tables(none, sizeof none);
-    put(140, 0, 8);                                 /* no DSDT at all */
+    put(140, 0, 8); /* no DSDT at all */
     aml_table("SSDT", some, sizeof some);
     assert_types(1, 0);
     tables(some, sizeof some);
     put(140, 0, 8);
-    put(40, (uintptr_t)dsdt, 4);                    /* as old tables have it */
+    put(40, (uintptr_t)dsdt, 4); /* as old tables have it */
     assert_types(1, 0);
     tables(some, sizeof some);
     memcpy(dsdt, "DSDX", 4);
@@ -186,10 +227,15 @@ static void s5_may_be_in_any_ssdt(void **state)
 
 static void registers_that_no_port_can_be_are_refused(void **state)
 {
-    static const struct { uint8_t space; uint64_t address, narrow, port; } cases[] = {
-        {1, 0x804, 0, 0x804}, {1, 0, 0x404, 0x404}, {1, 0x804, 0x404, 0x804}, {0, 0xfed80804, 0x404, 0x404}, {2, 0x804, 0x404, 0x404},
-        {0x7f, 0x804, 0x404, 0x404}, {1, 0x10804, 0x404, 0x404}, {1, UINT64_MAX, 0, 0}, {0, 0xfed80804, 0, 0}, {0xff, 0x804, 0, 0},
-        {1, 0, 0x10404, 0}, {0, 0, 0, 0}, {1, 0xffff, 0, 0xffff},
+    static const struct {
+        uint8_t space;
+        uint64_t address, narrow, port;
+    } cases[] = {
+        {1, 0x804, 0, 0x804},          {1, 0, 0x404, 0x404},     {1, 0x804, 0x404, 0x804},
+        {0, 0xfed80804, 0x404, 0x404}, {2, 0x804, 0x404, 0x404}, {0x7f, 0x804, 0x404, 0x404},
+        {1, 0x10804, 0x404, 0x404},    {1, UINT64_MAX, 0, 0},    {0, 0xfed80804, 0, 0},
+        {0xff, 0x804, 0, 0},           {1, 0, 0x10404, 0},       {0, 0, 0, 0},
+        {1, 0xffff, 0, 0xffff},
     };
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -206,10 +252,21 @@ static void registers_that_no_port_can_be_are_refused(void **state)
 
 static void a_reset_register_is_a_port_or_in_memory(void **state)
 {
-    static const struct { uint8_t space; uint64_t address, found; uint32_t flags; } cases[] = {
-        {1, 0xcf9, 0xcf9, RESET_SUPPORTED}, {1, 0xcf9, 0, 0}, {0, 0xfed80300, 0xfed80300, RESET_SUPPORTED},
-        {0, UINT64_C(1) << 32, 0, RESET_SUPPORTED}, {1, 0x10cf9, 0, RESET_SUPPORTED}, {2, 0xcf9, 0, RESET_SUPPORTED},
-        {3, 0xcf9, 0, RESET_SUPPORTED}, {0x0a, 0xcf9, 0, RESET_SUPPORTED}, {1, 0, 0, RESET_SUPPORTED}, {1, 0xcf9, 0xcf9, RESET_SUPPORTED | HW_REDUCED},
+    static const struct {
+        uint8_t space;
+        uint64_t address, found;
+        uint32_t flags;
+    } cases[] = {
+        {1, 0xcf9, 0xcf9, RESET_SUPPORTED},
+        {1, 0xcf9, 0, 0},
+        {0, 0xfed80300, 0xfed80300, RESET_SUPPORTED},
+        {0, UINT64_C(1) << 32, 0, RESET_SUPPORTED},
+        {1, 0x10cf9, 0, RESET_SUPPORTED},
+        {2, 0xcf9, 0, RESET_SUPPORTED},
+        {3, 0xcf9, 0, RESET_SUPPORTED},
+        {0x0a, 0xcf9, 0, RESET_SUPPORTED},
+        {1, 0, 0, RESET_SUPPORTED},
+        {1, 0xcf9, 0xcf9, RESET_SUPPORTED | HW_REDUCED},
     };
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -226,8 +283,12 @@ static void a_reset_register_is_a_port_or_in_memory(void **state)
 /* ACPI 6.4, 4.8.3.7: hardware-reduced machines have a sleep control register of 8 bits. */
 static void a_machine_of_reduced_hardware_has_one_register(void **state)
 {
-    static const struct { uint8_t space; uint64_t address, found; } cases[] = {
-        {1, 0x600, 0x600}, {0, 0xfed80600, 0xfed80600}, {2, 0x600, 0}, {1, 0x10600, 0}, {0, UINT64_C(1) << 40, 0}, {1, 0, 0},
+    static const struct {
+        uint8_t space;
+        uint64_t address, found;
+    } cases[] = {
+        {1, 0x600, 0x600}, {0, 0xfed80600, 0xfed80600}, {2, 0x600, 0},
+        {1, 0x10600, 0},   {0, UINT64_C(1) << 40, 0},   {1, 0, 0},
     };
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -243,8 +304,12 @@ static void a_machine_of_reduced_hardware_has_one_register(void **state)
 /* A field that the table is too short for is as if it were 0. */
 static void an_old_fadt_has_what_it_has(void **state)
 {
-    static const struct { uint32_t length; uint64_t off, reset; } cases[] = {
-        {115, 0, 0}, {116, 0x404, 0}, {127, 0x404, 0}, {128, 0x404, 0xcf9}, {132, 0x404, 0xcf9}, {183, 0x404, 0xcf9}, {184, 0x804, 0xcf9}, {276, 0x804, 0xcf9},
+    static const struct {
+        uint32_t length;
+        uint64_t off, reset;
+    } cases[] = {
+        {115, 0, 0},         {116, 0x404, 0},     {127, 0x404, 0},     {128, 0x404, 0xcf9},
+        {132, 0x404, 0xcf9}, {183, 0x404, 0xcf9}, {184, 0x804, 0xcf9}, {276, 0x804, 0xcf9},
     };
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -277,10 +342,16 @@ static void hv_gets_them(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(s5_is_found_as_a_package_of_numbers), T(s5_may_have_one_element_and_integers_of_any_size),
-        T(what_is_no_package_of_small_numbers_is_passed_over), T(nothing_is_read_beyond_a_table),
-        T(s5_may_be_in_any_ssdt), T(registers_that_no_port_can_be_are_refused), T(a_reset_register_is_a_port_or_in_memory),
-        T(a_machine_of_reduced_hardware_has_one_register), T(an_old_fadt_has_what_it_has), T(hv_gets_them),
+        T(s5_is_found_as_a_package_of_numbers),
+        T(s5_may_have_one_element_and_integers_of_any_size),
+        T(what_is_no_package_of_small_numbers_is_passed_over),
+        T(nothing_is_read_beyond_a_table),
+        T(s5_may_be_in_any_ssdt),
+        T(registers_that_no_port_can_be_are_refused),
+        T(a_reset_register_is_a_port_or_in_memory),
+        T(a_machine_of_reduced_hardware_has_one_register),
+        T(an_old_fadt_has_what_it_has),
+        T(hv_gets_them),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

@@ -4,30 +4,29 @@
 
 #include "hv/lib/text.h"
 
-static const char good_table[] =
-    "\r\nSevisor preflight\r\n"
-    "        feature              needed                 found\r\n"
-    " ok     processor            AuthenticAMD           AuthenticAMD\r\n"
-    " ok     SVM                  CPUID 8000_0001 ECX[2] yes\r\n"
-    " ok     SVM not locked off   VM_CR                  enabled\r\n"
-    " ok     nested paging        CPUID 8000_000A EDX[0] yes\r\n"
-    " ok     page tables          4 levels               4 levels\r\n"
-    " ok     hypervisor           PE section .hv         32 KiB\r\n"
-    " ok     manifest             valid                  3 guests, 36 KiB\r\n"
-    " ok     TSC frequency        ACPI PM timer          2400.003 MHz\r\n"
-    " ok     SME and SEV          CPUID 8000_001F        both\r\n"
-    " ok     memory encryption    SYSCFG[23]             on\r\n"
-    " ok     PCI addresses        below 2^43             all\r\n"
-    " ok     C-bit, reduction     as each guest says     51 and 5\r\n"
-    " ok     ASIDs for SEV        1                      10 (6 to 15)\r\n"
-    " ok     SMM locked           HWCR[0] SmmLock        yes\r\n"
-    " ok     Secure Processor     PCI function with SEV  1022:1486 at 41:00.1\r\n"
-    " ok     SEV firmware         PLATFORM_STATUS        API 1.55.21, UNINIT\r\n"
-    " ok     processors           1                      1\r\n"
-    " ok     memory guests + hv   48 + 18 MiB            236 + 18 MiB\r\n"
-    " ok     guests               at least 1             3 of 3 can run\r\n"
-    " ok     console              a 16550 UART           port 0x3f8 (probed)\r\n"
-    "\r\n";
+static const char good_table[] = "\r\nSevisor preflight\r\n"
+                                 "        feature              needed                 found\r\n"
+                                 " ok     processor            AuthenticAMD           AuthenticAMD\r\n"
+                                 " ok     SVM                  CPUID 8000_0001 ECX[2] yes\r\n"
+                                 " ok     SVM not locked off   VM_CR                  enabled\r\n"
+                                 " ok     nested paging        CPUID 8000_000A EDX[0] yes\r\n"
+                                 " ok     page tables          4 levels               4 levels\r\n"
+                                 " ok     hypervisor           PE section .hv         32 KiB\r\n"
+                                 " ok     manifest             valid                  3 guests, 36 KiB\r\n"
+                                 " ok     TSC frequency        ACPI PM timer          2400.003 MHz\r\n"
+                                 " ok     SME and SEV          CPUID 8000_001F        both\r\n"
+                                 " ok     memory encryption    SYSCFG[23]             on\r\n"
+                                 " ok     PCI addresses        below 2^43             all\r\n"
+                                 " ok     C-bit, reduction     as each guest says     51 and 5\r\n"
+                                 " ok     ASIDs for SEV        1                      10 (6 to 15)\r\n"
+                                 " ok     SMM locked           HWCR[0] SmmLock        yes\r\n"
+                                 " ok     Secure Processor     PCI function with SEV  1022:1486 at 41:00.1\r\n"
+                                 " ok     SEV firmware         PLATFORM_STATUS        API 1.55.21, UNINIT\r\n"
+                                 " ok     processors           1                      1\r\n"
+                                 " ok     memory guests + hv   48 + 18 MiB            236 + 18 MiB\r\n"
+                                 " ok     guests               at least 1             3 of 3 can run\r\n"
+                                 " ok     console              a 16550 UART           port 0x3f8 (probed)\r\n"
+                                 "\r\n";
 
 static void a_good_machine_has_this_table(void **state)
 {
@@ -47,11 +46,11 @@ static void a_row_has_its_mark_and_a_remedy_if_there_is_one(void **state)
         table_row(i < 3 ? i : PREFLIGHT_FINE, "f", "n", "x", i < 3 ? "r" : "");
     assert_int_equal(boot.row_count, 4);
     assert_string_equal(machine.console,
-        "\r\nSevisor preflight\r\n        feature              needed                 found\r\n"
-        " note   f                    n                      x\r\n        -> r\r\n"
-        " no SEV f                    n                      x\r\n        -> r\r\n"
-        " STOP   f                    n                      x\r\n        -> r\r\n"
-        " ok     f                    n                      x\r\n");
+                        "\r\nSevisor preflight\r\n        feature              needed                 found\r\n"
+                        " note   f                    n                      x\r\n        -> r\r\n"
+                        " no SEV f                    n                      x\r\n        -> r\r\n"
+                        " STOP   f                    n                      x\r\n        -> r\r\n"
+                        " ok     f                    n                      x\r\n");
 }
 
 static struct manifest_guest *guest(unsigned i)
@@ -207,8 +206,10 @@ static void vfs_in_ecam(uint32_t number, uint64_t first, uint64_t last)
     memset((uint8_t *)f + 256, 0, 4096 - 256);
     f[0x100 / 4] = 0x0001 | 1 << 16 | 0x150u << 20;
     f[0x150 / 4] = 0x0010 | 1 << 16;
-    memcpy(f + 0x174 / 4, (uint32_t[]){(uint32_t)first | 0xc, (uint32_t)(first >> 32), 0xfffffff0, 0xfffffff0,
-                                       (uint32_t)last | 4, (uint32_t)(last >> 32), 0xc, 0xffffffff}, 32);     /* the last two are another's */
+    memcpy(f + 0x174 / 4,
+           (uint32_t[]){(uint32_t)first | 0xc, (uint32_t)(first >> 32), 0xfffffff0, 0xfffffff0, (uint32_t)last | 4,
+                        (uint32_t)(last >> 32), 0xc, 0xffffffff},
+           32);     /* the last two are another's */
 }
 
 /* Segment 0 is reached by ports, but for what only memory has. */
@@ -248,166 +249,227 @@ static void three_cpus(uint8_t last)
 #define LEFT(guests) "in use by an earlier OS, with " #guests " guests: Sevisor sends SHUTDOWN, which ends them"
 #define LEAKS "CVE-2019-9836: up to 0.17 build 11 it discloses its private PDH key: "
 #define NAME_NEWER "update the BIOS, or name a newer file as sev-firmware in guests.toml"
-#define BEYOND(of) of "out of reach once memory encryption is on; only the Secure Processor's matters. " \
-    "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
-#define NOT_MAPPED(from) "from " from "on: the UEFI firmware does not map it: no BAR is checked there, and no Secure Processor looked for"
-#define WANT(memory, reasons) #memory " do not fit into memory (lower memory in guests.toml), " #reasons " fail a row above"
+#define BEYOND(of)                                                                        \
+    of "out of reach once memory encryption is on; only the Secure Processor's matters. " \
+       "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
+#define NOT_MAPPED(from) \
+    "from " from "on: the UEFI firmware does not map it: no BAR is checked there, and no Secure Processor looked for"
+#define WANT(memory, reasons) \
+    #memory " do not fit into memory (lower memory in guests.toml), " #reasons " fail a row above"
 
 /* name, row, its verdict, what it found, its remedy; what makes it so */
-#define CASES(X) \
-    X(intel, "processor", PREFLIGHT_FATAL, "GenuineIntel", "an AMD EPYC processor is needed", vendor("GenuineIntel")) \
-    X(amd_in_part, "processor", PREFLIGHT_FATAL, "AuthenticAMd", "an AMD EPYC processor is needed", vendor("AuthenticAMd")) \
-    X(svm_beyond_last_leaf, "SVM", PREFLIGHT_FATAL, "no", SVM_BIOS, machine_leaf(0x80000000)->regs.eax = 0x80000009) \
-    X(no_svm, "SVM", PREFLIGHT_FATAL, "no", SVM_BIOS, machine_leaf(0x80000001)->regs.ecx = ~4u) \
-    X(svm_off_locked, "SVM not locked off", PREFLIGHT_FATAL, "disabled, locked", SVM_BIOS, machine.vm_cr = VM_CR_SVMDIS | VM_CR_LOCK) \
-    X(svm_off_not_locked, "SVM not locked off", PREFLIGHT_FINE, "disabled, not locked", "", machine.vm_cr = VM_CR_SVMDIS) \
-    X(svm_on_locked, "SVM not locked off", PREFLIGHT_FINE, "enabled", "", machine.vm_cr = VM_CR_LOCK) \
-    X(no_npt, "nested paging", PREFLIGHT_FATAL, "no", "this processor cannot run guests: an AMD EPYC is needed", machine_leaf(0x8000000a)->regs.edx = ~1u) \
-    X(five_levels, "page tables", PREFLIGHT_FATAL, "5 levels", "BIOS: disable 5-level paging (LA57)", machine.cr4 |= CR4_LA57) \
-    X(no_hv, "hypervisor", PREFLIGHT_FATAL, "no such section", BUILD_AGAIN, no_section(".hv")) \
-    X(bad_hv, "hypervisor", PREFLIGHT_FATAL, "no hv image", BUILD_AGAIN, machine_hv()->magic++) \
-    X(damaged_hv, "hypervisor", PREFLIGHT_FATAL, "damaged: wrong checksum", BUILD_AGAIN, ((uint8_t *)machine_hv())[HV_RODATA * 4096 + 7] ^= 4) \
-    X(no_manifest, "manifest", PREFLIGHT_FATAL, "none", "this EFI file has no guests: add them with guest/pack.py", no_section(".manifes")) \
-    X(bad_header, "manifest", PREFLIGHT_FATAL, "refused", "MANIFEST_BAD_MAGIC: this is not a manifest: the magic number is wrong", \
-      machine_manifest()->header.magic++) \
-    X(bad_guest, "manifest", PREFLIGHT_FATAL, "guest 0", "MANIFEST_NO_VCPUS: a guest has no vCPU", guest(0)->vcpus = 0; seal()) \
-    X(bad_step, "manifest", PREFLIGHT_FATAL, "guest 0, step 0", "MANIFEST_STEP_EMPTY: a step has no bytes", \
-      machine_manifest()->steps[0].size = 0; seal()) \
-    X(slow_tsc, "TSC frequency", PREFLIGHT_FATAL, "0.999 MHz", "neither the ACPI PM timer nor UEFI's Stall() measures it: update the BIOS", machine.hz = 999900; machine.tsc_per_access = 1) \
-    X(least_tsc, "TSC frequency", PREFLIGHT_FINE, "1.000 MHz", "", machine.hz = 1000010; machine.tsc_per_access = 1) \
-    X(no_encryption_leaf, "SME and SEV", PREFLIGHT_NO_SEV, "neither", SME_BIOS, machine_leaf(0x80000000)->regs.eax = 0x8000001e) \
-    X(last_is_encryption, "SME and SEV", PREFLIGHT_FINE, "both", "", machine_leaf(0x80000000)->regs.eax = 0x8000001f) \
-    X(sme_only, "SME and SEV", PREFLIGHT_NO_SEV, "SME only", SME_BIOS, machine_leaf(0x8000001f)->regs.eax = 0xfd) \
-    X(sev_only, "SME and SEV", PREFLIGHT_NO_SEV, "SEV only", SME_BIOS, machine_leaf(0x8000001f)->regs.eax = 0xfe) \
-    X(smee_cannot, "memory encryption", PREFLIGHT_NO_SEV, "off, cannot be set", "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled", \
-      machine.syscfg = 0; machine.syscfg_stuck = SYSCFG_MEM_ENCRYPTION_MOD_EN) \
-    X(other_c_bit, "C-bit, reduction", PREFLIGHT_NO_SEV, "47 and 5", "1 guests refused (alpha): set cbitpos = 47, reduced-phys-bits = 5", \
-      c_bit_at(47, 5)) \
-    X(no_reduction, "C-bit, reduction", PREFLIGHT_NO_SEV, "47 and 0", "1 guests refused (alpha): set cbitpos = 47, reduced-phys-bits = 1", \
-      c_bit_at(47, 0)) \
-    X(c_bit_right_above, "C-bit, reduction", PREFLIGHT_FINE, "47 and 5", "", c_bit_at(47, 5); alpha_for(47, 1)) \
-    X(c_bit_above_what_is_left, "C-bit, reduction", PREFLIGHT_FINE, "43 and 5", "", c_bit_at(43, 5); alpha_for(43, 1)) \
-    X(c_bit_within_width, "C-bit, reduction", PREFLIGHT_NO_SEV, "42 and 5", "1 guests refused (alpha): set cbitpos = 42, reduced-phys-bits = 5", \
-      c_bit_at(42, 5); alpha_for(42, 1)) \
-    X(no_width_left, "C-bit, reduction", PREFLIGHT_NO_SEV, "51 and 5", "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", \
-      alpha_for(51, 48)) \
-    X(memory_fits_width, "C-bit, reduction", PREFLIGHT_FINE, "51 and 5", "", alpha_for(51, 24)) \
-    X(memory_beyond_width, "C-bit, reduction", PREFLIGHT_NO_SEV, "51 and 5", "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", \
-      alpha_for(51, 25)) \
-    X(one_of_two_unfit, "C-bit, reduction", PREFLIGHT_FINE, "51 and 5", "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", \
-      beta_is_sev(); alpha_for(50, 5)) \
-    X(other_of_two_unfit, "C-bit, reduction", PREFLIGHT_FINE, "51 and 5", "1 guests refused (beta-2.x_y): set cbitpos = 51, reduced-phys-bits = 5", \
-      beta_is_sev(); guest(1)->cbitpos = 40; seal()) \
-    X(both_unfit, "C-bit, reduction", PREFLIGHT_NO_SEV, "51 and 5", "2 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", \
-      beta_is_sev(); guest(1)->cbitpos = 40; alpha_for(40, 5)) \
-    X(no_asids, "ASIDs for SEV", PREFLIGHT_NO_SEV, "0 (16 to 15)", ES_BIOS, machine_leaf(0x8000001f)->regs.edx = 16) \
-    X(one_asid, "ASIDs for SEV", PREFLIGHT_FINE, "1 (15 to 15)", "", machine_leaf(0x8000001f)->regs.edx = 15) \
-    X(all_asids, "ASIDs for SEV", PREFLIGHT_FINE, "15 (1 to 15)", "", machine_leaf(0x8000001f)->regs.edx = 0) \
-    X(fewer_asids_than_guests, "ASIDs for SEV", PREFLIGHT_FINE, "1 (15 to 15)", ES_BIOS, beta_is_sev(); machine_leaf(0x8000001f)->regs.edx = 15) \
-    X(smm_open, "SMM locked", PREFLIGHT_NO_SEV, "no", "BIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS", machine.hwcr = ~HWCR_SMM_LOCK) \
-    X(snp_left_on, "SEV-SNP", PREFLIGHT_FATAL, "on, left by an earlier OS", \
-      "reset the machine: the RMP that was set up earlier still protects its pages", machine.syscfg |= UINT64_C(1) << 24) \
-    X(smee_off, "memory encryption", PREFLIGHT_FINE, "off; Sevisor turns it on", \
-      "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled, if INIT is answered by HWERROR_PLATFORM (0x13)", machine.syscfg = 1) \
-    X(bar_at_the_width, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("05:00.0 "), \
-      bar_of(0x500, 0, 0, UINT64_C(1) << 43)) \
-    X(bar_below_the_width, "PCI addresses", PREFLIGHT_FINE, "all", "", bar_of(0x500, 0, 4, (UINT64_C(1) << 43) - MIB)) \
-    X(bars_of_all_kinds, "PCI addresses", PREFLIGHT_FINE, "5 are above", BEYOND("05:00.0 06:00.0 07:00.0 07:00.3 "), bars_of_all_kinds()) \
-    X(bars_with_smee_off, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("05:00.0 "), \
-      machine.syscfg = 0; bar_of(0x500, 0, 2, UINT64_C(1) << 47)) \
-    X(bars_without_sme, "PCI addresses", PREFLIGHT_FINE, "all", "", \
-      machine_leaf(0x8000001f)->regs.eax = 0; bar_of(0x500, 0, 2, UINT64_C(1) << 47)) \
-    X(bars_in_all_segments, "PCI addresses", PREFLIGHT_FINE, "4 are above", BEYOND("05:00.0 0001:00:01.0 0002:40:00.0 0002:41:1f.0 "), \
-      bars_in_segments(true)) \
-    X(bars_in_some_segments, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("05:00.0 0001:00:01.0 "), bars_in_segments(false)) \
-    X(virtual_functions, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("0001:00:01.0 "), \
-      two_segments(true); vfs_in_ecam(0x008, UINT64_C(1) << 43, UINT64_C(1) << 44)) \
-    X(virtual_functions_below, "PCI addresses", PREFLIGHT_FINE, "all", "", \
-      two_segments(true); vfs_in_ecam(0x008, (UINT64_C(1) << 43) - MIB, 0)) \
-    X(virtual_functions_of_segment_0, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("01:00.0 "), vfs_in_segment_0(0x12341022)) \
-    X(another_function_is_there, "PCI addresses", PREFLIGHT_FINE, "all", "", vfs_in_segment_0(0x12351022)) \
-    X(capabilities_in_a_circle, "PCI addresses", PREFLIGHT_FINE, "240 are above", BEYOND("0001:00:01.0 "), capabilities_in_a_circle()) \
-    X(segment_0_not_mapped, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", machine_mcfg(ECAM, 0, 0, 3)) \
-    X(all_segments, "PCI addresses", PREFLIGHT_FINE, "all", "", two_segments(true)) \
-    X(some_segments, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", two_segments(false)) \
-    X(segment_not_mapped, "PCI segments", PREFLIGHT_FINE, "some cannot be read here", NOT_MAPPED("0002:40:00.0 "), bars_in_segments(false)) \
-    X(psp_in_another_segment, "Secure Processor", PREFLIGHT_FINE, "1022:1486 at 0002:41:02.3", "", two_segments(true); psp_in_segment(0x313)) \
-    X(psp_in_no_readable_segment, "Secure Processor", PREFLIGHT_NO_SEV, "none", PSP_BIOS, two_segments(false); psp_in_segment(0x313)) \
-    X(psp_is_no_bridge, "Secure Processor", PREFLIGHT_NO_SEV, "none", PSP_BIOS, two_segments(true); bridge_with_its_id(0x313)) \
-    X(psp_of_a_newer_part, "Secure Processor", PREFLIGHT_NO_SEV, "1022:1999 at 41:00.1", \
-      "an AMD encryption controller that this version does not know: use a newer Sevisor", \
-      machine.pci[0].config[0] = 0x19991022; machine.pci[0].config[2] = 0x10800000) \
-    X(psp_17d8, "Secure Processor", PREFLIGHT_FINE, "1022:17d8 at 41:00.1", "", machine.pci[0].config[0] = 0x17d81022) \
-    X(psp_silent, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", \
-      "PLATFORM_STATUS: the Secure Processor's mailbox is not ready. " OFF_AND_ON, machine.psp.silent = true) \
-    X(psp_silent_after_an_answer, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", "PLATFORM_STATUS: no answer in " \
-      "time; the Secure Processor is not used again. Switch the machine off and on", machine.psp.silent = true; *psp_command() = 1u << 31) \
-    X(psp_left_with_a_command, "SEV firmware", PREFLIGHT_FINE, "API 1.55.21, UNINIT", "", *psp_command() = 0; leave_command()) \
-    X(psp_contradicts_itself, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", \
-      "PLATFORM_STATUS: the SEV firmware's answer contradicts itself: update the BIOS", machine.psp.answer[2] = 3) \
-    X(psp_refuses, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", \
-      "PLATFORM_STATUS: INVALID_CONFIG (0x03): the platform's configuration is invalid. " OFF_AND_ON ".", machine.psp.status = 3) \
-    X(psp_8003, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", "PLATFORM_STATUS: undocumented status (0x8003): no " \
-      "document names it; boards with an old BIOS answered so. Update the BIOS for newer SEV firmware; enable SMEE; " \
-      "switch the machine off and on.", machine.psp.status = 0x8003) \
-    X(psp_9000, "SEV firmware", PREFLIGHT_NO_SEV, "not usable", "PLATFORM_STATUS: undocumented status (0x9000): no " \
+#define CASES(X)                                                                                                          \
+    X(intel, "processor", PREFLIGHT_FATAL, "GenuineIntel", "an AMD EPYC processor is needed", vendor("GenuineIntel"))     \
+    X(amd_in_part, "processor", PREFLIGHT_FATAL, "AuthenticAMd", "an AMD EPYC processor is needed",                       \
+      vendor("AuthenticAMd"))                                                                                             \
+    X(svm_beyond_last_leaf, "SVM", PREFLIGHT_FATAL, "no", SVM_BIOS, machine_leaf(0x80000000)->regs.eax = 0x80000009)      \
+    X(no_svm, "SVM", PREFLIGHT_FATAL, "no", SVM_BIOS, machine_leaf(0x80000001)->regs.ecx = ~4u)                           \
+    X(svm_off_locked, "SVM not locked off", PREFLIGHT_FATAL, "disabled, locked", SVM_BIOS,                                \
+      machine.vm_cr = VM_CR_SVMDIS | VM_CR_LOCK)                                                                          \
+    X(svm_off_not_locked, "SVM not locked off", PREFLIGHT_FINE, "disabled, not locked", "",                               \
+      machine.vm_cr = VM_CR_SVMDIS)                                                                                       \
+    X(svm_on_locked, "SVM not locked off", PREFLIGHT_FINE, "enabled", "", machine.vm_cr = VM_CR_LOCK)                     \
+    X(no_npt, "nested paging", PREFLIGHT_FATAL, "no", "this processor cannot run guests: an AMD EPYC is needed",          \
+      machine_leaf(0x8000000a)->regs.edx = ~1u)                                                                           \
+    X(five_levels, "page tables", PREFLIGHT_FATAL, "5 levels", "BIOS: disable 5-level paging (LA57)",                     \
+      machine.cr4 |= CR4_LA57)                                                                                            \
+    X(no_hv, "hypervisor", PREFLIGHT_FATAL, "no such section", BUILD_AGAIN, no_section(".hv"))                            \
+    X(bad_hv, "hypervisor", PREFLIGHT_FATAL, "no hv image", BUILD_AGAIN, machine_hv()->magic++)                           \
+    X(damaged_hv, "hypervisor", PREFLIGHT_FATAL, "damaged: wrong checksum", BUILD_AGAIN,                                  \
+      ((uint8_t *)machine_hv())[HV_RODATA * 4096 + 7] ^= 4)                                                               \
+    X(no_manifest, "manifest", PREFLIGHT_FATAL, "none", "this EFI file has no guests: add them with guest/pack.py",       \
+      no_section(".manifes"))                                                                                             \
+    X(bad_header, "manifest", PREFLIGHT_FATAL, "refused",                                                                 \
+      "MANIFEST_BAD_MAGIC: this is not a manifest: the magic number is wrong", machine_manifest()->header.magic++)        \
+    X(bad_guest, "manifest", PREFLIGHT_FATAL, "guest 0", "MANIFEST_NO_VCPUS: a guest has no vCPU",                        \
+      guest(0)->vcpus = 0;                                                                                                \
+      seal())                                                                                                             \
+    X(bad_step, "manifest", PREFLIGHT_FATAL, "guest 0, step 0", "MANIFEST_STEP_EMPTY: a step has no bytes",               \
+      machine_manifest()->steps[0].size = 0;                                                                              \
+      seal())                                                                                                             \
+    X(slow_tsc, "TSC frequency", PREFLIGHT_FATAL, "0.999 MHz",                                                            \
+      "neither the ACPI PM timer nor UEFI's Stall() measures it: update the BIOS", machine.hz = 999900;                   \
+      machine.tsc_per_access = 1)                                                                                         \
+    X(least_tsc, "TSC frequency", PREFLIGHT_FINE, "1.000 MHz", "", machine.hz = 1000010; machine.tsc_per_access = 1)      \
+    X(no_encryption_leaf, "SME and SEV", PREFLIGHT_NO_SEV, "neither", SME_BIOS,                                           \
+      machine_leaf(0x80000000)->regs.eax = 0x8000001e)                                                                    \
+    X(last_is_encryption, "SME and SEV", PREFLIGHT_FINE, "both", "", machine_leaf(0x80000000)->regs.eax = 0x8000001f)     \
+    X(sme_only, "SME and SEV", PREFLIGHT_NO_SEV, "SME only", SME_BIOS, machine_leaf(0x8000001f)->regs.eax = 0xfd)         \
+    X(sev_only, "SME and SEV", PREFLIGHT_NO_SEV, "SEV only", SME_BIOS, machine_leaf(0x8000001f)->regs.eax = 0xfe)         \
+    X(smee_cannot, "memory encryption", PREFLIGHT_NO_SEV, "off, cannot be set",                                           \
+      "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled", machine.syscfg = 0;                                          \
+      machine.syscfg_stuck = SYSCFG_MEM_ENCRYPTION_MOD_EN)                                                                \
+    X(other_c_bit, "C-bit, reduction", PREFLIGHT_NO_SEV, "47 and 5",                                                      \
+      "1 guests refused (alpha): set cbitpos = 47, reduced-phys-bits = 5", c_bit_at(47, 5))                               \
+    X(no_reduction, "C-bit, reduction", PREFLIGHT_NO_SEV, "47 and 0",                                                     \
+      "1 guests refused (alpha): set cbitpos = 47, reduced-phys-bits = 1", c_bit_at(47, 0))                               \
+    X(c_bit_right_above, "C-bit, reduction", PREFLIGHT_FINE, "47 and 5", "", c_bit_at(47, 5); alpha_for(47, 1))           \
+    X(c_bit_above_what_is_left, "C-bit, reduction", PREFLIGHT_FINE, "43 and 5", "", c_bit_at(43, 5); alpha_for(43, 1))    \
+    X(c_bit_within_width, "C-bit, reduction", PREFLIGHT_NO_SEV, "42 and 5",                                               \
+      "1 guests refused (alpha): set cbitpos = 42, reduced-phys-bits = 5", c_bit_at(42, 5);                               \
+      alpha_for(42, 1))                                                                                                   \
+    X(no_width_left, "C-bit, reduction", PREFLIGHT_NO_SEV, "51 and 5",                                                    \
+      "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", alpha_for(51, 48))                             \
+    X(memory_fits_width, "C-bit, reduction", PREFLIGHT_FINE, "51 and 5", "", alpha_for(51, 24))                           \
+    X(memory_beyond_width, "C-bit, reduction", PREFLIGHT_NO_SEV, "51 and 5",                                              \
+      "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", alpha_for(51, 25))                             \
+    X(one_of_two_unfit, "C-bit, reduction", PREFLIGHT_FINE, "51 and 5",                                                   \
+      "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", beta_is_sev();                                 \
+      alpha_for(50, 5))                                                                                                   \
+    X(other_of_two_unfit, "C-bit, reduction", PREFLIGHT_FINE, "51 and 5",                                                 \
+      "1 guests refused (beta-2.x_y): set cbitpos = 51, reduced-phys-bits = 5", beta_is_sev();                            \
+      guest(1)->cbitpos = 40; seal())                                                                                     \
+    X(both_unfit, "C-bit, reduction", PREFLIGHT_NO_SEV, "51 and 5",                                                       \
+      "2 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", beta_is_sev();                                 \
+      guest(1)->cbitpos = 40; alpha_for(40, 5))                                                                           \
+    X(no_asids, "ASIDs for SEV", PREFLIGHT_NO_SEV, "0 (16 to 15)", ES_BIOS, machine_leaf(0x8000001f)->regs.edx = 16)      \
+    X(one_asid, "ASIDs for SEV", PREFLIGHT_FINE, "1 (15 to 15)", "", machine_leaf(0x8000001f)->regs.edx = 15)             \
+    X(all_asids, "ASIDs for SEV", PREFLIGHT_FINE, "15 (1 to 15)", "", machine_leaf(0x8000001f)->regs.edx = 0)             \
+    X(fewer_asids_than_guests, "ASIDs for SEV", PREFLIGHT_FINE, "1 (15 to 15)", ES_BIOS, beta_is_sev();                   \
+      machine_leaf(0x8000001f)->regs.edx = 15)                                                                            \
+    X(smm_open, "SMM locked", PREFLIGHT_NO_SEV, "no", "BIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS",           \
+      machine.hwcr = ~HWCR_SMM_LOCK)                                                                                      \
+    X(snp_left_on, "SEV-SNP", PREFLIGHT_FATAL, "on, left by an earlier OS",                                               \
+      "reset the machine: the RMP that was set up earlier still protects its pages",                                      \
+      machine.syscfg |= UINT64_C(1) << 24)                                                                                \
+    X(smee_off, "memory encryption", PREFLIGHT_FINE, "off; Sevisor turns it on",                                          \
+      "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled, if INIT is answered by HWERROR_PLATFORM (0x13)",              \
+      machine.syscfg = 1)                                                                                                 \
+    X(bar_at_the_width, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("05:00.0 "),                               \
+      bar_of(0x500, 0, 0, UINT64_C(1) << 43))                                                                             \
+    X(bar_below_the_width, "PCI addresses", PREFLIGHT_FINE, "all", "", bar_of(0x500, 0, 4, (UINT64_C(1) << 43) - MIB))    \
+    X(bars_of_all_kinds, "PCI addresses", PREFLIGHT_FINE, "5 are above", BEYOND("05:00.0 06:00.0 07:00.0 07:00.3 "),      \
+      bars_of_all_kinds())                                                                                                \
+    X(bars_with_smee_off, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("05:00.0 "), machine.syscfg = 0;         \
+      bar_of(0x500, 0, 2, UINT64_C(1) << 47))                                                                             \
+    X(bars_without_sme, "PCI addresses", PREFLIGHT_FINE, "all", "", machine_leaf(0x8000001f)->regs.eax = 0;               \
+      bar_of(0x500, 0, 2, UINT64_C(1) << 47))                                                                             \
+    X(bars_in_all_segments, "PCI addresses", PREFLIGHT_FINE, "4 are above",                                               \
+      BEYOND("05:00.0 0001:00:01.0 0002:40:00.0 0002:41:1f.0 "), bars_in_segments(true))                                  \
+    X(bars_in_some_segments, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("05:00.0 0001:00:01.0 "),             \
+      bars_in_segments(false))                                                                                            \
+    X(virtual_functions, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("0001:00:01.0 "), two_segments(true);     \
+      vfs_in_ecam(0x008, UINT64_C(1) << 43, UINT64_C(1) << 44))                                                           \
+    X(virtual_functions_below, "PCI addresses", PREFLIGHT_FINE, "all", "", two_segments(true);                            \
+      vfs_in_ecam(0x008, (UINT64_C(1) << 43) - MIB, 0))                                                                   \
+    X(virtual_functions_of_segment_0, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("01:00.0 "),                 \
+      vfs_in_segment_0(0x12341022))                                                                                       \
+    X(another_function_is_there, "PCI addresses", PREFLIGHT_FINE, "all", "", vfs_in_segment_0(0x12351022))                \
+    X(capabilities_in_a_circle, "PCI addresses", PREFLIGHT_FINE, "240 are above", BEYOND("0001:00:01.0 "),                \
+      capabilities_in_a_circle())                                                                                         \
+    X(segment_0_not_mapped, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", machine_mcfg(ECAM, 0, 0, 3))     \
+    X(all_segments, "PCI addresses", PREFLIGHT_FINE, "all", "", two_segments(true))                                       \
+    X(some_segments, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", two_segments(false))                    \
+    X(segment_not_mapped, "PCI segments", PREFLIGHT_FINE, "some cannot be read here", NOT_MAPPED("0002:40:00.0 "),        \
+      bars_in_segments(false))                                                                                            \
+    X(psp_in_another_segment, "Secure Processor", PREFLIGHT_FINE, "1022:1486 at 0002:41:02.3", "", two_segments(true);    \
+      psp_in_segment(0x313))                                                                                              \
+    X(psp_in_no_readable_segment, "Secure Processor", PREFLIGHT_NO_SEV, "none", PSP_BIOS, two_segments(false);            \
+      psp_in_segment(0x313))                                                                                              \
+    X(psp_is_no_bridge, "Secure Processor", PREFLIGHT_NO_SEV, "none", PSP_BIOS, two_segments(true);                       \
+      bridge_with_its_id(0x313))                                                                                          \
+    X(psp_of_a_newer_part, "Secure Processor", PREFLIGHT_NO_SEV, "1022:1999 at 41:00.1",                                  \
+      "an AMD encryption controller that this version does not know: use a newer Sevisor",                                \
+      machine.pci[0].config[0] = 0x19991022;                                                                              \
+      machine.pci[0].config[2] = 0x10800000)                                                                              \
+    X(psp_17d8, "Secure Processor", PREFLIGHT_FINE, "1022:17d8 at 41:00.1", "", machine.pci[0].config[0] = 0x17d81022)    \
+    X(psp_silent, "SEV firmware", PREFLIGHT_NO_SEV, "not usable",                                                         \
+      "PLATFORM_STATUS: the Secure Processor's mailbox is not ready. " OFF_AND_ON, machine.psp.silent = true)             \
+    X(psp_silent_after_an_answer, "SEV firmware", PREFLIGHT_NO_SEV, "not usable",                                         \
+      "PLATFORM_STATUS: no answer in "                                                                                    \
+      "time; the Secure Processor is not used again. Switch the machine off and on",                                      \
+      machine.psp.silent = true;                                                                                          \
+      *psp_command() = 1u << 31)                                                                                          \
+    X(psp_left_with_a_command, "SEV firmware", PREFLIGHT_FINE, "API 1.55.21, UNINIT", "", *psp_command() = 0;             \
+      leave_command())                                                                                                    \
+    X(psp_contradicts_itself, "SEV firmware", PREFLIGHT_NO_SEV, "not usable",                                             \
+      "PLATFORM_STATUS: the SEV firmware's answer contradicts itself: update the BIOS", machine.psp.answer[2] = 3)        \
+    X(psp_refuses, "SEV firmware", PREFLIGHT_NO_SEV, "not usable",                                                        \
+      "PLATFORM_STATUS: INVALID_CONFIG (0x03): the platform's configuration is invalid. " OFF_AND_ON ".",                 \
+      machine.psp.status = 3)                                                                                             \
+    X(psp_8003, "SEV firmware", PREFLIGHT_NO_SEV, "not usable",                                                           \
+      "PLATFORM_STATUS: undocumented status (0x8003): no "                                                                \
+      "document names it; boards with an old BIOS answered so. Update the BIOS for newer SEV firmware; enable SMEE; "     \
+      "switch the machine off and on.",                                                                                   \
+      machine.psp.status = 0x8003)                                                                                        \
+    X(psp_9000, "SEV firmware", PREFLIGHT_NO_SEV, "not usable",                                                           \
+      "PLATFORM_STATUS: undocumented status (0x9000): no "                                                                \
       "document names it; a board with an early BIOS answered so. Update the BIOS, load its defaults, then enable SMEE; " \
-      "switch the machine off and on.", machine.psp.status = 0x9000) \
-    X(psp_old, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(11)) \
-    X(psp_old_with_a_file, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS "Sevisor loads the newer sev-firmware of guests.toml " \
-      "before INIT", old_firmware(11); offer_firmware(1, 55, 21)) \
-    X(psp_old_as_the_file_is, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(11); offer_firmware(0, 17, 11)) \
-    X(psp_old_with_a_file_no_better, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(10); offer_firmware(0, 17, 11)) \
-    X(psp_old_with_an_older_file, "SEV firmware's age", PREFLIGHT_FINE, "old", "CVE-2023-31356 (AMD-SB-3003): guests' memory can be corrupted: " \
-      NAME_NEWER, machine.psp.answer[7] = 20; offer_firmware(0, 24, 20)) \
-    X(psp_old_on_milan, "SEV firmware's age", PREFLIGHT_FINE, "old", "CVE-2023-31356 (AMD-SB-3003): guests' memory can be corrupted: " NAME_NEWER, \
-      machine.psp.answer[7] = 20) \
-    X(psp_not_so_old, "SEV firmware", PREFLIGHT_FINE, "API 0.17.22, UNINIT", "", old_firmware(22)) \
-    X(psp_left_in_init, "SEV firmware", PREFLIGHT_FINE, "API 1.55.21, INIT", LEFT(0), machine.psp.answer[2] = 1) \
-    X(psp_left_working, "SEV firmware", PREFLIGHT_FINE, "API 0.24.1, WORKING", LEFT(3), \
-      memcpy(machine.psp.answer, (const uint8_t[]){0, 24, 2, 0, 0, 0, 0, 1, 3}, 9)) \
-    X(psp_without_a_page, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml", \
-      machine.no_reserved_page = true; machine.allocations_left = 0) \
-    X(no_psp, "Secure Processor", PREFLIGHT_NO_SEV, "none", PSP_BIOS, machine.pci[0].config[0] = 0x14851022) \
-    X(psp_without_sev, "Secure Processor", PREFLIGHT_NO_SEV, "SEV off, feature 0x00000002", \
-      "it is present, but SEV is unsupported or disabled: BIOS: enable SMEE and SEV; update the BIOS", *psp_feature() = 2) \
-    X(psp_hidden, "Secure Processor", PREFLIGHT_NO_SEV, "hidden", PSP_BIOS, *psp_feature() = UINT32_MAX) \
-    X(psp_beyond_width, "Secure Processor", PREFLIGHT_NO_SEV, "BAR beyond address width", \
-      "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", psp_bar_at(UINT64_C(1) << 43)) \
-    X(psp_at_the_end_of_it, "Secure Processor", PREFLIGHT_NO_SEV, "BAR beyond address width", \
-      "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", \
-      machine.bar2_mask = ~0xfffffu; psp_bar_at((UINT64_C(1) << 43) + 0xfff00000)) \
-    X(psp_where_the_firmware_maps_nothing, "Secure Processor", PREFLIGHT_NO_SEV, "BAR not mapped by UEFI", \
-      "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", psp_bar_at(UINT64_C(1) << 42)) \
-    X(three_processors, "processors", PREFLIGHT_FINE, "3", "", three_cpus(4)) \
-    X(one_with_the_last_id, "processors", PREFLIGHT_FINE, "3", "", three_cpus(255)) \
-    X(three_without_low_memory, "processors", PREFLIGHT_FINE, "3, one can run", \
-      "no memory is free below 1 MiB to start the others from", three_cpus(4); machine.low_base = 0) \
-    X(no_map, "memory map", PREFLIGHT_FATAL, "unusable", "GetMemoryMap fails, or has more ranges than this version handles", machine.map_reads_left = 0) \
-    X(no_second_map, "memory map", PREFLIGHT_FATAL, "unusable", "GetMemoryMap fails, or has more ranges than this version handles", machine.map_reads_left = 1) \
-    X(no_pool, "memory map", PREFLIGHT_FATAL, "unusable", "GetMemoryMap fails, or has more ranges than this version handles", machine.pool_status = EFI_OUT_OF_RESOURCES) \
-    X(no_arena, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml", machine.allocations_left = 0) \
-    X(no_bridge, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml", machine.allocations_left = 1) \
-    X(ram_on_hypertransport, "memory left out", PREFLIGHT_FINE, "12288 MiB", LEFT_OUT, \
-      machine_descriptor(EfiConventionalMemory, UINT64_C(0xe030000000), UINT64_C(0x1ffff80), EFI_MEMORY_WB)) \
-    X(ram_out_of_reach, "memory left out", PREFLIGHT_FINE, "3 MiB", LEFT_OUT, \
-      machine_descriptor(EfiConventionalMemory, (UINT64_C(1) << 43) - MIB, 1024, EFI_MEMORY_WB)) \
-    X(memory_for_two, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(1, 0), guest(2)->memory = 224 * MIB; seal()) \
-    X(memory_for_none, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(3, 0), \
-      for (unsigned i = 0; i < 3; i++) guest(i)->memory = 512 * MIB; seal()) \
-    X(no_sme_for_host_key, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2), machine_leaf(0x8000001f)->regs.eax = 0) \
-    X(nobody_left, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(0, 3), \
-      machine_leaf(0x8000001f)->regs.eax = 0; guest(1)->encryption = MANIFEST_ENCRYPTION_HOST; seal()) \
-    X(one_plain_asid, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), machine_leaf(0x8000000a)->regs.ebx = 17) \
-    X(two_plain_asids, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", machine_leaf(0x8000000a)->regs.ebx = 18) \
-    X(no_plain_asid, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2), machine_leaf(0x8000000a)->regs.ebx = 16) \
-    X(plain_asids_odd, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2), machine_leaf(0x8000000a)->regs.ebx = 15) \
-    X(asids_without_sev, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2), \
-      machine_leaf(0x8000001f)->regs.eax = 1; machine_leaf(0x8000000a)->regs.ebx = 2) \
-    X(no_asid_at_all, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(0, 3), \
-      machine_leaf(0x8000001f)->regs.eax = 1; machine_leaf(0x8000000a)->regs.ebx = 0) \
-    X(one_sev_asid_for_two, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), \
-      beta_is_sev(); machine_leaf(0x8000001f)->regs.edx = 15)
+      "switch the machine off and on.",                                                                                   \
+      machine.psp.status = 0x9000)                                                                                        \
+    X(psp_old, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(11))                           \
+    X(psp_old_with_a_file, "SEV firmware's age", PREFLIGHT_FINE, "old",                                                   \
+      LEAKS "Sevisor loads the newer sev-firmware of guests.toml "                                                        \
+            "before INIT",                                                                                                \
+      old_firmware(11);                                                                                                   \
+      offer_firmware(1, 55, 21))                                                                                          \
+    X(psp_old_as_the_file_is, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(11);            \
+      offer_firmware(0, 17, 11))                                                                                          \
+    X(psp_old_with_a_file_no_better, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(10);     \
+      offer_firmware(0, 17, 11))                                                                                          \
+    X(psp_old_with_an_older_file, "SEV firmware's age", PREFLIGHT_FINE, "old",                                            \
+      "CVE-2023-31356 (AMD-SB-3003): guests' memory can be corrupted: " NAME_NEWER, machine.psp.answer[7] = 20;           \
+      offer_firmware(0, 24, 20))                                                                                          \
+    X(psp_old_on_milan, "SEV firmware's age", PREFLIGHT_FINE, "old",                                                      \
+      "CVE-2023-31356 (AMD-SB-3003): guests' memory can be corrupted: " NAME_NEWER, machine.psp.answer[7] = 20)           \
+    X(psp_not_so_old, "SEV firmware", PREFLIGHT_FINE, "API 0.17.22, UNINIT", "", old_firmware(22))                        \
+    X(psp_left_in_init, "SEV firmware", PREFLIGHT_FINE, "API 1.55.21, INIT", LEFT(0), machine.psp.answer[2] = 1)          \
+    X(psp_left_working, "SEV firmware", PREFLIGHT_FINE, "API 0.24.1, WORKING", LEFT(3),                                   \
+      memcpy(machine.psp.answer, (const uint8_t[]){0, 24, 2, 0, 0, 0, 0, 1, 3}, 9))                                       \
+    X(psp_without_a_page, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB",                                           \
+      "add RAM, or lower memory in guests.toml", machine.no_reserved_page = true;                                         \
+      machine.allocations_left = 0)                                                                                       \
+    X(no_psp, "Secure Processor", PREFLIGHT_NO_SEV, "none", PSP_BIOS, machine.pci[0].config[0] = 0x14851022)              \
+    X(psp_without_sev, "Secure Processor", PREFLIGHT_NO_SEV, "SEV off, feature 0x00000002",                               \
+      "it is present, but SEV is unsupported or disabled: BIOS: enable SMEE and SEV; update the BIOS",                    \
+      *psp_feature() = 2)                                                                                                 \
+    X(psp_hidden, "Secure Processor", PREFLIGHT_NO_SEV, "hidden", PSP_BIOS, *psp_feature() = UINT32_MAX)                  \
+    X(psp_beyond_width, "Secure Processor", PREFLIGHT_NO_SEV, "BAR beyond address width",                                 \
+      "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", psp_bar_at(UINT64_C(1) << 43))                         \
+    X(psp_at_the_end_of_it, "Secure Processor", PREFLIGHT_NO_SEV, "BAR beyond address width",                             \
+      "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", machine.bar2_mask = ~0xfffffu;                         \
+      psp_bar_at((UINT64_C(1) << 43) + 0xfff00000))                                                                       \
+    X(psp_where_the_firmware_maps_nothing, "Secure Processor", PREFLIGHT_NO_SEV, "BAR not mapped by UEFI",                \
+      "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", psp_bar_at(UINT64_C(1) << 42))                         \
+    X(three_processors, "processors", PREFLIGHT_FINE, "3", "", three_cpus(4))                                             \
+    X(one_with_the_last_id, "processors", PREFLIGHT_FINE, "3", "", three_cpus(255))                                       \
+    X(three_without_low_memory, "processors", PREFLIGHT_FINE, "3, one can run",                                           \
+      "no memory is free below 1 MiB to start the others from", three_cpus(4);                                            \
+      machine.low_base = 0)                                                                                               \
+    X(no_map, "memory map", PREFLIGHT_FATAL, "unusable",                                                                  \
+      "GetMemoryMap fails, or has more ranges than this version handles", machine.map_reads_left = 0)                     \
+    X(no_second_map, "memory map", PREFLIGHT_FATAL, "unusable",                                                           \
+      "GetMemoryMap fails, or has more ranges than this version handles", machine.map_reads_left = 1)                     \
+    X(no_pool, "memory map", PREFLIGHT_FATAL, "unusable",                                                                 \
+      "GetMemoryMap fails, or has more ranges than this version handles", machine.pool_status = EFI_OUT_OF_RESOURCES)     \
+    X(no_arena, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml",          \
+      machine.allocations_left = 0)                                                                                       \
+    X(no_bridge, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml",         \
+      machine.allocations_left = 1)                                                                                       \
+    X(ram_on_hypertransport, "memory left out", PREFLIGHT_FINE, "12288 MiB", LEFT_OUT,                                    \
+      machine_descriptor(EfiConventionalMemory, UINT64_C(0xe030000000), UINT64_C(0x1ffff80), EFI_MEMORY_WB))              \
+    X(ram_out_of_reach, "memory left out", PREFLIGHT_FINE, "3 MiB", LEFT_OUT,                                             \
+      machine_descriptor(EfiConventionalMemory, (UINT64_C(1) << 43) - MIB, 1024, EFI_MEMORY_WB))                          \
+    X(memory_for_two, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(1, 0), guest(2)->memory = 224 * MIB; seal())       \
+    X(memory_for_none, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(3, 0),                                           \
+      for (unsigned i = 0; i < 3; i++) guest(i)->memory = 512 * MIB;                                                      \
+      seal())                                                                                                             \
+    X(no_sme_for_host_key, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2),                                        \
+      machine_leaf(0x8000001f)->regs.eax = 0)                                                                             \
+    X(nobody_left, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(0, 3), machine_leaf(0x8000001f)->regs.eax = 0;       \
+      guest(1)->encryption = MANIFEST_ENCRYPTION_HOST; seal())                                                            \
+    X(one_plain_asid, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), machine_leaf(0x8000000a)->regs.ebx = 17)    \
+    X(two_plain_asids, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", machine_leaf(0x8000000a)->regs.ebx = 18)           \
+    X(no_plain_asid, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2), machine_leaf(0x8000000a)->regs.ebx = 16)     \
+    X(plain_asids_odd, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2),                                            \
+      machine_leaf(0x8000000a)->regs.ebx = 15)                                                                            \
+    X(asids_without_sev, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2),                                          \
+      machine_leaf(0x8000001f)->regs.eax = 1;                                                                             \
+      machine_leaf(0x8000000a)->regs.ebx = 2)                                                                             \
+    X(no_asid_at_all, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(0, 3), machine_leaf(0x8000001f)->regs.eax = 1;    \
+      machine_leaf(0x8000000a)->regs.ebx = 0)                                                                             \
+    X(one_sev_asid_for_two, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), beta_is_sev();                        \
+      machine_leaf(0x8000001f)->regs.edx = 15)
 
 struct spoilt {
     const char *feature;
@@ -416,10 +478,15 @@ struct spoilt {
     void (*spoil)(void);
 };
 
-#define X(name, feature, verdict, found, remedy, ...) static void spoil_##name(void) { __VA_ARGS__; }
+#define X(name, feature, verdict, found, remedy, ...) \
+    static void spoil_##name(void)                    \
+    {                                                 \
+        __VA_ARGS__;                                  \
+    }
 CASES(X)
 #undef X
-#define X(name, feature, verdict, found, remedy, ...) static struct spoilt spoilt_##name = {feature, verdict, found, remedy, spoil_##name};
+#define X(name, feature, verdict, found, remedy, ...) \
+    static struct spoilt spoilt_##name = {feature, verdict, found, remedy, spoil_##name};
 CASES(X)
 #undef X
 
@@ -437,7 +504,8 @@ static void assert_printed(const struct preflight_row *row, const char *mark)
 /* Of 80 columns and 25 lines, the last of which is the cursor's. */
 static void assert_what_refuses_is_on_the_screen(void)
 {
-    static const char closing[] = "\r\nSevisor cannot run here; back to the UEFI firmware's boot order in 15 seconds, or at a key.\r\n";
+    static const char closing[] =
+        "\r\nSevisor cannot run here; back to the UEFI firmware's boot order in 15 seconds, or at a key.\r\n";
     const char *at = machine.console, *lines[2000], *screen;
     unsigned count = 0, column = 0;
     for (lines[count++] = at; *at != '\0'; at++) {
@@ -452,8 +520,8 @@ static void assert_what_refuses_is_on_the_screen(void)
         char line[256];
         if (r->verdict == PREFLIGHT_FINE)
             continue;
-        text_format(line, sizeof line, "\r\n %-6s %-20s %-22s %s\r\n        -> %s\r\n", r->verdict == PREFLIGHT_NO_SEV ? "no SEV" : "STOP",
-                    r->feature, r->needed, r->found, r->remedy);
+        text_format(line, sizeof line, "\r\n %-6s %-20s %-22s %s\r\n        -> %s\r\n",
+                    r->verdict == PREFLIGHT_NO_SEV ? "no SEV" : "STOP", r->feature, r->needed, r->found, r->remedy);
         assert_non_null(strstr(screen, line));
     }
 }
@@ -478,7 +546,10 @@ static void the_row_the_decision_and_the_machine_agree(void **state)
         fatal |= r->verdict == PREFLIGHT_FATAL;
         if (r->verdict == PREFLIGHT_NO_SEV && no_sev == NULL)
             no_sev = r;
-        assert_printed(r, r->verdict == PREFLIGHT_FATAL ? "STOP" : r->verdict == PREFLIGHT_NO_SEV ? "no SEV" : r->remedy[0] ? "note" : "ok");
+        assert_printed(r, r->verdict == PREFLIGHT_FATAL    ? "STOP"
+                          : r->verdict == PREFLIGHT_NO_SEV ? "no SEV"
+                          : r->remedy[0]                   ? "note"
+                                                           : "ok");
     }
     assert_int_equal(end, fatal ? REFUSED : ENTERED);
     if (fatal) {
@@ -569,7 +640,8 @@ static bool shown_in_time;
 static void look(void)
 {
     shown_in_time = strstr(machine.console, "memory encryption    SYSCFG[23]") != NULL &&
-                    strstr(machine.console, "PCI addresses ") != NULL && strstr(machine.console, "SEV firmware ") == NULL;
+                    strstr(machine.console, "PCI addresses ") != NULL &&
+                    strstr(machine.console, "SEV firmware ") == NULL;
 }
 
 static void rows_appear_as_they_are_known(void **state)
@@ -612,8 +684,9 @@ static void refusal_of_the_secure_processor_shows_its_registers(void **state)
     (void)state;
     machine.psp.status = 0x8003;
     machine_boot();
-    assert_non_null(strstr(machine.console, "\r\n        psp: registers: command 0x80008003, buffer low 0x10600000 high 0x00000000, "
-                                            "boot loader 0x00000000, feature 0x00000001\r\n"));
+    assert_non_null(strstr(machine.console,
+                           "\r\n        psp: registers: command 0x80008003, buffer low 0x10600000 high 0x00000000, "
+                           "boot loader 0x00000000, feature 0x00000001\r\n"));
 }
 
 static void secure_processor_without_sev_shows_its_registers(void **state)
@@ -621,8 +694,9 @@ static void secure_processor_without_sev_shows_its_registers(void **state)
     (void)state;
     *psp_feature() = 0x1e;
     machine_boot();
-    assert_non_null(strstr(machine.console, "\r\n        psp: registers: command 0x00000000, buffer low 0x00000000 high 0x00000000, "
-                                            "boot loader 0x00000000, feature 0x0000001e\r\n"));
+    assert_non_null(strstr(machine.console,
+                           "\r\n        psp: registers: command 0x00000000, buffer low 0x00000000 high 0x00000000, "
+                           "boot loader 0x00000000, feature 0x0000001e\r\n"));
     assert_int_equal(handoff.psp.bar, 0);
 }
 
@@ -657,7 +731,7 @@ static void refused_table_stays_for_15_seconds(void **state)
 static void key_ends_it_but_not_one_from_before(void **state)
 {
     (void)state;
-    machine.keys = 3;                   /* typed before */
+    machine.keys = 3; /* typed before */
     refuse();
     assert_in_range((machine.refused_tsc - machine.tsc_at_words) / HZ, 15, 16);
     assert_int_equal(machine.keys, 0);
@@ -667,7 +741,7 @@ static void key_ends_it(void **state)
 {
     (void)state;
     machine.keys = 1;
-    machine.keys_at = 11;               /* one look for those from before, ten at a tenth of a second each */
+    machine.keys_at = 11; /* one look for those from before, ten at a tenth of a second each */
     refuse();
     assert_in_range((machine.refused_tsc - machine.tsc_at_words) / (HZ / 10), 9, 11);
 }
@@ -736,7 +810,8 @@ static void rows_beyond_those_that_are_kept_are_printed_and_count(void **state)
         machine.console[0] = '\0';
         text_format(feature, sizeof feature, "feature %u", i);
         table_row(i < PREFLIGHT_ROWS ? PREFLIGHT_NO_SEV : PREFLIGHT_FATAL, feature, "n", "x", "r");
-        text_format(line, sizeof line, " %-6s %-20s n                      x\r\n        -> r\r\n", i < PREFLIGHT_ROWS ? "no SEV" : "STOP", feature);
+        text_format(line, sizeof line, " %-6s %-20s n                      x\r\n        -> r\r\n",
+                    i < PREFLIGHT_ROWS ? "no SEV" : "STOP", feature);
         assert_string_equal(machine.console, line);
     }
     assert_true(boot.refused);
@@ -769,7 +844,7 @@ static void wrong_checksums_of_acpi_are_said_and_change_nothing(void **state)
     three_cpus(4);
     uint8_t *madt = (uint8_t *)(uintptr_t)acpi_find(TABLES_BASE, "APIC", 44);
     madt[9] ^= 1;
-    ((uint8_t *)(uintptr_t)TABLES_BASE)[0x200 + 9] ^= 1;        /* the XSDT's */
+    ((uint8_t *)(uintptr_t)TABLES_BASE)[0x200 + 9] ^= 1; /* the XSDT's */
     assert_int_equal(machine_boot(), ENTERED);
     const struct preflight_row *row = machine_row("ACPI checksums");
     assert_string_equal(row->found, "XSDT APIC ");
@@ -781,19 +856,32 @@ static void wrong_checksums_of_acpi_are_said_and_change_nothing(void **state)
 #define T(name) cmocka_unit_test_setup(name, machine_reset)
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        T(a_good_machine_has_this_table), T(a_row_has_its_mark_and_a_remedy_if_there_is_one), T(encryption_that_is_off_is_on_for_hv_only),
-        T(encryption_is_off_again_after_a_refusal), T(encryption_is_tried_with_interrupts_off_and_they_stay_as_they_were),
-        T(rows_appear_as_they_are_known), T(page_of_an_unanswered_command_is_never_used_again),
-        T(secure_processor_is_asked_once_and_left_as_it_was), T(refusal_of_the_secure_processor_shows_its_registers),
-        T(secure_processor_without_sev_shows_its_registers), T(page_that_the_device_may_still_write_to_is_not_freed),
-        T(refused_table_stays_for_15_seconds), T(key_ends_it_but_not_one_from_before), T(key_ends_it),
-        T(keyboard_that_never_stops_is_no_way_to_hang), T(table_stays_without_a_keyboard_too), T(encryption_that_was_on_stays_on_after_a_refusal),
-        T(what_refuses_early_is_on_the_screen_at_the_end), T(rows_beyond_those_that_are_kept_are_printed_and_count),
-        T(more_processors_than_one_version_uses_are_said), T(wrong_checksums_of_acpi_are_said_and_change_nothing),
-        T(the_secure_processor_is_handed_over), T(so_it_is_in_another_segment), T(where_there_is_none_hv_is_told_of_none),
+    const struct CMUnitTest tests[] = {T(a_good_machine_has_this_table),
+                                       T(a_row_has_its_mark_and_a_remedy_if_there_is_one),
+                                       T(encryption_that_is_off_is_on_for_hv_only),
+                                       T(encryption_is_off_again_after_a_refusal),
+                                       T(encryption_is_tried_with_interrupts_off_and_they_stay_as_they_were),
+                                       T(rows_appear_as_they_are_known),
+                                       T(page_of_an_unanswered_command_is_never_used_again),
+                                       T(secure_processor_is_asked_once_and_left_as_it_was),
+                                       T(refusal_of_the_secure_processor_shows_its_registers),
+                                       T(secure_processor_without_sev_shows_its_registers),
+                                       T(page_that_the_device_may_still_write_to_is_not_freed),
+                                       T(refused_table_stays_for_15_seconds),
+                                       T(key_ends_it_but_not_one_from_before),
+                                       T(key_ends_it),
+                                       T(keyboard_that_never_stops_is_no_way_to_hang),
+                                       T(table_stays_without_a_keyboard_too),
+                                       T(encryption_that_was_on_stays_on_after_a_refusal),
+                                       T(what_refuses_early_is_on_the_screen_at_the_end),
+                                       T(rows_beyond_those_that_are_kept_are_printed_and_count),
+                                       T(more_processors_than_one_version_uses_are_said),
+                                       T(wrong_checksums_of_acpi_are_said_and_change_nothing),
+                                       T(the_secure_processor_is_handed_over),
+                                       T(so_it_is_in_another_segment),
+                                       T(where_there_is_none_hv_is_told_of_none),
 #define X(name, ...) {#name, the_row_the_decision_and_the_machine_agree, NULL, NULL, &spoilt_##name},
-        CASES(X)
+                                       CASES(X)
 #undef X
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);

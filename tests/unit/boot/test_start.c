@@ -25,7 +25,8 @@ static struct mapping walk(uint64_t cr3, uint64_t c_bit, uint64_t va)
         if ((entry & PTE_P) == 0)
             return (struct mapping){0, 0, 0};
         if (level == 1 || (level == 2 && (entry & PTE_PS) != 0))
-            return (struct mapping){entry & PTE_ADDRESS, entry & ~PTE_ADDRESS & ~PTE_PS, level == 1 ? PAGE_SIZE : SIZE_2M};
+            return (struct mapping){entry & PTE_ADDRESS, entry & ~PTE_ADDRESS & ~PTE_PS,
+                                    level == 1 ? PAGE_SIZE : SIZE_2M};
         assert_int_equal(entry & ~PTE_ADDRESS, PTE_W | PTE_P);
         cr3 = entry;
     }
@@ -126,7 +127,8 @@ static void what_hv_may_do_where_is_in_its_tables_and_nothing_else(void **state)
     unsigned small = 0, large = 0;
     for (uint64_t i = 0; i < HV_PAGES; i++) {
         uint64_t bits = i < HV_RODATA ? PTE_NX : i < HV_RODATA + HV_TEXT ? 0 : PTE_W | PTE_NX;
-        assert_maps(cr3, C_BIT, HV_IMAGE_BASE + i * PAGE_SIZE, (h->image_base + i * PAGE_SIZE) | C_BIT, bits, PAGE_SIZE);
+        assert_maps(cr3, C_BIT, HV_IMAGE_BASE + i * PAGE_SIZE, (h->image_base + i * PAGE_SIZE) | C_BIT, bits,
+                    PAGE_SIZE);
     }
     for (uint64_t at = h->arena_base; at < h->arena_base + h->arena_size; at += SIZE_2M)
         assert_maps(cr3, C_BIT, HV_ARENA_BASE + at - h->arena_base, at | C_BIT, PTE_W | PTE_NX, SIZE_2M);
@@ -163,7 +165,8 @@ static void nothing_of_hv_is_written_before_its_memory_is_encrypted(void **state
     assert_int_equal(machine.efer, EFER_LME | EFER_LMA | EFER_NXE);
 
     /* The bridge: boot/'s image, stack and the bridge itself as they were, the arena with the C-bit. */
-    uint64_t bridge = machine.cr3, here = (uintptr_t)__builtin_frame_address(0);  /* newer AddressSanitizers keep variables elsewhere */
+    uint64_t bridge = machine.cr3,
+             here = (uintptr_t)__builtin_frame_address(0);  /* newer AddressSanitizers keep variables elsewhere */
     for (uint64_t at = h->arena_base; at < h->arena_base + h->arena_size; at += SIZE_2M)
         assert_maps(bridge, 0, HV_ARENA_BASE + at - h->arena_base, at | C_BIT, PTE_W | PTE_NX, SIZE_2M);
     for (uint64_t at = IMAGE_BASE; at < IMAGE_BASE + IMAGE_BYTES; at += PAGE_SIZE)
@@ -207,10 +210,14 @@ static void a_firmware_without_mp_services_starts_hv_all_the_same(void **state)
 /* UEFI PI 1.7, volume 2, 13.4.3: "not started" is a machine with one CPU. */
 static void a_flush_that_fails_is_told_and_hv_starts_all_the_same(void **state)
 {
-    static const struct { EFI_STATUS status; const char *words; } cases[] = {
+    static const struct {
+        EFI_STATUS status;
+        const char *words;
+    } cases[] = {
         {EFI_TIMEOUT, "Sevisor: WBINVD on the other CPUs failed (MP services: status 0x8000000000000012): "},
         {EFI_NOT_READY, "Sevisor: WBINVD on the other CPUs failed (MP services: status 0x8000000000000006): "},
-        {EFI_NOT_STARTED, NULL}, {EFI_SUCCESS, NULL},
+        {EFI_NOT_STARTED, NULL},
+        {EFI_SUCCESS, NULL},
     };
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -251,7 +258,7 @@ static void the_bridge_ends_where_the_image_ends(void **state)
     assert_int_equal(walk(machine.cr3, 0, IMAGE_BASE - 1).size, 0);
 }
 
-#define STACK_TOP UINT64_C(0x300000200000)      /* a border of 2 MiB; its thread's data are above */
+#define STACK_TOP UINT64_C(0x300000200000) /* a border of 2 MiB; its thread's data are above */
 
 static void *boot_on_it(void *unused)
 {
@@ -267,7 +274,8 @@ static void the_stack_is_in_the_bridge_on_both_sides_of_a_border(void **state)
     pthread_t thread;
     pthread_attr_t attributes;
     const uint64_t base = STACK_TOP - SIZE_2M / 2;
-    void *stack = mmap((void *)base, SIZE_2M / 2 + 0x4000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void *stack = mmap((void *)base, SIZE_2M / 2 + 0x4000, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     assert_ptr_equal(stack, (void *)base);
     pthread_attr_init(&attributes);
     pthread_attr_setstack(&attributes, stack, SIZE_2M / 2 + 0x4000);
@@ -280,8 +288,14 @@ static void the_stack_is_in_the_bridge_on_both_sides_of_a_border(void **state)
 /* What the firmware calls RAM is none in the HyperTransport range. */
 static void the_arena_lies_below_hypertransport_and_within_the_width(void **state)
 {
-    static const struct { uint32_t width; uint64_t limit; } cases[] = {
-        {36, UINT64_C(1) << 36}, {39, UINT64_C(1) << 39}, {40, UINT64_C(0xfd00000000)}, {52, UINT64_C(0xfd00000000)},
+    static const struct {
+        uint32_t width;
+        uint64_t limit;
+    } cases[] = {
+        {36, UINT64_C(1) << 36},
+        {39, UINT64_C(1) << 39},
+        {40, UINT64_C(0xfd00000000)},
+        {52, UINT64_C(0xfd00000000)},
     };
     (void)state;
     machine_attach();
@@ -312,13 +326,24 @@ static void without_sme_there_is_no_c_bit_anywhere(void **state)
  * manifest. */
 static void the_pool_grows_with_what_the_machine_and_the_manifest_have(void **state)
 {
-    static const struct { uint64_t usable; uint32_t cpus; uint64_t pool; uint32_t guests; } cases[] = {
-        {0, 1, 16 * MIB, 0}, {128 * 1024 * MIB, 1, 17 * MIB, 0}, {4096 * 1024 * MIB, 1, 48 * MIB, 0},
-        {128 * 1024 * MIB, 1024, 17 * MIB, 0}, {128 * 1024 * MIB, 512, 17 * MIB + (3 * 256 + 3 * 64 * 12) * 1024, 3},
+    static const struct {
+        uint64_t usable;
+        uint32_t cpus;
+        uint64_t pool;
+        uint32_t guests;
+    } cases[] = {
+        {0, 1, 16 * MIB, 0},
+        {128 * 1024 * MIB, 1, 17 * MIB, 0},
+        {4096 * 1024 * MIB, 1, 48 * MIB, 0},
+        {128 * 1024 * MIB, 1024, 17 * MIB, 0},
+        {128 * 1024 * MIB, 512, 17 * MIB + (3 * 256 + 3 * 64 * 12) * 1024, 3},
         {1126 * 1024 * MIB, 128, 1126 * 8 * 1024 + 16 * MIB + 8 * MIB + 24 * MIB, 32},
         {0, 1, 16 * MIB + 128 * MIB + 384 * MIB, 512},
     };
-    static struct { struct manifest_header header; struct manifest_guest guests[512]; } manifest;
+    static struct {
+        struct manifest_header header;
+        struct manifest_guest guests[512];
+    } manifest;
     (void)state;
     boot.hv_header.total_size = HV_PAGES * 4096;
     for (unsigned i = 0; i < 512; i++)
@@ -361,9 +386,11 @@ static void a_firmware_that_does_not_let_go_is_reset_into_the_next_boot_option(v
     machine.syscfg = 0;
     assert_int_equal(machine_boot(), RESET);
     assert_int_equal(machine.exit_boot_calls, 8);
-    assert_non_null(strstr(machine.console, "does not let go of the machine (GetMemoryMap or\r\nExitBootServices failed)"));
-    assert_non_null(strstr(machine.console, "\r\nSevisor cannot run here; the machine is reset, into the boot option that follows if "
-                                            "there is one, in 15 seconds, or at a key.\r\n"));
+    assert_non_null(
+        strstr(machine.console, "does not let go of the machine (GetMemoryMap or\r\nExitBootServices failed)"));
+    assert_non_null(strstr(machine.console,
+                           "\r\nSevisor cannot run here; the machine is reset, into the boot option that follows if "
+                           "there is one, in 15 seconds, or at a key.\r\n"));
     assert_in_range((machine.tsc - machine.tsc_at_words) / HZ, 15, 16);
     assert_int_equal(machine.boot_next, 7);
     assert_int_equal(machine.syscfg, 0);
@@ -384,7 +411,7 @@ static void or_it_gets_everything_back_if_it_does_not_reset_either(void **state)
 static void no_map_no_exit(void **state)
 {
     (void)state;
-    machine.map_reads_left = 2;         /* the preflight's */
+    machine.map_reads_left = 2; /* the preflight's */
     assert_int_equal(machine_boot(), RESET);
     assert_int_equal(machine.exit_boot_calls, 0);
     assert_non_null(strstr(machine.console, "GetMemoryMap"));
@@ -402,7 +429,9 @@ static void a_damaged_stack_ends_the_application(void **state)
     machine_attach();
     assert_int_equal(machine_until(__stack_chk_fail), REFUSED);
     assert_int_equal(machine.exit_status, EFI_ABORTED);
-    assert_string_equal(machine.console, "Sevisor: stack smashed in the boot application (a bug, or bad memory): back to the boot order\r\n");
+    assert_string_equal(
+        machine.console,
+        "Sevisor: stack smashed in the boot application (a bug, or bad memory): back to the boot order\r\n");
 }
 
 static void text_is_ascii_and_needs_no_console(void **state)
@@ -429,15 +458,26 @@ static void text_is_ascii_and_needs_no_console(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(hv_gets_its_image_and_what_boot_found_out), T(the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool),
-        T(what_hv_may_do_where_is_in_its_tables_and_nothing_else), T(a_uart_in_memory_is_mapped_as_a_device), T(nothing_of_hv_is_written_before_its_memory_is_encrypted),
-        T(other_cpus_flush_their_caches_where_they_are_not_coherent), T(coherent_caches_are_not_flushed),
-        T(a_firmware_without_mp_services_starts_hv_all_the_same), T(a_flush_that_fails_is_told_and_hv_starts_all_the_same),
-        T(what_lies_across_2_mib_is_in_the_bridge_whole), T(the_bridge_ends_where_the_image_ends),
-        T(the_stack_is_in_the_bridge_on_both_sides_of_a_border), T(the_arena_lies_below_hypertransport_and_within_the_width), T(without_sme_there_is_no_c_bit_anywhere),
-        T(the_pool_grows_with_what_the_machine_and_the_manifest_have), T(a_map_that_changes_meanwhile_is_read_again),
+        T(hv_gets_its_image_and_what_boot_found_out),
+        T(the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool),
+        T(what_hv_may_do_where_is_in_its_tables_and_nothing_else),
+        T(a_uart_in_memory_is_mapped_as_a_device),
+        T(nothing_of_hv_is_written_before_its_memory_is_encrypted),
+        T(other_cpus_flush_their_caches_where_they_are_not_coherent),
+        T(coherent_caches_are_not_flushed),
+        T(a_firmware_without_mp_services_starts_hv_all_the_same),
+        T(a_flush_that_fails_is_told_and_hv_starts_all_the_same),
+        T(what_lies_across_2_mib_is_in_the_bridge_whole),
+        T(the_bridge_ends_where_the_image_ends),
+        T(the_stack_is_in_the_bridge_on_both_sides_of_a_border),
+        T(the_arena_lies_below_hypertransport_and_within_the_width),
+        T(without_sme_there_is_no_c_bit_anywhere),
+        T(the_pool_grows_with_what_the_machine_and_the_manifest_have),
+        T(a_map_that_changes_meanwhile_is_read_again),
         T(a_firmware_that_does_not_let_go_is_reset_into_the_next_boot_option),
-        T(or_it_gets_everything_back_if_it_does_not_reset_either), T(no_map_no_exit), T(a_damaged_stack_ends_the_application),
+        T(or_it_gets_everything_back_if_it_does_not_reset_either),
+        T(no_map_no_exit),
+        T(a_damaged_stack_ends_the_application),
         T(text_is_ascii_and_needs_no_console),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);

@@ -41,9 +41,13 @@ static void root_checksum(void)
 
 static void the_wide_list_is_used_from_revision_2_if_there_is_one(void **state)
 {
-    static const struct { uint8_t revision; bool xsdt, rsdt, found; } cases[] = {
-        {0, false, true, true}, {0, true, true, true}, {0, true, false, false}, {1, true, false, false},
-        {2, true, false, true}, {2, false, true, true}, {2, true, true, true}, {3, true, false, true}, {2, false, false, false},
+    static const struct {
+        uint8_t revision;
+        bool xsdt, rsdt, found;
+    } cases[] = {
+        {0, false, true, true},  {0, true, true, true},  {0, true, false, false},
+        {1, true, false, false}, {2, true, false, true}, {2, false, true, true},
+        {2, true, true, true},   {3, true, false, true}, {2, false, false, false},
     };
     (void)state;
     attach();
@@ -72,9 +76,18 @@ static void what_is_damaged_is_not_believed(void **state)
 
 static void a_wrong_checksum_is_told_once_and_the_table_is_used(void **state)
 {
-    static const struct { unsigned root; bool list, table; const char *told; } cases[] = {
-        {0, false, false, ""}, {10, false, false, "RSDP "}, {19, false, false, "RSDP "}, {33, false, false, ""},
-        {0, true, false, "XSDT "}, {0, false, true, "FACP "}, {10, true, true, "RSDP XSDT FACP "},
+    static const struct {
+        unsigned root;
+        bool list, table;
+        const char *told;
+    } cases[] = {
+        {0, false, false, ""},
+        {10, false, false, "RSDP "},
+        {19, false, false, "RSDP "},
+        {33, false, false, ""},
+        {0, true, false, "XSDT "},
+        {0, false, true, "FACP "},
+        {10, true, true, "RSDP XSDT FACP "},
     };
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -205,11 +218,27 @@ static void without_a_timer_the_firmware_waits(void **state)
 /* The FADT's two forms of the port, as ACPI 6.4, 5.2.9 has them; 0: the timer is not there. */
 static void the_timers_port_is_where_the_fadt_says(void **state)
 {
-    static const struct { uint32_t length; uint8_t space; uint64_t wide; uint32_t narrow; uint16_t port; } cases[] = {
-        {244, 1, 0x808, 0x408, 0x808}, {220, 1, 0x808, 0x408, 0x808}, {219, 1, 0x808, 0x408, 0x408}, {116, 1, 0x808, 0x408, 0x408},
-        {244, 0, 0x808, 0x408, 0x408}, {244, 2, 0x808, 0x408, 0x408}, {244, 1, 0, 0x408, 0x408}, {244, 1, 0x10808, 0x408, 0x408},
-        {244, 1, UINT64_C(0x100000808), 0x408, 0x408}, {244, 1, 0xffff, 0x408, 0xffff}, {244, 0, 0, 0xffff, 0xffff},
-        {244, 0, 0, 0x10000, 0}, {244, 0, 0, 0, 0}, {115, 1, 0x808, 0x408, 0},
+    static const struct {
+        uint32_t length;
+        uint8_t space;
+        uint64_t wide;
+        uint32_t narrow;
+        uint16_t port;
+    } cases[] = {
+        {244, 1, 0x808, 0x408, 0x808},
+        {220, 1, 0x808, 0x408, 0x808},
+        {219, 1, 0x808, 0x408, 0x408},
+        {116, 1, 0x808, 0x408, 0x408},
+        {244, 0, 0x808, 0x408, 0x408},
+        {244, 2, 0x808, 0x408, 0x408},
+        {244, 1, 0, 0x408, 0x408},
+        {244, 1, 0x10808, 0x408, 0x408},
+        {244, 1, UINT64_C(0x100000808), 0x408, 0x408},
+        {244, 1, 0xffff, 0x408, 0xffff},
+        {244, 0, 0, 0xffff, 0xffff},
+        {244, 0, 0, 0x10000, 0},
+        {244, 0, 0, 0, 0},
+        {115, 1, 0x808, 0x408, 0},
     };
     (void)state;
     attach();
@@ -308,12 +337,20 @@ static void one_cpu_needs_none(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(the_newer_root_is_taken_wherever_it_stands), T(the_wide_list_is_used_from_revision_2_if_there_is_one),
-        T(what_is_damaged_is_not_believed), T(a_wrong_checksum_is_told_once_and_the_table_is_used),
-        T(a_damaged_table_is_passed_over), T(a_list_ends_with_its_last_whole_entry),
-        T(any_speed_is_measured_at_any_time_of_the_timer), T(a_fast_port_is_no_dead_timer), T(one_interruption_does_no_harm),
-        T(without_a_timer_the_firmware_waits), T(the_timers_port_is_where_the_fadt_says),
-        T(the_boot_cpu_comes_first_under_its_own_id), T(others_start_from_pages_below_1_mib), T(one_cpu_needs_none),
+        T(the_newer_root_is_taken_wherever_it_stands),
+        T(the_wide_list_is_used_from_revision_2_if_there_is_one),
+        T(what_is_damaged_is_not_believed),
+        T(a_wrong_checksum_is_told_once_and_the_table_is_used),
+        T(a_damaged_table_is_passed_over),
+        T(a_list_ends_with_its_last_whole_entry),
+        T(any_speed_is_measured_at_any_time_of_the_timer),
+        T(a_fast_port_is_no_dead_timer),
+        T(one_interruption_does_no_harm),
+        T(without_a_timer_the_firmware_waits),
+        T(the_timers_port_is_where_the_fadt_says),
+        T(the_boot_cpu_comes_first_under_its_own_id),
+        T(others_start_from_pages_below_1_mib),
+        T(one_cpu_needs_none),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

@@ -24,7 +24,11 @@ static EFI_STATUS EFIAPI get_variable(CHAR16 *name, EFI_GUID *vendor, UINT32 *at
         if (machine.boot_order[0] == 0)
             return EFI_NOT_FOUND;
         *size = order ? sizeof machine.boot_order : option ? sizeof active : 2;
-        memcpy(data, order ? (const void *)machine.boot_order : option ? (const void *)&active : &machine.boot_current, *size);
+        memcpy(data,
+               order    ? (const void *)machine.boot_order
+               : option ? (const void *)&active
+                        : &machine.boot_current,
+               *size);
         return EFI_SUCCESS;
     }
     assert_true(is_name(name, "ConOut"));
@@ -54,7 +58,8 @@ static EFI_STATUS EFIAPI reset_system(EFI_RESET_TYPE type, EFI_STATUS status, UI
     return EFI_SUCCESS;
 }
 
-EFI_RUNTIME_SERVICES runtime = {.GetVariable = get_variable, .SetVariable = (void *)set_variable, .ResetSystem = (void *)reset_system};
+EFI_RUNTIME_SERVICES runtime = {
+    .GetVariable = get_variable, .SetVariable = (void *)set_variable, .ResetSystem = (void *)reset_system};
 EFI_CONFIGURATION_TABLE configuration[3];
 
 static int application;         /* its address is the handle */
@@ -89,8 +94,8 @@ static EFI_STATUS EFIAPI handle_protocol(EFI_HANDLE handle, EFI_GUID *guid, void
 }
 
 /* UEFI PI 1.7, volume 2, 13.4.3: the third function. Here the other CPUs are this one, too. */
-static EFI_STATUS EFIAPI startup_all_aps(void *self, void (EFIAPI *procedure)(void *), BOOLEAN one_by_one, EFI_EVENT event,
-                                         UINTN timeout_us, void *argument, UINTN **failed)
+static EFI_STATUS EFIAPI startup_all_aps(void *self, void(EFIAPI *procedure)(void *), BOOLEAN one_by_one,
+                                         EFI_EVENT event, UINTN timeout_us, void *argument, UINTN **failed)
 {
     alive();
     assert_non_null(self);
@@ -108,7 +113,8 @@ static void *mp_services[] = {NULL, NULL, (void *)startup_all_aps, NULL, NULL, N
 
 static EFI_STATUS EFIAPI locate_protocol(EFI_GUID *guid, void *registration, void **interface)
 {
-    static const uint8_t mp[16] = {0x05, 0xa6, 0xdd, 0x3f, 0x6e, 0xa7, 0x46, 0x4f, 0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08};
+    static const uint8_t mp[16] = {0x05, 0xa6, 0xdd, 0x3f, 0x6e, 0xa7, 0x46, 0x4f,
+                                   0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08};
     alive();
     if (registration != NULL || memcmp(guid, mp, sizeof mp) != 0 || machine.no_mp_services)
         return EFI_NOT_FOUND;
@@ -116,13 +122,15 @@ static EFI_STATUS EFIAPI locate_protocol(EFI_GUID *guid, void *registration, voi
     return EFI_SUCCESS;
 }
 
-static EFI_STATUS EFIAPI allocate_pages(EFI_ALLOCATE_TYPE type, EFI_MEMORY_TYPE memory, UINTN count, EFI_PHYSICAL_ADDRESS *at)
+static EFI_STATUS EFIAPI allocate_pages(EFI_ALLOCATE_TYPE type, EFI_MEMORY_TYPE memory, UINTN count,
+                                        EFI_PHYSICAL_ADDRESS *at)
 {
     static uint64_t top = RAM_BASE + RAM_SIZE;
     uint64_t base = machine.low_base;
     alive();
     if (memory == EfiReservedMemoryType) {
-        assert_true(type == AllocateMaxAddress && *at < UINT64_C(0xfd00000000) && count == 1 && machine.reserved_page == 0);
+        assert_true(type == AllocateMaxAddress && *at < UINT64_C(0xfd00000000) && count == 1 &&
+                    machine.reserved_page == 0);
         machine.highest_asked = *at;
         if (machine.no_reserved_page)
             return EFI_OUT_OF_RESOURCES;
@@ -173,7 +181,8 @@ static EFI_STATUS EFIAPI free_pages(EFI_PHYSICAL_ADDRESS at, UINTN count)
     return EFI_NOT_FOUND;
 }
 
-static EFI_STATUS EFIAPI get_memory_map(UINTN *size, EFI_MEMORY_DESCRIPTOR *map, UINTN *key, UINTN *stride, UINT32 *version)
+static EFI_STATUS EFIAPI get_memory_map(UINTN *size, EFI_MEMORY_DESCRIPTOR *map, UINTN *key, UINTN *stride,
+                                        UINT32 *version)
 {
     UINTN step = sizeof *map + 8;       /* UEFI 2.9, 7.2: may be larger than the structure */
     UINTN count = machine.wide_map_count > 0 ? machine.wide_map_count : machine.map_count;
@@ -190,7 +199,10 @@ static EFI_STATUS EFIAPI get_memory_map(UINTN *size, EFI_MEMORY_DESCRIPTOR *map,
     *size = count * step;
     for (unsigned i = 0; i < count; i++) {
         EFI_MEMORY_DESCRIPTOR wide = {
-            .Type = EfiConventionalMemory, .PhysicalStart = RAM_BASE + i * MIB, .NumberOfPages = 200, .Attribute = EFI_MEMORY_WB,
+            .Type = EfiConventionalMemory,
+            .PhysicalStart = RAM_BASE + i * MIB,
+            .NumberOfPages = 200,
+            .Attribute = EFI_MEMORY_WB,
         };
         memcpy((uint8_t *)map + i * step, machine.wide_map_count > 0 ? &wide : &machine.map[i], sizeof *map);
     }
@@ -285,15 +297,26 @@ static EFI_STATUS EFIAPI read_key(SIMPLE_INPUT_INTERFACE *self, EFI_INPUT_KEY *k
 }
 
 static EFI_BOOT_SERVICES services = {
-    .SetWatchdogTimer = set_watchdog, .HandleProtocol = handle_protocol, .LocateProtocol = locate_protocol,
-    .AllocatePages = allocate_pages, .FreePages = free_pages, .GetMemoryMap = get_memory_map,
-    .AllocatePool = allocate_pool, .FreePool = free_pool, .Stall = stall, .ExitBootServices = exit_boot_services,
+    .SetWatchdogTimer = set_watchdog,
+    .HandleProtocol = handle_protocol,
+    .LocateProtocol = locate_protocol,
+    .AllocatePages = allocate_pages,
+    .FreePages = free_pages,
+    .GetMemoryMap = get_memory_map,
+    .AllocatePool = allocate_pool,
+    .FreePool = free_pool,
+    .Stall = stall,
+    .ExitBootServices = exit_boot_services,
     .Exit = leave,
 };
 static SIMPLE_TEXT_OUTPUT_INTERFACE console = {.OutputString = output};
 static SIMPLE_INPUT_INTERFACE keyboard = {.ReadKeyStroke = read_key};
 EFI_SYSTEM_TABLE system_table = {
-    .BootServices = &services, .RuntimeServices = &runtime, .ConOut = &console, .ConIn = &keyboard, .ConfigurationTable = configuration,
+    .BootServices = &services,
+    .RuntimeServices = &runtime,
+    .ConOut = &console,
+    .ConIn = &keyboard,
+    .ConfigurationTable = configuration,
 };
 
 static void start(void)
@@ -328,7 +351,9 @@ struct root {
 } __attribute__((packed));
 
 #define ENTRIES 8u
-static struct { uint8_t bytes[36 + ENTRIES * 8]; } *const rsdt = (void *)(TABLES_BASE + 0x100), *const xsdt = (void *)(TABLES_BASE + 0x200);
+static struct {
+    uint8_t bytes[36 + ENTRIES * 8];
+} *const rsdt = (void *)(TABLES_BASE + 0x100), *const xsdt = (void *)(TABLES_BASE + 0x200);
 static uint64_t tables_next;
 
 static void sum(uint8_t *bytes, uint32_t size, uint8_t *checksum)

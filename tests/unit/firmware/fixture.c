@@ -141,10 +141,17 @@ static void op_random(void *opaque, void *buf, size_t len)
 }
 
 static const struct sevfw_ops ops = {
-    .read = op_read, .write = op_write, .read_guest = op_read_guest, .write_guest = op_write_guest,
-    .is_ram = op_is_ram, .install_key = op_install_key, .remove_key = op_remove_key,
+    .read = op_read,
+    .write = op_write,
+    .read_guest = op_read_guest,
+    .write_guest = op_write_guest,
+    .is_ram = op_is_ram,
+    .install_key = op_install_key,
+    .remove_key = op_remove_key,
     .memory_encryption_enabled = op_smee,
-    .nv_load = op_nv_load, .nv_store = op_nv_store, .random = op_random,
+    .nv_load = op_nv_load,
+    .nv_store = op_nv_store,
+    .random = op_random,
 };
 
 const struct sevfw_ops *machine_ops(void)
@@ -160,8 +167,15 @@ int machine_setup(void **state)
     m->smee = true;
     m->seed = 20260101;
     m->config = (struct sevfw_config){
-        .api_major = API_MAJOR_, .api_minor = API_MINOR_, .build = BUILD_, .cpus = CPUS, .max_sev_asid = MAX_ASID,
-        .min_sev_asid = MIN_ASID, .max_guests = MAX_GUESTS, .c_bit = C_BIT_POSITION, .phys_bits = PHYS_BITS,
+        .api_major = API_MAJOR_,
+        .api_minor = API_MINOR_,
+        .build = BUILD_,
+        .cpus = CPUS,
+        .max_sev_asid = MAX_ASID,
+        .min_sev_asid = MIN_ASID,
+        .max_guests = MAX_GUESTS,
+        .c_bit = C_BIT_POSITION,
+        .phys_bits = PHYS_BITS,
         .part = PART,
     };
     seq(0x11, sizeof(m->config.chip_id), m->config.chip_id);

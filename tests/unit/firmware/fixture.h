@@ -129,7 +129,8 @@ void owner_secret(struct machine *m, const struct owner *owner, const uint8_t me
 /* n bytes counting up from `first`, as test-vectors.md writes seq(first, n). */
 void seq(uint8_t first, size_t n, uint8_t *out);
 
-#define assert_status(expected, expression) assert_status_at(SEVFW_##expected, (expression), #expression, __FILE__, __LINE__)
+#define assert_status(expected, expression) \
+    assert_status_at(SEVFW_##expected, (expression), #expression, __FILE__, __LINE__)
 void assert_status_at(uint16_t expected, uint16_t got, const char *what, const char *file, int line);
 
 #endif

@@ -35,8 +35,16 @@ static uint8_t keys[MAX_ASID + 1][SEVFW_VEK_SIZE];
 static const char *nv_name;
 
 static struct sevfw_config config = {
-    .api_major = 1, .api_minor = 55, .build = 31, .part = 2, .cpus = CPUS, .max_sev_asid = MAX_ASID, .min_sev_asid = 1,
-    .max_guests = 16, .c_bit = 51, .phys_bits = 43,
+    .api_major = 1,
+    .api_minor = 55,
+    .build = 31,
+    .part = 2,
+    .cpus = CPUS,
+    .max_sev_asid = MAX_ASID,
+    .min_sev_asid = 1,
+    .max_guests = 16,
+    .c_bit = 51,
+    .phys_bits = 43,
     .chip_id = "sevfw-tool's own chip, of which there is only this one in all",
 };
 
@@ -132,9 +140,15 @@ static void op_nv_store(void *opaque, const uint8_t nv[SEVFW_NV_SIZE])
 }
 
 static const struct sevfw_ops ops = {
-    .read = op_read, .write = op_write, .read_guest = op_read_guest, .write_guest = op_write_guest,
-    .install_key = op_install_key, .remove_key = op_remove_key, .memory_encryption_enabled = op_enabled,
-    .nv_load = op_nv_load, .nv_store = op_nv_store,
+    .read = op_read,
+    .write = op_write,
+    .read_guest = op_read_guest,
+    .write_guest = op_write_guest,
+    .install_key = op_install_key,
+    .remove_key = op_remove_key,
+    .memory_encryption_enabled = op_enabled,
+    .nv_load = op_nv_load,
+    .nv_store = op_nv_store,
 };
 
 static void print_bytes(const char *name, const uint8_t *data, size_t len, const char *end)

@@ -307,15 +307,15 @@ def root_primes() -> dict[str, int]:
     """The test root's, by their names in testkeys.h."""
     text = (MODEL / "testkeys.h").read_text(encoding="ascii")
     arrays = re.findall(r"uint8_t (\w+)\[256\] = \{(.*?)\};", text, re.S)
-    return {name: int.from_bytes(bytes(int(b, 16) for b in re.findall(r"0x(..)", body)), "big") for name, body in arrays}
+    return {
+        name: int.from_bytes(bytes(int(b, 16) for b in re.findall(r"0x(..)", body)), "big") for name, body in arrays
+    }
 
 
 def rsa_private(p: int, q: int) -> rsa.RSAPrivateKey:
     e = 0x10001
     d = pow(e, -1, (p - 1) * (q - 1))
-    numbers = rsa.RSAPrivateNumbers(
-        p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), rsa.RSAPublicNumbers(e, p * q)
-    )
+    numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), rsa.RSAPublicNumbers(e, p * q))
     return numbers.private_key()
 
 

@@ -37,8 +37,13 @@ static struct mailbox_config config_of(struct machine *m)
 {
     event_count = 0;
     irq_level = irq_changes = 0;
-    return (struct mailbox_config){.c2pmsg_base = BASE, .int_enable = INT_ENABLE, .int_status = INT_STATUS,
-                                   .latency_ns = LATENCY, .trace = on_trace, .raise_irq = on_irq, .opaque = m};
+    return (struct mailbox_config){.c2pmsg_base = BASE,
+                                   .int_enable = INT_ENABLE,
+                                   .int_status = INT_STATUS,
+                                   .latency_ns = LATENCY,
+                                   .trace = on_trace,
+                                   .raise_irq = on_irq,
+                                   .opaque = m};
 }
 
 static struct mailbox *new_mailbox(struct machine *m)
@@ -358,10 +363,31 @@ static void fault_texts_are_understood_or_refused_whole(void **state)
         {"reset:INIT", {.kind = MAILBOX_FAULT_RESET, .command = 1}},
     };
     static const char *const bad[] = {
-        "", ":", "hang", "hang:", "hang:NO_SUCH", "hang:INIT:", "hang:INIT:5", "status:INIT", "status:INIT:",
-        "status:INIT:NO_SUCH", "status:INIT:0x10000", "slow:INIT", "slow:INIT:5", "slow:INIT:ms", "slow:INIT:5h",
-        "slow:INIT:-5ms", "slow:INIT:99999999999999999999s", "hang:INIT:skip=", "hang:INIT:skip=-1",
-        "hang:INIT:count=4294967296", "hang:INIT:many=1", "explode:INIT", "none:INIT", "hang:0x1g", "hang:-1",
+        "",
+        ":",
+        "hang",
+        "hang:",
+        "hang:NO_SUCH",
+        "hang:INIT:",
+        "hang:INIT:5",
+        "status:INIT",
+        "status:INIT:",
+        "status:INIT:NO_SUCH",
+        "status:INIT:0x10000",
+        "slow:INIT",
+        "slow:INIT:5",
+        "slow:INIT:ms",
+        "slow:INIT:5h",
+        "slow:INIT:-5ms",
+        "slow:INIT:99999999999999999999s",
+        "hang:INIT:skip=",
+        "hang:INIT:skip=-1",
+        "hang:INIT:count=4294967296",
+        "hang:INIT:many=1",
+        "explode:INIT",
+        "none:INIT",
+        "hang:0x1g",
+        "hang:-1",
     };
     struct mailbox_fault got, before;
 

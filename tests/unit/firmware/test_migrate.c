@@ -263,16 +263,28 @@ static void a_target_must_prove_its_chain_up_to_the_root(void **state)
         uint64_t at;
         const char *what;
     } bits[] = {
-        {AT_CERT + 0x00, "PDH version"}, {AT_CERT + 0x08, "PDH usage"}, {AT_CERT + 0x14, "PDH key"},
-        {AT_CERT + 0x05, "PDH, only signed"}, {AT_CERT + 0x41C, "PEK's signature on the PDH"},
-        {AT_CHAIN + 0x05, "PEK, only signed"}, {AT_CHAIN + 0x41C, "OCA's signature on the PEK"},
-        {AT_CHAIN + 0x624, "CEK's signature on the PEK"}, {AT_CHAIN + 2084 + 0x05, "OCA, only signed"},
-        {AT_CHAIN + 2084 + 0x41C, "OCA's own signature"}, {AT_CHAIN + 4168 + 0x05, "CEK, only signed"},
-        {AT_CHAIN + 4168 + 0x41C, "ASK's signature on the CEK"}, {AT_CHAIN + 4168 + 0x414, "who signed the CEK"},
-        {AT_AMD + 0x00, "ASK version"}, {AT_AMD + 0x24, "ASK usage"}, {AT_AMD + 0x04, "ASK, only signed"},
-        {AT_AMD + 0x240, "ASK key"}, {AT_AMD + 0x440, "ARK's signature on the ASK"},
-        {AT_AMD + 1600 + 0x24, "ARK usage"}, {AT_AMD + 1600 + 0x04, "ARK, only signed"},
-        {AT_AMD + 1600 + 0x240, "ARK key"}, {AT_AMD + 1600 + 0x440, "ARK's own signature"},
+        {AT_CERT + 0x00, "PDH version"},
+        {AT_CERT + 0x08, "PDH usage"},
+        {AT_CERT + 0x14, "PDH key"},
+        {AT_CERT + 0x05, "PDH, only signed"},
+        {AT_CERT + 0x41C, "PEK's signature on the PDH"},
+        {AT_CHAIN + 0x05, "PEK, only signed"},
+        {AT_CHAIN + 0x41C, "OCA's signature on the PEK"},
+        {AT_CHAIN + 0x624, "CEK's signature on the PEK"},
+        {AT_CHAIN + 2084 + 0x05, "OCA, only signed"},
+        {AT_CHAIN + 2084 + 0x41C, "OCA's own signature"},
+        {AT_CHAIN + 4168 + 0x05, "CEK, only signed"},
+        {AT_CHAIN + 4168 + 0x41C, "ASK's signature on the CEK"},
+        {AT_CHAIN + 4168 + 0x414, "who signed the CEK"},
+        {AT_AMD + 0x00, "ASK version"},
+        {AT_AMD + 0x24, "ASK usage"},
+        {AT_AMD + 0x04, "ASK, only signed"},
+        {AT_AMD + 0x240, "ASK key"},
+        {AT_AMD + 0x440, "ARK's signature on the ASK"},
+        {AT_AMD + 1600 + 0x24, "ARK usage"},
+        {AT_AMD + 1600 + 0x04, "ARK, only signed"},
+        {AT_AMD + 1600 + 0x240, "ARK key"},
+        {AT_AMD + 1600 + 0x440, "ARK's own signature"},
     };
     const uint32_t handle = launched(m, 0);
     uint8_t byte, chain[6252], pdh[2084], roots[3200], swapped[3200];
@@ -444,9 +456,12 @@ static void send_update_tells_its_lengths_and_checks_them(void **state)
         uint32_t len, trans_len;
         uint16_t status;
     } wrong[] = {
-        {AT_SENT, 0, PAGE, SEVFW_INVALID_LENGTH},          {AT_SENT, 8, PAGE, SEVFW_INVALID_LENGTH},
-        {AT_SENT, PAGE + 16, 2 * PAGE, SEVFW_INVALID_LENGTH}, {AT_SENT, PAGE, PAGE - 1, SEVFW_INVALID_LENGTH},
-        {AT_SENT + 8, 64, 64, SEVFW_INVALID_ADDRESS},      {NOT_RAM, 64, 64, SEVFW_INVALID_ADDRESS},
+        {AT_SENT, 0, PAGE, SEVFW_INVALID_LENGTH},
+        {AT_SENT, 8, PAGE, SEVFW_INVALID_LENGTH},
+        {AT_SENT, PAGE + 16, 2 * PAGE, SEVFW_INVALID_LENGTH},
+        {AT_SENT, PAGE, PAGE - 1, SEVFW_INVALID_LENGTH},
+        {AT_SENT + 8, 64, 64, SEVFW_INVALID_ADDRESS},
+        {NOT_RAM, 64, 64, SEVFW_INVALID_ADDRESS},
         {RAM_SIZE - 16, 64, 64, SEVFW_INVALID_ADDRESS},
     };
     uint8_t buf[0x34] = {0}, data[52];
@@ -462,8 +477,9 @@ static void send_update_tells_its_lengths_and_checks_them(void **state)
     ram_fill(m, AT_HEADER, 0x77, 52);
     ram_fill(m, AT_PACKET, 0x77, 52);
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        assert_int_equal(packet(m, SEVFW_CMD_SEND_UPDATE_DATA, ends.source, wrong[i].at, wrong[i].len,
-                                wrong[i].trans_len), wrong[i].status);
+        assert_int_equal(
+            packet(m, SEVFW_CMD_SEND_UPDATE_DATA, ends.source, wrong[i].at, wrong[i].len, wrong[i].trans_len),
+            wrong[i].status);
     }
     for (size_t at = 0x04; at <= 0x24; at += 0x10) { /* reserved words */
         memset(buf, 0, sizeof(buf));

@@ -421,7 +421,8 @@ static void an_image_that_is_not_whole_genuine_and_of_this_family_changes_nothin
 {
     struct machine *m = *state;
     uint32_t size = image_put(m, AT_OUT, PART, 0x013728);
-    static const unsigned bytes[] = {0x00, 0x07, 0x08, 0x09, 0x0C, 0x0E, 0x100, IMAGE_SIZE - SEVFW_EC_SIG_SIZE, IMAGE_SIZE - SEVFW_EC_FIELD_SIZE};
+    static const unsigned bytes[] = {
+        0x00, 0x07, 0x08, 0x09, 0x0C, 0x0E, 0x100, IMAGE_SIZE - SEVFW_EC_SIG_SIZE, IMAGE_SIZE - SEVFW_EC_FIELD_SIZE};
     uint8_t byte;
 
     assert_status(INVALID_LENGTH, download(m, AT_OUT, 0));
@@ -452,8 +453,8 @@ static void contradictory_configurations_are_refused(void **state)
     struct sevfw_config config;
 
 #define REFUSED(field, value) \
-    config = m->config; \
-    config.field = (value); \
+    config = m->config;       \
+    config.field = (value);   \
     assert_null(sevfw_new(&config, machine_ops(), m))
     REFUSED(cpus, 0);
     REFUSED(cpus, SEVFW_MAX_CPUS + 1);

@@ -143,9 +143,12 @@ static void commands_that_work_on_memory_want_an_active_guest(void **state)
     static const struct {
         uint32_t id;
         unsigned in;
-    } needy[] = {{SEVFW_CMD_LAUNCH_UPDATE_DATA, SEVFW_GUEST_LUPDATE}, {SEVFW_CMD_LAUNCH_SECRET, SEVFW_GUEST_LSECRET},
-                 {SEVFW_CMD_DBG_DECRYPT, SEVFW_GUEST_RUNNING}, {SEVFW_CMD_DBG_ENCRYPT, SEVFW_GUEST_RUNNING},
-                 {SEVFW_CMD_COPY, SEVFW_GUEST_RUNNING}, {SEVFW_CMD_SEND_UPDATE_DATA, SEVFW_GUEST_SUPDATE},
+    } needy[] = {{SEVFW_CMD_LAUNCH_UPDATE_DATA, SEVFW_GUEST_LUPDATE},
+                 {SEVFW_CMD_LAUNCH_SECRET, SEVFW_GUEST_LSECRET},
+                 {SEVFW_CMD_DBG_DECRYPT, SEVFW_GUEST_RUNNING},
+                 {SEVFW_CMD_DBG_ENCRYPT, SEVFW_GUEST_RUNNING},
+                 {SEVFW_CMD_COPY, SEVFW_GUEST_RUNNING},
+                 {SEVFW_CMD_SEND_UPDATE_DATA, SEVFW_GUEST_SUPDATE},
                  {SEVFW_CMD_RECEIVE_UPDATE_DATA, SEVFW_GUEST_RUPDATE}};
 
     bring_up(m);
@@ -190,8 +193,12 @@ static void unknown_commands_are_invalid_in_every_state(void **state)
 static void command_buffers_must_be_ram_as_a_whole(void **state)
 {
     struct machine *m = *state;
-    static const uint64_t wrong[] = {NOT_RAM, RAM_SIZE - 2, (UINT64_C(1) << PHYS_BITS), UINT64_MAX,
-                                     (UINT64_C(1) << PHYS_BITS) - 1, UINT64_C(0xFFFFFFFFFFFFFF00)};
+    static const uint64_t wrong[] = {NOT_RAM,
+                                     RAM_SIZE - 2,
+                                     (UINT64_C(1) << PHYS_BITS),
+                                     UINT64_MAX,
+                                     (UINT64_C(1) << PHYS_BITS) - 1,
+                                     UINT64_C(0xFFFFFFFFFFFFFF00)};
 
     bring_up(m);
     for (size_t i = 0; i < ROWS; i++) {

@@ -45,7 +45,7 @@ enum { NOTHING, USABLE, WITHHELD, RESERVED, OWNED };
 static int page_rule(const struct board *board, uint64_t page, uint64_t limit, uint32_t *kinds)
 {
     bool ram = false, other = false;
-    *kinds = 0;             /* a bit for each owner that it may be known by */
+    *kinds = 0; /* a bit for each owner that it may be known by */
     for (uint32_t i = 0; i < board->map_count; i++) {
         const struct board_range *r = &board->map[i];
         if (page < r->base || (page - r->base) / PAGE >= r->pages)
@@ -57,9 +57,13 @@ static int page_rule(const struct board *board, uint64_t page, uint64_t limit, u
         other |= !plain_ram;
         if (plain_ram)
             continue;
-        *kinds |= r->type == 5 ? 1u << HANDOFF_RUNTIME_CODE : r->type == 6 ? 1u << HANDOFF_RUNTIME_DATA :
-                  r->type == 9 || r->type == 10 ? 1u << HANDOFF_ACPI : r->type == 11 || r->type == 12 ? 1u << HANDOFF_MMIO :
-                  !runtime ? 0 : wb ? 1u << HANDOFF_RUNTIME_DATA : 1u << HANDOFF_MMIO;
+        *kinds |= r->type == 5                     ? 1u << HANDOFF_RUNTIME_CODE
+                  : r->type == 6                   ? 1u << HANDOFF_RUNTIME_DATA
+                  : r->type == 9 || r->type == 10  ? 1u << HANDOFF_ACPI
+                  : r->type == 11 || r->type == 12 ? 1u << HANDOFF_MMIO
+                  : !runtime                       ? 0
+                  : wb                             ? 1u << HANDOFF_RUNTIME_DATA
+                                                   : 1u << HANDOFF_MMIO;
     }
     if (other)
         return page >= limit ? NOTHING : *kinds != 0 ? OWNED : RESERVED;
@@ -282,7 +286,8 @@ static void every_cpu_counts_once_or_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_boards_memory_is_known_for_what_it_is), cmocka_unit_test(the_hypertransport_range_is_nobodys),
+        cmocka_unit_test(every_boards_memory_is_known_for_what_it_is),
+        cmocka_unit_test(the_hypertransport_range_is_nobodys),
         cmocka_unit_test(every_cpu_counts_once_or_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

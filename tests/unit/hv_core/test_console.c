@@ -24,11 +24,26 @@ static bool present, moves;
 static struct cpu cpu;
 
 /* Looking at the clock takes a microsecond, and so does a look at the line. */
-uint64_t clock_tsc(void) { return now_us++; }
-uint64_t clock_us_to_tsc(uint64_t us) { return us; }
-void serial_init(const struct handoff_uart *uart) { present = uart->base != 0; }
-bool serial_present(void) { return present; }
-bool serial_idle(void) { return true; }
+uint64_t clock_tsc(void)
+{
+    return now_us++;
+}
+uint64_t clock_us_to_tsc(uint64_t us)
+{
+    return us;
+}
+void serial_init(const struct handoff_uart *uart)
+{
+    present = uart->base != 0;
+}
+bool serial_present(void)
+{
+    return present;
+}
+bool serial_idle(void)
+{
+    return true;
+}
 static const char *typed = "";
 static unsigned looks;
 int serial_read(void)
@@ -36,8 +51,14 @@ int serial_read(void)
     looks++;
     return *typed == '\0' ? SERIAL_NOTHING : *typed++;
 }
-uint32_t serial_overruns(void) { return 0; }
-void serial_allow_input(bool allowed) { (void)allowed; }
+uint32_t serial_overruns(void)
+{
+    return 0;
+}
+void serial_allow_input(bool allowed)
+{
+    (void)allowed;
+}
 
 size_t serial_write(const char *bytes, size_t count)
 {

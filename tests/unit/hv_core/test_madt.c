@@ -106,7 +106,10 @@ static void more_than_255_have_x2apic_ids(void **state)
 static void malformed_entries_end_the_reading(void **state)
 {
     (void)state;
-    static const struct { uint8_t type, length; uint32_t left; } cases[] = {
+    static const struct {
+        uint8_t type, length;
+        uint32_t left;
+    } cases[] = {
         {0, 0, 8}, {0, 1, 8}, {0, 200, 8}, {9, 16, 15}, {0, 8, 1}, {0, 8, 7}, {5, 255, 2},
     };
     for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -141,7 +144,8 @@ static void malformed_entries_end_the_reading(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_kinds_are_read_each_id_once), cmocka_unit_test(more_than_255_have_x2apic_ids),
+        cmocka_unit_test(both_kinds_are_read_each_id_once),
+        cmocka_unit_test(more_than_255_have_x2apic_ids),
         cmocka_unit_test(id_255_is_a_cpu_in_either_form_and_one_in_both),
         cmocka_unit_test(malformed_entries_end_the_reading),
     };

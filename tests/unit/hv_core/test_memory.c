@@ -23,8 +23,8 @@ static uint8_t *arena;
 uint64_t arena_va;
 static struct cpu cpu;
 static unsigned wbinvds, windows_open;
-static uint64_t zeroed, zeroed_first, zeroed_end;      /* bytes; where the first began, where the last ended */
-static unsigned small_pieces;                           /* windows that do not begin and end at a large page */
+static uint64_t zeroed, zeroed_first, zeroed_end; /* bytes; where the first began, where the last ended */
+static unsigned small_pieces; /* windows that do not begin and end at a large page */
 static bool no_window;
 static enum memory_view window_view;
 static uint8_t *window_bytes;
@@ -67,16 +67,16 @@ void panic(const char *format, ...)
     longjmp(panicked, 1);
 }
 
-#define EXPECT_PANIC(statement)                                                                                        \
-    do {                                                                                                               \
-        volatile bool returned = false;                                                                                \
-        panic_expected = true;                                                                                         \
-        if (setjmp(panicked) == 0) {                                                                                   \
-            statement;                                                                                                 \
-            returned = true;                                                                                           \
-        }                                                                                                              \
-        panic_expected = false;                                                                                        \
-        assert_false(returned);                                                                                        \
+#define EXPECT_PANIC(statement)         \
+    do {                                \
+        volatile bool returned = false; \
+        panic_expected = true;          \
+        if (setjmp(panicked) == 0) {    \
+            statement;                  \
+            returned = true;            \
+        }                               \
+        panic_expected = false;         \
+        assert_false(returned);         \
     } while (0)
 
 static struct handoff handoff;
@@ -183,7 +183,10 @@ static void random_pool_traffic_never_hands_out_a_page_twice(void **state)
 {
     (void)state;
     enum { HELD = 48 };
-    struct { paddr_t page; uint64_t count; } held[HELD] = {{{0}, 0}};
+    struct {
+        paddr_t page;
+        uint64_t count;
+    } held[HELD] = {{{0}, 0}};
     uint64_t seed = 7, before = pool_free();
     for (uint32_t step = 0; step < 5000; step++) {
         uint32_t h = (uint32_t)(test_random(&seed) % HELD);
@@ -327,7 +330,7 @@ static void zeroing_covers_the_extent_under_its_view(void **state)
     assert_int_equal(zeroed, UINT64_C(130) << 20);
     assert_int_equal(zeroed_first, extent.base.raw);
     assert_int_equal(window_view, VIEW_ENCRYPTED);
-    assert_int_equal(small_pieces, 0);      /* such windows take pool pages, of which there may be none */
+    assert_int_equal(small_pieces, 0); /* such windows take pool pages, of which there may be none */
     set_view(&extent, VIEW_GUEST);
     EXPECT_PANIC((void)extent_zero(&extent, 0, extent.size));
     set_view(&extent, VIEW_PLAIN);
@@ -337,9 +340,15 @@ static void zeroing_covers_the_extent_under_its_view(void **state)
 static void zeroing_a_part_leaves_the_rest_alone(void **state)
 {
     (void)state;
-    static const struct { uint64_t offset, size; } parts[] = {
-        {0, PAGE_SIZE}, {PAGE_SIZE, SIZE_2M}, {SIZE_2M - PAGE_SIZE, 2 * PAGE_SIZE}, {UINT64_C(15) << 20, UINT64_C(30) << 20},
-        {(UINT64_C(130) << 20) - PAGE_SIZE, PAGE_SIZE}, {3 * PAGE_SIZE, (UINT64_C(130) << 20) - 5 * PAGE_SIZE},
+    static const struct {
+        uint64_t offset, size;
+    } parts[] = {
+        {0, PAGE_SIZE},
+        {PAGE_SIZE, SIZE_2M},
+        {SIZE_2M - PAGE_SIZE, 2 * PAGE_SIZE},
+        {UINT64_C(15) << 20, UINT64_C(30) << 20},
+        {(UINT64_C(130) << 20) - PAGE_SIZE, PAGE_SIZE},
+        {3 * PAGE_SIZE, (UINT64_C(130) << 20) - 5 * PAGE_SIZE},
     };
     struct extent extent;
     assert_true(extent_alloc(UINT64_C(130) << 20, &extent));
@@ -348,7 +357,7 @@ static void zeroing_a_part_leaves_the_rest_alone(void **state)
         assert_true(extent_zero(&extent, parts[i].offset, parts[i].size));
         assert_int_equal(zeroed, parts[i].size);
         assert_int_equal(zeroed_first, extent.base.raw + parts[i].offset);
-        assert_true(small_pieces <= 2);     /* at its ends */
+        assert_true(small_pieces <= 2); /* at its ends */
     }
     no_window = true;
     assert_false(extent_zero(&extent, 0, PAGE_SIZE));
@@ -363,8 +372,13 @@ static void zeroing_a_part_leaves_the_rest_alone(void **state)
 static void of_a_retired_extent_two_mib_stay_away(void **state)
 {
     (void)state;
-    static const struct { uint64_t size, offset; } cases[] = {
-        {8 * SIZE_2M, 5 * SIZE_2M + 12345}, {8 * SIZE_2M, 5}, {8 * SIZE_2M, 8 * SIZE_2M - 1}, {SIZE_2M, 4096},
+    static const struct {
+        uint64_t size, offset;
+    } cases[] = {
+        {8 * SIZE_2M, 5 * SIZE_2M + 12345},
+        {8 * SIZE_2M, 5},
+        {8 * SIZE_2M, 8 * SIZE_2M - 1},
+        {SIZE_2M, 4096},
     };
     struct memory_stats before, after;
     struct extent extent, next[64];
@@ -375,7 +389,7 @@ static void of_a_retired_extent_two_mib_stay_away(void **state)
         zeroed = 0;
         extent_retire(&extent, cases[i].offset);
         assert_int_equal(extent.size, 0);
-        assert_int_equal(zeroed, 0);            /* it is touched by nobody again */
+        assert_int_equal(zeroed, 0); /* it is touched by nobody again */
         memory_stats(&after);
         assert_int_equal(after.extent_free, before.extent_free - SIZE_2M);
         unsigned count = 0;
@@ -399,7 +413,7 @@ static void a_forged_extent_is_our_own_bug(void **state)
     EXPECT_PANIC(extent_free(&forged));
     EXPECT_PANIC(extent_retire(&extent, SIZE_2M));
     set_view(&extent, VIEW_GUEST);
-    EXPECT_PANIC(extent_retire(&extent, 0));        /* it is not scrubbed yet */
+    EXPECT_PANIC(extent_retire(&extent, 0)); /* it is not scrubbed yet */
     set_view(&extent, VIEW_PLAIN);
     forged = extent;
     forged.view = VIEW_GUEST;
@@ -413,20 +427,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(pool_pages_come_zeroed_and_go_zeroed),
-        TEST(pool_alignment_is_of_the_physical_address),
-        TEST(exhausted_pool_refuses_and_takes_nothing),
-        TEST(random_pool_traffic_never_hands_out_a_page_twice),
-        TEST(freeing_twice_or_elsewhere_is_our_own_bug),
-        TEST(extents_are_whole_units_outside_of_the_arena),
-        TEST(changing_the_key_flushes_the_caches),
-        TEST(a_view_changes_no_earlier_than_all_cpus_have_flushed),
-        TEST(coherent_parts_flush_for_guests_keys_only),
-        TEST(without_sme_encrypted_is_plain),
-        TEST(zeroing_covers_the_extent_under_its_view),
-        TEST(zeroing_a_part_leaves_the_rest_alone),
-        TEST(of_a_retired_extent_two_mib_stay_away),
-        TEST(a_forged_extent_is_our_own_bug),
+        TEST(pool_pages_come_zeroed_and_go_zeroed),      TEST(pool_alignment_is_of_the_physical_address),
+        TEST(exhausted_pool_refuses_and_takes_nothing),  TEST(random_pool_traffic_never_hands_out_a_page_twice),
+        TEST(freeing_twice_or_elsewhere_is_our_own_bug), TEST(extents_are_whole_units_outside_of_the_arena),
+        TEST(changing_the_key_flushes_the_caches),       TEST(a_view_changes_no_earlier_than_all_cpus_have_flushed),
+        TEST(coherent_parts_flush_for_guests_keys_only), TEST(without_sme_encrypted_is_plain),
+        TEST(zeroing_covers_the_extent_under_its_view),  TEST(zeroing_a_part_leaves_the_rest_alone),
+        TEST(of_a_retired_extent_two_mib_stay_away),     TEST(a_forged_extent_is_our_own_bug),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

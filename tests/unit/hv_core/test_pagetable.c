@@ -110,10 +110,10 @@ static void unshared_tables_are_copies_and_the_rest_stays_in_common(void **state
 
     uint64_t next = second.next;
     assert_true(pagetable_unshare(&second, way, 2));
-    assert_int_equal(second.next, next + 2 * PAGE_SIZE);    /* below the root, a table of 512 GiB and one of 1 GiB */
+    assert_int_equal(second.next, next + 2 * PAGE_SIZE); /* below the root, a table of 512 GiB and one of 1 GiB */
     *pagetable_entry(&second, way, 2) = 0;
     *pagetable_entry(&second, way + SIZE_1G, 2) = 0x40000000 | PTE_PS | PTE_P;
-    *pagetable_entry(&second, beside, 1) = 0x8000 | PTE_P;  /* in a table that both have */
+    *pagetable_entry(&second, beside, 1) = 0x8000 | PTE_P; /* in a table that both have */
     table = second;
     assert_false(walk(way, &entry, &level));
     assert_true(walk(way + SIZE_1G, &entry, &level));

@@ -9,8 +9,18 @@
 #define NO_LIMIT (UINT64_C(1) << 52)
 
 /* EFI_MEMORY_TYPE, second source: edk2's numbers */
-enum { RESERVED = 0, LOADER_DATA = 2, BOOT_DATA = 4, RUNTIME_CODE = 5, RUNTIME_DATA = 6, CONVENTIONAL = 7, ACPI_RECLAIM = 9,
-       ACPI_NVS = 10, MMIO = 11, PERSISTENT = 14 };
+enum {
+    RESERVED = 0,
+    LOADER_DATA = 2,
+    BOOT_DATA = 4,
+    RUNTIME_CODE = 5,
+    RUNTIME_DATA = 6,
+    CONVENTIONAL = 7,
+    ACPI_RECLAIM = 9,
+    ACPI_NVS = 10,
+    MMIO = 11,
+    PERSISTENT = 14
+};
 #define WB UINT64_C(0xf)
 
 static struct handoff_range storage[MAX];

@@ -61,7 +61,11 @@ static void holds(int year, int month, int day, int hour, int minute, int second
 
 static uint64_t seconds(int year, int month, int day, int hour, int minute, int second)
 {
-    struct tm t = {.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day, .tm_hour = hour, .tm_min = minute,
+    struct tm t = {.tm_year = year - 1900,
+                   .tm_mon = month - 1,
+                   .tm_mday = day,
+                   .tm_hour = hour,
+                   .tm_min = minute,
                    .tm_sec = second};
     return (uint64_t)timegm(&t);
 }
@@ -128,15 +132,20 @@ static void an_empty_battery_is_told(void **state)
 static void nonsense_is_no_time(void **state)
 {
     (void)state;
-    static const struct { uint8_t index, value, format; const char *fault; } wrong[] = {
-        {0, 0x60, HOURS_24, "it holds no time"}, {0, 0x0a, HOURS_24, "it holds no time"}, {0, 0xa0, HOURS_24, "it holds no time"},
-        {0, 60, HOURS_24 | BINARY, "it holds no time"}, {2, 0x60, HOURS_24, "it holds no time"},
-        {2, 60, HOURS_24 | BINARY, "it holds no time"}, {4, 0x24, HOURS_24, "it holds no time"},
-        {4, 24, HOURS_24 | BINARY, "it holds no time"}, {4, 0x81, HOURS_24, "it holds no time"},
-        {4, 0, 0, "it holds no time"}, {4, 0x13, 0, "it holds no time"}, {4, 0x80, 0, "it holds no time"},
-        {4, 13, BINARY, "it holds no time"}, {9, 100, HOURS_24 | BINARY, "it holds no time"},
-        {9, 0x9a, HOURS_24, "it holds no time"}, {7, 0, HOURS_24, "it holds no date"}, {7, 0x32, HOURS_24, "it holds no date"},
-        {7, 0x1f, HOURS_24, "it holds no date"}, {8, 0, HOURS_24, "it holds no date"}, {8, 0x13, HOURS_24, "it holds no date"},
+    static const struct {
+        uint8_t index, value, format;
+        const char *fault;
+    } wrong[] = {
+        {0, 0x60, HOURS_24, "it holds no time"}, {0, 0x0a, HOURS_24, "it holds no time"},
+        {0, 0xa0, HOURS_24, "it holds no time"}, {0, 60, HOURS_24 | BINARY, "it holds no time"},
+        {2, 0x60, HOURS_24, "it holds no time"}, {2, 60, HOURS_24 | BINARY, "it holds no time"},
+        {4, 0x24, HOURS_24, "it holds no time"}, {4, 24, HOURS_24 | BINARY, "it holds no time"},
+        {4, 0x81, HOURS_24, "it holds no time"}, {4, 0, 0, "it holds no time"},
+        {4, 0x13, 0, "it holds no time"},        {4, 0x80, 0, "it holds no time"},
+        {4, 13, BINARY, "it holds no time"},     {9, 100, HOURS_24 | BINARY, "it holds no time"},
+        {9, 0x9a, HOURS_24, "it holds no time"}, {7, 0, HOURS_24, "it holds no date"},
+        {7, 0x32, HOURS_24, "it holds no date"}, {7, 0x1f, HOURS_24, "it holds no date"},
+        {8, 0, HOURS_24, "it holds no date"},    {8, 0x13, HOURS_24, "it holds no date"},
     };
     for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         holds(2026, 12, 3, 11, 12, 13, wrong[i].format);
@@ -194,10 +203,14 @@ static void a_time_that_moves_is_read_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(days_agree_with_the_c_library), cmocka_unit_test(every_format_is_understood),
-        cmocka_unit_test(a_clock_of_the_1900s_is_told_and_is_not_of_the_2090s), cmocka_unit_test(an_empty_battery_is_told),
-        cmocka_unit_test(nonsense_is_no_time), cmocka_unit_test(no_clock_is_no_time),
-        cmocka_unit_test(an_update_is_waited_for_but_not_forever), cmocka_unit_test(a_time_that_moves_is_read_again),
+        cmocka_unit_test(days_agree_with_the_c_library),
+        cmocka_unit_test(every_format_is_understood),
+        cmocka_unit_test(a_clock_of_the_1900s_is_told_and_is_not_of_the_2090s),
+        cmocka_unit_test(an_empty_battery_is_told),
+        cmocka_unit_test(nonsense_is_no_time),
+        cmocka_unit_test(no_clock_is_no_time),
+        cmocka_unit_test(an_update_is_waited_for_but_not_forever),
+        cmocka_unit_test(a_time_that_moves_is_read_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

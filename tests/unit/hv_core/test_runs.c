@@ -124,7 +124,9 @@ static void random_traffic_never_loses_or_doubles_a_unit(void **state)
     (void)state;
     enum { UNITS = 2048, HELD = 64 };
     static bool there[UNITS], taken[UNITS];
-    struct { uint64_t base, size; } held[HELD] = {{0, 0}};
+    struct {
+        uint64_t base, size;
+    } held[HELD] = {{0, 0}};
     uint64_t seed = 0x5eed;
     runs.count = 0;
     for (uint64_t u = 0; u < UNITS; u++) {
@@ -141,7 +143,8 @@ static void random_traffic_never_loses_or_doubles_a_unit(void **state)
             held[h].size = 0;
         } else {
             /* Now and then 1 GiB or more, which is aligned if it can be. */
-            uint64_t units = test_random(&seed) % 16 == 0 ? 512 + test_random(&seed) % 256 : 1 + test_random(&seed) % 12;
+            uint64_t units =
+                test_random(&seed) % 16 == 0 ? 512 + test_random(&seed) % 256 : 1 + test_random(&seed) % 12;
             uint64_t size = units * SIZE_2M, base;
             if (!runs_take(&runs, size, &base))
                 continue;

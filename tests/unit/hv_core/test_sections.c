@@ -11,8 +11,14 @@
 
 static uint8_t *image;
 
-static void put16(uint32_t at, uint16_t v) { memcpy(image + at, &v, 2); }
-static void put32(uint32_t at, uint32_t v) { memcpy(image + at, &v, 4); }
+static void put16(uint32_t at, uint16_t v)
+{
+    memcpy(image + at, &v, 2);
+}
+static void put32(uint32_t at, uint32_t v)
+{
+    memcpy(image + at, &v, 4);
+}
 
 static void put_section(uint32_t i, const char *name, uint32_t va, uint32_t virtual_size, uint32_t raw_size)
 {
@@ -91,7 +97,7 @@ static void a_section_that_leaves_the_image_is_refused(void **state)
     assert_false(find(".hv", &s));
     put_section(1, ".hv", 0x1000, 0xffffffff, 0);
     assert_false(find(".hv", &s));
-    put_section(1, ".hv", 0x2010, 0x10, 0);     /* not page aligned */
+    put_section(1, ".hv", 0x2010, 0x10, 0); /* not page aligned */
     assert_false(find(".hv", &s));
 }
 
@@ -158,8 +164,16 @@ static void every_truncation_is_survived(void **state)
 static struct hv_image_header good_header(void)
 {
     return (struct hv_image_header){
-        .magic = HV_IMAGE_MAGIC, .version = HANDOFF_VERSION, .entry = 0x2010, .rodata_size = 0x1800, .text_offset = 0x2000,
-        .text_size = 0x1234, .data_offset = 0x4000, .data_size = 0x10, .bss_size = 0x1ff0, .total_size = 0x6000,
+        .magic = HV_IMAGE_MAGIC,
+        .version = HANDOFF_VERSION,
+        .entry = 0x2010,
+        .rodata_size = 0x1800,
+        .text_offset = 0x2000,
+        .text_size = 0x1234,
+        .data_offset = 0x4000,
+        .data_size = 0x10,
+        .bss_size = 0x1ff0,
+        .total_size = 0x6000,
     };
 }
 
@@ -209,7 +223,7 @@ static void every_changed_bit_of_an_hv_image_is_noticed(void **state)
         if (i < h.data_offset + h.data_size)
             assert_non_null(image_check(bytes, 0x5000, &out));
         else
-            assert_null(image_check(bytes, 0x5000, &out));  /* padding, which is not loaded */
+            assert_null(image_check(bytes, 0x5000, &out)); /* padding, which is not loaded */
         bytes[i] ^= (uint8_t)(1u << i % 8);
     }
     assert_null(image_check(bytes, 0x5000, &out));
@@ -232,11 +246,11 @@ static void every_broken_field_of_an_hv_image_is_noticed(void **state)
     for (uint64_t size = 0; size < sizeof h; size++)
         assert_string_equal(check(&h, size), "shorter than its header");
     assert_string_equal(check(&h, 0x400f), "cut off");
-#define BROKEN(words, change)                                                                                          \
-    do {                                                                                                               \
-        h = good_header();                                                                                             \
-        change;                                                                                                        \
-        assert_string_equal(check(&h, 0x4010), words);                                                                 \
+#define BROKEN(words, change)                          \
+    do {                                               \
+        h = good_header();                             \
+        change;                                        \
+        assert_string_equal(check(&h, 0x4010), words); \
     } while (0)
     BROKEN("no hv image", h.magic ^= 1);
     BROKEN("another version's image", h.version++);
@@ -247,16 +261,16 @@ static void every_broken_field_of_an_hv_image_is_noticed(void **state)
     BROKEN("impossible layout", h.rodata_size = 0x2001);
     BROKEN("impossible layout", h.rodata_size = sizeof h - 1);
     BROKEN("impossible layout", h.text_offset = 0x2001);
-    BROKEN("impossible layout", h.text_offset = 0x1000);        /* in the read-only data */
-    BROKEN("impossible layout", h.text_size = 0x2001);          /* into the data */
+    BROKEN("impossible layout", h.text_offset = 0x1000); /* in the read-only data */
+    BROKEN("impossible layout", h.text_size = 0x2001); /* into the data */
     BROKEN("impossible layout", h.text_size = UINT64_MAX);
     BROKEN("impossible layout", h.text_offset = UINT64_MAX & ~UINT64_C(0xfff));
     BROKEN("impossible layout", h.data_offset = 0x4800; h.bss_size -= 0x800);
-    BROKEN("impossible layout", h.data_offset = 0x3000; h.bss_size += 0x1000);      /* in the code */
+    BROKEN("impossible layout", h.data_offset = 0x3000; h.bss_size += 0x1000); /* in the code */
     BROKEN("impossible layout", h.data_offset = UINT64_MAX & ~UINT64_C(0xfff));
     BROKEN("impossible layout", h.data_size = 0x20);
     BROKEN("impossible layout", h.data_size = UINT64_MAX);
-    BROKEN("impossible layout", h.data_size = UINT64_MAX; h.bss_size = 0x2001);     /* the sum wraps to what it should be */
+    BROKEN("impossible layout", h.data_size = UINT64_MAX; h.bss_size = 0x2001); /* the sum wraps to what it should be */
     BROKEN("impossible layout", h.data_size = 0x2001; h.bss_size = UINT64_MAX);
     BROKEN("impossible layout", h.bss_size = UINT64_MAX);
     BROKEN("impossible layout", h.bss_size++);
@@ -277,15 +291,20 @@ static void the_least_and_the_most_that_fits_passes(void **state)
     h.rodata_size = 0x2000;
     h.text_size = 0x2000;
     assert_null(check(&h, 0x4010));
-    h.data_size = h.bss_size = 0;       /* code and nothing else */
+    h.data_size = h.bss_size = 0; /* code and nothing else */
     h.data_offset = h.total_size = 0x4000;
     assert_null(check(&h, 0x4000));
     h.total_size = IMAGE_MAX_SIZE;
     h.bss_size = IMAGE_MAX_SIZE - 0x4000;
     assert_null(check(&h, 0x4000));
     /* Only read-only data: well laid out, but there is nothing to enter. */
-    h = (struct hv_image_header){.magic = HV_IMAGE_MAGIC, .version = HANDOFF_VERSION, .entry = 0x1000, .rodata_size = 0x1000,
-                                 .text_offset = 0x1000, .data_offset = 0x1000, .total_size = 0x1000};
+    h = (struct hv_image_header){.magic = HV_IMAGE_MAGIC,
+                                 .version = HANDOFF_VERSION,
+                                 .entry = 0x1000,
+                                 .rodata_size = 0x1000,
+                                 .text_offset = 0x1000,
+                                 .data_offset = 0x1000,
+                                 .total_size = 0x1000};
     assert_string_equal(check(&h, 0x1000), "entry outside of its code");
 }
 

@@ -78,7 +78,8 @@ static void length_is_up_to_the_nul(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(copies_and_fills_write_what_they_should_and_no_more), cmocka_unit_test(moves_may_overlap),
+        cmocka_unit_test(copies_and_fills_write_what_they_should_and_no_more),
+        cmocka_unit_test(moves_may_overlap),
         cmocka_unit_test(comparison_is_of_unsigned_bytes_and_ends_at_the_first_difference),
         cmocka_unit_test(length_is_up_to_the_nul),
     };

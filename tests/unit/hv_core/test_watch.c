@@ -19,8 +19,14 @@ static uint64_t now;
 static char said[4096];
 static unsigned nmis[CPUS];
 
-uint64_t clock_tsc(void) { return now; }
-uint64_t clock_us_to_tsc(uint64_t us) { return us; }
+uint64_t clock_tsc(void)
+{
+    return now;
+}
+uint64_t clock_us_to_tsc(uint64_t us)
+{
+    return us;
+}
 
 struct cpu *smp_cpu(uint32_t index)
 {
@@ -28,7 +34,10 @@ struct cpu *smp_cpu(uint32_t index)
     return online[index] ? &cpus[index] : NULL;
 }
 
-uint32_t smp_cpus(void) { return CPUS; }
+uint32_t smp_cpus(void)
+{
+    return CPUS;
+}
 
 void lapic_send(uint32_t apic_id, uint32_t message)
 {
@@ -141,7 +150,7 @@ static void a_stall_of_all_is_nobodys_fault(void **state)
     assert_string_equal(said, "");
     assert_int_equal(nmis[0] + nmis[1] + nmis[2], 0);
     for (unsigned i = 0; i < 10; i++)
-        second(3);                                  /* but a CPU that does not go on then is noticed */
+        second(3); /* but a CPU that does not go on then is noticed */
     assert_string_equal(said, "CPU 2 is stuck, and does not answer an NMI\n");
 }
 
@@ -150,7 +159,7 @@ static void a_look_counts_for_a_second_and_a_half_at_most(void **state)
 {
     (void)state;
     static const unsigned seconds[] = {15, 15, 1, 1};
-    watch_poll(&cpus[0], now);                           /* the first is none: nothing is known of before */
+    watch_poll(&cpus[0], now); /* the first is none: nothing is known of before */
     for (unsigned i = 0; i < 4; i++) {
         assert_int_equal(nmis[2], 0);
         now += seconds[i] * SECOND;
@@ -164,9 +173,9 @@ static void a_look_counts_for_a_second_and_a_half_at_most(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(who_comes_round_or_sleeps_is_left_alone), T(who_is_stuck_is_reported_once_with_his_whereabouts),
-        T(who_does_not_even_answer_is_reported_too), T(the_first_of_the_others_looks_after_the_boot_cpu), T(a_stall_of_all_is_nobodys_fault),
-        T(a_look_counts_for_a_second_and_a_half_at_most),
+        T(who_comes_round_or_sleeps_is_left_alone),  T(who_is_stuck_is_reported_once_with_his_whereabouts),
+        T(who_does_not_even_answer_is_reported_too), T(the_first_of_the_others_looks_after_the_boot_cpu),
+        T(a_stall_of_all_is_nobodys_fault),          T(a_look_counts_for_a_second_and_a_half_at_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

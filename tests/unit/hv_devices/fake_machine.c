@@ -51,7 +51,10 @@ static struct extent extents[16];
 static struct cpu cpu;
 
 /* Guests run on no CPU here: none takes pages meanwhile. */
-void exit_npf_freeze(bool freeze) { (void)freeze; }
+void exit_npf_freeze(bool freeze)
+{
+    (void)freeze;
+}
 
 static bool fails(unsigned *countdown)
 {
@@ -151,8 +154,14 @@ void page_free(paddr_t base, uint64_t count)
 }
 
 /* The pool is mapped for good, under the host's key: its bytes are kept as hv sees them. */
-void *page_va(paddr_t page) { return ram + (page.raw - MACHINE_RAM); }
-paddr_t page_pa(const void *va) { return paddr(MACHINE_RAM + (uint64_t)((const uint8_t *)va - ram)); }
+void *page_va(paddr_t page)
+{
+    return ram + (page.raw - MACHINE_RAM);
+}
+paddr_t page_pa(const void *va)
+{
+    return paddr(MACHINE_RAM + (uint64_t)((const uint8_t *)va - ram));
+}
 
 bool extent_alloc(uint64_t size, struct extent *out)
 {
@@ -171,7 +180,8 @@ bool extent_alloc(uint64_t size, struct extent *out)
         uint32_t index = 0;
         while (extents[index].size != 0)
             index++;
-        *out = extents[index] = (struct extent){paddr(EXTENTS_BASE + first * SIZE_2M), units * SIZE_2M, VIEW_PLAIN, index};
+        *out = extents[index] =
+            (struct extent){paddr(EXTENTS_BASE + first * SIZE_2M), units * SIZE_2M, VIEW_PLAIN, index};
         return true;
     }
     return false;
@@ -180,7 +190,8 @@ bool extent_alloc(uint64_t size, struct extent *out)
 static void check_extent(const struct extent *extent)
 {
     const struct extent *own = &extents[extent->index];
-    assert(own->size == extent->size && own->base.raw == extent->base.raw && own->view == extent->view && own->size != 0);
+    assert(own->size == extent->size && own->base.raw == extent->base.raw && own->view == extent->view &&
+           own->size != 0);
 }
 
 bool extent_set_view(struct extent *extent, enum memory_view view, bool flushed)
@@ -245,12 +256,17 @@ void memory_stats(struct memory_stats *stats)
     for (unsigned i = 0; i < UNITS; i++)
         units += !unit_taken[i];
     *stats = (struct memory_stats){
-        .pool_total = MACHINE_POOL_PAGES, .pool_free = pool_free(), .extent_total = UNITS * SIZE_2M,
+        .pool_total = MACHINE_POOL_PAGES,
+        .pool_free = pool_free(),
+        .extent_total = UNITS * SIZE_2M,
         .extent_free = units * SIZE_2M,
     };
 }
 
-uint64_t view_c_bit(void) { return machine.options.no_sme ? 0 : MACHINE_C_BIT; }
+uint64_t view_c_bit(void)
+{
+    return machine.options.no_sme ? 0 : MACHINE_C_BIT;
+}
 
 uint64_t view_firmware_address(paddr_t page, enum memory_view view)
 {
@@ -371,8 +387,14 @@ void smp_kick(struct cpu *c)
     }
 }
 
-struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : NULL; }
-uint32_t smp_cpus(void) { return 1; }
+struct cpu *smp_cpu(uint32_t index)
+{
+    return index == 0 ? &cpu : NULL;
+}
+uint32_t smp_cpus(void)
+{
+    return 1;
+}
 
 void *window_map_own(paddr_t page, enum memory_view view)
 {
@@ -388,15 +410,33 @@ void window_unmap_own(void)
     machine.own_window = false;
 }
 
-void fair_wake(struct vcpu *vcpu) { vcpu->state = VCPU_RUNNABLE; }
+void fair_wake(struct vcpu *vcpu)
+{
+    vcpu->state = VCPU_RUNNABLE;
+}
 
 /* ---- hv/cpu/clock.h, console.h, log.h ---- */
 
-uint64_t clock_hz(void) { return 2000000000; }
-uint64_t clock_tsc(void) { return machine.now_ns * 2; }
-uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc / 2; }
-uint64_t clock_us_to_tsc(uint64_t us) { return us * 2000; }
-uint64_t clock_now_us(void) { return machine.now_ns / 1000; }
+uint64_t clock_hz(void)
+{
+    return 2000000000;
+}
+uint64_t clock_tsc(void)
+{
+    return machine.now_ns * 2;
+}
+uint64_t clock_tsc_to_ns(uint64_t tsc)
+{
+    return tsc / 2;
+}
+uint64_t clock_us_to_tsc(uint64_t us)
+{
+    return us * 2000;
+}
+uint64_t clock_now_us(void)
+{
+    return machine.now_ns / 1000;
+}
 
 static bool console_held;
 void console_begin(void)
@@ -411,7 +451,10 @@ void console_end(void)
 }
 
 uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
-void console_set_owner(uint32_t owner) { (void)owner; }
+void console_set_owner(uint32_t owner)
+{
+    (void)owner;
+}
 
 void console_write(const char *bytes, size_t count)
 {
@@ -423,9 +466,18 @@ void console_write(const char *bytes, size_t count)
     machine.console[machine.console_length] = '\0';
 }
 
-void console_drain(void) {}
-struct console_losses console_losses(void) { return (struct console_losses){0}; }
-bool console_input_holds(uint8_t byte) { (void)byte; return false; }
+void console_drain(void)
+{
+}
+struct console_losses console_losses(void)
+{
+    return (struct console_losses){0};
+}
+bool console_input_holds(uint8_t byte)
+{
+    (void)byte;
+    return false;
+}
 
 static bool polling;
 static size_t keys_at;
@@ -449,14 +501,23 @@ void machine_poll(void)
     polling = false;
 }
 
-void machine_not_in_poll(void) { assert(!polling); }
+void machine_not_in_poll(void)
+{
+    assert(!polling);
+}
 
-uint64_t console_position(void) { return machine.console_length; }
+uint64_t console_position(void)
+{
+    return machine.console_length;
+}
 bool console_at_line_start(void)
 {
     return machine.console_length == 0 || machine.console[machine.console_length - 1] == '\n';
 }
-bool machine_said(const char *text) { return strstr(machine.console, text) != NULL; }
+bool machine_said(const char *text)
+{
+    return strstr(machine.console, text) != NULL;
+}
 
 void panic(const char *format, ...)
 {
@@ -464,9 +525,14 @@ void panic(const char *format, ...)
     abort();
 }
 
-const char *exit_kind_name(uint32_t kind) { return kind < 2 ? "kind" : NULL; }
+const char *exit_kind_name(uint32_t kind)
+{
+    return kind < 2 ? "kind" : NULL;
+}
 
-struct cpuid { uint32_t eax, ebx, ecx, edx; };
+struct cpuid {
+    uint32_t eax, ebx, ecx, edx;
+};
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 {
@@ -508,7 +574,9 @@ void machine_start(const struct machine_options *options)
     uint32_t max_sev_asid = 4 + sev_asids;
     asid_init(max_sev_asid + 1 + MACHINE_PLAIN_ASIDS, 5, max_sev_asid);
     machine.handoff = (struct handoff){
-        .sev_usable = !options->no_sev, .sev_refusal = "this CPU has no SEV", .c_bit_mask = view_c_bit(),
+        .sev_usable = !options->no_sev,
+        .sev_refusal = "this CPU has no SEV",
+        .c_bit_mask = view_c_bit(),
         .manifest_base = MANIFEST_BASE,
     };
     fake_pci_reset();
@@ -537,7 +605,8 @@ void machine_manifest(const void *manifest, uint64_t size)
 static uint8_t peek(const struct guest *guest, uint64_t gpa, int key)
 {
     uint64_t physical = guest->memory.base.raw + gpa, page = page_of(physical);
-    return (uint8_t)(ram[physical - MACHINE_RAM] ^ key_byte(page_key[page], gpa % PAGE_SIZE) ^ key_byte(key, gpa % PAGE_SIZE));
+    return (uint8_t)(ram[physical - MACHINE_RAM] ^ key_byte(page_key[page], gpa % PAGE_SIZE) ^
+                     key_byte(key, gpa % PAGE_SIZE));
 }
 
 uint8_t machine_private(const struct guest *guest, uint64_t gpa)

@@ -36,7 +36,10 @@ static bool copy(uint64_t physical, int key, void *to, const void *from, size_t 
     return true;
 }
 
-static int host_key(uint64_t spa) { return (spa & MACHINE_C_BIT) != 0 ? HOST_KEY : PLAIN; }
+static int host_key(uint64_t spa)
+{
+    return (spa & MACHINE_C_BIT) != 0 ? HOST_KEY : PLAIN;
+}
 
 static bool ops_read(void *o, uint64_t spa, void *buf, size_t len)
 {
@@ -63,10 +66,24 @@ static void ops_install_key(void *o, uint32_t asid, const uint8_t vek[SEVFW_VEK_
     (void)o;
     memcpy(keys[asid], vek, SEVFW_VEK_SIZE);
 }
-static void ops_remove_key(void *o, uint32_t asid) { (void)o, (void)asid; }     /* the pages stay scrambled */
-static bool ops_enabled(void *o) { (void)o; return true; }
-static bool ops_nv_load(void *o, uint8_t nv[SEVFW_NV_SIZE]) { (void)o, (void)nv; return false; }
-static void ops_nv_store(void *o, const uint8_t nv[SEVFW_NV_SIZE]) { (void)o, (void)nv; }
+static void ops_remove_key(void *o, uint32_t asid)
+{
+    (void)o, (void)asid;
+}     /* the pages stay scrambled */
+static bool ops_enabled(void *o)
+{
+    (void)o;
+    return true;
+}
+static bool ops_nv_load(void *o, uint8_t nv[SEVFW_NV_SIZE])
+{
+    (void)o, (void)nv;
+    return false;
+}
+static void ops_nv_store(void *o, const uint8_t nv[SEVFW_NV_SIZE])
+{
+    (void)o, (void)nv;
+}
 static void ops_random(void *o, void *buf, size_t len)
 {
     static uint64_t r = 3;
@@ -78,9 +95,16 @@ static void ops_random(void *o, void *buf, size_t len)
 }
 
 static const struct sevfw_ops ops = {
-    .read = ops_read, .write = ops_write, .read_guest = ops_read_guest, .write_guest = ops_write_guest,
-    .install_key = ops_install_key, .remove_key = ops_remove_key, .memory_encryption_enabled = ops_enabled,
-    .nv_load = ops_nv_load, .nv_store = ops_nv_store, .random = ops_random,
+    .read = ops_read,
+    .write = ops_write,
+    .read_guest = ops_read_guest,
+    .write_guest = ops_write_guest,
+    .install_key = ops_install_key,
+    .remove_key = ops_remove_key,
+    .memory_encryption_enabled = ops_enabled,
+    .nv_load = ops_nv_load,
+    .nv_store = ops_nv_store,
+    .random = ops_random,
 };
 
 static uint32_t registers_read(void *o, uint32_t offset)
@@ -111,7 +135,10 @@ static void on_event(void *o, const struct mailbox_event *event)
 
 /* ---- psp/platform.h ---- */
 
-uint64_t psp_platform_now_us(void) { return machine.now_ns / 1000; }
+uint64_t psp_platform_now_us(void)
+{
+    return machine.now_ns / 1000;
+}
 
 void machine_wait(void)
 {
@@ -139,9 +166,18 @@ static void *kept_page(paddr_t *page, psp_addr_t *address)
 }
 
 static paddr_t command_page, data_page;
-void *psp_platform_command_page(psp_addr_t *address) { return kept_page(&command_page, address); }
-void *psp_platform_data_page(psp_addr_t *address) { return kept_page(&data_page, address); }
-void psp_platform_log(const char *line) { log_print(LOG_ERROR, "psp: %s", line); }
+void *psp_platform_command_page(psp_addr_t *address)
+{
+    return kept_page(&command_page, address);
+}
+void *psp_platform_data_page(psp_addr_t *address)
+{
+    return kept_page(&data_page, address);
+}
+void psp_platform_log(const char *line)
+{
+    log_print(LOG_ERROR, "psp: %s", line);
+}
 
 void fake_psp_forget(void)
 {
@@ -152,12 +188,22 @@ struct handoff_psp fake_psp_start(void)
 {
     const struct psp_generation *generation = psp_generation_of(0x1486);
     struct sevfw_config firmware = {
-        .api_major = 1, .api_minor = 55, .build = 21, .cpus = 1, .max_sev_asid = 15, .min_sev_asid = 5, .max_guests = 8,
-        .c_bit = MACHINE_C_BIT_POSITION, .phys_bits = 43,
+        .api_major = 1,
+        .api_minor = 55,
+        .build = 21,
+        .cpus = 1,
+        .max_sev_asid = 15,
+        .min_sev_asid = 5,
+        .max_guests = 8,
+        .c_bit = MACHINE_C_BIT_POSITION,
+        .phys_bits = 43,
     };
     struct mailbox_config mailbox = {
-        .c2pmsg_base = generation->c2pmsg, .int_enable = generation->int_enable, .int_status = generation->int_status,
-        .latency_ns = 50000, .trace = on_event,
+        .c2pmsg_base = generation->c2pmsg,
+        .int_enable = generation->int_enable,
+        .int_status = generation->int_status,
+        .latency_ns = 50000,
+        .trace = on_event,
     };
     machine.fw = sevfw_new(&firmware, &ops, NULL);
     machine.mailbox = mailbox_new(&mailbox, machine.fw);

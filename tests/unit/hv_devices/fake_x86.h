@@ -5,7 +5,9 @@
 
 #include <stdint.h>
 
-struct cpuid { uint32_t eax, ebx, ecx, edx; };
+struct cpuid {
+    uint32_t eax, ebx, ecx, edx;
+};
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
 
 #endif

@@ -55,7 +55,8 @@ static void another_sound_manifest(void)
 
 static void a_manifest_that_changes_meanwhile_launches_nothing(void **state)
 {
-    static void (*const changes[])(void) = {one_guest_less, a_longer_manifest, another_step, another_owner, another_sound_manifest};
+    static void (*const changes[])(void) = {one_guest_less, a_longer_manifest, another_step, another_owner,
+                                            another_sound_manifest};
     (void)state;
     for (unsigned i = 0; i < sizeof changes / sizeof *changes; i++) {
         boot((struct machine_options){0});
@@ -92,7 +93,9 @@ static void a_refused_manifest_leaves_no_page_behind(void **state)
         boot((struct machine_options){0});
         struct free_now free_before = free_now();
         launch();
-        assert_true(machine_said(i == 0 ? "MANIFEST_TOO_MANY_GUESTS" : i == 1 ? "MANIFEST_TOO_MANY_STEPS" : "MANIFEST_NO_VCPUS"));
+        assert_true(machine_said(i == 0   ? "MANIFEST_TOO_MANY_GUESTS"
+                                 : i == 1 ? "MANIFEST_TOO_MANY_STEPS"
+                                          : "MANIFEST_NO_VCPUS"));
         assert_true(machine_said(i < 2 ? "(guest -1, step -1)\n" : "(guest 0, step -1)\n"));
         assert_int_equal(free_now().pool, free_before.pool);
     }

@@ -39,10 +39,22 @@ _Alignas(4096) uint8_t fake_uart_page[4096];
 /* ---- time: looking at the clock costs nothing, a port a microsecond ---- */
 
 static uint64_t now_ns;
-uint64_t clock_tsc(void) { return now_ns; }
-uint64_t clock_us_to_tsc(uint64_t us) { return us * 1000; }
-uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc; }
-uint64_t clock_now_us(void) { return now_ns / 1000; }
+uint64_t clock_tsc(void)
+{
+    return now_ns;
+}
+uint64_t clock_us_to_tsc(uint64_t us)
+{
+    return us * 1000;
+}
+uint64_t clock_tsc_to_ns(uint64_t tsc)
+{
+    return tsc;
+}
+uint64_t clock_now_us(void)
+{
+    return now_ns / 1000;
+}
 
 /* ---- the UART, its line, and who sits at the other end ---- */
 
@@ -147,7 +159,10 @@ static void send_marked(const char *bytes, size_t count, uint8_t status)
         wire.sends[wire.count++] = (uint16_t)((uint8_t)bytes[i] | status << 8);
     }
 }
-static void sends(const char *text) { send_marked(text, strlen(text), 0); }
+static void sends(const char *text)
+{
+    send_marked(text, strlen(text), 0);
+}
 
 static bool said(const char *text)
 {
@@ -190,23 +205,53 @@ static void guest_polls(unsigned i)
     }
 }
 
-bool guest_input(struct guest *guest, uint8_t byte) { return vuart_input(&guest->uart, byte); }
-bool guest_input_break(struct guest *guest) { return vuart_break(&guest->uart); }
-uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
-bool lifecycle_relaunch(struct guest *guest) { return guest == NULL; }
+bool guest_input(struct guest *guest, uint8_t byte)
+{
+    return vuart_input(&guest->uart, byte);
+}
+bool guest_input_break(struct guest *guest)
+{
+    return vuart_break(&guest->uart);
+}
+uint32_t guest_input_room(struct guest *guest)
+{
+    return vuart_input_room(&guest->uart);
+}
+bool lifecycle_relaunch(struct guest *guest)
+{
+    return guest == NULL;
+}
 bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
 {
     (void)format;
     guest->end = end;
     return true;
 }
-void report_guests(void) {}
-void monitor_top(bool again) { (void)again; }
-uint32_t monitor_top_lines(void) { return 1; }
-void monitor_information(void) {}
-void identity_show(void) {}
-void monitor_view_init(void) {}
-void panic(const char *format, ...) { fail_msg("%s", format); abort(); }
+void report_guests(void)
+{
+}
+void monitor_top(bool again)
+{
+    (void)again;
+}
+uint32_t monitor_top_lines(void)
+{
+    return 1;
+}
+void monitor_information(void)
+{
+}
+void identity_show(void)
+{
+}
+void monitor_view_init(void)
+{
+}
+void panic(const char *format, ...)
+{
+    fail_msg("%s", format);
+    abort();
+}
 
 /* ---- the boot CPU's loop ---- */
 
@@ -232,7 +277,10 @@ static void runs(uint64_t us)
     }
 }
 
-static void is_deaf(uint64_t us) { now_ns += us * 1000; }
+static void is_deaf(uint64_t us)
+{
+    now_ns += us * 1000;
+}
 
 static int setup(void **state)
 {
@@ -271,7 +319,8 @@ static const char *lines(unsigned count)
     static char text[1 << 18];
     size_t length = 0;
     for (unsigned i = 0; i < count; i++)
-        length += (size_t)snprintf(text + length, sizeof text - length, "%04u the quick brown fox jumps over the lazy dog, twice\r", i);
+        length += (size_t)snprintf(text + length, sizeof text - length,
+                                   "%04u the quick brown fox jumps over the lazy dog, twice\r", i);
     return text;
 }
 
@@ -367,7 +416,8 @@ static void a_guest_that_never_reads_locks_nobody_out_and_its_losses_are_told(vo
         unsigned told = 0, lost;
         wire.text[wire.printed] = '\0';
         for (const char *at = wire.text; (at = strstr(at, "monitor: ")) != NULL; at++)
-            if (sscanf(at, "monitor: %u bytes of input to hello were lost: it does not read its serial port", &lost) == 1)
+            if (sscanf(at, "monitor: %u bytes of input to hello were lost: it does not read its serial port", &lost) ==
+                1)
                 told += lost;
         assert_int_equal(told, strlen(lines(600)) - VUART_INPUT);
         assert_int_equal(wire.lost, 0);         /* each byte is accounted for */
@@ -449,7 +499,7 @@ static void what_a_guest_did_not_read_before_its_end_is_told(void **state)
     readers[1].every_us = 0;
     sends("\0352exit\r");
     runs(100000);
-    vuart_power_off(&guests[1].uart);              /* it is launched again */
+    vuart_power_off(&guests[1].uart); /* it is launched again */
     runs(20000);
     assert_true(said("monitor: linux ended without reading the last 5 bytes of input"));
     vuart_reset(&guests[1].uart, &guests[1].output);
@@ -527,7 +577,7 @@ static void a_break_is_the_attached_guests_and_no_byte(void **state)
     got(1, "ah");
     assert_int_equal(readers[1].breaks, 1);
     readers[1].every_us = 0;
-    sends("\035");                              /* in the middle of a command it spoils nothing */
+    sends("\035"); /* in the middle of a command it spoils nothing */
     send_marked("", 1, LSR_BI);
     sends("1x");
     runs(100000);
@@ -576,7 +626,10 @@ static void the_uart_is_set_up_for_115200_8n1_with_fifos_and_no_interrupts(void 
 /* Its rate is SPCR's, or as the firmware has set it. */
 static void a_rate_that_is_set_is_left_alone(void **state)
 {
-    static const struct { uint16_t asked, before, after; } cases[] = {{0, 0x1a, 0x1a}, {0, 0x1234, 0x1234}, {0, 0x0100, 0x0100}, {0, 0, 1}, {12, 1, 12}, {0x2345, 1, 0x2345}};
+    static const struct {
+        uint16_t asked, before, after;
+    } cases[] = {{0, 0x1a, 0x1a}, {0, 0x1234, 0x1234}, {0, 0x0100, 0x0100},
+                 {0, 0, 1},       {12, 1, 12},         {0x2345, 1, 0x2345}};
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         wire.divisor[0] = (uint8_t)cases[i].before;
@@ -596,7 +649,8 @@ static void a_uart_in_memory_is_driven_alike(void **state)
         for (unsigned width = 1; width <= stride; width *= 2) {
             uint8_t *registers = fake_uart_page + 0x120;
             memset(fake_uart_page, 0xee, sizeof fake_uart_page);
-            console_init(&(struct handoff_uart){.base = 0xfedc9120, .divisor = 26, .in_memory = 1, .stride = (uint8_t)stride, .width = (uint8_t)width});
+            console_init(&(struct handoff_uart){
+                .base = 0xfedc9120, .divisor = 26, .in_memory = 1, .stride = (uint8_t)stride, .width = (uint8_t)width});
             assert_true(serial_present());
             registers[5 * stride] = 0x61;
             assert_int_equal(serial_write("Q", 1), 1);
@@ -609,9 +663,9 @@ static void a_uart_in_memory_is_driven_alike(void **state)
             serial_allow_input(false);
             assert_int_equal(registers[4 * stride], 0x01);
             for (unsigned i = width; i < stride; i++)
-                assert_int_equal(registers[i], 0xee);       /* no wider than it is said to be */
+                assert_int_equal(registers[i], 0xee); /* no wider than it is said to be */
             for (unsigned i = 1; i < width; i++)
-                assert_int_equal(registers[i], 0);          /* and no narrower */
+                assert_int_equal(registers[i], 0); /* and no narrower */
             assert_int_equal(registers[-1], 0xee);
             assert_int_equal(registers[8 * stride], 0xee);
         }
@@ -636,7 +690,7 @@ static void the_transmitter_takes_a_fifo_full_when_it_is_empty(void **state)
 static void nothing_is_read_where_there_is_no_uart(void **state)
 {
     (void)state;
-    wire.absent = true;                         /* it was there at first */
+    wire.absent = true; /* it was there at first */
     assert_int_equal(serial_read(), SERIAL_NOTHING);
     assert_true(serial_idle());
     runs(100000);
@@ -654,7 +708,7 @@ static void nothing_is_read_where_there_is_no_uart(void **state)
     wire.fifo[0] = 'x';
     wire.fifo_count = 1;
     assert_int_equal(serial_read(), 'x');
-    console_init(&at_port);                     /* from the start: what was lost before is not told */
+    console_init(&at_port); /* from the start: what was lost before is not told */
     assert_int_equal(serial_overruns(), 0);
     console_init(&(struct handoff_uart){0});
     assert_false(serial_present());
@@ -669,7 +723,7 @@ static void who_types_nothing_costs_little(void **state)
     looks = 0;
     runs(1000000);
     assert_in_range(looks, 90, 110);
-    sends("\0350");                             /* a key: more may follow */
+    sends("\0350"); /* a key: more may follow */
     looks = 0;
     runs(500000);
     assert_in_range(looks, 400, 500);
@@ -677,7 +731,7 @@ static void who_types_nothing_costs_little(void **state)
     looks = 0;
     runs(1000000);
     assert_in_range(looks, 90, 110);
-    sends("\0352");                             /* attached: a paste may begin at any moment */
+    sends("\0352"); /* attached: a paste may begin at any moment */
     runs(3000000);
     looks = 0;
     runs(1000000);
@@ -688,17 +742,27 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup(name, setup)
-        T(a_paste_arrives_whole), T(a_guest_that_is_slow_for_a_while_loses_nothing), T(rts_holds_the_other_end_back),
+        T(a_paste_arrives_whole),
+        T(a_guest_that_is_slow_for_a_while_loses_nothing),
+        T(rts_holds_the_other_end_back),
         T(what_is_on_its_way_when_the_guest_changes_stays_where_it_was_typed_to),
-        T(a_guest_that_never_reads_locks_nobody_out_and_its_losses_are_told), T(the_escape_key_waits_a_second_at_most),
-        T(a_guest_that_trickles_holds_nobody_up), T(a_guest_that_reads_slowly_is_waited_for), T(a_single_lost_byte_is_told),
+        T(a_guest_that_never_reads_locks_nobody_out_and_its_losses_are_told),
+        T(the_escape_key_waits_a_second_at_most),
+        T(a_guest_that_trickles_holds_nobody_up),
+        T(a_guest_that_reads_slowly_is_waited_for),
+        T(a_single_lost_byte_is_told),
         T(what_a_guest_did_not_read_before_its_end_is_told),
-        T(input_during_a_launch_waits_for_it), T(an_overflow_of_the_fifo_is_told), T(garbled_bytes_are_thrown_away_and_told),
-        T(a_break_is_the_attached_guests_and_no_byte), T(output_does_not_hide_what_is_wrong_with_input),
+        T(input_during_a_launch_waits_for_it),
+        T(an_overflow_of_the_fifo_is_told),
+        T(garbled_bytes_are_thrown_away_and_told),
+        T(a_break_is_the_attached_guests_and_no_byte),
+        T(output_does_not_hide_what_is_wrong_with_input),
         T(the_uart_is_set_up_for_115200_8n1_with_fifos_and_no_interrupts),
-        T(a_rate_that_is_set_is_left_alone), T(a_uart_in_memory_is_driven_alike),
+        T(a_rate_that_is_set_is_left_alone),
+        T(a_uart_in_memory_is_driven_alike),
         T(the_transmitter_takes_a_fifo_full_when_it_is_empty),
-        T(nothing_is_read_where_there_is_no_uart), T(who_types_nothing_costs_little),
+        T(nothing_is_read_where_there_is_no_uart),
+        T(who_types_nothing_costs_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

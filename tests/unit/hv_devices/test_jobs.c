@@ -86,10 +86,24 @@ enum job_verdict launch_step(struct job *job)
     }
 }
 
-enum job_verdict end_step(struct job *job) { (void)job; abort(); }
-enum job_verdict sev_step(struct job *job) { (void)job; return JOB_WAITS; }
-struct job *sev_job(void) { return &platform_job; }
-struct job *sev_mailbox_owner(void) { return (struct job *)(uintptr_t)simulated.owner; }
+enum job_verdict end_step(struct job *job)
+{
+    (void)job;
+    abort();
+}
+enum job_verdict sev_step(struct job *job)
+{
+    (void)job;
+    return JOB_WAITS;
+}
+struct job *sev_job(void)
+{
+    return &platform_job;
+}
+struct job *sev_mailbox_owner(void)
+{
+    return (struct job *)(uintptr_t)simulated.owner;
+}
 
 static void begin(unsigned launches, uint64_t pieces, uint64_t commands, unsigned endless)
 {
@@ -117,7 +131,9 @@ static uint64_t run(unsigned last, uint64_t limit)
     return simulated.over[last];
 }
 
-static const struct { uint64_t pieces, commands; } shapes[] = {
+static const struct {
+    uint64_t pieces, commands;
+} shapes[] = {
     {16, 7},        /* 64 MiB that are copied in less time than the secure processor takes */
     {300, 7},       /* and in more */
     {2, 200},       /* 200 MiB to be encrypted */
@@ -135,7 +151,8 @@ static void the_first_of_equal_launches_is_over_first(void **state)
         for (unsigned i = 1; i < LAUNCHES; i++)
             assert_true(simulated.over[i - 1] < simulated.over[i]);
         /* No time is lost: one is copied while the secure processor works for another. */
-        uint64_t copied = shapes[s].pieces * (PIECE + 1) * LAUNCHES, answered = shapes[s].commands * (ANSWER + 2) * LAUNCHES;
+        uint64_t copied = shapes[s].pieces * (PIECE + 1) * LAUNCHES,
+                 answered = shapes[s].commands * (ANSWER + 2) * LAUNCHES;
         assert_true(last < (copied > answered ? copied : answered) + alone);
     }
 }
@@ -155,7 +172,8 @@ static void no_launch_starves(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_first_of_equal_launches_is_over_first), cmocka_unit_test(no_launch_starves),
+        cmocka_unit_test(the_first_of_equal_launches_is_over_first),
+        cmocka_unit_test(no_launch_starves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,8 +58,8 @@ static void check_rest(const struct guest *guest)
         bool written = false;
         for (uint32_t s = 0; s < guest->config->step_count; s++) {
             const struct manifest_step *step = &good.steps[guest->config->first_step + s];
-            written |= page >= step->gpa && page < step->gpa + step->size &&
-                       (guest->sev || step->kind != MANIFEST_STEP_ZERO);
+            written |=
+                page >= step->gpa && page < step->gpa + step->size && (guest->sev || step->kind != MANIFEST_STEP_ZERO);
         }
         for (unsigned b = 0; b < MANIFEST_PAGE && !written; b++)
             assert_int_equal(machine_shared(guest, page + b), 0);
@@ -92,7 +92,9 @@ static void zeros_of_a_launch_program_without_sev_are_written_too(void **state)
 {
     (void)state;
     good.steps[8] = (struct manifest_step){
-        .kind = MANIFEST_STEP_ZERO, .gpa = GUEST_MEMORY - 3 * MANIFEST_PAGE, .size = 3 * MANIFEST_PAGE,
+        .kind = MANIFEST_STEP_ZERO,
+        .gpa = GUEST_MEMORY - 3 * MANIFEST_PAGE,
+        .size = 3 * MANIFEST_PAGE,
     };
     good_seal(&good);
     boot((struct machine_options){0});
@@ -110,7 +112,9 @@ static void commands_come_in_the_documented_order(void **state)
     const char *first = strstr(machine.commands, "LAUNCH_START");
     assert_non_null(first);
     /* Three pieces, as the neighbours 0x100000 and 0x101000 are one step; the shared one is not measured. */
-    assert_string_equal(first, "LAUNCH_START ACTIVATE LAUNCH_UPDATE_DATA LAUNCH_UPDATE_DATA LAUNCH_UPDATE_DATA LAUNCH_MEASURE LAUNCH_FINISH ");
+    assert_string_equal(
+        first,
+        "LAUNCH_START ACTIVATE LAUNCH_UPDATE_DATA LAUNCH_UPDATE_DATA LAUNCH_UPDATE_DATA LAUNCH_MEASURE LAUNCH_FINISH ");
     assert_int_equal(guests[SEV].report.commands, 7);
     assert_int_equal(guests[SEV].report.psp_bytes, 6 * 4096);
     machine.commands[0] = '\0';
@@ -126,8 +130,9 @@ static void the_report_has_what_owners_parse(void **state)
     char measure[65], nonce[33];
     unsigned policy, major, minor, build;
     assert_non_null(line);
-    assert_int_equal(sscanf(line, "measurement alpha: %64[0-9a-f] nonce %32[0-9a-f] policy 0x%x api %u.%u build %u\n", measure, nonce,
-                            &policy, &major, &minor, &build), 6);
+    assert_int_equal(sscanf(line, "measurement alpha: %64[0-9a-f] nonce %32[0-9a-f] policy 0x%x api %u.%u build %u\n",
+                            measure, nonce, &policy, &major, &minor, &build),
+                     6);
     assert_true(strlen(measure) == 64 && strlen(nonce) == 32);
     assert_true(policy == 0x01010001 && major == 1 && minor == 55 && build == 21);
     assert_true(machine_said("digest alpha: d1d1d1d1d1"));
@@ -158,7 +163,11 @@ static void a_report_has_the_phases_that_the_guest_went_through(void **state)
 {
     (void)state;
     static const char *const phases[] = {
-        "allocate memory, tables, vCPU", "place bytes", "LAUNCH_START, ACTIVATE", "LAUNCH_UPDATE_DATA", "LAUNCH_MEASURE",
+        "allocate memory, tables, vCPU",
+        "place bytes",
+        "LAUNCH_START, ACTIVATE",
+        "LAUNCH_UPDATE_DATA",
+        "LAUNCH_MEASURE",
         "LAUNCH_FINISH, shared pages",
     };
     launch();
@@ -192,8 +201,12 @@ static void a_report_has_the_phases_that_the_guest_went_through(void **state)
         unsigned long tables, pages, used, total;
         const char *last = strstr(text, "  host pages of 4 KiB: ");
         assert_non_null(last);
-        assert_int_equal(sscanf(last, "  host pages of 4 KiB: nested tables %lu, other for this guest %lu; hypervisor in total %lu of %lu\n",
-                                &tables, &pages, &used, &total), 4);
+        assert_int_equal(
+            sscanf(
+                last,
+                "  host pages of 4 KiB: nested tables %lu, other for this guest %lu; hypervisor in total %lu of %lu\n",
+                &tables, &pages, &used, &total),
+            4);
         assert_true(tables == 2 && pages == guests[i].report.hv_pages && pages > 0);
         assert_true(used > tables + pages && used < total && total == MACHINE_POOL_PAGES);
     }
@@ -207,8 +220,8 @@ static void lists_and_the_summary_add_up_all_launches(void **state)
     machine.now_ns += UINT64_C(3000000000);
     report_guests();
     char line[160];
-    snprintf(line, sizeof line, "  2 %-24s running   none       4 %5u %9lu %10u\n", good.guests[NONE].name, guests[NONE].asid,
-             0ul, 7);
+    snprintf(line, sizeof line, "  2 %-24s running   none       4 %5u %9lu %10u\n", good.guests[NONE].name,
+             guests[NONE].asid, 0ul, 7);
     assert_true(machine_said(line));
     snprintf(line, sizeof line, "  1 %-24s running   sev        4 %5u ", good.guests[SEV].name, guests[SEV].asid);
     assert_true(machine_said(line));
@@ -218,9 +231,11 @@ static void lists_and_the_summary_add_up_all_launches(void **state)
     lifecycle_summary();
     snprintf(line, sizeof line, "ended %s: reset: test\n", good.guests[SEV].name);
     assert_true(machine_said(line));
-    snprintf(line, sizeof line, "\n  %-31s reset             1       3000          0            7  test\n", good.guests[SEV].name);
+    snprintf(line, sizeof line, "\n  %-31s reset             1       3000          0            7  test\n",
+             good.guests[SEV].name);
     assert_true(machine_said(line));
-    snprintf(line, sizeof line, "\n  %-31s running           2       8000          0           14  \n", good.guests[NONE].name);
+    snprintf(line, sizeof line, "\n  %-31s running           2       8000          0           14  \n",
+             good.guests[NONE].name);
     assert_true(machine_said(line));
     assert_true(machine_said("sevisor: not all guests ended as expected\n"));
     machine.console_length = 0;
@@ -385,7 +400,8 @@ static void who_is_being_launched_can_be_ended_at_any_step(void **state)
             assert_true(machine_scrubbed());
             assert_int_equal(machine.rejected, 0);
             struct free_now after = free_now();
-            assert_true(after.asids == before.asids && after.extent == before.extent && after.pool == before.pool - POOL_KEPT);
+            assert_true(after.asids == before.asids && after.extent == before.extent &&
+                        after.pool == before.pool - POOL_KEPT);
             if (over)
                 break;
         }
@@ -473,7 +489,8 @@ static uint64_t steps_until_ended(struct guest *guest)
 static void a_command_that_hangs_delays_no_other_guests_end_or_launch(void **state)
 {
     (void)state;
-    static const uint8_t commands[] = {SEV_CMD_INIT, SEV_CMD_LAUNCH_START, SEV_CMD_LAUNCH_UPDATE_DATA, SEV_CMD_LAUNCH_FINISH};
+    static const uint8_t commands[] = {SEV_CMD_INIT, SEV_CMD_LAUNCH_START, SEV_CMD_LAUNCH_UPDATE_DATA,
+                                       SEV_CMD_LAUNCH_FINISH};
     launch();
     uint64_t alone = steps_until_ended(&guests[NONE]);
     finish(GUEST_END_POWEROFF);
@@ -484,7 +501,8 @@ static void a_command_that_hangs_delays_no_other_guests_end_or_launch(void **sta
         lifecycle_begin(&machine.handoff);
         struct psp *psp = sev_psp();
         uint64_t sent_ns = 0;
-        while (guests[NONE].state != GUEST_RUNNING || sev_mailbox_owner() == NULL || machine.now_ns - sent_ns < 2000000000) {
+        while (guests[NONE].state != GUEST_RUNNING || sev_mailbox_owner() == NULL ||
+               machine.now_ns - sent_ns < 2000000000) {
             uint64_t before = psp->commands;
             step();
             sent_ns = psp->commands != before ? machine.now_ns : sent_ns;
@@ -498,7 +516,7 @@ static void a_command_that_hangs_delays_no_other_guests_end_or_launch(void **sta
             assert_true(steps < 20);
             step();
         }
-        assert_true(machine.now_ns - before_ns < UINT64_C(1000000));   /* of the deadline's 30 s and more */
+        assert_true(machine.now_ns - before_ns < UINT64_C(1000000)); /* of the deadline's 30 s and more */
         assert_false(psp->dead);
         assert_int_equal(guests[SEV].state, GUEST_LAUNCHING);
         assert_false(machine_said("LEAK"));
@@ -520,7 +538,7 @@ static void a_launch_is_not_refused_while_an_end_gives_back_what_it_needs(void *
     assert_string_equal(guests[HOST].end_reason, "no ASID is free for another encrypted guest");
     assert_int_equal(guests[HOST].state, GUEST_REFUSED);
     guest_end(&guests[SEV], GUEST_END_DESTROYED, "by the operator");
-    assert_true(lifecycle_relaunch(&guests[HOST]));      /* before the end has begun */
+    assert_true(lifecycle_relaunch(&guests[HOST])); /* before the end has begun */
     settle();
     assert_int_equal(guests[SEV].state, GUEST_ENDED);
     assert_int_equal(guests[HOST].state, GUEST_RUNNING);
@@ -583,10 +601,10 @@ static void another_c_bit_than_the_cpus_is_refused(void **state)
     good_seal(&good);
     boot((struct machine_options){.address_bits = 53});
     launch();
-    assert_int_equal(guests[SEV].state, GUEST_RUNNING);     /* nested tables have 48 bits: all below the C-bit */
+    assert_int_equal(guests[SEV].state, GUEST_RUNNING); /* nested tables have 48 bits: all below the C-bit */
     finish(GUEST_END_POWEROFF);
     uint8_t reduced = good.guests[SEV].reduced_phys_bits;
-    good.guests[SEV].reduced_phys_bits = 30;                /* of those 18 are left */
+    good.guests[SEV].reduced_phys_bits = 30; /* of those 18 are left */
     good_seal(&good);
     boot((struct machine_options){.address_bits = 53});
     machine_manifest(&good, sizeof good);
@@ -642,18 +660,18 @@ static void every_failing_allocation_returns_all(void **state)
             boot((struct machine_options){0});
             platform_pages();
             struct free_now before = free_now();
-            unsigned *const countdowns[] = {&machine.fail_pool, &machine.fail_extent, &machine.fail_npt_create,
-                                            &machine.fail_npt_map, &machine.fail_vcpu, &machine.fail_window,
+            unsigned *const countdowns[] = {&machine.fail_pool,    &machine.fail_extent, &machine.fail_npt_create,
+                                            &machine.fail_npt_map, &machine.fail_vcpu,   &machine.fail_window,
                                             &machine.fail_zero};
             *countdowns[kind] = n;
             launch();
             if (*countdowns[kind] != 0) {
                 finish(GUEST_END_POWEROFF);
-                break;          /* there is no n-th call */
+                break; /* there is no n-th call */
             }
-            if (guests[0].config != NULL) {         /* the manifest could be read */
+            if (guests[0].config != NULL) { /* the manifest could be read */
                 unsigned refused = 0, forgetful = 0;
-                uint64_t kept = 1;                      /* the table's copy */
+                uint64_t kept = 1; /* the table's copy */
                 for (unsigned i = 0; i < GOOD_GUESTS; i++)
                     refused += guests[i].state == GUEST_REFUSED && guests[i].end_reason[0] != '\0';
                 for (unsigned i = 0; i < GOOD_GUESTS; i++) {
@@ -714,12 +732,14 @@ static void memory_with_an_error_is_nobodys_again(void **state)
         hit->memory_damaged = true;
         hit->damaged_at = at[i];
         finish(GUEST_END_CRASH);
-        for (unsigned g = 0; g < GOOD_GUESTS; g++)      /* those that were launched again */
+        for (unsigned g = 0; g < GOOD_GUESTS; g++) /* those that were launched again */
             assert_true(guests[g].memory.size == 0 || bad < guests[g].memory.base.raw ||
                         bad >= guests[g].memory.base.raw + guests[g].memory.size);
         finish(GUEST_END_POWEROFF);
         all_is_back();
-        snprintf(line, sizeof line, "error: %s: 2 MiB around 0x%lx stay in quarantine until the next boot: a memory error", hit->config->name, bad);
+        snprintf(line, sizeof line,
+                 "error: %s: 2 MiB around 0x%lx stay in quarantine until the next boot: a memory error",
+                 hit->config->name, bad);
         assert_true(machine_said(line));
         assert_true(machine_said("all returned but a quarantine of 0 ASIDs, 2 MiB\n"));
         assert_int_equal(free_now().extent, before.extent - SIZE_2M);
@@ -744,7 +764,7 @@ static void windows_onto_guest_memory_stay_inside(void **state)
         void *w = guest_map_shared(g, gpaddr(size - s), s);
         assert_non_null(w);
         guest_unmap_shared();
-        w = guest_map_shared(g, gpaddr(0x1ffe), s);     /* across pages, but for one byte */
+        w = guest_map_shared(g, gpaddr(0x1ffe), s); /* across pages, but for one byte */
         assert_true((w != NULL) == (s == 1));
         if (w != NULL)
             guest_unmap_shared();
@@ -759,20 +779,32 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        T(each_guest_finds_its_bytes_under_its_own_key), T(what_no_step_writes_is_zero),
-        T(zeros_of_a_launch_program_without_sev_are_written_too), T(commands_come_in_the_documented_order),
-        T(the_report_has_what_owners_parse), T(a_report_has_the_phases_that_the_guest_went_through),
-        T(lists_and_the_summary_add_up_all_launches), T(without_an_encrypted_guest_the_processor_is_left_alone),
-        T(ten_launches_with_one_usable_asid), T(the_operator_and_a_destroy_policy_end_for_good),
-        T(counters_never_go_back_over_an_end), T(keys_between_the_steps_of_launches_and_ends),
-        T(who_is_being_launched_can_be_ended_at_any_step), T(one_is_copied_while_the_secure_processor_works_for_another),
+        T(each_guest_finds_its_bytes_under_its_own_key),
+        T(what_no_step_writes_is_zero),
+        T(zeros_of_a_launch_program_without_sev_are_written_too),
+        T(commands_come_in_the_documented_order),
+        T(the_report_has_what_owners_parse),
+        T(a_report_has_the_phases_that_the_guest_went_through),
+        T(lists_and_the_summary_add_up_all_launches),
+        T(without_an_encrypted_guest_the_processor_is_left_alone),
+        T(ten_launches_with_one_usable_asid),
+        T(the_operator_and_a_destroy_policy_end_for_good),
+        T(counters_never_go_back_over_an_end),
+        T(keys_between_the_steps_of_launches_and_ends),
+        T(who_is_being_launched_can_be_ended_at_any_step),
+        T(one_is_copied_while_the_secure_processor_works_for_another),
         T(guests_that_end_at_once_do_not_disturb_each_others_flush),
         T(a_command_that_hangs_delays_no_other_guests_end_or_launch),
         T(a_launch_is_not_refused_while_an_end_gives_back_what_it_needs),
-        T(no_sev_refuses_the_encrypted_guest_only), T(no_device_is_said_in_words),
-        T(without_sme_host_encryption_is_refused_never_plain), T(another_c_bit_than_the_cpus_is_refused),
-        T(many_vcpus_are_scheduled_and_too_much_memory_is_refused), T(a_bad_manifest_launches_nothing),
-        T(every_failing_allocation_returns_all), T(memory_with_an_error_is_nobodys_again), T(windows_onto_guest_memory_stay_inside),
+        T(no_sev_refuses_the_encrypted_guest_only),
+        T(no_device_is_said_in_words),
+        T(without_sme_host_encryption_is_refused_never_plain),
+        T(another_c_bit_than_the_cpus_is_refused),
+        T(many_vcpus_are_scheduled_and_too_much_memory_is_refused),
+        T(a_bad_manifest_launches_nothing),
+        T(every_failing_allocation_returns_all),
+        T(memory_with_an_error_is_nobodys_again),
+        T(windows_onto_guest_memory_stay_inside),
         T(a_guest_is_torn_down_no_earlier_than_its_vcpus_have_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

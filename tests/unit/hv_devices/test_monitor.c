@@ -65,14 +65,38 @@ void console_write(const char *bytes, size_t count)
     screen_length += count;
     screen[screen_length] = '\0';
 }
-uint64_t console_position(void) { return screen_length; }
-bool console_at_line_start(void) { return screen_length == 0 || screen[screen_length - 1] == '\n'; }
-int console_read(void) { return keys_at < keys_count ? (uint8_t)keys[keys_at++] : -1; }
-uint64_t clock_tsc(void) { return now_us * 1000; }
-uint64_t clock_us_to_tsc(uint64_t us) { return us * 1000; }
-uint64_t clock_now_us(void) { return now_us; }
-uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc; }
-void report_guests(void) { lists++; }
+uint64_t console_position(void)
+{
+    return screen_length;
+}
+bool console_at_line_start(void)
+{
+    return screen_length == 0 || screen[screen_length - 1] == '\n';
+}
+int console_read(void)
+{
+    return keys_at < keys_count ? (uint8_t)keys[keys_at++] : -1;
+}
+uint64_t clock_tsc(void)
+{
+    return now_us * 1000;
+}
+uint64_t clock_us_to_tsc(uint64_t us)
+{
+    return us * 1000;
+}
+uint64_t clock_now_us(void)
+{
+    return now_us;
+}
+uint64_t clock_tsc_to_ns(uint64_t tsc)
+{
+    return tsc;
+}
+void report_guests(void)
+{
+    lists++;
+}
 
 /* ---- what the views count ---- */
 
@@ -81,8 +105,14 @@ static struct cpu cpu, more_cpus[MAX_CPUS];
 static uint32_t cpus;
 static bool sev_is_ready;
 
-struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &cpu : index < cpus ? &more_cpus[index] : NULL; }
-uint32_t smp_cpus(void) { return cpus; }
+struct cpu *smp_cpu(uint32_t index)
+{
+    return index == 0 ? &cpu : index < cpus ? &more_cpus[index] : NULL;
+}
+uint32_t smp_cpus(void)
+{
+    return cpus;
+}
 static uint64_t asked_again;     /* bit per guest */
 bool lifecycle_relaunch(struct guest *guest)
 {
@@ -91,32 +121,78 @@ bool lifecycle_relaunch(struct guest *guest)
     asked_again |= UINT64_C(1) << guest->index;
     return true;
 }
-bool guest_input(struct guest *guest, uint8_t byte) { return vuart_input(&guest->uart, byte); }
-bool guest_input_break(struct guest *guest) { return vuart_break(&guest->uart); }
-uint32_t guest_input_room(struct guest *guest) { return vuart_input_room(&guest->uart); }
-void console_drain(void) {}
-struct console_losses console_losses(void) { return (struct console_losses){0}; }
-bool console_input_holds(uint8_t byte) { (void)byte; return false; }
+bool guest_input(struct guest *guest, uint8_t byte)
+{
+    return vuart_input(&guest->uart, byte);
+}
+bool guest_input_break(struct guest *guest)
+{
+    return vuart_break(&guest->uart);
+}
+uint32_t guest_input_room(struct guest *guest)
+{
+    return vuart_input_room(&guest->uart);
+}
+void console_drain(void)
+{
+}
+struct console_losses console_losses(void)
+{
+    return (struct console_losses){0};
+}
+bool console_input_holds(uint8_t byte)
+{
+    (void)byte;
+    return false;
+}
 
-void guest_read_counters(const struct guest *guest, struct guest_counters *counters) { *counters = counted[guest->index]; }
-const char *report_state(const struct guest *guest) { return guest->state == GUEST_RUNNING ? "running" : "poweroff"; }
+void guest_read_counters(const struct guest *guest, struct guest_counters *counters)
+{
+    *counters = counted[guest->index];
+}
+const char *report_state(const struct guest *guest)
+{
+    return guest->state == GUEST_RUNNING ? "running" : "poweroff";
+}
 static uint32_t exit_kinds = VCPU_EXIT_FORBIDDEN + 1;
 const char *exit_kind_name(uint32_t kind)
 {
     return kind < exit_kinds ? (const char *[]){"aaaaa", "bbbbb", "ccccc"}[kind % 3] : NULL;
 }
-uint32_t asid_free_count(enum asid_kind kind) { return kind == ASID_SEV ? 15 : 1007; }
+uint32_t asid_free_count(enum asid_kind kind)
+{
+    return kind == ASID_SEV ? 15 : 1007;
+}
 void memory_stats(struct memory_stats *stats)
 {
     *stats = (struct memory_stats){
-        .pool_total = 512, .pool_free = 500, .extent_total = 64u << 20, .extent_free = 48u << 20,
+        .pool_total = 512,
+        .pool_free = 500,
+        .extent_total = 64u << 20,
+        .extent_free = 48u << 20,
     };
 }
-void panic(const char *format, ...) { fail_msg("%s", format); abort(); }
-bool sev_ready(void) { return sev_is_ready; }
-void identity_show(void) { line_print("identity"); }
-const char *sev_refusal(void) { return "this CPU has no SEV"; }
-uint64_t sev_commands(void) { return 77; }
+void panic(const char *format, ...)
+{
+    fail_msg("%s", format);
+    abort();
+}
+bool sev_ready(void)
+{
+    return sev_is_ready;
+}
+void identity_show(void)
+{
+    line_print("identity");
+}
+const char *sev_refusal(void)
+{
+    return "this CPU has no SEV";
+}
+uint64_t sev_commands(void)
+{
+    return 77;
+}
 struct sev_platform_status_buffer sev_version(void)
 {
     return (struct sev_platform_status_buffer){.api_major = 1, .api_minor = 55, .build = 21};
@@ -182,7 +258,10 @@ static void types_n(const char *text, size_t count)
             now_us += 100000;       /* the line waits for a guest that does not read */
     }
 }
-static void types(const char *text) { types_n(text, strlen(text)); }
+static void types(const char *text)
+{
+    types_n(text, strlen(text));
+}
 
 static void silence(void)
 {
@@ -271,7 +350,8 @@ static void control_bytes_do_not_reach_the_terminal(void **state)
     says(0, "a\033[2Jb\x07\b\x9b\xc3\xa9\tc\rlinux| d\n");
     assert_string_equal(screen, "hello| a[2Jb???\tclinux| d\n");
     screen_length = 0;
-    types("\x1d" "1");
+    types("\x1d"
+          "1");
     screen_length = 0;
     says(0, "e\033[K\b\n");
     assert_string_equal(screen, "hello| e\033[K\b\n");
@@ -280,7 +360,8 @@ static void control_bytes_do_not_reach_the_terminal(void **state)
 static void the_last_line_of_a_guest_is_shown_at_its_end(void **state)
 {
     (void)state;
-    types("\x1d" "2");
+    types("\x1d"
+          "2");
     screen_length = 0;
     says(1, "bye");
     vuart_power_off(&guests[1].uart);
@@ -339,8 +420,11 @@ static void colour_is_for_names_and_grave_errors(void **state)
     log_print(LOG_ERROR, "three");
     log_print(LOG_NOTICE, "four");
     line_print("five");
-    assert_string_equal(screen, "\033[32mhello| \033[0mone\033[0m\n" "\033[33mlinux| \033[0mtwo\033[0m\n"
-                        "\033[1m[   20.000000] error: three\033[0m\n" "[   20.000000] notice: four\n" "five\n");
+    assert_string_equal(screen, "\033[32mhello| \033[0mone\033[0m\n"
+                                "\033[33mlinux| \033[0mtwo\033[0m\n"
+                                "\033[1m[   20.000000] error: three\033[0m\n"
+                                "[   20.000000] notice: four\n"
+                                "five\n");
 }
 
 /* An attached guest may have switched to any colour; the next line is not its own. */
@@ -352,7 +436,8 @@ static void no_colour_is_left_behind(void **state)
     says(0, "\033[31m# ");
     silence();
     says(1, "x\n");
-    assert_string_equal(screen, "\033[32mhello| \033[0m\033[31m# \033[0m\n" "\033[33mlinux| \033[0mx\033[0m\n");
+    assert_string_equal(screen, "\033[32mhello| \033[0m\033[31m# \033[0m\n"
+                                "\033[33mlinux| \033[0mx\033[0m\n");
     says(0, "ls\n");
     assert_string_equal(screen + screen_length - 7, "ls\033[0m\n");
     screen_length = 0;
@@ -452,13 +537,26 @@ static void detached_input_goes_nowhere(void **state)
 static void attach_by_number_works_from_any_state(void **state)
 {
     (void)state;
-    static const char *const before[] = {"", "\x1d", "\x1ds", "\x1dk", "\x1dk1", "\x1d" "1", "\x1d" "1\x1dk", "garbage", "\x1d?", "\x1d" "0"};
+    static const char *const before[] = {"",
+                                         "\x1d",
+                                         "\x1ds",
+                                         "\x1dk",
+                                         "\x1dk1",
+                                         "\x1d"
+                                         "1",
+                                         "\x1d"
+                                         "1\x1dk",
+                                         "garbage",
+                                         "\x1d?",
+                                         "\x1d"
+                                         "0"};
     for (unsigned i = 0; i < sizeof before / sizeof *before; i++) {
         setup(NULL);
         types(before[i]);
         received(0);
         received(1);
-        types("\x1d" "2date\r");
+        types("\x1d"
+              "2date\r");
         assert_string_equal(received(1), "date\r");
         assert_string_equal(received(0), "");
         assert_int_equal(guests[0].end, GUEST_END_NONE);
@@ -468,7 +566,8 @@ static void attach_by_number_works_from_any_state(void **state)
 static void the_escape_key_can_be_sent(void **state)
 {
     (void)state;
-    types("\x1d" "2\x1d]");
+    types("\x1d"
+          "2\x1d]");
     assert_string_equal(received(1), "\x1d");
 }
 
@@ -487,7 +586,9 @@ static void next_walks_over_those_that_run(void **state)
 static void only_existing_running_guests_can_be_attached(void **state)
 {
     (void)state;
-    types("\x1d" "9x\x1d" "3y");
+    types("\x1d"
+          "9x\x1d"
+          "3y");
     assert_non_null(strstr(screen, "no guest has that number"));
     assert_non_null(strstr(screen, "gone does not run: Ctrl-] r and its number launches it again\n"));
     assert_string_equal(received(2), "");
@@ -568,7 +669,10 @@ static void a_hundred_guests_have_numbers_of_three_digits(void **state)
 static void enter_after_a_number_is_one_key(void **state)
 {
     (void)state;
-    static const struct { const char *keys; size_t count; } enters[] = {{"\r", 1}, {"\n", 1}, {"\r\n", 2}, {"\r\0", 2}};
+    static const struct {
+        const char *keys;
+        size_t count;
+    } enters[] = {{"\r", 1}, {"\n", 1}, {"\r\n", 2}, {"\r\0", 2}};
     for (unsigned i = 0; i < sizeof enters / sizeof *enters; i++) {
         for (unsigned digits = 1; digits <= 2; digits++) {
             bool complete = digits == 2;            /* of two that there can be */
@@ -675,12 +779,16 @@ static void who_is_launched_is_ended_and_who_is_ending_is_not(void **state)
 static void kill_asks_first(void **state)
 {
     (void)state;
-    types("\x1d" "2\x1dkn");
+    types("\x1d"
+          "2\x1dkn");
     assert_int_equal(guests[1].end, GUEST_END_NONE);
-    assert_non_null(strstr(screen, "monitor: linux is ended at once, without a shutdown, if you press y now; any other key cancels\nmonitor: no guest was ended\n"));
+    assert_non_null(strstr(
+        screen,
+        "monitor: linux is ended at once, without a shutdown, if you press y now; any other key cancels\nmonitor: no guest was ended\n"));
     types("\x1dky");
     assert_int_equal(guests[1].end, GUEST_END_DESTROYED);
-    types("\x1d" "0\x1dk1y");
+    types("\x1d"
+          "0\x1dk1y");
     assert_int_equal(guests[0].end, GUEST_END_DESTROYED);
     types("\x1dk3y");                               /* gone: not running, y is a stray byte */
     assert_int_equal(guests[2].end, GUEST_END_NONE);
@@ -715,9 +823,11 @@ static void scroll_back_shows_the_last_lines(void **state)
     assert_null(strstr(screen, "line 4899\n"));
     screen_length = 0;
     now_us += 2000000;
-    types("\x1d" "1\x1ds");                         /* of the one that is attached, without a number */
+    types("\x1d"
+          "1\x1ds");                         /* of the one that is attached, without a number */
     assert_non_null(strstr(screen, "hello: line 4999\nhello: prompt\n"));
-    types("\x1d" "0");
+    types("\x1d"
+          "0");
     now_us += 2000000;
     screen_length = 0;
     types("\x1ds3");                                /* also of a guest that has ended, and printed nothing */
@@ -747,7 +857,8 @@ static void a_flood_of_commands_is_answered_within_limits(void **state)
         }
         types_n(flood, sizeof flood);
         assert_true(screen_length < 20000);
-        types("\x1d" "1z");                         /* still obeyed */
+        types("\x1d"
+              "1z");                         /* still obeyed */
         assert_string_equal(received(0), "z");
     }
 }
@@ -787,15 +898,14 @@ static void top_shows_what_was_counted_between_two_views(void **state)
     cpu.idle_tsc += 1500000000;
     cpu.interrupts += 200;
     types("\035t");
-    assert_string_equal(screen,
-        "top: 3 guests over the last 2.0 s\n"
-        " no name             state     vcpus  cpu % exits/s     MiB         up launches\n"
-        "by kind aaaaa bbbbb ccccc aaaaa bbbbb ccccc aaaaa bbbbb ccccc aaaaa bbbbb ccccc\n"
-        "  1 hello            running       1   12.3    201k     256    0:00:02        1\n"
-        "            0     0     0  1000     0  200k     0     0     0     0     0     0\n"
-        "  2 linux            running       1    0.0       0       0          -        0\n"
-        "  3 gone             poweroff      0    0.0       0       0          -        0\n"
-        "cpu 0: 75.0 % idle, 100 interrupts/s\n");
+    assert_string_equal(screen, "top: 3 guests over the last 2.0 s\n"
+                                " no name             state     vcpus  cpu % exits/s     MiB         up launches\n"
+                                "by kind aaaaa bbbbb ccccc aaaaa bbbbb ccccc aaaaa bbbbb ccccc aaaaa bbbbb ccccc\n"
+                                "  1 hello            running       1   12.3    201k     256    0:00:02        1\n"
+                                "            0     0     0  1000     0  200k     0     0     0     0     0     0\n"
+                                "  2 linux            running       1    0.0       0       0          -        0\n"
+                                "  3 gone             poweroff      0    0.0       0       0          -        0\n"
+                                "cpu 0: 75.0 % idle, 100 interrupts/s\n");
 }
 
 /* Counters of other CPUs are read while they change; and what is more than all is a view's lag. */
@@ -855,9 +965,12 @@ static void top_fits_into_80_columns(void **state)
 static void rates_take_five_columns(void **state)
 {
     (void)state;
-    static const struct { uint64_t count; const char *text; } rows[] = {
-        {0, "     0\n"}, {99999, " 99999\n"}, {100000, "  100k\n"}, {9999999, " 9999k\n"}, {10000000, "   10M\n"},
-        {UINT64_C(9999999999), " 9999M\n"},
+    static const struct {
+        uint64_t count;
+        const char *text;
+    } rows[] = {
+        {0, "     0\n"},       {99999, " 99999\n"},    {100000, "  100k\n"},
+        {9999999, " 9999k\n"}, {10000000, "   10M\n"}, {UINT64_C(9999999999), " 9999M\n"},
     };
     exit_kinds = 1;
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -905,7 +1018,8 @@ static void top_counts_all_cpus(void **state)
         char last[80];
         snprintf(last, sizeof last, "\ncpu %u: %u.0 %% idle, %u interrupts/s\n", shown - 1, shown - 1, shown - 1);
         assert_non_null(strstr(screen, last));
-        snprintf(last, sizeof last, "\nand %u more: 50.%u %% idle, %u interrupts/s\n", n - 16, (n - 17) / 2, 10 * (n - 16));
+        snprintf(last, sizeof last, "\nand %u more: 50.%u %% idle, %u interrupts/s\n", n - 16, (n - 17) / 2,
+                 10 * (n - 16));
         if (n == 17 || n == 20)
             assert_non_null(strstr(screen, last));
         else if (n < 17)
@@ -979,7 +1093,8 @@ static void information_tells_of_the_machine_and_the_console(void **state)
     (void)state;
     types("\0352\035c\035i");
     assert_non_null(strstr(screen, "\nSevisor 0.1, up 0:"));
-    assert_non_null(strstr(screen, "\n  memory free: 48 of 64 MiB for guests, 500 of 512 pages of 4 KiB for hv itself\n"));
+    assert_non_null(
+        strstr(screen, "\n  memory free: 48 of 64 MiB for guests, 500 of 512 pages of 4 KiB for hv itself\n"));
     assert_non_null(strstr(screen, "\n  ASIDs (one for each guest) free: 15 for SEV guests, 1007 for others\n"));
     assert_non_null(strstr(screen, "\n  secure processor: ready, API 1.55 build 21, 77 commands so far\n"));
     assert_non_null(strstr(screen, "\n  log: up to level guest is printed; "));
@@ -1014,22 +1129,45 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup(name, setup)
-        T(lines_come_out_whole_with_their_names), T(a_prompt_is_shown_after_silence_and_continued_in_place),
-        T(an_interrupted_prompt_is_shown_again_from_its_start), T(a_line_longer_than_the_buffer_goes_on),
-        T(control_bytes_do_not_reach_the_terminal), T(the_last_line_of_a_guest_is_shown_at_its_end),
-        T(print_begins_a_line_of_its_own), T(detached_input_goes_nowhere), T(attach_by_number_works_from_any_state),
-        T(the_escape_key_can_be_sent), T(next_walks_over_those_that_run), T(only_existing_running_guests_can_be_attached),
-        T(kill_asks_first), T(who_has_ended_is_launched_again), T(scroll_back_shows_the_last_lines), T(help_and_list),
-        T(a_flood_of_commands_is_answered_within_limits), T(hostile_bytes_hurt_nobody),
-        T(without_colour_no_escape_byte_is_sent), T(colour_is_for_names_and_grave_errors), T(no_colour_is_left_behind),
-        T(the_log_level_leaves_out_and_counts), T(misbehaving_guests_are_logged_within_limits), T(a_long_log_line_is_cut_and_ended),
-        T(more_than_nine_guests_have_numbers_of_two_digits), T(scroll_back_and_kill_take_two_digits),
-        T(a_hundred_guests_have_numbers_of_three_digits), T(without_room_for_it_nothing_is_kept),
+        T(lines_come_out_whole_with_their_names),
+        T(a_prompt_is_shown_after_silence_and_continued_in_place),
+        T(an_interrupted_prompt_is_shown_again_from_its_start),
+        T(a_line_longer_than_the_buffer_goes_on),
+        T(control_bytes_do_not_reach_the_terminal),
+        T(the_last_line_of_a_guest_is_shown_at_its_end),
+        T(print_begins_a_line_of_its_own),
+        T(detached_input_goes_nowhere),
+        T(attach_by_number_works_from_any_state),
+        T(the_escape_key_can_be_sent),
+        T(next_walks_over_those_that_run),
+        T(only_existing_running_guests_can_be_attached),
+        T(kill_asks_first),
+        T(who_has_ended_is_launched_again),
+        T(scroll_back_shows_the_last_lines),
+        T(help_and_list),
+        T(a_flood_of_commands_is_answered_within_limits),
+        T(hostile_bytes_hurt_nobody),
+        T(without_colour_no_escape_byte_is_sent),
+        T(colour_is_for_names_and_grave_errors),
+        T(no_colour_is_left_behind),
+        T(the_log_level_leaves_out_and_counts),
+        T(misbehaving_guests_are_logged_within_limits),
+        T(a_long_log_line_is_cut_and_ended),
+        T(more_than_nine_guests_have_numbers_of_two_digits),
+        T(scroll_back_and_kill_take_two_digits),
+        T(a_hundred_guests_have_numbers_of_three_digits),
+        T(without_room_for_it_nothing_is_kept),
         T(enter_after_a_number_is_one_key),
         T(each_guests_bytes_are_its_own_and_lost_ones_are_told),
-        T(who_is_launched_is_ended_and_who_is_ending_is_not), T(help_fits_on_any_terminal),
-        T(top_shows_what_was_counted_between_two_views), T(top_is_never_negative_and_never_more_than_all),
-        T(top_fits_into_80_columns), T(rates_take_five_columns), T(top_counts_all_cpus), T(top_shows_the_guests_that_work_most), T(top_repeats_until_any_key),
+        T(who_is_launched_is_ended_and_who_is_ending_is_not),
+        T(help_fits_on_any_terminal),
+        T(top_shows_what_was_counted_between_two_views),
+        T(top_is_never_negative_and_never_more_than_all),
+        T(top_fits_into_80_columns),
+        T(rates_take_five_columns),
+        T(top_counts_all_cpus),
+        T(top_shows_the_guests_that_work_most),
+        T(top_repeats_until_any_key),
         T(top_redraws_only_where_colour_is_on),
         T(information_tells_of_the_machine_and_the_console),
     };

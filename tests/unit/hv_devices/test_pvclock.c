@@ -17,9 +17,18 @@ static uint8_t page[4096 + 64];     /* the guest's page 0x3000, and what must no
 static unsigned maps, unmaps;
 static uint64_t hz = 3000000000, boot_wall;
 
-uint64_t clock_hz(void) { return hz; }
-uint64_t clock_boot_wall_ns(void) { return boot_wall; }
-uint64_t clock_tsc_to_ns(uint64_t tsc) { return (uint64_t)((u128)tsc * 1000000000 / hz); }
+uint64_t clock_hz(void)
+{
+    return hz;
+}
+uint64_t clock_boot_wall_ns(void)
+{
+    return boot_wall;
+}
+uint64_t clock_tsc_to_ns(uint64_t tsc)
+{
+    return (uint64_t)((u128)tsc * 1000000000 / hz);
+}
 
 void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size)
 {
@@ -54,8 +63,18 @@ static int setup(void **state)
     return 0;
 }
 
-static uint32_t u32(unsigned at) { uint32_t v; memcpy(&v, page + at, 4); return v; }
-static uint64_t u64(unsigned at) { uint64_t v; memcpy(&v, page + at, 8); return v; }
+static uint32_t u32(unsigned at)
+{
+    uint32_t v;
+    memcpy(&v, page + at, 4);
+    return v;
+}
+static uint64_t u64(unsigned at)
+{
+    uint64_t v;
+    memcpy(&v, page + at, 8);
+    return v;
+}
 
 /* What a guest makes of a TSC difference. */
 static uint64_t guest_ns(struct pvclock_scale s, uint64_t tsc)
@@ -86,8 +105,8 @@ static void the_scale_is_exact_to_its_last_bit(void **state)
 static void a_day_of_tsc_is_a_day_of_nanoseconds(void **state)
 {
     (void)state;
-    static const uint64_t rates[] = {1000000, 999999999, 1000000000, 1000000001, 2249998000, 2450000123, 3000000000, 3999999999,
-                                     4000000000, 5700000000};
+    static const uint64_t rates[] = {1000000,    999999999,  1000000000, 1000000001, 2249998000,
+                                     2450000123, 3000000000, 3999999999, 4000000000, 5700000000};
     for (unsigned i = 0; i < sizeof rates / sizeof *rates; i++) {
         uint64_t day = 86400 * rates[i], ns = guest_ns(pvclock_scale(rates[i]), day);
         assert_true(ns <= UINT64_C(86400000000000) && ns >= UINT64_C(86400000000000) - 50000);
@@ -150,10 +169,18 @@ static void bad_addresses_fault_and_write_nothing(void **state)
 {
     (void)state;
     static const uint64_t system[] = {
-        0x3002 | 1, 0x3fe4 | 1, 0x3ffc | 1, RAM_SIZE | 1, (RAM_SIZE - 28) | 1, UINT64_MAX, (UINT64_C(1) << 51) | 0x3001,
-        0xfffffffffffffff1, 0x8000000000000001,
+        0x3002 | 1,
+        0x3fe4 | 1,
+        0x3ffc | 1,
+        RAM_SIZE | 1,
+        (RAM_SIZE - 28) | 1,
+        UINT64_MAX,
+        (UINT64_C(1) << 51) | 0x3001,
+        0xfffffffffffffff1,
+        0x8000000000000001,
     };
-    static const uint64_t wall[] = {0x3001, 0x3002, 0x3003, 0x3ff8, 0x3ffc, RAM_SIZE, RAM_SIZE - 8, UINT64_MAX, 0xfffffffffffffff4};
+    static const uint64_t wall[] = {
+        0x3001, 0x3002, 0x3003, 0x3ff8, 0x3ffc, RAM_SIZE, RAM_SIZE - 8, UINT64_MAX, 0xfffffffffffffff4};
     for (unsigned i = 0; i < sizeof system / sizeof *system; i++)
         assert_false(vcpu_clock_write_system_time(&vcpu, system[i]));
     for (unsigned i = 0; i < sizeof wall / sizeof *wall; i++)
@@ -170,9 +197,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup(name, setup)
-        T(the_scale_is_exact_to_its_last_bit), T(a_day_of_tsc_is_a_day_of_nanoseconds), T(a_frequency_of_zero_does_not_hang),
-        T(system_time_is_zero_where_the_guests_tsc_is), T(wall_clock_is_that_of_the_guests_tsc_zero),
-        T(bad_addresses_fault_and_write_nothing),
+        T(the_scale_is_exact_to_its_last_bit),        T(a_day_of_tsc_is_a_day_of_nanoseconds),
+        T(a_frequency_of_zero_does_not_hang),         T(system_time_is_zero_where_the_guests_tsc_is),
+        T(wall_clock_is_that_of_the_guests_tsc_zero), T(bad_addresses_fault_and_write_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,7 +39,8 @@ static void every_status_on_every_launch_command_returns_all(void **state)
                 all_is_back();
                 assert_false(machine_said("quarantine"));
                 struct free_now after = free_now();
-                assert_true(after.asids == before.asids && after.extent == before.extent && after.pool == before.pool - POOL_KEPT);
+                assert_true(after.asids == before.asids && after.extent == before.extent &&
+                            after.pool == before.pool - POOL_KEPT);
                 assert_true(machine_scrubbed());
                 if (!late || launch_commands[c] != SEV_CMD_LAUNCH_START)    /* whose handle was never told */
                     assert_int_equal(machine.contexts, 0);
@@ -201,7 +202,7 @@ static void init_failures_refuse_with_the_status_and_remedy(void **state)
 static void memory_of_guests_that_a_failed_init_refuses_goes_to_one_that_waits_for_it(void **state)
 {
     (void)state;
-    good.guests[NONE].memory = UINT64_C(10) << 20;      /* with the encrypted one's: all that there is */
+    good.guests[NONE].memory = UINT64_C(10) << 20; /* with the encrypted one's: all that there is */
     good_seal(&good);
     boot((struct machine_options){0});
     fault(MAILBOX_FAULT_STATUS, SEV_CMD_INIT, 0, SEV_STATUS_HWERROR_PLATFORM);

@@ -6,10 +6,30 @@
 #include "hv/dev/vlapic.h"
 
 enum {
-    BASE = 0x1b, DEADLINE = 0x6e0, ID = 0x802, VERSION = 0x803, TPR = 0x808, PPR = 0x80a, EOI = 0x80b, LDR = 0x80d,
-    SVR = 0x80f, ISR = 0x810, TMR = 0x818, IRR = 0x820, ESR = 0x828, ICR = 0x830, LVT_TIMER = 0x832, LVT_THERMAL = 0x833,
-    LVT_PERF = 0x834, LVT_LINT0 = 0x835, LVT_LINT1 = 0x836, LVT_ERROR = 0x837, INITIAL = 0x838, CURRENT = 0x839,
-    DIVIDE = 0x83e, SELF_IPI = 0x83f,
+    BASE = 0x1b,
+    DEADLINE = 0x6e0,
+    ID = 0x802,
+    VERSION = 0x803,
+    TPR = 0x808,
+    PPR = 0x80a,
+    EOI = 0x80b,
+    LDR = 0x80d,
+    SVR = 0x80f,
+    ISR = 0x810,
+    TMR = 0x818,
+    IRR = 0x820,
+    ESR = 0x828,
+    ICR = 0x830,
+    LVT_TIMER = 0x832,
+    LVT_THERMAL = 0x833,
+    LVT_PERF = 0x834,
+    LVT_LINT0 = 0x835,
+    LVT_LINT1 = 0x836,
+    LVT_ERROR = 0x837,
+    INITIAL = 0x838,
+    CURRENT = 0x839,
+    DIVIDE = 0x83e,
+    SELF_IPI = 0x83f,
 };
 #define MASKED 0x10000u
 #define PERIODIC 0x20000u
@@ -28,8 +48,14 @@ static int setup(void **state)
     return 0;
 }
 
-static bool put(uint32_t msr, uint64_t value) { return vlapic_write(&lapic, msr, 1000, value, &ipi); }
-static bool put_at(uint32_t msr, uint64_t now, uint64_t value) { return vlapic_write(&lapic, msr, now, value, &ipi); }
+static bool put(uint32_t msr, uint64_t value)
+{
+    return vlapic_write(&lapic, msr, 1000, value, &ipi);
+}
+static bool put_at(uint32_t msr, uint64_t now, uint64_t value)
+{
+    return vlapic_write(&lapic, msr, now, value, &ipi);
+}
 
 static uint64_t get_at(uint32_t msr, uint64_t now)
 {
@@ -37,7 +63,10 @@ static uint64_t get_at(uint32_t msr, uint64_t now)
     assert_true(vlapic_read(&lapic, msr, now, &value));
     return value;
 }
-static uint64_t get(uint32_t msr) { return get_at(msr, 1000); }
+static uint64_t get(uint32_t msr)
+{
+    return get_at(msr, 1000);
+}
 
 static bool readable(uint32_t msr)
 {
@@ -67,7 +96,8 @@ static void there_is_no_way_out_of_x2apic_mode(void **state)
 {
     (void)state;
     assert_true(put(BASE, 0xfee00d00));
-    const uint64_t others[] = {0, 0xfee00000, 0xfee00900, 0xfee00100, 0xfee00c00, 0xfed00d00, UINT64_MAX, 0x100000fee00d00};
+    const uint64_t others[] = {0,          0xfee00000, 0xfee00900, 0xfee00100,
+                               0xfee00c00, 0xfed00d00, UINT64_MAX, 0x100000fee00d00};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         assert_false(put(BASE, others[i]));
     assert_int_equal(get(BASE), 0xfee00d00);
@@ -84,10 +114,17 @@ static void ldr_is_cluster_and_bit_of_the_id(void **state)
 static void reserved_bits_fault(void **state)
 {
     (void)state;
-    static const struct { uint32_t msr; uint64_t legal; } rows[] = {
-        {TPR, 0xff}, {EOI, 0}, {SVR, 0x3ff}, {ESR, 0}, {DIVIDE, 0xb}, {SELF_IPI, 0xff},
-        {LVT_TIMER, 0x750ff}, {LVT_THERMAL, 0x157ff}, {LVT_PERF, 0x157ff}, {LVT_ERROR, 0x157ff},
-        {LVT_LINT0, 0x1f7ff}, {LVT_LINT1, 0x1f7ff}, {INITIAL, 0xffffffff}, {ICR, 0xffffffff000cdfff},
+    static const struct {
+        uint32_t msr;
+        uint64_t legal;
+    } rows[] = {
+        {TPR, 0xff},           {EOI, 0},
+        {SVR, 0x3ff},          {ESR, 0},
+        {DIVIDE, 0xb},         {SELF_IPI, 0xff},
+        {LVT_TIMER, 0x750ff},  {LVT_THERMAL, 0x157ff},
+        {LVT_PERF, 0x157ff},   {LVT_ERROR, 0x157ff},
+        {LVT_LINT0, 0x1f7ff},  {LVT_LINT1, 0x1f7ff},
+        {INITIAL, 0xffffffff}, {ICR, 0xffffffff000cdfff},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         for (unsigned bit = 0; bit < 64; bit++) {
@@ -104,8 +141,8 @@ static void unknown_registers_fault(void **state)
     (void)state;
     static const uint32_t read_only[] = {ID, VERSION, PPR, LDR, CURRENT, ISR, ISR + 7, TMR, IRR, IRR + 7};
     static const uint32_t write_only[] = {EOI, SELF_IPI};
-    static const uint32_t read_write[] = {BASE, DEADLINE, TPR, SVR, ESR, ICR, LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0,
-                                          LVT_LINT1, LVT_ERROR, INITIAL, DIVIDE};
+    static const uint32_t read_write[] = {BASE,        DEADLINE, TPR,       SVR,       ESR,       ICR,     LVT_TIMER,
+                                          LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, INITIAL, DIVIDE};
     unsigned readables = 0, writables = 0;
     for (size_t i = 0; i < sizeof read_only / sizeof *read_only; i++)
         assert_true(readable(read_only[i]) && !put(read_only[i], 0));
@@ -318,7 +355,9 @@ static void the_same_mode_again_leaves_a_timer_running(void **state)
 static void every_divide_code_divides(void **state)
 {
     (void)state;
-    static const struct { uint32_t code, by; } rows[] = {{0, 2}, {1, 4}, {2, 8}, {3, 16}, {8, 32}, {9, 64}, {10, 128}, {11, 1}};
+    static const struct {
+        uint32_t code, by;
+    } rows[] = {{0, 2}, {1, 4}, {2, 8}, {3, 16}, {8, 32}, {9, 64}, {10, 128}, {11, 1}};
     for (size_t i = 0; i < 8; i++) {
         setup(NULL);
         assert_true(put(DIVIDE, rows[i].code));
@@ -447,7 +486,7 @@ static void a_timer_is_heard_above_ppr_alone(void **state)
     assert_true(put(LVT_ERROR, MASKED));
     assert_true(put(LVT_TIMER, 0x10));
     assert_true(vlapic_timer_deliverable(&lapic));
-    for (uint32_t class = 1; class < 16; class++) {
+    for (uint32_t class = 1; class < 16; class ++) {
         assert_true(put(LVT_TIMER, class << 4));
         for (uint32_t priority = 0; priority < 16; priority++) {
             assert_true(put(TPR, priority << 4));
@@ -571,7 +610,10 @@ static void a_timer_beyond_the_end_of_time_never_fires(void **state)
 static void icr_posts_to_self_by_every_address(void **state)
 {
     (void)state;
-    static const struct { uint64_t icr; bool self, send; } rows[] = {
+    static const struct {
+        uint64_t icr;
+        bool self, send;
+    } rows[] = {
         {0x40041, true, false},                         /* self */
         {0x80041, true, true},                          /* all */
         {0xc0041, false, true},                         /* all but self */
@@ -644,7 +686,10 @@ static void hostile_writes_break_nothing(void **state)
         else
             now += rnd() & 0xfffff;
         switch (r >> 61) {
-        case 0: case 1: case 2: case 3:
+        case 0:
+        case 1:
+        case 2:
+        case 3:
             vlapic_write(&lapic, msr, now, value, &ipi);
             break;
         case 4:
@@ -676,17 +721,37 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup(name, setup)
-        T(a_boot_cpu_enters_in_x2apic_mode_enabled), T(version_names_six_lvt_entries), T(there_is_no_way_out_of_x2apic_mode),
-        T(ldr_is_cluster_and_bit_of_the_id), T(reserved_bits_fault), T(unknown_registers_fault),
-        T(the_highest_class_above_ppr_is_delivered), T(eoi_ends_the_highest_in_service_and_is_harmless_without),
-        T(cr8_is_the_upper_half_of_tpr), T(bad_vectors_show_in_esr_after_it_is_written), T(software_disable_masks_and_refuses),
-        T(one_shot_counts_down_and_fires_once), T(a_count_of_zero_stops_a_timer), T(before_its_start_a_timer_has_its_whole_count),
-        T(a_new_divider_starts_a_running_count_over), T(the_same_mode_again_leaves_a_timer_running), T(every_divide_code_divides), T(periodic_fires_each_period_without_drift),
-        T(a_tiny_period_is_coalesced), T(a_masked_timer_runs_in_silence), T(a_masked_timer_asks_for_nobody_but_goes_on), T(deadline_fires_once_at_its_tsc),
-        T(who_looks_late_sees_what_has_expired), T(a_timer_is_heard_above_ppr_alone), T(an_interrupt_that_was_not_delivered_can_be_taken_back),
-        T(changing_between_count_and_deadline_disarms), T(one_shot_to_periodic_goes_on_by_whole_periods),
+        T(a_boot_cpu_enters_in_x2apic_mode_enabled),
+        T(version_names_six_lvt_entries),
+        T(there_is_no_way_out_of_x2apic_mode),
+        T(ldr_is_cluster_and_bit_of_the_id),
+        T(reserved_bits_fault),
+        T(unknown_registers_fault),
+        T(the_highest_class_above_ppr_is_delivered),
+        T(eoi_ends_the_highest_in_service_and_is_harmless_without),
+        T(cr8_is_the_upper_half_of_tpr),
+        T(bad_vectors_show_in_esr_after_it_is_written),
+        T(software_disable_masks_and_refuses),
+        T(one_shot_counts_down_and_fires_once),
+        T(a_count_of_zero_stops_a_timer),
+        T(before_its_start_a_timer_has_its_whole_count),
+        T(a_new_divider_starts_a_running_count_over),
+        T(the_same_mode_again_leaves_a_timer_running),
+        T(every_divide_code_divides),
+        T(periodic_fires_each_period_without_drift),
+        T(a_tiny_period_is_coalesced),
+        T(a_masked_timer_runs_in_silence),
+        T(a_masked_timer_asks_for_nobody_but_goes_on),
+        T(deadline_fires_once_at_its_tsc),
+        T(who_looks_late_sees_what_has_expired),
+        T(a_timer_is_heard_above_ppr_alone),
+        T(an_interrupt_that_was_not_delivered_can_be_taken_back),
+        T(changing_between_count_and_deadline_disarms),
+        T(one_shot_to_periodic_goes_on_by_whole_periods),
         T(periodic_to_one_shot_runs_out_once),
-        T(a_timer_beyond_the_end_of_time_never_fires), T(icr_posts_to_self_by_every_address), T(addressed_tells_other_vcpus),
+        T(a_timer_beyond_the_end_of_time_never_fires),
+        T(icr_posts_to_self_by_every_address),
+        T(addressed_tells_other_vcpus),
         T(hostile_writes_break_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

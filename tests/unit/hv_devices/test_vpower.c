@@ -51,7 +51,8 @@ static void a_pcs_own_reset_ports_reset_by_their_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(only_s5_with_slp_en_powers_off), cmocka_unit_test(only_the_reset_value_resets),
+        cmocka_unit_test(only_s5_with_slp_en_powers_off),
+        cmocka_unit_test(only_the_reset_value_resets),
         cmocka_unit_test(the_status_register_takes_no_orders_and_says_awake),
         cmocka_unit_test(a_pcs_own_reset_ports_reset_by_their_bits),
     };

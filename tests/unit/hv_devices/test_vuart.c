@@ -24,7 +24,11 @@ void output_byte(struct output *to, uint8_t byte)
 
 static char told[128];
 static unsigned finished;
-void output_finish(struct output *of) { assert_ptr_equal(of, &output); finished++; }
+void output_finish(struct output *of)
+{
+    assert_ptr_equal(of, &output);
+    finished++;
+}
 
 void line_print(const char *format, ...)
 {
@@ -46,8 +50,14 @@ static int setup(void **state)
     return 0;
 }
 
-static uint8_t in(unsigned r) { return vuart_read(&uart, r); }
-static void out(unsigned r, uint8_t v) { vuart_write(&uart, r, v); }
+static uint8_t in(unsigned r)
+{
+    return vuart_read(&uart, r);
+}
+static void out(unsigned r, uint8_t v)
+{
+    vuart_write(&uart, r, v);
+}
 
 static void who_has_much_on_the_way_is_told_so_and_then_loses_it(void **state)
 {
@@ -153,7 +163,9 @@ static void sources_that_ier_holds_back_do_not_show(void **state)
 static void loopback_connects_the_modem_lines(void **state)
 {
     (void)state;
-    static const struct { uint8_t mcr, msr; } lines[] = {{0, 0}, {1, 0x20}, {2, 0x10}, {4, 0x40}, {8, 0x80}, {15, 0xf0}};
+    static const struct {
+        uint8_t mcr, msr;
+    } lines[] = {{0, 0}, {1, 0x20}, {2, 0x10}, {4, 0x40}, {8, 0x80}, {15, 0xf0}};
     for (unsigned i = 0; i < sizeof lines / sizeof *lines; i++) {
         out(4, 0x10 | lines[i].mcr);
         assert_int_equal(in(6), lines[i].msr);
@@ -352,7 +364,7 @@ static void a_reset_keeps_what_was_typed(void **state)
     vuart_input(&uart, 'a');
     out(3, 0x83);
     vuart_reset(&uart, &output);
-    assert_int_equal(uart.input_count, 1);      /* typed ahead; vuart_power_off() forgets what the launch before left */
+    assert_int_equal(uart.input_count, 1); /* typed ahead; vuart_power_off() forgets what the launch before left */
     assert_int_equal(in(5), 0x61);
     assert_int_equal(in(0), 'a');
     assert_int_equal(in(3), 0);
@@ -388,13 +400,23 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup(name, setup)
         T(who_has_much_on_the_way_is_told_so_and_then_loses_it),
-        T(linux_autoconfig_finds_a_16550a), T(linux_startup_sees_the_transmit_interrupt), T(output_reaches_the_console),
-        T(sources_that_ier_holds_back_do_not_show), T(loopback_connects_the_modem_lines),
+        T(linux_autoconfig_finds_a_16550a),
+        T(linux_startup_sees_the_transmit_interrupt),
+        T(output_reaches_the_console),
+        T(sources_that_ier_holds_back_do_not_show),
+        T(loopback_connects_the_modem_lines),
         T(the_divisor_is_that_of_115200_baud_at_first),
-        T(the_divisor_hides_data_and_ier), T(input_is_read_in_order), T(receiver_interrupts_follow_trigger_and_timeout),
-        T(a_full_ring_is_an_overrun_and_keeps_what_came_first), T(fcr_clears_the_receiver), T(a_guest_cannot_clear_more_than_a_fifo_holds),
-        T(without_a_ring_there_is_a_fifo), T(a_break_is_seen_in_lsr_before_its_nul), T(loopback_returns_what_was_sent),
-        T(a_reset_keeps_what_was_typed), T(hostile_accesses_break_nothing),
+        T(the_divisor_hides_data_and_ier),
+        T(input_is_read_in_order),
+        T(receiver_interrupts_follow_trigger_and_timeout),
+        T(a_full_ring_is_an_overrun_and_keeps_what_came_first),
+        T(fcr_clears_the_receiver),
+        T(a_guest_cannot_clear_more_than_a_fifo_holds),
+        T(without_a_ring_there_is_a_fifo),
+        T(a_break_is_seen_in_lsr_before_its_nul),
+        T(loopback_returns_what_was_sent),
+        T(a_reset_keeps_what_was_typed),
+        T(hostile_accesses_break_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

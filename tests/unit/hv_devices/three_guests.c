@@ -16,7 +16,8 @@ struct free_now free_now(void)
 {
     struct memory_stats stats;
     memory_stats(&stats);
-    return (struct free_now){asid_free_count(ASID_PLAIN) + asid_free_count(ASID_SEV), stats.pool_free, stats.extent_free};
+    return (struct free_now){asid_free_count(ASID_PLAIN) + asid_free_count(ASID_SEV), stats.pool_free,
+                             stats.extent_free};
 }
 
 void manifest_of_three(void)
@@ -109,5 +110,6 @@ void all_is_back(void)
     assert_int_equal(machine.wrong_views, 0);
     assert_int_equal(machine.open_windows, 1);      /* the manifest's */
     for (unsigned i = 0; i < GOOD_GUESTS; i++)
-        assert_true(guests[i].asid == 0 && guests[i].memory.size == 0 && guests[i].npt.root.raw == 0 && guests[i].vcpus[0] == NULL);
+        assert_true(guests[i].asid == 0 && guests[i].memory.size == 0 && guests[i].npt.root.raw == 0 &&
+                    guests[i].vcpus[0] == NULL);
 }

@@ -12,7 +12,9 @@ enum { SEV = 0, NONE = 1, HOST = 2 };
 
 extern struct good good;        /* the manifest; good_seal() and machine_manifest() after a change */
 
-struct free_now { uint64_t asids, pool, extent; };
+struct free_now {
+    uint64_t asids, pool, extent;
+};
 struct free_now free_now(void);
 
 void manifest_of_three(void);

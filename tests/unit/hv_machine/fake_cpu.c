@@ -66,7 +66,10 @@ uint64_t *fake_msr(uint32_t msr)
     return NULL;
 }
 
-uint64_t rdmsr(uint32_t msr) { return fake_x2apic != NULL && msr >> 8 == 8 ? fake_x2apic(msr, NULL) : *fake_msr(msr); }
+uint64_t rdmsr(uint32_t msr)
+{
+    return fake_x2apic != NULL && msr >> 8 == 8 ? fake_x2apic(msr, NULL) : *fake_msr(msr);
+}
 
 void wrmsr(uint32_t msr, uint64_t value)
 {
@@ -135,17 +138,50 @@ void out32(uint16_t port, uint32_t value)
         note("pci %x write %x", pci_address, value);
 }
 
-uint64_t rdtsc(void) { return fake_tsc; }
-uint64_t read_cr0(void) { return fake_cr0; }
-uint64_t read_cr2(void) { return 0xc2; }
-uint64_t read_cr3(void) { return fake_cr3; }
-uint64_t read_cr4(void) { return 0xc4; }
-void write_cr0(uint64_t value) { note("cr0 %lx", value); }
-void write_cr3(uint64_t value) { note("cr3 %lx", fake_cr3 = value); }
-void write_cr4(uint64_t value) { note("cr4 %lx", value); }
-void write_dr7(uint64_t value) { note("dr7 %lx", value); }
-void wbinvd(void) { note("wbinvd"); }
-uint64_t read_rflags(void) { return fake_if ? RFLAGS_IF | 2 : 2; }
+uint64_t rdtsc(void)
+{
+    return fake_tsc;
+}
+uint64_t read_cr0(void)
+{
+    return fake_cr0;
+}
+uint64_t read_cr2(void)
+{
+    return 0xc2;
+}
+uint64_t read_cr3(void)
+{
+    return fake_cr3;
+}
+uint64_t read_cr4(void)
+{
+    return 0xc4;
+}
+void write_cr0(uint64_t value)
+{
+    note("cr0 %lx", value);
+}
+void write_cr3(uint64_t value)
+{
+    note("cr3 %lx", fake_cr3 = value);
+}
+void write_cr4(uint64_t value)
+{
+    note("cr4 %lx", value);
+}
+void write_dr7(uint64_t value)
+{
+    note("dr7 %lx", value);
+}
+void wbinvd(void)
+{
+    note("wbinvd");
+}
+uint64_t read_rflags(void)
+{
+    return fake_if ? RFLAGS_IF | 2 : 2;
+}
 
 void cli(void)
 {
@@ -160,7 +196,6 @@ void sti(void)
     if (fake_config == NULL)
         note("sti");
 }
-
 
 void hlt(void)
 {

@@ -29,9 +29,16 @@ void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 extern struct cpu fake_cpu;             /* GS:0 */
 extern uint64_t fake_tsc, fake_cr0, fake_cr3;
-extern struct fake_leaf { uint32_t leaf; struct cpuid regs; } fake_leaves[16];
-extern struct fake_msr { uint32_t msr; uint64_t value; } fake_msrs[8];
-extern uint32_t (*fake_config)(uint32_t address, const uint32_t *value);     /* PCI by ports; NULL: told, and read inverted */
+extern struct fake_leaf {
+    uint32_t leaf;
+    struct cpuid regs;
+} fake_leaves[16];
+extern struct fake_msr {
+    uint32_t msr;
+    uint64_t value;
+} fake_msrs[8];
+extern uint32_t (*fake_config)(uint32_t address,
+                               const uint32_t *value);     /* PCI by ports; NULL: told, and read inverted */
 extern uint16_t fake_port;              /* what other ports read as */
 extern void (*fake_out16_seen)(uint16_t port);  /* called by out16() */
 extern bool fake_if;                    /* RFLAGS.IF */
@@ -40,7 +47,16 @@ extern void (*fake_rtc_read)(uint8_t index);        /* before each read of a reg
 extern uint64_t (*fake_x2apic)(uint32_t msr, const uint64_t *value);    /* MSRs 800 to 8FF; NULL: there are none */
 extern unsigned fake_pages_left;        /* page_alloc() fails beyond */
 extern jmp_buf *fake_out;               /* HLT, panic() and other ends come back here */
-#define ENDS(call) ({ jmp_buf here; fake_out = &here; bool back = setjmp(here) == 0; if (back) { call; } !back; })
+#define ENDS(call)                     \
+    ({                                 \
+        jmp_buf here;                  \
+        fake_out = &here;              \
+        bool back = setjmp(here) == 0; \
+        if (back) {                    \
+            call;                      \
+        }                              \
+        !back;                         \
+    })
 
 struct cpuid *fake_leaf(uint32_t leaf);
 uint64_t *fake_msr(uint32_t msr);

@@ -49,15 +49,30 @@ static void before_that_there_is_no_time(void **state)
 
 static const char *fault;
 
-static const struct sample { uint8_t second, minute, hour, day, month, year, format; uint64_t seconds; } samples[] = {
-    {0x56, 0x34, 0x12, 0x29, 0x11, 0x26, 2, 1795955696}, {56, 34, 12, 29, 11, 26, 6, 1795955696},    /* BCD, binary */
-    {0x00, 0x00, 0x00, 0x01, 0x01, 0x00, 2, 946684800}, {59, 59, 23, 31, 12, 99, 6, 946684799},
-    {0x56, 0x34, 0x92, 0x29, 0x11, 0x26, 0, 1795955696}, {0x56, 0x34, 0x12, 0x29, 0x11, 0x26, 0, 1795912496},    /* 12 PM, 12 AM */
-    {56, 34, 0x81, 29, 11, 26, 4, 1795959296}, {56, 34, 11, 29, 11, 26, 4, 1795952096}, {56, 34, 0x8b, 29, 11, 26, 4, 1795995296},
-    {0x00, 0x00, 0x00, 0x29, 0x02, 0x24, 2, 1709164800}, {0x00, 0x00, 0x00, 0x01, 0x03, 0x24, 2, 1709251200},
+static const struct sample {
+    uint8_t second, minute, hour, day, month, year, format;
+    uint64_t seconds;
+} samples[] = {
+    {0x56, 0x34, 0x12, 0x29, 0x11, 0x26, 2, 1795955696},
+    {56, 34, 12, 29, 11, 26, 6, 1795955696},    /* BCD, binary */
+    {0x00, 0x00, 0x00, 0x01, 0x01, 0x00, 2, 946684800},
+    {59, 59, 23, 31, 12, 99, 6, 946684799},
+    {0x56, 0x34, 0x92, 0x29, 0x11, 0x26, 0, 1795955696},
+    {0x56, 0x34, 0x12, 0x29, 0x11, 0x26, 0, 1795912496},    /* 12 PM, 12 AM */
+    {56, 34, 0x81, 29, 11, 26, 4, 1795959296},
+    {56, 34, 11, 29, 11, 26, 4, 1795952096},
+    {56, 34, 0x8b, 29, 11, 26, 4, 1795995296},
+    {0x00, 0x00, 0x00, 0x29, 0x02, 0x24, 2, 1709164800},
+    {0x00, 0x00, 0x00, 0x01, 0x03, 0x24, 2, 1709251200},
     /* What no clock says. */
-    {60, 0, 0, 1, 1, 26, 6, 0}, {0, 60, 0, 1, 1, 26, 6, 0}, {0, 0, 24, 1, 1, 26, 6, 0}, {0, 0, 0, 0, 1, 26, 6, 0},
-    {0, 0, 0, 32, 1, 26, 6, 0}, {0, 0, 0, 1, 0, 26, 6, 0}, {0, 0, 0, 1, 13, 26, 6, 0}, {0, 0, 0, 1, 1, 100, 6, 0},
+    {60, 0, 0, 1, 1, 26, 6, 0},
+    {0, 60, 0, 1, 1, 26, 6, 0},
+    {0, 0, 24, 1, 1, 26, 6, 0},
+    {0, 0, 0, 0, 1, 26, 6, 0},
+    {0, 0, 0, 32, 1, 26, 6, 0},
+    {0, 0, 0, 1, 0, 26, 6, 0},
+    {0, 0, 0, 1, 13, 26, 6, 0},
+    {0, 0, 0, 1, 1, 100, 6, 0},
 };
 
 static void set(const struct sample *s)
@@ -94,8 +109,10 @@ static void tick(uint8_t index)
 static void a_tick_between_two_reads_is_noticed(void **state)
 {
     static const struct sample ticks[][2] = {
-        {{59, 34, 12, 29, 11, 26, 6, 0}, {0, 35, 12, 29, 11, 26, 6, 0}}, {{59, 59, 12, 29, 11, 26, 6, 0}, {0, 0, 13, 29, 11, 26, 6, 0}},
-        {{59, 59, 23, 29, 11, 26, 6, 0}, {0, 0, 0, 30, 11, 26, 6, 0}}, {{59, 59, 23, 31, 12, 26, 6, 0}, {0, 0, 0, 1, 1, 27, 6, 0}},
+        {{59, 34, 12, 29, 11, 26, 6, 0}, {0, 35, 12, 29, 11, 26, 6, 0}},
+        {{59, 59, 12, 29, 11, 26, 6, 0}, {0, 0, 13, 29, 11, 26, 6, 0}},
+        {{59, 59, 23, 29, 11, 26, 6, 0}, {0, 0, 0, 30, 11, 26, 6, 0}},
+        {{59, 59, 23, 31, 12, 26, 6, 0}, {0, 0, 0, 1, 1, 27, 6, 0}},
     };
     (void)state;
     for (unsigned i = 0; i < sizeof ticks / sizeof *ticks; i++) {
@@ -152,9 +169,13 @@ static void wall_time_is_that_of_tsc_0(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(conversions_are_exact_for_all_that_a_machine_can_count), T(time_begins_when_hv_begins), T(before_that_there_is_no_time),
-        T(every_format_is_understood_and_nonsense_is_no_time), T(a_tick_between_two_reads_is_noticed),
-        T(an_update_is_waited_for_but_not_for_ever), T(wall_time_is_that_of_tsc_0),
+        T(conversions_are_exact_for_all_that_a_machine_can_count),
+        T(time_begins_when_hv_begins),
+        T(before_that_there_is_no_time),
+        T(every_format_is_understood_and_nonsense_is_no_time),
+        T(a_tick_between_two_reads_is_noticed),
+        T(an_update_is_waited_for_but_not_for_ever),
+        T(wall_time_is_that_of_tsc_0),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

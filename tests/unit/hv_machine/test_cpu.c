@@ -16,7 +16,8 @@ static struct descriptor_table gdt, idt;
 static unsigned stacks_left;
 static uint64_t stack_tops;             /* the next one's */
 
-void load_descriptor_tables(const struct descriptor_table *g, const struct descriptor_table *i, uint16_t code, uint16_t data, uint16_t tss)
+void load_descriptor_tables(const struct descriptor_table *g, const struct descriptor_table *i, uint16_t code,
+                            uint16_t data, uint16_t tss)
 {
     gdt = *g;
     idt = *i;
@@ -45,8 +46,9 @@ static int set_up(void **state)
     stacks_left = 100;
     stack_tops = 0x100000;
     const struct fake_leaf leaves[] = {
-        {0x80000000, {0x8000001f, 0, 0, 0}}, {1, {0, 0, 0, 0}}, {0x80000001, {0, 0, 0, 0}}, {0x80000008, {0xff2b, 0, 0, 0}},
-        {0x8000000a, {0, 509, 0, 0}}, {0x8000001f, {0, 5 << 6 | 51, 99, 7}},
+        {0x80000000, {0x8000001f, 0, 0, 0}}, {1, {0, 0, 0, 0}},
+        {0x80000001, {0, 0, 0, 0}},          {0x80000008, {0xff2b, 0, 0, 0}},
+        {0x8000000a, {0, 509, 0, 0}},        {0x8000001f, {0, 5 << 6 | 51, 99, 7}},
     };
     const struct fake_msr msrs[] = {
         {MSR_GS_BASE, 0}, {MSR_EFER, 0x500}, {MSR_PAT, 0}, {MSR_SYSCFG, 0}, {MSR_VM_CR, 0}, {MSR_VM_HSAVE_PA, 0},
@@ -174,11 +176,19 @@ static void only_what_is_wanted_is_on(void **state)
 /* APM3 E: each bit alone sets its feature alone. */
 static void each_feature_is_its_bit_of_cpuid(void **state)
 {
-    static const struct { uint32_t leaf; unsigned reg, bit; size_t member; } bits[] = {
-        {1, 2, 21, offsetof(struct cpu_features, x2apic)}, {0x80000001, 3, 26, offsetof(struct cpu_features, one_gib_pages)},
-        {0x8000000a, 3, 0, offsetof(struct cpu_features, npt)}, {0x8000000a, 3, 3, offsetof(struct cpu_features, next_rip)},
-        {0x8000000a, 3, 5, offsetof(struct cpu_features, clean_bits)}, {0x8000000a, 3, 6, offsetof(struct cpu_features, flush_by_asid)},
-        {0x8000000a, 3, 7, offsetof(struct cpu_features, decode_assists)}, {0x8000000a, 3, 16, offsetof(struct cpu_features, vgif)},
+    static const struct {
+        uint32_t leaf;
+        unsigned reg, bit;
+        size_t member;
+    } bits[] = {
+        {1, 2, 21, offsetof(struct cpu_features, x2apic)},
+        {0x80000001, 3, 26, offsetof(struct cpu_features, one_gib_pages)},
+        {0x8000000a, 3, 0, offsetof(struct cpu_features, npt)},
+        {0x8000000a, 3, 3, offsetof(struct cpu_features, next_rip)},
+        {0x8000000a, 3, 5, offsetof(struct cpu_features, clean_bits)},
+        {0x8000000a, 3, 6, offsetof(struct cpu_features, flush_by_asid)},
+        {0x8000000a, 3, 7, offsetof(struct cpu_features, decode_assists)},
+        {0x8000000a, 3, 16, offsetof(struct cpu_features, vgif)},
         {0x8000001f, 0, 10, offsetof(struct cpu_features, sme_coherent)},
     };
     (void)state;
@@ -196,11 +206,19 @@ static void each_feature_is_its_bit_of_cpuid(void **state)
 
 static void the_address_width_shrinks_with_encryption_that_is_on(void **state)
 {
-    static const struct { uint32_t highest, eax; uint64_t syscfg; uint32_t width, max, min; } cases[] = {
-        {0x8000001f, 0, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 0, 0}, {0x8000001f, 1, 0, 43, 0, 0},
-        {0x8000001f, 1, SYSCFG_MEM_ENCRYPTION_MOD_EN, 38, 0, 0}, {0x8000001f, 3, SYSCFG_MEM_ENCRYPTION_MOD_EN, 38, 99, 7},
-        {0x8000001f, 2, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 99, 7}, {0x80000020, 3, ~UINT64_C(0), 38, 99, 7},
-        {0x8000001e, 3, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 0, 0}, {0x8000001f, 3, ~SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 99, 7},
+    static const struct {
+        uint32_t highest, eax;
+        uint64_t syscfg;
+        uint32_t width, max, min;
+    } cases[] = {
+        {0x8000001f, 0, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 0, 0},
+        {0x8000001f, 1, 0, 43, 0, 0},
+        {0x8000001f, 1, SYSCFG_MEM_ENCRYPTION_MOD_EN, 38, 0, 0},
+        {0x8000001f, 3, SYSCFG_MEM_ENCRYPTION_MOD_EN, 38, 99, 7},
+        {0x8000001f, 2, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 99, 7},
+        {0x80000020, 3, ~UINT64_C(0), 38, 99, 7},
+        {0x8000001e, 3, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 0, 0},
+        {0x8000001f, 3, ~SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 99, 7},
     };
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         set_up(state);
@@ -239,7 +257,8 @@ static void a_boards_processor_is_known_for_what_it_is(void **state)
             assert_int_equal(cpu->features.max_sev_asid, boards[b].asids);
         if (boards[b].min_sev_asid != BOARD_UNKNOWN)
             assert_int_equal(cpu->features.min_sev_asid, boards[b].min_sev_asid);
-        assert_int_equal(cpu->features.sme_coherent, e->eax >> 10 & 1);     /* since Milan: Linux X86_FEATURE_SME_COHERENT */
+        assert_int_equal(cpu->features.sme_coherent,
+                         e->eax >> 10 & 1);     /* since Milan: Linux X86_FEATURE_SME_COHERENT */
         assert_true(cpu->features.npt && cpu->features.next_rip && cpu->features.decode_assists);
     }
 }
@@ -290,7 +309,10 @@ static void svm_is_switched_on_with_the_cpus_own_page(void **state)
 
 static void the_boot_cpu_says_what_svm_can(void **state)
 {
-    static const struct { unsigned bit; const char *words; } cases[] = {
+    static const struct {
+        unsigned bit;
+        const char *words;
+    } cases[] = {
         {3, ", next RIP"}, {5, ", clean bits"}, {6, ", flush by ASID"}, {7, ", decode assists"}, {1, ""},
     };
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -309,11 +331,16 @@ static void the_boot_cpu_says_what_svm_can(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(what_may_come_at_any_time_has_a_stack_of_its_own), T(the_descriptor_tables_are_the_manuals),
-        T(without_pages_there_are_no_stacks), T(only_what_is_wanted_is_on), T(each_feature_is_its_bit_of_cpuid),
-        T(the_address_width_shrinks_with_encryption_that_is_on), T(a_boards_processor_is_known_for_what_it_is),
+        T(what_may_come_at_any_time_has_a_stack_of_its_own),
+        T(the_descriptor_tables_are_the_manuals),
+        T(without_pages_there_are_no_stacks),
+        T(only_what_is_wanted_is_on),
+        T(each_feature_is_its_bit_of_cpuid),
+        T(the_address_width_shrinks_with_encryption_that_is_on),
+        T(a_boards_processor_is_known_for_what_it_is),
         T(another_cpu_has_its_page_and_its_tables_but_the_same_gates),
-        T(svm_is_switched_on_with_the_cpus_own_page), T(the_boot_cpu_says_what_svm_can),
+        T(svm_is_switched_on_with_the_cpus_own_page),
+        T(the_boot_cpu_says_what_svm_can),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

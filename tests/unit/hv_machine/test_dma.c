@@ -16,7 +16,10 @@
 #define FUNCTIONS 16u
 
 static struct handoff handoff;
-static struct function { uint16_t bdf; uint32_t config[64]; } ports[FUNCTIONS];
+static struct function {
+    uint16_t bdf;
+    uint32_t config[64];
+} ports[FUNCTIONS];
 static _Alignas(4096) uint8_t ecam[2][ECAM_SIZE];
 static uint32_t ioapic, entries[2 * ENTRIES];      /* the index; low and high halves */
 static unsigned mapped;
@@ -151,7 +154,11 @@ static void ecam_handed_over(void)
 
 static void every_function_loses_bus_mastering_and_nothing_else(void **state)
 {
-    static const struct { uint16_t bdf; uint32_t header, before, after; bool written; } cases[] = {
+    static const struct {
+        uint16_t bdf;
+        uint32_t header, before, after;
+        bool written;
+    } cases[] = {
         {0x0000, 0x00, 0x00100003, 0x00100003, false},     /* never had it */
         {0x0008, 0x00, 0xf9100407, 0xf9100403, true},
         {0x0009, 0x00, 0x00000007, 0x00000007, false},     /* of a device with one function: an echo */
@@ -224,7 +231,7 @@ static void so_it_does_in_its_own_segment_alone(void **state)
     ecam_at(0, 0x0)[6] = 0x00434100;
     add_ecam(0, 0x100, 0x80, 7);
     add_ecam(0, 0x102, 0x00, 7);
-    add_ecam(1, 0x8, 0x01, 3);                  /* 40:01.0 is above it, 40:02.0 beside */
+    add_ecam(1, 0x8, 0x01, 3); /* 40:01.0 is above it, 40:02.0 beside */
     ecam_at(1, 0x8)[6] = 0x00424140;
     add_ecam(1, 0x0, 0x80, 0);
     add_ecam(1, 0x10, 0x01, 7);
@@ -234,7 +241,10 @@ static void so_it_does_in_its_own_segment_alone(void **state)
     stop();
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(ports[i].config[1], 3);
-    static const struct { unsigned segment; uint32_t at, after; } cases[] = {
+    static const struct {
+        unsigned segment;
+        uint32_t at, after;
+    } cases[] = {
         {0, 0x0, 3}, {0, 0x100, 3}, {0, 0x102, 3}, {1, 0x8, 7}, {1, 0x10, 3}, {1, 0x100, 3}, {1, 0x102, 7},
     };
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -276,9 +286,9 @@ static void every_entry_is_masked_but_the_firmwares_smis(void **state)
     handoff.register_count = 1;
     for (unsigned i = 0; i < ENTRIES; i++)
         entries[2 * i] = 0x30 + i, entries[2 * i + 1] = i << 24;
-    entries[2 * 3] = 0x00018031;                /* masked already; level */
-    entries[2 * 5] = 0x00000200;                /* SMI */
-    entries[2 * 6] = 0x00000700;                /* ExtINT */
+    entries[2 * 3] = 0x00018031; /* masked already; level */
+    entries[2 * 5] = 0x00000200; /* SMI */
+    entries[2 * 6] = 0x00000700; /* ExtINT */
     stop();
     for (unsigned i = 0; i < ENTRIES; i++) {
         uint32_t before = i == 3 ? 0x00018031 : i == 5 ? 0x200 : i == 6 ? 0x700 : 0x30 + i;
@@ -295,9 +305,12 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, set_up)
     const struct CMUnitTest tests[] = {
-        T(every_function_loses_bus_mastering_and_nothing_else), T(devices_stop_before_bridges_in_all_segments),
-        T(the_way_of_the_secure_processor_stays_open), T(without_one_nothing_stays_open),
-        T(so_it_does_in_its_own_segment_alone), T(a_segment_that_cannot_be_mapped_is_said),
+        T(every_function_loses_bus_mastering_and_nothing_else),
+        T(devices_stop_before_bridges_in_all_segments),
+        T(the_way_of_the_secure_processor_stays_open),
+        T(without_one_nothing_stays_open),
+        T(so_it_does_in_its_own_segment_alone),
+        T(a_segment_that_cannot_be_mapped_is_said),
         T(every_entry_is_masked_but_the_firmwares_smis),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,7 +38,8 @@ static _Alignas(4096) uint8_t services[2 * PAGE_SIZE];     /* the two pages that
 
 static void fault(uint64_t here, const char *what)
 {
-    struct trap_frame frame = {.rip = 0x7abc0123, .rsp = here, .rflags = 0x10202, .vector = strcmp(what, IN_TIME) == 0 ? TRAP_TIMER : 6};
+    struct trap_frame frame = {
+        .rip = 0x7abc0123, .rsp = here, .rflags = 0x10202, .vector = strcmp(what, IN_TIME) == 0 ? TRAP_TIMER : 6};
     fake_if = false;            /* an interrupt gate */
     assert_true(end_catch(&frame, what));
     assert_int_equal(frame.rflags, 2);
@@ -62,7 +63,10 @@ static void __attribute__((ms_abi)) reset_system(uint32_t type, uint64_t status,
 }
 
 static bool ends_here;
-bool shutdown_is_here(void) { return ends_here; }
+bool shutdown_is_here(void)
+{
+    return ends_here;
+}
 
 void shutdown_call(void)
 {
@@ -88,13 +92,31 @@ void shutdown_wait(void)
     }
 }
 
-void lapic_eoi(void) { note("eoi"); }
-void lapic_timer_arm(uint64_t tsc) { note("timer in %lu s", (tsc - fake_tsc) / 1000000); }
-uint64_t clock_tsc(void) { return fake_tsc += 10; }
-uint64_t clock_us_to_tsc(uint64_t us) { return us; }
+void lapic_eoi(void)
+{
+    note("eoi");
+}
+void lapic_timer_arm(uint64_t tsc)
+{
+    note("timer in %lu s", (tsc - fake_tsc) / 1000000);
+}
+uint64_t clock_tsc(void)
+{
+    return fake_tsc += 10;
+}
+uint64_t clock_us_to_tsc(uint64_t us)
+{
+    return us;
+}
 
 /* The boot manager's variables; what BootNext becomes. */
-static struct { uint16_t current, order[300]; uint64_t order_bytes; uint64_t failing; int32_t next; uint32_t attributes[16]; } boots;
+static struct {
+    uint16_t current, order[300];
+    uint64_t order_bytes;
+    uint64_t failing;
+    int32_t next;
+    uint32_t attributes[16];
+} boots;
 
 #define NO_OPTION UINT32_MAX
 
@@ -115,14 +137,15 @@ static void assert_global(const void *vendor)
     assert_int_equal(fake_cr3, POOL_BASE | FAKE_C_BIT);     /* in the firmware's address space */
 }
 
-static uint64_t __attribute__((ms_abi)) get_variable(const uint16_t *name, const void *vendor, uint32_t *attributes, uint64_t *size,
-                                                     void *data)
+static uint64_t __attribute__((ms_abi)) get_variable(const uint16_t *name, const void *vendor, uint32_t *attributes,
+                                                     uint64_t *size, void *data)
 {
     assert_global(vendor);
     assert_null(attributes);
     uint32_t option = 0, digits = 0;
     for (; digits < 4 && name[4 + digits] < 0x80 && isxdigit(name[4 + digits]) && !islower(name[4 + digits]); digits++)
-        option = option << 4 | (name[4 + digits] <= '9' ? name[4 + digits] - (uint32_t)'0' : name[4 + digits] - (uint32_t)'A' + 10);
+        option = option << 4 |
+                 (name[4 + digits] <= '9' ? name[4 + digits] - (uint32_t)'0' : name[4 + digits] - (uint32_t)'A' + 10);
     if (digits == 4 && name[8] == 0) {
         if (*size < 100 || boots.attributes[option % 16] == NO_OPTION)
             return UINT64_C(0x800000000000000e);
@@ -141,8 +164,8 @@ static uint64_t __attribute__((ms_abi)) get_variable(const uint16_t *name, const
     return 0;
 }
 
-static uint64_t __attribute__((ms_abi)) set_variable(const uint16_t *name, const void *vendor, uint32_t attributes, uint64_t size,
-                                                     const void *data)
+static uint64_t __attribute__((ms_abi)) set_variable(const uint16_t *name, const void *vendor, uint32_t attributes,
+                                                     uint64_t size, const void *data)
 {
     uint16_t next;
     assert_global(vendor);
@@ -180,8 +203,14 @@ void hostmap_share(uint64_t *root)
 }
 
 static struct cpu other;
-struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &fake_cpu : index == 2 ? &other : NULL; }
-uint32_t smp_cpus(void) { return 3; }
+struct cpu *smp_cpu(uint32_t index)
+{
+    return index == 0 ? &fake_cpu : index == 2 ? &other : NULL;
+}
+uint32_t smp_cpus(void)
+{
+    return 3;
+}
 
 bool shutdown_begin(void)
 {
@@ -191,8 +220,14 @@ bool shutdown_begin(void)
     return !lost;
 }
 
-void console_break(void) { note("break"); }
-void console_flush(void) { note("flush"); }
+void console_break(void)
+{
+    note("break");
+}
+void console_flush(void)
+{
+    note("flush");
+}
 void console_print(const char *format, ...)
 {
     char text[256];
@@ -248,11 +283,19 @@ static uint64_t walk(uint64_t va, uint64_t *size)
 
 static void each_kind_of_range_is_one_to_one_with_its_rights(void **state)
 {
-    static const struct { uint32_t kind; bool mapped; uint64_t bits; } kinds[] = {
-        {HANDOFF_RUNTIME_CODE, true, PTE_P | PTE_W}, {HANDOFF_RUNTIME_DATA, true, PTE_P | PTE_W | PTE_NX},
-        {HANDOFF_ACPI, true, PTE_P | PTE_W | PTE_NX}, {HANDOFF_MMIO, true, PTE_P | PTE_W | PTE_NX | PTE_PCD | PTE_PWT},
+    static const struct {
+        uint32_t kind;
+        bool mapped;
+        uint64_t bits;
+    } kinds[] = {
+        {HANDOFF_RUNTIME_CODE, true, PTE_P | PTE_W},
+        {HANDOFF_RUNTIME_DATA, true, PTE_P | PTE_W | PTE_NX},
+        {HANDOFF_ACPI, true, PTE_P | PTE_W | PTE_NX},
+        {HANDOFF_MMIO, true, PTE_P | PTE_W | PTE_NX | PTE_PCD | PTE_PWT},
         {HANDOFF_RESERVED, true, PTE_P | PTE_W | PTE_NX},
-        {HANDOFF_USABLE, false, 0}, {HANDOFF_ARENA, false, 0}, {HANDOFF_MANIFEST, false, 0},
+        {HANDOFF_USABLE, false, 0},
+        {HANDOFF_ARENA, false, 0},
+        {HANDOFF_MANIFEST, false, 0},
     };
     const uint64_t above = UINT64_C(1) << 32;
     (void)state;
@@ -344,8 +387,13 @@ static void tables_are_made_as_they_are_needed_and_the_rest_goes_back(void **sta
 /* As many as the hand-over has, where they take the most: each with a border inside 2 MiB; and those above 4 GiB close together. */
 static void a_map_in_many_pieces_is_mapped(void **state)
 {
-    static const struct { uint64_t base, step; } cases[] = {
-        {0, SIZE_2M - SIZE_2M / 8}, {UINT64_C(1) << 32, SIZE_2M / 2}, {UINT64_C(1) << 32, 2 * PAGE_SIZE}, {UINT64_C(1) << 40, SIZE_2M / 8},
+    static const struct {
+        uint64_t base, step;
+    } cases[] = {
+        {0, SIZE_2M - SIZE_2M / 8},
+        {UINT64_C(1) << 32, SIZE_2M / 2},
+        {UINT64_C(1) << 32, 2 * PAGE_SIZE},
+        {UINT64_C(1) << 40, SIZE_2M / 8},
     };
     uint64_t size;
     (void)state;
@@ -394,7 +442,8 @@ static void the_map_of_each_board_is_mapped(void **state)
             const uint64_t device = PTE_PCD | PTE_PWT, above = UINT64_C(1) << 47;
             bool wanted = r->kind != HANDOFF_USABLE && r->pages <= (UINT64_C(64) << 30) / PAGE_SIZE;
             /* What no range has: devices below 4 GiB, nothing above. */
-            for (uint64_t at = end; at < r->base; at += (r->base - PAGE_SIZE - at) > 0 ? r->base - PAGE_SIZE - at : PAGE_SIZE)
+            for (uint64_t at = end; at < r->base;
+                 at += (r->base - PAGE_SIZE - at) > 0 ? r->base - PAGE_SIZE - at : PAGE_SIZE)
                 assert_int_equal(at < above && walk(at, &size) != 0, at < UINT64_C(1) << 32);
             end = r->base + r->pages * PAGE_SIZE;
             const uint64_t places[] = {r->base, end - PAGE_SIZE};
@@ -424,7 +473,8 @@ static void assert_not_mapped(void)
 {
     char expected[128];
     firmware_init(&handoff);
-    snprintf(expected, sizeof expected, "firmware: no pages to map %u ranges of memory for it; it cannot be asked to power off\n",
+    snprintf(expected, sizeof expected,
+             "firmware: no pages to map %u ranges of memory for it; it cannot be asked to power off\n",
              handoff.range_count);
     assert_non_null(strstr(did, expected));
     assert_null(strstr(did, "share"));
@@ -467,7 +517,8 @@ static void without_a_map_there_are_devices_alone(void **state)
 #define NO_REGISTER ASKING("has no register that ends")
 #define ENTERS "eoi\neoi\ntimer in 5 s\ncr3 7000000\nsti\n"
 #define FIRMWARE(type) ENTERS "reset " #type "\n"
-#define CHIPSET(why) "print sevisor: the firmware " why " the machine; resetting it by port 0xcf9\n\nflush\nout cf9 2\nout cf9 6\n"
+#define CHIPSET(why) \
+    "print sevisor: the firmware " why " the machine; resetting it by port 0xcf9\n\nflush\nout cf9 2\nout cf9 6\n"
 #define HALTED "print sevisor: nothing ends the machine; halted, switch it off\n\nflush\nhlt\n"
 #define HOST "cr3 1234000\n"
 
@@ -490,7 +541,8 @@ static void begin(void)
     did[0] = '\0';
 }
 
-static const struct handoff_register pm1a = {0x804, 1, 2, 0xc3ff, 0x3400}, pm1b = {0x904, 1, 2, 0xc3ff, 0x2000}, cf9 = {0xcf9, 1, 1, 0, 6};
+static const struct handoff_register pm1a = {0x804, 1, 2, 0xc3ff, 0x3400}, pm1b = {0x904, 1, 2, 0xc3ff, 0x2000},
+                                     cf9 = {0xcf9, 1, 1, 0, 6};
 
 /* UEFI 2.9, 8.5.1: EfiResetCold 0, EfiResetShutdown 2. */
 static void each_way_is_tried_in_turn_and_told_of(void **state)
@@ -499,21 +551,30 @@ static void each_way_is_tried_in_turn_and_told_of(void **state)
     handoff.off[0] = pm1a;
     handoff.off[1] = pm1b;
     handoff.reset = cf9;
-    fake_port = 0x1c01;         /* SCI_EN stays */
+    fake_port = 0x1c01; /* SCI_EN stays */
     begin();
     assert_true(end(machine_power_off));
-    assert_did(BEGINS "in16 804\nout16 804 3401\nin16 904\nout16 904 2001\n" ASKING("does not end") FIRMWARE(2) "cli\n" HOST
-               CHIPSET("does not end") HALTED);
+    assert_did(BEGINS "in16 804\nout16 804 3401\nin16 904\nout16 904 2001\n" ASKING("does not end")
+                   FIRMWARE(2) "cli\n" HOST CHIPSET("does not end") HALTED);
 }
 
 static void boot_order_goes_on_behind_this_boot_option(void **state)
 {
-    static const struct { uint16_t current, count, order[4]; uint64_t failing; bool set; uint16_t next; } cases[] = {
-        {1, 3, {1, 7, 0x2001}, 0, true, 7}, {7, 3, {1, 7, 0x2001}, 0, true, 0x2001},
-        {0x2001, 3, {1, 7, 0x2001}, 0, false, 0},               /* the last */
-        {9, 3, {1, 7, 0x2001}, 0, false, 0},                    /* chosen by hand, or by BootNext */
-        {1, 1, {1}, 0, false, 0}, {1, 0, {0}, 0, false, 0},
-        {1, 2, {1, 7}, 1, false, 0}, {1, 2, {1, 7}, 2, false, 0}, {1, 2, {1, 7}, 3, false, 7},
+    static const struct {
+        uint16_t current, count, order[4];
+        uint64_t failing;
+        bool set;
+        uint16_t next;
+    } cases[] = {
+        {1, 3, {1, 7, 0x2001}, 0, true, 7},
+        {7, 3, {1, 7, 0x2001}, 0, true, 0x2001},
+        {0x2001, 3, {1, 7, 0x2001}, 0, false, 0}, /* the last */
+        {9, 3, {1, 7, 0x2001}, 0, false, 0}, /* chosen by hand, or by BootNext */
+        {1, 1, {1}, 0, false, 0},
+        {1, 0, {0}, 0, false, 0},
+        {1, 2, {1, 7}, 1, false, 0},
+        {1, 2, {1, 7}, 2, false, 0},
+        {1, 2, {1, 7}, 3, false, 7},
     };
     (void)state;
     firmware_init(&handoff);
@@ -532,7 +593,7 @@ static void boot_order_goes_on_behind_this_boot_option(void **state)
         assert_int_equal(boots.next, cases[i].set || cases[i].failing == 3 ? cases[i].next : -1);
     }
     boots.failing = 0;
-    boots.order_bytes = sizeof boots.order;     /* more than there is room for */
+    boots.order_bytes = sizeof boots.order; /* more than there is room for */
     assert_true(end(machine_reset));
     assert_non_null(strstr(did, "the firmware's boot order begins anew"));
 }
@@ -545,13 +606,13 @@ static void what_the_boot_manager_would_pass_over_is_not_next(void **state)
         set_up(state);
         boots.current = 3;
         for (uint16_t at = 0; at < 5; at++)
-            boots.order[at] = (uint16_t)(at + 2);       /* 2 3 4 5 6 */
+            boots.order[at] = (uint16_t)(at + 2); /* 2 3 4 5 6 */
         boots.order_bytes = 10;
         bool any = i < sizeof passed_over / sizeof *passed_over;
         boots.attributes[4] = boots.attributes[5] = any ? passed_over[i] : 9;
         begin();
         assert_true(end(machine_reset));
-        assert_int_equal(boots.next, any ? 6 : 4);      /* one that is hidden is started */
+        assert_int_equal(boots.next, any ? 6 : 4); /* one that is hidden is started */
     }
     set_up(state);
     boots.current = boots.order[0] = 1;
@@ -574,8 +635,9 @@ static void a_fault_while_bootnext_is_set_still_ends_in_a_reset(void **state)
     variables_fault = "#UD invalid opcode";
     begin();
     assert_true(end(machine_reset));
-    assert_did(BEGINS ENTERS HOST "print sevisor: #UD invalid opcode at 7abc0123\n\n" "in cf9\nout cf9 6\n"
-               ASKING("does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
+    assert_did(BEGINS ENTERS HOST "print sevisor: #UD invalid opcode at 7abc0123\n\n"
+                                  "in cf9\nout cf9 6\n" ASKING("does not end")
+                                      FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
 }
 
 /* The UEFI firmware is in SetVariable() still: it is not called again (UEFI 2.9, 8.1). */
@@ -589,8 +651,8 @@ static void nor_is_the_firmware_called_again_when_setvariable_takes_too_long(voi
     variables_fault = IN_TIME;
     begin();
     assert_true(end(machine_reset));
-    assert_did(BEGINS ENTERS HOST "print sevisor: " IN_TIME " at 7abc0123\n\n" "in cf9\nout cf9 6\n"
-               ASKING("does not end") CHIPSET("cannot end") HALTED);
+    assert_did(BEGINS ENTERS HOST "print sevisor: " IN_TIME " at 7abc0123\n\n"
+                                  "in cf9\nout cf9 6\n" ASKING("does not end") CHIPSET("cannot end") HALTED);
 }
 
 static void without_runtime_services_there_is_no_boot_option(void **state)
@@ -613,14 +675,15 @@ static void so_it_is_for_a_reset(void **state)
     handoff.reset = cf9;
     begin();
     assert_true(end(machine_reset));
-    assert_did(BEGINS ENTERS "cli\n" HOST "print sevisor: the firmware's boot order begins anew\n\n" "in cf9\nout cf9 6\n"
-               ASKING("does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
+    assert_did(BEGINS ENTERS "cli\n" HOST "print sevisor: the firmware's boot order begins anew\n\n"
+                             "in cf9\nout cf9 6\n" ASKING("does not end")
+                                 FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
 }
 
 static void a_way_that_there_is_not_is_left_out(void **state)
 {
     (void)state;
-    services[0x1e8]++;          /* the signature */
+    services[0x1e8]++; /* the signature */
     firmware_init(&handoff);
     assert_non_null(strstr(did, "firmware: no runtime services at 7654321e8; it cannot be asked to power off\n"));
     did[0] = '\0';
@@ -634,7 +697,8 @@ static void a_fault_in_the_firmware_is_no_panic(void **state)
     caught = "#PF page fault";
     begin();
     assert_true(end(machine_power_off));
-    assert_did(BEGINS NO_REGISTER FIRMWARE(2) HOST "print sevisor: #PF page fault at 7abc0123\n\n" CHIPSET("does not end") HALTED);
+    assert_did(BEGINS NO_REGISTER FIRMWARE(2) HOST
+               "print sevisor: #PF page fault at 7abc0123\n\n" CHIPSET("does not end") HALTED);
 }
 
 static void nothing_is_caught_but_there(void **state)
@@ -672,7 +736,7 @@ static void another_cpu_goes_on_without_the_firmware(void **state)
     begin();
     assert_true(end(machine_power_off));
     did[0] = '\0';
-    in_call = false;                            /* smp.c has given it to CPU 3 */
+    in_call = false; /* smp.c has given it to CPU 3 */
     fake_cpu.index = 3;
     waits = true;
     assert_true(end(end_elsewhere));
@@ -718,15 +782,16 @@ static void another_cpu_goes_on_when_a_write_to_acpis_register_hangs(void **stat
     begin();
     assert_true(end(machine_reset));
     assert_did(BEGINS ENTERS "cli\n" HOST "print sevisor: boot option 0002, which follows, is next (BootNext)\n\n"
-               "in16 804\nout16 804 3400\n");
+                             "in16 804\nout16 804 3400\n");
     did[0] = '\0';
-    in_call = false;                            /* shutdown.c has given it to CPU 3 */
+    in_call = false; /* shutdown.c has given it to CPU 3 */
     fake_cpu.index = 3;
     waits = true;
     assert_true(end(end_elsewhere));
     waits = false;
-    assert_did("print sevisor: a CPU does not come back from the write to ACPI's register, with interrupts disabled: CPU 3 goes on\n\n"
-               ASKING("does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
+    assert_did(
+        "print sevisor: a CPU does not come back from the write to ACPI's register, with interrupts disabled: CPU 3 goes on\n\n" ASKING(
+            "does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
 }
 
 static void a_cpu_that_comes_back_when_another_has_taken_over_does_nothing_more(void **state)
@@ -804,17 +869,32 @@ int main(void)
         T(each_kind_of_range_is_one_to_one_with_its_rights),
         T(what_lies_above_the_lower_half_is_not_mapped),
         T(tables_are_made_as_they_are_needed_and_the_rest_goes_back),
-        T(what_the_map_does_not_tell_of_below_4_gib_are_devices), T(a_map_in_many_pieces_is_mapped), T(the_map_of_each_board_is_mapped),
-        T(without_a_map_there_are_devices_alone), T(what_takes_too_many_tables_is_not_mapped_and_told),
+        T(what_the_map_does_not_tell_of_below_4_gib_are_devices),
+        T(a_map_in_many_pieces_is_mapped),
+        T(the_map_of_each_board_is_mapped),
+        T(without_a_map_there_are_devices_alone),
+        T(what_takes_too_many_tables_is_not_mapped_and_told),
         T(so_it_is_if_the_pool_has_no_pages_for_them),
-        T(each_way_is_tried_in_turn_and_told_of), T(so_it_is_for_a_reset), T(a_way_that_there_is_not_is_left_out),
-        T(a_fault_in_the_firmware_is_no_panic), T(nothing_is_caught_but_there), T(what_another_cpu_wanted_to_say_is_said_once), T(a_panic_on_the_way_goes_on_with_the_next),
-        T(a_register_in_memory_is_written_there), T(and_with_the_firmwares_tables), T(registers_are_there_from_the_beginning),
-        T(boot_order_goes_on_behind_this_boot_option), T(what_the_boot_manager_would_pass_over_is_not_next), T(a_fault_while_bootnext_is_set_still_ends_in_a_reset),
-        T(nor_is_the_firmware_called_again_when_setvariable_takes_too_long), T(another_cpu_goes_on_when_a_write_to_acpis_register_hangs),
-        T(without_runtime_services_there_is_no_boot_option), T(another_cpu_goes_on_without_the_firmware),
+        T(each_way_is_tried_in_turn_and_told_of),
+        T(so_it_is_for_a_reset),
+        T(a_way_that_there_is_not_is_left_out),
+        T(a_fault_in_the_firmware_is_no_panic),
+        T(nothing_is_caught_but_there),
+        T(what_another_cpu_wanted_to_say_is_said_once),
+        T(a_panic_on_the_way_goes_on_with_the_next),
+        T(a_register_in_memory_is_written_there),
+        T(and_with_the_firmwares_tables),
+        T(registers_are_there_from_the_beginning),
+        T(boot_order_goes_on_behind_this_boot_option),
+        T(what_the_boot_manager_would_pass_over_is_not_next),
+        T(a_fault_while_bootnext_is_set_still_ends_in_a_reset),
+        T(nor_is_the_firmware_called_again_when_setvariable_takes_too_long),
+        T(another_cpu_goes_on_when_a_write_to_acpis_register_hangs),
+        T(without_runtime_services_there_is_no_boot_option),
+        T(another_cpu_goes_on_without_the_firmware),
         T(another_cpu_goes_on_with_all_ways_left_when_bootnext_hangs),
-        T(a_cpu_that_comes_back_when_another_has_taken_over_does_nothing_more), T(nor_does_one_whose_timer_comes_through_then),
+        T(a_cpu_that_comes_back_when_another_has_taken_over_does_nothing_more),
+        T(nor_does_one_whose_timer_comes_through_then),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

@@ -7,15 +7,21 @@
 #define HZ UINT64_C(2000000000)
 #define TIMER_HZ UINT64_C(100000000)
 
-static uint64_t tick = 200;             /* of a look at the clock */
-static uint32_t initial;                /* the timer's count, and when it was written */
+static uint64_t tick = 200; /* of a look at the clock */
+static uint32_t initial; /* the timer's count, and when it was written */
 static uint64_t initial_tsc;
 static uint64_t timer_hz;
 static uint32_t id;
-static volatile uint32_t page[1024];    /* the registers in memory */
+static volatile uint32_t page[1024]; /* the registers in memory */
 
-uint64_t clock_hz(void) { return HZ; }
-uint64_t clock_us_to_tsc(uint64_t us) { return us * (HZ / 1000000); }
+uint64_t clock_hz(void)
+{
+    return HZ;
+}
+uint64_t clock_us_to_tsc(uint64_t us)
+{
+    return us * (HZ / 1000000);
+}
 
 static uint32_t current_count(void)
 {
@@ -42,7 +48,7 @@ static uint64_t x2apic(uint32_t msr, const uint64_t *value)
     if (msr == 0x838) {
         initial = (uint32_t)*value;
         initial_tsc = fake_tsc;
-        page[APIC_OFFSET(APIC_TIMER_INITIAL) / 4] = initial;        /* clock_tsc() looks there */
+        page[APIC_OFFSET(APIC_TIMER_INITIAL) / 4] = initial; /* clock_tsc() looks there */
     }
     return 0;
 }
@@ -82,7 +88,8 @@ static void by_msr_where_the_cpu_has_x2apic(void **state)
 {
     (void)state;
     lapic_init();
-    assert_ptr_equal(strstr(did, "out 21 ff\nout a1 ff\nwrmsr 1b fee00900\nwrmsr 1b fee00d00\n"), did);    /* 8259s masked; EN, then EXTD */
+    assert_ptr_equal(strstr(did, "out 21 ff\nout a1 ff\nwrmsr 1b fee00900\nwrmsr 1b fee00d00\n"),
+                     did); /* 8259s masked; EN, then EXTD */
     assert_int_equal(fake_cpu.apic_id, 0x12345);
     assert_int_equal(fake_cpu.timer_tsc, UINT64_MAX);
     /* APM2 16.4.7, 16.4.1, 16.4.2, 16.6.2 */
@@ -153,12 +160,12 @@ static void the_timer_counts_to_what_is_asked_for(void **state)
         assert_int_equal(fake_cpu.timer_tsc, target);
         assert_int_equal(written(0x380), left * hz / HZ + 1);
     }
-    lapic_timer_arm(5);                 /* long ago: at once */
+    lapic_timer_arm(5); /* long ago: at once */
     assert_int_equal(written(0x380), 1);
     lapic_timer_arm(UINT64_MAX);
     assert_int_equal(written(0x380), 0);
     assert_int_equal(fake_cpu.timer_tsc, UINT64_MAX);
-    lapic_hz = UINT64_C(6) << 30;       /* more than the register counts in a second */
+    lapic_hz = UINT64_C(6) << 30; /* more than the register counts in a second */
     lapic_timer_arm(fake_tsc + 100 * HZ);
     assert_int_equal(written(0x380), UINT32_MAX);
 }
@@ -194,7 +201,7 @@ static void an_interrupt_that_is_due_is_marked_and_an_early_one_goes_on(void **s
     assert_int_equal(fake_cpu.timer_tsc, UINT64_MAX);
     assert_string_equal(did, "");
     fake_cpu.timer_fired = false;
-    lapic_timer_interrupt();            /* disarmed meanwhile */
+    lapic_timer_interrupt(); /* disarmed meanwhile */
     assert_false(fake_cpu.timer_fired);
     assert_string_equal(did, "");
 }
@@ -224,9 +231,14 @@ static void a_message_goes_to_its_cpu(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(by_msr_where_the_cpu_has_x2apic), T(in_memory_elsewhere), T(the_timers_speed_is_measured_once),
-        T(a_timer_that_stands_still_is_our_end), T(the_timer_counts_to_what_is_asked_for), T(arming_leaves_interrupts_as_they_were),
-        T(an_interrupt_that_is_due_is_marked_and_an_early_one_goes_on), T(a_message_goes_to_its_cpu),
+        T(by_msr_where_the_cpu_has_x2apic),
+        T(in_memory_elsewhere),
+        T(the_timers_speed_is_measured_once),
+        T(a_timer_that_stands_still_is_our_end),
+        T(the_timer_counts_to_what_is_asked_for),
+        T(arming_leaves_interrupts_as_they_were),
+        T(an_interrupt_that_is_due_is_marked_and_an_early_one_goes_on),
+        T(a_message_goes_to_its_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,51 +29,162 @@ static struct cpu others[3];
 static bool online[4];
 static void *stack = (void *)0x5000;
 
-void console_init(const struct handoff_uart *uart) { note("console %lx", uart->base); }
-void clock_init(uint64_t hz) { note("clock %lu", hz); }
+void console_init(const struct handoff_uart *uart)
+{
+    note("console %lx", uart->base);
+}
+void clock_init(uint64_t hz)
+{
+    note("clock %lu", hz);
+}
 static const char *wall_fault;
 static uint64_t wall_ns;
-const char *clock_wall_fault(void) { return wall_fault; }
-uint64_t clock_boot_wall_ns(void) { return wall_ns; }
-struct cpu *cpu_boot(void) { return &fake_cpu; }
-void cpu_init(struct cpu *cpu) { note("cpu %u", cpu->index); }
-void *cpu_pages_stacks(struct cpu *cpu) { note("stacks %u", cpu->index); return stack; }
-void view_init(const struct handoff *h) { note("view %d", h == &handoff); }
-void page_init(const struct handoff *h) { note("pages %d", h == &handoff); }
-void memory_init(const struct handoff *h) { note("memory %d", h == &handoff); }
-void memory_stats(struct memory_stats *stats) { *stats = (struct memory_stats){.extent_total = UINT64_C(300) << 20}; }
-void hostmap_init(const struct handoff *h) { note("hostmap %d", h == &handoff); }
-void dma_stop(const struct handoff *h) { note("dma %d", h == &handoff); }
-paddr_t lapic_address(void) { return paddr(0xfed00000); }
-uint64_t lapic_timer_hz(void) { return 100123456; }
-void lapic_use_registers(volatile void *registers) { note("registers %lx", (uintptr_t)registers); }
-volatile void *mmio_map_all(paddr_t base) { note("map for all %lx", base.raw); return (volatile void *)0x7000; }
-void lapic_init(void) { note("lapic"); }
-void mca_log_init(struct cpu *cpu) { note("mca %u", cpu->index); }
-bool svm_allocate(struct cpu *cpu) { note("svm pages %u", cpu->index); return fake_pages_left > 0; }
-void svm_init(struct cpu *cpu) { note("svm %u", cpu->index); }
-void run_init(struct cpu *cpu) { note("vcpu %u", cpu->index); }
-void asid_init(uint32_t asids, uint32_t min, uint32_t max) { note("asids %u %u %u", asids, min, max); }
-void firmware_end_init(const struct handoff *h) { note("end %d", h == &handoff); }
-void firmware_init(const struct handoff *h) { note("firmware %d", h == &handoff); }
-void monitor_init(void) { note("monitor"); }
-void monitor_report_losses(void) { note("losses"); }
-void smp_start(const struct handoff *h) { note("smp %d", h == &handoff); }
-struct cpu *smp_cpu(uint32_t index) { return !online[index] ? NULL : index == 0 ? &fake_cpu : &others[index - 1]; }
-uint32_t smp_cpus(void) { return 4; }
+const char *clock_wall_fault(void)
+{
+    return wall_fault;
+}
+uint64_t clock_boot_wall_ns(void)
+{
+    return wall_ns;
+}
+struct cpu *cpu_boot(void)
+{
+    return &fake_cpu;
+}
+void cpu_init(struct cpu *cpu)
+{
+    note("cpu %u", cpu->index);
+}
+void *cpu_pages_stacks(struct cpu *cpu)
+{
+    note("stacks %u", cpu->index);
+    return stack;
+}
+void view_init(const struct handoff *h)
+{
+    note("view %d", h == &handoff);
+}
+void page_init(const struct handoff *h)
+{
+    note("pages %d", h == &handoff);
+}
+void memory_init(const struct handoff *h)
+{
+    note("memory %d", h == &handoff);
+}
+void memory_stats(struct memory_stats *stats)
+{
+    *stats = (struct memory_stats){.extent_total = UINT64_C(300) << 20};
+}
+void hostmap_init(const struct handoff *h)
+{
+    note("hostmap %d", h == &handoff);
+}
+void dma_stop(const struct handoff *h)
+{
+    note("dma %d", h == &handoff);
+}
+paddr_t lapic_address(void)
+{
+    return paddr(0xfed00000);
+}
+uint64_t lapic_timer_hz(void)
+{
+    return 100123456;
+}
+void lapic_use_registers(volatile void *registers)
+{
+    note("registers %lx", (uintptr_t)registers);
+}
+volatile void *mmio_map_all(paddr_t base)
+{
+    note("map for all %lx", base.raw);
+    return (volatile void *)0x7000;
+}
+void lapic_init(void)
+{
+    note("lapic");
+}
+void mca_log_init(struct cpu *cpu)
+{
+    note("mca %u", cpu->index);
+}
+bool svm_allocate(struct cpu *cpu)
+{
+    note("svm pages %u", cpu->index);
+    return fake_pages_left > 0;
+}
+void svm_init(struct cpu *cpu)
+{
+    note("svm %u", cpu->index);
+}
+void run_init(struct cpu *cpu)
+{
+    note("vcpu %u", cpu->index);
+}
+void asid_init(uint32_t asids, uint32_t min, uint32_t max)
+{
+    note("asids %u %u %u", asids, min, max);
+}
+void firmware_end_init(const struct handoff *h)
+{
+    note("end %d", h == &handoff);
+}
+void firmware_init(const struct handoff *h)
+{
+    note("firmware %d", h == &handoff);
+}
+void monitor_init(void)
+{
+    note("monitor");
+}
+void monitor_report_losses(void)
+{
+    note("losses");
+}
+void smp_start(const struct handoff *h)
+{
+    note("smp %d", h == &handoff);
+}
+struct cpu *smp_cpu(uint32_t index)
+{
+    return !online[index] ? NULL : index == 0 ? &fake_cpu : &others[index - 1];
+}
+uint32_t smp_cpus(void)
+{
+    return 4;
+}
 struct guest guests[GUEST_MAX];
 static struct manifest_guest configs[2] = {{.name = "alpha"}, {.name = "beta"}};
-void lifecycle_begin(const struct handoff *h) { note("launch %d", h == &handoff); }
+void lifecycle_begin(const struct handoff *h)
+{
+    note("launch %d", h == &handoff);
+}
 static bool relaunched;                 /* by the operator, while others were launched */
 void loop_run(struct cpu *cpu)
 {
     note("loop %u", cpu->index);
     guests[0].launches += relaunched;
 }
-void sev_stop(void) { note("sev stop"); }
-bool lifecycle_summary(void) { note("summary"); return true; }
-void machine_power_off(void) { note("power off"); longjmp(*fake_out, 1); }
-void machine_reset(void) { note("reset"); longjmp(*fake_out, 1); }
+void sev_stop(void)
+{
+    note("sev stop");
+}
+bool lifecycle_summary(void)
+{
+    note("summary");
+    return true;
+}
+void machine_power_off(void)
+{
+    note("power off");
+    longjmp(*fake_out, 1);
+}
+void machine_reset(void)
+{
+    note("reset");
+    longjmp(*fake_out, 1);
+}
 /* Keys: some from before, then one after `key_after` looks, each a tenth of a second; -1: never. */
 static int keys_before, key_after;
 static unsigned looks;
@@ -93,8 +204,14 @@ int console_read(void)
         return CONSOLE_NOTHING;         /* all from before are taken */
     return key_after >= 0 && (int)looks > key_after ? 'y' : CONSOLE_NOTHING;
 }
-uint64_t clock_us_to_tsc(uint64_t us) { return us * 2400; }
-uint64_t clock_tsc(void) { return looks * UINT64_C(24000000) / 5; }     /* 2 ms a look: no stall of the machine */
+uint64_t clock_us_to_tsc(uint64_t us)
+{
+    return us * 2400;
+}
+uint64_t clock_tsc(void)
+{
+    return looks * UINT64_C(24000000) / 5;
+}     /* 2 ms a look: no stall of the machine */
 
 void entry_on_stack(void *top, void (*function)(const struct handoff *), const struct handoff *h)
 {
@@ -127,10 +244,20 @@ static int set_up(void **state)
     stack = (void *)0x5000;
     fake_cpu.features.asids = 509;
     handoff = (struct handoff){
-        .magic = HANDOFF_MAGIC, .version = HANDOFF_VERSION, .size = sizeof handoff, .uart = {.base = 0x2f8}, .tsc_hz = 2400056789,
-        .min_sev_asid = 6, .max_sev_asid = 15, .c_bit_mask = UINT64_C(1) << 51, .arena_size = UINT64_C(18) << 20, .sev_usable = 1,
+        .magic = HANDOFF_MAGIC,
+        .version = HANDOFF_VERSION,
+        .size = sizeof handoff,
+        .uart = {.base = 0x2f8},
+        .tsc_hz = 2400056789,
+        .min_sev_asid = 6,
+        .max_sev_asid = 15,
+        .c_bit_mask = UINT64_C(1) << 51,
+        .arena_size = UINT64_C(18) << 20,
+        .sev_usable = 1,
         .range_count = 4,
-        .ranges = {{0x1000, 3, HANDOFF_USABLE, 0}, {0x100000, 300 * 256 + 256, HANDOFF_USABLE, 0}, {1 << 30, 18 << 8, HANDOFF_ARENA, 0},
+        .ranges = {{0x1000, 3, HANDOFF_USABLE, 0},
+                   {0x100000, 300 * 256 + 256, HANDOFF_USABLE, 0},
+                   {1 << 30, 18 << 8, HANDOFF_ARENA, 0},
                    {UINT64_C(1) << 32, 1 << 20, HANDOFF_RESERVED, 0}},
     };
     return 0;
@@ -156,8 +283,9 @@ static void each_part_is_set_up_before_what_needs_it(void **state)
 {
     (void)state;
     assert_true(run());
-    assert_order("console 2f8\nclock 2400056789\nend 1\ncpu 0\nview 1\npages 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\n"
-                 "mca 0\nsvm pages 0\nsvm 0\nvcpu 0\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
+    assert_order(
+        "console 2f8\nclock 2400056789\nend 1\ncpu 0\nview 1\npages 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\n"
+        "mca 0\nsvm pages 0\nsvm 0\nvcpu 0\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
 }
 
 static void the_lapic_is_told_and_mapped_where_it_has_no_msrs(void **state)
@@ -205,8 +333,9 @@ static void what_the_machine_is_is_said(void **state)
 {
     (void)state;
     assert_true(run());
-    assert_order("log 2 Sevisor: hv runs, encrypted\nlog 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB unused in pieces below 2 MiB; hv's is encrypted (SME)\n"
-                 "log 2 TSC 2400.056 MHz\n");
+    assert_order(
+        "log 2 Sevisor: hv runs, encrypted\nlog 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB unused in pieces below 2 MiB; hv's is encrypted (SME)\n"
+        "log 2 TSC 2400.056 MHz\n");
     assert_null(strstr(did, "refused"));
     assert_null(strstr(did, "NMI"));
     set_up(state);
@@ -214,9 +343,10 @@ static void what_the_machine_is_is_said(void **state)
     handoff.sev_usable = 0;
     strcpy(handoff.sev_refusal, "SMM locked: no; lock it");
     assert_true(run());
-    assert_order("log 2 Sevisor: hv runs, plain: this machine has no SME\n"
-                 "log 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB unused in pieces below 2 MiB; plain (no SME)\n"
-                 "log 2 encrypted guests are refused: SMM locked: no; lock it\n");
+    assert_order(
+        "log 2 Sevisor: hv runs, plain: this machine has no SME\n"
+        "log 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB unused in pieces below 2 MiB; plain (no SME)\n"
+        "log 2 encrypted guests are refused: SMM locked: no; lock it\n");
 }
 
 static void a_doubtful_date_is_told(void **state)
@@ -225,11 +355,13 @@ static void a_doubtful_date_is_told(void **state)
     wall_fault = "it is years behind";
     wall_ns = 1;
     run();
-    assert_order("log 1 the board's clock (RTC) is wrong: it is years behind; guests get their date and time from it: set it in the BIOS\n");
+    assert_order(
+        "log 1 the board's clock (RTC) is wrong: it is years behind; guests get their date and time from it: set it in the BIOS\n");
     set_up(state);
     wall_ns = 0;
     run();
-    assert_order("log 1 the board's clock (RTC) is wrong: it is years behind; guests get no date or time from it: set it in the BIOS\n");
+    assert_order(
+        "log 1 the board's clock (RTC) is wrong: it is years behind; guests get no date or time from it: set it in the BIOS\n");
     wall_fault = NULL;
 }
 
@@ -239,9 +371,10 @@ static void refusal_of_all_guests_ends_in_a_reset(void **state)
     (void)state;
     guests[1].launches = 0;
     assert_true(run());
-    assert_order("launch 1\nloop 0\nlosses\nsev stop\nsummary\nlog 1 no guest runs: alpha is refused: LAUNCH_START: no\n"
-                 "log 1 the machine is reset in 60 seconds, or at a key, into the next boot option\n"
-                 "drain\nreset\n");
+    assert_order(
+        "launch 1\nloop 0\nlosses\nsev stop\nsummary\nlog 1 no guest runs: alpha is refused: LAUNCH_START: no\n"
+        "log 1 the machine is reset in 60 seconds, or at a key, into the next boot option\n"
+        "drain\nreset\n");
     assert_null(strstr(did, "power off"));
     assert_in_range(looks, 30000, 30010);
     assert_in_range(fake_cpu.rounds, 29990, 30010);     /* watch.c: it is not stuck */
@@ -286,7 +419,8 @@ static void nmis_of_all_cpus_are_told_at_the_end(void **state)
     others[1].nmis = 3;
     others[0].nmis = 50;        /* it is not there */
     assert_true(run());
-    assert_order("sev stop\nlog 1 5 NMIs were received: boards report hardware errors by NMI; look into the BMC's event log\nsummary\n");
+    assert_order(
+        "sev stop\nlog 1 5 NMIs were received: boards report hardware errors by NMI; look into the BMC's event log\nsummary\n");
     set_up(state);
     fake_cpu.nmis = 1;
     assert_true(run());
@@ -297,9 +431,16 @@ static void nmis_of_all_cpus_are_told_at_the_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(each_part_is_set_up_before_what_needs_it), T(a_handover_of_another_boot_is_not_followed),
-        T(the_lapic_is_told_and_mapped_where_it_has_no_msrs), T(without_what_it_needs_hv_panics), T(what_the_machine_is_is_said), T(a_doubtful_date_is_told), T(nmis_of_all_cpus_are_told_at_the_end),
-        T(refusal_of_all_guests_ends_in_a_reset), T(a_manifest_that_cannot_be_used_does_too), T(any_guest_that_has_run_makes_it_a_power_off),
+        T(each_part_is_set_up_before_what_needs_it),
+        T(a_handover_of_another_boot_is_not_followed),
+        T(the_lapic_is_told_and_mapped_where_it_has_no_msrs),
+        T(without_what_it_needs_hv_panics),
+        T(what_the_machine_is_is_said),
+        T(a_doubtful_date_is_told),
+        T(nmis_of_all_cpus_are_told_at_the_end),
+        T(refusal_of_all_guests_ends_in_a_reset),
+        T(a_manifest_that_cannot_be_used_does_too),
+        T(any_guest_that_has_run_makes_it_a_power_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

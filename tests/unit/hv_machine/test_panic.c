@@ -36,8 +36,14 @@ void end_elsewhere(void)
     longjmp(*fake_out, 1);
 }
 
-void console_break(void) { note("break"); }
-void console_flush(void) { note("flush"); }
+void console_break(void)
+{
+    note("break");
+}
+void console_flush(void)
+{
+    note("flush");
+}
 
 void console_print(const char *format, ...)
 {
@@ -88,7 +94,8 @@ static void a_panic_says_why_and_powers_off(void **state)
     char expected[1024];
     (void)state;
     in_a_panic("out of pages");
-    snprintf(expected, sizeof expected, "end begins with words\nbreak\n\nsevisor: panic: out of pages\n%s", trace_and_end);
+    snprintf(expected, sizeof expected, "end begins with words\nbreak\n\nsevisor: panic: out of pages\n%s",
+             trace_and_end);
     assert_string_equal(did, expected);
     assert_null(fake_cpu.last_words);
 }
@@ -111,9 +118,11 @@ static void a_panic_inside_a_panic_powers_off_without_a_report(void **state)
     (void)state;
     nested = 1;
     in_a_panic("first");
-    snprintf(expected, sizeof expected, "end begins with words\nbreak\n\nsevisor: panic: first\n%s"
-             "end begins with words\nbreak\n\nsevisor: panic inside a panic: again, 0 to come\nsevisor: powering off\nflush\npower off\n",
-             trace_and_end);
+    snprintf(
+        expected, sizeof expected,
+        "end begins with words\nbreak\n\nsevisor: panic: first\n%s"
+        "end begins with words\nbreak\n\nsevisor: panic inside a panic: again, 0 to come\nsevisor: powering off\nflush\npower off\n",
+        trace_and_end);
     assert_string_equal(did, expected);
 }
 
@@ -125,7 +134,9 @@ static void and_one_inside_that_halts(void **state)
     in_a_panic("first");
     const char *third = strstr(did, "sevisor: panic inside a panic: again, 0 to come\n");
     assert_non_null(third);
-    assert_string_equal(third, "sevisor: panic inside a panic: again, 0 to come\nsevisor: halted, switch the machine off\nflush\nhlt\n");
+    assert_string_equal(
+        third,
+        "sevisor: panic inside a panic: again, 0 to come\nsevisor: halted, switch the machine off\nflush\nhlt\n");
     did[0] = '\0';
     in_a_panic("and later ones");
     snprintf(expected, sizeof expected, "end begins with words\nbreak\nhlt\n");
@@ -135,20 +146,39 @@ static void and_one_inside_that_halts(void **state)
 static void an_exception_is_told_with_its_registers(void **state)
 {
     struct trap_frame frame = {
-        .rax = 0xa, .rbx = 0xb, .rcx = 0xc, .rdx = 0xd, .rsi = 0x51, .rdi = 0xd1, .rbp = 0xb9, .rsp = 0x59, .r8 = 8, .r9 = 9, .r10 = 0x10,
-        .r11 = 0x11, .r12 = 0x12, .r13 = 0x13, .r14 = 0x14, .r15 = 0x15, .error = 0xe, .rip = 0xffffffff80001234, .cs = 8, .ss = 0x10,
-        .rflags = 0x202, .vector = 14,
+        .rax = 0xa,
+        .rbx = 0xb,
+        .rcx = 0xc,
+        .rdx = 0xd,
+        .rsi = 0x51,
+        .rdi = 0xd1,
+        .rbp = 0xb9,
+        .rsp = 0x59,
+        .r8 = 8,
+        .r9 = 9,
+        .r10 = 0x10,
+        .r11 = 0x11,
+        .r12 = 0x12,
+        .r13 = 0x13,
+        .r14 = 0x14,
+        .r15 = 0x15,
+        .error = 0xe,
+        .rip = 0xffffffff80001234,
+        .cs = 8,
+        .ss = 0x10,
+        .rflags = 0x202,
+        .vector = 14,
     };
     (void)state;
     assert_true(ENDS(panic_trap(&frame, "#PF page fault")));
-    assert_string_equal(did,
-        "end begins with words\nbreak\n\nsevisor: panic: #PF page fault at ffffffff80001234, error e\n"
-        "  rax 000000000000000a rbx 000000000000000b rcx 000000000000000c rdx 000000000000000d\n"
-        "  rsi 0000000000000051 rdi 00000000000000d1 rbp 00000000000000b9 rsp 0000000000000059\n"
-        "  r8  0000000000000008 r9  0000000000000009 r10 0000000000000010 r11 0000000000000011\n"
-        "  r12 0000000000000012 r13 0000000000000013 r14 0000000000000014 r15 0000000000000015\n"
-        "  rflags 202 cs 8 ss 10 cr0 c0 cr2 c2 cr3 c3 cr4 c4 efer d01\n"
-        "  call trace (addr2line -e hv.elf): ffffffff80001234\nsevisor: powering off\nflush\npower off\n");
+    assert_string_equal(
+        did, "end begins with words\nbreak\n\nsevisor: panic: #PF page fault at ffffffff80001234, error e\n"
+             "  rax 000000000000000a rbx 000000000000000b rcx 000000000000000c rdx 000000000000000d\n"
+             "  rsi 0000000000000051 rdi 00000000000000d1 rbp 00000000000000b9 rsp 0000000000000059\n"
+             "  r8  0000000000000008 r9  0000000000000009 r10 0000000000000010 r11 0000000000000011\n"
+             "  r12 0000000000000012 r13 0000000000000013 r14 0000000000000014 r15 0000000000000015\n"
+             "  rflags 202 cs 8 ss 10 cr0 c0 cr2 c2 cr3 c3 cr4 c4 efer d01\n"
+             "  call trace (addr2line -e hv.elf): ffffffff80001234\nsevisor: powering off\nflush\npower off\n");
 }
 
 /* The frames of `count` functions, each `step` bytes above the one before; the last has no caller. */
@@ -182,7 +212,12 @@ static unsigned frames_of(uint64_t rbp)
     return count;
 }
 
-#define TRACE(name, make, count) static void name(void **state) { (void)state; assert_int_equal(frames_of(make), count); }
+#define TRACE(name, make, count)                  \
+    static void name(void **state)                \
+    {                                             \
+        (void)state;                              \
+        assert_int_equal(frames_of(make), count); \
+    }
 TRACE(a_trace_of_one, stack(1, 16), 1)
 TRACE(a_trace_of_three, stack(3, 16), 3)
 TRACE(a_trace_of_no_more_than_24, stack(40, 32), 24)
@@ -217,13 +252,15 @@ TRACE(a_frame_pointer_that_is_none_ends_it, foreign_frame(), 2)
 
 static void the_banks_of_a_machine_check_are_told_once(void **state)
 {
-    static const struct mca_errors errors = {.count = 2, .left_out = 3, .errors = {{.bank = 5}, {.bank = 7}}, .mcg_status = 0x45};
+    static const struct mca_errors errors = {
+        .count = 2, .left_out = 3, .errors = {{.bank = 5}, {.bank = 7}}, .mcg_status = 0x45};
     (void)state;
     fake_cpu.mca_errors = &errors;
     nested = 1;
     in_a_panic("#MC");
-    static const char told[] = "sevisor: panic: #MC\nsevisor: machine check: bank 5, in words\nsevisor: machine check: bank 7, in words\n"
-                               "sevisor: machine check: 3 more banks have errors\nsevisor: machine check: MCG_STATUS 0x45, 5 errors\n";
+    static const char told[] =
+        "sevisor: panic: #MC\nsevisor: machine check: bank 5, in words\nsevisor: machine check: bank 7, in words\n"
+        "sevisor: machine check: 3 more banks have errors\nsevisor: machine check: MCG_STATUS 0x45, 5 errors\n";
     const char *at = strstr(did, told);
     assert_non_null(at);
     assert_null(strstr(at + strlen(told), "machine check"));
@@ -234,7 +271,8 @@ static void a_machine_check_of_nothing_left_out_says_so(void **state)
     static const struct mca_errors errors = {.count = 1, .errors = {{.bank = 5}}, .mcg_status = 5};
     (void)state;
     panic_banks(&errors);
-    assert_string_equal(did, "sevisor: machine check: bank 5, in words\nsevisor: machine check: MCG_STATUS 0x5, 1 errors\n");
+    assert_string_equal(did,
+                        "sevisor: machine check: bank 5, in words\nsevisor: machine check: MCG_STATUS 0x5, 1 errors\n");
 }
 
 /* The other CPU tells it: end_last_words(). */
@@ -259,13 +297,25 @@ static void a_smashed_stack_is_a_panic(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_panic_says_why_and_powers_off), T(before_there_is_a_cpu_structure_too),
-        T(a_panic_inside_a_panic_powers_off_without_a_report), T(and_one_inside_that_halts), T(an_exception_is_told_with_its_registers),
-        T(a_trace_of_one), T(a_trace_of_three), T(a_trace_of_no_more_than_24), T(a_trace_that_goes_down_ends),
-        T(a_trace_that_stands_still_ends), T(a_trace_off_its_alignment_is_not_followed), T(a_trace_below_hvs_memory_is_not_followed),
-        T(a_trace_at_the_end_of_memory_is_not_followed), T(a_return_address_outside_of_hv_ends_it),
-        T(a_frame_pointer_that_is_none_ends_it), T(the_banks_of_a_machine_check_are_told_once),
-        T(a_machine_check_of_nothing_left_out_says_so), T(who_comes_second_leaves_its_words_and_says_nothing), T(a_smashed_stack_is_a_panic),
+        T(a_panic_says_why_and_powers_off),
+        T(before_there_is_a_cpu_structure_too),
+        T(a_panic_inside_a_panic_powers_off_without_a_report),
+        T(and_one_inside_that_halts),
+        T(an_exception_is_told_with_its_registers),
+        T(a_trace_of_one),
+        T(a_trace_of_three),
+        T(a_trace_of_no_more_than_24),
+        T(a_trace_that_goes_down_ends),
+        T(a_trace_that_stands_still_ends),
+        T(a_trace_off_its_alignment_is_not_followed),
+        T(a_trace_below_hvs_memory_is_not_followed),
+        T(a_trace_at_the_end_of_memory_is_not_followed),
+        T(a_return_address_outside_of_hv_ends_it),
+        T(a_frame_pointer_that_is_none_ends_it),
+        T(the_banks_of_a_machine_check_are_told_once),
+        T(a_machine_check_of_nothing_left_out_says_so),
+        T(who_comes_second_leaves_its_words_and_says_nothing),
+        T(a_smashed_stack_is_a_panic),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

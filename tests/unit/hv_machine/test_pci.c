@@ -54,7 +54,7 @@ static void assert_walk(const struct pci_space *space, unsigned n, const uint32_
     }
     assert_false(pci_next(space, &sbdf));
 }
-#define WALK(space, ...) assert_walk(space, sizeof (const uint32_t[]){__VA_ARGS__} / 4, (const uint32_t[]){__VA_ARGS__})
+#define WALK(space, ...) assert_walk(space, sizeof(const uint32_t[]){__VA_ARGS__} / 4, (const uint32_t[]){__VA_ARGS__})
 
 /* An interrupt's handler may use them as well: it comes before or after, and finds its address. */
 static void ports_are_used_with_interrupts_off_and_left_as_they_were(void **state)
@@ -102,7 +102,7 @@ static void functions_1_to_7_count_where_function_0_says_so(void **state)
 
 static void buses_as_memory_are_walked_from_their_first_to_their_last(void **state)
 {
-    static const uint32_t firsts[] = {0, 0x10000, 0x24000, 0xfffffe00};     /* the last ends with all that there can be */
+    static const uint32_t firsts[] = {0, 0x10000, 0x24000, 0xfffffe00}; /* the last ends with all that there can be */
     (void)state;
     add_ecam(0x000, 0x00);
     add_ecam(0x001, 0x00);
@@ -112,13 +112,14 @@ static void buses_as_memory_are_walked_from_their_first_to_their_last(void **sta
     add_ecam(0x1ff, 0x00);
     for (unsigned i = 0; i < sizeof firsts / sizeof *firsts; i++) {
         uint32_t f = firsts[i];
-        const struct pci_space space = {ecam, f, BUSES << 8}, half = {ecam, f, 1 << 8}, one = {ecam + 0xff000, f + 0xff, 1};
+        const struct pci_space space = {ecam, f, BUSES << 8}, half = {ecam, f, 1 << 8},
+                               one = {ecam + 0xff000, f + 0xff, 1};
         WALK(&space, f, f + 0xf8, f + 0xff, f + 0x1f8, f + 0x1ff);
         WALK(&half, f, f + 0xf8, f + 0xff);
         assert_int_equal(pci_layout(&space, f + 0xf8), 1);
         pci_write32(&space, f + 0x1ff, 0xfc, 0x12345678);
         assert_int_equal(*(uint32_t *)&ecam[0x1ff0fc], 0x12345678);
-        assert_int_equal(pci_read32(&space, f + 0x1ff, 0xff), 0x12345678);     /* the dword that it lies in */
+        assert_int_equal(pci_read32(&space, f + 0x1ff, 0xff), 0x12345678); /* the dword that it lies in */
         assert_int_equal(pci_read32(&one, f + 0xff, 0), 0x14561022);
     }
 }
@@ -138,8 +139,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(ports_are_used_with_interrupts_off_and_left_as_they_were, set_up),
-        T(where_nothing_is_each_device_is_asked_once), T(functions_1_to_7_count_where_function_0_says_so),
-        T(buses_as_memory_are_walked_from_their_first_to_their_last), T(a_name_has_its_segment_where_that_is_not_0),
+        T(where_nothing_is_each_device_is_asked_once),
+        T(functions_1_to_7_count_where_function_0_says_so),
+        T(buses_as_memory_are_walked_from_their_first_to_their_last),
+        T(a_name_has_its_segment_where_that_is_not_0),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,10 @@
 static uint64_t now_us;
 static uint32_t registers[4];
 
-uint64_t clock_now_us(void) { return now_us; }
+uint64_t clock_now_us(void)
+{
+    return now_us;
+}
 volatile void *mmio_map(paddr_t base, uint64_t size)
 {
     note("map %lx %lx", base.raw, size);
@@ -83,8 +86,10 @@ static void the_rest_is_hvs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(configuration_space_is_reached_by_ports_or_as_memory), T(registers_are_mapped_read_and_written),
-        T(pages_are_taken_once_and_are_encrypted), T(the_rest_is_hvs),
+        T(configuration_space_is_reached_by_ports_or_as_memory),
+        T(registers_are_mapped_read_and_written),
+        T(pages_are_taken_once_and_are_encrypted),
+        T(the_rest_is_hvs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

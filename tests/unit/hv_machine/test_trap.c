@@ -27,12 +27,31 @@ bool end_catch(struct trap_frame *frame, const char *what)
     return catches;
 }
 
-void lapic_timer_interrupt(void) { note("timer"); }
-void lapic_eoi(void) { note("eoi"); }
-void smp_wbinvd_interrupt(void) { note("wbinvd for another"); }
-void smp_kick_interrupt(void) { note("kick"); }
-bool shutdown_is_elsewhere(void) { note("end?"); return ends_elsewhere; }
-bool shutdown_is_here(void) { return ends_here; }
+void lapic_timer_interrupt(void)
+{
+    note("timer");
+}
+void lapic_eoi(void)
+{
+    note("eoi");
+}
+void smp_wbinvd_interrupt(void)
+{
+    note("wbinvd for another");
+}
+void smp_kick_interrupt(void)
+{
+    note("kick");
+}
+bool shutdown_is_elsewhere(void)
+{
+    note("end?");
+    return ends_elsewhere;
+}
+bool shutdown_is_here(void)
+{
+    return ends_here;
+}
 
 void end_elsewhere(void)
 {
@@ -40,9 +59,19 @@ void end_elsewhere(void)
     longjmp(*fake_out, 1);
 }
 
-void mca_collect(struct mca_errors *found) { *found = errors; note("banks"); }
-void mca_done(void) { note("banks done"); }
-void panic_banks(const struct mca_errors *found) { note("told %u", found->count); }
+void mca_collect(struct mca_errors *found)
+{
+    *found = errors;
+    note("banks");
+}
+void mca_done(void)
+{
+    note("banks done");
+}
+void panic_banks(const struct mca_errors *found)
+{
+    note("told %u", found->count);
+}
 
 void exit_machine_check(struct vcpu *hit, const struct mca_errors *found)
 {
@@ -106,8 +135,11 @@ static void each_vector_is_handled_and_acknowledged_once(void **state)
         set_up(NULL);
         assert_true(trap(vector, 0x1000));
         /* APM2 16.4.7: a spurious interrupt is not acknowledged. */
-        assert_string_equal(did, vector == 0xff ? "" : vector == 0x40 ? "timer\neoi\n" : vector == 0x41 ? "kick\neoi\n" :
-                            vector == 0x42 ? "wbinvd for another\neoi\n" : "eoi\n");
+        assert_string_equal(did, vector == 0xff   ? ""
+                                 : vector == 0x40 ? "timer\neoi\n"
+                                 : vector == 0x41 ? "kick\neoi\n"
+                                 : vector == 0x42 ? "wbinvd for another\neoi\n"
+                                                  : "eoi\n");
         assert_int_equal(fake_cpu.interrupts, vector != 0xff);
         assert_int_equal(fake_cpu.stray_interrupts, vector != 0xff && (vector < 0x40 || vector > 0x42));
         assert_int_equal(fake_cpu.nmis, 0);
@@ -118,9 +150,10 @@ static void each_vector_is_handled_and_acknowledged_once(void **state)
 static void each_exception_is_a_panic_by_its_name(void **state)
 {
     static const char *const names[32] = {
-        "#DE", "#DB", NULL, "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "coprocessor", "#TS", "#NP", "#SS", "#GP", "#PF", "reserved",
-        "#MF", "#AC", NULL, "#XF", "reserved", "#CP", "reserved", "reserved", "reserved", "reserved", "reserved", "reserved", "#HV", "#VC",
-        "#SX", "reserved",
+        "#DE",      "#DB",         NULL,       "#BP",      "#OF",      "#BR", "#UD",      "#NM",
+        "#DF",      "coprocessor", "#TS",      "#NP",      "#SS",      "#GP", "#PF",      "reserved",
+        "#MF",      "#AC",         NULL,       "#XF",      "reserved", "#CP", "reserved", "reserved",
+        "reserved", "reserved",    "reserved", "reserved", "#HV",      "#VC", "#SX",      "reserved",
     };
     (void)state;
     for (unsigned vector = 0; vector < TRAP_EXCEPTIONS; vector++) {
@@ -154,12 +187,18 @@ static void an_nmi_is_counted_unless_another_cpu_asked_by_it(void **state)
 static void a_machine_check_ends_whom_it_hit(void **state)
 {
     const uint64_t guest = (uintptr_t)vmrun_after_stgi;
-    static const char hit[] = "banks\nhit 2\n", told[] = "banks\ntold 2\nbanks done\n", panics[] = "banks\npanic 18 #MC machine check\n";
-    const struct { uint64_t rip; bool context, task, here; const char *what; } cases[] = {
-        {guest, false, false, false, hit}, {guest, false, false, true, hit}, {guest, true, false, false, panics},
-        {guest, false, true, false, panics}, {guest, true, true, true, panics}, {0x1000, false, false, false, panics},
-        {0x1000, false, false, true, told}, {0x1000, true, false, true, panics}, {0x1000, false, true, true, panics},
-        {guest + 1, false, false, false, panics},
+    static const char hit[] = "banks\nhit 2\n", told[] = "banks\ntold 2\nbanks done\n",
+                      panics[] = "banks\npanic 18 #MC machine check\n";
+    const struct {
+        uint64_t rip;
+        bool context, task, here;
+        const char *what;
+    } cases[] = {
+        {guest, false, false, false, hit},   {guest, false, false, true, hit},
+        {guest, true, false, false, panics}, {guest, false, true, false, panics},
+        {guest, true, true, true, panics},   {0x1000, false, false, false, panics},
+        {0x1000, false, false, true, told},  {0x1000, true, false, true, panics},
+        {0x1000, false, true, true, panics}, {guest + 1, false, false, false, panics},
     };
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -178,9 +217,11 @@ static void a_machine_check_ends_whom_it_hit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(each_vector_is_handled_and_acknowledged_once), T(each_exception_is_a_panic_by_its_name),
+        T(each_vector_is_handled_and_acknowledged_once),
+        T(each_exception_is_a_panic_by_its_name),
         T(the_end_of_the_machine_survives_exceptions_and_is_told_the_time),
-        T(an_nmi_is_counted_unless_another_cpu_asked_by_it), T(a_machine_check_ends_whom_it_hit),
+        T(an_nmi_is_counted_unless_another_cpu_asked_by_it),
+        T(a_machine_check_ends_whom_it_hit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

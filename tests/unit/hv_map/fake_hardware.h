@@ -14,7 +14,9 @@
 #define HV_ARENA_BASE rig_arena_va
 extern uint64_t rig_image_va, rig_arena_va;
 
-struct cpuid { uint32_t eax, ebx, ecx, edx; };
+struct cpuid {
+    uint32_t eax, ebx, ecx, edx;
+};
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
 uint64_t read_cr3(void);
 void write_cr3(uint64_t value);

@@ -77,8 +77,12 @@ static const uint64_t *table_at(uint64_t entry)
 static struct translation leaf(uint64_t entry, bool writable, bool executable, unsigned level)
 {
     return (struct translation){
-        .present = true, .address = entry & PTE_ADDRESS & ~RIG_C_BIT, .encrypted = (entry & RIG_C_BIT) != 0,
-        .writable = writable, .executable = executable, .uncached = (entry & (PTE_PCD | PTE_PWT)) == (PTE_PCD | PTE_PWT),
+        .present = true,
+        .address = entry & PTE_ADDRESS & ~RIG_C_BIT,
+        .encrypted = (entry & RIG_C_BIT) != 0,
+        .writable = writable,
+        .executable = executable,
+        .uncached = (entry & (PTE_PCD | PTE_PWT)) == (PTE_PCD | PTE_PWT),
         .level = level,
     };
 }
@@ -158,7 +162,10 @@ void clflush(const void *va)
     rig_flushed[rig_flushes++] = (uintptr_t)va;
 }
 
-void mfence(void) { rig_fences++; }
+void mfence(void)
+{
+    rig_fences++;
+}
 
 /* ---- what else hv/ asks for ---- */
 
@@ -194,7 +201,8 @@ void rig_start(struct rig_options options)
     handoff.arena_size = options.arena_size != 0 ? options.arena_size : UINT64_C(8) << 20;
     handoff.arena_used = RIG_IMAGE_END + 3 * PAGE_SIZE;
     handoff.c_bit_mask = c_bit = options.no_sme ? 0 : RIG_C_BIT;
-    handoff.uart = (struct handoff_uart){.base = options.uart != 0 ? options.uart : 0x3f8, .in_memory = options.uart != 0};
+    handoff.uart =
+        (struct handoff_uart){.base = options.uart != 0 ? options.uart : 0x3f8, .in_memory = options.uart != 0};
     handoff.cpu_count = options.cpus != 0 ? options.cpus : 1;
 
     /* What nobody touches of a large arena need not be there. */
@@ -204,8 +212,12 @@ void rig_start(struct rig_options options)
     rig_image_va = up((uintptr_t)reserved);
     rig_arena_va = rig_image_va + SIZE_2M;
     struct hv_image_header header = {
-        .text_offset = RIG_TEXT, .text_size = RIG_DATA - RIG_TEXT - 17, .rodata_size = RIG_TEXT - 1,
-        .data_offset = RIG_DATA, .data_size = 0x1234, .total_size = RIG_IMAGE_END,
+        .text_offset = RIG_TEXT,
+        .text_size = RIG_DATA - RIG_TEXT - 17,
+        .rodata_size = RIG_TEXT - 1,
+        .data_offset = RIG_DATA,
+        .data_size = 0x1234,
+        .total_size = RIG_IMAGE_END,
     };
     memcpy((void *)rig_image_va, &header, sizeof header);
 

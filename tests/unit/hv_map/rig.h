@@ -55,22 +55,22 @@ void rig_refill_pool(void);
 
 /* What cache_flush() did. */
 extern unsigned rig_fences;
-extern uint32_t rig_line;       /* bytes of a cache line, as CPUID has it */
+extern uint32_t rig_line; /* bytes of a cache line, as CPUID has it */
 extern uint64_t rig_flushed[4096];
 extern unsigned rig_flushes;
 
 extern jmp_buf rig_panicked;
 extern bool rig_panic_expected;
-#define EXPECT_PANIC(statement)                                                                                        \
-    do {                                                                                                               \
-        volatile bool returned = false;                                                                                \
-        rig_panic_expected = true;                                                                                     \
-        if (setjmp(rig_panicked) == 0) {                                                                               \
-            statement;                                                                                                 \
-            returned = true;                                                                                           \
-        }                                                                                                              \
-        rig_panic_expected = false;                                                                                    \
-        assert_false(returned);                                                                                        \
+#define EXPECT_PANIC(statement)          \
+    do {                                 \
+        volatile bool returned = false;  \
+        rig_panic_expected = true;       \
+        if (setjmp(rig_panicked) == 0) { \
+            statement;                   \
+            returned = true;             \
+        }                                \
+        rig_panic_expected = false;      \
+        assert_false(returned);          \
     } while (0)
 
 #endif

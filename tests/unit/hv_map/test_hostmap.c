@@ -102,8 +102,15 @@ static void check_area(uint64_t va, struct translation t)
 static void where_the_arena_lies_changes_no_address_of_hvs(void **state)
 {
     static const uint64_t bases[] = {
-        SIZE_2M, (UINT64_C(512) << 30) - SIZE_2M, UINT64_C(512) << 30, UINT64_C(513) << 30, (UINT64_C(2054) << 28) - SIZE_2M,
-        UINT64_C(3) << 40, UINT64_C(1) << 46, (UINT64_C(1) << 47) - SIZE_2M, UINT64_C(1) << 48,
+        SIZE_2M,
+        (UINT64_C(512) << 30) - SIZE_2M,
+        UINT64_C(512) << 30,
+        UINT64_C(513) << 30,
+        (UINT64_C(2054) << 28) - SIZE_2M,
+        UINT64_C(3) << 40,
+        UINT64_C(1) << 46,
+        (UINT64_C(1) << 47) - SIZE_2M,
+        UINT64_C(1) << 48,
         (UINT64_C(1) << 51) - (UINT64_C(8) << 20),
     };
     (void)state;
@@ -223,7 +230,9 @@ static void every_line_of_a_range_is_flushed_between_fences(void **state)
 {
     (void)state;
     static uint8_t bytes[4 * 4096] __attribute__((aligned(4096)));
-    static const struct { uint64_t first, size; } ranges[] = {{0, 4096}, {0, 1}, {63, 2}, {64, 64}, {64, 65}, {100, 5000}, {127, 1}, {4095, 1}};
+    static const struct {
+        uint64_t first, size;
+    } ranges[] = {{0, 4096}, {0, 1}, {63, 2}, {64, 64}, {64, 65}, {100, 5000}, {127, 1}, {4095, 1}};
     for (uint32_t line = 0; line <= 128; line += 64) {
         rig_line = line;                    /* 0: CPUID does not say */
         uint64_t unit = line == 0 ? 64 : line;

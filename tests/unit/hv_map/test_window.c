@@ -48,8 +48,20 @@ static void check_gone(uint64_t va, uint64_t size)
 /* Every way to lie in 2 MiB and to reach over its ends; and sizes that are no pages. */
 static const uint64_t offsets[] = {0, PAGE_SIZE, SIZE_2M / 2, SIZE_2M - 3 * PAGE_SIZE, SIZE_2M - PAGE_SIZE};
 static const uint64_t sizes[] = {
-    1, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, 16 * PAGE_SIZE - 1, 16 * PAGE_SIZE, 16 * PAGE_SIZE + 1, 17 * PAGE_SIZE,
-    SIZE_2M - PAGE_SIZE, SIZE_2M, SIZE_2M + 1, SIZE_2M + PAGE_SIZE, 2 * SIZE_2M, 3 * SIZE_2M + 5 * PAGE_SIZE + 7,
+    1,
+    PAGE_SIZE - 1,
+    PAGE_SIZE,
+    PAGE_SIZE + 1,
+    16 * PAGE_SIZE - 1,
+    16 * PAGE_SIZE,
+    16 * PAGE_SIZE + 1,
+    17 * PAGE_SIZE,
+    SIZE_2M - PAGE_SIZE,
+    SIZE_2M,
+    SIZE_2M + 1,
+    SIZE_2M + PAGE_SIZE,
+    2 * SIZE_2M,
+    3 * SIZE_2M + 5 * PAGE_SIZE + 7,
 };
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -110,7 +122,11 @@ static void windows_that_come_and_go_never_meet(void **state)
 {
     (void)state;
     enum { HELD = 12 };
-    struct { void *va; uint64_t base, size; enum memory_view view; } held[HELD] = {{0}};
+    struct {
+        void *va;
+        uint64_t base, size;
+        enum memory_view view;
+    } held[HELD] = {{0}};
     uint64_t seed = 11, before = rig_pool_free();
     for (unsigned step = 0; step < 400; step++) {
         unsigned h = (unsigned)(test_random(&seed) % HELD);
@@ -209,8 +225,11 @@ static void check_registers(uint64_t va, uint64_t base)
 static void registers_are_uncached_and_never_under_a_key(void **state)
 {
     (void)state;
-    static const struct { uint64_t base, size; } devices[] = {
-        {0xfee00000, 0x1000}, {0xfed80004, 4}, {0xfed80ffc, 8}, {0xf0200000, 0x100000}, {0xe0000000, 0x400000}, {0xe0001010, 0x300000},
+    static const struct {
+        uint64_t base, size;
+    } devices[] = {
+        {0xfee00000, 0x1000},   {0xfed80004, 4},        {0xfed80ffc, 8},
+        {0xf0200000, 0x100000}, {0xe0000000, 0x400000}, {0xe0001010, 0x300000},
     };
     for (unsigned i = 0; i < COUNT(devices); i++) {
         volatile uint8_t *va = mmio_map(paddr(devices[i].base), devices[i].size);

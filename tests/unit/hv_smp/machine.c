@@ -41,7 +41,8 @@ char machine_log[4096];
 static ucontext_t contexts[MACHINE_CPUS];
 static uint8_t *stacks[MACHINE_CPUS];
 static uint32_t running;
-static bool interrupts[MACHINE_CPUS], pending_kick[MACHINE_CPUS], pending_wbinvd[MACHINE_CPUS], pending_nmi[MACHINE_CPUS];
+static bool interrupts[MACHINE_CPUS], pending_kick[MACHINE_CPUS], pending_wbinvd[MACHINE_CPUS],
+    pending_nmi[MACHINE_CPUS];
 
 /* ---- turns ---- */
 
@@ -95,8 +96,14 @@ void machine_others(void)
         cpu_relax();
 }
 
-void hlt(void) { cpu_relax(); }
-void cli(void) { interrupts[running] = false; }
+void hlt(void)
+{
+    cpu_relax();
+}
+void cli(void)
+{
+    interrupts[running] = false;
+}
 
 void sti(void)
 {
@@ -104,7 +111,10 @@ void sti(void)
     take_interrupts();
 }
 
-uint64_t read_rflags(void) { return interrupts[running] ? RFLAGS_IF : 0; }
+uint64_t read_rflags(void)
+{
+    return interrupts[running] ? RFLAGS_IF : 0;
+}
 
 void wbinvd(void)
 {
@@ -147,8 +157,14 @@ uint64_t clock_tsc(void)
     return machine_now + (uint64_t)machine[running].tsc_skew;
 }
 
-uint64_t clock_hz(void) { return MACHINE_HZ; }
-uint64_t clock_us_to_tsc(uint64_t us) { return MACHINE_US(us); }
+uint64_t clock_hz(void)
+{
+    return MACHINE_HZ;
+}
+uint64_t clock_us_to_tsc(uint64_t us)
+{
+    return MACHINE_US(us);
+}
 
 /* ---- registers ---- */
 
@@ -214,11 +230,17 @@ void wrmsr(uint32_t msr, uint64_t value)
     }
 }
 
-void out8(uint16_t port, uint8_t value) { (void)port, (void)value; }
+void out8(uint16_t port, uint8_t value)
+{
+    (void)port, (void)value;
+}
 
 /* ---- the rest of hv ---- */
 
-struct cpu *cpu_boot(void) { return &machine[0].cpu; }
+struct cpu *cpu_boot(void)
+{
+    return &machine[0].cpu;
+}
 
 struct cpu *cpu_pages_create(uint32_t index, uint32_t apic_id)
 {
@@ -234,15 +256,42 @@ void cpu_init(struct cpu *cpu)
     cpu->features.one_gib_pages = machine[cpu->index].other_features;
 }
 
-void *cpu_pages_stacks(struct cpu *cpu) { return cpu; }
-bool svm_allocate(struct cpu *cpu) { return cpu != NULL; }
-void svm_init(struct cpu *cpu) { (void)cpu; }
-void run_init_cpu(struct cpu *cpu) { (void)cpu; }
-void mca_log_init(struct cpu *cpu) { (void)cpu; }
-void hostmap_share(uint64_t *root) { (void)root; }
-uint64_t hostmap_cr3(void) { return 0x1000; }
-uint64_t view_c_bit(void) { return 0; }
-void window_unmap(void *va, uint64_t size) { (void)va, (void)size; }
+void *cpu_pages_stacks(struct cpu *cpu)
+{
+    return cpu;
+}
+bool svm_allocate(struct cpu *cpu)
+{
+    return cpu != NULL;
+}
+void svm_init(struct cpu *cpu)
+{
+    (void)cpu;
+}
+void run_init_cpu(struct cpu *cpu)
+{
+    (void)cpu;
+}
+void mca_log_init(struct cpu *cpu)
+{
+    (void)cpu;
+}
+void hostmap_share(uint64_t *root)
+{
+    (void)root;
+}
+uint64_t hostmap_cr3(void)
+{
+    return 0x1000;
+}
+uint64_t view_c_bit(void)
+{
+    return 0;
+}
+void window_unmap(void *va, uint64_t size)
+{
+    (void)va, (void)size;
+}
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 {

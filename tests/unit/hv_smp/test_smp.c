@@ -115,9 +115,14 @@ static void one_that_does_not_start_is_left_out_and_one_startup_may_be_missed(vo
 /* In xAPIC mode 255 would be INIT for all CPUs, the boot CPU included, and 256 for CPU 0. */
 static void one_whose_id_no_interrupt_reaches_is_told_and_left_alone(void **state)
 {
-    static const struct { bool x2apic; uint32_t id; bool reached; } cases[] = {
-        {true, 254, true}, {true, 255, true}, {true, 256, true}, {true, UINT32_MAX - 1, true}, {true, UINT32_MAX, false},
-        {false, 254, true}, {false, 255, false}, {false, 256, false}, {false, 258, false}, {false, UINT32_MAX, false},
+    static const struct {
+        bool x2apic;
+        uint32_t id;
+        bool reached;
+    } cases[] = {
+        {true, 254, true},         {true, 255, true},          {true, 256, true},   {true, UINT32_MAX - 1, true},
+        {true, UINT32_MAX, false}, {false, 254, true},         {false, 255, false}, {false, 256, false},
+        {false, 258, false},       {false, UINT32_MAX, false},
     };
     volatile uint32_t registers[1024];
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -129,7 +134,8 @@ static void one_whose_id_no_interrupt_reaches_is_told_and_left_alone(void **stat
     smp_start(&handoff);
     assert_runs(0xb);
     assert_int_equal(machine[2].inits + machine[2].startups, 0);
-    assert_non_null(strstr(machine_log, "CPU 2 (APIC 4294967295) is left out: that id cannot be sent an interrupt of its own"));
+    assert_non_null(
+        strstr(machine_log, "CPU 2 (APIC 4294967295) is left out: that id cannot be sent an interrupt of its own"));
     assert_non_null(strstr(machine_log, "3 of 4 CPUs run\n"));
     (void)state;
 }
@@ -265,7 +271,8 @@ static void a_late_cpu_owes_it_and_an_older_one_is_no_answer(void **state)
     assert_false(smp_wbinvd_done(one_and_two, first));
     assert_true(smp_wbinvd_done((const uint64_t[MAX_CPUS / 64]){2}, first));
     uint64_t second = smp_wbinvd_begin(all_four);
-    assert_false(smp_wbinvd_done((const uint64_t[MAX_CPUS / 64]){2}, second));     /* CPU 1 did it before it was asked again */
+    assert_false(
+        smp_wbinvd_done((const uint64_t[MAX_CPUS / 64]){2}, second));     /* CPU 1 did it before it was asked again */
     machine[2].held = false;
     machine_others();
     assert_true(smp_wbinvd_done(one_and_two, first));
@@ -302,7 +309,7 @@ static void whoever_needs_all_waits_for_the_last_and_says_so(void **state)
     machine[3].held = true;
     machine_log[0] = '\0';
     struct wbinvd w = {0};
-    for (unsigned looks = 0; looks < 1000; looks++) {   /* ten seconds; guests and the operator have this CPU meanwhile */
+    for (unsigned looks = 0; looks < 1000; looks++) { /* ten seconds; guests and the operator have this CPU meanwhile */
         assert_false(wbinvd_all(&w));
         machine_now += MACHINE_US(10000);
         machine_others();
@@ -323,9 +330,9 @@ static void whoever_needs_all_waits_for_the_last_and_says_so(void **state)
         assert_true(looks++ < 3);
         machine_others();
     }
-    assert_string_equal(machine_log, "");           /* the machine stood still, not a CPU */
+    assert_string_equal(machine_log, ""); /* the machine stood still, not a CPU */
     for (uint32_t i = 0; i < MACHINE_CPUS; i++)
-        assert_int_equal(machine[i].wbinvds, 2);        /* a second one, for the second call */
+        assert_int_equal(machine[i].wbinvds, 2); /* a second one, for the second call */
 }
 
 /* ---- the end ---- */
@@ -333,20 +340,20 @@ static void whoever_needs_all_waits_for_the_last_and_says_so(void **state)
 static void one_cpu_ends_and_all_others_halt_with_their_caches_written(void **state)
 {
     (void)state;
-    machine[2].other_features = true;               /* left out, but it is there */
+    machine[2].other_features = true; /* left out, but it is there */
     smp_start(&handoff);
     machine_others();
     machine_nmi = on_nmi;
-    on_nmi();                                 /* an NMI of somebody else's: nobody ends */
+    on_nmi(); /* an NMI of somebody else's: nobody ends */
     assert_false(shutdown_is_here());
     assert_int_equal(halted, 0);
     uint64_t before = machine_now;
     assert_true(end_begins());
-    assert_true(machine_now - before < MACHINE_US(1000));       /* it did not wait in vain */
+    assert_true(machine_now - before < MACHINE_US(1000)); /* it did not wait in vain */
     assert_true(shutdown_is_here());
     assert_int_equal(halted, 3);
     assert_false(read_rflags() & RFLAGS_IF);
-    on_nmi();                                 /* spares who ends, and so does a panic of its own */
+    on_nmi(); /* spares who ends, and so does a panic of its own */
     assert_true(end_begins());
     machine_others();
     for (uint32_t i = 0; i < MACHINE_CPUS; i++) {
@@ -361,12 +368,12 @@ static void the_end_does_not_wait_for_ever_nor_halt_another_ender(void **state)
     (void)state;
     smp_start(&handoff);
     machine_others();
-    uint64_t before = machine_now;                  /* none of them takes the NMI */
+    uint64_t before = machine_now; /* none of them takes the NMI */
     assert_true(end_begins());
     assert_in_range(machine_now - before, MACHINE_US(HALT_US), MACHINE_US(2 * HALT_US));
     assert_int_equal(halted, 0);
     machine_nmi = on_nmi;
-    ender = 3;                                      /* CPU 2 was faster */
+    ender = 3; /* CPU 2 was faster */
     assert_false(shutdown_is_here());
     lapic_send(machine[2].cpu.apic_id, LAPIC_MESSAGE_NMI);
     lapic_send(machine[3].cpu.apic_id, LAPIC_MESSAGE_NMI);
@@ -377,7 +384,10 @@ static void the_end_does_not_wait_for_ever_nor_halt_another_ender(void **state)
 }
 
 /* CPU 2 ends the machine, and calls what may not come back: twice, until the test lets it. CPU 0 runs the test, and halts not. */
-static struct { uint32_t let, done; bool comes_back, panics; } call;
+static struct {
+    uint32_t let, done;
+    bool comes_back, panics;
+} call;
 
 static void make_an_end(void)
 {
@@ -386,7 +396,7 @@ static void make_an_end(void)
             on_nmi();
         return;
     }
-    machine[0].alive = false;           /* else it would wait in vain */
+    machine[0].alive = false; /* else it would wait in vain */
     assert_true(end_begins());
     machine[0].alive = true;
     for (unsigned i = 1; i <= 2; i++) {
@@ -442,7 +452,7 @@ static void a_cpu_that_is_lost_in_a_call_is_replaced_by_one_other(void **state)
     assert_int_equal(bits(machine_taken_over), 1);
     assert_int_equal(machine_taken_over, 1u << (watcher - 1));
     assert_int_equal((uint32_t)ender, watcher);
-    assert_int_equal(ender >> 32, 0);                           /* the new one is in no call */
+    assert_int_equal(ender >> 32, 0); /* the new one is in no call */
     /* The lost one is halted by NMI where it is, and is not heard of again. */
     assert_int_equal(machine[2].nmis, nmis + 1);
     assert_int_equal(machine[2].wbinvds, 1);
@@ -476,13 +486,13 @@ static void one_that_comes_back_in_time_stays_and_the_next_call_has_its_own_time
     for (unsigned i = 0; i < 2; i++) {
         set_up(state);
         begin_an_end();
-        call.panics = i == 1;           /* it comes back by a panic of its own */
+        call.panics = i == 1; /* it comes back by a panic of its own */
         call.comes_back = false;
         pass(LONG);
         call.let = 1;
         machine_others();
         assert_int_equal(call.done, 1);
-        pass(5 * LONG);                 /* hv's own time has no limit */
+        pass(5 * LONG); /* hv's own time has no limit */
         assert_int_equal(machine_taken_over, 0);
         call.comes_back = true;
         pass(LONG);
@@ -550,7 +560,7 @@ static void the_timer_is_calibrated_also_when_something_comes_between(void **sta
         set_up(state);
         lapic_hz = 0;
         machine_stall_at = machine_now + MACHINE_US(3000);
-        machine_stall = i == 0 ? MACHINE_US(500000) : MACHINE_US(100000000);    /* the count is over long before */
+        machine_stall = i == 0 ? MACHINE_US(500000) : MACHINE_US(100000000); /* the count is over long before */
         lapic_init();
         assert_in_range(lapic_hz, 99900000, 100100000);
     }
@@ -578,19 +588,29 @@ static void the_timer_is_never_early_and_goes_on_after_a_second(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(all_cpus_of_the_hand_over_start), TEST(one_that_does_not_start_is_left_out_and_one_startup_may_be_missed),
+        TEST(all_cpus_of_the_hand_over_start),
+        TEST(one_that_does_not_start_is_left_out_and_one_startup_may_be_missed),
         TEST(every_cpu_of_a_real_board_is_reached_in_the_mode_that_its_processor_offers),
-        TEST(one_whose_id_no_interrupt_reaches_is_told_and_left_alone), TEST(one_that_is_not_like_the_boot_cpu_is_left_out),
+        TEST(one_whose_id_no_interrupt_reaches_is_told_and_left_alone),
+        TEST(one_that_is_not_like_the_boot_cpu_is_left_out),
         TEST(a_tsc_that_is_behind_is_another_too),
-        TEST(a_stall_leaves_no_cpu_out), TEST(nor_one_in_the_middle_of_the_comparison),
-        TEST(a_cpu_is_interrupted_once_until_it_looks), TEST(wbinvd_is_done_by_those_that_are_asked),
-        TEST(no_cpu_waits_ten_milliseconds_for_its_start), TEST(an_interrupt_that_nobody_has_a_ticket_for_is_ignored),
-        TEST(a_late_cpu_owes_it_and_an_older_one_is_no_answer), TEST(whoever_needs_all_waits_for_the_last_and_says_so),
+        TEST(a_stall_leaves_no_cpu_out),
+        TEST(nor_one_in_the_middle_of_the_comparison),
+        TEST(a_cpu_is_interrupted_once_until_it_looks),
+        TEST(wbinvd_is_done_by_those_that_are_asked),
+        TEST(no_cpu_waits_ten_milliseconds_for_its_start),
+        TEST(an_interrupt_that_nobody_has_a_ticket_for_is_ignored),
+        TEST(a_late_cpu_owes_it_and_an_older_one_is_no_answer),
+        TEST(whoever_needs_all_waits_for_the_last_and_says_so),
         TEST(one_cpu_ends_and_all_others_halt_with_their_caches_written),
-        TEST(the_end_does_not_wait_for_ever_nor_halt_another_ender), TEST(before_the_others_start_it_is_this_cpu_alone),
-        TEST(a_cpu_that_is_lost_in_a_call_is_replaced_by_one_other), TEST(a_lost_one_that_comes_back_after_all_halts),
-        TEST(one_that_comes_back_in_time_stays_and_the_next_call_has_its_own_time), TEST(also_when_the_next_call_follows_at_once),
-        TEST(a_machine_that_stands_still_uses_up_no_time_of_a_call), TEST(an_nmi_does_not_keep_the_watcher_from_its_work),
+        TEST(the_end_does_not_wait_for_ever_nor_halt_another_ender),
+        TEST(before_the_others_start_it_is_this_cpu_alone),
+        TEST(a_cpu_that_is_lost_in_a_call_is_replaced_by_one_other),
+        TEST(a_lost_one_that_comes_back_after_all_halts),
+        TEST(one_that_comes_back_in_time_stays_and_the_next_call_has_its_own_time),
+        TEST(also_when_the_next_call_follows_at_once),
+        TEST(a_machine_that_stands_still_uses_up_no_time_of_a_call),
+        TEST(an_nmi_does_not_keep_the_watcher_from_its_work),
         TEST(the_timer_is_calibrated_also_when_something_comes_between),
         TEST(the_timer_is_never_early_and_goes_on_after_a_second),
     };

@@ -20,9 +20,18 @@ int fake_reset(void **state)
 {
     (void)state;
     fake = (struct fake_cpu){
-        .xsave = true, .rdtscp = true, .ibpb = true, .clears_pointers = true, .xsaves = true, .tsc_ratio = true,
-        .spec_ctrl = true, .lfence_bit = true, .family = 0x19, .last_extended = 0x80000023,
-        .components = LEGACY | BIT_OF(AVX) | BIT_OF(OPMASK) | BIT_OF(ZMM_HIGH) | BIT_OF(ZMM_16_31) | BIT_OF(PKRU), .xcr0 = 1,
+        .xsave = true,
+        .rdtscp = true,
+        .ibpb = true,
+        .clears_pointers = true,
+        .xsaves = true,
+        .tsc_ratio = true,
+        .spec_ctrl = true,
+        .lfence_bit = true,
+        .family = 0x19,
+        .last_extended = 0x80000023,
+        .components = LEGACY | BIT_OF(AVX) | BIT_OF(OPMASK) | BIT_OF(ZMM_HIGH) | BIT_OF(ZMM_16_31) | BIT_OF(PKRU),
+        .xcr0 = 1,
     };
     for (unsigned i = 0; i < FAKE_MSRS; i++)
         fake.msrs[i].msr = MSR_UNKNOWN;
@@ -48,7 +57,8 @@ struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
         return (struct cpuid){0, 0, 0, (uint32_t)fake.rdtscp << 27};
     case 0x80000008:
         assert_true(leaf <= fake.last_extended);
-        return (struct cpuid){0, (uint32_t)fake.clears_pointers << 2 | (uint32_t)fake.ibpb << 12 | (uint32_t)fake.spec_ctrl << 24, 0, 0};
+        return (struct cpuid){
+            0, (uint32_t)fake.clears_pointers << 2 | (uint32_t)fake.ibpb << 12 | (uint32_t)fake.spec_ctrl << 24, 0, 0};
     case 0x8000000a:
         assert_true(leaf <= fake.last_extended);
         return (struct cpuid){0, 0, 0, (uint32_t)fake.tsc_ratio << 4 | (uint32_t)fake.spec_ctrl << 20};
@@ -172,8 +182,14 @@ void xrstor64(const uint8_t *area, uint64_t mask)
     restore(area, mask & fake.xcr0);
 }
 
-void fxsave64(uint8_t *area) { save(area, LEGACY); }
-void fxrstor64(const uint8_t *area) { restore(area, LEGACY); }
+void fxsave64(uint8_t *area)
+{
+    save(area, LEGACY);
+}
+void fxrstor64(const uint8_t *area)
+{
+    restore(area, LEGACY);
+}
 
 void x87_overwrite_pointers(void)
 {

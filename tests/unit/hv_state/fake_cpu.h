@@ -18,7 +18,10 @@ extern struct fake_cpu {
 
     /* Registers: of each component of the extended state, a number. */
     uint64_t xcr0, state[COMPONENTS], x87_pointers, dr[4];
-    struct { uint32_t msr; uint64_t value; } msrs[FAKE_MSRS];
+    struct {
+        uint32_t msr;
+        uint64_t value;
+    } msrs[FAKE_MSRS];
 
     unsigned accesses;              /* reads and writes of all of them */
     unsigned ibpbs, pointers_overwritten;

@@ -9,8 +9,8 @@
 static void leave_behind(void)
 {
     static const uint32_t msrs[] = {
-        0x48, 0x174, 0x175, 0x176, 0x1d9, 0x277, 0xda0, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100,
-        0xc0000102, 0xc0000104,
+        0x48,       0x174,      0x175,      0x176,      0x1d9,      0x277,      0xda0,
+        0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000102, 0xc0000104,
     };
     fake_set_msr(0xc0000080, 0x20d00 | 1 << 14 | 1 << 15 | 1 << 21 | 1);
     for (unsigned i = 0; i < sizeof msrs / sizeof msrs[0]; i++)
@@ -65,7 +65,9 @@ static void lfence_serialises_or_is_not_said_to(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(what_firmware_left_is_gone), TEST(what_is_not_there_is_not_touched), TEST(lfence_serialises_or_is_not_said_to),
+        TEST(what_firmware_left_is_gone),
+        TEST(what_is_not_there_is_not_touched),
+        TEST(lfence_serialises_or_is_not_said_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

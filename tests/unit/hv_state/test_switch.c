@@ -225,11 +225,17 @@ static void init_clears_the_debug_registers_wherever_they_are(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(each_vcpu_finds_its_registers_again_and_nobody_elses), TEST(on_a_cpu_without_xsave_too),
-        TEST(on_a_cpu_without_avx_rdtscp_ibpb_too), TEST(old_parts_keep_nobodys_x87_pointers), TEST(new_parts_need_no_fild),
-        TEST(the_vcpu_that_has_the_cpu_costs_nothing), TEST(a_barrier_for_each_change_and_no_other),
-        TEST(a_vcpu_that_is_gone_is_not_saved), TEST(guests_get_x87_sse_and_avx),
-        TEST(a_new_vcpu_has_the_control_words_of_a_reset), TEST(init_clears_the_debug_registers_wherever_they_are),
+        TEST(each_vcpu_finds_its_registers_again_and_nobody_elses),
+        TEST(on_a_cpu_without_xsave_too),
+        TEST(on_a_cpu_without_avx_rdtscp_ibpb_too),
+        TEST(old_parts_keep_nobodys_x87_pointers),
+        TEST(new_parts_need_no_fild),
+        TEST(the_vcpu_that_has_the_cpu_costs_nothing),
+        TEST(a_barrier_for_each_change_and_no_other),
+        TEST(a_vcpu_that_is_gone_is_not_saved),
+        TEST(guests_get_x87_sse_and_avx),
+        TEST(a_new_vcpu_has_the_control_words_of_a_reset),
+        TEST(init_clears_the_debug_registers_wherever_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

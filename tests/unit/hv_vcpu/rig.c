@@ -43,8 +43,14 @@ unsigned rig_arms, rig_halts, rig_wbinvds;
 void (*rig_vmrun)(struct vcpu *vcpu);
 
 const struct manifest_registers rig_registers = {
-    .rip = 0x1000, .rsp = 0x8000, .rflags = 2, .cr0 = 0x80000011, .cr4 = 0x20, .efer = EFER_LME | EFER_LMA | EFER_NXE,
-    .cs = {8, 0x29b, 0xffffffff, 0}, .ss = {16, 0xc93, 0xffffffff, 0},
+    .rip = 0x1000,
+    .rsp = 0x8000,
+    .rflags = 2,
+    .cr0 = 0x80000011,
+    .cr4 = 0x20,
+    .efer = EFER_LME | EFER_LMA | EFER_NXE,
+    .cs = {8, 0x29b, 0xffffffff, 0},
+    .ss = {16, 0xc93, 0xffffffff, 0},
 };
 
 /* ---- memory ---- */
@@ -112,15 +118,33 @@ void *window_map(paddr_t base, uint64_t size, enum memory_view view)
     return page_va(base);
 }
 
-void window_unmap(void *va, uint64_t size) { (void)va, (void)size; }
-void cache_flush(const void *va, uint64_t size) { (void)va, (void)size; }
+void window_unmap(void *va, uint64_t size)
+{
+    (void)va, (void)size;
+}
+void cache_flush(const void *va, uint64_t size)
+{
+    (void)va, (void)size;
+}
 
 /* ---- time ---- */
 
-uint64_t clock_tsc(void) { return rig_tsc += RIG_TICK; }
-uint64_t clock_hz(void) { return RIG_HZ; }
-__attribute__((weak)) uint64_t clock_tsc_to_ns(uint64_t tsc) { return tsc; }
-uint64_t clock_us_to_tsc(uint64_t us) { return us * (RIG_HZ / 1000000); }
+uint64_t clock_tsc(void)
+{
+    return rig_tsc += RIG_TICK;
+}
+uint64_t clock_hz(void)
+{
+    return RIG_HZ;
+}
+__attribute__((weak)) uint64_t clock_tsc_to_ns(uint64_t tsc)
+{
+    return tsc;
+}
+uint64_t clock_us_to_tsc(uint64_t us)
+{
+    return us * (RIG_HZ / 1000000);
+}
 
 void lapic_timer_arm(uint64_t tsc)
 {
@@ -169,7 +193,10 @@ struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
     return (struct cpuid){~0u, ~0u, ~0u, ~0u};
 }
 
-uint64_t rdmsr(uint32_t msr) { return rig_rdmsr != NULL ? rig_rdmsr(msr) : msr; }
+uint64_t rdmsr(uint32_t msr)
+{
+    return rig_rdmsr != NULL ? rig_rdmsr(msr) : msr;
+}
 
 void wrmsr(uint32_t msr, uint64_t value)
 {
@@ -178,9 +205,18 @@ void wrmsr(uint32_t msr, uint64_t value)
 }
 
 static bool interrupts = true;
-void cli(void) { interrupts = false; }
-void sti(void) { interrupts = true; }
-void wbinvd(void) { rig_wbinvds++; }
+void cli(void)
+{
+    interrupts = false;
+}
+void sti(void)
+{
+    interrupts = true;
+}
+void wbinvd(void)
+{
+    rig_wbinvds++;
+}
 
 void sti_hlt(void)
 {
@@ -204,12 +240,26 @@ void vmrun_enter(struct vmrun_state *state, const bool *timer_fired, uint64_t ho
 
 /* ---- switch.c's place ---- */
 
-void switch_init(void) {}
+void switch_init(void)
+{
+}
 uint64_t rig_guest_xcr0 = 7;
-uint64_t switch_guest_xcr0(void) { return rig_guest_xcr0; }
-uint64_t switch_xcr0(void) { return rig_xcr0; }
-void switch_set_xcr0(uint64_t xcr0) { rig_xcr0 = xcr0; }
-void switch_reset(struct switch_state *state) { state->xcr0 = 1; }
+uint64_t switch_guest_xcr0(void)
+{
+    return rig_guest_xcr0;
+}
+uint64_t switch_xcr0(void)
+{
+    return rig_xcr0;
+}
+void switch_set_xcr0(uint64_t xcr0)
+{
+    rig_xcr0 = xcr0;
+}
+void switch_reset(struct switch_state *state)
+{
+    state->xcr0 = 1;
+}
 
 /* The machine may stand still here once, in the time of the vCPU that has gone to sleep before. */
 void switch_to(struct switch_state *from, struct switch_state *to)
@@ -222,9 +272,16 @@ void switch_to(struct switch_state *from, struct switch_state *to)
     }
 }
 
-void switch_at_init(struct switch_state *state, bool here) { (void)here; memset(state->dr, 0, sizeof state->dr); }
+void switch_at_init(struct switch_state *state, bool here)
+{
+    (void)here;
+    memset(state->dr, 0, sizeof state->dr);
+}
 bool rig_no_tsc_aux;
-bool switch_has_tsc_aux(void) { return !rig_no_tsc_aux; }
+bool switch_has_tsc_aux(void)
+{
+    return !rig_no_tsc_aux;
+}
 
 bool switch_set_tsc_aux(struct switch_state *state, uint64_t value)
 {
@@ -236,8 +293,14 @@ bool switch_set_tsc_aux(struct switch_state *state, uint64_t value)
 
 /* ---- other CPUs: there are none ---- */
 
-struct cpu *smp_cpu(uint32_t index) { return index == 0 ? &rig_cpu : NULL; }
-uint32_t smp_cpus(void) { return 1; }
+struct cpu *smp_cpu(uint32_t index)
+{
+    return index == 0 ? &rig_cpu : NULL;
+}
+uint32_t smp_cpus(void)
+{
+    return 1;
+}
 
 uint64_t rig_wbinvd_tsc, rig_wbinvd_others_tsc;
 bool rig_wbinvd_late;
@@ -263,7 +326,10 @@ struct smp_cost smp_wbinvd_cost(const uint64_t *set)
     return (struct smp_cost){.others = rig_wbinvd_others_tsc, .longest = rig_wbinvd_tsc};
 }
 
-void watch_look(struct cpu *own, uint64_t now) { (void)own, (void)now; }
+void watch_look(struct cpu *own, uint64_t now)
+{
+    (void)own, (void)now;
+}
 
 void smp_kick(struct cpu *cpu)
 {
@@ -286,7 +352,10 @@ bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format,
 }
 
 static bool end_noted;
-void guest_note_end(void) { end_noted = true; }
+void guest_note_end(void)
+{
+    end_noted = true;
+}
 
 bool guest_ends_noted(void)
 {
@@ -303,8 +372,14 @@ bool guest_is_ending(const struct guest *guest)
 /* ---- jobs, and guests' ends, which take no time ---- */
 
 enum job_verdict (*rig_job)(void);
-bool job_active(void) { return rig_job != NULL; }
-enum job_verdict jobs_step(void) { return rig_job != NULL ? rig_job() : JOB_IDLE; }
+bool job_active(void)
+{
+    return rig_job != NULL;
+}
+enum job_verdict jobs_step(void)
+{
+    return rig_job != NULL ? rig_job() : JOB_IDLE;
+}
 
 bool lifecycle_active(void)
 {
@@ -341,7 +416,8 @@ int rig_reset(void **state)
     memset(taken, 0, sizeof taken);
     memset(guests, 0, sizeof guests);
     memset(rig_config, 0, sizeof rig_config);
-    rig_cpu = (struct cpu){.self = &rig_cpu, .features = {.one_gib_pages = true, .phys_bits = 43}, .timer_tsc = UINT64_MAX};
+    rig_cpu =
+        (struct cpu){.self = &rig_cpu, .features = {.one_gib_pages = true, .phys_bits = 43}, .timer_tsc = UINT64_MAX};
     syscall(SYS_arch_prctl, ARCH_SET_GS, &rig_cpu);
     rig_tsc = 1000000;
     rig_pages_taken = 0;

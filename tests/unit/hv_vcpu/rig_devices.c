@@ -47,5 +47,11 @@ void monitor_poll(void)
     rig_polls++;
     rig_tsc += rig_poll_cost;
 }
-uint32_t monitor_poll_us(void) { return rig_line_us; }
-void console_drain(void) { rig_drains++; }
+uint32_t monitor_poll_us(void)
+{
+    return rig_line_us;
+}
+void console_drain(void)
+{
+    rig_drains++;
+}

@@ -13,7 +13,8 @@ static void vmcb_fields_are_written_by_accessors_only(void **state)
 {
     (void)state;
     regex_t write;
-    assert_int_equal(regcomp(&write, "vmcb->[a-z0-9_.]+ *([-+|&^]|<<|>>)?=[^=]|vmcb->[a-z0-9_]+(\\+\\+|--)", REG_EXTENDED), 0);
+    assert_int_equal(
+        regcomp(&write, "vmcb->[a-z0-9_.]+ *([-+|&^]|<<|>>)?=[^=]|vmcb->[a-z0-9_]+(\\+\\+|--)", REG_EXTENDED), 0);
     assert_int_equal(regexec(&write, "vcpu->vmcb->rip += 2;", 0, NULL, 0), 0);
     assert_int_equal(regexec(&write, "if (vmcb->v_intr == x)", 0, NULL, 0), REG_NOMATCH);
     glob_t sources;
@@ -33,10 +34,10 @@ static void vmcb_fields_are_written_by_accessors_only(void **state)
     regfree(&write);
 }
 
-#define CLEARS(field, bit) \
-    do { \
-        vmcb_mark_clean(&vmcb); \
-        vmcb_set_##field(&vmcb, vmcb.field); \
+#define CLEARS(field, bit)                                          \
+    do {                                                            \
+        vmcb_mark_clean(&vmcb);                                     \
+        vmcb_set_##field(&vmcb, vmcb.field);                        \
         assert_int_equal(vmcb.vmcb_clean, VMCB_CLEAN_ALL & ~(bit)); \
     } while (0)
 
@@ -87,7 +88,8 @@ static void accessors_clear_the_bit_of_their_field(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(vmcb_fields_are_written_by_accessors_only), cmocka_unit_test(accessors_clear_the_bit_of_their_field),
+        cmocka_unit_test(vmcb_fields_are_written_by_accessors_only),
+        cmocka_unit_test(accessors_clear_the_bit_of_their_field),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

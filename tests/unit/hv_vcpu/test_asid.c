@@ -74,8 +74,10 @@ static void freeing_twice_or_a_stranger_is_our_own_bug(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_two_kinds_never_meet_and_none_is_zero), cmocka_unit_test(without_sev_all_but_zero_are_plain),
-        cmocka_unit_test(what_cpuid_says_may_be_odd), cmocka_unit_test(freeing_twice_or_a_stranger_is_our_own_bug),
+        cmocka_unit_test(the_two_kinds_never_meet_and_none_is_zero),
+        cmocka_unit_test(without_sev_all_but_zero_are_plain),
+        cmocka_unit_test(what_cpuid_says_may_be_odd),
+        cmocka_unit_test(freeing_twice_or_a_stranger_is_our_own_bug),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,19 +36,21 @@ static void what_hv_does_not_virtualise_is_not_offered(void **state)
     assert_int_equal(c.edx & (1u << 9 | 1u << 12), 1u << 9 | 1u << 12);
     c = ask(vcpu, 7, 0);
     assert_int_equal(c.eax, 0);
-    assert_int_equal(c.ebx & (1u << 1 | 1u << 2 | 1u << 4 | 1u << 11 | 1u << 16 | 1u << 30), 0);    /* TSC_ADJUST, TSX, AVX-512 */
+    assert_int_equal(c.ebx & (1u << 1 | 1u << 2 | 1u << 4 | 1u << 11 | 1u << 16 | 1u << 30),
+                     0);    /* TSC_ADJUST, TSX, AVX-512 */
     assert_int_equal(c.ecx & (1u << 3 | 1u << 4 | 1u << 7 | 1u << 16), 0);      /* PKU, CET, LA57 */
     assert_int_equal(c.edx & (1u << 26 | 1u << 27 | 1u << 29), 0);              /* SPEC_CTRL and friends */
     assert_zero(ask(vcpu, 7, 1));
     assert_zero(ask(vcpu, 5, 0));
     assert_zero(ask(vcpu, 0xa, 0));
     c = ask(vcpu, 0x80000001, 0);
-    assert_int_equal(c.ecx & (1u << 2 | 1u << 3 | 1u << 9 | 1u << 10 | 1u << 12 | 1u << 19), 0);    /* SVM, ExtApic, OSVW, IBS, SKINIT, NodeId */
+    assert_int_equal(c.ecx & (1u << 2 | 1u << 3 | 1u << 9 | 1u << 10 | 1u << 12 | 1u << 19),
+                     0);    /* SVM, ExtApic, OSVW, IBS, SKINIT, NodeId */
     assert_int_equal(c.ecx & (1u << 23 | 1u << 24 | 1u << 28 | 1u << 29), 0);   /* performance counters, MONITORX */
     assert_zero(ask(vcpu, 0x8000000a, 0));
     assert_zero(ask(vcpu, 0x8000001b, 0));
     c = ask(vcpu, 0x80000008, 0);
-    assert_int_equal(c.ebx & (1u << 3 | 1u << 4 | 1u << 9 | 1u << 25), 0);      /* INVLPGB, RDPRU, WBNOINVD, VIRT_SSBD */
+    assert_int_equal(c.ebx & (1u << 3 | 1u << 4 | 1u << 9 | 1u << 25), 0); /* INVLPGB, RDPRU, WBNOINVD, VIRT_SSBD */
     assert_int_equal(c.edx, 0);
     assert_int_equal(ask(vcpu, 0x80000007, 0).edx, 1u << 8);
 }
@@ -58,14 +60,14 @@ static void all_other_leaves_are_zero(void **state)
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
     static const uint32_t leaves[] = {
-        0xe, 0x15, 0x16, 0x1f, 0x20000000, 0x3fffffff, 0x40000002, 0x4000000f, 0x40000011, 0x40000100, 0x7fffffff,
-        0x80000009, 0x80000020, 0x80000022, 0x80000023, 0x8fffffff, 0xc0000000, 0xffffffff,
+        0xe,        0x15,       0x16,       0x1f,       0x20000000, 0x3fffffff, 0x40000002, 0x4000000f, 0x40000011,
+        0x40000100, 0x7fffffff, 0x80000009, 0x80000020, 0x80000022, 0x80000023, 0x8fffffff, 0xc0000000, 0xffffffff,
     };
     for (size_t i = 0; i < sizeof leaves / sizeof leaves[0]; i++)
         assert_zero(ask(vcpu, leaves[i], 0));
     assert_int_equal(ask(vcpu, 0, 0).eax, 0xd);
     assert_int_equal(ask(vcpu, 0x80000000, 0).eax, 0x80000021);
-    for (uint32_t leaf = 0; leaf < 0x40; leaf++) {      /* none, with any subleaf, does harm */
+    for (uint32_t leaf = 0; leaf < 0x40; leaf++) { /* none, with any subleaf, does harm */
         ask(vcpu, leaf, UINT32_MAX);
         ask(vcpu, 0x80000000 + leaf, UINT32_MAX);
         ask(vcpu, 0x40000000 + leaf, UINT32_MAX);
@@ -94,11 +96,11 @@ static void only_an_encrypted_guest_learns_of_its_c_bit(void **state)
     struct vcpu *plain = rig_guest(0, false), *sev = rig_guest(1, true);
     assert_zero(ask(plain, 0x8000001f, 0));
     struct cpuid c = ask(sev, 0x8000001f, 0);
-    assert_int_equal(c.eax, 2);                 /* SEV, and no more */
+    assert_int_equal(c.eax, 2); /* SEV, and no more */
     assert_int_equal(c.ebx, 51 | 5 << 6);
     assert_int_equal(c.ecx | c.edx, 0);
-    assert_int_equal(ask(plain, 0x80000008, 0).eax & 0xff, 43);     /* reduced already */
-    assert_int_equal(ask(sev, 0x80000008, 0).eax & 0xff, 43 + 5);   /* it will subtract */
+    assert_int_equal(ask(plain, 0x80000008, 0).eax & 0xff, 43); /* reduced already */
+    assert_int_equal(ask(sev, 0x80000008, 0).eax & 0xff, 43 + 5); /* it will subtract */
 }
 
 static void osxsave_follows_the_guests_cr4(void **state)
@@ -130,7 +132,7 @@ static void one_vcpu_is_one_package_of_one_core_of_one_thread(void **state)
     assert_int_equal(c.eax | c.ebx | c.ecx | c.edx, 0);
     assert_int_equal(ask(vcpu, 0x8000001d, 0).eax >> 14 & 0xfff, 0);
 
-    rig_config[0].vcpus = 3;            /* for later: ids of two bits */
+    rig_config[0].vcpus = 3; /* for later: ids of two bits */
     vcpu->id = 2;
     assert_int_equal(ask(vcpu, 1, 0).ebx >> 16, 2 << 8 | 3);
     assert_int_equal(ask(vcpu, 0xb, 1).eax, 2);
@@ -163,18 +165,18 @@ static void xsave_sizes_follow_xcr0(void **state)
     assert_int_equal(c.ecx, 832);
     rig_xcr0 = 7;
     assert_int_equal(ask(vcpu, 0xd, 0).ebx, 832);
-    assert_int_equal(ask(vcpu, 0xd, 1).eax, 7);         /* no XSAVES */
+    assert_int_equal(ask(vcpu, 0xd, 1).eax, 7); /* no XSAVES */
     assert_int_equal(ask(vcpu, 0xd, 1).ebx, 832);
     assert_int_equal(ask(vcpu, 0xd, 2).eax, 256);
     assert_zero(ask(vcpu, 0xd, 9));
-    assert_zero(ask(vcpu, 0x8000001e, 0));              /* this one has no topology extensions */
+    assert_zero(ask(vcpu, 0x8000001e, 0)); /* this one has no topology extensions */
     assert_zero(ask(vcpu, 0x8000001d, 0));
-    rig_guest_xcr0 = 3;                                 /* no AVX */
+    rig_guest_xcr0 = 3; /* no AVX */
     exit_cpuid_init(&rig_cpu.features);
     assert_int_equal(ask(vcpu, 0xd, 0).eax, 3);
     assert_int_equal(ask(vcpu, 0xd, 0).ecx, 576);
     assert_zero(ask(vcpu, 0xd, 2));
-    rig_guest_xcr0 = 0;                                 /* no XSAVE at all */
+    rig_guest_xcr0 = 0; /* no XSAVE at all */
     exit_cpuid_init(&rig_cpu.features);
     for (uint32_t i = 0; i < 4; i++)
         assert_zero(ask(vcpu, 0xd, i));
@@ -184,7 +186,7 @@ static void xsave_sizes_follow_xcr0(void **state)
 static struct cpuid old(uint32_t leaf, uint32_t subleaf)
 {
     (void)subleaf;
-    assert_true(leaf <= 1 || (leaf >= 0x80000000 && leaf <= 0x80000001) || leaf == 0xd);   /* never beyond its last */
+    assert_true(leaf <= 1 || (leaf >= 0x80000000 && leaf <= 0x80000001) || leaf == 0xd); /* never beyond its last */
     if (leaf == 0 || leaf == 0x80000000)
         return (struct cpuid){leaf == 0 ? 1 : 0x80000001, 0, 0, 0};
     return (struct cpuid){0};
@@ -221,7 +223,11 @@ static void use_dump(const struct board *board)
 }
 
 /* Bits of feature leaves that are shown although the processor does not say so, and what makes them true. */
-static const struct { uint32_t leaf; struct cpuid bits; const char *reason; } virtual_bits[] = {
+static const struct {
+    uint32_t leaf;
+    struct cpuid bits;
+    const char *reason;
+} virtual_bits[] = {
     {0x1, {0, 0, 1u << 21, 0}, "x2APIC: the vlapic"},
     {0x1, {0, 0, 1u << 24, 0}, "TSC deadline: the vlapic"},
     {0x1, {0, 0, 1u << 31, 0}, "a hypervisor"},
@@ -253,8 +259,11 @@ static void assert_feature_bits_are_the_hosts(struct vcpu *vcpu, uint32_t leaf, 
 static void a_feature_bit_is_the_hosts_or_has_a_reason(void **state)
 {
     (void)state;
-    static const struct { uint32_t leaf; struct cpuid relevant; } leaves[] = {
-        {0x1, {~0u, 0, ~0u, ~(1u << 28)}}, {0x6, {~0u, ~0u, ~0u, ~0u}}, {0x7, {~0u, ~0u, ~0u, ~0u}},
+    static const struct {
+        uint32_t leaf;
+        struct cpuid relevant;
+    } leaves[] = {
+        {0x1, {~0u, 0, ~0u, ~(1u << 28)}},  {0x6, {~0u, ~0u, ~0u, ~0u}},        {0x7, {~0u, ~0u, ~0u, ~0u}},
         {0x80000001, {~0u, ~0u, ~0u, ~0u}}, {0x80000007, {~0u, ~0u, ~0u, ~0u}}, {0x80000008, {0, ~0u, 0, ~0u}},
         {0x8000001a, {~0u, ~0u, ~0u, ~0u}}, {0x80000021, {~0u, ~0u, ~0u, ~0u}},
     };
@@ -292,7 +301,7 @@ static void a_guests_addresses_are_those_that_it_can_have(void **state)
             uint32_t shown = ask(sev, 0x80000008, 0).eax & 0xff;
             assert_in_range(shown, 36, 48);
             assert_true(shown - reduced <= host);
-            assert_int_equal(shown, host + reduced < 48 ? host + reduced : 48);     /* and not less than can be */
+            assert_int_equal(shown, host + reduced < 48 ? host + reduced : 48); /* and not less than can be */
         }
         /* SME off: the processor's own width, 52 bits since Genoa, but for the tables. */
         rig_cpu.features.phys_bits = from_dump(0x80000008, 0).eax & 0xff;
@@ -307,18 +316,19 @@ static void speculation_control_is_offered_where_the_processor_keeps_it_apart(vo
     struct vcpu *vcpu = rig_guest(0, false);
     use_dump(board_named("cpuid-epyc-7551p"));
     assert_int_equal(ask(vcpu, 0x80000008, 0).ebx, 1u << 0 | 1u << 2 | 1u << 20);
-    use_dump(board_named("cpuid-epyc-7742"));       /* IBPB, IBRS, STIBP, its preferences, SSBD */
-    assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 0xfffff000, 1u << 12 | 1u << 14 | 1u << 15 | 0xeu << 16 | 1u << 20 | 1u << 24);
+    use_dump(board_named("cpuid-epyc-7742")); /* IBPB, IBRS, STIBP, its preferences, SSBD */
+    assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 0xfffff000,
+                     1u << 12 | 1u << 14 | 1u << 15 | 0xeu << 16 | 1u << 20 | 1u << 24);
     rig_cpu.features.virtual_spec_ctrl = false;
     exit_cpuid_init(&rig_cpu.features);
     assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 0xfffff000, 1u << 12 | 1u << 20);
-    use_dump(board_named("cpuid-epyc-9654"));    /* and PSFD, BTC_NO, IBPB_RET */
+    use_dump(board_named("cpuid-epyc-9654")); /* and PSFD, BTC_NO, IBPB_RET */
     assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 0xff000000, 0x71000000);
     assert_int_equal(ask(vcpu, 0x80000021, 0).eax, 1u << 0 | 1u << 2 | 1u << 6);
-    rig_cpuid = NULL;                                   /* a processor that has it all */
+    rig_cpuid = NULL; /* a processor that has it all */
     rig_cpu.features.ibpb = false;
     exit_cpuid_init(&rig_cpu.features);
-    assert_int_equal(ask(vcpu, 0x80000021, 0).eax & 3u << 27, 0);       /* SBPB, IBPB_BRTYPE */
+    assert_int_equal(ask(vcpu, 0x80000021, 0).eax & 3u << 27, 0); /* SBPB, IBPB_BRTYPE */
     assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 1u << 12, 0);
 }
 
@@ -337,10 +347,15 @@ static void rdpid_is_offered_where_tsc_aux_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(what_hv_does_not_virtualise_is_not_offered), TEST(all_other_leaves_are_zero),
-        TEST(the_hypervisor_is_kvm_with_nothing_but_its_clock), TEST(only_an_encrypted_guest_learns_of_its_c_bit),
-        TEST(osxsave_follows_the_guests_cr4), TEST(rdpid_is_offered_where_tsc_aux_is), TEST(one_vcpu_is_one_package_of_one_core_of_one_thread),
-        TEST(xsave_sizes_follow_xcr0), TEST(a_feature_bit_is_the_hosts_or_has_a_reason),
+        TEST(what_hv_does_not_virtualise_is_not_offered),
+        TEST(all_other_leaves_are_zero),
+        TEST(the_hypervisor_is_kvm_with_nothing_but_its_clock),
+        TEST(only_an_encrypted_guest_learns_of_its_c_bit),
+        TEST(osxsave_follows_the_guests_cr4),
+        TEST(rdpid_is_offered_where_tsc_aux_is),
+        TEST(one_vcpu_is_one_package_of_one_core_of_one_thread),
+        TEST(xsave_sizes_follow_xcr0),
+        TEST(a_feature_bit_is_the_hosts_or_has_a_reason),
         TEST(a_guests_addresses_are_those_that_it_can_have),
         TEST(speculation_control_is_offered_where_the_processor_keeps_it_apart),
         TEST(leaves_beyond_the_processors_last_are_not_asked_for),

@@ -28,7 +28,7 @@ static int set_up(void **state)
     exit_cpuid_init(&rig_cpu.features);
     rig_cpu.features.decode_assists = rig_cpu.features.next_rip = rig_cpu.features.flush_by_asid = true;
     vcpu = rig_guest(0, false);
-    vcpu->vmcb->cs.attributes = 0x29b;      /* L */
+    vcpu->vmcb->cs.attributes = 0x29b; /* L */
     return 0;
 }
 
@@ -67,8 +67,14 @@ static bool write(uint64_t code, uint64_t value)
     return false;
 }
 
-static bool write_0(uint64_t value) { return write(VMEXIT_CR0_SEL_WRITE, value); }
-static bool write_4(uint64_t value) { return write(VMEXIT_WRITE_CR4, value); }
+static bool write_0(uint64_t value)
+{
+    return write(VMEXIT_CR0_SEL_WRITE, value);
+}
+static bool write_4(uint64_t value)
+{
+    return write(VMEXIT_WRITE_CR4, value);
+}
 
 static uint64_t read(uint64_t code)
 {
@@ -95,12 +101,12 @@ static void machine_checks_stay_on_and_are_not_seen(void **state)
     (void)state;
     const uint32_t both = INTERCEPT(VMEXIT_READ_CR4) | INTERCEPT(VMEXIT_WRITE_CR4);
     assert_int_equal(vcpu->vmcb->intercept_cr, both);
-    assert_int_equal(vcpu->vmcb->cr4, CR4_PAE | CR4_MCE);       /* the manifest says PAE */
+    assert_int_equal(vcpu->vmcb->cr4, CR4_PAE | CR4_MCE); /* the manifest says PAE */
     assert_int_equal(read(VMEXIT_READ_CR4), CR4_PAE);
     assert_true(write_4(CR4_PAE | CR4_OSFXSR));
     assert_int_equal(vcpu->vmcb->cr4, CR4_PAE | CR4_OSFXSR | CR4_MCE);
     assert_int_equal(read(VMEXIT_READ_CR4), CR4_PAE | CR4_OSFXSR);
-    assert_false(write_4(CR4_PAE | CR4_MCE));       /* CPUID offers no machine checks */
+    assert_false(write_4(CR4_PAE | CR4_MCE)); /* CPUID offers no machine checks */
     assert_int_equal(vcpu_cr4(vcpu), CR4_PAE | CR4_OSFXSR);
     assert_int_equal(vcpu->exits[VCPU_EXIT_CR], 4);
     vcpu_start_init(vcpu);
@@ -139,7 +145,7 @@ static void reserved_bits_of_cr4_are_those_that_cpuid_does_not_offer(void **stat
 static struct cpuid little(uint32_t leaf, uint32_t subleaf)
 {
     (void)leaf, (void)subleaf;
-    return (struct cpuid){0x80000021, 0, 0, 1u << 6};       /* PAE */
+    return (struct cpuid){0x80000021, 0, 0, 1u << 6}; /* PAE */
 }
 
 static void a_cpu_without_features_has_their_bits_reserved(void **state)
@@ -172,9 +178,9 @@ static void pcide_wants_long_mode_and_pcid_0(void **state)
     vcpu->vmcb->cr3 = 0x5000;
     assert_true(write_4(CR4_PAE | CR4_PCIDE));
     vcpu->vmcb->cr3 = 0x5018;
-    assert_true(write_4(CR4_PAE | CR4_PCIDE | CR4_OSFXSR));     /* it is on already */
-    assert_false(write_0(CR0_PE | CR0_ET));                     /* PG stays on with it */
-    vcpu->vmcb->cs.attributes = 0xc9b;                          /* compatibility mode: nothing else is in the way */
+    assert_true(write_4(CR4_PAE | CR4_PCIDE | CR4_OSFXSR)); /* it is on already */
+    assert_false(write_0(CR0_PE | CR0_ET)); /* PG stays on with it */
+    vcpu->vmcb->cs.attributes = 0xc9b; /* compatibility mode: nothing else is in the way */
     assert_false(write_0(CR0_PE | CR0_ET));
     assert_true(write_4(CR4_PAE));
     legacy(CR0_PE | CR0_ET);
@@ -184,12 +190,15 @@ static void pcide_wants_long_mode_and_pcid_0(void **state)
 static void changes_of_translation_flush_the_tlb(void **state)
 {
     (void)state;
-    static const struct { uint64_t bit; bool flushes; } bits[] = {
-        {CR4_PSE, true}, {CR4_PGE, true}, {CR4_PCIDE, true}, {CR4_SMEP, true}, {CR4_SMAP, true},
+    static const struct {
+        uint64_t bit;
+        bool flushes;
+    } bits[] = {
+        {CR4_PSE, true},  {CR4_PGE, true},     {CR4_PCIDE, true},    {CR4_SMEP, true},      {CR4_SMAP, true},
         {CR4_TSD, false}, {CR4_OSFXSR, false}, {CR4_OSXSAVE, false}, {CR4_FSGSBASE, false}, {CR4_UMIP, false},
     };
     for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
-        for (int round = 0; round < 2; round++) {       /* on, off */
+        for (int round = 0; round < 2; round++) { /* on, off */
             assert_true(write_4(CR4_PAE | (round == 0 ? bits[i].bit : 0)));
             assert_int_equal(flushed(), bits[i].flushes);
             assert_int_equal(vcpu->vmcb->vmcb_clean & VMCB_CLEAN_CRX, 0);
@@ -214,7 +223,8 @@ static void changes_of_translation_flush_the_tlb(void **state)
 static void the_hardware_runs_cached_whatever_the_guest_wants(void **state)
 {
     (void)state;
-    const uint32_t four = INTERCEPT(VMEXIT_READ_CR4) | INTERCEPT(VMEXIT_WRITE_CR4), zero = INTERCEPT(VMEXIT_READ_CR0) | INTERCEPT(VMEXIT_WRITE_CR0);
+    const uint32_t four = INTERCEPT(VMEXIT_READ_CR4) | INTERCEPT(VMEXIT_WRITE_CR4),
+                   zero = INTERCEPT(VMEXIT_READ_CR0) | INTERCEPT(VMEXIT_WRITE_CR0);
     assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_CR0_SEL_WRITE), INTERCEPT(VMEXIT_CR0_SEL_WRITE));
     assert_true(write_0(START_CR0 | CR0_CD));
     assert_int_equal(vcpu->vmcb->cr0, START_CR0);
@@ -224,10 +234,10 @@ static void the_hardware_runs_cached_whatever_the_guest_wants(void **state)
     assert_true(write(VMEXIT_WRITE_CR0, START_CR0 | CR0_CD | CR0_NW));
     assert_int_equal(read(VMEXIT_READ_CR0), START_CR0 | CR0_CD | CR0_NW);
     assert_int_equal(vcpu->vmcb->cr0, START_CR0);
-    assert_false(write(VMEXIT_WRITE_CR0, START_CR0 | CR0_NW));      /* NW without CD */
+    assert_false(write(VMEXIT_WRITE_CR0, START_CR0 | CR0_NW)); /* NW without CD */
     assert_int_equal(read(VMEXIT_READ_CR0), START_CR0 | CR0_CD | CR0_NW);
     assert_true(write(VMEXIT_WRITE_CR0, START_CR0 | CR0_TS));
-    assert_int_equal(vcpu->vmcb->intercept_cr, four);               /* costs nothing again */
+    assert_int_equal(vcpu->vmcb->intercept_cr, four); /* costs nothing again */
     assert_int_equal(vcpu->vmcb->cr0, START_CR0 | CR0_TS);
     assert_int_equal(vcpu_cr0(vcpu), START_CR0 | CR0_TS);
 }
@@ -238,9 +248,9 @@ static void init_leaves_cd_and_nw_for_the_guest_alone(void **state)
     assert_true(write_0(START_CR0 | CR0_WP));
     vcpu_start_init(vcpu);
     assert_int_equal(vcpu->vmcb->cr0, CR0_ET);
-    assert_int_equal(read(VMEXIT_READ_CR0), 0x60000010);            /* APM2 14.1.3 */
+    assert_int_equal(read(VMEXIT_READ_CR0), 0x60000010); /* APM2 14.1.3 */
     assert_true(write(VMEXIT_WRITE_CR0, CR0_PE));
-    assert_int_equal(vcpu->vmcb->cr0, CR0_PE | CR0_ET);             /* ET cannot be cleared */
+    assert_int_equal(vcpu->vmcb->cr0, CR0_PE | CR0_ET); /* ET cannot be cleared */
     assert_int_equal(vcpu->vmcb->intercept_cr, INTERCEPT(VMEXIT_READ_CR4) | INTERCEPT(VMEXIT_WRITE_CR4));
 }
 
@@ -249,26 +259,26 @@ static void cr0_is_written_by_the_processors_rules(void **state)
     (void)state;
     assert_false(write_0(START_CR0 | UINT64_C(1) << 32));
     assert_false(write_0(START_CR0 | UINT64_C(1) << 63));
-    assert_false(write_0(CR0_PG | CR0_ET));                 /* PG without PE */
-    assert_false(write_0(CR0_PE | CR0_ET));                 /* out of long mode, in 64-bit code */
-    assert_true(write_0(START_CR0 | UINT64_C(0x1ffaffc0)));    /* reserved: ignored */
+    assert_false(write_0(CR0_PG | CR0_ET)); /* PG without PE */
+    assert_false(write_0(CR0_PE | CR0_ET)); /* out of long mode, in 64-bit code */
+    assert_true(write_0(START_CR0 | UINT64_C(0x1ffaffc0))); /* reserved: ignored */
     assert_int_equal(vcpu->vmcb->cr0, START_CR0);
-    vcpu->vmcb->cs.attributes = 0xc9b;                      /* compatibility mode */
+    vcpu->vmcb->cs.attributes = 0xc9b; /* compatibility mode */
     assert_true(write_0(CR0_PE));
     assert_int_equal(vcpu->vmcb->efer, EFER_SVME | EFER_LME | EFER_NXE);
-    vcpu->vmcb->cs.attributes = 0x29b;                      /* L counts for nothing out of long mode, but on the way there */
+    vcpu->vmcb->cs.attributes = 0x29b; /* L counts for nothing out of long mode, but on the way there */
     assert_false(write_0(CR0_PE | CR0_PG));
     vcpu->vmcb->cs.attributes = 0xc9b;
     assert_true(write_4(0));
-    assert_false(write_0(CR0_PE | CR0_PG));                 /* long mode without PAE */
+    assert_false(write_0(CR0_PE | CR0_PG)); /* long mode without PAE */
     assert_true(write_4(CR4_PAE));
     assert_true(write_0(CR0_PE | CR0_PG));
     assert_int_equal(vcpu->vmcb->efer, EFER_SVME | EFER_LME | EFER_LMA | EFER_NXE);
     legacy(CR0_ET | CR0_PE);
     vcpu->vmcb->cr4 = CR4_MCE;
-    assert_true(write_0(CR0_PE | CR0_PG));                  /* 32-bit paging */
+    assert_true(write_0(CR0_PE | CR0_PG)); /* 32-bit paging */
     assert_int_equal(vcpu->vmcb->efer, EFER_SVME);
-    assert_true(write_0(0));                                /* real mode */
+    assert_true(write_0(0)); /* real mode */
     assert_int_equal(vcpu->vmcb->cr0, CR0_ET);
 }
 
@@ -278,7 +288,7 @@ static void all_general_registers_are_found(void **state)
     for (unsigned gpr = 0; gpr <= R15; gpr++) {
         struct vmrun_gprs *g = &vcpu->run.gprs;
         uint64_t *places[] = {&vcpu->vmcb->rax, &g->rcx, &g->rdx, &g->rbx, &vcpu->vmcb->rsp, &g->rbp, &g->rsi, &g->rdi,
-                              &g->r8, &g->r9, &g->r10, &g->r11, &g->r12, &g->r13, &g->r14, &g->r15};
+                              &g->r8,           &g->r9,  &g->r10, &g->r11, &g->r12,          &g->r13, &g->r14, &g->r15};
         for (unsigned i = 0; i <= R15; i++)
             *places[i] = UINT64_MAX - i;
         *places[gpr] = CR4_PAE | (gpr % 2 != 0 ? CR4_DE : CR4_TSD);
@@ -302,7 +312,7 @@ static void registers_have_32_bits_out_of_64_bit_mode(void **state)
     vcpu->vmcb->cs.attributes = 0x29b;
     assert_false(write_4(UINT64_C(0xdead00000000) | CR4_PAE | CR4_DE));
     legacy(CR0_PE | CR0_ET);
-    vcpu->vmcb->cs.attributes = 0x29b;      /* L in legacy mode */
+    vcpu->vmcb->cs.attributes = 0x29b; /* L in legacy mode */
     assert_true(write_4(UINT64_C(0xdead00000000) | CR4_PAE | CR4_DE));
 }
 
@@ -336,7 +346,7 @@ static void a_guest_that_steps_gets_its_trap(void **state)
 static void stepped_over(uint64_t code)
 {
     vcpu->vmcb->dr6 = 0xffff0ff0;
-    assert_true(rig_exit(vcpu, code, 0, 0));        /* at once back into the guest */
+    assert_true(rig_exit(vcpu, code, 0, 0)); /* at once back into the guest */
     assert_true(vcpu->stepping);
     assert_int_equal(vcpu->vmcb->rip, 0x1000);
     assert_true((vcpu->vmcb->rflags & RFLAGS_TF) != 0);
@@ -372,7 +382,7 @@ static void what_touches_neither_cd_nor_nw_is_the_guests_to_execute(void **state
         if (i == 1)
             assert_true(write_0(START_CR0 | CR0_CD));
         stepped_over(codes[i]);
-        assert_true(next_exit(VMEXIT_INTR, 0, 0));      /* the host's interrupt came first */
+        assert_true(next_exit(VMEXIT_INTR, 0, 0)); /* the host's interrupt came first */
         assert_true(vcpu->stepping);
         vcpu->vmcb->rip = 0x1004;
         vcpu->vmcb->dr6 |= 1u << 14;
@@ -388,7 +398,7 @@ static void a_guests_own_step_and_breakpoints_are_told_to_it(void **state)
 {
     (void)state;
     stepped_over(VMEXIT_CR0_SEL_WRITE);
-    vcpu->vmcb->dr6 |= 1u << 14 | 1u << 2;      /* a data breakpoint of its own */
+    vcpu->vmcb->dr6 |= 1u << 14 | 1u << 2; /* a data breakpoint of its own */
     assert_false(next_exit(VMEXIT_EXCEPTION_DB, 0, 0));
     over(0);
     assert_true(vcpu->pending_exception && vcpu->exception_vector == 1);
@@ -416,7 +426,10 @@ static void a_fault_of_it_is_the_guests(void **state)
     assert_int_equal(vcpu->exception_error, 6);
     assert_int_equal(vcpu->vmcb->cr2, 0x7000123);
     assert_int_equal(vcpu->vmcb->vmcb_clean & VMCB_CLEAN_CR2, 0);
-    static const struct { uint8_t vector; bool error; } faults[] = {{6, false}, {12, true}, {13, true}, {17, true}};
+    static const struct {
+        uint8_t vector;
+        bool error;
+    } faults[] = {{6, false}, {12, true}, {13, true}, {17, true}};
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         stepped_over(VMEXIT_WRITE_CR0);
         assert_false(next_exit(0x40u + faults[i].vector, 0, 0));
@@ -425,7 +438,7 @@ static void a_fault_of_it_is_the_guests(void **state)
         assert_int_equal(vcpu->exception_has_error, faults[i].error);
     }
     assert_int_equal(guests[0].end, GUEST_END_NONE);
-    assert_false(rig_exit(vcpu, 0x40 + 13, 0, 0));      /* without it: nobody asked for that intercept */
+    assert_false(rig_exit(vcpu, 0x40 + 13, 0, 0)); /* without it: nobody asked for that intercept */
     assert_int_equal(guests[0].end, GUEST_END_CRASH);
 }
 
@@ -435,12 +448,12 @@ static void an_event_comes_before_it(void **state)
     stepped_over(VMEXIT_CR0_SEL_WRITE);
     vcpu->nmi_pending = true;
     event_prepare(vcpu);
-    over(0);            /* the NMI's handler does not see hv's TF on its stack */
+    over(0); /* the NMI's handler does not see hv's TF on its stack */
     assert_int_equal(vcpu->vmcb->eventinj, vmcb_event(EVENT_TYPE_NMI, 2));
     stepped_over(VMEXIT_CR0_SEL_WRITE);
     vcpu->vmcb->eventinj = 0;
     event_prepare(vcpu);
-    assert_true(vcpu->stepping);        /* nothing came */
+    assert_true(vcpu->stepping); /* nothing came */
     vcpu_start_init(vcpu);
     assert_false(vcpu->stepping);
     assert_int_equal(vcpu->vmcb->rflags, 2);
@@ -454,7 +467,7 @@ static bool mce_at_entry;
 static void sees_mce(struct vcpu *running)
 {
     mce_at_entry = (running->vmcb->cr4 & CR4_MCE) != 0;
-    running->vmcb->cr4 = 0;         /* its MOV does not exit */
+    running->vmcb->cr4 = 0; /* its MOV does not exit */
     guest_end(running->guest, rig_arms > 3 ? GUEST_END_POWEROFF : GUEST_END_NONE, "enough");
     running->vmcb->exitcode = VMEXIT_INTR;
     rig_cpu.timer_fired = true;
@@ -469,7 +482,7 @@ static void without_decode_assists_nothing_exits_and_mce_is_set_at_each_entry(vo
     assert_int_equal(vcpu->vmcb->intercept_cr, 0);
     assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_CR0_SEL_WRITE), 0);
     vcpu_start_init(vcpu);
-    assert_int_equal(vcpu->vmcb->cr0, CR0_ET);      /* cached all the same */
+    assert_int_equal(vcpu->vmcb->cr0, CR0_ET); /* cached all the same */
     vcpu->state = VCPU_RUNNABLE;
     rig_vmrun = sees_mce;
     rig_cpu.slice_end_tsc = UINT64_MAX;

@@ -191,7 +191,9 @@ static void a_delivery_that_was_cut_short_is_done_again(void **state)
 {
     (void)state;
     struct vcpu *vcpu = interruptible(0);
-    static const struct { uint64_t intinfo, eventinj; } cases[] = {
+    static const struct {
+        uint64_t intinfo, eventinj;
+    } cases[] = {
         {UINT64_C(0x80000030), UINT64_C(0x80000030)},                   /* interrupt */
         {UINT64_C(0x80000202), UINT64_C(0x80000202)},                   /* NMI */
         {UINT64_C(0x0000000680000b0e), UINT64_C(0x0000000680000b0e)},   /* #PF with its error code */
@@ -252,7 +254,7 @@ static void a_delivery_is_done_again_only_when_the_guest_can_take_it(void **stat
         if (why == 1)
             vmcb->interrupt_shadow = INTERRUPT_SHADOW;
         if (why == 3)
-            vlapic_accept(&vcpu->lapic, 0x3f);          /* in service, at the same priority */
+            vlapic_accept(&vcpu->lapic, 0x3f); /* in service, at the same priority */
         event_prepare(vcpu);
         assert_int_equal(vmcb->eventinj, 0);
         assert_int_equal(window(vcpu), why == 3 ? -1 : 3);
@@ -279,9 +281,9 @@ static void an_nmi_whose_delivery_was_cut_short_comes_after_the_exception_and_on
     assert_true(vcpu->nmi_blocked);
     interrupted(vcpu, VMEXIT_EXCEPTION_DB, UINT64_C(0x80000202));
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000301));
-    assert_false(vcpu->nmi_blocked);                    /* else the IRET from #DB would end a block that is not its own */
+    assert_false(vcpu->nmi_blocked); /* else the IRET from #DB would end a block that is not its own */
     assert_int_equal(vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_IRET), 0);
-    assert_true(vcpu->request);                       /* the next exit, whatever it is, is its time */
+    assert_true(vcpu->request); /* the next exit, whatever it is, is its time */
     vcpu->vmcb->exitcode = VMEXIT_INTR;
     vcpu->vmcb->exitintinfo = 0;
     assert_false(exit_dispatch(&vcpu->run));
@@ -323,14 +325,19 @@ static void unchanged_interrupt_state_keeps_its_clean_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(an_interrupt_goes_in_when_the_guest_can_take_it), TEST(if_and_the_interrupt_shadow_hold_it_back_with_a_window),
-        TEST(tpr_holds_it_back_until_cr8_falls), TEST(a_halted_guest_that_lowered_cr8_wakes),
+        TEST(an_interrupt_goes_in_when_the_guest_can_take_it),
+        TEST(if_and_the_interrupt_shadow_hold_it_back_with_a_window),
+        TEST(tpr_holds_it_back_until_cr8_falls),
+        TEST(a_halted_guest_that_lowered_cr8_wakes),
         TEST(what_is_in_service_holds_lower_ones_back_without_a_window),
-        TEST(an_exception_goes_first_and_the_interrupt_gets_a_window), TEST(a_delivery_that_was_cut_short_is_done_again),
-        TEST(an_interrupt_is_not_lost_to_an_exception_in_its_delivery), TEST(a_higher_interrupt_comes_before_one_that_is_delivered_again),
+        TEST(an_exception_goes_first_and_the_interrupt_gets_a_window),
+        TEST(a_delivery_that_was_cut_short_is_done_again),
+        TEST(an_interrupt_is_not_lost_to_an_exception_in_its_delivery),
+        TEST(a_higher_interrupt_comes_before_one_that_is_delivered_again),
         TEST(a_delivery_is_done_again_only_when_the_guest_can_take_it),
         TEST(an_nmi_whose_delivery_was_cut_short_comes_after_the_exception_and_once),
-        TEST(unchanged_interrupt_state_keeps_its_clean_bits), TEST(what_was_prepared_and_not_delivered_is_not_lost),
+        TEST(unchanged_interrupt_state_keeps_its_clean_bits),
+        TEST(what_was_prepared_and_not_delivered_is_not_lost),
         TEST(an_nmi_needs_no_if_and_the_next_waits_for_iret),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,31 +95,39 @@ static void reads_below_4_gib_find_one_page_of_ones(void **state)
             assert_true(npt_lookup(&guests[sev].npt, gpaddr(places[i] & ~UINT64_C(0xfff)), &found));
             first = first.raw == 0 ? found : first;
             assert_int_equal(found.raw, first.raw);
-            assert_true(rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, places[i]));   /* of another vCPU, at the same time */
+            assert_true(rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, places[i])); /* of another vCPU, at the same time */
             assert_int_equal(rig_log_lines, lines + 1);
         }
-        assert_int_equal(guests[sev].npt.pages - pages, rig_pages_taken - taken);   /* what the leak check counts */
+        assert_int_equal(guests[sev].npt.pages - pages, rig_pages_taken - taken); /* what the leak check counts */
         assert_int_equal(guests[sev].bus_pages, sizeof places / sizeof places[0]);
     }
     for (size_t i = 0; i < PAGE_SIZE; i++)
         assert_int_equal(((const uint8_t *)page_va(first))[i], 0xff);
-    assert_non_null(strstr(rig_log, "guest1: reads unmapped guest-physical address 0xfed803c0, where a PC has the chipset's (FCH) registers: all ones"));
+    assert_non_null(strstr(
+        rig_log,
+        "guest1: reads unmapped guest-physical address 0xfed803c0, where a PC has the chipset's (FCH) registers: all ones"));
 }
 
 static void what_is_no_read_of_the_bus_ends_the_guest(void **state)
 {
     (void)state;
-    static const struct { uint64_t error, gpa; const char *words; } ends[] = {
-        {FINAL | WRITE, 0xfed00010, "accessed unmapped guest-physical address 0xfed00010, where a PC has the HPET (RIP 0x1000, a write"},
+    static const struct {
+        uint64_t error, gpa;
+        const char *words;
+    } ends[] = {
+        {FINAL | WRITE, 0xfed00010,
+         "accessed unmapped guest-physical address 0xfed00010, where a PC has the HPET (RIP 0x1000, a write"},
         {FINAL | WRITE, 0xfee00300, "a PC has the local APIC: guests have x2APIC, by MSRs (RIP 0x1000, a write"},
         {FINAL | WRITE | PRESENT, 0xfed40000, "a PC has a TPM (RIP 0x1000, a write"},
         {FINAL | READ | FETCH, 0xffff0000, "a PC has the firmware's ROM (RIP 0x1000, an instruction fetch"},
-        {FINAL | READ | FETCH | PRESENT, 0xc0000000, "guest-physical address 0xc0000000 (RIP 0x1000, an instruction fetch"},
+        {FINAL | READ | FETCH | PRESENT, 0xc0000000,
+         "guest-physical address 0xc0000000 (RIP 0x1000, an instruction fetch"},
         {TABLE_WALK | READ, 0xc0000000, "a walk of its page tables"},
         {TABLE_WALK | WRITE, 0xc0000000, "a walk of its page tables"},
         {FINAL | READ, 0x100000000, "accessed unmapped guest-physical address 0x100000000 (RIP 0x1000, a read"},
         {FINAL | READ | PRESENT, 0xc0000000, "a read, error code 0x100000005"},
-        {FINAL | READ, 0xffffff, "accessed unmapped guest-physical address 0xffffff"},     /* its memory is mapped from the start */
+        {FINAL | READ, 0xffffff,
+         "accessed unmapped guest-physical address 0xffffff"}, /* its memory is mapped from the start */
     };
     exit_npf_init();
     for (uint32_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
@@ -140,10 +148,11 @@ static void pages_of_ones_are_bounded(void **state)
     struct vcpu *vcpu = guest_of_16_mib(0, false);
     uint64_t taken = rig_pages_taken, count = 0;
     unsigned lines = rig_log_lines;
-    while (rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, 0x1000000 + count * 0x4000000 + count % 16 * 0x201000) && count < 63)
+    while (rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, 0x1000000 + count * 0x4000000 + count % 16 * 0x201000) &&
+           count < 63)
         count++;
     assert_int_equal(count, 48);
-    assert_in_range(rig_log_lines - lines, 48, 56);     /* each of them, in no time, and the end */
+    assert_in_range(rig_log_lines - lines, 48, 56); /* each of them, in no time, and the end */
     assert_int_equal(guests[0].end, GUEST_END_CRASH);
     assert_non_null(strstr(guests[0].end_reason, "after reading 48 other such pages"));
     assert_true(rig_pages_taken - taken <= 48 + 5);
@@ -161,9 +170,15 @@ static void pages_of_ones_are_bounded(void **state)
 static void a_triple_fault_without_an_idt_is_a_reset_any_other_a_crash(void **state)
 {
     (void)state;
-    static const struct { uint64_t base; uint32_t limit; uint64_t cr0; enum guest_end_kind end; } faults[] = {
-        {0, 0, 0x80000011, GUEST_END_RESET}, {0, 0, 0x10, GUEST_END_CRASH}, {0x1000, 0, 0x80000011, GUEST_END_CRASH},
-        {0, 0xfff, 0x80000011, GUEST_END_CRASH}, {0xffff, 0xfff, 0x80000011, GUEST_END_CRASH},
+    static const struct {
+        uint64_t base;
+        uint32_t limit;
+        uint64_t cr0;
+        enum guest_end_kind end;
+    } faults[] = {
+        {0, 0, 0x80000011, GUEST_END_RESET},          {0, 0, 0x10, GUEST_END_CRASH},
+        {0x1000, 0, 0x80000011, GUEST_END_CRASH},     {0, 0xfff, 0x80000011, GUEST_END_CRASH},
+        {0xffff, 0xfff, 0x80000011, GUEST_END_CRASH},
     };
     for (uint32_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         struct vcpu *vcpu = rig_guest(i, false);
@@ -195,8 +210,9 @@ static void instructions_that_guests_do_not_have_are_undefined(void **state)
 {
     (void)state;
     static const uint64_t codes[] = {
-        VMEXIT_VMRUN, VMEXIT_VMLOAD, VMEXIT_VMSAVE, VMEXIT_STGI, VMEXIT_CLGI, VMEXIT_SKINIT, VMEXIT_INVLPGA,
-        VMEXIT_MONITOR, VMEXIT_MWAIT, VMEXIT_MWAIT_CONDITIONAL, VMEXIT_RDPRU, VMEXIT_RSM,
+        VMEXIT_VMRUN,  VMEXIT_VMLOAD,  VMEXIT_VMSAVE,  VMEXIT_STGI,  VMEXIT_CLGI,
+        VMEXIT_SKINIT, VMEXIT_INVLPGA, VMEXIT_MONITOR, VMEXIT_MWAIT, VMEXIT_MWAIT_CONDITIONAL,
+        VMEXIT_RDPRU,  VMEXIT_RSM,
     };
     struct vcpu *vcpu = rig_guest(0, false);
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
@@ -204,7 +220,7 @@ static void instructions_that_guests_do_not_have_are_undefined(void **state)
         assert_true(vcpu->pending_exception);
         assert_int_equal(vcpu->exception_vector, 6);
         assert_false(vcpu->exception_has_error);
-        assert_int_equal(vcpu->vmcb->rip, 0x1000);      /* a fault points at its instruction */
+        assert_int_equal(vcpu->vmcb->rip, 0x1000); /* a fault points at its instruction */
     }
     assert_false(rig_exit(vcpu, VMEXIT_RDPMC, 0, 0));
     assert_int_equal(vcpu->exception_vector, 13);
@@ -216,7 +232,9 @@ static void instructions_that_guests_do_not_have_are_undefined(void **state)
 static void rip_moves_by_the_processors_word_or_the_fixed_length(void **state)
 {
     (void)state;
-    static const struct { uint64_t code, length; } fixed[] = {
+    static const struct {
+        uint64_t code, length;
+    } fixed[] = {
         {VMEXIT_CPUID, 2}, {VMEXIT_MSR, 2}, {VMEXIT_VMMCALL, 3}, {VMEXIT_HLT, 1}, {VMEXIT_INVD, 2}, {VMEXIT_WBINVD, 2},
     };
     struct vcpu *vcpu = rig_guest(0, false);
@@ -268,7 +286,7 @@ static void an_encrypted_guest_has_some_wbinvds_at_once_and_then_a_few(void **st
             continue;
         }
         assert_true(done >= 32);
-        assert_int_equal(vcpu->vmcb->rip, 0x1000);      /* the same instruction again, later */
+        assert_int_equal(vcpu->vmcb->rip, 0x1000); /* the same instruction again, later */
         uint64_t due = vcpu_poll(vcpu, rig_tsc);
         assert_in_range(due, rig_tsc, rig_tsc + 10 * ms);
         assert_int_equal(vcpu->state, VCPU_HALTED);
@@ -276,7 +294,7 @@ static void an_encrypted_guest_has_some_wbinvds_at_once_and_then_a_few(void **st
         assert_int_equal(vcpu_poll(vcpu, rig_tsc), UINT64_MAX);
         assert_int_equal(vcpu->state, VCPU_RUNNABLE);
     }
-    assert_in_range(done, 130, 134);                    /* 32, and 100 in a second */
+    assert_in_range(done, 130, 134); /* 32, and 100 in a second */
     assert_true(tries < 2 * done);
     /* Woken early by an interrupt, it halts by itself: the hour that was set is forgotten. */
     do
@@ -304,7 +322,7 @@ static void a_wbinvd_is_paid_for_also_what_it_took_elsewhere(void **state)
     (void)state;
     const uint64_t ms = RIG_HZ / 1000;
     struct vcpu *vcpu = rig_guest(0, true);
-    rig_wbinvd_tsc = 30 * ms;           /* more than a slice: all the same */
+    rig_wbinvd_tsc = 30 * ms; /* more than a slice: all the same */
     rig_wbinvd_others_tsc = 50 * ms;
     execute_wbinvd(vcpu);
     assert_int_equal(vcpu->vmcb->rip, 0x1002);
@@ -334,7 +352,7 @@ static void a_cpu_that_is_late_with_a_wbinvd_holds_up_that_vcpu_alone(void **sta
     assert_int_equal(vcpu->vmcb->rip, 0x1000);
     vcpu->vmcb->rflags = 2;
     vcpu->nmi_pending = true;
-    for (unsigned i = 0; i < 10000; i++) {              /* ten seconds: no panic, no end of the guest, nothing else */
+    for (unsigned i = 0; i < 10000; i++) { /* ten seconds: no panic, no end of the guest, nothing else */
         uint64_t due = vcpu_poll(vcpu, rig_tsc);
         assert_in_range(due, rig_tsc, rig_tsc + 2 * ms);
         assert_int_equal(vcpu->state, VCPU_HALTED);
@@ -373,15 +391,14 @@ static void hlt_waits_but_with_interrupts_off_it_is_the_end(void **state)
     assert_int_equal(guests[0].end, GUEST_END_NONE);
     for (uint32_t i = 1; i < 3; i++) {
         vcpu = rig_guest(i, false);
-        vlapic_reset(&vcpu->lapic, 0, i == 1);      /* enabled, or disabled by software */
+        vlapic_reset(&vcpu->lapic, 0, i == 1); /* enabled, or disabled by software */
         vcpu->vmcb->exitcode = VMEXIT_HLT;
         vcpu->vmcb->rflags = 2;
         assert_false(exit_dispatch(&vcpu->run));
         vcpu_poll(vcpu, rig_tsc);
     }
     assert_int_equal(guests[1].end, GUEST_END_CRASH);
-    assert_string_equal(guests[1].end_reason,
-                        "HLT with interrupts off: nothing can wake its only vCPU; RIP 0x1001");
+    assert_string_equal(guests[1].end_reason, "HLT with interrupts off: nothing can wake its only vCPU; RIP 0x1001");
     assert_int_equal(guests[2].end, GUEST_END_POWEROFF);
     assert_string_equal(guests[2].end_reason, "halted");
 }
@@ -433,13 +450,13 @@ static void a_new_vmcb_holds_what_the_guest_must_not_do_without(void **state)
     assert_true((plain->iopm_base_pa & RIG_C_BIT) != 0);
     assert_true((plain->msrpm_base_pa & RIG_C_BIT) != 0);
     assert_true((guests[0].vcpus[0]->run.vmcb_address & RIG_C_BIT) != 0);
-    assert_int_equal(plain->iopm_base_pa, sev->iopm_base_pa);       /* one for all */
+    assert_int_equal(plain->iopm_base_pa, sev->iopm_base_pa); /* one for all */
 }
 
 /* APM2 table B-1: the bits of the two words, by the manual's numbers. */
 static void nothing_that_concerns_the_host_happens_without_an_exit(void **state)
 {
-    static const uint8_t exceptions[] = {1, 17, 18};        /* #DB, #AC, #MC */
+    static const uint8_t exceptions[] = {1, 17, 18}; /* #DB, #AC, #MC */
     /* INTR, NMI, SMI, INIT, RDPMC, CPUID, RSM, INVD, HLT, INVLPGA, IOIO, MSR, task switch, FERR_FREEZE, shutdown */
     static const uint8_t misc1[] = {0, 1, 2, 3, 15, 18, 19, 22, 24, 26, 27, 28, 29, 30, 31};
     /* VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, WBINVD, MONITOR, MWAIT (twice), XSETBV, RDPRU */
@@ -528,21 +545,29 @@ static void the_log_of_a_noisy_guest_with_several_vcpus_is_no_longer(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(nobody_but_the_guest_is_hurt_by_any_exit_code), TEST(vmexit_invalid_is_known_in_both_widths),
-        TEST(what_ends_a_guest_is_told_with_its_registers), TEST(reads_below_4_gib_find_one_page_of_ones),
-        TEST(what_is_no_read_of_the_bus_ends_the_guest), TEST(pages_of_ones_are_bounded),
-        TEST(a_triple_fault_without_an_idt_is_a_reset_any_other_a_crash), TEST(a_second_vcpus_end_adds_nothing_to_the_report),
+        TEST(nobody_but_the_guest_is_hurt_by_any_exit_code),
+        TEST(vmexit_invalid_is_known_in_both_widths),
+        TEST(what_ends_a_guest_is_told_with_its_registers),
+        TEST(reads_below_4_gib_find_one_page_of_ones),
+        TEST(what_is_no_read_of_the_bus_ends_the_guest),
+        TEST(pages_of_ones_are_bounded),
+        TEST(a_triple_fault_without_an_idt_is_a_reset_any_other_a_crash),
+        TEST(a_second_vcpus_end_adds_nothing_to_the_report),
         TEST(instructions_that_guests_do_not_have_are_undefined),
-        TEST(rip_moves_by_the_processors_word_or_the_fixed_length), TEST(a_single_step_over_an_intercepted_instruction_traps),
+        TEST(rip_moves_by_the_processors_word_or_the_fixed_length),
+        TEST(a_single_step_over_an_intercepted_instruction_traps),
         TEST(an_encrypted_guest_has_some_wbinvds_at_once_and_then_a_few),
         TEST(a_wbinvd_is_paid_for_also_what_it_took_elsewhere),
         TEST(a_cpu_that_is_late_with_a_wbinvd_holds_up_that_vcpu_alone),
-        TEST(hlt_waits_but_with_interrupts_off_it_is_the_end), TEST(vmmcall_answers_as_kvm_does_to_what_it_does_not_know),
+        TEST(hlt_waits_but_with_interrupts_off_it_is_the_end),
+        TEST(vmmcall_answers_as_kvm_does_to_what_it_does_not_know),
         TEST(after_an_exit_all_is_clean_and_nothing_is_injected_or_flushed_again),
         TEST(a_new_vmcb_holds_what_the_guest_must_not_do_without),
         TEST(nothing_that_concerns_the_host_happens_without_an_exit),
-        TEST(the_permission_maps_let_pass_only_what_vmload_switches), TEST(a_vcpu_without_pages_leaves_no_trace),
-        TEST(the_log_of_a_noisy_guest_is_bounded), TEST(the_log_of_a_noisy_guest_with_several_vcpus_is_no_longer),
+        TEST(the_permission_maps_let_pass_only_what_vmload_switches),
+        TEST(a_vcpu_without_pages_leaves_no_trace),
+        TEST(the_log_of_a_noisy_guest_is_bounded),
+        TEST(the_log_of_a_noisy_guest_with_several_vcpus_is_no_longer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

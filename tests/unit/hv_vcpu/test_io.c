@@ -66,8 +66,11 @@ static void string_io_and_sizes_that_do_not_exist_end_the_guest(void **state)
 {
     (void)state;
     static const uint64_t infos[] = {
-        UINT64_C(0x3f8) << 16 | 1 << 4 | STRING, UINT64_C(0x3f8) << 16 | 1 << 4 | STRING | REP | IN,
-        UINT64_C(0x3f8) << 16, UINT64_C(0x3f8) << 16 | 7 << 4, UINT64_MAX,
+        UINT64_C(0x3f8) << 16 | 1 << 4 | STRING,
+        UINT64_C(0x3f8) << 16 | 1 << 4 | STRING | REP | IN,
+        UINT64_C(0x3f8) << 16,
+        UINT64_C(0x3f8) << 16 | 7 << 4,
+        UINT64_MAX,
     };
     for (uint32_t i = 0; i < sizeof infos / sizeof infos[0]; i++) {
         struct vcpu *vcpu = rig_guest(i, false);
@@ -98,10 +101,14 @@ static void power_off_and_reset_leave_the_run_loop(void **state)
 static void a_pcs_two_reset_ports_reset(void **state)
 {
     (void)state;
-    static const struct { uint32_t port, size; uint64_t value; enum guest_end_kind end; } writes[] = {
-        {0x64, 1, 0xfe, GUEST_END_RESET}, {0x64, 1, 0xf0, GUEST_END_RESET}, {0x64, 1, 0xff, GUEST_END_NONE},
-        {0x64, 1, 0xd1, GUEST_END_NONE}, {0x64, 1, 0xae, GUEST_END_NONE}, {0x60, 1, 0xfe, GUEST_END_NONE},
-        {0xcf9, 1, 0x02, GUEST_END_NONE}, {0xcf9, 1, 0x06, GUEST_END_RESET}, {0xcf9, 1, 0x0e, GUEST_END_RESET},
+    static const struct {
+        uint32_t port, size;
+        uint64_t value;
+        enum guest_end_kind end;
+    } writes[] = {
+        {0x64, 1, 0xfe, GUEST_END_RESET},       {0x64, 1, 0xf0, GUEST_END_RESET},   {0x64, 1, 0xff, GUEST_END_NONE},
+        {0x64, 1, 0xd1, GUEST_END_NONE},        {0x64, 1, 0xae, GUEST_END_NONE},    {0x60, 1, 0xfe, GUEST_END_NONE},
+        {0xcf9, 1, 0x02, GUEST_END_NONE},       {0xcf9, 1, 0x06, GUEST_END_RESET},  {0xcf9, 1, 0x0e, GUEST_END_RESET},
         {0xcf8, 4, 0x80000604, GUEST_END_NONE}, {0xcf8, 2, 0xffff, GUEST_END_NONE}, {0xcf8, 1, 0x06, GUEST_END_NONE},
     };
     for (uint32_t i = 0; i < sizeof writes / sizeof writes[0]; i++) {
@@ -145,9 +152,12 @@ static void delays_and_probes_are_not_worth_a_message_others_are(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(nothing_answers_with_all_ones_in_the_width_that_was_asked), TEST(the_uart_is_eight_bytes_whatever_the_width),
-        TEST(no_access_to_any_port_in_any_width_does_harm), TEST(string_io_and_sizes_that_do_not_exist_end_the_guest),
-        TEST(power_off_and_reset_leave_the_run_loop), TEST(a_pcs_two_reset_ports_reset),
+        TEST(nothing_answers_with_all_ones_in_the_width_that_was_asked),
+        TEST(the_uart_is_eight_bytes_whatever_the_width),
+        TEST(no_access_to_any_port_in_any_width_does_harm),
+        TEST(string_io_and_sizes_that_do_not_exist_end_the_guest),
+        TEST(power_off_and_reset_leave_the_run_loop),
+        TEST(a_pcs_two_reset_ports_reset),
         TEST(the_pm_timer_counts_at_its_rate_in_24_bits),
         TEST(delays_and_probes_are_not_worth_a_message_others_are),
     };

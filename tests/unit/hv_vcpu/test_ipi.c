@@ -199,7 +199,7 @@ static void a_guest_ends_when_none_of_its_vcpus_can_wake_another(void **state)
     event_prepare(vcpus[1]);
     event_iret(vcpus[1]);
     vcpus[1]->vmcb->rip++;
-    post_only(1, ICR(0, FIXED | 0x41));     /* does not wake who has interrupts off; he sees to it that that is noticed */
+    post_only(1, ICR(0, FIXED | 0x41)); /* does not wake who has interrupts off; he sees to it that that is noticed */
     sleep_deaf(1);
     assert_int_equal(guests[0].end, GUEST_END_NONE);
     vcpu_poll(vcpus[0], rig_tsc);
@@ -232,14 +232,25 @@ static void destinations(void **state)
     three_vcpus();
     start(1);
     start(2);
-    static const struct { uint64_t icr; unsigned to; } cases[] = {
-        {ICR(1, FIXED | 0x41), 1 << 1}, {ICR(2, FIXED | 0x41), 1 << 2}, {ICR(0, FIXED | 0x41), 1 << 0},
-        {ICR(9, FIXED | 0x41), 0}, {ICR(UINT32_MAX, FIXED | 0x41), 7},
-        {ICR(0x6, FIXED | LOGICAL | 0x41), 1 << 1 | 1 << 2}, {ICR(0x10001, FIXED | LOGICAL | 0x41), 0},
+    static const struct {
+        uint64_t icr;
+        unsigned to;
+    } cases[] = {
+        {ICR(1, FIXED | 0x41), 1 << 1},
+        {ICR(2, FIXED | 0x41), 1 << 2},
+        {ICR(0, FIXED | 0x41), 1 << 0},
+        {ICR(9, FIXED | 0x41), 0},
+        {ICR(UINT32_MAX, FIXED | 0x41), 7},
+        {ICR(0x6, FIXED | LOGICAL | 0x41), 1 << 1 | 1 << 2},
+        {ICR(0x10001, FIXED | LOGICAL | 0x41), 0},
         {ICR(UINT32_MAX, FIXED | LOGICAL | 0x41), 7},
-        {ICR(0x6, LOWEST | LOGICAL | 0x41), 1 << 1}, {ICR(UINT32_MAX, LOWEST | LOGICAL | 0x41), 1 << 0},    /* one alone */
-        {ICR(0x4, LOWEST | LOGICAL | 0x41), 1 << 2}, {ICR(0, LOWEST | OTHERS | 0x41), 1 << 1},
-        {ICR(0, FIXED | SELF | 0x41), 1 << 0}, {ICR(0, FIXED | ALL | 0x41), 7}, {ICR(0, FIXED | OTHERS | 0x41), 6},
+        {ICR(0x6, LOWEST | LOGICAL | 0x41), 1 << 1},
+        {ICR(UINT32_MAX, LOWEST | LOGICAL | 0x41), 1 << 0}, /* one alone */
+        {ICR(0x4, LOWEST | LOGICAL | 0x41), 1 << 2},
+        {ICR(0, LOWEST | OTHERS | 0x41), 1 << 1},
+        {ICR(0, FIXED | SELF | 0x41), 1 << 0},
+        {ICR(0, FIXED | ALL | 0x41), 7},
+        {ICR(0, FIXED | OTHERS | 0x41), 6},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         send(0, cases[i].icr);
@@ -273,7 +284,7 @@ static void what_is_sent_wakes_and_asks_the_cpu_to_look(void **state)
     vcpus[0]->vmcb->rax = FIXED | 0x41;
     rig_exit(vcpus[0], VMEXIT_MSR, 1, 0);
     assert_true(rig_cpu.timer_fired);
-    assert_int_equal(vcpus[1]->state, VCPU_HALTED);     /* its own CPU wakes it, when it looks */
+    assert_int_equal(vcpus[1]->state, VCPU_HALTED); /* its own CPU wakes it, when it looks */
     vcpu_poll(vcpus[1], rig_tsc);
     assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
 }
@@ -310,12 +321,12 @@ static void a_cpu_is_not_asked_again_for_a_vcpu_that_does_not_hear(void **state)
     look(worker);
     assert_int_equal(vcpus[1]->state, VCPU_HALTED);
     assert_false(kicks(FIXED | 0x42));
-    look(NULL);                             /* the slice is over, or there is nobody else */
+    look(NULL); /* the slice is over, or there is nobody else */
     assert_int_equal(vcpus[1]->lapic.irr[2], 6);
     assert_true(kicks(NMI));
     look(worker);
     assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
-    assert_false(kicks(NMI));               /* it waits for its turn, and looks when that comes */
+    assert_false(kicks(NMI)); /* it waits for its turn, and looks when that comes */
 }
 
 /* INIT to one that waits for its turn, and is not kicked for; and then, with nobody else to run, its startup. */
@@ -346,14 +357,14 @@ static void nmis_reach_others_and_the_sender(void **state)
     assert_false(vcpus[0]->nmi_pending || vcpus[2]->nmi_pending);
     send(0, ICR(0, NMI));
     assert_true(vcpus[0]->nmi_pending);
-    send(0, ICR(2, NMI));                   /* waits for its startup: not for it */
+    send(0, ICR(2, NMI)); /* waits for its startup: not for it */
     assert_false(vcpus[2]->nmi_pending);
     vcpus[1]->state = VCPU_HALTED;
     vcpus[1]->vmcb->rflags = 2;
     vcpu_poll(vcpus[1], rig_tsc);
     assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
     event_prepare(vcpus[1]);
-    sleep_deaf(1);                          /* in the first one's handler: the next has to wait */
+    sleep_deaf(1); /* in the first one's handler: the next has to wait */
     post_only(0, ICR(1, NMI));
     vcpu_poll(vcpus[1], rig_tsc);
     assert_int_equal(vcpus[1]->state, VCPU_HALTED);
@@ -361,7 +372,7 @@ static void nmis_reach_others_and_the_sender(void **state)
     send(0, ICR(1, FIXED | 0x41));
     vcpu_poll(vcpus[1], rig_tsc);
     assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
-    event_iret(vcpus[1]);                   /* whose IRET goes to the HLT that stands before it */
+    event_iret(vcpus[1]); /* whose IRET goes to the HLT that stands before it */
     vcpus[1]->vmcb->nrip = 0;
     vcpus[1]->vmcb->rip--;
     halt_deaf(1);
@@ -373,13 +384,18 @@ static void nmis_reach_others_and_the_sender(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(startup_begins_in_real_mode_at_its_page), TEST(init_stops_a_vcpu_whatever_it_does),
+        TEST(startup_begins_in_real_mode_at_its_page),
+        TEST(init_stops_a_vcpu_whatever_it_does),
         TEST(what_was_to_be_injected_and_what_was_translated_ends_with_init),
-        TEST(init_leaves_no_fault_address_breakpoint_or_nmi_behind), TEST(init_to_the_boot_vcpu_ends_the_guest),
-        TEST(a_guest_ends_when_none_of_its_vcpus_can_wake_another), TEST(nor_does_it_end_while_one_hears_interrupts),
-        TEST(destinations), TEST(a_vcpu_has_its_address_while_its_apic_is_reset),
+        TEST(init_leaves_no_fault_address_breakpoint_or_nmi_behind),
+        TEST(init_to_the_boot_vcpu_ends_the_guest),
+        TEST(a_guest_ends_when_none_of_its_vcpus_can_wake_another),
+        TEST(nor_does_it_end_while_one_hears_interrupts),
+        TEST(destinations),
+        TEST(a_vcpu_has_its_address_while_its_apic_is_reset),
         TEST(what_is_sent_wakes_and_asks_the_cpu_to_look),
-        TEST(a_cpu_is_not_asked_again_for_a_vcpu_that_does_not_hear), TEST(nmis_reach_others_and_the_sender),
+        TEST(a_cpu_is_not_asked_again_for_a_vcpu_that_does_not_hear),
+        TEST(nmis_reach_others_and_the_sender),
         TEST(one_that_was_waiting_for_its_turn_hears_its_startup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,10 @@ static uint64_t *place(uint32_t msr)
     return &regs[(msr - 0x400) / 4][msr & 3];
 }
 
-static uint64_t read_msr(uint32_t msr) { return *place(msr); }
+static uint64_t read_msr(uint32_t msr)
+{
+    return *place(msr);
+}
 
 static void write_msr(uint32_t msr, uint64_t value)
 {
@@ -155,7 +158,8 @@ static void what_a_reset_left_is_told_and_cleared(void **state)
     regs[5][STATUS] = 0x55;     /* not valid */
     mcg_status = MCIP;
     mca_log_init(&rig_cpu);
-    said("CPU 0, hardware error from before boot: uncorrected error, processor context corrupt in bank 3 (memory hierarchy)");
+    said(
+        "CPU 0, hardware error from before boot: uncorrected error, processor context corrupt in bank 3 (memory hierarchy)");
     said("address 0x1234567890");
     assert_int_equal(rig_log_lines, 1);
     assert_true(regs[3][STATUS] == 0 && regs[5][STATUS] == 0 && mcg_status == 0);
@@ -178,7 +182,11 @@ static struct mca_errors collected(uint64_t status, uint64_t mcg)
 static void what_is_corrupt_follows_the_status_bits(void **state)
 {
     (void)state;
-    static const struct { uint64_t status; uint32_t mcg, ebx; bool context, task; } cases[] = {
+    static const struct {
+        uint64_t status;
+        uint32_t mcg, ebx;
+        bool context, task;
+    } cases[] = {
         {VAL | UC | EN, RIPV | MCIP, 3, false, false},
         {VAL | UC | EN, MCIP, 3, false, true},              /* RIPV=0 */
         {VAL | UC | EN | TCC, RIPV | MCIP, 3, false, true},
@@ -203,17 +211,29 @@ static void an_error_in_words(void **state)
     (void)state;
     char text[MCA_TEXT];
     struct mca_error error = {
-        .bank = 17, .status = VAL | OVER | ADDRV | MISCV | SYNDV | DEFERRED | UINT64_C(1) << 43 | 0x011b,
-        .address = 0xabc0, .misc = 0x77, .ipid = UINT64_C(0x0000009600650f00), .syndrome = 0x9,
+        .bank = 17,
+        .status = VAL | OVER | ADDRV | MISCV | SYNDV | DEFERRED | UINT64_C(1) << 43 | 0x011b,
+        .address = 0xabc0,
+        .misc = 0x77,
+        .ipid = UINT64_C(0x0000009600650f00),
+        .syndrome = 0x9,
     };
     mca_describe(&error, text, sizeof text);
-    assert_string_equal(text, "deferred error in bank 17, memory controller (memory hierarchy), status 0xcc2018000000011b: OVER "
-                        "deferred poison, address 0xabc0, misc 0x77, IPID 0x9600650f00, syndrome 0x9");
+    assert_string_equal(
+        text, "deferred error in bank 17, memory controller (memory hierarchy), status 0xcc2018000000011b: OVER "
+              "deferred poison, address 0xabc0, misc 0x77, IPID 0x9600650f00, syndrome 0x9");
     error = (struct mca_error){.bank = 0, .status = VAL | UC | EN | TCC | 0x0015};
     mca_describe(&error, text, sizeof text);
-    assert_string_equal(text, "uncorrected error, task context corrupt in bank 0 (TLB), status 0xb080000000000015: UC EN TCC");
-    static const struct { uint32_t code; const char *name; } codes[] = {
-        {0x0c0f, "(bus or interconnect)"}, {0x0400, "(internal)"}, {0x0000, "(other)"}, {0x0151, "(memory hierarchy)"},
+    assert_string_equal(
+        text, "uncorrected error, task context corrupt in bank 0 (TLB), status 0xb080000000000015: UC EN TCC");
+    static const struct {
+        uint32_t code;
+        const char *name;
+    } codes[] = {
+        {0x0c0f, "(bus or interconnect)"},
+        {0x0400, "(internal)"},
+        {0x0000, "(other)"},
+        {0x0151, "(memory hierarchy)"},
     };
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
         error = (struct mca_error){.bank = 1, .status = VAL | codes[i].code};
@@ -312,8 +332,9 @@ static void the_guest_that_was_hit_ends_and_nobody_else(void **state)
     assert_false(rig_exit(vcpu, VMEXIT_EXCEPTION_MC, 0, 0));
     assert_int_equal(guests[0].end, GUEST_END_CRASH);
     assert_int_equal(guests[1].end, GUEST_END_NONE);
-    assert_ptr_equal(strstr(guests[0].end_reason, "machine check at RIP 0x1000: uncorrected error, task context corrupt in bank 2"),
-                     guests[0].end_reason);
+    assert_ptr_equal(
+        strstr(guests[0].end_reason, "machine check at RIP 0x1000: uncorrected error, task context corrupt in bank 2"),
+        guests[0].end_reason);
     said("CPU 0, machine check while guest0 ran: uncorrected error");
     said("CPU 0, machine check while guest0 ran: corrected error in bank 6");
     assert_int_equal(mcg_status, 0);
@@ -322,12 +343,19 @@ static void the_guest_that_was_hit_ends_and_nobody_else(void **state)
 static void the_place_of_an_error_in_the_guests_memory_is_noted(void **state)
 {
     (void)state;
-    static const struct { uint64_t status, address, ipid, offset; bool noted; } cases[] = {
-        {UC | ADDRV, 0x7b41e040, 0, 0x41e040, true}, {UC | ADDRV, 0x7b000000, 0x000000b000000000, 0, true},
-        {UC | ADDRV, RIG_C_BIT | 0x7bffffff, 0, 0xffffff, true}, {UC | ADDRV, 0x7affffff, 0, 0, false},
-        {UC | ADDRV, 0x7c000000, 0, 0, false}, {UC, 0x7b41e040, 0, 0, false}, {ADDRV, 0x7b41e040, 0, 0, false},
-        {UC | ADDRV, UINT64_C(0x38) << 56 | 0x7b41e040, 0, 0x41e040, true},                 /* and what else stands there */
-        {UC | ADDRV, 0x7b41e040, UINT64_C(0x0001009600000000), 0, false},                   /* a memory controller's own */
+    static const struct {
+        uint64_t status, address, ipid, offset;
+        bool noted;
+    } cases[] = {
+        {UC | ADDRV, 0x7b41e040, 0, 0x41e040, true},
+        {UC | ADDRV, 0x7b000000, 0x000000b000000000, 0, true},
+        {UC | ADDRV, RIG_C_BIT | 0x7bffffff, 0, 0xffffff, true},
+        {UC | ADDRV, 0x7affffff, 0, 0, false},
+        {UC | ADDRV, 0x7c000000, 0, 0, false},
+        {UC, 0x7b41e040, 0, 0, false},
+        {ADDRV, 0x7b41e040, 0, 0, false},
+        {UC | ADDRV, UINT64_C(0x38) << 56 | 0x7b41e040, 0, 0x41e040, true}, /* and what else stands there */
+        {UC | ADDRV, 0x7b41e040, UINT64_C(0x0001009600000000), 0, false}, /* a memory controller's own */
     };
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         set_up(state);
@@ -358,7 +386,7 @@ static void a_corrupt_context_is_hvs_end(void **state)
     mcg_status = RIPV | MCIP;
     expect_assert_failure(rig_exit(vcpu, VMEXIT_EXCEPTION_MC, 0, 0));
     assert_int_equal(guests[0].end, GUEST_END_NONE);
-    assert_non_null(rig_cpu.mca_errors);        /* for the panic to tell */
+    assert_non_null(rig_cpu.mca_errors); /* for the panic to tell */
 }
 
 int main(void)

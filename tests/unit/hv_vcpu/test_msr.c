@@ -45,7 +45,8 @@ static void hostile_values_in_all_msrs_break_nothing_that_vmrun_insists_on(void 
 {
     (void)state;
     static const uint32_t bases[] = {0, 0xc0000000, 0xc0010000, 0x40000000, 0x4b564d00, 0xffffe000};
-    static const uint64_t values[] = {0, 1, UINT64_MAX, UINT64_C(1) << 63, 0xfee00d00, UINT64_C(0x8000000000000fff), 0x1000};
+    static const uint64_t values[] = {0,     1, UINT64_MAX, UINT64_C(1) << 63, 0xfee00d00, UINT64_C(0x8000000000000fff),
+                                      0x1000};
     struct vcpu *vcpu = rig_guest(0, false);
     uint64_t value;
     unsigned refused = 0;
@@ -130,8 +131,8 @@ static void what_linux_touches_is_answered(void **state)
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
     static const uint32_t reads[] = {
-        0x1b, 0x8b, 0xfe, 0x1d9, 0x277, 0x2ff, 0xc0010010, 0xc0010015, 0xc001001f, 0xc0010058, 0xc0000103, 0xc0010114,
-        0x802, 0x6e0,
+        0x1b,       0x8b,       0xfe,       0x1d9,      0x277,      0x2ff, 0xc0010010,
+        0xc0010015, 0xc001001f, 0xc0010058, 0xc0000103, 0xc0010114, 0x802, 0x6e0,
     };
     uint64_t value;
     for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++)
@@ -325,7 +326,7 @@ static void a_deadline_rearms_the_host_only_when_it_is_earlier(void **state)
 {
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
-    assert_true(write(vcpu, 0x832, 0x400ec));               /* LVT timer: TSC-deadline, vector 0xec */
+    assert_true(write(vcpu, 0x832, 0x400ec)); /* LVT timer: TSC-deadline, vector 0xec */
     rig_cpu.timer_tsc = rig_tsc + 10000000;
     vcpu->timer_changed = false;
     uint64_t now = vcpu_guest_tsc(vcpu, rig_tsc);
@@ -335,10 +336,10 @@ static void a_deadline_rearms_the_host_only_when_it_is_earlier(void **state)
     assert_true(write(vcpu, 0x6e0, now + 5000000));
     assert_true(vcpu->timer_changed && vcpu->request);
     vcpu->timer_changed = false;
-    assert_true(write(vcpu, 0x6e0, 1));                     /* in the past */
+    assert_true(write(vcpu, 0x6e0, 1)); /* in the past */
     assert_true(vcpu->timer_changed);
     vcpu->timer_changed = false;
-    assert_true(write(vcpu, 0x6e0, 0));                     /* disarmed */
+    assert_true(write(vcpu, 0x6e0, 0)); /* disarmed */
     assert_false(vcpu->timer_changed);
 }
 
@@ -349,21 +350,21 @@ static void the_timers_registers_begin_with_the_time_and_end_with_the_divider(vo
     struct vcpu *vcpu = rig_guest(0, false);
     uint64_t value;
     rig_tsc += 1000000000000;
-    assert_true(write(vcpu, 0x83e, 0xb));                   /* by 1 */
-    assert_true(write(vcpu, 0x832, 0x40));                  /* one shot */
+    assert_true(write(vcpu, 0x83e, 0xb)); /* by 1 */
+    assert_true(write(vcpu, 0x832, 0x40)); /* one shot */
     assert_true(write(vcpu, 0x838, 0x40000000));
     rig_tsc += 0x20000000;
     assert_true(read(vcpu, 0x839, &value));
     assert_in_range(value, 0x1ffff000, 0x20000000);
-    assert_true(write(vcpu, 0x83e, 0));                     /* by 2: starts over */
+    assert_true(write(vcpu, 0x83e, 0)); /* by 2: starts over */
     assert_true(read(vcpu, 0x839, &value));
     assert_in_range(value, 0x3ffff000, 0x40000000);
     rig_cpu.timer_tsc = rig_tsc + 0x100000000;
     vcpu->timer_changed = vcpu->request = false;
-    assert_true(write(vcpu, 0x83e, 0xb));                   /* it ends earlier than the host would look */
+    assert_true(write(vcpu, 0x83e, 0xb)); /* it ends earlier than the host would look */
     assert_true(vcpu->timer_changed && vcpu->request);
     vcpu->timer_changed = vcpu->request = false;
-    assert_true(write(vcpu, 0x83f, 0x51));                  /* SELF_IPI */
+    assert_true(write(vcpu, 0x83f, 0x51)); /* SELF_IPI */
     assert_int_equal(vlapic_pending(&vcpu->lapic), 0x51);
     assert_false(vcpu->timer_changed);
 }
@@ -375,22 +376,36 @@ static void tpr_is_one_by_msr_and_by_cr8(void **state)
     uint64_t value;
     assert_true(write(vcpu, 0x808, 0x20));
     assert_int_equal(vcpu->vmcb->v_intr & V_TPR_MASK, 2);
-    vcpu->vmcb->v_intr = (vcpu->vmcb->v_intr & ~V_TPR_MASK) | 5;    /* the guest's MOV to CR8: no exit */
+    vcpu->vmcb->v_intr = (vcpu->vmcb->v_intr & ~V_TPR_MASK) | 5; /* the guest's MOV to CR8: no exit */
     assert_true(read(vcpu, 0x808, &value));
     assert_int_equal(value, 0x50);
     assert_true(write(vcpu, 0x808, 0x31));
-    event_prepare(vcpu);                                    /* looks at V_TPR first, which must not be the old one */
+    event_prepare(vcpu); /* looks at V_TPR first, which must not be the old one */
     assert_true(read(vcpu, 0x808, &value));
-    assert_int_equal(value, 0x31);                          /* the low half, which CR8 does not show, is kept */
+    assert_int_equal(value, 0x31); /* the low half, which CR8 does not show, is kept */
 }
 
 static void xsetbv_takes_what_cpuid_offers(void **state)
 {
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
-    static const struct { uint64_t value; uint32_t index; uint8_t cpl; bool fine; } cases[] = {
-        {1, 0, 0, true}, {3, 0, 0, true}, {7, 0, 0, true}, {0, 0, 0, false}, {6, 0, 0, false}, {5, 0, 0, false},
-        {7, 1, 0, false}, {7, 0, 3, false}, {0xe7, 0, 0, false}, {0x207, 0, 0, false}, {UINT64_C(1) << 63 | 7, 0, 0, false},
+    static const struct {
+        uint64_t value;
+        uint32_t index;
+        uint8_t cpl;
+        bool fine;
+    } cases[] = {
+        {1, 0, 0, true},
+        {3, 0, 0, true},
+        {7, 0, 0, true},
+        {0, 0, 0, false},
+        {6, 0, 0, false},
+        {5, 0, 0, false},
+        {7, 1, 0, false},
+        {7, 0, 3, false},
+        {0xe7, 0, 0, false},
+        {0x207, 0, 0, false},
+        {UINT64_C(1) << 63 | 7, 0, 0, false},
     };
     vcpu->vmcb->cr4 |= CR4_OSXSAVE;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -413,13 +428,19 @@ static void xsetbv_takes_what_cpuid_offers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(hostile_values_in_all_msrs_break_nothing_that_vmrun_insists_on), TEST(efer_hides_svme_and_keeps_it),
-        TEST(a_pat_that_vmrun_would_refuse_is_refused), TEST(the_tsc_is_the_guests_own),
-        TEST(an_msr_has_a_reason_or_is_not_there), TEST(what_linux_takes_for_a_mitigation_is_the_hosts_or_is_not_there),
-        TEST(msrs_that_never_exit_are_switched_by_the_processor), TEST(efer_and_page_tables_that_read_otherwise_flush_the_tlb),
-        TEST(sev_status_is_for_encrypted_guests), TEST(what_linux_touches_is_answered),
+        TEST(hostile_values_in_all_msrs_break_nothing_that_vmrun_insists_on),
+        TEST(efer_hides_svme_and_keeps_it),
+        TEST(a_pat_that_vmrun_would_refuse_is_refused),
+        TEST(the_tsc_is_the_guests_own),
+        TEST(an_msr_has_a_reason_or_is_not_there),
+        TEST(what_linux_takes_for_a_mitigation_is_the_hosts_or_is_not_there),
+        TEST(msrs_that_never_exit_are_switched_by_the_processor),
+        TEST(efer_and_page_tables_that_read_otherwise_flush_the_tlb),
+        TEST(sev_status_is_for_encrypted_guests),
+        TEST(what_linux_touches_is_answered),
         TEST(a_deadline_rearms_the_host_only_when_it_is_earlier),
-        TEST(the_timers_registers_begin_with_the_time_and_end_with_the_divider), TEST(tpr_is_one_by_msr_and_by_cr8),
+        TEST(the_timers_registers_begin_with_the_time_and_end_with_the_divider),
+        TEST(tpr_is_one_by_msr_and_by_cr8),
         TEST(xsetbv_takes_what_cpuid_offers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

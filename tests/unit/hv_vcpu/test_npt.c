@@ -12,7 +12,9 @@
 #define MIB (KIB * 1024)
 #define GIB (MIB * 1024)
 
-struct leaf { uint64_t address, size, entry; };
+struct leaf {
+    uint64_t address, size, entry;
+};
 
 /* Where the hardware would get to. */
 static struct leaf walk(const struct npt *npt, uint64_t gpa)
@@ -72,8 +74,13 @@ static void the_largest_pages_that_fit_are_used(void **state)
 static void the_c_bit_follows_the_view(void **state)
 {
     (void)state;
-    static const struct { enum memory_view view; bool c; } views[] = {
-        {VIEW_PLAIN, false}, {VIEW_ENCRYPTED, true}, {VIEW_GUEST, false},
+    static const struct {
+        enum memory_view view;
+        bool c;
+    } views[] = {
+        {VIEW_PLAIN, false},
+        {VIEW_ENCRYPTED, true},
+        {VIEW_GUEST, false},
     };
     for (size_t i = 0; i < 3; i++) {
         struct npt npt = fresh();
@@ -181,10 +188,20 @@ static void hostile_ranges_are_refused(void **state)
     (void)state;
     struct npt npt = fresh();
     paddr_t found;
-    static const struct { uint64_t gpa, base, size; } bad[] = {
-        {0, 0, 0}, {1, 0, 4096}, {0, 1, 4096}, {0, 0, 4095}, {UINT64_MAX - 4095, 0, 8192}, {0, UINT64_MAX - 4095, 4096},
-        {UINT64_C(1) << 48, 0, 4096}, {(UINT64_C(1) << 48) - 4096, 0, 8192}, {0, 0, UINT64_MAX - 4095},
-        {0, UINT64_C(1) << 52, 4096}, {0, (UINT64_C(1) << 52) - 4096, 8192},
+    static const struct {
+        uint64_t gpa, base, size;
+    } bad[] = {
+        {0, 0, 0},
+        {1, 0, 4096},
+        {0, 1, 4096},
+        {0, 0, 4095},
+        {UINT64_MAX - 4095, 0, 8192},
+        {0, UINT64_MAX - 4095, 4096},
+        {UINT64_C(1) << 48, 0, 4096},
+        {(UINT64_C(1) << 48) - 4096, 0, 8192},
+        {0, 0, UINT64_MAX - 4095},
+        {0, UINT64_C(1) << 52, 4096},
+        {0, (UINT64_C(1) << 52) - 4096, 8192},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_false(npt_map(&npt, gpaddr(bad[i].gpa), paddr(bad[i].base), bad[i].size, VIEW_PLAIN));
@@ -197,7 +214,10 @@ static void hostile_ranges_are_refused(void **state)
 #define MODEL_PAGES (3 * 262144u)       /* 3 GiB */
 static uint64_t model[MODEL_PAGES];
 
-static uint64_t pick(uint64_t below) { return (uint64_t)rand() % below; }
+static uint64_t pick(uint64_t below)
+{
+    return (uint64_t)rand() % below;
+}
 
 static void check(const struct npt *npt, uint64_t page)
 {
@@ -273,11 +293,10 @@ static void destroy_returns_every_page(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(the_largest_pages_that_fit_are_used), TEST(the_c_bit_follows_the_view),
-        TEST(a_map_without_enough_pages_leaves_no_trace),
-        TEST(what_is_mapped_is_not_mapped_over), TEST(a_readonly_page_cannot_be_written_or_executed),
-        TEST(hostile_ranges_are_refused),
-        TEST(any_order_of_maps_is_what_a_flat_array_says), TEST(destroy_returns_every_page),
+        TEST(the_largest_pages_that_fit_are_used),           TEST(the_c_bit_follows_the_view),
+        TEST(a_map_without_enough_pages_leaves_no_trace),    TEST(what_is_mapped_is_not_mapped_over),
+        TEST(a_readonly_page_cannot_be_written_or_executed), TEST(hostile_ranges_are_refused),
+        TEST(any_order_of_maps_is_what_a_flat_array_says),   TEST(destroy_returns_every_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -645,7 +645,7 @@ static unsigned polls_beside(uint32_t sleepers)
         struct vcpu *vcpu = rig_guest(i, false);
         vcpu->state = VCPU_HALTED;
         vcpu->vmcb->rflags = RFLAGS_IF | 2;
-        if (i % 2 == 0) {               /* half of them until tomorrow */
+        if (i % 2 == 0) { /* half of them until tomorrow */
             set_lapic(vcpu, 0x832, 0x400ec);
             set_lapic(vcpu, 0x6e0, vcpu_guest_tsc(vcpu, rig_tsc) + 86400000 * MS - i * MS);
         }
@@ -691,11 +691,11 @@ static void what_is_sent_to_one_costs_nothing_for_the_others(void **state)
     some_slices();
     polls = 0;
     for (uint32_t i = 0; i < sleepers; i++)
-        ipi_send(guests[i].vcpus[0], 0x4441);     /* an NMI to itself */
+        ipi_send(guests[i].vcpus[0], 0x4441); /* an NMI to itself */
     assert_int_equal(polls, 0);
     some_slices();
     for (uint32_t i = 0; i < sleepers; i++)
-        assert_true(guests[i].vcpus[0]->run_tsc > 0);   /* each has run */
+        assert_true(guests[i].vcpus[0]->run_tsc > 0); /* each has run */
     assert_true(polls <= 3 * sleepers);
 }
 
@@ -703,18 +703,28 @@ static void what_is_sent_to_one_costs_nothing_for_the_others(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(spinning_guests_share_alike), TEST(who_ended_on_the_way_to_its_queue_leaves_it_without_a_turn), TEST(the_operators_line_is_looked_at_while_guests_run),
+        TEST(spinning_guests_share_alike),
+        TEST(who_ended_on_the_way_to_its_queue_leaves_it_without_a_turn),
+        TEST(the_operators_line_is_looked_at_while_guests_run),
         TEST(a_storm_of_exits_gets_no_more_than_its_share),
-        TEST(a_sleeper_wakes_in_time_beside_spinning_guests), TEST(who_sleeps_a_little_gets_no_more_than_who_never_does),
-        TEST(nobody_saves_up_time_by_sleeping), TEST(nor_by_waiting_for_its_startup),
+        TEST(a_sleeper_wakes_in_time_beside_spinning_guests),
+        TEST(who_sleeps_a_little_gets_no_more_than_who_never_does),
+        TEST(nobody_saves_up_time_by_sleeping),
+        TEST(nor_by_waiting_for_its_startup),
         TEST(who_sleeps_and_wakes_all_the_time_pays_for_it),
-        TEST(with_all_asleep_the_cpu_halts_and_nobody_is_late), TEST(the_operator_is_heard_while_all_sleep),
-        TEST(guests_go_on_while_jobs_have_work), TEST(a_job_that_waits_leaves_all_the_time_to_guests),
-        TEST(a_cpu_without_vcpus_works_at_once_and_sleeps_between_looks), TEST(the_operator_is_heard_while_jobs_have_work),
-        TEST(a_stall_of_the_machine_is_nobodys_time), TEST(nor_that_of_the_one_that_fell_asleep_before),
+        TEST(with_all_asleep_the_cpu_halts_and_nobody_is_late),
+        TEST(the_operator_is_heard_while_all_sleep),
+        TEST(guests_go_on_while_jobs_have_work),
+        TEST(a_job_that_waits_leaves_all_the_time_to_guests),
+        TEST(a_cpu_without_vcpus_works_at_once_and_sleeps_between_looks),
+        TEST(the_operator_is_heard_while_jobs_have_work),
+        TEST(a_stall_of_the_machine_is_nobodys_time),
+        TEST(nor_that_of_the_one_that_fell_asleep_before),
         TEST(an_expiry_that_nobody_hears_wakes_nobody_but_has_been),
-        TEST(what_it_does_hear_wakes_it_in_time), TEST(sleepers_that_hear_nothing_take_nothing_from_who_works),
-        TEST(a_wake_up_costs_the_same_beside_few_and_beside_many), TEST(what_is_sent_to_one_costs_nothing_for_the_others),
+        TEST(what_it_does_hear_wakes_it_in_time),
+        TEST(sleepers_that_hear_nothing_take_nothing_from_who_works),
+        TEST(a_wake_up_costs_the_same_beside_few_and_beside_many),
+        TEST(what_is_sent_to_one_costs_nothing_for_the_others),
         TEST(the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,8 +9,8 @@
 
 _Static_assert(sizeof(struct good) == (1 + GOOD_PAYLOAD_PAGES) * MANIFEST_PAGE, "a table of one page");
 
-static const struct manifest_segment code_64 = { 0x10, 0xa9b, 0xffffffff, 0 };
-static const struct manifest_segment data = { 0x18, 0xc93, 0xffffffff, 0 };
+static const struct manifest_segment code_64 = {0x10, 0xa9b, 0xffffffff, 0};
+static const struct manifest_segment data = {0x18, 0xc93, 0xffffffff, 0};
 
 static uint64_t payload_offset(unsigned page)
 {
@@ -20,12 +20,28 @@ static uint64_t payload_offset(unsigned page)
 static struct manifest_guest guest(const char *name, uint32_t encryption)
 {
     struct manifest_guest g = {
-        .encryption = encryption, .vcpus = 1, .memory = 16 << 20,
-        .registers = {
-            .rip = 0x100000, .rsp = 0x7fff8, .rflags = 0x2, .cr0 = 0x80010033, .cr3 = 0x4000, .cr4 = 0x20, .efer = 0xd00,
-            .cs = code_64, .ds = data, .es = data, .ss = data, .fs = data, .gs = data,
-            .gdtr = { 0, 0, 0x1f, 0x3000 }, .ldtr = { 0, 0x82, 0xffff, 0 }, .tr = { 0, 0x8b, 0xffff, 0 },
-        },
+        .encryption = encryption,
+        .vcpus = 1,
+        .memory = 16 << 20,
+        .registers =
+            {
+                .rip = 0x100000,
+                .rsp = 0x7fff8,
+                .rflags = 0x2,
+                .cr0 = 0x80010033,
+                .cr3 = 0x4000,
+                .cr4 = 0x20,
+                .efer = 0xd00,
+                .cs = code_64,
+                .ds = data,
+                .es = data,
+                .ss = data,
+                .fs = data,
+                .gs = data,
+                .gdtr = {0, 0, 0x1f, 0x3000},
+                .ldtr = {0, 0x82, 0xffff, 0},
+                .tr = {0, 0x8b, 0xffff, 0},
+            },
     };
 
     for (unsigned i = 0; i < MANIFEST_MAX_VCPUS; i++)
@@ -37,7 +53,9 @@ static struct manifest_guest guest(const char *name, uint32_t encryption)
 static struct manifest_step step(uint32_t kind, uint64_t gpa, uint64_t pages, unsigned page)
 {
     return (struct manifest_step){
-        .kind = kind, .gpa = gpa, .size = pages * MANIFEST_PAGE,
+        .kind = kind,
+        .gpa = gpa,
+        .size = pages * MANIFEST_PAGE,
         .payload_offset = kind == MANIFEST_STEP_ZERO ? 0 : payload_offset(page),
     };
 }
@@ -48,9 +66,15 @@ void good_make(struct good *good)
 
     memset(good, 0, sizeof(*good));
     good->header = (struct manifest_header){
-        .magic = MANIFEST_MAGIC, .revision = MANIFEST_REVISION, .header_size = sizeof(good->header),
-        .total_size = sizeof(*good), .guest_count = GOOD_GUESTS, .guest_size = sizeof(struct manifest_guest),
-        .step_count = GOOD_STEPS, .step_size = sizeof(struct manifest_step), .payload_offset = payload_offset(0),
+        .magic = MANIFEST_MAGIC,
+        .revision = MANIFEST_REVISION,
+        .header_size = sizeof(good->header),
+        .total_size = sizeof(*good),
+        .guest_count = GOOD_GUESTS,
+        .guest_size = sizeof(struct manifest_guest),
+        .step_count = GOOD_STEPS,
+        .step_size = sizeof(struct manifest_step),
+        .payload_offset = payload_offset(0),
     };
     for (unsigned page = 0; page < GOOD_PAYLOAD_PAGES; page++)
         for (unsigned i = 0; i < MANIFEST_PAGE; i++)

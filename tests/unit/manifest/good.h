@@ -13,8 +13,8 @@ struct good {
     struct manifest_header header;
     struct manifest_guest guests[GOOD_GUESTS];
     struct manifest_step steps[GOOD_STEPS];
-    uint8_t padding[MANIFEST_PAGE - sizeof(struct manifest_header) - GOOD_GUESTS * sizeof(struct manifest_guest)
-        - GOOD_STEPS * sizeof(struct manifest_step)];
+    uint8_t padding[MANIFEST_PAGE - sizeof(struct manifest_header) - GOOD_GUESTS * sizeof(struct manifest_guest) -
+                    GOOD_STEPS * sizeof(struct manifest_step)];
     uint8_t payload[GOOD_PAYLOAD_PAGES][MANIFEST_PAGE];
 };
 

@@ -28,8 +28,15 @@ static enum manifest_error check(void)
     return manifest_check(&good, sizeof(good), NULL);
 }
 
-#define FIRMWARE good.header.sev_firmware_version[0] = 1; good.header.sev_firmware_size
-#define AFTER(change, error) do { good_make(&good); change; assert_int_equal(check(), MANIFEST_##error); } while (0)
+#define FIRMWARE                             \
+    good.header.sev_firmware_version[0] = 1; \
+    good.header.sev_firmware_size
+#define AFTER(change, error)                         \
+    do {                                             \
+        good_make(&good);                            \
+        change;                                      \
+        assert_int_equal(check(), MANIFEST_##error); \
+    } while (0)
 
 static void counts_and_sizes(void **state)
 {
@@ -115,9 +122,10 @@ static void ends_of_life(void **state)
                 BETA.on_poweroff = BETA.on_reboot = BETA.on_crash = MANIFEST_ACTION_DESTROY;
                 *(which == 0 ? &BETA.on_poweroff : which == 1 ? &BETA.on_reboot : &BETA.on_crash) = (uint8_t)action;
                 BETA.restarts = restarts;
-                assert_int_equal(check(), action == 2 ? MANIFEST_ACTION_UNKNOWN :
-                    action == restarts ? MANIFEST_OK : restarts ? MANIFEST_RESTARTS_WITHOUT_ACTION :
-                    MANIFEST_ACTION_WITHOUT_RESTARTS);
+                assert_int_equal(check(), action == 2          ? MANIFEST_ACTION_UNKNOWN
+                                          : action == restarts ? MANIFEST_OK
+                                          : restarts           ? MANIFEST_RESTARTS_WITHOUT_ACTION
+                                                               : MANIFEST_ACTION_WITHOUT_RESTARTS);
             }
         }
     }
@@ -130,7 +138,9 @@ static void policy_and_what_only_encrypted_guests_have(void **state)
         good_make(&good);
         ALPHA.sev_policy |= UINT32_C(1) << bit;
         /* SEV API 3: bit 2 is ES, bits 15:6 are reserved. */
-        assert_int_equal(check(), bit == 2 ? MANIFEST_POLICY_ES : bit >= 6 && bit < 16 ? MANIFEST_POLICY_RESERVED : MANIFEST_OK);
+        assert_int_equal(check(), bit == 2               ? MANIFEST_POLICY_ES
+                                  : bit >= 6 && bit < 16 ? MANIFEST_POLICY_RESERVED
+                                                         : MANIFEST_OK);
     }
     AFTER(BETA.dh_cert_size = 2084, SESSION_WITHOUT_SEV);
     AFTER(BETA.dh_cert_offset = 4096, SESSION_WITHOUT_SEV);
@@ -174,10 +184,10 @@ static void steps(void **state)
 /* APM2 3.1.1, 3.1.3, 3.1.7, 3.1.6: which bits there are, by number. */
 static void each_bit_of_the_control_registers(void **state)
 {
-    static const uint8_t cr0[] = { 0, 1, 2, 3, 4, 5, 16, 18, 29, 30, 31 };
-    static const uint8_t cr4[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 20, 21 };
-    static const uint8_t efer[] = { 0, 8, 10, 11 };
-    static const uint8_t rflags[] = { 0, 1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21 };
+    static const uint8_t cr0[] = {0, 1, 2, 3, 4, 5, 16, 18, 29, 30, 31};
+    static const uint8_t cr4[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 20, 21};
+    static const uint8_t efer[] = {0, 8, 10, 11};
+    static const uint8_t rflags[] = {0, 1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21};
     (void)state;
     for (unsigned bit = 0; bit < 64; bit++) {
         uint64_t one = UINT64_C(1) << bit;
@@ -192,31 +202,46 @@ static void each_bit_of_the_control_registers(void **state)
         assert_int_equal(check(), memchr(efer, (int)bit, sizeof(efer)) ? MANIFEST_OK : MANIFEST_EFER_RESERVED);
         good_make(&good);
         REGISTERS.rflags |= one;
-        assert_int_equal(check(), !memchr(rflags, (int)bit, sizeof(rflags)) ? MANIFEST_RFLAGS_RESERVED :
-            bit == 17 ? MANIFEST_RFLAGS_VM : MANIFEST_OK);
+        assert_int_equal(check(), !memchr(rflags, (int)bit, sizeof(rflags)) ? MANIFEST_RFLAGS_RESERVED
+                                  : bit == 17                               ? MANIFEST_RFLAGS_VM
+                                                                            : MANIFEST_OK);
         good_make(&good);
         REGISTERS.cr3 |= one & 0xfff;
         assert_int_equal(check(), bit < 12 ? MANIFEST_CR3_UNALIGNED : MANIFEST_OK);
     }
-    AFTER(REGISTERS.cr0 = 0x11; REGISTERS.cr3 = 0; REGISTERS.cr4 = 0; REGISTERS.efer = 0x100; REGISTERS.cs.attributes = 0xc9b, OK);
+    AFTER(REGISTERS.cr0 = 0x11; REGISTERS.cr3 = 0; REGISTERS.cr4 = 0; REGISTERS.efer = 0x100;
+          REGISTERS.cs.attributes = 0xc9b, OK);
     AFTER(REGISTERS.cr0 = 0x10; REGISTERS.cr0 |= UINT64_C(1) << 31, CR0_PG_WITHOUT_PE);
     AFTER(REGISTERS.efer = 0; REGISTERS.cr4 = 0; REGISTERS.cs.attributes = 0xc9b, OK);     /* paging of 32 bits */
 }
 
 static void segments(void **state)
 {
-    static const struct { uint64_t base; bool fine; } bases[] = {
-        { 0, true }, { UINT64_C(0x7fffffffffff), true }, { UINT64_C(0x800000000000), false }, { UINT64_C(0xffff7fffffffffff), false },
-        { UINT64_C(0xffff800000000000), true }, { UINT64_MAX, true }, { UINT64_C(0x7fff800000000000), false },
+    static const struct {
+        uint64_t base;
+        bool fine;
+    } bases[] = {
+        {0, true},
+        {UINT64_C(0x7fffffffffff), true},
+        {UINT64_C(0x800000000000), false},
+        {UINT64_C(0xffff7fffffffffff), false},
+        {UINT64_C(0xffff800000000000), true},
+        {UINT64_MAX, true},
+        {UINT64_C(0x7fff800000000000), false},
     };
-    static const struct { uint16_t attributes; uint32_t limit; bool fine; } limits[] = {
-        { 0x82, 0xfffff, true }, { 0x82, 0x100000, false }, { 0x882, 0xfff, true }, { 0x882, 0xffffffff, true }, { 0x882, 0xffe, false },
-        { 0x882, 0x1000, false }, { 0x882, 0x7ff, false }, { 0x82, 0, true },
+    static const struct {
+        uint16_t attributes;
+        uint32_t limit;
+        bool fine;
+    } limits[] = {
+        {0x82, 0xfffff, true}, {0x82, 0x100000, false}, {0x882, 0xfff, true},  {0x882, 0xffffffff, true},
+        {0x882, 0xffe, false}, {0x882, 0x1000, false},  {0x882, 0x7ff, false}, {0x82, 0, true},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(bases) / sizeof(bases[0]); i++) {
-        struct manifest_segment *wide[] = { &REGISTERS.fs, &REGISTERS.gs, &REGISTERS.ldtr, &REGISTERS.tr, &REGISTERS.gdtr, &REGISTERS.idtr };
-        struct manifest_segment *narrow[] = { &REGISTERS.es, &REGISTERS.cs, &REGISTERS.ss, &REGISTERS.ds };
+        struct manifest_segment *wide[] = {&REGISTERS.fs, &REGISTERS.gs,   &REGISTERS.ldtr,
+                                           &REGISTERS.tr, &REGISTERS.gdtr, &REGISTERS.idtr};
+        struct manifest_segment *narrow[] = {&REGISTERS.es, &REGISTERS.cs, &REGISTERS.ss, &REGISTERS.ds};
         for (size_t j = 0; j < sizeof(wide) / sizeof(wide[0]); j++)
             AFTER(wide[j]->base = bases[i].base, OK + (bases[i].fine ? 0 : MANIFEST_SEGMENT_BASE));
         for (size_t j = 0; j < sizeof(narrow) / sizeof(narrow[0]); j++) {
@@ -226,8 +251,8 @@ static void segments(void **state)
         }
     }
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
-        AFTER(REGISTERS.ldtr.attributes = limits[i].attributes; REGISTERS.ldtr.limit = limits[i].limit,
-            OK + (limits[i].fine ? 0 : MANIFEST_SEGMENT_LIMIT));
+        AFTER(REGISTERS.ldtr.attributes = limits[i].attributes;
+              REGISTERS.ldtr.limit = limits[i].limit, OK + (limits[i].fine ? 0 : MANIFEST_SEGMENT_LIMIT));
     for (unsigned bit = 12; bit < 16; bit++)
         AFTER(REGISTERS.gs.attributes |= (uint16_t)(1u << bit), SEGMENT_RESERVED);
     AFTER(REGISTERS.gdtr.limit = REGISTERS.idtr.limit = 0xffff, OK);
@@ -244,15 +269,16 @@ static void each_type_of_segment(void **state)
         bool user = type >= 16, code = user && (type & 8), readable = user && (!(type & 8) || (type & 2));
         uint16_t present = type | 0x80;
         AFTER(REGISTERS.cs.attributes = present | 0xa00, OK + (code ? 0 : MANIFEST_CS_NOT_CODE));
-        AFTER(REGISTERS.ss.attributes = present | 0xc00, OK + (user && !code && (type & 2) ? 0 : MANIFEST_SS_NOT_STACK));
+        AFTER(REGISTERS.ss.attributes = present | 0xc00,
+              OK + (user && !code && (type & 2) ? 0 : MANIFEST_SS_NOT_STACK));
         AFTER(REGISTERS.ds.attributes = present | 0x800, OK + (readable ? 0 : MANIFEST_DATA_SEGMENT));
         AFTER(REGISTERS.gs.attributes = present | 0x800, OK + (readable ? 0 : MANIFEST_DATA_SEGMENT));
         AFTER(REGISTERS.gs.attributes = type | 0x800, OK);      /* absent: nobody asks what it is */
         AFTER(REGISTERS.ldtr.attributes = present, OK + (type == 2 ? 0 : MANIFEST_LDTR));
         AFTER(REGISTERS.ldtr.attributes = type, OK);
         AFTER(REGISTERS.tr.attributes = present, OK + (type == 11 ? 0 : MANIFEST_TR));
-        AFTER(REGISTERS.efer = 0; REGISTERS.cs.attributes = 0xc9b; REGISTERS.tr.attributes = present,
-            OK + (type == 11 || type == 3 ? 0 : MANIFEST_TR));
+        AFTER(REGISTERS.efer = 0; REGISTERS.cs.attributes = 0xc9b;
+              REGISTERS.tr.attributes = present, OK + (type == 11 || type == 3 ? 0 : MANIFEST_TR));
     }
     for (uint16_t ring = 1; ring < 4; ring++) {
         AFTER(REGISTERS.cs.attributes |= (uint16_t)(ring << 5), NOT_RING_0);
@@ -272,18 +298,26 @@ static void where_the_guest_starts(void **state)
     AFTER(REGISTERS.cr3 |= UINT64_C(1) << 50, CR3_NOT_PLACED);      /* not this guest's C-bit */
     AFTER(REGISTERS.cs.base = 0x1000, OK);                          /* of no effect in 64-bit mode */
     AFTER(REGISTERS.cs.base = 0x1000; REGISTERS.rip = 0xff000, RIP_NOT_PLACED);
-    AFTER(REGISTERS.cs.base = 0x1000; REGISTERS.rip = 0xff000; REGISTERS.cs.attributes = 0xc9b, OK);    /* but in compatibility mode */
+    AFTER(REGISTERS.cs.base = 0x1000; REGISTERS.rip = 0xff000;
+          REGISTERS.cs.attributes = 0xc9b, OK);    /* but in compatibility mode */
     AFTER(REGISTERS.cs.base = 0x1000; REGISTERS.rip = 0xfefff; REGISTERS.cs.attributes = 0xc9b, RIP_NOT_PLACED);
     /* The L bit alone is no long mode. */
-    AFTER(REGISTERS.cr0 = 0x11; REGISTERS.cr3 = REGISTERS.efer = 0; REGISTERS.cs.base = 0x1000; REGISTERS.rip = 0xff000, OK);
+    AFTER(REGISTERS.cr0 = 0x11; REGISTERS.cr3 = REGISTERS.efer = 0; REGISTERS.cs.base = 0x1000;
+          REGISTERS.rip = 0xff000, OK);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts_and_sizes), cmocka_unit_test(one_guest_with_one_step), cmocka_unit_test(names),
-        cmocka_unit_test(ends_of_life), cmocka_unit_test(policy_and_what_only_encrypted_guests_have), cmocka_unit_test(steps),
-        cmocka_unit_test(each_bit_of_the_control_registers), cmocka_unit_test(segments), cmocka_unit_test(each_type_of_segment),
+        cmocka_unit_test(counts_and_sizes),
+        cmocka_unit_test(one_guest_with_one_step),
+        cmocka_unit_test(names),
+        cmocka_unit_test(ends_of_life),
+        cmocka_unit_test(policy_and_what_only_encrypted_guests_have),
+        cmocka_unit_test(steps),
+        cmocka_unit_test(each_bit_of_the_control_registers),
+        cmocka_unit_test(segments),
+        cmocka_unit_test(each_type_of_segment),
         cmocka_unit_test(where_the_guest_starts),
     };
 

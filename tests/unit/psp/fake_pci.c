@@ -66,7 +66,7 @@ struct fake_function *fake_pci_add(uint32_t sbdf, uint16_t vendor, uint16_t devi
 
 struct psp_function fake_pci_function(uint32_t sbdf)
 {
-    return (struct psp_function){ sbdf, sbdf >> 16 ? UINT64_C(0x3f0000000000) + ((uint64_t)sbdf << 12) : 0 };
+    return (struct psp_function){sbdf, sbdf >> 16 ? UINT64_C(0x3f0000000000) + ((uint64_t)sbdf << 12) : 0};
 }
 
 enum psp_error fake_pci_discover(struct psp_location *location)

@@ -20,7 +20,7 @@ uint8_t *fake_ram(uint64_t address)
 
 psp_addr_t fake_guest_page(unsigned page)
 {
-    return (psp_addr_t){ FAKE_GUEST_PAGES + page * 4096u };
+    return (psp_addr_t){FAKE_GUEST_PAGES + page * 4096u};
 }
 
 /* --- what the firmware model asks of the machine --- */
@@ -222,7 +222,9 @@ void fake_start(const struct fake_options *options)
         fake.options.device_id = 0x1486;
     fake.location = (struct psp_location){
         .function = fake_pci_function((uint32_t)options->segment << 16 | FAKE_BDF(0x42, 0, 1)),
-        .device_id = fake.options.device_id, .bar = FAKE_BAR, .bar_size = 0x100000,
+        .device_id = fake.options.device_id,
+        .bar = FAKE_BAR,
+        .bar_size = 0x100000,
     };
     fake.now_ns = UINT64_C(1000000000);
 
@@ -256,7 +258,8 @@ void fake_start(const struct fake_options *options)
     fake.mailbox = mailbox_new(&mailbox, fake.fw);
     assert(fake.mailbox);
 
-    struct fake_function *f = fake_pci_add(fake.location.function.sbdf, PSP_VENDOR_AMD, fake.options.device_id, FAKE_BAR, 0x100000);
+    struct fake_function *f =
+        fake_pci_add(fake.location.function.sbdf, PSP_VENDOR_AMD, fake.options.device_id, FAKE_BAR, 0x100000);
     f->read = registers_read;
     f->write = registers_write;
 }
@@ -270,7 +273,11 @@ void fake_stop(void)
 void fake_fault(enum mailbox_fault_kind kind, uint8_t command, uint32_t count, uint16_t status, uint64_t delay_us)
 {
     struct mailbox_fault fault = {
-        .kind = kind, .command = command, .count = count, .status = status, .delay_ns = delay_us * NS_PER_US,
+        .kind = kind,
+        .command = command,
+        .count = count,
+        .status = status,
+        .delay_ns = delay_us * NS_PER_US,
     };
 
     mailbox_set_fault(fake.mailbox, &fault);

@@ -11,13 +11,15 @@
 #include <cmocka.h>
 
 const uint8_t launch_commands[] = {
-    SEV_CMD_PLATFORM_STATUS, SEV_CMD_GET_ID, SEV_CMD_PDH_CERT_EXPORT, SEV_CMD_LAUNCH_START, SEV_CMD_ACTIVATE,
-    SEV_CMD_LAUNCH_UPDATE_DATA, SEV_CMD_LAUNCH_MEASURE, SEV_CMD_LAUNCH_FINISH, SEV_CMD_GUEST_STATUS, SEV_CMD_DEACTIVATE, SEV_CMD_DECOMMISSION,
-    SEV_CMD_DF_FLUSH,
+    SEV_CMD_PLATFORM_STATUS, SEV_CMD_GET_ID,        SEV_CMD_PDH_CERT_EXPORT,
+    SEV_CMD_LAUNCH_START,    SEV_CMD_ACTIVATE,      SEV_CMD_LAUNCH_UPDATE_DATA,
+    SEV_CMD_LAUNCH_MEASURE,  SEV_CMD_LAUNCH_FINISH, SEV_CMD_GUEST_STATUS,
+    SEV_CMD_DEACTIVATE,      SEV_CMD_DECOMMISSION,  SEV_CMD_DF_FLUSH,
 };
 const unsigned launch_command_count = sizeof launch_commands / sizeof *launch_commands;
 
-struct psp_result launch_start(struct psp *psp, uint32_t policy, const void *cert, const void *session, uint32_t *handle)
+struct psp_result launch_start(struct psp *psp, uint32_t policy, const void *cert, const void *session,
+                               uint32_t *handle)
 {
     return sev_launch_start_answer(psp, psp_wait(psp, sev_launch_start(psp, policy, cert, session)), handle);
 }
@@ -25,7 +27,7 @@ struct psp_result launch_start(struct psp *psp, uint32_t policy, const void *cer
 struct psp_result launch_step(struct launch *l, uint8_t command)
 {
     struct psp *psp = &l->psp;
-    struct psp_result r = { .error = PSP_STATE };
+    struct psp_result r = {.error = PSP_STATE};
 
     switch (command) {
     case SEV_CMD_INIT:
@@ -72,7 +74,7 @@ struct psp_result launch_step(struct launch *l, uint8_t command)
 
 struct psp_result launch_run(struct launch *l)
 {
-    struct psp_result r = { .error = PSP_OK };
+    struct psp_result r = {.error = PSP_OK};
 
     memset(fake_ram(fake_guest_page(0).raw), 0x3c, LAUNCH_BYTES);
     for (unsigned i = 0; i < launch_command_count && psp_ok(r); i++)

@@ -25,7 +25,8 @@ extern const unsigned launch_command_count;
 /* One command by its id, from its submission to its answer. */
 struct psp_result launch_step(struct launch *l, uint8_t command);
 
-struct psp_result launch_start(struct psp *psp, uint32_t policy, const void *cert, const void *session, uint32_t *handle);
+struct psp_result launch_start(struct psp *psp, uint32_t policy, const void *cert, const void *session,
+                               uint32_t *handle);
 struct psp_result launch_try_to_attach(struct launch *l, const struct psp_location *location);
 /* INIT, and what belongs to it: WBINVD everywhere, DF_FLUSH. */
 struct psp_result launch_init(struct launch *l);

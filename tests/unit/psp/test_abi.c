@@ -108,7 +108,9 @@ static void every_row_has_its_states_and_version(void **state)
         assert_int_equal(row->api, api);
         /* Where keys are made, memory is cleared or flash is written, more. */
         assert_int_equal(row->timeout_s, row->command == SEV_CMD_INIT || row->command == SEV_CMD_SHUTDOWN ||
-                                         row->command == SEV_CMD_DOWNLOAD_FIRMWARE ? 100 : 30);
+                                                 row->command == SEV_CMD_DOWNLOAD_FIRMWARE
+                                             ? 100
+                                             : 30);
         known++;
     }
     for (unsigned command = 0; command < 256; command++)
@@ -118,10 +120,14 @@ static void every_row_has_its_states_and_version(void **state)
 
 static void command_ids_are_the_enums(void **state)
 {
-    static const struct { const char *name; unsigned id; } ids[] = {
-#define ID(name) { #name, SEV_CMD_##name }
-        ID(INIT), ID(SHUTDOWN), ID(PLATFORM_STATUS), ID(DF_FLUSH), ID(GET_ID), ID(DECOMMISSION), ID(ACTIVATE),
-        ID(DEACTIVATE), ID(GUEST_STATUS), ID(LAUNCH_START), ID(LAUNCH_UPDATE_DATA), ID(LAUNCH_MEASURE),
+    static const struct {
+        const char *name;
+        unsigned id;
+    } ids[] = {
+#define ID(name) {#name, SEV_CMD_##name}
+        ID(INIT),          ID(SHUTDOWN),        ID(PLATFORM_STATUS),    ID(DF_FLUSH),
+        ID(GET_ID),        ID(DECOMMISSION),    ID(ACTIVATE),           ID(DEACTIVATE),
+        ID(GUEST_STATUS),  ID(LAUNCH_START),    ID(LAUNCH_UPDATE_DATA), ID(LAUNCH_MEASURE),
         ID(LAUNCH_FINISH), ID(PDH_CERT_EXPORT), ID(DOWNLOAD_FIRMWARE),
     };
 
@@ -132,9 +138,12 @@ static void command_ids_are_the_enums(void **state)
 
 static void every_field_is_where_the_api_has_it(void **state)
 {
-    static const struct { const char *command, *field; unsigned offset, size; } fields[] = {
+    static const struct {
+        const char *command, *field;
+        unsigned offset, size;
+    } fields[] = {
 #define FIELD(command, type, member, fact) \
-        { #command, #fact, offsetof(struct sev_##type##_buffer, member), sizeof ((struct sev_##type##_buffer *)0)->member }
+    {#command, #fact, offsetof(struct sev_##type##_buffer, member), sizeof((struct sev_##type##_buffer *)0)->member}
         FIELD(INIT, init, flags, flags),
         FIELD(INIT, init, tmr_paddr, tmr_paddr),
         FIELD(INIT, init, tmr_len, tmr_len),
@@ -210,32 +219,35 @@ static void every_status_has_its_name_and_no_other_has_one(void **state)
 /* The enum's own names; the spelling on the left is this project's, on the right Linux's. */
 static void statuses_are_those_of_linux(void **state)
 {
-    static const struct { unsigned ours; int theirs; } pairs[] = {
-        { SEV_STATUS_SUCCESS, SEV_RET_SUCCESS },
-        { SEV_STATUS_INVALID_PLATFORM_STATE, SEV_RET_INVALID_PLATFORM_STATE },
-        { SEV_STATUS_INVALID_GUEST_STATE, SEV_RET_INVALID_GUEST_STATE },
-        { SEV_STATUS_INVALID_CONFIG, SEV_RET_INVALID_GUEST_STATE + 1 },     /* its spelling changes between versions */
-        { SEV_STATUS_INVALID_LENGTH, SEV_RET_INVALID_LEN },
-        { SEV_STATUS_ALREADY_OWNED, SEV_RET_ALREADY_OWNED },
-        { SEV_STATUS_INVALID_CERTIFICATE, SEV_RET_INVALID_CERTIFICATE },
-        { SEV_STATUS_POLICY_FAILURE, SEV_RET_POLICY_FAILURE },
-        { SEV_STATUS_INACTIVE, SEV_RET_INACTIVE },
-        { SEV_STATUS_INVALID_ADDRESS, SEV_RET_INVALID_ADDRESS },
-        { SEV_STATUS_BAD_SIGNATURE, SEV_RET_BAD_SIGNATURE },
-        { SEV_STATUS_BAD_MEASUREMENT, SEV_RET_BAD_MEASUREMENT },
-        { SEV_STATUS_ASID_OWNED, SEV_RET_ASID_OWNED },
-        { SEV_STATUS_INVALID_ASID, SEV_RET_INVALID_ASID },
-        { SEV_STATUS_WBINVD_REQUIRED, SEV_RET_WBINVD_REQUIRED },
-        { SEV_STATUS_DF_FLUSH_REQUIRED, SEV_RET_DFFLUSH_REQUIRED },
-        { SEV_STATUS_INVALID_GUEST, SEV_RET_INVALID_GUEST },
-        { SEV_STATUS_INVALID_COMMAND, SEV_RET_INVALID_COMMAND },
-        { SEV_STATUS_ACTIVE, SEV_RET_ACTIVE },
-        { SEV_STATUS_HWERROR_PLATFORM, SEV_RET_HWSEV_RET_PLATFORM },
-        { SEV_STATUS_HWERROR_UNSAFE, SEV_RET_HWSEV_RET_UNSAFE },
-        { SEV_STATUS_UNSUPPORTED, SEV_RET_UNSUPPORTED },
-        { SEV_STATUS_INVALID_PARAM, SEV_RET_INVALID_PARAM },
-        { SEV_STATUS_RESOURCE_LIMIT, SEV_RET_RESOURCE_LIMIT },
-        { SEV_STATUS_SECURE_DATA_INVALID, SEV_RET_SECURE_DATA_INVALID },
+    static const struct {
+        unsigned ours;
+        int theirs;
+    } pairs[] = {
+        {SEV_STATUS_SUCCESS, SEV_RET_SUCCESS},
+        {SEV_STATUS_INVALID_PLATFORM_STATE, SEV_RET_INVALID_PLATFORM_STATE},
+        {SEV_STATUS_INVALID_GUEST_STATE, SEV_RET_INVALID_GUEST_STATE},
+        {SEV_STATUS_INVALID_CONFIG, SEV_RET_INVALID_GUEST_STATE + 1},     /* its spelling changes between versions */
+        {SEV_STATUS_INVALID_LENGTH, SEV_RET_INVALID_LEN},
+        {SEV_STATUS_ALREADY_OWNED, SEV_RET_ALREADY_OWNED},
+        {SEV_STATUS_INVALID_CERTIFICATE, SEV_RET_INVALID_CERTIFICATE},
+        {SEV_STATUS_POLICY_FAILURE, SEV_RET_POLICY_FAILURE},
+        {SEV_STATUS_INACTIVE, SEV_RET_INACTIVE},
+        {SEV_STATUS_INVALID_ADDRESS, SEV_RET_INVALID_ADDRESS},
+        {SEV_STATUS_BAD_SIGNATURE, SEV_RET_BAD_SIGNATURE},
+        {SEV_STATUS_BAD_MEASUREMENT, SEV_RET_BAD_MEASUREMENT},
+        {SEV_STATUS_ASID_OWNED, SEV_RET_ASID_OWNED},
+        {SEV_STATUS_INVALID_ASID, SEV_RET_INVALID_ASID},
+        {SEV_STATUS_WBINVD_REQUIRED, SEV_RET_WBINVD_REQUIRED},
+        {SEV_STATUS_DF_FLUSH_REQUIRED, SEV_RET_DFFLUSH_REQUIRED},
+        {SEV_STATUS_INVALID_GUEST, SEV_RET_INVALID_GUEST},
+        {SEV_STATUS_INVALID_COMMAND, SEV_RET_INVALID_COMMAND},
+        {SEV_STATUS_ACTIVE, SEV_RET_ACTIVE},
+        {SEV_STATUS_HWERROR_PLATFORM, SEV_RET_HWSEV_RET_PLATFORM},
+        {SEV_STATUS_HWERROR_UNSAFE, SEV_RET_HWSEV_RET_UNSAFE},
+        {SEV_STATUS_UNSUPPORTED, SEV_RET_UNSUPPORTED},
+        {SEV_STATUS_INVALID_PARAM, SEV_RET_INVALID_PARAM},
+        {SEV_STATUS_RESOURCE_LIMIT, SEV_RET_RESOURCE_LIMIT},
+        {SEV_STATUS_SECURE_DATA_INVALID, SEV_RET_SECURE_DATA_INVALID},
     };
 
     (void)state;
@@ -247,8 +259,8 @@ static void platform_status_is_that_of_linux(void **state)
 {
     (void)state;
     assert_int_equal(sizeof(struct sev_platform_status_buffer), sizeof(struct sev_user_data_status));
-#define SAME(member) assert_int_equal(offsetof(struct sev_platform_status_buffer, member), \
-                                      offsetof(struct sev_user_data_status, member))
+#define SAME(member) \
+    assert_int_equal(offsetof(struct sev_platform_status_buffer, member), offsetof(struct sev_user_data_status, member))
     SAME(api_major);
     SAME(api_minor);
     SAME(state);
@@ -257,23 +269,56 @@ static void platform_status_is_that_of_linux(void **state)
     /* Linux reads bytes 3 to 6 as one little-endian word. */
     assert_int_equal(offsetof(struct sev_platform_status_buffer, owner), offsetof(struct sev_user_data_status, flags));
     assert_int_equal(SEV_CONFIG_ES << 8 * (offsetof(struct sev_platform_status_buffer, config) -
-                                           offsetof(struct sev_user_data_status, flags)), SEV_STATUS_FLAGS_CONFIG_ES);
+                                           offsetof(struct sev_user_data_status, flags)),
+                     SEV_STATUS_FLAGS_CONFIG_ES);
 }
 
 static void statuses_of_the_enum_are_the_references(void **state)
 {
-    static const struct { const char *name; unsigned code; } codes[] = {
-#define STATUS(name) { #name, SEV_STATUS_##name }
-        STATUS(SUCCESS), STATUS(INVALID_PLATFORM_STATE), STATUS(INVALID_GUEST_STATE), STATUS(INVALID_CONFIG),
-        STATUS(INVALID_LENGTH), STATUS(ALREADY_OWNED), STATUS(INVALID_CERTIFICATE), STATUS(POLICY_FAILURE),
-        STATUS(INACTIVE), STATUS(INVALID_ADDRESS), STATUS(BAD_SIGNATURE), STATUS(BAD_MEASUREMENT),
-        STATUS(ASID_OWNED), STATUS(INVALID_ASID), STATUS(WBINVD_REQUIRED), STATUS(DF_FLUSH_REQUIRED),
-        STATUS(INVALID_GUEST), STATUS(INVALID_COMMAND), STATUS(ACTIVE), STATUS(HWERROR_PLATFORM),
-        STATUS(HWERROR_UNSAFE), STATUS(UNSUPPORTED), STATUS(INVALID_PARAM), STATUS(RESOURCE_LIMIT),
-        STATUS(SECURE_DATA_INVALID), STATUS(INVALID_PAGE_SIZE), STATUS(INVALID_PAGE_STATE),
-        STATUS(INVALID_MDATA_ENTRY), STATUS(INVALID_PAGE_OWNER), STATUS(AEAD_OFLOW), STATUS(RING_BUFFER_EXIT),
-        STATUS(RMP_INIT_REQUIRED), STATUS(BAD_SVN), STATUS(BAD_VERSION), STATUS(SHUTDOWN_REQUIRED),
-        STATUS(UPDATE_FAILED), STATUS(RESTORE_REQUIRED), STATUS(RMP_INIT_FAILED), STATUS(INVALID_KEY),
+    static const struct {
+        const char *name;
+        unsigned code;
+    } codes[] = {
+#define STATUS(name) {#name, SEV_STATUS_##name}
+        STATUS(SUCCESS),
+        STATUS(INVALID_PLATFORM_STATE),
+        STATUS(INVALID_GUEST_STATE),
+        STATUS(INVALID_CONFIG),
+        STATUS(INVALID_LENGTH),
+        STATUS(ALREADY_OWNED),
+        STATUS(INVALID_CERTIFICATE),
+        STATUS(POLICY_FAILURE),
+        STATUS(INACTIVE),
+        STATUS(INVALID_ADDRESS),
+        STATUS(BAD_SIGNATURE),
+        STATUS(BAD_MEASUREMENT),
+        STATUS(ASID_OWNED),
+        STATUS(INVALID_ASID),
+        STATUS(WBINVD_REQUIRED),
+        STATUS(DF_FLUSH_REQUIRED),
+        STATUS(INVALID_GUEST),
+        STATUS(INVALID_COMMAND),
+        STATUS(ACTIVE),
+        STATUS(HWERROR_PLATFORM),
+        STATUS(HWERROR_UNSAFE),
+        STATUS(UNSUPPORTED),
+        STATUS(INVALID_PARAM),
+        STATUS(RESOURCE_LIMIT),
+        STATUS(SECURE_DATA_INVALID),
+        STATUS(INVALID_PAGE_SIZE),
+        STATUS(INVALID_PAGE_STATE),
+        STATUS(INVALID_MDATA_ENTRY),
+        STATUS(INVALID_PAGE_OWNER),
+        STATUS(AEAD_OFLOW),
+        STATUS(RING_BUFFER_EXIT),
+        STATUS(RMP_INIT_REQUIRED),
+        STATUS(BAD_SVN),
+        STATUS(BAD_VERSION),
+        STATUS(SHUTDOWN_REQUIRED),
+        STATUS(UPDATE_FAILED),
+        STATUS(RESTORE_REQUIRED),
+        STATUS(RMP_INIT_FAILED),
+        STATUS(INVALID_KEY),
     };
     const unsigned count = sizeof codes / sizeof *codes;
     unsigned seen = 0;
@@ -316,23 +361,31 @@ static void assert_values(const char *kind, const struct value *values, unsigned
 static void states_policy_bits_and_sizes_are_the_references(void **state)
 {
     static const struct value platform[] = {
-        { "UNINIT", SEV_PLATFORM_UNINIT }, { "INIT", SEV_PLATFORM_INIT }, { "WORKING", SEV_PLATFORM_WORKING },
+        {"UNINIT", SEV_PLATFORM_UNINIT},
+        {"INIT", SEV_PLATFORM_INIT},
+        {"WORKING", SEV_PLATFORM_WORKING},
     };
     static const struct value guest[] = {
-        { "UNINIT", SEV_GUEST_UNINIT }, { "LUPDATE", SEV_GUEST_LUPDATE }, { "LSECRET", SEV_GUEST_LSECRET },
-        { "RUNNING", SEV_GUEST_RUNNING }, { "SUPDATE", SEV_GUEST_SUPDATE }, { "RUPDATE", SEV_GUEST_RUPDATE },
-        { "SENT", SEV_GUEST_SENT },
+        {"UNINIT", SEV_GUEST_UNINIT},   {"LUPDATE", SEV_GUEST_LUPDATE}, {"LSECRET", SEV_GUEST_LSECRET},
+        {"RUNNING", SEV_GUEST_RUNNING}, {"SUPDATE", SEV_GUEST_SUPDATE}, {"RUPDATE", SEV_GUEST_RUPDATE},
+        {"SENT", SEV_GUEST_SENT},
     };
     static const struct value size[] = {
-        { "certificate", SEV_CERT_SIZE }, { "session", SEV_SESSION_SIZE }, { "chip_id", SEV_CHIP_ID_SIZE },
-        { "measure", sizeof ((struct sev_measurement *)0)->measure },
-        { "mnonce", sizeof ((struct sev_measurement *)0)->mnonce },
+        {"certificate", SEV_CERT_SIZE},
+        {"session", SEV_SESSION_SIZE},
+        {"chip_id", SEV_CHIP_ID_SIZE},
+        {"measure", sizeof((struct sev_measurement *)0)->measure},
+        {"mnonce", sizeof((struct sev_measurement *)0)->mnonce},
     };
     const struct value policy[] = {
-        { "NODBG", (unsigned)__builtin_ctz(SEV_POLICY_NODBG) }, { "NOKS", (unsigned)__builtin_ctz(SEV_POLICY_NOKS) },
-        { "ES", (unsigned)__builtin_ctz(SEV_POLICY_ES) }, { "NOSEND", (unsigned)__builtin_ctz(SEV_POLICY_NOSEND) },
-        { "DOMAIN", (unsigned)__builtin_ctz(SEV_POLICY_DOMAIN) }, { "SEV", (unsigned)__builtin_ctz(SEV_POLICY_SEV) },
-        { "API_MAJOR", SEV_POLICY_API_MAJOR_SHIFT }, { "API_MINOR", SEV_POLICY_API_MINOR_SHIFT },
+        {"NODBG", (unsigned)__builtin_ctz(SEV_POLICY_NODBG)},
+        {"NOKS", (unsigned)__builtin_ctz(SEV_POLICY_NOKS)},
+        {"ES", (unsigned)__builtin_ctz(SEV_POLICY_ES)},
+        {"NOSEND", (unsigned)__builtin_ctz(SEV_POLICY_NOSEND)},
+        {"DOMAIN", (unsigned)__builtin_ctz(SEV_POLICY_DOMAIN)},
+        {"SEV", (unsigned)__builtin_ctz(SEV_POLICY_SEV)},
+        {"API_MAJOR", SEV_POLICY_API_MAJOR_SHIFT},
+        {"API_MINOR", SEV_POLICY_API_MINOR_SHIFT},
     };
 
     (void)state;

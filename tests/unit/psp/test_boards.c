@@ -20,7 +20,9 @@ static uint32_t feature_offset(uint16_t device)
     return device == 0x1456 ? 0x105fc : 0x109fc;
 }
 
-struct registers { uint32_t offset, feature; };
+struct registers {
+    uint32_t offset, feature;
+};
 static struct registers registers[FAKE_PCI_FUNCTIONS];
 
 static uint32_t only_feature(void *opaque, uint32_t offset)

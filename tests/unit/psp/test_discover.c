@@ -57,8 +57,8 @@ static void no_device_is_said_and_nothing_written(void **state)
 
 static void each_generation_is_found(void **state)
 {
-    static const uint16_t ids[] = { 0x1456, 0x1486, 0x14ca, 0x156e, 0x17d8 };
-    static const uint16_t functions[] = { 2, 1, 5, 0, 1 };
+    static const uint16_t ids[] = {0x1456, 0x1486, 0x14ca, 0x156e, 0x17d8};
+    static const uint16_t functions[] = {2, 1, 5, 0, 1};
 
     (void)state;
     for (unsigned i = 0; i < 5; i++) {
@@ -87,9 +87,11 @@ static uint32_t only_feature(void *opaque, uint32_t offset)
 
 static void the_feature_register_is_the_generations(void **state)
 {
-    static const struct { uint16_t id; uint32_t offset; } parts[] = {
-        { 0x1456, 0x105fc }, { 0x1486, 0x109fc }, { 0x14ca, 0x109fc }, { 0x156e, 0x109fc },
-        { 0x17d8, 0x109fc },
+    static const struct {
+        uint16_t id;
+        uint32_t offset;
+    } parts[] = {
+        {0x1456, 0x105fc}, {0x1486, 0x109fc}, {0x14ca, 0x109fc}, {0x156e, 0x109fc}, {0x17d8, 0x109fc},
     };
 
     (void)state;
@@ -231,15 +233,17 @@ static void hidden_device_is_blocked(void **state)
 
 static void unusable_bar_is_blocked_and_restored(void **state)
 {
-    static const struct { uint32_t bar2, bar3, mask2, mask3; } bars[] = {
-        { 4, 0, 0xfff00000, UINT32_MAX },                   /* no address assigned */
-        { 0, 0, 0, 0 },                                     /* no such register: zeros, whatever is written */
-        { 0xe001, 0, 0xffffff00, 0 },                       /* I/O ports */
-        { 0xfe300002, 0, 0xfff00000, UINT32_MAX },          /* reserved type */
-        { 0xfe300006, 0, 0xfff00000, UINT32_MAX },          /* reserved type */
-        { 0xfe300004, 0, 0xffff0000, UINT32_MAX },          /* too small for the registers */
-        { 0xfe300004, 0, 0xff500000, UINT32_MAX },          /* size is no power of two */
-        { 0xfff00004, UINT32_MAX, 0xfff00000, UINT32_MAX }, /* ends beyond 64 bits */
+    static const struct {
+        uint32_t bar2, bar3, mask2, mask3;
+    } bars[] = {
+        {4, 0, 0xfff00000, UINT32_MAX},                   /* no address assigned */
+        {0, 0, 0, 0},                                     /* no such register: zeros, whatever is written */
+        {0xe001, 0, 0xffffff00, 0},                       /* I/O ports */
+        {0xfe300002, 0, 0xfff00000, UINT32_MAX},          /* reserved type */
+        {0xfe300006, 0, 0xfff00000, UINT32_MAX},          /* reserved type */
+        {0xfe300004, 0, 0xffff0000, UINT32_MAX},          /* too small for the registers */
+        {0xfe300004, 0, 0xff500000, UINT32_MAX},          /* size is no power of two */
+        {0xfff00004, UINT32_MAX, 0xfff00000, UINT32_MAX}, /* ends beyond 64 bits */
     };
 
     (void)state;
@@ -285,15 +289,18 @@ static void running_decoder_is_stopped_while_sizing(void **state)
 
 static void other_functions_are_not_written_to(void **state)
 {
-    static const struct { uint16_t vendor, device; } others[] = {
-        { AMD, 0x1537 }, { AMD, 0x1468 }, { AMD, 0x15df }, { AMD, 0x15c7 }, { AMD, 0x1649 }, { AMD, 0x1134 }, { AMD, 0x17e0 },
-        { AMD, 0x115a }, { 0x8086, 0x1486 }, { 0x1002, 0x156e }, { 0x1002, 0x1999 },
+    static const struct {
+        uint16_t vendor, device;
+    } others[] = {
+        {AMD, 0x1537}, {AMD, 0x1468}, {AMD, 0x15df},    {AMD, 0x15c7},    {AMD, 0x1649},    {AMD, 0x1134},
+        {AMD, 0x17e0}, {AMD, 0x115a}, {0x8086, 0x1486}, {0x1002, 0x156e}, {0x1002, 0x1999},
     };
     struct psp_location location;
 
     (void)state;
     for (unsigned i = 0; i < sizeof others / sizeof *others; i++)
-        fake_pci_add(FAKE_BDF(0x10 + i, 0, 0), others[i].vendor, others[i].device, BAR + i * MIB, MIB)->config[2] = CLASS;
+        fake_pci_add(FAKE_BDF(0x10 + i, 0, 0), others[i].vendor, others[i].device, BAR + i * MIB, MIB)->config[2] =
+            CLASS;
     struct fake_function *bridge = fake_pci_add(FAKE_BDF(9, 0, 0), AMD, 0x1486, BAR + 9 * MIB, MIB);
     bridge->config[3] = 0x00010000; /* layout 1: no BAR 2 */
     assert_int_equal(discover(&location), PSP_NO_DEVICE);

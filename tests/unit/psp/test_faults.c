@@ -33,7 +33,7 @@ static void stop(void)
 }
 
 /* Every status that a document names, the hole among them, and some that none does. */
-static const uint16_t odd_statuses[] = { 0x1e, 0x28, 0xff, 0x100, 0x8003, 0x8004, 0x9000, 0xffff };
+static const uint16_t odd_statuses[] = {0x1e, 0x28, 0xff, 0x100, 0x8003, 0x8004, 0x9000, 0xffff};
 #define NAMED_STATUSES 0x27u
 #define STATUSES (NAMED_STATUSES + sizeof odd_statuses / sizeof *odd_statuses)
 
@@ -47,8 +47,8 @@ static void assert_refused(struct psp_result r, uint8_t command, uint16_t status
     char text[200], want[64];
 
     if (r.error != PSP_FIRMWARE || r.status != status || r.command != command)
-        fail_msg("%s with status %#x became error %d of %s, status %#x", sev_command_name(command), status,
-                 r.error, sev_command_name(r.command), r.status);
+        fail_msg("%s with status %#x became error %d of %s, status %#x", sev_command_name(command), status, r.error,
+                 sev_command_name(r.command), r.status);
     psp_result_text(r, text, sizeof text);
     snprintf(want, sizeof want, status > 0xff ? "%s: %s (0x%04x): " : "%s: %s (0x%02x): ", sev_command_name(command),
              sev_status_name(status), status);
@@ -60,15 +60,17 @@ static void assert_registers_told(uint16_t status)
 {
     char want[160];
 
-    snprintf(want, sizeof want, "registers: command 0x8000%04x, buffer low 0xbad0%04x high 0x%08x, boot loader 0x00000000, "
-             "feature 0x00000581", status, status, fake.command);
+    snprintf(want, sizeof want,
+             "registers: command 0x8000%04x, buffer low 0xbad0%04x high 0x%08x, boot loader 0x00000000, "
+             "feature 0x00000581",
+             status, status, fake.command);
     assert_string_equal(fake.last_line, want);
 }
 
 static void every_status_of_every_guest_command_is_reported_and_the_next_guest_starts(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     for (unsigned i = 0; i < STATUSES; i++) {
         for (unsigned c = 0; c < launch_command_count; c++) {
@@ -87,7 +89,7 @@ static void every_status_of_every_guest_command_is_reported_and_the_next_guest_s
 static void every_status_of_init_and_shutdown_is_reported_and_they_work_afterwards(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_attach(&l);
     for (unsigned i = 0; i < STATUSES; i++) {
         uint16_t status = status_number(i);
@@ -109,11 +111,11 @@ static void every_status_of_init_and_shutdown_is_reported_and_they_work_afterwar
 static void status_after_execution_leaves_the_driver_usable(void **state)
 {
     (void)state;
-    start((struct fake_options){ .max_guests = 2 });
+    start((struct fake_options){.max_guests = 2});
     launch_up(&l);
     for (unsigned c = 0; c < launch_command_count; c++) {
         if (launch_commands[c] == SEV_CMD_LAUNCH_START)
-            continue;   /* its handle is lost with it, by design */
+            continue; /* its handle is lost with it, by design */
         fake_fault(MAILBOX_FAULT_STATUS_LATE, launch_commands[c], 1, SEV_STATUS_HWERROR_PLATFORM, 0);
         assert_refused(launch_run(&l), launch_commands[c], SEV_STATUS_HWERROR_PLATFORM);
         fake_no_fault();
@@ -129,7 +131,7 @@ static void status_after_execution_leaves_the_driver_usable(void **state)
 /* Everything says PSP_DEAD, at once, and no register is touched. */
 static void assert_dead(void)
 {
-    static const uint8_t more[] = { SEV_CMD_INIT, SEV_CMD_SHUTDOWN };
+    static const uint8_t more[] = {SEV_CMD_INIT, SEV_CMD_SHUTDOWN};
     unsigned accesses = fake_pci.register_accesses;
     uint64_t now_ns = fake.now_ns;
 
@@ -148,7 +150,7 @@ static void hang_of_any_command_is_a_timeout_and_then_dead(void **state)
     for (unsigned c = 0; c < launch_command_count; c++) {
         uint8_t command = launch_commands[c];
 
-        start((struct fake_options){ .latency_us = 100 });
+        start((struct fake_options){.latency_us = 100});
         launch_up(&l);
         fake_fault(MAILBOX_FAULT_HANG, command, 1, 0, 0);
         uint64_t before = psp_platform_now_us();
@@ -171,7 +173,7 @@ static void hang_of_any_command_is_a_timeout_and_then_dead(void **state)
 static void stall_of_the_machine_is_no_timeout(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     fake.stall_us = 100 * SECOND;
     fake_fault(MAILBOX_FAULT_SLOW, SEV_CMD_PLATFORM_STATUS, 1, 0, 103 * SECOND);
@@ -184,11 +186,11 @@ static void stall_of_the_machine_is_no_timeout(void **state)
 
 static void hang_of_init_or_shutdown_waits_100_seconds(void **state)
 {
-    static const uint8_t commands[] = { SEV_CMD_INIT, SEV_CMD_SHUTDOWN };
+    static const uint8_t commands[] = {SEV_CMD_INIT, SEV_CMD_SHUTDOWN};
 
     (void)state;
     for (unsigned c = 0; c < 2; c++) {
-        start((struct fake_options){ 0 });
+        start((struct fake_options){0});
         launch_attach(&l);
         fake_fault(MAILBOX_FAULT_HANG, commands[c], 1, 0, 0);
         uint64_t before = psp_platform_now_us();
@@ -206,8 +208,8 @@ static void hang_of_init_or_shutdown_waits_100_seconds(void **state)
 static void hang_of_the_first_command_waits_5_seconds_and_unmaps(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
-    launch_attach(&l);      /* somebody used the mailbox before: it shows RESP */
+    start((struct fake_options){0});
+    launch_attach(&l); /* somebody used the mailbox before: it shows RESP */
     psp_detach(&l.psp);
     fake_fault(MAILBOX_FAULT_HANG, SEV_CMD_PLATFORM_STATUS, 1, 0, 0);
     uint64_t before = psp_platform_now_us();
@@ -221,7 +223,7 @@ static void hang_of_the_first_command_waits_5_seconds_and_unmaps(void **state)
 static void mailbox_that_never_becomes_ready_is_said_after_5_seconds(void **state)
 {
     (void)state;
-    start((struct fake_options){ .never_ready = true });
+    start((struct fake_options){.never_ready = true});
     uint64_t before = psp_platform_now_us();
     assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_NOT_READY);
     assert_non_null(strstr(fake.last_line, "registers: command 0x00040000"));
@@ -244,14 +246,14 @@ static void leave_running(uint64_t delay_us)
 static void command_left_running_is_waited_for(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     leave_running(3 * SECOND);
     uint64_t before = psp_platform_now_us();
     launch_attach(&l);
     assert_true(psp_platform_now_us() - before >= 3 * SECOND);
     stop();
 
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     leave_running(60 * SECOND);
     before = psp_platform_now_us();
     assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_NOT_READY);
@@ -267,7 +269,7 @@ static void answer_to_an_earlier_owner_leaves_the_device_dead(void **state)
 {
     (void)state;
     for (unsigned status = 0; status < 2; status++) {
-        start((struct fake_options){ .latency_us = 3 * SECOND });
+        start((struct fake_options){.latency_us = 3 * SECOND});
         fake.left_over = 0x00330000;
         fake.left_over_answer = PSP_CMDRESP_RESP | status * SEV_STATUS_INVALID_GUEST;
         assert_int_equal(launch_try_to_attach(&l, &fake.location).error, status ? PSP_FIRMWARE : PSP_ANSWER);
@@ -281,7 +283,7 @@ static void answer_to_an_earlier_owner_leaves_the_device_dead(void **state)
 static void refusal_of_the_first_command_does_not_leave_the_device_dead(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     fake_fault(MAILBOX_FAULT_STATUS, SEV_CMD_PLATFORM_STATUS, 1, SEV_STATUS_HWERROR_PLATFORM, 0);
     assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_FIRMWARE);
     assert_false(l.psp.dead);
@@ -292,7 +294,7 @@ static void refusal_of_the_first_command_does_not_leave_the_device_dead(void **s
 static void command_field_left_over_does_not_keep_from_asking(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     fake.left_over = 0x00330000;
     launch_attach(&l);
     assert_int_equal(fake.submissions, 1);
@@ -306,7 +308,7 @@ static void interrupts_are_off_while_attached_and_as_before_afterwards(void **st
     const uint32_t enable = psp_generation_of(0x1486)->int_enable;
 
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     mailbox_write(fake.mailbox, enable, 2, fake.now_ns);
     launch_attach(&l);
     assert_int_equal(mailbox_read(fake.mailbox, enable), 0);
@@ -321,7 +323,7 @@ static void slow_within_the_limit_is_fine_and_beyond_it_is_not(void **state)
     for (unsigned c = 0; c < launch_command_count; c++) {
         uint64_t limit = psp_command_row(launch_commands[c])->timeout_s * SECOND;
 
-        start((struct fake_options){ 0 });
+        start((struct fake_options){0});
         launch_up(&l);
         fake_fault(MAILBOX_FAULT_SLOW, launch_commands[c], 1, 0, limit - SECOND / 10);
         assert_int_equal(launch_run(&l).error, PSP_OK);
@@ -330,7 +332,7 @@ static void slow_within_the_limit_is_fine_and_beyond_it_is_not(void **state)
         struct psp_result r = launch_run(&l);
         assert_int_equal(r.error, PSP_TIMEOUT);
         assert_int_equal(r.command, launch_commands[c]);
-        fake.now_ns += 100 * SECOND * 1000;     /* the late answer comes, and revives nothing */
+        fake.now_ns += 100 * SECOND * 1000; /* the late answer comes, and revives nothing */
         mailbox_run(fake.mailbox, fake.now_ns);
         assert_dead();
         stop();
@@ -340,7 +342,7 @@ static void slow_within_the_limit_is_fine_and_beyond_it_is_not(void **state)
 static void reset_of_the_firmware_is_a_timeout_and_attaching_again_starts_over(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     fake_fault(MAILBOX_FAULT_RESET, SEV_CMD_LAUNCH_UPDATE_DATA, 1, 0, 0);
     struct psp_result r = launch_run(&l);
@@ -440,7 +442,7 @@ static void assert_answer_refused(uint8_t command)
 /* A guest that is about to have `command`. */
 static void guest_before(uint8_t command)
 {
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     for (unsigned c = 0; c < launch_command_count && launch_commands[c] != command; c++)
         assert_int_equal(launch_step(&l, launch_commands[c]).error, PSP_OK);
@@ -456,18 +458,12 @@ static void contradictory_answers_are_refused_and_nothing_of_them_is_copied(void
         uint8_t command;
         void (*tamper)(uint8_t *page, uint8_t *data);
     } lies[] = {
-        { SEV_CMD_PLATFORM_STATUS, no_version },
-        { SEV_CMD_PLATFORM_STATUS, nothing_written },
-        { SEV_CMD_PLATFORM_STATUS, platform_state_3 },
-        { SEV_CMD_GET_ID, length_0_at_8 },
-        { SEV_CMD_GET_ID, length_huge_at_8 },
-        { SEV_CMD_LAUNCH_START, handle_0 },
-        { SEV_CMD_LAUNCH_MEASURE, length_47_at_10 },
-        { SEV_CMD_LAUNCH_MEASURE, length_huge_at_10 },
-        { SEV_CMD_LAUNCH_MEASURE, nothing_written },
-        { SEV_CMD_GUEST_STATUS, guest_state_0 },
-        { SEV_CMD_GUEST_STATUS, guest_state_7 },
-        { SEV_CMD_GUEST_STATUS, nothing_written },
+        {SEV_CMD_PLATFORM_STATUS, no_version},       {SEV_CMD_PLATFORM_STATUS, nothing_written},
+        {SEV_CMD_PLATFORM_STATUS, platform_state_3}, {SEV_CMD_GET_ID, length_0_at_8},
+        {SEV_CMD_GET_ID, length_huge_at_8},          {SEV_CMD_LAUNCH_START, handle_0},
+        {SEV_CMD_LAUNCH_MEASURE, length_47_at_10},   {SEV_CMD_LAUNCH_MEASURE, length_huge_at_10},
+        {SEV_CMD_LAUNCH_MEASURE, nothing_written},   {SEV_CMD_GUEST_STATUS, guest_state_0},
+        {SEV_CMD_GUEST_STATUS, guest_state_7},       {SEV_CMD_GUEST_STATUS, nothing_written},
     };
 
     (void)state;
@@ -484,7 +480,10 @@ static void contradictory_answers_are_refused_and_nothing_of_them_is_copied(void
 static void overwritten_answers_are_refused(void **state)
 {
     static const uint8_t commands[] = {
-        SEV_CMD_PLATFORM_STATUS, SEV_CMD_GET_ID, SEV_CMD_LAUNCH_MEASURE, SEV_CMD_GUEST_STATUS,
+        SEV_CMD_PLATFORM_STATUS,
+        SEV_CMD_GET_ID,
+        SEV_CMD_LAUNCH_MEASURE,
+        SEV_CMD_GUEST_STATUS,
     };
 
     (void)state;
@@ -499,7 +498,7 @@ static void overwritten_answers_are_refused(void **state)
 static void attach_refuses_a_contradictory_status(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     fake.tamper_command = SEV_CMD_PLATFORM_STATUS;
     fake.tamper = platform_state_3;
     assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_ANSWER);
@@ -511,7 +510,7 @@ static void attach_refuses_a_contradictory_status(void **state)
 
 static void inputs_are_not_read_back(void **state)
 {
-    uint32_t request[2] = { 0, LAUNCH_ASID };
+    uint32_t request[2] = {0, LAUNCH_ASID};
 
     (void)state;
     guest_before(SEV_CMD_ACTIVATE);
@@ -527,7 +526,7 @@ static void inputs_are_not_read_back(void **state)
 static void status_counts_only_with_resp(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     fake.lie = FAKE_STATUS_WITHOUT_RESP;
     assert_int_equal(launch_step(&l, SEV_CMD_PLATFORM_STATUS).error, PSP_TIMEOUT);
@@ -538,7 +537,7 @@ static void status_counts_only_with_resp(void **state)
 static void recovery_bit_and_left_over_command_do_not_disturb(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     fake.lie = FAKE_RECOVERY_BIT;
     assert_int_equal(launch_run(&l).error, PSP_OK);
@@ -548,12 +547,12 @@ static void recovery_bit_and_left_over_command_do_not_disturb(void **state)
 static void device_that_disappears_is_dead(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     fake.lie = FAKE_ALL_ONES;
     uint64_t before = psp_platform_now_us();
     assert_int_equal(launch_step(&l, SEV_CMD_PLATFORM_STATUS).error, PSP_TIMEOUT);
-    assert_true(psp_platform_now_us() - before < SECOND);  /* no need to wait for it */
+    assert_true(psp_platform_now_us() - before < SECOND); /* no need to wait for it */
     assert_dead();
     stop();
 }

@@ -48,7 +48,7 @@ static void discovery_finds_the_function_that_attach_wants(void **state)
     for (uint32_t segment = 0; segment <= 0xffff; segment += 0xffff) {
         struct psp_location location;
 
-        start((struct fake_options){ .segment = (uint16_t)segment });
+        start((struct fake_options){.segment = (uint16_t)segment});
         assert_int_equal(fake_pci_discover(&location), PSP_OK);
         assert_int_equal(location.function.sbdf, segment << 16 | FAKE_BDF(0x42, 0, 1));
         assert_int_equal(location.function.ecam != 0, segment != 0);
@@ -66,7 +66,7 @@ static void attach_reads_the_status_with_polling_and_bus_mastering_on(void **sta
     const struct psp_generation *generation = psp_generation_of(0x1486);
 
     (void)state;
-    start((struct fake_options){ .api_major = 1, .api_minor = 49, .latency_us = 300 });
+    start((struct fake_options){.api_major = 1, .api_minor = 49, .latency_us = 300});
     /* As the firmware's own driver may have left it. */
     mailbox_write(fake.mailbox, generation->int_enable, 3, fake.now_ns);
     psp_platform_pci_write32(fake.location.function, 4, 0x0443);
@@ -99,7 +99,7 @@ static void all_bits(uint8_t *page, uint8_t *data)
 static void of_owner_and_config_one_bit_counts(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_attach(&l);
     for (unsigned bit = 0; bit < 2; bit++) {
         fake.tamper_command = SEV_CMD_PLATFORM_STATUS;
@@ -116,7 +116,7 @@ static void the_id_has_room_for_two_sockets(void **state)
     uint32_t length;
 
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     assert_int_equal(launch_step(&l, SEV_CMD_GET_ID).error, PSP_OK);
     memcpy(&length, submitted(SEV_CMD_GET_ID, 0)->page + 8, 4);
@@ -125,10 +125,10 @@ static void the_id_has_room_for_two_sockets(void **state)
 
 static void the_chain_is_written_pdh_first_to_the_callers_memory(void **state)
 {
-    static const uint32_t usages[] = { SEVFW_USAGE_PDH, SEVFW_USAGE_PEK, SEVFW_USAGE_OCA, SEVFW_USAGE_CEK };
+    static const uint32_t usages[] = {SEVFW_USAGE_PDH, SEVFW_USAGE_PEK, SEVFW_USAGE_OCA, SEVFW_USAGE_CEK};
 
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     assert_int_equal(launch_step(&l, SEV_CMD_PDH_CERT_EXPORT).error, PSP_OK);
     const uint8_t *chain = fake_ram(fake_guest_page(8).raw);
@@ -148,7 +148,7 @@ static void short_chain(uint8_t *page, uint8_t *data)
 static void a_chain_of_another_length_is_no_chain(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     fake.tamper_command = SEV_CMD_PDH_CERT_EXPORT;
     fake.tamper = short_chain;
@@ -172,7 +172,7 @@ static struct psp_result download(psp_addr_t address, uint32_t size)
 static void newer_firmware_is_loaded_and_its_version_read(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_attach(&l);
     assert_int_equal(download(image(SEV_VERSION(1, 56, 3)), IMAGE_SIZE).error, PSP_OK);
     assert_int_equal(launch_step(&l, SEV_CMD_PLATFORM_STATUS).error, PSP_OK);
@@ -188,9 +188,9 @@ static void firmware_that_is_refused_leaves_the_old_one_at_work(void **state)
     char text[200];
 
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_attach(&l);
-    psp_addr_t address = image(SEV_VERSION(1, 55, 40)), odd = { address.raw + 16 };
+    psp_addr_t address = image(SEV_VERSION(1, 55, 40)), odd = {address.raw + 16};
     fake_ram(address.raw)[0x101] ^= 1;
     struct psp_result r = download(address, IMAGE_SIZE);
     assert_int_equal(r.error, PSP_FIRMWARE);
@@ -210,7 +210,7 @@ static void firmware_that_is_refused_leaves_the_old_one_at_work(void **state)
 static void firmware_before_0_15_cannot_be_replaced(void **state)
 {
     (void)state;
-    start((struct fake_options){ .api_minor = 14 });
+    start((struct fake_options){.api_minor = 14});
     launch_attach(&l);
     assert_int_equal(download(image(SEV_VERSION(1, 55, 40)), IMAGE_SIZE).error, PSP_STATE);
     assert_int_equal(l.psp.commands, 1);
@@ -219,7 +219,7 @@ static void firmware_before_0_15_cannot_be_replaced(void **state)
 static void firmware_that_is_known_to_fail_or_to_leak_is_named(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     enum { NAPLES = 0x1456, ROME_OR_MILAN = 0x1486, GENOA = 0x14ca, TURIN = 0x156e };
     assert_non_null(strstr(sev_version_fault(NAPLES, SEV_VERSION(0, 16, 9)), "INIT"));
     assert_non_null(strstr(sev_version_fault(NAPLES, SEV_VERSION(0, 16, 10)), "CVE-2019-9836"));
@@ -227,11 +227,16 @@ static void firmware_that_is_known_to_fail_or_to_leak_is_named(void **state)
     assert_null(sev_version_fault(NAPLES, SEV_VERSION(0, 17, 22)));
     assert_null(sev_version_fault(ROME_OR_MILAN, SEV_VERSION(1, 55, 21)));
     /* AMD-SB-3003: mended by 0.24 build 20 (Rome), 1.55 build 21 (Milan), 1.55 build 37 (Genoa, Bergamo). */
-    static const struct { uint16_t device_id; uint32_t version; bool fault; } cases[] = {
-        {ROME_OR_MILAN, SEV_VERSION(0, 17, 48), true}, {ROME_OR_MILAN, SEV_VERSION(0, 24, 19), true}, {ROME_OR_MILAN, SEV_VERSION(0, 24, 20), false},
-        {ROME_OR_MILAN, SEV_VERSION(0, 24, 255), false}, {ROME_OR_MILAN, SEV_VERSION(0, 31, 43), true},
-        {ROME_OR_MILAN, SEV_VERSION(1, 55, 20), true}, {GENOA, SEV_VERSION(1, 55, 36), true}, {GENOA, SEV_VERSION(1, 55, 37), false},
-        {NAPLES, SEV_VERSION(0, 17, 48), false}, {TURIN, SEV_VERSION(1, 55, 20), false},
+    static const struct {
+        uint16_t device_id;
+        uint32_t version;
+        bool fault;
+    } cases[] = {
+        {ROME_OR_MILAN, SEV_VERSION(0, 17, 48), true},  {ROME_OR_MILAN, SEV_VERSION(0, 24, 19), true},
+        {ROME_OR_MILAN, SEV_VERSION(0, 24, 20), false}, {ROME_OR_MILAN, SEV_VERSION(0, 24, 255), false},
+        {ROME_OR_MILAN, SEV_VERSION(0, 31, 43), true},  {ROME_OR_MILAN, SEV_VERSION(1, 55, 20), true},
+        {GENOA, SEV_VERSION(1, 55, 36), true},          {GENOA, SEV_VERSION(1, 55, 37), false},
+        {NAPLES, SEV_VERSION(0, 17, 48), false},        {TURIN, SEV_VERSION(1, 55, 20), false},
     };
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *fault = sev_version_fault(cases[i].device_id, cases[i].version);
@@ -244,7 +249,7 @@ static void firmware_that_is_known_to_fail_or_to_leak_is_named(void **state)
 static void init_and_shutdown_change_the_state(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     assert_int_equal(fake.log[1].command, SEV_CMD_INIT);
     assert_int_equal(fake.log[2].command, SEV_CMD_DF_FLUSH);
@@ -265,14 +270,14 @@ static void a_command_is_outstanding_until_a_poll_finds_its_answer(void **state)
     struct psp_result r;
 
     (void)state;
-    start((struct fake_options){ .latency_us = 1000 });
+    start((struct fake_options){.latency_us = 1000});
     launch_up(&l);
     assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_START).error, PSP_OK);
     assert_int_equal(launch_step(&l, SEV_CMD_ACTIVATE).error, PSP_OK);
     unsigned before = fake.submissions, polls = 0;
     uint64_t start_us = psp_platform_now_us();
     assert_int_equal(sev_launch_update_data(&l.psp, l.handle, fake_guest_page(0), 4096).error, PSP_OK);
-    assert_int_equal(psp_platform_now_us(), start_us);          /* no pause */
+    assert_int_equal(psp_platform_now_us(), start_us); /* no pause */
     assert_int_equal(fake.submissions, before + 1);
     assert_int_equal(sev_df_flush(&l.psp).error, PSP_STATE);
     assert_int_equal(sev_launch_start(&l.psp, 0, blob, blob).error, PSP_STATE);
@@ -286,7 +291,7 @@ static void a_command_is_outstanding_until_a_poll_finds_its_answer(void **state)
     assert_int_equal(polls, 10);
     assert_int_equal(r.error, PSP_OK);
     assert_int_equal(r.command, SEV_CMD_LAUNCH_UPDATE_DATA);
-    assert_true(psp_poll(&l.psp, &r));                          /* and then nothing is */
+    assert_true(psp_poll(&l.psp, &r)); /* and then nothing is */
     assert_int_equal(r.error, PSP_STATE);
     launch_clean(&l);
 }
@@ -296,7 +301,7 @@ static void init_with_smee_off_names_the_bios_option(void **state)
     char text[200];
 
     (void)state;
-    start((struct fake_options){ .no_syscfg = true });
+    start((struct fake_options){.no_syscfg = true});
     launch_attach(&l);
     struct psp_result r = launch_init(&l);
     assert_int_equal(r.error, PSP_FIRMWARE);
@@ -307,12 +312,12 @@ static void init_with_smee_off_names_the_bios_option(void **state)
 
 static void a_guest_lives_on_every_generation(void **state)
 {
-    static const uint16_t ids[] = { 0x1456, 0x1486, 0x14ca, 0x156e };
+    static const uint16_t ids[] = {0x1456, 0x1486, 0x14ca, 0x156e};
 
     (void)state;
     for (unsigned i = 0; i < 4; i++) {
         for (unsigned sme = 0; sme < 2; sme++) {
-            start((struct fake_options){ .device_id = ids[i], .sme = sme, .latency_us = 1000 });
+            start((struct fake_options){.device_id = ids[i], .sme = sme, .latency_us = 1000});
             launch_up(&l);
             assert_int_equal(launch_run(&l).error, PSP_OK);
             assert_int_not_equal(l.handle, 0);
@@ -327,7 +332,8 @@ static void a_guest_lives_on_every_generation(void **state)
             assert_memory_not_equal(l.measurement.mnonce, nothing.mnonce, 16);
 
             for (unsigned n = 0; n < fake.submissions; n++) {
-                uint64_t page = psp_command_row(fake.log[n].command)->size ? FAKE_COMMAND_PAGE | (sme ? FAKE_C_BIT : 0) : 0;
+                uint64_t page =
+                    psp_command_row(fake.log[n].command)->size ? FAKE_COMMAND_PAGE | (sme ? FAKE_C_BIT : 0) : 0;
                 assert_int_equal(fake.log[n].address, page);
             }
             assert_int_equal(l.psp.commands, fake.submissions);
@@ -336,13 +342,13 @@ static void a_guest_lives_on_every_generation(void **state)
             fake_stop();
         }
     }
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
 }
 
 static void guest_memory_is_encrypted_by_update_data_only(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     memset(fake_ram(fake_guest_page(0).raw), 0x3c, 3 * 4096);
     assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_START).error, PSP_OK);
@@ -359,10 +365,10 @@ static void lengths_that_the_firmware_must_refuse_are_not_sent(void **state)
     uint32_t handle = 0x1234;
 
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     unsigned before = fake.submissions;
-    psp_addr_t page = fake_guest_page(0), odd = { page.raw + 8 }, last = { UINT64_MAX - 15 };
+    psp_addr_t page = fake_guest_page(0), odd = {page.raw + 8}, last = {UINT64_MAX - 15};
 
     assert_int_equal(psp_wait(&l.psp, sev_launch_update_data(&l.psp, 1, page, 0)).error, PSP_LENGTH);
     assert_int_equal(psp_wait(&l.psp, sev_launch_update_data(&l.psp, 1, page, 24)).error, PSP_LENGTH);
@@ -386,9 +392,9 @@ static void certificate_and_session_reach_the_firmware_whole(void **state)
         cert[i] = (uint8_t)(i * 7 + 1);
     for (unsigned i = 0; i < sizeof session; i++)
         session[i] = (uint8_t)(i ^ 0x80);
-    start((struct fake_options){ .sme = true });
+    start((struct fake_options){.sme = true});
     launch_up(&l);
-    memset(fake_ram(FAKE_DATA_PAGE), 0xff, PSP_PAGE_SIZE);      /* what the command before left there */
+    memset(fake_ram(FAKE_DATA_PAGE), 0xff, PSP_PAGE_SIZE); /* what the command before left there */
 
     /* The firmware refuses this certificate: nothing is returned, and the next guest starts. */
     struct psp_result r = launch_start(&l.psp, LAUNCH_POLICY, cert, session, &handle);
@@ -422,7 +428,7 @@ static void command_page_holds_nothing_but_the_command(void **state)
     static const uint8_t zeroes[PSP_PAGE_SIZE];
 
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     launch_run(&l);
     for (unsigned n = 0; n < fake.submissions; n++) {
@@ -435,11 +441,11 @@ static void command_page_holds_nothing_but_the_command(void **state)
 static void commands_out_of_state_or_version_are_not_sent(void **state)
 {
     (void)state;
-    start((struct fake_options){ .api_major = 0, .api_minor = 15 });
+    start((struct fake_options){.api_major = 0, .api_minor = 15});
     launch_attach(&l);
     unsigned accesses = fake_pci.register_accesses;
 
-    assert_int_equal(launch_step(&l, SEV_CMD_GET_ID).error, PSP_STATE);     /* since 0.16 */
+    assert_int_equal(launch_step(&l, SEV_CMD_GET_ID).error, PSP_STATE); /* since 0.16 */
     for (unsigned i = 2; i < launch_command_count; i++)
         assert_int_equal(launch_step(&l, launch_commands[i]).error, PSP_STATE);
     for (unsigned command = 0; command < 256; command++) {
@@ -459,7 +465,7 @@ static void commands_out_of_state_or_version_are_not_sent(void **state)
 static void state_follows_the_first_guest(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_START).error, PSP_OK);
     assert_int_equal(l.psp.status.state, SEV_PLATFORM_WORKING);
@@ -472,17 +478,17 @@ static void state_follows_the_first_guest(void **state)
 static void versions_compare_major_before_minor(void **state)
 {
     (void)state;
-    start((struct fake_options){ .api_major = 1, .api_minor = 2 });     /* newer than 0.16 */
+    start((struct fake_options){.api_major = 1, .api_minor = 2}); /* newer than 0.16 */
     launch_attach(&l);
     assert_int_equal(launch_step(&l, SEV_CMD_GET_ID).error, PSP_OK);
 }
 
 static void failing_command_still_brings_back_its_lengths(void **state)
 {
-    struct sev_get_id_buffer request = { .id_paddr = FAKE_DATA_PAGE, .id_len = 0 };
+    struct sev_get_id_buffer request = {.id_paddr = FAKE_DATA_PAGE, .id_len = 0};
 
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_attach(&l);
     struct psp_result r = psp_wait(&l.psp, psp_submit(&l.psp, SEV_CMD_GET_ID, &request));
     assert_int_equal(r.error, PSP_FIRMWARE);
@@ -494,11 +500,12 @@ static void failing_command_still_brings_back_its_lengths(void **state)
 static void real_refusals_come_through_with_their_status(void **state)
 {
     (void)state;
-    start((struct fake_options){ .max_guests = 1 });
+    start((struct fake_options){.max_guests = 1});
     launch_up(&l);
     assert_int_equal(psp_wait(&l.psp, sev_activate(&l.psp, 0x7777, LAUNCH_ASID)).status, SEV_STATUS_INVALID_GUEST);
     assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_START).error, PSP_OK);
-    assert_int_equal(psp_wait(&l.psp, sev_activate(&l.psp, l.handle, 2)).status, SEV_STATUS_INVALID_ASID);    /* of the SEV-ES range */
+    assert_int_equal(psp_wait(&l.psp, sev_activate(&l.psp, l.handle, 2)).status,
+                     SEV_STATUS_INVALID_ASID); /* of the SEV-ES range */
     assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_UPDATE_DATA).status, SEV_STATUS_INACTIVE);
     assert_int_equal(launch_step(&l, SEV_CMD_LAUNCH_FINISH).status, SEV_STATUS_INVALID_GUEST_STATE);
     uint32_t second = 0;
@@ -513,7 +520,7 @@ static void real_refusals_come_through_with_their_status(void **state)
 static void asid_is_usable_again_only_after_wbinvd_and_df_flush(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_up(&l);
     launch_step(&l, SEV_CMD_LAUNCH_START);
     assert_int_equal(launch_step(&l, SEV_CMD_ACTIVATE).error, PSP_OK);
@@ -529,7 +536,7 @@ static void asid_is_usable_again_only_after_wbinvd_and_df_flush(void **state)
 static void detached_driver_reaches_no_device(void **state)
 {
     (void)state;
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     launch_attach(&l);
     psp_detach(&l.psp);
     unsigned accesses = fake_pci.register_accesses;
@@ -540,12 +547,12 @@ static void detached_driver_reaches_no_device(void **state)
 static void attach_checks_the_location_and_the_device(void **state)
 {
     (void)state;
-    start((struct fake_options){ .no_sev = true });
+    start((struct fake_options){.no_sev = true});
     assert_int_equal(launch_try_to_attach(&l, &fake.location).error, PSP_NO_SEV);
     assert_int_equal(fake_pci.mapped, 0);
     fake_stop();
 
-    start((struct fake_options){ 0 });
+    start((struct fake_options){0});
     struct psp_location wrong = fake.location;
     wrong.device_id = 0x1537;
     assert_int_equal(launch_try_to_attach(&l, &wrong).error, PSP_NO_DEVICE);
@@ -578,7 +585,7 @@ int main(void)
         TEST(a_chain_of_another_length_is_no_chain),
         TEST(newer_firmware_is_loaded_and_its_version_read),
         TEST(firmware_that_is_refused_leaves_the_old_one_at_work),
-        TEST(firmware_before_0_15_cannot_be_replaced), 
+        TEST(firmware_before_0_15_cannot_be_replaced),
         TEST(firmware_that_is_known_to_fail_or_to_leak_is_named),
         TEST(init_and_shutdown_change_the_state),
         TEST(a_command_is_outstanding_until_a_poll_finds_its_answer),

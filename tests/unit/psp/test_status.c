@@ -15,7 +15,7 @@ static const char *text_of(enum psp_error error, uint8_t command, uint16_t statu
 {
     static char text[256];
 
-    psp_result_text((struct psp_result){ .error = error, .command = command, .status = status }, text, sizeof text);
+    psp_result_text((struct psp_result){.error = error, .command = command, .status = status}, text, sizeof text);
     return text;
 }
 
@@ -31,26 +31,40 @@ static void refusal_names_command_status_code_and_sentence(void **state)
 /* Every cause with its remedy, and no others; 0: whatever the command. */
 static void known_causes_come_with_their_remedy(void **state)
 {
-    static const struct { uint8_t command; uint16_t status; const char *word; } known[] = {
-        { SEV_CMD_INIT, SEV_STATUS_HWERROR_PLATFORM, "SMEE" }, { SEV_CMD_INIT, SEV_STATUS_INVALID_PLATFORM_STATE, "Disable SEV-SNP" },
-        { SEV_CMD_INIT, SEV_STATUS_SECURE_DATA_INVALID, "flash" }, { SEV_CMD_INIT, 0x8003, "0.16 build 10" },
-        { SEV_CMD_INIT, 0x8004, "0.16 build 10" }, { SEV_CMD_ACTIVATE, SEV_STATUS_INVALID_ASID, "SEV-ES ASID space limit" },
-        { SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_BAD_SIGNATURE, "another family" },
-        { SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_INVALID_PLATFORM_STATE, "reset the machine" },
-        { SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_INVALID_LENGTH, "not whole" },
-        { SEV_CMD_LAUNCH_START, SEV_STATUS_INVALID_LENGTH, "2084-byte certificate" },
-        { SEV_CMD_LAUNCH_START, SEV_STATUS_INVALID_CERTIFICATE, "no SEV certificate" },
-        { SEV_CMD_LAUNCH_START, SEV_STATUS_BAD_MEASUREMENT, "this platform's PDH" },
-        { SEV_CMD_LAUNCH_START, SEV_STATUS_POLICY_FAILURE, "newer SEV API" },
-        { SEV_CMD_LAUNCH_START, SEV_STATUS_UNSUPPORTED, "SEV-ES" }, { SEV_CMD_LAUNCH_START, SEV_STATUS_RESOURCE_LIMIT, "another encrypted guest" },
-        { 0, SEV_STATUS_WBINVD_REQUIRED, "WBINVD is needed on every core" }, { 0, SEV_STATUS_DF_FLUSH_REQUIRED, "DF_FLUSH must come first" },
-        { 0, SEV_STATUS_HWERROR_UNSAFE, "trust no guest" }, { 0, SEV_STATUS_HWERROR_PLATFORM, "off and on" },
-        { 0, SEV_STATUS_INVALID_COMMAND, "newer SEV firmware" }, { 0, SEV_STATUS_UNSUPPORTED, "newer SEV firmware" },
-        { 0, SEV_STATUS_BAD_SVN, "newer firmware image" }, { 0, SEV_STATUS_BAD_VERSION, "newer firmware image" },
-        { 0, SEV_STATUS_RING_BUFFER_EXIT, "try again" },
+    static const struct {
+        uint8_t command;
+        uint16_t status;
+        const char *word;
+    } known[] = {
+        {SEV_CMD_INIT, SEV_STATUS_HWERROR_PLATFORM, "SMEE"},
+        {SEV_CMD_INIT, SEV_STATUS_INVALID_PLATFORM_STATE, "Disable SEV-SNP"},
+        {SEV_CMD_INIT, SEV_STATUS_SECURE_DATA_INVALID, "flash"},
+        {SEV_CMD_INIT, 0x8003, "0.16 build 10"},
+        {SEV_CMD_INIT, 0x8004, "0.16 build 10"},
+        {SEV_CMD_ACTIVATE, SEV_STATUS_INVALID_ASID, "SEV-ES ASID space limit"},
+        {SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_BAD_SIGNATURE, "another family"},
+        {SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_INVALID_PLATFORM_STATE, "reset the machine"},
+        {SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_INVALID_LENGTH, "not whole"},
+        {SEV_CMD_LAUNCH_START, SEV_STATUS_INVALID_LENGTH, "2084-byte certificate"},
+        {SEV_CMD_LAUNCH_START, SEV_STATUS_INVALID_CERTIFICATE, "no SEV certificate"},
+        {SEV_CMD_LAUNCH_START, SEV_STATUS_BAD_MEASUREMENT, "this platform's PDH"},
+        {SEV_CMD_LAUNCH_START, SEV_STATUS_POLICY_FAILURE, "newer SEV API"},
+        {SEV_CMD_LAUNCH_START, SEV_STATUS_UNSUPPORTED, "SEV-ES"},
+        {SEV_CMD_LAUNCH_START, SEV_STATUS_RESOURCE_LIMIT, "another encrypted guest"},
+        {0, SEV_STATUS_WBINVD_REQUIRED, "WBINVD is needed on every core"},
+        {0, SEV_STATUS_DF_FLUSH_REQUIRED, "DF_FLUSH must come first"},
+        {0, SEV_STATUS_HWERROR_UNSAFE, "trust no guest"},
+        {0, SEV_STATUS_HWERROR_PLATFORM, "off and on"},
+        {0, SEV_STATUS_INVALID_COMMAND, "newer SEV firmware"},
+        {0, SEV_STATUS_UNSUPPORTED, "newer SEV firmware"},
+        {0, SEV_STATUS_BAD_SVN, "newer firmware image"},
+        {0, SEV_STATUS_BAD_VERSION, "newer firmware image"},
+        {0, SEV_STATUS_RING_BUFFER_EXIT, "try again"},
         /* What real boards answer to any command. */
-        { SEV_CMD_INIT, SEV_STATUS_WBINVD_REQUIRED, "Also after WBINVD on every CPU" }, { 0, 0x8003, "Update the BIOS" },
-        { 0, 0x8004, "Update the BIOS" }, { 0, 0x9000, "Update the BIOS" },
+        {SEV_CMD_INIT, SEV_STATUS_WBINVD_REQUIRED, "Also after WBINVD on every CPU"},
+        {0, 0x8003, "Update the BIOS"},
+        {0, 0x8004, "Update the BIOS"},
+        {0, 0x9000, "Update the BIOS"},
     };
 
     (void)state;
@@ -75,7 +89,7 @@ static void known_causes_come_with_their_remedy(void **state)
 
 static void statuses_of_real_boards_have_a_sentence_of_their_own(void **state)
 {
-    static const uint16_t statuses[] = { 0x8003, 0x8004, 0x9000 };
+    static const uint16_t statuses[] = {0x8003, 0x8004, 0x9000};
 
     (void)state;
     for (unsigned i = 0; i < 3; i++) {
@@ -90,8 +104,9 @@ static void statuses_of_real_boards_have_a_sentence_of_their_own(void **state)
 static void transport_errors_say_so_without_a_status(void **state)
 {
     (void)state;
-    assert_string_equal(text_of(PSP_TIMEOUT, SEV_CMD_ACTIVATE, 0x1234),
-                        "ACTIVATE: no answer in time; the Secure Processor is not used again. Switch the machine off and on");
+    assert_string_equal(
+        text_of(PSP_TIMEOUT, SEV_CMD_ACTIVATE, 0x1234),
+        "ACTIVATE: no answer in time; the Secure Processor is not used again. Switch the machine off and on");
     assert_string_equal(text_of(PSP_NO_DEVICE, 0, 0), "no AMD Secure Processor with SEV");
     assert_string_equal(text_of(PSP_OK, SEV_CMD_INIT, 0), "INIT: done");
     assert_string_equal(text_of(PSP_STATE, 0xff, 0),
@@ -112,7 +127,7 @@ static void every_error_has_its_own_text(void **state)
 static void text_is_cut_to_size_and_terminated(void **state)
 {
     char whole[256];
-    struct psp_result r = { .error = PSP_FIRMWARE, .command = SEV_CMD_INIT, .status = SEV_STATUS_HWERROR_PLATFORM };
+    struct psp_result r = {.error = PSP_FIRMWARE, .command = SEV_CMD_INIT, .status = SEV_STATUS_HWERROR_PLATFORM};
 
     (void)state;
     psp_result_text(r, whole, sizeof whole);
@@ -137,7 +152,8 @@ static void every_text_fits_the_operators_line(void **state)
 {
     (void)state;
     for (unsigned command = 0; command < 256; command++) {
-        for (unsigned status = 0; status <= UINT16_MAX; status += status < 0x100 || status >= 0x7fff ? 1 : 0x7fff - 0x100) {
+        for (unsigned status = 0; status <= UINT16_MAX;
+             status += status < 0x100 || status >= 0x7fff ? 1 : 0x7fff - 0x100) {
             assert_true(strlen(sev_status_remedy((uint8_t)command, (uint16_t)status)) <= 104);
             assert_true(strlen(text_of(PSP_FIRMWARE, (uint8_t)command, (uint16_t)status)) < 200);
             if (status > 0x8100)

@@ -146,7 +146,10 @@ void test_mappings(void)
         return;
     }
     behind = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
-    page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, memory, 0);
+    /* Between two others that stay: else the stack of a thread that starts just then takes the place of a closed page. */
+    uint8_t *pages = mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    page = (void *)pages == MAP_FAILED ? MAP_FAILED
+                                       : mmap(pages + PAGE, PAGE, PROT_READ, MAP_FIXED | MAP_SHARED, memory, 0);
     if ((void *)(uintptr_t)behind == MAP_FAILED || address() == MAP_FAILED) {
         fail("memory cannot be mapped");
         return;

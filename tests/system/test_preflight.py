@@ -113,7 +113,7 @@ def test_what_the_boot_manager_passes_over_is_not_the_next_option(pack: Callable
         machine.wait_for(r"error: the machine is reset in 60 seconds, or at a key")
         machine.send(b" ")
         option = machine.wait_for(r"^sevisor: boot option ([0-9a-f]{4}), which follows, is next \(BootNext\)")[1]
-        started = machine.wait_for(rf"(?s)is next.*BdsDxe: starting Boot{option.upper()} ([^\n]*)")[1]
+        started = machine.wait_for(rf"(?s)is next.*BdsDxe: starting Boot{option.upper()} ([^\n]*)\n")[1]
     assert "Shell" in started
 
 

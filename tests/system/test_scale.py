@@ -80,7 +80,7 @@ class Guests:
     def settle_one(self, number: int) -> None:
         self.await_count(f"launch report: g{number},", self.launches[number])
         self.await_count(f"ended g{number}: destroyed", self.ends[number])
-        self.await_count(f"error: g{number} is refused: wants", self.refusals[number])
+        self.await_count(f"error: g{number} is refused: needs", self.refusals[number])
 
     def settle(self) -> None:
         for number in self.launches:

@@ -8,8 +8,10 @@
 
 #include <stdint.h>
 
+#include "psp/psp.h"
+
 #define HANDOFF_MAGIC UINT64_C(0x46464f444e414853) /* "SHANDOFF" */
-#define HANDOFF_VERSION 4u
+#define HANDOFF_VERSION 5u
 #define HANDOFF_MAX_RANGES 2048u
 #define HANDOFF_MAX_CPUS 1024u
 #define HANDOFF_STARTUP_PAGES 4u
@@ -70,14 +72,6 @@ struct handoff_registers {
     uint32_t first; /* HANDOFF_PCI: the function at `base`: segment << 16 | bus << 8 */
 };
 
-/* The Secure Processor with SEV. */
-struct handoff_psp {
-    uint64_t bar, bar_size; /* BAR 2: physical, bytes; 0: there is none */
-    uint64_t ecam; /* physical, of its configuration space; 0: by ports */
-    uint32_t sbdf; /* segment << 16 | bus << 8 | device << 3 | function */
-    uint32_t device_id;
-};
-
 struct handoff {
     uint64_t magic;
     uint32_t version;
@@ -104,7 +98,7 @@ struct handoff {
     struct handoff_uart uart;
     struct handoff_register off[2], reset; /* ACPI's ways; off[0] and then off[1] */
 
-    struct handoff_psp psp;
+    struct psp_location psp; /* of the Secure Processor with SEV; bar 0: there is none */
     char sev_refusal[256]; /* if they may not: why, in words, with the remedy */
 
     uint64_t startup_base; /* HANDOFF_STARTUP_PAGES below 1 MiB for other CPUs' first instructions; 0: none */

@@ -18,8 +18,8 @@
 /* Scroll-back and input: 5 pages; nested tables above 2 MiB: 3; exit_npf.c's BUS_PAGES: 52. */
 #define POOL_GUEST_BYTES (UINT64_C(256) << 10)
 #define POOL_VCPU_BYTES (UINT64_C(12) << 10)    /* vcpu_create(): 3 pages */
-#define POOL_SHARE \
-    UINT64_C(131072)     /* of the memory: 8 bytes in nested tables for each 2 MiB, and as much for split ends */
+/* Of the memory: 8 bytes in nested tables for each 2 MiB, and as much for split ends. */
+#define POOL_SHARE UINT64_C(131072)
 #define CPU_BYTES (UINT64_C(96) << 10)      /* per CPU in hv: stacks above all */
 #define STACK_BYTES UINT64_C(32768)
 #define STACK_SEEN UINT64_C(65536)          /* around the current frame of UEFI's stack, in use */

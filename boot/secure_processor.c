@@ -79,7 +79,7 @@ void secure_processor_check(void)
     table_row(error == PSP_OK ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "Secure Processor", "PCI function with SEV", words,
               remedy);
     if (error == PSP_OK) {
-        handoff.psp = (struct handoff_psp){at.bar, at.bar_size, at.function.ecam, at.function.sbdf, at.device_id};
+        handoff.psp = at;
         secure_processor_ask(&at, &psp);
     }
     psp_platform_end(psp.dead);

@@ -5,11 +5,6 @@
 static struct job jobs[GUEST_MAX];
 static uint32_t active, over;
 
-struct job *job_at(uint32_t index)
-{
-    return &jobs[index];
-}
-
 struct job *job_of(const struct guest *guest)
 {
     return &jobs[guest->index];

@@ -47,8 +47,6 @@ void job_finish(struct job *job);
 /* Jobs finished so far: what they held may be free now. */
 uint32_t job_count_finished(void);
 bool job_active(void);
-/* The job of guests[index]. */
-struct job *job_at(uint32_t index);
 
 static inline void job_next(struct job *job, uint32_t state)
 {

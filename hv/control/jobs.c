@@ -38,9 +38,9 @@ static enum job_verdict step(struct job *job)
 static bool move_first(struct order *order, bool in_mailbox)
 {
     bool in_turn = order->moves % TURN_EVERY == TURN_EVERY - 1;
-    for (uint32_t i = 0; i < GUEST_MAX; i++) {
-        uint32_t index = (i + (in_turn ? order->turn : 0)) % GUEST_MAX;
-        struct job *job = job_at(index);
+    for (uint32_t i = 0, count = guest_count(); i < count; i++) {
+        uint32_t index = (i + (in_turn ? order->turn : 0)) % count;
+        struct job *job = job_of(&guests[index]);
         if (job->kind == JOB_NONE || (in_mailbox && !job->wants_mailbox) || step(job) != JOB_MOVED)
             continue;
         order->moves++;

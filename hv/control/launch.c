@@ -15,6 +15,7 @@
 #include "hv/cpu/smp.h"
 #include "hv/lib/string.h"
 #include "hv/lib/text.h"
+#include "hv/mm/page.h"
 #include "hv/mm/window.h"
 #include "hv/svm/asid.h"
 #include "hv/vm/sched.h"
@@ -113,45 +114,32 @@ static enum memory_view launch_view(const struct guest *guest)
     return guest->config->encryption == MANIFEST_ENCRYPTION_NONE ? VIEW_PLAIN : VIEW_ENCRYPTED;
 }
 
+#define NO_PAGES \
+    "the hypervisor's own memory has too few pages left for its %s: run fewer guests at a time, or with fewer vCPUs"
+
 /* All resources of the guest; false: some may be allocated, see release_unused(). */
 static bool allocate(struct guest *guest)
 {
     const struct manifest_guest *config = guest->config;
     struct memory_stats stats;
     memory_stats(&stats);
-    uint64_t pool_before = stats.pool_free;
+    uint64_t pool_before = page_free_count();
 
     guest->asid = asid_alloc(guest->sev ? ASID_SEV : ASID_PLAIN);
     if (guest->asid == 0)
         return refuse(guest, "no ASID is free for %s guest", guest->sev ? "another encrypted" : "another plain");
-    if (!extent_alloc(config->memory, &guest->memory)) {
-        guest->memory = (struct extent){0};
+    if (!extent_alloc(config->memory, &guest->memory))
         return refuse(guest, "needs %lu MiB of contiguous memory; %lu MiB are free in total", config->memory >> 20,
                       stats.extent_free >> 20);
-    }
-    if (!npt_create(&guest->npt)) {
-        guest->npt = (struct npt){0};
-        return refuse(
-            guest,
-            "the hypervisor's own memory has no page left for its nested page tables: run fewer guests at a time");
-    }
-    if (!npt_map(&guest->npt, gpaddr(0), guest->memory.base, config->memory,
-                 guest->sev ? VIEW_GUEST : launch_view(guest)))
-        return refuse(
-            guest,
-            "the hypervisor's own memory has too few pages left for its nested page tables: run fewer guests at a time");
+    if (!npt_create(&guest->npt) || !npt_map(&guest->npt, gpaddr(0), guest->memory.base, config->memory,
+                                             guest->sev ? VIEW_GUEST : launch_view(guest)))
+        return refuse(guest, NO_PAGES, "nested page tables");
     for (uint32_t i = 0; i < config->vcpus; i++) {
-        if (!vcpu_create(guest, i, &config->registers, &guest->vcpus[i])) {
-            guest->vcpus[i] = NULL;
-            return refuse(
-                guest,
-                "the hypervisor's own memory has no pages left for its vCPU %u: give it fewer vCPUs, or run fewer guests at a time",
-                i);
-        }
+        if (!vcpu_create(guest, i, &config->registers, &guest->vcpus[i]))
+            return refuse(guest, NO_PAGES, "vCPUs");
     }
-    memory_stats(&stats);
     guest->report.table_pages = guest->npt.pages;
-    guest->report.hv_pages = pool_before - stats.pool_free - guest->npt.pages;
+    guest->report.hv_pages = pool_before - page_free_count() - guest->npt.pages;
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include "hv/console/line.h"
 #include "hv/control/sev.h"
 #include "hv/lib/text.h"
+#include "hv/mm/page.h"
 #include "hv/svm/asid.h"
 #include "hv/vm/exit_npf.h"
 #include "hv/vm/guest.h"
@@ -23,7 +24,7 @@ static struct resources resources_free(void)
     memory_stats(&stats);
     return (struct resources){
         .asids = asid_free_count(ASID_PLAIN) + asid_free_count(ASID_SEV),
-        .pool_pages = stats.pool_free,
+        .pool_pages = page_free_count(),
         .extent_bytes = stats.extent_free,
     };
 }

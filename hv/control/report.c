@@ -5,6 +5,7 @@
 #include "hv/console/line.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
+#include "hv/mm/page.h"
 
 #define HEX_SIZE(bytes) (2 * (bytes) + 1)
 
@@ -54,7 +55,6 @@ static void report_measurement(const struct guest *guest)
 void report_launch(const struct guest *guest)
 {
     const struct launch_report *report = &guest->report;
-    struct memory_stats stats;
     uint64_t total = 0;
 
     line_print("launch report: %s, encryption %s, %lu MiB", guest->config->name,
@@ -70,9 +70,8 @@ void report_launch(const struct guest *guest)
     if (guest->sev)
         line_print("  mailbox commands %lu, bytes through the secure processor %lu", report->commands,
                    report->psp_bytes);
-    memory_stats(&stats);
     line_print("  host pages of 4 KiB: nested tables %lu, other for this guest %lu; hypervisor in total %lu of %lu",
-               report->table_pages, report->hv_pages, stats.pool_total - stats.pool_free, stats.pool_total);
+               report->table_pages, report->hv_pages, page_count() - page_free_count(), page_count());
     if (guest->sev)
         report_measurement(guest);
 }

@@ -9,6 +9,7 @@
 #include "hv/lib/text.h"
 #include "hv/lib/width.h"
 #include "hv/lib/x86.h"
+#include "hv/mm/page.h"
 #include "hv/vm/guest.h"
 
 #define CPUID_ENCRYPTED_MEMORY 0x8000001fu
@@ -353,19 +354,11 @@ struct job *sev_job(void)
 
 static bool start(const struct handoff *handoff)
 {
-    /* As found by the preflight. */
-    const struct handoff_psp *found = &handoff->psp;
-    const struct psp_location location = {
-        .function = {found->sbdf, found->ecam},
-        .device_id = (uint16_t)found->device_id,
-        .bar = found->bar,
-        .bar_size = found->bar_size,
-    };
     if (handoff->sev_usable == 0) {
         text_format(refusal, sizeof refusal, "%s", handoff->sev_refusal);
         return false;
     }
-    struct psp_result result = psp_attach(&psp, &location);
+    struct psp_result result = psp_attach(&psp, &handoff->psp);
     if (!psp_ok(result)) {
         refuse("the secure processor cannot be used: ", result);
         return false;
@@ -373,13 +366,6 @@ static bool start(const struct handoff *handoff)
     job_begin(&platform.job, JOB_PLATFORM, NULL);
     mailbox_owner = &platform.job;
     return true;
-}
-
-static uint64_t pool_free(void)
-{
-    struct memory_stats stats;
-    memory_stats(&stats);
-    return stats.pool_free;
 }
 
 /* Counts its pool pages: no guest runs yet that could take some meanwhile. */
@@ -390,16 +376,16 @@ void sev_start(const struct handoff *handoff, const struct sev_request *request)
         return;
     started = true;
     platform.request = *request;
-    uint64_t before = pool_free();
+    uint64_t before = page_free_count();
     if (handoff->sev_usable != 0) {
         (void)psp_platform_command_page(&address);
         (void)psp_platform_data_page(&address);
         identity_init();
     }
-    uint64_t kept = pool_free();
+    uint64_t kept = page_free_count();
     bool comes_up = start(handoff);
     pages_for_good = before - kept;
-    pages_of_registers = kept - pool_free();
+    pages_of_registers = kept - page_free_count();
     if (comes_up)
         return;
     if (handoff->sev_usable != 0) /* else main.c has logged it */

@@ -40,8 +40,8 @@ struct cpu {
     uint64_t fair_tsc;          /* fair_tsc of the vCPU that was chosen last; sched.c */
     uint64_t charged_tsc;       /* time up to here has been charged, to a vCPU or to none; fair.c */
     uint64_t interrupted_tsc;   /* when the timer's or another CPU's interrupt came last */
-    uint64_t
-        others_tsc; /* time of interrupts on behalf of other CPUs' vCPUs; and how much of it was left out of charges */
+    /* Time of interrupts on behalf of other CPUs' vCPUs; and how much of it was left out of charges. */
+    uint64_t others_tsc;
     uint64_t others_charged;
     struct vcpu *sleeper; /* ran last and halted: it pays for the way to the next; NULL: that one pays */
     uint32_t line_us; /* the boot CPU's: how often it polls the operator's line; run.c */

@@ -38,39 +38,22 @@
 #define LOOK_US 5000000u                /* so often */
 /* clang-format off */
 enum mca_register { MCA_CTL, MCA_STATUS, MCA_ADDR, MCA_MISC, MCA_CONFIG, MCA_IPID, MCA_SYND, MCA_DESTAT = 8, MCA_DEADDR };
-/* clang-format on */
 
 /* Bits 63:32 of MCA_IPID: McaType, HwId (PPR; the names are Linux's). */
 static const struct {
     uint32_t type;
     const char *name;
 } smca_names[] = {
-    {0x000000b0, "load-store unit"},
-    {0x001000b0, "load-store unit"},
-    {0x000100b0, "instruction fetch unit"},
-    {0x000200b0, "L2 cache"},
-    {0x000300b0, "decode unit"},
-    {0x000500b0, "execution unit"},
-    {0x000600b0, "floating point unit"},
-    {0x000700b0, "L3 cache"},
-    {0x0000002e, "coherent slave"},
-    {0x0001002e, "power, interrupts, etc."},
-    {0x0002002e, "coherent slave"},
-    {0x00000096, "memory controller"},
-    {0x00010096, "memory controller"},
-    {0x00000005, "parameter block"},
-    {0x000000ff, "secure processor"},
-    {0x000100ff, "secure processor"},
-    {0x00000001, "system management unit"},
-    {0x00010001, "system management unit"},
-    {0x00020001, "microprocessor 5"},
-    {0x00000018, "northbridge I/O"},
-    {0x00000046, "PCI Express"},
-    {0x00010046, "PCI Express"},
-    {0x00000050, "xGMI link"},
-    {0x00000259, "xGMI PHY"},
-    {0x00000267, "WAFL PHY"},
+    {0x000000b0, "load-store unit"}, {0x001000b0, "load-store unit"}, {0x000100b0, "instruction fetch unit"},
+    {0x000200b0, "L2 cache"}, {0x000300b0, "decode unit"}, {0x000500b0, "execution unit"},
+    {0x000600b0, "floating point unit"}, {0x000700b0, "L3 cache"}, {0x0000002e, "coherent slave"},
+    {0x0001002e, "power, interrupts, etc."}, {0x0002002e, "coherent slave"}, {0x00000096, "memory controller"},
+    {0x00010096, "memory controller"}, {0x00000005, "parameter block"}, {0x000000ff, "secure processor"},
+    {0x000100ff, "secure processor"}, {0x00000001, "system management unit"}, {0x00010001, "system management unit"},
+    {0x00020001, "microprocessor 5"}, {0x00000018, "northbridge I/O"}, {0x00000046, "PCI Express"},
+    {0x00010046, "PCI Express"}, {0x00000050, "xGMI link"}, {0x00000259, "xGMI PHY"}, {0x00000267, "WAFL PHY"},
 };
+/* clang-format on */
 
 static const struct {
     uint64_t bit;

@@ -6,15 +6,11 @@
 #include "hv/lib/types.h"
 
 /* Entries of the local vector table, in the order of their registers. */
+/* clang-format off */
 enum {
-    VLAPIC_LVT_TIMER,
-    VLAPIC_LVT_THERMAL,
-    VLAPIC_LVT_PERF,
-    VLAPIC_LVT_LINT0,
-    VLAPIC_LVT_LINT1,
-    VLAPIC_LVT_ERROR,
-    VLAPIC_LVTS,
+    VLAPIC_LVT_TIMER, VLAPIC_LVT_THERMAL, VLAPIC_LVT_PERF, VLAPIC_LVT_LINT0, VLAPIC_LVT_LINT1, VLAPIC_LVT_ERROR, VLAPIC_LVTS,
 };
+/* clang-format on */
 
 struct vlapic {
     uint32_t id;

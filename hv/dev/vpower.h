@@ -9,10 +9,10 @@
 #define VPOWER_SLEEP_CONTROL 0x600u
 #define VPOWER_SLEEP_STATUS 0x601u
 #define VPOWER_RESET 0x602u
-#define VPOWER_KEYBOARD \
-    0x64u   /* keyboard controller, commands: F0h to FFh pulse the lines whose bit is 0, and bit 0 is reset */
-#define VPOWER_PCI_RESET \
-    0xcf9u /* reset control register of chipsets: bit 2 resets the CPUs. By one byte: 0xcf8 is wider */
+/* Keyboard controller; its commands F0h to FFh pulse the lines whose bit is 0, and bit 0 is reset. */
+#define VPOWER_KEYBOARD 0x64u
+/* Reset control register of chipsets: bit 2 resets the CPUs. By one byte: 0xcf8 is wider. */
+#define VPOWER_PCI_RESET 0xcf9u
 #define VPOWER_TIMER 0x608u     /* ACPI's power management timer (4.8.3.3), four bytes of which 24 bits count */
 #define VPOWER_TIMER_HZ UINT64_C(3579545)
 #define VPOWER_TIMER_MASK 0xffffffu

@@ -19,18 +19,18 @@
 #define IOAPIC_MODE_SMI (UINT32_C(2) << 8)
 
 /* The Secure Processor, and the bridges above it: Linux' pci_set_master() for it leaves bus mastering on in all of them. */
-static bool dma_serves_psp(const struct handoff_psp *psp, const struct pci_space *space, uint32_t sbdf, bool bridge)
+static bool dma_serves_psp(const struct psp_location *psp, const struct pci_space *space, uint32_t sbdf, bool bridge)
 {
-    if (psp->bar == 0 || sbdf >> 16 != psp->sbdf >> 16)
+    if (psp->bar == 0 || sbdf >> 16 != psp->function.sbdf >> 16)
         return false;
     if (!bridge)
-        return sbdf == psp->sbdf;
-    uint32_t buses = pci_read32(space, sbdf, PCI_BUSES), bus = psp->sbdf >> 8 & 0xff;
+        return sbdf == psp->function.sbdf;
+    uint32_t buses = pci_read32(space, sbdf, PCI_BUSES), bus = psp->function.sbdf >> 8 & 0xff;
     uint32_t secondary = buses >> 8 & 0xff, subordinate = buses >> 16 & 0xff;
     return secondary != 0 && secondary <= bus && bus <= subordinate;
 }
 
-static void dma_stop_masters(const struct handoff_psp *psp, const struct pci_space *space, bool bridges)
+static void dma_stop_masters(const struct psp_location *psp, const struct pci_space *space, bool bridges)
 {
     for (uint32_t sbdf = space->first; pci_next(space, &sbdf); sbdf++) {
         bool bridge = pci_layout(space, sbdf) != 0;

@@ -124,11 +124,7 @@ void extent_retire(struct extent *extent, uint64_t offset)
 void memory_stats(struct memory_stats *stats)
 {
     *stats = (struct memory_stats){
-        .pool_total = page_count(),
-        .pool_free = page_free_count(),
         .extent_total = extent_bytes,
         .extent_free = runs_total(&memory_runs),
     };
-    for (uint32_t i = 0; i < EXTENTS_MAX; i++)
-        stats->extents += extent_slots[i].size > 0;
 }

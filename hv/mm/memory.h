@@ -34,11 +34,8 @@ void extent_free(struct extent *extent);
  * should they be scrubbed, since a memory error was reported there, and another access may raise the next. */
 void extent_retire(struct extent *extent, uint64_t offset);
 
-/* Of extents, and of the pool (page.h). */
 struct memory_stats {
-    uint64_t pool_total, pool_free;         /* pages */
     uint64_t extent_total, extent_free;     /* bytes */
-    uint32_t extents;                       /* allocated now */
 };
 void memory_stats(struct memory_stats *stats);
 

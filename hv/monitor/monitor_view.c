@@ -14,6 +14,7 @@
 #include "hv/cpu/smp.h"
 #include "hv/lib/text.h"
 #include "hv/lib/version.h"
+#include "hv/mm/page.h"
 #include "hv/monitor/monitor_attach.h"
 #include "hv/svm/asid.h"
 #include "hv/vm/exit.h"
@@ -222,7 +223,7 @@ void monitor_information(void)
     memory_stats(&memory);
     line_print("Sevisor " SEVISOR_VERSION ", up %lu:%02lu:%02lu", up_s / 3600, up_s / 60 % 60, up_s % 60);
     line_print("  memory free: %lu of %lu MiB for guests, %lu of %lu pages of 4 KiB for hv itself",
-               memory.extent_free >> 20, memory.extent_total >> 20, memory.pool_free, memory.pool_total);
+               memory.extent_free >> 20, memory.extent_total >> 20, page_free_count(), page_count());
     line_print("  ASIDs (one for each guest) free: %u for SEV guests, %u for others", asid_free_count(ASID_SEV),
                asid_free_count(ASID_PLAIN));
     if (sev_ready())

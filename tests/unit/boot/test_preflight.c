@@ -577,9 +577,9 @@ static void the_row_the_decision_and_the_machine_agree(void **state)
 static void assert_handed_over(const uint32_t *config, uint32_t sbdf, uint64_t ecam)
 {
     assert_int_equal(machine_boot(), ENTERED);
-    const struct handoff_psp *psp = &((const struct handoff *)machine.handoff)->psp;
-    assert_int_equal(psp->sbdf, sbdf);
-    assert_int_equal(psp->ecam, ecam);
+    const struct psp_location *psp = &((const struct handoff *)machine.handoff)->psp;
+    assert_int_equal(psp->function.sbdf, sbdf);
+    assert_int_equal(psp->function.ecam, ecam);
     assert_int_equal(psp->device_id, 0x1486);
     assert_int_equal(psp->bar, PSP_BAR);
     assert_int_equal(psp->bar_size, PSP_BAR_SIZE);

@@ -115,7 +115,12 @@ bool wbinvd_all(struct wbinvd *w)
 
 /* ---- hv/mm/memory.h, hostmap.h ---- */
 
-static uint64_t pool_free(void)
+uint64_t page_count(void)
+{
+    return MACHINE_POOL_PAGES;
+}
+
+uint64_t page_free_count(void)
 {
     uint64_t n = 0;
     for (unsigned i = 0; i < MACHINE_POOL_PAGES; i++)
@@ -256,8 +261,6 @@ void memory_stats(struct memory_stats *stats)
     for (unsigned i = 0; i < UNITS; i++)
         units += !unit_taken[i];
     *stats = (struct memory_stats){
-        .pool_total = MACHINE_POOL_PAGES,
-        .pool_free = pool_free(),
         .extent_total = UNITS * SIZE_2M,
         .extent_free = units * SIZE_2M,
     };

@@ -18,7 +18,7 @@ int key_of(enum memory_view view);
 void look_through(uint64_t page, int key, bool by_cpu);
 
 /* Where the preflight has found it. */
-struct handoff_psp fake_psp_start(void);
+struct psp_location fake_psp_start(void);
 void fake_psp_forget(void);
 
 #endif

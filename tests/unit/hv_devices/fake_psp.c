@@ -184,7 +184,7 @@ void fake_psp_forget(void)
     command_page = data_page = paddr(0);
 }
 
-struct handoff_psp fake_psp_start(void)
+struct psp_location fake_psp_start(void)
 {
     const struct psp_generation *generation = psp_generation_of(0x1486);
     struct sevfw_config firmware = {
@@ -211,5 +211,5 @@ struct handoff_psp fake_psp_start(void)
     struct fake_function *f = fake_pci_add(FAKE_BDF(0x42, 0, 1), PSP_VENDOR_AMD, 0x1486, BAR, 0x100000);
     f->read = registers_read;
     f->write = registers_write;
-    return (struct handoff_psp){.sbdf = f->sbdf, .device_id = 0x1486, .bar = BAR, .bar_size = 0x100000};
+    return (struct psp_location){.function.sbdf = f->sbdf, .device_id = 0x1486, .bar = BAR, .bar_size = 0x100000};
 }

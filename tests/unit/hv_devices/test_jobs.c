@@ -111,11 +111,14 @@ static void begin(unsigned launches, uint64_t pieces, uint64_t commands, unsigne
     simulated.pieces = pieces;
     simulated.commands = commands;
     simulated.endless = endless;
-    for (unsigned i = 0; i < GUEST_MAX; i++)
-        if (job_at(i)->kind != JOB_NONE)
-            job_finish(job_at(i));
+    for (unsigned i = 0; i < guest_count(); i++)
+        if (job_of(&guests[i])->kind != JOB_NONE)
+            job_finish(job_of(&guests[i]));
+    memset(guests, 0, sizeof guests);
     for (unsigned i = 0; i < launches; i++) {
+        static const struct manifest_guest config;
         guests[i].index = i;
+        guests[i].config = &config;
         job_begin(job_of(&guests[i]), JOB_LAUNCH, &guests[i]);
     }
 }

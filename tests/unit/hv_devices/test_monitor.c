@@ -163,11 +163,17 @@ uint32_t asid_free_count(enum asid_kind kind)
 {
     return kind == ASID_SEV ? 15 : 1007;
 }
+uint64_t page_count(void)
+{
+    return 512;
+}
+uint64_t page_free_count(void)
+{
+    return 500;
+}
 void memory_stats(struct memory_stats *stats)
 {
     *stats = (struct memory_stats){
-        .pool_total = 512,
-        .pool_free = 500,
         .extent_total = 64u << 20,
         .extent_free = 48u << 20,
     };

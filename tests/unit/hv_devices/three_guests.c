@@ -8,6 +8,7 @@
 #include "hv/control/jobs.h"
 #include "hv/control/lifecycle.h"
 #include "hv/control/sev.h"
+#include "hv/mm/page.h"
 #include "hv/monitor/monitor.h"
 
 struct good good;
@@ -16,7 +17,7 @@ struct free_now free_now(void)
 {
     struct memory_stats stats;
     memory_stats(&stats);
-    return (struct free_now){asid_free_count(ASID_PLAIN) + asid_free_count(ASID_SEV), stats.pool_free,
+    return (struct free_now){asid_free_count(ASID_PLAIN) + asid_free_count(ASID_SEV), page_free_count(),
                              stats.extent_free};
 }
 

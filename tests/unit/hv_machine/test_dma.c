@@ -204,7 +204,7 @@ static void devices_stop_before_bridges_in_all_segments(void **state)
 static void the_way_of_the_secure_processor_stays_open(void **state)
 {
     (void)state;
-    handoff.psp = (struct handoff_psp){.bar = 0x100000, .sbdf = 0x4201};
+    handoff.psp = (struct psp_location){.bar = 0x100000, .function.sbdf = 0x4201};
     add(0x0008, 0x01, 7, 0x00434100);           /* above it: buses 41 to 43 */
     add(0x0010, 0x01, 7, 0x00504400);           /* buses beside it */
     add(0x0018, 0x01, 7, 0x00403f00);
@@ -222,7 +222,7 @@ static void the_way_of_the_secure_processor_stays_open(void **state)
 static void so_it_does_in_its_own_segment_alone(void **state)
 {
     (void)state;
-    handoff.psp = (struct handoff_psp){.bar = 0x100000, .sbdf = 0x24102};
+    handoff.psp = (struct psp_location){.bar = 0x100000, .function.sbdf = 0x24102};
     add(0x0008, 0x01, 7, 0x00434100);
     add(0x4100, 0x80, 7, 0);
     add(0x4102, 0x00, 7, 0);
@@ -254,7 +254,7 @@ static void so_it_does_in_its_own_segment_alone(void **state)
 static void without_one_nothing_stays_open(void **state)
 {
     (void)state;
-    handoff.psp.sbdf = 0x4201;
+    handoff.psp.function.sbdf = 0x4201;
     add(0x0008, 0x01, 7, 0x00434100);
     add(0x4200, 0x80, 7, 0);
     add(0x4201, 0x00, 7, 0);

@@ -106,7 +106,7 @@ struct psp_result psp_attach(struct psp *p, const struct psp_location *location)
 {
     if (location->bar == 0)
         return (struct psp_result){.error = PSP_NO_DEVICE};
-    assert_int_equal(location->function.ecam, handoff.psp.ecam);
+    assert_int_equal(location->function.ecam, handoff.psp.function.ecam);
     assert_int_equal(location->bar, UINT64_C(0x20f0200000));
     assert_int_equal(location->bar_size, 0x100000);
     p->location = *location;
@@ -298,9 +298,13 @@ bool wbinvd_all(struct wbinvd *w)
 
 struct guest guests[GUEST_MAX];
 
+uint64_t page_free_count(void)
+{
+    return 64 - fake_pages_left;
+}
 void memory_stats(struct memory_stats *stats)
 {
-    *stats = (struct memory_stats){.pool_free = 64 - fake_pages_left};
+    *stats = (struct memory_stats){0};
 }
 bool guest_is_ending(const struct guest *g)
 {
@@ -477,7 +481,7 @@ static int set_up(void **state)
     memset(sent, 0, sizeof sent);
     handoff = (struct handoff){
         .sev_usable = 1,
-        .psp = {.sbdf = 0x42 << 8 | 3 << 3 | 1,
+        .psp = {.function.sbdf = 0x42 << 8 | 3 << 3 | 1,
                 .device_id = 0x14ca,
                 .bar = UINT64_C(0x20f0200000),
                 .bar_size = 0x100000},
@@ -831,7 +835,7 @@ static void what_the_preflight_found_is_the_reason(void **state)
     assert_string_equal(sev_refusal(), "SMM locked: no; lock it");
     assert_string_equal(did, ""); /* it was said already */
     set_up(state);
-    handoff.psp = (struct handoff_psp){.bar = 0};
+    handoff.psp = (struct psp_location){.bar = 0};
     start_up();
     assert_false(sev_ready());
     assert_string_equal(sev_refusal(), "the secure processor cannot be used: command 00 error 1 status 0");

@@ -242,9 +242,7 @@ void rig_stop(void)
 
 uint64_t rig_pool_free(void)
 {
-    struct memory_stats stats;
-    memory_stats(&stats);
-    return stats.pool_free;
+    return page_free_count();
 }
 
 void rig_drain_pool(uint64_t left)

@@ -65,7 +65,7 @@ void secure_processor_check(void)
             }
     const char *words = found, *remedy = error == PSP_OK ? "" : error == PSP_UNKNOWN ? REMEDY_UNKNOWN : REMEDY_HIDDEN;
     text_format(found, sizeof found, "1022:%04x at %s", at.device_id, pci_name(at.function.sbdf, name));
-    if (error == PSP_NO_SEV || error == PSP_BLOCKED)
+    if (error == PSP_NO_SEV || (error == PSP_BLOCKED && at.cells[PSP_CELL_FEATURE] != 0))
         psp_registers_log(at.cells);
     if (error == PSP_NO_SEV) {
         text_format(found, sizeof found, "SEV off, feature 0x%08x", at.cells[PSP_CELL_FEATURE]);

@@ -24,10 +24,11 @@ static const struct sentence sentences[] = {
 };
 
 #define ANY_COMMAND 0
+#define ANY_STATUS UINT16_MAX     /* but SUCCESS */
 #define REMEDY_OFF_AND_ON "Switch the machine off and on; if it stays, update the BIOS"
 
-/* First match counts: rows of a command stand before rows of any. */
-static const struct {
+/* First match counts: what is more special stands first. */
+static const struct remedy {
     uint8_t command;
     uint16_t status;
     const char *remedy;
@@ -70,6 +71,9 @@ static const struct {
     {ANY_COMMAND, 0x8004, "Update the BIOS for newer SEV firmware; enable SMEE; switch the machine off and on."},
     {ANY_COMMAND, 0x9000, "Update the BIOS, load its defaults, then enable SMEE; switch the machine off and on."},
     {ANY_COMMAND, SEV_STATUS_RING_BUFFER_EXIT, "It was not executed: try again."},
+    /* Whatever these two answer, no encrypted guest runs then. */
+    {SEV_CMD_PLATFORM_STATUS, ANY_STATUS, REMEDY_OFF_AND_ON "."},
+    {SEV_CMD_INIT, ANY_STATUS, "Update the BIOS for newer SEV firmware; switch the machine off and on."},
 };
 
 static const struct sentence *find(uint16_t status)
@@ -91,10 +95,13 @@ const char *sev_status_name(uint16_t status)
 const char *sev_status_remedy(uint8_t command, uint16_t status)
 {
     for (unsigned i = 0; i < sizeof remedies / sizeof *remedies; i++) {
-        if (remedies[i].status == status && (remedies[i].command == command || remedies[i].command == ANY_COMMAND))
-            return remedies[i].remedy;
+        const struct remedy *r = &remedies[i];
+        bool is_for = r->status == status || (r->status == ANY_STATUS && status != SEV_STATUS_SUCCESS);
+
+        if (is_for && (r->command == command || r->command == ANY_COMMAND))
+            return r->remedy;
     }
-    return command == SEV_CMD_PLATFORM_STATUS && status != SEV_STATUS_SUCCESS ? REMEDY_OFF_AND_ON "." : "";
+    return "";
 }
 
 const char *sev_version_fault(uint16_t device_id, uint32_t version)
@@ -116,33 +123,23 @@ const char *sev_version_fault(uint16_t device_id, uint32_t version)
 
 const char *psp_error_text(enum psp_error error)
 {
-    switch (error) {
-    case PSP_OK:
-        return "done";
-    case PSP_NO_DEVICE:
-        return "no AMD Secure Processor with SEV";
-    case PSP_NO_SEV:
-        return "the Secure Processor is present, but its feature register says that SEV is unsupported or disabled";
-    case PSP_UNKNOWN:
-        return "an AMD encryption controller that this version does not know";
-    case PSP_BLOCKED:
-        return "the Secure Processor cannot be read: hidden by the BIOS";
-    case PSP_NOT_READY:
-        return "the Secure Processor's mailbox is not ready. " REMEDY_OFF_AND_ON;
-    case PSP_TIMEOUT:
-        return "no answer in time; the Secure Processor is not used again. Switch the machine off and on";
-    case PSP_DEAD:
-        return "the Secure Processor failed to answer an earlier command";
-    case PSP_STATE:
-        return "not possible in this platform state or with this firmware version";
-    case PSP_LENGTH:
-        return "wrong length or alignment";
-    case PSP_ANSWER:
-        return "the SEV firmware's answer contradicts itself: update the BIOS";
-    case PSP_FIRMWARE:
-        return "the SEV firmware refused";
-    }
-    return "unknown error";
+    static const char *const texts[] = {
+        [PSP_OK] = "done",
+        [PSP_NO_DEVICE] = "no AMD Secure Processor with SEV",
+        [PSP_NO_SEV] =
+            "the Secure Processor is present, but its feature register says that SEV is unsupported or disabled",
+        [PSP_UNKNOWN] = "an AMD encryption controller that this version does not know",
+        [PSP_BLOCKED] = "the Secure Processor cannot be read: hidden by the BIOS",
+        [PSP_NOT_READY] = ("the Secure Processor's mailbox is not ready. " REMEDY_OFF_AND_ON),
+        [PSP_TIMEOUT] = "no answer in time; the Secure Processor is not used again. Switch the machine off and on",
+        [PSP_DEAD] = "the Secure Processor failed to answer an earlier command",
+        [PSP_STATE] = "not possible in this platform state or with this firmware version",
+        [PSP_LENGTH] = "wrong length or alignment",
+        [PSP_ANSWER] = "the SEV firmware's answer contradicts itself: update the BIOS",
+        [PSP_FIRMWARE] = "the SEV firmware refused",
+    };
+
+    return error < sizeof texts / sizeof *texts ? texts[error] : "unknown error";
 }
 
 void psp_registers_log(const uint32_t cells[static PSP_CELLS])

@@ -700,6 +700,16 @@ static void secure_processor_without_sev_shows_its_registers(void **state)
     assert_int_equal(handoff.psp.bar, 0);
 }
 
+/* A BAR that cannot be reached: nothing was read, and no zeros are shown for it. */
+static void registers_that_were_not_read_are_not_shown(void **state)
+{
+    (void)state;
+    psp_bar_at(UINT64_C(1) << 43);
+    machine_boot();
+    assert_non_null(strstr(machine.console, "BAR beyond address width"));
+    assert_null(strstr(machine.console, "registers:"));
+}
+
 /* What was taken for the answer may have been that of an earlier owner's command; ours is still to come, and would be
  * written to whoever got the page. */
 static void page_that_the_device_may_still_write_to_is_not_freed(void **state)
@@ -866,6 +876,7 @@ int main(void)
                                        T(secure_processor_is_asked_once_and_left_as_it_was),
                                        T(refusal_of_the_secure_processor_shows_its_registers),
                                        T(secure_processor_without_sev_shows_its_registers),
+                                       T(registers_that_were_not_read_are_not_shown),
                                        T(page_that_the_device_may_still_write_to_is_not_freed),
                                        T(refused_table_stays_for_15_seconds),
                                        T(key_ends_it_but_not_one_from_before),

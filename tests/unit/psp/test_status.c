@@ -76,6 +76,8 @@ static void known_causes_come_with_their_remedy(void **state)
                 if (known[i].status == status && (known[i].command == command || (known[i].command == 0 && !word)))
                     word = known[i].word;
             }
+            if (!word && command == SEV_CMD_INIT && status != 0)
+                word = "Update the BIOS";       /* without INIT no encrypted guest runs */
             if (!word && command == SEV_CMD_PLATFORM_STATUS && status != 0)
                 word = "off and on";            /* boot's table wants one for whatever it is */
             if (word)

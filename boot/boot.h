@@ -95,6 +95,8 @@ void cpus_wbinvd(void);
 
 /* clock.c: the frequency of the TSC in Hz; *source: the reference. */
 uint64_t clock_measure(uint64_t rsdp, const char **source);
+/* Date and time, into `handoff`. */
+void clock_read_wall(void);
 
 /* console.c: the operator's UART into `handoff`, and the texts of its row; `remedy` also says why a better source was not
  * used. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The frequency of the TSC, measured against the ACPI power management timer (ACPI 6.4, 4.8.3.3), which runs at 3.579545
- * MHz on every board. */
+ * MHz on every board; and the date and time, by UEFI. */
 #include "boot/boot.h"
 
 #include "hv/lib/string.h"
@@ -12,6 +12,10 @@
 #define SAMPLES 3u
 #define SAMPLE_TICKS (PM_TIMER_HZ / 20)
 #define STALL_US 100000u
+
+#define WALL_FIRST_YEAR 2024u /* before Sevisor's first release: the clock is wrong */
+#define WALL_LAST_YEAR 2105u /* guests get 32 bits of seconds */
+#define WALL_ZONE_MAX 1440
 
 /* ACPI 6.4, table 5.9 */
 #define FADT_PM_TMR_BLK 76u
@@ -75,4 +79,28 @@ uint64_t clock_measure(uint64_t rsdp, const char **source)
     uint64_t tsc = rdtsc();
     boot.services->Stall(STALL_US);
     return (rdtsc() - tsc) * (1000000 / STALL_US);
+}
+
+/* UEFI 2.9, 8.3: EFI_TIME is UTC - TimeZone, in minutes, and an hour later in daylight saving time; without a time zone
+ * it is taken as UTC. 0: no such date or time, or a year that cannot be. */
+static uint64_t clock_seconds(const EFI_TIME *t)
+{
+    if (t->Year < WALL_FIRST_YEAR || t->Year > WALL_LAST_YEAR || t->Month < 1 || t->Month > 12 || t->Day < 1 ||
+        t->Day > 31 || t->Hour > 23 || t->Minute > 59 || t->Second > 59)
+        return 0;
+    /* Years that start in March put the leap day last. */
+    uint32_t y = t->Month > 2 ? t->Year : t->Year - 1u, m = (t->Month + 9u) % 12;
+    int64_t days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + t->Day - 719469; /* since 1970-01-01 */
+    int64_t minutes = (days * 24 + t->Hour) * 60 + t->Minute;
+    if (t->TimeZone >= -WALL_ZONE_MAX && t->TimeZone <= WALL_ZONE_MAX)
+        minutes += t->TimeZone - ((t->Daylight & EFI_TIME_IN_DAYLIGHT) != 0 ? 60 : 0);
+    return (uint64_t)minutes * 60 + t->Second;
+}
+
+void clock_read_wall(void)
+{
+    EFI_TIME now;
+    if (!EFI_ERROR(boot.system->RuntimeServices->GetTime(&now, NULL)))
+        handoff.wall_seconds = clock_seconds(&now);
+    handoff.wall_tsc = rdtsc();
 }

@@ -11,7 +11,7 @@
 #include "psp/psp.h"
 
 #define HANDOFF_MAGIC UINT64_C(0x46464f444e414853) /* "SHANDOFF" */
-#define HANDOFF_VERSION 5u
+#define HANDOFF_VERSION 6u
 #define HANDOFF_MAX_RANGES 2048u
 #define HANDOFF_MAX_CPUS 1024u
 #define HANDOFF_STARTUP_PAGES 4u
@@ -93,6 +93,8 @@ struct handoff {
     uint32_t sev_usable; /* 1: encrypted guests may be launched */
 
     uint64_t tsc_hz; /* measured against the ACPI PM timer */
+    uint64_t wall_seconds; /* since 1970, UTC, when the TSC was wall_tsc; 0: unknown */
+    uint64_t wall_tsc;
     uint64_t rsdp; /* physical */
     uint64_t runtime_services; /* physical address of EFI_RUNTIME_SERVICES */
     struct handoff_uart uart;

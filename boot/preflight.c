@@ -122,6 +122,7 @@ static void check_clock(void)
     text_format(found, sizeof found, "%lu.%03lu MHz", handoff.tsc_hz / 1000000, handoff.tsc_hz / 1000 % 1000);
     row_if(handoff.tsc_hz >= 1000000, PREFLIGHT_FATAL, "TSC frequency", source, found,
            "neither the ACPI PM timer nor UEFI's Stall() measures it: update the BIOS");
+    clock_read_wall();
 }
 
 /* Sets SYSCFG[23] and clears it again, with interrupts off: while it is set, the address width is reduced, and drivers of

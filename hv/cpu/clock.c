@@ -2,7 +2,6 @@
 /* Time is the TSC; its frequency was measured by boot/ against the ACPI PM timer. */
 #include "hv/cpu/clock.h"
 
-#include "hv/cpu/rtc.h"
 #include "hv/lib/x86.h"
 
 #define US_PER_S UINT64_C(1000000)
@@ -10,15 +9,13 @@
 static uint64_t clock_frequency;    /* Hz; below 2^34, so that a second's part times 10^9 fits */
 static uint64_t clock_start;
 static uint64_t clock_wall;         /* ns since 1970 at TSC 0 */
-static const char *clock_fault;
 
-void clock_init(uint64_t tsc_hz)
+void clock_init(uint64_t tsc_hz, uint64_t wall_seconds, uint64_t wall_tsc)
 {
     clock_frequency = tsc_hz;
     clock_start = rdtsc();
-    uint64_t now_s = rtc_read(&clock_fault);
-    uint64_t up_ns = clock_tsc_to_ns(clock_start);
-    clock_wall = now_s * NS_PER_S > up_ns ? now_s * NS_PER_S - up_ns : 0;
+    uint64_t up_ns = clock_tsc_to_ns(wall_tsc);
+    clock_wall = wall_seconds * NS_PER_S > up_ns ? wall_seconds * NS_PER_S - up_ns : 0;
 }
 
 uint64_t clock_tsc(void)
@@ -51,9 +48,4 @@ uint64_t clock_now_us(void)
 uint64_t clock_boot_wall_ns(void)
 {
     return clock_wall;
-}
-
-const char *clock_wall_fault(void)
-{
-    return clock_fault;
 }

@@ -7,16 +7,15 @@
 
 #define NS_PER_S UINT64_C(1000000000)
 
-void clock_init(uint64_t tsc_hz);
+/* `wall_seconds`: since 1970, when the TSC was `wall_tsc`; 0: unknown. */
+void clock_init(uint64_t tsc_hz, uint64_t wall_seconds, uint64_t wall_tsc);
 uint64_t clock_tsc(void);               /* ordered RDTSC */
 uint64_t clock_hz(void);
 uint64_t clock_tsc_to_ns(uint64_t tsc);
 uint64_t clock_us_to_tsc(uint64_t us);
 uint64_t clock_now_us(void);            /* since clock_init */
-/* Wall-clock at TSC 0, ns since 1970; from the RTC, read once. 0 when unknown. */
+/* Wall-clock at TSC 0, ns since 1970. 0 when unknown. */
 uint64_t clock_boot_wall_ns(void);
-/* What is wrong with it, in rtc_read()'s words; NULL: nothing that can be seen. */
-const char *clock_wall_fault(void);
 
 /* A limit for a wait. A machine that stands still meanwhile (an SMI, a debugger, a host that stops its emulator) does not
  * use it up: of the time between two looks at it a step counts at most, so it has to be looked at all the time. */

@@ -40,9 +40,9 @@ static void main_report(const struct handoff *handoff)
               stats.extent_total >> 20, handoff->arena_size >> 20, (usable - stats.extent_total) >> 10,
               handoff->c_bit_mask != 0 ? "hv's is encrypted (SME)" : "plain (no SME)");
     log_print(LOG_NOTICE, "TSC %lu.%03lu MHz", handoff->tsc_hz / 1000000, handoff->tsc_hz / 1000 % 1000);
-    if (clock_wall_fault() != NULL)
-        log_print(LOG_ERROR, "the board's clock (RTC) is wrong: %s; guests get %s from it: set it in the BIOS",
-                  clock_wall_fault(), clock_boot_wall_ns() != 0 ? "their date and time" : "no date or time");
+    if (clock_boot_wall_ns() == 0)
+        log_print(LOG_ERROR, "the board's clock (RTC) is not set, or years behind: guests get no date or time; "
+                             "set it in the BIOS");
     if (handoff->sev_usable == 0)
         log_print(LOG_NOTICE, "encrypted guests are refused: %s", handoff->sev_refusal);
 }
@@ -131,7 +131,7 @@ void hv_main(const struct handoff *handoff)
         for (;;)
             hlt();      /* the handoff's console cannot be trusted */
     console_init(&handoff->uart);
-    clock_init(handoff->tsc_hz);
+    clock_init(handoff->tsc_hz, handoff->wall_seconds, handoff->wall_tsc);
     firmware_end_init(handoff);
     cpu_init(cpu_boot());
     log_print(LOG_NOTICE, "Sevisor: hv runs, %s",

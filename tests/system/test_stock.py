@@ -94,6 +94,21 @@ def test_one_guest_alone_runs_to_its_end(pack: Callable[..., Path], boot_stock: 
     assert summary[-1] == sayings.FINAL_LINE
 
 
+DATE_UNKNOWN = (
+    "error: the board's clock (RTC) is not set, or years behind: guests get no date or time; set it in the BIOS"
+)
+
+
+def test_a_board_whose_clock_is_years_behind_is_told_of(pack: Callable[..., Path], boot_stock: Boot, run: Run) -> None:
+    image = packing.bootable(pack("clock", [packing.hello("plain", "none")]))
+    with boot_stock(image, name="clock", more_arguments=["-rtc", "base=1999-12-31T12:00:00"]) as machine:
+        assert machine.wait_off() == "guest-shutdown"
+        text = machine.console.text
+    assert DATE_UNKNOWN in text
+    assert ("plain", "poweroff", "powered off") in sayings.ends(text)
+    assert DATE_UNKNOWN not in run.text
+
+
 def boots_next(boot_stock: Boot, name: str, image: Path, next_image: Path, cpu: str) -> str:
     with boot_stock(image, next_image, name=name, cpu=cpu) as machine:
         attendant.hit_key_at_refusal(machine)

@@ -69,6 +69,8 @@ struct machine {
     uint16_t pm_port;                   /* 0: none; the ticks follow the TSC */
     uint64_t pm_hz;
     unsigned stalls;
+    EFI_TIME time;                      /* GetTime()'s, a second after it was called */
+    EFI_STATUS time_status;
     unsigned interrupted_rdtsc;         /* 20 ms before the so-manieth look at the TSC from now; 0: never */
 
     struct {                            /* the Secure Processor: PLATFORM_STATUS is what it answers */

@@ -66,6 +66,7 @@ static const struct handoff *enter(void)
 static void hv_gets_its_image_and_what_boot_found_out(void **state)
 {
     (void)state;
+    uint64_t first_tsc = machine.tsc;
     static uint8_t file[(HV_RODATA + HV_TEXT + HV_DATA) * 4096];
     memcpy(file, machine_hv(), sizeof file);
     const struct handoff *h = enter();
@@ -91,6 +92,8 @@ static void hv_gets_its_image_and_what_boot_found_out(void **state)
     assert_int_equal(h->min_sev_asid, 6);
     assert_int_equal(h->max_sev_asid, 15);
     assert_in_range(h->tsc_hz, HZ - HZ / 10000, HZ + HZ / 10000);
+    assert_int_equal(h->wall_seconds, 1795955696);
+    assert_in_range(h->wall_tsc, first_tsc, machine.tsc);
     assert_int_equal(h->rsdp, TABLES_BASE);
     assert_int_equal(h->runtime_services, (uintptr_t)&runtime);
     assert_int_equal(h->uart.base, 0x3f8);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* ACPI's tables as firmware has them or gets them wrong; the clock and the processors that they tell of. */
+/* ACPI's tables as firmware has them or gets them wrong; the clock and the processors that they tell of; date and time. */
 #include "machine.h"
+
+#include <time.h>
 
 #define RSDT ((uint8_t *)(uintptr_t)(TABLES_BASE + 0x100))
 #define XSDT ((uint8_t *)(uintptr_t)(TABLES_BASE + 0x200))
@@ -24,7 +26,7 @@ static void the_newer_root_is_taken_wherever_it_stands(void **state)
     assert_int_equal(acpi_rsdp(), TABLES_BASE);
     configuration[0] = other;
     configuration[1] = old;
-    assert_int_equal(acpi_rsdp(), 1);       /* the old one's */
+    assert_int_equal(acpi_rsdp(), 1); /* the old one's */
     system_table.NumberOfTableEntries = 1;
     assert_int_equal(acpi_rsdp(), 0);
     assert_null(acpi_find(0, "FACP", 36));
@@ -56,7 +58,7 @@ static void the_wide_list_is_used_from_revision_2_if_there_is_one(void **state)
         assert_int_equal(acpi_find(TABLES_BASE, "FACP", 244) != NULL, cases[i].found);
     }
     acpi_build(2, true, true);
-    RSDT[9]++;                  /* nobody looks there */
+    RSDT[9]++; /* nobody looks there */
     assert_non_null(acpi_find(TABLES_BASE, "FACP", 244));
 }
 
@@ -111,7 +113,7 @@ static void a_wrong_checksum_is_told_once_and_the_table_is_used(void **state)
         memcpy(table, name, 4);
         assert_ptr_equal(acpi_find(TABLES_BASE, name, 40), table);
     }
-    assert_string_equal(boot.acpi_wrong_sums, "RSDP TES0 TES1 TES2 TES3 ");    /* as many as fit */
+    assert_string_equal(boot.acpi_wrong_sums, "RSDP TES0 TES1 TES2 TES3 "); /* as many as fit */
 }
 
 static void a_damaged_table_is_passed_over(void **state)
@@ -121,10 +123,10 @@ static void a_damaged_table_is_passed_over(void **state)
     acpi_build(2, true, true);
     uint8_t *first = acpi_add("TEST", 60), *second = acpi_add("TEST", 50);
     assert_ptr_equal(acpi_find(TABLES_BASE, "TEST", 36), first);
-    memcpy(first + 4, &(uint32_t){(16 << 20) + 1}, 4);      /* no table is that long: nobody adds it up */
+    memcpy(first + 4, &(uint32_t){(16 << 20) + 1}, 4); /* no table is that long: nobody adds it up */
     assert_ptr_equal(acpi_find(TABLES_BASE, "TEST", 50), second);
-    assert_null(acpi_find(TABLES_BASE, "TEST", 51));    /* shorter than asked for */
-    memcpy(second + 4, &(uint32_t){20}, 4);             /* shorter than its header */
+    assert_null(acpi_find(TABLES_BASE, "TEST", 51)); /* shorter than asked for */
+    memcpy(second + 4, &(uint32_t){20}, 4); /* shorter than its header */
     acpi_seal(second);
     assert_null(acpi_find(TABLES_BASE, "TEST", 0));
     assert_null(acpi_find(TABLES_BASE, "TESS", 0));
@@ -209,9 +211,9 @@ static void without_a_timer_the_firmware_waits(void **state)
 {
     (void)state;
     attach();
-    machine.pm_hz = 0;                      /* it stands still */
+    machine.pm_hz = 0; /* it stands still */
     assert_clock("UEFI's Stall()", HZ);
-    acpi_build(2, false, false);            /* nobody tells of it */
+    acpi_build(2, false, false); /* nobody tells of it */
     assert_clock("UEFI's Stall()", HZ);
 }
 
@@ -250,7 +252,7 @@ static void the_timers_port_is_where_the_fadt_says(void **state)
         table[208] = cases[i].space;
         memcpy(table + 212, &cases[i].wide, 8);
         acpi_seal(table);
-        machine.pm_port = cases[i].port;    /* access to another fails */
+        machine.pm_port = cases[i].port; /* access to another fails */
         assert_clock(cases[i].port != 0 ? "ACPI PM timer" : "UEFI's Stall()", HZ);
     }
 }
@@ -283,11 +285,11 @@ static void the_boot_cpu_comes_first_under_its_own_id(void **state)
     look_for_cpus(4, ids);
     assert_int_equal(handoff.cpu_count, 5);
     assert_int_equal(handoff.apic_ids[0], 0x12345);
-    machine_leaf(0xb)->regs.ebx = 0;        /* there, and says nothing */
+    machine_leaf(0xb)->regs.ebx = 0; /* there, and says nothing */
     look_for_cpus(4, ids);
     assert_int_equal(handoff.apic_ids[0], 4);
     machine_leaf(0xb)->regs.ebx = 2;
-    machine_leaf(0)->regs.eax = 0xb;        /* the last one */
+    machine_leaf(0)->regs.eax = 0xb; /* the last one */
     look_for_cpus(4, ids);
     assert_int_equal(handoff.apic_ids[0], 0x12345);
     machine_leaf(0)->regs.eax = 0xa;
@@ -305,13 +307,13 @@ static void others_start_from_pages_below_1_mib(void **state)
     cpus_free();
     assert_int_equal(handoff.startup_base, 0);
     assert_true(machine_holds_nothing());
-    cpus_free();                            /* nothing is left to be freed */
+    cpus_free(); /* nothing is left to be freed */
 
-    machine.low_base = 0x1000;              /* the lowest that serves */
+    machine.low_base = 0x1000; /* the lowest that serves */
     look_for_cpus(2, ids);
     assert_int_equal(handoff.startup_base, 0x1000);
     cpus_free();
-    machine.low_base = 0xfff;               /* the firmware's old vectors */
+    machine.low_base = 0xfff; /* the firmware's old vectors */
     look_for_cpus(2, ids);
     assert_int_equal(handoff.startup_base, 0);
     assert_true(machine_holds_nothing());
@@ -327,10 +329,110 @@ static void one_cpu_needs_none(void **state)
     look_for_cpus(1, (const uint8_t[]){0});
     assert_int_equal(handoff.cpu_count, 1);
     assert_int_equal(handoff.startup_base, 0);
-    look_for_cpus(0, NULL);                 /* no MADT */
+    look_for_cpus(0, NULL); /* no MADT */
     assert_int_equal(handoff.cpu_count, 1);
     assert_int_equal(handoff.cpus_left_out, 0);
     assert_true(machine_holds_nothing());
+}
+
+/* ---- date and time ---- */
+
+static uint64_t read_wall(void)
+{
+    handoff.wall_seconds = 0;
+    clock_read_wall();
+    return handoff.wall_seconds;
+}
+
+static void set_time(int64_t seconds)
+{
+    struct tm t;
+    gmtime_r(&(time_t){seconds}, &t);
+    machine.time.Year = (UINT16)(t.tm_year + 1900);
+    machine.time.Month = (UINT8)(t.tm_mon + 1);
+    machine.time.Day = (UINT8)t.tm_mday;
+    machine.time.Hour = (UINT8)t.tm_hour;
+    machine.time.Minute = (UINT8)t.tm_min;
+    machine.time.Second = (UINT8)t.tm_sec;
+}
+
+#define YEAR_2024 INT64_C(1704067200)
+#define YEAR_2106 INT64_C(4291747200)
+
+static void the_date_is_that_of_the_c_library(void **state)
+{
+    (void)state;
+    machine_attach();
+    for (int64_t at = YEAR_2024; at < YEAR_2106; at += 86399) { /* each day, at another time of it */
+        set_time(at);
+        assert_int_equal(read_wall(), at);
+    }
+    set_time(YEAR_2106 - 1);
+    assert_int_equal(read_wall(), YEAR_2106 - 1);
+}
+
+static void the_tsc_is_that_at_which_the_time_was_read(void **state)
+{
+    (void)state;
+    machine_attach();
+    uint64_t before = machine.tsc;
+    assert_int_equal(read_wall(), 1795955696);
+    assert_in_range(handoff.wall_tsc, before + machine.hz, machine.tsc);
+}
+
+static void a_time_zone_is_heeded(void **state)
+{
+    static const struct {
+        int16_t zone;
+        uint8_t daylight;
+        int minutes;
+    } cases[] = {
+        {-60, 0, -60},
+        {-60, EFI_TIME_ADJUST_DAYLIGHT, -60},
+        {-60, EFI_TIME_ADJUST_DAYLIGHT | EFI_TIME_IN_DAYLIGHT, -120},
+        {0, 0, 0},
+        {480, 0, 480},
+        {-1440, 0, -1440},
+        {1440, 0, 1440},
+        {EFI_UNSPECIFIED_TIMEZONE, EFI_TIME_IN_DAYLIGHT, 0},
+        {1441, 0, 0},
+        {-1441, 0, 0},
+    };
+    (void)state;
+    machine_attach();
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        machine.time.TimeZone = cases[i].zone;
+        machine.time.Daylight = cases[i].daylight;
+        assert_int_equal(read_wall(), 1795955696 + cases[i].minutes * 60);
+    }
+}
+
+static void what_is_no_date_is_unknown(void **state)
+{
+    (void)state;
+    machine_attach();
+#define UNKNOWN(field, value)                 \
+    do {                                      \
+        EFI_TIME good = machine.time;         \
+        assert_int_not_equal(read_wall(), 0); \
+        machine.time.field = (value);         \
+        assert_int_equal(read_wall(), 0);     \
+        machine.time = good;                  \
+    } while (0)
+    UNKNOWN(Year, 2023); /* years behind */
+    UNKNOWN(Year, 1999);
+    UNKNOWN(Year, 0);
+    UNKNOWN(Year, 2106);
+    UNKNOWN(Year, 0xffff);
+    UNKNOWN(Month, 0);
+    UNKNOWN(Month, 13);
+    UNKNOWN(Day, 0);
+    UNKNOWN(Day, 32);
+    UNKNOWN(Hour, 24);
+    UNKNOWN(Minute, 60);
+    UNKNOWN(Second, 60);
+    machine.time_status = EFI_DEVICE_ERROR;
+    assert_int_equal(read_wall(), 0);
 }
 
 #define T(name) cmocka_unit_test_setup(name, machine_reset)
@@ -348,6 +450,10 @@ int main(void)
         T(one_interruption_does_no_harm),
         T(without_a_timer_the_firmware_waits),
         T(the_timers_port_is_where_the_fadt_says),
+        T(the_date_is_that_of_the_c_library),
+        T(the_tsc_is_that_at_which_the_time_was_read),
+        T(a_time_zone_is_heeded),
+        T(what_is_no_date_is_unknown),
         T(the_boot_cpu_comes_first_under_its_own_id),
         T(others_start_from_pages_below_1_mib),
         T(one_cpu_needs_none),

@@ -50,6 +50,16 @@ static EFI_STATUS EFIAPI set_variable(CHAR16 *name, EFI_GUID *vendor, UINT32 att
     return EFI_SUCCESS;
 }
 
+static EFI_STATUS EFIAPI get_time(EFI_TIME *time, EFI_TIME_CAPABILITIES *capabilities)
+{
+    assert_false(machine.boot_services_over);
+    assert_null(capabilities);
+    machine.tsc += machine.hz;
+    if (!EFI_ERROR(machine.time_status))
+        *time = machine.time;
+    return machine.time_status;
+}
+
 static EFI_STATUS EFIAPI reset_system(EFI_RESET_TYPE type, EFI_STATUS status, UINTN size, CHAR16 *data)
 {
     assert_true(type == EfiResetCold && status == EFI_SUCCESS && size == 0 && data == NULL);
@@ -58,8 +68,10 @@ static EFI_STATUS EFIAPI reset_system(EFI_RESET_TYPE type, EFI_STATUS status, UI
     return EFI_SUCCESS;
 }
 
-EFI_RUNTIME_SERVICES runtime = {
-    .GetVariable = get_variable, .SetVariable = (void *)set_variable, .ResetSystem = (void *)reset_system};
+EFI_RUNTIME_SERVICES runtime = {.GetTime = get_time,
+                                .GetVariable = get_variable,
+                                .SetVariable = (void *)set_variable,
+                                .ResetSystem = (void *)reset_system};
 EFI_CONFIGURATION_TABLE configuration[3];
 
 static int application;         /* its address is the handle */

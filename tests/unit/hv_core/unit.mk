@@ -16,8 +16,6 @@ UNIT_HV_CORE_FLAGS_memory := -include tests/unit/hv_core/fake_arena.h
 UNIT_HV_CORE_pagetable := hv/lib/pagetable.c
 UNIT_HV_CORE_ranges := boot/ranges.c
 UNIT_HV_CORE_sections := boot/sections.c boot/image.c guest/crc32.c
-UNIT_HV_CORE_rtc := hv/cpu/rtc.c
-UNIT_HV_CORE_FLAGS_rtc := -include tests/unit/hv_devices/fake_ports.h
 UNIT_HV_CORE_madt := boot/madt.c
 UNIT_HV_CORE_boards := boot/ranges.c boot/madt.c hv/lib/runs.c $(BOARDS_C)
 UNIT_HV_CORE_watch := hv/vm/watch.c hv/lib/text.c
@@ -25,7 +23,7 @@ UNIT_HV_CORE_heap := hv/lib/heap.c
 UNIT_HV_CORE_console := hv/console/console.c hv/lib/text.c
 # string.c is compiled by itself, under other names: the rest of the program keeps the C library's.
 UNIT_HV_CORE_string := $(UNIT_HV_CORE)/string.o
-UNIT_HV_CORE_TESTS := text string runs memory pagetable ranges sections rtc madt watch console heap boards
+UNIT_HV_CORE_TESTS := text string runs memory pagetable ranges sections madt watch console heap boards
 
 UNIT_HV_CORE_CFLAGS := -iquote . -std=gnu17 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	-Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Werror \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Put before hv/console/serial.c and hv/cpu/rtc.c by -include: their ports are a test's own functions. A UART in memory is memory. */
+/* Put before hv/console/serial.c by -include: its ports are a test's own functions. A UART in memory is memory. */
 #ifndef SEVISOR_X86_H
 #define SEVISOR_X86_H
 

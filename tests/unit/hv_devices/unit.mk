@@ -38,7 +38,7 @@ unit-hv-devices: $(unit-hv-devices-tests:%=$(unit-hv-devices-out)/%.passed)
 $(unit-hv-devices-out)/%.o: %.c $(unit-hv-devices-out)/built-with
 	@mkdir -p $(@D)
 	$(CC) $(unit-hv-devices-cflags) $(DEPENDS) $(if $(filter %/sev_under_test.c,$<),-include $(unit-hv-devices-in)/fake_x86.h) \
-		$(if $(filter hv/console/serial.c hv/cpu/rtc.c,$<),-include $(unit-hv-devices-in)/fake_ports.h) -c $< -o $@
+		$(if $(filter hv/console/serial.c,$<),-include $(unit-hv-devices-in)/fake_ports.h) -c $< -o $@
 
 define unit-hv-devices-program
 $(unit-hv-devices-out)/test_$(1): $(patsubst %.c,$(unit-hv-devices-out)/%.o,$(unit-hv-devices-in)/test_$(1).c $(unit-hv-devices-$(1)))

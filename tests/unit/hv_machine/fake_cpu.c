@@ -14,8 +14,6 @@ struct cpu fake_cpu;
 uint64_t fake_tsc, fake_cr0, fake_cr3;
 struct fake_leaf fake_leaves[16];
 struct fake_msr fake_msrs[8];
-uint8_t fake_rtc[128];
-void (*fake_rtc_read)(uint8_t index);
 uint64_t (*fake_x2apic)(uint32_t msr, const uint64_t *value);
 uint32_t (*fake_config)(uint32_t address, const uint32_t *value);
 uint16_t fake_port;
@@ -24,7 +22,6 @@ bool fake_if;
 unsigned fake_pages_left;
 jmp_buf *fake_out;
 
-static uint8_t rtc_index;
 static uint32_t pci_address;
 _Alignas(4096) uint8_t fake_pool[POOL_PAGES][PAGE_SIZE];
 static unsigned pages_taken;
@@ -82,21 +79,13 @@ void wrmsr(uint32_t msr, uint64_t value)
 
 uint8_t in8(uint16_t port)
 {
-    if (port != 0x71) {
-        note("in %x", port);
-        return (uint8_t)fake_port;
-    }
-    if (fake_rtc_read != NULL)
-        fake_rtc_read(rtc_index);
-    return fake_rtc[rtc_index];
+    note("in %x", port);
+    return (uint8_t)fake_port;
 }
 
 void out8(uint16_t port, uint8_t value)
 {
-    if (port == 0x70)
-        rtc_index = value & 0x7f;
-    else
-        note("out %x %x", port, value);
+    note("out %x %x", port, value);
 }
 
 uint16_t in16(uint16_t port)
@@ -267,11 +256,9 @@ int fake_reset(void **state)
     did[0] = '\0';
     memset(fake_leaves, 0, sizeof fake_leaves);
     memset(fake_msrs, 0, sizeof fake_msrs);
-    memset(fake_rtc, 0, sizeof fake_rtc);
     memset(fake_pool, 0, sizeof fake_pool);
     pages_taken = 0;
     fake_pages_left = POOL_PAGES;
-    fake_rtc_read = NULL;
     fake_x2apic = NULL;
     fake_if = false;
     fake_port = 0;

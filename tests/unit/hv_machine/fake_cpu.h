@@ -42,8 +42,6 @@ extern uint32_t (*fake_config)(uint32_t address,
 extern uint16_t fake_port;              /* what other ports read as */
 extern void (*fake_out16_seen)(uint16_t port);  /* called by out16() */
 extern bool fake_if;                    /* RFLAGS.IF */
-extern uint8_t fake_rtc[128];
-extern void (*fake_rtc_read)(uint8_t index);        /* before each read of a register; may be NULL */
 extern uint64_t (*fake_x2apic)(uint32_t msr, const uint64_t *value);    /* MSRs 800 to 8FF; NULL: there are none */
 extern unsigned fake_pages_left;        /* page_alloc() fails beyond */
 extern jmp_buf *fake_out;               /* HLT, panic() and other ends come back here */

@@ -17,7 +17,7 @@ $(eval $(call record,$(unit-hv-machine-out)/built-with,unit-hv-machine-built-wit
 unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic trap panic main dma pci
 
 # What each program links besides its own test_*.c and fake_cpu.c.
-unit-hv-machine-clock := hv/cpu/clock.c hv/cpu/rtc.c
+unit-hv-machine-clock := hv/cpu/clock.c
 unit-hv-machine-cpu := hv/cpu/cpu.c hv/init/cpu_pages.c hv/svm/svm.c
 unit-hv-machine-firmware := hv/init/firmware.c hv/lib/bootnext.c hv/lib/pagetable.c boot/ranges.c
 unit-hv-machine-psp_platform := hv/control/psp_platform.c hv/lib/pci.c hv/lib/mmio.c hv/lib/text.c

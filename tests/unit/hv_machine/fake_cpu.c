@@ -8,6 +8,7 @@
 #include "hv/mm/hostmap.h"
 #include "hv/mm/page.h"
 #include "hv/mm/view.h"
+#include "../fake_uart.h"
 
 char did[16384];
 struct cpu fake_cpu;
@@ -18,6 +19,8 @@ uint64_t (*fake_x2apic)(uint32_t msr, const uint64_t *value);
 uint32_t (*fake_config)(uint32_t address, const uint32_t *value);
 uint16_t fake_port;
 void (*fake_out16_seen)(uint16_t port);
+void (*fake_rdtsc_seen)(void);
+void (*fake_noting)(void);
 bool fake_if;
 unsigned fake_pages_left;
 jmp_buf *fake_out;
@@ -29,6 +32,8 @@ static unsigned pages_taken;
 void note(const char *format, ...)
 {
     va_list arguments;
+    if (fake_noting != NULL)
+        fake_noting();
     size_t length = strlen(did);
     va_start(arguments, format);
     int n = vsnprintf(did + length, sizeof did - length, format, arguments);
@@ -77,15 +82,32 @@ void wrmsr(uint32_t msr, uint64_t value)
     note("wrmsr %x %lx", msr, value);
 }
 
+/* A program without the console has no operator's UART either. */
+__attribute__((weak)) uint8_t fake_uart_read(uint16_t port)
+{
+    note("in %x", port);
+    return (uint8_t)fake_port;
+}
+
+__attribute__((weak)) void fake_uart_write(uint16_t port, uint8_t value)
+{
+    note("out %x %x", port, value);
+}
+
 uint8_t in8(uint16_t port)
 {
+    if (fake_uart_is_at(port))
+        return fake_uart_read(port);
     note("in %x", port);
     return (uint8_t)fake_port;
 }
 
 void out8(uint16_t port, uint8_t value)
 {
-    note("out %x %x", port, value);
+    if (fake_uart_is_at(port))
+        fake_uart_write(port, value);
+    else
+        note("out %x %x", port, value);
 }
 
 uint16_t in16(uint16_t port)
@@ -129,6 +151,8 @@ void out32(uint16_t port, uint32_t value)
 
 uint64_t rdtsc(void)
 {
+    if (fake_rdtsc_seen != NULL)
+        fake_rdtsc_seen();
     return fake_tsc;
 }
 uint64_t read_cr0(void)
@@ -192,7 +216,7 @@ void hlt(void)
     longjmp(*fake_out, 1);
 }
 
-/* ---- what hv's core calls wherever it is ---- */
+/* ---- what hv's core calls wherever it is; a program that links the real ones has those ---- */
 
 __attribute__((weak)) void panic(const char *format, ...)
 {
@@ -200,7 +224,7 @@ __attribute__((weak)) void panic(const char *format, ...)
     longjmp(*fake_out, 1);
 }
 
-void log_print(enum log_level level, const char *format, ...)
+__attribute__((weak)) void log_print(enum log_level level, const char *format, ...)
 {
     char line[512];
     va_list arguments;
@@ -210,7 +234,7 @@ void log_print(enum log_level level, const char *format, ...)
     note("log %d %s", level, line);
 }
 
-bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
+__attribute__((weak)) bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
 {
     assert_int_equal(align, 1);
     if (count > fake_pages_left)
@@ -223,28 +247,28 @@ bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
     return true;
 }
 
-void page_free(paddr_t base, uint64_t count)
+__attribute__((weak)) void page_free(paddr_t base, uint64_t count)
 {
     note("page_free %lx %lu", base.raw, count);
 }
 
-void *page_va(paddr_t page)
+__attribute__((weak)) void *page_va(paddr_t page)
 {
     assert_true(page.raw >= POOL_BASE && page.raw - POOL_BASE < sizeof fake_pool);
     return (uint8_t *)fake_pool + (page.raw - POOL_BASE);
 }
 
-paddr_t page_pa(const void *va)
+__attribute__((weak)) paddr_t page_pa(const void *va)
 {
     return paddr(POOL_BASE + (uint64_t)((const uint8_t *)va - (const uint8_t *)fake_pool));
 }
 
-uint64_t view_entry_address(paddr_t page, enum memory_view view)
+__attribute__((weak)) uint64_t view_entry_address(paddr_t page, enum memory_view view)
 {
     return page.raw | (view == VIEW_ENCRYPTED ? FAKE_C_BIT : 0);
 }
 
-uint64_t view_firmware_address(paddr_t page, enum memory_view view)
+__attribute__((weak)) uint64_t view_firmware_address(paddr_t page, enum memory_view view)
 {
     assert_int_equal(view, VIEW_ENCRYPTED);     /* nothing of hv's is plain */
     return page.raw | FAKE_C_BIT;
@@ -263,6 +287,8 @@ int fake_reset(void **state)
     fake_if = false;
     fake_port = 0;
     fake_out16_seen = NULL;
+    fake_rdtsc_seen = NULL;
+    fake_noting = NULL;
     fake_config = NULL;
     fake_tsc = 0;
     fake_cr0 = 0;

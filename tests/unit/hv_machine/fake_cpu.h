@@ -41,6 +41,8 @@ extern uint32_t (*fake_config)(uint32_t address,
                                const uint32_t *value);     /* PCI by ports; NULL: told, and read inverted */
 extern uint16_t fake_port;              /* what other ports read as */
 extern void (*fake_out16_seen)(uint16_t port);  /* called by out16() */
+extern void (*fake_rdtsc_seen)(void);   /* called by rdtsc() */
+extern void (*fake_noting)(void);       /* called before each line of did[] */
 extern bool fake_if;                    /* RFLAGS.IF */
 extern uint64_t (*fake_x2apic)(uint32_t msr, const uint64_t *value);    /* MSRs 800 to 8FF; NULL: there are none */
 extern unsigned fake_pages_left;        /* page_alloc() fails beyond */

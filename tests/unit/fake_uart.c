@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+#include "fake_uart.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define REGISTERS 8u
+enum { DATA = 0, LCR = 3, LSR = 5, DLAB = 0x80, LSR_DATA_READY = 0x01, LSR_SENT = 0x60 };
+
+const struct handoff_uart fake_uart = {.base = FAKE_UART_PORT, .divisor = 1, .stride = 1};
+const char *fake_uart_keys;
+
+static uint8_t registers[REGISTERS];
+static char line[1024];
+static size_t length;
+
+static bool typed(void)
+{
+    return fake_uart_keys != NULL && *fake_uart_keys != '\0';
+}
+
+uint8_t fake_uart_read(uint16_t port)
+{
+    unsigned index = port - FAKE_UART_PORT;
+    assert(index < REGISTERS);
+    if (index == LSR)
+        return LSR_SENT | (typed() ? LSR_DATA_READY : 0);
+    if (index == DATA && (registers[LCR] & DLAB) == 0)
+        return typed() ? (uint8_t)*fake_uart_keys++ : 0;
+    return registers[index];
+}
+
+void fake_uart_write(uint16_t port, uint8_t value)
+{
+    unsigned index = port - FAKE_UART_PORT;
+    assert(index < REGISTERS);
+    if (index != DATA || (registers[LCR] & DLAB) != 0) {
+        registers[index] = value;
+        return;
+    }
+    if (value == '\r')
+        return;
+    if (value != '\n') {
+        assert(length + 1 < sizeof line);
+        line[length++] = (char)value;
+        return;
+    }
+    line[length] = '\0';
+    length = 0;
+    const char *time_end = line[0] == '[' ? strstr(line, "] ") : NULL;
+    fake_uart_printed(time_end != NULL ? time_end + 2 : line);
+}

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "guest/control.h"
 #include "guest/crc32.h"
 #include "guest/manifest_registers.h"
 
@@ -173,7 +174,7 @@ static enum manifest_error check_resources(const struct manifest_guest *guest)
     bool restarts = guest->on_poweroff == MANIFEST_ACTION_RESTART || guest->on_reboot == MANIFEST_ACTION_RESTART ||
                     guest->on_crash == MANIFEST_ACTION_RESTART;
 
-    if (!all_zero(guest->reserved0, sizeof guest->reserved0) || !all_zero(guest->reserved1, sizeof guest->reserved1))
+    if (guest->reserved0 != 0 || guest->reserved1 != 0)
         return MANIFEST_GUEST_RESERVED;
     if (guest->encryption > MANIFEST_ENCRYPTION_SEV)
         return MANIFEST_ENCRYPTION_UNKNOWN;
@@ -197,6 +198,24 @@ static enum manifest_error check_resources(const struct manifest_guest *guest)
     return MANIFEST_OK;
 }
 
+static enum manifest_error check_flags(const struct view *view, uint32_t index)
+{
+    const struct manifest_guest *guest = &view->guests[index];
+
+    if ((guest->flags & ~MANIFEST_GUEST_FLAGS_KNOWN) != 0)
+        return MANIFEST_GUEST_FLAGS;
+    if ((guest->flags & MANIFEST_GUEST_CONTROL) == 0)
+        return (guest->flags & MANIFEST_GUEST_SERIAL_COM2) != 0 ? MANIFEST_COM2_WITHOUT_CONTROL : MANIFEST_OK;
+    if (guest->encryption == MANIFEST_ENCRYPTION_SEV)
+        return MANIFEST_CONTROL_WITH_SEV;
+    if (guest->memory > CONTROL_WINDOW)
+        return MANIFEST_CONTROL_MEMORY;
+    for (uint32_t i = 0; i < index; i++)
+        if ((view->guests[i].flags & MANIFEST_GUEST_CONTROL) != 0)
+            return MANIFEST_CONTROL_TWICE;
+    return MANIFEST_OK;
+}
+
 static enum manifest_error check_without_sev(const struct manifest_guest *guest)
 {
     if (guest->sev_policy != 0)
@@ -204,8 +223,10 @@ static enum manifest_error check_without_sev(const struct manifest_guest *guest)
     if (guest->cbitpos != 0 || guest->reduced_phys_bits != 0)
         return MANIFEST_C_BIT_WITHOUT_SEV;
     if (guest->dh_cert_size != 0 || guest->session_size != 0 || guest->dh_cert_offset != 0 ||
-        guest->session_offset != 0)
+        guest->session_offset != 0 || (guest->flags & MANIFEST_GUEST_SESSION_AT_LAUNCH) != 0)
         return MANIFEST_SESSION_WITHOUT_SEV;
+    if ((guest->flags & MANIFEST_GUEST_REQUIRE_SECRET) != 0)
+        return MANIFEST_SECRET_WITHOUT_SEV;
     if (!all_zero(guest->launch_digest, sizeof guest->launch_digest))
         return MANIFEST_DIGEST_WITHOUT_SEV;
     return MANIFEST_OK;
@@ -221,6 +242,8 @@ static enum manifest_error check_session(const struct view *view, const struct m
         return MANIFEST_SESSION_INCOMPLETE;
     if (guest->dh_cert_size == 0)
         return guest->dh_cert_offset != 0 || guest->session_offset != 0 ? MANIFEST_SESSION_OFFSET : MANIFEST_OK;
+    if ((guest->flags & MANIFEST_GUEST_SESSION_AT_LAUNCH) != 0)
+        return MANIFEST_SESSION_TWICE;
     if (!inside(guest->dh_cert_offset, guest->dh_cert_size, view->header->payload_offset, view->end))
         return MANIFEST_DH_CERT_OUTSIDE;
     if (!inside(guest->session_offset, guest->session_size, view->header->payload_offset, view->end))
@@ -305,6 +328,28 @@ static enum manifest_error check_steps(const struct view *view, const struct man
     return MANIFEST_OK;
 }
 
+/* Filled by one LAUNCH_SECRET. Zeros may be there: the tail of an initrd. */
+static enum manifest_error check_secret(const struct view *view, const struct manifest_guest *guest)
+{
+    uint64_t gpa = guest->secret_gpa, size = guest->secret_size;
+
+    if ((guest->flags & MANIFEST_GUEST_REQUIRE_SECRET) == 0)
+        return gpa != 0 || size != 0 ? MANIFEST_SECRET_NOT_REQUIRED : MANIFEST_OK;
+    if (guest->session_size == 0 && (guest->flags & MANIFEST_GUEST_SESSION_AT_LAUNCH) == 0)
+        return MANIFEST_SECRET_WITHOUT_SESSION;
+    if (size == 0 || size > MANIFEST_MAX_SECRET || (gpa | size) % MANIFEST_SECRET_UNIT != 0)
+        return MANIFEST_SECRET_SIZE;
+    if (!inside(gpa, size, 0, guest->memory))
+        return MANIFEST_SECRET_OUTSIDE;
+    for (uint32_t i = 0; i < guest->step_count; i++) {
+        const struct manifest_step *step = &view->steps[guest->first_step + i];
+
+        if (step->kind != MANIFEST_STEP_ZERO && gpa < step->gpa + step->size && step->gpa < gpa + size)
+            return MANIFEST_SECRET_OVER_STEP;
+    }
+    return MANIFEST_OK;
+}
+
 /* Instruction fetches and page-table walks of an encrypted guest are always
  * private (APM2 15.34.5), so both must begin in measured bytes. Revision 2
  * takes the guest's first mapping to be the identity. */
@@ -337,6 +382,8 @@ static enum manifest_error check_guest(const struct view *view, uint32_t index, 
     if (error == MANIFEST_OK)
         error = check_pins(guest);
     if (error == MANIFEST_OK)
+        error = check_flags(view, index);
+    if (error == MANIFEST_OK)
         error = check_sev(view, guest);
     if (error == MANIFEST_OK)
         error = manifest_registers_check(&guest->registers);
@@ -350,6 +397,8 @@ static enum manifest_error check_guest(const struct view *view, uint32_t index, 
     if (guest->step_count > view->header->step_count - first_step)
         return MANIFEST_STEPS_OUTSIDE;
     error = check_steps(view, guest, where);
+    if (error == MANIFEST_OK)
+        error = check_secret(view, guest);
     return error == MANIFEST_OK ? check_entry(view, guest) : error;
 }
 

@@ -49,6 +49,13 @@
     MANIFEST_ERROR(NO_MEMORY, "a guest has no memory")                                                               \
     MANIFEST_ERROR(MEMORY_UNALIGNED, "a guest's memory is not a multiple of 2 MiB")                                  \
     MANIFEST_ERROR(MEMORY_TOO_BIG, "a guest has more than 1 TiB of memory")                                          \
+    /* What a guest may do */                                                                                        \
+    MANIFEST_ERROR(GUEST_FLAGS, "a guest has a flag that this hypervisor does not know")                             \
+    MANIFEST_ERROR(CONTROL_WITH_SEV, "the control guest has SEV: its requests lie in plain memory (none or host)")   \
+    MANIFEST_ERROR(CONTROL_MEMORY,                                                                                   \
+                   "the control guest's memory reaches the window of the control interface, 0xf0000000")             \
+    MANIFEST_ERROR(CONTROL_TWICE, "two guests are the control guest")                                                \
+    MANIFEST_ERROR(COM2_WITHOUT_CONTROL, "a guest other than the control guest asks for the second serial port")     \
     /* A guest's end of life */                                                                                      \
     MANIFEST_ERROR(ACTION_UNKNOWN, "on_poweroff, on_reboot or on_crash is neither destroy nor restart")              \
     MANIFEST_ERROR(RESTARTS_WITHOUT_ACTION, "restarts is given, but no event of the guest restarts it")              \
@@ -58,6 +65,7 @@
     MANIFEST_ERROR(C_BIT_WITHOUT_SEV, "a guest without SEV has a C-bit position or a reduction of physical bits")    \
     MANIFEST_ERROR(SESSION_WITHOUT_SEV, "a guest without SEV has an owner's certificate or session")                 \
     MANIFEST_ERROR(DIGEST_WITHOUT_SEV, "a guest without SEV has a launch digest")                                    \
+    MANIFEST_ERROR(SECRET_WITHOUT_SEV, "a guest without SEV requires a secret")                                      \
     MANIFEST_ERROR(POLICY_RESERVED, "the SEV policy has reserved bits set (15:6)")                                   \
     MANIFEST_ERROR(POLICY_ES, "the SEV policy demands SEV-ES, which this revision does not launch")                  \
     MANIFEST_ERROR(C_BIT_RANGE, "cbitpos is not an address bit of a page-table entry (32 to 51)")                    \
@@ -70,6 +78,7 @@
     MANIFEST_ERROR(SESSION_OFFSET, "an absent certificate or session has an offset")                                 \
     MANIFEST_ERROR(DH_CERT_OUTSIDE, "the owner's certificate lies outside the payload")                              \
     MANIFEST_ERROR(SESSION_OUTSIDE, "the session lies outside the payload")                                          \
+    MANIFEST_ERROR(SESSION_TWICE, "a guest has a session, and waits for one at its launch")                          \
     /* Initial registers (APM2 15.5.1 has the rules of VMRUN) */                                                     \
     MANIFEST_ERROR(CR0_RESERVED, "CR0 has reserved bits set")                                                        \
     MANIFEST_ERROR(CR0_NW_WITHOUT_CD, "CR0.NW is set while CR0.CD is clear")                                         \
@@ -110,6 +119,13 @@
     MANIFEST_ERROR(ZERO_WITH_PAYLOAD, "a step of zeros has a payload")                                               \
     MANIFEST_ERROR(STEP_PAYLOAD_UNALIGNED, "a step's payload does not begin on a page")                              \
     MANIFEST_ERROR(STEP_PAYLOAD_OUTSIDE, "a step's payload lies outside the payload")                                \
+    /* The secret's place */                                                                                         \
+    MANIFEST_ERROR(SECRET_NOT_REQUIRED, "a guest has a place for a secret, but requires none")                       \
+    MANIFEST_ERROR(SECRET_WITHOUT_SESSION,                                                                           \
+                   "a guest requires a secret, but has no session whose keys would protect it")                      \
+    MANIFEST_ERROR(SECRET_SIZE, "the secret's place is empty, larger than 16 KiB, or no multiple of 16 bytes")       \
+    MANIFEST_ERROR(SECRET_OUTSIDE, "the secret's place lies outside the guest's memory")                             \
+    MANIFEST_ERROR(SECRET_OVER_STEP, "the secret would overwrite bytes of a DATA or SHARED step")                    \
     MANIFEST_ERROR(PAYLOAD_OVERLAP, "two pieces of payload overlap without being the same piece")                    \
     /* Last, because it reads every byte */                                                                          \
     MANIFEST_ERROR(PAYLOAD_CHECKSUM, "the payload's checksum is wrong: an image was damaged or changed")

@@ -31,6 +31,18 @@
 
 #define MANIFEST_SHOW_PDH 1u    /* flag: the platform's certificates on the console at start */
 
+/* Flags of a guest. */
+#define MANIFEST_GUEST_CONTROL (1u << 0)            /* may call the control interface: one guest at most, not sev */
+#define MANIFEST_GUEST_DEBUG (1u << 1)              /* may be debugged, saved and migrated without a SEV policy */
+#define MANIFEST_GUEST_SNAPSHOT (1u << 2)           /* nested pages of 4 KiB from launch */
+#define MANIFEST_GUEST_REQUIRE_SECRET (1u << 3)     /* sev: does not run before LAUNCH_SECRET has filled its place */
+#define MANIFEST_GUEST_SESSION_AT_LAUNCH (1u << 4)  /* sev: policy, certificate and session come by control */
+#define MANIFEST_GUEST_SERIAL_COM2 (1u << 5)        /* control guest: the host's second serial port is its own */
+#define MANIFEST_GUEST_FLAGS_KNOWN 0x3fu
+
+#define MANIFEST_MAX_SECRET 0x4000u     /* bytes that one LAUNCH_SECRET places */
+#define MANIFEST_SECRET_UNIT 16u        /* of its address and length (SEV API 6.6) */
+
 struct manifest_header {
     uint64_t magic;
     uint32_t revision;
@@ -88,7 +100,8 @@ struct manifest_guest {
     uint8_t cbitpos;            /* sev only, else 0: what the guest's page tables were built for */
     uint8_t reduced_phys_bits;  /* sev only, else 0 */
     uint8_t on_poweroff, on_reboot, on_crash;   /* enum manifest_action */
-    uint8_t reserved0[3];
+    uint8_t reserved0;
+    uint16_t flags;             /* MANIFEST_GUEST_*; revision 2 had zeros here at first, and for the secret's place */
     uint32_t restarts;          /* relaunches at most; 0 when no action is RESTART */
     uint64_t dh_cert_offset, session_offset;    /* in the payload; 0 when absent; both or none */
     uint32_t dh_cert_size;      /* 0 or 2084 (SEV API 5.1) */
@@ -98,7 +111,9 @@ struct manifest_guest {
      * MANIFEST_CPU_ANY. Entries beyond `vcpus` are MANIFEST_CPU_ANY. */
     uint16_t cpus[MANIFEST_MAX_VCPUS];
     struct manifest_registers registers;
-    uint64_t reserved1[2];
+    uint64_t secret_gpa;        /* both 0 unless REQUIRE_SECRET; in no DATA or SHARED step */
+    uint32_t secret_size;       /* bytes, multiple of MANIFEST_SECRET_UNIT, at most MANIFEST_MAX_SECRET */
+    uint32_t reserved1;
 };
 
 enum manifest_step_kind {
@@ -122,10 +137,12 @@ _Static_assert(sizeof(struct manifest_registers) == 22 * 8 + 10 * 16, "manifest 
 _Static_assert(sizeof(struct manifest_guest) == 608, "manifest guest");
 _Static_assert(offsetof(struct manifest_guest, memory) == 40, "manifest guest's memory");
 _Static_assert(offsetof(struct manifest_guest, sev_policy) == 56, "manifest guest's policy");
+_Static_assert(offsetof(struct manifest_guest, flags) == 66, "manifest guest's flags");
 _Static_assert(offsetof(struct manifest_guest, dh_cert_offset) == 72, "manifest guest's session");
 _Static_assert(offsetof(struct manifest_guest, launch_digest) == 96, "manifest guest's digest");
 _Static_assert(offsetof(struct manifest_guest, cpus) == 128, "manifest guest's pins");
 _Static_assert(offsetof(struct manifest_guest, registers) == 256, "manifest guest's registers");
+_Static_assert(offsetof(struct manifest_guest, secret_gpa) == 592, "manifest guest's secret");
 _Static_assert(sizeof(struct manifest_step) == 32, "manifest step");
 
 /* Each way a manifest can be wrong has its own name; the texts are in manifest.c.

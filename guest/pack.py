@@ -43,12 +43,19 @@ guests.toml has a [[guest]] table like this for each guest, and can have a [plat
   # image = "hello.bin"         # instead of kernel and initrd: a flat binary for 1 MiB, entered in 64-bit mode
   # on_poweroff = "destroy"     # or "restart"; likewise on_reboot, on_crash
   # restarts = 3                # needed with "restart", else left out: how often at most
+  # snapshot = true             # pages of 4 KiB from launch, for small snapshots and migrations
+  # debug = true                # with "none" or "host": may be debugged, saved and migrated ("sev": its policy says)
+  # control = true              # with "none" or "host", one guest: operates the others by the control interface
+  # serial = "com2"             # the control guest only: the server's second serial port is its own
   [guest.sev]                   # only with encryption = "sev"
   # policy = 0x1                # as for QEMU; bit 0: the host may not debug it
   # cbitpos = 51                # CPUID 8000_001F EBX[5:0] of the server that will run it, 51 on EPYC 7002 and later, and
   # reduced-phys-bits = 1       # EBX[11:6], at least 1; Sevisor shows both when it starts, in the row "C-bit, reduction"
   # dh-cert = "web_godh.b64"    # both from `owner.py session`, or neither: then nobody can attest the launch
-  # session = "web_session.b64"
+  # session = "web_session.b64" # "at-launch" instead of both: policy, dh-cert and session come by the control guest
+  # require-secret = true       # runs only after `owner.py secret`: its archive is the initrd's tail, files in the root
+  # secret-address = 0x80d000   # guest-physical, instead of the initrd's tail
+  # secret-size = 4096          # bytes of its place; 16384 at most
 
   [platform]                    # of the machine; once, or not at all
   # sev-firmware = "amd_sev_fam19h_model0xh.sbin"   # AMD's file for the server's family, and its version: loaded at

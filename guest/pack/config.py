@@ -17,26 +17,33 @@ from typing import Any
 from . import files
 from .errors import PackError, printable
 from .manifest import (
+    CONTROL_WINDOW,
     DH_CERT_SIZE,
     MAX_CPUS,
     MAX_GUESTS,
     MAX_MEMORY,
+    MAX_SECRET,
     MAX_SEV_FIRMWARE,
     MAX_VCPUS,
     MEMORY_UNIT,
     NAME_SIZE,
+    SECRET_UNIT,
     SESSION_SIZE,
     Action,
     Encryption,
+    Flag,
     Platform,
 )
 
 GUEST_KEYS = {
     "name", "memory", "vcpus", "pins", "encryption", "kernel", "initrd", "cmdline", "image",
-    "on_poweroff", "on_reboot", "on_crash", "restarts", "sev",
+    "on_poweroff", "on_reboot", "on_crash", "restarts", "sev", "control", "serial", "debug", "snapshot",
 }  # fmt: skip
 PLATFORM_KEYS = {"sev-firmware", "sev-firmware-version", "show-pdh"}
-SEV_KEYS = {"policy", "cbitpos", "reduced-phys-bits", "dh-cert", "session"}
+SEV_KEYS = {
+    "policy", "cbitpos", "reduced-phys-bits", "dh-cert", "session", "require-secret", "secret-address", "secret-size",
+}  # fmt: skip
+AT_LAUNCH = "at-launch"  # as `session`: a word, not a file
 
 NAME = rf"[a-zA-Z0-9][a-zA-Z0-9._-]{{0,{NAME_SIZE - 2}}}"
 POLICY_ES = 1 << 2
@@ -52,6 +59,9 @@ class SevConfig:
     reduced_phys_bits: int
     dh_cert: bytes
     session: bytes
+    flags: Flag  # REQUIRE_SECRET, SESSION_AT_LAUNCH
+    secret_gpa: int | None  # None: the initrd's tail
+    secret_size: int  # 0: no secret
 
 
 @dataclass
@@ -69,6 +79,7 @@ class GuestConfig:
     on_reboot: Action
     on_crash: Action
     restarts: int
+    flags: Flag
     sev: SevConfig | None
 
 
@@ -205,6 +216,26 @@ def _base64_file(table: _Table, key: str, size: int, what: str) -> bytes:
     return data
 
 
+def _read_secret(table: _Table, has_session: bool) -> tuple[int | None, int]:
+    """The secret's place: its address, None for the initrd's tail; its size, 0 for no secret."""
+    gpa = table.number("secret-address", 0, 0, MAX_MEMORY - SECRET_UNIT)
+    size = table.number("secret-size", 4096, SECRET_UNIT, MAX_SECRET)
+    for key, value in (("secret-address", gpa), ("secret-size", size)):
+        if value % SECRET_UNIT:
+            raise table.error(key, f"must be a multiple of {SECRET_UNIT}, not {value:#x}")
+    if table.flag("require-secret"):
+        if not has_session:
+            raise table.error(
+                "require-secret",
+                f'needs a session, whose keys protect the secret: give dh-cert and session, or session = "{AT_LAUNCH}"',
+            )
+        return (gpa if "secret-address" in table.values else None), size
+    for key in ("secret-address", "secret-size"):
+        if key in table.values:
+            raise table.error(key, "is given, but require-secret = true is not")
+    return None, 0
+
+
 def _read_sev(table: _Table, memory: int) -> SevConfig:
     policy = table.number("policy", 1, 0, 0xFFFFFFFF)
     if policy & POLICY_ES:
@@ -215,11 +246,38 @@ def _read_sev(table: _Table, memory: int) -> SevConfig:
     if memory > 1 << cbitpos:
         raise table.error("cbitpos", f"the guest's memory reaches bit {cbitpos}")
     dh_cert = _base64_file(table, "dh-cert", DH_CERT_SIZE, "a Diffie-Hellman certificate")
-    session = _base64_file(table, "session", SESSION_SIZE, "a session")
+    at_launch = table.values.get("session") == AT_LAUNCH
+    if at_launch and dh_cert:
+        raise table.error("dh-cert", f'comes at the launch, too, with session = "{AT_LAUNCH}": leave it out')
+    session = b"" if at_launch else _base64_file(table, "session", SESSION_SIZE, "a session")
     if bool(dh_cert) != bool(session):
         missing = "session" if dh_cert else "dh-cert"
         raise table.error(missing, "is missing: dh-cert and session come together or not at all")
-    return SevConfig(policy, cbitpos, table.number("reduced-phys-bits", 1, 1, 63), dh_cert, session)
+    reduced = table.number("reduced-phys-bits", 1, 1, 63)
+    secret_gpa, secret_size = _read_secret(table, at_launch or bool(session))
+    flags = Flag.SESSION_AT_LAUNCH if at_launch else Flag(0)
+    flags |= Flag.REQUIRE_SECRET if secret_size else Flag(0)
+    return SevConfig(policy, cbitpos, reduced, dh_cert, session, flags, secret_gpa, secret_size)
+
+
+def _read_flags(table: _Table, encryption: Encryption, memory: int) -> Flag:
+    flags = Flag(0)
+    for key in ("control", "debug", "snapshot"):
+        flags |= Flag[key.upper()] if table.flag(key) else Flag(0)
+    if table.choice("serial", {"virtual": False, "com2": True}, "virtual"):
+        flags |= Flag.SERIAL_COM2
+    sev = encryption == Encryption.SEV
+    if Flag.CONTROL in flags and sev:
+        raise table.error(
+            "control", 'the control guest has encryption "host" or "none": its requests lie in plain memory'
+        )
+    if Flag.CONTROL in flags and memory > CONTROL_WINDOW:
+        raise table.error("control", f"the control guest has its window at {CONTROL_WINDOW:#x}: give it 3840M at most")
+    if Flag.SERIAL_COM2 in flags and Flag.CONTROL not in flags:
+        raise table.error("serial", '"com2" is for the control guest only: control = true')
+    if Flag.DEBUG in flags and sev:
+        raise table.error("debug", "is for guests without SEV: of this one, its policy decides (bit 0, NODBG)")
+    return flags
 
 
 def _read_guest(values: Any, index: int, folder: Path, variables: Mapping[str, str]) -> GuestConfig:
@@ -247,6 +305,10 @@ def _read_guest(values: Any, index: int, folder: Path, variables: Mapping[str, s
         raise table.error("kernel", "is missing: a guest needs a kernel (bzImage) or an image (flat binary)")
     if initrd and not kernel:
         raise table.error("initrd", "goes with a kernel, not with an image")
+    if sev and sev.secret_size and sev.secret_gpa is None and not kernel:
+        raise PackError(
+            f"{where}: sev: secret-address: is missing: an image has no initrd whose tail could hold the secret"
+        )
 
     actions = {action.name.lower(): action for action in Action}
     on_poweroff, on_reboot, on_crash = (
@@ -261,8 +323,9 @@ def _read_guest(values: Any, index: int, folder: Path, variables: Mapping[str, s
     vcpus = table.number("vcpus", 1, 1, MAX_VCPUS)
     pins = _read_pins(table, vcpus)
     cmdline = table.text("cmdline", "")
+    flags = _read_flags(table, encryption, memory) | (sev.flags if sev else Flag(0))
     return GuestConfig(name, memory, vcpus, pins, encryption, cmdline, kernel, initrd, image, on_poweroff, on_reboot,
-                       on_crash, restarts, sev)  # fmt: skip
+                       on_crash, restarts, flags, sev)  # fmt: skip
 
 
 def _read_version(text: str) -> tuple[int, int, int] | None:
@@ -322,6 +385,9 @@ def read(path: Path, variables: Mapping[str, str]) -> tuple[list[GuestConfig], P
         for name in names:
             if names.count(name) > 1:
                 raise PackError(f'guest "{name}": name: there are {names.count(name)} guests of this name')
+        control = [guest.name for guest in guests if Flag.CONTROL in guest.flags]
+        if len(control) > 1:
+            raise PackError(f'guest "{control[1]}": control: guest "{control[0]}" is the control guest already')
         return guests, _read_platform(document.get("platform", {}), path.parent, variables)
     except PackError as error:
         raise PackError(f"{path}: {error}") from None

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from .errors import PackError
-from .manifest import PAGE, Kind, Step
+from .manifest import MAX_SECRET, PAGE, SECRET_UNIT, Kind, Step
 
 
 def round_up(value: int, unit: int = PAGE) -> int:
@@ -22,6 +22,7 @@ class GuestMemory:
     def __init__(self, size: int) -> None:
         self.size = size
         self.warnings: list[str] = []  # of what is packed as requested, but will probably not work
+        self.secret_gpa = self.secret_size = 0
         self._steps: list[Step] = []
 
     def _add(self, step: Step) -> None:
@@ -47,6 +48,22 @@ class GuestMemory:
 
     def zero(self, gpa: int, size: int, label: str) -> None:
         self._add(Step(Kind.ZERO, gpa, size, b"", label))
+
+    def secret(self, gpa: int, size: int) -> None:
+        """The place of a secret, in memory that is not placed, or in zeros."""
+        if size <= 0 or size > MAX_SECRET or gpa % SECRET_UNIT or size % SECRET_UNIT:
+            raise ValueError(f"no place for a secret: {size} bytes at {gpa:#x}")
+        if gpa + size > self.size:
+            raise PackError(
+                f"secret-address: {size} bytes from {gpa:#x} do not end within the guest's {human_size(self.size)}"
+            )
+        for step in self._steps:
+            if step.kind != Kind.ZERO and gpa < step.gpa + step.size and step.gpa < gpa + size:
+                raise PackError(
+                    f"secret-address: {size} bytes from {gpa:#x} would overwrite {step.label} "
+                    f"({step.gpa:#x}, {human_size(step.size)})"
+                )
+        self.secret_gpa, self.secret_size = gpa, size
 
     def steps(self) -> list[Step]:
         """In the order of the launch."""

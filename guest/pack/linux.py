@@ -11,7 +11,9 @@ Guest-physical memory:
     0x0ffff0  the reset vector F000:FFF0, to which Linux jumps for a reboot: code that writes the reset register
     0x100000  ACPI tables, E820 type 3, so that a SEV guest maps them encrypted
     ........  the kernel at its preferred address (16 MiB as a rule), or above
-    ........  the initrd at the end of memory, or as high as the kernel allows
+    ........  the initrd at the end of memory, or as high as the kernel allows; if it is to end with a secret, zeros follow
+              it from the next page: Linux skips them, and unpacks the archive that the secret is
+    0xf0000000  the control guest's window, reserved: behind its memory
     0xfe000000 to 4 GiB, if there is so much memory: reserved
 """
 
@@ -24,7 +26,7 @@ from . import acpi
 from .errors import PackError
 from .layout import GuestMemory, human_size, round_up
 from .machine import enter_long_mode
-from .manifest import PAGE, Registers
+from .manifest import CONTROL_WINDOW, CONTROL_WINDOW_SIZE, PAGE, Registers
 
 BOOT_PARAMS_GPA = 0x1000
 CMDLINE_GPA = 0x2000
@@ -115,24 +117,26 @@ def place_kernel(memory: GuestMemory, kernel: Kernel) -> Kernel:
     return kernel
 
 
-def e820_map(memory: int) -> list[tuple[int, int, int]]:
+def e820_map(memory: int, control: bool = False) -> list[tuple[int, int, int]]:
     """(address, size, type). ACPI memory has a type of its own; 640 KiB to 1 MiB is left out. Memory at addresses where PCs have
-    devices is reserved: Linux probes for them even if nothing names them, and refuses to map RAM for that."""
+    devices is reserved: Linux probes for them even if nothing names them, and refuses to map RAM for that. So is the window
+    of the control guest, whose memory ends below it."""
     above = ACPI_GPA + ACPI_SIZE
     entries = [
         (0, LOW_MEMORY_END, E820_RAM),
         (ACPI_GPA, ACPI_SIZE, E820_ACPI),
         (above, min(memory, DEVICES) - above, E820_RAM),
+        (CONTROL_WINDOW, CONTROL_WINDOW_SIZE if control else 0, E820_RESERVED),
         (DEVICES, min(memory, DEVICES_END) - DEVICES, E820_RESERVED),
         (DEVICES_END, memory - DEVICES_END, E820_RAM),
     ]
     return [entry for entry in entries if entry[1] > 0]
 
 
-def boot_params(kernel: Kernel, memory: int, initrd_gpa: int, initrd_size: int) -> bytes:
+def boot_params(kernel: Kernel, memory: int, initrd_gpa: int, initrd_size: int, control: bool = False) -> bytes:
     page = bytearray(PAGE)
     page[0x1F1 : 0x1F1 + len(kernel.setup_header)] = kernel.setup_header
-    e820 = e820_map(memory)
+    e820 = e820_map(memory, control)
     struct.pack_into("<Q", page, 0x070, ACPI_GPA)  # acpi_rsdp_addr
     page[0x1E8] = len(e820)
     struct.pack_into("<H", page, 0x1FA, 0xFFFF)  # vid_mode: normal
@@ -152,13 +156,14 @@ def reset_page() -> bytes:
     return bytes(PAGE - 16) + code.ljust(16, b"\0")  # MOV DX, port; MOV AL, value; OUT DX, AL; HLT; JMP to the HLT
 
 
-def place_initrd(memory: GuestMemory, kernel: Kernel, initrd: bytes) -> int:
-    """As high as the kernel allows."""
+def place_initrd(memory: GuestMemory, kernel: Kernel, initrd: bytes, secret_size: int = 0) -> tuple[int, int]:
+    """As high as the kernel allows, with the place of a secret as its tail. (address, bytes) as Linux is told them."""
+    size = round_up(len(initrd)) + round_up(secret_size)
     highest = min(kernel.initrd_max + 1, DEVICES) // PAGE * PAGE
-    needed = round_up(kernel.load_gpa + kernel.init_size) + round_up(len(initrd))
+    needed = round_up(kernel.load_gpa + kernel.init_size) + size
     if needed > highest:
         raise PackError(
-            f"initrd: it has {len(initrd)} bytes, and would lie up to {needed:#x}, behind the kernel; this kernel takes an "
+            f"initrd: it has {len(initrd) + secret_size} bytes, and would lie up to {needed:#x}, behind the kernel; this kernel takes an "
             f"initrd below {highest:#x}: take a smaller initrd or another kernel"
         )
     if needed > memory.size:
@@ -166,14 +171,30 @@ def place_initrd(memory: GuestMemory, kernel: Kernel, initrd: bytes) -> int:
             f"initrd: kernel and initrd need {human_size(round_up(needed, 1 << 20))} "
             f"and the guest has {human_size(memory.size)}: give the guest more memory"
         )
-    gpa = min(memory.size, highest) - round_up(len(initrd))
-    memory.place(gpa, initrd, "initrd")
-    return gpa
+    gpa = min(memory.size, highest) - size
+    if initrd:
+        memory.place(gpa, initrd, "initrd")
+    if not secret_size:
+        return gpa, len(initrd)
+    tail = gpa + round_up(len(initrd))
+    memory.zero(tail, round_up(secret_size), "place of the secret")
+    memory.secret(tail, secret_size)
+    return gpa, tail + secret_size - gpa
 
 
 def build(
-    memory: GuestMemory, image: bytes, initrd: bytes, cmdline: str, vcpus: int, dsdt: bytes, cbitpos: int | None
+    memory: GuestMemory,
+    image: bytes,
+    initrd: bytes,
+    cmdline: str,
+    vcpus: int,
+    dsdt: bytes,
+    cbitpos: int | None,
+    *,
+    secret_size: int = 0,
+    control: bool = False,
 ) -> Registers:
+    """`secret_size`: bytes that the initrd's tail keeps for a secret."""
     kernel = read_bzimage(image)
     text = cmdline.encode("utf-8")
     if len(text) > kernel.cmdline_max:
@@ -185,8 +206,8 @@ def build(
     memory.place(RESET_PAGE_GPA, reset_page(), "reset vector")
     memory.place(ACPI_GPA, acpi.build(ACPI_GPA, vcpus, dsdt), "ACPI tables")
     kernel = place_kernel(memory, kernel)
-    initrd_gpa = place_initrd(memory, kernel, initrd) if initrd else 0
+    initrd_gpa, initrd_size = place_initrd(memory, kernel, initrd, secret_size) if initrd or secret_size else (0, 0)
     memory.place(CMDLINE_GPA, text + b"\0", "command line")
-    memory.place(BOOT_PARAMS_GPA, boot_params(kernel, memory.size, initrd_gpa, len(initrd)), "boot_params")
+    memory.place(BOOT_PARAMS_GPA, boot_params(kernel, memory.size, initrd_gpa, initrd_size, control), "boot_params")
     # 0x200: the 64-bit entry point. It makes its own stack.
     return enter_long_mode(memory, cbitpos, rip=kernel.load_gpa + 0x200, rsi=BOOT_PARAMS_GPA)

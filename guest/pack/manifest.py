@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 from .errors import PackError
 
@@ -26,16 +26,22 @@ DH_CERT_SIZE = 2084
 SESSION_SIZE = 128
 MAX_SEV_FIRMWARE = 1 << 20
 SHOW_PDH = 1
+MAX_SECRET = 0x4000
+SECRET_UNIT = 16
+CONTROL_WINDOW = 0xF0000000  # guest/control.h
+CONTROL_WINDOW_SIZE = 1 << 20
 
 HEADER = struct.Struct("<QIIQIIIIIIQIB3s")
-GUEST_HEAD = struct.Struct("<32sIIQIIIBBBBB3sIQQII32s")
+GUEST_HEAD = struct.Struct("<32sIIQIIIBBBBBxHIQQII32s")
 STEP = struct.Struct("<IIQQQ")
 GUEST_CPUS = struct.Struct(f"<{MAX_VCPUS}H")
 SEGMENT = struct.Struct("<HHIQ")
+GUEST_SECRET = struct.Struct("<QI4x")
 REGISTER_NAMES = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags cr0 cr3 cr4 efer".split()
 SEGMENT_NAMES = "es cs ss ds fs gs gdtr ldtr idtr tr".split()
 REGISTERS_AT = GUEST_HEAD.size + GUEST_CPUS.size
-GUEST_SIZE = REGISTERS_AT + 8 * len(REGISTER_NAMES) + SEGMENT.size * len(SEGMENT_NAMES) + 16
+SECRET_AT = REGISTERS_AT + 8 * len(REGISTER_NAMES) + SEGMENT.size * len(SEGMENT_NAMES)
+GUEST_SIZE = SECRET_AT + GUEST_SECRET.size
 
 assert HEADER.size == 64 and STEP.size == 32 and GUEST_SIZE == 608
 
@@ -49,6 +55,15 @@ class Encryption(IntEnum):
 class Action(IntEnum):
     DESTROY = 0
     RESTART = 1
+
+
+class Flag(IntFlag):
+    CONTROL = 1 << 0
+    DEBUG = 1 << 1
+    SNAPSHOT = 1 << 2
+    REQUIRE_SECRET = 1 << 3
+    SESSION_AT_LAUNCH = 1 << 4
+    SERIAL_COM2 = 1 << 5
 
 
 class Kind(IntEnum):
@@ -118,6 +133,9 @@ class Guest:
     session: bytes = b""
     launch_digest: bytes = bytes(32)
     pins: tuple[int, ...] = ()  # a host CPU per vCPU; empty: the hypervisor places them
+    flags: Flag = Flag(0)
+    secret_gpa: int = 0  # both 0 unless REQUIRE_SECRET
+    secret_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,11 +173,12 @@ def _pack_guest(guest: Guest, first_step: int, payload: _Payload) -> bytes:
     head = GUEST_HEAD.pack(
         guest.name.encode("ascii"), guest.encryption, guest.vcpus, guest.memory, first_step, len(guest.steps),
         guest.policy, guest.cbitpos, guest.reduced_phys_bits, guest.on_poweroff, guest.on_reboot, guest.on_crash,
-        bytes(3), guest.restarts, dh_cert_offset, session_offset, len(guest.dh_cert), len(guest.session),
+        guest.flags, guest.restarts, dh_cert_offset, session_offset, len(guest.dh_cert), len(guest.session),
         guest.launch_digest,
     )  # fmt: skip
+    secret = GUEST_SECRET.pack(guest.secret_gpa, guest.secret_size)
     cpus = guest.pins + (CPU_ANY,) * (MAX_VCPUS - len(guest.pins))
-    return head + GUEST_CPUS.pack(*cpus) + guest.registers.pack() + bytes(16)
+    return head + GUEST_CPUS.pack(*cpus) + guest.registers.pack() + secret
 
 
 def serialise(guests: list[Guest], platform: Platform = Platform()) -> bytes:
@@ -199,9 +218,10 @@ def serialise(guests: list[Guest], platform: Platform = Platform()) -> bytes:
 
 
 def _unpack_guest(raw: bytes, offset: int, steps: list[Step]) -> Guest:
-    (name, encryption, vcpus, memory, first, count, policy, cbitpos, reduced, poweroff, reboot, crash, _, restarts,
+    (name, encryption, vcpus, memory, first, count, policy, cbitpos, reduced, poweroff, reboot, crash, flags, restarts,
      dh_cert_offset, session_offset, dh_cert_size, session_size, digest,
     ) = GUEST_HEAD.unpack_from(raw, offset)  # fmt: skip
+    secret_gpa, secret_size = GUEST_SECRET.unpack_from(raw, offset + SECRET_AT)
     cpus = GUEST_CPUS.unpack_from(raw, offset + GUEST_HEAD.size)[:vcpus]
     return Guest(
         name=name.rstrip(b"\0").decode("ascii", "replace"),
@@ -209,7 +229,7 @@ def _unpack_guest(raw: bytes, offset: int, steps: list[Step]) -> Guest:
         memory=memory,
         vcpus=vcpus,
         steps=steps[first : first + count],
-        registers=Registers.unpack(raw[offset + REGISTERS_AT : offset + GUEST_SIZE - 16]),
+        registers=Registers.unpack(raw[offset + REGISTERS_AT : offset + SECRET_AT]),
         policy=policy,
         cbitpos=cbitpos,
         reduced_phys_bits=reduced,
@@ -221,6 +241,9 @@ def _unpack_guest(raw: bytes, offset: int, steps: list[Step]) -> Guest:
         session=raw[session_offset : session_offset + session_size],
         launch_digest=digest,
         pins=cpus if set(cpus) != {CPU_ANY} else (),
+        flags=Flag(flags),
+        secret_gpa=secret_gpa,
+        secret_size=secret_size,
     )
 
 

@@ -9,7 +9,7 @@ from . import cli, files, flat, linux
 from .config import GuestConfig
 from .errors import PackError
 from .layout import GuestMemory
-from .manifest import Guest
+from .manifest import Flag, Guest
 from .measure import launch_digest
 
 
@@ -31,6 +31,8 @@ def _read_dsdt(path: Path) -> bytes:
 def build(config: GuestConfig, dsdt: Path) -> Guest:
     memory = GuestMemory(config.memory)
     cbitpos = config.sev.cbitpos if config.sev else None
+    secret_size = config.sev.secret_size if config.sev else 0
+    secret_gpa = config.sev.secret_gpa if config.sev else None
     try:
         if config.image:
             registers = flat.build(memory, _read("image", config.image), config.cmdline, cbitpos)
@@ -42,8 +44,11 @@ def build(config: GuestConfig, dsdt: Path) -> Guest:
                     f"initrd: the file {config.initrd} is empty: leave the key out if the guest has no initrd"
                 )
             registers = linux.build(
-                memory, _read("kernel", config.kernel), initrd, config.cmdline, config.vcpus, _read_dsdt(dsdt), cbitpos
-            )
+                memory, _read("kernel", config.kernel), initrd, config.cmdline, config.vcpus, _read_dsdt(dsdt), cbitpos,
+                secret_size=0 if secret_gpa is not None else secret_size, control=Flag.CONTROL in config.flags,
+            )  # fmt: skip
+        if secret_gpa is not None:
+            memory.secret(secret_gpa, secret_size)
     except PackError as error:
         raise PackError(f'guest "{config.name}": {error}') from None
     for text in memory.warnings:
@@ -61,6 +66,9 @@ def build(config: GuestConfig, dsdt: Path) -> Guest:
         on_reboot=config.on_reboot,
         on_crash=config.on_crash,
         restarts=config.restarts,
+        flags=config.flags,
+        secret_gpa=memory.secret_gpa,
+        secret_size=memory.secret_size,
     )
     if config.sev:
         guest.policy = config.sev.policy

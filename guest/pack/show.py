@@ -6,9 +6,15 @@ from __future__ import annotations
 import hashlib
 
 from .layout import human_size
-from .manifest import CPU_ANY, REGISTER_NAMES, SEGMENT_NAMES, Action, Encryption, Guest, Kind, Platform
+from .manifest import CPU_ANY, REGISTER_NAMES, SEGMENT_NAMES, Action, Encryption, Flag, Guest, Kind, Platform
 from .measure import is_measured, launch_digest
 
+_FLAG = {
+    Flag.CONTROL: "control = true",
+    Flag.SERIAL_COM2: 'serial = "com2"',
+    Flag.DEBUG: "debug = true",
+    Flag.SNAPSHOT: "snapshot = true",
+}
 _KIND = {Kind.DATA: "data", Kind.ZERO: "zeros", Kind.SHARED: "shared"}
 
 
@@ -36,6 +42,16 @@ def _headline(guest: Guest) -> str:
     )
 
 
+def _flag_lines(guest: Guest) -> list[str]:
+    """What the guest may do, and what it waits for."""
+    lines = [f"  {words}" for flag, words in _FLAG.items() if flag in guest.flags]
+    if Flag.SESSION_AT_LAUNCH in guest.flags:
+        lines.append('  session = "at-launch": the control guest gives policy, certificate and session')
+    if Flag.REQUIRE_SECRET in guest.flags:
+        lines.append(f"  require-secret = true: up to {guest.secret_size} bytes at {guest.secret_gpa:#x}")
+    return lines
+
+
 def summary(guest: Guest) -> str:
     """The packer's output for a guest."""
     lines = [_headline(guest)]
@@ -46,7 +62,7 @@ def summary(guest: Guest) -> str:
             f"  measured       {human_size(size)} in {sum(map(is_measured, guest.steps))} steps; "
             f"policy {guest.policy:#x}, cbitpos {guest.cbitpos}, session {'yes' if guest.session else 'no'}",
         ]
-    return "\n".join(lines + steps_table(guest))
+    return "\n".join(lines + _flag_lines(guest) + steps_table(guest))
 
 
 def _sev_lines(guest: Guest) -> list[str]:
@@ -70,6 +86,7 @@ def full(guest: Guest) -> str:
     lines = [_headline(guest)]
     if guest.encryption == Encryption.SEV:
         lines += _sev_lines(guest)
+    lines += _flag_lines(guest)
     if guest.pins:
         names = ("any" if pin == CPU_ANY else str(pin) for pin in guest.pins)
         lines.append(f"  pins = [{', '.join(names)}]")

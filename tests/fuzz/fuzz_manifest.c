@@ -36,6 +36,8 @@ static void execute(const uint8_t *manifest, uint64_t size)
 {
     const struct manifest_header *header = (const struct manifest_header *)(const void *)manifest;
 
+    uint32_t control = 0;
+
     require(header->total_size <= size && header->guest_count > 0 && header->flags <= MANIFEST_SHOW_PDH);
     require(header->sev_firmware_size <= MANIFEST_MAX_SEV_FIRMWARE);
     touch(manifest, header->payload_offset, header->sev_firmware_size);
@@ -53,6 +55,10 @@ static void execute(const uint8_t *manifest, uint64_t size)
             touch(manifest, guest->dh_cert_offset, guest->dh_cert_size);
             touch(manifest, guest->session_offset, guest->session_size);
         }
+        control += (guest->flags & MANIFEST_GUEST_CONTROL) != 0;
+        require(control <= 1 && guest->flags <= MANIFEST_GUEST_FLAGS_KNOWN);
+        require(guest->secret_size <= MANIFEST_MAX_SECRET && guest->secret_gpa <= guest->memory &&
+                guest->secret_size <= guest->memory - guest->secret_gpa);
         for (uint32_t j = 0; j < guest->step_count; j++) {
             const struct manifest_step *step = manifest_step(manifest, guest->first_step + j);
 

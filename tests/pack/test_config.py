@@ -10,7 +10,7 @@ import pytest
 
 from pack import config
 from pack.errors import PackError
-from pack.manifest import Action, Encryption, Platform
+from pack.manifest import Action, Encryption, Flag, Platform
 
 GOOD = """
 [[guest]]
@@ -21,6 +21,8 @@ image = "image.bin"
 """
 PLAIN = GOOD.replace('"sev"', '"none"')
 SEV = "\n[guest.sev]\n"
+SESSION = SEV + 'dh-cert = "cert.b64"\nsession = "session.b64"\n'
+SECRET = SESSION + "require-secret = true\n"
 PLATFORM = GOOD + "\n[platform]\n"
 FIRMWARE = PLATFORM + 'sev-firmware = "sev.sbin"\nsev-firmware-version = '
 NO_VERSION = "platform: sev-firmware-version: must say which version the file is"
@@ -80,6 +82,33 @@ def test_the_platform_is_asked_for_nothing_unless_the_file_says_so(read) -> None
 def test_vcpus_are_pinned_one_by_one_or_not_at_all(read) -> None:
     assert read(PLAIN + "vcpus = 3")[0].pins == ()
     assert read(PLAIN + "vcpus = 3\npins = [0, 1023, 0]")[0].pins == (0, 1023, 0)
+
+
+def test_what_a_guest_may_do_and_waits_for(read) -> None:
+    assert read(GOOD)[0].flags == Flag(0)
+    assert read(PLAIN + 'control = true\nserial = "com2"')[0].flags == Flag.CONTROL | Flag.SERIAL_COM2
+    assert read(PLAIN + 'control = false\nserial = "virtual"\ndebug = false\nsnapshot = false')[0].flags == Flag(0)
+    assert read(PLAIN.replace('"none"', '"host"') + "debug = true")[0].flags == Flag.DEBUG
+    assert read(GOOD + "snapshot = true")[0].flags == Flag.SNAPSHOT
+    (guest,) = read(GOOD + SEV + 'session = "at-launch"')
+    assert (guest.flags, guest.sev.session, guest.sev.dh_cert) == (Flag.SESSION_AT_LAUNCH, b"", b"")
+    assert read(PLAIN.replace("512M", "3840M") + "control = true")[0].memory == 0xF0000000
+
+
+def test_a_secret_has_a_place(read) -> None:
+    kernel = GOOD.replace("image =", "kernel =")
+    for text, place in (
+        (kernel + SECRET, (None, 4096)),
+        (kernel + SECRET + "secret-size = 16384", (None, 16384)),
+        (GOOD + SECRET + "secret-address = 0x80d010\nsecret-size = 0xbf0", (0x80D010, 0xBF0)),
+        (GOOD + SECRET + "secret-address = 0", (0, 4096)),
+    ):
+        (guest,) = read(text)
+        assert (guest.sev.secret_gpa, guest.sev.secret_size) == place and guest.flags == Flag.REQUIRE_SECRET
+    (guest,) = read(kernel + SEV + 'session = "at-launch"\nrequire-secret = true')
+    assert guest.flags == Flag.REQUIRE_SECRET | Flag.SESSION_AT_LAUNCH
+    (guest,) = read(GOOD + SESSION + "require-secret = false")
+    assert (guest.flags, guest.sev.secret_size) == (Flag(0), 0)
 
 
 @pytest.mark.parametrize("size", ["2M", "1024K".replace("1024", "2048"), "4G", "1T", "6MiB"])
@@ -186,6 +215,27 @@ ERRORS = {
     "restart without number": (PLAIN + 'on_reboot = "restart"', "restarts: is missing"),
     "restarts alone": (PLAIN + "restarts = 3", "restarts: is given, but none of"),
     "restarts negative": (PLAIN + "restarts = -3", "restarts: must be between"),
+    "control with sev": (GOOD + "control = true", 'control: the control guest has encryption "host" or "none"'),
+    "control large": (PLAIN.replace("512M", "3842M") + "control = true", "control: the control guest has its window"),
+    "control twice": (
+        PLAIN + "control = true\n" + PLAIN.replace('"web"', '"b"') + "control = true",
+        'guest "b": control: guest "web" is the control guest already',
+    ),
+    "com2 of another": (PLAIN + 'serial = "com2"', 'serial: "com2" is for the control guest only'),
+    "com1": (PLAIN + 'control = true\nserial = "com1"', 'serial: must be one of "virtual", "com2", not "com1"'),
+    "debug with sev": (GOOD + "debug = true", "debug: is for guests without SEV"),
+    "snapshot is text": (PLAIN + 'snapshot = "yes"', "snapshot: must be true or false, not 'yes'"),
+    "secret without sev": (PLAIN + SEV + "require-secret = true", 'sev: is given, but encryption is "none"'),
+    "secret without session": (GOOD + SEV + "require-secret = true", "require-secret: needs a session"),
+    "secret without place": (GOOD + SECRET, "secret-address: is missing: an image has no initrd"),
+    "secret odd": (GOOD + SECRET + "secret-address = 8", "secret-address: must be a multiple of 16, not 0x8"),
+    "secret size odd": (GOOD + SECRET + "secret-size = 17", "secret-size: must be a multiple of 16, not 0x11"),
+    "secret large": (GOOD + SECRET + "secret-size = 16400", "secret-size: must be between 16 and 16384"),
+    "secret not required": (GOOD + SESSION + "secret-address = 0", "secret-address: is given, but require-secret"),
+    "session twice": (
+        GOOD + SEV + 'dh-cert = "cert.b64"\nsession = "at-launch"',
+        "dh-cert: comes at the launch, too",
+    ),
     "too many guests": (
         "".join(GOOD.replace('"web"', f'"w{i}"') for i in range(513)),
         "there are 513 guests, 512 at most",

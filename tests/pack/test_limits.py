@@ -81,6 +81,22 @@ def test_steps_lie_on_pages_inside_memory_and_apart() -> None:
     assert [step.gpa for step in memory.steps()] == [0, PAGE, 3 * PAGE, 2 * MIB - PAGE]
 
 
+def test_a_secret_lies_in_memory_and_over_nothing_but_zeros() -> None:
+    memory = GuestMemory(2 * MIB)
+    memory.place(PAGE, b"x", "data")
+    memory.place(3 * PAGE, b"x", "shared", Kind.SHARED)
+    memory.zero(5 * PAGE, PAGE, "zeros")
+    for gpa, size in ((0, PAGE), (2 * PAGE, PAGE), (4 * PAGE, 3 * PAGE), (2 * MIB - 16, 16)):
+        memory.secret(gpa, size)
+        assert (memory.secret_gpa, memory.secret_size) == (gpa, size)
+    refused = [(0, PAGE + 16, "overwrite data"), (2 * PAGE - 16, 16, "overwrite data"), (3 * PAGE - 16, 32, "overwrite shared"),
+               (4 * PAGE - 16, 16, "overwrite shared"), (2 * MIB - 16, 32, "do not end within the guest's 2 MiB")]  # fmt: skip
+    for gpa, size, words in refused:
+        with pytest.raises(PackError, match=words):
+            memory.secret(gpa, size)
+        assert (memory.secret_gpa, memory.secret_size) == (2 * MIB - 16, 16)
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [(1, "1 bytes"), (1023, "1023 bytes"), (1024, "1 KiB"), (1536, "1536 bytes"), (MIB, "1 MiB"), (3 * MIB + 1024, "3073 KiB"),

@@ -87,6 +87,37 @@ def test_e820_reserves_where_a_pc_has_devices() -> None:
     assert linux.e820_map(5 << 30) == [*below, (0xFE000000, 32 * MIB, 2), (1 << 32, 1 << 30, 1)]
 
 
+def test_e820_reserves_the_control_guests_window(dsdt: bytes) -> None:
+    window = (0xF0000000, 1 << 20, 2)
+    assert linux.e820_map(64 * MIB, control=True) == [*linux.e820_map(64 * MIB), window]
+    assert linux.e820_map(0xF0000000, control=True) == [*linux.e820_map(0xF0000000), window]
+    guest = GuestMemory(64 * MIB)
+    linux.build(guest, bzimage(), b"", "", 1, dsdt, None, control=True)
+    page = next(step for step in guest.steps() if step.gpa == linux.BOOT_PARAMS_GPA).data
+    assert (page[0x1E8], struct.unpack_from("<QQI", page, 0x2D0 + 20 * 3)) == (4, window)
+
+
+@pytest.mark.parametrize(("initrd", "size", "place"), [(5000, 4096, 64 * MIB - 4096), (5000, 0x1010, 64 * MIB - 8192),
+                         (8192, 16384, 64 * MIB - 16384), (0, 16, 64 * MIB - 4096)])  # fmt: skip
+def test_a_secret_is_the_initrds_tail(dsdt: bytes, initrd: int, size: int, place: int) -> None:
+    """From the page behind it to the end of what Linux is told: measured as zeros until the secret is there."""
+    guest = GuestMemory(64 * MIB)
+    linux.build(guest, bzimage(), b"I" * initrd, "", 1, dsdt, 51, secret_size=size)
+    steps = {step.gpa: step for step in guest.steps()}
+    ramdisk, length = struct.unpack_from("<II", steps[linux.BOOT_PARAMS_GPA].data, 0x218)
+    assert (guest.secret_gpa, guest.secret_size) == (place, size)
+    assert ramdisk + length == place + size and ramdisk == place - -(-initrd // 4096) * 4096
+    assert not initrd or steps[ramdisk].data.rstrip(b"\0") == b"I" * initrd
+    assert (steps[place].kind, steps[place].size) == (Kind.ZERO, -(-size // 4096) * 4096)
+
+
+def test_a_secret_must_fit_behind_the_initrd(dsdt: bytes) -> None:
+    room = 64 * MIB - 24 * MIB
+    linux.build(GuestMemory(64 * MIB), bzimage(), bytes(room - 4096), "", 1, dsdt, 51, secret_size=4096)
+    with pytest.raises(PackError, match="kernel and initrd need 65 MiB and the guest has 64 MiB"):
+        linux.build(GuestMemory(64 * MIB), bzimage(), bytes(room - 4096), "", 1, dsdt, 51, secret_size=4112)
+
+
 def test_entry_state_is_that_of_the_boot_protocol(dsdt: bytes) -> None:
     registers, steps = build(dsdt, bzimage())
     values, segments = registers.values, registers.segments

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pack import manifest, measure, show
-from pack.manifest import Action, Encryption, Kind
+from pack.manifest import Action, Encryption, Flag, Kind
 
 
 @pytest.fixture
@@ -117,6 +118,61 @@ def test_show_tells_everything(pack, packed: Path) -> None:
         assert text in out
     raw = packed.read_bytes()
     assert out.rstrip("\n") == show.show(manifest.parse(raw), len(raw))
+
+
+def test_what_a_guest_may_do_and_its_secrets_place_go_through(
+    pack, guests_toml: Path, tmp_path: Path, manifest_check, debian_kernel: Path
+) -> None:
+    (tmp_path / "cert.b64").write_text(base64.b64encode(bytes(2084)).decode())
+    (tmp_path / "session.b64").write_text(base64.b64encode(bytes(128)).decode())
+    (tmp_path / "initrd").write_bytes(b"I" * 5000)
+    session = 'dh-cert = "cert.b64"\nsession = "session.b64"\nrequire-secret = true\n'
+    text = guests_toml.read_text().replace("[guest.sev]\n", f"[guest.sev]\n{session}secret-address = 0x200010\n")
+    text = text.replace('name = "plain"', 'name = "plain"\ndebug = true').replace(
+        'name = "host"', 'name = "host"\ncontrol = true\nserial = "com2"'
+    )
+    text += f"""
+[[guest]]
+name = "linux"
+memory = "256M"
+encryption = "sev"
+kernel = "{debian_kernel}"
+initrd = "initrd"
+snapshot = true
+[guest.sev]
+session = "at-launch"
+require-secret = true
+secret-size = 16384
+"""
+    guests_toml.write_text(text)
+    said = pack(guests_toml, "--manifest-only", "-o", tmp_path / "flags.manifest").stdout
+    assert manifest_check(tmp_path / "flags.manifest") == "MANIFEST_OK"
+    raw = (tmp_path / "flags.manifest").read_bytes()
+    secret, plain, host, linux = guests = manifest.parse(raw)
+    assert [guest.flags for guest in guests] == [
+        Flag.REQUIRE_SECRET, Flag.DEBUG, Flag.CONTROL | Flag.SERIAL_COM2,
+        Flag.SNAPSHOT | Flag.SESSION_AT_LAUNCH | Flag.REQUIRE_SECRET,
+    ]  # fmt: skip
+    assert (secret.secret_gpa, secret.secret_size) == (0x200010, 4096)
+    assert (linux.secret_gpa, linux.secret_size) == ((256 << 20) - 16384, 16384)
+    assert manifest.serialise(guests) == raw
+    shown = pack("--show", tmp_path / "flags.manifest").stdout
+    for words in ("require-secret = true: up to 4096 bytes at 0x200010", "debug = true", "control = true", 'serial = "com2"',
+                  'session = "at-launch"', "snapshot = true", "place of the secret"):  # fmt: skip
+        assert words in said
+        assert words in shown or words == "place of the secret"  # labels are not in the binary
+
+
+def test_an_address_over_what_is_placed_is_refused_by_name(pack, guests_toml: Path, tmp_path: Path) -> None:
+    (tmp_path / "cert.b64").write_text(base64.b64encode(bytes(2084)).decode())
+    (tmp_path / "session.b64").write_text(base64.b64encode(bytes(128)).decode())
+    more = 'dh-cert = "cert.b64"\nsession = "session.b64"\nrequire-secret = true\nsecret-address = 0xff000\nsecret-size = 4112\n'
+    guests_toml.write_text(guests_toml.read_text().replace("[guest.sev]\n", f"[guest.sev]\n{more}"))
+    done = pack(guests_toml, "--manifest-only", "-o", tmp_path / "never", check=False)
+    assert done.returncode == 1 and not (tmp_path / "never").exists()
+    assert (
+        'guest "secret": secret-address: 4112 bytes from 0xff000 would overwrite image (0x100000, 4 KiB)' in done.stderr
+    )
 
 
 def test_firmware_and_the_wish_for_certificates_go_through(

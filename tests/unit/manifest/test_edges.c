@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "good.h"
+#include "guest/control.h"
 
 static struct good good;
 
@@ -63,8 +64,8 @@ static void counts_and_sizes(void **state)
     AFTER(FIRMWARE = 1 << 20, SEV_FIRMWARE_OUTSIDE);
     AFTER(FIRMWARE = UINT32_MAX, SEV_FIRMWARE_SIZE);
     AFTER(good.padding[0] = 1, TABLE_PADDING);
-    AFTER(BETA.reserved0[0] = 1, GUEST_RESERVED);
-    AFTER(BETA.reserved1[0] = UINT64_C(1) << 63, GUEST_RESERVED);
+    AFTER(BETA.reserved0 = 0x80, GUEST_RESERVED);
+    AFTER(BETA.reserved1 = UINT32_C(1) << 31, GUEST_RESERVED);
     AFTER(memset(ALPHA.launch_digest, 0, 31), OK);
     AFTER(memset(ALPHA.launch_digest + 1, 0, 31), OK);
 }
@@ -154,6 +155,61 @@ static void policy_and_what_only_encrypted_guests_have(void **state)
     AFTER(ALPHA.session_offset = sizeof(good) - 128, OK);
     AFTER(ALPHA.dh_cert_offset = sizeof(good) - 2084, OK);
     AFTER(good.steps[8].payload_offset = good.header.payload_offset; good.steps[8].kind = MANIFEST_STEP_SHARED, OK);
+}
+
+/* Which flag which guest may have: the encrypted one, the plain one, the one with the host's key. */
+static void flags(void **state)
+{
+    static const struct {
+        uint16_t flag;
+        enum manifest_error error[GOOD_GUESTS];
+    } rules[] = {
+        {1 << 0, {MANIFEST_CONTROL_WITH_SEV, MANIFEST_OK, MANIFEST_OK}},
+        {1 << 1, {MANIFEST_OK, MANIFEST_OK, MANIFEST_OK}},
+        {1 << 2, {MANIFEST_OK, MANIFEST_OK, MANIFEST_OK}},
+        {1 << 3, {MANIFEST_SECRET_SIZE, MANIFEST_SECRET_WITHOUT_SEV, MANIFEST_SECRET_WITHOUT_SEV}},
+        {1 << 4, {MANIFEST_SESSION_TWICE, MANIFEST_SESSION_WITHOUT_SEV, MANIFEST_SESSION_WITHOUT_SEV}},
+        {1 << 5, {MANIFEST_COM2_WITHOUT_CONTROL, MANIFEST_COM2_WITHOUT_CONTROL, MANIFEST_COM2_WITHOUT_CONTROL}},
+        {1 << 0 | 1 << 5, {MANIFEST_CONTROL_WITH_SEV, MANIFEST_OK, MANIFEST_OK}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+        for (unsigned guest = 0; guest < GOOD_GUESTS; guest++) {
+            good_make(&good);
+            good.guests[guest].flags = rules[i].flag;
+            assert_int_equal(check(), rules[i].error[guest]);
+        }
+    for (unsigned bit = 6; bit < 16; bit++)
+        AFTER(BETA.flags = (uint16_t)(1u << bit), GUEST_FLAGS);
+    AFTER(BETA.flags = 1; BETA.memory = CONTROL_WINDOW, OK);
+    AFTER(BETA.flags = 1; BETA.memory = CONTROL_WINDOW + MANIFEST_MEMORY_UNIT, CONTROL_MEMORY);
+    AFTER(BETA.memory = CONTROL_WINDOW + MANIFEST_MEMORY_UNIT, OK);
+    AFTER(ALPHA.dh_cert_size = ALPHA.session_size = 0; ALPHA.dh_cert_offset = ALPHA.session_offset = 0;
+          ALPHA.flags = 1 << 4, OK);
+}
+
+/* Alpha's steps: data from 0x4000 to 0x5000 and from 0x100000 to 0x102000, zeros from 0x8000 to 0xb000, a shared page
+ * at 0x200000. */
+static void the_place_of_a_secret(void **state)
+{
+    static const struct {
+        uint64_t gpa;
+        uint32_t size;
+        bool fine;
+    } places[] = {
+        {0x8000, 16, true},       {0x7ff0, 0x4000, true},   {0xaff0, 16, true},       {0x5000, 0x3000, true},
+        {0x4ff0, 16, false},      {0x4000, 0x1000, false},  {0x3ff0, 16, true},       {0x3ff0, 32, false},
+        {0, 0x4000, true},        {0x10, 0x4000, false},    {0x102000, 0x4000, true}, {0x101ff0, 32, false},
+        {0xfc000, 0x4000, true},  {0xfc010, 0x4000, false}, {0x200ff0, 16, false},    {0x201000, 16, true},
+        {0xffc000, 0x4000, true},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        AFTER(ALPHA.flags = 1 << 3; ALPHA.secret_gpa = places[i].gpa;
+              ALPHA.secret_size = places[i].size, OK + (places[i].fine ? 0 : MANIFEST_SECRET_OVER_STEP));
+    AFTER(ALPHA.flags = 1 << 3; ALPHA.secret_gpa = 0xffc010; ALPHA.secret_size = 0x4000, SECRET_OUTSIDE);
+    AFTER(ALPHA.flags = 1 << 3 | 1 << 4; ALPHA.dh_cert_size = ALPHA.session_size = 0;
+          ALPHA.dh_cert_offset = ALPHA.session_offset = 0; ALPHA.secret_size = 16, OK);
 }
 
 static void steps(void **state)
@@ -314,6 +370,8 @@ int main(void)
         cmocka_unit_test(names),
         cmocka_unit_test(ends_of_life),
         cmocka_unit_test(policy_and_what_only_encrypted_guests_have),
+        cmocka_unit_test(flags),
+        cmocka_unit_test(the_place_of_a_secret),
         cmocka_unit_test(steps),
         cmocka_unit_test(each_bit_of_the_control_registers),
         cmocka_unit_test(segments),

@@ -30,6 +30,11 @@ struct spoilt {
 /* With a version. */
 #define FIRMWARE good->header.sev_firmware_version[2] = 1, good->header.sev_firmware_size
 
+/* Of alpha, in its step of zeros; a secret may be as large as that. */
+#define SECRET                                                                                  \
+    good->guests[0].flags = MANIFEST_GUEST_REQUIRE_SECRET, good->guests[0].secret_gpa = 0x8000, \
+    good->guests[0].secret_size = MANIFEST_MAX_SECRET
+
 /* SPOIL(rule, error, guest, step, what to change), then the table of all. */
 #define SPOIL_ALL                                                                                                      \
     /* header */                                                                                                       \
@@ -70,8 +75,8 @@ struct spoilt {
     SPOIL(name_with_high_byte, NAME_CHARACTER, 0, -1, good->guests[0].name[1] = (char)0xe4)                            \
     SPOIL(name_padding, NAME_PADDING, 2, -1, good->guests[2].name[31] = 'x')                                           \
     SPOIL(name_twice, NAME_TWICE, 2, -1, memcpy(good->guests[2].name, good->guests[0].name, 32))                       \
-    SPOIL(guest_reserved0, GUEST_RESERVED, 0, -1, good->guests[0].reserved0[2] = 1)                                    \
-    SPOIL(guest_reserved1, GUEST_RESERVED, 2, -1, good->guests[2].reserved1[1] = 1)                                    \
+    SPOIL(guest_reserved0, GUEST_RESERVED, 0, -1, good->guests[0].reserved0 = 1)                                       \
+    SPOIL(guest_reserved1, GUEST_RESERVED, 2, -1, good->guests[2].reserved1 = 1)                                       \
     SPOIL(encryption_3, ENCRYPTION_UNKNOWN, 1, -1, good->guests[1].encryption = 3)                                     \
     SPOIL(vcpus_0, NO_VCPUS, 1, -1, good->guests[1].vcpus = 0)                                                         \
     SPOIL(vcpus_65, TOO_MANY_VCPUS, 1, -1, good->guests[1].vcpus = 65)                                                 \
@@ -84,6 +89,15 @@ struct spoilt {
     SPOIL(memory_odd, MEMORY_UNALIGNED, 1, -1, good->guests[1].memory += 4096)                                         \
     SPOIL(memory_over_1t, MEMORY_TOO_BIG, 1, -1, good->guests[1].memory = (UINT64_C(1) << 40) + (2 << 20))             \
     SPOIL(memory_huge, MEMORY_TOO_BIG, 1, -1, good->guests[1].memory = UINT64_MAX & ~UINT64_C(0x1fffff))               \
+    /* what a guest may do */                                                                                          \
+    SPOIL(flag_6, GUEST_FLAGS, 1, -1, good->guests[1].flags = 1 << 6)                                                  \
+    SPOIL(flag_15, GUEST_FLAGS, 2, -1, good->guests[2].flags = 1 << 15)                                                \
+    SPOIL(control_guest_with_sev, CONTROL_WITH_SEV, 0, -1, good->guests[0].flags = MANIFEST_GUEST_CONTROL)             \
+    SPOIL(control_guest_in_the_window, CONTROL_MEMORY, 1, -1,                                                          \
+          (good->guests[1].flags = MANIFEST_GUEST_CONTROL, good->guests[1].memory = UINT64_C(0xf0200000)))             \
+    SPOIL(two_control_guests, CONTROL_TWICE, 2, -1,                                                                    \
+          good->guests[1].flags = good->guests[2].flags = MANIFEST_GUEST_CONTROL)                                      \
+    SPOIL(com2_of_another, COM2_WITHOUT_CONTROL, 1, -1, good->guests[1].flags = MANIFEST_GUEST_SERIAL_COM2)            \
     /* end of life */                                                                                                  \
     SPOIL(action_2, ACTION_UNKNOWN, 1, -1, good->guests[1].on_crash = 2)                                               \
     SPOIL(action_255, ACTION_UNKNOWN, 1, -1, good->guests[1].on_poweroff = 255)                                        \
@@ -97,6 +111,9 @@ struct spoilt {
     SPOIL(session_without_sev, SESSION_WITHOUT_SEV, 1, -1, good->guests[1].session_size = 128)                         \
     SPOIL(digest_without_sev, DIGEST_WITHOUT_SEV, 1, -1, good->guests[1].launch_digest[31] = 1)                        \
     SPOIL(host_guest_with_sev_digest, DIGEST_WITHOUT_SEV, 2, -1, good->guests[2].launch_digest[0] = 1)                 \
+    SPOIL(secret_without_sev, SECRET_WITHOUT_SEV, 2, -1, good->guests[2].flags = MANIFEST_GUEST_REQUIRE_SECRET)        \
+    SPOIL(at_launch_without_sev, SESSION_WITHOUT_SEV, 1, -1, good->guests[1].flags = MANIFEST_GUEST_SESSION_AT_LAUNCH) \
+    SPOIL(two_sessions, SESSION_TWICE, 0, -1, good->guests[0].flags = MANIFEST_GUEST_SESSION_AT_LAUNCH)                \
     SPOIL(policy_bit_6, POLICY_RESERVED, 0, -1, good->guests[0].sev_policy |= 1 << 6)                                  \
     SPOIL(policy_bit_15, POLICY_RESERVED, 0, -1, good->guests[0].sev_policy |= 1 << 15)                                \
     SPOIL(policy_es, POLICY_ES, 0, -1, good->guests[0].sev_policy |= 1 << 2)                                           \
@@ -202,6 +219,20 @@ struct spoilt {
     SPOIL(payload_is_table, STEP_PAYLOAD_OUTSIDE, 0, 0, good->steps[0].payload_offset = 0)                             \
     SPOIL(payload_over_end, STEP_PAYLOAD_OUTSIDE, 0, 2, good->steps[2].payload_offset = sizeof(*good) - MANIFEST_PAGE) \
     SPOIL(payload_wraps, STEP_PAYLOAD_OUTSIDE, 0, 2, good->steps[2].payload_offset = UINT64_MAX & ~UINT64_C(0xfff))    \
+    /* the secret's place */                                                                                           \
+    SPOIL(secret_for_nobody, SECRET_NOT_REQUIRED, 0, -1, good->guests[0].secret_size = 16)                             \
+    SPOIL(place_for_nobody, SECRET_NOT_REQUIRED, 1, -1, good->guests[1].secret_gpa = 4096)                             \
+    SPOIL(secret_without_session, SECRET_WITHOUT_SESSION, 0, -1,                                                       \
+          (SECRET, good->guests[0].dh_cert_size = good->guests[0].session_size = 0,                                    \
+           good->guests[0].dh_cert_offset = good->guests[0].session_offset = 0))                                       \
+    SPOIL(secret_empty, SECRET_SIZE, 0, -1, (SECRET, good->guests[0].secret_size = 0))                                 \
+    SPOIL(secret_over_16k, SECRET_SIZE, 0, -1, (SECRET, good->guests[0].secret_size = 0x4010))                         \
+    SPOIL(secret_size_unaligned, SECRET_SIZE, 0, -1, (SECRET, good->guests[0].secret_size = 0x1008))                   \
+    SPOIL(secret_gpa_unaligned, SECRET_SIZE, 0, -1, (SECRET, good->guests[0].secret_gpa += 8))                         \
+    SPOIL(secret_over_memory, SECRET_OUTSIDE, 0, -1, (SECRET, good->guests[0].secret_gpa = (16 << 20) - 0x3ff0))       \
+    SPOIL(secret_wraps, SECRET_OUTSIDE, 0, -1, (SECRET, good->guests[0].secret_gpa = UINT64_MAX - 15))                 \
+    SPOIL(secret_over_page_tables, SECRET_OVER_STEP, 0, -1, (SECRET, good->guests[0].secret_gpa = 0x4ff0))             \
+    SPOIL(secret_over_shared, SECRET_OVER_STEP, 0, -1, (SECRET, good->guests[0].secret_gpa = 0x1fc010))                \
     SPOIL(payloads_overlap, PAYLOAD_OVERLAP, -1, -1, good->steps[3].payload_offset = good->steps[2].payload_offset)    \
     SPOIL(payload_overlaps_session, PAYLOAD_OVERLAP, -1, -1,                                                           \
           good->guests[0].session_offset = good->guests[0].dh_cert_offset)                                             \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * All that the driver knows of each command, in one table, and the
- * functions that send them and look for their answers. A command has a row when a function in psp/ sends it.
+ * All that the driver knows of each command of SEV and SEV-ES, in one table, and the
+ * functions that send them and look for their answers.
  *
  * The time limits are generous, for one that is too short would make the driver
  * give up a working device: 100 s where keys are made, memory is cleared or flash is
@@ -27,27 +27,92 @@ enum {
     (sizeof(struct sev_##buffer##_buffer) + \
      0 * sizeof(char[sizeof(struct sev_##buffer##_buffer) <= PSP_ANSWER_SIZE ? 1 : -1]))
 
+/* The SEV firmware checks them for SEND_* and DBG_*; but COPY and SWAP_* move a guest's memory, too. */
+#define NODBG SEV_POLICY_NODBG
+#define NOSEND SEV_POLICY_NOSEND
+
+#define ROW(command) #command, SEV_CMD_##command
+#define ZERO(at) (UINT32_C(1) << (at) / 4)
+#define READS(address, length) {PSP_IN, address, length}
+#define WRITES(address, length) {PSP_OUT, address, length}
+#define READS_GUEST(address, length) {PSP_IN | PSP_GUEST_MEMORY, address, length}
+#define WRITES_GUEST(address, length) {PSP_OUT | PSP_GUEST_MEMORY, address, length}
+/* Header, guest's memory, transport buffer. */
+#define PACKET_ZERO ZERO(0x04) | ZERO(0x14) | ZERO(0x24)
+#define PACKET_OUT {WRITES(0x08, 0x10), READS_GUEST(0x18, 0x20), WRITES(0x28, 0x30)}
+#define PACKET_IN {READS(0x08, 0x10), WRITES_GUEST(0x18, 0x20), READS(0x28, 0x30)}
+
+/* clang-format off */
 static const struct psp_command_row rows[] = {
     /* name, id, bytes, direction, legal in, then, limit in seconds, since version */
-    {"INIT", SEV_CMD_INIT, SIZE(init), PSP_IN, UNINIT, TO_INIT, 100, 0},
-    {"SHUTDOWN", SEV_CMD_SHUTDOWN, 0, PSP_NONE, ANY, TO_UNINIT, 100, 0},
-    {"PLATFORM_STATUS", SEV_CMD_PLATFORM_STATUS, SIZE(platform_status), PSP_OUT, ANY, KEEPS, 30, 0},
-    {"PDH_CERT_EXPORT", SEV_CMD_PDH_CERT_EXPORT, SIZE(pdh_cert_export), PSP_INOUT, UP, KEEPS, 30, 0},
-    {"DF_FLUSH", SEV_CMD_DF_FLUSH, 0, PSP_NONE, UP, KEEPS, 30, 0},
-    {"DOWNLOAD_FIRMWARE", SEV_CMD_DOWNLOAD_FIRMWARE, SIZE(download_firmware), PSP_IN, UNINIT, KEEPS, 100, API(0, 15)},
-    {"GET_ID", SEV_CMD_GET_ID, SIZE(get_id), PSP_INOUT, ANY, KEEPS, 30, API(0, 16)},
+    {ROW(INIT), SIZE(init), PSP_IN, UNINIT, TO_INIT, 100, 0, .class = PSP_PLATFORM_IDLE,
+     .zero = ZERO(0x00) | ZERO(0x04) | ZERO(0x08) | ZERO(0x0c) | ZERO(0x10)},
+    {ROW(SHUTDOWN), 0, PSP_NONE, ANY, TO_UNINIT, 100, 0, .class = PSP_PLATFORM_IDLE},
+    {ROW(PLATFORM_RESET), 0, PSP_NONE, UNINIT, KEEPS, 100, 0, .class = PSP_PLATFORM_IDLE},
+    {ROW(PLATFORM_STATUS), SIZE(platform_status), PSP_OUT, ANY, KEEPS, 30, 0, .class = PSP_PLATFORM},
+    /* PEK_GEN, PEK_CERT_IMPORT: in INIT only, but the driver sees no return from WORKING: see DECOMMISSION. */
+    {ROW(PEK_GEN), 0, PSP_NONE, UP, KEEPS, 100, 0, .class = PSP_PLATFORM_IDLE},
+    {ROW(PEK_CSR), 0x0c, PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_PLATFORM, .references = {WRITES(0x00, 0x08)}},
+    {ROW(PEK_CERT_IMPORT), 0x1c, PSP_IN, UP, KEEPS, 100, 0, .class = PSP_PLATFORM_IDLE, .zero = ZERO(0x0c),
+     .references = {READS(0x00, 0x08), READS(0x10, 0x18)}},
+    {ROW(PDH_CERT_EXPORT), SIZE(pdh_cert_export), PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_PLATFORM, .zero = ZERO(0x0c),
+     .references = {WRITES(0x00, 0x08), WRITES(0x10, 0x18)}},
+    {ROW(PDH_GEN), 0, PSP_NONE, UP, KEEPS, 100, 0, .class = PSP_PLATFORM},
+    {ROW(DF_FLUSH), 0, PSP_NONE, UP, KEEPS, 30, 0, .class = PSP_PLATFORM},
+    {ROW(DOWNLOAD_FIRMWARE), SIZE(download_firmware), PSP_IN, UNINIT, KEEPS, 100, API(0, 15), .class = PSP_HV_ONLY},
+    {ROW(GET_ID), SIZE(get_id), PSP_INOUT, ANY, KEEPS, 30, API(0, 16), .class = PSP_PLATFORM,
+     .references = {WRITES(0x00, 0x08)}},
+    {ROW(INIT_EX), 0x24, PSP_IN, UNINIT, TO_INIT, 100, 0, .class = PSP_PLATFORM_IDLE,
+     .zero = ZERO(0x04) | ZERO(0x08) | ZERO(0x0c) | ZERO(0x10) | ZERO(0x14), .references = {{PSP_INOUT, 0x18, 0x20}}},
+    {ROW(NOP), 0, PSP_NONE, ANY, KEEPS, 30, 0, .class = PSP_PLATFORM},
+    {ROW(RING_BUFFER), 0x28, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
 
     /* The last DECOMMISSION leads back to INIT, PLATFORM_STATUS tells. */
-    {"DECOMMISSION", SEV_CMD_DECOMMISSION, SIZE(handle), PSP_IN, UP, KEEPS, 30, 0},
-    {"ACTIVATE", SEV_CMD_ACTIVATE, SIZE(activate), PSP_IN, UP, KEEPS, 30, 0},
-    {"DEACTIVATE", SEV_CMD_DEACTIVATE, SIZE(handle), PSP_IN, UP, KEEPS, 30, 0},
-    {"GUEST_STATUS", SEV_CMD_GUEST_STATUS, SIZE(guest_status), PSP_INOUT, UP, KEEPS, 30, 0},
+    {ROW(DECOMMISSION), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(ACTIVATE), SIZE(activate), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(DEACTIVATE), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(GUEST_STATUS), SIZE(guest_status), PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_GUEST},
+    {ROW(COPY), 0x18, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NODBG,
+     .references = {READS_GUEST(0x08, 0x04), WRITES_GUEST(0x10, 0x04)}},
+    {ROW(ACTIVATE_EX), 0x18, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
 
-    {"LAUNCH_START", SEV_CMD_LAUNCH_START, SIZE(launch_start), PSP_INOUT, UP, TO_WORKING, 30, 0},
-    {"LAUNCH_UPDATE_DATA", SEV_CMD_LAUNCH_UPDATE_DATA, SIZE(launch_update_data), PSP_IN, UP, KEEPS, 30, 0},
-    {"LAUNCH_MEASURE", SEV_CMD_LAUNCH_MEASURE, SIZE(launch_measure), PSP_INOUT, UP, KEEPS, 30, 0},
-    {"LAUNCH_FINISH", SEV_CMD_LAUNCH_FINISH, SIZE(handle), PSP_IN, UP, KEEPS, 30, 0},
+    {ROW(LAUNCH_START), SIZE(launch_start), PSP_INOUT, UP, TO_WORKING, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(LAUNCH_UPDATE_DATA), SIZE(launch_update_data), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(LAUNCH_UPDATE_VMSA), 0x14, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(LAUNCH_MEASURE), SIZE(launch_measure), PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(LAUNCH_SECRET), 0x34, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_HELD, .zero = PACKET_ZERO,
+     .references = PACKET_IN},
+    {ROW(LAUNCH_FINISH), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(ATTESTATION), 0x24, PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_GUEST_LIVE, .zero = ZERO(0x04),
+     .references = {WRITES(0x08, 0x20)}},
+
+    {ROW(SEND_START), 0x44, PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NOSEND,
+     .zero = ZERO(0x14) | ZERO(0x24) | ZERO(0x34),
+     .references = {READS(0x08, 0x10), READS(0x18, 0x20), READS(0x28, 0x30), WRITES(0x38, 0x40)}},
+    {ROW(SEND_UPDATE_DATA), 0x34, PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NOSEND,
+     .zero = PACKET_ZERO, .references = PACKET_OUT},
+    {ROW(SEND_UPDATE_VMSA), 0x34, PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NOSEND,
+     .zero = PACKET_ZERO, .references = PACKET_OUT},
+    {ROW(SEND_FINISH), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NOSEND},
+    {ROW(SEND_CANCEL), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NOSEND},
+    {ROW(RECEIVE_START), 0x24, PSP_INOUT, UP, TO_WORKING, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(RECEIVE_UPDATE_DATA), 0x34, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_RECEIVING, .zero = PACKET_ZERO,
+     .references = PACKET_IN},
+    {ROW(RECEIVE_UPDATE_VMSA), 0x34, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_RECEIVING, .zero = PACKET_ZERO,
+     .references = PACKET_IN},
+    {ROW(RECEIVE_FINISH), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+
+    {ROW(DBG_DECRYPT), 0x1c, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_LIVE, .forbidden = NODBG, .zero = ZERO(0x04),
+     .references = {READS_GUEST(0x08, 0x18), WRITES(0x10, 0x18)}},
+    {ROW(DBG_ENCRYPT), 0x1c, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_LIVE, .forbidden = NODBG, .zero = ZERO(0x04),
+     .references = {READS(0x08, 0x18), WRITES_GUEST(0x10, 0x18)}},
+    /* The word at 4 says 2 MiB, a VMSA, or in place: of these only pages of 4 KiB of data, out of place. */
+    {ROW(SWAP_OUT), 0x28, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NODBG | NOSEND,
+     .zero = ZERO(0x04), .references = {READS_GUEST(0x08, 0), WRITES(0x10, 0), WRITES(0x18, 0)}},
+    {ROW(SWAP_IN), 0x20, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NODBG | NOSEND,
+     .zero = ZERO(0x04), .references = {READS(0x08, 0), WRITES_GUEST(0x10, 0), READS(0x18, 0)}},
 };
+/* clang-format on */
 
 const struct psp_command_row *psp_command_row(uint8_t command)
 {

@@ -58,30 +58,6 @@ enum psp_look psp_mailbox_look(struct psp *psp, uint32_t *cmdresp);
 /* The buffer is complete. */
 void psp_mailbox_ring(struct psp *psp, uint8_t command, psp_addr_t buffer);
 
-enum psp_direction {
-    PSP_NONE = 0,
-    PSP_IN = 1,                 /* driver to firmware */
-    PSP_OUT = 2,                /* firmware to driver */
-    PSP_INOUT = PSP_IN | PSP_OUT,
-};
-
-/* One row of the command table. */
-struct psp_command_row {
-    const char *name;
-    uint8_t command;
-    uint8_t size;               /* bytes of the command buffer */
-    uint8_t direction;          /* enum psp_direction */
-    uint8_t states;             /* bit n: legal in platform state n */
-    uint8_t next;               /* platform state after success, or PSP_STATE_KEEPS */
-    uint8_t timeout_s;
-    uint16_t api;               /* minimum version, major * 256 + minor */
-};
-
-#define PSP_STATE_KEEPS 0xffu
-
-/* NULL for a command that the driver does not send. */
-const struct psp_command_row *psp_command_row(uint8_t command);
-
 /* Whether it could be submitted now; the data page is free then, too. */
 struct psp_result psp_check(const struct psp *psp, uint8_t command, const void *buffer);
 /* psp_poll() but for psp_attach(); and with it, in attach.c. */

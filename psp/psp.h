@@ -65,7 +65,57 @@ const char *sev_status_remedy(uint8_t command, uint16_t status);
 /* Writes "LAUNCH_START: INVALID_LENGTH (0x04): ..." into `text`, cut to size. */
 void psp_result_text(struct psp_result result, char *text, size_t size);
 
-#define PSP_ANSWER_SIZE 64u
+/* ---- What is known of each command: one table, command.c. ---- */
+
+enum psp_direction {
+    PSP_NONE = 0,
+    PSP_IN = 1, /* driver to firmware */
+    PSP_OUT = 2, /* firmware to driver */
+    PSP_INOUT = PSP_IN | PSP_OUT,
+    PSP_GUEST_MEMORY = 4, /* of a reference: through the guest's key */
+};
+
+/* An address in a command buffer. */
+struct psp_reference {
+    uint8_t kind; /* enum psp_direction; 0: none, nor behind it */
+    uint8_t address; /* its offset, 8 bytes */
+    uint8_t length; /* offset of its length in bytes, 4 bytes; 0: a page */
+};
+#define PSP_REFERENCES 4u
+
+/* For whom hv/ sends a command, and when. */
+enum psp_class {
+    PSP_HV_ONLY, /* for nobody: guests' lives are hv's own */
+    PSP_PLATFORM, /* no guest notices */
+    PSP_PLATFORM_IDLE, /* would destroy guests, or needs state INIT or UNINIT: no SEV guest lives */
+    PSP_GUEST, /* from here on the buffer begins with a guest's handle */
+    PSP_GUEST_HELD, /* measured, and not run yet */
+    PSP_GUEST_LIVE, /* running or paused */
+    PSP_GUEST_PAUSED,
+    PSP_GUEST_RECEIVING, /* RECEIVE_START, and not run yet */
+};
+
+struct psp_command_row {
+    const char *name;
+    uint8_t command;
+    uint8_t size; /* bytes of the command buffer */
+    uint8_t direction; /* enum psp_direction */
+    uint8_t states; /* bit n: legal in platform state n */
+    uint8_t next; /* platform state after success, or PSP_STATE_KEEPS */
+    uint8_t timeout_s;
+    uint16_t api; /* minimum version, major * 256 + minor */
+    uint8_t class; /* enum psp_class; only in rows that are not PSP_HV_ONLY: */
+    uint8_t forbidden; /* policy bits with which hv does not send it */
+    uint32_t zero; /* bit n: the word at 4 * n is reserved, or hv gives no choice: zero */
+    struct psp_reference references[PSP_REFERENCES];
+};
+
+#define PSP_STATE_KEEPS 0xffu
+
+/* NULL: a command that the driver does not know. */
+const struct psp_command_row *psp_command_row(uint8_t command);
+
+#define PSP_ANSWER_SIZE 80u /* no command buffer is longer */
 
 /* One device, the master. All state of the driver. */
 struct psp {
@@ -85,7 +135,7 @@ struct psp {
     uint16_t pci_command; /* before psp_attach() */
     uint8_t answer[PSP_ANSWER_SIZE]; /* the command buffer as the firmware left it */
     struct sev_platform_status_buffer
-        status; /* as of the last PLATFORM_STATUS; state: also of INIT, SHUTDOWN, LAUNCH_START */
+        status; /* as of the last PLATFORM_STATUS; state: also of each command whose row changes it */
 };
 
 /*

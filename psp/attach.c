@@ -2,13 +2,6 @@
 /* Attaching to the device, whatever an earlier owner left in its mailbox, and detaching from it. */
 #include "psp/internal.h"
 
-struct psp_result sev_platform_status(struct psp *psp)
-{
-    static const struct sev_platform_status_buffer request;
-
-    return psp_submit(psp, SEV_CMD_PLATFORM_STATUS, &request);
-}
-
 struct psp_result sev_platform_status_answer(struct psp *psp, struct psp_result result)
 {
     struct sev_platform_status_buffer answer;
@@ -43,7 +36,7 @@ static struct psp_result submit_first(struct psp *psp, uint32_t cmdresp)
     if (cmdresp == PSP_ABSENT)
         psp_mailbox_log(psp);
     else
-        result = sev_platform_status(psp);
+        result = sev_command(psp, SEV_CMD_PLATFORM_STATUS, 0);
     psp->attach = PSP_STATUS_SENT;
     return psp_ok(result) ? result : give_up(psp, result);
 }

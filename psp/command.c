@@ -45,7 +45,7 @@ enum {
 /* clang-format off */
 static const struct psp_command_row rows[] = {
     /* name, id, bytes, direction, legal in, then, limit in seconds, since version */
-    {ROW(INIT), SIZE(init), PSP_IN, UNINIT, TO_INIT, 100, 0, .class = PSP_PLATFORM_IDLE,
+    {ROW(INIT), 0x14, PSP_IN, UNINIT, TO_INIT, 100, 0, .class = PSP_PLATFORM_IDLE,
      .zero = ZERO(0x00) | ZERO(0x04) | ZERO(0x08) | ZERO(0x0c) | ZERO(0x10)},
     {ROW(SHUTDOWN), 0, PSP_NONE, ANY, TO_UNINIT, 100, 0, .class = PSP_PLATFORM_IDLE},
     {ROW(PLATFORM_RESET), 0, PSP_NONE, UNINIT, KEEPS, 100, 0, .class = PSP_PLATFORM_IDLE},
@@ -68,10 +68,10 @@ static const struct psp_command_row rows[] = {
     {ROW(RING_BUFFER), 0x28, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
 
     /* The last DECOMMISSION leads back to INIT, PLATFORM_STATUS tells. */
-    {ROW(DECOMMISSION), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(DECOMMISSION), 0x04, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
     {ROW(ACTIVATE), SIZE(activate), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
-    {ROW(DEACTIVATE), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
-    {ROW(GUEST_STATUS), SIZE(guest_status), PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_GUEST},
+    {ROW(DEACTIVATE), 0x04, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(GUEST_STATUS), 0x0d, PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_GUEST},
     {ROW(COPY), 0x18, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NODBG,
      .references = {READS_GUEST(0x08, 0x04), WRITES_GUEST(0x10, 0x04)}},
     {ROW(ACTIVATE_EX), 0x18, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
@@ -82,7 +82,7 @@ static const struct psp_command_row rows[] = {
     {ROW(LAUNCH_MEASURE), SIZE(launch_measure), PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
     {ROW(LAUNCH_SECRET), 0x34, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_HELD, .zero = PACKET_ZERO,
      .references = PACKET_IN},
-    {ROW(LAUNCH_FINISH), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(LAUNCH_FINISH), 0x04, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
     {ROW(ATTESTATION), 0x24, PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_GUEST_LIVE, .zero = ZERO(0x04),
      .references = {WRITES(0x08, 0x20)}},
 
@@ -93,14 +93,14 @@ static const struct psp_command_row rows[] = {
      .zero = PACKET_ZERO, .references = PACKET_OUT},
     {ROW(SEND_UPDATE_VMSA), 0x34, PSP_INOUT, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NOSEND,
      .zero = PACKET_ZERO, .references = PACKET_OUT},
-    {ROW(SEND_FINISH), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NOSEND},
-    {ROW(SEND_CANCEL), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NOSEND},
+    {ROW(SEND_FINISH), 0x04, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NOSEND},
+    {ROW(SEND_CANCEL), 0x04, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_PAUSED, .forbidden = NOSEND},
     {ROW(RECEIVE_START), 0x24, PSP_INOUT, UP, TO_WORKING, 30, 0, .class = PSP_HV_ONLY},
     {ROW(RECEIVE_UPDATE_DATA), 0x34, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_RECEIVING, .zero = PACKET_ZERO,
      .references = PACKET_IN},
     {ROW(RECEIVE_UPDATE_VMSA), 0x34, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_RECEIVING, .zero = PACKET_ZERO,
      .references = PACKET_IN},
-    {ROW(RECEIVE_FINISH), SIZE(handle), PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(RECEIVE_FINISH), 0x04, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
 
     {ROW(DBG_DECRYPT), 0x1c, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_LIVE, .forbidden = NODBG, .zero = ZERO(0x04),
      .references = {READS_GUEST(0x08, 0x18), WRITES(0x10, 0x18)}},
@@ -171,6 +171,13 @@ struct psp_result psp_submit(struct psp *psp, uint8_t command, const void *buffe
     psp_mailbox_wait(psp, psp->used ? row->timeout_s * UINT64_C(1000000) : PSP_FIRST_TIMEOUT_US);
     psp_mailbox_ring(psp, command, address);
     return result;
+}
+
+struct psp_result sev_command(struct psp *psp, uint8_t command, uint32_t handle)
+{
+    uint32_t buffer[PSP_ANSWER_SIZE / sizeof handle] = {handle};
+
+    return psp_submit(psp, command, buffer);
 }
 
 static struct psp_result unanswered(struct psp *psp, struct psp_result result)

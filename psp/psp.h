@@ -162,12 +162,12 @@ bool psp_poll(struct psp *psp, struct psp_result *result);
  * submission returned. */
 struct psp_result psp_wait(struct psp *psp, struct psp_result submitted);
 
+/* The commands whose buffer is a guest's handle, or empty, or zeros: handle 0. So is INIT's: no SEV-ES, hence no TMR. INIT leaves
+ * every ASID dirty on every core: WBINVD everywhere and DF_FLUSH follow, as they follow DEACTIVATE. SHUTDOWN: WBINVD everywhere
+ * afterwards. */
+struct psp_result sev_command(struct psp *psp, uint8_t command, uint32_t handle);
+
 /* ---- Platform (SEV API 5) ---- */
-/* No SEV-ES, hence no TMR. The caller runs WBINVD everywhere and DF_FLUSH afterwards: INIT leaves every ASID dirty on every core. */
-struct psp_result sev_init(struct psp *psp);
-struct psp_result sev_shutdown(struct psp *psp); /* WBINVD everywhere afterwards */
-struct psp_result sev_df_flush(struct psp *psp); /* WBINVD everywhere before */
-struct psp_result sev_platform_status(struct psp *psp);
 struct psp_result sev_get_id(struct psp *psp);
 /* PDH, PEK, OCA and CEK, one after another, into SEV_CHAIN_SIZE bytes at `address`. */
 #define SEV_CHAIN_SIZE ((1 + SEV_CHAIN_CERTS) * SEV_CERT_SIZE)
@@ -201,10 +201,6 @@ struct psp_result sev_activate(struct psp *psp, uint32_t handle, uint32_t asid);
  * boundaries, so that the caller can cut them in pieces far below the time limit: older parts encrypt a few MiB/s. */
 struct psp_result sev_launch_update_data(struct psp *psp, uint32_t handle, psp_addr_t address, uint32_t size);
 struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle);
-struct psp_result sev_launch_finish(struct psp *psp, uint32_t handle);
-struct psp_result sev_guest_status(struct psp *psp, uint32_t handle);
-struct psp_result sev_deactivate(struct psp *psp, uint32_t handle);
-struct psp_result sev_decommission(struct psp *psp, uint32_t handle);
 
 /* ---- Answers: `result` is psp_poll()'s, and is returned unless the answer contradicts itself (PSP_ANSWER). What comes back
  * is written to the caller's variables on PSP_OK only. ---- */
@@ -214,7 +210,5 @@ struct psp_result sev_pdh_cert_export_answer(struct psp *psp, struct psp_result 
 struct psp_result sev_launch_start_answer(struct psp *psp, struct psp_result result, uint32_t *handle);
 struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result result,
                                             struct sev_measurement *measurement);
-struct psp_result sev_guest_status_answer(struct psp *psp, struct psp_result result,
-                                          struct sev_guest_status_buffer *status);
 
 #endif

@@ -152,17 +152,6 @@ enum sev_guest_state {
     _Static_assert(offsetof(struct type, member) == (at), #type "." #member " is at " #at)
 #define SEV_ABI_SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type " has " #bytes " bytes")
 
-/* SEV API 5, INIT. Without SEV-ES there is no TMR: its fields are 0. */
-struct sev_init_buffer {
-    uint32_t flags;
-    uint32_t reserved_4;
-    uint64_t tmr_paddr;
-    uint32_t tmr_len;
-} __attribute__((packed));
-SEV_ABI_SIZE(sev_init_buffer, 0x14);
-SEV_ABI_FIELD(sev_init_buffer, tmr_paddr, 0x08);
-SEV_ABI_FIELD(sev_init_buffer, tmr_len, 0x10);
-
 /* SEV API 5, PLATFORM_STATUS, all out. */
 struct sev_platform_status_buffer {
     uint8_t api_major;
@@ -260,12 +249,6 @@ struct sev_measurement {
 SEV_ABI_SIZE(sev_measurement, 48);
 SEV_ABI_FIELD(sev_measurement, mnonce, 32);
 
-/* Commands that take a handle only: LAUNCH_FINISH, DEACTIVATE, DECOMMISSION. */
-struct sev_handle_buffer {
-    uint32_t handle;
-} __attribute__((packed));
-SEV_ABI_SIZE(sev_handle_buffer, 0x04);
-
 /* SEV API 6, ACTIVATE. */
 struct sev_activate_buffer {
     uint32_t handle;
@@ -273,17 +256,5 @@ struct sev_activate_buffer {
 } __attribute__((packed));
 SEV_ABI_SIZE(sev_activate_buffer, 0x08);
 SEV_ABI_FIELD(sev_activate_buffer, asid, 0x04);
-
-/* SEV API 6, GUEST_STATUS. handle in, the rest out. */
-struct sev_guest_status_buffer {
-    uint32_t handle;
-    uint32_t policy;
-    uint32_t asid;              /* 0: inactive */
-    uint8_t state;              /* enum sev_guest_state */
-} __attribute__((packed));
-SEV_ABI_SIZE(sev_guest_status_buffer, 0x0d);
-SEV_ABI_FIELD(sev_guest_status_buffer, policy, 0x04);
-SEV_ABI_FIELD(sev_guest_status_buffer, asid, 0x08);
-SEV_ABI_FIELD(sev_guest_status_buffer, state, 0x0c);
 
 #endif

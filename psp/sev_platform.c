@@ -2,23 +2,6 @@
 /* Commands that concern the whole platform: SEV API 5. */
 #include "psp/internal.h"
 
-struct psp_result sev_init(struct psp *psp)
-{
-    static const struct sev_init_buffer request;
-
-    return psp_submit(psp, SEV_CMD_INIT, &request);
-}
-
-struct psp_result sev_shutdown(struct psp *psp)
-{
-    return psp_submit(psp, SEV_CMD_SHUTDOWN, NULL);
-}
-
-struct psp_result sev_df_flush(struct psp *psp)
-{
-    return psp_submit(psp, SEV_CMD_DF_FLUSH, NULL);
-}
-
 /* Room for two sockets, the most there are; the first id is the master's. */
 #define GET_ID_ROOM (2 * SEV_CHIP_ID_SIZE)
 

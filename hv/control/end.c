@@ -78,11 +78,11 @@ static struct psp_result submit(const struct job *job)
 {
     switch (job->state) {
     case END_DEACTIVATE:
-        return sev_deactivate(sev_psp(), job->guest->sev_handle);
+        return sev_command(sev_psp(), SEV_CMD_DEACTIVATE, job->guest->sev_handle);
     case END_DF_FLUSH:
-        return sev_df_flush(sev_psp());
+        return sev_command(sev_psp(), SEV_CMD_DF_FLUSH, 0);
     default:
-        return sev_decommission(sev_psp(), job->guest->sev_handle);
+        return sev_command(sev_psp(), SEV_CMD_DECOMMISSION, job->guest->sev_handle);
     }
 }
 

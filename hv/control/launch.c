@@ -404,7 +404,7 @@ static struct psp_result submit(const struct job *job)
     case LAUNCH_MEASURE:
         return sev_launch_measure(sev_psp(), guest->sev_handle);
     default:
-        return sev_launch_finish(sev_psp(), guest->sev_handle);
+        return sev_command(sev_psp(), SEV_CMD_LAUNCH_FINISH, guest->sev_handle);
     }
 }
 

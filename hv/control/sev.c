@@ -241,22 +241,22 @@ static struct psp_result submit(void)
     case PLATFORM_DOWNLOAD:
         return sev_download_firmware(&psp, platform.request.image, platform.request.image_size);
     case PLATFORM_INIT:
-        return sev_init(&psp);
+        return sev_command(&psp, SEV_CMD_INIT, 0);
     case PLATFORM_DF_FLUSH:
-        return sev_df_flush(&psp);
+        return sev_command(&psp, SEV_CMD_DF_FLUSH, 0);
     case PLATFORM_CHAIN:
         return identity_request_chain(&psp);
     case PLATFORM_ID:
         return sev_get_id(&psp);
     case PLATFORM_DOWNLOADED:
     case PLATFORM_STATUS:
-        return sev_platform_status(&psp);
+        return sev_command(&psp, SEV_CMD_PLATFORM_STATUS, 0);
     case PLATFORM_ATTACH: /* submitted by psp_attach() */
     case PLATFORM_LEFT:
     case PLATFORM_REINIT:
     case PLATFORM_UNDO:
     default:
-        return sev_shutdown(&psp);
+        return sev_command(&psp, SEV_CMD_SHUTDOWN, 0);
     }
 }
 
@@ -419,7 +419,7 @@ void sev_stop(void)
     if (!ready)
         return;
     ready = false;
-    struct psp_result result = psp_wait(&psp, sev_shutdown(&psp));
+    struct psp_result result = psp_wait(&psp, sev_command(&psp, SEV_CMD_SHUTDOWN, 0));
     if (psp_ok(result)) {
         struct wbinvd flush = {0};
         while (!wbinvd_all(&flush))

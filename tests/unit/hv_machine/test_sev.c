@@ -79,7 +79,7 @@ static void export_chain(const struct sev_pdh_cert_export_buffer *buffer)
 
 static void execute(uint8_t command, void *buffer)
 {
-    const struct sev_handle_buffer *guest = buffer;
+    const struct sev_activate_buffer *guest = buffer;
     const struct sev_download_firmware_buffer *image = buffer;
     struct sev_platform_status_buffer *status = buffer;
     struct sev_launch_start_buffer *start = buffer;
@@ -126,7 +126,7 @@ static void execute(uint8_t command, void *buffer)
     case SEV_CMD_DF_FLUSH:
         break;
     case SEV_CMD_ACTIVATE:
-        assert_int_equal(((const struct sev_activate_buffer *)buffer)->asid, 9);
+        assert_int_equal(guest->asid, 9);
         assert_int_equal(guest->handle, 77);
         break;
     default:

@@ -31,18 +31,18 @@ struct psp_result launch_step(struct launch *l, uint8_t command)
 
     switch (command) {
     case SEV_CMD_INIT:
-        return psp_wait(psp, sev_init(psp));
+        return psp_wait(psp, sev_command(psp, SEV_CMD_INIT, 0));
     case SEV_CMD_SHUTDOWN:
-        return psp_wait(psp, sev_shutdown(psp));
+        return psp_wait(psp, sev_command(psp, SEV_CMD_SHUTDOWN, 0));
     case SEV_CMD_PLATFORM_STATUS:
-        return sev_platform_status_answer(psp, psp_wait(psp, sev_platform_status(psp)));
+        return sev_platform_status_answer(psp, psp_wait(psp, sev_command(psp, SEV_CMD_PLATFORM_STATUS, 0)));
     case SEV_CMD_GET_ID:
         return sev_get_id_answer(psp, psp_wait(psp, sev_get_id(psp)), l->id);
     case SEV_CMD_PDH_CERT_EXPORT:
         return sev_pdh_cert_export_answer(psp, psp_wait(psp, sev_pdh_cert_export(psp, fake_guest_page(8))));
     case SEV_CMD_DF_FLUSH:
         fake_wbinvd_all();
-        return psp_wait(psp, sev_df_flush(psp));
+        return psp_wait(psp, sev_command(psp, SEV_CMD_DF_FLUSH, 0));
     case SEV_CMD_LAUNCH_START:
         r = launch_start(psp, LAUNCH_POLICY, NULL, NULL, &l->handle);
         l->started = psp_ok(r);
@@ -56,15 +56,17 @@ struct psp_result launch_step(struct launch *l, uint8_t command)
     case SEV_CMD_LAUNCH_MEASURE:
         return sev_launch_measure_answer(psp, psp_wait(psp, sev_launch_measure(psp, l->handle)), &l->measurement);
     case SEV_CMD_LAUNCH_FINISH:
-        return psp_wait(psp, sev_launch_finish(psp, l->handle));
+        return psp_wait(psp, sev_command(psp, SEV_CMD_LAUNCH_FINISH, l->handle));
     case SEV_CMD_GUEST_STATUS:
-        return sev_guest_status_answer(psp, psp_wait(psp, sev_guest_status(psp, l->handle)), &l->status);
+        r = psp_wait(psp, sev_command(psp, SEV_CMD_GUEST_STATUS, l->handle));
+        memcpy(&l->status, psp->answer, sizeof l->status);
+        return r;
     case SEV_CMD_DEACTIVATE:
-        r = psp_wait(psp, sev_deactivate(psp, l->handle));
+        r = psp_wait(psp, sev_command(psp, SEV_CMD_DEACTIVATE, l->handle));
         l->active = l->active && !psp_ok(r);
         return r;
     case SEV_CMD_DECOMMISSION:
-        r = psp_wait(psp, sev_decommission(psp, l->handle));
+        r = psp_wait(psp, sev_command(psp, SEV_CMD_DECOMMISSION, l->handle));
         l->started = l->started && !psp_ok(r);
         return r;
     }

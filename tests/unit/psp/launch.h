@@ -9,12 +9,18 @@
 #define LAUNCH_ASID 7u
 #define LAUNCH_BYTES 0x2000u
 
+/* SEV API 6, GUEST_STATUS. */
+struct launch_status {
+    uint32_t handle, policy, asid;
+    uint8_t state;
+} __attribute__((packed));
+
 struct launch {
     struct psp psp;
     uint32_t handle;
     bool started, active;
     struct sev_measurement measurement;
-    struct sev_guest_status_buffer status;
+    struct launch_status status;
     uint8_t id[SEV_CHIP_ID_SIZE];
 };
 

@@ -119,8 +119,8 @@ static void status_after_execution_leaves_the_driver_usable(void **state)
         fake_fault(MAILBOX_FAULT_STATUS_LATE, launch_commands[c], 1, SEV_STATUS_HWERROR_PLATFORM, 0);
         assert_refused(launch_run(&l), launch_commands[c], SEV_STATUS_HWERROR_PLATFORM);
         fake_no_fault();
-        psp_wait(&l.psp, sev_deactivate(&l.psp, l.handle));
-        psp_wait(&l.psp, sev_decommission(&l.psp, l.handle));
+        psp_wait(&l.psp, sev_command(&l.psp, SEV_CMD_DEACTIVATE, l.handle));
+        psp_wait(&l.psp, sev_command(&l.psp, SEV_CMD_DECOMMISSION, l.handle));
         l.active = l.started = false;
         launch_clean(&l);
         assert_int_equal(launch_run(&l).error, PSP_OK);
@@ -386,18 +386,6 @@ static void handle_0(uint8_t *page, uint8_t *data)
     memset(page, 0, 4);
 }
 
-static void guest_state_0(uint8_t *page, uint8_t *data)
-{
-    (void)data;
-    page[12] = 0;
-}
-
-static void guest_state_7(uint8_t *page, uint8_t *data)
-{
-    (void)data;
-    page[12] = 7;
-}
-
 static void length_47_at_10(uint8_t *page, uint8_t *data)
 {
     (void)data;
@@ -462,8 +450,7 @@ static void contradictory_answers_are_refused_and_nothing_of_them_is_copied(void
         {SEV_CMD_PLATFORM_STATUS, platform_state_3}, {SEV_CMD_GET_ID, length_0_at_8},
         {SEV_CMD_GET_ID, length_huge_at_8},          {SEV_CMD_LAUNCH_START, handle_0},
         {SEV_CMD_LAUNCH_MEASURE, length_47_at_10},   {SEV_CMD_LAUNCH_MEASURE, length_huge_at_10},
-        {SEV_CMD_LAUNCH_MEASURE, nothing_written},   {SEV_CMD_GUEST_STATUS, guest_state_0},
-        {SEV_CMD_GUEST_STATUS, guest_state_7},       {SEV_CMD_GUEST_STATUS, nothing_written},
+        {SEV_CMD_LAUNCH_MEASURE, nothing_written},
     };
 
     (void)state;
@@ -483,7 +470,6 @@ static void overwritten_answers_are_refused(void **state)
         SEV_CMD_PLATFORM_STATUS,
         SEV_CMD_GET_ID,
         SEV_CMD_LAUNCH_MEASURE,
-        SEV_CMD_GUEST_STATUS,
     };
 
     (void)state;

@@ -279,7 +279,7 @@ static void a_command_is_outstanding_until_a_poll_finds_its_answer(void **state)
     assert_int_equal(sev_launch_update_data(&l.psp, l.handle, fake_guest_page(0), 4096).error, PSP_OK);
     assert_int_equal(psp_platform_now_us(), start_us); /* no pause */
     assert_int_equal(fake.submissions, before + 1);
-    assert_int_equal(sev_df_flush(&l.psp).error, PSP_STATE);
+    assert_int_equal(sev_command(&l.psp, SEV_CMD_DF_FLUSH, 0).error, PSP_STATE);
     assert_int_equal(sev_launch_start(&l.psp, 0, blob, blob).error, PSP_STATE);
     assert_int_equal(sev_launch_measure(&l.psp, l.handle).error, PSP_STATE);
     assert_int_equal(sev_get_id(&l.psp).error, PSP_STATE);
@@ -526,9 +526,9 @@ static void asid_is_usable_again_only_after_wbinvd_and_df_flush(void **state)
     assert_int_equal(launch_step(&l, SEV_CMD_ACTIVATE).error, PSP_OK);
     assert_int_equal(launch_step(&l, SEV_CMD_DEACTIVATE).error, PSP_OK);
     assert_int_equal(launch_step(&l, SEV_CMD_ACTIVATE).error, PSP_FIRMWARE);
-    assert_int_equal(psp_wait(&l.psp, sev_df_flush(&l.psp)).status, SEV_STATUS_WBINVD_REQUIRED);
+    assert_int_equal(psp_wait(&l.psp, sev_command(&l.psp, SEV_CMD_DF_FLUSH, 0)).status, SEV_STATUS_WBINVD_REQUIRED);
     fake_wbinvd_all();
-    assert_int_equal(psp_wait(&l.psp, sev_df_flush(&l.psp)).error, PSP_OK);
+    assert_int_equal(psp_wait(&l.psp, sev_command(&l.psp, SEV_CMD_DF_FLUSH, 0)).error, PSP_OK);
     assert_int_equal(launch_step(&l, SEV_CMD_ACTIVATE).error, PSP_OK);
     launch_clean(&l);
 }

@@ -4,6 +4,7 @@
 
 BUILD ?= .build
 include linker/record.mk
+include tests/unit/hv_vcpu/core.mk
 FUZZ_CC ?= clang
 FUZZ_SECONDS ?= 60
 
@@ -24,9 +25,7 @@ $(FUZZ_DIR)/fuzz_manifest: $(FUZZ_MANIFEST_SOURCES) tests/fuzz/fuzz.mk
 	$(FUZZ_CC) $(FUZZ_CFLAGS) $(FUZZ_MANIFEST_SOURCES) -o $@
 
 # The exits: hv's own files as tests/unit/hv_vcpu builds them, with the real devices.
-FUZZ_EXITS_CORE := $(addprefix hv/,svm/vmcb.c vm/vcpu_cr.c vm/vcpu_poll.c vm/vcpu_start.c vm/fair.c vm/ipi.c vm/sched.c vm/run.c init/loop.c lib/heap.c vm/event.c vm/exit.c vm/exit_dispatch.c vm/exit_cache.c cpu/mca.c console/mca_log.c vm/exit_cr.c vm/exit_npf.c vm/exit_cpuid.c vm/exit_msr.c vm/exit_msr_list.c vm/exit_io.c vm/vcpu_clock.c \
-	svm/npt.c dev/vlapic.c dev/vpower.c dev/vuart.c dev/pvclock.c lib/text.c)
-FUZZ_EXITS_SOURCES := tests/fuzz/fuzz_exits.c tests/unit/hv_vcpu/rig.c $(FUZZ_EXITS_CORE)
+FUZZ_EXITS_SOURCES := tests/fuzz/fuzz_exits.c $(unit-hv-vcpu-core)
 
 .PHONY: fuzz-exits
 fuzz-exits: $(FUZZ_DIR)/fuzz_exits

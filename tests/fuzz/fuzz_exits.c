@@ -23,7 +23,6 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
 #define GUESTS 2u
-#define RAM_SIZE (8 * PAGE_SIZE)
 /* Without a VMRUN the scheduler comes by so often before the operator ends the guests. */
 #define PATIENCE 32u
 
@@ -33,17 +32,13 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 /* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX (APM2 8.2). */
 #define HAS_ERROR_CODE UINT32_C(0x60227d00)
 
-unsigned rig_uart_reads, rig_uart_writes;      /* rig_reset() clears them */
-uint8_t rig_uart_last;
-
 static const uint8_t *input;
 static size_t input_left;
-static unsigned idle_polls, windows_open;
+static unsigned idle_polls;
 static uint64_t started_tsc;
 
 /* What the processor and hv knew at a guest's last exit. */
 static struct side {
-    uint8_t *ram;
     struct vmcb constant;       /* at the start */
     struct vmcb at_exit;
     struct vmrun_gprs gprs;
@@ -60,48 +55,6 @@ static void require(bool condition, const char *rule)
 
 /* ---- what hv asks of the rest ---- */
 
-uint64_t clock_tsc_to_ns(uint64_t tsc)
-{
-    return tsc;
-}
-uint64_t clock_boot_wall_ns(void)
-{
-    return UINT64_C(1767225600000000000);
-}
-void output_byte(struct output *output, uint8_t byte)
-{
-    (void)byte;
-    require(output == &guests[output->owner - 1].output, "output comes from a guest");
-}
-
-void output_finish(struct output *output)
-{
-    (void)output;
-}
-void line_print(const char *format, ...)
-{
-    (void)format;
-}
-
-void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size)
-{
-    uint64_t end;
-    require(size > 0 && windows_open == 0, "one window at a time");
-    if (__builtin_add_overflow(gpa.raw, size, &end) || end > RAM_SIZE)
-        return NULL;
-    require(gpa.raw / PAGE_SIZE == (end - 1) / PAGE_SIZE, "a structure has one page");
-    windows_open++;
-    return sides[guest->index].ram + gpa.raw;
-}
-
-void guest_unmap_shared(void)
-{
-    require(windows_open == 1, "what is unmapped was mapped");
-    windows_open--;
-}
-
-uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
-
 void monitor_poll(void)
 {
     if (input_left > 0 && ++idle_polls < PATIENCE)
@@ -116,10 +69,6 @@ uint32_t monitor_poll_us(void)
 {
     return 10000;
 }
-void console_drain(void)
-{
-}
-
 /* ---- the input ---- */
 
 static uint8_t byte(void)
@@ -160,9 +109,9 @@ static uint64_t number(uint64_t guest_now)
     case 6:
         return guest_now + (uint64_t)(int64_t)(int16_t)bytes(2);
     case 7:
-        return RAM_SIZE - byte();
+        return RIG_RAM_SIZE - byte();
     case 8:
-        return bytes(2) * 4 % RAM_SIZE | 1;
+        return bytes(2) * 4 % RIG_RAM_SIZE | 1;
     case 9:
         return UINT64_MAX - bytes(2);
     case 10:
@@ -295,7 +244,7 @@ static void check_entry(struct vcpu *vcpu)
     require(vcpu->state == VCPU_RUNNABLE && vcpu->guest->end == GUEST_END_NONE, "only the living run");
     require(!vcpu->pending_exception, "no exception is forgotten");
     require(rig_cpu.timer_fired || rig_cpu.timer_tsc <= rig_cpu.slice_end_tsc, "the host's timer ends the slice");
-    require(windows_open == 0, "no window is left open");
+    require(!rig_window_open, "no window is left open");
     check_constant(now, &side->constant);
     require((now->cr0 & (CR0_CD | CR0_NW)) == 0, "guests run cached");
     require((now->cr0 & CR0_PG) == 0 || (now->cr0 & CR0_PE) != 0, "no paging out of protected mode");
@@ -442,14 +391,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc, (void)argv;
     rig_reset(NULL);
     fresh_cpu = rig_cpu;
-    for (uint32_t i = 0; i < GUESTS; i++)
-        sides[i].ram = malloc(RAM_SIZE);
     return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    uint64_t pages = rig_pages_taken;
+    uint64_t pages = rig_pages_taken();
     input = data;
     input_left = size;
     idle_polls = 0;
@@ -463,16 +410,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rig_vmrun = run_guest;
     for (uint32_t i = 0; i < GUESTS; i++) {
         struct vcpu *vcpu = rig_guest(i, i == 1);
-        guests[i].output.owner = i + 1;
-        vuart_reset(&guests[i].uart, &guests[i].output);
-        sides[i] = (struct side){.ram = sides[i].ram, .constant = *vcpu->vmcb};
+        sides[i] = (struct side){.constant = *vcpu->vmcb};
         rig_schedule(vcpu);
     }
     loop_run(&rig_cpu);
 
     for (uint32_t i = 0; i < GUESTS; i++)
         require(guests[i].end != GUEST_END_NONE && guests[i].end_reason[0] != '\0', "each end has a reason");
-    require(rig_pages_taken == pages, "all pages come back");
+    require(rig_pages_taken() == pages, "all pages come back");
     /* Ten lines a second and guest, one about those left out, eight of a last report. */
     require(rig_log_lines <= GUESTS * (11 * ((rig_tsc - started_tsc) / RIG_HZ + 1) + 8),
             "a guest cannot flood the log");

@@ -28,6 +28,16 @@
 #define read_rflags(...) real_read_rflags(__VA_ARGS__)
 #define write_dr7(...) real_write_dr7(__VA_ARGS__)
 #define load_descriptor_tables(...) real_load_descriptor_tables(__VA_ARGS__)
+#define sti_hlt(...) real_sti_hlt(__VA_ARGS__)
+#define xgetbv(...) real_xgetbv(__VA_ARGS__)
+#define xsetbv(...) real_xsetbv(__VA_ARGS__)
+#define xsave64(...) real_xsave64(__VA_ARGS__)
+#define xrstor64(...) real_xrstor64(__VA_ARGS__)
+#define fxsave64(...) real_fxsave64(__VA_ARGS__)
+#define fxrstor64(...) real_fxrstor64(__VA_ARGS__)
+#define x87_overwrite_pointers(...) real_x87_overwrite_pointers(__VA_ARGS__)
+#define read_dr0_3(...) real_read_dr0_3(__VA_ARGS__)
+#define write_dr0_3(...) real_write_dr0_3(__VA_ARGS__)
 #include "hv/lib/x86.h"
 #undef cpuid
 #undef rdmsr
@@ -53,6 +63,16 @@
 #undef read_rflags
 #undef write_dr7
 #undef load_descriptor_tables
+#undef sti_hlt
+#undef xgetbv
+#undef xsetbv
+#undef xsave64
+#undef xrstor64
+#undef fxsave64
+#undef fxrstor64
+#undef x87_overwrite_pointers
+#undef read_dr0_3
+#undef write_dr0_3
 
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
 uint64_t rdmsr(uint32_t msr);
@@ -76,6 +96,16 @@ void wbinvd(void);
 void cli(void);
 void sti(void);
 void hlt(void);
+void sti_hlt(void);
+uint64_t xgetbv(void);
+void xsetbv(uint64_t value);
+void xsave64(uint8_t *area, uint64_t mask);
+void xrstor64(const uint8_t *area, uint64_t mask);
+void fxsave64(uint8_t *area);
+void fxrstor64(const uint8_t *area);
+void x87_overwrite_pointers(void);
+void read_dr0_3(uint64_t dr[4]);
+void write_dr0_3(const uint64_t dr[4]);
 uint64_t read_rflags(void);
 void load_descriptor_tables(const struct descriptor_table *gdt, const struct descriptor_table *idt, uint16_t code,
                             uint16_t data, uint16_t tss);

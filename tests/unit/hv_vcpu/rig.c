@@ -8,7 +8,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "hv/console/console.h"
 #include "hv/cpu/clock.h"
+#include "hv/cpu/lapic.h"
+#include "hv/cpu/trap.h"
+#include "hv/lib/apic.h"
+#include "hv/lib/uart.h"
 #include "hv/mm/view.h"
 #include "hv/mm/window.h"
 #include "hv/console/log.h"
@@ -18,27 +23,26 @@
 #include "hv/monitor/monitor.h"
 #include "hv/cpu/smp.h"
 #include "hv/svm/switch.h"
-#include "hv/vm/watch.h"
 #include "hv/vm/exit_cpuid.h"
 #include "hv/vm/sched.h"
+#include "../fake_uart.h"
 #include "rig.h"
 
 #define POOL_PAGES 4096u
 
-static _Alignas(4096) uint8_t pool[POOL_PAGES][PAGE_SIZE];
-static bool taken[POOL_PAGES];
+_Alignas(4096) uint8_t rig_pool[POOL_PAGES][PAGE_SIZE];
 
 struct cpu rig_cpu;
-struct guest guests[GUEST_MAX];
+struct cpu rig_others[2];
 struct manifest_guest rig_config[GUEST_MAX];
-uint64_t rig_tsc, rig_pages_taken, rig_pages_left;
+uint64_t rig_tsc;
 uint64_t rig_stall_at;
 struct cpuid (*rig_cpuid)(uint32_t leaf, uint32_t subleaf);
 uint64_t (*rig_rdmsr)(uint32_t msr);
 void (*rig_wrmsr)(uint32_t msr, uint64_t value);
 char rig_log[8192];
 unsigned rig_log_lines;
-uint64_t rig_xcr0, rig_armed;
+uint64_t rig_xcr0;
 unsigned rig_arms, rig_halts, rig_wbinvds;
 void (*rig_vmrun)(struct vcpu *vcpu);
 
@@ -53,64 +57,35 @@ const struct manifest_registers rig_registers = {
     .ss = {16, 0xc93, 0xffffffff, 0},
 };
 
-/* ---- memory ---- */
+/* ---- memory: windows are where this process has it ---- */
 
-bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
+static uint64_t pool_pages;     /* free at the beginning */
+static paddr_t drained;         /* a chain of pages that are free for the test, but not for hv */
+static uint64_t drained_count;
+
+uint64_t rig_pages_taken(void)
 {
-    if (count > rig_pages_left)
-        return false;
-    for (uint64_t i = 0; i + count <= POOL_PAGES; i += align) {
-        uint64_t n = 0;
-        while (n < count && !taken[i + n])
-            n++;
-        if (n < count)
-            continue;
-        for (n = 0; n < count; n++)
-            taken[i + n] = true;
-        rig_pages_taken += count;
-        rig_pages_left -= count;
-        *out = paddr(RIG_POOL_BASE + i * PAGE_SIZE);
-        return true;
+    return pool_pages - page_free_count() - drained_count;
+}
+
+void rig_leave_pages(uint64_t count)
+{
+    while (drained_count > 0) {
+        paddr_t page = drained;
+        drained = *(const paddr_t *)page_va(page);
+        page_free(page, 1);
+        drained_count--;
     }
-    return false;
-}
-
-void page_free(paddr_t base, uint64_t count)
-{
-    uint64_t first = (base.raw - RIG_POOL_BASE) / PAGE_SIZE;
-    assert_true(base.raw >= RIG_POOL_BASE && base.raw % PAGE_SIZE == 0 && first + count <= POOL_PAGES);
-    for (uint64_t i = first; i < first + count; i++) {
-        assert_true(taken[i]);
-        taken[i] = false;
-        memset(pool[i], 0, PAGE_SIZE);
+    while (page_free_count() > count) {
+        paddr_t page;
+        assert_true(page_alloc(1, 1, &page));
+        *(paddr_t *)page_va(page) = drained;
+        drained = page;
+        drained_count++;
     }
-    rig_pages_taken -= count;
-    rig_pages_left += count;
 }
 
-void *page_va(paddr_t page)
-{
-    assert_true(page.raw >= RIG_POOL_BASE && page.raw - RIG_POOL_BASE < sizeof(pool));
-    return (uint8_t *)pool + (page.raw - RIG_POOL_BASE);
-}
-
-paddr_t page_pa(const void *va)
-{
-    return paddr(RIG_POOL_BASE + (uint64_t)((const uint8_t *)va - (const uint8_t *)pool));
-}
-
-uint64_t view_c_bit(void)
-{
-    return RIG_C_BIT;
-}
-
-uint64_t view_entry_address(paddr_t page, enum memory_view view)
-{
-    assert_int_equal(page.raw & RIG_C_BIT, 0);
-    return page.raw | (view == VIEW_ENCRYPTED ? RIG_C_BIT : 0);
-}
-
-/* Of pool pages, where they are. */
+/* Of pool pages. */
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 {
     assert_int_equal(view, VIEW_PLAIN);
@@ -122,34 +97,37 @@ void window_unmap(void *va, uint64_t size)
 {
     (void)va, (void)size;
 }
-void cache_flush(const void *va, uint64_t size)
+
+/* Of guests' memory: the first pages of each are there. */
+bool rig_window_open;
+uint8_t *rig_ram(uint32_t index)
 {
-    (void)va, (void)size;
+    static uint8_t *ram[GUEST_MAX];
+    if (ram[index] == NULL)
+        ram[index] = calloc(1, RIG_RAM_SIZE);
+    return ram[index];
+}
+
+void *window_map_own(paddr_t page, enum memory_view view)
+{
+    uint64_t offset = page.raw - RIG_RAM_BASE, index = offset / RIG_RAM_STEP;
+    assert_true(view == VIEW_PLAIN && !rig_window_open && page.raw >= RIG_RAM_BASE && index < GUEST_MAX);
+    assert_true(offset % RIG_RAM_STEP <= RIG_RAM_SIZE - PAGE_SIZE);
+    rig_window_open = true;
+    return rig_ram((uint32_t)index) + offset % RIG_RAM_STEP;
+}
+
+void window_unmap_own(void)
+{
+    assert_true(rig_window_open);
+    rig_window_open = false;
 }
 
 /* ---- time ---- */
 
-uint64_t clock_tsc(void)
+uint64_t rdtsc(void)
 {
     return rig_tsc += RIG_TICK;
-}
-uint64_t clock_hz(void)
-{
-    return RIG_HZ;
-}
-__attribute__((weak)) uint64_t clock_tsc_to_ns(uint64_t tsc)
-{
-    return tsc;
-}
-uint64_t clock_us_to_tsc(uint64_t us)
-{
-    return us * (RIG_HZ / 1000000);
-}
-
-void lapic_timer_arm(uint64_t tsc)
-{
-    rig_armed = rig_cpu.timer_tsc = tsc;
-    rig_arms++;
 }
 
 bool rig_time(uint64_t tsc)
@@ -165,17 +143,42 @@ bool rig_time(uint64_t tsc)
 
 /* ---- log ---- */
 
-void log_print(enum log_level level, const char *format, ...)
+void fake_uart_printed(const char *line)
 {
-    char line[512];
-    va_list arguments;
-    (void)level;
-    va_start(arguments, format);
-    text_format_list(line, sizeof line, format, arguments);
-    va_end(arguments);
     rig_log_lines++;
     strncat(rig_log, line, sizeof rig_log - strlen(rig_log) - 1);
     strncat(rig_log, "\n", sizeof rig_log - strlen(rig_log) - 1);
+}
+
+/* At the operator's line, since anything was sent: where something is printed, it is looked at, too. */
+static unsigned looks, looks_before;
+
+static void count_looks(void)
+{
+    looks_before += looks;
+    looks = 0;
+}
+
+unsigned rig_count_drains(void)
+{
+    count_looks();
+    unsigned count = looks_before;
+    looks_before = 0;
+    return count;
+}
+
+uint8_t in8(uint16_t port)
+{
+    assert_true(fake_uart_is_at(port));
+    looks += port == FAKE_UART_PORT + UART_LSR;
+    return fake_uart_read(port);
+}
+
+void out8(uint16_t port, uint8_t value)
+{
+    assert_true(fake_uart_is_at(port));
+    looks = 0;
+    fake_uart_write(port, value);
 }
 
 void panic(const char *format, ...)
@@ -190,6 +193,8 @@ struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 {
     if (rig_cpuid != NULL)
         return rig_cpuid(leaf, subleaf);
+    if (leaf == 0xd && subleaf == 0)
+        return (struct cpuid){7, 832, 832, 0};
     return (struct cpuid){~0u, ~0u, ~0u, ~0u};
 }
 
@@ -198,13 +203,56 @@ uint64_t rdmsr(uint32_t msr)
     return rig_rdmsr != NULL ? rig_rdmsr(msr) : msr;
 }
 
+/* The other CPUs, where they are not late. What they do takes no time here. */
+uint64_t rig_wbinvd_tsc, rig_wbinvd_others_tsc;
+bool rig_wbinvd_late;
+static bool asked[2];
+
+static void answer(void)
+{
+    for (uint32_t i = 0; i < 2 && !rig_wbinvd_late; i++) {
+        uint64_t here = rig_tsc;
+        if (!asked[i])
+            continue;
+        syscall(SYS_arch_prctl, ARCH_SET_GS, &rig_others[i]);
+        smp_wbinvd_interrupt();
+        syscall(SYS_arch_prctl, ARCH_SET_GS, &rig_cpu);
+        asked[i] = false;
+        rig_tsc = here;
+    }
+}
+
+void rig_be_late(bool late)
+{
+    rig_wbinvd_late = late;
+    answer();
+}
+
+static void lapic(uint32_t msr, uint64_t value)
+{
+    rig_arms += msr == APIC_TIMER_INITIAL;
+    if (msr != APIC_ICR)
+        return;
+    assert_in_range(value >> 32, 1, 2);
+    if ((uint32_t)value == (LAPIC_MESSAGE_FIXED | TRAP_WBINVD)) {
+        asked[(value >> 32) - 1] = true;
+        answer();
+    }
+}
+
 void wrmsr(uint32_t msr, uint64_t value)
 {
-    if (rig_wrmsr != NULL)
+    if (msr >> 8 == 8)
+        lapic(msr, value);
+    else if (rig_wrmsr != NULL)
         rig_wrmsr(msr, value);
 }
 
 static bool interrupts = true;
+uint64_t read_rflags(void)
+{
+    return interrupts ? RFLAGS_IF | 2 : 2;
+}
 void cli(void)
 {
     interrupts = false;
@@ -213,9 +261,15 @@ void sti(void)
 {
     interrupts = true;
 }
+
 void wbinvd(void)
 {
-    rig_wbinvds++;
+    if (this_cpu() == &rig_cpu) {
+        rig_wbinvds++;
+        rig_tsc += rig_wbinvd_tsc;
+    } else {
+        rig_tsc += rig_wbinvd_others_tsc;
+    }
 }
 
 void sti_hlt(void)
@@ -224,6 +278,7 @@ void sti_hlt(void)
     assert_true(rig_cpu.timer_tsc != UINT64_MAX);   /* nothing would end it */
     interrupts = true;
     rig_halts++;
+    count_looks();
     rig_time(rig_cpu.timer_tsc > rig_tsc ? rig_cpu.timer_tsc - rig_tsc : 0);
 }
 
@@ -231,6 +286,7 @@ void vmrun_enter(struct vmrun_state *state, const bool *timer_fired, uint64_t ho
 {
     (void)host_vmcb;
     assert_true(interrupts);
+    count_looks();
     do {
         if (*(const volatile bool *)timer_fired)
             return;
@@ -238,135 +294,48 @@ void vmrun_enter(struct vmrun_state *state, const bool *timer_fired, uint64_t ho
     } while (exit_dispatch(state));
 }
 
-/* ---- switch.c's place ---- */
+/* ---- state that is switched: XCR0 alone is kept ---- */
 
-void switch_init(void)
-{
-}
-uint64_t rig_guest_xcr0 = 7;
-uint64_t switch_guest_xcr0(void)
-{
-    return rig_guest_xcr0;
-}
-uint64_t switch_xcr0(void)
+uint64_t xgetbv(void)
 {
     return rig_xcr0;
 }
-void switch_set_xcr0(uint64_t xcr0)
+void xsetbv(uint64_t value)
 {
-    rig_xcr0 = xcr0;
+    rig_xcr0 = value;
 }
-void switch_reset(struct switch_state *state)
+void xsave64(uint8_t *area, uint64_t mask)
 {
-    state->xcr0 = 1;
+    (void)area, (void)mask;
+}
+void xrstor64(const uint8_t *area, uint64_t mask)
+{
+    (void)area, (void)mask;
+}
+void fxsave64(uint8_t *area)
+{
+    (void)area;
+}
+void fxrstor64(const uint8_t *area)
+{
+    (void)area;
+}
+void x87_overwrite_pointers(void)
+{
+}
+void read_dr0_3(uint64_t dr[4])
+{
+    (void)dr;
 }
 
-/* The machine may stand still here once, in the time of the vCPU that has gone to sleep before. */
-void switch_to(struct switch_state *from, struct switch_state *to)
+/* As part of a switch. The machine may stand still here once, in the time of the vCPU that has gone to sleep before. */
+void write_dr0_3(const uint64_t dr[4])
 {
     const struct vcpu *sleeper = rig_cpu.sleeper;
-    (void)from;
-    if (rig_stall_at != 0 && rig_tsc >= rig_stall_at && sleeper != NULL && &sleeper->switched != to) {
+    if (rig_stall_at != 0 && rig_tsc >= rig_stall_at && sleeper != NULL && sleeper->switched.dr != dr) {
         rig_stall_at = 0;
         rig_time(RIG_STALL);
     }
-}
-
-void switch_at_init(struct switch_state *state, bool here)
-{
-    (void)here;
-    memset(state->dr, 0, sizeof state->dr);
-}
-bool rig_no_tsc_aux;
-bool switch_has_tsc_aux(void)
-{
-    return !rig_no_tsc_aux;
-}
-
-bool switch_set_tsc_aux(struct switch_state *state, uint64_t value)
-{
-    state->tsc_aux = value;
-    return value <= UINT32_MAX;
-}
-
-/* ---- guests ---- */
-
-/* ---- other CPUs: there are none ---- */
-
-struct cpu *smp_cpu(uint32_t index)
-{
-    return index == 0 ? &rig_cpu : NULL;
-}
-uint32_t smp_cpus(void)
-{
-    return 1;
-}
-
-uint64_t rig_wbinvd_tsc, rig_wbinvd_others_tsc;
-bool rig_wbinvd_late;
-static uint64_t wbinvd_tickets;
-
-uint64_t smp_wbinvd_begin(const uint64_t *set)
-{
-    assert_int_equal(set[0], 1);
-    rig_wbinvds++;
-    rig_tsc += rig_wbinvd_tsc;
-    return ++wbinvd_tickets;
-}
-
-bool smp_wbinvd_done(const uint64_t *set, uint64_t ticket)
-{
-    assert_true(set[0] == 1 && ticket != 0 && ticket <= wbinvd_tickets);
-    return !rig_wbinvd_late;
-}
-
-struct smp_cost smp_wbinvd_cost(const uint64_t *set)
-{
-    assert_int_equal(set[0], 1);
-    return (struct smp_cost){.others = rig_wbinvd_others_tsc, .longest = rig_wbinvd_tsc};
-}
-
-void watch_look(struct cpu *own, uint64_t now)
-{
-    (void)own, (void)now;
-}
-
-void smp_kick(struct cpu *cpu)
-{
-    assert_ptr_equal(cpu, &rig_cpu);
-    cpu->timer_fired = true;
-}
-
-bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
-{
-    va_list arguments;
-    if (guest->end != GUEST_END_NONE)
-        return false;
-    va_start(arguments, format);
-    text_format_list(guest->end_reason, sizeof guest->end_reason, format, arguments);
-    va_end(arguments);
-    guest->end = end;
-    rig_cpu.guest_ends = true;
-    guest_note_end();
-    return true;
-}
-
-static bool end_noted;
-void guest_note_end(void)
-{
-    end_noted = true;
-}
-
-bool guest_ends_noted(void)
-{
-    bool noted = end_noted;
-    end_noted = false;
-    return noted;
-}
-
-bool guest_is_ending(const struct guest *guest)
-{
-    return guest->state == GUEST_RUNNING && guest->end != GUEST_END_NONE;
 }
 
 /* ---- jobs, and guests' ends, which take no time ---- */
@@ -409,27 +378,45 @@ void lifecycle_begin_ends(void)
 
 /* ---- set-up ---- */
 
+void rig_use_cpuid(struct cpuid (*answers)(uint32_t leaf, uint32_t subleaf))
+{
+    rig_cpuid = answers;
+    switch_init();
+    rig_xcr0 = 1; /* a guest's, at its start */
+    exit_cpuid_init(&rig_cpu.features);
+}
+
 int rig_reset(void **state)
 {
     (void)state;
-    memset(pool, 0, sizeof pool);
-    memset(taken, 0, sizeof taken);
+    static const struct handoff handoff = {
+        .arena_base = RIG_POOL_BASE, .arena_size = sizeof rig_pool, .c_bit_mask = RIG_C_BIT};
+    rig_cpuid = NULL;
+    rig_rdmsr = NULL;
+    rig_wrmsr = NULL;
     memset(guests, 0, sizeof guests);
     memset(rig_config, 0, sizeof rig_config);
     rig_cpu =
         (struct cpu){.self = &rig_cpu, .features = {.one_gib_pages = true, .phys_bits = 43}, .timer_tsc = UINT64_MAX};
     syscall(SYS_arch_prctl, ARCH_SET_GS, &rig_cpu);
     rig_tsc = 1000000;
-    rig_pages_taken = 0;
-    rig_pages_left = POOL_PAGES;
+    clock_init(RIG_HZ, RIG_WALL_S, 0);
+    view_init(&handoff);
+    page_init(&handoff);
+    drained_count = 0;
+    pool_pages = page_free_count();
+    smp_add(&rig_cpu, true);
+    for (uint32_t i = 0; i < 2; i++) {
+        rig_others[i] = (struct cpu){.self = &rig_others[i], .index = i + 1, .apic_id = i + 1, .idle = true};
+        smp_add(&rig_others[i], true);
+        asked[i] = false;
+    }
+    console_init(&fake_uart);
+    log_set_level(LOG_DEBUG);
+    rig_window_open = false;
     rig_log[0] = 0;
     rig_log_lines = 0;
-    rig_xcr0 = 1;
-    rig_armed = UINT64_MAX;
-    rig_arms = rig_uart_reads = rig_uart_writes = rig_halts = rig_wbinvds = 0;
-    rig_cpuid = NULL;
-    rig_rdmsr = NULL;
-    rig_wrmsr = NULL;
+    rig_arms = rig_halts = rig_wbinvds = 0;
     rig_vmrun = NULL;
     rig_job = NULL;
     rig_wbinvd_tsc = rig_wbinvd_others_tsc = 0;
@@ -437,7 +424,7 @@ int rig_reset(void **state)
     interrupts = true;
     assert_true(page_alloc(1, 1, &rig_cpu.host_vmcb));
     assert_true(vmcb_maps_init());
-    exit_cpuid_init(&rig_cpu.features);
+    rig_use_cpuid(NULL);
     return 0;
 }
 
@@ -451,7 +438,16 @@ struct vcpu *rig_guest(uint32_t index, bool sev)
     config->cbitpos = 51;
     config->reduced_phys_bits = 5;
     npt_destroy(&guest->npt);
-    *guest = (struct guest){.index = index, .state = GUEST_RUNNING, .config = config, .asid = index + 1, .sev = sev};
+    *guest = (struct guest){
+        .index = index,
+        .state = GUEST_RUNNING,
+        .config = config,
+        .asid = index + 1,
+        .sev = sev,
+        .memory = {.base = paddr(RIG_RAM_BASE + index * RIG_RAM_STEP), .size = RIG_RAM_SIZE},
+    };
+    output_init(&guest->output, index, config->name, NULL);
+    vuart_reset(&guest->uart, &guest->output);
     assert_true(npt_create(&guest->npt));
     assert_true(vcpu_create(guest, 0, &rig_registers, &guest->vcpus[0]));
     guest->vcpus[0]->cpu = &rig_cpu;

@@ -19,8 +19,14 @@
 #define RIG_C_BIT (UINT64_C(1) << 51)
 #define RIG_HZ UINT64_C(1000000000)
 #define RIG_POOL_BASE UINT64_C(0x40000000)
+#define RIG_WALL_S UINT64_C(1767225600)     /* when the TSC was 0 */
+/* Guests' memory, as far as hv maps it. */
+#define RIG_RAM_BASE UINT64_C(0x100000000)
+#define RIG_RAM_STEP UINT64_C(0x1000000)
+#define RIG_RAM_SIZE (8 * PAGE_SIZE)
 
 extern struct cpu rig_cpu;                  /* this_cpu() */
+extern struct cpu rig_others[2];            /* 1 and 2: halted, but for interrupts */
 extern uint64_t rig_tsc;                    /* each look at the clock adds RIG_TICK */
 extern uint64_t rig_stall_at;           /* as soon as a vCPU follows one that sleeps; 0: never */
 #define RIG_STALL (15 * RIG_HZ)
@@ -28,11 +34,18 @@ extern uint64_t rig_stall_at;           /* as soon as a vCPU follows one that sl
 extern struct manifest_guest rig_config[GUEST_MAX];
 
 /* The pool. */
-extern uint64_t rig_pages_taken;
-extern uint64_t rig_pages_left;             /* page_alloc() fails beyond */
+uint64_t rig_pages_taken(void);
+/* From now on so many are free; UINT64_MAX: all that are not taken. */
+void rig_leave_pages(uint64_t count);
+
+/* guests[index]'s memory; and whether hv has a window onto a guest's. */
+uint8_t *rig_ram(uint32_t index);
+extern bool rig_window_open;
 
 /* CPUID: this function answers when set; else all ones, as from a CPU of the future. */
 extern struct cpuid (*rig_cpuid)(uint32_t leaf, uint32_t subleaf);
+/* From now on it does, and hv learns of it. */
+void rig_use_cpuid(struct cpuid (*answers)(uint32_t leaf, uint32_t subleaf));
 /* MSRs: these, when set; else each reads its number, and writes are lost. */
 extern uint64_t (*rig_rdmsr)(uint32_t msr);
 extern void (*rig_wrmsr)(uint32_t msr, uint64_t value);
@@ -41,21 +54,20 @@ extern void (*rig_wrmsr)(uint32_t msr, uint64_t value);
 extern char rig_log[8192];                  /* all lines */
 extern unsigned rig_log_lines;
 extern uint64_t rig_xcr0;                   /* XCR0 of the "CPU" */
-extern uint64_t rig_guest_xcr0;             /* what guests may set in it; 0: no XSAVE */
-extern bool rig_no_tsc_aux;                 /* it has no TSC_AUX */
-extern uint64_t rig_armed;                  /* lapic_timer_arm() */
-extern unsigned rig_arms, rig_uart_reads, rig_uart_writes;
-extern uint8_t rig_uart_last;
+extern unsigned rig_arms;                   /* of the timer */
 extern unsigned rig_halts, rig_wbinvds;     /* HLT, WBINVD of the host */
 
-/* A guest's WBINVD: what it takes here, and on other CPUs; and whether one of them has not answered. */
+/* A guest's WBINVD: what it takes here, and on each other CPU; and whether those have not answered. */
 extern uint64_t rig_wbinvd_tsc, rig_wbinvd_others_tsc;
 extern bool rig_wbinvd_late;
+void rig_be_late(bool late);
 
 /* What each round of the scheduler costs before a guest is entered. */
 extern uint64_t rig_poll_cost;
 extern uint32_t rig_line_us;        /* how often the operator's line wants to be looked at */
-extern unsigned rig_polls, rig_drains;         /* looks at the operator's line */
+extern unsigned rig_polls;             /* for the operator's keys */
+/* How often the operator's line was looked at since the last call, but to print. */
+unsigned rig_count_drains(void);
 
 /* The processor in guest mode: from here to the next #VMEXIT of `vcpu`; must set exitcode. */
 extern void (*rig_vmrun)(struct vcpu *vcpu);

@@ -140,12 +140,16 @@ static void one_vcpu_is_one_package_of_one_core_of_one_thread(void **state)
     assert_int_equal(ask(vcpu, 0x80000008, 0).ecx, 2 << 12 | 2);
 }
 
+static uint32_t milan_components = 7; /* of XCR0; 0: no XSAVE */
+
 static struct cpuid milan(uint32_t leaf, uint32_t subleaf)
 {
+    if (leaf == 1)
+        return (struct cpuid){.ecx = milan_components != 0 ? 1u << 26 : 0};
     if (leaf == 0 || leaf == 0x80000000)
         return (struct cpuid){leaf == 0 ? 0x10 : 0x80000023, 0x68747541, 0x444d4163, 0x69746e65};
     if (leaf == 0xd && subleaf == 0)
-        return (struct cpuid){7, 832, 832, 0};
+        return (struct cpuid){milan_components, 832, 832, 0};
     if (leaf == 0xd && subleaf == 1)
         return (struct cpuid){0xf, 832, 0, 0};
     if (leaf == 0xd && subleaf == 2)
@@ -156,8 +160,7 @@ static struct cpuid milan(uint32_t leaf, uint32_t subleaf)
 static void xsave_sizes_follow_xcr0(void **state)
 {
     (void)state;
-    rig_cpuid = milan;
-    exit_cpuid_init(&rig_cpu.features);
+    rig_use_cpuid(milan);
     struct vcpu *vcpu = rig_guest(0, false);
     struct cpuid c = ask(vcpu, 0xd, 0);
     assert_int_equal(c.eax, 7);
@@ -171,16 +174,16 @@ static void xsave_sizes_follow_xcr0(void **state)
     assert_zero(ask(vcpu, 0xd, 9));
     assert_zero(ask(vcpu, 0x8000001e, 0)); /* this one has no topology extensions */
     assert_zero(ask(vcpu, 0x8000001d, 0));
-    rig_guest_xcr0 = 3; /* no AVX */
-    exit_cpuid_init(&rig_cpu.features);
+    milan_components = 3; /* no AVX */
+    rig_use_cpuid(milan);
     assert_int_equal(ask(vcpu, 0xd, 0).eax, 3);
     assert_int_equal(ask(vcpu, 0xd, 0).ecx, 576);
     assert_zero(ask(vcpu, 0xd, 2));
-    rig_guest_xcr0 = 0; /* no XSAVE at all */
-    exit_cpuid_init(&rig_cpu.features);
+    milan_components = 0; /* no XSAVE at all */
+    rig_use_cpuid(milan);
     for (uint32_t i = 0; i < 4; i++)
         assert_zero(ask(vcpu, 0xd, i));
-    rig_guest_xcr0 = 7;
+    milan_components = 7;
 }
 
 static struct cpuid old(uint32_t leaf, uint32_t subleaf)
@@ -195,8 +198,7 @@ static struct cpuid old(uint32_t leaf, uint32_t subleaf)
 static void leaves_beyond_the_processors_last_are_not_asked_for(void **state)
 {
     (void)state;
-    rig_cpuid = old;
-    exit_cpuid_init(&rig_cpu.features);
+    rig_use_cpuid(old);
     assert_int_equal(ask(rig_guest(0, false), 0x80000000, 0).eax, 0x80000001);
 }
 
@@ -214,12 +216,11 @@ static void use_dump(const struct board *board)
 {
     assert_non_null(board);
     dump = board;
-    rig_cpuid = from_dump;
     uint32_t ebx = from_dump(0x80000008, 0).ebx, svm = from_dump(0x8000000a, 0).edx;
     rig_cpu.features.ibpb = (ebx >> 12 & 1) != 0;
     rig_cpu.features.virtual_spec_ctrl = (ebx & (1u << 14 | 1u << 15 | 1u << 24)) != 0 && (svm >> 20 & 1) != 0;
     rig_cpu.features.phys_bits = (from_dump(0x80000008, 0).eax & 0xff) - (from_dump(0x8000001f, 0).ebx >> 6 & 0x3f);
-    exit_cpuid_init(&rig_cpu.features);
+    rig_use_cpuid(from_dump);
 }
 
 /* Bits of feature leaves that are shown although the processor does not say so, and what makes them true. */
@@ -325,22 +326,26 @@ static void speculation_control_is_offered_where_the_processor_keeps_it_apart(vo
     use_dump(board_named("cpuid-epyc-9654")); /* and PSFD, BTC_NO, IBPB_RET */
     assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 0xff000000, 0x71000000);
     assert_int_equal(ask(vcpu, 0x80000021, 0).eax, 1u << 0 | 1u << 2 | 1u << 6);
-    rig_cpuid = NULL; /* a processor that has it all */
     rig_cpu.features.ibpb = false;
-    exit_cpuid_init(&rig_cpu.features);
+    rig_use_cpuid(NULL); /* a processor that has it all */
     assert_int_equal(ask(vcpu, 0x80000021, 0).eax & 3u << 27, 0); /* SBPB, IBPB_BRTYPE */
     assert_int_equal(ask(vcpu, 0x80000008, 0).ebx & 1u << 12, 0);
+}
+
+static struct cpuid no_rdtscp(uint32_t leaf, uint32_t subleaf)
+{
+    if (leaf == 0xd)
+        return (struct cpuid){subleaf == 0 ? 7 : 0, 832, 832, 0};
+    return (struct cpuid){~0u, ~0u, ~0u, leaf == 0x80000001 ? ~(1u << 27) : ~0u};
 }
 
 static void rdpid_is_offered_where_tsc_aux_is(void **state)
 {
     (void)state;
     for (unsigned without = 0; without < 2; without++) {
-        rig_no_tsc_aux = without != 0;
-        exit_cpuid_init(&rig_cpu.features);
+        rig_use_cpuid(without ? no_rdtscp : NULL);
         assert_int_equal(ask(rig_guest(0, false), 7, 0).ecx >> 22 & 1, !without);
     }
-    rig_no_tsc_aux = false;
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)

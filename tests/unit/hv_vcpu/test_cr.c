@@ -17,15 +17,15 @@ static struct vcpu *vcpu;
 
 static struct cpuid no_la57(uint32_t leaf, uint32_t subleaf)
 {
-    (void)subleaf;
+    if (leaf == 0xd && subleaf == 0)
+        return (struct cpuid){7, 832, 832, 0};
     return leaf == 0x80000000 ? (struct cpuid){0x80000021, 0, 0, 0} : (struct cpuid){~0u, ~0u, ~0u, ~0u};
 }
 
 static int set_up(void **state)
 {
     rig_reset(state);
-    rig_cpuid = no_la57;
-    exit_cpuid_init(&rig_cpu.features);
+    rig_use_cpuid(no_la57);
     rig_cpu.features.decode_assists = rig_cpu.features.next_rip = rig_cpu.features.flush_by_asid = true;
     vcpu = rig_guest(0, false);
     vcpu->vmcb->cs.attributes = 0x29b; /* L */
@@ -151,8 +151,7 @@ static struct cpuid little(uint32_t leaf, uint32_t subleaf)
 static void a_cpu_without_features_has_their_bits_reserved(void **state)
 {
     (void)state;
-    rig_cpuid = little;
-    exit_cpuid_init(&rig_cpu.features);
+    rig_use_cpuid(little);
     for (unsigned bit = 0; bit < 64; bit++) {
         uint64_t value = UINT64_C(1) << bit;
         assert_int_equal(write_4(value | CR4_PAE), value == CR4_PAE || value == CR4_PCE);

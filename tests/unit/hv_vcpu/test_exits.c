@@ -86,7 +86,7 @@ static void reads_below_4_gib_find_one_page_of_ones(void **state)
     paddr_t first = paddr(0), found;
     for (uint32_t sev = 0; sev < 2; sev++) {
         struct vcpu *vcpu = guest_of_16_mib(sev, sev != 0);
-        uint64_t taken = rig_pages_taken, pages = guests[sev].npt.pages;
+        uint64_t taken = rig_pages_taken(), pages = guests[sev].npt.pages;
         for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
             unsigned lines = rig_log_lines;
             assert_true(rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, places[i] | (sev != 0 && i == 1 ? C_BIT : 0)));
@@ -98,7 +98,7 @@ static void reads_below_4_gib_find_one_page_of_ones(void **state)
             assert_true(rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, places[i])); /* of another vCPU, at the same time */
             assert_int_equal(rig_log_lines, lines + 1);
         }
-        assert_int_equal(guests[sev].npt.pages - pages, rig_pages_taken - taken); /* what the leak check counts */
+        assert_int_equal(guests[sev].npt.pages - pages, rig_pages_taken() - taken); /* what the leak check counts */
         assert_int_equal(guests[sev].bus_pages, sizeof places / sizeof places[0]);
     }
     for (size_t i = 0; i < PAGE_SIZE; i++)
@@ -146,7 +146,7 @@ static void pages_of_ones_are_bounded(void **state)
     (void)state;
     exit_npf_init();
     struct vcpu *vcpu = guest_of_16_mib(0, false);
-    uint64_t taken = rig_pages_taken, count = 0;
+    uint64_t taken = rig_pages_taken(), count = 0;
     unsigned lines = rig_log_lines;
     while (rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, 0x1000000 + count * 0x4000000 + count % 16 * 0x201000) &&
            count < 63)
@@ -155,14 +155,14 @@ static void pages_of_ones_are_bounded(void **state)
     assert_in_range(rig_log_lines - lines, 48, 56); /* each of them, in no time, and the end */
     assert_int_equal(guests[0].end, GUEST_END_CRASH);
     assert_non_null(strstr(guests[0].end_reason, "after reading 48 other such pages"));
-    assert_true(rig_pages_taken - taken <= 48 + 5);
+    assert_true(rig_pages_taken() - taken <= 48 + 5);
 
     vcpu = guest_of_16_mib(1, false);
-    rig_pages_left = 1;
+    rig_leave_pages(1);
     assert_false(rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, 0xfed803c0));
     assert_int_equal(guests[1].end, GUEST_END_CRASH);
     assert_non_null(strstr(guests[1].end_reason, "no pool page is free"));
-    assert_int_equal(rig_pages_left, 1);
+    assert_int_equal(page_free_count(), 1);
 }
 
 /* ---- resets ---- */
@@ -317,13 +317,24 @@ static void execute_wbinvd(struct vcpu *vcpu)
     rig_exit(vcpu, VMEXIT_WBINVD, 0, 0);
 }
 
+/* Another vCPU of guest 0. */
+static struct vcpu *vcpu_on(struct cpu *cpu)
+{
+    uint32_t id = rig_config[0].vcpus++;
+    assert_true(vcpu_create(&guests[0], id, &rig_registers, &guests[0].vcpus[id]));
+    guests[0].vcpus[id]->cpu = cpu;
+    return guests[0].vcpus[id];
+}
+
 static void a_wbinvd_is_paid_for_also_what_it_took_elsewhere(void **state)
 {
     (void)state;
     const uint64_t ms = RIG_HZ / 1000;
     struct vcpu *vcpu = rig_guest(0, true);
     rig_wbinvd_tsc = 30 * ms; /* more than a slice: all the same */
-    rig_wbinvd_others_tsc = 50 * ms;
+    rig_wbinvd_others_tsc = 25 * ms;
+    vcpu_on(&rig_others[0]);
+    vcpu_on(&rig_others[1]);
     execute_wbinvd(vcpu);
     assert_int_equal(vcpu->vmcb->rip, 0x1002);
     assert_in_range(vcpu->fair_tsc, 80 * ms, 81 * ms);
@@ -344,7 +355,8 @@ static void a_cpu_that_is_late_with_a_wbinvd_holds_up_that_vcpu_alone(void **sta
     (void)state;
     const uint64_t ms = RIG_HZ / 1000;
     struct vcpu *vcpu = rig_guest(0, true);
-    rig_wbinvd_late = true;
+    vcpu_on(&rig_others[0]);
+    rig_be_late(true);
     uint64_t start = rig_tsc;
     execute_wbinvd(vcpu);
     assert_in_range(rig_tsc - start, 10 * ms, 30 * ms);
@@ -360,24 +372,21 @@ static void a_cpu_that_is_late_with_a_wbinvd_holds_up_that_vcpu_alone(void **sta
     }
     assert_int_equal(guests[0].end, GUEST_END_NONE);
     assert_int_equal(rig_wbinvds, 1);
-    rig_wbinvd_late = false;
+    rig_be_late(false);
     vcpu_poll(vcpu, rig_tsc);
     assert_int_equal(vcpu->state, VCPU_RUNNABLE);
     assert_int_equal(vcpu->vmcb->rip, 0x1002);
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000202));
     /* INIT ends the wait. */
-    rig_config[0].vcpus = 2;
-    assert_true(vcpu_create(&guests[0], 1, &rig_registers, &guests[0].vcpus[1]));
-    struct vcpu *second = guests[0].vcpus[1];
-    second->cpu = &rig_cpu;
-    rig_wbinvd_late = true;
+    struct vcpu *second = vcpu_on(&rig_cpu);
+    rig_be_late(true);
     execute_wbinvd(second);
     assert_int_equal(second->state, VCPU_HALTED);
-    ipi_send(vcpu, UINT64_C(1) << 32 | 0x4500);
+    ipi_send(vcpu, UINT64_C(2) << 32 | 0x4500);
     assert_int_equal(vcpu_poll(second, rig_tsc), UINT64_MAX);
     assert_int_equal(second->state, VCPU_WAIT_SIPI);
-    ipi_send(vcpu, UINT64_C(1) << 32 | 0x4610);
+    ipi_send(vcpu, UINT64_C(2) << 32 | 0x4610);
     vcpu_poll(second, rig_tsc);
     assert_int_equal(second->state, VCPU_RUNNABLE);
 }
@@ -503,16 +512,16 @@ static void a_vcpu_without_pages_leaves_no_trace(void **state)
 {
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
-    uint64_t taken = rig_pages_taken;
+    uint64_t taken = rig_pages_taken();
     for (uint64_t budget = 0; budget < 3; budget++) {
         struct vcpu *other = NULL;
-        rig_pages_left = budget;
+        rig_leave_pages(budget);
         assert_false(vcpu_create(&guests[0], 0, &rig_registers, &other));
-        assert_int_equal(rig_pages_taken, taken);
+        assert_int_equal(rig_pages_taken(), taken);
     }
-    rig_pages_left = 100;
+    rig_leave_pages(UINT64_MAX);
     vcpu_destroy(vcpu);
-    assert_int_equal(rig_pages_taken, taken - 3);
+    assert_int_equal(rig_pages_taken(), taken - 3);
 }
 
 static void the_log_of_a_noisy_guest_is_bounded(void **state)

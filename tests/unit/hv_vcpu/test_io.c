@@ -35,16 +35,21 @@ static void the_uart_is_eight_bytes_whatever_the_width(void **state)
 {
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
-    assert_int_equal(in(vcpu, 0x3fd, 1), UINT64_C(0x1122334455667755));
-    assert_int_equal(in(vcpu, 0x3fc, 2), UINT64_C(0x1122334455665554));
-    assert_int_equal(in(vcpu, 0x3fe, 4), UINT64_C(0xffff5756));         /* two of it, two beyond */
-    assert_int_equal(rig_uart_reads, 5);
-    vcpu->vmcb->rax = UINT64_C(0xddccbbaa);
+    vcpu->vmcb->rax = 0x57;
+    assert_true(rig_exit(vcpu, VMEXIT_IOIO, info(0x3ff, 1, OUT), 0x1002));  /* its scratch register */
+    assert_int_equal(in(vcpu, 0x3fd, 1), UINT64_C(0x1122334455667760));
+    assert_int_equal(in(vcpu, 0x3fc, 2), UINT64_C(0x1122334455666000));
+    assert_int_equal(in(vcpu, 0x3fe, 4), UINT64_C(0xffff57b0));         /* two of it, two beyond */
+    vcpu->vmcb->rax = UINT64_C(0x1bc10542);
     assert_true(rig_exit(vcpu, VMEXIT_IOIO, info(0x3f8, 1, OUT), 0x1002));
-    assert_int_equal(rig_uart_last, 0xaa);
+    assert_int_equal(in(vcpu, 0x3f9, 1) & 0xff, 0);
+    vcpu->vmcb->rax = UINT64_C(0x1bc10541);
     assert_true(rig_exit(vcpu, VMEXIT_IOIO, info(0x3f8, 4, OUT), 0x1002));
-    assert_int_equal(rig_uart_writes, 5);
-    assert_int_equal(rig_uart_last, 0xdd);
+    assert_int_equal(guests[0].output.line_length, 2);
+    assert_memory_equal(guests[0].output.line, "BA", 2);
+    assert_int_equal(in(vcpu, 0x3f9, 1) & 0xff, 0x05);
+    assert_int_equal(in(vcpu, 0x3fb, 1) & 0xff, 0x1b);
+    assert_int_equal(in(vcpu, 0x3fa, 1) & 0xc0, 0xc0);                  /* the FIFO's, switched on */
 }
 
 static void no_access_to_any_port_in_any_width_does_harm(void **state)
@@ -77,8 +82,8 @@ static void string_io_and_sizes_that_do_not_exist_end_the_guest(void **state)
         assert_false(rig_exit(vcpu, VMEXIT_IOIO, infos[i], 0x1002));
         assert_int_equal(guests[i].end, GUEST_END_CRASH);
         assert_non_null(strstr(guests[i].end_reason, "string I/O"));
+        assert_int_equal(guests[i].output.line_length, 0);
     }
-    assert_int_equal(rig_uart_reads + rig_uart_writes, 0);
 }
 
 static void power_off_and_reset_leave_the_run_loop(void **state)

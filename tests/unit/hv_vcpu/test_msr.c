@@ -144,8 +144,9 @@ static void what_linux_touches_is_answered(void **state)
     assert_true(write(vcpu, 0x2ff, 6));
     assert_false(write(vcpu, 0x2ff, 1 << 12));
     assert_true(write(vcpu, 0x4b564d01, 0x1001));
-    assert_false(write(vcpu, 0x4b564d01, 0x2000));
+    assert_false(write(vcpu, 0x4b564d01, RIG_RAM_SIZE | 1));
     assert_true(write(vcpu, 0x4b564d00, 0x1000));
+    assert_false(write(vcpu, 0x4b564d00, RIG_RAM_SIZE));
     assert_false(write(vcpu, 0x12, 0x1001));        /* KVM's old clock MSRs are not offered */
 }
 

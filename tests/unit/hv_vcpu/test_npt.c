@@ -110,27 +110,27 @@ static void a_map_without_enough_pages_leaves_no_trace(void **state)
 {
     (void)state;
     struct npt npt = fresh();
-    uint64_t all = rig_pages_left;
     assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), 2 * MIB, VIEW_PLAIN));
-    uint64_t taken = rig_pages_taken, pages = npt.pages;
+    uint64_t taken = rig_pages_taken(), pages = npt.pages;
     snapshot(before);
     bool done = false;
     for (uint64_t budget = 0; !done; budget++) {
-        rig_pages_left = budget;
+        rig_leave_pages(budget);
         done = npt_map(&npt, gpaddr(2 * GIB - 4 * KIB), paddr(8 * GIB - 4 * KIB), GIB + 2 * MIB + 8 * KIB, VIEW_PLAIN);
         if (!done) {
-            assert_int_equal(rig_pages_taken, taken);
-            assert_int_equal(rig_pages_left, budget);
+            assert_int_equal(rig_pages_taken(), taken);
+            assert_int_equal(page_free_count(), budget);
             assert_int_equal(npt.pages, pages);
+            rig_leave_pages(UINT64_MAX);
             assert_memory_equal(before, after, snapshot(after));
         } else {
-            assert_int_equal(rig_pages_left, 0);    /* it had asked for no more than it needs */
+            assert_int_equal(page_free_count(), 0);    /* it had asked for no more than it needs */
             assert_int_equal(npt.pages - pages, budget);
             assert_true(budget >= 3);
         }
         assert_true(budget < 20);
     }
-    rig_pages_left = all;
+    rig_leave_pages(UINT64_MAX);
     npt_destroy(&npt);
 }
 
@@ -139,12 +139,12 @@ static void what_is_mapped_is_not_mapped_over(void **state)
     (void)state;
     struct npt npt = fresh();
     assert_true(npt_map(&npt, gpaddr(4 * MIB), paddr(4 * GIB), 2 * MIB, VIEW_PLAIN));
-    uint64_t taken = rig_pages_taken;
+    uint64_t taken = rig_pages_taken();
     snapshot(before);
     assert_false(npt_map(&npt, gpaddr(0), paddr(8 * GIB), 8 * MIB, VIEW_PLAIN));
     assert_false(npt_map(&npt, gpaddr(6 * MIB - 4 * KIB), paddr(8 * GIB), 4 * KIB, VIEW_PLAIN));
     assert_false(npt_map(&npt, gpaddr(0), paddr(8 * GIB), GIB, VIEW_PLAIN));
-    assert_int_equal(rig_pages_taken, taken);
+    assert_int_equal(rig_pages_taken(), taken);
     assert_memory_equal(before, after, snapshot(after));
 }
 
@@ -167,20 +167,20 @@ static void a_readonly_page_cannot_be_written_or_executed(void **state)
     (void)state;
     struct npt npt = fresh();
     assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), 16 * MIB, VIEW_GUEST));
-    uint64_t pages = npt.pages, taken = rig_pages_taken;
+    uint64_t pages = npt.pages, taken = rig_pages_taken();
     assert_true(npt_map_readonly(&npt, gpaddr(0xfed80000), paddr(RIG_POOL_BASE)));
     /* P, U, A; not W, not D; NX; without the C-bit */
     assert_int_equal(leaf_entry(&npt, 0xfed80000), RIG_POOL_BASE | 0x25 | UINT64_C(1) << 63);
     assert_int_equal(npt.pages - pages, 2);
-    assert_int_equal(rig_pages_taken - taken, 2);
+    assert_int_equal(rig_pages_taken() - taken, 2);
     assert_true(npt_map_readonly(&npt, gpaddr(0xfed81000), paddr(RIG_POOL_BASE)));
     assert_int_equal(npt.pages - pages, 2);
     assert_false(npt_map_readonly(&npt, gpaddr(0xfed80000), paddr(RIG_POOL_BASE)));
     assert_false(npt_map_readonly(&npt, gpaddr(8 * MIB), paddr(RIG_POOL_BASE)));
-    rig_pages_left = 0;
+    rig_leave_pages(0);
     assert_false(npt_map_readonly(&npt, gpaddr(0xc0000000), paddr(RIG_POOL_BASE)));
     npt_destroy(&npt);
-    assert_int_equal(rig_pages_taken, taken - pages);       /* but not the page itself */
+    assert_int_equal(rig_pages_taken(), taken - pages);       /* but not the page itself */
 }
 
 static void hostile_ranges_are_refused(void **state)
@@ -245,7 +245,7 @@ static void any_order_of_maps_is_what_a_flat_array_says(void **state)
         uint64_t count = (1 + pick(unit == 1 ? 2000 : 3)) * unit, base = (1 << 20) + pick(1000) * units[pick(5)];
         if (first + count > MODEL_PAGES)
             count = MODEL_PAGES - first;
-        rig_pages_left = pick(8) == 0 ? pick(4) : 3000;
+        rig_leave_pages(pick(8) == 0 ? pick(4) : 3000);
         bool free = true;
         for (uint64_t i = first; i < first + count; i++)
             free &= model[i] == ABSENT;
@@ -254,9 +254,9 @@ static void any_order_of_maps_is_what_a_flat_array_says(void **state)
             for (uint64_t i = 0; i < count; i++)
                 model[first + i] = (base + i) * PAGE_SIZE;
         } else {
-            assert_true(!free || rig_pages_left < 8);
+            assert_true(!free || page_free_count() < 8);
         }
-        assert_int_equal(npt.pages, rig_pages_taken - 6);   /* of the rig: a VMCB, IOPM, MSRPM */
+        assert_int_equal(npt.pages, rig_pages_taken() - 6);   /* of the rig: a VMCB, IOPM, MSRPM */
         for (int i = 0; i < 200; i++)
             check(&npt, pick(MODEL_PAGES));
         check(&npt, first);
@@ -266,9 +266,9 @@ static void any_order_of_maps_is_what_a_flat_array_says(void **state)
         if (first + count < MODEL_PAGES)
             check(&npt, first + count);
         if (step % 20 == 19) {
-            rig_pages_left = 3000;
+            rig_leave_pages(UINT64_MAX);
             npt_destroy(&npt);
-            assert_int_equal(rig_pages_taken, 6);
+            assert_int_equal(rig_pages_taken(), 6);
             npt = fresh_model();
         }
     }
@@ -277,15 +277,15 @@ static void any_order_of_maps_is_what_a_flat_array_says(void **state)
 static void destroy_returns_every_page(void **state)
 {
     (void)state;
-    uint64_t taken = rig_pages_taken;
+    uint64_t taken = rig_pages_taken();
     struct npt npt = fresh();
     assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), GIB, VIEW_GUEST));
     assert_true(npt_map(&npt, gpaddr(UINT64_C(1) << 40), paddr(4 * GIB + 4 * KIB), 4 * MIB, VIEW_GUEST));
     npt_destroy(&npt);
-    assert_int_equal(rig_pages_taken, taken);
+    assert_int_equal(rig_pages_taken(), taken);
     npt_destroy(&npt);                      /* of nothing: nothing */
-    assert_int_equal(rig_pages_taken, taken);
-    rig_pages_left = 0;
+    assert_int_equal(rig_pages_taken(), taken);
+    rig_leave_pages(0);
     assert_false(npt_create(&npt));
 }
 

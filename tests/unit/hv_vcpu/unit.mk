@@ -5,6 +5,7 @@
 BUILD ?= .build
 include linker/record.mk
 include tests/unit/boards/boards.mk
+include tests/unit/hv_vcpu/core.mk
 
 unit-hv-vcpu-out := $(BUILD)/unit/hv_vcpu
 unit-hv-vcpu-in := tests/unit/hv_vcpu
@@ -13,10 +14,7 @@ unit-hv-vcpu-cflags := -iquote . -std=gnu17 -g -O1 -fsanitize=address,undefined 
 unit-hv-vcpu-built-with = $(CC_VERSION) $(unit-hv-vcpu-cflags)
 $(eval $(call record,$(unit-hv-vcpu-out)/built-with,unit-hv-vcpu-built-with))
 unit-hv-vcpu-tests := constants npt asid exits cr mca cpuid msr io event ipi sched accessors
-unit-hv-vcpu-core := $(addprefix hv/,svm/npt.c svm/asid.c svm/vmcb.c vm/vcpu_cr.c vm/vcpu_poll.c vm/vcpu_start.c vm/fair.c vm/ipi.c vm/sched.c vm/run.c init/loop.c lib/heap.c vm/event.c vm/exit.c vm/exit_dispatch.c vm/exit_cache.c cpu/mca.c console/mca_log.c vm/exit_cr.c vm/exit_npf.c vm/exit_cpuid.c vm/exit_msr.c vm/exit_msr_list.c vm/exit_io.c \
-	dev/vlapic.c dev/vpower.c lib/text.c)
-unit-hv-vcpu-core-objects := $(unit-hv-vcpu-core:%.c=$(unit-hv-vcpu-out)/%.o) $(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/rig.o \
-	$(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/rig_devices.o
+unit-hv-vcpu-core-objects := $(unit-hv-vcpu-core:%.c=$(unit-hv-vcpu-out)/%.o) $(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/rig_devices.o
 
 .PHONY: unit-hv-vcpu
 unit-hv-vcpu: $(unit-hv-vcpu-tests:%=$(unit-hv-vcpu-out)/%.passed)

@@ -98,6 +98,11 @@ uint64_t clock_measure(uint64_t rsdp, const char **source);
 /* Date and time, into `handoff`. */
 void clock_read_wall(void);
 
+/* bootnext.c: the boot option that the boot manager would start after the one that is running, into `handoff`; makes BootNext
+ * name it, if there is one. */
+void bootnext_find(void);
+void bootnext_set(void);
+
 /* console.c: the operator's UART into `handoff`, and the texts of its row; `remedy` also says why a better source was not
  * used. */
 void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88]);

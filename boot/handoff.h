@@ -11,11 +11,12 @@
 #include "psp/psp.h"
 
 #define HANDOFF_MAGIC UINT64_C(0x46464f444e414853) /* "SHANDOFF" */
-#define HANDOFF_VERSION 6u
+#define HANDOFF_VERSION 7u
 #define HANDOFF_MAX_RANGES 2048u
 #define HANDOFF_MAX_CPUS 1024u
 #define HANDOFF_STARTUP_PAGES 4u
 #define HANDOFF_MAX_REGISTERS 64u
+#define HANDOFF_NO_OPTION 0x10000u /* boot options are numbers of 16 bits */
 
 /* Virtual address space of hv: the image at the top 2 GiB (mcmodel=kernel), the arena from HV_ARENA_BASE on;
  * hv/mm/layout.h has the rest. Nothing here depends on where the arena lies physically: that may be at 2^52, five bits
@@ -96,7 +97,9 @@ struct handoff {
     uint64_t wall_seconds; /* since 1970, UTC, when the TSC was wall_tsc; 0: unknown */
     uint64_t wall_tsc;
     uint64_t rsdp; /* physical */
-    uint64_t runtime_services; /* physical address of EFI_RUNTIME_SERVICES */
+    uint64_t reset_system, set_variable; /* physical addresses of UEFI's runtime services */
+    uint32_t boot_next; /* the boot option that follows this one (UEFI 2.9, 3.3), or HANDOFF_NO_OPTION */
+    uint32_t reserved;
     struct handoff_uart uart;
     struct handoff_register off[2], reset; /* ACPI's ways; off[0] and then off[1] */
 

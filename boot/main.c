@@ -2,8 +2,6 @@
 /* BOOTX64.EFI: runs the preflight, then leaves boot services and enters hv; or returns to the boot order. */
 #include "boot/boot.h"
 
-#include "hv/lib/bootnext.h"
-
 #define EXIT_ATTEMPTS 8u
 #define READ_SECONDS 15u        /* that a refusal stays on the screen */
 #define KEYS_BEFORE 64u         /* pending keys to discard */
@@ -43,14 +41,12 @@ static void main_let_read(const char *next)
  * reset, and let the boot order continue through BootNext. */
 static _Noreturn void main_reset(void)
 {
-    EFI_RUNTIME_SERVICES *runtime = boot.system->RuntimeServices;
-    uint16_t option;
     text_print("\nSevisor: the UEFI firmware does not let go of the machine (GetMemoryMap or\n"
                "ExitBootServices failed). Update the BIOS, or start Sevisor right after power-on,\n"
                "before other boot programs.\n");
     main_let_read("the machine is reset, into the boot option that follows if there is one,");
-    bootnext_set((uintptr_t)runtime->GetVariable, (uintptr_t)runtime->SetVariable, &option);
-    runtime->ResetSystem(EfiResetCold, EFI_SUCCESS, 0, NULL);
+    bootnext_set();
+    boot.system->RuntimeServices->ResetSystem(EfiResetCold, EFI_SUCCESS, 0, NULL);
     main_refuse(EFI_ABORTED);
 }
 
@@ -77,7 +73,8 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     handoff.magic = HANDOFF_MAGIC;
     handoff.version = HANDOFF_VERSION;
     handoff.size = sizeof handoff;
-    handoff.runtime_services = (uintptr_t)system->RuntimeServices;
+    handoff.reset_system = (uintptr_t)system->RuntimeServices->ResetSystem;
+    handoff.set_variable = (uintptr_t)system->RuntimeServices->SetVariable;
     if (!preflight_run()) {
         table_refusals();
         main_let_read("back to the UEFI firmware's boot order");
@@ -85,6 +82,7 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
     }
     text_print("\n");
 
+    bootnext_find();
     cpus_wbinvd();
     /* Any other call may change the memory map. */
     for (uint32_t i = 0; i < EXIT_ATTEMPTS; i++) {

@@ -14,31 +14,32 @@
 #include "hv/cpu/smp.h"
 #include "hv/cpu/trap.h"
 #include "hv/init/shutdown.h"
-#include "hv/lib/bootnext.h"
 #include "hv/lib/pagetable.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
 #include "hv/mm/page.h"
-#include "hv/mm/window.h"
+#include "hv/mm/view.h"
 
-/* UEFI 2.9, 4.5: EFI_RUNTIME_SERVICES, in words of 8 bytes. */
-#define RUNTIME_SERVICES_SIGNATURE UINT64_C(0x56524553544e5552)
-/* clang-format off */
-enum { RUNTIME_SIGNATURE = 0, RUNTIME_GET_VARIABLE = 72 / 8, RUNTIME_SET_VARIABLE = 88 / 8, RUNTIME_RESET_SYSTEM = 104 / 8 };
-/* clang-format on */
-
-enum reset_type { RESET_COLD = 0, RESET_WARM = 1, RESET_SHUTDOWN = 2 };
+/* UEFI 2.9, 8.2, 8.5.1 */
+enum { RESET_COLD = 0, RESET_SHUTDOWN = 2 };
+enum { VARIABLE_NON_VOLATILE = 1, VARIABLE_BOOT_SERVICES = 2, VARIABLE_RUNTIME = 4 };
 typedef void __attribute__((ms_abi)) (*reset_system_t)(uint32_t type, uint64_t status, uint64_t size, void *data);
+typedef uint64_t __attribute__((ms_abi)) (*set_variable_t)(const uint16_t *name, const void *vendor,
+                                                           uint32_t attributes, uint64_t size, const void *data);
+/* UEFI 2.9, 3.3: EFI_GLOBAL_VARIABLE, as a GUID lies in memory. */
+static const uint8_t global_variable[] = {0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11,
+                                          0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c};
 
 #define BELOW_4G (UINT64_C(1) << 32)
 /* Pages for tables, of the 16 MiB that boot/load.c sets aside: all of 4 GiB in pages of 4 KiB takes 2,054. */
 #define FIRMWARE_TABLES_MOST 2560u
 
 static uint64_t firmware_cr3;               /* 0: there is no such address space yet */
-static uint64_t firmware_reset_system;      /* 0: no runtime services */
-static uint64_t firmware_get_variable, firmware_set_variable;
+static uint64_t firmware_reset_system;      /* 0: it cannot be called */
+static uint64_t firmware_set_variable;
+static uint32_t firmware_boot_next;
 
 /* One to one ends with the lower half, hv's is above; and the firmware has never seen more by its own tables of 4 levels. */
 #define FIRMWARE_END (UINT64_C(1) << 47)
@@ -88,41 +89,37 @@ static bool firmware_map_all(struct pagetable *table, const struct handoff *hand
     return fine && firmware_map(table, at, BELOW_4G, DEVICE_BITS);
 }
 
-void firmware_init(const struct handoff *handoff)
+/* False: out of pages. */
+static bool firmware_build(const struct handoff *handoff)
 {
-    static const char missing[] =
-        "firmware: no pages to map %u ranges of memory for it; it cannot be asked to power off";
-    paddr_t pages;
-    if (!page_alloc(FIRMWARE_TABLES_MOST, 1, &pages)) {
-        log_print(LOG_ERROR, missing, handoff->range_count);
-        return;
-    }
     struct pagetable table;
+    paddr_t pages;
+    if (!page_alloc(FIRMWARE_TABLES_MOST, 1, &pages))
+        return false;
     uint64_t end = pages.raw + FIRMWARE_TABLES_MOST * PAGE_SIZE;
     pagetable_init(&table, pages.raw, end, (uintptr_t)page_va(pages) - pages.raw,
                    view_entry_address(paddr(0), VIEW_ENCRYPTED));
     if (!firmware_map_all(&table, handoff)) {
         page_free(pages, FIRMWARE_TABLES_MOST);
-        log_print(LOG_ERROR, missing, handoff->range_count);
-        return;
+        return false;
     }
     if (table.next < end)
         page_free(paddr(table.next), (end - table.next) / PAGE_SIZE);
     hostmap_share(page_va(paddr(table.root)));
     firmware_cr3 = pagetable_cr3(&table);
+    return true;
+}
 
-    uint8_t *window = window_map(paddr(handoff->runtime_services & ~(PAGE_SIZE - 1)), 2 * PAGE_SIZE, VIEW_PLAIN);
-    ASSERT(window != NULL);
-    const uint64_t *found = (const void *)(window + handoff->runtime_services % PAGE_SIZE);
-    if (found[RUNTIME_SIGNATURE] == RUNTIME_SERVICES_SIGNATURE) {
-        firmware_reset_system = found[RUNTIME_RESET_SYSTEM];
-        firmware_get_variable = found[RUNTIME_GET_VARIABLE];
-        firmware_set_variable = found[RUNTIME_SET_VARIABLE];
-    } else {
-        log_print(LOG_ERROR, "firmware: no runtime services at %lx; it cannot be asked to power off",
-                  handoff->runtime_services);
+void firmware_init(const struct handoff *handoff)
+{
+    if (!firmware_build(handoff)) {
+        log_print(LOG_ERROR, "firmware: no pages to map %u ranges of memory for it; it cannot be asked to power off",
+                  handoff->range_count);
+        return;
     }
-    window_unmap(window, 2 * PAGE_SIZE);
+    firmware_reset_system = handoff->reset_system;
+    firmware_set_variable = handoff->set_variable;
+    firmware_boot_next = handoff->boot_next;
 }
 
 /* The end of the machine: one way after another, each told of if it failed within its time. */
@@ -217,11 +214,13 @@ static void end_enter_firmware(void *frame)
 /* No way to the end. Nothing depends on it but what is started next. */
 static void end_with_boot_next(void)
 {
-    uint16_t option;
+    uint16_t option = (uint16_t)firmware_boot_next;
     bool set = false;
-    if (firmware_reset_system != 0) {
+    if (firmware_reset_system != 0 && firmware_boot_next != HANDOFF_NO_OPTION) {
         end_enter_firmware(__builtin_frame_address(0));
-        set = bootnext_set(firmware_get_variable, firmware_set_variable, &option);
+        set = ((set_variable_t)(uintptr_t)firmware_set_variable)(
+                  u"BootNext", global_variable, VARIABLE_NON_VOLATILE | VARIABLE_BOOT_SERVICES | VARIABLE_RUNTIME,
+                  sizeof option, &option) == 0;
         cli();
         end_leave();
     }

@@ -432,6 +432,8 @@ int machine_reset(void **state)
         .pci_address = PCI_ADDRESS_BEFORE,
         .firmware_cr3 = pagetable_cr3(&tables),
     };
+    for (unsigned option = 0; option < 16; option++)
+        machine.boot_attributes[option] = 1; /* active */
     struct function *psp = machine_pci(0x41 << 8 | 1, 0x14861022, 0, 0x0400);
     psp->config[6] = (uint32_t)PSP_BAR | 4;
     machine_pci(0x41 << 8, 0x14841022, 0x80, 7);

@@ -38,6 +38,7 @@
 #define ECAM_BUSES 4u
 #define PCI_ADDRESS_BEFORE 0x80fff8a4u          /* at port 0xcf8: the UEFI firmware's */
 #define PM_PORT 0x608u
+#define NO_OPTION UINT32_MAX
 #define HZ UINT64_C(2400000000)
 
 /* The hv image: pages of read-only data, code, data, and zeros. */
@@ -128,7 +129,10 @@ struct machine {
     uint64_t watchdog;
     EFI_STATUS exit_status;
     bool no_reset; /* ResetSystem() comes back */
-    uint16_t boot_order[4], boot_current, boot_next; /* boot options; BootOrder is not there while its first is 0 */
+    uint16_t boot_order[300], boot_current, boot_next; /* boot options */
+    UINTN boot_order_bytes; /* 0: BootOrder is not there */
+    bool no_boot_current;
+    uint32_t boot_attributes[16]; /* of the options by their last digit, or NO_OPTION */
     uint64_t tsc_at_words, refused_tsc; /* at the last words, and at Exit() */
     uint64_t cr3, final_cr3, stack, entry, handoff; /* cr3: the last one written; others: trampoline()'s */
     bool arena_touched_before_cr3;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* How ACPI ends the machine, by tables that are as they should be and by others. Numbers: ACPI 6.4, tables 5.9 and 5.1, 20.2. */
+/* How ACPI ends the machine, by tables that are as they should be and by others. Numbers: ACPI 6.4, tables 5.9 and 5.1, 20.2.
+ * And where a reset leads: UEFI 2.9, 3.1.3 and 3.3. */
 #include "machine.h"
 
 #include <stdlib.h>
@@ -338,6 +339,79 @@ static void hv_gets_them(void **state)
     assert_register(&h->reset, 0xcf9, true, 1, 0, 6);
 }
 
+/* ---- the boot option that follows ---- */
+
+static uint32_t find_next(void)
+{
+    handoff.boot_next = 0;
+    bootnext_find();
+    return handoff.boot_next;
+}
+
+static void boot_order_goes_on_behind_this_boot_option(void **state)
+{
+    static const struct {
+        uint16_t current, count, order[4];
+        uint32_t next;
+    } cases[] = {
+        {1, 3, {1, 7, 0x2001}, 7},
+        {7, 3, {1, 7, 0x2001}, 0x2001},
+        {0x2001, 3, {1, 7, 0x2001}, HANDOFF_NO_OPTION}, /* the last */
+        {9, 3, {1, 7, 0x2001}, HANDOFF_NO_OPTION}, /* chosen by hand, or by BootNext */
+        {1, 3, {1, 0xFFFF, 7}, 0xFFFF},
+        {1, 1, {1}, HANDOFF_NO_OPTION},
+        {1, 0, {0}, HANDOFF_NO_OPTION},
+    };
+    (void)state;
+    machine_attach();
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        machine.boot_current = cases[i].current;
+        memcpy(machine.boot_order, cases[i].order, sizeof cases[i].order);
+        machine.boot_order_bytes = cases[i].count * 2u;
+        assert_int_equal(find_next(), cases[i].next);
+        machine.boot_next = 0;
+        bootnext_set();
+        assert_int_equal(machine.boot_next, cases[i].next == HANDOFF_NO_OPTION ? 0 : cases[i].next);
+    }
+    machine.boot_order_bytes = 6;
+    machine.no_boot_current = true;
+    assert_int_equal(find_next(), HANDOFF_NO_OPTION);
+    machine.no_boot_current = false;
+    machine.boot_order_bytes = sizeof machine.boot_order; /* more than there is room for */
+    assert_int_equal(find_next(), HANDOFF_NO_OPTION);
+}
+
+/* What is not active, and applications; what BootNext names the boot manager does not judge. */
+static void what_the_boot_manager_would_pass_over_is_not_next(void **state)
+{
+    static const uint32_t passed_over[] = {0, 8, 0x101, 0x109, 0x201, NO_OPTION};
+    (void)state;
+    machine_attach();
+    machine.boot_current = 3;
+    for (uint16_t at = 0; at < 5; at++)
+        machine.boot_order[at] = (uint16_t)(at + 2); /* 2 3 4 5 6 */
+    machine.boot_order_bytes = 10;
+    for (unsigned i = 0; i < sizeof passed_over / sizeof *passed_over; i++) {
+        machine.boot_attributes[4] = machine.boot_attributes[5] = passed_over[i];
+        assert_int_equal(find_next(), 6);
+    }
+    machine.boot_attributes[4] = 9;
+    assert_int_equal(find_next(), 4); /* one that is hidden is started */
+    machine.boot_attributes[4] = machine.boot_attributes[6] = 0;
+    assert_int_equal(find_next(), HANDOFF_NO_OPTION);
+}
+
+static void hv_gets_it(void **state)
+{
+    (void)state;
+    memcpy(machine.boot_order, (const uint16_t[]){3, 7}, 4);
+    machine.boot_order_bytes = 4;
+    machine.boot_current = 3;
+    assert_int_equal(machine_boot(), ENTERED);
+    assert_int_equal(((const struct handoff *)machine.handoff)->boot_next, 7);
+    assert_int_equal(machine.boot_next, 0); /* hv makes it so, if no guest runs */
+}
+
 #define T(name) cmocka_unit_test_setup(name, machine_reset)
 int main(void)
 {
@@ -352,6 +426,9 @@ int main(void)
         T(a_machine_of_reduced_hardware_has_one_register),
         T(an_old_fadt_has_what_it_has),
         T(hv_gets_them),
+        T(boot_order_goes_on_behind_this_boot_option),
+        T(what_the_boot_manager_would_pass_over_is_not_next),
+        T(hv_gets_it),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

@@ -95,7 +95,9 @@ static void hv_gets_its_image_and_what_boot_found_out(void **state)
     assert_int_equal(h->wall_seconds, 1795955696);
     assert_in_range(h->wall_tsc, first_tsc, machine.tsc);
     assert_int_equal(h->rsdp, TABLES_BASE);
-    assert_int_equal(h->runtime_services, (uintptr_t)&runtime);
+    assert_int_equal(h->reset_system, (uintptr_t)runtime.ResetSystem);
+    assert_int_equal(h->set_variable, (uintptr_t)runtime.SetVariable);
+    assert_int_equal(h->boot_next, HANDOFF_NO_OPTION);
     assert_int_equal(h->uart.base, 0x3f8);
     assert_int_equal(h->sev_usable, 1);
     assert_string_equal(h->sev_refusal, "");
@@ -383,7 +385,8 @@ static void a_map_that_changes_meanwhile_is_read_again(void **state)
 static void a_firmware_that_does_not_let_go_is_reset_into_the_next_boot_option(void **state)
 {
     (void)state;
-    memcpy(machine.boot_order, (const uint16_t[]){3, 7, 4, 1}, sizeof machine.boot_order);
+    memcpy(machine.boot_order, (const uint16_t[]){3, 7, 4, 1}, 8);
+    machine.boot_order_bytes = 8;
     machine.boot_current = 3;
     machine.exit_boot_refusals = 100;
     machine.syscfg = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* UEFI's side of the machine: boot services as far as boot/ calls them, and ACPI's tables. */
+#include <ctype.h>
 #include <stdlib.h>
 
 #include "machine.h"
@@ -16,19 +17,27 @@ static bool is_name(const CHAR16 *name, const char *expected)
 static EFI_STATUS EFIAPI get_variable(CHAR16 *name, EFI_GUID *vendor, UINT32 *attributes, UINTN *size, void *data)
 {
     static const EFI_GUID global = EFI_GLOBAL_VARIABLE;
-    static const UINT32 active = 1;
     assert_memory_equal(vendor, &global, sizeof global);
     assert_null(attributes);
-    bool order = is_name(name, "BootOrder"), option = !order && is_name(name + 4, "0007");
-    if (order || option || is_name(name, "BootCurrent")) {
-        if (machine.boot_order[0] == 0)
+    unsigned digits = 0, option = 0;
+    for (; digits < 4 && name[4 + digits] < 0x80 && isxdigit(name[4 + digits]) && !islower(name[4 + digits]); digits++)
+        option =
+            option << 4 | (unsigned)(name[4 + digits] <= '9' ? name[4 + digits] - '0' : name[4 + digits] - 'A' + 10);
+    bool order = is_name(name, "BootOrder"), current = is_name(name, "BootCurrent");
+    if (order || current) {
+        UINTN bytes = order ? machine.boot_order_bytes : 2;
+        if (bytes == 0 || *size < bytes || (current && machine.no_boot_current))
             return EFI_NOT_FOUND;
-        *size = order ? sizeof machine.boot_order : option ? sizeof active : 2;
-        memcpy(data,
-               order    ? (const void *)machine.boot_order
-               : option ? (const void *)&active
-                        : &machine.boot_current,
-               *size);
+        *size = bytes;
+        memcpy(data, order ? machine.boot_order : &machine.boot_current, bytes);
+        return EFI_SUCCESS;
+    }
+    if (digits == 4 && name[8] == 0) {
+        if (*size < 100 || machine.boot_attributes[option % 16] == NO_OPTION)
+            return EFI_NOT_FOUND;
+        *size = 100;
+        memset(data, 0xff, 100);
+        memcpy(data, &machine.boot_attributes[option % 16], 4);
         return EFI_SUCCESS;
     }
     assert_true(is_name(name, "ConOut"));

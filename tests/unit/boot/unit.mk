@@ -16,7 +16,7 @@ unit-boot-built-with = $(CC_VERSION) $(unit-boot-cflags)
 $(eval $(call record,$(unit-boot-out)/built-with,unit-boot-built-with))
 unit-boot-tests := start preflight tables devices console power boards
 # The application, as boot/boot.mk links it, but for the C library's part.
-unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/lib/bootnext.c hv/lib/text.c hv/lib/pagetable.c hv/lib/runs.c hv/lib/pci.c \
+unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/lib/text.c hv/lib/pagetable.c hv/lib/runs.c hv/lib/pci.c \
 	$(addprefix psp/,attach.c command.c discover.c generation.c mailbox.c status.c) \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c
 unit-boot-rig := $(unit-boot-in)/machine.c $(unit-boot-in)/uefi.c tests/unit/manifest/good.c

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* The address space in which the firmware's runtime services run, and the end of the machine. */
-#include <ctype.h>
 #include <stdlib.h>
 
 #include "fake_cpu.h"
@@ -19,7 +18,6 @@
 #include "hv/lib/pagetable.h"
 #include "hv/cpu/trap.h"
 
-#define RUNTIME UINT64_C(0x7654321e8)   /* physical, of the table of runtime services */
 #define HOST_CR3 UINT64_C(0x1234000)
 #define MOST 2560u                      /* pages for tables */
 #define TABLES "page_alloc 2560\n"
@@ -32,7 +30,6 @@ static bool variables_hang;             /* the same in SetVariable() */
 static bool in_call;                    /* as smp.c has it */
 static bool loses, lost;                /* another CPU takes over meanwhile, and has */
 static uint64_t stack_then;
-static _Alignas(4096) uint8_t services[2 * PAGE_SIZE];     /* the two pages that begin at RUNTIME's */
 
 #define IN_TIME "the UEFI firmware has not returned in time, interrupted"
 
@@ -109,16 +106,8 @@ uint64_t clock_us_to_tsc(uint64_t us)
     return us;
 }
 
-/* The boot manager's variables; what BootNext becomes. */
-static struct {
-    uint16_t current, order[300];
-    uint64_t order_bytes;
-    uint64_t failing;
-    int32_t next;
-    uint32_t attributes[16];
-} boots;
-
-#define NO_OPTION UINT32_MAX
+static int32_t boot_next;               /* the variable; -1: not written */
+static bool variables_fail;
 
 static bool is_name(const uint16_t *name, const char *expected)
 {
@@ -137,33 +126,6 @@ static void assert_global(const void *vendor)
     assert_int_equal(fake_cr3, POOL_BASE | FAKE_C_BIT);     /* in the firmware's address space */
 }
 
-static uint64_t __attribute__((ms_abi)) get_variable(const uint16_t *name, const void *vendor, uint32_t *attributes,
-                                                     uint64_t *size, void *data)
-{
-    assert_global(vendor);
-    assert_null(attributes);
-    uint32_t option = 0, digits = 0;
-    for (; digits < 4 && name[4 + digits] < 0x80 && isxdigit(name[4 + digits]) && !islower(name[4 + digits]); digits++)
-        option = option << 4 |
-                 (name[4 + digits] <= '9' ? name[4 + digits] - (uint32_t)'0' : name[4 + digits] - (uint32_t)'A' + 10);
-    if (digits == 4 && name[8] == 0) {
-        if (*size < 100 || boots.attributes[option % 16] == NO_OPTION)
-            return UINT64_C(0x800000000000000e);
-        *size = 100;
-        memset(data, 0xff, 100);
-        memcpy(data, &boots.attributes[option % 16], 4);
-        return 0;
-    }
-    bool order = is_name(name, "BootOrder");
-    assert_true(order || is_name(name, "BootCurrent"));
-    uint64_t bytes = order ? boots.order_bytes : 2;
-    if (boots.failing == (order ? 2 : 1) || *size < bytes)
-        return UINT64_C(0x8000000000000005);
-    *size = bytes;
-    memcpy(data, order ? (const void *)boots.order : &boots.current, bytes);
-    return 0;
-}
-
 static uint64_t __attribute__((ms_abi)) set_variable(const uint16_t *name, const void *vendor, uint32_t attributes,
                                                      uint64_t size, const void *data)
 {
@@ -180,20 +142,8 @@ static uint64_t __attribute__((ms_abi)) set_variable(const uint16_t *name, const
     assert_int_equal(attributes, 7);            /* kept, and visible before and after ExitBootServices() */
     assert_int_equal(size, 2);
     memcpy(&next, data, 2);
-    boots.next = next;
-    return boots.failing == 3 ? UINT64_C(0x8000000000000009) : 0;
-}
-
-void *window_map(paddr_t base, uint64_t size, enum memory_view view)
-{
-    note("window %lx %lu %d", base.raw, size, view);
-    return services;
-}
-
-void window_unmap(void *va, uint64_t size)
-{
-    assert_ptr_equal(va, services);
-    note("unmap %lu", size);
+    boot_next = next;
+    return variables_fail ? UINT64_C(0x8000000000000009) : 0;
 }
 
 void hostmap_share(uint64_t *root)
@@ -241,21 +191,14 @@ void console_print(const char *format, ...)
 
 static int set_up(void **state)
 {
-    const uint64_t signature = UINT64_C(0x56524553544e5552), reset = (uintptr_t)reset_system;    /* "RUNTSERV" */
     fake_reset(state);
     fake_cr3 = HOST_CR3;
     memset(&handoff, 0, sizeof handoff);
-    memset(services, 0, sizeof services);
-    handoff.runtime_services = RUNTIME;
-    memcpy(services + 0x1e8, &signature, 8);
-    memcpy(services + 0x1e8 + 104, &reset, 8);
-    const uint64_t get = (uintptr_t)get_variable, set = (uintptr_t)set_variable;
-    memcpy(services + 0x1e8 + 72, &get, 8);
-    memcpy(services + 0x1e8 + 88, &set, 8);
-    memset(&boots, 0, sizeof boots);
-    boots.next = -1;
-    for (unsigned i = 0; i < 16; i++)
-        boots.attributes[i] = 1;        /* LOAD_OPTION_ACTIVE */
+    handoff.reset_system = (uintptr_t)reset_system;
+    handoff.set_variable = (uintptr_t)set_variable;
+    handoff.boot_next = HANDOFF_NO_OPTION;
+    boot_next = -1;
+    variables_fail = false;
     return 0;
 }
 
@@ -478,7 +421,6 @@ static void assert_not_mapped(void)
              handoff.range_count);
     assert_non_null(strstr(did, expected));
     assert_null(strstr(did, "share"));
-    assert_null(strstr(did, "window"));
     snprintf(expected, sizeof expected, "page_free %lx %u\n", POOL_BASE, MOST);
     assert_int_equal(strstr(did, expected) != NULL, strstr(did, TABLES) != NULL);
     did[0] = '\0';
@@ -507,8 +449,7 @@ static void without_a_map_there_are_devices_alone(void **state)
     (void)state;
     firmware_init(&handoff);
     char expected[256];
-    snprintf(expected, sizeof expected, TABLES "page_free %lx %u\nshare\nwindow 765432000 8192 0\nunmap 8192\n",
-             POOL_BASE + 6 * PAGE_SIZE, MOST - 6);
+    snprintf(expected, sizeof expected, TABLES "page_free %lx %u\nshare\n", POOL_BASE + 6 * PAGE_SIZE, MOST - 6);
     assert_string_equal(did, expected);
 }
 
@@ -558,80 +499,39 @@ static void each_way_is_tried_in_turn_and_told_of(void **state)
                    FIRMWARE(2) "cli\n" HOST CHIPSET("does not end") HALTED);
 }
 
-static void boot_order_goes_on_behind_this_boot_option(void **state)
+static void a_reset_leads_to_the_boot_option_that_follows(void **state)
 {
-    static const struct {
-        uint16_t current, count, order[4];
-        uint64_t failing;
-        bool set;
-        uint16_t next;
-    } cases[] = {
-        {1, 3, {1, 7, 0x2001}, 0, true, 7},
-        {7, 3, {1, 7, 0x2001}, 0, true, 0x2001},
-        {0x2001, 3, {1, 7, 0x2001}, 0, false, 0}, /* the last */
-        {9, 3, {1, 7, 0x2001}, 0, false, 0}, /* chosen by hand, or by BootNext */
-        {1, 1, {1}, 0, false, 0},
-        {1, 0, {0}, 0, false, 0},
-        {1, 2, {1, 7}, 1, false, 0},
-        {1, 2, {1, 7}, 2, false, 0},
-        {1, 2, {1, 7}, 3, false, 7},
-    };
+    static const uint16_t options[] = {0, 7, 0x2001, 0xffff};
     (void)state;
-    firmware_init(&handoff);
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < 2 * sizeof options / sizeof *options; i++) {
         char words[64];
-        boots.current = cases[i].current;
-        memcpy(boots.order, cases[i].order, sizeof cases[i].order);
-        boots.order_bytes = cases[i].count * 2;
-        boots.failing = cases[i].failing;
-        boots.next = -1;
-        did[0] = '\0';
-        assert_true(end(machine_reset));
-        assert_int_equal(fake_cr3, HOST_CR3);
-        snprintf(words, sizeof words, "boot option %04x, which follows, is next (BootNext)", cases[i].next);
-        assert_non_null(strstr(did, cases[i].set ? words : "the firmware's boot order begins anew"));
-        assert_int_equal(boots.next, cases[i].set || cases[i].failing == 3 ? cases[i].next : -1);
-    }
-    boots.failing = 0;
-    boots.order_bytes = sizeof boots.order; /* more than there is room for */
-    assert_true(end(machine_reset));
-    assert_non_null(strstr(did, "the firmware's boot order begins anew"));
-}
-
-/* UEFI 2.9, 3.1.3: the boot manager passes over what is not active, and applications; what BootNext names it does not judge. */
-static void what_the_boot_manager_would_pass_over_is_not_next(void **state)
-{
-    static const uint32_t passed_over[] = {0, 8, 0x101, 0x109, 0x201, NO_OPTION};
-    for (unsigned i = 0; i <= sizeof passed_over / sizeof *passed_over; i++) {
-        set_up(state);
-        boots.current = 3;
-        for (uint16_t at = 0; at < 5; at++)
-            boots.order[at] = (uint16_t)(at + 2); /* 2 3 4 5 6 */
-        boots.order_bytes = 10;
-        bool any = i < sizeof passed_over / sizeof *passed_over;
-        boots.attributes[4] = boots.attributes[5] = any ? passed_over[i] : 9;
+        set_up(NULL);
+        handoff.boot_next = options[i / 2];
+        variables_fail = i % 2 != 0;
         begin();
         assert_true(end(machine_reset));
-        assert_int_equal(boots.next, any ? 6 : 4); /* one that is hidden is started */
+        assert_int_equal(fake_cr3, HOST_CR3);
+        snprintf(words, sizeof words, "boot option %04x, which follows, is next (BootNext)", options[i / 2]);
+        assert_non_null(strstr(did, variables_fail ? "the firmware's boot order begins anew" : words));
+        assert_int_equal(boot_next, options[i / 2]);
     }
-    set_up(state);
-    boots.current = boots.order[0] = 1;
-    boots.order[1] = 2;
-    boots.order_bytes = 4;
-    boots.attributes[2] = 0;
+}
+
+static void a_power_off_leads_nowhere(void **state)
+{
+    (void)state;
+    handoff.boot_next = 7;
     begin();
-    assert_true(end(machine_reset));
-    assert_int_equal(boots.next, -1);
-    assert_non_null(strstr(did, "the firmware's boot order begins anew"));
+    assert_true(end(machine_power_off));
+    assert_int_equal(boot_next, -1);
+    assert_null(strstr(did, "boot order"));
 }
 
 static void a_fault_while_bootnext_is_set_still_ends_in_a_reset(void **state)
 {
     (void)state;
     handoff.reset = cf9;
-    boots.current = boots.order[0] = 1;
-    boots.order[1] = 2;
-    boots.order_bytes = 4;
+    handoff.boot_next = 2;
     variables_fault = "#UD invalid opcode";
     begin();
     assert_true(end(machine_reset));
@@ -645,9 +545,7 @@ static void nor_is_the_firmware_called_again_when_setvariable_takes_too_long(voi
 {
     (void)state;
     handoff.reset = cf9;
-    boots.current = boots.order[0] = 1;
-    boots.order[1] = 2;
-    boots.order_bytes = 4;
+    handoff.boot_next = 2;
     variables_fault = IN_TIME;
     begin();
     assert_true(end(machine_reset));
@@ -655,17 +553,16 @@ static void nor_is_the_firmware_called_again_when_setvariable_takes_too_long(voi
                                   "in cf9\nout cf9 6\n" ASKING("does not end") CHIPSET("cannot end") HALTED);
 }
 
-static void without_runtime_services_there_is_no_boot_option(void **state)
+static void without_its_tables_the_firmware_is_not_called_for_it(void **state)
 {
     (void)state;
-    services[0x1e8]++;
-    firmware_init(&handoff);
-    boots.current = boots.order[0] = 1;
-    boots.order_bytes = 4;
-    boots.next = -1;
+    fake_pages_left = MOST - 1;
+    handoff.boot_next = 2;
+    begin();
     assert_true(end(machine_reset));
     assert_non_null(strstr(did, "the firmware's boot order begins anew"));
-    assert_int_equal(boots.next, -1);
+    assert_null(strstr(did, "cr3"));
+    assert_int_equal(boot_next, -1);
 }
 
 static void so_it_is_for_a_reset(void **state)
@@ -675,18 +572,16 @@ static void so_it_is_for_a_reset(void **state)
     handoff.reset = cf9;
     begin();
     assert_true(end(machine_reset));
-    assert_did(BEGINS ENTERS "cli\n" HOST "print sevisor: the firmware's boot order begins anew\n\n"
-                             "in cf9\nout cf9 6\n" ASKING("does not end")
-                                 FIRMWARE(0) "cli\n" HOST CHIPSET("does not end") HALTED);
+    assert_did(BEGINS "print sevisor: the firmware's boot order begins anew\n\n"
+                      "in cf9\nout cf9 6\n" ASKING("does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end")
+                          HALTED);
 }
 
 static void a_way_that_there_is_not_is_left_out(void **state)
 {
     (void)state;
-    services[0x1e8]++; /* the signature */
-    firmware_init(&handoff);
-    assert_non_null(strstr(did, "firmware: no runtime services at 7654321e8; it cannot be asked to power off\n"));
-    did[0] = '\0';
+    fake_pages_left = MOST - 1;
+    begin();
     assert_true(end(machine_power_off));
     assert_did(BEGINS NO_REGISTER CHIPSET("cannot end") HALTED);
 }
@@ -748,9 +643,7 @@ static void another_cpu_goes_on_with_all_ways_left_when_bootnext_hangs(void **st
 {
     (void)state;
     handoff.reset = cf9;
-    boots.current = boots.order[0] = 1;
-    boots.order[1] = 2;
-    boots.order_bytes = 4;
+    handoff.boot_next = 2;
     variables_hang = true;
     begin();
     assert_true(end(machine_reset));
@@ -775,9 +668,7 @@ static void another_cpu_goes_on_when_a_write_to_acpis_register_hangs(void **stat
 {
     (void)state;
     handoff.reset = pm1a;
-    boots.current = boots.order[0] = 1;
-    boots.order[1] = 2;
-    boots.order_bytes = 4;
+    handoff.boot_next = 2;
     fake_out16_seen = port_hangs;
     begin();
     assert_true(end(machine_reset));
@@ -885,12 +776,12 @@ int main(void)
         T(a_register_in_memory_is_written_there),
         T(and_with_the_firmwares_tables),
         T(registers_are_there_from_the_beginning),
-        T(boot_order_goes_on_behind_this_boot_option),
-        T(what_the_boot_manager_would_pass_over_is_not_next),
+        T(a_reset_leads_to_the_boot_option_that_follows),
+        T(a_power_off_leads_nowhere),
         T(a_fault_while_bootnext_is_set_still_ends_in_a_reset),
         T(nor_is_the_firmware_called_again_when_setvariable_takes_too_long),
         T(another_cpu_goes_on_when_a_write_to_acpis_register_hangs),
-        T(without_runtime_services_there_is_no_boot_option),
+        T(without_its_tables_the_firmware_is_not_called_for_it),
         T(another_cpu_goes_on_without_the_firmware),
         T(another_cpu_goes_on_with_all_ways_left_when_bootnext_hangs),
         T(a_cpu_that_comes_back_when_another_has_taken_over_does_nothing_more),

@@ -17,13 +17,14 @@ include linker/record.mk
 include linker/flags.mk
 
 GUEST_DIR := $(BUILD)/guest
-GUEST_PARTS := $(GUEST_DIR)/hello.bin $(GUEST_DIR)/dsdt.aml $(GUEST_DIR)/initramfs.cpio.gz $(GUEST_DIR)/vmlinuz
+GUEST_PARTS := $(GUEST_DIR)/hello.bin $(GUEST_DIR)/control.bin $(GUEST_DIR)/dsdt.aml $(GUEST_DIR)/initramfs.cpio.gz $(GUEST_DIR)/vmlinuz
 
+# Of all bare-metal guests.
 GUEST_HELLO_CFLAGS := -iquote . -std=c17 -Os -ffreestanding -fno-pic -mgeneral-regs-only -mno-red-zone -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns $(WARNINGS)
 
 # Includes the sources' content, so that replacing a file by one with an older time stamp is noticed.
-GUEST_HELLO_IS := $(shell cat guest/hello/*.[ch] guest/hello/*.ld | sha256sum)
+GUEST_HELLO_IS := $(shell cat guest/hello/*.[ch] guest/hello/*.ld guest/control/*.[ch] guest/control/*.ld guest/control.h | sha256sum)
 GUEST_BUILT_WITH = $(CC_VERSION) $(GUEST_HELLO_CFLAGS) $(LD) $(OBJCOPY) $(GUEST_HELLO_IS)
 $(eval $(call record,$(GUEST_DIR)/built-with,GUEST_BUILT_WITH))
 GUEST_KERNEL_IS = kernel: $(or $(GUEST_KERNEL),Debian's)
@@ -46,6 +47,20 @@ $(GUEST_DIR)/hello.elf: $(GUEST_DIR)/hello.o guest/hello/hello.ld
 	$(LD) -nostdlib -static --build-id=none --no-warn-rwx-segments -z noexecstack -T guest/hello/hello.ld $< -o $@
 
 $(GUEST_DIR)/hello.bin: $(GUEST_DIR)/hello.elf
+	$(OBJCOPY) -O binary $< $@
+
+GUEST_CONTROL_OBJECTS := $(patsubst guest/control/%.c,$(GUEST_DIR)/control/%.o,$(sort $(wildcard guest/control/*.c)))
+
+$(GUEST_DIR)/control/%.o: guest/control/%.c $(GUEST_DIR)/built-with
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_HELLO_CFLAGS) $(DEPENDS) -c $< -o $@
+
+-include $(GUEST_CONTROL_OBJECTS:.o=.d)
+
+$(GUEST_DIR)/control.elf: $(GUEST_CONTROL_OBJECTS) guest/control/control.ld
+	$(LD) -nostdlib -static --build-id=none --no-warn-rwx-segments -z noexecstack -T guest/control/control.ld $(GUEST_CONTROL_OBJECTS) -o $@
+
+$(GUEST_DIR)/control.bin: $(GUEST_DIR)/control.elf
 	$(OBJCOPY) -O binary $< $@
 
 # iasl adds the suffix, and talks a lot. Always compiled, since that is quick; the file is replaced if its bytes differ.

@@ -40,4 +40,20 @@ $(FUZZ_DIR)/fuzz_exits: $(FUZZ_EXITS_SOURCES) tests/fuzz/fuzz.mk
 	@$(call depend,$(FUZZ_CC) $(FUZZ_EXITS_CFLAGS),$(FUZZ_EXITS_SOURCES))
 	$(FUZZ_CC) $(FUZZ_EXITS_CFLAGS) $(FUZZ_EXITS_SOURCES) -lcmocka -o $@
 
+# The control guest's server, with tests/unit/guest_control's model of hv.
+FUZZ_RSP_SOURCES := tests/fuzz/fuzz_rsp.c tests/unit/guest_control/fake_hv.c \
+	$(filter-out guest/control/main.c guest/control/string.c,$(sort $(wildcard guest/control/*.c)))
+FUZZ_RSP_CFLAGS := $(patsubst -std=c17,-std=gnu17,$(FUZZ_CFLAGS)) -D_GNU_SOURCE
+
+.PHONY: fuzz-rsp
+fuzz-rsp: $(FUZZ_DIR)/fuzz_rsp
+	mkdir -p $(FUZZ_DIR)/rsp.corpus
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=5 -max_len=4096 -print_final_stats=1 \
+		-artifact_prefix=$(FUZZ_DIR)/rsp- $(FUZZ_DIR)/rsp.corpus
+
+$(FUZZ_DIR)/fuzz_rsp: $(FUZZ_RSP_SOURCES) tests/fuzz/fuzz.mk
+	@mkdir -p $(@D)
+	@$(call depend,$(FUZZ_CC) $(FUZZ_RSP_CFLAGS),$(FUZZ_RSP_SOURCES))
+	$(FUZZ_CC) $(FUZZ_RSP_CFLAGS) $(FUZZ_RSP_SOURCES) -o $@
+
 -include $(call dependencies,$(FUZZ_DIR))

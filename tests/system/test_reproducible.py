@@ -50,7 +50,7 @@ def test_two_builds_from_clean_copies_give_the_same_bytes(tmp_path: Path, make: 
         os.utime(path, (1, 1))
     make("-j1", "efi", directory=second, BUILD=str(outside), TZ="Asia/Tokyo", LC_ALL="C.UTF-8", USER="somebody")
 
-    guest = (f"guest/{name}" for name in ("hello.bin", "dsdt.aml", "initramfs.cpio.gz"))
+    guest = (f"guest/{name}" for name in ("hello.bin", "control.bin", "dsdt.aml", "initramfs.cpio.gz"))
     for name in (*guest, "hv/hv.bin", "boot/sevisor.efi", "BOOTX64.EFI"):
         assert digest(first / ".build" / name) == digest(outside / name), name
 

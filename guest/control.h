@@ -65,7 +65,9 @@ enum control_operation {
     CONTROL_MEMORY_WRITE = 27,
     /* The secure processor: `command` with its buffer of the SEV API in `buffer`. hv fills in the handle; in place of a
      * physical address stands an offset `data` of the window, or a guest-physical address where the API wants the guest's
-     * memory. answer.buffer: the buffer as the SEV firmware left it, addresses zero. */
+     * memory. answer.buffer: the buffer as the SEV firmware left it, addresses zero. INIT_EX copies its 32 KiB, page aligned, from
+     * the window into hv's memory. Then commands without a guest that have so much room, page aligned, at `data`, bring
+     * them back as they are by then. */
     CONTROL_FIRMWARE = 32,
 };
 

@@ -192,6 +192,7 @@ SEV_ABI_FIELD(sev_pdh_cert_export_buffer, pdh_len, 0x08);
 SEV_ABI_FIELD(sev_pdh_cert_export_buffer, certs_paddr, 0x10);
 SEV_ABI_FIELD(sev_pdh_cert_export_buffer, certs_len, 0x18);
 
+#define SEV_NV_SIZE 0x8000u            /* INIT_EX */
 #define SEV_IMAGE_ALIGN 32u
 
 /* SEV API 5, DOWNLOAD_FIRMWARE. */

@@ -66,6 +66,11 @@ struct psp_result identity_take_id(struct psp *psp, struct psp_result result)
     return take(psp, sev_get_id_answer(psp, result, identity.chip), "the chip's id is", &identity.has_chip);
 }
 
+void identity_forget(void)
+{
+    identity.has_pdh = false;
+}
+
 bool identity_has_pdh(void)
 {
     return identity.has_pdh;

@@ -13,6 +13,8 @@ void identity_init(void);
 struct psp_result identity_request_chain(struct psp *psp);
 struct psp_result identity_take_chain(struct psp *psp, struct psp_result result);
 struct psp_result identity_take_id(struct psp *psp, struct psp_result result);
+/* The certificates are not the platform's any more. */
+void identity_forget(void);
 bool identity_has_pdh(void);
 /* Whether the PDH survives INIT, in words, as two calls of identity_take_chain() have shown; NULL: not known. */
 const char *identity_survival(void);

@@ -33,6 +33,7 @@ enum platform_state {
     PLATFORM_INIT, PLATFORM_DF_FLUSH, PLATFORM_STATUS, PLATFORM_CHAIN, PLATFORM_ID,
     PLATFORM_REINIT,                    /* SHUTDOWN, then INIT again */
     PLATFORM_UNDO,                      /* SHUTDOWN after a failed DF_FLUSH */
+    PLATFORM_DOWN,                      /* PLATFORM_STATUS after what the control guest did in UNINIT, or to come there */
 };
 /* clang-format on */
 
@@ -44,6 +45,7 @@ static struct {
     bool wbinvd_first; /* WBINVD on every CPU before the state's command */
     bool init_reset, init_flushed; /* INIT was repeated after SECURE_DATA_INVALID, after WBINVD_REQUIRED */
     bool second; /* after PLATFORM_REINIT */
+    uint8_t *nv; /* INIT_EX's persistent data; NULL: never used */
 } platform;
 
 /* ---- the mailbox ---- */
@@ -249,6 +251,7 @@ static struct psp_result submit(void)
     case PLATFORM_ID:
         return sev_get_id(&psp);
     case PLATFORM_DOWNLOADED:
+    case PLATFORM_DOWN:
     case PLATFORM_STATUS:
         return sev_command(&psp, SEV_CMD_PLATFORM_STATUS, 0);
     case PLATFORM_ATTACH: /* submitted by psp_attach() */
@@ -322,6 +325,10 @@ static void answered(struct psp_result result)
             init();
             platform.wbinvd_first = true;
         }
+        break;
+    case PLATFORM_DOWN:
+        if (!failed("", sev_platform_status_answer(&psp, result)))
+            job_finish(&platform.job);
         break;
     case PLATFORM_UNDO:
         (void)failed("", platform.result);
@@ -401,7 +408,7 @@ uint64_t sev_pool_pages(void)
 
 bool sev_starting(void)
 {
-    return platform.job.kind != JOB_NONE;
+    return platform.job.kind != JOB_NONE || (psp.outstanding != NULL && psp.outstanding->class == PSP_PLATFORM_IDLE);
 }
 
 bool sev_ready(void)
@@ -412,6 +419,31 @@ bool sev_ready(void)
 const char *sev_refusal(void)
 {
     return refusal;
+}
+
+void sev_changed(uint8_t command)
+{
+    bool down = psp.status.state == SEV_PLATFORM_UNINIT, whole = psp_command_row(command)->class == PSP_PLATFORM_IDLE;
+    log_print(LOG_NOTICE, "sev: %s by the control guest", sev_command_name(command));
+    identity_forget();
+    job_begin(&platform.job, JOB_PLATFORM, NULL);
+    platform.request.pdh = platform.second = false; /* one INIT, and what comes with it once */
+    next(down ? PLATFORM_DOWN : whole ? PLATFORM_DF_FLUSH : PLATFORM_STATUS, whole);
+    if (!down)
+        return;
+    ready = false;
+    text_format(refusal, sizeof refusal,
+                "the control guest has shut the SEV platform down: it must send INIT or INIT_EX");
+}
+
+uint8_t *sev_nv(bool take)
+{
+    paddr_t pages;
+    if (take && platform.nv == NULL && page_alloc(SEV_NV_SIZE / PAGE_SIZE, 1, &pages)) {
+        platform.nv = page_va(pages);
+        pages_for_good += SEV_NV_SIZE / PAGE_SIZE;
+    }
+    return platform.nv;
 }
 
 void sev_stop(void)

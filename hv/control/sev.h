@@ -23,10 +23,16 @@ struct sev_request {
 void sev_start(const struct handoff *handoff, const struct sev_request *request);
 struct job *sev_job(void);
 enum job_verdict sev_step(struct job *job);
-/* The bring-up job is active. */
+/* The bring-up job is active, or will be when a command of the control guest's is answered. */
 bool sev_starting(void);
 bool sev_ready(void);
 const char *sev_refusal(void);
+/* A command of the control guest's has changed the platform's keys or its state: what follows hv's own INIT follows, as the
+ * bring-up job: WBINVD, DF_FLUSH, certificates. After SHUTDOWN encrypted guests are refused until INIT. */
+void sev_changed(uint8_t command);
+/* SEV_NV_SIZE bytes of the pool for INIT_EX, for good: the SEV firmware writes to them whenever its persistent data change.
+ * NULL: never used, or, with `take`, no pool pages. */
+uint8_t *sev_nv(bool take);
 /* SHUTDOWN, synchronous, before power-off. Does nothing without INIT. */
 void sev_stop(void);
 

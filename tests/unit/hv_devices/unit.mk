@@ -11,7 +11,7 @@ unit-hv-devices-cflags := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=a
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-devices-built-with = $(CC_VERSION) $(unit-hv-devices-cflags)
 $(eval $(call record,$(unit-hv-devices-out)/built-with,unit-hv-devices-built-with))
-unit-hv-devices-tests := vlapic vuart pvclock vpower monitor input lifecycle refusal copy jobs
+unit-hv-devices-tests := control_firmware vlapic vuart pvclock vpower monitor input lifecycle refusal copy jobs
 
 # What each program links besides its own test_*.c.
 unit-hv-devices-vlapic := hv/dev/vlapic.c
@@ -27,9 +27,11 @@ unit-hv-devices-lifecycle := hv/vm/guest.c $(addprefix hv/control/,lifecycle.c l
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c hv/lib/pci.c \
 	$(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt))
 unit-hv-devices-refusal := $(unit-hv-devices-lifecycle)
+unit-hv-devices-control_firmware := $(unit-hv-devices-lifecycle) hv/control/control_firmware.c
 unit-hv-devices-copy := $(unit-hv-devices-lifecycle)
 unit-hv-devices-libs-lifecycle := -lnettle -lhogweed -lgmp
 unit-hv-devices-libs-refusal := $(unit-hv-devices-libs-lifecycle)
+unit-hv-devices-libs-control_firmware := $(unit-hv-devices-libs-lifecycle)
 unit-hv-devices-libs-copy := $(unit-hv-devices-libs-lifecycle) -Wl,--wrap=manifest_check
 
 .PHONY: unit-hv-devices

@@ -14,7 +14,7 @@ import hmac
 import struct
 from collections.abc import Iterable
 
-from .manifest import PAGE, Guest, Kind, Step
+from .manifest import PAGE, Kind, Step
 
 MEASURE_CONTEXT = 0x04
 _ZEROS = bytes(256 * PAGE)
@@ -46,8 +46,3 @@ def measure(tik: bytes, api: tuple[int, int], build: int, policy: int, digest: b
     if api >= (0, 17):
         message = bytes([MEASURE_CONTEXT, api[0], api[1], build]) + message
     return hmac.new(tik, message, hashlib.sha256).digest()
-
-
-def measure_guest(guest: Guest, tik: bytes, api: tuple[int, int], build: int, nonce: bytes) -> bytes:
-    """MEASURE of a packed guest, from its bytes (not from the digest that the manifest claims)."""
-    return measure(tik, api, build, guest.policy, launch_digest(guest.steps), nonce)

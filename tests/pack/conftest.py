@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "guest"))
 sys.path.insert(0, str(ROOT / "guest" / "hello"))
+sys.path.append(str(ROOT / "tests" / "unit" / "firmware"))
 
 # As make has it: the same file under another name would be another target.
 BUILD = os.environ.get("BUILD", ".build")

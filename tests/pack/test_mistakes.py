@@ -28,7 +28,7 @@ MACHINE, FETCH = ROOT / "tests" / "machine" / "build", ROOT / "guest" / "linux" 
 INITRAMFS = ROOT / "guest" / "linux" / "make-initramfs"
 TOOLS = (PACK, OWNER, IMAGE, RUN, MACHINE, FETCH, INITRAMFS)
 NAME = os.fsdecode(b"caf\xe9 \xff")  # a file's name that is no UTF-8: a surrogate each
-TIK = ["--tik", "00" * 16, "--api", "1.55", "--build", "31"]
+TIK = ["--tik", "00" * 16, "--api-major", "1", "--api-minor", "55", "--build-id", "31"]
 
 GUEST = '[[guest]]\nname = "web"\nmemory = "16M"\nencryption = "sev"\nimage = "image.bin"\n'
 SEV = "[guest.sev]\n"
@@ -173,8 +173,9 @@ def command_lines(folder: Path) -> dict[str, tuple[list[object], int, str]]:
     toml, packed, pdh = folder / "guests.toml", folder / "manifest", folder / "pdh"
     long = "A" * 5000
     pack = [PACK, toml, "--manifest-only", "-o"]
-    measure = [OWNER, "measure", packed, "web"]
+    measure = [OWNER, "measurement", "build", packed, "web"]
     session = [OWNER, "session", pdh, "1", "--folder", folder]
+    secret = [OWNER, "secret", "build", *TIK[:2], "--tek", "00" * 16, "--launch-measure-blob", "00" * 48]
     rows: list[tuple[list[object], int, str]] = [
         ([PACK], 2, "which guests?"),
         ([PACK, folder / "none.toml", "--manifest-only", "-o", folder / "x"], 1, "none.toml: No such file"),
@@ -205,8 +206,8 @@ def command_lines(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         ([*session, "--folder", folder / "none"], 1, "none/vm_tik.bin: No such file"),
         ([*session, "--folder", folder / "empty"], 1, "Not a directory"),
         ([*session, "--name", "n" * 300], 1, "File name too long"),
-        ([OWNER, "measure", folder / "empty", "web", *TIK, "--nonce", "00" * 16], 1, "empty: this is not a manifest"),
-        ([OWNER, "measure", folder, "web", *TIK, "--nonce", "00" * 16], 1, "this is a folder"),
+        ([OWNER, "measurement", "build", folder / "empty", "web", *TIK, "--nonce", "00" * 16], 1, "empty: this is not a manifest"),
+        ([OWNER, "measurement", "build", folder, "web", *TIK, "--nonce", "00" * 16], 1, "this is a folder"),
         ([*measure, *TIK, "--nonce", "A" * 24], 1, "--nonce: 18 bytes instead of 16"),
         ([*measure, *TIK, "--nonce", long], 1, "--nonce: 3750 bytes instead of 16"),
         ([*measure, *TIK, "--nonce", "caf\u00e9"], 1, "--nonce: caf\u00e9 is neither a file, nor base64"),
@@ -215,9 +216,23 @@ def command_lines(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         ([*measure, *TIK, "--nonce", folder / "none.bin"], 1, "none.bin: No such file"),
         ([*measure, *TIK, "--nonce", "none.bin"], 1, "none.bin: No such file"),
         ([*measure, *TIK, "--nonce", ""], 1, "--nonce"),
-        ([*measure, "--tik", "00" * 16, "--api", "1.\u00b2", "--build", "1", "--nonce", "00"], 2, "is not a number"),
-        ([*measure, "--tik", "00" * 16, "--api", "1." + "9" * 5000, "--build", "1", "--nonce", "00"], 2, "is not a number"),
-        ([*measure, "--tik", "00" * 16, "--api", "1.1", "--build", "\u00b2", "--nonce", "00"], 2, "is not a number"),
+        ([*measure, *TIK, "--nonce", "00", "--api-minor", "\u00b2"], 2, "is not a number"),
+        ([*measure, *TIK, "--nonce", "00", "--api-major", "9" * 5000], 2, "is not a number"),
+        ([*measure, *TIK, "--nonce", "00", "--build-id", "256"], 2, "is not a number from 0 to 0xff"),
+        ([*measure[:3], packed, *TIK, "--nonce", "00"], 2, "which launch? give PACKED and GUEST"),
+        ([*measure, *TIK, "--nonce", "00", "--launch-digest", "00" * 32], 2, "which launch?"),
+        ([*measure[:3], *TIK, "--nonce", "00" * 16, "--launch-digest", "00" * 32], 2, "--policy is missing"),
+        ([*secret, "--plain", folder / "empty", folder / "h", folder / "p"], 1, "the secret is empty"),
+        ([*secret, "--plain", folder / "huge", folder / "h", folder / "p"], 1, "huge: the file has 5368709120 bytes"),
+        ([*secret, folder / "h", folder / "p"], 2, "one of the arguments --file --secret --plain is required"),
+        ([*secret, "--file", "a/b:x", folder / "h", folder / "p"], 2, "is not NAME:FILE"),
+        ([*secret, "--secret", "736869e5:x", folder / "h", folder / "p"], 2, "is not GUID:FILE"),
+        ([*secret, "--file", f"k:{toml}", "--file", f"k:{pdh}", folder / "h", folder / "p"], 1, "a name is given twice"),
+        ([*secret, "--plain", toml, folder / "h", folder / "h"], 1, "header and payload are two files"),
+        ([*secret, "--plain", toml, folder / "empty", folder / "p"], 1, "exists already; --force overwrites"),
+        ([OWNER, "verify", folder / "empty"], 1, "there are no certificates in it"),
+        ([OWNER, "verify", packed], 1, "manifest: there are no certificates in it"),
+        ([OWNER, "attestation", "verify", packed, pdh, packed, "web"], 2, "--mnonce"),
         ([IMAGE, folder / "x"], 2, "nothing to put on the volume"),
         ([IMAGE, folder / "x", "--boot", folder / "none"], 1, "none: No such file"),
         ([IMAGE, folder / "x", "--boot", folder], 1, f"{folder}: this is a folder"),
@@ -351,7 +366,7 @@ def test_a_full_disk_behind_the_output_is_an_error(folder: Path) -> None:
 
 
 def test_the_verdict_stands_though_nobody_reads_it(folder: Path) -> None:
-    words = [OWNER, "verify", folder / "manifest", "web", *TIK, "--measurement", "00" * 48]
+    words = [OWNER, "measurement", "verify", folder / "manifest", "web", *TIK, "--launch-measure-blob", "00" * 48]
     done = subprocess.run(
         ["bash", "-c", 'set -o pipefail; "$@" | true', "-", sys.executable, *map(str, words)], capture_output=True
     )
@@ -486,7 +501,16 @@ INPUTS: dict[str, Callable[[Path], list[object]]] = {
     "packed.efi": lambda f: [PACK, f / "guests.toml", "--efi", f / "packed.efi", "-o", f / "out"],
     "manifest": lambda f: [PACK, "--show", f / "manifest"],
     "pdh": lambda f: [OWNER, "session", f / "pdh", "1", "--folder", f / "folder", "--force"],
-    "answer": lambda f: [OWNER, "verify", f / "manifest", "web", *TIK, "--measurement", f / "answer"],
+    "answer": lambda f: [
+        OWNER,
+        "measurement",
+        "verify",
+        f / "manifest",
+        "web",
+        *TIK,
+        "--launch-measure-blob",
+        f / "answer",
+    ],
 }
 
 

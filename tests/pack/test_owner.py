@@ -7,17 +7,19 @@ import base64
 import hashlib
 import hmac
 import struct
+import uuid
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from owner import certificate, session
+from owner import certificate, packet, report, session
 from pack import manifest, measure
 from pack.errors import PackError
 
 POLICY = 0x11010025
+VERSION = ["--api-major", "1", "--api-minor", "55", "--build-id", "31"]
 
 
 def seq(first: int, count: int) -> bytes:
@@ -72,6 +74,71 @@ def test_measure_of_public_test_suites(vectors) -> None:
 def test_measure_of_the_reference(vectors) -> None:
     digest = hashlib.sha256(b"abc").digest()
     assert measure.measure(seq(0xB0, 16), (1, 55), 31, POLICY, digest, seq(0xD0, 16)).hex() == vectors["M2_measure"]
+
+
+def test_measurement_of_sevctls_own_test(owner, tmp_path: Path) -> None:
+    """virtee/sevctl, tests/measurementbuild.rs: the same options give the same words, and the same file."""
+    (tmp_path / "tik1.bin").write_bytes(bytes.fromhex("3569cf61a32a602b87185ac6e0f55913"))
+    words = ["--api-major", "0x01", "--api-minor", "40", "--build-id", "40", "--policy", "0x03", "--tik", tmp_path / "tik1.bin",
+             "--launch-digest", "xkvRAfyaSizgonxAjZIAkR8TmolUabBKQKb6KJCDDSM="]  # fmt: skip
+    blob = "lswbxWxI9gckya16JQvdFtpYmNO4b+3inAPpqsgoBI7DE/q1EcIWsVBbGy6pkDxA"
+    build = ["measurement", "build", *words]
+    assert owner(*build, "--nonce", "wxP6tRHCFrFQWxsuqZA8QA==").stdout == blob + "\n"
+    assert owner(*build, "--launch-measure-blob", blob).stdout == blob + "\n"
+    owner(*build, "--launch-measure-blob", blob, "--outfile", tmp_path / "out")
+    assert base64.b64encode((tmp_path / "out").read_bytes()).decode() == blob
+    assert "launch: verified" in owner("measurement", "verify", *words, "--launch-measure-blob", blob).stdout
+    other = "A" + blob[1:]
+    assert owner("measurement", "verify", *words, "--launch-measure-blob", other, check=False).returncode == 1
+
+
+SECRET1, SECRET2 = b"MY-LUKS-PASSPHRASE", b"SOME OTHER SECRET"
+LUKS = "736869e5-84f0-4973-92ec-06879ce3da0b"
+
+
+@pytest.mark.parametrize(
+    ("secrets", "header", "payload"),
+    [
+        ({LUKS: SECRET1}, "AAAAAKxUdO1N0yx9mJ7FI9klWey8FSzeYQ4X8K71VzNKLU/KQsIsQxLjtbhaPUewqshX5Q==",
+         "0U3e5PcXv0UW+H4tSBFKOdCYfKE1+j38Bc2fuO16mYiyI+sWx7INfn+lgYj56GL12yyinDa+lVfCCwD/2w5cPA=="),
+        ({LUKS: SECRET1, LUKS.replace("84f0", "aaaa"): SECRET2}, "AAAAAKxUdO1N0yx9mJ7FI9klWeyZ3r0dOEKHUOhIRqzGYYvTJgdMtBPL1nK6GD9aGET7Ng==",
+         "0U3e5PcXv0UW+H4tSBFKObWYfKE1+j38Bc2fuO16mYiyI+sWx7INfn+lgYj56GL12yyinDa+lVfCC+WWs332lpLNUX1ZI3YK7vYgtys4X+uGxEIlkIQ90v8/w8ZFmQMe"),
+    ],
+)  # fmt: skip
+def test_secrets_of_sevctls_own_tests(
+    owner, tmp_path: Path, secrets: dict[str, bytes], header: str, payload: str
+) -> None:
+    """virtee/sevctl, tests/secretbuild.rs: the same options give the same two files."""
+    words: list[object] = []
+    for number, (guid, secret) in enumerate(secrets.items()):
+        (tmp_path / f"secret{number}").write_bytes(secret)
+        words += ["--secret", f"{guid}:{tmp_path / f'secret{number}'}"]
+    files = [tmp_path / "header", tmp_path / "payload"]
+    owner("secret", "build", "--tik", "c6d5a9956133050912b24bbe5c372686", "--tek", "52a869b79ab9c13bb6a92b0561619cb3",
+          "--launch-measure-blob", "TLeA7607lZQntLjRY1/i+sbtdSZ+75zxpz4Px9hzpBLwItF5Q2o4prA++3ZZv9ZS",
+          "--iv", "rFR07U3TLH2YnsUj2SVZ7A==", *words, *files)  # fmt: skip
+    assert [base64.b64encode(file.read_bytes()).decode() for file in files] == [header, payload]
+
+
+def test_secret_of_the_reference(vectors) -> None:
+    content = packet.table([(uuid.UUID(LUKS), b"correct horse")])
+    assert packet.padded(content).hex() == vectors["S1_plain_table"]
+    measured = bytes.fromhex(vectors["M2_measure"])
+    header, payload = packet.seal(seq(0xA0, 16), seq(0xB0, 16), measured, content, seq(0xE0, 16))
+    assert (header.hex(), payload.hex()) == (vectors["S1_header"], vectors["S1_packet"])
+
+
+def test_report_of_the_reference(vectors) -> None:
+    pek = bytearray(pdh_certificate(key(0x61)))
+    pek[8:16] = struct.pack("<II", certificate.Usage.PEK, 2)
+    raw = bytes.fromhex(vectors["A1_report"])
+    assert report.read(raw, pek) == report.Report(seq(0x70, 16), seq(0x80, 32), POLICY)
+    for at in (0, 15, 16, 47, 48, 51, 0x34, 0x38, 0x40, 0x6F, 0x88):
+        with pytest.raises(PackError):
+            report.read(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :], pek)
+    pek[0x14 : 0x14 + 144] = pdh_certificate(key(0x62))[0x14 : 0x14 + 144]
+    with pytest.raises(PackError, match="not signed by this platform's PEK"):
+        report.read(raw, pek)
 
 
 def test_launch_digest_of_the_reference(vectors) -> None:
@@ -173,27 +240,31 @@ def launched(owner, pack, guests_toml: Path, tmp_path: Path) -> tuple[Path, byte
 def test_verify_accepts_the_launch_that_was_packed(owner, launched) -> None:
     packed, _, answer = launched
     tik = packed.parent / "secret_tik.bin"
-    common = [packed, "secret", "--tik", tik, "--api", "1.55", "--build", "31"]
-    assert "verified" in owner("verify", *common, "--measurement", base64.b64encode(answer).decode()).stdout
+    common = [packed, "secret", "--tik", tik, *VERSION]
+    assert (
+        "verified"
+        in owner("measurement", "verify", *common, "--launch-measure-blob", base64.b64encode(answer).decode()).stdout
+    )
     (packed.parent / "blob").write_bytes(answer)
-    assert owner("verify", *common, "--measurement", packed.parent / "blob").returncode == 0
-    assert owner("verify", *common, "--measurement", answer.hex()).returncode == 0
-    assert owner("measure", *common, "--nonce", answer[32:].hex()).stdout.strip() == base64.b64encode(answer).decode()
+    assert owner("measurement", "verify", *common, "--launch-measure-blob", packed.parent / "blob").returncode == 0
+    assert owner("measurement", "verify", *common, "--launch-measure-blob", answer.hex()).returncode == 0
+    assert (
+        owner("measurement", "build", *common, "--nonce", answer[32:].hex()).stdout.strip()
+        == base64.b64encode(answer).decode()
+    )
 
 
-@pytest.mark.parametrize("what", ["answer", "tik", "api", "build", "policy"])
+@pytest.mark.parametrize("what", ["answer", "tik", "api-major", "api-minor", "build-id", "policy"])
 def test_verify_refuses_anything_else(owner, launched, what: str) -> None:
     packed, tik, answer = launched
-    words = {"tik": base64.b64encode(tik).decode(), "api": "1.55", "build": "31", "policy": "0x01000001",
-             "measurement": base64.b64encode(answer).decode()}  # fmt: skip
+    words = {"tik": base64.b64encode(tik).decode(), "api-major": "1", "api-minor": "55", "build-id": "31",
+             "policy": "0x01000001", "launch-measure-blob": base64.b64encode(answer).decode()}  # fmt: skip
     if what == "answer":
-        words["measurement"] = base64.b64encode(bytes([answer[0] ^ 1]) + answer[1:]).decode()
+        words["launch-measure-blob"] = base64.b64encode(bytes([answer[0] ^ 1]) + answer[1:]).decode()
     else:
-        words |= {
-            what: {"tik": base64.b64encode(bytes(16)).decode(), "api": "1.54", "build": "30", "policy": "1"}[what]
-        }
+        words |= {what: {"tik": "0" * 32, "api-major": "2", "api-minor": "54", "build-id": "30", "policy": "1"}[what]}
     arguments = [word for name, value in words.items() for word in (f"--{name}", value)]
-    done = owner("verify", packed, "secret", *arguments, check=False)
+    done = owner("measurement", "verify", packed, "secret", *arguments, check=False)
     assert done.returncode == 1 and "NOT VERIFIED" in done.stdout
 
 
@@ -203,8 +274,8 @@ def test_a_changed_image_changes_the_measurement_even_with_checksums_repaired(ow
     image = next(step for step in guests[0].steps if step.gpa == 0x100000)
     image.data = bytes([image.data[0] ^ 1]) + image.data[1:]
     packed.write_bytes(manifest.serialise(guests))  # the digest in the file is still the old one
-    done = owner("verify", packed, "secret", "--tik", packed.parent / "secret_tik.bin", "--api", "1.55", "--build", "31",
-                 "--measurement", answer.hex(), check=False)  # fmt: skip
+    done = owner("measurement", "verify", packed, "secret", "--tik", packed.parent / "secret_tik.bin", *VERSION,
+                 "--launch-measure-blob", answer.hex(), check=False)  # fmt: skip
     assert done.returncode == 1 and "the launch digest in the file does not match its content" in done.stderr
 
 
@@ -218,14 +289,14 @@ def test_a_changed_image_changes_the_measurement_even_with_checksums_repaired(ow
     ],
 )
 def test_mistakes_are_answered_in_words(owner, launched, words: list[str], answer: str) -> None:
-    done = owner("measure", launched[0], *words, "--api", "1.55", "--build", "31", "--nonce", "00" * 16, check=False)
+    done = owner("measurement", "build", launched[0], *words, *VERSION, "--nonce", "00" * 16, check=False)
     assert done.returncode == 1 and answer in done.stderr
 
 
 def test_wrong_numbers_are_refused(owner, tmp_path: Path) -> None:
     for words in (["session", "x", "policy"], ["session", "x", "0x100000000"],
-                  ["measure", "x", "g", "--tik", "t", "--api", "1", "--build", "1", "--nonce", "n"],
-                  ["measure", "x", "g", "--tik", "t", "--api", "1.1", "--build", "256", "--nonce", "n"]):  # fmt: skip
+                  ["measurement", "build", "x", "g", "--tik", "t", "--api-major", "1", "--nonce", "n"],
+                  ["measurement", "build", "x", "g", "--tik", "t", *VERSION[:5], "256", "--nonce", "n"]):  # fmt: skip
         assert owner(*words, check=False).returncode == 2
     make_session(owner, tmp_path)
     for policy, words in (("5", "SEV-ES"), ("0x40", "reserved")):
@@ -251,6 +322,15 @@ def test_wrong_certificates_are_refused() -> None:
 # ---------------------------------------------------------------- what the console printed
 
 
+def chain_of(pdh: ec.EllipticCurvePrivateKey) -> bytes:
+    """In form only: nobody signed it."""
+    rest = (pdh_certificate(key(number)) for number in range(3))
+    usages = (certificate.Usage.PEK, certificate.Usage.OCA, certificate.Usage.CEK)
+    return pdh_certificate(pdh) + b"".join(
+        cert[:8] + struct.pack("<II", usage, 2) + cert[16:] for cert, usage in zip(rest, usages, strict=True)
+    )
+
+
 def printed(what: str, data: bytes) -> list[str]:
     text = base64.b64encode(data).decode()
     lines = [text[at : at + 64] for at in range(0, len(text), 64)]
@@ -269,17 +349,20 @@ def log_of(chain: bytes, chip: bytes = seq(1, 64)) -> list[str]:
 def test_session_is_made_from_a_consoles_log(owner, tmp_path: Path) -> None:
     """The last chain in it counts: those before may be of other starts."""
     pdh, earlier = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
-    chain = pdh_certificate(pdh) + seq(3, 3 * 2084)
-    log = log_of(pdh_certificate(earlier) + bytes(3 * 2084)) + log_of(chain)
+    chain = chain_of(pdh)
+    log = log_of(chain_of(earlier)) + log_of(chain)
     (tmp_path / "console.log").write_bytes("\r\n".join(log).encode() + b"\r\n\x1b[0m\xff")
     owner("session", tmp_path / "console.log", "1", "--name", "web", "--folder", tmp_path)
     godh, blob = (base64.b64decode((tmp_path / f"web_{name}.b64").read_text()) for name in ("godh", "session"))
     firmware_opens(pdh, godh, blob, 1)
-    said = owner("chain", tmp_path / "console.log", tmp_path / "pdh.chain").stdout
+    said = owner("export", tmp_path / "console.log", tmp_path / "pdh.chain").stdout
     assert (tmp_path / "pdh.chain").read_bytes() == chain
-    assert seq(1, 64).hex() in said
     assert (
-        owner("chain", tmp_path / "console.log", tmp_path / "pdh.chain", check=False).returncode == 1
+        f"the CEK is as the SEV firmware exports it; signed by AMD: https://kdsintf.amd.com/cek/id/{seq(1, 64).hex()}"
+        in said
+    )
+    assert (
+        owner("export", tmp_path / "console.log", tmp_path / "pdh.chain", check=False).returncode == 1
     )  # without --force
 
 
@@ -301,9 +384,9 @@ def test_session_is_made_from_a_consoles_log(owner, tmp_path: Path) -> None:
     ],
 )
 def test_a_log_without_a_whole_chain_is_refused_in_words(owner, tmp_path: Path, spoil, words: str) -> None:
-    log = spoil(log_of(pdh_certificate(key(0x01)) + bytes(3 * 2084)))
+    log = spoil(log_of(chain_of(key(0x01))))
     (tmp_path / "console.log").write_text("\n".join(log))
-    done = owner("chain", tmp_path / "console.log", tmp_path / "pdh.chain", check=False)
+    done = owner("export", tmp_path / "console.log", tmp_path / "pdh.chain", check=False)
     assert done.returncode == 1 and words in done.stderr
     assert owner("session", tmp_path / "console.log", "1", "--folder", tmp_path, check=False).returncode == 1
     assert not list(tmp_path.glob("*.b64")) and not (tmp_path / "pdh.chain").exists()

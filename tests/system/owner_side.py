@@ -114,7 +114,7 @@ def verify(packed: Path, owner: Owner, api: tuple[int, int, int], answer: bytes)
     """The owner's judgement on LAUNCH_MEASURE's answer, MEASURE and MNONCE; `api` is major, minor, build."""
     major, minor, firmware_build = api
     return subprocess.run(
-        [sys.executable, TOOL, "verify", packed, owner.name, "--api", f"{major}.{minor}", "--build",
-         str(firmware_build), "--tik", owner.tik_file, "--measurement", answer.hex()],
+        [sys.executable, TOOL, "measurement", "verify", packed, owner.name, "--api-major", str(major), "--api-minor", str(minor),
+         "--build-id", str(firmware_build), "--tik", owner.tik_file, "--launch-measure-blob", answer.hex()],
         capture_output=True, text=True,
     )  # fmt: skip

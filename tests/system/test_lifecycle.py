@@ -165,7 +165,7 @@ def test_spinning_guest_cannot_starve_another(
     assert judged.returncode == 0, judged.stdout + judged.stderr
     chain = folder / "by-console.chain"
     done = subprocess.run(
-        [sys.executable, owner_side.TOOL, "chain", again.platform.chain, chain], capture_output=True, text=True
+        [sys.executable, owner_side.TOOL, "export", again.platform.chain, chain], capture_output=True, text=True
     )
     assert owner_side.CHIP_ID.encode().hex() in done.stdout
     assert chain.read_bytes() == blocks(again.text, "SEV CERTIFICATE CHAIN")[0]

@@ -9,7 +9,6 @@ to, and the one that a guest comes from.
 
 import hashlib
 import hmac
-import json
 import os
 import re
 import struct
@@ -24,53 +23,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-CERT = 2084
+from sevfw import AT_A, AT_B, AT_C, AT_GUEST, CERT, Firmware
+
 SIGNED = 0x414
 ARK, ASK, NO_USAGE, OCA, PEK, PDH, CEK = 0x0000, 0x0013, 0x1000, 0x1001, 0x1002, 0x1003, 0x1004
 ECDSA_SHA256, ECDH_SHA256, RSA_SHA384 = 0x2, 0x3, 0x101
-AT_COMMAND, AT_A, AT_B, AT_C, AT_GUEST = 0x1000, 0x10000, 0x20000, 0x30000, 0x100000
 API = (1, 55, 31)
-
-
-class Firmware:
-    """sevfw-tool, a line at a time."""
-
-    def __init__(self, program: str, *options: str) -> None:
-        self.process = subprocess.Popen([program, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self, line: str) -> dict:
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def write(self, at: int, data: bytes) -> None:
-        self.ask(f"write {at:#x} {data.hex()}")
-
-    def read(self, at: int, length: int) -> bytes:
-        return bytes.fromhex(self.ask(f"read {at:#x} {length}")["data"])
-
-    def command(self, name: str, buffer: bytes = b"\0", expect: str = "SUCCESS") -> bytes:
-        self.write(AT_COMMAND, buffer)
-        assert self.ask(f"command {name} {AT_COMMAND:#x}")["status"] == expect
-        return self.read(AT_COMMAND, len(buffer))
-
-    def bring_up(self) -> None:
-        self.command("INIT", bytes(0x14))
-        self.ask("wbinvd")
-        self.command("DF_FLUSH")
-
-    def export(self) -> dict[str, bytes]:
-        self.command("PDH_CERT_EXPORT", struct.pack("<QIIQI", AT_A, CERT, 0, AT_B, 3 * CERT))
-        chain = self.read(AT_B, 3 * CERT)
-        names = ("pek", "oca", "cek")
-        return {"pdh": self.read(AT_A, CERT)} | {n: chain[i * CERT : (i + 1) * CERT] for i, n in enumerate(names)}
-
-    def close(self) -> None:
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.close()
-        self.process.stdout.close()
-        assert self.process.wait(timeout=10) == 0
 
 
 @pytest.fixture(scope="session")

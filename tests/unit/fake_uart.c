@@ -9,6 +9,7 @@ enum { DATA = 0, LCR = 3, LSR = 5, DLAB = 0x80, LSR_DATA_READY = 0x01, LSR_SENT 
 
 const struct handoff_uart fake_uart = {.base = FAKE_UART_PORT, .divisor = 1, .stride = 1};
 const char *fake_uart_keys;
+void (*fake_uart_sent)(uint8_t byte);
 
 static uint8_t registers[REGISTERS];
 static char line[1024];
@@ -40,6 +41,8 @@ void fake_uart_write(uint16_t port, uint8_t value)
     }
     if (value == '\r')
         return;
+    if (fake_uart_sent != NULL)
+        fake_uart_sent(value);
     if (value != '\n') {
         assert(length + 1 < sizeof line);
         line[length++] = (char)value;

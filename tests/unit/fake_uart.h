@@ -21,6 +21,9 @@ static inline bool fake_uart_is_at(uint16_t port)
 uint8_t fake_uart_read(uint16_t port);
 void fake_uart_write(uint16_t port, uint8_t value);
 
+/* Each byte that was printed, but CR; NULL: nobody wants it. */
+extern void (*fake_uart_sent)(uint8_t byte);
+
 /* The program's: what was printed, without CR and LF; of a message of hv/console/log.c without the time. */
 void fake_uart_printed(const char *line);
 

@@ -18,9 +18,12 @@ UNIT_HV_CORE_ranges := boot/ranges.c
 UNIT_HV_CORE_sections := boot/sections.c boot/image.c guest/crc32.c
 UNIT_HV_CORE_madt := boot/madt.c
 UNIT_HV_CORE_boards := boot/ranges.c boot/madt.c hv/lib/runs.c $(BOARDS_C)
-UNIT_HV_CORE_watch := hv/vm/watch.c hv/lib/text.c
+UNIT_HV_CORE_watch := hv/vm/watch.c hv/lib/text.c $(addprefix hv/console/,console.c line.c log.c serial.c) hv/cpu/clock.c hv/cpu/lapic.c \
+	tests/unit/fake_hardware.c tests/unit/fake_uart.c
+UNIT_HV_CORE_FLAGS_watch := -include tests/unit/fake_x86.h
 UNIT_HV_CORE_heap := hv/lib/heap.c
-UNIT_HV_CORE_console := hv/console/console.c hv/lib/text.c
+UNIT_HV_CORE_console := hv/console/console.c hv/console/serial.c hv/cpu/clock.c hv/lib/text.c tests/unit/fake_hardware.c
+UNIT_HV_CORE_FLAGS_console := -include tests/unit/fake_x86.h
 # string.c is compiled by itself, under other names: the rest of the program keeps the C library's.
 UNIT_HV_CORE_string := $(UNIT_HV_CORE)/string.o
 UNIT_HV_CORE_TESTS := text string runs memory pagetable ranges sections madt watch console heap boards

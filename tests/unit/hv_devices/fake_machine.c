@@ -11,25 +11,24 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "hv/svm/asid.h"
-#include "hv/cpu/clock.h"
 #include "hv/console/console.h"
-#include "hv/cpu/cpu.h"
 #include "hv/control/job.h"
-#include "hv/vm/exit.h"
-#include "hv/mm/hostmap.h"
+#include "hv/control/wbinvd.h"
+#include "hv/cpu/clock.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/lapic.h"
+#include "hv/cpu/smp.h"
+#include "hv/cpu/trap.h"
+#include "hv/lib/apic.h"
 #include "hv/mm/memory.h"
 #include "hv/mm/page.h"
 #include "hv/mm/view.h"
 #include "hv/mm/window.h"
-#include "hv/console/log.h"
-#include "hv/lib/panic.h"
-#include "hv/cpu/smp.h"
 #include "hv/monitor/monitor.h"
-#include "hv/vm/vcpu_start.h"
-#include "hv/vm/exit_npf.h"
-#include "hv/vm/fair.h"
+#include "hv/svm/asid.h"
 #include "hv/vm/sched.h"
+#include "hv/vm/vcpu_start.h"
+#include "../fake_uart.h"
 #include "../psp/fake_pci.h"
 
 #define PAGES (MACHINE_RAM_SIZE / PAGE_SIZE)
@@ -39,22 +38,14 @@
 
 struct machine machine;
 
-uint8_t *ram;
+uint8_t *ram, *fake_arena, fake_uart_page[PAGE_SIZE];
 /* Whose key a page's bytes are under: PLAIN, HOST_KEY, or an ASID; and through which the cache holds lines of it. */
 static int page_key[PAGES];
 static int page_cached[PAGES];          /* PLAIN - 1: not */
 #define NOT_CACHED (PLAIN - 1)
 uint8_t keys[64][SEVFW_VEK_SIZE];
-static bool pool_taken[MACHINE_POOL_PAGES];
-static bool unit_taken[UNITS], unit_used[UNITS];    /* now; ever */
-static struct extent extents[16];
-static struct cpu cpu;
-
-/* Guests run on no CPU here: none takes pages meanwhile. */
-void exit_npf_freeze(bool freeze)
-{
-    (void)freeze;
-}
+static bool unit_used[UNITS];           /* by any guest, ever */
+static struct cpu cpu, other_cpu;       /* the second runs no guests, but has caches */
 
 static bool fails(unsigned *countdown)
 {
@@ -97,190 +88,118 @@ int key_of(enum memory_view view)
     return view == VIEW_ENCRYPTED && !machine.options.no_sme ? HOST_KEY : PLAIN;
 }
 
-/* Not over at the first look, as little as on a machine with several CPUs. */
-bool wbinvd_all(struct wbinvd *w)
+/* ---- hv's own functions, which a test may have fail, and which the operator's keys must not reach ---- */
+
+bool __real_page_alloc(uint64_t count, uint64_t align, paddr_t *out);
+bool __wrap_page_alloc(uint64_t count, uint64_t align, paddr_t *out);
+bool __wrap_page_alloc(uint64_t count, uint64_t align, paddr_t *out)
 {
     machine_not_in_poll();
-    if (w->ticket == 0 || w->ticket < machine.late_looks) {
-        w->ticket++;
+    return !fails(&machine.fail_pool) && __real_page_alloc(count, align, out);
+}
+
+void __real_page_free(paddr_t base, uint64_t count);
+void __wrap_page_free(paddr_t base, uint64_t count);
+void __wrap_page_free(paddr_t base, uint64_t count)
+{
+    machine_not_in_poll();
+    __real_page_free(base, count);
+}
+
+bool __real_extent_alloc(uint64_t size, struct extent *out);
+bool __wrap_extent_alloc(uint64_t size, struct extent *out);
+bool __wrap_extent_alloc(uint64_t size, struct extent *out)
+{
+    machine_not_in_poll();
+    if (fails(&machine.fail_extent) || !__real_extent_alloc(size, out))
         return false;
-    }
-    w->ticket = 0;
-    for (uint64_t i = 0; i < PAGES; i++)
-        page_cached[i] = NOT_CACHED;
-    if (machine.fw)
-        sevfw_wbinvd(machine.fw, 0);
+    assert(out->base.raw >= EXTENTS_BASE);
+    memset(unit_used + (out->base.raw - EXTENTS_BASE) / SIZE_2M, true, out->size / SIZE_2M);
     return true;
 }
 
-/* ---- hv/mm/memory.h, hostmap.h ---- */
-
-uint64_t page_count(void)
-{
-    return MACHINE_POOL_PAGES;
-}
-
-uint64_t page_free_count(void)
-{
-    uint64_t n = 0;
-    for (unsigned i = 0; i < MACHINE_POOL_PAGES; i++)
-        n += !pool_taken[i];
-    return n;
-}
-
-bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
+bool __real_extent_set_view(struct extent *extent, enum memory_view view, bool flushed);
+bool __wrap_extent_set_view(struct extent *extent, enum memory_view view, bool flushed);
+bool __wrap_extent_set_view(struct extent *extent, enum memory_view view, bool flushed)
 {
     machine_not_in_poll();
-    assert(align == 1 && count > 0);
-    if (fails(&machine.fail_pool))
-        return false;
-    for (uint64_t first = 0; first + count <= MACHINE_POOL_PAGES; first++) {
-        uint64_t run = 0;
-        while (run < count && !pool_taken[first + run])
-            run++;
-        if (run < count)
-            continue;
-        memset(pool_taken + first, true, count);
-        *out = paddr(MACHINE_RAM + first * PAGE_SIZE);
-        memset(page_va(*out), 0, count * PAGE_SIZE);
-        return true;
-    }
-    return false;
+    return __real_extent_set_view(extent, view, flushed);
 }
 
-void page_free(paddr_t base, uint64_t count)
+bool __real_extent_zero(const struct extent *extent, uint64_t offset, uint64_t size);
+bool __wrap_extent_zero(const struct extent *extent, uint64_t offset, uint64_t size);
+bool __wrap_extent_zero(const struct extent *extent, uint64_t offset, uint64_t size)
 {
     machine_not_in_poll();
-    for (uint64_t i = 0; i < count; i++) {
-        assert(pool_taken[page_of(base.raw) + i]);
-        pool_taken[page_of(base.raw) + i] = false;
-    }
-    memset(page_va(base), 0, count * PAGE_SIZE);
-}
-
-/* The pool is mapped for good, under the host's key: its bytes are kept as hv sees them. */
-void *page_va(paddr_t page)
-{
-    return ram + (page.raw - MACHINE_RAM);
-}
-paddr_t page_pa(const void *va)
-{
-    return paddr(MACHINE_RAM + (uint64_t)((const uint8_t *)va - ram));
-}
-
-bool extent_alloc(uint64_t size, struct extent *out)
-{
-    machine_not_in_poll();
-    uint64_t units = (size + SIZE_2M - 1) / SIZE_2M;
-    if (fails(&machine.fail_extent))
-        return false;
-    for (uint64_t first = 0; first + units <= UNITS; first++) {
-        uint64_t run = 0;
-        while (run < units && !unit_taken[first + run])
-            run++;
-        if (run < units)
-            continue;
-        memset(unit_taken + first, true, units);
-        memset(unit_used + first, true, units);
-        uint32_t index = 0;
-        while (extents[index].size != 0)
-            index++;
-        *out = extents[index] =
-            (struct extent){paddr(EXTENTS_BASE + first * SIZE_2M), units * SIZE_2M, VIEW_PLAIN, index};
-        return true;
-    }
-    return false;
-}
-
-static void check_extent(const struct extent *extent)
-{
-    const struct extent *own = &extents[extent->index];
-    assert(own->size == extent->size && own->base.raw == extent->base.raw && own->view == extent->view &&
-           own->size != 0);
-}
-
-bool extent_set_view(struct extent *extent, enum memory_view view, bool flushed)
-{
-    machine_not_in_poll();
-    check_extent(extent);
-    if (extent->view != view && !flushed)
-        return false;
-    extent->view = extents[extent->index].view = view;
-    return true;
-}
-
-bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size)
-{
-    machine_not_in_poll();
-    check_extent(extent);
-    assert(size <= JOB_PIECE);
+    assert(size > 0 && size <= JOB_PIECE);
     for (unsigned i = 0; i < GUEST_MAX; i++) {
         uint64_t damaged = guests[i].damaged_at & ~(SIZE_2M - 1);       /* what is no memory any more */
         if (guests[i].memory_damaged && guests[i].memory.base.raw == extent->base.raw)
             assert(offset + size <= damaged || offset >= damaged + SIZE_2M);
     }
     machine.zeroed += size;
-    assert((offset | size) % PAGE_SIZE == 0 && size > 0 && offset <= extent->size && size <= extent->size - offset);
     /* What begins and ends at a large page needs nothing that can be used up. */
     if ((offset | size) % SIZE_2M != 0 && fails(&machine.fail_zero))
         return false;
-    for (uint64_t done = 0; done < size; done += PAGE_SIZE)
-        look_through(page_of(extent->base.raw + offset + done), key_of(extent->view), true);
-    memset(ram + (extent->base.raw + offset - MACHINE_RAM), 0, size);
+    return __real_extent_zero(extent, offset, size);
+}
+
+bool __real_npt_create(struct npt *npt);
+bool __wrap_npt_create(struct npt *npt);
+bool __wrap_npt_create(struct npt *npt)
+{
+    return !fails(&machine.fail_npt_create) && __real_npt_create(npt);
+}
+
+bool __real_npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view);
+bool __wrap_npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view);
+bool __wrap_npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view)
+{
+    machine.wrong_views += view == VIEW_ENCRYPTED && machine.options.no_sme;
+    return !fails(&machine.fail_npt_map) && __real_npt_map(npt, gpa, base, size, view);
+}
+
+/* As if it had run. */
+bool __real_vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers,
+                        struct vcpu **out);
+bool __wrap_vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers,
+                        struct vcpu **out);
+bool __wrap_vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers, struct vcpu **out)
+{
+    assert(registers->rip != 0 && guest->asid != 0 && guest->npt.root.raw != 0);
+    if (fails(&machine.fail_vcpu) || !__real_vcpu_create(guest, id, registers, out))
+        return false;
+    (*out)->run_tsc = 1000;
+    (*out)->exits[3] = 7;
     return true;
 }
 
-void extent_free(struct extent *extent)
+void __real_vcpu_destroy(struct vcpu *vcpu);
+void __wrap_vcpu_destroy(struct vcpu *vcpu);
+void __wrap_vcpu_destroy(struct vcpu *vcpu)
+{
+    assert(vcpu->guest->vcpus[0] == NULL); /* nobody finds it any more */
+    __real_vcpu_destroy(vcpu);
+}
+
+void __real_sched_add(struct vcpu *vcpu);
+void __wrap_sched_add(struct vcpu *vcpu);
+void __wrap_sched_add(struct vcpu *vcpu)
 {
     machine_not_in_poll();
-    check_extent(extent);
-    assert(extent->view == VIEW_PLAIN);
-    uint64_t first = (extent->base.raw - EXTENTS_BASE) / SIZE_2M;
-    for (uint64_t i = 0; i < extent->size / SIZE_2M; i++)
-        unit_taken[first + i] = false;
-    extents[extent->index] = (struct extent){0};
-    *extent = (struct extent){0};
+    for (uint32_t i = 0; i < vcpu->guest->config->vcpus; i++)
+        assert(vcpu->guest->vcpus[i]->cpu == &cpu);     /* it may run at once, and send to any of them */
+    __real_sched_add(vcpu);
 }
 
-void extent_retire(struct extent *extent, uint64_t offset)
-{
-    machine_not_in_poll();
-    check_extent(extent);
-    assert(extent->view == VIEW_PLAIN && offset < extent->size);
-    uint64_t first = (extent->base.raw - EXTENTS_BASE) / SIZE_2M;
-    for (uint64_t i = 0; i < extent->size / SIZE_2M; i++)
-        if (i != offset / SIZE_2M)
-            unit_taken[first + i] = false;
-    extents[extent->index] = (struct extent){extent->base, SIZE_2M, VIEW_PLAIN, extent->index};
-    *extent = (struct extent){0};
-}
-
-void memory_stats(struct memory_stats *stats)
-{
-    uint64_t units = 0;
-    for (unsigned i = 0; i < UNITS; i++)
-        units += !unit_taken[i];
-    *stats = (struct memory_stats){
-        .extent_total = UNITS * SIZE_2M,
-        .extent_free = units * SIZE_2M,
-    };
-}
-
-uint64_t view_c_bit(void)
-{
-    return machine.options.no_sme ? 0 : MACHINE_C_BIT;
-}
-
-uint64_t view_firmware_address(paddr_t page, enum memory_view view)
-{
-    return page.raw | (view == VIEW_ENCRYPTED ? view_c_bit() : 0);
-}
+/* ---- windows ---- */
 
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 {
     machine_not_in_poll();
     assert(base.raw % PAGE_SIZE == 0 && size > 0);
-    if (fails(&machine.fail_window))
+    /* Of whole large pages: as extent_zero() above. */
+    if ((base.raw | size) % SIZE_2M != 0 && fails(&machine.fail_window))
         return NULL;
     for (uint64_t i = 0; i < size; i += PAGE_SIZE)
         look_through(page_of(base.raw + i), key_of(view), true);
@@ -293,110 +212,6 @@ void window_unmap(void *va, uint64_t size)
     machine_not_in_poll();
     assert((uintptr_t)va % PAGE_SIZE == 0 && size > 0 && machine.open_windows > 0);
     machine.open_windows--;
-}
-
-void cache_flush(const void *va, uint64_t size)
-{
-    uint64_t physical = page_pa(va).raw;
-    for (uint64_t i = 0; i < size; i += PAGE_SIZE)
-        page_cached[page_of(physical + i)] = NOT_CACHED;
-}
-
-/* ---- hv/svm/npt.h, vcpu.h: what they take, not what they do ---- */
-
-bool npt_create(struct npt *npt)
-{
-    machine_not_in_poll();
-    if (fails(&machine.fail_npt_create) || !page_alloc(1, 1, &npt->root))
-        return false;
-    npt->pages = 1;
-    return true;
-}
-
-bool npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view)
-{
-    paddr_t table;
-    assert(gpa.raw == 0 && base.raw >= EXTENTS_BASE && size > 0);
-    machine.wrong_views += view == VIEW_ENCRYPTED && machine.options.no_sme;
-    if (fails(&machine.fail_npt_map) || !page_alloc(1, 1, &table))
-        return false;
-    *(uint64_t *)page_va(npt->root) = table.raw;
-    npt->pages = 2;
-    return true;
-}
-
-void npt_destroy(struct npt *npt)
-{
-    machine_not_in_poll();
-    uint64_t table = *(uint64_t *)page_va(npt->root);
-    if (table != 0)
-        page_free(paddr(table), 1);
-    page_free(npt->root, 1);
-    *npt = (struct npt){0};
-}
-
-bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers, struct vcpu **out)
-{
-    paddr_t page;
-    (void)id;
-    assert(registers->rip != 0 && guest->asid != 0 && guest->npt.root.raw != 0);
-    if (fails(&machine.fail_vcpu) || !page_alloc(3, 1, &page))
-        return false;
-    *out = page_va(page);
-    (*out)->guest = guest;
-    (*out)->run_tsc = 1000;
-    (*out)->exits[3] = 7;
-    return true;
-}
-
-void vcpu_destroy(struct vcpu *vcpu)
-{
-    machine_not_in_poll();
-    assert(vcpu->next == NULL && vcpu->guest->vcpus[0] == NULL);   /* nobody finds it any more */
-    page_free(page_pa(vcpu), 3);
-}
-
-void sched_place(struct cpu *c, struct vcpu *vcpu)
-{
-    assert(c == &cpu && vcpu->cpu == NULL);
-    vcpu->cpu = c;
-}
-
-void sched_add(struct vcpu *vcpu)
-{
-    machine_not_in_poll();
-    assert(vcpu->next == NULL);
-    for (uint32_t i = 0; i < vcpu->guest->config->vcpus; i++)
-        assert(vcpu->guest->vcpus[i]->cpu == &cpu);     /* it may run at once, and send to any of them */
-    vcpu->next = vcpu;
-    vcpu->guest->vcpus_queued++;
-    machine.scheduled++;
-}
-
-/* The one CPU looks around at once, unless the test keeps it busy: vCPUs of ended guests leave its queue. */
-void smp_kick(struct cpu *c)
-{
-    assert(c == &cpu);
-    for (unsigned i = 0; i < GUEST_MAX && !machine.cpu_busy; i++) {
-        for (unsigned v = 0; v < GUEST_MAX_VCPUS && guests[i].vcpus[v] != NULL && guest_is_ending(&guests[i]); v++) {
-            struct vcpu *vcpu = guests[i].vcpus[v];
-            if (vcpu->next == NULL)
-                continue;
-            vcpu->next = NULL;
-            machine.scheduled--;
-            if (--guests[i].vcpus_queued == 0)
-                guest_note_end();
-        }
-    }
-}
-
-struct cpu *smp_cpu(uint32_t index)
-{
-    return index == 0 ? &cpu : NULL;
-}
-uint32_t smp_cpus(void)
-{
-    return 1;
 }
 
 void *window_map_own(paddr_t page, enum memory_view view)
@@ -413,84 +228,109 @@ void window_unmap_own(void)
     machine.own_window = false;
 }
 
-void fair_wake(struct vcpu *vcpu)
+/* ---- CPUs ---- */
+
+void clflush(const void *va)
 {
-    vcpu->state = VCPU_RUNNABLE;
+    page_cached[page_of(page_pa(va).raw)] = NOT_CACHED;
 }
 
-/* ---- hv/cpu/clock.h, console.h, log.h ---- */
-
-uint64_t clock_hz(void)
-{
-    return 2000000000;
-}
-uint64_t clock_tsc(void)
+uint64_t rdtsc(void)
 {
     return machine.now_ns * 2;
 }
-uint64_t clock_tsc_to_ns(uint64_t tsc)
+
+/* Lines of any key may be in the other CPU's caches. It is late: so many steps of the boot CPU's loop. */
+static bool asked;
+static unsigned looks;
+
+void machine_other_cpu(void)
 {
-    return tsc / 2;
-}
-uint64_t clock_us_to_tsc(uint64_t us)
-{
-    return us * 2000;
-}
-uint64_t clock_now_us(void)
-{
-    return machine.now_ns / 1000;
+    if (!asked || looks++ < machine.late_looks)
+        return;
+    asked = false;
+    assert(syscall(SYS_arch_prctl, ARCH_SET_GS, &other_cpu) == 0);
+    smp_wbinvd_interrupt();
+    assert(syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu) == 0);
 }
 
-static bool console_held;
-void console_begin(void)
+void wbinvd(void)
 {
-    assert(!console_held);
-    console_held = true;
-}
-void console_end(void)
-{
-    assert(console_held);
-    console_held = false;
-}
-
-uint32_t console_waiting[1 + MANIFEST_MAX_GUESTS];
-void console_set_owner(uint32_t owner)
-{
-    (void)owner;
+    machine_not_in_poll();
+    if (this_cpu() != &other_cpu)
+        return;
+    for (uint64_t i = 0; i < PAGES; i++)
+        page_cached[i] = NOT_CACHED;
+    if (machine.fw)
+        sevfw_wbinvd(machine.fw, 0);
 }
 
-void console_write(const char *bytes, size_t count)
+void wrmsr(uint32_t msr, uint64_t value)
 {
-    assert(console_held);
-    if (count >= sizeof machine.console - machine.console_length)
+    assert(msr == APIC_ICR && value == ((uint64_t)other_cpu.apic_id << 32 | LAPIC_MESSAGE_FIXED | TRAP_WBINVD));
+    looks = 0;
+    asked = true;
+}
+
+uint64_t rdmsr(uint32_t msr)
+{
+    fprintf(stderr, "MSR %x is read\n", msr);
+    abort();
+}
+uint64_t read_rflags(void)
+{
+    return RFLAGS_IF | 2;
+}
+void cli(void)
+{
+}
+void sti(void)
+{
+}
+void write_dr0_3(const uint64_t dr[4])
+{
+    (void)dr;
+}
+
+/* The boot CPU looks around, unless the test keeps it busy: vCPUs of ended guests leave its queue. */
+void machine_look_around(void)
+{
+    if (!machine.cpu_busy)
+        sched_update(&cpu);
+}
+
+unsigned machine_scheduled(void)
+{
+    unsigned count = 0;
+    sched_update(&cpu);
+    for (const struct vcpu *first = cpu.run_queue, *v = first; v != NULL; v = v->next != first ? v->next : NULL)
+        count++;
+    return count;
+}
+
+/* ---- the operator's line ---- */
+
+static void printed(uint8_t byte)
+{
+    if (machine.console_length + 1 == sizeof machine.console)
         machine.console_length = 0;
-    memcpy(machine.console + machine.console_length, bytes, count);
-    machine.console_length += count;
+    machine.console[machine.console_length++] = (char)byte;
     machine.console[machine.console_length] = '\0';
 }
-
-void console_drain(void)
+void fake_uart_printed(const char *line)
 {
+    (void)line;
 }
-struct console_losses console_losses(void)
+uint8_t in8(uint16_t port)
 {
-    return (struct console_losses){0};
+    return fake_uart_read(port);
 }
-bool console_input_holds(uint8_t byte)
+void out8(uint16_t port, uint8_t value)
 {
-    (void)byte;
-    return false;
+    fake_uart_write(port, value);
 }
 
 static bool polling;
-static size_t keys_at;
-
-int console_read(void)
-{
-    if (machine.keys == NULL || machine.keys[keys_at] == '\0')
-        return -1;
-    return (uint8_t)machine.keys[keys_at++];
-}
 
 void machine_poll(void)
 {
@@ -498,7 +338,7 @@ void machine_poll(void)
     if (machine.keys == NULL)
         return;
     polling = true;
-    keys_at = 0;
+    fake_uart_keys = machine.keys;
     machine.polls++;
     monitor_poll();
     polling = false;
@@ -509,37 +349,17 @@ void machine_not_in_poll(void)
     assert(!polling);
 }
 
-uint64_t console_position(void)
-{
-    return machine.console_length;
-}
-bool console_at_line_start(void)
-{
-    return machine.console_length == 0 || machine.console[machine.console_length - 1] == '\n';
-}
 bool machine_said(const char *text)
 {
     return strstr(machine.console, text) != NULL;
 }
 
-void panic(const char *format, ...)
-{
-    fprintf(stderr, "panic: %s\n", format);
-    abort();
-}
-
-const char *exit_kind_name(uint32_t kind)
-{
-    return kind < 2 ? "kind" : NULL;
-}
-
-struct cpuid {
-    uint32_t eax, ebx, ecx, edx;
-};
-struct cpuid cpuid(uint32_t leaf, uint32_t subleaf);
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 {
-    assert((leaf == 0x8000001f || leaf == 0x80000008) && subleaf == 0);
+    assert(subleaf == 0);
+    if (leaf == 1)
+        return (struct cpuid){.ebx = 8 << 8};   /* lines of 64 bytes */
+    assert(leaf == 0x8000001f || leaf == 0x80000008);
     if (leaf == 0x80000008)
         return (struct cpuid){.eax = machine.options.address_bits ? machine.options.address_bits : 48};
     return (struct cpuid){.ebx = MACHINE_C_BIT_POSITION | 1 << 6};
@@ -556,16 +376,22 @@ void machine_start(const struct machine_options *options)
     if (ram == NULL) {
         ram = mmap(NULL, MACHINE_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         assert(ram != MAP_FAILED);
-        cpu.self = &cpu;
-        assert(syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu) == 0);
+        fake_arena = ram;
     } else {
         memset(ram, 0, EXTENTS_BASE - MACHINE_RAM);
     }
-    memset(pool_taken, 0, sizeof pool_taken);
-    memset(unit_taken, 0, sizeof unit_taken);
+    cpu = (struct cpu){.self = &cpu};
+    other_cpu = (struct cpu){.self = &other_cpu, .index = 1, .apic_id = 1, .wbinvd_done = other_cpu.wbinvd_done};
+    assert(syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu) == 0);
+    smp_add(&cpu, true);
+    smp_add(&other_cpu, false);
+    asked = false;
+    clock_init(2000000000, 0, 0);
+    fake_uart_sent = printed;
+    fake_uart_keys = NULL;
+    console_init(&fake_uart);
     memset(unit_used, 0, sizeof unit_used);
     memset(ram + (EXTENTS_BASE - MACHINE_RAM), MACHINE_OLD_BYTE, MACHINE_RAM + MACHINE_RAM_SIZE - EXTENTS_BASE);
-    memset(extents, 0, sizeof extents);
     memset(keys, 0, sizeof keys);
     memset(guests, 0, sizeof guests);
     fake_psp_forget();
@@ -579,9 +405,16 @@ void machine_start(const struct machine_options *options)
     machine.handoff = (struct handoff){
         .sev_usable = !options->no_sev,
         .sev_refusal = "this CPU has no SEV",
-        .c_bit_mask = view_c_bit(),
+        .c_bit_mask = options->no_sme ? 0 : MACHINE_C_BIT,
         .manifest_base = MANIFEST_BASE,
+        .arena_base = MACHINE_RAM,
+        .arena_size = MACHINE_POOL_PAGES * PAGE_SIZE,
+        .range_count = 1,
+        .ranges[0] = {.base = EXTENTS_BASE, .pages = UNITS * SIZE_2M / PAGE_SIZE, .kind = HANDOFF_USABLE},
     };
+    view_init(&machine.handoff);
+    page_init(&machine.handoff);
+    memory_init(&machine.handoff);
     fake_pci_reset();
     if (!options->no_device)
         machine.handoff.psp = fake_psp_start();

@@ -40,7 +40,6 @@ extern struct machine {
     unsigned open_windows;
     bool own_window;            /* the CPU's own is mapped */
     bool cpu_busy;              /* does not look around when it is kicked */
-    unsigned scheduled;         /* vCPUs on the run queue */
     int contexts;               /* of guests, in the firmware */
     unsigned rejected;          /* commands that the firmware answered with a status */
     char commands[4096];        /* their names, in order, each followed by a blank */
@@ -50,7 +49,7 @@ extern struct machine {
 
     const char *keys;           /* what the operator types, at each look; NULL: nothing */
     unsigned polls;
-    unsigned late_looks;        /* so many looks at a WBINVD find that CPUs are late; 0: one does */
+    unsigned late_looks;        /* so many steps of the loop before the other CPU does its WBINVD */
     uint64_t zeroed;            /* bytes of guests' memory */
 
     char console[1 << 18];
@@ -80,6 +79,13 @@ void machine_wait(void);
 void machine_not_in_poll(void);
 
 bool machine_said(const char *text);
+
+/* The boot CPU's loop, but for jobs and the operator: takes vCPUs onto its queue, and those of ended guests off it. */
+void machine_look_around(void);
+/* vCPUs on its queue. */
+unsigned machine_scheduled(void);
+/* A step of the other CPU. */
+void machine_other_cpu(void);
 
 /* Forgets hv/control/sev.c's and job.c's state: a new boot. */
 void sev_forget(void);

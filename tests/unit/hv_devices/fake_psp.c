@@ -154,6 +154,7 @@ void machine_wait(void)
 void psp_platform_pause(void)
 {
     machine_not_in_poll();
+    machine_other_cpu();
     machine_wait();
 }
 

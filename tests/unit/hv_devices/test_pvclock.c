@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "hv/cpu/clock.h"
-#include "hv/vm/exit.h"
+#include "hv/mm/window.h"
 #include "hv/vm/guest.h"
 #include "hv/vm/vcpu_clock.h"
 #include "hv/vm/vcpu.h"
@@ -15,37 +15,35 @@ typedef unsigned __int128 u128;
 
 static uint8_t page[4096 + 64];     /* the guest's page 0x3000, and what must not be touched */
 static unsigned maps, unmaps;
-static uint64_t hz = 3000000000, boot_wall;
+static const uint64_t hz = 3000000000;
 
-uint64_t clock_hz(void)
+/* The guest's memory begins at 0. */
+void *window_map_own(paddr_t base, enum memory_view view)
 {
-    return hz;
-}
-uint64_t clock_boot_wall_ns(void)
-{
-    return boot_wall;
-}
-uint64_t clock_tsc_to_ns(uint64_t tsc)
-{
-    return (uint64_t)((u128)tsc * 1000000000 / hz);
-}
-
-void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size)
-{
-    (void)guest;
-    if (gpa.raw > RAM_SIZE || size > RAM_SIZE - gpa.raw)
-        return NULL;
+    assert_true(base.raw < RAM_SIZE && base.raw % PAGE_SIZE == 0 && view == VIEW_PLAIN);
     maps++;
-    assert_true(gpa.raw % 4096 + size <= 4096);     /* never across a page */
-    return page + gpa.raw % 4096;
+    return page;
 }
 
-void guest_unmap_shared(void)
+void window_unmap_own(void)
 {
     unmaps++;
 }
 
-static struct guest guest;
+uint64_t rdtsc(void)
+{
+    return 0;
+}
+
+/* Nanoseconds since 1970 when the TSC was 0; a whole number of cycles before a second. */
+static void boot_wall_is(uint64_t ns)
+{
+    uint64_t seconds = ns != 0 ? ns / NS_PER_S + 1 : 0;
+    clock_init(hz, seconds, (seconds * NS_PER_S - ns) * 3);
+}
+
+static struct manifest_guest config;
+static struct guest guest = {.config = &config, .memory = {.size = RAM_SIZE}};
 static struct vmcb vmcb;
 static struct vcpu vcpu;
 
@@ -58,8 +56,7 @@ static int setup(void **state)
     vcpu.guest = &guest;
     vcpu.vmcb = &vmcb;
     maps = unmaps = 0;
-    hz = 3000000000;
-    boot_wall = 0;
+    boot_wall_is(0);
     return 0;
 }
 
@@ -146,7 +143,7 @@ static void system_time_is_zero_where_the_guests_tsc_is(void **state)
 static void wall_clock_is_that_of_the_guests_tsc_zero(void **state)
 {
     (void)state;
-    boot_wall = UINT64_C(1700000000) * 1000000000 + 5;
+    boot_wall_is(UINT64_C(1700000000) * 1000000000 + 5);
     vmcb.tsc_offset = -(10 * hz);               /* the guest began 10 s after the host */
     assert_true(vcpu_clock_write_wall(&vcpu, 0x3000));
     assert_int_equal(u32(0), 2);
@@ -156,10 +153,10 @@ static void wall_clock_is_that_of_the_guests_tsc_zero(void **state)
     vmcb.tsc_offset = 3 * hz;                   /* its TSC was set ahead */
     assert_true(vcpu_clock_write_wall(&vcpu, 0x3ff4));
     assert_int_equal(u32(0xff8), 1699999997);
-    boot_wall = 0;                              /* unknown */
+    boot_wall_is(0);                              /* unknown */
     assert_true(vcpu_clock_write_wall(&vcpu, 0x3000));
     assert_int_equal(u32(4), 0);
-    boot_wall = 1;
+    boot_wall_is(1);
     vmcb.tsc_offset = INT64_MAX;
     assert_true(vcpu_clock_write_wall(&vcpu, 0x3000));
     assert_int_equal(u32(4), 0);

@@ -42,6 +42,8 @@ void boot(struct machine_options options)
 
 enum job_verdict step(void)
 {
+    machine_look_around();
+    machine_other_cpu();
     if (guest_ends_noted())
         lifecycle_begin_ends();
     enum job_verdict verdict = jobs_step();
@@ -56,6 +58,7 @@ void settle(void)
     bool noted;
     do {
         enum job_verdict verdict = step();
+        machine_look_around();
         noted = guest_ends_noted();
         if (noted)
             lifecycle_begin_ends();
@@ -106,7 +109,7 @@ int teardown(void **state)
 void all_is_back(void)
 {
     assert_false(machine_said("LEAK"));
-    assert_int_equal(machine.scheduled, 0);
+    assert_int_equal(machine_scheduled(), 0);
     assert_int_equal(machine.coherency_faults, 0);
     assert_int_equal(machine.wrong_views, 0);
     assert_int_equal(machine.open_windows, 1);      /* the manifest's */

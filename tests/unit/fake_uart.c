@@ -8,16 +8,28 @@
 enum { DATA = 0, LCR = 3, LSR = 5, DLAB = 0x80, LSR_DATA_READY = 0x01, LSR_SENT = 0x60 };
 
 const struct handoff_uart fake_uart = {.base = FAKE_UART_PORT, .divisor = 1, .stride = 1};
-const char *fake_uart_keys;
+bool fake_uart_stuck;
 void (*fake_uart_sent)(uint8_t byte);
 
 static uint8_t registers[REGISTERS];
 static char line[1024];
 static size_t length;
 
-static bool typed(void)
+static const char *keys;
+static size_t keys_left;
+
+void fake_uart_type(const char *typed, size_t count)
 {
-    return fake_uart_keys != NULL && *fake_uart_keys != '\0';
+    keys = typed;
+    keys_left = count;
+}
+
+static uint8_t take_key(void)
+{
+    if (keys_left == 0)
+        return 0;
+    keys_left--;
+    return (uint8_t)*keys++;
 }
 
 uint8_t fake_uart_read(uint16_t port)
@@ -25,9 +37,9 @@ uint8_t fake_uart_read(uint16_t port)
     unsigned index = port - FAKE_UART_PORT;
     assert(index < REGISTERS);
     if (index == LSR)
-        return LSR_SENT | (typed() ? LSR_DATA_READY : 0);
+        return (uint8_t)((fake_uart_stuck ? 0 : LSR_SENT) | (keys_left > 0 ? LSR_DATA_READY : 0));
     if (index == DATA && (registers[LCR] & DLAB) == 0)
-        return typed() ? (uint8_t)*fake_uart_keys++ : 0;
+        return take_key();
     return registers[index];
 }
 

@@ -4,14 +4,17 @@
 #ifndef TESTS_UNIT_FAKE_UART_H
 #define TESTS_UNIT_FAKE_UART_H
 
+#include <stddef.h>
+
 #include "boot/handoff.h"
 
 #define FAKE_UART_PORT 0x3f8u
 
 /* For console_init(). */
 extern const struct handoff_uart fake_uart;
-/* What the operator types next; NULL: nothing. */
-extern const char *fake_uart_keys;
+/* The operator types these, instead of what has not been read yet. */
+void fake_uart_type(const char *keys, size_t count);
+extern bool fake_uart_stuck; /* nothing is transmitted */
 
 /* For in8() and out8(). */
 static inline bool fake_uart_is_at(uint16_t port)

@@ -338,7 +338,7 @@ void machine_poll(void)
     if (machine.keys == NULL)
         return;
     polling = true;
-    fake_uart_keys = machine.keys;
+    fake_uart_type(machine.keys, strlen(machine.keys));
     machine.polls++;
     monitor_poll();
     polling = false;
@@ -388,7 +388,7 @@ void machine_start(const struct machine_options *options)
     asked = false;
     clock_init(2000000000, 0, 0);
     fake_uart_sent = printed;
-    fake_uart_keys = NULL;
+    fake_uart_type("", 0);
     console_init(&fake_uart);
     memset(unit_used, 0, sizeof unit_used);
     memset(ram + (EXTENTS_BASE - MACHINE_RAM), MACHINE_OLD_BYTE, MACHINE_RAM + MACHINE_RAM_SIZE - EXTENTS_BASE);

@@ -21,7 +21,9 @@ unit-hv-devices-vlapic := hv/dev/vlapic.c
 unit-hv-devices-vuart := $(unit-hv-devices-console) tests/unit/fake_uart.c
 unit-hv-devices-pvclock := hv/dev/pvclock.c hv/vm/vcpu_clock.c $(unit-hv-devices-guests)
 unit-hv-devices-vpower := hv/dev/vpower.c
-unit-hv-devices-monitor := $(sort $(wildcard hv/monitor/*.c)) hv/console/line.c hv/console/output.c hv/console/log.c hv/dev/vuart.c hv/lib/text.c
+unit-hv-devices-monitor := $(sort $(wildcard hv/monitor/*.c)) $(unit-hv-devices-guests) hv/mm/memory.c hv/mm/page.c hv/mm/view.c hv/lib/runs.c hv/svm/asid.c \
+	tests/unit/fake_uart.c
+unit-hv-devices-libs-monitor := -Wl,--wrap=console_read
 unit-hv-devices-input := hv/monitor/monitor.c hv/monitor/monitor_attach.c $(unit-hv-devices-guests)
 unit-hv-devices-jobs := hv/control/job.c hv/control/jobs.c
 unit-hv-devices-lifecycle := $(addprefix hv/control/,lifecycle.c launch.c end.c release.c leak.c program.c report.c wbinvd.c) $(sort $(wildcard hv/monitor/*.c)) \

@@ -14,15 +14,6 @@ static uint64_t timer_hz;
 static uint32_t id;
 static volatile uint32_t page[1024]; /* the registers in memory */
 
-uint64_t clock_hz(void)
-{
-    return HZ;
-}
-uint64_t clock_us_to_tsc(uint64_t us)
-{
-    return us * (HZ / 1000000);
-}
-
 static uint32_t current_count(void)
 {
     uint64_t gone = (fake_tsc - initial_tsc) * timer_hz / HZ;
@@ -30,7 +21,7 @@ static uint32_t current_count(void)
 }
 
 /* Memory holds what a device would say: as of this look at the clock. */
-uint64_t clock_tsc(void)
+static void look_at_clock(void)
 {
     fake_tsc += tick;
     if (page[APIC_OFFSET(APIC_TIMER_INITIAL) / 4] != initial) {
@@ -38,7 +29,6 @@ uint64_t clock_tsc(void)
         initial_tsc = fake_tsc;
     }
     page[APIC_OFFSET(APIC_TIMER_CURRENT) / 4] = current_count();
-    return fake_tsc;
 }
 
 static uint64_t x2apic(uint32_t msr, const uint64_t *value)
@@ -48,7 +38,7 @@ static uint64_t x2apic(uint32_t msr, const uint64_t *value)
     if (msr == 0x838) {
         initial = (uint32_t)*value;
         initial_tsc = fake_tsc;
-        page[APIC_OFFSET(APIC_TIMER_INITIAL) / 4] = initial; /* clock_tsc() looks there */
+        page[APIC_OFFSET(APIC_TIMER_INITIAL) / 4] = initial; /* look_at_clock() looks there */
     }
     return 0;
 }
@@ -56,6 +46,8 @@ static uint64_t x2apic(uint32_t msr, const uint64_t *value)
 static int set_up(void **state)
 {
     fake_reset(state);
+    clock_init(HZ, 0, 0);
+    fake_rdtsc_seen = look_at_clock;
     lapic_registers = NULL;
     lapic_hz = 0;
     memset((void *)(uintptr_t)page, 0, sizeof page);

@@ -19,12 +19,13 @@ unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic trap panic ma
 # What each program links besides its own test_*.c and fake_cpu.c.
 unit-hv-machine-clock := hv/cpu/clock.c
 unit-hv-machine-cpu := hv/cpu/cpu.c hv/init/cpu_pages.c hv/svm/svm.c
-unit-hv-machine-firmware := hv/init/firmware.c hv/lib/pagetable.c boot/ranges.c
-unit-hv-machine-psp_platform := hv/control/psp_platform.c hv/lib/pci.c hv/lib/mmio.c hv/lib/text.c
+unit-hv-machine-firmware := hv/init/firmware.c hv/lib/pagetable.c boot/ranges.c hv/cpu/clock.c
+unit-hv-machine-psp_platform := hv/control/psp_platform.c hv/lib/pci.c hv/lib/mmio.c hv/lib/text.c hv/cpu/clock.c
 unit-hv-machine-sev := $(filter-out psp/discover.c,$(sort $(wildcard psp/*.c))) guest/manifest.c guest/manifest_registers.c guest/crc32.c \
 	$(addprefix hv/control/,job.c jobs.c launch.c end.c release.c leak.c report.c wbinvd.c) hv/vm/guest.c hv/svm/asid.c hv/svm/npt.c hv/dev/vuart.c \
 	$(addprefix hv/mm/,memory.c page.c view.c) $(addprefix hv/console/,console.c line.c log.c output.c serial.c) \
 	$(addprefix hv/cpu/,clock.c lapic.c smp.c) $(addprefix hv/lib/,pci.c runs.c text.c) tests/unit/fake_uart.c
+unit-hv-machine-lapic := hv/cpu/clock.c
 unit-hv-machine-trap := hv/init/trap.c
 unit-hv-machine-panic := hv/init/panic.c hv/lib/text.c
 unit-hv-machine-main := hv/init/main.c hv/lib/text.c

@@ -55,7 +55,7 @@ help:
 	@echo
 	@echo "  one tier of the tests alone:"
 	@echo "  make test-unit   every pure module, on this machine, under sanitizers"
-	@echo "  make test-pack   the packer and the guest owner's tool"
+	@echo "  make test-pack   the packer, the guest owner's and the operator's tools"
 	@echo "  make test-fuzz   the fuzzers, a minute each (FUZZ_SECONDS=...)"
 	@echo "  make test-stock  boots in Debian's own QEMU, which has no SEV"
 	@echo "  make test-sev    launches encrypted guests in the SEV machine"

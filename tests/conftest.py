@@ -19,7 +19,15 @@ sys.path[:0] = [str(ROOT / "tests" / "system"), str(ROOT / "guest" / "hello")]
 
 TIERS = ("unit", "pack", "fuzz", "stock", "sev", "bench", "referee")  # cheap ones first
 # Of pytest files that do not say it themselves.
-TIER_BY_FOLDER = {"unit": "unit", "pack": "pack", "fuzz": "fuzz", "machine": "sev", "setup": "pack", "distro": "pack"}
+TIER_BY_FOLDER = {
+    "unit": "unit",
+    "pack": "pack",
+    "fuzz": "fuzz",
+    "machine": "sev",
+    "setup": "pack",
+    "distro": "pack",
+    "ctl": "pack",
+}
 
 
 def tier_of(item: pytest.Item) -> str | None:

@@ -6,6 +6,7 @@
  *   HV_UART_PAGE      the operator's UART, where it lies in memory, C=0, uncached
  *   HOSTMAP_STACKS    stacks, each above an unmapped guard page, C=1
  *   WINDOW_*          windows, by window.c; those of any size are in the boot CPU's tables alone
+ * The first three are as boot/load.c has mapped them, in tables that lie in the arena.
  */
 #include "hv/mm/hostmap.h"
 
@@ -21,40 +22,19 @@ static struct pagetable hostmap_table;     /* all CPUs' */
 static struct pagetable hostmap_boot;      /* the boot CPU's: the same, and its windows */
 static uint64_t hostmap_stack_next, hostmap_stacks_end;
 
-static void hostmap_map_image(paddr_t image, uint64_t offset, uint64_t size, uint64_t bits)
-{
-    size = (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
-    /* One by one: 4 KiB pages, whatever the alignment. */
-    for (uint64_t done = 0; done < size; done += PAGE_SIZE)
-        ASSERT(pagetable_map(&hostmap_table, HV_IMAGE_BASE + offset + done,
-                             view_entry_address(paddr_add(image, offset + done), VIEW_ENCRYPTED), PAGE_SIZE, bits));
-}
-
 void hostmap_init(const struct handoff *handoff)
 {
     paddr_t pages;
-    uint64_t cpu_tables = handoff->cpu_count / HOSTMAP_CPUS_PER_TABLE + 1;
-    uint64_t count = HOSTMAP_TABLE_PAGES + handoff->arena_size / SIZE_1G + 2 * cpu_tables;
-    uint64_t alias = (uintptr_t)page_va(paddr(0));
+    uint64_t cpu_tables = handoff->cpu_count / HOSTMAP_CPUS_PER_TABLE + 1, count = HOSTMAP_TABLE_PAGES + 2 * cpu_tables;
     ASSERT(page_alloc(count, 1, &pages));
-    pagetable_init(&hostmap_table, pages.raw, pages.raw + count * PAGE_SIZE, alias,
-                   view_entry_address(paddr(0), VIEW_ENCRYPTED));
-
-    struct hv_image_header header;
-    memcpy(&header, (const void *)(uintptr_t)HV_IMAGE_BASE, sizeof header);
-    paddr_t image = paddr(handoff->image_base);
-    hostmap_map_image(image, header.rodata_offset, header.rodata_size, PTE_NX);
-    hostmap_map_image(image, header.text_offset, header.text_size, 0);
-    hostmap_map_image(image, header.data_offset, header.total_size - header.data_offset, PTE_W | PTE_NX);
-
-    paddr_t arena = paddr(handoff->arena_base);
-    ASSERT(pagetable_map(&hostmap_table, HV_ARENA_BASE, view_entry_address(arena, VIEW_ENCRYPTED), handoff->arena_size,
-                         PTE_W | PTE_NX));
-
-    if (handoff->uart.in_memory)
-        ASSERT(pagetable_map(&hostmap_table, HV_UART_PAGE,
-                             view_entry_address(paddr(handoff->uart.base & ~(PAGE_SIZE - 1)), VIEW_PLAIN), PAGE_SIZE,
-                             PTE_W | PTE_NX | PTE_PCD | PTE_PWT));
+    hostmap_table = (struct pagetable){
+        .root = read_cr3() & ~view_c_bit(),
+        .next = pages.raw,
+        .end = pages.raw + count * PAGE_SIZE,
+        .alias = (uintptr_t)page_va(paddr(0)),
+        .c_bit = view_c_bit(),
+    };
+    memset(page_va(paddr(hostmap_table.root)), 0, PAGE_SIZE / 2);       /* the page of boot/ that entered hv */
 
     /* All tables that windows and stacks will ever need above their last level. */
     for (uint64_t i = 0; i < cpu_tables; i++)
@@ -64,7 +44,7 @@ void hostmap_init(const struct handoff *handoff)
     window_init_shared(&hostmap_table, handoff->cpu_count);
 
     /* What is mapped from now on comes into tables that both have in common, but for the boot CPU's windows. */
-    pagetable_init(&hostmap_boot, hostmap_table.next, hostmap_table.end, alias, hostmap_table.c_bit);
+    pagetable_init(&hostmap_boot, hostmap_table.next, hostmap_table.end, hostmap_table.alias, hostmap_table.c_bit);
     hostmap_table.end = hostmap_table.next;
     hostmap_share(page_va(paddr(hostmap_boot.root)));
     window_init_boot(&hostmap_boot);

@@ -6,7 +6,7 @@
 #include "boot/handoff.h"
 #include "hv/lib/types.h"
 
-/* Builds the final tables and switches to them. */
+/* Completes the tables that boot/ made, and switches to the boot CPU's. */
 void hostmap_init(const struct handoff *handoff);
 
 /* A stack of `npages` above a guard page; returns its top. NULL: no room. Never freed. */

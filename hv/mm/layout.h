@@ -24,11 +24,10 @@ _Static_assert(HV_ARENA_BASE + HV_ARENA_MAX <= HOSTMAP_STACKS && HOSTMAP_STACKS_
                "areas overlap");
 _Static_assert(HV_UART_PAGE - HV_IMAGE_BASE >= SIZE_1G, "1 GiB for the image");
 
-/* Page tables that hostmap_init() makes in advance: the root, 3 + 4 for the image (up to 8 MiB), 2 for the UART, 2 for the
- * arena (and one per GiB), 2 for stacks, 3 for the CPUs' own windows; the boot CPU's root, 2 on the way to its windows,
- * 1 for small ones, 4 for large ones; and spare.
+/* Page tables that hostmap_init() makes in advance: 2 for stacks, 3 for the CPUs' own windows; the boot CPU's root, 2 on the
+ * way to its windows, 1 for small ones, 4 for large ones; and spare.
  * And for every so many CPUs, rounded up, one for their stacks and one for their windows. */
-#define HOSTMAP_TABLE_PAGES 32u
+#define HOSTMAP_TABLE_PAGES 16u
 #define HOSTMAP_CPUS_PER_TABLE 28u
 
 #endif

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Put before everything by -include: instructions that this process may not execute become rig.c's, and hv's image and
- * arena lie where this process has memory. */
+/* Put before everything by -include: instructions that this process may not execute become rig.c's, and hv's arena lies
+ * where this process has memory. */
 #ifndef SEVISOR_X86_H
 #define SEVISOR_X86_H
 
 #include <stdint.h>
 
-#include "hv/mm/layout.h"        /* judged as it is */
+#include "hv/mm/layout.h" /* judged as it is */
 
-#undef HV_IMAGE_BASE
 #undef HV_ARENA_BASE
-#define HV_IMAGE_BASE rig_image_va
 #define HV_ARENA_BASE rig_arena_va
-extern uint64_t rig_image_va, rig_arena_va;
+extern uint64_t rig_arena_va;
 
 struct cpuid {
     uint32_t eax, ebx, ecx, edx;

@@ -182,7 +182,7 @@ void panic(const char *format, ...)
 
 /* ---- a machine ---- */
 
-uint64_t rig_image_va, rig_arena_va;
+uint64_t rig_arena_va;
 static uint8_t *reserved;
 static uint64_t reserved_size;
 static struct handoff handoff;
@@ -193,13 +193,32 @@ static uint64_t up(uint64_t value)
     return (value + SIZE_2M - 1) & ~(SIZE_2M - 1);
 }
 
+/* As boot/load.c makes them, in the arena. */
+static uint64_t first_tables(void)
+{
+    struct pagetable tables;
+    uint64_t base = handoff.arena_base + RIG_IMAGE_END;
+    pagetable_init(&tables, base, handoff.arena_base + handoff.arena_used, rig_arena_va - handoff.arena_base, c_bit);
+    assert_true(pagetable_map(&tables, RIG_TRAMPOLINE, RIG_TRAMPOLINE, PAGE_SIZE, 0));
+    for (uint64_t at = 0; at < RIG_IMAGE_END; at += PAGE_SIZE)
+        assert_true(pagetable_map(&tables, RIG_IMAGE_VA + at, (handoff.image_base + at) | c_bit, PAGE_SIZE,
+                                  at >= RIG_DATA   ? PTE_W | PTE_NX
+                                  : at >= RIG_TEXT ? 0
+                                                   : PTE_NX));
+    assert_true(pagetable_map(&tables, RIG_ARENA_VA, handoff.arena_base | c_bit, handoff.arena_size, PTE_W | PTE_NX));
+    if (handoff.uart.in_memory)
+        assert_true(pagetable_map(&tables, HV_UART_PAGE, handoff.uart.base & ~(PAGE_SIZE - 1), PAGE_SIZE,
+                                  PTE_W | PTE_NX | PTE_PCD | PTE_PWT));
+    return pagetable_cr3(&tables);
+}
+
 void rig_start(struct rig_options options)
 {
     rig_stop();
     memset(&handoff, 0, sizeof handoff);
     handoff.arena_base = handoff.image_base = options.arena_base != 0 ? options.arena_base : RIG_ARENA;
     handoff.arena_size = options.arena_size != 0 ? options.arena_size : UINT64_C(8) << 20;
-    handoff.arena_used = RIG_IMAGE_END + 3 * PAGE_SIZE;
+    handoff.arena_used = RIG_IMAGE_END + RIG_TABLES * PAGE_SIZE;
     handoff.c_bit_mask = c_bit = options.no_sme ? 0 : RIG_C_BIT;
     handoff.uart =
         (struct handoff_uart){.base = options.uart != 0 ? options.uart : 0x3f8, .in_memory = options.uart != 0};
@@ -209,19 +228,9 @@ void rig_start(struct rig_options options)
     reserved_size = handoff.arena_size + 3 * SIZE_2M;
     reserved = mmap(NULL, reserved_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     assert_true(reserved != MAP_FAILED);
-    rig_image_va = up((uintptr_t)reserved);
-    rig_arena_va = rig_image_va + SIZE_2M;
-    struct hv_image_header header = {
-        .text_offset = RIG_TEXT,
-        .text_size = RIG_DATA - RIG_TEXT - 17,
-        .rodata_size = RIG_TEXT - 1,
-        .data_offset = RIG_DATA,
-        .data_size = 0x1234,
-        .total_size = RIG_IMAGE_END,
-    };
-    memcpy((void *)rig_image_va, &header, sizeof header);
-
+    rig_arena_va = up((uintptr_t)reserved);
     rig_run_on(0);
+    cpus[0].cr3 = first_tables();
     view_init(&handoff);
     page_init(&handoff);
     memory_init(&handoff);

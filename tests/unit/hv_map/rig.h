@@ -18,6 +18,11 @@
 #define RIG_TEXT UINT64_C(0x3000)
 #define RIG_DATA UINT64_C(0x5000)
 #define RIG_IMAGE_END UINT64_C(0x9000)
+#define RIG_TABLES 40u                          /* pages for those that boot/ makes */
+/* Where these have image and arena, and the page of boot/ that enters hv. */
+#define RIG_IMAGE_VA UINT64_C(0xffffffff80000000)
+#define RIG_ARENA_VA UINT64_C(0xffff800000000000)
+#define RIG_TRAMPOLINE UINT64_C(0x7654000)
 
 struct rig_options {
     bool no_sme;

@@ -29,7 +29,6 @@ static void check_leaf(uint64_t va, struct translation t)
     executable_pages += t.executable;
 }
 
-/* The rig has image and arena at addresses of the lower half, which is no part of what roots have in common. */
 static void check_roots(void)
 {
     leaves = executable_pages = 0;
@@ -55,20 +54,33 @@ static void nothing_is_writable_and_executable_and_all_is_under_hvs_key(void **s
     }
 }
 
+static void nothing_of_boot_stays_mapped(void **state)
+{
+    (void)state;
+    rig_start((struct rig_options){.cpus = 2});
+    for (unsigned root = 0; root < 2; root++) {
+        uint64_t cr3 = root == 0 ? read_cr3() : hostmap_cr3();
+        const uint64_t *entries = page_va(paddr(cr3 & ~RIG_C_BIT));
+        assert_false(rig_walk(cr3, RIG_TRAMPOLINE).present);
+        for (unsigned i = 0; i < 256; i++)
+            assert_int_equal(entries[i], 0);
+    }
+}
+
 static void each_part_of_the_image_has_its_own_rights(void **state)
 {
     (void)state;
     rig_start((struct rig_options){0});
     for (uint64_t at = 0; at < RIG_IMAGE_END; at += PAGE_SIZE) {
-        struct translation t = rig_walk(hostmap_cr3(), rig_image_va + at);
+        struct translation t = rig_walk(hostmap_cr3(), RIG_IMAGE_VA + at);
         assert_true(t.present);
         assert_int_equal(t.level, 1);
         assert_int_equal(t.address, RIG_ARENA + at);
         assert_int_equal(t.executable, at >= RIG_TEXT && at < RIG_DATA);
         assert_int_equal(t.writable, at >= RIG_DATA);
     }
-    assert_false(rig_walk(hostmap_cr3(), rig_image_va + RIG_IMAGE_END).present);
-    assert_false(rig_walk(hostmap_cr3(), rig_image_va - PAGE_SIZE).present);
+    assert_false(rig_walk(hostmap_cr3(), RIG_IMAGE_VA + RIG_IMAGE_END).present);
+    assert_false(rig_walk(hostmap_cr3(), RIG_IMAGE_VA - PAGE_SIZE).present);
 }
 
 static void the_arena_is_mapped_whole_and_no_memory_beside_it(void **state)
@@ -77,11 +89,11 @@ static void the_arena_is_mapped_whole_and_no_memory_beside_it(void **state)
     const uint64_t size = (UINT64_C(1) << 30) + (UINT64_C(6) << 20);
     rig_start((struct rig_options){.arena_size = size});
     for (uint64_t at = 0; at < size; at += SIZE_2M - PAGE_SIZE) {
-        struct translation t = rig_walk(hostmap_cr3(), rig_arena_va + at);
+        struct translation t = rig_walk(hostmap_cr3(), RIG_ARENA_VA + at);
         assert_true(t.present && t.writable && !t.executable && t.encrypted);
         assert_int_equal(t.address, RIG_ARENA + at);
     }
-    assert_false(rig_walk(hostmap_cr3(), rig_arena_va + size).present);
+    assert_false(rig_walk(hostmap_cr3(), RIG_ARENA_VA + size).present);
     assert_ptr_equal(page_va(paddr(RIG_ARENA)), rig_arena_va);
     assert_int_equal(page_pa(page_va(paddr(RIG_ARENA + 0x5123))).raw, RIG_ARENA + 0x5123);
 }
@@ -90,12 +102,12 @@ static uint64_t arena_first, arena_last;
 
 static void check_area(uint64_t va, struct translation t)
 {
-    bool arena = va >= rig_arena_va && va < rig_arena_va + (UINT64_C(8) << 20);
-    assert_true(arena || (va >= rig_image_va && va < rig_image_va + RIG_IMAGE_END) ||
+    bool arena = va >= RIG_ARENA_VA && va < RIG_ARENA_VA + (UINT64_C(8) << 20);
+    assert_true(arena || (va >= RIG_IMAGE_VA && va < RIG_IMAGE_VA + RIG_IMAGE_END) ||
                 (va >= HOSTMAP_STACKS && va < HOSTMAP_STACKS_END));
     assert_true(t.address >= arena_first && t.address <= arena_last);
     if (arena)
-        assert_int_equal(t.address - arena_first, va - rig_arena_va);
+        assert_int_equal(t.address - arena_first, va - RIG_ARENA_VA);
 }
 
 /* At any address that a processor may have: hv's own do not change, and nothing comes to lie upon another. */
@@ -254,6 +266,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_teardown(name, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(nothing_is_writable_and_executable_and_all_is_under_hvs_key),
+        TEST(nothing_of_boot_stays_mapped),
         TEST(each_part_of_the_image_has_its_own_rights),
         TEST(the_arena_is_mapped_whole_and_no_memory_beside_it),
         TEST(where_the_arena_lies_changes_no_address_of_hvs),

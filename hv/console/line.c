@@ -7,23 +7,21 @@
 
 #define PRINT_SIZE 512u
 
-static struct {
-    bool colour;
-} line;
+static bool colour;
 
 void line_set_colour(bool on)
 {
-    line.colour = on;
+    colour = on;
 }
 
 bool line_has_colour(void)
 {
-    return line.colour;
+    return colour;
 }
 
 size_t line_put_style(char *text, enum line_style style)
 {
-    return line.colour ? text_format(text, LINE_STYLE_SIZE, "\033[%um", (uint32_t)style) : 0;
+    return colour ? text_format(text, LINE_STYLE_SIZE, "\033[%um", (uint32_t)style) : 0;
 }
 
 static void write_style(enum line_style style)
@@ -56,7 +54,7 @@ void line_clear_screen(void)
     static const char home_and_erase[] = "\033[H\033[J\n";      /* CUP, ED; at the start of a line again */
     console_begin();
     line_fresh();
-    if (line.colour)
+    if (colour)
         console_write(home_and_erase, sizeof home_and_erase - 1);
     console_end();
 }

@@ -22,39 +22,35 @@ static struct {
     struct rate guests;         /* of lines about them */
 } printed = {.level = LOG_GUEST};
 
-static void log_write(enum log_level level, uint64_t us, const char *format, va_list arguments)
+static void log_write(enum log_level level, uint64_t us, const char *text)
 {
     char line[LOG_LINE];
-    size_t length = text_format(line, sizeof line, "[%5lu.%06lu] %s: ", us / 1000000, us % 1000000, log_names[level]);
-    length += text_format_list(line + length, sizeof line - length, format, arguments);
-    if (length > sizeof line - 1)
-        length = sizeof line - 1;
-    line_write(level <= LOG_ERROR ? LINE_BOLD : LINE_PLAIN, line, length);
-}
-
-__attribute__((format(printf, 2, 3))) static void log_notice(uint64_t us, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    log_write(LOG_NOTICE, us, format, arguments);
-    va_end(arguments);
+    size_t length =
+        text_format(line, sizeof line, "[%5lu.%06lu] %s: %s", us / 1000000, us % 1000000, log_names[level], text);
+    line_write(level <= LOG_ERROR ? LINE_BOLD : LINE_PLAIN, line, length < sizeof line ? length : sizeof line - 1);
 }
 
 /* True when this line may be printed. */
 static bool log_guest_admit(uint64_t now_us)
 {
+    char text[64];
     uint32_t left_out;
     bool admitted = rate_admit(&printed.guests, now_us, 1000000, LOG_GUEST_RATE, 1, &left_out) > 0;
-    if (left_out > 0)
-        log_notice(now_us, "%u lines about guests left out", left_out);
+    if (left_out > 0) {
+        text_format(text, sizeof text, "%u lines about guests left out", left_out);
+        log_write(LOG_NOTICE, now_us, text);
+    }
     return admitted;
 }
 
 void log_print(enum log_level level, const char *format, ...)
 {
+    char text[LOG_LINE];
     uint64_t us = clock_now_us();
     va_list arguments;
     va_start(arguments, format);
+    text_format_list(text, sizeof text, format, arguments);
+    va_end(arguments);
     console_begin();
     bool counted = level == LOG_GUEST_COUNTED;
     if (counted)
@@ -62,9 +58,8 @@ void log_print(enum log_level level, const char *format, ...)
     if (level > printed.level)
         printed.left_out++;
     else if (level != LOG_GUEST || counted || log_guest_admit(us))
-        log_write(level, us, format, arguments);
+        log_write(level, us, text);
     console_end();
-    va_end(arguments);
 }
 
 void log_set_level(enum log_level level)

@@ -30,34 +30,13 @@ _Static_assert(sizeof(struct pvclock_vcpu_time_info) == PVCLOCK_TIME_SIZE, "vCPU
 _Static_assert(offsetof(struct pvclock_vcpu_time_info, tsc_to_system_mul) == 24, "mul");
 _Static_assert(offsetof(struct pvclock_vcpu_time_info, flags) == 29, "flags");
 
-/* numerator / denominator as a fraction of 2^32; numerator < denominator < 2^63. */
-static uint32_t fraction32(uint64_t numerator, uint64_t denominator)
-{
-    uint32_t fraction = 0;
-    for (int bit = 0; bit < 32; bit++) {
-        numerator <<= 1;
-        fraction <<= 1;
-        if (numerator >= denominator) {
-            numerator -= denominator;
-            fraction |= 1;
-        }
-    }
-    return fraction;
-}
-
 struct pvclock_scale pvclock_scale(uint64_t hz)
 {
-    uint64_t numerator = NS_PER_S, denominator = hz == 0 ? 1 : hz;
-    int8_t shift = 0;
-    while (numerator >= denominator) {
-        denominator <<= 1;
+    uint64_t mul = (NS_PER_S << 34) / (hz == 0 ? 1 : hz);      /* the most that fits */
+    int8_t shift = 32 - 34;
+    for (; mul > UINT32_MAX; mul >>= 1)
         shift++;
-    }
-    while (numerator < denominator - denominator / 2) {
-        numerator <<= 1;
-        shift--;
-    }
-    return (struct pvclock_scale){.mul = fraction32(numerator, denominator), .shift = shift};
+    return (struct pvclock_scale){.mul = (uint32_t)mul, .shift = shift};
 }
 
 /* The writes of one version, in the order in which another CPU may see them. */

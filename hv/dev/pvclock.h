@@ -27,7 +27,7 @@ struct pvclock_scale {
     uint32_t mul;
     int8_t shift;
 };
-/* The scale of a TSC of `hz` > 0, below 2^62: mul is in [2^31, 2^32), exact to its last bit. */
+/* The scale of a TSC of `hz` > 0: exact to the last bit of mul, which is in [2^31, 2^32) up to 8 GHz. */
 struct pvclock_scale pvclock_scale(uint64_t hz);
 
 #endif

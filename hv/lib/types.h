@@ -24,7 +24,6 @@ typedef struct { uint64_t raw; } gpaddr_t;  /* guest physical, without C-bit */
 static inline paddr_t paddr(uint64_t raw) { return (paddr_t){raw}; }
 static inline gpaddr_t gpaddr(uint64_t raw) { return (gpaddr_t){raw}; }
 static inline paddr_t paddr_add(paddr_t p, uint64_t bytes) { return paddr(p.raw + bytes); }
-static inline gpaddr_t gpaddr_add(gpaddr_t g, uint64_t bytes) { return gpaddr(g.raw + bytes); }
 /* clang-format on */
 
 #endif

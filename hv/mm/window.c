@@ -152,8 +152,9 @@ static void *window_open(paddr_t base, uint64_t size, enum memory_view view, uin
     return (void *)(uintptr_t)(WINDOW_SLOTS_BASE + first * SIZE_2M + offset);
 }
 
-static void window_close(uint64_t va, uint64_t size)
+void window_unmap(void *window, uint64_t size)
 {
+    uint64_t va = (uintptr_t)window;
     ASSERT(this_cpu()->index == 0);
     size = (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
     if (va >= WINDOW_SLOTS_BASE) {
@@ -195,11 +196,6 @@ void *window_map(paddr_t base, uint64_t size, enum memory_view view)
     return window_open(base, size, view, PTE_W | PTE_NX);
 }
 
-void window_unmap(void *va, uint64_t size)
-{
-    window_close((uintptr_t)va, size);
-}
-
 volatile void *mmio_map(paddr_t base, uint64_t size)
 {
     uint64_t offset = base.raw & (PAGE_SIZE - 1);
@@ -211,7 +207,7 @@ volatile void *mmio_map(paddr_t base, uint64_t size)
 void mmio_unmap(volatile void *va, uint64_t size)
 {
     uint64_t offset = (uintptr_t)va & (PAGE_SIZE - 1);
-    window_close((uintptr_t)va - offset, offset + size);
+    window_unmap((void *)((uintptr_t)va - offset), offset + size);
 }
 
 volatile void *mmio_map_all(paddr_t page)

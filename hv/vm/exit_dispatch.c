@@ -19,11 +19,6 @@
 #define KVM_ENOSYS 1000             /* Linux include/uapi/linux/kvm_para.h */
 #define KVM_EPERM 1
 
-static void exit_iret(struct vcpu *vcpu)
-{
-    event_iret(vcpu);
-}
-
 /* INTR, NMI, SMI, INIT: the host's, which took them at STGI. */
 static void exit_host(struct vcpu *vcpu)
 {
@@ -150,7 +145,7 @@ static const struct exit_row rows[] = {
     [VMEXIT_RDPMC] = {exit_rdpmc, VCPU_EXIT_FORBIDDEN},
     [VMEXIT_CPUID] = {exit_cpuid, VCPU_EXIT_CPUID},
     [VMEXIT_RSM] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
-    [VMEXIT_IRET] = {exit_iret, VCPU_EXIT_WINDOW},
+    [VMEXIT_IRET] = {event_iret, VCPU_EXIT_WINDOW},
     [VMEXIT_INVD] = {exit_cache, VCPU_EXIT_CACHE},
     [VMEXIT_HLT] = {exit_hlt, VCPU_EXIT_HLT},
     [VMEXIT_INVLPGA] = {exit_undefined, VCPU_EXIT_FORBIDDEN},

@@ -55,7 +55,7 @@ static enum job_verdict command(struct job *job)
     return ++job->offset < simulated.commands ? JOB_MOVED : launch_is_over(job);
 }
 
-static enum job_verdict wbinvd(struct job *job)
+static enum job_verdict all_flush(struct job *job)
 {
     if (job->total == 0)
         job->total = simulated.now + WBINVD;
@@ -82,7 +82,7 @@ enum job_verdict launch_step(struct job *job)
     case FIRST_WBINVD:
     case LAST_WBINVD:
     default:
-        return wbinvd(job);
+        return all_flush(job);
     }
 }
 

@@ -16,7 +16,7 @@ from pathlib import Path  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from pack import cli, config, files, manifest, pe, program, show  # noqa: E402
+from pack import cli, config, files, libvirt, manifest, pe, program, show  # noqa: E402
 from pack.errors import PackError  # noqa: E402
 
 DESCRIPTION = """\
@@ -67,6 +67,7 @@ examples:
   pack.py guests.toml --efi BOOTX64.EFI -o BOOTX64.EFI      replace what was packed
   pack.py guests.toml --manifest-only -o guests.manifest    the launch program alone
   pack.py --show BOOTX64.EFI                                print it back as text
+  virsh dumpxml web > web.xml; pack.py --from-libvirt web.xml -o guests.toml   begin with a domain of libvirt's
 
 """
     + cli.EXIT_STATUS
@@ -84,6 +85,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
                         help="where to write: a file is replaced whole or not at all; a symbolic link is followed, "
                              "a device or FIFO is written to")  # fmt: skip
     parser.add_argument("--show", type=Path, metavar="FILE", help="print a packed EFI file or a manifest as text")
+    parser.add_argument("--from-libvirt", type=Path, metavar="FILE",
+                        help="print a guests.toml for a libvirt domain with launchSecurity type 'sev'; -o writes it, and the "
+                             "domain's dhCert and session beside it")  # fmt: skip
     parser.add_argument("--dsdt", type=Path, metavar="FILE",
                         help="the compiled DSDT for Linux guests (default: ${BUILD}/dsdt.aml)")  # fmt: skip
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="variables",
@@ -92,6 +96,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("-q", "--quiet", action="store_true", help="do not print what was packed")
     parser.add_argument("--changes", action="store_true", help="print what was packed only if FILE changes")
     args = parser.parse_args(argv)
+    if args.from_libvirt:
+        if args.guests or args.efi or args.show or args.manifest_only:
+            parser.error("--from-libvirt stands alone, but for -o")
+        return args
     if args.show:
         if args.guests or args.efi or args.output or args.manifest_only:
             parser.error("--show stands alone")
@@ -126,6 +134,20 @@ def show_file(path: Path) -> int:
     return 0
 
 
+def from_libvirt(path: Path, output: Path | None) -> int:
+    made = libvirt.read(path)
+    text = made.pop("")
+    if output is None:
+        cli.say(text.decode().rstrip("\n"))
+        if made:
+            cli.warn(f"pack.py: -o writes {' and '.join(made)}, too, which hold the domain's dhCert and session")
+        return 0
+    written = {output: (text, 0o644)} | {output.parent / name: (data, 0o644) for name, data in made.items()}
+    files.write_set(written, overwrite=True)
+    cli.say("\n".join(map(str, written)))
+    return 0
+
+
 def named(path: Path, error: PackError) -> PackError:
     """The error, prefixed with the file's name."""
     return error if str(error).startswith(f"{path}: ") else PackError(f"{path}: {error}")
@@ -156,6 +178,8 @@ def pack(args: argparse.Namespace) -> int:
 
 def work(argv: list[str] | None) -> int:
     args = arguments(argv)
+    if args.from_libvirt:
+        return from_libvirt(args.from_libvirt, args.output)
     return show_file(args.show) if args.show else pack(args)
 
 

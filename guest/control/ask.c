@@ -78,14 +78,15 @@ static void remember(uint32_t result, const struct control_answer *answer)
 {
     struct text text = {.at = why, .size = sizeof(why) - 1};
 
-    if (answer->text[0] != '\0')
+    if (answer->text[0] != '\0') {
         text_bytes(&text, answer->text, text_field_length(answer->text, sizeof(answer->text)));
-    else
+    } else {
         text_add(&text, result_words(result));
-    if (result == CONTROL_SEV_FAILED) {
-        text_add(&text, " (status 0x");
-        text_hex(&text, answer->status);
-        text_char(&text, ')');
+        if (result == CONTROL_SEV_FAILED) {
+            text_add(&text, " (status 0x");
+            text_hex(&text, answer->status);
+            text_char(&text, ')');
+        }
     }
     why[text.length] = '\0';
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "guest/control/ask.h"
+#include "guest/control/firmware.h"
 #include "guest/control/guests.h"
 #include "guest/control/memory.h"
 #include "guest/control/status.h"
@@ -14,24 +15,7 @@
 #define FILES 4u
 #define STREAM_PIECE 0x8000u
 
-/* SEV API: ids, and sizes of what is exchanged. */
-#define PEK_CERT_IMPORT 0x07u
-#define PDH_CERT_EXPORT 0x08u
-#define GET_ID 0x0cu
-#define PEK_CSR 0x06u
-#define LAUNCH_SECRET 0x34u
-#define ATTESTATION 0x36u
-#define CERTIFICATE_SIZE 2084u
-#define CHAIN_SIZE (3 * CERTIFICATE_SIZE)
-#define ID_ROOM 256u /* 64 bytes a socket */
-#define REPORT_ROOM 256u /* 208 bytes */
-#define SECRET_HEADER 52u
-#define SECRET_ANYWHERE UINT64_MAX
-#define SECRET_MAX 0x4000u
-#define NONCE_SIZE 16u
-#define SESSION_SIZE 128u
-
-#define FILE_ROOM (SECRET_HEADER + 8 + SECRET_MAX)
+#define FILE_ROOM FIRMWARE_SECRET_MAX
 
 #define CAN_READ 1u
 #define CAN_WRITE 2u
@@ -53,34 +37,11 @@ struct file {
     uint32_t guest;
     uint64_t base; /* streams: position of offset 0 */
     size_t size;
-    uint8_t nonce[NONCE_SIZE];
+    uint8_t nonce[FIRMWARE_NONCE_SIZE];
     uint8_t content[FILE_ROOM];
 };
 
 static struct file files[FILES];
-
-/* A buffer of the SEV API, field by field. */
-struct command {
-    uint8_t bytes[80];
-};
-
-static void put32(struct command *command, size_t offset, uint32_t value)
-{
-    memcpy(command->bytes + offset, &value, sizeof(value));
-}
-
-static void put64(struct command *command, size_t offset, uint64_t value)
-{
-    memcpy(command->bytes + offset, &value, sizeof(value));
-}
-
-static uint32_t length_at(const struct command *command, size_t offset)
-{
-    uint32_t value;
-
-    memcpy(&value, command->bytes + offset, sizeof(value));
-    return value;
-}
 
 static int error_of(uint32_t result)
 {
@@ -152,75 +113,29 @@ static uint32_t make_measurement(struct file *file)
     return result;
 }
 
-/* The window's [offset, offset + size), which the SEV firmware says it wrote. */
-static void take(struct file *file, uint32_t offset, uint32_t size, uint32_t room)
-{
-    file->size = size < room ? size : room;
-    ask_get(offset, file->content, (uint32_t)file->size);
-}
-
-/* Of the two that one command exports. */
-static uint32_t export(struct file *file, bool chain)
-{
-    struct command command = {{0}};
-    uint32_t result;
-
-    put64(&command, 0x00, CONTROL_DATA);
-    put32(&command, 0x08, CERTIFICATE_SIZE);
-    put64(&command, 0x10, CONTROL_DATA + 0x1000);
-    put32(&command, 0x18, CHAIN_SIZE);
-    result = ask_firmware(PDH_CERT_EXPORT, 0, command.bytes);
-    if (chain)
-        take(file, CONTROL_DATA + 0x1000, length_at(&command, 0x18), CHAIN_SIZE);
-    else
-        take(file, CONTROL_DATA, length_at(&command, 0x08), CERTIFICATE_SIZE);
-    return result;
-}
-
 static uint32_t make_pdh(struct file *file)
 {
-    return export(file, false);
+    return firmware_certificates(false, file->content, &file->size);
 }
 
 static uint32_t make_chain(struct file *file)
 {
-    return export(file, true);
-}
-
-/* GET_ID and PEK_CSR: an address, a length. */
-static uint32_t fetch(struct file *file, uint32_t id, uint32_t room)
-{
-    struct command command = {{0}};
-    uint32_t result;
-
-    put64(&command, 0x00, CONTROL_DATA);
-    put32(&command, 0x08, room);
-    result = ask_firmware(id, 0, command.bytes);
-    take(file, CONTROL_DATA, length_at(&command, 0x08), room);
-    return result;
+    return firmware_certificates(true, file->content, &file->size);
 }
 
 static uint32_t make_id(struct file *file)
 {
-    return fetch(file, GET_ID, ID_ROOM);
+    return firmware_id(file->content, &file->size);
 }
 
 static uint32_t make_csr(struct file *file)
 {
-    return fetch(file, PEK_CSR, CERTIFICATE_SIZE);
+    return firmware_csr(file->content, &file->size);
 }
 
 static uint32_t make_report(struct file *file)
 {
-    struct command command = {{0}};
-    uint32_t result;
-
-    put64(&command, 0x08, CONTROL_DATA);
-    memcpy(command.bytes + 0x10, file->nonce, NONCE_SIZE);
-    put32(&command, 0x20, REPORT_ROOM);
-    result = ask_firmware(ATTESTATION, file->guest, command.bytes);
-    take(file, CONTROL_DATA, length_at(&command, 0x20), REPORT_ROOM);
-    return result;
+    return firmware_report(file->guest, file->nonce, file->content, &file->size);
 }
 
 /* ------------------------------------------------------------- write */
@@ -231,97 +146,35 @@ static size_t word_length(const struct file *file)
     return file->size > 0 && file->content[file->size - 1] == '\n' ? file->size - 1 : file->size;
 }
 
-static uint32_t unknown_word(const char *words)
-{
-    ask_refuse(words);
-    return CONTROL_INVALID;
-}
-
 static uint32_t carry_out_platform_command(struct file *file)
 {
-    static const struct {
-        const char *word;
-        uint32_t id;
-    } commands[] = {
-        {"init", 0x01},    {"shutdown", 0x02}, {"reset", 0x03}, {"pek-gen", 0x05},
-        {"pdh-gen", 0x09}, {"df-flush", 0x0a}, {"nop", 0x0e},
-    };
-    struct command command = {{0}};
-    size_t length = word_length(file);
+    return firmware_word((const char *)file->content, word_length(file));
+}
 
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (text_length(commands[i].word) == length && memcmp(commands[i].word, file->content, length) == 0)
-            return ask_firmware(commands[i].id, 0, command.bytes);
-    }
-    return unknown_word("no such command: pek-gen, pdh-gen, df-flush, nop, shutdown, init, reset");
+static uint32_t carry_out_import(struct file *file)
+{
+    return firmware_import(file->content);
+}
+
+static uint32_t carry_out_secret(struct file *file)
+{
+    return firmware_secret(file->guest, file->content, file->size);
+}
+
+static uint32_t carry_out_session(struct file *file)
+{
+    return firmware_session(file->guest, file->content);
 }
 
 static uint32_t carry_out_guest_command(struct file *file)
 {
     enum control_operation operation;
 
-    if (!guests_is_command((const char *)file->content, word_length(file), &operation))
-        return unknown_word("no such command: launch, end, pause, resume");
-    return guests_command(operation, file->guest);
-}
-
-static uint32_t carry_out_import(struct file *file)
-{
-    struct command command = {{0}};
-
-    ask_put(CONTROL_DATA, file->content, CERTIFICATE_SIZE);
-    ask_put(CONTROL_DATA + 0x1000, file->content + CERTIFICATE_SIZE, CERTIFICATE_SIZE);
-    put64(&command, 0x00, CONTROL_DATA);
-    put32(&command, 0x08, CERTIFICATE_SIZE);
-    put64(&command, 0x10, CONTROL_DATA + 0x1000);
-    put32(&command, 0x18, CERTIFICATE_SIZE);
-    return ask_firmware(PEK_CERT_IMPORT, 0, command.bytes);
-}
-
-static uint32_t carry_out_secret(struct file *file)
-{
-    struct command command = {{0}};
-    uint32_t length = (uint32_t)(file->size - SECRET_HEADER - sizeof(uint64_t));
-    uint64_t gpa;
-
-    memcpy(&gpa, file->content + SECRET_HEADER, sizeof(gpa));
-    if (length % 16 != 0)
-        return unknown_word("the secret's ciphertext is no multiple of 16 bytes");
-    if (gpa == SECRET_ANYWHERE) {
-        struct control_guest info;
-        uint32_t result = ask_guest_info(file->guest, &info);
-
-        if (result != CONTROL_OK)
-            return result;
-        if (info.secret_size == 0)
-            return unknown_word("the guest's entry names no place for a secret: give an address");
-        if (length > info.secret_size)
-            return unknown_word("the secret is larger than the place that the guest's entry has for it");
-        gpa = info.secret_gpa;
+    if (!guests_is_command((const char *)file->content, word_length(file), &operation)) {
+        ask_refuse("no such command: launch, end, pause, resume");
+        return CONTROL_INVALID;
     }
-    ask_put(CONTROL_DATA, file->content, SECRET_HEADER);
-    ask_put(CONTROL_DATA + 0x1000, file->content + SECRET_HEADER + sizeof(gpa), length);
-    put64(&command, 0x08, CONTROL_DATA);
-    put32(&command, 0x10, SECRET_HEADER);
-    put64(&command, 0x18, gpa);
-    put32(&command, 0x20, length);
-    put64(&command, 0x28, CONTROL_DATA + 0x1000);
-    put32(&command, 0x30, length);
-    return ask_firmware(LAUNCH_SECRET, file->guest, command.bytes);
-}
-
-static uint32_t carry_out_session(struct file *file)
-{
-    struct control_session session = {0};
-    struct control_request request = {
-        .operation = CONTROL_SESSION, .guest = file->guest, .data = CONTROL_DATA, .size = sizeof(session)};
-    const uint8_t *from = file->content;
-
-    memcpy(&session.policy, from, sizeof(session.policy));
-    memcpy(session.dh_cert, from + sizeof(session.policy), sizeof(session.dh_cert));
-    memcpy(session.session, from + sizeof(session.policy) + sizeof(session.dh_cert), sizeof(session.session));
-    ask_put(CONTROL_DATA, &session, sizeof(session));
-    return ask(request, NULL);
+    return guests_command(operation, file->guest);
 }
 
 /* ------------------------------------------------------------- streams and memory */
@@ -407,7 +260,7 @@ static const struct object platform_objects[] = {
     {"/platform/chain", CAN_READ, false, 0, 0, make_chain, NULL},
     {"/platform/id", CAN_READ, false, 0, 0, make_id, NULL},
     {"/platform/pek.csr", CAN_READ, false, 0, 0, make_csr, NULL},
-    {"/platform/pek-import", CAN_WRITE, false, 2 * CERTIFICATE_SIZE, 2 * CERTIFICATE_SIZE, NULL, carry_out_import},
+    {"/platform/pek-import", CAN_WRITE, false, FIRMWARE_IMPORT_SIZE, FIRMWARE_IMPORT_SIZE, NULL, carry_out_import},
     {"/platform/command", CAN_WRITE, false, 1, 16, NULL, carry_out_platform_command},
     {"/log", CAN_READ, true, 0, 0, make_stream, NULL},
 };
@@ -417,8 +270,8 @@ static const struct object guest_objects[] = {
     {"console", CAN_READ | CAN_WRITE, true, 0, 0, make_stream, NULL},
     {"digest", CAN_READ, false, 0, 0, make_digest, NULL},
     {"measurement", CAN_READ, false, 0, 0, make_measurement, NULL},
-    {"secret", CAN_WRITE, false, SECRET_HEADER + 8 + 16, FILE_ROOM, NULL, carry_out_secret},
-    {"session", CAN_WRITE, false, 4 + CERTIFICATE_SIZE + SESSION_SIZE, 4 + CERTIFICATE_SIZE + SESSION_SIZE, NULL, carry_out_session},
+    {"secret", CAN_WRITE, false, FIRMWARE_SECRET_MIN, FIRMWARE_SECRET_MAX, NULL, carry_out_secret},
+    {"session", CAN_WRITE, false, FIRMWARE_SESSION_SIZE, FIRMWARE_SESSION_SIZE, NULL, carry_out_session},
     {"memory", CAN_READ | CAN_WRITE, true, 0, 0, make_memory, NULL},
 };
 static const struct object report_object = {REPORT, CAN_READ, false, 0, 0, make_report, NULL};
@@ -457,7 +310,8 @@ static const struct object *guest_object(struct file *file, struct cursor path)
     object = named(guest_objects, sizeof(guest_objects) / sizeof(guest_objects[0]), &path);
     if (object != NULL)
         return object;
-    if (cursor_word(&path, REPORT) && cursor_hex_bytes(&path, file->nonce, NONCE_SIZE) && cursor_left(&path) == 0)
+    if (cursor_word(&path, REPORT) && cursor_hex_bytes(&path, file->nonce, FIRMWARE_NONCE_SIZE) &&
+        cursor_left(&path) == 0)
         return &report_object;
     return no_object();
 }

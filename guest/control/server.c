@@ -5,21 +5,19 @@
 #include <string.h>
 
 #include "guest/control/ask.h"
-#include "guest/control/breakpoints.h"
-#include "guest/control/guests.h"
+#include "guest/control/inspect.h"
 #include "guest/control/machine.h"
-#include "guest/control/memory.h"
 #include "guest/control/monitor.h"
 #include "guest/control/objects.h"
 #include "guest/control/registers.h"
+#include "guest/control/reply.h"
 #include "guest/control/rsp.h"
 #include "guest/control/run.h"
 #include "guest/control/tables.h"
 #include "guest/control/vfile.h"
 #include "guest/manifest_format.h"
 
-#define MEMORY_PIECE (RSP_PACKET_SIZE / 2 - 8)  /* bytes, of two digits each */
-#define DOCUMENT_SIZE 0x40000u                  /* 512 guests in the longest table */
+#define DOCUMENT_SIZE 0x40000u /* 512 guests in the longest table */
 
 static struct rsp line;
 static char reply_bytes[RSP_PACKET_SIZE];
@@ -31,39 +29,7 @@ static uint32_t guest, vcpu;    /* of Hg */
 static char document[DOCUMENT_SIZE];    /* of the last qXfer that began */
 static size_t document_length;
 
-static uint8_t piece[RSP_PACKET_SIZE];  /* memory on its way */
-
 /* ------------------------------------------------------------- replies */
-
-static void ok(void)
-{
-    text_add(&reply, "OK");
-}
-
-static void bad(void)
-{
-    text_add(&reply, "E01");
-}
-
-/* gdb shows the text behind `E.` for some packets only: `monitor why` has it, too. */
-static void refused(uint32_t result)
-{
-    if (result == CONTROL_POLICY) {
-        text_add(&reply, "E.policy forbids debugging");
-        run_say(ask_why());
-        return;
-    }
-    text_add(&reply, "E.");
-    text_add(&reply, ask_why());
-}
-
-static void done(uint32_t result)
-{
-    if (result == CONTROL_OK)
-        ok();
-    else
-        refused(result);
-}
 
 /* Text for the debugger's user: O packets. */
 static void show(const char *words, size_t length)
@@ -124,7 +90,7 @@ static void start_no_ack_mode(struct cursor cursor)
 static void extended(struct cursor cursor)
 {
     (void)cursor;
-    ok();
+    reply_ok(&reply);
 }
 
 static void why_stopped(struct cursor cursor)
@@ -154,18 +120,18 @@ static void set_thread(struct cursor cursor)
     bool general = cursor_word(&cursor, "g");
 
     if ((!general && !cursor_word(&cursor, "c")) || !run_parse_thread(&cursor, &thread)) {
-        bad();
+        reply_bad(&reply);
         return;
     }
     if (general && thread.guest >= 1) {
         if (!is_thread(&thread, &info)) {
-            bad();
+            reply_bad(&reply);
             return;
         }
         guest = (uint32_t)thread.guest - 1;
         vcpu = thread.vcpu > 0 ? (uint32_t)thread.vcpu - 1 : 0;
     }
-    ok();
+    reply_ok(&reply);
 }
 
 static void is_alive(struct cursor cursor)
@@ -174,9 +140,9 @@ static void is_alive(struct cursor cursor)
     struct run_thread thread;
 
     if (run_parse_thread(&cursor, &thread) && is_thread(&thread, &info))
-        ok();
+        reply_ok(&reply);
     else
-        bad();
+        reply_bad(&reply);
 }
 
 static void current_thread(struct cursor cursor)
@@ -298,178 +264,6 @@ static void osdata(struct cursor cursor)
     transfer(cursor, made);
 }
 
-/* ------------------------------------------------------------- registers and memory */
-
-/* Of the thread chosen by Hg. False: refused. */
-static bool current(struct control_vcpu *state)
-{
-    uint32_t result = ask_vcpu_get(guest, vcpu, state);
-
-    if (result != CONTROL_OK)
-        refused(result);
-    return result == CONTROL_OK;
-}
-
-static void get_registers(struct cursor cursor)
-{
-    struct control_vcpu state;
-    uint32_t result = ask_vcpu_get(guest, vcpu, &state);
-
-    (void)cursor;
-    if (result == CONTROL_OK)
-        registers_add_all(&reply, &state);
-    else if (result == CONTROL_STATE)   /* it is being launched: it has none yet */
-        registers_add_all(&reply, NULL);
-    else
-        refused(result);
-}
-
-static void set_registers(struct cursor cursor)
-{
-    struct control_vcpu state;
-
-    if (!current(&state))
-        return;
-    if (registers_set_all(&state, &cursor))
-        done(ask_vcpu_set(guest, vcpu, &state));
-    else
-        bad();
-}
-
-static void get_register(struct cursor cursor)
-{
-    struct control_vcpu state;
-    uint64_t number;
-
-    if (!cursor_hex(&cursor, &number))
-        bad();
-    else if (current(&state) && !registers_add(&reply, &state, number))
-        bad();
-}
-
-static void set_register(struct cursor cursor)
-{
-    struct control_vcpu state;
-    uint64_t number;
-
-    if (!cursor_hex(&cursor, &number) || !cursor_word(&cursor, "=")) {
-        bad();
-        return;
-    }
-    if (!current(&state))
-        return;
-    if (registers_set(&state, number, &cursor))
-        done(ask_vcpu_set(guest, vcpu, &state));
-    else
-        bad();
-}
-
-/* `address,length`, then `after` */
-static bool range(struct cursor *cursor, uint64_t *address, uint64_t *length, const char *after)
-{
-    return cursor_hex(cursor, address) && cursor_word(cursor, ",") && cursor_hex(cursor, length) &&
-           cursor_word(cursor, after);
-}
-
-static bool current_with_info(struct control_vcpu *state, struct control_guest *info)
-{
-    return ask_guest_info(guest, info) == CONTROL_OK && current(state);
-}
-
-/* A part is an answer, too: what lies below the first page that cannot be read. */
-static void get_memory(struct cursor cursor)
-{
-    struct control_vcpu state;
-    struct control_guest info;
-    uint64_t address, length;
-    size_t got = 0;
-    uint32_t result = CONTROL_OK;
-
-    if (!range(&cursor, &address, &length, "")) {
-        bad();
-        return;
-    }
-    if (!current_with_info(&state, &info))
-        return;
-    if (length > MEMORY_PIECE)
-        length = MEMORY_PIECE;
-    while (got < length && result == CONTROL_OK) {
-        size_t now = 4096 - (size_t)((address + got) % 4096);
-
-        now = now < length - got ? now : (size_t)length - got;
-        result = memory_read_virtual(guest, guests_has_sev(&info), &state, address + got, piece + got, now);
-        if (result == CONTROL_OK)
-            got += now;
-    }
-    if (got == 0 && length > 0)
-        refused(result);
-    else
-        text_hex_bytes(&reply, piece, got);
-}
-
-static void write_memory(uint64_t address, const uint8_t *bytes, size_t size)
-{
-    struct control_vcpu state;
-    struct control_guest info;
-
-    if (current_with_info(&state, &info))
-        done(memory_write_virtual(guest, guests_has_sev(&info), &state, address, bytes, size));
-}
-
-static void set_memory(struct cursor cursor)
-{
-    uint64_t address, length;
-
-    if (range(&cursor, &address, &length, ":") && length <= sizeof(piece) &&
-        cursor_hex_bytes(&cursor, piece, (size_t)length))
-        write_memory(address, piece, (size_t)length);
-    else
-        bad();
-}
-
-static void set_memory_binary(struct cursor cursor)
-{
-    uint64_t address, length;
-
-    if (range(&cursor, &address, &length, ":") && length <= cursor_left(&cursor))
-        write_memory(address, cursor.at, (size_t)length);
-    else
-        bad();
-}
-
-/* `kind,address,length`. Kind 0, a breakpoint in memory, is not offered. */
-static void breakpoint(struct cursor cursor, bool insert)
-{
-    struct control_guest info;
-    uint64_t kind, address, length;
-    uint32_t result;
-
-    if (!cursor_hex(&cursor, &kind) || !cursor_word(&cursor, ",") || !range(&cursor, &address, &length, "")) {
-        bad();
-        return;
-    }
-    if (kind < BREAKPOINT_EXECUTE || kind > BREAKPOINT_ACCESS)
-        return;
-    result = ask_guest_info(guest, &info);
-    if (result == CONTROL_OK && insert) {
-        run_has_breakpoints(guest);
-        result = breakpoints_insert(guest, info.vcpus, (enum breakpoint_kind)kind, address, length);
-    } else if (result == CONTROL_OK) {
-        result = breakpoints_remove(guest, info.vcpus, (enum breakpoint_kind)kind, address, length);
-    }
-    done(result);
-}
-
-static void insert_breakpoint(struct cursor cursor)
-{
-    breakpoint(cursor, true);
-}
-
-static void remove_breakpoint(struct cursor cursor)
-{
-    breakpoint(cursor, false);
-}
-
 /* ------------------------------------------------------------- processes */
 
 /* A process id, from 1, at the packet's end. */
@@ -489,7 +283,7 @@ static bool process(struct cursor cursor, uint32_t *index)
 static void attached(uint32_t index, uint32_t result)
 {
     if (result != CONTROL_OK) {
-        refused(result);
+        reply_refused(&reply, result);
         return;
     }
     guest = index;
@@ -504,7 +298,7 @@ static void attach(struct cursor cursor)
     if (process(cursor, &index))
         attached(index, run_attach(index));
     else
-        refused(CONTROL_NO_GUEST);
+        reply_refused(&reply, CONTROL_NO_GUEST);
 }
 
 /* `FILENAME[;ARGUMENT]...`, in hexadecimal: the name is the guest's. */
@@ -524,7 +318,7 @@ static void kill_process(struct cursor cursor)
 {
     uint32_t index;
 
-    done(process(cursor, &index) ? run_kill(index) : CONTROL_NO_GUEST);
+    reply_result(&reply, process(cursor, &index) ? run_kill(index) : CONTROL_NO_GUEST);
 }
 
 /* `D;PID`, or `D`: all. */
@@ -533,11 +327,11 @@ static void detach(struct cursor cursor)
     uint32_t index;
 
     if (cursor_word(&cursor, ";")) {
-        done(process(cursor, &index) ? run_detach(index) : CONTROL_NO_GUEST);
+        reply_result(&reply, process(cursor, &index) ? run_detach(index) : CONTROL_NO_GUEST);
         return;
     }
     run_detach_all();
-    ok();
+    reply_ok(&reply);
 }
 
 static void continue_actions(struct cursor cursor)
@@ -551,7 +345,7 @@ static void continue_guests(struct cursor cursor)
     uint32_t result = run_continue(cursor);
 
     if (result != CONTROL_OK) {
-        refused(result);
+        reply_refused(&reply, result);
         return;
     }
     waits = true;
@@ -570,7 +364,7 @@ static void command(struct cursor cursor)
     show_output();
     monitor_command(&text, typed, length);
     show(words, text.length);
-    ok();
+    reply_ok(&reply);
 }
 
 /* Without a reply: gdb does not wait for one. */
@@ -600,15 +394,6 @@ static const struct {
     {"qXfer:threads:read::", thread_list},
     {"qXfer:osdata:read:", osdata},
     {"qRcmd,", command},
-    {"g", get_registers},
-    {"G", set_registers},
-    {"p", get_register},
-    {"P", set_register},
-    {"m", get_memory},
-    {"M", set_memory},
-    {"X", set_memory_binary},
-    {"Z", insert_breakpoint},
-    {"z", remove_breakpoint},
     {"D", detach},
     {"k", kill_all},
     {"vCont?", continue_actions},
@@ -634,6 +419,7 @@ static void handle(struct cursor packet)
             return;
         }
     }
+    inspect_packet(guest, vcpu, packet, &reply);
 }
 
 static void begin_reply(void)

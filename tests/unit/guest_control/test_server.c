@@ -360,6 +360,21 @@ static void stops_are_found_when_events_were_lost(void **unused)
     assert_string_equal(line_taken(), "T05thread:p2.1;");
 }
 
+/* hv has paused it, and has not told why yet: the event that it runs is an old one. */
+static void a_stop_waits_for_its_own_event(void **unused)
+{
+    (void)unused;
+    line_ask("vAttach;2");
+    line_ask("Z1,5000,1");
+    line_ask("vCont;c");
+    linux_guest->info.state = CONTROL_STATE_PAUSED;
+    server_poll();
+    assert_string_equal(line_taken(), "");
+    fake_event(CONTROL_EVENT_STOPPED, FAKE_LINUX, 0, 1);
+    server_poll();
+    assert_string_equal(line_taken(), "T05hwbreak:;thread:p2.1;");
+}
+
 static void stops_of_before_do_not_count(void **unused)
 {
     (void)unused;
@@ -539,6 +554,7 @@ int main(void)
         cmocka_unit_test_setup(the_end_of_a_guest_is_a_stop_with_its_reason, start),
         cmocka_unit_test_setup(what_a_running_guest_prints_is_shown, start),
         cmocka_unit_test_setup(stops_are_found_when_events_were_lost, start),
+        cmocka_unit_test_setup(a_stop_waits_for_its_own_event, start),
         cmocka_unit_test_setup(stops_of_before_do_not_count, start),
         cmocka_unit_test_setup(kill_ends_a_guest_and_run_launches_it, start),
         cmocka_unit_test_setup(a_launch_that_lasts_goes_on_behind_the_reply, start),

@@ -48,8 +48,8 @@ a guest that waits for its owner (session = "at-launch" and require-secret = tru
                                                        owner.py session --name web pdh.chain 0x1
   2. sevisorctl.py launch web --wait 60                says `session`: the guest waits for it
   3. sevisorctl.py session web --policy 0x1 --dh-cert web_godh.b64 --session web_session.b64
-  4. sevisorctl.py wait web held; sevisorctl.py measurement web      the owner verifies it: owner.py verify
-  5. sevisorctl.py secret web --header header.bin --data secret.bin  as the owner's tool, or `sevctl secret build`, wrote them
+  4. sevisorctl.py wait web held; sevisorctl.py measurement web      the owner verifies it: owner.py measurement verify
+  5. sevisorctl.py secret web --header header.bin --data secret.bin  as `owner.py secret build` or sevctl wrote them
   6. sevisorctl.py resume web
 
 completion of commands and guests' names, in bash:
@@ -213,7 +213,7 @@ def _consoles(add: _Commands) -> None:
 def _owners(add: _Commands) -> None:
     add.guest("digest", commands.digest, "print the launch digest that the manifest expects")
     measurement = add.guest("measurement", commands.measurement, "print the measurement of a guest's launch",
-                            "Prints LAUNCH_MEASURE's answer with its nonce as base64, as `owner.py verify --measurement` takes it.")  # fmt: skip
+                            "Prints LAUNCH_MEASURE's answer with its nonce as base64, as `owner.py measurement verify` takes it.")  # fmt: skip
     measurement.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the 48 bytes there, too")
     attest = add.guest("attest", commands.attest, "fetch an attestation report of a running guest",
                        "Fetches ATTESTATION's report, signed by the platform's PEK. Its owner verifies it.",

@@ -210,7 +210,7 @@ class Connection:
         return self._exactly(self.path(name, "digest"), 32)
 
     def measurement(self, name: str) -> bytes:
-        """MEASURE and MNONCE, as `owner.py verify` takes them."""
+        """MEASURE and MNONCE, as `owner.py measurement verify` takes them."""
         return self._exactly(self.path(name, "measurement"), 48)
 
     def attest(self, name: str, nonce: bytes) -> bytes:

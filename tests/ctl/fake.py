@@ -10,7 +10,9 @@ import hashlib
 import os
 import random
 import re
+import select
 import socket
+import subprocess
 import termios
 import threading
 import time
@@ -566,3 +568,43 @@ def raw_pty() -> tuple[int, int]:
     master, slave = os.openpty()
     tty.setraw(slave)
     return master, slave
+
+
+class Relay:
+    """The true control guest as a program on stdin and stdout, which outlives its clients: they come to a Unix socket."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / "sevisor"))
+        self._listener.listen()
+        self.to = f"unix:{folder / 'sevisor'}"
+        self._line, other = socket.socketpair()
+        self.process = subprocess.Popen([program], stdin=other, stdout=other)
+        other.close()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with client:
+                ends = {client: self._line, self._line: client}
+                try:
+                    while True:
+                        for end in select.select(list(ends), [], [])[0]:
+                            data = end.recv(1 << 16)
+                            if not data:
+                                raise EOFError
+                            ends[end].sendall(data)
+                except (EOFError, OSError):
+                    pass
+
+    def stop(self) -> None:
+        self._listener.close()
+        self.process.kill()
+        self.process.wait()
+        self._line.close()

@@ -363,7 +363,7 @@ static void a_debugger_sees_and_changes_memory(void **state)
     state_of_guest = CONTROL_STATE_PAUSED;
     struct wbinvd flush = {0};
     while (!wbinvd_all(&flush))
-        ;
+        machine_other_cpu();
     put64(peek.buffer + 0x08, gpa);
     put64(peek.buffer + 0x10, CONTROL_DATA);
     put32(peek.buffer + 0x18, 32);
@@ -498,6 +498,13 @@ static void destructive_commands_wait_for_the_last_guest(void **state)
         while (sev_mailbox_owner() != NULL)
             (void)step();
     }
+    assert_true(lifecycle_relaunch(&guests[SEV])); /* from the moment on that it has an ASID */
+    while (guests[SEV].asid == 0)
+        (void)step();
+    assert_false(guests[SEV].sev_context);
+    assert_refused(&(struct control_request){.command = SEV_CMD_SHUTDOWN}, NULL, CONTROL_IN_USE);
+    settle();
+    end_guest();
     assert_int_equal(ask_bare(SEV_CMD_SHUTDOWN), CONTROL_OK); /* plain guests live on */
     assert_int_equal(guests[NONE].state, GUEST_RUNNING);
 }
@@ -531,6 +538,30 @@ static void after_shutdown_guests_are_refused_until_init(void **state)
     assert_memory_not_equal(pek, key_of_certificate(1), 144);
     finish(GUEST_END_POWEROFF);
     all_is_back();
+}
+
+/* hv repeats its own INIT where the PDH matters; not the control guest's, and says nothing of a PDH that it replaced itself. */
+static void its_init_is_not_repeated(void **state)
+{
+    (void)state;
+    manifest_of_three();
+    good.header.flags |= MANIFEST_SHOW_PDH;
+    good_seal(&good);
+    boot((struct machine_options){0});
+    launch();
+    assert_non_null(strstr(machine.commands, "SHUTDOWN INIT"));
+    assert_true(machine_said("sev: the PDH"));
+    end_guest();
+    assert_int_equal(ask_bare(SEV_CMD_SHUTDOWN), CONTROL_OK);
+    settle();
+    machine.commands[0] = '\0';
+    machine.console_length = 0;
+    memset(machine.console, 0, sizeof machine.console);
+    assert_int_equal(ask_bare(SEV_CMD_INIT), CONTROL_OK);
+    settle();
+    assert_string_equal(machine.commands, "INIT DF_FLUSH PLATFORM_STATUS PDH_CERT_EXPORT GET_ID ");
+    assert_true(machine_said("sev: INIT by the control guest"));
+    assert_false(machine_said("sev: the PDH"));
 }
 
 /* The launch comes while the command is executed: it waits, and is refused in words. */
@@ -600,7 +631,11 @@ static void persistent_data_go_out_and_come_back(void **state)
         assert_int_equal(ask(&save, NULL), CONTROL_OK);
         assert_int_equal(answer.size, 0);
     }
-    assert_false(machine_said("LEAK"));
+    assert_true(lifecycle_relaunch(&guests[SEV]));
+    settle();
+    assert_int_equal(guests[SEV].state, GUEST_RUNNING);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
     (void)state;
 }
 
@@ -635,6 +670,7 @@ int main(void)
         TEST(new_keys_are_known_to_hv),
         TEST(destructive_commands_wait_for_the_last_guest),
         TEST(after_shutdown_guests_are_refused_until_init),
+        TEST(its_init_is_not_repeated),
         TEST(a_launch_waits_for_a_destructive_command),
         TEST(persistent_data_go_out_and_come_back),
         TEST(without_pages_there_is_no_persistent_data),

@@ -10,6 +10,7 @@
 #include "hv/control/lifecycle.h"
 #include "hv/control/sev.h"
 #include "hv/mm/page.h"
+#include "../firmware/signed_image.h"
 #include "fake_memory.h"
 #include "three_guests.h"
 
@@ -564,6 +565,29 @@ static void its_init_is_not_repeated(void **state)
     assert_false(machine_said("sev: the PDH"));
 }
 
+static void firmware_comes_through_the_window_and_its_version_is_read(void **state)
+{
+    struct control_request load = {.command = SEV_CMD_DOWNLOAD_FIRMWARE};
+    (void)state;
+    put64(load.buffer, PLACE);
+    put32(load.buffer + 0x08, IMAGE_SIZE);
+    signed_image(machine.fw, window_at(PLACE), 0, SEV_VERSION(1, 56, 3));
+    end_guest();
+    assert_refused(&load, NULL, CONTROL_STATE);
+    assert_int_equal(ask_bare(SEV_CMD_SHUTDOWN), CONTROL_OK);
+    settle();
+    assert_int_equal(ask(&load, NULL), CONTROL_OK);
+    settle();
+    struct sev_platform_status_buffer version = sev_version();
+    assert_int_equal(sev_version_of(&version), SEV_VERSION(1, 56, 3));
+    assert_false(sev_ready());
+    assert_int_equal(ask_bare(SEV_CMD_INIT), CONTROL_OK);
+    settle();
+    assert_true(lifecycle_relaunch(&guests[SEV]));
+    settle();
+    assert_int_equal(guests[SEV].state, GUEST_RUNNING);
+}
+
 /* The launch comes while the command is executed: it waits, and is refused in words. */
 static void a_launch_waits_for_a_destructive_command(void **state)
 {
@@ -671,6 +695,7 @@ int main(void)
         TEST(destructive_commands_wait_for_the_last_guest),
         TEST(after_shutdown_guests_are_refused_until_init),
         TEST(its_init_is_not_repeated),
+        TEST(firmware_comes_through_the_window_and_its_version_is_read),
         TEST(a_launch_waits_for_a_destructive_command),
         TEST(persistent_data_go_out_and_come_back),
         TEST(without_pages_there_is_no_persistent_data),

@@ -17,6 +17,7 @@ enum {
 #define UART_BAUD 115200u /* unless SPCR gives another */
 enum { UART_DIVISOR_LOW = 0, UART_DIVISOR_HIGH = 1 }; /* with LCR's DLAB */
 #define UART_FIFO 16u
+#define UART_COM2 0x2f8u
 
 #define LCR_8N1 0x03u
 #define LCR_DLAB 0x80u

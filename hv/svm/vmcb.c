@@ -4,6 +4,7 @@
 
 #include "hv/cpu/cpu.h"
 #include "hv/lib/string.h"
+#include "hv/lib/uart.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/page.h"
 #include "hv/mm/view.h"
@@ -12,7 +13,7 @@
 #define IOPM_PAGES 3u
 #define MSRPM_PAGES 2u
 
-static uint64_t iopm_base_pa, msrpm_base_pa;
+static uint64_t iopm_base_pa, iopm_com2_base_pa, msrpm_base_pa;
 
 /* MSRs that VMLOAD and VMSAVE switch: not intercepted. */
 static const uint32_t guest_msrs[] = {
@@ -41,16 +42,18 @@ static void msrpm_pass(uint8_t *msrpm, uint32_t msr)
     }
 }
 
-bool vmcb_maps_init(void)
+bool vmcb_maps_init(bool com2_free)
 {
     paddr_t iopm, msrpm;
-    if (!page_alloc(IOPM_PAGES, 1, &iopm))
+    if (!page_alloc(2 * IOPM_PAGES, 1, &iopm))
         return false;
     if (!page_alloc(MSRPM_PAGES, 1, &msrpm)) {
-        page_free(iopm, IOPM_PAGES);
+        page_free(iopm, 2 * IOPM_PAGES);
         return false;
     }
-    memset(page_va(iopm), 0xff, IOPM_PAGES * PAGE_SIZE);
+    memset(page_va(iopm), 0xff, 2 * IOPM_PAGES * PAGE_SIZE);
+    if (com2_free)
+        ((uint8_t *)page_va(iopm))[IOPM_PAGES * PAGE_SIZE + UART_COM2 / 8] = 0; /* eight ports */
     memset(page_va(msrpm), 0xff, MSRPM_PAGES * PAGE_SIZE);
     for (size_t i = 0; i < sizeof guest_msrs / sizeof guest_msrs[0]; i++)
         msrpm_pass(page_va(msrpm), guest_msrs[i]);
@@ -61,6 +64,7 @@ bool vmcb_maps_init(void)
         msrpm_pass(page_va(msrpm), MSR_SPEC_CTRL);
     /* hv's own pages: the processor must read them under hv's key. */
     iopm_base_pa = view_entry_address(iopm, VIEW_ENCRYPTED);
+    iopm_com2_base_pa = view_entry_address(paddr_add(iopm, IOPM_PAGES * PAGE_SIZE), VIEW_ENCRYPTED);
     msrpm_base_pa = view_entry_address(msrpm, VIEW_ENCRYPTED);
     return true;
 }
@@ -74,7 +78,7 @@ void vmcb_init(struct vmcb *vmcb, const struct vmcb_setup *setup)
         misc[(intercepted[i] - VMEXIT_INTR) / 32] |= INTERCEPT(intercepted[i]);
     vmcb_set_intercept_misc1(vmcb, misc[0]);
     vmcb_set_intercept_misc2(vmcb, misc[1]);
-    vmcb_set_iopm_base_pa(vmcb, iopm_base_pa);
+    vmcb_set_iopm_base_pa(vmcb, setup->com2 ? iopm_com2_base_pa : iopm_base_pa);
     vmcb_set_msrpm_base_pa(vmcb, msrpm_base_pa);
     vmcb_set_tsc_offset(vmcb, setup->tsc_offset);
     vmcb_set_guest_asid(vmcb, setup->asid);

@@ -319,14 +319,16 @@ static inline uint64_t vmcb_event_with_error(uint64_t type, uint8_t vector, uint
     return vmcb_event(type, vector) | EVENT_ERROR_VALID | (uint64_t)error << EVENT_ERROR_SHIFT;
 }
 
-/* The I/O and MSR permission maps that all guests share; once. False: out of pool pages. */
-bool vmcb_maps_init(void);
+/* The I/O and MSR permission maps that guests share; once. `com2_free`: a guest may have the second serial port. False: out of
+ * pool pages. */
+bool vmcb_maps_init(bool com2_free);
 
 struct vmcb_setup {
     uint32_t asid;
     uint64_t n_cr3;
     uint64_t tsc_offset;
     bool sev;
+    bool com2; /* the host's second serial port is the guest's: its accesses are not intercepted */
 };
 /* Fills a zeroed VMCB: intercepts, maps, and registers as after RESET where
  * the caller sets no others. */

@@ -19,12 +19,12 @@
 #include "hv/vm/vcpu_poll.h"
 #include "hv/vm/watch.h"
 
-void run_init(struct cpu *cpu)
+void run_init(struct cpu *cpu, bool com2_free)
 {
     run_init_cpu(cpu);
     exit_cpuid_init(&cpu->features);    /* after switch_init() */
     exit_npf_init();
-    ASSERT(vmcb_maps_init());
+    ASSERT(vmcb_maps_init(com2_free));
 }
 
 void run_init_cpu(struct cpu *cpu)

@@ -6,8 +6,8 @@
 #include "hv/cpu/cpu.h"
 
 /* Everything that vCPUs need on a CPU and in common; before the first is created. The CPU's
- * own GS, TR and system-call MSRs are final: VMSAVE keeps them for the exits. */
-void run_init(struct cpu *cpu);
+ * own GS, TR and system-call MSRs are final: VMSAVE keeps them for the exits. `com2_free`: it is not hv's console. */
+void run_init(struct cpu *cpu, bool com2_free);
 /* The part of it that each CPU does for itself. */
 void run_init_cpu(struct cpu *cpu);
 /* Runs it until the slice is over (cpu->slice_end_tsc), it halts, a vCPU that has run less wakes up, or its guest has ended. */

@@ -119,6 +119,7 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
                               /* A guest's TSC starts at 0, and is one for all its vCPUs. */
                               .tsc_offset = id == 0 ? 0 - clock_tsc() : guest->vcpus[0]->vmcb->tsc_offset,
                               .sev = guest->sev,
+                              .com2 = (guest->config->flags & MANIFEST_GUEST_SERIAL_COM2) != 0,
                           });
     if (id == 0)
         load_registers(vcpu, registers);

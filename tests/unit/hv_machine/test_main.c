@@ -113,9 +113,9 @@ void svm_init(struct cpu *cpu)
 {
     note("svm %u", cpu->index);
 }
-void run_init(struct cpu *cpu)
+void run_init(struct cpu *cpu, bool com2_free)
 {
-    note("vcpu %u", cpu->index);
+    note("vcpu %u%s", cpu->index, com2_free ? ", COM2 is free" : "");
 }
 void asid_init(uint32_t asids, uint32_t min, uint32_t max)
 {
@@ -300,6 +300,20 @@ static void the_lapic_is_told_and_mapped_where_it_has_no_msrs(void **state)
     assert_order("lapic\nlog 2 LAPIC 3: x2APIC, timer 100.123 MHz\n");
 }
 
+static void the_second_serial_port_is_free_where_the_console_is_another(void **state)
+{
+    assert_true(run()); /* it is COM2 */
+    assert_null(strstr(did, "COM2 is free"));
+    set_up(state);
+    handoff.uart.in_memory = 1;
+    assert_true(run());
+    assert_order("vcpu 0, COM2 is free\n");
+    set_up(state);
+    handoff.uart.base = 0x3f8;
+    assert_true(run());
+    assert_order("vcpu 0, COM2 is free\n");
+}
+
 static void a_handover_of_another_boot_is_not_followed(void **state)
 {
     (void)state;
@@ -428,6 +442,7 @@ int main(void)
         T(each_part_is_set_up_before_what_needs_it),
         T(a_handover_of_another_boot_is_not_followed),
         T(the_lapic_is_told_and_mapped_where_it_has_no_msrs),
+        T(the_second_serial_port_is_free_where_the_console_is_another),
         T(without_what_it_needs_hv_panics),
         T(what_the_machine_is_is_said),
         T(a_missing_date_is_told),

@@ -423,7 +423,7 @@ int rig_reset(void **state)
     rig_wbinvd_late = false;
     interrupts = true;
     assert_true(page_alloc(1, 1, &rig_cpu.host_vmcb));
-    assert_true(vmcb_maps_init());
+    assert_true(vmcb_maps_init(true));
     rig_use_cpuid(NULL);
     return 0;
 }

@@ -485,6 +485,22 @@ static bool msr_intercepted(const uint8_t *msrpm, uint32_t offset, uint32_t inde
     return (msrpm[offset + index / 4] >> (index % 4 * 2 + write) & 1) != 0;
 }
 
+static void the_second_serial_port_passes_for_the_guest_that_has_it_unless_it_is_hvs_console(void **state)
+{
+    (void)state;
+    for (uint32_t com2_free = 0; com2_free < 2; com2_free++) {
+        assert_true(vmcb_maps_init(com2_free != 0));
+        rig_config[1].flags = MANIFEST_GUEST_SERIAL_COM2;
+        const struct vmcb *none = rig_guest(0, false)->vmcb, *has = rig_guest(1, false)->vmcb;
+        const uint8_t *intercepts = page_va(paddr(none->iopm_base_pa & ~RIG_C_BIT));
+        const uint8_t *passes = page_va(paddr(has->iopm_base_pa & ~RIG_C_BIT));
+        for (size_t i = 0; i < 3 * PAGE_SIZE; i++) {
+            assert_int_equal(intercepts[i], 0xff);
+            assert_int_equal(passes[i], com2_free != 0 && i == 0x2f8 / 8 ? 0 : 0xff);
+        }
+    }
+}
+
 static void the_permission_maps_let_pass_only_what_vmload_switches(void **state)
 {
     (void)state;
@@ -574,6 +590,7 @@ int main(void)
         TEST(a_new_vmcb_holds_what_the_guest_must_not_do_without),
         TEST(nothing_that_concerns_the_host_happens_without_an_exit),
         TEST(the_permission_maps_let_pass_only_what_vmload_switches),
+        TEST(the_second_serial_port_passes_for_the_guest_that_has_it_unless_it_is_hvs_console),
         TEST(a_vcpu_without_pages_leaves_no_trace),
         TEST(the_log_of_a_noisy_guest_is_bounded),
         TEST(the_log_of_a_noisy_guest_with_several_vcpus_is_no_longer),

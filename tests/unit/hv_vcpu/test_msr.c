@@ -285,7 +285,7 @@ static void msrs_that_never_exit_are_switched_by_the_processor(void **state)
     for (unsigned round = 0; round < 4; round++) {
         rig_cpu.features.ibpb = (round & 1) != 0;
         rig_cpu.features.virtual_spec_ctrl = (round & 2) != 0;
-        assert_true(vmcb_maps_init());
+        assert_true(vmcb_maps_init(true));
         const uint8_t *map = page_va(paddr(rig_guest(round, false)->vmcb->msrpm_base_pa & ~RIG_C_BIT));
         for (uint32_t i = 0; i < 3 * 0x2000; i++) {
             uint32_t msr = bases[i / 0x2000] + i % 0x2000;

@@ -41,7 +41,7 @@ struct boot {
     struct hv_image_header hv_header;
     uint64_t sev_asids;             /* usable by guests without SEV-ES */
     uint64_t memory_withheld;       /* bytes of RAM in the UEFI memory map that hv does not use */
-    bool pci_unseen;                /* some configuration space is not readable */
+    bool pci_unseen;                /* some configuration space was not read */
     char acpi_wrong_sums[28];       /* signatures, each followed by a blank */
     bool refused;                   /* a row with PREFLIGHT_FATAL was printed */
     uint32_t row_count;             /* rows that were printed, up to PREFLIGHT_ROWS */
@@ -115,9 +115,11 @@ void registers_find(uint64_t rsdp);
 /* The next configuration space that is readable here; *at: the index to continue from, 0 at first. False: no more. */
 bool registers_space(uint32_t *at, struct pci_space *space);
 /* All 4 KiB of a function's configuration space as memory; NULL: not readable so, ports reach the first 256 bytes. */
-const volatile void *registers_ecam(const struct pci_space *space, uint32_t sbdf);
-/* Whether UEFI's page tables identity-map [base, base + size). */
-bool registers_mapped(uint64_t base, uint64_t size);
+volatile void *registers_ecam(const struct pci_space *space, uint32_t sbdf);
+/* Why registers at [base, base + size) cannot be accessed, here and in hv, in words; NULL: they can. */
+const char *registers_fault(uint64_t base, uint64_t size);
+/* Row of configuration space that is not all in reach, beginning at these functions, each followed by a blank; none: "". */
+void registers_row(const char *from, const char *found, const char *effect);
 
 /* memory_map.c: the UEFI memory map, into `handoff`'s ranges. The buffer is allocated once, with slack for later calls.
  * False: no map, or too many ranges. */

@@ -7,7 +7,6 @@
 
 #define LEGACY_PORTS 4u
 #define LEGACY_CLOCK 1843200u
-#define BELOW_4G (UINT64_C(1) << 32)    /* UEFI identity-maps it */
 #define WHY_SIZE 48u
 #define CON_OUT_SIZE 8192u              /* bytes of a list of device paths: boards' have some hundred */
 
@@ -50,12 +49,15 @@ static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char
     bool fits = address % width == 0 && address / PAGE_SIZE == (end - 1) / PAGE_SIZE;
     if (space == ACPI_SPACE_IO)
         fits = end <= UINT16_MAX + 1u;
+    const char *fault = space == ACPI_SPACE_IO ? NULL : registers_fault(address, end - address);
     if (type != SPCR_16550 && type != SPCR_16450 && type != SPCR_16550_GAS)
         text_format(why, WHY_SIZE, "SPCR: type 0x%lx is no 16550", type);
     else if (space > ACPI_SPACE_IO || access > 3 || bits > 32 || bits % 8 != 0)
         text_format(why, WHY_SIZE, "SPCR: space %lu, %lu bits by %lu", space, bits, access);
-    else if (address == 0 || address >= BELOW_4G || !fits)
+    else if (address == 0 || !fits)
         text_format(why, WHY_SIZE, "SPCR: no UART can be at 0x%lx", address);
+    else if (fault != NULL)
+        text_format(why, WHY_SIZE, "SPCR: 0x%lx %s", address, fault);
     else
         *uart = (struct handoff_uart){address,
                                       uart_divisor((uint32_t)clock, (uint32_t)baud),

@@ -76,17 +76,8 @@ const char *psp_platform_out_of_reach;
 
 volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size)
 {
-    /* With SME on, addresses beyond the reduced width are unreachable. */
-    uint64_t limit = UINT64_C(1) << handoff.phys_bits;
-    if (physical >= limit || limit - physical < size) {
-        psp_platform_out_of_reach = "BAR beyond address width";
-        return NULL;
-    }
-    if (!registers_mapped(physical, size)) {
-        psp_platform_out_of_reach = "BAR not mapped by UEFI";
-        return NULL;
-    }
-    return (volatile void *)(uintptr_t)physical;
+    psp_platform_out_of_reach = registers_fault(physical, size);
+    return psp_platform_out_of_reach == NULL ? (volatile void *)(uintptr_t)physical : NULL;
 }
 
 void psp_platform_unmap_mmio(volatile void *registers, uint64_t size)

@@ -5,7 +5,6 @@
 #include "hv/lib/mmio.h"
 #include "hv/lib/pagetable.h"
 #include "hv/lib/pci.h"
-#include "hv/lib/string.h"
 #include "hv/lib/text.h"
 #include "hv/lib/x86.h"
 
@@ -16,32 +15,35 @@ enum { MCFG_ENTRIES = 44, MCFG_ENTRY_SIZE = 16, MCFG_SEGMENT = 8, MCFG_FIRST_BUS
 /* ACPI 6.4, 5.2.12.3 */
 enum { MADT_IOAPIC = 1, MADT_IOAPIC_ADDRESS = 4, MADT_IOAPIC_SIZE = 12 };
 
-static struct pci_space registers_segment_0;    /* by ECAM; `functions` 0: not in the MCFG, or not mapped */
+static const uint8_t *registers_mcfg;           /* NULL: none */
 
-/* Whether an MCFG entry lies in RAM, and so is wrong. */
-static bool registers_in_ram(uint64_t base, uint64_t size)
+/* Why hv cannot have registers at [base, base + size), in words; NULL: it can. Tables may be wrong: what the memory map has
+ * as RAM is not written to. */
+static const char *registers_impossible(uint64_t base, uint64_t size)
 {
+    uint64_t limit = UINT64_C(1) << handoff.phys_bits;
+    if (base >= limit || size > limit - base)
+        return "beyond address width";
     for (uint32_t i = 0; i < handoff.range_count; i++) {
         const struct handoff_range *r = &handoff.ranges[i];
         bool ram = r->kind != HANDOFF_MMIO && r->kind != HANDOFF_RESERVED;
         if (ram && r->base < base + size && base < r->base + r->pages * PAGE_SIZE)
-            return true;
+            return "in RAM";
     }
-    return false;
+    return base == 0 ? "in RAM" : NULL;
 }
 
-/* False: beyond the address width, or no room in the hand-over. */
-static bool registers_add(uint64_t base, uint64_t size, uint32_t kind, uint32_t first)
+/* False: nothing can be there, or no room in the hand-over. */
+static bool registers_add(const struct handoff_registers *r)
 {
-    uint64_t limit = UINT64_C(1) << handoff.phys_bits;
-    if (handoff.register_count == HANDOFF_MAX_REGISTERS || base >= limit || size > limit - base)
+    if (handoff.register_count == HANDOFF_MAX_REGISTERS || registers_impossible(r->base, r->size) != NULL)
         return false;
-    handoff.registers[handoff.register_count++] = (struct handoff_registers){base, size, kind, first};
+    handoff.registers[handoff.register_count++] = *r;
     return true;
 }
 
 /* Walks UEFI's page tables, of 4 levels, since the preflight refuses 5 (APM2 5.3); they lie in identity-mapped memory. */
-bool registers_mapped(uint64_t base, uint64_t size)
+static bool registers_mapped(uint64_t base, uint64_t size)
 {
     for (uint64_t at = base; at < base + size;) {
         uint64_t entry = read_cr3(), page = UINT64_C(1) << 48;
@@ -61,6 +63,12 @@ bool registers_mapped(uint64_t base, uint64_t size)
     return true;
 }
 
+const char *registers_fault(uint64_t base, uint64_t size)
+{
+    const char *fault = registers_impossible(base, size);
+    return fault == NULL && !registers_mapped(base, size) ? "not mapped by UEFI" : fault;
+}
+
 bool registers_space(uint32_t *at, struct pci_space *space)
 {
     while (*at < handoff.register_count) {
@@ -73,16 +81,42 @@ bool registers_space(uint32_t *at, struct pci_space *space)
     return false;
 }
 
-const volatile void *registers_ecam(const struct pci_space *space, uint32_t sbdf)
+/* The next entry of the MCFG; *at: where to continue, MCFG_ENTRIES at first. An impossible base becomes 0. */
+static bool registers_next(uint32_t *at, struct handoff_registers *r)
 {
-    if (space->ecam != NULL)
-        return pci_ecam(space, sbdf);
-    const volatile void *ecam = pci_ecam(&registers_segment_0, sbdf);
-    bool there = sbdf - registers_segment_0.first < registers_segment_0.functions;
-    return there && mmio_read32(ecam, 0) == pci_read32(space, sbdf, 0) ? ecam : NULL;
+    uint32_t size = registers_mcfg == NULL ? 0 : (uint32_t)acpi_field(registers_mcfg, ACPI_LENGTH, 4);
+    while (*at < size && size - *at >= MCFG_ENTRY_SIZE) {
+        const uint8_t *entry = registers_mcfg + *at;
+        uint32_t first = entry[MCFG_FIRST_BUS], last = entry[MCFG_LAST_BUS];
+        uint64_t base = number_at(entry, 8);
+        *at += MCFG_ENTRY_SIZE;
+        if (first > last)
+            continue;
+        if (base == 0 || __builtin_add_overflow(base, first * PCI_BUS_SIZE, &base))
+            base = 0;
+        *r = (struct handoff_registers){base, (last + 1 - first) * PCI_BUS_SIZE, HANDOFF_PCI,
+                                        (uint32_t)number_at(entry + MCFG_SEGMENT, 2) << 16 | first << 8};
+        return true;
+    }
+    return false;
 }
 
-static void registers_row(const char *from, const char *found, const char *effect)
+volatile void *registers_ecam(const struct pci_space *space, uint32_t sbdf)
+{
+    struct handoff_registers r;
+    if (space->ecam != NULL)
+        return pci_ecam(space, sbdf);
+    for (uint32_t at = MCFG_ENTRIES; registers_next(&at, &r);) {
+        uint64_t offset = (uint64_t)(sbdf - r.first) * PCI_FUNCTION_SIZE;
+        volatile void *ecam = (volatile void *)(uintptr_t)(r.base + offset);
+        if (offset < r.size && registers_fault(r.base + offset, PCI_FUNCTION_SIZE) == NULL &&
+            mmio_read32(ecam, 0) == pci_read32(space, sbdf, 0))
+            return ecam;
+    }
+    return NULL;
+}
+
+void registers_row(const char *from, const char *found, const char *effect)
 {
     char remedy[200];
     if (*from == '\0')
@@ -95,27 +129,16 @@ static void registers_row(const char *from, const char *found, const char *effec
 static void registers_find_pci(uint64_t rsdp)
 {
     char lost[48] = "", unread[48] = "", name[PCI_NAME];
-    registers_add(0, (uint64_t)PCI_FUNCTIONS * PCI_FUNCTION_SIZE, HANDOFF_PCI, 0);
-    const uint8_t *table = acpi_find(rsdp, "MCFG", MCFG_ENTRIES);
-    uint32_t size = table == NULL ? 0 : (uint32_t)acpi_field(table, ACPI_LENGTH, 4);
-    for (uint32_t at = MCFG_ENTRIES; at < size && size - at >= MCFG_ENTRY_SIZE; at += MCFG_ENTRY_SIZE) {
-        uint64_t base = acpi_field(table, at, 8), segment = acpi_field(table, at + MCFG_SEGMENT, 2);
-        uint64_t first = acpi_field(table, at + MCFG_FIRST_BUS, 1), last = acpi_field(table, at + MCFG_LAST_BUS, 1);
-        uint64_t bytes = (last + 1 - first) * PCI_BUS_SIZE;
-        uint32_t sbdf = (uint32_t)(segment << 16 | first << 8);
-        if (first > last)
-            continue;
-        bool there =
-            base != 0 && !__builtin_add_overflow(base, first * PCI_BUS_SIZE, &base) && !registers_in_ram(base, bytes);
-        if (segment == 0 && there && registers_mapped(base, bytes))
-            registers_segment_0 =
-                (struct pci_space){(volatile void *)(uintptr_t)base, sbdf, (uint32_t)(bytes / PCI_FUNCTION_SIZE)};
-        else if (segment == 0)
-            boot.pci_unseen = true;
-        else if (!there || !registers_add(base, bytes, HANDOFF_PCI, sbdf))
-            text_list(lost, sizeof lost, pci_name(sbdf, name));
-        else if (!registers_mapped(base, bytes))
-            text_list(unread, sizeof unread, pci_name(sbdf, name));
+    struct handoff_registers r = {0, (uint64_t)PCI_FUNCTIONS * PCI_FUNCTION_SIZE, HANDOFF_PCI, 0};
+    handoff.registers[handoff.register_count++] = r;
+    registers_mcfg = acpi_find(rsdp, "MCFG", MCFG_ENTRIES);
+    for (uint32_t at = MCFG_ENTRIES; registers_next(&at, &r);) {
+        if (r.first >> 16 == 0)
+            continue; /* ports reach it; registers_ecam() looks at its entries */
+        if (!registers_add(&r))
+            text_list(lost, sizeof lost, pci_name(r.first, name));
+        else if (!registers_mapped(r.base, r.size))
+            text_list(unread, sizeof unread, pci_name(r.first, name));
     }
     registers_row(lost, "some out of reach",
                   "beyond the address width, in RAM, or too many pieces. Devices there keep their DMA, "
@@ -128,17 +151,18 @@ static void registers_find_pci(uint64_t rsdp)
 void registers_find(uint64_t rsdp)
 {
     uint32_t at = MADT_ENTRIES;
-    bool room = true;
+    bool all = true;
     registers_find_pci(rsdp);
     const uint8_t *madt = acpi_find(rsdp, "APIC", MADT_ENTRIES), *entry;
     uint32_t size = madt == NULL ? 0 : (uint32_t)acpi_field(madt, ACPI_LENGTH, 4);
     while ((entry = madt_next(madt, size, &at)) != NULL) {
         if (entry[0] != MADT_IOAPIC || entry[1] < MADT_IOAPIC_SIZE)
             continue;
-        room = registers_add(number_at(entry + MADT_IOAPIC_ADDRESS, 4) & ~UINT64_C(3), 32, HANDOFF_IOAPIC, 0);
+        uint64_t base = number_at(entry + MADT_IOAPIC_ADDRESS, 4) & ~UINT64_C(3);
+        all &= registers_add(&(struct handoff_registers){base, 32, HANDOFF_IOAPIC, 0});
     }
-    if (!room)
+    if (!all)
         table_row(PREFLIGHT_FINE, "IOAPICs", "all masked", "some left out",
-                  "more than this version has room for: their "
-                  "interrupts stay as the UEFI firmware left them");
+                  "in RAM by the MADT, or more than this version has room for: their interrupts stay as "
+                  "the UEFI firmware left them. Update the BIOS");
 }

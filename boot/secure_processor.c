@@ -71,7 +71,7 @@ void secure_processor_check(void)
         text_format(found, sizeof found, "SEV off, feature 0x%08x", at.cells[PSP_CELL_FEATURE]);
         remedy = "it is present, but SEV is unsupported or disabled: BIOS: enable SMEE and SEV; update the BIOS";
     } else if (psp_platform_out_of_reach != NULL && error == PSP_BLOCKED) {
-        words = psp_platform_out_of_reach;
+        text_format(found, sizeof found, "BAR %s", psp_platform_out_of_reach);
         remedy = REMEDY_MMIO;
     } else if (error == PSP_BLOCKED || error == PSP_NO_DEVICE) {
         words = error == PSP_BLOCKED ? "hidden" : "none";

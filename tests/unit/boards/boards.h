@@ -43,6 +43,13 @@ struct board_spcr {             /* Serial Port Console Redirection table */
     uint32_t baud;
 };
 
+struct board_mcfg {             /* PCI configuration space in memory: of these buses */
+    bool there;
+    uint16_t segment;
+    uint64_t base;              /* of bus 0 */
+    uint8_t first, last;
+};
+
 struct board {
     const char *name;           /* the file's, and the sample's number */
     bool synthetic;
@@ -62,6 +69,7 @@ struct board {
     uint32_t status_count;
     struct board_api api;                   /* of the SEV firmware */
     struct board_spcr spcr;
+    struct board_mcfg mcfg;
     const uint16_t *ports;                  /* where UARTs answer */
     uint32_t port_count;
     uint64_t syscfg;                        /* 0: unknown */

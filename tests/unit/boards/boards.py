@@ -261,6 +261,15 @@ class Board:
             int(baud or 115200),
         )
 
+    def mcfg(self) -> tuple[int, int, int, int] | None:
+        """Segment, base, first and last bus, of which there are as many as have room where the file gives the last byte."""
+        told = self.value("pci.mmconfig", "mmconfig")
+        if told is None:
+            return None
+        first = told.get("first_bus", 0)
+        buses = (told["last"] + 1 - told["base"]) >> 20 if "last" in told else told["last_bus"] + 1 - first
+        return told["segment"], told["base"], first, first + buses - 1
+
     def ports(self) -> list[int]:
         """Where UARTs are: as the file lists them, or where SPCR or the operating system has its console; else the first."""
         listed, spcr = self.value("acpi.serial_ports", "serial_ports"), self.spcr()
@@ -338,6 +347,8 @@ def emit(boards: list[Board], header: str) -> str:
             members["api"] = "{true, " + ", ".join(map(c_value, api)) + "}"
         if (spcr := board.spcr()) is not None:
             members["spcr"] = "{true, " + ", ".join(map(c_value, spcr)) + "}"
+        if (mcfg := board.mcfg()) is not None:
+            members["mcfg"] = "{true, " + ", ".join(map(c_value, mcfg)) + "}"
         for member, counted, kind, values in (
             ("map", "map_count", "struct board_range", board.map()),
             ("rmp", "rmp_count", "struct board_span", board.rmp()),

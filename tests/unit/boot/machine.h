@@ -36,6 +36,7 @@
 #define UART_BASE (PSP_BAR + 0x80000)           /* eight registers, as far as they are looked at */
 #define ECAM UINT64_C(0x60000000)               /* PCI configuration space as memory, of absent functions at first */
 #define ECAM_BUSES 4u
+#define ECAM_0 UINT64_C(0xe0000000)             /* segment 0's, of all buses, of the functions that ports reach */
 #define PCI_ADDRESS_BEFORE 0x80fff8a4u          /* at port 0xcf8: the UEFI firmware's */
 #define PM_PORT 0x608u
 #define NO_OPTION UINT32_MAX
@@ -92,6 +93,11 @@ struct machine {
     uint8_t con_out[9000];               /* the variable; not there while its size is 0 */
     UINTN con_out_size;
     struct function pci[64];
+    uint64_t ecam_0; /* where segment 0's bus 0 is or would be in memory */
+    uint64_t vf_bars, vf_size; /* where the registers of virtual functions are in ECAM, and what they decode */
+    struct {
+        uint64_t base, end;
+    } mapped[16]; /* by the UEFI firmware, one to one */
     uint64_t ecam_psp; /* where the Secure Processor's is, if that is in another segment: alone writable */
     uint64_t firmware_cr3; /* the firmware's page tables, as far as somebody looks: empty at first */
     unsigned sized; /* registers of the Secure Processor that have no valid address, as bits */

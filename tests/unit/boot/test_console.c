@@ -16,6 +16,7 @@ static void look(void)
     memset(found, 'x', sizeof found);
     memset(remedy, 'x', sizeof remedy);
     handoff.uart.base = 0;
+    handoff.phys_bits = 43;
     console_find(TABLES_BASE, found, remedy);
 }
 
@@ -116,7 +117,7 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
          1,
          0,
          "port 0x3f8 (probed)",
-         "SPCR: no UART can be at 0x150080000"},
+         "SPCR: 0x150080000 not mapped by UEFI"},
         {0x12,
          {0, 32, 0, 3},
          UINT64_MAX - 3,
@@ -144,6 +145,39 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
         assert_int_equal(machine.uarts[1].scratch, 0x78);
         for (unsigned at = 0; at < 0x1000; at++)
             assert_int_equal(((uint8_t *)UART_BASE)[at], 0);
+    }
+}
+
+/* Its scratch register is written to, which would be memory, or a page fault in the UEFI firmware. */
+static void registers_that_are_not_there_are_not_touched(void **state)
+{
+    static const struct {
+        uint64_t address;
+        uint8_t width;
+        const char *remedy; /* "": it is the console */
+    } cases[] = {
+        {0xfedc9000, 8, ""},
+        {RAM_BASE, 8, "SPCR: 0x10000000 in RAM"},
+        {RAM_BASE + RAM_SIZE - 32, 32, "SPCR: 0x1fffffe0 in RAM"},
+        {RAM_BASE + RAM_SIZE, 32, ""},
+        {RAM_BASE - 32, 32, ""},
+        {UINT64_C(1) << 32, 8, "SPCR: 0x100000000 not mapped by UEFI"},
+        {UINT64_C(1) << 42, 8, ""},
+        {UINT64_C(1) << 43, 8, "SPCR: 0x80000000000 beyond address width"},
+    };
+    (void)state;
+    machine_maps(0, UINT64_C(1) << 32);
+    machine_maps(UINT64_C(1) << 42, 4096);
+    machine_maps(UINT64_C(1) << 43, 4096);
+    handoff.ranges[handoff.range_count++] = (struct handoff_range){RAM_BASE, RAM_SIZE / 4096, HANDOFF_USABLE, 0};
+    handoff.ranges[handoff.range_count++] = (struct handoff_range){0xfedc9000, 1, HANDOFF_RESERVED, 0};
+    handoff.ranges[handoff.range_count++] = (struct handoff_range){UINT64_C(1) << 42, 1, HANDOFF_MMIO, 0};
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        spcr_of(80, 2, 0x12, (const uint8_t[4]){0, cases[i].width, 0, (uint8_t)(cases[i].width == 8 ? 1 : 3)},
+                cases[i].address);
+        look();
+        assert_string_equal(remedy, cases[i].remedy);
+        assert_int_equal(handoff.uart.base, *cases[i].remedy == '\0' ? cases[i].address : 0x3f8);
     }
 }
 
@@ -398,6 +432,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(the_console_is_where_spcr_says_if_a_uart_answers_there),
+        T(registers_that_are_not_there_are_not_touched),
         T(a_table_that_is_too_short_is_none),
         T(the_rate_is_spcrs_where_its_clock_is_known),
         T(else_it_is_what_the_firmware_writes_to),

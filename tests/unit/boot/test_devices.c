@@ -29,7 +29,9 @@ static void assert_last_row(uint32_t count, const char *feature, const char *fou
     "BIOS: a lower MMIO limit"
 #define NOT_MAPPED(from) \
     "from " from "on: the UEFI firmware does not map it: no BAR is checked there, and no Secure Processor looked for"
-#define LEFT_OUT "more than this version has room for: their interrupts stay as the UEFI firmware left them"
+#define LEFT_OUT                                                                                                   \
+    "in RAM by the MADT, or more than this version has room for: their interrupts stay as the UEFI firmware left " \
+    "them. Update the BIOS"
 
 /* PCI Firmware 3.2, table 4-3: the base is that of bus 0, whichever comes first. Segment 0 is reached by ports. */
 static void mcfg_tells_of_all_segments_that_ports_do_not_reach(void **state)
@@ -264,6 +266,44 @@ static void the_madt_tells_of_ioapics_as_many_as_there_is_room_for(void **state)
     assert_int_equal(handoff.register_count, 1);
 }
 
+/* Its registers would be written to. Another one is masked all the same, and the row stays. */
+static void ioapic_in_ram_is_left_out(void **state)
+{
+    static const struct {
+        uint32_t address;
+        bool wrong;
+    } cases[] = {{0, true},
+                 {1, true},
+                 {RAM_BASE, true},
+                 {RAM_BASE + RAM_SIZE - 32, true},
+                 {RAM_BASE + RAM_SIZE, false},
+                 {RAM_BASE - 16, true},
+                 {RAM_BASE - 32, false},
+                 {0xfec00000, false}};
+    (void)state;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        machine_reset(NULL);
+        machine_attach();
+        memset(&handoff, 0, sizeof handoff);
+        handoff.phys_bits = 43;
+        handoff.ranges[handoff.range_count++] =
+            (struct handoff_range){RAM_BASE, RAM_SIZE / 4096, HANDOFF_RUNTIME_DATA, 0};
+        acpi_build(2, true, true);
+        uint8_t *madt = acpi_add("APIC", 44 + 2 * 12);
+        memcpy(madt + 44, (const uint8_t[]){1, 12}, 2);
+        memcpy(madt + 48, &cases[i].address, 4);
+        memcpy(madt + 56, (const uint8_t[]){1, 12, 0, 0, 0, 0, 0xc1, 0xfe}, 8);
+        acpi_seal(madt);
+        registers_find(TABLES_BASE);
+        assert_int_equal(handoff.register_count, cases[i].wrong ? 2 : 3);
+        assert_int_equal(handoff.registers[handoff.register_count - 1].base, 0xfec10000);
+        if (cases[i].wrong)
+            assert_last_row(1, "IOAPICs", "some left out", LEFT_OUT);
+        else
+            assert_int_equal(boot.row_count, 0);
+    }
+}
+
 /* Nor are they dropped in silence if segments have taken all the room. */
 static void more_segments_than_there_is_room_for_are_told_as_are_ioapics_then(void **state)
 {
@@ -333,24 +373,27 @@ static void what_the_mcfg_has_in_ram_is_not_there(void **state)
 
 static void registers_out_of_reach_are_not_touched(void **state)
 {
-    static const char wide[] = "BAR beyond address width", unmapped[] = "BAR not mapped by UEFI";
+    static const char wide[] = "beyond address width", unmapped[] = "not mapped by UEFI";
     const uint64_t limit = UINT64_C(1) << 40;
     const struct {
         uint64_t at, size;
         const char *words;
     } cases[] = {
-        {limit - 0x1000, 0x1000, NULL},
+        {limit - 0x1000, 0x1000, "in RAM"},
+        {limit - 0x2000, 0x1000, NULL},
+        {limit - 0x2000, 0x1001, "in RAM"},
         {limit - 0xfff, 0x1000, wide},
         {limit, 0, wide},
         {limit, 1, wide},
         {2 * limit, 1, wide},
-        {limit - 2 * MIB, 2 * MIB, NULL},
+        {limit - 2 * MIB, 2 * MIB - 4096, NULL},
         {limit - 2 * MIB, 2 * MIB + 1, wide},
         {limit - 2 * MIB - 1, 1, unmapped},
         {limit - 2 * MIB - 1, 2, unmapped},
     };
     (void)state;
     handoff.phys_bits = 40;
+    handoff.ranges[handoff.range_count++] = (struct handoff_range){limit - 4096, 1, HANDOFF_ACPI, 0};
     machine_maps(limit - 2 * MIB, 2 * MIB);
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         psp_platform_out_of_reach = NULL;
@@ -485,6 +528,7 @@ int main(void)
         T(mcfg_tells_of_all_segments_that_ports_do_not_reach),
         T(what_the_mcfg_has_in_ram_is_not_there),
         T(the_madt_tells_of_ioapics_as_many_as_there_is_room_for),
+        T(ioapic_in_ram_is_left_out),
         T(a_segment_is_read_where_the_firmware_maps_it_one_to_one),
         T(more_segments_than_there_is_room_for_are_told_as_are_ioapics_then),
         T(registers_out_of_reach_are_not_touched),

@@ -212,13 +212,54 @@ static void vfs_in_ecam(uint32_t number, uint64_t first, uint64_t last)
            32);     /* the last two are another's */
 }
 
+/* So many of them, each with `size` bytes at the second register. */
+static void number_of_vfs(uint32_t number, uint32_t count, uint64_t size)
+{
+    uint8_t *f = (uint8_t *)(uintptr_t)(ECAM + number * UINT64_C(4096));
+    memcpy(f + 0x150 + 0x0c, (uint32_t[]){count << 16 | 77}, 4);        /* TotalVFs; InitialVFs */
+    machine.vf_bars = (uintptr_t)f + 0x174;
+    machine.vf_size = size;
+}
+
+/* They end at `end`, from which none is away further than its size. */
+static void vfs_that_end_at(uint64_t end, uint32_t count, uint64_t size)
+{
+    two_segments(true);
+    vfs_in_ecam(0x008, size, end - count * size);
+    number_of_vfs(0x008, count, size);
+}
+
+static void vfs_in_use(uint32_t control)
+{
+    vfs_that_end_at((UINT64_C(1) << 43) + MIB, 8, MIB);
+    ((uint32_t *)(uintptr_t)(ECAM + 0x8000))[0x158 / 4] = control;
+}
+
+/* Of segment 0, and nothing else. */
+static void only_mcfg(uint64_t base, uint8_t first, uint8_t last)
+{
+    acpi_build(2, true, true);
+    machine_madt(1, (const uint8_t[]){0});
+    machine_mcfg(base, 0, first, last);
+}
+
 /* Segment 0 is reached by ports, but for what only memory has. */
 static void vfs_in_segment_0(uint32_t id)
 {
-    machine_mcfg(ECAM, 0, 0, 3);
+    only_mcfg(ECAM, 1, 3);
     machine_maps(ECAM, 4 * MIB);
     machine_pci(0x100, id, 0x80, 6);
     vfs_in_ecam(0x100, UINT64_C(1) << 43, UINT64_C(1) << 44);
+}
+
+/* In which entry it comes does not matter. */
+static void segment_0_in_two_pieces(bool in_first)
+{
+    vfs_in_segment_0(0x12341022);
+    only_mcfg(in_first ? ECAM : ECAM_0, in_first ? 0 : 2, in_first ? 1 : 255);
+    machine_mcfg(in_first ? ECAM_0 : ECAM, 0, in_first ? 2 : 0, in_first ? 255 : 1);
+    memset((void *)(uintptr_t)ECAM, 0, MIB);
+    memcpy((void *)(uintptr_t)ECAM, machine.pci[2].config, 256);        /* 00:00.0 */
 }
 
 static void capabilities_in_a_circle(void)
@@ -254,6 +295,9 @@ static void three_cpus(uint8_t last)
        "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
 #define NOT_MAPPED(from) \
     "from " from "on: the UEFI firmware does not map it: no BAR is checked there, and no Secure Processor looked for"
+#define BY_PORTS(from)                                                                              \
+    "from " from " on: not by the MCFG, or not mapped by UEFI: BARs of virtual functions (SR-IOV) " \
+    "are not checked there. Update the BIOS"
 #define WANT(memory, reasons) \
     #memory " do not fit into memory (lower memory in guests.toml), " #reasons " fail a row above"
 
@@ -354,10 +398,35 @@ static void three_cpus(uint8_t last)
       vfs_in_ecam(0x008, (UINT64_C(1) << 43) - MIB, 0))                                                                   \
     X(virtual_functions_of_segment_0, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("01:00.0 "),                 \
       vfs_in_segment_0(0x12341022))                                                                                       \
-    X(another_function_is_there, "PCI addresses", PREFLIGHT_FINE, "all", "", vfs_in_segment_0(0x12351022))                \
+    X(segment_0_in_pieces, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("01:00.0 "),                            \
+      segment_0_in_two_pieces(true))                                                                                      \
+    X(segment_0_in_other_pieces, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("01:00.0 "),                      \
+      segment_0_in_two_pieces(false))                                                                                     \
+    X(another_function_is_there, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "",                             \
+      vfs_in_segment_0(0x12351022))                                                                                       \
+    X(virtual_functions_end_below, "PCI addresses", PREFLIGHT_FINE, "all", "",                                            \
+      vfs_that_end_at(UINT64_C(1) << 43, 8, 64 * MIB))                                                                    \
+    X(virtual_functions_end_above, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("0001:00:01.0 "),               \
+      vfs_that_end_at((UINT64_C(1) << 43) + 64 * MIB, 8, 64 * MIB))                                                       \
+    X(most_virtual_functions, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("0001:00:01.0 "),                    \
+      vfs_that_end_at((UINT64_C(1) << 43) + 4096, 65535, 4096))                                                           \
+    X(virtual_functions_of_all_there_is, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("0001:00:01.0 "),         \
+      vfs_that_end_at(0, 2, UINT64_C(1) << 63))                                                                           \
+    X(virtual_functions_that_are_on, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", vfs_in_use(1))          \
+    X(virtual_functions_in_memory, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", vfs_in_use(8))            \
+    X(segment_0_without_an_mcfg, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "",                             \
+      acpi_build(2, true, true))                                                                                          \
+    X(no_bus_in_the_mcfg, "PCI segments", PREFLIGHT_FINE, "some by ports only", BY_PORTS("00:00.0"),                      \
+      acpi_build(2, true, true))                                                                                          \
+    X(some_buses_in_the_mcfg, "PCI segments", PREFLIGHT_FINE, "some by ports only", BY_PORTS("41:00.0"),                  \
+      only_mcfg(ECAM_0, 0, 0x40))                                                                                         \
+    X(all_buses_that_matter_in_the_mcfg, "PCI addresses", PREFLIGHT_FINE, "all", "", only_mcfg(ECAM_0, 0, 0x41))          \
+    X(ecam_in_ram, "PCI segments", PREFLIGHT_FINE, "some by ports only", BY_PORTS("00:00.0"),                             \
+      only_mcfg(RAM_BASE, 0, 255);                                                                                        \
+      machine_maps(RAM_BASE, RAM_SIZE))                                                                                   \
     X(capabilities_in_a_circle, "PCI addresses", PREFLIGHT_FINE, "240 are above", BEYOND("0001:00:01.0 "),                \
       capabilities_in_a_circle())                                                                                         \
-    X(segment_0_not_mapped, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", machine_mcfg(ECAM, 0, 0, 3))     \
+    X(segment_0_not_mapped, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", only_mcfg(ECAM, 0, 255))         \
     X(all_segments, "PCI addresses", PREFLIGHT_FINE, "all", "", two_segments(true))                                       \
     X(some_segments, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", two_segments(false))                    \
     X(segment_not_mapped, "PCI segments", PREFLIGHT_FINE, "some cannot be read here", NOT_MAPPED("0002:40:00.0 "),        \

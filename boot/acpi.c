@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* ACPI 6.4, 5.2: finds a table. The firmware's memory is mapped one to one. */
+/* ACPI 6.4, 5.2: finds a table, by the XSDT: no board with SEV is without. The UEFI firmware's memory is mapped one to one. */
 #include "boot/boot.h"
 
 #include "hv/lib/string.h"
 
 /* 5.2.5.3: the root pointer; 5.2.6: what each table begins with. */
-enum { RSDP_REVISION = 15, RSDP_RSDT = 16, RSDP_XSDT = 24, RSDP_SIZE_1 = 20, ACPI_HEADER_SIZE = 36 };
-#define ACPI_LONGEST (1u << 24)     /* bytes of a table: boards have DSDTs of a few hundred KiB */
+enum { RSDP_REVISION = 15, RSDP_XSDT = 24, RSDP_SIZE_1 = 20, ACPI_HEADER_SIZE = 36 };
+#define ACPI_LONGEST (1u << 24) /* bytes of a table: boards have DSDTs of a few hundred KiB */
 
 /* Many boards ship wrong checksums. Like Linux, use such a table all the same, and report it: once per signature. */
 static void acpi_check_sum(const void *table, uint64_t length, const char signature[static 4])
@@ -23,16 +23,13 @@ static void acpi_check_sum(const void *table, uint64_t length, const char signat
 
 uint64_t acpi_rsdp(void)
 {
-    const EFI_GUID acpi_20 = ACPI_20_TABLE_GUID, acpi_10 = ACPI_TABLE_GUID;
-    uint64_t old = 0;
+    const EFI_GUID acpi_20 = ACPI_20_TABLE_GUID;
     for (UINTN i = 0; i < boot.system->NumberOfTableEntries; i++) {
         const EFI_CONFIGURATION_TABLE *entry = &boot.system->ConfigurationTable[i];
         if (memcmp(&entry->VendorGuid, &acpi_20, sizeof acpi_20) == 0)
             return (uintptr_t)entry->VendorTable;
-        if (memcmp(&entry->VendorGuid, &acpi_10, sizeof acpi_10) == 0)
-            old = (uintptr_t)entry->VendorTable;
     }
-    return old;
+    return 0;
 }
 
 const void *acpi_table(uint64_t address, const char signature[static 4])
@@ -56,14 +53,12 @@ const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t mi
 const void *acpi_find_next(uint64_t rsdp, const char signature[static 4], uint32_t minimum, uint32_t *at)
 {
     const uint8_t *root = (const void *)(uintptr_t)rsdp;
-    if (root == NULL || memcmp(root, "RSD PTR ", 8) != 0)
+    if (root == NULL || memcmp(root, "RSD PTR ", 8) != 0 || root[RSDP_REVISION] < 2)
         return NULL;
     acpi_check_sum(root, RSDP_SIZE_1, "RSDP");
-    uint64_t xsdt = root[RSDP_REVISION] >= 2 ? number_at(root + RSDP_XSDT, 8) : 0;
-    const uint8_t *list = acpi_table(xsdt != 0 ? xsdt : number_at(root + RSDP_RSDT, 4), xsdt != 0 ? "XSDT" : "RSDT");
-    uint32_t entry_size = xsdt != 0 ? 8 : 4;
-    while (list != NULL && *at < (number_at(list + ACPI_LENGTH, 4) - ACPI_HEADER_SIZE) / entry_size) {
-        uint64_t entry = number_at(list + ACPI_HEADER_SIZE + (*at)++ * entry_size, entry_size);
+    const uint8_t *list = acpi_table(number_at(root + RSDP_XSDT, 8), "XSDT");
+    while (list != NULL && *at < (number_at(list + ACPI_LENGTH, 4) - ACPI_HEADER_SIZE) / sizeof(uint64_t)) {
+        uint64_t entry = number_at(list + ACPI_HEADER_SIZE + (*at)++ * sizeof entry, sizeof entry);
         const uint8_t *table = acpi_table(entry, signature);
         if (table != NULL && number_at(table + ACPI_LENGTH, 4) >= minimum)
             return table;

@@ -136,9 +136,8 @@ void load_free(void);
 /* After ExitBootServices(): copies hv to its memory and jumps to it. */
 _Noreturn void load_enter(void);
 
-/* psp_platform.c: allocates the command page; false: none free. psp_platform_end() frees it and restores the PCI command
- * register of the function that psp/ switched on. `unanswered`: the page stays allocated as reserved, since the Secure
- * Processor may still write to it. */
+/* psp_platform.c: allocates the command page; false: none free. psp_platform_end() frees it. `unanswered`: it stays
+ * allocated as reserved, since the Secure Processor may still write to it. */
 bool psp_platform_begin(void);
 void psp_platform_end(bool unanswered);
 /* Why psp_discover() could not map a BAR; NULL: it could. */

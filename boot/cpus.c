@@ -5,7 +5,6 @@
 
 #include "hv/lib/x86.h"
 
-#define LOWEST_STARTUP UINT64_C(0x1000) /* page 0 holds the real-mode vectors */
 #define HIGHEST_STARTUP UINT64_C(0x9ffff)
 
 static uint32_t cpus_own_apic_id(void)
@@ -28,11 +27,8 @@ void cpus_find(uint64_t rsdp)
     if (handoff.cpu_count == 1)
         return;
     EFI_PHYSICAL_ADDRESS base = HIGHEST_STARTUP;
-    if (EFI_ERROR(boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, HANDOFF_STARTUP_PAGES, &base)))
-        return;
-    handoff.startup_base = base;
-    if (base < LOWEST_STARTUP)
-        cpus_free();
+    if (!EFI_ERROR(boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, HANDOFF_STARTUP_PAGES, &base)))
+        handoff.startup_base = base; /* 0, the page of the real-mode vectors, counts as none */
 }
 
 /* UEFI PI 1.7, volume 2, 13.4; gnu-efi does not have it. */

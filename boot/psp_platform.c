@@ -7,11 +7,7 @@
 #include "hv/lib/pci.h"
 #include "hv/lib/x86.h"
 
-#define COMMAND_NONE UINT32_MAX
 #define PAUSE_US 100u
-
-static struct psp_function command_of;
-static uint32_t command_before = COMMAND_NONE;
 
 static struct pci_space psp_space(struct psp_function function)
 {
@@ -27,10 +23,6 @@ uint32_t psp_platform_pci_read32(struct psp_function function, uint8_t offset)
 void psp_platform_pci_write32(struct psp_function function, uint8_t offset, uint32_t value)
 {
     struct pci_space space = psp_space(function);
-    if (offset == PCI_COMMAND && (command_before == COMMAND_NONE || function.sbdf != command_of.sbdf)) {
-        command_of = function;
-        command_before = pci_read32(&space, function.sbdf, offset) & 0xffff;
-    }
     pci_write32(&space, function.sbdf, offset, value);
 }
 
@@ -46,8 +38,6 @@ void psp_platform_end(bool unanswered)
 {
     if (!unanswered)
         boot.services->FreePages(command_page, 1);
-    if (command_before != COMMAND_NONE)
-        psp_platform_pci_write32(command_of, PCI_COMMAND, command_before);
 }
 
 /* Unencrypted, as all memory under UEFI. */

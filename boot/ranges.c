@@ -45,53 +45,43 @@ static uint64_t ranges_end(const struct handoff_range *r)
     return r->base + r->pages * RANGES_PAGE;
 }
 
-static void ranges_move(struct ranges *ranges, uint32_t to, uint32_t from)
+/* Appends what is left of [base, end), to the last range if that is of the same kind and touches it. */
+static bool ranges_append(struct ranges *ranges, uint64_t base, uint64_t end, uint32_t kind)
 {
-    memmove(&ranges->range[to], &ranges->range[from], (ranges->count - from) * sizeof(struct handoff_range));
-    ranges->count = ranges->count - from + to;
+    struct handoff_range *last = ranges->count == 0 ? NULL : &ranges->range[ranges->count - 1];
+    if (base >= end)
+        return true;
+    if (last != NULL && last->kind == kind && ranges_end(last) == base) {
+        last->pages += (end - base) / RANGES_PAGE;
+        return true;
+    }
+    if (ranges->count == ranges->max)
+        return false;
+    ranges->range[ranges->count++] = (struct handoff_range){base, (end - base) / RANGES_PAGE, kind, 0};
+    return true;
 }
 
 bool ranges_paint(struct ranges *ranges, uint64_t base, uint64_t pages, uint32_t kind)
 {
+    static struct handoff_range painted[HANDOFF_MAX_RANGES];
+    struct ranges to = {painted, 0, ranges->max < HANDOFF_MAX_RANGES ? ranges->max : HANDOFF_MAX_RANGES, 0};
     base &= ~(RANGES_PAGE - 1);
     uint64_t possible = RANGES_MAX_PAGES - base / RANGES_PAGE;
-    if (pages > possible)
-        pages = possible;
-    if (pages == 0)
+    uint64_t end = base + (pages < possible ? pages : possible) * RANGES_PAGE;
+    if (base == end)
         return true;
-    uint64_t end = base + pages * RANGES_PAGE;
 
-    /* Ranges [first, last) overlap or, if of the same kind, touch the new one: those merge with it, the parts of others
-     * on both sides stay. */
-    struct handoff_range *r = ranges->range;
-    uint32_t first = 0;
-    while (first < ranges->count && ranges_end(&r[first]) < base + (r[first].kind != kind))
-        first++;
-    uint32_t last = first;
-    struct handoff_range pieces[3];
-    uint32_t count = 0;
-    uint64_t middle_base = base, middle_end = end;
-    struct handoff_range after = {0, 0, 0, 0};
-    for (; last < ranges->count && r[last].base < end + (r[last].kind == kind); last++) {
-        if (r[last].kind == kind) {
-            middle_base = r[last].base < middle_base ? r[last].base : middle_base;
-            middle_end = ranges_end(&r[last]) > middle_end ? ranges_end(&r[last]) : middle_end;
-            continue;
-        }
-        if (r[last].base < base)
-            pieces[count++] =
-                (struct handoff_range){r[last].base, (base - r[last].base) / RANGES_PAGE, r[last].kind, 0};
-        if (ranges_end(&r[last]) > end)
-            after = (struct handoff_range){end, (ranges_end(&r[last]) - end) / RANGES_PAGE, r[last].kind, 0};
-    }
-    pieces[count++] = (struct handoff_range){middle_base, (middle_end - middle_base) / RANGES_PAGE, kind, 0};
-    if (after.pages > 0)
-        pieces[count++] = after;
-
-    if (ranges->count - (last - first) + count > ranges->max)
+    bool room = true;
+    const struct handoff_range *r = ranges->range, *last = r + ranges->count;
+    for (; r < last && r->base < base; r++)
+        room = room && ranges_append(&to, r->base, ranges_end(r) < base ? ranges_end(r) : base, r->kind);
+    room = room && ranges_append(&to, base, end, kind);
+    for (r = ranges->range; r < last; r++)
+        room = room && ranges_append(&to, r->base > end ? r->base : end, ranges_end(r), r->kind);
+    if (!room)
         return false;
-    ranges_move(ranges, first + count, last);
-    memcpy(&r[first], pieces, count * sizeof *pieces);
+    memcpy(ranges->range, painted, to.count * sizeof *painted);
+    ranges->count = to.count;
     return true;
 }
 

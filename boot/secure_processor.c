@@ -56,9 +56,11 @@ void secure_processor_check(void)
     if (handoff.tsc_hz < 1000000 || !psp_platform_begin())
         return;             /* no clock for the timeout, or no page: another row refuses then */
     enum psp_error error = PSP_NO_DEVICE;
+    uint32_t command = 0;       /* of the function that psp_discover() has switched on */
     for (uint32_t i = 0; error != PSP_OK && registers_space(&i, &space);)
         for (uint32_t sbdf = space.first; error != PSP_OK && pci_next(&space, &sbdf); sbdf++)
             if (pci_layout(&space, sbdf) == 0) {
+                command = pci_read32(&space, sbdf, PCI_COMMAND) & 0xffff;
                 cli();      /* while a BAR is sized its address is invalid: no code of the UEFI firmware may run */
                 error = psp_discover((struct psp_function){sbdf, (uintptr_t)pci_ecam(&space, sbdf)}, error, &at);
                 sti();
@@ -81,6 +83,7 @@ void secure_processor_check(void)
     if (error == PSP_OK) {
         handoff.psp = at;
         secure_processor_ask(&at, &psp);
+        pci_write32(&space, at.function.sbdf, PCI_COMMAND, command);
     }
     psp_platform_end(psp.dead);
 }

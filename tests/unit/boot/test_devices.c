@@ -406,30 +406,6 @@ static void registers_out_of_reach_are_not_touched(void **state)
     }
 }
 
-static void the_last_function_written_to_is_put_back_as_it_was_at_first(void **state)
-{
-    (void)state;
-    machine_attach();
-    memset(machine.pci, 0, sizeof machine.pci);
-    psp_platform_end(true);                     /* nothing was written */
-    struct function *a = machine_pci(0x0801, 0x14561022, 0, 0xffff8003),
-                    *b = machine_pci(0x1001, 0x14561022, 0, 0x0401);
-    const struct psp_function first = {0x0801, 0}, second = {0x1001, 0};
-    psp_platform_pci_write32(first, 0x18, 0xabc);       /* no command */
-    psp_platform_end(true);
-    assert_int_equal(a->writes, 1);
-    psp_platform_pci_write32(first, 4, 1);
-    psp_platform_pci_write32(first, 4, 7);
-    assert_int_equal(psp_platform_pci_read32(first, 4) & 0xffff, 7);
-    psp_platform_end(true);
-    assert_int_equal(a->config[1], 0xffff8003);
-    psp_platform_pci_write32(second, 4, 2);
-    psp_platform_pci_write32(second, 4, 6);
-    psp_platform_end(true);
-    assert_int_equal(b->config[1], 0x0401);
-    assert_int_equal(a->config[1], 0xffff8003);
-}
-
 /* ---- the map ---- */
 
 static unsigned ranges_of(uint32_t kind, uint64_t *base, uint64_t *pages)
@@ -532,7 +508,6 @@ int main(void)
         T(a_segment_is_read_where_the_firmware_maps_it_one_to_one),
         T(more_segments_than_there_is_room_for_are_told_as_are_ioapics_then),
         T(registers_out_of_reach_are_not_touched),
-        T(the_last_function_written_to_is_put_back_as_it_was_at_first),
         T(what_hv_must_not_give_away_is_painted_over_free_memory),
         T(the_manifest_is_kept_to_its_last_page),
         T(a_map_with_more_ranges_than_there_is_room_for_is_refused),

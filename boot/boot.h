@@ -11,6 +11,7 @@
 
 #include "boot/handoff.h"
 
+struct manifest_header;
 struct pci_space;
 
 /* Of a loaded PE image (Microsoft PE/COFF, "PE Format"). */
@@ -39,6 +40,8 @@ struct boot {
     uint64_t image_size;
     struct section hv, manifest;    /* size 0: not found */
     struct hv_image_header hv_header;
+    const struct manifest_header *guests;   /* the manifest, once it is found valid */
+    uint32_t sev_version;           /* of the SEV firmware that hv will use; 0: it does not answer */
     uint64_t sev_asids;             /* usable by guests without SEV-ES */
     uint64_t memory_withheld;       /* bytes of RAM in the UEFI memory map that hv does not use */
     bool pci_unseen;                /* some configuration space was not read */

@@ -53,9 +53,8 @@ uint64_t load_arena_size(void)
                       ? 0
                       : handoff.ranges[i].pages * PAGE_SIZE;
     uint64_t pool = POOL_BYTES + usable / POOL_SHARE + handoff.cpu_count * CPU_BYTES;
-    const struct manifest_header *manifest = (const void *)(uintptr_t)handoff.manifest_base;    /* NULL: none */
-    for (uint32_t i = 0; manifest != NULL && i < manifest->guest_count; i++)
-        pool += POOL_GUEST_BYTES + manifest_guest(manifest, i)->vcpus * POOL_VCPU_BYTES;
+    for (uint32_t i = 0; i < boot.guests->guest_count; i++)
+        pool += POOL_GUEST_BYTES + manifest_guest(boot.guests, i)->vcpus * POOL_VCPU_BYTES;
     uint64_t used =
         boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES + load_table_bytes(pool + SIZE_2M);
     return (used + pool + SIZE_2M - 1) & ~(SIZE_2M - 1);

@@ -18,13 +18,10 @@
 #define REMEDY_SMEE "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled"
 #define REMEDY_LEFT_OUT "in the HyperTransport range (0xfd00000000 to 0xffffffffff), or beyond the address width"
 
-struct platform {
-    struct cpuid encryption;    /* leaf 8000_001F; zeros if there is none */
-    uint32_t asids;             /* leaf 8000_000A EBX */
-    struct runs runs;           /* what is left for guests */
-};
-
-static struct platform platform;
+static struct cpuid encryption;         /* leaf 8000_001F; zeros if there is none */
+static uint32_t c_bit, reduction;       /* its EBX[5:0] and EBX[11:6] */
+static uint32_t host_asids;             /* leaf 8000_000A EBX */
+static struct runs free_memory;         /* what is left for guests */
 
 /* `verdict` and `remedy` apply if it is not fine. */
 static void row_if(bool fine, enum preflight_verdict verdict, const char *feature, const char *needed,
@@ -52,7 +49,9 @@ static void check_processor(void)
     if (highest >= 0x80000008)
         handoff.phys_bits = cpuid(0x80000008, 0).eax & 0xff;
     if (highest >= LEAF_ENCRYPTION)
-        platform.encryption = cpuid(LEAF_ENCRYPTION, 0);
+        encryption = cpuid(LEAF_ENCRYPTION, 0);
+    c_bit = encryption.ebx & 0x3f;
+    reduction = encryption.ebx >> 6 & 0x3f;
     if (!offered)
         return;
 
@@ -64,7 +63,7 @@ static void check_processor(void)
                      : "disabled, not locked",
            REMEDY_SVM);
     struct cpuid svm = cpuid(LEAF_SVM, 0);
-    platform.asids = svm.ebx;
+    host_asids = svm.ebx;
     row_if((svm.edx & 1) != 0, PREFLIGHT_FATAL, "nested paging", "CPUID 8000_000A EDX[0]",
            (svm.edx & 1) != 0 ? "yes" : "no", "this processor cannot run guests: an AMD EPYC is needed");
     bool five = (read_cr4() & CR4_LA57) != 0;
@@ -82,13 +81,12 @@ static void check_image(void)
            "this EFI file is damaged: build or copy it again");
 }
 
-/* True when the manifest is there and valid. */
-static bool check_manifest(void)
+static void check_manifest(void)
 {
     if (boot.manifest.size == 0) {
         table_row(PREFLIGHT_FATAL, "manifest", "PE section .manifest", "none",
                   "this EFI file has no guests: add them with guest/pack.py");
-        return false;
+        return;
     }
     struct manifest_where where;
     enum manifest_error error = manifest_check(boot.manifest.base, boot.manifest.size, &where);
@@ -103,14 +101,13 @@ static bool check_manifest(void)
             text_format(found, sizeof found, "refused");
         text_format(remedy, sizeof remedy, "%s: %s", name, text);
         table_row(PREFLIGHT_FATAL, "manifest", "valid", found, remedy);
-        return false;
+        return;
     }
-    const struct manifest_header *header = (const void *)boot.manifest.base;
+    boot.guests = (const void *)boot.manifest.base;
     handoff.manifest_base = (uintptr_t)boot.manifest.base;
-    handoff.manifest_size = header->total_size;
-    text_format(found, sizeof found, "%u guests, %lu KiB", header->guest_count, header->total_size >> 10);
+    handoff.manifest_size = boot.guests->total_size;
+    text_format(found, sizeof found, "%u guests, %lu KiB", boot.guests->guest_count, boot.guests->total_size >> 10);
     table_row(PREFLIGHT_FINE, "manifest", "valid", found, "");
-    return true;
 }
 
 static void check_clock(void)
@@ -138,19 +135,24 @@ static bool encryption_settable(uint64_t syscfg)
     return settable;
 }
 
-/* Sets handoff.c_bit_mask and handoff.phys_bits as hv will have them. */
-static void check_encryption(void)
+/* Sets handoff.c_bit_mask and handoff.phys_bits as hv will have them. False: nothing more may be done on this machine. */
+static bool check_encryption(void)
 {
-    const struct cpuid *e = &platform.encryption;
-    bool sme = (e->eax & 1) != 0, sev = (e->eax & 2) != 0;
+    bool sme = (encryption.eax & 1) != 0, sev = (encryption.eax & 2) != 0;
     row_if(sme && sev, PREFLIGHT_NO_SEV, "SME and SEV", "CPUID 8000_001F",
            sme   ? sev ? "both" : "SME only"
            : sev ? "SEV only"
                  : "neither",
            "an EPYC server processor is needed; in a BIOS: SEV Control / SMEE = Enabled");
     if (!sme)
-        return;
+        return true;
     uint64_t syscfg = rdmsr(MSR_SYSCFG);
+    /* APM2 15.36.2: only a reset clears it, and writes to pages that the RMP assigns to a guest fault. */
+    if ((syscfg & SYSCFG_SNP_EN) != 0) {
+        table_row(PREFLIGHT_FATAL, "SEV-SNP", "SYSCFG[24] clear", "on, left by an earlier OS",
+                  "reset the machine: the RMP that was set up earlier still protects its pages");
+        return false;
+    }
     bool on = (syscfg & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0, settable = on || encryption_settable(syscfg);
     table_row(settable ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "memory encryption", "SYSCFG[23]",
               on         ? "on"
@@ -160,53 +162,70 @@ static void check_encryption(void)
               : settable ? REMEDY_SMEE ", if INIT is answered by HWERROR_PLATFORM (0x13)"
                          : REMEDY_SMEE);
     if (settable) {
-        handoff.c_bit_mask = UINT64_C(1) << (e->ebx & 0x3f);
-        handoff.phys_bits -= e->ebx >> 6 & 0x3f;
+        handoff.c_bit_mask = UINT64_C(1) << c_bit;
+        handoff.phys_bits -= reduction;
     }
-    /* APM2 15.36.2: only a reset clears it, and writes to pages that the RMP assigns to a guest fault. */
-    if ((syscfg & SYSCFG_SNP_EN) != 0)
-        table_row(PREFLIGHT_FATAL, "SEV-SNP", "SYSCFG[24] clear", "on, left by an earlier OS",
-                  "reset the machine: the RMP that was set up earlier still protects its pages");
+    return true;
 }
 
-/* Whether the guest was packed for this C-bit position, and its address width fits below it. */
-static bool guest_fits_c_bit(const struct manifest_guest *guest)
+/* The least version that a guest's policy asks for (SEV API, chapter 3); it names no build. */
+static uint32_t policy_version(const struct manifest_guest *guest)
 {
-    uint32_t width = (cpuid(0x80000008, 0).eax & 0xff) - (platform.encryption.ebx >> 6 & 0x3f);
-    return guest->cbitpos == (platform.encryption.ebx & 0x3f) &&
-           width_fits(width, guest->reduced_phys_bits, guest->cbitpos, guest->memory);
+    return SEV_VERSION(guest->sev_policy >> SEV_POLICY_API_MAJOR_SHIFT & 0xff,
+                       guest->sev_policy >> SEV_POLICY_API_MINOR_SHIFT, 0);
 }
 
-static void check_sev(const struct manifest_header *manifest)
+/* What a guest needs of the platform beside memory and an ASID: hv refuses it else. */
+enum need { NEED_C_BIT, NEED_API, NEED_CPUS, NEEDS };
+
+static bool guest_fits(const struct manifest_guest *guest, enum need need)
 {
-    if ((platform.encryption.eax & 2) == 0)
-        return;
-    char found[28], needed[28], remedy[88];
-    uint32_t sev_guests = 0, unfit = 0;
-    const struct manifest_guest *first_unfit = NULL;
-    for (uint32_t i = 0; manifest != NULL && i < manifest->guest_count; i++) {
-        const struct manifest_guest *guest = manifest_guest(manifest, i);
-        sev_guests += guest->encryption == MANIFEST_ENCRYPTION_SEV;
-        if (guest->encryption == MANIFEST_ENCRYPTION_SEV && !guest_fits_c_bit(guest)) {
+    bool fits = true, sev = guest->encryption == MANIFEST_ENCRYPTION_SEV;
+    uint32_t width = (cpuid(0x80000008, 0).eax & 0xff) - reduction;
+    if (need == NEED_C_BIT && sev) /* it was packed for this position, and its address width fits below it */
+        return guest->cbitpos == c_bit && width_fits(width, guest->reduced_phys_bits, guest->cbitpos, guest->memory);
+    if (need == NEED_API && sev)
+        return policy_version(guest) <= boot.sev_version;
+    for (uint32_t i = 0; need == NEED_CPUS && i < guest->vcpus; i++)
+        fits &= guest->cpus[i] == MANIFEST_CPU_ANY || guest->cpus[i] < handoff.cpu_count;
+    return fits;
+}
+
+/* The number of guests that do not fit; *first: the first of them. */
+static uint32_t guests_unfit(enum need need, const struct manifest_guest **first)
+{
+    uint32_t unfit = 0;
+    for (uint32_t i = boot.guests->guest_count; i-- > 0;) {
+        const struct manifest_guest *guest = manifest_guest(boot.guests, i);
+        if (!guest_fits(guest, need)) {
             unfit++;
-            first_unfit = first_unfit == NULL ? guest : first_unfit;
+            *first = guest;
         }
     }
+    return unfit;
+}
 
-    uint32_t position = platform.encryption.ebx & 0x3f, reduction = platform.encryption.ebx >> 6 & 0x3f;
-    text_format(found, sizeof found, "%u and %u", position, reduction);
-    text_format(needed, sizeof needed, "as each guest says");
-    if (first_unfit != NULL) {
-        text_format(needed, sizeof needed, "%u and %u", first_unfit->cbitpos, first_unfit->reduced_phys_bits);
+static void check_sev(void)
+{
+    if ((encryption.eax & 2) == 0)
+        return;
+    char found[28], needed[28] = "as each guest says", remedy[200] = "";
+    uint32_t sev_guests = 0;
+    const struct manifest_guest *first;
+    for (uint32_t i = 0; i < boot.guests->guest_count; i++)
+        sev_guests += manifest_guest(boot.guests, i)->encryption == MANIFEST_ENCRYPTION_SEV;
+
+    uint32_t unfit = guests_unfit(NEED_C_BIT, &first);
+    text_format(found, sizeof found, "%u and %u", c_bit, reduction);
+    if (unfit > 0) {
+        text_format(needed, sizeof needed, "%u and %u", first->cbitpos, first->reduced_phys_bits);
         text_format(remedy, sizeof remedy, "%u guests refused (%s): set cbitpos = %u, reduced-phys-bits = %u", unfit,
-                    first_unfit->name, position, reduction > 0 ? reduction : 1);
-    } else {
-        remedy[0] = '\0';
+                    first->name, c_bit, reduction > 0 ? reduction : 1);
     }
     table_row(unfit > 0 && unfit == sev_guests ? PREFLIGHT_NO_SEV : PREFLIGHT_FINE, "C-bit, reduction", needed, found,
               remedy);
 
-    uint32_t max = platform.encryption.ecx, min = platform.encryption.edx > 0 ? platform.encryption.edx : 1;
+    uint32_t max = encryption.ecx, min = encryption.edx > 0 ? encryption.edx : 1;
     boot.sev_asids = max >= min ? max - min + 1 : 0;
     handoff.max_sev_asid = max;
     handoff.min_sev_asid = min;
@@ -221,11 +240,23 @@ static void check_sev(const struct manifest_header *manifest)
     row_if(smm_lock, PREFLIGHT_NO_SEV, "SMM locked", "HWCR[0] SmmLock", smm_lock ? "yes" : "no",
            "BIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS");
     secure_processor_check();
+    unfit = boot.sev_version != 0 ? guests_unfit(NEED_API, &first) : 0;
+    if (unfit > 0) {
+        uint32_t policy = policy_version(first);
+        text_format(needed, sizeof needed, "%u.%u", policy >> 16, policy >> 8 & 0xff);
+        text_format(found, sizeof found, "%u.%u", boot.sev_version >> 16, boot.sev_version >> 8 & 0xff);
+        text_format(
+            remedy, sizeof remedy,
+            "%u guests refused (%s): update the BIOS, name newer SEV firmware as sev-firmware in guests.toml, or "
+            "lower the version in the policy",
+            unfit, first->name);
+        table_row(PREFLIGHT_FINE, "SEV API of policies", needed, found, remedy);
+    }
 }
 
 static void check_cpus(void)
 {
-    char found[28];
+    char found[28], remedy[88];
     cpus_find(handoff.rsdp);
     bool startable = handoff.cpu_count == 1 || handoff.startup_base != 0;
     if (startable)
@@ -238,6 +269,13 @@ static void check_cpus(void)
                                           : "");
     if (!startable)
         handoff.cpu_count = 1;
+    const struct manifest_guest *first;
+    uint32_t unfit = guests_unfit(NEED_CPUS, &first);
+    if (unfit == 0)
+        return;
+    text_format(found, sizeof found, "0 to %u", handoff.cpu_count - 1);
+    text_format(remedy, sizeof remedy, "%u guests refused (%s): change pins in guests.toml", unfit, first->name);
+    table_row(PREFLIGHT_FINE, "CPUs of pins", "CPUs that are there", found, remedy);
 }
 
 /* Checks only the tables that are used: RSDP, XSDT, MADT, FADT, MCFG, SPCR, DSDT, SSDT. */
@@ -249,7 +287,7 @@ static void check_acpi(void)
 }
 
 /* Allocates hv's memory; the rest is for guests. */
-static bool check_memory(const struct manifest_header *manifest, bool mapped)
+static bool check_memory(bool mapped)
 {
     UINTN key;
     bool allocated = mapped && !EFI_ERROR(load_allocate());
@@ -263,13 +301,13 @@ static bool check_memory(const struct manifest_header *manifest, bool mapped)
     for (uint32_t i = 0; i < handoff.range_count; i++) {
         const struct handoff_range *r = &handoff.ranges[i];
         if (r->kind == HANDOFF_USABLE)
-            runs_give(&platform.runs, r->base, r->pages * MANIFEST_PAGE);
+            runs_give(&free_memory, r->base, r->pages * MANIFEST_PAGE);
     }
-    for (uint32_t i = 0; manifest != NULL && i < manifest->guest_count; i++)
-        wanted += manifest_guest(manifest, i)->memory;
+    for (uint32_t i = 0; i < boot.guests->guest_count; i++)
+        wanted += manifest_guest(boot.guests, i)->memory;
     char needed[28], found[28];
     text_format(needed, sizeof needed, "%lu + %lu MiB", wanted >> 20, load_arena_size() >> 20);
-    text_format(found, sizeof found, "%lu + %lu MiB", runs_total(&platform.runs) >> 20, handoff.arena_size >> 20);
+    text_format(found, sizeof found, "%lu + %lu MiB", runs_total(&free_memory) >> 20, handoff.arena_size >> 20);
     row_if(allocated, PREFLIGHT_FATAL, "memory guests + hv", needed, found, "add RAM, or lower memory in guests.toml");
     text_format(found, sizeof found, "%lu MiB", boot.memory_withheld >> 20);
     if (boot.memory_withheld > 0)
@@ -278,22 +316,23 @@ static bool check_memory(const struct manifest_header *manifest, bool mapped)
 }
 
 /* Simulates the launches in hv's order. */
-static void check_guests(const struct manifest_header *manifest)
+static void check_guests(void)
 {
     uint32_t can_run = 0, no_memory = 0, refused = 0;
     uint64_t sev_asids = boot.sev_asids, base;
-    uint64_t plain_asids = platform.asids - (platform.asids > 0) - handoff.max_sev_asid; /* 0 is the host's */
-    if (platform.asids <= handoff.max_sev_asid)
-        plain_asids = 0;
-    for (uint32_t i = 0; i < manifest->guest_count; i++) {
-        const struct manifest_guest *guest = manifest_guest(manifest, i);
+    uint64_t plain_asids =
+        host_asids <= handoff.max_sev_asid ? 0 : host_asids - 1 - handoff.max_sev_asid; /* 0: the host's */
+    for (uint32_t i = 0; i < boot.guests->guest_count; i++) {
+        const struct manifest_guest *guest = manifest_guest(boot.guests, i);
         bool sev = guest->encryption == MANIFEST_ENCRYPTION_SEV;
         uint64_t *asids = sev ? &sev_asids : &plain_asids;
-        bool possible = sev ? handoff.sev_usable != 0 && guest_fits_c_bit(guest)
-                            : guest->encryption == MANIFEST_ENCRYPTION_NONE || handoff.c_bit_mask != 0;
+        bool possible =
+            sev ? handoff.sev_usable != 0 : guest->encryption == MANIFEST_ENCRYPTION_NONE || handoff.c_bit_mask != 0;
+        for (enum need need = 0; need < NEEDS; need++)
+            possible &= guest_fits(guest, need);
         if (!possible || *asids == 0) {
             refused++;
-        } else if (!runs_take(&platform.runs, guest->memory, &base)) {
+        } else if (!runs_take(&free_memory, guest->memory, &base)) {
             no_memory++;
         } else {
             --*asids;
@@ -301,7 +340,7 @@ static void check_guests(const struct manifest_header *manifest)
         }
     }
     char found[28], remedy[88] = "";
-    text_format(found, sizeof found, "%u of %u can run", can_run, manifest->guest_count);
+    text_format(found, sizeof found, "%u of %u can run", can_run, boot.guests->guest_count);
     if (refused + no_memory > 0)
         text_format(remedy, sizeof remedy,
                     "%u do not fit into memory (lower memory in guests.toml), %u fail a row above", no_memory, refused);
@@ -321,22 +360,24 @@ bool preflight_run(void)
     table_begin();
     check_processor();
     check_image();
-    const struct manifest_header *manifest = check_manifest() ? (const void *)boot.manifest.base : NULL;
-    if (!boot.refused) {
-        check_clock();
-        check_encryption();
-        UINTN key;
-        bool mapped = memory_map_read(&key);
-        registers_find(handoff.rsdp);
-        addresses_check();
-        check_sev(manifest);
-        handoff.sev_usable = handoff.sev_refusal[0] == '\0';
-        check_cpus();
-        if (check_memory(manifest, mapped))
-            check_guests(manifest);
-        check_console();
-        power_find(handoff.rsdp);
-        check_acpi();
-    }
+    check_manifest();
+    if (boot.refused)
+        return false;
+    check_clock();
+    clock_read_wall();
+    if (!check_encryption())
+        return false;
+    UINTN key;
+    bool mapped = memory_map_read(&key);
+    registers_find(handoff.rsdp);
+    addresses_check();
+    check_sev();
+    handoff.sev_usable = handoff.sev_refusal[0] == '\0';
+    check_cpus();
+    if (check_memory(mapped))
+        check_guests();
+    check_console();
+    power_find(handoff.rsdp);
+    check_acpi();
     return !boot.refused;
 }

@@ -32,13 +32,13 @@ static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
                     "them",
                     psp->status.guest_count);
     table_row(psp_ok(result) ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "SEV firmware", "PLATFORM_STATUS", found, remedy);
-    const struct manifest_header *manifest = (const void *)(uintptr_t)handoff.manifest_base;    /* NULL: none */
-    const uint8_t *version = manifest == NULL ? NULL : manifest->sev_firmware_version;
-    uint32_t offered =
-        version == NULL || manifest->sev_firmware_size == 0 ? 0 : SEV_VERSION(version[2], version[1], version[0]);
-    const char *fault = psp_ok(result) ? sev_version_fault(at->device_id, sev_version_of(&psp->status)) : NULL;
+    const uint8_t *file = boot.guests->sev_firmware_version;
+    uint32_t offered = boot.guests->sev_firmware_size == 0 ? 0 : SEV_VERSION(file[2], file[1], file[0]);
+    uint32_t version = psp_ok(result) ? sev_version_of(&psp->status) : 0;
+    boot.sev_version = version != 0 && offered > version ? offered : version;
+    const char *fault = psp_ok(result) ? sev_version_fault(at->device_id, version) : NULL;
     if (fault != NULL) {
-        bool better = offered > sev_version_of(&psp->status) && sev_version_fault(at->device_id, offered) == NULL;
+        bool better = offered > version && sev_version_fault(at->device_id, offered) == NULL;
         text_format(remedy, sizeof remedy, "%s: %s", fault,
                     better ? "Sevisor loads the newer sev-firmware of guests.toml before INIT"
                            : "update the BIOS, or name a newer file as sev-firmware in guests.toml");

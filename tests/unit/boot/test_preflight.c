@@ -86,6 +86,20 @@ static void beta_is_sev(void)
     seal();
 }
 
+/* Its policy asks for this version of the SEV API. */
+static void alpha_wants(unsigned major, unsigned minor)
+{
+    guest(0)->sev_policy = 1 | major << 16 | minor << 24;
+    seal();
+}
+
+static void pin(unsigned i, unsigned vcpu, uint16_t cpu)
+{
+    guest(i)->vcpus = vcpu + 1 > guest(i)->vcpus ? vcpu + 1 : guest(i)->vcpus;
+    guest(i)->cpus[vcpu] = cpu;
+    seal();
+}
+
 static void vendor(const char *name)
 {
     struct cpuid *r = &machine_leaf(0)->regs;
@@ -298,6 +312,10 @@ static void three_cpus(uint8_t last)
 #define BY_PORTS(from)                                                                              \
     "from " from " on: not by the MCFG, or not mapped by UEFI: BARs of virtual functions (SR-IOV) " \
     "are not checked there. Update the BIOS"
+#define NEWER                                                                                                      \
+    "1 guests refused (alpha): update the BIOS, name newer SEV firmware as sev-firmware in guests.toml, or lower " \
+    "the version in the policy"
+#define PINS(guests, name) #guests " guests refused (" name "): change pins in guests.toml"
 #define WANT(memory, reasons) \
     #memory " do not fit into memory (lower memory in guests.toml), " #reasons " fail a row above"
 
@@ -500,6 +518,27 @@ static void three_cpus(uint8_t last)
       psp_bar_at((UINT64_C(1) << 43) + 0xfff00000))                                                                       \
     X(psp_where_the_firmware_maps_nothing, "Secure Processor", PREFLIGHT_NO_SEV, "BAR not mapped by UEFI",                \
       "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", psp_bar_at(UINT64_C(1) << 42))                         \
+    X(policy_of_this_version, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", alpha_wants(1, 55))                         \
+    X(policy_of_an_earlier_major, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", alpha_wants(0, 255))                    \
+    X(policy_of_a_newer_minor, "SEV API of policies", PREFLIGHT_FINE, "1.55", NEWER, alpha_wants(1, 56))                  \
+    X(policy_of_a_newer_major, "SEV API of policies", PREFLIGHT_FINE, "1.55", NEWER, alpha_wants(2, 0))                   \
+    X(guest_of_a_newer_policy, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), alpha_wants(1, 56))                \
+    X(policy_that_a_file_meets, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", alpha_wants(1, 56);                       \
+      offer_firmware(1, 56, 0))                                                                                           \
+    X(policy_that_a_file_does_not_meet, "SEV API of policies", PREFLIGHT_FINE, "1.56", NEWER, alpha_wants(1, 57);         \
+      offer_firmware(1, 56, 255))                                                                                         \
+    X(policy_and_an_older_file, "SEV API of policies", PREFLIGHT_FINE, "1.55", NEWER, alpha_wants(1, 56);                 \
+      offer_firmware(1, 54, 0))                                                                                           \
+    X(policy_where_nobody_answers, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), alpha_wants(1, 56);            \
+      machine.psp.silent = true)                                                                                          \
+    X(pin_to_no_cpu, "CPUs of pins", PREFLIGHT_FINE, "0 to 2", PINS(1, "beta-2.x_y"), three_cpus(4); pin(1, 1, 3))        \
+    X(pin_to_the_last_cpu, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", three_cpus(4); pin(1, 1, 2))                   \
+    X(pins_to_no_cpu, "CPUs of pins", PREFLIGHT_FINE, "0 to 0", PINS(2, "alpha"), pin(0, 0, 1023); pin(2, 0, 1))          \
+    X(guests_pinned_to_no_cpu, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2), pin(0, 0, 1023); pin(2, 0, 1))     \
+    X(all_guests_pinned_to_no_cpu, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(0, 3),                               \
+      for (unsigned i = 0; i < 3; i++) pin(i, 0, 1))                                                                      \
+    X(pin_where_one_cpu_can_run, "CPUs of pins", PREFLIGHT_FINE, "0 to 0", PINS(1, "9gamma"), three_cpus(4);              \
+      machine.low_base = 0; pin(2, 0, 1))                                                                                 \
     X(three_processors, "processors", PREFLIGHT_FINE, "3", "", three_cpus(4))                                             \
     X(one_with_the_last_id, "processors", PREFLIGHT_FINE, "3", "", three_cpus(255))                                       \
     X(three_without_low_memory, "processors", PREFLIGHT_FINE, "3, one can run",                                           \
@@ -669,6 +708,34 @@ static void so_it_is_in_another_segment(void **state)
     (void)state;
     two_segments(true);
     assert_handed_over(psp_in_segment(0x313), 0x24113, ECAM + 0x313000);
+}
+
+/* Rows that do not refuse say it of guests that are encrypted alone. */
+static void rows_of_guests_are_there_for_those_that_they_refuse(void **state)
+{
+    (void)state;
+    guest(1)->sev_policy = 0;
+    seal();
+    assert_int_equal(machine_boot(), ENTERED);
+    for (uint32_t i = 0; i < boot.row_count; i++) {
+        assert_string_not_equal(boot.rows[i].feature, "SEV API of policies");
+        assert_string_not_equal(boot.rows[i].feature, "CPUs of pins");
+    }
+}
+
+/* Pages that the RMP protects fault when they are written to: no command, no memory of hv's. */
+static void nothing_is_done_where_snp_was_left_on(void **state)
+{
+    (void)state;
+    machine.syscfg |= SYSCFG_SNP_EN;
+    const unsigned allocations = machine.allocations_left;
+    assert_int_equal(machine_boot(), REFUSED);
+    assert_string_equal(boot.rows[boot.row_count - 1].feature, "SEV-SNP");
+    assert_int_equal(machine.psp.commands, 0);
+    assert_int_equal(machine.syscfg_writes, 0);
+    assert_int_equal(machine.allocations_left, allocations);
+    assert_int_equal(machine.map_key, 0);
+    assert_true(machine_holds_nothing());
 }
 
 static void where_there_is_none_hv_is_told_of_none(void **state)
@@ -864,7 +931,6 @@ static void what_refuses_early_is_on_the_screen_at_the_end(void **state)
     (void)state;
     machine.hz = 999900;
     machine.tsc_per_access = 1;
-    machine.syscfg = UINT64_C(1) << 24;
     c_bit_at(47, 5);
     machine_leaf(0x8000001f)->regs.edx = 15;
     beta_is_sev();
@@ -874,7 +940,6 @@ static void what_refuses_early_is_on_the_screen_at_the_end(void **state)
     machine.uarts[0].port = 0;
     assert_int_equal(machine_boot(), REFUSED);
     assert_int_equal(machine_row("TSC frequency")->verdict, PREFLIGHT_FATAL);
-    assert_int_equal(machine_row("SEV-SNP")->verdict, PREFLIGHT_FATAL);
     assert_what_refuses_is_on_the_screen();
 }
 
@@ -960,6 +1025,8 @@ int main(void)
                                        T(the_secure_processor_is_handed_over),
                                        T(so_it_is_in_another_segment),
                                        T(where_there_is_none_hv_is_told_of_none),
+                                       T(rows_of_guests_are_there_for_those_that_they_refuse),
+                                       T(nothing_is_done_where_snp_was_left_on),
 #define X(name, ...) {#name, the_row_the_decision_and_the_machine_agree, NULL, NULL, &spoilt_##name},
                                        CASES(X)
 #undef X

@@ -362,7 +362,7 @@ static void the_pool_grows_with_what_the_machine_and_the_manifest_have(void **st
         handoff.ranges[3] = (struct handoff_range){UINT64_C(1) << 53, 1 << 20, HANDOFF_MMIO, 0};
         handoff.cpu_count = cases[i].cpus;
         manifest.header.guest_count = cases[i].guests;
-        handoff.manifest_base = (uintptr_t)&manifest;
+        boot.guests = &manifest.header;
         uint64_t pool = cases[i].pool + cases[i].cpus * (UINT64_C(96) << 10);
         uint64_t tables = (32 + (pool + SIZE_2M) / SIZE_1G) * 4096;
         uint64_t least = pool + HV_PAGES * 4096 + ((sizeof handoff + 4095) & ~UINT64_C(4095)) + STACK + tables;

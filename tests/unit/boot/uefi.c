@@ -356,7 +356,8 @@ enum end machine_boot(void)
 void machine_attach(void)
 {
     machine.syscfg_before = machine.syscfg;
-    boot = (struct boot){.handle = &application, .system = &system_table, .services = &services};
+    boot = (struct boot){
+        .handle = &application, .system = &system_table, .services = &services, .guests = &machine_manifest()->header};
 }
 
 /* ---- ACPI ---- */

@@ -7,70 +7,63 @@
  */
 #include "boot/boot.h"
 
-#include "hv/lib/mmio.h"
 #include "hv/lib/pci.h"
 #include "hv/lib/text.h"
 #include "hv/lib/x86.h"
 
 #define PCI_BAR_MEMORY_64 4u    /* in bits 2:0 */
-#define PCI_BAR_FLAGS 15u
+#define PCI_BAR_FLAGS UINT64_C(15)
 /* Extended capabilities: PCIe 4.0, 7.6.3. The SR-IOV one has as many registers as a device. */
 enum { EXTENDED_FIRST = 0x100, EXTENDED_LAST = PCI_FUNCTION_SIZE - 0x40, EXTENDED_MOST = 480 };
 enum { SRIOV = 0x0010, SRIOV_CONTROL = 0x08, SRIOV_VFS = 0x0c, SRIOV_BAR_0 = 0x24, BARS = 24 };
 #define SRIOV_IN_USE 9u         /* VF Enable, VF Memory Space Enable */
 
-/* The last address of `vfs` virtual functions' ranges from `base` on, by the 64-bit BAR at `at`. While it is sized it holds
- * no valid address, which nothing decodes as long as virtual functions are off. */
-static uint64_t addresses_last(volatile void *ecam, uint32_t at, uint64_t base, uint64_t vfs)
+/* The last address of `vfs` virtual functions' ranges, by their 64-bit BAR at `at`, which is `bar`. While it is sized it
+ * holds no valid address, which nothing decodes as long as virtual functions are off. */
+static uint64_t addresses_last(const struct pci_space *function, uint32_t at, uint64_t bar, uint64_t vfs)
 {
-    uint64_t bytes, last;
-    uint32_t low = mmio_read32(ecam, at), high = mmio_read32(ecam, at + 4);
+    const uint32_t sbdf = function->first;
+    uint64_t bytes, end;
     cli();
-    mmio_write32(ecam, at, UINT32_MAX);
-    mmio_write32(ecam, at + 4, UINT32_MAX);
-    uint64_t mask = (uint64_t)mmio_read32(ecam, at + 4) << 32 | (mmio_read32(ecam, at) & ~PCI_BAR_FLAGS);
-    mmio_write32(ecam, at, low);
-    mmio_write32(ecam, at + 4, high);
+    pci_write32(function, sbdf, at, UINT32_MAX);
+    pci_write32(function, sbdf, at + 4, UINT32_MAX);
+    uint64_t mask = (uint64_t)pci_read32(function, sbdf, at + 4) << 32 | pci_read32(function, sbdf, at);
+    pci_write32(function, sbdf, at, (uint32_t)bar);
+    pci_write32(function, sbdf, at + 4, (uint32_t)(bar >> 32));
     sti();
-    bool over = __builtin_mul_overflow(~mask + 1, vfs, &bytes) || __builtin_add_overflow(base, bytes, &last);
-    return over ? UINT64_MAX : bytes == 0 ? base : last - 1;
+    bool over = __builtin_mul_overflow(~(mask & ~PCI_BAR_FLAGS) + 1, vfs, &bytes) ||
+                __builtin_add_overflow(bar & ~PCI_BAR_FLAGS, bytes, &end);
+    return over ? UINT64_MAX : end - (bytes != 0);
 }
 
-/* The number of 64-bit BARs among the registers in [at, end) that exceed the address width. `ecam`: NULL if the function is
- * reached by ports. `vfs`: of so many virtual functions; 0: of the function itself. */
-static uint32_t addresses_beyond(const struct pci_space *space, uint32_t sbdf, volatile void *ecam, uint32_t at,
-                                 uint32_t end, uint32_t vfs)
+/* The number of 64-bit BARs among the registers in [at, end) that exceed the address width. `vfs`: they are those of so many
+ * virtual functions; 0: the function's own. */
+static uint32_t addresses_beyond(const struct pci_space *function, uint32_t at, uint32_t end, uint32_t vfs)
 {
     uint32_t beyond = 0;
     for (; at + 4 < end; at += 4) {
-        uint64_t low = ecam != NULL ? mmio_read32(ecam, at) : pci_read32(space, sbdf, (uint8_t)at), high;
-        if ((low & 7) != PCI_BAR_MEMORY_64)
+        uint64_t bar = pci_read32(function, function->first, at);
+        if ((bar & 7) != PCI_BAR_MEMORY_64)
             continue;
-        high = ecam != NULL ? mmio_read32(ecam, at + 4) : pci_read32(space, sbdf, (uint8_t)(at + 4));
-        uint64_t last = high << 32 | (low & ~PCI_BAR_FLAGS);
-        if (vfs > 0)
-            last = addresses_last(ecam, at, last, vfs);
-        beyond += last >> handoff.phys_bits != 0;
+        bar |= (uint64_t)pci_read32(function, function->first, at + 4) << 32;
+        beyond += (vfs > 0 ? addresses_last(function, at, bar, vfs) : bar) >> handoff.phys_bits != 0;
         at += 4;
     }
     return beyond;
 }
 
-static uint32_t addresses_of(const struct pci_space *space, uint32_t sbdf, volatile void *ecam)
+static uint32_t addresses_of(const struct pci_space *function)
 {
-    uint32_t layout = pci_layout(space, sbdf), at = EXTENDED_FIRST, header;
-    uint32_t beyond = addresses_beyond(space, sbdf, ecam, PCI_BAR_0,
-                                       PCI_BAR_0 + (layout == 0   ? BARS
-                                                    : layout == 1 ? 8
-                                                                  : 0),
-                                       0);
-    for (uint32_t i = 0; ecam != NULL && at >= EXTENDED_FIRST && at <= EXTENDED_LAST && i < EXTENDED_MOST; i++) {
-        header = mmio_read32(ecam, at);
+    uint32_t layout = pci_layout(function, function->first), header;
+    uint32_t bars = layout == 0 ? BARS : layout == 1 ? 8 : 0, at = function->ecam != NULL ? EXTENDED_FIRST : 0;
+    uint32_t beyond = addresses_beyond(function, PCI_BAR_0, PCI_BAR_0 + bars, 0);
+    for (uint32_t i = 0; at >= EXTENDED_FIRST && at <= EXTENDED_LAST && i < EXTENDED_MOST; i++) {
+        header = pci_read32(function, function->first, at);
         if ((header & 0xffff) == SRIOV) {
-            bool in_use = (mmio_read32(ecam, at + SRIOV_CONTROL) & SRIOV_IN_USE) != 0;
+            bool in_use = (pci_read32(function, function->first, at + SRIOV_CONTROL) & SRIOV_IN_USE) != 0;
+            uint32_t vfs = pci_read32(function, function->first, at + SRIOV_VFS) >> 16;
             boot.pci_unseen |= in_use; /* those are not sized */
-            beyond += addresses_beyond(space, sbdf, ecam, at + SRIOV_BAR_0, at + SRIOV_BAR_0 + BARS,
-                                       in_use ? 0 : mmio_read32(ecam, at + SRIOV_VFS) >> 16);
+            beyond += addresses_beyond(function, at + SRIOV_BAR_0, at + SRIOV_BAR_0 + BARS, in_use ? 0 : vfs);
         }
         at = header >> 20 & ~3u;
     }
@@ -84,12 +77,12 @@ void addresses_check(void)
     char needed[28], found[28], name[PCI_NAME], where[64] = "", blind[PCI_NAME + 1] = "", remedy[200] = "";
     for (uint32_t i = 0; registers_space(&i, &space);) {
         for (uint32_t sbdf = space.first; pci_next(&space, &sbdf); sbdf++) {
-            volatile void *ecam = registers_ecam(&space, sbdf);
-            uint32_t more = addresses_of(&space, sbdf, ecam);
+            const struct pci_space function = {registers_ecam(&space, sbdf), sbdf, 1};
+            uint32_t more = addresses_of(&function);
             beyond += more;
             if (more > 0)
                 text_list(where, sizeof where, pci_name(sbdf, name));
-            if (ecam == NULL && blind[0] == '\0')
+            if (function.ecam == NULL && blind[0] == '\0')
                 text_list(blind, sizeof blind, pci_name(sbdf, name));
         }
     }

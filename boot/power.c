@@ -7,6 +7,7 @@
 #include "boot/boot.h"
 
 #include "hv/lib/string.h"
+#include "hv/lib/text.h"
 
 /* ACPI 6.4, table 5.9; PM1b's field follows PM1a's. */
 /* clang-format off */
@@ -60,24 +61,30 @@ static bool power_s5_in(const uint8_t *aml, uint32_t types[2])
 
 void power_find(uint64_t rsdp)
 {
+    char found[28];
     const uint8_t *fadt = acpi_find(rsdp, "FACP", FADT_SIZE_1), *aml;
     if (fadt == NULL)
         return;
     uint64_t flags = acpi_field(fadt, FADT_FLAGS, 4), dsdt = acpi_field(fadt, FADT_X_DSDT, 8);
-    if ((flags & FADT_RESET_SUPPORTED) != 0)
+    if ((flags & FADT_RESET_SUPPORTED) != 0) {
         handoff.reset = acpi_register(fadt, FADT_RESET, 0, 1);
+        text_format(found, sizeof found, "in address space %lu", acpi_field(fadt, FADT_RESET, 1));
+        if (handoff.reset.address == 0)
+            table_row(PREFLIGHT_FINE, "ACPI reset register", "a port, or in memory", found,
+                      "not used: Sevisor resets the machine through the UEFI firmware, then by port 0xCF9");
+    }
     handoff.reset.value = (uint32_t)acpi_field(fadt, FADT_RESET_VALUE, 1);
 
     uint32_t types[2];
     aml = acpi_table(dsdt != 0 ? dsdt : acpi_field(fadt, FADT_DSDT, 4), "DSDT");
-    bool found = aml != NULL && power_s5_in(aml, types);
-    for (uint32_t at = 0; !found && (aml = acpi_find_next(rsdp, "SSDT", AML_START, &at)) != NULL;)
-        found = power_s5_in(aml, types);
-    if (found && (flags & FADT_HW_REDUCED) != 0) {
+    bool off = aml != NULL && power_s5_in(aml, types);
+    for (uint32_t at = 0; !off && (aml = acpi_find_next(rsdp, "SSDT", AML_START, &at)) != NULL;)
+        off = power_s5_in(aml, types);
+    if (off && (flags & FADT_HW_REDUCED) != 0) {
         handoff.off[0] = acpi_register(fadt, FADT_SLEEP_CONTROL, 0, 1);
         handoff.off[0].value = types[0] << SLEEP_TYPE | SLEEP_ENABLE;
     }
-    for (uint32_t i = 0; found && (flags & FADT_HW_REDUCED) == 0 && i < 2; i++) {
+    for (uint32_t i = 0; off && (flags & FADT_HW_REDUCED) == 0 && i < 2; i++) {
         handoff.off[i] = acpi_register(fadt, FADT_X_PM1A_CNT + 12 * i, FADT_PM1A_CNT + 4 * i, 2);
         handoff.off[i].keep = UINT16_MAX & ~(7u << PM1_TYPE | PM1_ENABLE);
         handoff.off[i].value = types[i] << PM1_TYPE | PM1_ENABLE;

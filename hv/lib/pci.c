@@ -19,12 +19,12 @@ volatile void *pci_ecam(const struct pci_space *space, uint32_t sbdf)
 
 /* By the ports: reads, or writes *value. While the UEFI firmware runs its timer's handlers use them, too: none comes between
  * address and data, and the address is put back. */
-static uint32_t pci_port(uint32_t sbdf, uint8_t offset, const uint32_t *value)
+static uint32_t pci_port(uint32_t sbdf, uint32_t offset, const uint32_t *value)
 {
     uint64_t rflags = read_rflags();
     cli();
     uint32_t read = 0, before = in32(PCI_CONFIG_ADDRESS);
-    out32(PCI_CONFIG_ADDRESS, PCI_CONFIG_ENABLE | (sbdf & 0xffff) << 8 | (offset & ~3u));
+    out32(PCI_CONFIG_ADDRESS, PCI_CONFIG_ENABLE | (sbdf & 0xffff) << 8 | (offset & 0xfc));
     if (value != NULL)
         out32(PCI_CONFIG_DATA, *value);
     else
@@ -35,12 +35,12 @@ static uint32_t pci_port(uint32_t sbdf, uint8_t offset, const uint32_t *value)
     return read;
 }
 
-uint32_t pci_read32(const struct pci_space *space, uint32_t sbdf, uint8_t offset)
+uint32_t pci_read32(const struct pci_space *space, uint32_t sbdf, uint32_t offset)
 {
     return space->ecam != NULL ? mmio_read32(pci_ecam(space, sbdf), offset & ~3u) : pci_port(sbdf, offset, NULL);
 }
 
-void pci_write32(const struct pci_space *space, uint32_t sbdf, uint8_t offset, uint32_t value)
+void pci_write32(const struct pci_space *space, uint32_t sbdf, uint32_t offset, uint32_t value)
 {
     if (space->ecam != NULL)
         mmio_write32(pci_ecam(space, sbdf), offset & ~3u, value);

@@ -23,8 +23,9 @@ struct pci_space {
 #define PCI_FUNCTIONS 0x10000u  /* of a whole segment */
 #define PCI_FUNCTION_SIZE 4096u
 
-uint32_t pci_read32(const struct pci_space *space, uint32_t sbdf, uint8_t offset);
-void pci_write32(const struct pci_space *space, uint32_t sbdf, uint8_t offset, uint32_t value);
+/* By ports the first 256 bytes are reached. */
+uint32_t pci_read32(const struct pci_space *space, uint32_t sbdf, uint32_t offset);
+void pci_write32(const struct pci_space *space, uint32_t sbdf, uint32_t offset, uint32_t value);
 /* Where this function's is mapped; NULL: it is reached by ports. */
 volatile void *pci_ecam(const struct pci_space *space, uint32_t sbdf);
 /* Of its header: 0 is a device's, 1 a bridge's. */

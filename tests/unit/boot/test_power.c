@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "hv/lib/text.h"
+
 static uint8_t *fadt, *dsdt;
 #define RESET_SUPPORTED (1u << 10)
 #define HW_REDUCED (1u << 20)
@@ -275,8 +277,18 @@ static void a_reset_register_is_a_port_or_in_memory(void **state)
         put(112, cases[i].flags, 4);
         put(128, 0x60 + i, 1);
         gas(116, cases[i].space, cases[i].address);
+        boot.row_count = 0;
         look();
         assert_register(&handoff.reset, cases[i].found, cases[i].space == 1, 1, 0, 0x60 + i);
+        /* One that there is, but that is not used, is told. */
+        bool told = (cases[i].flags & RESET_SUPPORTED) != 0 && cases[i].found == 0;
+        assert_int_equal(boot.row_count, told);
+        if (told) {
+            char found[28];
+            text_format(found, sizeof found, "in address space %u", cases[i].space);
+            assert_string_equal(machine_row("ACPI reset register")->found, found);
+            assert_int_equal(boot.rows[0].verdict, PREFLIGHT_FINE);
+        }
         assert_int_equal(handoff.off[0].address, 0);
     }
 }

@@ -65,7 +65,6 @@ void text_list(char *list, size_t size, const char *word);
 bool preflight_run(void);
 /* table.c: adds a row to the table and prints it. With PREFLIGHT_FINE the remedy is a note, or "". The first row with
  * PREFLIGHT_NO_SEV becomes handoff.sev_refusal. */
-void table_begin(void);
 void table_row(enum preflight_verdict verdict, const char *feature, const char *needed, const char *found,
                const char *remedy);
 /* Prints all rows that are not PREFLIGHT_FINE again, since a screen of 25 lines shows only the end of the table. */
@@ -106,9 +105,8 @@ void clock_read_wall(void);
 void bootnext_find(void);
 void bootnext_set(void);
 
-/* console.c: the operator's UART into `handoff`, and the texts of its row; `remedy` also says why a better source was not
- * used. */
-void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88]);
+/* console.c: the operator's UART into `handoff`, with a row, which also says why a better source was not used. */
+void console_find(uint64_t rsdp);
 
 /* power.c: the ACPI registers for power-off and reset, into `handoff`. */
 void power_find(uint64_t rsdp);
@@ -146,8 +144,6 @@ void psp_platform_end(bool unanswered);
 /* Why psp_discover() could not map a BAR; NULL: it could. */
 extern const char *psp_platform_out_of_reach;
 
-/* Without side effects: */
-
 /* sections.c */
 /* Finds the section `name` (8 characters, as PE stores them) of the PE image loaded at `image`, of `size` bytes. Reads
  * nothing outside. False: no such section, or inconsistent headers. */
@@ -162,19 +158,14 @@ const char *image_check(const void *section, uint64_t size, struct hv_image_head
 /* madt.c: ACPI 6.4, 5.2.12, the Multiple APIC Description Table. */
 #define MADT_ENTRIES 44u /* where the entries begin; no MADT is shorter */
 
-struct madt_cpus {
-    uint32_t *apic_ids; /* room for `capacity`; the first `count` are taken, each id once */
-    uint32_t capacity, count;
-    uint32_t left_out; /* beyond `capacity` */
-};
-
 /* The entry at *at, which is advanced; MADT_ENTRIES at first. Byte 0 is its type, byte 1 its length. NULL: the end of the
  * table, or a malformed entry. */
 const uint8_t *madt_next(const uint8_t *madt, uint32_t size, uint32_t *at);
 
-void madt_add(struct madt_cpus *cpus, uint32_t apic_id);
+/* Into `handoff`: a CPU, if it is not there; those beyond HANDOFF_MAX_CPUS are counted. */
+void madt_add(uint32_t apic_id);
 /* Adds all enabled processors, by xAPIC and x2APIC entries. hv decides which ids interrupts can reach. */
-void madt_read(struct madt_cpus *cpus, const uint8_t *madt, uint32_t size);
+void madt_read(const uint8_t *madt, uint32_t size);
 
 /* ranges.c: the map of physical memory that hv gets. */
 struct ranges {

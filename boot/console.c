@@ -35,21 +35,21 @@ static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char
     uint64_t revision = acpi_field(spcr, SPCR_REVISION, 1), type = acpi_field(spcr, SPCR_TYPE, 1);
     uint64_t space = acpi_field(spcr, SPCR_SPACE, 1), bits = acpi_field(spcr, SPCR_BITS, 1);
     uint64_t access = acpi_field(spcr, SPCR_ACCESS, 1), address = acpi_field(spcr, SPCR_ADDRESS, 8);
+    bool io = space == ACPI_SPACE_IO;
     uint64_t baud = revision >= 4 ? acpi_field(spcr, SPCR_BAUD, 4) : 0;
     uint64_t clock = revision >= 3 ? acpi_field(spcr, SPCR_CLOCK, 4) : 0;
     if (baud == 0)
         baud = rates[acpi_field(spcr, SPCR_BAUD_CODE, 1)];
-    if (clock == 0 && space == ACPI_SPACE_IO)
+    if (clock == 0 && io)
         clock = LEGACY_CLOCK; /* memory-mapped UARTs have 1.8, 24 or 48 MHz: unknown, so the rate is left as it is */
     /* Access size: 1, 2, 3 for 1, 2, 4 bytes; 0: undefined, taken as 1. */
     uint64_t width = access <= 1 ? 1 : access == 2 ? 2 : 4, stride = bits / 8 > width ? bits / 8 : width;
-    if (space == ACPI_SPACE_IO)
+    if (io)
         width = stride = 1; /* ports are accessed byte by byte whatever the table says, as in Linux */
     uint64_t end = address + (UART_REGISTERS - 1) * stride + width;
-    bool fits = address % width == 0 && address / PAGE_SIZE == (end - 1) / PAGE_SIZE;
-    if (space == ACPI_SPACE_IO)
-        fits = end <= UINT16_MAX + 1u;
-    const char *fault = space == ACPI_SPACE_IO ? NULL : registers_fault(address, end - address);
+    bool in_page = address % width == 0 && address / PAGE_SIZE == (end - 1) / PAGE_SIZE;
+    bool fits = io ? end <= UINT16_MAX + 1u : in_page;
+    const char *fault = io ? NULL : registers_fault(address, end - address);
     if (type != SPCR_16550 && type != SPCR_16450 && type != SPCR_16550_GAS)
         text_format(why, WHY_SIZE, "SPCR: type 0x%lx is no 16550", type);
     else if (space > ACPI_SPACE_IO || access > 3 || bits > 32 || bits % 8 != 0)
@@ -59,12 +59,8 @@ static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char
     else if (fault != NULL)
         text_format(why, WHY_SIZE, "SPCR: 0x%lx %s", address, fault);
     else
-        *uart = (struct handoff_uart){address,
-                                      uart_divisor((uint32_t)clock, (uint32_t)baud),
-                                      space != ACPI_SPACE_IO,
-                                      (uint8_t)stride,
-                                      (uint8_t)width,
-                                      0};
+        *uart = (struct handoff_uart){
+            address, uart_divisor((uint32_t)clock, (uint32_t)baud), !io, (uint8_t)stride, (uint8_t)width, 0};
     return why[0] == '\0';
 }
 
@@ -90,23 +86,30 @@ static bool console_by_path(const uint8_t *path, uint64_t size, uint64_t *at, st
     return false;
 }
 
-static bool console_take(const struct handoff_uart *uart, const char *source, char found[static 28])
+/* Guests run without a console, so its row never refuses. */
+static void console_row(const char *found, const char *remedy)
 {
+    table_row(PREFLIGHT_FINE, "console", "a 16550 UART", found, remedy);
+}
+
+static bool console_take(const struct handoff_uart *uart, const char *source, const char *why)
+{
+    char found[28];
     if (!uart_answers(uart))
         return false;
     handoff.uart = *uart;
-    text_format(found, 28, "%s 0x%lx (%s)", uart->in_memory ? "memory" : "port", uart->base, source);
+    text_format(found, sizeof found, "%s 0x%lx (%s)", uart->in_memory ? "memory" : "port", uart->base, source);
+    console_row(found, why);
     return true;
 }
 
-void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88])
+void console_find(uint64_t rsdp)
 {
     struct handoff_uart uart;
-    char why[WHY_SIZE] = "";
-    remedy[0] = '\0';
+    char why[WHY_SIZE] = "", remedy[200];
     const uint8_t *spcr = acpi_find(rsdp, "SPCR", SPCR_SIZE);
     if (spcr != NULL && console_by_spcr(spcr, &uart, why)) {
-        if (console_take(&uart, "SPCR", found))
+        if (console_take(&uart, "SPCR", ""))
             return;
         text_format(why, sizeof why, "SPCR: no answer at 0x%lx", uart.base);
     }
@@ -118,16 +121,15 @@ void console_find(uint64_t rsdp, char found[static 28], char remedy[static 88])
     EFI_STATUS status = boot.system->RuntimeServices->GetVariable((CHAR16[]){L"ConOut"}, &global, NULL, &size, path);
     if (status == EFI_BUFFER_TOO_SMALL)
         text_format(why, sizeof why, "ConOut: %lu bytes, not read", size);
-    text_format(remedy, 88, "%s", why);
     for (uint64_t at = 0; !EFI_ERROR(status) && console_by_path(path, size, &at, &uart);)
-        if (console_take(&uart, "ConOut", found))
+        if (console_take(&uart, "ConOut", why))
             return;
     for (uint32_t i = 0; i < LEGACY_PORTS; i++) {
         uart = console_legacy(i, UART_BAUD);
-        if (console_take(&uart, "probed", found))
+        if (console_take(&uart, "probed", why))
             return;
     }
-    text_format(found, 28, "none");
-    text_format(remedy, 88, "%s%sno output, no keys: BIOS: Console Redirection = Enabled", why,
+    text_format(remedy, sizeof remedy, "%s%sno output, no keys: BIOS: Console Redirection = Enabled", why,
                 why[0] != '\0' ? "; " : "");
+    console_row("none", remedy);
 }

@@ -17,13 +17,11 @@ static uint32_t cpus_own_apic_id(void)
 
 void cpus_find(uint64_t rsdp)
 {
-    struct madt_cpus cpus = {handoff.apic_ids, HANDOFF_MAX_CPUS, 0, 0};
-    madt_add(&cpus, cpus_own_apic_id());
+    handoff.cpu_count = handoff.cpus_left_out = 0;
+    madt_add(cpus_own_apic_id());
     const uint8_t *madt = acpi_find(rsdp, "APIC", MADT_ENTRIES);
     if (madt != NULL)
-        madt_read(&cpus, madt, (uint32_t)acpi_field(madt, ACPI_LENGTH, 4));
-    handoff.cpu_count = cpus.count;
-    handoff.cpus_left_out = cpus.left_out;
+        madt_read(madt, (uint32_t)acpi_field(madt, ACPI_LENGTH, 4));
     if (handoff.cpu_count == 1)
         return;
     EFI_PHYSICAL_ADDRESS base = HIGHEST_STARTUP;

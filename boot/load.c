@@ -32,7 +32,6 @@ _Static_assert(POOL_BYTES + (UINT64_C(1) << 52) / POOL_SHARE + HANDOFF_MAX_CPUS 
                "the arena, with image and tables, at any width of addresses");
 
 static uint64_t load_allocation, load_allocation_pages;     /* around the arena, for alignment */
-static EFI_PHYSICAL_ADDRESS bridge_base;
 static struct pagetable bridge;
 
 static uint64_t load_table_bytes(uint64_t arena_size)
@@ -67,13 +66,13 @@ static bool load_bridge_identity(uint64_t base, uint64_t size)
     return pagetable_map(&bridge, first, first, end - first, PTE_W);
 }
 
-static bool load_build_bridge(void)
+static bool load_build_bridge(uint64_t base)
 {
-    pagetable_init(&bridge, bridge_base, bridge_base + BRIDGE_PAGES * PAGE_SIZE, 0, 0);
+    pagetable_init(&bridge, base, base + BRIDGE_PAGES * PAGE_SIZE, 0, 0);
     uint64_t stack = (uintptr_t)__builtin_frame_address(0);
     return load_bridge_identity((uintptr_t)boot.image, boot.image_size) &&
            load_bridge_identity(stack - STACK_SEEN, 2 * STACK_SEEN) &&
-           load_bridge_identity(bridge_base, BRIDGE_PAGES * PAGE_SIZE) &&
+           load_bridge_identity(base, BRIDGE_PAGES * PAGE_SIZE) &&
            pagetable_map(&bridge, HV_ARENA_BASE, handoff.arena_base | handoff.c_bit_mask, handoff.arena_size,
                          PTE_W | PTE_NX);
 }
@@ -97,24 +96,17 @@ EFI_STATUS load_allocate(void)
     status = boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, BRIDGE_PAGES, &base);
     if (EFI_ERROR(status))
         return status;
-    bridge_base = base;
     handoff.arena_base = (load_allocation + SIZE_2M - 1) & ~(SIZE_2M - 1);
     handoff.arena_size = size;
-    return load_build_bridge() ? EFI_SUCCESS : EFI_OUT_OF_RESOURCES;
+    return load_build_bridge(base) ? EFI_SUCCESS : EFI_OUT_OF_RESOURCES;
 }
 
 void load_free(void)
 {
-    if (bridge_base != 0)
-        boot.services->FreePages(bridge_base, BRIDGE_PAGES);
+    if (bridge.root != 0)
+        boot.services->FreePages(bridge.root, BRIDGE_PAGES);
     if (load_allocation != 0)
         boot.services->FreePages(load_allocation, load_allocation_pages);
-}
-
-static _Noreturn void load_stop(void)
-{
-    for (;;)
-        hlt();      /* boot services have ended and hv is not loaded: no console */
 }
 
 /* hv's first tables, written through the bridge. */
@@ -135,8 +127,8 @@ static void load_build_tables(struct pagetable *table, uint64_t base, uint64_t b
     if (fine && handoff.uart.in_memory)
         fine = pagetable_map(table, HV_UART_PAGE, handoff.uart.base & ~(PAGE_SIZE - 1), PAGE_SIZE,
                              PTE_W | PTE_NX | PTE_PCD | PTE_PWT);
-    if (!fine)
-        load_stop();
+    while (!fine)
+        hlt();      /* boot services have ended and hv is not loaded: no console */
 }
 
 void load_enter(void)

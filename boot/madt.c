@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* APIC ids of the processors that the MADT lists as usable, each once. */
+/* APIC ids of the processors that the MADT lists as usable, each once, into the hand-over. */
 #include "boot/boot.h"
 
 /* ACPI 6.4, 5.2.12.2 and 5.2.12.12: an id, and flags. */
@@ -16,25 +16,25 @@ const uint8_t *madt_next(const uint8_t *madt, uint32_t size, uint32_t *at)
     return madt + here;
 }
 
-void madt_add(struct madt_cpus *cpus, uint32_t apic_id)
+void madt_add(uint32_t apic_id)
 {
-    for (uint32_t i = 0; i < cpus->count; i++)
-        if (cpus->apic_ids[i] == apic_id)
+    for (uint32_t i = 0; i < handoff.cpu_count; i++)
+        if (handoff.apic_ids[i] == apic_id)
             return;         /* some boards list a CPU as xAPIC and as x2APIC */
-    if (cpus->count == cpus->capacity)
-        cpus->left_out++;
+    if (handoff.cpu_count == HANDOFF_MAX_CPUS)
+        handoff.cpus_left_out++;
     else
-        cpus->apic_ids[cpus->count++] = apic_id;
+        handoff.apic_ids[handoff.cpu_count++] = apic_id;
 }
 
-void madt_read(struct madt_cpus *cpus, const uint8_t *madt, uint32_t size)
+void madt_read(const uint8_t *madt, uint32_t size)
 {
     const uint8_t *entry;
     for (uint32_t at = MADT_ENTRIES; (entry = madt_next(madt, size, &at)) != NULL;) {
         if (entry[0] == MADT_LOCAL_APIC && entry[1] >= MADT_APIC_SIZE && (entry[MADT_APIC_FLAGS] & MADT_ENABLED) != 0)
-            madt_add(cpus, entry[MADT_APIC_ID]);
+            madt_add(entry[MADT_APIC_ID]);
         if (entry[0] == MADT_LOCAL_X2APIC && entry[1] >= MADT_X2APIC_SIZE &&
             (entry[MADT_X2APIC_FLAGS] & MADT_ENABLED) != 0)
-            madt_add(cpus, (uint32_t)number_at(entry + MADT_X2APIC_ID, 4));
+            madt_add((uint32_t)number_at(entry + MADT_X2APIC_ID, 4));
     }
 }

@@ -16,6 +16,8 @@
 #define LEAF_ENCRYPTION 0x8000001fu
 #define REMEDY_SVM "BIOS: AMD CBS > CPU Common Options > SVM Lock / SVM Mode = Enabled"
 #define REMEDY_SMEE "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled"
+#define POLICY_CHANGE \
+    "update the BIOS, name newer SEV firmware as sev-firmware in guests.toml, or lower the version in the policy"
 #define REMEDY_LEFT_OUT "in the HyperTransport range (0xfd00000000 to 0xffffffffff), or beyond the address width"
 
 static struct cpuid encryption;         /* leaf 8000_001F; zeros if there is none */
@@ -33,11 +35,8 @@ static void row_if(bool fine, enum preflight_verdict verdict, const char *featur
 static void check_processor(void)
 {
     struct cpuid vendor = cpuid(0, 0);
-    char name[13];
-    memcpy(name, &vendor.ebx, 4);
-    memcpy(name + 4, &vendor.edx, 4);
-    memcpy(name + 8, &vendor.ecx, 4);
-    name[12] = '\0';
+    const uint32_t letters[] = {vendor.ebx, vendor.edx, vendor.ecx, 0};
+    const char *name = (const char *)letters;
     bool amd = memcmp(name, "AuthenticAMD", 12) == 0;
     row_if(amd, PREFLIGHT_FATAL, "processor", "AuthenticAMD", name, "an AMD EPYC processor is needed");
     if (!amd)
@@ -93,12 +92,11 @@ static void check_manifest(void)
     char found[28], remedy[88];
     if (error != MANIFEST_OK) {
         const char *name = manifest_error_name(error), *text = manifest_error_text(error);
-        if (where.step >= 0)
-            text_format(found, sizeof found, "guest %d, step %d", where.guest, where.step);
-        else if (where.guest >= 0)
-            text_format(found, sizeof found, "guest %d", where.guest);
-        else
-            text_format(found, sizeof found, "refused");
+        text_format(found, sizeof found,
+                    where.step >= 0    ? "guest %d, step %d"
+                    : where.guest >= 0 ? "guest %d"
+                                       : "refused",
+                    where.guest, where.step);
         text_format(remedy, sizeof remedy, "%s: %s", name, text);
         table_row(PREFLIGHT_FATAL, "manifest", "valid", found, remedy);
         return;
@@ -168,13 +166,6 @@ static bool check_encryption(void)
     return true;
 }
 
-/* The least version that a guest's policy asks for (SEV API, chapter 3); it names no build. */
-static uint32_t policy_version(const struct manifest_guest *guest)
-{
-    return SEV_VERSION(guest->sev_policy >> SEV_POLICY_API_MAJOR_SHIFT & 0xff,
-                       guest->sev_policy >> SEV_POLICY_API_MINOR_SHIFT, 0);
-}
-
 /* What a guest needs of the platform beside memory and an ASID: hv refuses it else. */
 enum need { NEED_C_BIT, NEED_API, NEED_CPUS, NEEDS };
 
@@ -185,23 +176,26 @@ static bool guest_fits(const struct manifest_guest *guest, enum need need)
     if (need == NEED_C_BIT && sev) /* it was packed for this position, and its address width fits below it */
         return guest->cbitpos == c_bit && width_fits(width, guest->reduced_phys_bits, guest->cbitpos, guest->memory);
     if (need == NEED_API && sev)
-        return policy_version(guest) <= boot.sev_version;
+        return SEV_VERSION(guest->sev_policy >> SEV_POLICY_API_MAJOR_SHIFT & 0xff,
+                           guest->sev_policy >> SEV_POLICY_API_MINOR_SHIFT, 0) <= boot.sev_version;
     for (uint32_t i = 0; need == NEED_CPUS && i < guest->vcpus; i++)
         fits &= guest->cpus[i] == MANIFEST_CPU_ANY || guest->cpus[i] < handoff.cpu_count;
     return fits;
 }
 
-/* The number of guests that do not fit; *first: the first of them. */
-static uint32_t guests_unfit(enum need need, const struct manifest_guest **first)
+/* The number of guests that do not fit, and the remedy of their row; "": all fit. */
+static uint32_t guests_unfit(enum need need, const char *change, char remedy[static 200])
 {
     uint32_t unfit = 0;
+    const char *first = "";
     for (uint32_t i = boot.guests->guest_count; i-- > 0;) {
         const struct manifest_guest *guest = manifest_guest(boot.guests, i);
         if (!guest_fits(guest, need)) {
             unfit++;
-            *first = guest;
+            first = guest->name;
         }
     }
+    text_format(remedy, 200, unfit > 0 ? "%u guests refused (%s): %s" : "", unfit, first, change);
     return unfit;
 }
 
@@ -209,21 +203,17 @@ static void check_sev(void)
 {
     if ((encryption.eax & 2) == 0)
         return;
-    char found[28], needed[28] = "as each guest says", remedy[200] = "";
+    char found[28], needed[28], change[64], remedy[200];
     uint32_t sev_guests = 0;
-    const struct manifest_guest *first;
     for (uint32_t i = 0; i < boot.guests->guest_count; i++)
         sev_guests += manifest_guest(boot.guests, i)->encryption == MANIFEST_ENCRYPTION_SEV;
 
-    uint32_t unfit = guests_unfit(NEED_C_BIT, &first);
     text_format(found, sizeof found, "%u and %u", c_bit, reduction);
-    if (unfit > 0) {
-        text_format(needed, sizeof needed, "%u and %u", first->cbitpos, first->reduced_phys_bits);
-        text_format(remedy, sizeof remedy, "%u guests refused (%s): set cbitpos = %u, reduced-phys-bits = %u", unfit,
-                    first->name, c_bit, reduction > 0 ? reduction : 1);
-    }
-    table_row(unfit > 0 && unfit == sev_guests ? PREFLIGHT_NO_SEV : PREFLIGHT_FINE, "C-bit, reduction", needed, found,
-              remedy);
+    text_format(change, sizeof change, "set cbitpos = %u, reduced-phys-bits = %u", c_bit,
+                reduction > 0 ? reduction : 1);
+    uint32_t unfit = guests_unfit(NEED_C_BIT, change, remedy);
+    table_row(unfit > 0 && unfit == sev_guests ? PREFLIGHT_NO_SEV : PREFLIGHT_FINE, "C-bit, reduction",
+              "as each guest says", found, remedy);
 
     uint32_t max = encryption.ecx, min = encryption.edx > 0 ? encryption.edx : 1;
     boot.sev_asids = max >= min ? max - min + 1 : 0;
@@ -240,50 +230,26 @@ static void check_sev(void)
     row_if(smm_lock, PREFLIGHT_NO_SEV, "SMM locked", "HWCR[0] SmmLock", smm_lock ? "yes" : "no",
            "BIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS");
     secure_processor_check();
-    unfit = boot.sev_version != 0 ? guests_unfit(NEED_API, &first) : 0;
-    if (unfit > 0) {
-        uint32_t policy = policy_version(first);
-        text_format(needed, sizeof needed, "%u.%u", policy >> 16, policy >> 8 & 0xff);
-        text_format(found, sizeof found, "%u.%u", boot.sev_version >> 16, boot.sev_version >> 8 & 0xff);
-        text_format(
-            remedy, sizeof remedy,
-            "%u guests refused (%s): update the BIOS, name newer SEV firmware as sev-firmware in guests.toml, or "
-            "lower the version in the policy",
-            unfit, first->name);
-        table_row(PREFLIGHT_FINE, "SEV API of policies", needed, found, remedy);
-    }
+    text_format(found, sizeof found, "%u.%u", boot.sev_version >> 16, boot.sev_version >> 8 & 0xff);
+    if (boot.sev_version != 0 && guests_unfit(NEED_API, POLICY_CHANGE, remedy) > 0)
+        table_row(PREFLIGHT_FINE, "SEV API of policies", "as each policy says", found, remedy);
 }
 
 static void check_cpus(void)
 {
-    char found[28], remedy[88];
+    char found[28], remedy[200];
     cpus_find(handoff.rsdp);
     bool startable = handoff.cpu_count == 1 || handoff.startup_base != 0;
-    if (startable)
-        text_format(found, sizeof found, "%u", handoff.cpu_count + handoff.cpus_left_out);
-    else
-        text_format(found, sizeof found, "%u, one can run", handoff.cpu_count);
+    text_format(found, sizeof found, startable ? "%u" : "%u, one can run", handoff.cpu_count + handoff.cpus_left_out);
     table_row(PREFLIGHT_FINE, "processors", "1", found,
               !startable                  ? "no memory is free below 1 MiB to start the others from"
               : handoff.cpus_left_out > 0 ? "the first 1024 are used"
                                           : "");
     if (!startable)
         handoff.cpu_count = 1;
-    const struct manifest_guest *first;
-    uint32_t unfit = guests_unfit(NEED_CPUS, &first);
-    if (unfit == 0)
-        return;
     text_format(found, sizeof found, "0 to %u", handoff.cpu_count - 1);
-    text_format(remedy, sizeof remedy, "%u guests refused (%s): change pins in guests.toml", unfit, first->name);
-    table_row(PREFLIGHT_FINE, "CPUs of pins", "CPUs that are there", found, remedy);
-}
-
-/* Checks only the tables that are used: RSDP, XSDT, MADT, FADT, MCFG, SPCR, DSDT, SSDT. */
-static void check_acpi(void)
-{
-    if (boot.acpi_wrong_sums[0] != '\0')
-        table_row(PREFLIGHT_FINE, "ACPI checksums", "right", boot.acpi_wrong_sums,
-                  "wrong in these tables, which are used all the same; update the BIOS");
+    if (guests_unfit(NEED_CPUS, "change pins in guests.toml", remedy) > 0)
+        table_row(PREFLIGHT_FINE, "CPUs of pins", "as each guest says", found, remedy);
 }
 
 /* Allocates hv's memory; the rest is for guests. */
@@ -347,17 +313,9 @@ static void check_guests(void)
     table_row(can_run > 0 ? PREFLIGHT_FINE : PREFLIGHT_FATAL, "guests", "at least 1", found, remedy);
 }
 
-/* Guests run without a console, so this never refuses. */
-static void check_console(void)
-{
-    char found[28], remedy[88] = "";
-    console_find(handoff.rsdp, found, remedy);
-    table_row(PREFLIGHT_FINE, "console", "a 16550 UART", found, remedy);
-}
-
 bool preflight_run(void)
 {
-    table_begin();
+    text_print("\nSevisor preflight\n        %-20s %-22s %s\n", "feature", "needed", "found");
     check_processor();
     check_image();
     check_manifest();
@@ -376,8 +334,11 @@ bool preflight_run(void)
     check_cpus();
     if (check_memory(mapped))
         check_guests();
-    check_console();
+    console_find(handoff.rsdp);
     power_find(handoff.rsdp);
-    check_acpi();
+    if (boot.acpi_wrong_sums[0] !=
+        '\0') /* of the tables that are used: RSDP, XSDT, MADT, FADT, MCFG, SPCR, DSDT, SSDT */
+        table_row(PREFLIGHT_FINE, "ACPI checksums", "right", boot.acpi_wrong_sums,
+                  "wrong in these tables, which are used all the same; update the BIOS");
     return !boot.refused;
 }

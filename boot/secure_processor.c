@@ -65,7 +65,7 @@ void secure_processor_check(void)
                 error = psp_discover((struct psp_function){sbdf, (uintptr_t)pci_ecam(&space, sbdf)}, error, &at);
                 sti();
             }
-    const char *words = found, *remedy = error == PSP_OK ? "" : error == PSP_UNKNOWN ? REMEDY_UNKNOWN : REMEDY_HIDDEN;
+    const char *remedy = error == PSP_OK ? "" : error == PSP_UNKNOWN ? REMEDY_UNKNOWN : REMEDY_HIDDEN;
     text_format(found, sizeof found, "1022:%04x at %s", at.device_id, pci_name(at.function.sbdf, name));
     if (error == PSP_NO_SEV || (error == PSP_BLOCKED && at.cells[PSP_CELL_FEATURE] != 0))
         psp_registers_log(at.cells);
@@ -76,9 +76,9 @@ void secure_processor_check(void)
         text_format(found, sizeof found, "BAR %s", psp_platform_out_of_reach);
         remedy = REMEDY_MMIO;
     } else if (error == PSP_BLOCKED || error == PSP_NO_DEVICE) {
-        words = error == PSP_BLOCKED ? "hidden" : "none";
+        text_format(found, sizeof found, error == PSP_BLOCKED ? "hidden" : "none");
     }
-    table_row(error == PSP_OK ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "Secure Processor", "PCI function with SEV", words,
+    table_row(error == PSP_OK ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "Secure Processor", "PCI function with SEV", found,
               remedy);
     if (error == PSP_OK) {
         handoff.psp = at;

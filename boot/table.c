@@ -13,11 +13,6 @@ static void table_print(const struct preflight_row *row)
         text_print("        -> %s\n", row->remedy);
 }
 
-void table_begin(void)
-{
-    text_print("\nSevisor preflight\n        %-20s %-22s %s\n", "feature", "needed", "found");
-}
-
 void table_row(enum preflight_verdict verdict, const char *feature, const char *needed, const char *found,
                const char *remedy)
 {

@@ -12,6 +12,7 @@
 
 static struct handoff_range storage[HANDOFF_MAX_RANGES];
 static struct ranges ranges;
+struct handoff handoff;
 static struct runs runs;
 
 /* ---- memory ---- */
@@ -251,7 +252,6 @@ static void write_madt(const struct board *board, enum form form)
 
 static void every_cpu_counts_once_or_is_told(void **state)
 {
-    static uint32_t ids[HANDOFF_MAX_CPUS];
     uint32_t with_cpus = 0;
     (void)state;
     for (uint32_t b = 0; b < board_count; b++) {
@@ -267,15 +267,15 @@ static void every_cpu_counts_once_or_is_told(void **state)
             memcpy(exact, table, size);
             free(table);
             for (uint32_t own = 0; own < board->cpus; own += 1 + board->cpus / 3) {
-                struct madt_cpus cpus = {.apic_ids = ids, .capacity = HANDOFF_MAX_CPUS};
-                madt_add(&cpus, board->apic_ids[own]);
-                madt_read(&cpus, exact, size);
-                assert_int_equal(ids[0], board->apic_ids[own]);
-                assert_int_equal(cpus.count + cpus.left_out, board->cpus);
-                assert_int_equal(cpus.count, board->cpus < HANDOFF_MAX_CPUS ? board->cpus : HANDOFF_MAX_CPUS);
-                for (uint32_t i = 0; i < cpus.count; i++)
-                    for (uint32_t j = i + 1; j < cpus.count; j++)
-                        assert_true(ids[i] != ids[j]);
+                handoff.cpu_count = handoff.cpus_left_out = 0;
+                madt_add(board->apic_ids[own]);
+                madt_read(exact, size);
+                assert_int_equal(handoff.apic_ids[0], board->apic_ids[own]);
+                assert_int_equal(handoff.cpu_count + handoff.cpus_left_out, board->cpus);
+                assert_int_equal(handoff.cpu_count, board->cpus < HANDOFF_MAX_CPUS ? board->cpus : HANDOFF_MAX_CPUS);
+                for (uint32_t i = 0; i < handoff.cpu_count; i++)
+                    for (uint32_t j = i + 1; j < handoff.cpu_count; j++)
+                        assert_true(handoff.apic_ids[i] != handoff.apic_ids[j]);
             }
             free(exact);
         }

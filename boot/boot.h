@@ -150,8 +150,6 @@ extern const char *psp_platform_out_of_reach;
 bool section_find(const void *image, uint64_t size, const char *name, struct section *out);
 
 /* image.c: validates the hv image before it is loaded. */
-#define IMAGE_MAX_SIZE (UINT64_C(8) << 20) /* linker/hv.ld has the same limit */
-
 /* NULL: valid, and the header is copied to *header. Else the reason. */
 const char *image_check(const void *section, uint64_t size, struct hv_image_header *header);
 

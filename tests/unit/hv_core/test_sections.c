@@ -254,58 +254,13 @@ static void every_broken_field_of_an_hv_image_is_noticed(void **state)
     } while (0)
     BROKEN("no hv image", h.magic ^= 1);
     BROKEN("another version's image", h.version++);
-    BROKEN("impossible size", h.total_size = UINT64_MAX & ~UINT64_C(0xfff));
-    BROKEN("impossible size", h.total_size = IMAGE_MAX_SIZE + 0x1000; h.bss_size = h.total_size - 0x4010);
-    BROKEN("impossible size", h.total_size++; h.bss_size++);
-    BROKEN("impossible layout", h.rodata_offset = 0x1000);
-    BROKEN("impossible layout", h.rodata_size = 0x2001);
-    BROKEN("impossible layout", h.rodata_size = sizeof h - 1);
-    BROKEN("impossible layout", h.text_offset = 0x2001);
-    BROKEN("impossible layout", h.text_offset = 0x1000); /* in the read-only data */
-    BROKEN("impossible layout", h.text_size = 0x2001); /* into the data */
-    BROKEN("impossible layout", h.text_size = UINT64_MAX);
-    BROKEN("impossible layout", h.text_offset = UINT64_MAX & ~UINT64_C(0xfff));
-    BROKEN("impossible layout", h.data_offset = 0x4800; h.bss_size -= 0x800);
-    BROKEN("impossible layout", h.data_offset = 0x3000; h.bss_size += 0x1000); /* in the code */
-    BROKEN("impossible layout", h.data_offset = UINT64_MAX & ~UINT64_C(0xfff));
-    BROKEN("impossible layout", h.data_size = 0x20);
-    BROKEN("impossible layout", h.data_size = UINT64_MAX);
-    BROKEN("impossible layout", h.data_size = UINT64_MAX; h.bss_size = 0x2001); /* the sum wraps to what it should be */
-    BROKEN("impossible layout", h.data_size = 0x2001; h.bss_size = UINT64_MAX);
-    BROKEN("impossible layout", h.bss_size = UINT64_MAX);
-    BROKEN("impossible layout", h.bss_size++);
-    BROKEN("impossible layout", h.bss_size--);
-    BROKEN("impossible layout", h.total_size = 0x7000);
-    BROKEN("entry outside of its code", h.entry = 0x1fff);
-    BROKEN("entry outside of its code", h.entry = 0x2000 + h.text_size);
-}
-
-static void the_least_and_the_most_that_fits_passes(void **state)
-{
-    (void)state;
-    struct hv_image_header h = good_header();
-    h.entry = 0x2000;
-    h.rodata_size = sizeof h;
-    assert_null(check(&h, 0x4010));
-    h.entry = 0x2000 + h.text_size - 1;
-    h.rodata_size = 0x2000;
-    h.text_size = 0x2000;
-    assert_null(check(&h, 0x4010));
-    h.data_size = h.bss_size = 0; /* code and nothing else */
-    h.data_offset = h.total_size = 0x4000;
-    assert_null(check(&h, 0x4000));
-    h.total_size = IMAGE_MAX_SIZE;
-    h.bss_size = IMAGE_MAX_SIZE - 0x4000;
-    assert_null(check(&h, 0x4000));
-    /* Only read-only data: well laid out, but there is nothing to enter. */
-    h = (struct hv_image_header){.magic = HV_IMAGE_MAGIC,
-                                 .version = HANDOFF_VERSION,
-                                 .entry = 0x1000,
-                                 .rodata_size = 0x1000,
-                                 .text_offset = 0x1000,
-                                 .data_offset = 0x1000,
-                                 .total_size = 0x1000};
-    assert_string_equal(check(&h, 0x1000), "entry outside of its code");
+    BROKEN("cut off", h.data_offset = UINT64_MAX & ~UINT64_C(0xfff));
+    BROKEN("cut off", h.data_size = UINT64_MAX);
+    BROKEN("cut off", h.data_size = UINT64_MAX - h.data_offset + 1); /* the sum wraps to 0 */
+    BROKEN("cut off", h.data_size = UINT64_MAX - h.data_offset + 1 + sizeof h);
+    BROKEN("cut off", h.data_offset = h.data_size = 0);
+    BROKEN("cut off", h.data_offset = sizeof h - 1; h.data_size = 0);
+    BROKEN("cut off", h.data_size++);
 }
 
 int main(void)
@@ -321,7 +276,6 @@ int main(void)
         cmocka_unit_test(a_sane_hv_image_passes),
         cmocka_unit_test(every_changed_bit_of_an_hv_image_is_noticed),
         cmocka_unit_test(every_broken_field_of_an_hv_image_is_noticed),
-        cmocka_unit_test(the_least_and_the_most_that_fits_passes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

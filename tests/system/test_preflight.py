@@ -87,6 +87,30 @@ def test_secure_processor_that_refuses_is_known_before_the_firmware_is_gone(
     assert "hv runs" not in text
 
 
+def test_guests_that_this_platform_cannot_run_are_known_before_the_firmware_is_gone(
+    pack: Callable[..., Path], boot_sev: Boot, next_image: Path
+) -> None:
+    """A policy that wants SEV API 2.0, and a pin to a CPU that is not there: rows with the guests' names."""
+    guests = [
+        packing.hello("future", "sev", policy=packing.NODBG | 2 << 16),
+        packing.hello("far", "none", pins=[7]),
+    ]
+    with boot_sev(packing.bootable(pack("unfit", guests)), next_image, name="unfit", cpus=2) as machine:
+        attendant.hit_key_at_refusal(machine)
+        machine.wait_for("next boot option: started")
+        text = machine.console.text
+    assert re.search(
+        r"^ note   SEV API of policies  .*\n +-> 1 guests refused \(future\): .*lower the version in the policy",
+        text,
+        re.M,
+    )
+    assert re.search(
+        r"^ note   CPUs of pins .* 0 to 1\n +-> 1 guests refused \(far\): change pins in guests.toml", text, re.M
+    )
+    assert re.search(r"^ STOP   guests .* 0 of 2 can run", text, re.M)
+    assert "hv runs" not in text
+
+
 def test_init_that_is_refused_leads_to_the_next_boot_option(
     pack: Callable[..., Path], boot_sev: Boot, next_image: Path
 ) -> None:

@@ -83,14 +83,8 @@ static void make_guest(uint32_t index, const char *name, uint32_t encryption, ui
     page_tables(guest);
 }
 
-void fake_start(void)
+static void make(void)
 {
-    struct control_header header = {.magic = CONTROL_MAGIC, .version = CONTROL_VERSION};
-
-    memset(&fake_hv, 0, sizeof(fake_hv));
-    memset(window, 0, CONTROL_DATA);
-    memcpy(window, &header, sizeof(header));
-    events = 0;
     fake_hv.platform = (struct control_platform){.version = 1,
                                                  .guests = FAKE_GUESTS,
                                                  .self = FAKE_CONTROL,
@@ -114,6 +108,24 @@ void fake_start(void)
     fake_hv.guests[FAKE_LINUX].info.secret_size = 64;
     strcpy(fake_hv.log, "sevisor: the log\n");
     fake_hv.log_length = (uint32_t)strlen(fake_hv.log);
+}
+
+/* As it is at first, which the fuzzer wants often. */
+void fake_start(void)
+{
+    static const struct control_header header = {.magic = CONTROL_MAGIC, .version = CONTROL_VERSION};
+    static struct fake_hv fresh;
+    static bool made;
+
+    if (!made) {
+        make();
+        fresh = fake_hv;
+        made = true;
+    }
+    fake_hv = fresh;
+    memset(window, 0, CONTROL_DATA);
+    memcpy(window, &header, sizeof(header));
+    events = 0;
 }
 
 void fake_event(uint32_t kind, uint32_t guest, uint32_t vcpu, uint32_t code)

@@ -181,11 +181,9 @@ class Packets:
 
         `once`: it must not arrive twice; Uncertain instead.
         """
-        self._bytes += self._line.read(0)
-        if b"$" in self._bytes:  # nothing was asked
-            self._in_step = False
         if not self._in_step:
             self._step()
+        self._line.read(0)  # nothing was asked yet
         self._bytes.clear()
         self.repeated = False
         for _ in range(TRIES):

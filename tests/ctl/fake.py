@@ -470,6 +470,9 @@ class Server:
             return ack + last[1:]
         if fault == "answer lost":
             return ack
+        if fault == "refused, but taken":  # the NAK is noise; what is sent again comes twice
+            self.emit(b"-")
+            time.sleep(0.4)
         if fault == "all lost":
             return b""
         if fault == "ack lost":

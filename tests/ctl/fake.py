@@ -452,6 +452,9 @@ class Server:
             fault = None if packet == b"vMustReplyEmpty" else self.faults.popleft() if self.faults else None
             if fault == "request lost":
                 continue
+            if fault == "text instead":  # which looks like a packet that was damaged
+                self.emit(b"$5 and #00")
+                continue
             if fault == "refuse once":
                 self.emit(b"-")
                 continue
@@ -459,11 +462,19 @@ class Server:
             answer = self.machine.answer(packet)
             last = b"".join(map(framed, answer.split(b"\0"))) if packet.startswith(b"qRcmd") else framed(answer)
             self.emit(self.damaged(self.spoilt(fault, last)))
+            if fault == "client's ack lost":  # nothing else is listened to before it comes
+                for _ in range(2):
+                    while self.byte() != ord("+"):
+                        pass
 
     def spoilt(self, fault: str | None, last: bytes) -> bytes:
         ack, whole = b"+", self.before + last
         if fault == "sum":
             return ack + last[:-2] + b"%02x" % (int(last[-2:], 16) ^ 1)
+        if fault == "byte":  # of the data
+            middle = 1 + (len(last) - 4) // 2
+            changed = next(byte for byte in b"12" if byte != last[middle])
+            return ack + last[:middle] + bytes((changed,)) + last[middle + 1 :]
         if fault == "end lost":
             return ack + last[:-3]
         if fault == "begin lost":

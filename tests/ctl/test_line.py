@@ -14,8 +14,15 @@ import pytest
 from ctl import Connection, ControlError, Refused, TimedOut, Uncertain, Unreached, rsp
 from ctl.transport import Address
 
-REPAIRED = ("sum", "ack lost", "twice", "refuse once", "delay 0.2")
-LOST = ("end lost", "begin lost", "request lost", "answer lost", "all lost")  # the client waits for what does not come
+REPAIRED = ("sum", "byte", "text instead", "ack lost", "twice", "refuse once", "delay 0.2")
+LOST = (
+    "end lost",
+    "begin lost",
+    "request lost",
+    "answer lost",
+    "all lost",
+    "client's ack lost",
+)  # the client waits for what does not come
 FAULTS = (*REPAIRED, *LOST)
 
 
@@ -93,7 +100,7 @@ def test_an_old_answer_is_not_taken_for_a_new_one(place, server, machine) -> Non
     memory = bytes(machine.guest("plain").memory)
     with Connection.open(place.to, 1.0) as sevisor:
         for position in range(1, 12, 4):
-            server.faults.extend([*[None] * position, "twice", "ack lost", "sum", "all lost", "twice"])
+            server.faults.extend([*[None] * position, "text instead", "twice", "ack lost", "sum", "all lost", "twice"])
             assert b"".join(sevisor.dump("plain", 3, 9000)) == memory[3:9003]
 
 

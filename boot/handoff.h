@@ -11,7 +11,7 @@
 #include "psp/psp.h"
 
 #define HANDOFF_MAGIC UINT64_C(0x46464f444e414853) /* "SHANDOFF" */
-#define HANDOFF_VERSION 7u
+#define HANDOFF_VERSION 8u
 #define HANDOFF_MAX_RANGES 2048u
 #define HANDOFF_MAX_CPUS 1024u
 #define HANDOFF_STARTUP_PAGES 4u
@@ -86,6 +86,8 @@ struct handoff {
 
     uint64_t manifest_base; /* physical, page aligned, plain */
     uint64_t manifest_size;
+    uint64_t manifest_table; /* physical, inside the arena: a copy of its header, guests and steps, of a manifest that
+                              * manifest_check() has passed; 0: it has changed since the preflight */
 
     uint64_t c_bit_mask; /* 0: no SME (SYSCFG.MemEncryptionModEn is clear) */
     uint32_t phys_bits; /* usable physical address width, reduction applied */

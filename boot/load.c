@@ -32,6 +32,7 @@ _Static_assert(POOL_BYTES + (UINT64_C(1) << 52) / POOL_SHARE + HANDOFF_MAX_CPUS 
                "the arena, with image and tables, at any width of addresses");
 
 static uint64_t load_allocation, load_allocation_pages;     /* around the arena, for alignment */
+static uint64_t load_manifest_bytes; /* of its table, when memory was allocated */
 static struct pagetable bridge;
 
 static uint64_t load_table_bytes(uint64_t arena_size)
@@ -54,8 +55,8 @@ uint64_t load_arena_size(void)
     uint64_t pool = POOL_BYTES + usable / POOL_SHARE + handoff.cpu_count * CPU_BYTES;
     for (uint32_t i = 0; i < boot.guests->guest_count; i++)
         pool += POOL_GUEST_BYTES + manifest_guest(boot.guests, i)->vcpus * POOL_VCPU_BYTES;
-    uint64_t used =
-        boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES + load_table_bytes(pool + SIZE_2M);
+    uint64_t used = boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES +
+                    boot.guests->payload_offset + load_table_bytes(pool + SIZE_2M);
     return (used + pool + SIZE_2M - 1) & ~(SIZE_2M - 1);
 }
 
@@ -86,6 +87,7 @@ uint64_t load_highest(void)
 EFI_STATUS load_allocate(void)
 {
     uint64_t size = load_arena_size();
+    load_manifest_bytes = boot.guests->payload_offset;
     EFI_PHYSICAL_ADDRESS base = load_highest();
     load_allocation_pages = (size + SIZE_2M) / PAGE_SIZE;
     EFI_STATUS status = boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, load_allocation_pages, &base);
@@ -131,6 +133,18 @@ static void load_build_tables(struct pagetable *table, uint64_t base, uint64_t b
         hlt();      /* boot services have ended and hv is not loaded: no console */
 }
 
+/* Copies the table, then checks the manifest once more, then that the copy is what was checked: faulty memory or a device may
+ * have changed it since the preflight. */
+static void load_manifest(uint64_t at, uint64_t alias)
+{
+    struct manifest_header *copy = (struct manifest_header *)(uintptr_t)(alias + at);
+    memcpy(copy, boot.guests, load_manifest_bytes);
+    if (copy->payload_offset == load_manifest_bytes &&
+        manifest_check(boot.guests, handoff.manifest_size, NULL) == MANIFEST_OK &&
+        memcmp(copy, boot.guests, load_manifest_bytes) == 0)
+        handoff.manifest_table = at;
+}
+
 void load_enter(void)
 {
     cli();
@@ -144,20 +158,23 @@ void load_enter(void)
     wbinvd();
     write_cr3(pagetable_cr3(&bridge));
 
-    uint64_t at = handoff.arena_base, alias = HV_ARENA_BASE - at;       /* virtual minus physical */
+    uint64_t at = handoff.arena_base, alias = HV_ARENA_BASE - at; /* virtual minus physical */
     handoff.image_base = at;
     handoff.image_size = boot.hv_header.total_size;
     uint8_t *image = (uint8_t *)(uintptr_t)(alias + at);
     uint64_t file_size = boot.hv_header.data_offset + boot.hv_header.data_size;
     memcpy(image, boot.hv.base, file_size);
     memset(image + file_size, 0, handoff.image_size - file_size);
-    memset((void *)(uintptr_t)boot.hv.base, 0, boot.hv.size);       /* no plain copy stays behind */
+    memset((void *)(uintptr_t)boot.hv.base, 0, boot.hv.size); /* no plain copy stays behind */
     at += handoff.image_size;
 
     uint64_t tables_base = at;
     struct pagetable tables;
     load_build_tables(&tables, tables_base, load_table_bytes(handoff.arena_size));
     at += load_table_bytes(handoff.arena_size);
+
+    load_manifest(at, alias);
+    at += load_manifest_bytes;
 
     uint64_t stack = alias + at + STACK_BYTES;
     at += STACK_BYTES;

@@ -496,20 +496,6 @@ enum manifest_error manifest_check(const void *manifest, uint64_t size, struct m
     return check_all(manifest, size, where);
 }
 
-const struct manifest_guest *manifest_guest(const void *manifest, uint32_t index)
-{
-    const uint8_t *guests = (const uint8_t *)manifest + sizeof(struct manifest_header);
-
-    return (const struct manifest_guest *)(const void *)guests + index;
-}
-
-const struct manifest_step *manifest_step(const void *manifest, uint32_t index)
-{
-    const struct manifest_header *header = manifest;
-
-    return (const struct manifest_step *)(const void *)manifest_guest(manifest, header->guest_count) + index;
-}
-
 /* ------------------------------------------------------------- words */
 
 static const struct {

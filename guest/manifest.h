@@ -3,6 +3,7 @@
 #ifndef SEVISOR_MANIFEST_H
 #define SEVISOR_MANIFEST_H
 
+#include "guest/manifest_errors.h"
 #include "guest/manifest_format.h"
 
 /* Where the first error was found; -1 where it does not apply. */
@@ -19,9 +20,5 @@ enum manifest_error manifest_check(const void *manifest, uint64_t size, struct m
 /* "MANIFEST_BAD_MAGIC", and a sentence for people. */
 const char *manifest_error_name(enum manifest_error error);
 const char *manifest_error_text(enum manifest_error error);
-
-/* Parts of a checked manifest. */
-const struct manifest_guest *manifest_guest(const void *manifest, uint32_t index);
-const struct manifest_step *manifest_step(const void *manifest, uint32_t index);
 
 #endif

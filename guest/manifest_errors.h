@@ -4,6 +4,8 @@
  * operator. The order is the order of checking, by and large; numbers are not
  * stable between builds, names are.
  *
+ * Each has its own name; the texts are in manifest.c. The list is an X-macro so that name and text cannot be forgotten.
+ *
  * Conventions: X_RESERVED a bit or byte that must be zero is not; X_OUTSIDE a
  * range that leaves its container (overflow included).
  */
@@ -129,5 +131,12 @@
     MANIFEST_ERROR(PAYLOAD_OVERLAP, "two pieces of payload overlap without being the same piece")                    \
     /* Last, because it reads every byte */                                                                          \
     MANIFEST_ERROR(PAYLOAD_CHECKSUM, "the payload's checksum is wrong: an image was damaged or changed")
+
+enum manifest_error {
+    MANIFEST_OK = 0,
+#define MANIFEST_ERROR(name, text) MANIFEST_##name,
+    MANIFEST_ERRORS
+#undef MANIFEST_ERROR
+};
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * The manifest: a launch program, written by guest/pack.py, carried as PE
- * section `.manifest`, validated here, executed by hv/.
+ * section `.manifest`, validated by manifest.c for boot/, executed by hv/.
  *
  *   header | guests[] | steps[] | zeros | payload ...
  *   `--------- the table -------------'
@@ -145,15 +145,19 @@ _Static_assert(offsetof(struct manifest_guest, registers) == 256, "manifest gues
 _Static_assert(offsetof(struct manifest_guest, secret_gpa) == 592, "manifest guest's secret");
 _Static_assert(sizeof(struct manifest_step) == 32, "manifest step");
 
-/* Each way a manifest can be wrong has its own name; the texts are in manifest.c.
- * The list is an X-macro so that name and text cannot be forgotten. */
-#include "guest/manifest_errors.h"
+/* Parts of a manifest that manifest_check() has passed, or of a copy of its table. */
+static inline const struct manifest_guest *manifest_guest(const void *manifest, uint32_t index)
+{
+    const uint8_t *guests = (const uint8_t *)manifest + sizeof(struct manifest_header);
 
-enum manifest_error {
-    MANIFEST_OK = 0,
-#define MANIFEST_ERROR(name, text) MANIFEST_##name,
-    MANIFEST_ERRORS
-#undef MANIFEST_ERROR
-};
+    return (const struct manifest_guest *)(const void *)guests + index;
+}
+
+static inline const struct manifest_step *manifest_step(const void *manifest, uint32_t index)
+{
+    const struct manifest_header *header = manifest;
+
+    return (const struct manifest_step *)(const void *)manifest_guest(manifest, header->guest_count) + index;
+}
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef SEVISOR_MANIFEST_REGISTERS_H
 #define SEVISOR_MANIFEST_REGISTERS_H
 
+#include "guest/manifest_errors.h"
 #include "guest/manifest_format.h"
 
 #define CR0_PG (UINT64_C(1) << 31)

@@ -101,7 +101,7 @@ def test_every_file_that_is_compiled_in_is_a_prerequisite(rules: dict[str, set[s
         ("hv/control/sev.c", "unit-hv-devices"),
         ("boot/handoff.h", "unit-hv-core"),
         ("guest/crc32.h", "unit-hv-core"),
-        ("guest/manifest_errors.h", "unit-hv-vcpu"),
+        ("guest/manifest_format.h", "unit-hv-vcpu"),
         ("guest/manifest_errors.h", "unit-manifest"),
         ("psp/psp.h", "unit-psp"),
         ("tests/machine/firmware/internal.h", "unit-firmware"),

@@ -4,7 +4,7 @@
 #define SEVISOR_CONSOLE_H
 
 #include "boot/handoff.h"
-#include "guest/manifest.h"
+#include "guest/manifest_format.h"
 #include "hv/lib/types.h"
 
 void console_init(const struct handoff_uart *uart);

@@ -2,7 +2,7 @@
 /* What guests print, gathered to lines, each with the guest's name before it. */
 #include "hv/console/output.h"
 
-#include "guest/manifest.h"
+#include "guest/manifest_format.h"
 #include "hv/console/console.h"
 #include "hv/console/line.h"
 #include "hv/cpu/clock.h"

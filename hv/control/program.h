@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The manifest: its table is checked and copied before use. */
+/* The manifest, of whose table hv has a copy. */
 #ifndef SEVISOR_PROGRAM_H
 #define SEVISOR_PROGRAM_H
 
 #include "boot/handoff.h"
-#include "guest/manifest.h"
+#include "guest/manifest_format.h"
 #include "hv/lib/types.h"
 
 /* False: the manifest is refused, and the log says why. */

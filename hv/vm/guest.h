@@ -3,7 +3,7 @@
 #ifndef SEVISOR_GUEST_H
 #define SEVISOR_GUEST_H
 
-#include "guest/manifest.h"
+#include "guest/manifest_format.h"
 #include "hv/console/output.h"
 #include "hv/cpu/lock.h"
 #include "hv/dev/vuart.h"

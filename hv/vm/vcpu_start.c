@@ -40,7 +40,7 @@ _Static_assert(sizeof(struct manifest_segment) == sizeof(struct vmcb_segment) &&
                        (VMCB_SEGMENTS - 1) * sizeof(struct vmcb_segment),
                "the manifest has segments as the VMCB has them");
 
-/* The manifest's: manifest_check() has seen that VMRUN will take them. */
+/* The manifest's: boot/ has checked that VMRUN will take them. */
 static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r)
 {
     struct vmcb *vmcb = vcpu->vmcb;

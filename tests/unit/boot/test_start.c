@@ -56,6 +56,26 @@ static void assert_maps(uint64_t cr3, uint64_t c_bit, uint64_t va, uint64_t addr
     assert_int_equal(m.bits, bits | PTE_P);
 }
 
+/* What happens to the manifest right before and right after it is checked for the first and for the second time. */
+static void (*change)(void);
+static enum when { BEFORE_SECOND, AFTER_FIRST, AFTER_SECOND } when;
+
+enum manifest_error __real_manifest_check(const void *manifest, uint64_t size, struct manifest_where *where);
+enum manifest_error __wrap_manifest_check(const void *manifest, uint64_t size, struct manifest_where *where);
+
+enum manifest_error __wrap_manifest_check(const void *manifest, uint64_t size, struct manifest_where *where)
+{
+    static unsigned checks;
+    checks++;
+    assert_int_equal(machine.boot_services_over, checks == 2);
+    if (change != NULL && when == BEFORE_SECOND && checks == 2)
+        change();
+    enum manifest_error error = __real_manifest_check(manifest, size, where);
+    if (change != NULL && when == (checks == 1 ? AFTER_FIRST : AFTER_SECOND))
+        change();
+    return error;
+}
+
 static const struct handoff *enter(void)
 {
     machine.junk = true;
@@ -87,6 +107,10 @@ static void hv_gets_its_image_and_what_boot_found_out(void **state)
 
     assert_int_equal(h->manifest_base, IMAGE_BASE + MANIFEST_OFFSET);
     assert_int_equal(h->manifest_size, sizeof(struct good));
+    assert_in_range(h->manifest_table, h->image_base + h->image_size, h->arena_base + h->arena_used - PAGE_SIZE);
+    assert_int_equal(h->manifest_table % PAGE_SIZE, 0);
+    assert_memory_equal((const void *)(HV_ARENA_BASE + h->manifest_table - h->arena_base), machine_manifest(),
+                        machine_manifest()->header.payload_offset);
     assert_int_equal(h->c_bit_mask, C_BIT);
     assert_int_equal(h->phys_bits, 48 - 5);
     assert_int_equal(h->min_sev_asid, 6);
@@ -105,6 +129,64 @@ static void hv_gets_its_image_and_what_boot_found_out(void **state)
     assert_int_equal(machine.watchdog, 0);
 }
 
+/* ---- the manifest is checked where nobody else runs, and what hv gets is what was checked ---- */
+
+static void one_guest_less(void)
+{
+    machine_manifest()->header.guest_count--;
+}
+
+static void a_longer_manifest(void)
+{
+    machine_manifest()->header.total_size++;
+}
+
+static void a_longer_table(void)
+{
+    machine_manifest()->header.payload_offset += PAGE_SIZE;
+}
+
+static void another_step(void)
+{
+    machine_manifest()->steps[GOOD_STEPS - 1].gpa = 0;
+}
+
+static void another_owner(void)
+{
+    machine_manifest()->guests[0].sev_policy ^= 8;
+}
+
+/* Sound, too. */
+static void another_sound_manifest(void)
+{
+    another_owner();
+    good_seal(machine_manifest());
+}
+
+static void other_payload(void)
+{
+    ((uint8_t *)machine_manifest())[sizeof(struct good) - 1] ^= 1;
+}
+
+#define CHANGES(X)                                                                                       \
+    X(BEFORE_SECOND, another_sound_manifest)                                                             \
+    X(BEFORE_SECOND, another_owner)                                                                      \
+    X(BEFORE_SECOND, other_payload)                                                                      \
+    X(AFTER_FIRST, one_guest_less)                                                                       \
+    X(AFTER_FIRST, a_longer_table) X(AFTER_FIRST, other_payload) X(AFTER_SECOND, one_guest_less)         \
+        X(AFTER_SECOND, a_longer_manifest) X(AFTER_SECOND, a_longer_table) X(AFTER_SECOND, another_step) \
+            X(AFTER_SECOND, another_owner) X(AFTER_SECOND, another_sound_manifest)
+#define X(at, what)                                    \
+    static void changed_##at##_by_##what(void **state) \
+    {                                                  \
+        (void)state;                                   \
+        change = what;                                 \
+        when = at;                                     \
+        assert_int_equal(enter()->manifest_table, 0);  \
+    }
+CHANGES(X)
+#undef X
+
 static void the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool(void **state)
 {
     (void)state;
@@ -115,10 +197,11 @@ static void the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool(void **stat
     assert_true(h->arena_base + h->arena_size <= machine.pages[0].base + machine.pages[0].pages * PAGE_SIZE);
     assert_int_equal(machine.highest_asked, UINT64_C(0xfd00000000) - 1);
 
-    /* Image, tables, stack, hand-over, in this order. */
+    /* Image, tables, the manifest's table, stack, hand-over, in this order. */
     uint64_t tables = h->arena_base + h->image_size, stack = machine.stack - HV_ARENA_BASE + h->arena_base;
     assert_int_equal(machine.final_cr3, tables | C_BIT);
-    assert_int_equal(stack - STACK, tables + 32 * PAGE_SIZE);
+    assert_int_equal(h->manifest_table, tables + 32 * PAGE_SIZE);
+    assert_int_equal(stack - STACK, h->manifest_table + machine_manifest()->header.payload_offset);
     assert_int_equal((uintptr_t)h, machine.stack);
     assert_int_equal(h->arena_used, stack + ((sizeof *h + 4095) & ~UINT64_C(4095)) - h->arena_base);
     assert_true(h->arena_size - h->arena_used >= 16 * MIB + (96 << 10));
@@ -463,28 +546,30 @@ static void text_is_ascii_and_needs_no_console(void **state)
 #define T(name) cmocka_unit_test_setup(name, machine_reset)
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        T(hv_gets_its_image_and_what_boot_found_out),
-        T(the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool),
-        T(what_hv_may_do_where_is_in_its_tables_and_nothing_else),
-        T(a_uart_in_memory_is_mapped_as_a_device),
-        T(nothing_of_hv_is_written_before_its_memory_is_encrypted),
-        T(other_cpus_flush_their_caches_where_they_are_not_coherent),
-        T(coherent_caches_are_not_flushed),
-        T(a_firmware_without_mp_services_starts_hv_all_the_same),
-        T(a_flush_that_fails_is_told_and_hv_starts_all_the_same),
-        T(what_lies_across_2_mib_is_in_the_bridge_whole),
-        T(the_bridge_ends_where_the_image_ends),
-        T(the_stack_is_in_the_bridge_on_both_sides_of_a_border),
-        T(the_arena_lies_below_hypertransport_and_within_the_width),
-        T(without_sme_there_is_no_c_bit_anywhere),
-        T(the_pool_grows_with_what_the_machine_and_the_manifest_have),
-        T(a_map_that_changes_meanwhile_is_read_again),
-        T(a_firmware_that_does_not_let_go_is_reset_into_the_next_boot_option),
-        T(or_it_gets_everything_back_if_it_does_not_reset_either),
-        T(no_map_no_exit),
-        T(a_damaged_stack_ends_the_application),
-        T(text_is_ascii_and_needs_no_console),
+    const struct CMUnitTest tests[] = {T(hv_gets_its_image_and_what_boot_found_out),
+                                       T(the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool),
+                                       T(what_hv_may_do_where_is_in_its_tables_and_nothing_else),
+                                       T(a_uart_in_memory_is_mapped_as_a_device),
+                                       T(nothing_of_hv_is_written_before_its_memory_is_encrypted),
+                                       T(other_cpus_flush_their_caches_where_they_are_not_coherent),
+                                       T(coherent_caches_are_not_flushed),
+                                       T(a_firmware_without_mp_services_starts_hv_all_the_same),
+                                       T(a_flush_that_fails_is_told_and_hv_starts_all_the_same),
+                                       T(what_lies_across_2_mib_is_in_the_bridge_whole),
+                                       T(the_bridge_ends_where_the_image_ends),
+                                       T(the_stack_is_in_the_bridge_on_both_sides_of_a_border),
+                                       T(the_arena_lies_below_hypertransport_and_within_the_width),
+                                       T(without_sme_there_is_no_c_bit_anywhere),
+                                       T(the_pool_grows_with_what_the_machine_and_the_manifest_have),
+                                       T(a_map_that_changes_meanwhile_is_read_again),
+                                       T(a_firmware_that_does_not_let_go_is_reset_into_the_next_boot_option),
+                                       T(or_it_gets_everything_back_if_it_does_not_reset_either),
+                                       T(no_map_no_exit),
+                                       T(a_damaged_stack_ends_the_application),
+                                       T(text_is_ascii_and_needs_no_console),
+#define X(at, what) T(changed_##at##_by_##what),
+                                       CHANGES(X)
+#undef X
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

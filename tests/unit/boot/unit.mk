@@ -14,6 +14,7 @@ unit-boot-cflags := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=address
 	-isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
 unit-boot-built-with = $(CC_VERSION) $(unit-boot-cflags)
 $(eval $(call record,$(unit-boot-out)/built-with,unit-boot-built-with))
+unit-boot-libs-start := -Wl,--wrap=manifest_check
 unit-boot-tests := start preflight tables devices console power boards
 # The application, as boot/boot.mk links it, but for the C library's part.
 unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/lib/text.c hv/lib/pagetable.c hv/lib/runs.c hv/lib/pci.c \
@@ -32,7 +33,7 @@ $(unit-boot-out)/%.o: %.c $(unit-boot-out)/built-with
 	$(CC) $(unit-boot-cflags) $(DEPENDS) -include $(unit-boot-in)/fake_x86.h -c $< -o $@
 
 $(unit-boot-out)/test_%: $(unit-boot-out)/$(unit-boot-in)/test_%.o $(unit-boot-objects)
-	$(CC) $(unit-boot-cflags) $^ -lcmocka -o $@
+	$(CC) $(unit-boot-cflags) $^ $(unit-boot-libs-$*) -lcmocka -o $@
 
 $(unit-boot-out)/test_boards: $(unit-boot-out)/boards.o
 

@@ -408,7 +408,8 @@ void machine_start(const struct machine_options *options)
         .c_bit_mask = options->no_sme ? 0 : MACHINE_C_BIT,
         .manifest_base = MANIFEST_BASE,
         .arena_base = MACHINE_RAM,
-        .arena_size = MACHINE_POOL_PAGES * PAGE_SIZE,
+        .arena_size = (1 + MACHINE_POOL_PAGES) * PAGE_SIZE,
+        .arena_used = PAGE_SIZE,        /* the copy of the manifest's table */
         .range_count = 1,
         .ranges[0] = {.base = EXTENTS_BASE, .pages = UNITS * SIZE_2M / PAGE_SIZE, .kind = HANDOFF_USABLE},
     };
@@ -432,10 +433,17 @@ void machine_stop(void)
     machine.fw = NULL;
 }
 
-void machine_manifest(const void *manifest, uint64_t size)
+void machine_change_manifest(const void *manifest, uint64_t size)
 {
     memcpy(ram + (MANIFEST_BASE - MACHINE_RAM), manifest, size);
+}
+
+void machine_manifest(const void *manifest, uint64_t size)
+{
+    machine_change_manifest(manifest, size);
     machine.handoff.manifest_size = size;
+    memcpy(ram, manifest, PAGE_SIZE);
+    machine.handoff.manifest_table = MACHINE_RAM;
 }
 
 static uint8_t peek(const struct guest *guest, uint64_t gpa, int key)

@@ -60,8 +60,10 @@ extern struct machine {
 void machine_start(const struct machine_options *options);
 void machine_stop(void);
 
-/* Places a manifest where boot/ would. */
+/* Places a manifest, and the copy of its table, which is no longer than a page, where boot/ would. */
 void machine_manifest(const void *manifest, uint64_t size);
+/* What lies there changes, but for the copy. */
+void machine_change_manifest(const void *manifest, uint64_t size);
 
 /* What a guest would read: byte of its RAM through its own key, and as shared memory. */
 uint8_t machine_private(const struct guest *guest, uint64_t gpa);

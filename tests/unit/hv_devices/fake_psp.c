@@ -24,7 +24,7 @@ static bool copy(uint64_t physical, int key, void *to, const void *from, size_t 
 {
     if (physical < MACHINE_RAM || len > MACHINE_RAM_SIZE || physical - MACHINE_RAM > MACHINE_RAM_SIZE - len)
         return false;
-    bool pool = physical < MACHINE_RAM + MACHINE_POOL_PAGES * PAGE_SIZE;
+    bool pool = physical < MACHINE_RAM + (1 + MACHINE_POOL_PAGES) * PAGE_SIZE;
     if (pool && key != key_of(VIEW_ENCRYPTED))
         machine.wrong_views++;
     for (uint64_t at = physical & ~(PAGE_SIZE - 1); !pool && at < physical + len; at += PAGE_SIZE)

@@ -35,7 +35,7 @@ void all_is_back(void);
 int setup(void **state);
 int teardown(void **state);
 
-/* Pool pages that are never given back: the table's copy, and each guest's last output and waiting input. */
-#define POOL_KEPT (1 + GOOD_GUESTS * (OUTPUT_HISTORY + VUART_INPUT) / PAGE_SIZE)
+/* Pool pages that are never given back: each guest's last output and waiting input. */
+#define POOL_KEPT (GOOD_GUESTS * (OUTPUT_HISTORY + VUART_INPUT) / PAGE_SIZE)
 
 #endif

@@ -11,7 +11,7 @@ unit-hv-devices-cflags := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=a
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-devices-built-with = $(CC_VERSION) $(unit-hv-devices-cflags)
 $(eval $(call record,$(unit-hv-devices-out)/built-with,unit-hv-devices-built-with))
-unit-hv-devices-tests := control_firmware vlapic vuart pvclock vpower monitor input lifecycle refusal copy jobs
+unit-hv-devices-tests := control_firmware vlapic vuart pvclock vpower monitor input lifecycle refusal jobs
 
 # What each program links besides its own test_*.c.
 unit-hv-devices-console := $(addprefix hv/,console/console.c console/line.c console/log.c console/output.c console/serial.c cpu/clock.c dev/vuart.c lib/text.c) \
@@ -36,13 +36,11 @@ unit-hv-devices-lifecycle := $(addprefix hv/control/,lifecycle.c launch.c end.c 
 	$(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt))
 unit-hv-devices-refusal := $(unit-hv-devices-lifecycle)
 unit-hv-devices-control_firmware := $(unit-hv-devices-lifecycle) hv/control/control_firmware.c
-unit-hv-devices-copy := $(unit-hv-devices-lifecycle)
 # In fake_machine.c: as they are, but they may fail.
 unit-hv-devices-wrapped := page_alloc page_free extent_alloc extent_set_view extent_zero npt_create npt_map vcpu_create vcpu_destroy sched_add
 unit-hv-devices-libs-lifecycle := -lnettle -lhogweed -lgmp $(unit-hv-devices-wrapped:%=-Wl,--wrap=%)
 unit-hv-devices-libs-refusal := $(unit-hv-devices-libs-lifecycle)
 unit-hv-devices-libs-control_firmware := $(unit-hv-devices-libs-lifecycle)
-unit-hv-devices-libs-copy := $(unit-hv-devices-libs-lifecycle) -Wl,--wrap=manifest_check
 
 .PHONY: unit-hv-devices
 unit-hv-devices: $(unit-hv-devices-tests:%=$(unit-hv-devices-out)/%.passed)

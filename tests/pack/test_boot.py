@@ -6,7 +6,9 @@ QEMU's isa-debug-exit device sits on the sleep register's port, so that a guest'
 
 from __future__ import annotations
 
+import base64
 import re
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import markers
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from emulator import firmware_arguments, option
 from pack import manifest
 from pack.manifest import Kind
@@ -163,6 +166,40 @@ def test_linux_self_check_on_an_ordinary_pc(debian_kernel: Path, samples: Path, 
                  "console input skipped", "self-check passed"):  # fmt: skip
         assert f"sevisor-linux: {line}" in text
     assert memory.count(markers.linux_marker("needle")) >= 4096
+
+
+def test_linux_unpacks_the_secret_behind_its_initrd(
+    pack, owner, debian_kernel: Path, samples: Path, tmp_path: Path
+) -> None:
+    """The initrd as it is packed, with what LAUNCH_SECRET would put into its tail: /secret.key is in the root."""
+    for name, size in (("cert.b64", 2084), ("session.b64", 128)):
+        (tmp_path / name).write_text(base64.b64encode(bytes(size)).decode())
+    toml = tmp_path / "linux.toml"
+    toml.write_text(
+        f'[[guest]]\nname = "l"\nmemory = "256M"\nencryption = "sev"\nkernel = "{debian_kernel}"\n'
+        f'initrd = "{samples / "initramfs.cpio.gz"}"\n[guest.sev]\ndh-cert = "cert.b64"\nsession = "session.b64"\n'
+        "require-secret = true\nsecret-size = 16384\n"
+    )
+    pack(toml, "--dsdt", samples / "dsdt.aml", "--manifest-only", "-o", tmp_path / "linux.manifest")
+    guest = manifest.parse((tmp_path / "linux.manifest").read_bytes())[0]
+    (tmp_path / "key").write_text("the-owners-secret")
+    keys = ["--tik", "00" * 16, "--tek", "00" * 16, "--launch-measure-blob", "00" * 48, "--iv", "00" * 16]
+    owner(
+        "secret", "build", *keys, "--file", f"secret.key:{tmp_path / 'key'}", tmp_path / "header", tmp_path / "payload"
+    )
+    decryptor = Cipher(algorithms.AES(bytes(16)), modes.CTR(bytes(16))).decryptor()
+    secret = decryptor.update((tmp_path / "payload").read_bytes())
+
+    pages = {step.gpa: step.data or bytes(step.size) for step in guest.steps}
+    start, size = struct.unpack_from("<II", pages[guest.registers.values["rsi"]], 0x218)
+    ramdisk = b"".join(data for gpa, data in sorted(pages.items()) if gpa >= start)[:size]
+    place = guest.secret_gpa - start
+    assert ramdisk[place:] == bytes(16384)
+    (tmp_path / "ramdisk").write_bytes(ramdisk[:place] + secret + ramdisk[place + len(secret) :])
+    words = ["-m", "256M", "-kernel", debian_kernel, "-initrd", tmp_path / "ramdisk", "-serial", "stdio",
+             "-append", "console=ttyS0 quiet panic=-1 rdinit=/bin/cat -- /secret.key"]  # fmt: skip
+    done = subprocess.run(qemu(*words), capture_output=True, timeout=240, stdin=subprocess.DEVNULL)
+    assert b"the-owners-secret" in done.stdout and b"unpacking failed" not in done.stdout
 
 
 def test_ovmf_loads_the_section(pack, guests_toml: Path, empty_efi: Path, tmp_path: Path) -> None:

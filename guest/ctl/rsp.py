@@ -128,9 +128,7 @@ class Packets:
         return _Event.PACKET
 
     def _next(self, deadline: float) -> _Event | None:
-        """None: nothing more in time. What is here already is taken for a second longer."""
-        if time.monotonic() >= deadline + 1:
-            return None
+        """None: nothing more in time. What is here already is taken even later."""
         while (event := self._take()) is None:
             left = deadline - time.monotonic()
             if left <= 0:

@@ -294,6 +294,14 @@ def test_tables_that_are_none(tool, machine, table: str) -> None:
         assert not re.search(r"[^\n\x20-\x7e]", said.out + said.err), said
 
 
+def test_a_table_has_a_limit_of_rows(tool, machine) -> None:
+    machine.table = "<osdata>" + "<item></item>" * 4096
+    assert len(tool("list", "--json").json()) == 4096
+    machine.table += "<item></item>"
+    said = tool("list")
+    assert (said.status, said.err) == (3, "sevisorctl.py: the control guest's table has more than 4096 rows\n")
+
+
 def test_a_table_without_an_end_is_not_read_for_ever(tool, machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctl.hostio.LARGEST_OBJECT", 100_000)
     machine.hooks[b"qXfer"] = lambda packet: b"m" + b"<item/>" * 50

@@ -9,6 +9,7 @@
 
 #include "boot/boot.h"
 #include "hv/cpu/clock.h"
+#include "hv/cpu/smp.h"
 #include "hv/init/firmware.h"
 #include "hv/init/shutdown.h"
 #include "hv/mm/hostmap.h"
@@ -89,11 +90,13 @@ void shutdown_wait(void)
     }
 }
 
-void lapic_eoi(void)
+void __wrap_lapic_eoi(void);
+void __wrap_lapic_eoi(void)
 {
     note("eoi");
 }
-void lapic_timer_arm(uint64_t tsc)
+void __wrap_lapic_timer_arm(uint64_t tsc);
+void __wrap_lapic_timer_arm(uint64_t tsc)
 {
     note("timer in %lu s", (tsc - fake_tsc) / 1000000);
 }
@@ -149,15 +152,6 @@ void hostmap_share(uint64_t *root)
 }
 
 static struct cpu other;
-struct cpu *smp_cpu(uint32_t index)
-{
-    return index == 0 ? &fake_cpu : index == 2 ? &other : NULL;
-}
-uint32_t smp_cpus(void)
-{
-    return 3;
-}
-
 bool shutdown_begin(void)
 {
     note("end begins");
@@ -190,6 +184,9 @@ static int set_up(void **state)
     fake_reset(state);
     clock_init(1000000, 0, 0);
     fake_rdtsc_seen = look_at_clock;
+    other.index = 2;
+    smp_add(&fake_cpu, true);
+    smp_add(&other, true);
     fake_cr3 = HOST_CR3;
     memset(&handoff, 0, sizeof handoff);
     handoff.reset_system = (uintptr_t)reset_system;

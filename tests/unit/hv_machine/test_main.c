@@ -23,25 +23,83 @@
 #include "hv/mm/hostmap.h"
 #include "hv/vm/run.h"
 #include "hv/svm/svm.h"
+#include "../fake_uart.h"
 
 static struct handoff handoff;
 static struct cpu others[3];
-static bool online[4];
 static void *stack = (void *)0x5000;
 
-void console_init(const struct handoff_uart *uart)
-{
-    note("console %lx", uart->base);
-}
-void clock_init(uint64_t hz, uint64_t wall_seconds, uint64_t wall_tsc)
+/* ---- called, and noted ---- */
+
+#define NOTED(name, parameter, argument, ...) \
+    void __real_##name(parameter);            \
+    void __wrap_##name(parameter);            \
+    void __wrap_##name(parameter)             \
+    {                                         \
+        note(__VA_ARGS__);                    \
+        __real_##name(argument);              \
+    }
+
+NOTED(console_init, const struct handoff_uart *uart, uart, "console %lx", uart->base)
+NOTED(view_init, const struct handoff *h, h, "view %d", h == &handoff)
+NOTED(page_init, const struct handoff *h, h, "pages %d", h == &handoff)
+NOTED(lapic_use_registers, volatile void *registers, registers, "registers %lx", (uintptr_t)registers)
+NOTED(memory_init, const struct handoff *h, h, "memory %d", h == &handoff)
+
+void __real_clock_init(uint64_t hz, uint64_t wall_seconds, uint64_t wall_tsc);
+void __wrap_clock_init(uint64_t hz, uint64_t wall_seconds, uint64_t wall_tsc);
+void __wrap_clock_init(uint64_t hz, uint64_t wall_seconds, uint64_t wall_tsc)
 {
     note("clock %lu %lu %lu", hz, wall_seconds, wall_tsc);
+    __real_clock_init(hz, wall_seconds, wall_tsc);
 }
-static uint64_t wall_ns;
-uint64_t clock_boot_wall_ns(void)
+
+void __real_asid_init(uint32_t asids, uint32_t min, uint32_t max);
+void __wrap_asid_init(uint32_t asids, uint32_t min, uint32_t max);
+void __wrap_asid_init(uint32_t asids, uint32_t min, uint32_t max)
 {
-    return wall_ns;
+    note("asids %u %u %u", asids, min, max);
+    __real_asid_init(asids, min, max);
 }
+
+/* Keys: some from before, then one after `key_after` looks, each of two milliseconds; -1: never. */
+static int keys_before, key_after;
+static unsigned looks;
+
+void __real_console_drain(void);
+void __wrap_console_drain(void);
+void __wrap_console_drain(void)
+{
+    if (looks == 2)
+        note("drain");
+    __real_console_drain();
+}
+
+int __real_console_read(void);
+int __wrap_console_read(void);
+int __wrap_console_read(void)
+{
+    if (keys_before > 0) {
+        keys_before--;
+        fake_uart_type("x", 1);
+    } else if (looks++ > 0 && key_after >= 0 && (int)looks > key_after) { /* the first finds that all from before are taken */
+        fake_uart_type("y", 1);
+    }
+    return __real_console_read();
+}
+
+static void look_at_clock(void)
+{
+    fake_tsc = looks * UINT64_C(24000000) / 5; /* no stall of the machine */
+}
+
+void fake_uart_printed(const char *line)
+{
+    note("%s", line);
+}
+
+/* ---- noted only ---- */
+
 struct cpu *cpu_boot(void)
 {
     return &fake_cpu;
@@ -55,22 +113,6 @@ void *cpu_pages_stacks(struct cpu *cpu)
     note("stacks %u", cpu->index);
     return stack;
 }
-void view_init(const struct handoff *h)
-{
-    note("view %d", h == &handoff);
-}
-void page_init(const struct handoff *h)
-{
-    note("pages %d", h == &handoff);
-}
-void memory_init(const struct handoff *h)
-{
-    note("memory %d", h == &handoff);
-}
-void memory_stats(struct memory_stats *stats)
-{
-    *stats = (struct memory_stats){.extent_total = UINT64_C(300) << 20};
-}
 void hostmap_init(const struct handoff *h)
 {
     note("hostmap %d", h == &handoff);
@@ -79,24 +121,18 @@ void dma_stop(const struct handoff *h)
 {
     note("dma %d", h == &handoff);
 }
-paddr_t lapic_address(void)
-{
-    return paddr(0xfed00000);
-}
-uint64_t lapic_timer_hz(void)
+uint64_t __wrap_lapic_timer_hz(void);
+uint64_t __wrap_lapic_timer_hz(void)
 {
     return 100123456;
-}
-void lapic_use_registers(volatile void *registers)
-{
-    note("registers %lx", (uintptr_t)registers);
 }
 volatile void *mmio_map_all(paddr_t base)
 {
     note("map for all %lx", base.raw);
     return (volatile void *)0x7000;
 }
-void lapic_init(void)
+void __wrap_lapic_init(void);
+void __wrap_lapic_init(void)
 {
     note("lapic");
 }
@@ -117,10 +153,6 @@ void run_init(struct cpu *cpu, bool com2_free)
 {
     note("vcpu %u%s", cpu->index, com2_free ? ", COM2 is free" : "");
 }
-void asid_init(uint32_t asids, uint32_t min, uint32_t max)
-{
-    note("asids %u %u %u", asids, min, max);
-}
 void firmware_end_init(const struct handoff *h)
 {
     note("end %d", h == &handoff);
@@ -140,14 +172,6 @@ void monitor_report_losses(void)
 void smp_start(const struct handoff *h)
 {
     note("smp %d", h == &handoff);
-}
-struct cpu *smp_cpu(uint32_t index)
-{
-    return !online[index] ? NULL : index == 0 ? &fake_cpu : &others[index - 1];
-}
-uint32_t smp_cpus(void)
-{
-    return 4;
 }
 struct guest guests[GUEST_MAX];
 static struct manifest_guest configs[2] = {{.name = "alpha"}, {.name = "beta"}};
@@ -180,34 +204,6 @@ void machine_reset(void)
     note("reset");
     longjmp(*fake_out, 1);
 }
-/* Keys: some from before, then one after `key_after` looks, each a tenth of a second; -1: never. */
-static int keys_before, key_after;
-static unsigned looks;
-void console_drain(void)
-{
-    if (looks == 2)
-        note("drain");
-}
-
-int console_read(void)
-{
-    if (keys_before > 0) {
-        keys_before--;
-        return 'x';
-    }
-    if (looks++ == 0)
-        return CONSOLE_NOTHING;         /* all from before are taken */
-    return key_after >= 0 && (int)looks > key_after ? 'y' : CONSOLE_NOTHING;
-}
-uint64_t clock_us_to_tsc(uint64_t us)
-{
-    return us * 2400;
-}
-uint64_t clock_tsc(void)
-{
-    return looks * UINT64_C(24000000) / 5;
-}     /* 2 ms a look: no stall of the machine */
-
 void entry_on_stack(void *top, void (*function)(const struct handoff *), const struct handoff *h)
 {
     note("on stack %lx", (uintptr_t)top);
@@ -223,9 +219,14 @@ static __attribute__((noinline)) bool run(void)
 static int set_up(void **state)
 {
     fake_reset(state);
-    memset(online, 0, sizeof online);
+    fake_rdtsc_seen = look_at_clock;
+    fake_msrs[0] = (struct fake_msr){MSR_APIC_BASE, UINT64_C(0xfed00900)};
     memset(others, 0, sizeof others);
-    online[0] = online[2] = true;       /* CPU 1 did not come */
+    smp_add(&fake_cpu, true);
+    for (uint32_t i = 0; i < 3; i++) {
+        others[i].index = i + 1;
+        smp_add(&others[i], i == 1);    /* CPUs 1 and 3 did not come */
+    }
     memset(guests, 0, sizeof guests);
     for (unsigned i = 0; i < 2; i++)
         guests[i].config = &configs[i];
@@ -237,19 +238,19 @@ static int set_up(void **state)
     key_after = -1;
     looks = 0;
     stack = (void *)0x5000;
-    wall_ns = 1;
     fake_cpu.features.asids = 509;
     handoff = (struct handoff){
         .magic = HANDOFF_MAGIC,
         .version = HANDOFF_VERSION,
         .size = sizeof handoff,
-        .uart = {.base = 0x2f8},
+        .uart = fake_uart,
         .wall_seconds = 1795955696,
         .wall_tsc = 777,
         .tsc_hz = 2400056789,
         .min_sev_asid = 6,
         .max_sev_asid = 15,
         .c_bit_mask = UINT64_C(1) << 51,
+        .arena_base = POOL_BASE,
         .arena_size = UINT64_C(18) << 20,
         .sev_usable = 1,
         .range_count = 4,
@@ -282,7 +283,7 @@ static void each_part_is_set_up_before_what_needs_it(void **state)
     (void)state;
     assert_true(run());
     assert_order(
-        "console 2f8\nclock 2400056789 1795955696 777\nend 1\ncpu 0\nview 1\npages 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\n"
+        "console 3f8\nclock 2400056789 1795955696 777\nend 1\ncpu 0\nview 1\npages 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\n"
         "mca 0\nsvm pages 0\nsvm 0\nvcpu 0\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
 }
 
@@ -291,13 +292,13 @@ static void the_lapic_is_told_and_mapped_where_it_has_no_msrs(void **state)
     (void)state;
     fake_cpu.apic_id = 3;
     assert_true(run());
-    assert_order("map for all fed00000\nregisters 7000\nlapic\nlog 2 LAPIC 3: xAPIC, timer 100.123 MHz\n");
+    assert_order("map for all fed00000\nregisters 7000\nlapic\nnotice: LAPIC 3: xAPIC, timer 100.123 MHz\n");
     set_up(NULL);
     fake_cpu.apic_id = 3;
     fake_cpu.features.x2apic = true;
     assert_true(run());
     assert_null(strstr(did, "map for all"));
-    assert_order("lapic\nlog 2 LAPIC 3: x2APIC, timer 100.123 MHz\n");
+    assert_order("lapic\nnotice: LAPIC 3: x2APIC, timer 100.123 MHz\n");
 }
 
 static void the_second_serial_port_is_free_where_the_console_is_another(void **state)
@@ -346,8 +347,8 @@ static void what_the_machine_is_is_said(void **state)
     (void)state;
     assert_true(run());
     assert_order(
-        "log 2 Sevisor: hv runs, encrypted\nlog 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB unused in pieces below 2 MiB; hv's is encrypted (SME)\n"
-        "log 2 TSC 2400.056 MHz\n");
+        "notice: Sevisor: hv runs, encrypted\nnotice: memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB unused in pieces below 2 MiB; hv's is encrypted (SME)\n"
+        "notice: TSC 2400.056 MHz\n");
     assert_null(strstr(did, "refused"));
     assert_null(strstr(did, "NMI"));
     set_up(state);
@@ -356,9 +357,9 @@ static void what_the_machine_is_is_said(void **state)
     strcpy(handoff.sev_refusal, "SMM locked: no; lock it");
     assert_true(run());
     assert_order(
-        "log 2 Sevisor: hv runs, plain: this machine has no SME\n"
-        "log 2 memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB unused in pieces below 2 MiB; plain (no SME)\n"
-        "log 2 encrypted guests are refused: SMM locked: no; lock it\n");
+        "notice: Sevisor: hv runs, plain: this machine has no SME\n"
+        "notice: memory: 300 MiB for guests, 18 MiB for hv, 1036 KiB unused in pieces below 2 MiB; plain (no SME)\n"
+        "notice: encrypted guests are refused: SMM locked: no; lock it\n");
 }
 
 static void a_missing_date_is_told(void **state)
@@ -367,10 +368,10 @@ static void a_missing_date_is_told(void **state)
     run();
     assert_null(strstr(did, "RTC"));
     set_up(state);
-    wall_ns = 0;
+    handoff.wall_seconds = 0;
     run();
     assert_order(
-        "log 1 the board's clock (RTC) is not set, or years behind: guests get no date or time; set it in the BIOS\n");
+        "error: the board's clock (RTC) is not set, or years behind: guests get no date or time; set it in the BIOS\n");
 }
 
 /* All refused: said, shown for a minute, and back into the firmware's boot order. */
@@ -380,8 +381,8 @@ static void refusal_of_all_guests_ends_in_a_reset(void **state)
     guests[1].launches = 0;
     assert_true(run());
     assert_order(
-        "launch 1\nloop 0\nlosses\nsev stop\nsummary\nlog 1 no guest runs: alpha is refused: LAUNCH_START: no\n"
-        "log 1 the machine is reset in 60 seconds, or at a key, into the next boot option\n"
+        "launch 1\nloop 0\nlosses\nsev stop\nsummary\nerror: no guest runs: alpha is refused: LAUNCH_START: no\n"
+        "error: the machine is reset in 60 seconds, or at a key, into the next boot option\n"
         "drain\nreset\n");
     assert_null(strstr(did, "power off"));
     assert_in_range(looks, 30000, 30010);
@@ -392,7 +393,7 @@ static void refusal_of_all_guests_ends_in_a_reset(void **state)
     keys_before = 3;
     key_after = 20;
     assert_true(run());
-    assert_order("log 1 the machine is reset in 60 seconds, or at a key, into the next boot option\nreset\n");
+    assert_order("error: the machine is reset in 60 seconds, or at a key, into the next boot option\nreset\n");
     assert_int_equal(looks, 21);
 }
 
@@ -402,7 +403,7 @@ static void a_manifest_that_cannot_be_used_does_too(void **state)
     guests[0].config = guests[1].config = NULL;
     guests[1].launches = 0;
     assert_true(run());
-    assert_order("summary\nlog 1 no guest runs: the manifest cannot be used\ndrain\nreset\n");
+    assert_order("summary\nerror: no guest runs: the manifest cannot be used\ndrain\nreset\n");
 }
 
 static void any_guest_that_has_run_makes_it_a_power_off(void **state)
@@ -428,11 +429,11 @@ static void nmis_of_all_cpus_are_told_at_the_end(void **state)
     others[0].nmis = 50;        /* it is not there */
     assert_true(run());
     assert_order(
-        "sev stop\nlog 1 5 NMIs were received: boards report hardware errors by NMI; look into the BMC's event log\nsummary\n");
+        "sev stop\nerror: 5 NMIs were received: boards report hardware errors by NMI; look into the BMC's event log\nsummary\n");
     set_up(state);
     fake_cpu.nmis = 1;
     assert_true(run());
-    assert_order("log 1 1 NMIs were received: boards report hardware errors by NMI; look into the BMC's event log\n");
+    assert_order("error: 1 NMIs were received: boards report hardware errors by NMI; look into the BMC's event log\n");
 }
 
 #define T(name) cmocka_unit_test_setup(name, set_up)

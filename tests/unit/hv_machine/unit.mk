@@ -19,7 +19,8 @@ unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic trap panic ma
 # What each program links besides its own test_*.c and fake_cpu.c.
 unit-hv-machine-clock := hv/cpu/clock.c
 unit-hv-machine-cpu := hv/cpu/cpu.c hv/init/cpu_pages.c hv/svm/svm.c
-unit-hv-machine-firmware := hv/init/firmware.c hv/lib/pagetable.c boot/ranges.c hv/cpu/clock.c
+unit-hv-machine-firmware := hv/init/firmware.c hv/lib/pagetable.c boot/ranges.c hv/cpu/clock.c hv/cpu/lapic.c hv/cpu/smp.c
+unit-hv-machine-libs-firmware := -Wl,--wrap=lapic_eoi,--wrap=lapic_timer_arm
 unit-hv-machine-psp_platform := hv/control/psp_platform.c hv/lib/pci.c hv/lib/mmio.c hv/lib/text.c hv/cpu/clock.c
 unit-hv-machine-sev := $(filter-out psp/discover.c,$(sort $(wildcard psp/*.c))) guest/manifest.c guest/manifest_registers.c guest/crc32.c \
 	$(addprefix hv/control/,job.c jobs.c launch.c end.c release.c leak.c report.c wbinvd.c) hv/vm/guest.c hv/svm/asid.c hv/svm/npt.c hv/dev/vuart.c \
@@ -28,7 +29,10 @@ unit-hv-machine-sev := $(filter-out psp/discover.c,$(sort $(wildcard psp/*.c))) 
 unit-hv-machine-lapic := hv/cpu/clock.c
 unit-hv-machine-trap := hv/init/trap.c
 unit-hv-machine-panic := hv/init/panic.c hv/lib/text.c
-unit-hv-machine-main := hv/init/main.c hv/lib/text.c
+unit-hv-machine-main := hv/init/main.c hv/svm/asid.c $(addprefix hv/console/,console.c line.c log.c serial.c) hv/cpu/clock.c hv/cpu/lapic.c hv/cpu/smp.c \
+	$(addprefix hv/mm/,memory.c page.c view.c) hv/lib/runs.c hv/lib/text.c tests/unit/fake_hardware.c tests/unit/fake_uart.c
+# In test_main.c: noted, then as they are.
+unit-hv-machine-libs-main := $(foreach f,console_init console_drain console_read clock_init view_init page_init memory_init asid_init lapic_use_registers lapic_init lapic_timer_hz,-Wl,--wrap=$(f))
 unit-hv-machine-dma := hv/io/dma.c hv/lib/pci.c hv/lib/text.c
 unit-hv-machine-pci := hv/lib/pci.c hv/lib/mmio.c hv/lib/text.c
 
@@ -44,7 +48,7 @@ $(unit-hv-machine-out)/%.o: %.c $(unit-hv-machine-out)/built-with
 define unit-hv-machine-program
 $(unit-hv-machine-out)/test_$(1): $(patsubst %.c,$(unit-hv-machine-out)/%.o,$(unit-hv-machine-in)/test_$(1).c $(unit-hv-machine-in)/fake_cpu.c \
 		$(unit-hv-machine-$(1)))
-	$$(CC) $$(unit-hv-machine-cflags) $$^ -lcmocka -o $$@
+	$$(CC) $$(unit-hv-machine-cflags) $$^ $(unit-hv-machine-libs-$(1)) -lcmocka -o $$@
 
 $(unit-hv-machine-out)/$(1).passed: $(unit-hv-machine-out)/test_$(1)
 	$$<

@@ -270,7 +270,7 @@ uint16_t do_init(struct machine *m)
     return command(m, SEVFW_CMD_INIT, buf, sizeof(buf));
 }
 
-void wbinvd_all(struct machine *m)
+void wbinvd_everywhere(struct machine *m)
 {
     for (uint32_t cpu = 0; cpu < CPUS; cpu++) {
         sevfw_wbinvd(m->fw, cpu);
@@ -280,7 +280,7 @@ void wbinvd_all(struct machine *m)
 void bring_up(struct machine *m)
 {
     assert_status(SUCCESS, do_init(m));
-    wbinvd_all(m);
+    wbinvd_everywhere(m);
     assert_status(SUCCESS, command0(m, SEVFW_CMD_DF_FLUSH));
 }
 

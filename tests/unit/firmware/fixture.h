@@ -88,7 +88,7 @@ void set32(uint8_t *buf, size_t offset, uint32_t value);
 void set64(uint8_t *buf, size_t offset, uint64_t value);
 
 uint16_t do_init(struct machine *m);
-void wbinvd_all(struct machine *m);
+void wbinvd_everywhere(struct machine *m);
 /* INIT, WBINVD everywhere, DF_FLUSH. */
 void bring_up(struct machine *m);
 uint16_t do_status(struct machine *m, uint8_t out[12]);

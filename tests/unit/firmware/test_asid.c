@@ -13,7 +13,7 @@ static void after_init_every_asid_is_dirty(void **state)
         assert_status(WBINVD_REQUIRED, activate(m, handle, asid));
     }
     assert_status(WBINVD_REQUIRED, command0(m, SEVFW_CMD_DF_FLUSH));
-    wbinvd_all(m);
+    wbinvd_everywhere(m);
     for (uint32_t asid = MIN_ASID; asid <= MAX_ASID; asid++) {
         assert_status(DF_FLUSH_REQUIRED, activate(m, handle, asid));
     }
@@ -49,10 +49,10 @@ static void asid_is_recycled_only_in_the_documented_order(void **state)
     assert_status(WBINVD_REQUIRED, activate(m, handle, MIN_ASID));
     assert_status(WBINVD_REQUIRED, command0(m, SEVFW_CMD_DF_FLUSH));
     assert_status(SUCCESS, activate(m, handle, MIN_ASID + 1)); /* a clean one serves at once */
-    wbinvd_all(m);
+    wbinvd_everywhere(m);
     assert_status(SUCCESS, by_handle(m, SEVFW_CMD_DEACTIVATE, handle)); /* the race of psp-mailbox section 5 */
     assert_status(WBINVD_REQUIRED, command0(m, SEVFW_CMD_DF_FLUSH));
-    wbinvd_all(m);
+    wbinvd_everywhere(m);
     assert_status(DF_FLUSH_REQUIRED, activate(m, handle, MIN_ASID));
     assert_status(SUCCESS, command0(m, SEVFW_CMD_DF_FLUSH));
     assert_status(SUCCESS, activate(m, handle, MIN_ASID));
@@ -66,7 +66,7 @@ static void df_flush_leaves_active_guests_alone(void **state)
 
     bring_up(m);
     (void)guest_in(m, SEVFW_GUEST_RUNNING, MIN_ASID);
-    wbinvd_all(m);
+    wbinvd_everywhere(m);
     assert_status(SUCCESS, command0(m, SEVFW_CMD_DF_FLUSH));
     assert_true(sevfw_asid_active(m->fw, MIN_ASID));
     assert_true(m->installed[MIN_ASID]);
@@ -118,7 +118,7 @@ static void shutdown_destroys_guests_and_init_then_wants_wbinvd(void **state)
     assert_false(sevfw_asid_active(m->fw, MIN_ASID));
     assert_int_equal(platform_state(m), SEVFW_PLATFORM_UNINIT);
     assert_status(WBINVD_REQUIRED, do_init(m));
-    wbinvd_all(m);
+    wbinvd_everywhere(m);
     assert_status(SUCCESS, do_init(m));
     assert_status(INVALID_GUEST, by_handle(m, SEVFW_CMD_DECOMMISSION, handle));
 }

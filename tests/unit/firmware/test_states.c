@@ -277,7 +277,7 @@ static void every_documented_status_is_reachable(void **state)
     assert_status(SUCCESS, do_init(m));
     assert_status(WBINVD_REQUIRED, command0(m, SEVFW_CMD_DF_FLUSH));
     assert_status(SUCCESS, launch_start(m, 0, 0, &handle));
-    wbinvd_all(m);
+    wbinvd_everywhere(m);
     assert_status(DF_FLUSH_REQUIRED, activate(m, handle, MIN_ASID));
     assert_status(SUCCESS, command0(m, SEVFW_CMD_DF_FLUSH));
     assert_status(INACTIVE, update_data(m, handle, AT_GUEST, 16));
@@ -309,7 +309,7 @@ static void every_documented_status_is_reachable(void **state)
     }
     assert_status(RESOURCE_LIMIT, launch_start(m, 0, 0, &other));
     assert_status(SUCCESS, command0(m, SEVFW_CMD_SHUTDOWN));
-    wbinvd_all(m);
+    wbinvd_everywhere(m);
     assert_status(BAD_SIGNATURE, download(m, AT_OUT, image_put(m, AT_OUT, PART + 1, 0x013728)));
     es[0] = 1;
     set64(es, 8, AT_TMR);

@@ -190,30 +190,6 @@ static void guest_polls(unsigned i)
     }
 }
 
-bool lifecycle_relaunch(struct guest *guest)
-{
-    return guest == NULL;
-}
-void report_guests(void)
-{
-}
-void monitor_top(bool again)
-{
-    (void)again;
-}
-uint32_t monitor_top_lines(void)
-{
-    return 1;
-}
-void monitor_information(void)
-{
-}
-void identity_show(void)
-{
-}
-void monitor_view_init(void)
-{
-}
 /* ---- the boot CPU's loop ---- */
 
 static unsigned looks;

@@ -25,6 +25,7 @@
 #include "hv/mm/page.h"
 #include "../alone.h"
 #include "../fake_uart.h"
+#include "fake_control.h"
 
 /* ---- a console in memory, and time that tests turn ---- */
 
@@ -32,7 +33,6 @@ static char screen[1 << 20];
 static size_t screen_length;
 static size_t keys_at, keys_count;
 static uint64_t now_us;
-static unsigned lists;
 
 static struct manifest_guest configs[GUEST_MAX];
 static uint8_t histories[GUEST_MAX][OUTPUT_HISTORY], rings[GUEST_MAX][VUART_INPUT];
@@ -70,58 +70,9 @@ uint64_t rdtsc(void)
 {
     return now_us * 1000;
 }
-void clflush(const void *va)
-{
-    fail_msg("%p is flushed", va);
-}
-void report_guests(void)
-{
-    lists++;
-}
-
 /* ---- what the views count ---- */
 
 static struct cpu cpu, more_cpus[MAX_CPUS];
-static bool sev_is_ready;
-
-static uint64_t asked_again;     /* bit per guest */
-bool lifecycle_relaunch(struct guest *guest)
-{
-    if (guest->state != GUEST_ENDED)
-        return false;
-    asked_again |= UINT64_C(1) << guest->index;
-    return true;
-}
-const char *report_state(const struct guest *guest)
-{
-    return guest->state == GUEST_RUNNING ? "running" : "poweroff";
-}
-static uint32_t exit_kinds = VCPU_EXIT_FORBIDDEN + 1;
-const char *exit_kind_name(uint32_t kind)
-{
-    return kind < exit_kinds ? (const char *[]){"aaaaa", "bbbbb", "ccccc"}[kind % 3] : NULL;
-}
-bool sev_ready(void)
-{
-    return sev_is_ready;
-}
-void identity_show(void)
-{
-    line_print("identity");
-}
-const char *sev_refusal(void)
-{
-    return "this CPU has no SEV";
-}
-uint64_t sev_commands(void)
-{
-    return 77;
-}
-struct sev_platform_status_buffer sev_version(void)
-{
-    return (struct sev_platform_status_buffer){.api_major = 1, .api_minor = 55, .build = 21};
-}
-
 /* 512 pages of hv's, 64 MiB of guests', of which 11 and 16 are taken; 15 ASIDs for SEV. */
 static _Alignas(PAGE_SIZE) uint8_t arena[512][PAGE_SIZE];
 uint8_t *fake_arena = arena[0];
@@ -148,6 +99,7 @@ static void guest_is(uint32_t i, const char *name, enum guest_state state)
     guests[i].config = &configs[i];
     guests[i].index = i;
     guests[i].state = state;
+    guests[i].end = state == GUEST_ENDED ? GUEST_END_POWEROFF : GUEST_END_NONE;
     guests[i].uart.input = rings[i];
     output_init(&guests[i].output, i, configs[i].name, histories[i]);
     vuart_reset(&guests[i].uart, &guests[i].output);
@@ -165,7 +117,7 @@ static int setup(void **state)
     fake_uart_sent = sent;
     console_init(&fake_uart);
     resources();
-    sev_is_ready = true;
+    fake_sev_is_ready = true;
     log_set_level(LOG_GUEST);
     guest_is(0, "hello", GUEST_RUNNING);
     guest_is(1, "linux", GUEST_RUNNING);
@@ -173,7 +125,6 @@ static int setup(void **state)
     monitor_init();
     screen_length = keys_at = keys_count = 0;
     screen[0] = '\0';
-    lists = 0;
     now_us += 10000000;
     monitor_poll();
     return 0;
@@ -636,11 +587,11 @@ static void enter_after_a_number_is_one_key(void **state)
             /* launch again, with a guest attached */
             types("\0355\r");
             guests[number - 1].state = GUEST_ENDED;
-            asked_again = 0;
+            fake_relaunched = 0;
             length = snprintf(typed, sizeof typed, "\035r%u", number);
             memcpy(typed + length, enters[i].keys, enters[i].count);
             types_n(typed, (size_t)length + enters[i].count);
-            assert_int_equal(asked_again, UINT64_C(1) << (number - 1));
+            assert_int_equal(fake_relaunched, UINT64_C(1) << (number - 1));
             assert_string_equal(received(4), "");
         }
     }
@@ -732,19 +683,19 @@ static void kill_asks_first(void **state)
           "0\x1dk1y");
     assert_int_equal(guests[0].end, GUEST_END_DESTROYED);
     types("\x1dk3y");                               /* gone: not running, y is a stray byte */
-    assert_int_equal(guests[2].end, GUEST_END_NONE);
+    assert_int_equal(guests[2].end, GUEST_END_POWEROFF);
     assert_string_equal(received(1), "");
 }
 
 static void who_has_ended_is_launched_again(void **state)
 {
     (void)state;
-    asked_again = 0;
+    fake_relaunched = 0;
     guests[1].state = GUEST_ENDED;
     types("\x1dr2");
-    assert_int_equal(asked_again, 1 << 1);
+    assert_int_equal(fake_relaunched, 1 << 1);
     types("\x1dr1");                                /* it runs */
-    assert_int_equal(asked_again, 1 << 1);
+    assert_int_equal(fake_relaunched, 1 << 1);
     assert_non_null(strstr(screen, "has not ended"));
 }
 
@@ -783,7 +734,10 @@ static void help_and_list(void **state)
     types("\x1d?\x1dl\x1dp");
     assert_non_null(strstr(screen, "Ctrl-]"));
     assert_non_null(strstr(screen, "\nidentity\n"));
-    assert_int_equal(lists, 1);
+    const char *list = strstr(screen, " no name                     state     key ");
+    assert_non_null(list);
+    assert_null(strstr(list + 1, " no name"));
+    assert_non_null(strstr(list, "\n  2 linux                    running   none"));
 }
 
 static void a_flood_of_commands_is_answered_within_limits(void **state)
@@ -890,9 +844,9 @@ static void top_fits_into_80_columns(void **state)
         for (unsigned kind = 0; kind < VCPU_EXIT_KINDS; kind++)
             guests[i].past.exits[kind] = UINT64_C(300000000000);
     }
-    exit_kinds = VCPU_EXIT_KINDS;       /* more than there is room for */
+    fake_exit_kinds = VCPU_EXIT_KINDS;       /* more than there is room for */
     types("\035t");
-    exit_kinds = VCPU_EXIT_FORBIDDEN + 1;
+    fake_exit_kinds = VCPU_EXIT_FORBIDDEN + 1;
     assert_true(lines_fit(79));
     assert_non_null(strstr(screen, " 24 a-name-of-thirty running      64"));
     assert_null(strstr(screen, " 25 a-name"));
@@ -913,7 +867,7 @@ static void rates_take_five_columns(void **state)
         {0, "     0\n"},       {99999, " 99999\n"},    {100000, "  100k\n"},
         {9999999, " 9999k\n"}, {10000000, "   10M\n"}, {UINT64_C(9999999999), " 9999M\n"},
     };
-    exit_kinds = 1;
+    fake_exit_kinds = 1;
     for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
         types("\035t");
         now_us += 1000000;
@@ -925,7 +879,7 @@ static void rates_take_five_columns(void **state)
         else
             assert_null(strstr(strstr(screen, "  1 hello"), "\n        "));     /* no line for none */
     }
-    exit_kinds = VCPU_EXIT_FORBIDDEN + 1;
+    fake_exit_kinds = VCPU_EXIT_FORBIDDEN + 1;
 }
 
 /* The first have a line each, the others one together. */
@@ -1042,7 +996,7 @@ static void information_tells_of_the_machine_and_the_console(void **state)
     assert_non_null(strstr(screen, "\n  secure processor: ready, API 1.55 build 21, 77 commands so far\n"));
     assert_non_null(strstr(screen, "\n  log: up to level guest is printed; "));
     assert_non_null(strstr(screen, "\n  colour: on; attached: linux\n"));
-    sev_is_ready = false;
+    fake_sev_is_ready = false;
     types("\0350\035i");
     assert_non_null(strstr(screen, "\n  secure processor: not in use: this CPU has no SEV\n"));
     assert_non_null(strstr(screen, "attached: no guest\n"));

@@ -17,14 +17,15 @@ unit-hv-devices-tests := control_firmware vlapic vuart pvclock vpower monitor in
 unit-hv-devices-console := $(addprefix hv/,console/console.c console/line.c console/log.c console/output.c console/serial.c cpu/clock.c dev/vuart.c lib/text.c) \
 	tests/unit/fake_hardware.c
 unit-hv-devices-guests := hv/vm/guest.c hv/cpu/lapic.c hv/cpu/smp.c $(unit-hv-devices-console)
+unit-hv-devices-views := $(sort $(wildcard hv/monitor/*.c)) hv/control/report.c $(unit-hv-devices-guests) $(addprefix hv/mm/,memory.c page.c view.c) hv/lib/runs.c hv/svm/asid.c \
+	$(unit-hv-devices-in)/fake_control.c
 unit-hv-devices-vlapic := hv/dev/vlapic.c
 unit-hv-devices-vuart := $(unit-hv-devices-console) tests/unit/fake_uart.c
 unit-hv-devices-pvclock := hv/dev/pvclock.c hv/vm/vcpu_clock.c $(unit-hv-devices-guests)
 unit-hv-devices-vpower := hv/dev/vpower.c
-unit-hv-devices-monitor := $(sort $(wildcard hv/monitor/*.c)) $(unit-hv-devices-guests) hv/mm/memory.c hv/mm/page.c hv/mm/view.c hv/lib/runs.c hv/svm/asid.c \
-	tests/unit/fake_uart.c
+unit-hv-devices-monitor := $(unit-hv-devices-views) tests/unit/fake_uart.c
 unit-hv-devices-libs-monitor := -Wl,--wrap=console_read
-unit-hv-devices-input := hv/monitor/monitor.c hv/monitor/monitor_attach.c $(unit-hv-devices-guests)
+unit-hv-devices-input := $(unit-hv-devices-views)
 unit-hv-devices-jobs := hv/control/job.c hv/control/jobs.c
 unit-hv-devices-lifecycle := $(addprefix hv/control/,lifecycle.c launch.c end.c release.c leak.c program.c report.c wbinvd.c) $(sort $(wildcard hv/monitor/*.c)) \
 	$(addprefix hv/console/,console.c line.c log.c output.c serial.c) $(addprefix hv/cpu/,clock.c lapic.c mca.c smp.c) $(addprefix hv/mm/,memory.c page.c view.c) \

@@ -82,7 +82,8 @@ int __wrap_console_read(void)
     if (keys_before > 0) {
         keys_before--;
         fake_uart_type("x", 1);
-    } else if (looks++ > 0 && key_after >= 0 && (int)looks > key_after) { /* the first finds that all from before are taken */
+    } else if (looks++ > 0 && key_after >= 0 &&
+               (int)looks > key_after) { /* the first finds that all from before are taken */
         fake_uart_type("y", 1);
     }
     return __real_console_read();

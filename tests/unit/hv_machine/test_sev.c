@@ -235,40 +235,6 @@ static void other_cpu_answers(void)
     other_cpu.wbinvd_done = ++tickets;
 }
 
-void *window_map_own(paddr_t page, enum memory_view view)
-{
-    (void)view;
-    fail_msg("nobody maps %lx here", page.raw);
-    return NULL;
-}
-void window_unmap_own(void)
-{
-    fail();
-}
-
-/* No guest here has vCPUs, which could take pages meanwhile. */
-void exit_npf_freeze(bool freeze)
-{
-    (void)freeze;
-}
-bool vcpu_create(struct guest *g, uint32_t id, const struct manifest_registers *r, struct vcpu **out)
-{
-    (void)g, (void)id, (void)r, (void)out;
-    return false;
-}
-void vcpu_destroy(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-void sched_place(struct cpu *cpu, struct vcpu *vcpu)
-{
-    (void)cpu, (void)vcpu;
-}
-void sched_add(struct vcpu *vcpu)
-{
-    (void)vcpu;
-}
-
 /* What is printed. The driver's own lines are judged with the driver. */
 void fake_uart_printed(const char *line)
 {

@@ -173,6 +173,48 @@ def test_messages_use_the_conversions_that_text_format_has() -> None:
     assert not unknown
 
 
+def stands_in(name: str) -> set[str]:
+    """What a test's file defines, by the names of the functions that it is linked in place of."""
+    text = without_comments((ROOT / name).read_text())
+    inside = [line for line in text.splitlines() if line.startswith((" ", "\t"))]
+    real = {function for line in inside for function in re.findall(r"\b__real_(\w+)\(", line)}
+    return {function.removeprefix("__wrap_") for function in functions(name)[1]} - real
+
+
+def test_of_two_wrappers_the_one_that_calls_the_real_function_is_no_fake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.c").write_text(
+        "int __real_a(void);\nint __wrap_a(void)\n{\n    return __real_a();\n}\n"
+        "int __wrap_b(void)\n{\n    return 0;\n}\nint c(void)\n{\n    return 0;\n}\n"
+    )
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert stands_in("x.c") == {"b", "c"}
+
+
+# Functions of the product that unit tests and fuzzers have fakes of. Left are those next to the hardware (registers, page
+# tables, bring-up, the ways to end), psp/platform.h, which whoever links psp/ implements, and what a test scripts: jobs, the
+# monitor, the secure processor's state, what interrupts and a panic call. Only fewer.
+FAKES = 85
+
+
+def test_fakes_are_counted(show) -> None:
+    """By name, whatever the number of tests that have one of it."""
+    tests = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "tests/unit", "tests/fuzz"], cwd=ROOT,
+                           capture_output=True, text=True, check=True).stdout.split()  # fmt: skip
+    sources = [name for name in product(".c") if re.match(r"(?!guest/)|guest/(manifest\w*|crc32)\.c$", name)]
+    defined = {function for name in sources for function in functions(name)[1]}
+    left = defined & {
+        function
+        for name in tests
+        if name.endswith((".c", ".h")) and (ROOT / name).is_file()
+        for function in stands_in(name)
+    }
+    show(f"functions of the product that tests have fakes of: {len(left)} of {len(defined)}")
+    assert {"panic", "window_map"} <= left
+    assert len(left) <= FAKES
+
+
 def lines(*names: str) -> int:
     return sum(
         bool(line.strip()) for name in names for line in without_comments((ROOT / name).read_text()).splitlines()

@@ -11,13 +11,13 @@
 #include "hv/init/panic.h"
 #include "hv/init/shutdown.h"
 #include "hv/cpu/trap.h"
+#include "hv/lib/apic.h"
 #include "hv/vm/watch.h"
 
 const uint8_t vmrun_after_stgi[1];
 static struct vcpu vcpu;
 static struct mca_errors errors;        /* what the banks say */
-static bool answers, ends_here, ends_elsewhere;
-static uint64_t asked_rip;
+static bool ends_here, ends_elsewhere;
 
 static bool catches;                    /* the machine's end does */
 
@@ -27,22 +27,20 @@ bool end_catch(struct trap_frame *frame, const char *what)
     return catches;
 }
 
-void lapic_timer_interrupt(void)
-{
-    note("timer");
-}
-void lapic_eoi(void)
-{
-    note("eoi");
-}
-void smp_wbinvd_interrupt(void)
-{
-    note("wbinvd for another");
-}
-void smp_kick_interrupt(void)
-{
-    note("kick");
-}
+/* Called, and noted. */
+#define NOTED(name, words)    \
+    void __real_##name(void); \
+    void __wrap_##name(void); \
+    void __wrap_##name(void)  \
+    {                         \
+        note(words);          \
+        __real_##name();      \
+    }
+
+NOTED(lapic_timer_interrupt, "timer")
+NOTED(smp_wbinvd_interrupt, "wbinvd for another")
+NOTED(smp_kick_interrupt, "kick")
+
 bool shutdown_is_elsewhere(void)
 {
     note("end?");
@@ -79,13 +77,6 @@ void exit_machine_check(struct vcpu *hit, const struct mca_errors *found)
     note("hit %u", found->count);
 }
 
-bool watch_answer(struct cpu *cpu, uint64_t rip)
-{
-    assert_ptr_equal(cpu, &fake_cpu);
-    asked_rip = rip;
-    return answers;
-}
-
 void panic_trap(const struct trap_frame *frame, const char *name)
 {
     note("panic %lu %s", frame->vector, name);
@@ -96,8 +87,10 @@ static int set_up(void **state)
 {
     fake_reset(state);
     fake_cpu.current = &vcpu;
+    fake_cpu.timer_tsc = UINT64_MAX;
+    fake_msrs[0].msr = APIC_EOI;
     errors = (struct mca_errors){.count = 2};
-    answers = ends_here = ends_elsewhere = catches = false;
+    ends_here = ends_elsewhere = catches = false;
     return 0;
 }
 
@@ -118,14 +111,14 @@ static void the_end_of_the_machine_survives_exceptions_and_is_told_the_time(void
     assert_string_equal(did, "catch 14 #PF page fault\ncatch 13 #GP general protection\n");
     did[0] = '\0';
     assert_true(trap(TRAP_TIMER, 0x1000));
-    assert_string_equal(did, "timer\neoi\n");
+    assert_string_equal(did, "timer\nwrmsr 80b 0\n");
     did[0] = '\0';
     fake_cpu.timer_fired = true;
     assert_true(trap(TRAP_TIMER, 0x1000));
-    assert_string_equal(did, "timer\neoi\ncatch 64 the UEFI firmware has not returned in time, interrupted\n");
+    assert_string_equal(did, "timer\nwrmsr 80b 0\ncatch 64 the UEFI firmware has not returned in time, interrupted\n");
     did[0] = '\0';
     assert_true(trap(TRAP_KICK, 0x1000));
-    assert_string_equal(did, "kick\neoi\n");
+    assert_string_equal(did, "kick\nwrmsr 80b 0\n");
 }
 
 static void each_vector_is_handled_and_acknowledged_once(void **state)
@@ -136,10 +129,10 @@ static void each_vector_is_handled_and_acknowledged_once(void **state)
         assert_true(trap(vector, 0x1000));
         /* APM2 16.4.7: a spurious interrupt is not acknowledged. */
         assert_string_equal(did, vector == 0xff   ? ""
-                                 : vector == 0x40 ? "timer\neoi\n"
-                                 : vector == 0x41 ? "kick\neoi\n"
-                                 : vector == 0x42 ? "wbinvd for another\neoi\n"
-                                                  : "eoi\n");
+                                 : vector == 0x40 ? "timer\nwrmsr 80b 0\n"
+                                 : vector == 0x41 ? "kick\nwrmsr 80b 0\n"
+                                 : vector == 0x42 ? "wbinvd for another\nwrmsr 80b 0\n"
+                                                  : "wrmsr 80b 0\n");
         assert_int_equal(fake_cpu.interrupts, vector != 0xff);
         assert_int_equal(fake_cpu.stray_interrupts, vector != 0xff && (vector < 0x40 || vector > 0x42));
         assert_int_equal(fake_cpu.nmis, 0);
@@ -176,9 +169,9 @@ static void an_nmi_is_counted_unless_another_cpu_asked_by_it(void **state)
     assert_true(trap(TRAP_NMI, 0x4321));
     assert_string_equal(did, "end?\n");         /* first of all, whether the machine ends */
     assert_int_equal(fake_cpu.nmis, 1);
-    assert_int_equal(asked_rip, 0x4321);
-    answers = true;
+    fake_cpu.answer_wanted = true;
     assert_true(trap(TRAP_NMI, 0x4321));
+    assert_int_equal(fake_cpu.answer_rip, 0x4321);
     assert_int_equal(fake_cpu.nmis, 1);
     assert_int_equal(fake_cpu.interrupts, 0);
 }

@@ -28,7 +28,8 @@ unit-hv-machine-sev := $(filter-out psp/discover.c,$(sort $(wildcard psp/*.c))) 
 	$(addprefix hv/mm/,memory.c page.c view.c) $(addprefix hv/console/,console.c line.c log.c output.c serial.c) \
 	$(addprefix hv/cpu/,clock.c lapic.c mca.c smp.c) $(addprefix hv/lib/,heap.c pci.c runs.c text.c) tests/unit/fake_hardware.c tests/unit/fake_uart.c
 unit-hv-machine-lapic := hv/cpu/clock.c
-unit-hv-machine-trap := hv/init/trap.c
+unit-hv-machine-trap := hv/init/trap.c hv/cpu/clock.c hv/cpu/lapic.c hv/cpu/smp.c hv/vm/watch.c
+unit-hv-machine-libs-trap := -Wl,--wrap=lapic_timer_interrupt,--wrap=smp_wbinvd_interrupt,--wrap=smp_kick_interrupt
 unit-hv-machine-panic := hv/init/panic.c hv/lib/text.c
 unit-hv-machine-main := hv/init/main.c hv/svm/asid.c $(addprefix hv/console/,console.c line.c log.c serial.c) hv/cpu/clock.c hv/cpu/lapic.c hv/cpu/smp.c \
 	$(addprefix hv/mm/,memory.c page.c view.c) hv/lib/runs.c hv/lib/text.c tests/unit/fake_hardware.c tests/unit/fake_uart.c

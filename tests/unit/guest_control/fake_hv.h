@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* hv's side of guest/control.h for programs of the build host: a window, four guests, one of which can be debugged. */
+/* hv's side of guest/control.h for programs of the build host: a window, and five guests, two of which can be debugged. */
 #ifndef TESTS_UNIT_GUEST_CONTROL_FAKE_HV_H
 #define TESTS_UNIT_GUEST_CONTROL_FAKE_HV_H
 
@@ -11,17 +11,17 @@
 
 enum { FAKE_CONTROL, FAKE_LINUX, FAKE_HELLO, FAKE_PLAIN, FAKE_OPEN, FAKE_GUESTS };
 
-#define FAKE_MEMORY 0x10000u        /* bytes of each guest */
-#define FAKE_SHARED_PAGE 0x8000u    /* of FAKE_LINUX, which says so; all else of it is private */
+#define FAKE_MEMORY 0x10000u /* bytes of each guest */
+#define FAKE_SHARED_PAGE 0x8000u /* of FAKE_LINUX, which says so; all else of it is private */
 #define FAKE_SECRET_GPA 0xa000u
-#define FAKE_HIGH UINT64_C(0xffffffff80000000)  /* guest-virtual: a large page, guest-physical 0 */
+#define FAKE_HIGH UINT64_C(0xffffffff80000000) /* guest-virtual: a large page, guest-physical 0 */
 
 struct fake_guest {
     struct control_guest info;
     struct control_vcpu vcpus[2];
-    uint8_t memory[FAKE_MEMORY];    /* as the guest sees it */
+    uint8_t memory[FAKE_MEMORY]; /* as the guest sees it */
     char console[4096];
-    uint32_t kept;                  /* of the console, its first byte still there */
+    uint32_t kept; /* of the console, its first byte still there */
     char input[256];
     size_t input_length;
 };
@@ -31,12 +31,12 @@ struct fake_hv {
     struct control_platform platform;
     char log[256];
     uint32_t log_length;
-    uint32_t requests, commands[256];       /* counted */
-    struct control_request last;            /* the last one; of CONTROL_FIRMWARE: */
+    uint32_t requests, commands[256]; /* counted */
+    struct control_request last; /* the last one; of CONTROL_FIRMWARE: */
     struct control_request last_firmware;
-    uint32_t refuse_status;         /* the next command of the SEV firmware is refused with it */
-    bool mute;                      /* no answers */
-    bool launch_lasts;              /* until fake_launched() */
+    uint32_t refuse_status; /* the next command of the SEV firmware is refused with it */
+    bool mute; /* no answers */
+    bool launch_lasts; /* until fake_launched() */
     uint8_t session[128], secret[0x4000], imported[2][2084];
 };
 

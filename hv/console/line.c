@@ -8,6 +8,9 @@
 #define PRINT_SIZE 512u
 
 static bool colour;
+static uint8_t kept[HISTORY_SIZE];
+
+struct history line_history = {.bytes = kept};
 
 void line_set_colour(bool on)
 {
@@ -47,6 +50,9 @@ void line_write(enum line_style style, const char *text, size_t length)
     if (style != LINE_PLAIN)
         write_style(LINE_PLAIN);
     console_write("\n", 1);
+    for (size_t i = 0; i < length; i++)
+        history_add(&line_history, (uint8_t)text[i]);
+    history_add(&line_history, '\n');
 }
 
 void line_clear_screen(void)

@@ -4,6 +4,7 @@
 #ifndef SEVISOR_LINE_H
 #define SEVISOR_LINE_H
 
+#include "hv/console/history.h"
 #include "hv/lib/types.h"
 
 /* SGR parameters, ECMA-48 8.3.117. */
@@ -22,6 +23,9 @@ void line_set_colour(bool on);
 bool line_has_colour(void);
 /* Appends what switches to the style, at most LINE_STYLE_SIZE bytes; returns their number. */
 size_t line_put_style(char *text, enum line_style style);
+
+/* What line_write() has written. */
+extern struct history line_history;
 
 /* Begins a new line, if the last one is not ended. */
 void line_fresh(void);

@@ -21,12 +21,10 @@ static uint64_t open_position;          /* console_position() then */
 static uint32_t unshown;                /* how many have bytes that the operator has not seen */
 static const struct output *let_through;
 
-_Static_assert((OUTPUT_HISTORY & (OUTPUT_HISTORY - 1)) == 0, "the ring's index wraps with its counter");
-
 void output_init(struct output *output, uint32_t number, const char *name, uint8_t *history)
 {
     ASSERT(number < MANIFEST_MAX_GUESTS && (outputs[number] == NULL || outputs[number] == output));
-    *output = (struct output){.name = name, .owner = number + 1, .history = history};
+    *output = (struct output){.name = name, .owner = number + 1, .history.bytes = history};
     outputs[number] = output;
     if (number >= outputs_end)
         outputs_end = number + 1;
@@ -107,8 +105,7 @@ static void show_line(struct output *output, bool complete)
 
 static void take_byte(struct output *output, uint8_t byte)
 {
-    if (output->history != NULL)
-        output->history[output->history_total++ % OUTPUT_HISTORY] = byte;
+    history_add(&output->history, byte);
     if (byte == '\n') {
         show_line(output, true);
         return;
@@ -159,12 +156,12 @@ void output_let_through(const struct output *output)
 /* Line by line, so that others' output is not held up; what the guest adds meanwhile is left out. */
 void output_scroll_back(const struct output *output)
 {
-    uint64_t end = output->history_total, start = end > OUTPUT_HISTORY ? end - OUTPUT_HISTORY : 0;
+    uint64_t end = output->history.total, start = history_first(&output->history);
     uint64_t from = end;
     uint32_t newlines = 0;
     while (from > start && newlines <= OUTPUT_SCROLL_LINES) {
         from--;
-        newlines += output->history[from % OUTPUT_HISTORY] == '\n';
+        newlines += output->history.bytes[from % HISTORY_SIZE] == '\n';
     }
     if (newlines > OUTPUT_SCROLL_LINES)
         from++;
@@ -173,7 +170,7 @@ void output_scroll_back(const struct output *output)
     char text[OUTPUT_LINE + 1];
     size_t length = 0;
     for (; from < end; from++) {
-        uint8_t byte = output->history[from % OUTPUT_HISTORY];
+        uint8_t byte = output->history.bytes[from % HISTORY_SIZE];
         if (byte != '\n')
             length = append(text, length, &byte, 1, false);
         if ((byte == '\n' || length == OUTPUT_LINE || from + 1 == end) && (byte == '\n' || length > 0)) {

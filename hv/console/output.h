@@ -9,10 +9,10 @@
 #ifndef SEVISOR_OUTPUT_H
 #define SEVISOR_OUTPUT_H
 
+#include "hv/console/history.h"
 #include "hv/lib/types.h"
 
 #define OUTPUT_LINE 256u
-#define OUTPUT_HISTORY 16384u       /* the last bytes, for output_scroll_back(); a power of two */
 #define OUTPUT_PROMPT_US 50000u     /* a line without newline is shown after so much silence */
 #define OUTPUT_SCROLL_LINES 100u
 
@@ -25,11 +25,10 @@ struct output {
     uint32_t line_length;
     uint32_t line_shown;        /* how much of it the operator has seen */
     uint64_t line_tsc;          /* when the last byte came */
-    uint8_t *history;           /* OUTPUT_HISTORY bytes; NULL: nothing is kept */
-    uint64_t history_total;     /* bytes ever */
+    struct history history;
 };
 
-/* For guest `number`, counted from 0, once, on the boot CPU. `name` and `history` stay the caller's, for good. */
+/* For guest `number`, counted from 0, once, on the boot CPU. `name` and `history`, HISTORY_SIZE bytes or NULL, stay the caller's, for good. */
 void output_init(struct output *output, uint32_t number, const char *name, uint8_t *history);
 void output_byte(struct output *output, uint8_t byte);
 /* Shows lines without a newline, after their silence. On the boot CPU, often. */

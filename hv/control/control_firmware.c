@@ -59,7 +59,7 @@ static enum control_result check_guest(const struct psp_command_row *row, const 
         return CONTROL_NO_GUEST;
     if (!guest->sev_context || (states[row->class] >> state & 1) == 0)
         return CONTROL_STATE;
-    return (guest->config->sev_policy & row->forbidden) != 0 ? CONTROL_POLICY : CONTROL_OK;
+    return (guest->sev_policy & row->forbidden) != 0 ? CONTROL_POLICY : CONTROL_OK;
 }
 
 static enum control_result check_class(const struct psp_command_row *row, const struct guest *guest,

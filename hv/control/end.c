@@ -6,6 +6,7 @@
 #include "hv/control/end.h"
 
 #include "hv/console/log.h"
+#include "hv/control/control.h"
 #include "hv/control/leak.h"
 #include "hv/control/release.h"
 #include "hv/control/report.h"
@@ -67,6 +68,7 @@ static enum job_verdict begin(struct job *job)
         guest->stays_ended = !job->relaunch;
         vuart_power_off(&guest->uart);
     }
+    guest->session = NULL;
     release_vcpus(guest);
     job_next(job, !guest->sev_context ? END_PLAIN_VIEW : guest->sev_active ? END_DEACTIVATE : END_DECOMMISSION);
     return JOB_MOVED;
@@ -229,6 +231,8 @@ static enum job_verdict release(struct job *job)
 {
     struct guest *guest = job->guest;
     bool refused = guest->end == GUEST_END_REFUSED, relaunch = job->relaunch;
+    if (!control_close(guest))
+        return JOB_WAITS;
     release_tables(guest);
     release_asid(guest, job->clean);
     guest->sev_context = guest->sev_active = guest->sev_memory_given = guest->memory_damaged = false;

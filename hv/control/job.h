@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * Long work is a job, a state machine: a guest's launch, its teardown, the secure processor's bring-up. The boot CPU's loop
+ * Long work is a job, a state machine: a guest's launch, its teardown, the secure processor's bring-up,
+ * a request of the control guest's. The boot CPU's loop
  * steps jobs, one bounded piece at a time (JOB_PIECE bytes copied or cleared, one mailbox command sent, one poll for its
  * answer or for a WBINVD of all CPUs), and runs vCPUs and polls the console in between. A job that waits blocks nothing
  * else; jobs.c says which of several goes on first.
@@ -13,7 +14,7 @@
 
 #define JOB_PIECE (UINT64_C(4) << 20)
 
-enum job_kind { JOB_NONE, JOB_PLATFORM, JOB_LAUNCH, JOB_END };
+enum job_kind { JOB_NONE, JOB_PLATFORM, JOB_CONTROL, JOB_LAUNCH, JOB_END };
 
 /* Result of a step. */
 enum job_verdict {
@@ -25,7 +26,7 @@ enum job_verdict {
 
 struct job {
     enum job_kind kind;     /* JOB_NONE: not active */
-    struct guest *guest;    /* NULL: JOB_PLATFORM */
+    struct guest *guest;    /* NULL: JOB_PLATFORM, JOB_CONTROL */
     uint32_t state;         /* launch.c, end.c, sev.c */
     uint32_t tries;         /* failed attempts of the state's command */
     uint32_t step;          /* index in the launch program */

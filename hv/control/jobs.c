@@ -2,6 +2,7 @@
 /* Which job is stepped next: the manifest's order, and a turn for each so that none starves. */
 #include "hv/control/jobs.h"
 
+#include "hv/control/control.h"
 #include "hv/control/end.h"
 #include "hv/control/launch.h"
 #include "hv/control/sev.h"
@@ -20,6 +21,9 @@ static enum job_verdict step(struct job *job)
     switch (job->kind) {
     case JOB_PLATFORM:
         verdict = sev_step(job);
+        break;
+    case JOB_CONTROL:
+        verdict = control_step(job);
         break;
     case JOB_LAUNCH:
         verdict = launch_step(job);
@@ -51,10 +55,13 @@ static bool move_first(struct order *order, bool in_mailbox)
     return false;
 }
 
-/* The secure processor first: the owner of the outstanding command takes its answer, then the next command is sent. */
+/* The secure processor first: the owner of the outstanding command takes its answer, then the next command is sent, by
+ * the control guest's request before others: there is one at a time. */
 static bool serve_mailbox(void)
 {
     struct job *owner = sev_mailbox_owner();
+    if (owner == NULL && control_job()->wants_mailbox && step(control_job()) == JOB_MOVED)
+        return true;
     if (owner == NULL)
         return move_first(&commands, true);
     if (step(owner) != JOB_MOVED)
@@ -67,5 +74,8 @@ enum job_verdict jobs_step(void)
 {
     if (!job_active())
         return JOB_IDLE;
-    return serve_mailbox() || step(sev_job()) == JOB_MOVED || move_first(&pieces, false) ? JOB_MOVED : JOB_WAITS;
+    return serve_mailbox() || step(sev_job()) == JOB_MOVED || step(control_job()) == JOB_MOVED ||
+                   move_first(&pieces, false)
+               ? JOB_MOVED
+               : JOB_WAITS;
 }

@@ -6,6 +6,7 @@
 #include "hv/control/launch.h"
 
 #include "hv/console/log.h"
+#include "hv/control/control.h"
 #include "hv/control/program.h"
 #include "hv/control/release.h"
 #include "hv/control/report.h"
@@ -35,6 +36,7 @@ enum launch_state {
     LAUNCH_CLEAR_VIEW, LAUNCH_CLEAR,    /* memory that the launch program does not write */
     LAUNCH_PLACE_VIEW, LAUNCH_PLACE,    /* memory that it writes */
     LAUNCH_PLATFORM,                    /* waits for the secure processor's bring-up */
+    LAUNCH_SESSION, LAUNCH_HOLD,        /* wait for the control guest: its session, its secret */
     LAUNCH_BEGIN, LAUNCH_ACTIVATE, LAUNCH_ENCRYPT, LAUNCH_MEASURE, LAUNCH_FINISH,
     LAUNCH_GUEST_VIEW, LAUNCH_PLACE_SHARED,
 };
@@ -70,6 +72,7 @@ static void phase_done(struct job *job, enum launch_phase phase)
 {
     uint64_t now = clock_tsc();
     job->guest->report.tsc[phase] += now - job->mark_tsc;
+    job->guest->report.phase = phase < LAUNCH_UPDATE ? phase + 1 : phase;
     job->mark_tsc = now;
 }
 
@@ -77,7 +80,10 @@ static enum job_verdict prepare(struct job *job)
 {
     struct guest *guest = job->guest;
     guest->awaiting_ipi = 0;
-    guest->bus_pages = 0;
+    guest->bus_pages = guest->awaits = 0;
+    guest->paused = guest->secret_placed = false;
+    guest->sev_policy = guest->config->sev_policy;
+    guest->session = NULL;
     guest->sev = guest->config->encryption == MANIFEST_ENCRYPTION_SEV;
     guest->report = (struct launch_report){0};
     guest->measurement = (struct sev_measurement){0};
@@ -134,6 +140,8 @@ static bool allocate(struct guest *guest)
     if (!npt_create(&guest->npt) || !npt_map(&guest->npt, gpaddr(0), guest->memory.base, config->memory,
                                              guest->sev ? VIEW_GUEST : launch_view(guest)))
         return refuse(guest, NO_PAGES, "nested page tables");
+    if ((config->flags & MANIFEST_GUEST_CONTROL) != 0 && !control_open(guest))
+        return refuse(guest, "needs 2 MiB more, for the window of the control interface");
     for (uint32_t i = 0; i < config->vcpus; i++) {
         if (!vcpu_create(guest, i, &config->registers, &guest->vcpus[i]))
             return refuse(guest, NO_PAGES, "vCPUs");
@@ -285,6 +293,7 @@ static enum job_verdict run(struct job *job)
 {
     struct guest *guest = job->guest;
     guest->state = GUEST_RUNNING;
+    guest->report.phase = LAUNCH_FINISH_CMD;
     guest->launches++;
     guest->started_tsc = clock_tsc();
     job_finish(job);
@@ -319,8 +328,14 @@ static enum job_verdict place(struct job *job)
 /* ---- the secure processor's part ---- */
 
 /* The owner's DH certificate and session; NULL: the manifest has none. False: they are outside the manifest. */
-static bool find_session(const struct manifest_guest *config, const uint8_t **dh_cert, const uint8_t **session)
+static bool find_session(const struct guest *guest, const uint8_t **dh_cert, const uint8_t **session)
 {
+    const struct manifest_guest *config = guest->config;
+    if (guest->session != NULL) {
+        *dh_cert = guest->session->dh_cert;
+        *session = guest->session->session;
+        return true;
+    }
     *dh_cert = *session = NULL;
     if (config->dh_cert_size == 0 && config->session_size == 0)
         return true;
@@ -328,6 +343,23 @@ static bool find_session(const struct manifest_guest *config, const uint8_t **dh
     *session = program_payload(config->session_offset, SEV_SESSION_SIZE);
     return *dh_cert != NULL && *session != NULL && config->dh_cert_size == SEV_CERT_SIZE &&
            config->session_size == SEV_SESSION_SIZE;
+}
+
+static enum job_verdict await(struct job *job, enum launch_state state, enum control_state awaited, const char *what)
+{
+    job->guest->awaits = awaited;
+    job_next(job, state);
+    log_print(LOG_NOTICE, "launch %s: waits for %s, by the control guest", job->guest->config->name, what);
+    return JOB_MOVED;
+}
+
+static enum job_verdict go_on(struct job *job, enum launch_state next)
+{
+    if (job->guest->awaits != 0)
+        return JOB_WAITS;
+    job->mark_tsc = clock_tsc(); /* nobody's phase */
+    job_next(job, next);
+    return JOB_MOVED;
 }
 
 static enum job_verdict await_platform(struct job *job)
@@ -338,8 +370,10 @@ static enum job_verdict await_platform(struct job *job)
     job_next(job, LAUNCH_BEGIN);
     if (!sev_ready())
         refuse(job->guest, "%s", sev_refusal());
-    else if (!find_session(job->guest->config, &dh_cert, &session))
+    else if (!find_session(job->guest, &dh_cert, &session))
         refuse(job->guest, "its launch session is outside the manifest");
+    else if ((job->guest->config->flags & MANIFEST_GUEST_SESSION_AT_LAUNCH) != 0)
+        return await(job, LAUNCH_SESSION, CONTROL_STATE_SESSION, "its session");
     else
         return JOB_MOVED;
     return refused(job->guest);
@@ -395,8 +429,8 @@ static struct psp_result submit(const struct job *job)
     const uint8_t *dh_cert, *session;
     switch (job->state) {
     case LAUNCH_BEGIN:
-        (void)find_session(guest->config, &dh_cert, &session);
-        return sev_launch_start(sev_psp(), guest->config->sev_policy, dh_cert, session);
+        (void)find_session(guest, &dh_cert, &session);
+        return sev_launch_start(sev_psp(), guest->sev_policy, dh_cert, session);
     case LAUNCH_ACTIVATE:
         return sev_activate(sev_psp(), guest->sev_handle, guest->asid);
     case LAUNCH_ENCRYPT:
@@ -433,6 +467,7 @@ static struct psp_result answered(struct job *job, struct psp_result result)
     case LAUNCH_BEGIN:
         result = sev_launch_start_answer(sev_psp(), result, &guest->sev_handle);
         guest->sev_context = psp_ok(result);
+        guest->session = NULL;
         job_next(job, LAUNCH_ACTIVATE);
         break;
     case LAUNCH_ACTIVATE:
@@ -458,6 +493,8 @@ static struct psp_result answered(struct job *job, struct psp_result result)
         log_print(LOG_NOTICE, "launch %s: LAUNCH_MEASURE", name);
         phase_done(job, LAUNCH_MEASURE_CMD);
         job_next(job, LAUNCH_FINISH);
+        if ((guest->config->flags & MANIFEST_GUEST_REQUIRE_SECRET) != 0)
+            (void)await(job, LAUNCH_HOLD, CONTROL_STATE_HELD, "its secret");
         break;
     default:
         if (!psp_ok(result))
@@ -512,6 +549,10 @@ enum job_verdict launch_step(struct job *job)
         return place(job);
     case LAUNCH_PLATFORM:
         return await_platform(job);
+    case LAUNCH_SESSION:
+        return go_on(job, LAUNCH_BEGIN);
+    case LAUNCH_HOLD:
+        return go_on(job, LAUNCH_FINISH);
     case LAUNCH_BEGIN:
     case LAUNCH_ACTIVATE:
     case LAUNCH_ENCRYPT:

@@ -52,7 +52,7 @@ static struct resources resources_missing(const struct resources *now)
         const struct guest *guest = &guests[i];
         missing.asids -= guest->asid != 0;
         missing.pool_pages -= (guest->vcpus[0] != NULL ? guest->report.hv_pages : 0) + guest->npt.pages;
-        missing.extent_bytes -= guest->memory.size;
+        missing.extent_bytes -= guest->memory.size + guest->window.size;
     }
     return missing;
 }

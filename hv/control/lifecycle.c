@@ -4,7 +4,6 @@
 
 #include "hv/console/log.h"
 #include "hv/control/job.h"
-#include "hv/control/jobs.h"
 #include "hv/control/leak.h"
 #include "hv/control/program.h"
 #include "hv/control/report.h"
@@ -41,9 +40,10 @@ void lifecycle_begin(const struct handoff *handoff)
         guests[i].config = program_guest(i);
         guests[i].restarts_left = guests[i].config->restarts;
         wants_sev |= guests[i].config->encryption == MANIFEST_ENCRYPTION_SEV;
-        has_session |= guests[i].config->session_size != 0;
+        has_session |=
+            guests[i].config->session_size != 0 || (guests[i].config->flags & MANIFEST_GUEST_SESSION_AT_LAUNCH) != 0;
         paddr_t history, input;
-        bool keeps = page_alloc(PAGES_OF(OUTPUT_HISTORY), 1, &history);
+        bool keeps = page_alloc(PAGES_OF(HISTORY_SIZE), 1, &history);
         output_init(&guests[i].output, i, guests[i].config->name, keeps ? page_va(history) : NULL);
         vuart_reset(&guests[i].uart, &guests[i].output);      /* its launch may be refused before it does this */
         if (page_alloc(PAGES_OF(VUART_INPUT), 1, &input))

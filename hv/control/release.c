@@ -2,6 +2,7 @@
 /* vCPUs, nested page tables, memory and ASID of a guest go back to where they came from. */
 #include "hv/control/release.h"
 
+#include "hv/control/control.h"
 #include "hv/svm/asid.h"
 #include "hv/vm/vcpu_start.h"
 
@@ -26,6 +27,7 @@ void release_tables(struct guest *guest)
 
 void release_unused(struct guest *guest)
 {
+    (void)control_close(guest); /* it has not run: no request is under way */
     release_vcpus(guest);
     release_tables(guest);
     if (guest->memory.size != 0)

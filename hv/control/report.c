@@ -49,7 +49,7 @@ static void report_measurement(const struct guest *guest)
     hex(guest->measurement.mnonce, sizeof guest->measurement.mnonce, nonce);
     line_print("digest %s: %s", config->name, digest);
     line_print("measurement %s: %s nonce %s policy 0x%x api %u.%u build %u", config->name, measure, nonce,
-               config->sev_policy, version.api_major, version.api_minor, version.build);
+               guest->sev_policy, version.api_major, version.api_minor, version.build);
 }
 
 void report_launch(const struct guest *guest)
@@ -106,7 +106,9 @@ static uint64_t milliseconds(uint64_t tsc)
 const char *report_state(const struct guest *guest)
 {
     if (guest->state == GUEST_LAUNCHING)
-        return "launching";
+        return guest->awaits != 0 ? "held" : "launching";
+    if (guest->state == GUEST_RUNNING && guest->end == GUEST_END_NONE && guest->paused)
+        return "paused";
     return guest->state == GUEST_EMPTY ? "waiting" : end_names[guest->end];
 }
 

@@ -32,7 +32,7 @@ struct cpu {
     struct vcpu *run_queue;     /* all that live here, circular; this and the next six: sched.c */
     struct heap_node *ready, *timers;
     struct vcpu *posted;        /* those to which something was sent; pushed by any CPU, taken by this one */
-    bool guest_ends;            /* some guest on the run queue: by guest_end() */
+    bool guest_stops;            /* some guest on the run queue: by guest_end(), guest_pause() */
     uint64_t slices;            /* begun */
     struct vcpu *incoming;      /* pushed by the boot CPU, taken over by this one; sched.c */
     uint32_t assigned;          /* vCPUs placed on this CPU and not destroyed yet */

@@ -3,6 +3,7 @@
 #include "hv/init/loop.h"
 
 #include "hv/console/console.h"
+#include "hv/control/control.h"
 #include "hv/control/job.h"
 #include "hv/control/jobs.h"
 #include "hv/control/lifecycle.h"
@@ -84,6 +85,7 @@ void loop_run(struct cpu *cpu)
         enum job_verdict verdict = step_jobs(cpu);
         bool ran = run_vcpus(cpu, verdict, &next);
         poll_monitor(cpu);
+        control_poll();
         if (guest_ends_noted()) {
             lifecycle_begin_ends();
         } else if (!ran && verdict != JOB_MOVED) {

@@ -109,6 +109,8 @@ void switch_to(struct switch_state *from, struct switch_state *to)
         state_save(from->fpu);
         read_dr0_3(from->dr);
     }
+    if (to == NULL)
+        return;
     state_load(to->fpu);
     write_dr0_3(to->dr);
     if (host.xsave)

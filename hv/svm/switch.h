@@ -19,7 +19,8 @@ void switch_init(void);
 uint64_t switch_guest_xcr0(void);
 /* A vCPU's state at its creation; state->fpu is there, zeros. */
 void switch_reset(struct switch_state *state);
-/* Makes the CPU's state `to`; saves that of the vCPU which had it in `from`; NULL: there was none, or it has been destroyed. */
+/* Makes the CPU's state `to`; saves that of the vCPU which had it in `from`; NULL: there was none, or it has been
+ * destroyed. `to` NULL: it is saved, and none has the CPU. */
 void switch_to(struct switch_state *from, struct switch_state *to);
 /* What of it INIT changes: DR0-3 become 0; `here`: its vCPU has this CPU. On the vCPU's own CPU, or before its first run. */
 void switch_at_init(struct switch_state *state, bool here);

@@ -146,13 +146,25 @@ static void port_write_wide(struct vcpu *vcpu, uint32_t port, uint32_t size, uin
     }
 }
 
+/* The boot CPU takes the request (control/); until then the guest can ring as often as it wants. */
+static void ring(struct guest *guest, uint32_t sequence)
+{
+    if (__atomic_exchange_n(&guest->doorbell, sequence, __ATOMIC_SEQ_CST) == 0)
+        guest_note_end();
+}
+
 /* Of 2 or 4 bytes. */
 OUT_OF_LINE void exit_ioio_wide(struct vcpu *vcpu, uint32_t port, uint32_t size)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     uint64_t rax = vmcb->rax;
 
-    if ((vmcb->exitinfo1 & IOIO_IN) == 0)
+    if (port == CONTROL_DOORBELL && size == 4 && (vcpu->guest->config->flags & MANIFEST_GUEST_CONTROL) != 0) {
+        if ((vmcb->exitinfo1 & IOIO_IN) == 0)
+            ring(vcpu->guest, (uint32_t)rax);
+        else
+            vmcb_set_rax(vmcb, CONTROL_MAGIC);
+    } else if ((vmcb->exitinfo1 & IOIO_IN) == 0)
         port_write_wide(vcpu, port, size, rax);
     else if (size == 2)
         vmcb_set_rax(vmcb, (rax & ~UINT64_C(0xffff)) | port_read_wide(vcpu, port, size));

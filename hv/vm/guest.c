@@ -94,6 +94,22 @@ bool guest_ends_noted(void)
     return __atomic_load_n(&end_noted, __ATOMIC_RELAXED) && __atomic_exchange_n(&end_noted, false, __ATOMIC_SEQ_CST);
 }
 
+/* Each CPU takes its own off its queue. A guest that is launched has vCPUs, but they are on no CPU yet. */
+static void stop_vcpus(struct guest *guest)
+{
+    for (uint32_t i = 0; guest->state == GUEST_RUNNING && i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
+        struct cpu *cpu = guest->vcpus[i]->cpu;
+        __atomic_store_n(&cpu->guest_stops, true, __ATOMIC_SEQ_CST);
+        smp_kick(cpu);
+    }
+}
+
+void guest_pause(struct guest *guest)
+{
+    __atomic_store_n(&guest->paused, true, __ATOMIC_SEQ_CST);
+    stop_vcpus(guest);
+}
+
 bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
 {
     lock_take(&guest->lock, LOCK_GUEST);
@@ -108,12 +124,7 @@ bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format,
     lock_release(&guest->lock, LOCK_GUEST);
     if (!first)
         return false;
-    /* One that is launched has vCPUs, but they are on no CPU yet. */
-    for (uint32_t i = 0; guest->state == GUEST_RUNNING && i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
-        struct cpu *cpu = guest->vcpus[i]->cpu;     /* each CPU takes its own off its queue */
-        __atomic_store_n(&cpu->guest_ends, true, __ATOMIC_SEQ_CST);
-        smp_kick(cpu);
-    }
+    stop_vcpus(guest);
     guest_note_end();
     return true;
 }

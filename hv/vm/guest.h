@@ -3,6 +3,7 @@
 #ifndef SEVISOR_GUEST_H
 #define SEVISOR_GUEST_H
 
+#include "guest/control.h"
 #include "guest/manifest_format.h"
 #include "hv/console/output.h"
 #include "hv/cpu/lock.h"
@@ -44,6 +45,7 @@ struct launch_report {
     uint64_t commands;          /* mailbox commands */
     uint64_t psp_bytes;         /* through LAUNCH_UPDATE_DATA */
     uint64_t table_pages;       /* nested tables */
+    enum launch_phase phase;    /* that is under way; LAUNCH_MEASURE_CMD: measured, LAUNCH_FINISH_CMD: it runs */
     uint64_t hv_pages;          /* the rest of what hv took from its pool for it */
 };
 
@@ -59,26 +61,32 @@ struct guest {
     struct lock lock;           /* LOCK_GUEST */
     enum guest_state state;     /* the boot CPU's to change */
     enum guest_end_kind end;    /* written under the lock */
-    char end_reason[256];       /* in words */
-    const struct manifest_guest *config;    /* hv's own checked copy; NULL: no such guest */
+    bool paused;                /* its vCPUs leave their queues, until sched_resume(); the boot CPU's to change */
+    uint32_t awaits; /* GUEST_LAUNCHING: CONTROL_STATE_SESSION, CONTROL_STATE_HELD; 0: nothing of control's */
+    uint32_t doorbell; /* the control guest's last write to it; 0: taken */
+    char end_reason[256]; /* in words */
+    const struct manifest_guest *config; /* hv's own checked copy; NULL: no such guest */
     uint32_t restarts_left;
-    bool stays_ended;           /* its launch is over, and none follows by itself */
+    bool stays_ended; /* its launch is over, and none follows by itself */
     uint32_t launches;
 
-    struct extent memory;       /* all of guest-physical RAM; size 0: none */
-    struct npt npt;             /* root 0: none */
-    uint32_t bus_pages;         /* mapped there outside of RAM; exit_npf.c */
-    uint32_t asid;              /* 0: none */
+    struct extent memory; /* all of guest-physical RAM; size 0: none */
+    struct extent window; /* the control guest's; control.c */
+    struct npt npt; /* root 0: none */
+    uint32_t bus_pages; /* mapped there outside of RAM; exit_npf.c */
+    uint32_t asid; /* 0: none */
     bool sev;
-    bool sev_context, sev_active;   /* LAUNCH_START / ACTIVATE done, or sent and never answered */
-    bool sev_memory_given;      /* LAUNCH_UPDATE_DATA was never answered: the SEV firmware may still write */
-    bool memory_damaged;        /* an error that was not corrected, at this offset of its memory */
+    bool sev_context, sev_active; /* LAUNCH_START / ACTIVATE done, or sent and never answered */
+    bool sev_memory_given; /* LAUNCH_UPDATE_DATA was never answered: the SEV firmware may still write */
+    bool memory_damaged; /* an error that was not corrected, at this offset of its memory */
     uint64_t damaged_at;
-    uint32_t sev_handle;
+    uint32_t sev_handle, sev_policy;
+    const struct control_session *session; /* for its LAUNCH_START, in place of the manifest's; NULL: none */
+    bool secret_placed; /* by LAUNCH_SECRET */
     struct sev_measurement measurement;
 
-    struct vcpu *vcpus[GUEST_MAX_VCPUS];    /* NULL: none; those that exist come first */
-    uint32_t vcpus_queued;      /* on some CPU's run queue, or on the way; 0: none can run any more */
+    struct vcpu *vcpus[GUEST_MAX_VCPUS]; /* NULL: none; those that exist come first */
+    uint32_t vcpus_queued; /* on some CPU's run queue, or on the way; 0: none can run any more */
     uint64_t awaiting_ipi; /* vCPUs with `awaits_ipi`; and above, in steps of GUEST_IPI_CAME, how often one was reset */
     struct vuart uart;
     struct output output; /* of the UART, to the operator */
@@ -122,6 +130,14 @@ uint32_t guest_input_room(struct guest *guest);
  * (control/). Any CPU; also from an exit handler. The first call counts, and returns true. */
 bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Its vCPUs leave their CPUs' queues; when vcpus_queued is 0, it is paused. On the boot CPU. */
+void guest_pause(struct guest *guest);
+/* Whether its vCPUs are to leave their queues. */
+static inline bool guest_stops(const struct guest *guest)
+{
+    return __atomic_load_n(&guest->end, __ATOMIC_ACQUIRE) != GUEST_END_NONE ||
+           __atomic_load_n(&guest->paused, __ATOMIC_ACQUIRE);
+}
 /* Of all launches, the present one included. Its vCPUs may run on meanwhile: each counter is as it
  * was at some moment of the call, and never less than in the call before. */
 void guest_read_counters(const struct guest *guest, struct guest_counters *counters);
@@ -130,7 +146,7 @@ void guest_count_vcpu(const struct vcpu *vcpu, struct guest_counters *counters);
 /* It ran, and guest_end() has marked it; its state changes when all it held is returned. */
 bool guest_is_ending(const struct guest *guest);
 
-/* A guest's end has begun or can go on, or it is to be launched again: wakes the boot CPU, which checks all guests. On any CPU. */
+/* A guest's end or pause has begun or can go on, it is to be launched again, or it rang the doorbell: wakes the boot CPU, which checks all guests. On any CPU. */
 void guest_note_end(void);
 /* Since the last call. On the boot CPU. */
 bool guest_ends_noted(void);

@@ -66,6 +66,11 @@ void ipi_send(struct vcpu *vcpu, uint64_t icr)
     }
 }
 
+void ipi_raise(struct vcpu *vcpu, uint8_t vector)
+{
+    post(vcpu, MESSAGE_FIXED, vector);
+}
+
 static void take_startup(struct vcpu *vcpu)
 {
     uint32_t startup = __atomic_exchange_n(&vcpu->posted.startup, 0, __ATOMIC_RELAXED);

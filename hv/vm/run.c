@@ -48,7 +48,7 @@ static void load(struct cpu *cpu, struct vcpu *vcpu)
 
 static bool can_run(const struct vcpu *vcpu)
 {
-    return vcpu->state == VCPU_RUNNABLE && __atomic_load_n(&vcpu->guest->end, __ATOMIC_ACQUIRE) == GUEST_END_NONE;
+    return vcpu->state == VCPU_RUNNABLE && !guest_stops(vcpu->guest);
 }
 
 /* A HLT is over at once when something waits that ends it. Else `*deadline` tells when its timer could. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * A vCPU lives on one CPU, whose queues no other CPU touches: others push onto cpu->incoming and cpu->posted, or set
- * cpu->guest_ends, and then kick it (cpu/smp.c).
+ * cpu->guest_stops, and then kick it (cpu/smp.c).
  *
  * Of the vCPUs that can run, the one with the least fair_tsc is next (fair.c). Among vCPUs that never sleep this is round
  * robin by time slice. One that wakes up may preempt one that has had more time, so that its timer interrupt is not late.
@@ -45,6 +45,13 @@ void sched_add(struct vcpu *vcpu)
     while (!__atomic_compare_exchange_n(&cpu->incoming, &vcpu->next, vcpu, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
         ;
     smp_kick(cpu);
+}
+
+void sched_resume(struct guest *guest)
+{
+    __atomic_store_n(&guest->paused, false, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < guest->config->vcpus; i++)
+        sched_add(guest->vcpus[i]);
 }
 
 static void list(struct cpu *cpu, struct vcpu *vcpu)
@@ -121,7 +128,7 @@ static void take_incoming(struct cpu *cpu)
         list(cpu, vcpu);
         vcpu->fair_tsc = cpu->fair_tsc;
         poll_waiting(cpu, vcpu, NULL, clock_tsc(), NULL);
-        cpu->guest_ends = true;     /* its guest may have been ended before it was on the queue */
+        cpu->guest_stops = true;     /* its guest may have been ended or paused before it was on the queue */
     }
 }
 
@@ -133,38 +140,39 @@ static void take_posted(struct cpu *cpu, const struct vcpu *running, uint64_t no
         next = vcpu->posted.next;
         __atomic_store_n(&vcpu->posted.listed, false, __ATOMIC_SEQ_CST);
         if (!queued)
-            guest_note_end();       /* the guest may be freed from here on: lifecycle.c waits for this */
+            guest_note_end();       /* an ended guest may be freed from here on: lifecycle.c waits for this */
         else if (vcpu != running)
             poll_waiting(cpu, vcpu, running, now, preempt);
     }
 }
 
-/* ---- ends ---- */
+/* ---- ends and pauses ---- */
 
-static struct vcpu *find_ended(const struct cpu *cpu)
+static struct vcpu *find_stopped(const struct cpu *cpu)
 {
     struct vcpu *vcpu = cpu->run_queue;
     if (vcpu == NULL)
         return NULL;
     do {
-        if (guest_is_ending(vcpu->guest))
+        if (guest_stops(vcpu->guest))
             return vcpu;
         vcpu = vcpu->next;
     } while (vcpu != cpu->run_queue);
     return NULL;
 }
 
-/* A guest's end begins when all its vCPUs are off their queues. */
-static void drop_ended(struct cpu *cpu)
+/* A guest's end begins, and its pause is complete, when all its vCPUs are off their queues. */
+static void drop_stopped(struct cpu *cpu)
 {
     struct vcpu *vcpu;
-    __atomic_store_n(&cpu->guest_ends, false, __ATOMIC_SEQ_CST);
-    while ((vcpu = find_ended(cpu)) != NULL) {
+    __atomic_store_n(&cpu->guest_stops, false, __ATOMIC_SEQ_CST);
+    while ((vcpu = find_stopped(cpu)) != NULL) {
         struct guest *guest = vcpu->guest;
         unlist(cpu, vcpu);
-        __atomic_fetch_sub(&cpu->assigned, 1, __ATOMIC_RELAXED);
-        if (cpu->current == vcpu)
+        if (cpu->current == vcpu) {
+            switch_to(&vcpu->switched, NULL);
             cpu->current = NULL;
+        }
         if (cpu->sleeper == vcpu)
             cpu->sleeper = NULL;
         /* Afterwards it may be freed. */
@@ -176,7 +184,7 @@ static void drop_ended(struct cpu *cpu)
 void sched_change(struct cpu *cpu)
 {
     take_incoming(cpu);
-    drop_ended(cpu);
+    drop_stopped(cpu);
 }
 
 /* ---- who is next ---- */

@@ -6,15 +6,17 @@
 #include "hv/vm/vcpu.h"
 
 /* Gives a vCPU to a CPU, for its life; and has it run there. On the boot CPU. A CPU takes the vCPUs of guests
- * that have ended off its queue by itself: guest->vcpus_queued counts them down. */
+ * that have ended or pause off its queue by itself: guest->vcpus_queued counts them down. */
 void sched_place(struct cpu *cpu, struct vcpu *vcpu);
 void sched_add(struct vcpu *vcpu);
-/* Takes over the vCPUs that were added, and drops those of guests that have ended. */
+/* Those of a paused guest run again. On the boot CPU. */
+void sched_resume(struct guest *guest);
+/* Takes over the vCPUs that were added, and drops those of guests that have ended or pause. */
 void sched_change(struct cpu *cpu);
 static inline void sched_update(struct cpu *cpu)
 {
     if (__atomic_load_n(&cpu->incoming, __ATOMIC_RELAXED) != NULL ||
-        __atomic_load_n(&cpu->guest_ends, __ATOMIC_RELAXED))
+        __atomic_load_n(&cpu->guest_stops, __ATOMIC_RELAXED))
         sched_change(cpu);
 }
 /* Wakes the vCPUs whose timer is due, or to which something was sent. Returns the host TSC of the earliest timer that

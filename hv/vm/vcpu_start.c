@@ -138,6 +138,8 @@ free_self:
 void vcpu_destroy(struct vcpu *vcpu)
 {
     ASSERT(vcpu->next == NULL);
+    if (vcpu->cpu != NULL)
+        __atomic_fetch_sub(&vcpu->cpu->assigned, 1, __ATOMIC_RELAXED);
     page_free(page_pa(vcpu->switched.fpu), 1);
     page_free(vcpu->vmcb_pa, 1);
     page_free(page_pa(vcpu), 1);

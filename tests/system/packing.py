@@ -32,9 +32,11 @@ class GuestSpec:
     restarts: int = 0
     policy: int = NODBG
     session: tuple[Path, Path] | None = None  # dh-cert and session, base64 files
+    sev_lines: tuple[str, ...] = ()  # more of [guest.sev]
     cbitpos: int = CBITPOS
     vcpus: int = 1
     pins: list[int] | None = None  # a CPU per vCPU; None: the hypervisor places them
+    flags: tuple[str, ...] = ()  # keys that are true: "control", "debug" ...
 
     def toml(self) -> str:
         lines = ["[[guest]]", f'name = "{self.name}"', f'memory = "{self.memory}"', f"vcpus = {self.vcpus}"]
@@ -42,11 +44,13 @@ class GuestSpec:
             lines.append(f"pins = {self.pins}")
         lines.append(f'encryption = "{self.encryption}"')
         lines += [f'{key} = "{value}"' for key, value in self.keys.items()]
+        lines += [f"{flag} = true" for flag in self.flags]
         if self.restarts:
             lines.append(f"restarts = {self.restarts}")
         if self.encryption == "sev":
             lines += ["[guest.sev]", f"policy = {self.policy:#x}", f"cbitpos = {self.cbitpos}"]
             lines.append(f"reduced-phys-bits = {REDUCED_PHYS_BITS}")
+            lines += self.sev_lines
             if self.session:
                 lines += [f'dh-cert = "{self.session[0]}"', f'session = "{self.session[1]}"']
         return "\n".join(lines) + "\n"

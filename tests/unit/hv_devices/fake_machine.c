@@ -421,6 +421,7 @@ void machine_start(const struct machine_options *options)
         machine.handoff.psp = fake_psp_start();
     sev_forget();
     jobs_forget();
+    control_forget();
 }
 
 void machine_stop(void)

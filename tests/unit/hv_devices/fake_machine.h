@@ -92,5 +92,7 @@ void machine_other_cpu(void);
 /* Forgets hv/control/sev.c's and job.c's state: a new boot. */
 void sev_forget(void);
 void jobs_forget(void);
+/* And control.c's. */
+void control_forget(void);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hv/control/control.h"
 #include "hv/control/end.h"
 #include "hv/control/jobs.h"
 #include "hv/control/launch.h"
@@ -19,7 +20,7 @@ enum state { PREPARE, FIRST_WBINVD, COPY, LAST_WBINVD, COMMANDS };
 
 struct guest guests[GUEST_MAX];
 
-static struct job platform_job;
+static struct job platform_job, request_job;
 static struct {
     uint64_t now;
     uint64_t pieces, commands;          /* of a launch */
@@ -31,6 +32,10 @@ static struct {
 
 static enum job_verdict launch_is_over(struct job *job)
 {
+    if (job->kind == JOB_CONTROL) {
+        job_finish(job);
+        return JOB_MOVED;
+    }
     uint32_t index = job->guest->index;
     if (simulated.over[index] == 0)
         simulated.over[index] = simulated.now;
@@ -95,6 +100,14 @@ enum job_verdict sev_step(struct job *job)
 {
     (void)job;
     return JOB_WAITS;
+}
+enum job_verdict control_step(struct job *job)
+{
+    return command(job);
+}
+struct job *control_job(void)
+{
+    return &request_job;
 }
 struct job *sev_job(void)
 {
@@ -172,11 +185,30 @@ static void no_launch_starves(void **state)
     }
 }
 
+/* The control guest's is the next command, however many launches have some to send. */
+static void a_request_of_the_control_guests_does_not_wait_for_launches(void **state)
+{
+    (void)state;
+    begin(LAUNCHES, 2, 200, 0);
+    run(0, UINT64_MAX);
+    for (unsigned i = 0; i < 20; i++) {
+        uint64_t start = simulated.now;
+        job_begin(&request_job, JOB_CONTROL, NULL);
+        request_job.offset = simulated.commands - 1; /* one command */
+        while (request_job.kind != JOB_NONE && simulated.now < start + 10 * ANSWER) {
+            simulated.now++;
+            (void)jobs_step();
+        }
+        assert_in_range(simulated.now - start, ANSWER, 2 * ANSWER + 3 * PIECE);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_of_equal_launches_is_over_first),
         cmocka_unit_test(no_launch_starves),
+        cmocka_unit_test(a_request_of_the_control_guests_does_not_wait_for_launches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

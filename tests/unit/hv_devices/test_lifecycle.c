@@ -684,8 +684,8 @@ static void every_failing_allocation_returns_all(void **state)
                 for (unsigned i = 0; i < GOOD_GUESTS; i++)
                     refused += guests[i].state == GUEST_REFUSED && guests[i].end_reason[0] != '\0';
                 for (unsigned i = 0; i < GOOD_GUESTS; i++) {
-                    forgetful += (guests[i].output.history == NULL) + (guests[i].uart.input == NULL);
-                    kept += (guests[i].output.history != NULL ? OUTPUT_HISTORY / PAGE_SIZE : 0) +
+                    forgetful += (guests[i].output.history.bytes == NULL) + (guests[i].uart.input == NULL);
+                    kept += (guests[i].output.history.bytes != NULL ? HISTORY_SIZE / PAGE_SIZE : 0) +
                             (guests[i].uart.input != NULL ? VUART_INPUT / PAGE_SIZE : 0);
                 }
                 /* What could not be had while others held some of it is asked for once more. */

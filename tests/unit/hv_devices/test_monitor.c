@@ -35,7 +35,7 @@ static size_t keys_at, keys_count;
 static uint64_t now_us;
 
 static struct manifest_guest configs[GUEST_MAX];
-static uint8_t histories[GUEST_MAX][OUTPUT_HISTORY], rings[GUEST_MAX][VUART_INPUT];
+static uint8_t histories[GUEST_MAX][HISTORY_SIZE], rings[GUEST_MAX][VUART_INPUT];
 
 static void sent(uint8_t byte)
 {
@@ -633,7 +633,7 @@ static void each_guests_bytes_are_its_own_and_lost_ones_are_told(void **state)
 static void without_room_for_it_nothing_is_kept(void **state)
 {
     (void)state;
-    guests[0].output.history = NULL;
+    guests[0].output.history.bytes = NULL;
     says(0, "words\n");
     assert_non_null(strstr(screen, "hello| words\n"));
     screen_length = 0;

@@ -4,6 +4,7 @@
 #include "three_guests.h"
 
 #include "hv/svm/asid.h"
+#include "hv/control/control.h"
 #include "hv/control/identity.h"
 #include "hv/control/jobs.h"
 #include "hv/control/lifecycle.h"
@@ -48,6 +49,7 @@ enum job_verdict step(void)
         lifecycle_begin_ends();
     enum job_verdict verdict = jobs_step();
     machine_poll();
+    control_poll();
     if (verdict == JOB_WAITS && sev_mailbox_owner() != NULL)
         machine_wait();
     return verdict;
@@ -62,7 +64,7 @@ void settle(void)
         noted = guest_ends_noted();
         if (noted)
             lifecycle_begin_ends();
-        noted |= verdict != JOB_IDLE;
+        noted |= verdict != JOB_IDLE || job_active();
     } while (noted);
 }
 

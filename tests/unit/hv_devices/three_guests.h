@@ -36,6 +36,6 @@ int setup(void **state);
 int teardown(void **state);
 
 /* Pool pages that are never given back: each guest's last output and waiting input. */
-#define POOL_KEPT (GOOD_GUESTS * (OUTPUT_HISTORY + VUART_INPUT) / PAGE_SIZE)
+#define POOL_KEPT (GOOD_GUESTS * (HISTORY_SIZE + VUART_INPUT) / PAGE_SIZE)
 
 #endif

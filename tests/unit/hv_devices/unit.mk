@@ -11,7 +11,7 @@ unit-hv-devices-cflags := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=a
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-devices-built-with = $(CC_VERSION) $(unit-hv-devices-cflags)
 $(eval $(call record,$(unit-hv-devices-out)/built-with,unit-hv-devices-built-with))
-unit-hv-devices-tests := control_firmware vlapic vuart pvclock vpower monitor input lifecycle refusal jobs
+unit-hv-devices-tests := control control_firmware vlapic vuart pvclock vpower monitor input lifecycle refusal jobs
 
 # What each program links besides its own test_*.c.
 unit-hv-devices-console := $(addprefix hv/,console/console.c console/line.c console/log.c console/output.c console/serial.c cpu/clock.c dev/vuart.c lib/text.c) \
@@ -27,20 +27,22 @@ unit-hv-devices-monitor := $(unit-hv-devices-views) tests/unit/fake_uart.c
 unit-hv-devices-libs-monitor := -Wl,--wrap=console_read
 unit-hv-devices-input := $(unit-hv-devices-views)
 unit-hv-devices-jobs := hv/control/job.c hv/control/jobs.c
-unit-hv-devices-lifecycle := $(addprefix hv/control/,lifecycle.c launch.c end.c release.c leak.c program.c report.c wbinvd.c) $(sort $(wildcard hv/monitor/*.c)) \
+unit-hv-devices-lifecycle := $(addprefix hv/control/,lifecycle.c launch.c end.c release.c leak.c program.c report.c wbinvd.c control_info.c control_firmware.c) $(sort $(wildcard hv/monitor/*.c)) \
 	$(addprefix hv/console/,console.c line.c log.c output.c serial.c) $(addprefix hv/cpu/,clock.c lapic.c mca.c smp.c) $(addprefix hv/mm/,memory.c page.c view.c) \
 	$(addprefix hv/svm/,asid.c npt.c switch.c vmcb.c) $(addprefix hv/vm/,event.c exit.c exit_cache.c exit_npf.c fair.c guest.c ipi.c sched.c vcpu_cr.c vcpu_poll.c vcpu_start.c) \
 	$(addprefix hv/dev/,vlapic.c vuart.c) $(addprefix hv/lib/,heap.c pci.c runs.c text.c) \
-	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/jobs_under_test.c $(unit-hv-devices-in)/fake_machine.c $(unit-hv-devices-in)/fake_psp.c \
+	$(unit-hv-devices-in)/sev_under_test.c $(unit-hv-devices-in)/jobs_under_test.c $(unit-hv-devices-in)/control_under_test.c $(unit-hv-devices-in)/fake_machine.c $(unit-hv-devices-in)/fake_psp.c \
 	$(unit-hv-devices-in)/three_guests.c tests/unit/fake_hardware.c tests/unit/fake_uart.c $(sort $(wildcard psp/*.c)) \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c tests/unit/manifest/good.c tests/unit/psp/fake_pci.c \
 	$(addprefix tests/machine/firmware/,$(shell cat tests/machine/firmware/sources.txt))
 unit-hv-devices-refusal := $(unit-hv-devices-lifecycle)
-unit-hv-devices-control_firmware := $(unit-hv-devices-lifecycle) hv/control/control_firmware.c
+unit-hv-devices-control_firmware := $(unit-hv-devices-lifecycle)
+unit-hv-devices-control := $(unit-hv-devices-lifecycle)
 # In fake_machine.c: as they are, but they may fail.
 unit-hv-devices-wrapped := page_alloc page_free extent_alloc extent_set_view extent_zero npt_create npt_map vcpu_create vcpu_destroy sched_add
 unit-hv-devices-libs-lifecycle := -lnettle -lhogweed -lgmp $(unit-hv-devices-wrapped:%=-Wl,--wrap=%)
 unit-hv-devices-libs-refusal := $(unit-hv-devices-libs-lifecycle)
+unit-hv-devices-libs-control := $(unit-hv-devices-libs-lifecycle)
 unit-hv-devices-libs-control_firmware := $(unit-hv-devices-libs-lifecycle)
 
 .PHONY: unit-hv-devices

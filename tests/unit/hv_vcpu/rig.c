@@ -17,6 +17,7 @@
 #include "hv/mm/view.h"
 #include "hv/mm/window.h"
 #include "hv/console/log.h"
+#include "hv/control/control.h"
 #include "hv/control/jobs.h"
 #include "hv/control/lifecycle.h"
 #include "hv/lib/panic.h"
@@ -350,6 +351,13 @@ enum job_verdict jobs_step(void)
     return rig_job != NULL ? rig_job() : JOB_IDLE;
 }
 
+void (*rig_control)(void);
+void control_poll(void)
+{
+    if (rig_control != NULL)
+        rig_control();
+}
+
 bool lifecycle_active(void)
 {
     bool any = rig_job != NULL;
@@ -419,6 +427,7 @@ int rig_reset(void **state)
     rig_arms = rig_halts = rig_wbinvds = 0;
     rig_vmrun = NULL;
     rig_job = NULL;
+    rig_control = NULL;
     rig_wbinvd_tsc = rig_wbinvd_others_tsc = 0;
     rig_wbinvd_late = false;
     interrupts = true;

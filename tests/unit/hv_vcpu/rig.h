@@ -76,6 +76,8 @@ bool rig_time(uint64_t tsc);
 
 /* What jobs_step() is; NULL: there is no job. */
 extern enum job_verdict (*rig_job)(void);
+/* Called in each round of the loop, where control/ looks around. NULL: nothing. */
+extern void (*rig_control)(void);
 
 /* All back to the beginning: no guests, all pages free. A cmocka set-up. */
 int rig_reset(void **state);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "hv/vm/guest.h"
 #include "rig.h"
 
 enum { OUT = 0, IN = 1, STRING = 4, REP = 8 };
@@ -50,6 +51,30 @@ static void the_uart_is_eight_bytes_whatever_the_width(void **state)
     assert_int_equal(in(vcpu, 0x3f9, 1) & 0xff, 0x05);
     assert_int_equal(in(vcpu, 0x3fb, 1) & 0xff, 0x1b);
     assert_int_equal(in(vcpu, 0x3fa, 1) & 0xc0, 0xc0);                  /* the FIFO's, switched on */
+}
+
+static void the_doorbell_is_the_control_guests_alone(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = rig_guest(0, false);
+    (void)guest_ends_noted();
+    vcpu->vmcb->rax = 7;
+    assert_true(rig_exit(vcpu, VMEXIT_IOIO, info(CONTROL_DOORBELL, 4, OUT), 0x1002));
+    assert_int_equal(in(vcpu, CONTROL_DOORBELL, 4), UINT64_C(0xffffffff));
+    assert_true(guests[0].doorbell == 0 && !guest_ends_noted());
+
+    rig_config[0].flags = MANIFEST_GUEST_CONTROL;
+    assert_int_equal(in(vcpu, CONTROL_DOORBELL, 4), CONTROL_MAGIC);
+    assert_int_equal(in(vcpu, CONTROL_DOORBELL, 2), UINT64_C(0x112233445566ffff));
+    for (uint32_t size = 1; size <= 2; size++)
+        assert_true(rig_exit(vcpu, VMEXIT_IOIO, info(CONTROL_DOORBELL, size, OUT), 0x1002));
+    assert_true(guests[0].doorbell == 0 && !guest_ends_noted());
+    vcpu->vmcb->rax = UINT64_C(0xffffffff00000007);
+    assert_true(rig_exit(vcpu, VMEXIT_IOIO, info(CONTROL_DOORBELL, 4, OUT), 0x1002));
+    assert_true(guests[0].doorbell == 7 && guest_ends_noted());
+    vcpu->vmcb->rax = 8; /* before the boot CPU has taken the first: it is not woken again */
+    assert_true(rig_exit(vcpu, VMEXIT_IOIO, info(CONTROL_DOORBELL, 4, OUT), 0x1002));
+    assert_true(guests[0].doorbell == 8 && !guest_ends_noted());
 }
 
 static void no_access_to_any_port_in_any_width_does_harm(void **state)
@@ -159,6 +184,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(nothing_answers_with_all_ones_in_the_width_that_was_asked),
         TEST(the_uart_is_eight_bytes_whatever_the_width),
+        TEST(the_doorbell_is_the_control_guests_alone),
         TEST(no_access_to_any_port_in_any_width_does_harm),
         TEST(string_io_and_sizes_that_do_not_exist_end_the_guest),
         TEST(power_off_and_reset_leave_the_run_loop),

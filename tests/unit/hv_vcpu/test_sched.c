@@ -6,6 +6,8 @@
 #include "hv/cpu/lapic.h"
 #include "hv/vm/event.h"
 #include "hv/vm/fair.h"
+#include "hv/vm/ipi.h"
+#include "hv/vm/sched.h"
 #include "rig.h"
 
 #define MS (RIG_HZ / 1000)
@@ -183,7 +185,7 @@ static void who_ended_on_the_way_to_its_queue_leaves_it_without_a_turn(void **st
     (void)state;
     rig_schedule(rig_guest(1, false));
     guests[1].end = GUEST_END_DESTROYED;
-    rig_cpu.guest_ends = false;
+    rig_cpu.guest_stops = false;
     scripts[0] = SPIN;
     last_run[0] = rig_tsc;
     rig_schedule(rig_guest(0, false));
@@ -699,6 +701,64 @@ static void what_is_sent_to_one_costs_nothing_for_the_others(void **state)
     assert_true(polls <= 3 * sleepers);
 }
 
+/* ---- pauses, by the control guest ---- */
+
+static uint64_t pause_at, resume_at, ran_at_pause, run_tsc_at_pause;
+static bool interrupt_meanwhile, seen_paused;
+
+static void pausing(void)
+{
+    struct guest *guest = &guests[1];
+    if (rig_tsc >= pause_at && !guest->paused) {
+        pause_at = UINT64_MAX;
+        guest_pause(guest);
+    } else if (guest->paused && guest->vcpus_queued == 0 && !seen_paused) {
+        seen_paused = true;
+        ran_at_pause = ran[1];
+        run_tsc_at_pause = guest->vcpus[0]->run_tsc;
+        if (interrupt_meanwhile)
+            ipi_raise(guest->vcpus[0], 0x51);
+    }
+    if (rig_tsc < resume_at || !guest->paused)
+        return;
+    resume_at = UINT64_MAX;
+    assert_true(seen_paused && guest->vcpus_queued == 0 && guest->end == GUEST_END_NONE);
+    assert_int_equal(ran[1], ran_at_pause);
+    assert_int_equal(guest->vcpus[0]->run_tsc, run_tsc_at_pause);
+    last_run[1] = rig_tsc;
+    sched_resume(guest);
+    assert_false(guest->paused);
+}
+
+static void pause_between(uint64_t from_ms, uint64_t to_ms)
+{
+    pause_at = rig_tsc + from_ms * MS;
+    resume_at = rig_tsc + to_ms * MS;
+    seen_paused = interrupt_meanwhile = false;
+    rig_control = pausing;
+}
+
+static void a_paused_guest_pays_for_nothing_and_saves_up_nothing(void **state)
+{
+    (void)state;
+    pause_between(500, 1500);
+    go(2000, 2, SPIN, SPIN);
+    assert_share(0, 2000, 75, 2);
+    assert_share(1, 2000, 25, 2);
+    assert_in_range(longest_wait[0], 9 * MS, 25 * MS);
+}
+
+/* Nor does it end since nothing could wake it: what comes meanwhile waits. */
+static void a_paused_sleeper_is_woken_by_nothing(void **state)
+{
+    (void)state;
+    pause_between(500, 1500);
+    interrupt_meanwhile = true;
+    go(2000, 2, SPIN, SLEEP);
+    assert_in_range(wakes[1], 320, 336);
+    assert_in_range(latest[1], 990 * MS, 1010 * MS);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)
 int main(void)
 {
@@ -725,6 +785,8 @@ int main(void)
         TEST(sleepers_that_hear_nothing_take_nothing_from_who_works),
         TEST(a_wake_up_costs_the_same_beside_few_and_beside_many),
         TEST(what_is_sent_to_one_costs_nothing_for_the_others),
+        TEST(a_paused_guest_pays_for_nothing_and_saves_up_nothing),
+        TEST(a_paused_sleeper_is_woken_by_nothing),
         TEST(the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/*
+ * A control guest for tests: it does what it reads on its console, line by line, and knows nothing of what the requests mean.
+ * All numbers are hexadecimal. An answer ends with a semicolon: a line can be interrupted by what others print.
+ *
+ *   q FIELDS      a request, the numbers of struct control_request from `operation` to `command`, and its buffer's words of 8 bytes
+ *                 → "answer SEQUENCE RESULT STATUS SIZE VALUE TEXT", or "silent" after a while
+ *   r OFFSET SIZE  of the window → lines of "at OFFSET: BYTES"
+ *   w OFFSET BYTES to the window
+ *   b NUMBER      to the doorbell, nothing else
+ *   d             what the doorbell reads as
+ *   v VECTOR      of which interrupts are counted → n says how often they came
+ *   f SEED COUNT  random requests, with the window changing while they are carried out → "fuzzed COUNT, answered COUNT"
+ *   x             crash;   o  power off
+ */
+#include "guest/control.h"
+#include "guest/hello/bare.h"
+
+#define PAGE 4096u
+#define PRESENT_WRITE 0x3u
+#define LARGE 0x80u
+#define ADDRESS UINT64_C(0x000ffffffffff000)
+#define LINE 600u
+#define PATIENCE UINT64_C(60000000000)
+
+struct interrupt_frame;
+
+static uint64_t directory[512] __attribute__((aligned(PAGE)));
+static struct gate idt[256];
+static volatile uint32_t interrupts;
+static volatile uint8_t *const window = (volatile uint8_t *)CONTROL_WINDOW;
+static uint32_t sequence;
+
+/* The packer has mapped the guest's memory only. */
+static void map_window(void)
+{
+    uint64_t cr3, *table;
+
+    directory[CONTROL_WINDOW >> 21 & 511] = CONTROL_WINDOW | LARGE | PRESENT_WRITE;
+    __asm__ volatile("mov %%cr3, %0" : "=r"(cr3));
+    table = (uint64_t *)(cr3 & ADDRESS);
+    table = (uint64_t *)(table[0] & ADDRESS);
+    table[CONTROL_WINDOW >> 30] = (uint64_t)directory | PRESENT_WRITE;
+}
+
+static void out32(uint16_t port, uint32_t value)
+{
+    __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static uint32_t in32(uint16_t port)
+{
+    uint32_t value;
+
+    __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+
+/* ------------------------------------------------------------- interrupts */
+
+__attribute__((interrupt)) static void count_interrupt(struct interrupt_frame *frame)
+{
+    (void)frame;
+    interrupts = interrupts + 1;
+    write_msr(MSR_X2APIC_EOI, 0);
+}
+
+static void count_vector(uint8_t vector)
+{
+    uint64_t handler = (uint64_t)count_interrupt;
+    struct table_register idtr = {sizeof idt - 1, (uint64_t)idt};
+
+    idt[vector] = (struct gate){
+        .offset_low = (uint16_t)handler,
+        .selector = 0x10,
+        .attributes = 0x8e00,
+        .offset_middle = (uint16_t)(handler >> 16),
+        .offset_high = (uint32_t)(handler >> 32),
+    };
+    __asm__ volatile("lidt %0" : : "m"(idtr));
+    write_msr(MSR_APIC_BASE, read_msr(MSR_APIC_BASE) | APIC_BASE_X2APIC);
+    write_msr(MSR_X2APIC_SVR, 0x1ff);
+    __asm__ volatile("sti");
+}
+
+/* ------------------------------------------------------------- lines */
+
+static void read_line(char *line)
+{
+    unsigned length = 0;
+
+    for (;;) {
+        char c;
+
+        while ((in8(UART_LSR) & LSR_DATA_READY) == 0)
+            __asm__ volatile("pause");
+        c = (char)in8(UART_DATA);
+        if (c == '\n' || c == '\r')
+            break;
+        if (length < LINE - 1)
+            line[length++] = c;
+    }
+    line[length] = '\0';
+}
+
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The next number of the line; 0 where there is none. */
+static uint64_t number(const char **at)
+{
+    uint64_t value = 0;
+
+    while (**at == ' ')
+        (*at)++;
+    while (digit(**at) >= 0)
+        value = value << 4 | (uint64_t)digit(*(*at)++);
+    return value;
+}
+
+static void put_byte(uint8_t byte)
+{
+    put_char("0123456789abcdef"[byte >> 4]);
+    put_char("0123456789abcdef"[byte & 15]);
+}
+
+/* ------------------------------------------------------------- the window */
+
+static void copy_to_window(uint32_t offset, const void *bytes, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++)
+        window[offset + i] = ((const uint8_t *)bytes)[i];
+}
+
+static uint32_t answered(void)
+{
+    return *(volatile uint32_t *)(window + CONTROL_ANSWER);
+}
+
+static bool wait_for_answer(uint64_t patience)
+{
+    for (uint64_t start = read_tsc(); answered() != sequence;) {
+        if (read_tsc() - start > patience)
+            return false;
+        __asm__ volatile("pause");
+    }
+    return true;
+}
+
+static void ask(const char *at)
+{
+    struct control_request request = {.sequence = ++sequence};
+    const volatile struct control_answer *answer = (const volatile void *)(window + CONTROL_ANSWER);
+
+    request.operation = (uint32_t)number(&at);
+    request.guest = (uint32_t)number(&at);
+    request.vcpu = (uint32_t)number(&at);
+    request.address = number(&at);
+    request.argument = number(&at);
+    request.data = (uint32_t)number(&at);
+    request.size = (uint32_t)number(&at);
+    request.command = (uint32_t)number(&at);
+    for (unsigned i = 0; i < sizeof request.buffer / 8; i++) {
+        uint64_t word = number(&at);
+
+        for (unsigned b = 0; b < 8; b++)
+            request.buffer[8 * i + b] = (uint8_t)(word >> 8 * b);
+    }
+    copy_to_window(CONTROL_REQUEST, &request, sizeof request);
+    out32(CONTROL_DOORBELL, sequence);
+    if (!wait_for_answer(PATIENCE)) {
+        put("silent;\n");
+        return;
+    }
+    put("answer ");
+    put_number(sequence, 16);
+    put(" ");
+    put_number(answer->result, 16);
+    put(" ");
+    put_number(answer->status, 16);
+    put(" ");
+    put_number(answer->size, 16);
+    put(" ");
+    put_number(answer->value, 16);
+    put(" ");
+    for (unsigned i = 0; i < sizeof answer->text && answer->text[i] != '\0'; i++)
+        put_char(answer->text[i]);
+    put(";\n");
+}
+
+static void show(const char *at)
+{
+    uint32_t offset = (uint32_t)number(&at), size = (uint32_t)number(&at);
+
+    for (uint32_t done = 0; done < size; done += 64) {
+        put("at ");
+        put_number(offset + done, 16);
+        put(": ");
+        for (uint32_t i = done; i < size && i < done + 64; i++)
+            put_byte(window[offset + i]);
+        put("\n");
+    }
+}
+
+static void write(const char *at)
+{
+    uint32_t offset = (uint32_t)number(&at);
+
+    while (*at == ' ')
+        at++;
+    for (; digit(at[0]) >= 0 && digit(at[1]) >= 0; at += 2)
+        window[offset++] = (uint8_t)(digit(at[0]) << 4 | digit(at[1]));
+    put("written;\n");
+}
+
+/* ------------------------------------------------------------- random requests */
+
+static uint64_t random_state;
+
+static uint32_t random(uint32_t limit)
+{
+    random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)(random_state >> 33) % limit;
+}
+
+static uint32_t random_word(void)
+{
+    static const uint32_t edges[] = {
+        0,          1,       2,          0xffff, CONTROL_DATA, CONTROL_WINDOW_SIZE - 1, CONTROL_WINDOW_SIZE,
+        0x7fffffff, 0xfffff, 0xffffffff, 0x1000, 0x200000};
+
+    return random(2) == 0 ? edges[random(sizeof edges / sizeof *edges)] : random(0x7fffffff);
+}
+
+/* END, LAUNCH and what lives come too often otherwise: of what comes by chance, nearly all is refused. */
+static void random_request(struct control_request *request)
+{
+    for (unsigned i = 0; i < sizeof *request / 4; i++)
+        ((uint32_t *)request)[i] = random_word();
+    request->sequence = sequence;
+    if (random(8) != 0)
+        request->operation = random(CONTROL_FIRMWARE + 1);
+    if (random(4) != 0)
+        request->guest = random(4);
+    if (random(2) != 0)
+        request->vcpu = 0;
+    if (random(2) != 0)
+        request->command = random(0x60);
+    if (random(4) != 0) {
+        request->data = CONTROL_DATA + random(CONTROL_DATA_SIZE);
+        request->size = random(CONTROL_WINDOW_SIZE - request->data + (random(8) == 0));
+    }
+}
+
+static void fuzz(const char *at)
+{
+    uint32_t count, times = 0;
+
+    random_state = number(&at);
+    count = (uint32_t)number(&at);
+    for (uint32_t i = 0; i < count; i++) {
+        struct control_request request;
+
+        sequence++;
+        random_request(&request);
+        /* It must not end itself, nor by what changes meanwhile. */
+        if (request.operation == CONTROL_END && request.guest == 0)
+            request.guest = 1;
+        copy_to_window(CONTROL_REQUEST, &request, sizeof request);
+        out32(CONTROL_DOORBELL, random(16) != 0 ? sequence : random_word());
+        for (unsigned scribbles = 0; scribbles < 200 && answered() != sequence; scribbles++) {
+            uint32_t offset =
+                random(4) != 0 ? CONTROL_REQUEST + 4 + random(sizeof request - 8) : random(CONTROL_WINDOW_SIZE - 4);
+            bool own = request.operation == CONTROL_END && offset < CONTROL_ANSWER;
+
+            if (!own && (offset < CONTROL_ANSWER - 4 || offset >= CONTROL_ANSWER + 4))
+                *(volatile uint32_t *)(window + offset) = random_word();
+        }
+        times += wait_for_answer(PATIENCE / 100);
+    }
+    put("fuzzed ");
+    put_number(count, 16);
+    put(", answered ");
+    put_number(times, 16);
+    put(";\n");
+}
+
+/* ------------------------------------------------------------- */
+
+static void obey(const char *line)
+{
+    const char *at = line + 1;
+
+    switch (line[0]) {
+    case 'q':
+        ask(at);
+        break;
+    case 'r':
+        show(at);
+        break;
+    case 'w':
+        write(at);
+        break;
+    case 'b':
+        out32(CONTROL_DOORBELL, (uint32_t)number(&at));
+        break;
+    case 'd':
+        put("doorbell ");
+        put_number(in32(CONTROL_DOORBELL), 16);
+        put(";\n");
+        break;
+    case 'v':
+        count_vector((uint8_t)number(&at));
+        break;
+    case 'n':
+        put("interrupts ");
+        put_number(interrupts, 16);
+        put(";\n");
+        break;
+    case 'f':
+        fuzz(at);
+        break;
+    case 'x':
+        __asm__ volatile("ud2");
+        break;
+    case 'o':
+        out8(SLEEP_CONTROL, SLEEP_S5);
+        break;
+    case '\0':
+        break;
+    default:
+        put("what?\n");
+        break;
+    }
+}
+
+__attribute__((section(".text.entry"), noreturn)) void client(const char *cmdline, uint64_t memory);
+
+void client(const char *cmdline, uint64_t memory)
+{
+    static char line[LINE];
+
+    (void)cmdline;
+    (void)memory;
+    uart_start();
+    map_window();
+    put("client ready\n");
+    for (;;) {
+        read_line(line);
+        obey(line);
+    }
+}

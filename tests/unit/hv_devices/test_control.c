@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* The control interface, on guests that are launched and ended. What the control guest writes to its window is this file's. */
+#include "with_cmocka.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "hv/control/control.h"
+#include "hv/control/end.h"
+#include "hv/control/lifecycle.h"
+#include "hv/control/sev.h"
+#include "hv/cpu/clock.h"
+#include "hv/cpu/smp.h"
+#include "hv/vm/sched.h"
+#include "fake_memory.h"
+#include "three_guests.h"
+
+#define CTL HOST
+
+static uint32_t sequence;
+
+static uint8_t *window(uint32_t offset)
+{
+    assert_true(guests[CTL].window.size == SIZE_2M);
+    return ram + (guests[CTL].window.base.raw - MACHINE_RAM) + offset;
+}
+
+static const struct control_answer *answer(void)
+{
+    return (const void *)window(CONTROL_ANSWER);
+}
+
+static void ring(uint32_t value)
+{
+    guests[CTL].doorbell = value;
+    guest_note_end();
+}
+
+static void request(struct control_request r)
+{
+    r.sequence = ++sequence;
+    memcpy(window(CONTROL_REQUEST), &r, sizeof r);
+    ring(sequence);
+}
+
+static enum control_result ask(struct control_request r)
+{
+    request(r);
+    settle();
+    assert_int_equal(answer()->sequence, sequence);
+    assert_int_equal(guests[CTL].doorbell, 0);
+    return answer()->result;
+}
+
+static enum control_result ask_about(uint32_t operation, uint32_t guest)
+{
+    return ask((struct control_request){
+        .operation = operation, .guest = guest, .data = CONTROL_DATA, .size = CONTROL_DATA_SIZE});
+}
+
+static struct control_guest info(uint32_t guest)
+{
+    struct control_guest found;
+    assert_int_equal(ask_about(CONTROL_GUEST_INFO, guest), CONTROL_OK);
+    assert_int_equal(answer()->size, sizeof found);
+    memcpy(&found, window(CONTROL_DATA), sizeof found);
+    return found;
+}
+
+static uint32_t events(void)
+{
+    return ((const struct control_header *)window(0))->events;
+}
+
+static const struct control_event *event(uint32_t number)
+{
+    return (const struct control_event *)window(CONTROL_EVENTS) + number % CONTROL_EVENT_COUNT;
+}
+
+static bool told(uint32_t from, uint32_t kind, uint32_t guest, uint32_t code)
+{
+    for (uint32_t i = from; i < events(); i++)
+        if (event(i)->kind == kind && event(i)->guest == guest && event(i)->code == code)
+            return true;
+    return false;
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    manifest_of_three();
+    good.guests[CTL].flags = MANIFEST_GUEST_CONTROL;
+    good_seal(&good);
+    boot((struct machine_options){0});
+    sequence = 0;
+    return 0;
+}
+
+static void the_window_is_zero_at_launch_and_goes_scrubbed(void **state)
+{
+    (void)state;
+    platform_pages();
+    struct free_now before = free_now();
+    for (unsigned launches = 0; launches < 2; launches++) {
+        if (launches == 0)
+            launch();
+        else
+            assert_true(lifecycle_relaunch(&guests[CTL]));
+        settle();
+        const struct control_header *header = (const void *)window(0);
+        assert_true(header->magic == CONTROL_MAGIC && header->version == CONTROL_VERSION);
+        const struct control_event *last = event(events());
+        for (const uint8_t *at = (const uint8_t *)last; at < window(SIZE_2M); at++)
+            assert_int_equal(*at, 0);
+        for (uint32_t i = sizeof *header; i < CONTROL_EVENTS; i++)
+            assert_int_equal(*window(i), 0);
+        memset(window(0), 0x5a, CONTROL_WINDOW_SIZE);
+        finish(GUEST_END_POWEROFF);
+        assert_int_equal(guests[CTL].window.size, 0);
+    }
+    all_is_back();
+    assert_true(machine_scrubbed());
+    struct free_now after = free_now();
+    assert_true(after.asids == before.asids && after.extent == before.extent && after.pool == before.pool - POOL_KEPT);
+}
+
+/* The n-th call of each kind fails, for all n: the control guest is refused, or tries again, and nothing stays behind. */
+static void every_failing_allocation_returns_all(void **state)
+{
+    unsigned refused = 0;
+    for (unsigned kind = 0; kind < 5; kind++) {
+        for (unsigned n = 1;; n++) {
+            begin(state);
+            struct free_now before = free_now();
+            unsigned *const countdowns[] = {&machine.fail_extent, &machine.fail_npt_create, &machine.fail_npt_map,
+                                            &machine.fail_vcpu, &machine.fail_window};
+            *countdowns[kind] = n;
+            launch();
+            bool there_was_none = *countdowns[kind] != 0;
+            refused += guests[CTL].state == GUEST_REFUSED;
+            assert_true(guests[CTL].window.size != 0 || guests[CTL].state != GUEST_RUNNING);
+            finish(GUEST_END_POWEROFF);
+            if (there_was_none)
+                break;
+            struct free_now after = free_now();
+            assert_true(after.asids == before.asids && after.extent == before.extent);
+            if (guests[0].config != NULL) /* the manifest could be mapped */
+                all_is_back();
+            assert_true(machine_scrubbed());
+        }
+    }
+    assert_true(refused > 0);
+}
+
+static void nobody_else_has_one(void **state)
+{
+    (void)state;
+    launch();
+    assert_true(guests[SEV].window.size == 0 && guests[NONE].window.size == 0);
+    assert_int_equal(guests[CTL].npt.pages, guests[NONE].npt.pages + 2); /* a directory, and a table of small pages */
+    paddr_t found;
+    assert_false(npt_lookup(&guests[NONE].npt, gpaddr(CONTROL_WINDOW), &found));
+    assert_false(npt_lookup(&guests[CTL].npt, gpaddr(CONTROL_WINDOW - 1), &found));
+    assert_false(npt_lookup(&guests[CTL].npt, gpaddr(CONTROL_WINDOW + CONTROL_WINDOW_SIZE), &found));
+    assert_true(npt_lookup(&guests[CTL].npt, gpaddr(CONTROL_WINDOW), &found));
+    assert_int_equal(found.raw, guests[CTL].window.base.raw);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+static void platform_and_guests_are_described(void **state)
+{
+    (void)state;
+    launch();
+    struct control_platform platform;
+    assert_int_equal(ask_about(CONTROL_PLATFORM_INFO, 77),
+                     CONTROL_OK); /* it has no guest: no field of it is looked at */
+    assert_int_equal(answer()->size, sizeof platform);
+    memcpy(&platform, window(CONTROL_DATA), sizeof platform);
+    assert_true(platform.version == CONTROL_VERSION && platform.guests == GOOD_GUESTS && platform.self == CTL);
+    assert_true(platform.api_major == 1 && platform.api_minor == 55 && platform.build == 21 && platform.cpus == 1);
+    assert_true(platform.sev_ready == 1 && platform.asids == MACHINE_SEV_ASIDS && platform.asids_used == 1);
+    assert_true(platform.memory_free == free_now().extent && platform.commands == sev_commands());
+    assert_string_equal(platform.refusal, "");
+    for (uint32_t i = 0; i < GOOD_GUESTS; i++) {
+        guests[i].vcpus[0]->exits[3] = 7;
+        guests[i].vcpus[0]->run_tsc = 1000;
+        struct control_guest guest = info(i);
+        assert_string_equal(guest.name, good.guests[i].name);
+        assert_true(guest.state == CONTROL_STATE_RUNNING && guest.encryption == good.guests[i].encryption);
+        assert_true(guest.launches == 1 && guest.memory == GUEST_MEMORY && guest.phase == LAUNCH_FINISH_CMD);
+        assert_true(guest.flags == good.guests[i].flags && guest.asid == guests[i].asid &&
+                    guest.policy == good.guests[i].sev_policy);
+        assert_true(guest.exits[3] == 7 && guest.run_tsc == 1000);
+        assert_memory_equal(guest.digest, good.guests[i].launch_digest, 32);
+    }
+    assert_memory_equal(info(SEV).measure, &guests[SEV].measurement, 32);
+    assert_true(info(SEV).commands == 7);
+    /* What has no room is left out. */
+    memset(window(CONTROL_DATA), 0x77, 64);
+    assert_int_equal(
+        ask((struct control_request){.operation = CONTROL_GUEST_INFO, .guest = SEV, .data = CONTROL_DATA, .size = 33}),
+        CONTROL_OK);
+    assert_true(answer()->size == 33 && *window(CONTROL_DATA + 33) == 0x77);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+static void each_field_of_a_request_is_checked(void **state)
+{
+    (void)state;
+    launch();
+    static const uint32_t with_guest[] = {CONTROL_GUEST_INFO, CONTROL_LAUNCH,       CONTROL_END,          CONTROL_PAUSE,
+                                          CONTROL_RESUME,     CONTROL_CONSOLE_READ, CONTROL_CONSOLE_WRITE};
+    for (unsigned i = 0; i < sizeof with_guest / sizeof *with_guest; i++) {
+        assert_int_equal(ask_about(with_guest[i], GOOD_GUESTS), CONTROL_NO_GUEST);
+        assert_int_equal(ask_about(with_guest[i], UINT32_MAX - (with_guest[i] == CONTROL_CONSOLE_READ)),
+                         CONTROL_NO_GUEST);
+    }
+    static const uint32_t unknown[] = {CONTROL_NOTHING, 4, 7, 14, 23, 33, 255, UINT32_MAX};
+    for (unsigned i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        assert_int_equal(ask_about(unknown[i], SEV), CONTROL_UNKNOWN);
+    static const struct {
+        uint32_t data, size;
+    } outside[] = {{0, 1},
+                   {CONTROL_DATA - 1, 1},
+                   {CONTROL_DATA, CONTROL_DATA_SIZE + 1},
+                   {CONTROL_WINDOW_SIZE - 1, 2},
+                   {CONTROL_WINDOW_SIZE, 1},
+                   {CONTROL_WINDOW_SIZE + 1, 0},
+                   {UINT32_MAX, 1},
+                   {CONTROL_DATA, UINT32_MAX},
+                   {UINT32_MAX, UINT32_MAX}};
+    static const uint32_t with_data[] = {CONTROL_PLATFORM_INFO, CONTROL_GUEST_INFO, CONTROL_CONSOLE_READ,
+                                         CONTROL_CONSOLE_WRITE};
+    for (unsigned i = 0; i < sizeof outside / sizeof *outside; i++)
+        for (unsigned o = 0; o < sizeof with_data / sizeof *with_data; o++)
+            assert_int_equal(
+                ask((struct control_request){
+                    .operation = with_data[o], .guest = SEV, .data = outside[i].data, .size = outside[i].size}),
+                CONTROL_INVALID);
+    for (uint64_t vector = 1; vector < 32; vector++)
+        assert_int_equal(ask((struct control_request){.operation = CONTROL_INTERRUPT, .argument = vector}),
+                         CONTROL_INVALID);
+    assert_int_equal(ask((struct control_request){.operation = CONTROL_INTERRUPT, .argument = 256}), CONTROL_INVALID);
+    assert_int_equal(ask((struct control_request){.operation = CONTROL_INTERRUPT, .argument = UINT64_MAX}),
+                     CONTROL_INVALID);
+    /* Another sequence than the doorbell's. */
+    struct control_request r = {.sequence = 5, .operation = CONTROL_END, .guest = SEV};
+    memcpy(window(CONTROL_REQUEST), &r, sizeof r);
+    ring(sequence = 6);
+    settle();
+    assert_true(answer()->sequence == 6 && answer()->result == CONTROL_INVALID && guests[SEV].end == GUEST_END_NONE);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+static void guests_are_paused_resumed_ended_and_launched(void **state)
+{
+    (void)state;
+    launch();
+    uint32_t before = events();
+    assert_int_equal(ask_about(CONTROL_RESUME, SEV), CONTROL_STATE);
+    assert_int_equal(ask_about(CONTROL_LAUNCH, SEV), CONTROL_STATE);
+    assert_int_equal(ask_about(CONTROL_PAUSE, CTL), CONTROL_INVALID);
+    assert_int_equal(ask_about(CONTROL_RESUME, CTL), CONTROL_INVALID);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(ask_about(CONTROL_PAUSE, SEV), CONTROL_OK);
+        assert_true(guests[SEV].vcpus_queued == 0 && info(SEV).state == CONTROL_STATE_PAUSED && lifecycle_active());
+        assert_int_equal(ask_about(CONTROL_PAUSE, SEV), CONTROL_STATE);
+        assert_int_equal(ask_about(CONTROL_RESUME, SEV), CONTROL_OK);
+        assert_true(guests[SEV].vcpus_queued == 1 && info(SEV).state == CONTROL_STATE_RUNNING);
+    }
+    assert_int_equal(ask_about(CONTROL_PAUSE, SEV), CONTROL_OK);
+    assert_int_equal(ask_about(CONTROL_END, SEV), CONTROL_OK);
+    assert_int_equal(info(SEV).state, CONTROL_STATE_ENDED);
+    assert_string_equal(info(SEV).end_reason, "ended by the control guest");
+    assert_int_equal(ask_about(CONTROL_END, SEV), CONTROL_STATE);
+    assert_int_equal(ask_about(CONTROL_PAUSE, SEV), CONTROL_STATE);
+    assert_int_equal(ask_about(CONTROL_LAUNCH, SEV), CONTROL_OK);
+    assert_true(info(SEV).state == CONTROL_STATE_RUNNING && info(SEV).launches == 2 && guests[SEV].vcpus_queued == 1);
+    static const uint32_t states[] = {CONTROL_STATE_PAUSED, CONTROL_STATE_RUNNING, CONTROL_STATE_ENDED};
+    for (unsigned i = 0; i < sizeof states / sizeof *states; i++)
+        assert_true(told(before, CONTROL_EVENT_STATE, SEV, states[i]));
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+/* No answer while a CPU may still run it; another ring of the doorbell does nothing meanwhile. */
+static void a_pause_is_answered_when_no_vcpu_runs(void **state)
+{
+    (void)state;
+    launch();
+    machine.cpu_busy = true;
+    request((struct control_request){.operation = CONTROL_PAUSE, .guest = SEV});
+    uint32_t own = sequence;
+    for (unsigned i = 0; i < 20; i++) {
+        step();
+        assert_int_equal(answer()->sequence, own - 1);
+        if (i == 10)
+            request((struct control_request){.operation = CONTROL_END, .guest = NONE});
+    }
+    machine.cpu_busy = false;
+    smp_kick(guests[SEV].vcpus[0]->cpu);
+    settle();
+    assert_true(answer()->sequence == own && answer()->result == CONTROL_OK && guests[NONE].end == GUEST_END_NONE);
+
+    /* A guest that ends on the way to its pause. */
+    assert_int_equal(ask_about(CONTROL_RESUME, SEV), CONTROL_OK);
+    machine.cpu_busy = true;
+    request((struct control_request){.operation = CONTROL_PAUSE, .guest = SEV});
+    step();
+    guest_end(&guests[SEV], GUEST_END_POWEROFF, "test");
+    machine.cpu_busy = false;
+    smp_kick(guests[NONE].vcpus[0]->cpu);
+    settle();
+    assert_true(answer()->sequence == sequence && answer()->result == CONTROL_STATE &&
+                guests[SEV].state == GUEST_ENDED);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+/* Nothing of hv writes to the window any more when it is freed. */
+static void the_control_guests_end_waits_for_its_request(void **state)
+{
+    (void)state;
+    launch();
+    request((struct control_request){.operation = CONTROL_FIRMWARE, .command = SEV_CMD_PLATFORM_STATUS});
+    while (sev_mailbox_owner() != control_job())
+        step();
+    guest_end(&guests[CTL], GUEST_END_CRASH, "test");
+    unsigned waited = 0;
+    for (; control_job()->kind != JOB_NONE; waited++) {
+        lifecycle_begin_ends();
+        for (unsigned i = 0; i < 50; i++)
+            (void)end_step(job_of(&guests[CTL]));
+        assert_true(guests[CTL].state == GUEST_RUNNING && guests[CTL].window.size != 0);
+        step();
+    }
+    assert_true(waited > 0);
+    settle();
+    assert_true(guests[CTL].state == GUEST_ENDED && guests[CTL].window.size == 0);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+    assert_true(machine_scrubbed());
+}
+
+static void consoles_go_both_ways(void **state)
+{
+    (void)state;
+    launch();
+    uint32_t before = events();
+    for (unsigned i = 0; i < 3; i++)
+        output_byte(&guests[SEV].output, (uint8_t)"abc"[i]);
+    settle();
+    assert_true(told(before, CONTROL_EVENT_CONSOLE, SEV, 0));
+    uint32_t once = events();
+    output_byte(&guests[SEV].output, 'd');
+    settle();
+    assert_int_equal(events(), once);
+    assert_int_equal(
+        ask((struct control_request){.operation = CONTROL_CONSOLE_READ, .guest = SEV, .data = CONTROL_DATA, .size = 3}),
+        CONTROL_OK);
+    assert_true(answer()->size == 3 && answer()->value == 0);
+    assert_memory_equal(window(CONTROL_DATA), "abc", 3);
+    settle();
+    assert_int_equal(events(), once + 1); /* one byte is left */
+    struct control_request rest = {
+        .operation = CONTROL_CONSOLE_READ, .guest = SEV, .address = 3, .data = CONTROL_DATA, .size = 99};
+    assert_int_equal(ask(rest), CONTROL_OK);
+    assert_true(answer()->size == 1 && answer()->value == 3 && *window(CONTROL_DATA) == 'd');
+    rest.address = UINT64_MAX;
+    assert_int_equal(ask(rest), CONTROL_OK);
+    assert_true(answer()->size == 0 && answer()->value == 4);
+    for (unsigned i = 0; i < 2 * HISTORY_SIZE; i++)
+        output_byte(&guests[SEV].output, (uint8_t)(i == HISTORY_SIZE ? 'x' : '\n'));
+    assert_int_equal(ask_about(CONTROL_CONSOLE_READ, SEV), CONTROL_OK);
+    assert_true(answer()->size == HISTORY_SIZE && answer()->value == HISTORY_SIZE + 4);
+    assert_true(*window(CONTROL_DATA) == 'x' && info(SEV).console_first == HISTORY_SIZE + 4);
+    assert_int_equal(ask_about(CONTROL_CONSOLE_READ, CONTROL_LOG), CONTROL_OK);
+    *window(CONTROL_DATA + answer()->size) = 0;
+    assert_non_null(strstr((const char *)window(CONTROL_DATA), "launch alpha: LAUNCH_FINISH\n"));
+
+    memset(window(CONTROL_DATA), 'i', VUART_INPUT + 10);
+    assert_int_equal(ask((struct control_request){
+                         .operation = CONTROL_CONSOLE_WRITE, .guest = SEV, .data = CONTROL_DATA, .size = 10}),
+                     CONTROL_OK);
+    assert_true(answer()->value == 10 && guest_input_room(&guests[SEV]) == VUART_INPUT - 10);
+    assert_int_equal(ask_about(CONTROL_CONSOLE_WRITE, SEV), CONTROL_OK);
+    assert_true(answer()->value == VUART_INPUT - 10);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+/* Whether hv has sent it since the last call. */
+static bool interrupted(uint8_t vector)
+{
+    struct vcpu *vcpu = guests[CTL].vcpus[0];
+    uint32_t bit = 1u << vector % 32;
+    machine_look_around();
+    (void)sched_poll(vcpu->cpu, NULL, clock_tsc(), NULL);
+    bool came = (vcpu->lapic.irr[vector / 32] & bit) != 0;
+    vcpu->lapic.irr[vector / 32] &= ~bit;
+    return came;
+}
+
+static void events_and_answers_interrupt_the_control_guest(void **state)
+{
+    (void)state;
+    launch();
+    assert_false(interrupted(0));
+    assert_int_equal(ask((struct control_request){.operation = CONTROL_INTERRUPT, .argument = 0x51}), CONTROL_OK);
+    assert_true(interrupted(0x51));
+    settle();
+    assert_false(interrupted(0x51));
+    uint32_t before = events();
+    guest_end(&guests[NONE], GUEST_END_POWEROFF, "test");
+    settle();
+    assert_true(events() > before && interrupted(0x51));
+    for (unsigned i = 0; i < 2 * CONTROL_EVENT_COUNT; i++) {
+        before = events();
+        assert_int_equal(ask_about(i % 2 == 0 ? CONTROL_PAUSE : CONTROL_RESUME, SEV), CONTROL_OK);
+        settle();
+        assert_true(told(before, CONTROL_EVENT_STATE, SEV, i % 2 == 0 ? CONTROL_STATE_PAUSED : CONTROL_STATE_RUNNING));
+    }
+    for (const uint8_t *at = window(CONTROL_EVENTS + CONTROL_EVENT_COUNT * sizeof(struct control_event));
+         at < window(CONTROL_DATA); at++)
+        assert_int_equal(*at, 0);
+    assert_int_equal(ask((struct control_request){.operation = CONTROL_INTERRUPT, .argument = 0}), CONTROL_OK);
+    (void)interrupted(0x51);
+    guest_end(&guests[SEV], GUEST_END_POWEROFF, "test");
+    settle();
+    assert_false(interrupted(0x51));
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+/* ---- launches that wait ---- */
+
+/* Flags of hv's own copy of the manifest, as the packer would set them. */
+static void launch_with(uint16_t flags)
+{
+    lifecycle_begin(&machine.handoff);
+    ((struct manifest_guest *)(uintptr_t)guests[SEV].config)->flags = flags;
+    for (unsigned i = 0; i < 10000 && (guests[SEV].awaits == 0 || guests[CTL].state != GUEST_RUNNING); i++)
+        step();
+    machine.commands[0] = '\0';
+}
+
+/* As settle(), while a launch waits for what the test has not sent yet. */
+static enum control_result ask_meanwhile(struct control_request r)
+{
+    request(r);
+    for (unsigned i = 0; i < 10000 && answer()->sequence != sequence; i++)
+        step();
+    assert_int_equal(answer()->sequence, sequence);
+    return answer()->result;
+}
+
+static uint32_t state_of(uint32_t guest)
+{
+    assert_int_equal(ask_meanwhile((struct control_request){.operation = CONTROL_GUEST_INFO,
+                                                            .guest = guest,
+                                                            .data = CONTROL_DATA,
+                                                            .size = sizeof(struct control_guest)}),
+                     CONTROL_OK);
+    return ((const struct control_guest *)window(CONTROL_DATA))->state;
+}
+
+static void a_guest_that_requires_a_secret_is_held_until_it_has_one(void **state)
+{
+    (void)state;
+    launch_with(MANIFEST_GUEST_REQUIRE_SECRET);
+    assert_int_equal(state_of(SEV), CONTROL_STATE_HELD);
+    assert_memory_equal(((const struct control_guest *)window(CONTROL_DATA))->measure, &guests[SEV].measurement, 32);
+    assert_int_equal(((const struct control_guest *)window(CONTROL_DATA))->phase, LAUNCH_MEASURE_CMD);
+    struct control_request resume = {.operation = CONTROL_RESUME, .guest = SEV};
+    assert_int_equal(ask_meanwhile(resume), CONTROL_STATE);
+    assert_non_null(strstr(answer()->text, "LAUNCH_SECRET"));
+    assert_int_equal(ask_meanwhile((struct control_request){.operation = CONTROL_PAUSE, .guest = SEV}), CONTROL_STATE);
+    assert_null(strstr(machine.commands, "LAUNCH_FINISH"));
+    assert_int_equal(guests[SEV].vcpus_queued, 0);
+    guests[SEV].secret_placed = true; /* what LAUNCH_SECRET does is told elsewhere */
+    assert_int_equal(ask_meanwhile(resume), CONTROL_OK);
+    settle();
+    assert_true(guests[SEV].state == GUEST_RUNNING && strstr(machine.commands, "LAUNCH_FINISH") != NULL);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+
+    /* The next launch requires the next secret; and one that is held can be ended. */
+    assert_true(lifecycle_relaunch(&guests[CTL]) && lifecycle_relaunch(&guests[SEV]));
+    for (unsigned i = 0; i < 10000 && guests[SEV].awaits == 0; i++)
+        step();
+    assert_true(guests[SEV].awaits == CONTROL_STATE_HELD && !guests[SEV].secret_placed);
+    for (unsigned i = 0; i < 10000 && guests[CTL].state != GUEST_RUNNING; i++)
+        step();
+    assert_int_equal(ask_meanwhile((struct control_request){.operation = CONTROL_END, .guest = SEV}), CONTROL_OK);
+    settle();
+    assert_int_equal(guests[SEV].state, GUEST_ENDED);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+static void a_launch_waits_for_its_session_which_is_checked(void **state)
+{
+    (void)state;
+    launch_with(MANIFEST_GUEST_SESSION_AT_LAUNCH);
+    assert_int_equal(state_of(SEV), CONTROL_STATE_SESSION);
+    assert_null(strstr(machine.commands, "LAUNCH_START"));
+    struct control_request r = {
+        .operation = CONTROL_SESSION, .guest = SEV, .data = CONTROL_DATA, .size = sizeof(struct control_session)};
+    struct control_session session = {.policy = 5};
+    static const uint32_t wrong[] = {5, 4, 0x40, 0x8000};
+    for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        session.policy = wrong[i];
+        memcpy(window(CONTROL_DATA), &session, sizeof session);
+        assert_int_equal(ask_meanwhile(r), CONTROL_INVALID);
+        assert_int_equal(state_of(SEV), CONTROL_STATE_SESSION);
+    }
+    r.size--;
+    assert_int_equal(ask_meanwhile(r), CONTROL_INVALID);
+    r.size++;
+    session.policy = 0x21;
+    memcpy(window(CONTROL_DATA), &session, sizeof session);
+    assert_int_equal(ask_meanwhile(r), CONTROL_SEV_FAILED); /* no certificate: the SEV firmware has seen it */
+    assert_non_null(strstr(machine.commands, "LAUNCH_START"));
+    assert_non_null(strstr(answer()->text, "LAUNCH_START"));
+    assert_int_equal(guests[SEV].sev_policy, 0x21);
+    settle();
+    assert_true(guests[SEV].state == GUEST_REFUSED && guests[SEV].session == NULL);
+    assert_int_equal(ask_meanwhile(r), CONTROL_STATE);
+
+    assert_int_equal(ask_meanwhile((struct control_request){.operation = CONTROL_LAUNCH, .guest = SEV}), CONTROL_OK);
+    for (unsigned i = 0; i < 10000 && guests[SEV].awaits == 0; i++)
+        step();
+    assert_int_equal(ask_meanwhile((struct control_request){.operation = CONTROL_END, .guest = SEV}), CONTROL_OK);
+    settle();
+    assert_int_equal(guests[SEV].state, GUEST_ENDED);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+/* ---- the SEV firmware ---- */
+
+static void commands_go_to_the_sev_firmware_and_their_answers_come_back(void **state)
+{
+    (void)state;
+    launch();
+    assert_int_equal(ask((struct control_request){.operation = CONTROL_FIRMWARE, .command = SEV_CMD_PLATFORM_STATUS}),
+                     CONTROL_OK);
+    struct sev_platform_status_buffer status;
+    memcpy(&status, answer()->buffer, sizeof status);
+    assert_true(answer()->status == 0 && status.api_major == 1 && status.api_minor == 55 && status.guest_count == 1);
+    assert_int_equal(
+        ask((struct control_request){.operation = CONTROL_FIRMWARE, .command = SEV_CMD_LAUNCH_MEASURE, .guest = SEV}),
+        CONTROL_UNKNOWN);
+    assert_int_equal(ask((struct control_request){.operation = CONTROL_FIRMWARE, .command = SEV_CMD_SHUTDOWN}),
+                     CONTROL_IN_USE);
+    assert_int_equal(
+        ask((struct control_request){.operation = CONTROL_FIRMWARE, .command = SEV_CMD_DBG_DECRYPT, .guest = SEV}),
+        CONTROL_POLICY);
+    assert_int_equal(
+        ask((struct control_request){.operation = CONTROL_FIRMWARE, .command = SEV_CMD_DBG_DECRYPT, .guest = 99}),
+        CONTROL_NO_GUEST);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+/* ---- whatever a guest asks ---- */
+
+static uint32_t random_word(void)
+{
+    static const uint32_t edges[] = {0,
+                                     1,
+                                     2,
+                                     3,
+                                     0xfff,
+                                     CONTROL_DATA - 1,
+                                     CONTROL_DATA,
+                                     CONTROL_WINDOW_SIZE - 1,
+                                     CONTROL_WINDOW_SIZE,
+                                     SIZE_2M,
+                                     GUEST_MEMORY,
+                                     0x7fffffff,
+                                     0x80000000,
+                                     UINT32_MAX};
+    return random() % 2 == 0 ? edges[(unsigned long)random() % (sizeof edges / sizeof *edges)] : (uint32_t)random();
+}
+
+static void random_requests_harm_nobody(void **state)
+{
+    (void)state;
+    srandom(20261130);
+    launch();
+    unsigned answered[CONTROL_LIMIT + 1] = {0};
+    for (unsigned i = 0; i < 4000; i++) {
+        uint32_t words[sizeof(struct control_request) / 4];
+        struct control_request r;
+        for (unsigned w = 0; w < sizeof words / sizeof *words; w++)
+            words[w] = random_word();
+        memcpy(&r, words, sizeof r);
+        if (random() % 8 != 0)
+            r.operation = (uint32_t)random() % (CONTROL_FIRMWARE + 1);
+        if (random() % 4 != 0)
+            r.guest = random() % 2 == 0 ? SEV : NONE;
+        if (random() % 4 != 0) {
+            r.data = CONTROL_DATA + (uint32_t)random() % CONTROL_DATA_SIZE;
+            r.size = (uint32_t)random() % (CONTROL_WINDOW_SIZE - r.data + 1);
+        }
+        if (r.operation == CONTROL_END && r.guest == CTL)
+            r.guest = SEV;
+        answered[ask(r)]++;
+        for (unsigned byte = 0; byte < sizeof(struct control_event);
+             byte++) /* what hv wrote there is nothing that it reads */
+            *window((uint32_t)random() % CONTROL_WINDOW_SIZE) = (uint8_t)random();
+        memcpy(window(CONTROL_ANSWER), &sequence, sizeof sequence);
+        assert_int_equal(guests[CTL].end, GUEST_END_NONE);
+    }
+    assert_true(answered[CONTROL_OK] > 100 && answered[CONTROL_INVALID] > 100 && answered[CONTROL_STATE] > 100);
+    for (unsigned i = 0; i < GOOD_GUESTS; i++)
+        if (info(i).state == CONTROL_STATE_PAUSED)
+            assert_int_equal(ask_about(CONTROL_RESUME, i), CONTROL_OK);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+    assert_true(machine_scrubbed());
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, teardown)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(the_window_is_zero_at_launch_and_goes_scrubbed),
+        TEST(every_failing_allocation_returns_all),
+        TEST(nobody_else_has_one),
+        TEST(platform_and_guests_are_described),
+        TEST(each_field_of_a_request_is_checked),
+        TEST(guests_are_paused_resumed_ended_and_launched),
+        TEST(a_pause_is_answered_when_no_vcpu_runs),
+        TEST(the_control_guests_end_waits_for_its_request),
+        TEST(consoles_go_both_ways),
+        TEST(events_and_answers_interrupt_the_control_guest),
+        TEST(a_guest_that_requires_a_secret_is_held_until_it_has_one),
+        TEST(a_launch_waits_for_its_session_which_is_checked),
+        TEST(commands_go_to_the_sev_firmware_and_their_answers_come_back),
+        TEST(random_requests_harm_nobody),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -168,15 +168,21 @@ static void other_payload(void)
     ((uint8_t *)machine_manifest())[sizeof(struct good) - 1] ^= 1;
 }
 
-#define CHANGES(X)                                                                                   \
-    X(BEFORE_SECOND, another_sound_manifest)                                                         \
-    X(BEFORE_SECOND, another_owner)                                                                  \
-    X(BEFORE_SECOND, other_payload)                                                                  \
-    X(AFTER_FIRST, one_guest_less)                                                                   \
-    X(AFTER_FIRST, a_longer_table)                                                                   \
-    X(AFTER_FIRST, other_payload) X(AFTER_SECOND, one_guest_less) X(AFTER_SECOND, a_longer_manifest) \
-        X(AFTER_SECOND, a_longer_table) X(AFTER_SECOND, another_step) X(AFTER_SECOND, another_owner) \
-            X(AFTER_SECOND, another_sound_manifest)
+/* clang-format off */
+#define CHANGES(X)                           \
+    X(BEFORE_SECOND, another_sound_manifest) \
+    X(BEFORE_SECOND, another_owner)          \
+    X(BEFORE_SECOND, other_payload)          \
+    X(AFTER_FIRST, one_guest_less)           \
+    X(AFTER_FIRST, a_longer_table)           \
+    X(AFTER_FIRST, other_payload)            \
+    X(AFTER_SECOND, one_guest_less)          \
+    X(AFTER_SECOND, a_longer_manifest)       \
+    X(AFTER_SECOND, a_longer_table)          \
+    X(AFTER_SECOND, another_step)            \
+    X(AFTER_SECOND, another_owner)           \
+    X(AFTER_SECOND, another_sound_manifest)
+/* clang-format on */
 #define X(at, what)                                    \
     static void changed_##at##_by_##what(void **state) \
     {                                                  \

@@ -4,6 +4,7 @@
 
 #include "hv/console/console.h"
 #include "hv/console/line.h"
+#include "hv/control/control_debug.h"
 #include "hv/control/control_firmware.h"
 #include "hv/control/control_info.h"
 #include "hv/control/leak.h"
@@ -213,6 +214,9 @@ static const struct operation {
     [CONTROL_SESSION] = {session, IN(SESSION), true, true, sizeof(struct control_session)},
     [CONTROL_CONSOLE_READ] = {console_read_kept, 0, true, false, 0},
     [CONTROL_CONSOLE_WRITE] = {console_write_input, ALIVE, true, false, 0},
+    [CONTROL_VCPU_GET] = {control_debug_vcpu_get, IN(PAUSED), true, true, 0},
+    [CONTROL_MEMORY_READ] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), true, true, 0},
+    [CONTROL_MEMORY_WRITE] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), true, true, 0},
     [CONTROL_FIRMWARE] = {firmware, 0, false, false, 0},
 };
 

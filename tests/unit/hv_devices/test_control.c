@@ -540,6 +540,63 @@ static void a_launch_waits_for_its_session_which_is_checked(void **state)
     all_is_back();
 }
 
+/* ---- debugging ---- */
+
+static void what_may_not_be_debugged_is_refused_and_the_rest_is_read_and_written(void **state)
+{
+    (void)state;
+    launch();
+    struct control_request read = {
+        .operation = CONTROL_MEMORY_READ, .guest = NONE, .address = 0x100ffd, .data = CONTROL_DATA, .size = 6};
+    struct control_request write = {
+        .operation = CONTROL_MEMORY_WRITE, .guest = NONE, .address = 0x300ffd, .data = CONTROL_DATA, .size = 6};
+    struct control_request get = {
+        .operation = CONTROL_VCPU_GET, .guest = NONE, .data = CONTROL_DATA, .size = sizeof(struct control_vcpu)};
+    assert_int_equal(ask(get), CONTROL_STATE);
+    assert_int_equal(ask_about(CONTROL_PAUSE, NONE), CONTROL_OK);
+    assert_int_equal(ask_about(CONTROL_PAUSE, SEV), CONTROL_OK);
+    memset(window(CONTROL_DATA), 0x77, 6);
+    assert_int_equal(ask(read), CONTROL_POLICY);
+    assert_int_equal(ask(write), CONTROL_POLICY);
+    assert_int_equal(ask(get), CONTROL_POLICY);
+    assert_int_equal(*window(CONTROL_DATA), 0x77);
+    assert_int_equal(machine_private(&guests[NONE], 0x300ffd), 0);
+    get.guest = read.guest = write.guest = SEV; /* its policy is 1 */
+    assert_true(ask(get) == CONTROL_POLICY && ask(read) == CONTROL_POLICY && ask(write) == CONTROL_POLICY);
+    get.guest = read.guest = CTL; /* not itself */
+    assert_true(ask(get) == CONTROL_INVALID && ask(read) == CONTROL_INVALID);
+
+    ((struct manifest_guest *)(uintptr_t)guests[NONE].config)->flags = MANIFEST_GUEST_DEBUG;
+    guests[SEV].sev_policy = 0;
+    get.guest = read.guest = SEV;
+    assert_int_equal(ask(read), CONTROL_NOT_SHARED);
+    assert_int_equal(ask(get), CONTROL_OK);
+    struct control_vcpu vcpu;
+    memcpy(&vcpu, window(CONTROL_DATA), sizeof vcpu);
+    const struct manifest_registers *registers = &good.guests[SEV].registers;
+    assert_true(answer()->size == sizeof vcpu && vcpu.rip == registers->rip && vcpu.cr3 == registers->cr3);
+    assert_true(vcpu.rdi == registers->rdi && vcpu.efer == registers->efer && vcpu.state == VCPU_RUNNABLE);
+    assert_memory_equal(&vcpu.es, &registers->es, 10 * sizeof(struct control_segment));
+    get.vcpu = 1;
+    assert_int_equal(ask(get), CONTROL_INVALID);
+
+    read.guest = write.guest = NONE;
+    assert_int_equal(ask(read), CONTROL_OK);
+    for (unsigned b = 0; b < 6; b++)
+        assert_int_equal(*window(CONTROL_DATA + b), machine_private(&guests[NONE], 0x100ffd + b));
+    memcpy(window(CONTROL_DATA), "abcdef", 6);
+    assert_int_equal(ask(write), CONTROL_OK);
+    for (unsigned b = 0; b < 6; b++)
+        assert_int_equal(machine_private(&guests[NONE], 0x300ffd + b), "abcdef"[b]);
+    static const uint64_t outside[] = {GUEST_MEMORY, GUEST_MEMORY - 5, UINT64_MAX, UINT64_MAX - 5, UINT64_C(1) << 63};
+    for (unsigned i = 0; i < sizeof outside / sizeof *outside; i++) {
+        read.address = write.address = outside[i];
+        assert_true(ask(read) == CONTROL_INVALID && ask(write) == CONTROL_INVALID);
+    }
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
 /* ---- the SEV firmware ---- */
 
 static void commands_go_to_the_sev_firmware_and_their_answers_come_back(void **state)
@@ -641,6 +698,7 @@ int main(void)
         TEST(events_and_answers_interrupt_the_control_guest),
         TEST(a_guest_that_requires_a_secret_is_held_until_it_has_one),
         TEST(a_launch_waits_for_its_session_which_is_checked),
+        TEST(what_may_not_be_debugged_is_refused_and_the_rest_is_read_and_written),
         TEST(commands_go_to_the_sev_firmware_and_their_answers_come_back),
         TEST(random_requests_harm_nobody),
     };

@@ -27,7 +27,7 @@ unit-hv-devices-monitor := $(unit-hv-devices-views) tests/unit/fake_uart.c
 unit-hv-devices-libs-monitor := -Wl,--wrap=console_read
 unit-hv-devices-input := $(unit-hv-devices-views)
 unit-hv-devices-jobs := hv/control/job.c hv/control/jobs.c
-unit-hv-devices-lifecycle := $(addprefix hv/control/,lifecycle.c launch.c end.c release.c leak.c program.c report.c wbinvd.c control_info.c control_firmware.c) $(sort $(wildcard hv/monitor/*.c)) \
+unit-hv-devices-lifecycle := $(addprefix hv/control/,lifecycle.c launch.c end.c release.c leak.c program.c report.c wbinvd.c control_info.c control_debug.c control_firmware.c) $(sort $(wildcard hv/monitor/*.c)) \
 	$(addprefix hv/console/,console.c line.c log.c output.c serial.c) $(addprefix hv/cpu/,clock.c lapic.c mca.c smp.c) $(addprefix hv/mm/,memory.c page.c view.c) \
 	$(addprefix hv/svm/,asid.c npt.c switch.c vmcb.c) $(addprefix hv/vm/,event.c exit.c exit_cache.c exit_npf.c fair.c guest.c ipi.c sched.c vcpu_cr.c vcpu_poll.c vcpu_start.c) \
 	$(addprefix hv/dev/,vlapic.c vuart.c) $(addprefix hv/lib/,heap.c pci.c runs.c text.c) \

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Registers and memory of guests, for the control guest, where the guest's policy allows it. */
+#ifndef SEVISOR_CONTROL_DEBUG_H
+#define SEVISOR_CONTROL_DEBUG_H
+
+#include "hv/control/control_call.h"
+
+enum control_result control_debug_vcpu_get(struct control_call *call);
+enum control_result control_debug_memory(struct control_call *call);
+
+#endif

@@ -32,7 +32,7 @@ def ticks(text: str, guest: str) -> list[int]:
 def test_guests_are_listed_paused_resumed_ended_and_launched(pack: Callable[..., Path], boot_sev: Boot) -> None:
     guests = [
         control_client.client(),
-        control_client.hello("ticker", "ticks=1000000"),
+        control_client.hello("ticker", "ticks=1000000", flags=("debug",)),
         control_client.hello("secret", "hold", encryption="sev"),
     ]
     with boot_sev(packing.bootable(pack("control", guests)), name="control", cpus=2) as machine:
@@ -62,6 +62,16 @@ def test_guests_are_listed_paused_resumed_ended_and_launched(pack: Callable[...,
         still = client.guest(TICKER)
         assert (still.run_tsc, still.exits) == (paused.run_tsc, paused.exits)
         assert client.ask(Op.PAUSE, TICKER).result == Result.STATE
+        client.good(Op.MEMORY_READ, TICKER, address=0x1000, size=29)
+        assert client.read(DATA, 29) == b"marker=ticker ticks=1000000\0\0"
+        client.good(Op.VCPU_GET, TICKER, size=464)
+        (rip,) = struct.unpack_from("<Q", client.read(DATA, 464), 128)
+        assert 0x100000 <= rip < 0x200000
+        client.write(DATA, b"M")
+        client.good(Op.MEMORY_WRITE, TICKER, address=0x1000, size=1)
+        client.good(Op.MEMORY_READ, TICKER, address=0x1000, size=6)
+        assert client.read(DATA, 6) == b"Marker"
+        assert client.ask(Op.MEMORY_READ, SECRET, address=0x1000, size=6).result == Result.POLICY
         client.good(Op.RESUME, TICKER)
         last = int(re.findall(rb"tick (\d+)", kept)[-1])
         machine.wait_for(rf"^ticker\| hello: tick {last + 3}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import markers
 import packing
 import sayings
 from emulator import Emulator
@@ -93,3 +94,22 @@ def test_a_guest_whose_entry_lacks_control_says_so_and_ends(pack: Callable[..., 
         said = sayings.guest_lines(machine.console.text, "common")
     assert said == ["control: this guest is not the control guest: its entry in guests.toml lacks control = true"]
     assert [end[:2] for end in sayings.ends(machine.console.text)] == [("common", "poweroff")]
+
+
+@pytest.mark.sev
+def test_stock_gdb_looks_into_an_encrypted_guest_unless_its_policy_forbids_it(
+    pack: Callable[..., Path], boot_sev: Boot
+) -> None:
+    guests = [control(), packing.hello("open", "sev", "hold", policy=0), packing.hello("shut", "sev", "hold")]
+    with boot_sev(packing.bootable(pack("attach", guests)), name="att", cpus=2, uart=[*COM1, *COM2]) as machine:
+        machine.wait_for(r"^open\| hello: holding")
+        machine.wait_for(r"^shut\| hello: holding")
+        said = gdb(machine, "attach 2", "p/x $cr3", "x/s 0x1000", "x/s 0x200000", "set var *(char *)0x1001 = 'A'",
+                   "x/s 0x1000", "detach", "python", "try:", " gdb.execute('attach 3')", "except gdb.error as error:",
+                   " print(error)", "end", "monitor why", "monitor list")  # fmt: skip
+    assert "$1 = 0x4000\n" in said
+    assert '0x1000:\t"marker=open hold"' in said and '0x1000:\t"mArker=open hold"' in said
+    assert f'0x200000:\t"{markers.private_marker("open").decode()}"' in said
+    assert "Attaching to process 3 failed" in said and "policy forbids debugging" in said
+    rows = [line.split()[:3] for line in said.splitlines()]
+    assert ["2", "open", "running"] in rows and ["3", "shut", "running"] in rows

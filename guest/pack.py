@@ -43,8 +43,7 @@ guests.toml has a [[guest]] table like this for each guest, and can have a [plat
   # image = "hello.bin"         # instead of kernel and initrd: a flat binary for 1 MiB, entered in 64-bit mode
   # on_poweroff = "destroy"     # or "restart"; likewise on_reboot, on_crash
   # restarts = 3                # needed with "restart", else left out: how often at most
-  # snapshot = true             # pages of 4 KiB from launch, for small snapshots and migrations
-  # debug = true                # with "none" or "host": may be debugged, saved and migrated ("sev": its policy says)
+  # debug = true                # with "none" or "host": may be debugged ("sev": its policy says)
   # control = true              # with "none" or "host", one guest: operates the others by the control interface
   # serial = "com2"             # the control guest only: the server's second serial port is its own
   [guest.sev]                   # only with encryption = "sev"

@@ -37,7 +37,7 @@ from .manifest import (
 
 GUEST_KEYS = {
     "name", "memory", "vcpus", "pins", "encryption", "kernel", "initrd", "cmdline", "image",
-    "on_poweroff", "on_reboot", "on_crash", "restarts", "sev", "control", "serial", "debug", "snapshot",
+    "on_poweroff", "on_reboot", "on_crash", "restarts", "sev", "control", "serial", "debug",
 }  # fmt: skip
 PLATFORM_KEYS = {"sev-firmware", "sev-firmware-version", "show-pdh"}
 SEV_KEYS = {
@@ -262,7 +262,7 @@ def _read_sev(table: _Table, memory: int) -> SevConfig:
 
 def _read_flags(table: _Table, encryption: Encryption, memory: int) -> Flag:
     flags = Flag(0)
-    for key in ("control", "debug", "snapshot"):
+    for key in ("control", "debug"):
         flags |= Flag[key.upper()] if table.flag(key) else Flag(0)
     if table.choice("serial", {"virtual": False, "com2": True}, "virtual"):
         flags |= Flag.SERIAL_COM2

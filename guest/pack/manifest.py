@@ -60,10 +60,9 @@ class Action(IntEnum):
 class Flag(IntFlag):
     CONTROL = 1 << 0
     DEBUG = 1 << 1
-    SNAPSHOT = 1 << 2
-    REQUIRE_SECRET = 1 << 3
-    SESSION_AT_LAUNCH = 1 << 4
-    SERIAL_COM2 = 1 << 5
+    REQUIRE_SECRET = 1 << 2
+    SESSION_AT_LAUNCH = 1 << 3
+    SERIAL_COM2 = 1 << 4
 
 
 class Kind(IntEnum):

@@ -13,7 +13,6 @@ _FLAG = {
     Flag.CONTROL: "control = true",
     Flag.SERIAL_COM2: 'serial = "com2"',
     Flag.DEBUG: "debug = true",
-    Flag.SNAPSHOT: "snapshot = true",
 }
 _KIND = {Kind.DATA: "data", Kind.ZERO: "zeros", Kind.SHARED: "shared"}
 

@@ -138,7 +138,6 @@ memory = "256M"
 encryption = "sev"
 kernel = "{debian_kernel}"
 initrd = "initrd"
-snapshot = true
 [guest.sev]
 session = "at-launch"
 require-secret = true
@@ -151,14 +150,14 @@ secret-size = 16384
     secret, plain, host, linux = guests = manifest.parse(raw)
     assert [guest.flags for guest in guests] == [
         Flag.REQUIRE_SECRET, Flag.DEBUG, Flag.CONTROL | Flag.SERIAL_COM2,
-        Flag.SNAPSHOT | Flag.SESSION_AT_LAUNCH | Flag.REQUIRE_SECRET,
+        Flag.SESSION_AT_LAUNCH | Flag.REQUIRE_SECRET,
     ]  # fmt: skip
     assert (secret.secret_gpa, secret.secret_size) == (0x200010, 4096)
     assert (linux.secret_gpa, linux.secret_size) == ((256 << 20) - 16384, 16384)
     assert manifest.serialise(guests) == raw
     shown = pack("--show", tmp_path / "flags.manifest").stdout
     for words in ("require-secret = true: up to 4096 bytes at 0x200010", "debug = true", "control = true", 'serial = "com2"',
-                  'session = "at-launch"', "snapshot = true", "place of the secret"):  # fmt: skip
+                  'session = "at-launch"', "place of the secret"):  # fmt: skip
         assert words in said
         assert words in shown or words == "place of the secret"  # labels are not in the binary
 

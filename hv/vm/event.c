@@ -95,6 +95,7 @@ void event_iret(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     vcpu->nmi_iret_rip = vmcb->rip;
+    vcpu->request |= vcpu->nmi_pending;
     vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT(VMEXIT_IRET));
 }
 
@@ -143,6 +144,7 @@ void event_prepare(struct vcpu *vcpu)
 
     int vector = wanted_interrupt(&vcpu->lapic);
     set_window(vcpu, vector >= 0 ? (int)PRIORITY((unsigned)vector) : NO_WINDOW);
-    /* There is no window for NMIs: one that could come now, but for what is injected, is tried again at the next exit. */
-    vcpu->request = vcpu->nmi_pending && event_nmi_possible(vcpu);
+    /* There is no window for NMIs: one that could come now, but for what is injected or for the IRET that is executed next, is
+     * tried again at the next exit. */
+    vcpu->request = vcpu->nmi_pending && (event_nmi_possible(vcpu) || vcpu->nmi_iret_rip != NMI_NO_IRET);
 }

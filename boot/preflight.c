@@ -322,7 +322,6 @@ bool preflight_run(void)
     if (boot.refused)
         return false;
     check_clock();
-    clock_read_wall();
     if (!check_encryption())
         return false;
     UINTN key;

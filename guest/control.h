@@ -49,7 +49,7 @@ enum control_operation {
     CONTROL_END = 9, /* guest: running, paused, or being launched */
     CONTROL_PAUSE = 10, /* guest: running; when answered, none of its vCPUs runs */
     CONTROL_RESUME = 11, /* guest: paused, or held before its first instruction (require-secret): goes on */
-    CONTROL_STEP = 12, /* guest: paused; vcpu executes one instruction, then EVENT_STOPPED */
+    CONTROL_STEP = 12, /* not yet (CONTROL_UNKNOWN). guest: paused; vcpu executes one instruction, then EVENT_STOPPED */
     CONTROL_SESSION = 13, /* guest: waits for its session; in: struct control_session */
     /* Consoles. */
     CONTROL_CONSOLE_READ =
@@ -58,7 +58,7 @@ enum control_operation {
     CONTROL_CONSOLE_WRITE = 17, /* guest; in: bytes for its UART; answer.value: how many it took */
     /* Debugging. Refused with CONTROL_POLICY for NODBG; for guests without SEV unless `debug = true`. */
     CONTROL_VCPU_GET = 24, /* guest, vcpu: paused; out: struct control_vcpu */
-    CONTROL_VCPU_SET = 25, /* the same; in */
+    CONTROL_VCPU_SET = 25, /* not yet. The same; in */
     CONTROL_MEMORY_READ =
         26, /* guest, address (guest-physical); out: `size` bytes as the guest shares them (plain and host
                                  * guests: all of RAM; SEV guests: pages that they share) */

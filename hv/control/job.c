@@ -18,6 +18,9 @@ void job_begin(struct job *job, enum job_kind kind, struct guest *guest)
         return;
     guest->state = GUEST_LAUNCHING;     /* from now on it can be ended */
     guest->stays_ended = false;
+    guest->paused = guest->secret_placed = false;
+    guest->awaits = 0;
+    guest->measurement = (struct sev_measurement){0};
     guest->end = GUEST_END_NONE;
     guest->end_reason[0] = '\0';
 }

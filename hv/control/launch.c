@@ -80,13 +80,11 @@ static enum job_verdict prepare(struct job *job)
 {
     struct guest *guest = job->guest;
     guest->awaiting_ipi = 0;
-    guest->bus_pages = guest->awaits = 0;
-    guest->paused = guest->secret_placed = false;
+    guest->bus_pages = 0;
     guest->sev_policy = guest->config->sev_policy;
     guest->session = NULL;
     guest->sev = guest->config->encryption == MANIFEST_ENCRYPTION_SEV;
     guest->report = (struct launch_report){0};
-    guest->measurement = (struct sev_measurement){0};
     vuart_reset(&guest->uart, &guest->output);
     job->mark_tsc = clock_tsc();
     job->total = UINT64_MAX; /* no allocation has failed yet */
@@ -353,10 +351,25 @@ static enum job_verdict await(struct job *job, enum launch_state state, enum con
     return JOB_MOVED;
 }
 
+/* Whether there is a control guest that runs, or is about to. */
+static bool has_control(void)
+{
+    for (uint32_t i = 0, count = guest_count(); i < count; i++)
+        if ((guests[i].config->flags & MANIFEST_GUEST_CONTROL) != 0 && !guests[i].stays_ended)
+            return true;
+    return false;
+}
+
 static enum job_verdict go_on(struct job *job, enum launch_state next)
 {
-    if (job->guest->awaits != 0)
+    bool control = has_control();
+    if (job->guest->awaits != 0 && control && sev_ready())
         return JOB_WAITS;
+    if (job->guest->awaits != 0) {
+        refuse(job->guest, "%s",
+               control ? sev_refusal() : "waits for the control guest, which does not run: launch that first");
+        return refused(job->guest);
+    }
     job->mark_tsc = clock_tsc(); /* nobody's phase */
     job_next(job, next);
     return JOB_MOVED;

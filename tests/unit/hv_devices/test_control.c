@@ -499,6 +499,15 @@ static void a_guest_that_requires_a_secret_is_held_until_it_has_one(void **state
     assert_int_equal(guests[SEV].state, GUEST_ENDED);
     finish(GUEST_END_POWEROFF);
     all_is_back();
+
+    /* Nobody would place it; and what an earlier launch had is not shown. */
+    assert_true(lifecycle_relaunch(&guests[SEV]));
+    assert_int_equal(guests[SEV].awaits, 0);
+    assert_int_equal(guests[SEV].measurement.measure[0] | guests[SEV].measurement.measure[1], 0);
+    settle();
+    assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+    assert_non_null(strstr(guests[SEV].end_reason, "control guest, which does not run"));
+    all_is_back();
 }
 
 static void a_launch_waits_for_its_session_which_is_checked(void **state)

@@ -25,6 +25,7 @@ enum preflight_verdict {
     PREFLIGHT_FINE,
     PREFLIGHT_NO_SEV,               /* encrypted guests are refused, plain ones run */
     PREFLIGHT_FATAL,                /* nothing can run */
+    PREFLIGHT_GUESTS,               /* a note: some guests cannot run, which may be all of them */
 };
 struct preflight_row {
     enum preflight_verdict verdict;

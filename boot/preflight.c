@@ -232,7 +232,7 @@ static void check_sev(void)
     secure_processor_check();
     text_format(found, sizeof found, "%u.%u", boot.sev_version >> 16, boot.sev_version >> 8 & 0xff);
     if (boot.sev_version != 0 && guests_unfit(NEED_API, POLICY_CHANGE, remedy) > 0)
-        table_row(PREFLIGHT_FINE, "SEV API of policies", "as each policy says", found, remedy);
+        table_row(PREFLIGHT_GUESTS, "SEV API of policies", "as each policy says", found, remedy);
 }
 
 static void check_cpus(void)
@@ -249,7 +249,7 @@ static void check_cpus(void)
         handoff.cpu_count = 1;
     text_format(found, sizeof found, "0 to %u", handoff.cpu_count - 1);
     if (guests_unfit(NEED_CPUS, "change pins in guests.toml", remedy) > 0)
-        table_row(PREFLIGHT_FINE, "CPUs of pins", "as each guest says", found, remedy);
+        table_row(PREFLIGHT_GUESTS, "CPUs of pins", "as each guest says", found, remedy);
 }
 
 /* Allocates hv's memory; the rest is for guests. */

@@ -6,7 +6,7 @@
 
 static void table_print(const struct preflight_row *row)
 {
-    static const char *const marks[] = {"ok", "no SEV", "STOP"};
+    static const char *const marks[] = {"ok", "no SEV", "STOP", "note"};
     bool note = row->verdict == PREFLIGHT_FINE && row->remedy[0] != '\0';
     text_print(" %-6s %-20s %-22s %s\n", note ? "note" : marks[row->verdict], row->feature, row->needed, row->found);
     if (row->remedy[0] != '\0')

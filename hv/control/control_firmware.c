@@ -112,7 +112,10 @@ static bool place(const struct psp_reference *reference, const struct guest *gue
             return false;
         address = view_firmware_address(page_pa(sev_nv(false)), VIEW_ENCRYPTED);
     } else if (length != 0 && (reference->kind & PSP_GUEST_MEMORY) != 0) {
-        if (at % GUEST_ALIGN != 0 || length % GUEST_ALIGN != 0 || !guest_ram_address(guest, gpaddr(at), length, &where))
+        /* LAUNCH_SECRET's MAC does not cover the address: what was measured stays. */
+        if (at % GUEST_ALIGN != 0 || length % GUEST_ALIGN != 0 ||
+            !guest_ram_address(guest, gpaddr(at), length, &where) ||
+            (guest->awaits != 0 && (at != guest->config->secret_gpa || length > guest->config->secret_size)))
             return false;
         /* The guest's key is chosen by its handle; Linux sets the C-bit as in its own mappings, and always for SEND_* and
          * RECEIVE_* (svm/sev.c). Where there is SEV, hv runs with SME: both are the same. */

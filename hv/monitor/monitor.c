@@ -438,7 +438,7 @@ void monitor_report_losses(void)
         line_print("monitor: input was lost: the serial port's FIFO overflowed %u times; send slower, or with RTS/CTS",
                    input.losses.overruns);
     if (input.losses.garbled > 0)
-        line_print("monitor: input was lost: %u bytes with parity or framing errors; set your end to 115200 8N1",
+        line_print("monitor: input was lost: %u bytes with parity or framing errors; check your end's rate, 8N1",
                    input.losses.garbled);
     for (uint32_t i = 0, count = input.guest_lost ? guest_count() : 0; i < count; i++) {
         if (guests[i].uart.input_lost > 0)

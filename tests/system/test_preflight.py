@@ -108,6 +108,8 @@ def test_guests_that_this_platform_cannot_run_are_known_before_the_firmware_is_g
         r"^ note   CPUs of pins .* 0 to 1\n +-> 1 guests refused \(far\): change pins in guests.toml", text, re.M
     )
     assert re.search(r"^ STOP   guests .* 0 of 2 can run", text, re.M)
+    refusals = text.partition("Refused because of:")[2]
+    assert "note   SEV API of policies" in refusals and "note   CPUs of pins" in refusals
     assert "hv runs" not in text
 
 

@@ -43,11 +43,13 @@ static void a_row_has_its_mark_and_a_remedy_if_there_is_one(void **state)
     machine_attach();
     for (uint32_t i = 0; i < 4; i++)
         table_row(i < 3 ? i : PREFLIGHT_FINE, "f", "n", "x", i < 3 ? "r" : "");
-    assert_int_equal(boot.row_count, 4);
+    table_row(PREFLIGHT_GUESTS, "f", "n", "x", "r");
+    assert_int_equal(boot.row_count, 5);
     assert_string_equal(machine.console, " note   f                    n                      x\r\n        -> r\r\n"
                                          " no SEV f                    n                      x\r\n        -> r\r\n"
                                          " STOP   f                    n                      x\r\n        -> r\r\n"
-                                         " ok     f                    n                      x\r\n");
+                                         " ok     f                    n                      x\r\n"
+                                         " note   f                    n                      x\r\n        -> r\r\n");
 }
 
 static struct manifest_guest *guest(unsigned i)
@@ -517,24 +519,24 @@ static void three_cpus(uint8_t last)
       "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", psp_bar_at(UINT64_C(1) << 42))                         \
     X(policy_of_this_version, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", alpha_wants(1, 55))                         \
     X(policy_of_an_earlier_major, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", alpha_wants(0, 255))                    \
-    X(policy_of_a_newer_minor, "SEV API of policies", PREFLIGHT_FINE, "1.55", NEWER, alpha_wants(1, 56))                  \
-    X(policy_of_a_newer_major, "SEV API of policies", PREFLIGHT_FINE, "1.55", NEWER, alpha_wants(2, 0))                   \
+    X(policy_of_a_newer_minor, "SEV API of policies", PREFLIGHT_GUESTS, "1.55", NEWER, alpha_wants(1, 56))                \
+    X(policy_of_a_newer_major, "SEV API of policies", PREFLIGHT_GUESTS, "1.55", NEWER, alpha_wants(2, 0))                 \
     X(guest_of_a_newer_policy, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), alpha_wants(1, 56))                \
     X(policy_that_a_file_meets, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", alpha_wants(1, 56);                       \
       offer_firmware(1, 56, 0))                                                                                           \
-    X(policy_that_a_file_does_not_meet, "SEV API of policies", PREFLIGHT_FINE, "1.56", NEWER, alpha_wants(1, 57);         \
+    X(policy_that_a_file_does_not_meet, "SEV API of policies", PREFLIGHT_GUESTS, "1.56", NEWER, alpha_wants(1, 57);       \
       offer_firmware(1, 56, 255))                                                                                         \
-    X(policy_and_an_older_file, "SEV API of policies", PREFLIGHT_FINE, "1.55", NEWER, alpha_wants(1, 56);                 \
+    X(policy_and_an_older_file, "SEV API of policies", PREFLIGHT_GUESTS, "1.55", NEWER, alpha_wants(1, 56);               \
       offer_firmware(1, 54, 0))                                                                                           \
     X(policy_where_nobody_answers, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), alpha_wants(1, 56);            \
       machine.psp.silent = true)                                                                                          \
-    X(pin_to_no_cpu, "CPUs of pins", PREFLIGHT_FINE, "0 to 2", PINS(1, "beta-2.x_y"), three_cpus(4); pin(1, 1, 3))        \
+    X(pin_to_no_cpu, "CPUs of pins", PREFLIGHT_GUESTS, "0 to 2", PINS(1, "beta-2.x_y"), three_cpus(4); pin(1, 1, 3))      \
     X(pin_to_the_last_cpu, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", three_cpus(4); pin(1, 1, 2))                   \
-    X(pins_to_no_cpu, "CPUs of pins", PREFLIGHT_FINE, "0 to 0", PINS(2, "alpha"), pin(0, 0, 1023); pin(2, 0, 1))          \
+    X(pins_to_no_cpu, "CPUs of pins", PREFLIGHT_GUESTS, "0 to 0", PINS(2, "alpha"), pin(0, 0, 1023); pin(2, 0, 1))        \
     X(guests_pinned_to_no_cpu, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2), pin(0, 0, 1023); pin(2, 0, 1))     \
     X(all_guests_pinned_to_no_cpu, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(0, 3),                               \
       for (unsigned i = 0; i < 3; i++) pin(i, 0, 1))                                                                      \
-    X(pin_where_one_cpu_can_run, "CPUs of pins", PREFLIGHT_FINE, "0 to 0", PINS(1, "9gamma"), three_cpus(4);              \
+    X(pin_where_one_cpu_can_run, "CPUs of pins", PREFLIGHT_GUESTS, "0 to 0", PINS(1, "9gamma"), three_cpus(4);            \
       machine.low_base = 0; pin(2, 0, 1))                                                                                 \
     X(three_processors, "processors", PREFLIGHT_FINE, "3", "", three_cpus(4))                                             \
     X(one_with_the_last_id, "processors", PREFLIGHT_FINE, "3", "", three_cpus(255))                                       \
@@ -626,7 +628,8 @@ static void assert_what_refuses_is_on_the_screen(void)
         if (r->verdict == PREFLIGHT_FINE)
             continue;
         text_format(line, sizeof line, "\r\n %-6s %-20s %-22s %s\r\n        -> %s\r\n",
-                    r->verdict == PREFLIGHT_NO_SEV ? "no SEV" : "STOP", r->feature, r->needed, r->found, r->remedy);
+                    (const char *[]){"", "no SEV", "STOP", "note"}[r->verdict], r->feature, r->needed, r->found,
+                    r->remedy);
         assert_non_null(strstr(screen, line));
     }
 }

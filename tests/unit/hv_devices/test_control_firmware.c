@@ -266,6 +266,42 @@ static void no_address_or_length_outside_of_window_or_ram_is_sent(void **state)
     begin_with_policy(0);
 }
 
+/* A held guest's secret goes to its place, and nowhere else: what was measured stays. */
+static void a_secret_goes_to_its_place(void **state)
+{
+    static const struct {
+        uint64_t at;
+        uint32_t length;
+        enum control_result result;
+    } places[] = {
+        {PLACE, 64, CONTROL_OK},           {PLACE, 48, CONTROL_OK},           {PLACE, 80, CONTROL_INVALID},
+        {PLACE + 16, 16, CONTROL_INVALID}, {PLACE - 16, 32, CONTROL_INVALID},
+    };
+    const struct psp_command_row *row = psp_command_row(SEV_CMD_LAUNCH_SECRET);
+    (void)state;
+    for (unsigned i = 0; i < sizeof places / sizeof *places; i++) {
+        begin_for(row);
+        struct guest *guest = guest_for(row->class);
+        struct manifest_guest config = *guest->config;
+        config.secret_gpa = PLACE;
+        config.secret_size = 64;
+        const struct manifest_guest *before = guest->config;
+        guest->config = &config;
+        guest->awaits = CONTROL_STATE_HELD;
+        struct control_request request = right(row);
+        put64(request.buffer + 0x18, places[i].at);
+        put32(request.buffer + 0x20, places[i].length);
+        put32(request.buffer + 0x30, places[i].length);
+        if (places[i].result == CONTROL_OK)
+            assert_int_not_equal(ask(&request, guest), CONTROL_INVALID);
+        else
+            assert_refused(&request, guest, CONTROL_INVALID);
+        guest->config = before;
+        assert_int_equal(end(state), 0);
+    }
+    begin_with_policy(0);
+}
+
 static void handles_reserved_words_and_bytes_behind_the_buffer_are_refused(void **state)
 {
     unsigned words = 0;
@@ -683,6 +719,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(every_command_that_is_given_away_comes_with_real_addresses),
         TEST(no_address_or_length_outside_of_window_or_ram_is_sent),
+        TEST(a_secret_goes_to_its_place),
         TEST(handles_reserved_words_and_bytes_behind_the_buffer_are_refused),
         TEST(commands_of_hvs_own_and_unknown_ones_are_not_sent),
         TEST(each_class_has_its_states),

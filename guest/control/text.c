@@ -67,15 +67,6 @@ size_t text_length(const char *words)
     return length;
 }
 
-bool text_equal(const char *one, const char *other)
-{
-    while (*one != '\0' && *one == *other) {
-        one++;
-        other++;
-    }
-    return *one == *other;
-}
-
 size_t text_field_length(const char *field, size_t size)
 {
     size_t length = 0;

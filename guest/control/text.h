@@ -28,7 +28,6 @@ void text_hex(struct text *text, uint64_t value);
 void text_hex_bytes(struct text *text, const void *bytes, size_t size);
 
 size_t text_length(const char *words);
-bool text_equal(const char *one, const char *other);
 /* Bytes up to the end of a field of `size` bytes, which may lack its NUL. */
 size_t text_field_length(const char *field, size_t size);
 

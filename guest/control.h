@@ -51,6 +51,7 @@ enum control_operation {
     CONTROL_RESUME = 11, /* guest: paused, or held before its first instruction (require-secret): goes on */
     CONTROL_STEP = 12, /* not yet (CONTROL_UNKNOWN). guest: paused; vcpu executes one instruction, then EVENT_STOPPED */
     CONTROL_SESSION = 13, /* guest: waits for its session; in: struct control_session */
+    CONTROL_RECEIVE = 14, /* guest: ended or refused; a launch that waits for a guest from elsewhere: see below */
     /* Consoles. */
     CONTROL_CONSOLE_READ =
         16, /* guest or CONTROL_LOG; address: position in the stream; out: at most `size` bytes of what is
@@ -63,6 +64,11 @@ enum control_operation {
         26, /* guest, address (guest-physical); out: `size` bytes as the guest shares them (plain and host
                                  * guests: all of RAM; SEV guests: pages that they share) */
     CONTROL_MEMORY_WRITE = 27,
+    /* Moves, see below. CONTROL_UNKNOWN until hv has them. */
+    CONTROL_PAGES =
+        28, /* guest: running or paused; address: of the first page, page aligned; out: bytes of CONTROL_PAGE_* */
+    CONTROL_STATE_GET = 29, /* guest: paused; vcpu; out: struct control_vcpu_state or control_guest_state */
+    CONTROL_STATE_SET = 30, /* guest: in CONTROL_STATE_RECEIVING; vcpu; in */
     /* The secure processor: `command` with its buffer of the SEV API in `buffer`. hv fills in the handle; in place of a
      * physical address stands an offset `data` of the window, or a guest-physical address where the API wants the guest's
      * memory. answer.buffer: the buffer as the SEV firmware left it, addresses zero. INIT_EX copies its 32 KiB, page aligned, from
@@ -128,6 +134,7 @@ enum control_state {
     CONTROL_STATE_ENDING = 6,
     CONTROL_STATE_ENDED = 7,
     CONTROL_STATE_REFUSED = 8,
+    CONTROL_STATE_RECEIVING = 9, /* waits for memory, state, RECEIVE_FINISH and CONTROL_RESUME */
 };
 
 struct control_platform {
@@ -184,12 +191,104 @@ struct control_vcpu {
     uint32_t cpu; /* host CPU that it lives on */
 };
 
+/* Of a launch, or of CONTROL_RECEIVE: then the source's policy, its PDH certificate, and what SEND_START gave. */
 struct control_session {
-    uint32_t policy; /* as the owner's session was made for; the manifest's is replaced */
+    uint32_t policy; /* as the session was made for; the manifest's is replaced */
     uint32_t reserved;
     uint8_t dh_cert[2084];
     uint8_t padding[12];
     uint8_t session[128];
+};
+
+/*
+ * Moves: a guest's memory and state leave as pages and structures, and arrive as such on this or another machine: from where to
+ * where, in which order and form, is for the control guest to decide. Of a SEV guest whose policy has NOSEND, and of others
+ * without `debug = true`, PAGES and the STATE_ operations are refused (CONTROL_POLICY), and so are the SEND_* commands.
+ *
+ * The source. The guest runs, or is paused. Of SEV guests: SEND_START and SEND_UPDATE_DATA by CONTROL_FIRMWARE for private
+ * pages, 4 KiB at a time; CONTROL_MEMORY_READ for shared ones (of guests without SEV: for all). After PAUSE, STATE_GET of the
+ * whole guest, then of each vCPU. After SEND_FINISH, which wants it paused, hv ends the guest and never runs it again. Before
+ * that, SEND_CANCEL and RESUME: it goes on. Guests without SEV are ended by CONTROL_END.
+ *
+ * The destination: a guest of the same encryption, memory and vCPUs.
+ *   RECEIVE         allocates and clears as a launch does, instead of what stands for the guest there
+ *   SESSION         SEV only, when its state is CONTROL_STATE_SESSION: RECEIVE_START and ACTIVATE; RECEIVE_START's failure is
+ *                   the answer's. Without SEV the state is CONTROL_STATE_RECEIVING at once
+ *   in CONTROL_STATE_RECEIVING, in any order and again as often as wanted:
+ *     CONTROL_FIRMWARE with RECEIVE_UPDATE_DATA: private pages
+ *     MEMORY_WRITE  shared pages, whole ones (of guests without SEV: any bytes of all pages)
+ *                   A page is private or shared as it was written last. Pages that never come are zeros under no key, private:
+ *                   so all pages that are shared have to come, touched or not
+ *   STATE_SET       of the whole guest, then of each vCPU; from the first of these on the guest's clock counts
+ *   CONTROL_FIRMWARE with RECEIVE_FINISH: SEV only
+ *   RESUME          CONTROL_STATE before all of the above is done. Or, at any time, CONTROL_END: nothing of it has run
+ */
+
+/*
+ * CONTROL_PAGES answers a byte a page of 4 KiB: for `size` pages, but for CONTROL_PAGES_MAX at most, and not beyond RAM;
+ * answer.size says how many. Argument: 0, or CONTROL_PAGES_TRACK.
+ *   Without TRACK nothing changes. TOUCHED and DIRTY are of whole nested pages: of 4 KiB in guests with `snapshot = true` and
+ *   where pages were tracked before, else of 2 MiB or 1 GiB.
+ *   TRACK first splits the nested pages into 4 KiB, for the rest of the launch (CONTROL_LIMIT: hv has no pages left for that,
+ *   nothing has changed); then it reads DIRTY and clears it. What is written from then on is dirty again. So a page that is
+ *   read or sent behind the answer may be told dirty once too often next time, but never too seldom.
+ */
+#define CONTROL_PAGES_MAX 16384u /* 64 MiB */
+#define CONTROL_PAGES_TRACK 1u
+
+/* The guest maps it with C=0, as it says itself. Never set without SEV: there MEMORY_READ has all pages. */
+#define CONTROL_PAGE_SHARED 1u
+/* Accessed since its launch, or in the launch program, or written by hv or the secure processor. Nobody has seen the content
+ * of the others: noise under SEV, else zeros. */
+#define CONTROL_PAGE_TOUCHED 2u
+/* Written, or changed between shared and private, since the last TRACK, or since launch. */
+#define CONTROL_PAGE_DIRTY 4u
+
+#define CONTROL_WHOLE_GUEST UINT32_MAX /* in place of a vcpu: struct control_guest_state */
+
+/* Of a paused guest as a whole. */
+struct control_guest_state {
+    uint32_t version; /* CONTROL_VERSION */
+    /* SET wants these three as the guest's entry in its own manifest has them. */
+    uint32_t encryption, vcpus; /* enum manifest_encryption */
+    /* MSR 4b564d08, MIGRATION_CONTROL. 1: the guest says of all pages that it shares that it does. 0: it is of another kind, or
+     * does not run yet: what CONTROL_PAGE_SHARED says may be wrong. */
+    uint32_t migration_control;
+    uint64_t memory; /* bytes */
+    /* GET: the host's TSC; a vCPU's own is that + its tsc_offset. SET: the vCPUs' go on from there, so that nothing passes for
+     * the guest in between. Whoever wants that it does adds so many cycles. */
+    uint64_t tsc;
+    uint64_t tsc_hz; /* SET wants it within 250 in a million of this machine's */
+    uint8_t uart_ier, uart_fcr, uart_lcr, uart_mcr, uart_scr, uart_dll, uart_dlm;
+    uint8_t uart_flags; /* 1: overrun, 2: THR became empty */
+    uint32_t input_count; /* bytes of `input`, first to last */
+    uint32_t input_break; /* bytes before a break among them; all ones: none */
+    uint8_t input[4096]; /* for the UART; not read yet */
+};
+
+/* Of one of its vCPUs, with what was posted to it. */
+struct control_vcpu_state {
+    struct control_vcpu registers; /* `cpu` means nothing here */
+    uint64_t tsc_offset;
+    uint64_t pat, mtrr_def_type, spec_ctrl, tsc_aux;
+    /* KVM's paravirtual clock: MSR 4b564d01, and its structure's version. What that says stays true, as the TSC goes on. */
+    uint64_t system_time_msr;
+    uint32_t pvclock_version;
+    uint32_t cpl;
+    uint64_t interrupt_shadow; /* VMCB's, bit 0 */
+    uint64_t event; /* to be delivered first: EVENTINJ (APM2 15.20); 0: none */
+    uint32_t nmi_pending, nmi_blocked;
+    uint64_t nmi_iret_rip; /* blocked, and the IRET there is next; all ones: not */
+    /* Its x2APIC. */
+    uint64_t apic_base;
+    uint32_t apic_irr[8], apic_isr[8], apic_tmr[8];
+    uint32_t apic_tpr, apic_svr, apic_esr, apic_esr_shadow; /* the last: errors since the write of ESR */
+    uint32_t apic_lvt[6]; /* timer, thermal, performance, LINT0, LINT1, error */
+    uint32_t apic_timer_initial, apic_timer_divide;
+    uint64_t apic_timer_start, apic_deadline; /* guest TSC: when `initial` was written; next expiry, all ones: none */
+    uint64_t apic_icr;
+    uint64_t xcr0;
+    uint8_t xsave[1024]; /* XSAVE's standard format: x87, SSE, AVX and what `xcr0` has; the rest zero */
 };
 
 _Static_assert(sizeof(struct control_request) == 128, "request");
@@ -203,5 +302,14 @@ _Static_assert(sizeof(struct control_segment) == 16, "segment");
 _Static_assert(offsetof(struct control_vcpu, es) == 232, "vcpu's segments");
 _Static_assert(sizeof(struct control_vcpu) == 464, "vcpu");
 _Static_assert(offsetof(struct control_session, session) == 2104, "session");
+_Static_assert(sizeof(struct control_session) == 2232, "session's end");
+_Static_assert(offsetof(struct control_guest_state, uart_ier) == 40 &&
+                   offsetof(struct control_guest_state, input) == 56,
+               "guest's state");
+_Static_assert(sizeof(struct control_guest_state) == 4152, "guest's state");
+_Static_assert(offsetof(struct control_vcpu_state, tsc_offset) == 464, "vCPU's state");
+_Static_assert(offsetof(struct control_vcpu_state, apic_base) == 552, "vCPU's x2APIC");
+_Static_assert(offsetof(struct control_vcpu_state, xcr0) == 728, "vCPU's XCR0");
+_Static_assert(sizeof(struct control_vcpu_state) == 1760, "vCPU's state");
 
 #endif

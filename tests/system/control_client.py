@@ -30,12 +30,16 @@ class Op(IntEnum):
     RESUME = 11
     STEP = 12
     SESSION = 13
+    RECEIVE = 14
     CONSOLE_READ = 16
     CONSOLE_WRITE = 17
     VCPU_GET = 24
     VCPU_SET = 25
     MEMORY_READ = 26
     MEMORY_WRITE = 27
+    PAGES = 28
+    STATE_GET = 29
+    STATE_SET = 30
     FIRMWARE = 32
 
 
@@ -63,6 +67,7 @@ class State(IntEnum):
     ENDING = 6
     ENDED = 7
     REFUSED = 8
+    RECEIVING = 9
 
 
 @dataclass(frozen=True)

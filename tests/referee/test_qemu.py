@@ -134,7 +134,7 @@ def launched(request: pytest.FixtureRequest, build: Path, built, tmp_path_factor
     release = RELEASES[request.param]
     folder = tmp_path_factory.mktemp("qemu")
     platform = owner_side.make_platform(build, folder)
-    owner = owner_side.make_owner(platform, folder, "owned", POLICY["owned"])
+    owner = owner_side.make_owner(platform, "owned", POLICY["owned"])
     root = release.root()
     data = [release.code, release.variables, "usr/share/qemu/linuxboot_dma.bin", "usr/share/qemu/kvmvapic.bin"]
     files = userland.closure(root, ["usr/bin/qemu-system-x86_64"], data)

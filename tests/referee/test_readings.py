@@ -98,8 +98,8 @@ def launches(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Launches:
     folder = tmp_path_factory.mktemp("owners")
     platform = owner_side.make_platform(build, folder)
     owners = {
-        name: owner_side.no_owner(folder, name, policy) if name in NO_SESSION
-        else owner_side.make_owner(platform, folder, name, policy)
+        name: owner_side.no_owner(platform, name, policy) if name in NO_SESSION
+        else owner_side.make_owner(platform, name, policy)
         for name, policy in POLICIES.items()
     }  # fmt: skip
     guests = [

@@ -19,21 +19,20 @@ from machines import COM1, MEMORY, Boot
 from packing import GuestSpec
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A module's own: two of one worker may give their files the same names."""
     return tmp_path_factory.mktemp("system")
 
 
 @pytest.fixture(scope="session")
-def next_image(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def next_image(build: Path, folder: Path) -> Path:
     """A disk whose application prints that it was started."""
-    efi = tmp_path_factory.mktemp("next") / "next.efi"
+    efi = folder / "next.efi"
     efi.write_bytes((build / "tests" / "next.efi").read_bytes())
     return packing.bootable(efi)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pack(build: Path, folder: Path) -> Callable[..., Path]:
     """Packs guests under a name of their own; the EFI file."""
     return lambda name, guests, **platform: packing.pack(guests, build, folder, name, **platform)

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ NO_SESSION_TIK = bytes(16)  # what a guest has that was launched without a sessi
 class Platform:
     """The machine's identity: persistent data of its firmware, and the certificates that owners get."""
 
+    folder: Path
     nv: Path
     chain: Path  # PDH, PEK, OCA, CEK, as `sevctl export` writes them
 
@@ -34,9 +36,11 @@ class Platform:
 def make_platform(build: Path, folder: Path) -> Platform:
     """INIT and PDH_CERT_EXPORT by the machine's firmware, without a machine around it.
 
-    Nothing after them, SHUTDOWN least of all, that would change the persistent data.
+    Nothing after them, SHUTDOWN least of all, that would change the persistent data. Its files, and its owners', are in a folder of
+    their own below `folder`: other tests have owners of the same names.
     """
-    platform = Platform(folder / "platform.nv", folder / "platform.chain")
+    folder = Path(tempfile.mkdtemp(prefix="platform-", dir=folder))
+    platform = Platform(folder, folder / "platform.nv", folder / "platform.chain")
     command, certificate, chain = 0x1000, 0x2000, 0x3000
     export = struct.pack("<QIIQI", certificate, CERT_SIZE, 0, chain, 3 * CERT_SIZE)
     lines = [
@@ -58,7 +62,8 @@ def make_platform(build: Path, folder: Path) -> Platform:
 
 def platform_of(console: bytes, nv: Path, folder: Path) -> Platform:
     """As an owner knows it who got a log of the console and nothing else."""
-    platform = Platform(folder / "kept.nv", folder / "console.log")
+    folder = Path(tempfile.mkdtemp(prefix="platform-", dir=folder))
+    platform = Platform(folder, folder / "kept.nv", folder / "console.log")
     shutil.copyfile(nv, platform.nv)
     platform.chain.write_bytes(console)
     return platform
@@ -94,18 +99,18 @@ class Owner:
         return self.tik_file.read_bytes()
 
 
-def make_owner(platform: Platform, folder: Path, name: str, policy: int = packing.NODBG) -> Owner:
+def make_owner(platform: Platform, name: str, policy: int = packing.NODBG) -> Owner:
     """What a guest's owner does before the launch, with the project's tool for owners."""
     subprocess.run(
-        [sys.executable, TOOL, "session", "--name", name, "--folder", folder, platform.chain, hex(policy)],
+        [sys.executable, TOOL, "session", "--name", name, "--folder", platform.folder, platform.chain, hex(policy)],
         check=True, capture_output=True,
     )  # fmt: skip
-    return Owner(name, folder, policy)
+    return Owner(name, platform.folder, policy)
 
 
-def no_owner(folder: Path, name: str, policy: int = packing.NODBG) -> Owner:
+def no_owner(platform: Platform, name: str, policy: int = packing.NODBG) -> Owner:
     """Of a guest without a session: everybody knows its key, so nobody need make one."""
-    owner = Owner(name, folder, policy)
+    owner = Owner(name, platform.folder, policy)
     owner.tik_file.write_bytes(NO_SESSION_TIK)
     return owner
 

@@ -162,7 +162,7 @@ def test_guest_waits_for_its_owners_session_and_for_a_secret_that_its_measuremen
     build: Path, pack: Callable[..., Path], boot_sev: Boot, folder: Path
 ) -> None:
     platform = owner_side.make_platform(build, folder)
-    owner = owner_side.make_owner(platform, folder, "owned")
+    owner = owner_side.make_owner(platform, "owned")
     owned = control_client.hello(
         "owned",
         "ticks=1",

@@ -45,7 +45,7 @@ def platform(build: Path, folder: Path) -> Platform:
 @pytest.fixture(scope="module")
 def run(platform: Platform, folder: Path, pack: Callable[..., Path], boot_sev: Boot) -> Iterator[Run]:
     """One boot of one guest of each kind. When all have written their markers and hold, memory is dumped."""
-    owners = {name: owner_side.make_owner(platform, folder, name) for name in OWNED}
+    owners = {name: owner_side.make_owner(platform, name) for name in OWNED}
     guests = [
         packing.hello("owned", "sev", "hold", session=owners["owned"].session),
         packing.hello("plain", "none", "hold"),

@@ -148,7 +148,7 @@ def test_spinning_guest_cannot_starve_another(
 ) -> None:
     """It never exits by itself; the operator ends it when the others are done. The other's owner made his session from the
     log of the boot above, and has seen nothing else of this machine."""
-    worker = owner_side.make_owner(again.platform, folder, "worker")
+    worker = owner_side.make_owner(again.platform, "worker")
     guests = [packing.hello("spinner", "sev", "spin ticks=0"), packing.hello("worker", "sev", session=worker.session)]
     efi = pack("spin", guests)
     with boot_sev(packing.bootable(efi), name="spin", nv=again.platform.nv) as machine:

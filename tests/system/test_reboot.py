@@ -59,7 +59,7 @@ DEBIAN_13 = [
 UNSTABLE = [REBOOT, HALT_SMP]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def initrd(folder: Path) -> Path:
     path = folder / "end.cpio.gz"
     command = [sys.executable, packing.ROOT / "guest" / "linux" / "make-initramfs"]

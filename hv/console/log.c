@@ -27,7 +27,7 @@ static void log_write(enum log_level level, uint64_t us, const char *text)
     char line[LOG_LINE];
     size_t length =
         text_format(line, sizeof line, "[%5lu.%06lu] %s: %s", us / 1000000, us % 1000000, log_names[level], text);
-    line_write(level <= LOG_ERROR ? LINE_BOLD : LINE_PLAIN, line, length < sizeof line ? length : sizeof line - 1);
+    line_write(line, length < sizeof line ? length : sizeof line - 1);
 }
 
 /* True when this line may be printed. */

@@ -55,16 +55,6 @@ static size_t append(char *text, size_t length, const uint8_t *bytes, uint32_t c
     return length;
 }
 
-/* The name alone is coloured: the text is the guest's, which may have colours of its own. */
-static size_t put_prefix(char *text, const struct output *output)
-{
-    static const uint8_t colours[] = {LINE_GREEN, LINE_YELLOW, LINE_CYAN, LINE_MAGENTA, LINE_BLUE, LINE_RED};
-    size_t length = line_put_style(text, colours[(output->owner - 1) % sizeof colours]);
-    size_t needed = text_format(text + length, PREFIX_SIZE + 1, "%s| ", output->name);
-    length += needed < PREFIX_SIZE ? needed : PREFIX_SIZE;
-    return length + line_put_style(text + length, LINE_PLAIN);
-}
-
 static bool is_unshown(const struct output *output)
 {
     return output->line_length > output->line_shown;
@@ -73,7 +63,7 @@ static bool is_unshown(const struct output *output)
 /* Shows what the operator has not seen of the line; `complete`: and ends it. */
 static void show_line(struct output *output, bool complete)
 {
-    char text[PREFIX_SIZE + 1 + OUTPUT_LINE + 3 * LINE_STYLE_SIZE + LOST_SIZE];
+    char text[PREFIX_SIZE + 1 + OUTPUT_LINE + LOST_SIZE];
     size_t length = 0;
     bool raw = let_through == output;
     uint32_t lost = complete ? __atomic_exchange_n(&output->lost, 0, __ATOMIC_RELAXED) : 0;
@@ -83,11 +73,10 @@ static void show_line(struct output *output, bool complete)
         length = append(text, 0, output->line + output->line_shown, output->line_length - output->line_shown, raw);
     } else {
         line_fresh();
-        length = put_prefix(text, output);
+        length = text_format(text, PREFIX_SIZE + 1, "%s| ", output->name);
         length = append(text, length, output->line, output->line_length, raw);
     }
     if (complete) {
-        length += line_put_style(text + length, LINE_PLAIN);
         if (lost > 0)
             length += text_format(text + length, LOST_SIZE, " [%u bytes lost]", lost);
         text[length++] = '\n';
@@ -151,33 +140,4 @@ void output_finish(struct output *output)
 void output_let_through(const struct output *output)
 {
     let_through = output;
-}
-
-/* Line by line, so that others' output is not held up; what the guest adds meanwhile is left out. */
-void output_scroll_back(const struct output *output)
-{
-    uint64_t end = output->history.total, start = history_first(&output->history);
-    uint64_t from = end;
-    uint32_t newlines = 0;
-    while (from > start && newlines <= OUTPUT_SCROLL_LINES) {
-        from--;
-        newlines += output->history.bytes[from % HISTORY_SIZE] == '\n';
-    }
-    if (newlines > OUTPUT_SCROLL_LINES)
-        from++;
-
-    line_print("--- what %s printed last ---", output->name);
-    char text[OUTPUT_LINE + 1];
-    size_t length = 0;
-    for (; from < end; from++) {
-        uint8_t byte = output->history.bytes[from % HISTORY_SIZE];
-        if (byte != '\n')
-            length = append(text, length, &byte, 1, false);
-        if ((byte == '\n' || length == OUTPUT_LINE || from + 1 == end) && (byte == '\n' || length > 0)) {
-            text[length] = '\0';
-            line_print("%s: %s", output->name, text);
-            length = 0;
-        }
-    }
-    line_print("--- end of %s's last lines ---", output->name);
 }

@@ -14,7 +14,6 @@
 
 #define OUTPUT_LINE 256u
 #define OUTPUT_PROMPT_US 50000u     /* a line without newline is shown after so much silence */
-#define OUTPUT_SCROLL_LINES 100u
 
 /* A guest's; it outlives the guest's launches. */
 struct output {
@@ -37,7 +36,5 @@ void output_show_prompts(void);
 void output_finish(struct output *output);
 /* Escape sequences of this guest reach the operator's terminal: it is the attached one; NULL: none. On the boot CPU. */
 void output_let_through(const struct output *output);
-/* The last OUTPUT_SCROLL_LINES lines of it, which has a history. */
-void output_scroll_back(const struct output *output);
 
 #endif

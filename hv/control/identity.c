@@ -117,7 +117,7 @@ void identity_show(void)
     if (!identity.has_pdh)
         line_print(
             "monitor: the platform's certificates are not known: no guest and no setting needs SEV, or the secure "
-            "processor cannot be used (Ctrl-] i)");
+            "processor cannot be used, as the log says");
     else
         show_block("SEV CERTIFICATE CHAIN", identity.chain, SEV_CHAIN_SIZE);
     if (identity.has_chip)

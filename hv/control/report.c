@@ -103,7 +103,7 @@ static uint64_t milliseconds(uint64_t tsc)
     return clock_tsc_to_ns(tsc) / 1000000;
 }
 
-const char *report_state(const struct guest *guest)
+static const char *state_name(const struct guest *guest)
 {
     if (guest->state == GUEST_LAUNCHING)
         return guest->awaits != 0 ? "held" : "launching";
@@ -117,9 +117,9 @@ void report_guests(void)
     line_print("%3s %-24s %-9s %-4s %7s %5s %9s %10s", "no", "name", "state", "key", "MiB", "asid", "cpu ms", "exits");
     for (uint32_t i = 0, count = guest_count(); i < count; i++) {
         struct totals totals = totals_of(&guests[i]);
-        line_print("%3u %-24.24s %-9s %-4s %7lu %5u %9lu %10lu", i + 1, guests[i].config->name,
-                   report_state(&guests[i]), encryption_names[guests[i].config->encryption],
-                   guests[i].config->memory >> 20, guests[i].asid, milliseconds(totals.run_tsc), totals.exits);
+        line_print("%3u %-24.24s %-9s %-4s %7lu %5u %9lu %10lu", i + 1, guests[i].config->name, state_name(&guests[i]),
+                   encryption_names[guests[i].config->encryption], guests[i].config->memory >> 20, guests[i].asid,
+                   milliseconds(totals.run_tsc), totals.exits);
     }
 }
 

@@ -11,8 +11,6 @@
 void report_launch(const struct guest *guest);
 /* One line when a guest has ended. */
 void report_end(const struct guest *guest);
-/* "running", "poweroff", ... */
-const char *report_state(const struct guest *guest);
 /* The monitor's list of all guests. */
 void report_guests(void);
 /* The summary table and the last line. */

@@ -48,10 +48,7 @@ struct cpu {
     uint64_t line_tsc; /* and when next, though a vCPU runs; 0: after its slice is soon enough */
     bool timer_fired; /* by the timer's interrupt or another CPU's kick: there is work before the next VMRUN */
     uint64_t timer_tsc; /* what lapic_timer_arm() was asked for; UINT64_MAX: disarmed */
-    uint64_t interrupts;
-    uint64_t stray_interrupts; /* of vectors that hv does not use */
     uint64_t nmis;
-    uint64_t idle_tsc;
     uint64_t rounds; /* of the loops (run.c, loop.c): stands still when the CPU is stuck */
     bool idle; /* in HLT: need not show a round */
     struct watched watched; /* by another CPU */

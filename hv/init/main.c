@@ -111,7 +111,6 @@ static _Noreturn void main_run(const struct handoff *handoff)
     run_init(this_cpu(), handoff->uart.in_memory || handoff->uart.base != UART_COM2);
     asid_init(this_cpu()->features.asids, handoff->min_sev_asid, handoff->max_sev_asid);
     firmware_init(handoff);
-    monitor_init();
     sti();
     smp_start(handoff);
 

@@ -68,15 +68,12 @@ void trap_handle(struct trap_frame *frame)
     }
     if (frame->vector == TRAP_SPURIOUS)
         return; /* APM2 16.4.7: no EOI */
-    cpu->interrupts++;
     if (frame->vector == TRAP_TIMER)
         lapic_timer_interrupt();
     else if (frame->vector == TRAP_WBINVD)
         smp_wbinvd_interrupt();
     else if (frame->vector == TRAP_KICK)
         smp_kick_interrupt(); /* its sender has set timer_fired */
-    else
-        cpu->stray_interrupts++;
     lapic_eoi();
     if (frame->vector == TRAP_TIMER && cpu->timer_fired)
         (void)end_catch(frame, "the UEFI firmware has not returned in time, interrupted");

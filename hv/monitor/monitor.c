@@ -17,8 +17,6 @@
 #include "hv/control/report.h"
 #include "hv/cpu/clock.h"
 #include "hv/lib/rate.h"
-#include "hv/monitor/monitor_attach.h"
-#include "hv/monitor/monitor_view.h"
 #include "hv/vm/guest.h"
 
 #define INPUT_PER_POLL 256u         /* bytes; the rest stays in console.c's ring */
@@ -46,13 +44,14 @@ enum input_state {
 /* Enter after a number is CR, LF, CR LF or CR NUL, depending on the terminal: all of it belongs to the number. */
 enum enter { ENTER_NONE, ENTER_MAY_COME, ENTER_HALF };
 
-enum number_purpose { NUMBER_ATTACH, NUMBER_SCROLL, NUMBER_KILL, NUMBER_RELAUNCH };
+enum number_purpose { NUMBER_ATTACH, NUMBER_KILL, NUMBER_RELAUNCH };
 
-static struct input {
+static struct {
     enum input_state state;
     enum number_purpose purpose;
     uint32_t number; /* its digits so far; 0: none */
-    uint32_t victim; /* INPUT_KILL_CONFIRM */
+    struct guest *attached; /* gets console input; NULL: nobody */
+    struct guest *victim; /* INPUT_KILL_CONFIRM */
     enum enter enter;
     bool hinted; /* the hint about input without an attached guest was printed */
     uint64_t last_us; /* time of the last input; 0: none yet */
@@ -62,18 +61,8 @@ static struct input {
     struct console_losses losses; /* not reported yet */
     bool guest_lost; /* some uart.input_lost is not reported yet */
     uint64_t losses_us; /* time of the first unreported loss; 0: none */
-    bool top_repeats;
-    uint64_t top_us; /* time of the last view */
     struct rate answers;
 } input;
-
-void monitor_init(void)
-{
-    monitor_attach(MONITOR_NOBODY);
-    line_set_colour(false);
-    monitor_view_init();
-    input = (struct input){0};
-}
 
 /* Whether an answer of that many lines may be printed now. */
 static bool may_answer(uint32_t lines)
@@ -88,33 +77,35 @@ static void answer(const char *text)
         line_print("monitor: %s", text);
 }
 
-static void answer_about(uint32_t guest, const char *text)
+static void answer_about(const struct guest *guest, const char *text)
 {
     if (may_answer(1))
-        line_print("monitor: %s %s", guests[guest].config->name, text);
+        line_print("monitor: %s %s", guest->config->name, text);
 }
 
-static bool is_alive(uint32_t guest)
+static bool is_alive(const struct guest *guest)
 {
-    return guests[guest].state == GUEST_LAUNCHING || guests[guest].state == GUEST_RUNNING;
+    return guest->state == GUEST_LAUNCHING || guest->state == GUEST_RUNNING;
 }
 
 /* Why the guest can be neither attached nor ended; NULL: it can. */
-static const char *inactive(uint32_t guest)
+static const char *inactive(const struct guest *guest)
 {
     if (!is_alive(guest))
         return "does not run: Ctrl-] r and its number launches it again";
-    return guests[guest].end != GUEST_END_NONE ? "is being ended" : NULL;
+    return guest->end != GUEST_END_NONE ? "is being ended" : NULL;
 }
 
-static void attach_to(uint32_t guest)
+/* Escape sequences of this guest reach the operator's terminal; NULL: of none. */
+static void attach_to(struct guest *guest)
 {
-    monitor_attach(guest);
+    input.attached = guest;
+    output_let_through(guest == NULL ? NULL : &guest->output);
     input.hinted = false;
     input.full_us = 0;
 }
 
-static void attach(uint32_t guest)
+static void attach(struct guest *guest)
 {
     const char *refusal = inactive(guest);
     if (refusal == NULL)
@@ -122,32 +113,7 @@ static void attach(uint32_t guest)
     answer_about(guest, refusal != NULL ? refusal : "is attached (Ctrl-] 0 detaches)");
 }
 
-static void attach_next(void)
-{
-    uint32_t count = guest_count(), start = monitor_attached() == MONITOR_NOBODY ? count - 1 : monitor_attached();
-    for (uint32_t i = 1; i <= count; i++) {
-        uint32_t guest = (start + i) % count;
-        if (inactive(guest) == NULL) {
-            attach(guest);
-            return;
-        }
-    }
-    answer("no guest runs (Ctrl-] l lists them)");
-}
-
-static void detach(void)
-{
-    attach_to(MONITOR_NOBODY);
-    answer("detached");
-}
-
-static void show_history(uint32_t guest)
-{
-    if (may_answer(OUTPUT_SCROLL_LINES))
-        output_scroll_back(&guests[guest].output);
-}
-
-static void ask_to_kill(uint32_t guest)
+static void ask_to_kill(struct guest *guest)
 {
     const char *refusal = inactive(guest);
     if (refusal == NULL) {
@@ -165,28 +131,26 @@ static void kill_confirmed(uint8_t byte)
         answer("no guest was ended");
         return;
     }
-    guest_end(&guests[input.victim], GUEST_END_DESTROYED, "ended by the operator");
+    guest_end(input.victim, GUEST_END_DESTROYED, "ended by the operator");
     answer_about(input.victim, "is being ended");
 }
 
-static void relaunch(uint32_t guest)
+static void relaunch(struct guest *guest)
 {
-    answer_about(guest, lifecycle_relaunch(&guests[guest]) ? "is launched again" : "has not ended (Ctrl-] k ends it)");
+    answer_about(guest, lifecycle_relaunch(guest) ? "is launched again" : "has not ended (Ctrl-] k ends it)");
 }
 
 /* ---- numbers ---- */
 
 static void use_number(uint32_t number)
 {
-    uint32_t guest = number - 1;
+    struct guest *guest = number - 1 < guest_count() ? &guests[number - 1] : NULL;
     if (input.purpose == NUMBER_ATTACH)
-        attach_to(MONITOR_NOBODY); /* also if the number is wrong: input must not go to the previous guest */
-    if (guest >= guest_count())
+        attach_to(NULL); /* also if the number is wrong: input must not go to the previous guest */
+    if (guest == NULL)
         answer("no guest has that number (Ctrl-] l lists them)");
     else if (input.purpose == NUMBER_ATTACH)
         attach(guest);
-    else if (input.purpose == NUMBER_SCROLL)
-        show_history(guest);
     else if (input.purpose == NUMBER_KILL)
         ask_to_kill(guest);
     else
@@ -241,21 +205,16 @@ static void expect_number(enum number_purpose purpose)
 
 static void help(void)
 {
-    if (!may_answer(14))
+    if (!may_answer(9))
         return;
     line_print("monitor: the escape key is Ctrl-]: the key after it is for this monitor, every");
     line_print("other key for the attached guest. After Ctrl-]:");
-    line_print("  1-9  attach: that guest gets what you type   n  attach to the next that runs");
-    line_print("  0    attach to no guest (detach)             l  list the guests with numbers");
-    line_print("  s    last lines of the attached guest; if none is: s and a number");
-    line_print("  k    end the attached guest at once, as by its power switch; if none is");
-    line_print("       attached: k and a number; y confirms");
+    line_print("  1-9  attach: that guest gets what you type   0    attach to no guest (detach)");
+    line_print("  l    list the guests with numbers            ?    this text");
+    line_print("  k    end the attached guest at once; if none is attached: k and a number");
     line_print("  r    and a number: launch a guest again that has ended or was refused");
-    line_print("  t    what guests and CPUs do, once           T  every 2 seconds, until a key");
-    line_print("  i    this machine: memory, SEV, log          ?  this text");
     line_print("  p    the platform's certificates and the chip's id, for owners of guests");
-    line_print("  + -  print more, less of the log             ]  send Ctrl-] to the guest");
-    line_print("  c    colour on, off; off at first: files and plain terminals want none");
+    line_print("  + -  print more, less of the log             ]    send Ctrl-] to the guest");
     line_print("  With more than nine guests, Enter ends a number that is shorter than theirs.");
 }
 
@@ -273,23 +232,16 @@ static void change_log_level(bool more)
                    log_level_name(level), left_out);
 }
 
-static void show_top(bool again)
-{
-    input.top_us = clock_now_us();
-    if (may_answer(monitor_top_lines()))
-        monitor_top(again);
-}
-
 static bool has_guest(void)
 {
-    return monitor_attached() != MONITOR_NOBODY && is_alive(monitor_attached());
+    return input.attached != NULL && is_alive(input.attached);
 }
 
 static void pass_to_guest(uint8_t byte)
 {
     if (has_guest()) {
-        if (!guest_input(&guests[monitor_attached()], byte)) {
-            guests[monitor_attached()].uart.input_lost++;
+        if (!guest_input(input.attached, byte)) {
+            input.attached->uart.input_lost++;
             input.guest_lost = true;
         }
     } else if (!input.hinted) {
@@ -310,7 +262,8 @@ static void command(uint8_t byte)
             report_guests();
         break;
     case '0':
-        detach();
+        attach_to(NULL);
+        answer("detached");
         break;
         /* clang-format off */
     case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
@@ -319,34 +272,14 @@ static void command(uint8_t byte)
         input.state = INPUT_PASS;
         take_digit(byte);
         break;
-    case 'n':
-        attach_next();
-        break;
-    case 's':
-        if (monitor_attached() != MONITOR_NOBODY)
-            show_history(monitor_attached());
-        else
-            expect_number(NUMBER_SCROLL);
-        break;
     case 'k':
-        if (monitor_attached() != MONITOR_NOBODY)
-            ask_to_kill(monitor_attached());
+        if (input.attached != NULL)
+            ask_to_kill(input.attached);
         else
             expect_number(NUMBER_KILL);
         break;
     case 'r':
         expect_number(NUMBER_RELAUNCH);
-        break;
-    case 't':
-        show_top(false);
-        break;
-    case 'T':
-        input.top_repeats = true;
-        show_top(true);
-        break;
-    case 'i':
-        if (may_answer(MONITOR_INFORMATION_LINES))
-            monitor_information();
         break;
     case 'p':
         if (may_answer(IDENTITY_LINES))
@@ -356,10 +289,6 @@ static void command(uint8_t byte)
     case '=': /* the same key without Shift */
     case '-':
         change_log_level(byte != '-');
-        break;
-    case 'c':
-        line_set_colour(!line_has_colour());
-        answer(line_has_colour() ? "colour on" : "colour off");
         break;
     case ']':
         pass_to_guest(MONITOR_ESCAPE);
@@ -378,12 +307,6 @@ static bool take_input(uint8_t byte)
         return true;
     if (byte == MONITOR_ESCAPE) {
         input.state = INPUT_COMMAND; /* in any state */
-        input.top_repeats = false;
-        return true;
-    }
-    if (input.top_repeats) {
-        input.top_repeats = false;
-        answer("top ended");
         return true;
     }
     input.state = INPUT_PASS;
@@ -408,8 +331,8 @@ static void take_break(void)
 {
     if (!has_guest())
         answer("a BREAK was ignored: no guest is attached");
-    else if (!guest_input_break(&guests[monitor_attached()]))
-        answer_about((uint32_t)monitor_attached(), "has not read an earlier BREAK: this one was lost");
+    else if (!guest_input_break(input.attached))
+        answer_about(input.attached, "has not read an earlier BREAK: this one was lost");
 }
 
 /* True while input waits for the attached guest to read. Once its buffer was full, until half of it is free. */
@@ -417,7 +340,7 @@ static bool waits_for_guest(uint64_t now_us)
 {
     if (input.state != INPUT_PASS || !has_guest())
         return false;
-    uint32_t room = guest_input_room(&guests[monitor_attached()]);
+    uint32_t room = guest_input_room(input.attached);
     if (room >= VUART_INPUT / 2)
         input.full_us = 0;
     if (input.full_us == 0) {
@@ -474,7 +397,10 @@ void monitor_poll(void)
 {
     uint64_t now_us = clock_now_us();
     console_drain();
-    monitor_detach_ended();
+    if (input.attached != NULL && input.attached->stays_ended) {
+        attach_to(NULL);
+        line_print("monitor: the attached guest has ended: detached");
+    }
     for (uint32_t i = 0; i < INPUT_PER_POLL && !waits_for_guest(now_us); i++) {
         int read = console_read();
         if (read == CONSOLE_NOTHING)
@@ -487,7 +413,5 @@ void monitor_poll(void)
                 ;
     }
     collect_losses(now_us);
-    if (input.top_repeats && clock_now_us() - input.top_us >= MONITOR_TOP_US)
-        show_top(true);
     output_show_prompts();
 }

@@ -6,9 +6,7 @@
 #include "hv/lib/types.h"
 
 #define MONITOR_ESCAPE 0x1du        /* Ctrl-] */
-#define MONITOR_TOP_US 2000000u     /* between two views of a repeated top */
 
-void monitor_init(void);
 /* Processes pending console input, and shows guests' output that has no newline yet. Called by the boot CPU's loop, between
  * the steps of jobs and the vCPUs' time slices; blocks on nothing but the serial line. */
 void monitor_poll(void);

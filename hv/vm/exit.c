@@ -101,14 +101,3 @@ void exit_machine_check(struct vcpu *vcpu, const struct mca_errors *errors)
     mca_done();
     exit_crash(vcpu, "machine check at RIP 0x%lx: %s", vcpu->vmcb->rip, text);
 }
-
-const char *exit_kind_name(uint32_t kind)
-{
-    static const char *const names[VCPU_EXIT_KINDS] = {
-        [VCPU_EXIT_OTHER] = "other", [VCPU_EXIT_INTERRUPT] = "host", [VCPU_EXIT_WINDOW] = "win",
-        [VCPU_EXIT_CPUID] = "cpuid", [VCPU_EXIT_MSR] = "msr",        [VCPU_EXIT_IO] = "io",
-        [VCPU_EXIT_HLT] = "hlt",     [VCPU_EXIT_VMMCALL] = "vmm",    [VCPU_EXIT_EXCEPTION] = "excpt",
-        [VCPU_EXIT_CACHE] = "cache", [VCPU_EXIT_CR] = "cr",          [VCPU_EXIT_FORBIDDEN] = "forb",
-    };
-    return kind < VCPU_EXIT_KINDS ? names[kind] : NULL;
-}

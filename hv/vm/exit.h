@@ -38,9 +38,6 @@ void exit_report(const struct vcpu *vcpu);
 /* Ends the guest as crashed; the vCPU's registers go to the log. */
 void exit_crash(struct vcpu *vcpu, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* "cpuid", five letters at most; NULL for a kind that does not exist. */
-const char *exit_kind_name(uint32_t kind);
-
 /* #MC while the vCPU ran, with what the banks say: ends its guest, or panics. */
 void exit_machine_check(struct vcpu *vcpu, const struct mca_errors *errors);
 #endif

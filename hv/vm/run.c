@@ -139,7 +139,7 @@ void run_idle(struct cpu *cpu, uint64_t until)
 {
     volatile bool *timer_fired = &cpu->timer_fired;
     /* Only the boot CPU polls the operator's line; the others sleep until an interrupt. */
-    uint64_t start = clock_tsc(), latest = cpu->index == 0 ? start + clock_us_to_tsc(cpu->line_us) : cpu->mca_due_tsc;
+    uint64_t latest = cpu->index == 0 ? clock_tsc() + clock_us_to_tsc(cpu->line_us) : cpu->mca_due_tsc;
     lapic_timer_arm(until < latest ? until : latest);
     cpu->idle = true;
     cli();
@@ -149,7 +149,6 @@ void run_idle(struct cpu *cpu, uint64_t until)
         sti();
     cpu->idle = false;
     fair_charge_nobody(cpu);
-    cpu->idle_tsc += cpu->charged_tsc - start;
 }
 
 void run_loop(struct cpu *cpu)

@@ -68,35 +68,6 @@ def log_lines(text: str) -> list[str]:
     return _LOG.findall(text)
 
 
-@dataclass(frozen=True)
-class TopRow:
-    """What the top-like view says of a guest."""
-
-    state: str
-    cpu: float  # per cent of one CPU
-    exits: str  # a second: digits, or thousands followed by k
-    launches: int
-    kinds: dict[str, str]  # exits a second by kind; empty when there were none
-
-
-_TOP = re.compile(
-    r"^top: .*\n no name .*\nby kind(?P<kinds>.*)\n(?P<rows>(?: *\d+ .*\n(?: {8}.*\n)?)+)(?:and .*\n)?cpu 0: ", re.M
-)
-_TOP_ROW = re.compile(r"^ *\d+ (\S+) +(\w+) +\d+ +(\d+\.\d) +(\w+) +\d+ +\S+ +(\d+)\n(?: {8}(.*)\n)?", re.M)
-
-
-def tops(text: str) -> list[dict[str, TopRow]]:
-    """The views that no other line has come into, by guest."""
-    views = []
-    for view in _TOP.finditer(text):
-        kinds = view["kinds"].split()
-        views.append({
-            m[1]: TopRow(m[2], float(m[3]), m[4], int(m[5]), dict(zip(kinds, m[6].split(), strict=True)) if m[6] else {})
-            for m in _TOP_ROW.finditer(view["rows"])
-        })  # fmt: skip
-    return views
-
-
 def guest_lines(text: str, guest: str) -> list[str]:
     """What a guest printed, line by line, from behind its name."""
     return [line.split("| ", 1)[1] for line in text.split("\n") if line.startswith(f"{guest}| ")]

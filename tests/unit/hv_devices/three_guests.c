@@ -10,7 +10,6 @@
 #include "hv/control/lifecycle.h"
 #include "hv/control/sev.h"
 #include "hv/mm/page.h"
-#include "hv/monitor/monitor.h"
 
 struct good good;
 
@@ -38,7 +37,6 @@ void boot(struct machine_options options)
 {
     machine_start(&options);
     machine_manifest(&good, sizeof good);
-    monitor_init();
 }
 
 enum job_verdict step(void)

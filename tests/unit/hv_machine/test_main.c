@@ -164,10 +164,6 @@ void firmware_init(const struct handoff *h)
 {
     note("firmware %d", h == &handoff);
 }
-void monitor_init(void)
-{
-    note("monitor");
-}
 void monitor_report_losses(void)
 {
     note("losses");
@@ -287,7 +283,7 @@ static void each_part_is_set_up_before_what_needs_it(void **state)
     assert_true(run());
     assert_order(
         "console 3f8\nclock 2400056789 1795955696 777\nend 1\ncpu 0\nview 1\npages 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\n"
-        "mca 0\nsvm pages 0\nsvm 0\nvcpu 0, COM2 is free\nasids 509 6 15\nfirmware 1\nmonitor\nsti\nsmp 1\nlaunch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
+        "mca 0\nsvm pages 0\nsvm 0\nvcpu 0, COM2 is free\nasids 509 6 15\nfirmware 1\nsti\nsmp 1\nlaunch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
 }
 
 static void the_lapic_is_told_and_mapped_where_it_has_no_msrs(void **state)

@@ -45,6 +45,7 @@ char rig_log[8192];
 unsigned rig_log_lines;
 uint64_t rig_xcr0;
 unsigned rig_arms, rig_halts, rig_wbinvds;
+uint64_t rig_halted_tsc;
 void (*rig_vmrun)(struct vcpu *vcpu);
 
 const struct manifest_registers rig_registers = {
@@ -280,7 +281,9 @@ void sti_hlt(void)
     interrupts = true;
     rig_halts++;
     count_looks();
+    uint64_t halted_at = rig_tsc;
     rig_time(rig_cpu.timer_tsc > rig_tsc ? rig_cpu.timer_tsc - rig_tsc : 0);
+    rig_halted_tsc += rig_tsc - halted_at;
 }
 
 void vmrun_enter(struct vmrun_state *state, const bool *timer_fired, uint64_t host_vmcb)
@@ -425,6 +428,7 @@ int rig_reset(void **state)
     rig_log[0] = 0;
     rig_log_lines = 0;
     rig_arms = rig_halts = rig_wbinvds = 0;
+    rig_halted_tsc = 0;
     rig_vmrun = NULL;
     rig_job = NULL;
     rig_control = NULL;

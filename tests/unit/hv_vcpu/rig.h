@@ -56,6 +56,7 @@ extern unsigned rig_log_lines;
 extern uint64_t rig_xcr0;                   /* XCR0 of the "CPU" */
 extern unsigned rig_arms;                   /* of the timer */
 extern unsigned rig_halts, rig_wbinvds;     /* HLT, WBINVD of the host */
+extern uint64_t rig_halted_tsc;             /* spent in HLT */
 
 /* A guest's WBINVD: what it takes here, and on each other CPU; and whether those have not answered. */
 extern uint64_t rig_wbinvd_tsc, rig_wbinvd_others_tsc;

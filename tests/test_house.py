@@ -43,7 +43,6 @@ DEFINED_ABOVE = {
 # Lines of code: no blank lines, no comments, headers included.
 LIMITS = {"boot": 1600, "core": 13000, "io": 1600, "psp": 1900, "assembly": 450}
 STILL_ABOVE = {"boot": 258}  # these only shrink, too
-STILL_ABOVE["core"] = 217  # the control interface
 
 
 def product(*suffixes: str) -> list[str]:

@@ -20,6 +20,7 @@
 #define POOL_VCPU_BYTES (UINT64_C(12) << 10)    /* vcpu_create(): 3 pages */
 /* Of the memory: 8 bytes in nested tables for each 2 MiB, and as much for split ends. */
 #define POOL_SHARE UINT64_C(131072)
+#define POOL_GUEST_SHARE UINT64_C(32768)    /* of its memory: a bit for each page, vm/pages.c */
 #define CPU_BYTES (UINT64_C(96) << 10)      /* per CPU in hv: stacks above all */
 #define STACK_BYTES UINT64_C(32768)
 #define STACK_SEEN UINT64_C(65536)          /* around the current frame of UEFI's stack, in use */
@@ -27,7 +28,8 @@
 #define BRIDGE_PAGES 32u
 
 _Static_assert(POOL_BYTES + (UINT64_C(1) << 52) / POOL_SHARE + HANDOFF_MAX_CPUS * CPU_BYTES + SIZE_1G +
-                       MANIFEST_MAX_GUESTS * (POOL_GUEST_BYTES + MANIFEST_MAX_VCPUS * POOL_VCPU_BYTES) <=
+                       MANIFEST_MAX_GUESTS * (POOL_GUEST_BYTES + MANIFEST_MAX_VCPUS * POOL_VCPU_BYTES +
+                                              MANIFEST_MAX_MEMORY / POOL_GUEST_SHARE) <=
                    HV_ARENA_MAX,
                "the arena, with image and tables, at any width of addresses");
 
@@ -53,8 +55,10 @@ uint64_t load_arena_size(void)
                       ? 0
                       : handoff.ranges[i].pages * PAGE_SIZE;
     uint64_t pool = POOL_BYTES + usable / POOL_SHARE + handoff.cpu_count * CPU_BYTES;
-    for (uint32_t i = 0; i < boot.guests->guest_count; i++)
-        pool += POOL_GUEST_BYTES + manifest_guest(boot.guests, i)->vcpus * POOL_VCPU_BYTES;
+    for (uint32_t i = 0; i < boot.guests->guest_count; i++) {
+        const struct manifest_guest *guest = manifest_guest(boot.guests, i);
+        pool += POOL_GUEST_BYTES + guest->vcpus * POOL_VCPU_BYTES + guest->memory / POOL_GUEST_SHARE;
+    }
     uint64_t used = boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES +
                     boot.guests->payload_offset + load_table_bytes(pool + SIZE_2M);
     return (used + pool + SIZE_2M - 1) & ~(SIZE_2M - 1);

@@ -4,20 +4,20 @@
 
 #include "hv/lib/x86.h"
 #include "hv/mm/window.h"
+#include "hv/vm/pages.h"
 #include "hv/vm/vcpu_cr.h"
 
-/* A SEV guest's policy decides, with which its owner has started it; of others, their entry in the manifest. */
-static bool is_forbidden(const struct guest *guest)
+/* A SEV guest's policy decides, with which its owner has started it, by any of the bits; of others, their entry in the manifest. */
+static bool is_forbidden(const struct guest *guest, uint32_t bits)
 {
-    return guest->sev ? (guest->sev_policy & SEV_POLICY_NODBG) != 0
-                      : (guest->config->flags & MANIFEST_GUEST_DEBUG) == 0;
+    return guest->sev ? (guest->sev_policy & bits) != 0 : (guest->config->flags & MANIFEST_GUEST_DEBUG) == 0;
 }
 
 /* The guest is paused: no CPU has any of its vCPUs' state. */
 enum control_result control_debug_vcpu_get(struct control_call *call)
 {
     uint32_t id = call->request.vcpu;
-    if (is_forbidden(call->guest))
+    if (is_forbidden(call->guest, SEV_POLICY_NODBG))
         return CONTROL_POLICY;
     if (id >= call->guest->config->vcpus)
         return CONTROL_INVALID;
@@ -61,22 +61,24 @@ enum control_result control_debug_vcpu_get(struct control_call *call)
     return control_put(call, &out, sizeof out);
 }
 
-/* Either way, as the guest itself shares its memory with hv. No page of a SEV guest is known to be shared. */
+/* Either way, as the guest itself shares its memory with hv. */
 enum control_result control_debug_memory(struct control_call *call)
 {
     const struct control_request *request = &call->request;
     uint64_t offset = request->address % PAGE_SIZE;
     paddr_t address;
-    if (is_forbidden(call->guest))
+    bool read = request->operation == CONTROL_MEMORY_READ, nodbg = is_forbidden(call->guest, SEV_POLICY_NODBG);
+    /* What is shared is read to be sent, too. */
+    if (nodbg && (!read || is_forbidden(call->guest, SEV_POLICY_NOSEND)))
         return CONTROL_POLICY;
-    if (call->guest->sev)
-        return CONTROL_NOT_SHARED;
     if (request->size == 0 || !guest_ram_address(call->guest, gpaddr(request->address), request->size, &address))
         return CONTROL_INVALID;
+    if (call->guest->sev && !pages_are_shared(call->guest, gpaddr(request->address), request->size))
+        return nodbg ? CONTROL_POLICY : CONTROL_NOT_SHARED;
     uint8_t *memory = window_map(paddr(address.raw - offset), offset + request->size, guest_shared_view(call->guest));
     if (memory == NULL)
         return CONTROL_LIMIT;
-    if (request->operation == CONTROL_MEMORY_READ) {
+    if (read) {
         memcpy(call->data, memory + offset, request->size);
         call->answer.size = request->size;
     } else {

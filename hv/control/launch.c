@@ -19,6 +19,7 @@
 #include "hv/mm/page.h"
 #include "hv/mm/window.h"
 #include "hv/svm/asid.h"
+#include "hv/vm/pages.h"
 #include "hv/vm/sched.h"
 #include "hv/vm/vcpu_start.h"
 
@@ -80,7 +81,7 @@ static enum job_verdict prepare(struct job *job)
 {
     struct guest *guest = job->guest;
     guest->awaiting_ipi = 0;
-    guest->bus_pages = 0;
+    guest->bus_pages = guest->migration_control = 0;
     guest->sev_policy = guest->config->sev_policy;
     guest->session = NULL;
     guest->sev = guest->config->encryption == MANIFEST_ENCRYPTION_SEV;
@@ -138,6 +139,8 @@ static bool allocate(struct guest *guest)
     if (!npt_create(&guest->npt) || !npt_map(&guest->npt, gpaddr(0), guest->memory.base, config->memory,
                                              guest->sev ? VIEW_GUEST : launch_view(guest)))
         return refuse(guest, NO_PAGES, "nested page tables");
+    if (!pages_create(guest))
+        return refuse(guest, NO_PAGES, "list of shared pages");
     if ((config->flags & MANIFEST_GUEST_CONTROL) != 0 && !control_open(guest))
         return refuse(guest, "needs 2 MiB more, for the window of the control interface");
     for (uint32_t i = 0; i < config->vcpus; i++) {
@@ -246,6 +249,7 @@ static bool copy_piece(struct job *job, const struct manifest_step *step, enum m
     if (guest->sev)
         cache_flush(window, piece); /* accesses by the secure processor and under the guest's key are not coherent */
     window_unmap(window, piece);
+    pages_set_shared(guest, gpaddr(step->gpa + job->offset), piece, step->kind == MANIFEST_STEP_SHARED);
     job->offset += piece;
     job->total += piece;
     return true;

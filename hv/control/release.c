@@ -4,10 +4,12 @@
 
 #include "hv/control/control.h"
 #include "hv/svm/asid.h"
+#include "hv/vm/pages.h"
 #include "hv/vm/vcpu_start.h"
 
 void release_vcpus(struct guest *guest)
 {
+    pages_destroy(guest);
     for (uint32_t i = 0; i < GUEST_MAX_VCPUS; i++) {
         struct vcpu *vcpu = guest->vcpus[i];
         if (vcpu == NULL)

@@ -67,6 +67,8 @@
 
 /* KVM_FEATURE_CLOCKSOURCE2, KVM_FEATURE_CLOCKSOURCE_STABLE_BIT (Linux Documentation/virt/kvm/x86/cpuid.rst) */
 #define KVM_FEATURES (BIT(3) | BIT(24))
+/* KVM_FEATURE_HC_MAP_GPA_RANGE, KVM_FEATURE_MIGRATION_CONTROL: of guests with SEV */
+#define KVM_FEATURES_SEV BITS(17, 16)
 
 struct rule {
     uint32_t leaf;
@@ -236,16 +238,16 @@ static struct cpuid adjust(const struct vcpu *vcpu, uint32_t leaf, uint32_t subl
     }
 }
 
-/* KVM's, with the clock only. The signature also makes Linux take x2APIC without
+/* KVM's, with the clock, and what SEV needs. The signature also makes Linux take x2APIC without
  * interrupt remapping. */
-static struct cpuid hypervisor_leaf(uint32_t leaf)
+static struct cpuid hypervisor_leaf(const struct vcpu *vcpu, uint32_t leaf)
 {
     uint32_t khz = (uint32_t)(clock_hz() / 1000);
     switch (leaf) {
     case HYPERVISOR:
         return (struct cpuid){HYPERVISOR_LAST, 0x4b4d564b, 0x564b4d56, 0x4d}; /* "KVMKVMKVM\0\0\0" */
     case HYPERVISOR + 1:
-        return (struct cpuid){KVM_FEATURES, 0, 0, 0};
+        return (struct cpuid){KVM_FEATURES | (vcpu->guest->sev ? KVM_FEATURES_SEV : 0), 0, 0, 0};
     case HYPERVISOR_LAST:
         return (struct cpuid){khz, khz / VLAPIC_BUS_DIVISOR, 0, 0}; /* VMware's timing leaf */
     default:
@@ -274,7 +276,7 @@ OUT_OF_LINE void finish_adjusted(struct vcpu *vcpu, uint32_t leaf, uint32_t subl
 
 OUT_OF_LINE void finish_hypervisor(struct vcpu *vcpu, uint32_t leaf)
 {
-    finish(vcpu, hypervisor_leaf(leaf));
+    finish(vcpu, hypervisor_leaf(vcpu, leaf));
 }
 
 void exit_cpuid(struct vcpu *vcpu)

@@ -13,10 +13,12 @@
 #include "hv/vm/exit_msr_list.h"
 #include "hv/vm/exit_npf.h"
 #include "hv/vm/guest.h"
+#include "hv/vm/pages.h"
 #include "hv/vm/vcpu_cr.h"
 
 #define EXCEPTIONS_WITH_ERROR 0x60227d00u   /* #DF #TS #NP #SS #GP #PF #AC #CP #VC #SX; APM2 8.2 */
 #define KVM_ENOSYS 1000             /* Linux include/uapi/linux/kvm_para.h */
+#define KVM_EINVAL 22
 #define KVM_EPERM 1
 
 /* INTR, NMI, SMI, INIT: the host's, which took them at STGI. */
@@ -41,7 +43,11 @@ static void exit_hlt(struct vcpu *vcpu)
 static void exit_vmmcall(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    vmcb_set_rax(vmcb, (uint64_t)(vmcb->cpl == 0 ? -KVM_ENOSYS : -KVM_EPERM));
+    const struct vmrun_gprs *gprs = &vcpu->run.gprs;
+    int64_t result = vmcb->cpl == 0 ? -KVM_ENOSYS : -KVM_EPERM;
+    if (vmcb->cpl == 0 && vcpu->guest->sev && vmcb->rax == PAGES_HC_MAP_GPA_RANGE)
+        result = pages_map_gpa_range(vcpu->guest, gprs->rbx, gprs->rcx, gprs->rdx) ? 0 : -KVM_EINVAL;
+    vmcb_set_rax(vmcb, (uint64_t)result);
     exit_skip(vcpu, 3);
 }
 

@@ -21,11 +21,13 @@
 #define MSR_MTRR_DEF_TYPE 0x2ffu
 #define MSR_NB_CFG 0xc001001fu
 #define MSR_MMIO_CFG_BASE 0xc0010058u
+#define MSR_KVM_MIGRATION_CONTROL 0x4b564d08u   /* Linux Documentation/virt/kvm/x86/msr.rst */
 
 #define EFER_WRITABLE (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 #define HWCR_TSC_FREQ_SEL (UINT64_C(1) << 24)   /* the TSC counts at P0's frequency */
 #define MTRR_DEF_TYPE_WRITABLE UINT64_C(0xcff)
 #define SEV_STATUS_SEV UINT64_C(1)
+#define KVM_MIGRATION_READY UINT64_C(1)
 
 /* Each byte of PAT: UC WC WT WP WB UC- (APM2 7.8.1). VMRUN refuses others. */
 static bool pat_valid(uint64_t pat)
@@ -84,6 +86,9 @@ bool exit_msr_list_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     case MSR_KVM_SYSTEM_TIME_NEW:
         *value = vcpu->pvclock.system_time_msr;
         return true;
+    case MSR_KVM_MIGRATION_CONTROL:
+        *value = vcpu->guest->migration_control;
+        return vcpu->guest->sev;
     case MSR_SYSCFG: /* one bit concerns a guest, and only one that has a C-bit. Linux expects no #GP */
         *value = vcpu->guest->sev ? rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN : 0;
         return true;
@@ -131,6 +136,11 @@ bool exit_msr_list_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         return vcpu_clock_write_wall(vcpu, value);
     case MSR_KVM_SYSTEM_TIME_NEW:
         return vcpu_clock_write_system_time(vcpu, value);
+    case MSR_KVM_MIGRATION_CONTROL: /* all vCPUs' */
+        if (!vcpu->guest->sev || (value & ~KVM_MIGRATION_READY) != 0)
+            return false;
+        vcpu->guest->migration_control = (uint32_t)value;
+        return true;
     case MSR_NB_CFG:
         return true;
     case MSR_DEBUG_CTL:

@@ -5,13 +5,16 @@
 
 #include "hv/dev/pvclock.h"
 #include "hv/vm/guest.h"
+#include "hv/vm/pages.h"
 
 #define ADDRESS_ALIGN UINT64_C(4)
 
-/* Within one page. guest_unmap_shared() after use. */
+/* Within one page. guest_unmap_shared() after use. A guest that does not say which pages it shares says so of this one by the
+ * write of the MSR. */
 static void *map_structure(struct vcpu *vcpu, uint64_t address, uint64_t size)
 {
-    if (address % ADDRESS_ALIGN != 0 || address % PAGE_SIZE > PAGE_SIZE - size)
+    if (address % ADDRESS_ALIGN != 0 || address % PAGE_SIZE > PAGE_SIZE - size ||
+        (vcpu->guest->migration_control != 0 && !pages_are_shared(vcpu->guest, gpaddr(address), size)))
         return NULL;
     return guest_map_shared(vcpu->guest, gpaddr(address), size);
 }

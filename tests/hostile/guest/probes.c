@@ -3,6 +3,8 @@
 #include "kit.h"
 
 #define KVM_ENOSYS 1000
+#define KVM_EINVAL 22
+#define KVM_HC_MAP_GPA_RANGE 12
 #define TSC_JUMPS 4000u
 
 typedef void code(uint64_t, uint64_t, uint64_t);
@@ -262,9 +264,10 @@ static void attack_vmmcall(void)
     for (uint64_t i = 0; more(); i++, done++) {
         uint64_t rax = i < 64 ? i : hostile_value(i), rbx = random64(), rcx = hostile_value(i + 1);
         uint64_t rdx = hostile_value(i + 2), rsi = hostile_value(i + 3), kept = rbx;
+        bool shares = c_bit != 0 && rax == KVM_HC_MAP_GPA_RANGE;
 
         __asm__ volatile("vmmcall" : "+a"(rax), "+b"(rbx), "+c"(rcx), "+d"(rdx), "+S"(rsi) : : "memory");
-        wrong += rax != (uint64_t)-KVM_ENOSYS || rbx != kept;
+        wrong += rbx != kept || (shares ? rax != 0 && rax != (uint64_t)-KVM_EINVAL : rax != (uint64_t)-KVM_ENOSYS);
     }
     tell(done, "calls");
     tell(wrong, "wrong");

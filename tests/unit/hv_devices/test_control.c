@@ -11,6 +11,7 @@
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/smp.h"
+#include "hv/vm/pages.h"
 #include "hv/vm/sched.h"
 #include "fake_memory.h"
 #include "three_guests.h"
@@ -606,6 +607,56 @@ static void what_may_not_be_debugged_is_refused_and_the_rest_is_read_and_written
     all_is_back();
 }
 
+/* The launch program's shared page, and what the guest has shared meanwhile; nothing of private pages, whoever asks. */
+static void only_pages_that_a_guest_with_sev_shares_are_read_and_written(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t policy;
+        enum control_result shared_read, shared_write, private_read;
+    } rules[] = {
+        {0, CONTROL_OK, CONTROL_OK, CONTROL_NOT_SHARED},
+        {SEV_POLICY_NODBG, CONTROL_OK, CONTROL_POLICY, CONTROL_POLICY},
+        {SEV_POLICY_NOSEND, CONTROL_OK, CONTROL_OK, CONTROL_NOT_SHARED},
+        {SEV_POLICY_NODBG | SEV_POLICY_NOSEND, CONTROL_POLICY, CONTROL_POLICY, CONTROL_POLICY},
+    };
+    launch();
+    for (unsigned i = 0; i < sizeof rules / sizeof *rules; i++) {
+        struct control_request r = {.operation = CONTROL_MEMORY_READ,
+                                    .guest = SEV,
+                                    .address = 0x200005,
+                                    .data = CONTROL_DATA,
+                                    .size = PAGE_SIZE - 5};
+        guests[SEV].sev_policy = rules[i].policy;
+        uint8_t was = machine_shared(&guests[SEV], 0x200005);
+        memset(window(CONTROL_DATA), was + 1, PAGE_SIZE);
+        assert_int_equal(ask(r), rules[i].shared_read);
+        assert_int_equal(*window(CONTROL_DATA), rules[i].shared_read == CONTROL_OK ? was : (uint8_t)(was + 1));
+        r.operation = CONTROL_MEMORY_WRITE;
+        memset(window(CONTROL_DATA), was + 1, PAGE_SIZE);
+        assert_int_equal(ask(r), rules[i].shared_write);
+        assert_int_equal(machine_shared(&guests[SEV], 0x200005),
+                         rules[i].shared_write == CONTROL_OK ? (uint8_t)(was + 1) : was);
+        r.size++; /* the next page's first byte */
+        assert_int_equal(ask(r), rules[i].shared_write == CONTROL_OK ? CONTROL_NOT_SHARED : CONTROL_POLICY);
+        r.operation = CONTROL_MEMORY_READ;
+        assert_int_equal(ask(r), rules[i].private_read);
+        r.size = 1;
+        r.address = 0x1fffff;
+        assert_int_equal(ask(r), rules[i].private_read);
+        r.address = 0x100000;
+        assert_int_equal(ask(r), rules[i].private_read);
+        pages_set_shared(&guests[SEV], gpaddr(0x201000), PAGE_SIZE, true);
+        r.address = 0x200fff;
+        r.size = 2;
+        assert_int_equal(ask(r), rules[i].shared_read);
+        pages_set_shared(&guests[SEV], gpaddr(0x201000), PAGE_SIZE, false);
+        assert_int_equal(ask(r), rules[i].private_read);
+    }
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
 /* ---- the SEV firmware ---- */
 
 static void commands_go_to_the_sev_firmware_and_their_answers_come_back(void **state)
@@ -708,6 +759,7 @@ int main(void)
         TEST(a_guest_that_requires_a_secret_is_held_until_it_has_one),
         TEST(a_launch_waits_for_its_session_which_is_checked),
         TEST(what_may_not_be_debugged_is_refused_and_the_rest_is_read_and_written),
+        TEST(only_pages_that_a_guest_with_sev_shares_are_read_and_written),
         TEST(commands_go_to_the_sev_firmware_and_their_answers_come_back),
         TEST(random_requests_harm_nobody),
     };

@@ -14,6 +14,7 @@
 typedef unsigned __int128 u128;
 
 static uint8_t page[4096 + 64];     /* the guest's page 0x3000, and what must not be touched */
+uint8_t *fake_arena;                 /* page.c is linked, and not used */
 static unsigned maps, unmaps;
 static const uint64_t hz = 3000000000;
 

@@ -74,7 +74,7 @@ static void all_other_leaves_are_zero(void **state)
     }
 }
 
-static void the_hypervisor_is_kvm_with_nothing_but_its_clock(void **state)
+static void the_hypervisor_is_kvm_with_its_clock_and_for_sev_its_shared_pages(void **state)
 {
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
@@ -87,6 +87,7 @@ static void the_hypervisor_is_kvm_with_nothing_but_its_clock(void **state)
     assert_true(c.eax >= 0x40000001);
     c = ask(vcpu, 0x40000001, 0);
     assert_int_equal(c.eax, 1u << 3 | 1u << 24);
+    assert_int_equal(ask(rig_guest(1, true), 0x40000001, 0).eax, 1u << 3 | 1u << 16 | 1u << 17 | 1u << 24);
     assert_int_equal(ask(vcpu, 0x40000010, 0).eax, RIG_HZ / 1000);
 }
 
@@ -354,7 +355,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_hv_does_not_virtualise_is_not_offered),
         TEST(all_other_leaves_are_zero),
-        TEST(the_hypervisor_is_kvm_with_nothing_but_its_clock),
+        TEST(the_hypervisor_is_kvm_with_its_clock_and_for_sev_its_shared_pages),
         TEST(only_an_encrypted_guest_learns_of_its_c_bit),
         TEST(osxsave_follows_the_guests_cr4),
         TEST(rdpid_is_offered_where_tsc_aux_is),

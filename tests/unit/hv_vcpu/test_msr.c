@@ -171,6 +171,7 @@ static const struct known {
     {0x800, 0x8ff, WRITABLE, "x2APIC: the vlapic (test_vlapic.c)"},
     {0x4b564d00, 0x4b564d00, WRITE_ONLY, "KVM_WALL_CLOCK_NEW"},
     {0x4b564d01, 0x4b564d01, WRITABLE, "KVM_SYSTEM_TIME_NEW"},
+    {0x4b564d08, 0x4b564d08, WRITABLE, "KVM_MIGRATION_CONTROL, with SEV: its bit 0 (test_pages.c)"},
     {0xc0000080, 0xc0000080, WRITABLE, "EFER: VMRUN loads it"},
     {0xc0000103, 0xc0000103, WRITABLE, "TSC_AUX: switch.c"},
     {0xc0010010, 0xc0010010, SAME, "SYSCFG: the host's MemEncryptionModEn, where the guest has a C-bit"},

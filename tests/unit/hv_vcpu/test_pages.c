@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-2-Clause-Patent */
+/* Which pages a guest shares: the hypercall against a flat model, hostile arguments, MIGRATION_CONTROL. */
+#include "with_cmocka.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "hv/vm/pages.h"
+#include "rig.h"
+
+#define HC_MAP_GPA_RANGE 12
+#define PRIVATE 0x10u
+#define NPAGES 1000u /* no multiple of a word's */
+
+static int64_t call(struct vcpu *vcpu, uint64_t gpa, uint64_t npages, uint64_t attributes)
+{
+    vcpu->vmcb->rax = HC_MAP_GPA_RANGE;
+    vcpu->run.gprs.rbx = gpa;
+    vcpu->run.gprs.rcx = npages;
+    vcpu->run.gprs.rdx = attributes;
+    assert_true(rig_exit(vcpu, VMEXIT_VMMCALL, 0, 0));
+    assert_true(vcpu->vmcb->rip == 0x1003 && vcpu->run.gprs.rbx == gpa && vcpu->run.gprs.rcx == npages &&
+                vcpu->run.gprs.rdx == attributes);
+    return (int64_t)vcpu->vmcb->rax;
+}
+
+static struct vcpu *sev_guest(uint32_t index)
+{
+    struct vcpu *vcpu = rig_guest(index, true);
+    guests[index].memory.size = NPAGES * PAGE_SIZE;
+    assert_true(pages_create(&guests[index]));
+    return vcpu;
+}
+
+static bool shared(uint64_t page)
+{
+    return pages_are_shared(&guests[0], gpaddr(page * PAGE_SIZE), PAGE_SIZE);
+}
+
+static uint64_t count_shared(void)
+{
+    uint64_t count = 0;
+    for (uint64_t page = 0; page < NPAGES; page++)
+        count += shared(page);
+    return count;
+}
+
+static void pages_are_as_the_guest_said_last_and_private_before(void **state)
+{
+    (void)state;
+    static bool model[NPAGES];
+    struct vcpu *vcpu = sev_guest(0);
+    memset(model, 0, sizeof model);
+    assert_int_equal(count_shared(), 0);
+    srandom(1);
+    for (unsigned i = 0; i < 5000; i++) {
+        uint64_t first = (uint64_t)random() % NPAGES, most = NPAGES - first;
+        uint64_t count = 1 + (uint64_t)random() % (random() % 2 == 0 ? most : most < 70 ? most : 70);
+        bool private = random() % 2 == 0;
+        assert_int_equal(call(vcpu, first * PAGE_SIZE, count, private ? PRIVATE : i % 3), 0);
+        for (uint64_t page = first; page < first + count; page++)
+            model[page] = !private;
+        for (uint64_t page = 0; page < NPAGES; page++)
+            assert_int_equal(shared(page), model[page]);
+        bool all = true;
+        for (uint64_t page = first; page < first + most / 2 + 1; page++)
+            all = all && model[page];
+        assert_int_equal(pages_are_shared(&guests[0], gpaddr(first * PAGE_SIZE + 5), most / 2 * PAGE_SIZE + 1), all);
+    }
+    pages_destroy(&guests[0]);
+    assert_int_equal(count_shared(), 0);
+}
+
+static void hostile_arguments_are_refused_and_change_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t gpa, npages, attributes;
+    } hostile[] = {
+        {1, 1, 0},
+        {0xfff, 1, 0},
+        {0, 0, 0},
+        {0, NPAGES + 1, 0},
+        {PAGE_SIZE, NPAGES, 0},
+        {NPAGES * PAGE_SIZE, 1, 0},
+        {(NPAGES - 1) * PAGE_SIZE, 2, 0},
+        {0, UINT64_MAX, 0},
+        {0, UINT64_C(1) << 52, 0},
+        {0, (UINT64_C(1) << 52) + 1, 0},
+        {PAGE_SIZE, (UINT64_C(1) << 52) - 1, 0},
+        {UINT64_MAX - PAGE_SIZE + 1, 1, 0},
+        {UINT64_MAX - PAGE_SIZE + 1, 2, 0},
+        {UINT64_C(1) << 51, 1, 0}, /* with its C-bit */
+        {0, 1, 3},
+        {0, 1, 15},
+        {0, 1, 0x20},
+        {0, 1, UINT64_C(1) << 63},
+    };
+    struct vcpu *vcpu = sev_guest(0);
+    assert_int_equal(call(vcpu, 7 * PAGE_SIZE, 1, 0), 0);
+    for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+        assert_int_equal(call(vcpu, hostile[i].gpa, hostile[i].npages, hostile[i].attributes), -22);
+        assert_int_equal(call(vcpu, hostile[i].gpa, hostile[i].npages, hostile[i].attributes | PRIVATE), -22);
+        assert_true(count_shared() == 1 && shared(7));
+    }
+    assert_int_equal(call(vcpu, 0, NPAGES, 0), 0);
+    assert_int_equal(count_shared(), NPAGES);
+    static const struct {
+        uint64_t gpa, size;
+    } outside[] = {
+        {NPAGES * PAGE_SIZE, 1}, {(NPAGES - 1) * PAGE_SIZE, PAGE_SIZE + 1}, {UINT64_MAX, 1}, {1, UINT64_MAX}};
+    for (size_t i = 0; i < sizeof outside / sizeof *outside; i++)
+        assert_false(pages_are_shared(&guests[0], gpaddr(outside[i].gpa), outside[i].size));
+    pages_destroy(&guests[0]);
+}
+
+static void it_is_for_kernels_of_guests_with_sev(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = sev_guest(0), *plain = rig_guest(1, false);
+    assert_true(pages_create(&guests[1]) && guests[1].shared == NULL);
+    assert_int_equal(call(plain, 0, 1, 0), -1000);
+    assert_false(pages_are_shared(&guests[1], gpaddr(0), 1));
+    vcpu->vmcb->cpl = 3;
+    assert_int_equal(call(vcpu, 0, 1, 0), -1);
+    assert_int_equal(count_shared(), 0);
+    pages_destroy(&guests[0]);
+    pages_destroy(&guests[1]);
+}
+
+static bool write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    vcpu->run.gprs.rcx = msr;
+    vcpu->vmcb->rax = (uint32_t)value;
+    vcpu->run.gprs.rdx = value >> 32;
+    rig_exit(vcpu, VMEXIT_MSR, 1, 0);
+    return !vcpu->pending_exception;
+}
+
+static bool read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    vcpu->run.gprs.rcx = msr;
+    rig_exit(vcpu, VMEXIT_MSR, 0, 0);
+    *value = vcpu->run.gprs.rdx << 32 | (uint32_t)vcpu->vmcb->rax;
+    return !vcpu->pending_exception;
+}
+
+static void migration_control_has_one_bit_and_only_under_sev(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = sev_guest(0), *plain = rig_guest(1, false);
+    uint64_t value = 7;
+    assert_true(read(vcpu, 0x4b564d08, &value) && value == 0);
+    assert_true(write(vcpu, 0x4b564d08, 1) && read(vcpu, 0x4b564d08, &value) && value == 1);
+    for (unsigned bit = 1; bit < 64; bit++)
+        assert_false(write(vcpu, 0x4b564d08, UINT64_C(1) << bit | 1));
+    assert_true(read(vcpu, 0x4b564d08, &value) && value == 1 && guests[0].migration_control == 1);
+    assert_true(write(vcpu, 0x4b564d08, 0) && guests[0].migration_control == 0);
+    assert_false(read(plain, 0x4b564d08, &value));
+    assert_false(write(plain, 0x4b564d08, 0));
+    pages_destroy(&guests[0]);
+}
+
+static void a_guest_that_tells_what_it_shares_has_its_clock_there_only(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = sev_guest(0);
+    assert_true(write(vcpu, 0x4b564d01, 0x1001) && write(vcpu, 0x4b564d00, 0x1000));
+    assert_true(write(vcpu, 0x4b564d08, 1));
+    assert_false(write(vcpu, 0x4b564d01, 0x1001));
+    assert_false(write(vcpu, 0x4b564d00, 0x1000));
+    assert_false(rig_window_open);
+    assert_int_equal(call(vcpu, 0x1000, 1, 0), 0);
+    assert_true(write(vcpu, 0x4b564d01, 0x1001) && write(vcpu, 0x4b564d00, 0x1000));
+    assert_false(write(vcpu, 0x4b564d01, 0x2001));
+    pages_destroy(&guests[0]);
+}
+
+static void the_list_is_of_pool_pages_that_come_back(void **state)
+{
+    (void)state;
+    rig_guest(0, true);
+    guests[0].memory.size = SIZE_1G; /* 32 KiB of bits */
+    uint64_t before = rig_pages_taken();
+    rig_leave_pages(7);
+    assert_false(pages_create(&guests[0]));
+    assert_int_equal(rig_pages_taken(), before);
+    rig_leave_pages(8);
+    assert_true(pages_create(&guests[0]));
+    assert_int_equal(rig_pages_taken(), before + 8);
+    pages_set_shared(&guests[0], gpaddr(0), SIZE_1G, true);
+    assert_true(pages_are_shared(&guests[0], gpaddr(0), SIZE_1G));
+    pages_destroy(&guests[0]);
+    rig_leave_pages(UINT64_MAX);
+    assert_int_equal(rig_pages_taken(), before);
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, rig_reset)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(pages_are_as_the_guest_said_last_and_private_before),
+        TEST(hostile_arguments_are_refused_and_change_nothing),
+        TEST(it_is_for_kernels_of_guests_with_sev),
+        TEST(migration_control_has_one_bit_and_only_under_sev),
+        TEST(a_guest_that_tells_what_it_shares_has_its_clock_there_only),
+        TEST(the_list_is_of_pool_pages_that_come_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

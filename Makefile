@@ -132,7 +132,8 @@ do-run:
 # What tests need besides the product.
 .PHONY: tests-parts
 tests-parts: $(SYSTEM_EFI) $(SYSTEM_GUESTS) $(SEVFW_TOOL) $(MANIFEST_CHECK) $(GUEST_PARTS) \
-	$(BUILD)/boot/sevisor.efi $(HOSTILE_BIN) $(SMPTEST_INITRAMFS) bench-guest referee-programs $(CONTROL_HOST)
+	$(BUILD)/boot/sevisor.efi $(HOSTILE_BIN) $(SMPTEST_INITRAMFS) bench-guest referee-programs $(CONTROL_HOST) \
+	$(GUEST_LOCKED)/initramfs.cpio.gz
 
 pytest = $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=. -n $(AT_ONCE) --dist loadgroup $(1) $(PYTEST) tests
 

@@ -22,6 +22,8 @@ from .transport import Line
 LARGEST = 1 << 20  # bytes of a packet that the other end may send
 DEFAULT_SIZE, SMALLEST_SIZE = 0x400, 0x80  # PacketSize, bytes that it takes, if it does not say; what is usable at all
 TRIES = 4
+# Seconds of a line whose answers take _USUAL at most; of a slower one (--timeout), more in proportion.
+_USUAL = 30.0
 _ACK_SECONDS = 2.0  # plus the time on the line
 _STEP_SECONDS = 5.0
 _SLOWEST = 5000  # bytes a second on the line
@@ -91,6 +93,7 @@ class Packets:
         self._in_step = False
         self._packet = b""
         self.timeout = timeout
+        self._slow = max(1.0, timeout / _USUAL)
         self.size = DEFAULT_SIZE
         self.repeated = False  # the last request was sent more than once, and may have arrived more than once
 
@@ -133,7 +136,7 @@ class Packets:
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
-            data = self._line.read(min(left, _STALL, self.timeout / 2) if self._bytes else left)
+            data = self._line.read(min(left, _STALL * self._slow, self.timeout / 2) if self._bytes else left)
             if not data and self._bytes:
                 self._bytes.clear()
                 return _Event.DAMAGED
@@ -153,7 +156,7 @@ class Packets:
         """Returns when its acknowledgement is overdue."""
         allowed = max(self.timeout, _ACK_SECONDS) + len(data) / _SLOWEST
         self._line.write(data, allowed)
-        return time.monotonic() + min(self.timeout, _ACK_SECONDS) + len(data) / _SLOWEST
+        return time.monotonic() + min(self.timeout, _ACK_SECONDS * self._slow) + len(data) / _SLOWEST
 
     def _step(self) -> None:
         """Brings both ends into step: no answer to an earlier request comes later."""
@@ -162,14 +165,14 @@ class Packets:
             self._drain()
             self._send(b"+" + frame(_IN_STEP))
             due += 1
-            deadline = time.monotonic() + min(self.timeout, _STEP_SECONDS)
+            deadline = time.monotonic() + min(self.timeout, _STEP_SECONDS * self._slow)
             while event := self._next(deadline):
                 if event == _Event.PACKET:
                     self._send(b"+")
                     if not self._packet:
                         due -= 1
                         self._in_step = True
-                        deadline = time.monotonic() + (_LATE if due else 0)
+                        deadline = time.monotonic() + (_LATE * self._slow if due else 0)
             if self._in_step:
                 return
         raise TimedOut("the control guest does not answer: is this its line, and is it running?")
@@ -219,11 +222,11 @@ class Packets:
                 trouble = None if trouble == _Event.NAK else trouble
             elif event is not None:
                 if trouble is None and not (event == _Event.NAK and acknowledged):
-                    trouble, grace = event, time.monotonic() + _GRACE
+                    trouble, grace = event, time.monotonic() + _GRACE * self._slow
             elif trouble is None or time.monotonic() >= min(deadline, last):
                 return None
             elif self._bytes:
-                grace = time.monotonic() + _GRACE  # a packet is under way
+                grace = time.monotonic() + _GRACE * self._slow  # a packet is under way
             else:
                 self._in_step = False  # there may be two answers now
                 repeats += 1

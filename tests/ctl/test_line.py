@@ -381,3 +381,16 @@ def test_packets_are_as_large_as_the_other_end_takes(place, server, machine) -> 
         assert bytes(machine.guest("plain").memory[:20_000]) == b"#" * 20_000
         longest = max(len(fake.framed(request)) for request in server.requests)
         assert size // 3 < longest <= size
+
+
+def test_a_slow_lines_requests_are_not_sent_again(place, server, machine) -> None:
+    """With a longer timeout all other waits are longer in proportion: an acknowledgement may take its time."""
+    with Connection.open(place.to, 300) as sevisor:
+        sevisor.status("web")
+        asked = len(server.requests)
+        sevisor.status("web")
+        usual = len(server.requests) - asked
+        server.faults.append("delay 3")
+        sevisor.status("web")
+        assert not server.faults
+        assert len(server.requests) == asked + 2 * usual

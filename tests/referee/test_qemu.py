@@ -27,7 +27,6 @@ import linux
 import owner_side
 import packing
 import pytest
-import userland
 
 pytestmark = pytest.mark.referee
 
@@ -137,7 +136,7 @@ def launched(request: pytest.FixtureRequest, build: Path, built, tmp_path_factor
     owner = owner_side.make_owner(platform, "owned", POLICY["owned"])
     root = release.root()
     data = [release.code, release.variables, "usr/share/qemu/linuxboot_dma.bin", "usr/share/qemu/kvmvapic.bin"]
-    files = userland.closure(root, ["usr/bin/qemu-system-x86_64"], data)
+    files = initramfs.cpio.parts.closure(root, ["usr/bin/qemu-system-x86_64"], data)
     initrd = folder / "guest-initrd"
     initrd.write_bytes(initramfs.cpio.archive(initramfs.cpio.contents(Path("/bin/busybox").read_bytes(), GUEST_INIT)))
     files["guest/vmlinuz"] = build / "guest" / "vmlinuz"

@@ -34,3 +34,11 @@ class TimedOut(Unreached):
 
 class Uncertain(Unreached):
     """The answer to an operation was lost: it was carried out, but whether it succeeded is unknown."""
+
+
+class Damaged(ControlError):
+    """A stream is not what was written, or nobody could have written it."""
+
+
+class Undecided(Unreached):
+    """Nobody knows which of two machines has a guest; it runs on neither."""

@@ -27,6 +27,9 @@ def _load(name: str) -> ModuleType:
 
 
 fake = _load("fake")
+streams = _load("streams")
+platforms = _load("platforms")
+hosts = _load("hosts")
 
 from ctl import Connection, arguments  # noqa: E402
 

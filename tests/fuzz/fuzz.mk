@@ -6,6 +6,7 @@ BUILD ?= .build
 include linker/record.mk
 include tests/unit/hv_vcpu/core.mk
 FUZZ_CC ?= clang
+PYTHON ?= /usr/bin/python3
 FUZZ_SECONDS ?= 60
 
 FUZZ_DIR := $(BUILD)/fuzz
@@ -42,8 +43,8 @@ $(FUZZ_DIR)/fuzz_exits: $(FUZZ_EXITS_SOURCES) tests/fuzz/fuzz.mk tests/fuzz/no-c
 	$(FUZZ_CC) $(FUZZ_EXITS_CFLAGS) $(FUZZ_EXITS_SOURCES) -lcmocka -o $@
 
 # The control guest's server, with tests/unit/guest_control's model of hv.
-FUZZ_RSP_SOURCES := tests/fuzz/fuzz_rsp.c tests/unit/guest_control/fake_hv.c \
-	$(filter-out guest/control/main.c guest/control/string.c,$(sort $(wildcard guest/control/*.c)))
+FUZZ_RSP_SOURCES := tests/fuzz/fuzz_rsp.c tests/unit/guest_control/fake_hv.c tests/unit/guest_control/fake_moves.c \
+	$(filter-out guest/control/main.c guest/control/string.c,$(sort $(wildcard guest/control/*.c))) guest/crc32.c
 FUZZ_RSP_CFLAGS := $(patsubst -std=c17,-std=gnu17,$(FUZZ_CFLAGS)) -D_GNU_SOURCE
 
 .PHONY: fuzz-rsp
@@ -56,5 +57,10 @@ $(FUZZ_DIR)/fuzz_rsp: $(FUZZ_RSP_SOURCES) tests/fuzz/fuzz.mk
 	@mkdir -p $(@D)
 	@$(call depend,$(FUZZ_CC) $(FUZZ_RSP_CFLAGS),$(FUZZ_RSP_SOURCES))
 	$(FUZZ_CC) $(FUZZ_RSP_CFLAGS) $(FUZZ_RSP_SOURCES) -o $@
+
+# The reader of snapshots: Python, as are the streams that it gets.
+.PHONY: fuzz-stream
+fuzz-stream:
+	$(PYTHON) tests/fuzz/fuzz_stream.py --seconds $(FUZZ_SECONDS)
 
 -include $(call dependencies,$(FUZZ_DIR))

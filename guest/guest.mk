@@ -31,7 +31,7 @@ GUEST_HELLO_CFLAGS := -iquote . -std=c17 -Os -ffreestanding -fno-pic -mgeneral-r
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns $(WARNINGS)
 
 # Includes the sources' content, so that replacing a file by one with an older time stamp is noticed.
-GUEST_HELLO_IS := $(shell cat guest/hello/*.[ch] guest/hello/*.ld guest/control/*.[ch] guest/control/*.ld guest/control.h | sha256sum)
+GUEST_HELLO_IS := $(shell cat guest/hello/*.[ch] guest/hello/*.ld guest/control/*.[ch] guest/control/*.ld guest/control.h guest/crc32.[ch] | sha256sum)
 GUEST_BUILT_WITH = $(CC_VERSION) $(GUEST_HELLO_CFLAGS) $(LD) $(OBJCOPY) $(GUEST_HELLO_IS)
 $(eval $(call record,$(GUEST_DIR)/built-with,GUEST_BUILT_WITH))
 GUEST_KERNEL_IS = kernel: $(or $(GUEST_KERNEL),Debian's)
@@ -56,9 +56,14 @@ $(GUEST_DIR)/hello.elf: $(GUEST_DIR)/hello.o guest/hello/hello.ld
 $(GUEST_DIR)/hello.bin: $(GUEST_DIR)/hello.elf
 	$(OBJCOPY) -O binary $< $@
 
-GUEST_CONTROL_OBJECTS := $(patsubst guest/control/%.c,$(GUEST_DIR)/control/%.o,$(sort $(wildcard guest/control/*.c)))
+GUEST_CONTROL_OBJECTS := $(patsubst guest/control/%.c,$(GUEST_DIR)/control/%.o,$(sort $(wildcard guest/control/*.c))) \
+	$(GUEST_DIR)/control/crc32.o
 
 $(GUEST_DIR)/control/%.o: guest/control/%.c $(GUEST_DIR)/built-with
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_HELLO_CFLAGS) $(DEPENDS) -c $< -o $@
+
+$(GUEST_DIR)/control/crc32.o: guest/crc32.c $(GUEST_DIR)/built-with
 	@mkdir -p $(@D)
 	$(CC) $(GUEST_HELLO_CFLAGS) $(DEPENDS) -c $< -o $@
 

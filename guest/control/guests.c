@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Guests by name, the four words that start and stop them, and names for their states. */
+/* Guests by name, the words that start and stop them, and names for their states. */
 #include "guest/control/guests.h"
 
 #include <string.h>
@@ -36,10 +36,8 @@ static const struct {
     const char *word;
     enum control_operation operation;
 } commands[] = {
-    {"launch", CONTROL_LAUNCH},
-    {"end", CONTROL_END},
-    {"pause", CONTROL_PAUSE},
-    {"resume", CONTROL_RESUME},
+    {"launch", CONTROL_LAUNCH}, {"end", CONTROL_END},         {"pause", CONTROL_PAUSE},
+    {"resume", CONTROL_RESUME}, {"receive", CONTROL_RECEIVE},
 };
 
 bool guests_is_command(const char *word, size_t length, enum control_operation *operation)
@@ -56,7 +54,13 @@ bool guests_is_command(const char *word, size_t length, enum control_operation *
 uint32_t guests_command(enum control_operation operation, uint32_t guest)
 {
     struct control_platform platform;
+    struct control_guest info;
 
+    if (operation == CONTROL_RESUME && ask_guest_info(guest, &info) == CONTROL_OK &&
+        info.state == CONTROL_STATE_RECEIVING) {
+        ask_refuse("this guest came from elsewhere, where it may still run: `yours` lets it run here");
+        return CONTROL_STATE;
+    }
     if (operation == CONTROL_PAUSE || operation == CONTROL_END) {
         if (ask_platform_info(&platform) != CONTROL_OK)
             return ASK_NO_ANSWER;
@@ -70,8 +74,8 @@ uint32_t guests_command(enum control_operation operation, uint32_t guest)
 
 const char *guests_state_name(uint32_t state)
 {
-    static const char *const names[] = {"none",   "launching", "session", "held",   "running",
-                                        "paused", "ending",    "ended",   "refused"};
+    static const char *const names[] = {"none",   "launching", "session", "held",    "running",
+                                        "paused", "ending",    "ended",   "refused", "receiving"};
 
     return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
 }

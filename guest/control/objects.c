@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /* What README.md lists as objects, as files: one that is read is made when it is opened, one that is written is carried out when
- * it is closed. Streams (log, console) and memory are read and written as they are. */
+ * it is closed. Others (live.c) are read and written as they are by then. */
 #include "guest/control/objects.h"
 
 #include <string.h>
@@ -8,14 +8,17 @@
 #include "guest/control/ask.h"
 #include "guest/control/firmware.h"
 #include "guest/control/guests.h"
-#include "guest/control/memory.h"
+#include "guest/control/live.h"
+#include "guest/control/moves.h"
 #include "guest/control/status.h"
 #include "guest/control/text.h"
 
 #define FILES 4u
-#define STREAM_PIECE 0x8000u
 
 #define FILE_ROOM FIRMWARE_SECRET_MAX
+_Static_assert(FILE_ROOM >= RECORDS_ROOM && FILE_ROOM >= MOVES_CERTIFICATES_MAX &&
+                   FILE_ROOM >= MOVES_SUM + CONTROL_PAGES_MAX,
+               "room for all of them");
 
 #define CAN_READ 1u
 #define CAN_WRITE 2u
@@ -25,17 +28,21 @@ struct file;
 struct object {
     const char *name;
     uint8_t access;
-    bool live; /* read and written as it is, without a copy in the file */
     uint16_t least, most; /* bytes that may be written */
     uint32_t (*make)(struct file *file); /* fills the copy */
     uint32_t (*carry_out)(struct file *file);
+    /* In place of these, without a copy: */
+    uint32_t (*start)(struct live *live);
+    uint32_t (*read)(struct live *live, uint64_t offset, void *bytes, size_t size, size_t *done);
+    uint32_t (*write)(struct live *live, uint64_t offset, const void *bytes, size_t size, size_t *done);
 };
 
 struct file {
     const struct object *object; /* NULL: not open */
     bool writes;
     uint32_t guest;
-    uint64_t base; /* streams: position of offset 0 */
+    uint64_t number; /* in its name */
+    struct live live;
     size_t size;
     uint8_t nonce[FIRMWARE_NONCE_SIZE];
     uint8_t content[FILE_ROOM];
@@ -138,6 +145,27 @@ static uint32_t make_report(struct file *file)
     return firmware_report(file->guest, file->nonce, file->content, &file->size);
 }
 
+static uint32_t make_session(struct file *file)
+{
+    file->size = MOVES_SESSION_SIZE;
+    return moves_session(file->guest, file->content);
+}
+
+static uint32_t make_pages(struct file *file)
+{
+    return moves_pages(file->guest, file->number, false, file->content, sizeof(file->content), &file->size);
+}
+
+static uint32_t make_dirty(struct file *file)
+{
+    return moves_pages(file->guest, file->number, true, file->content, sizeof(file->content), &file->size);
+}
+
+static uint32_t make_state(struct file *file)
+{
+    return moves_state_get(file->guest, file->number, file->content, sizeof(file->content), &file->size);
+}
+
 /* ------------------------------------------------------------- write */
 
 /* The content as a word, without a newline at its end. */
@@ -168,85 +196,26 @@ static uint32_t carry_out_session(struct file *file)
 
 static uint32_t carry_out_guest_command(struct file *file)
 {
+    const char *word = (const char *)file->content;
     enum control_operation operation;
+    uint32_t command;
 
-    if (!guests_is_command((const char *)file->content, word_length(file), &operation)) {
-        ask_refuse("no such command: launch, end, pause, resume");
-        return CONTROL_INVALID;
-    }
-    return guests_command(operation, file->guest);
+    if (moves_is_word(word, word_length(file), &command))
+        return moves_word(command, file->guest);
+    if (guests_is_command(word, word_length(file), &operation))
+        return guests_command(operation, file->guest);
+    ask_refuse("no such command: launch, end, pause, resume, receive, send-finish, send-cancel, receive-finish, yours");
+    return CONTROL_INVALID;
 }
 
-/* ------------------------------------------------------------- streams and memory */
-
-/* /log is hv's, the others are of guests. */
-static uint32_t stream_of(const struct file *file)
+static uint32_t carry_out_send(struct file *file)
 {
-    return file->object->name[0] == '/' ? CONTROL_LOG : file->guest;
+    return moves_send_start(file->guest, file->content, file->size);
 }
 
-static uint32_t read_stream(uint32_t stream, uint64_t position, uint32_t size, struct control_answer *answer)
+static uint32_t carry_out_state(struct file *file)
 {
-    return ask((struct control_request){.operation = CONTROL_CONSOLE_READ,
-                                        .guest = stream,
-                                        .address = position,
-                                        .data = CONTROL_DATA,
-                                        .size = size},
-               answer);
-}
-
-/* Where offset 0 is. */
-static uint32_t make_stream(struct file *file)
-{
-    struct control_answer answer;
-    uint32_t result = read_stream(stream_of(file), 0, 1, &answer);
-
-    file->base = answer.value;
-    return result;
-}
-
-static int stream_read(struct file *file, uint64_t offset, void *bytes, size_t size)
-{
-    struct control_answer answer;
-    uint32_t room = size < STREAM_PIECE ? (uint32_t)size : STREAM_PIECE, result;
-
-    result = read_stream(stream_of(file), file->base + offset, room, &answer);
-    if (result != CONTROL_OK)
-        return error_of(result);
-    if (answer.size == 0)
-        return 0;
-    if (answer.value > file->base + offset) /* dropped meanwhile: it goes on with what is left */
-        file->base = answer.value - offset;
-    room = answer.size < room ? answer.size : room;
-    ask_get(CONTROL_DATA, bytes, room);
-    return (int)room;
-}
-
-static int stream_write(struct file *file, const void *bytes, size_t size)
-{
-    struct control_request request = {
-        .operation = CONTROL_CONSOLE_WRITE, .guest = file->guest, .data = CONTROL_DATA, .size = (uint32_t)size};
-    struct control_answer answer;
-    uint32_t result;
-
-    ask_put(CONTROL_DATA, bytes, request.size);
-    result = ask(request, &answer);
-    if (result != CONTROL_OK)
-        return error_of(result);
-    if (answer.value == 0 && size > 0)
-        return refuse(OBJECTS_ENOSPC, "the guest's UART takes no more input now");
-    return (int)(answer.value < size ? answer.value : size);
-}
-
-/* Its size is for reading, which ends there. */
-static uint32_t make_memory(struct file *file)
-{
-    struct control_guest info;
-    uint32_t result = ask_guest_info(file->guest, &info);
-
-    file->base = guests_has_sev(&info) ? MEMORY_EITHER : MEMORY_PLAIN;
-    file->size = (size_t)info.memory;
-    return result;
+    return moves_state_set(file->guest, file->number, file->content, file->size);
 }
 
 /* ------------------------------------------------------------- the objects */
@@ -254,27 +223,40 @@ static uint32_t make_memory(struct file *file)
 #define REPORT "report-"
 
 /* clang-format off */
+#define BOTH (CAN_READ | CAN_WRITE)
+#define STREAM .start = live_start_stream, .read = live_read_stream
+#define RECORDS .read = live_read_records, .write = live_write_records
+
 static const struct object platform_objects[] = {
-    {"/platform/status", CAN_READ, false, 0, 0, make_platform_status, NULL},
-    {"/platform/pdh", CAN_READ, false, 0, 0, make_pdh, NULL},
-    {"/platform/chain", CAN_READ, false, 0, 0, make_chain, NULL},
-    {"/platform/id", CAN_READ, false, 0, 0, make_id, NULL},
-    {"/platform/pek.csr", CAN_READ, false, 0, 0, make_csr, NULL},
-    {"/platform/pek-import", CAN_WRITE, false, FIRMWARE_IMPORT_SIZE, FIRMWARE_IMPORT_SIZE, NULL, carry_out_import},
-    {"/platform/command", CAN_WRITE, false, 1, 16, NULL, carry_out_platform_command},
-    {"/log", CAN_READ, true, 0, 0, make_stream, NULL},
+    {"/platform/status", CAN_READ, .make = make_platform_status},
+    {"/platform/pdh", CAN_READ, .make = make_pdh},
+    {"/platform/chain", CAN_READ, .make = make_chain},
+    {"/platform/id", CAN_READ, .make = make_id},
+    {"/platform/pek.csr", CAN_READ, .make = make_csr},
+    {"/platform/pek-import", CAN_WRITE, FIRMWARE_IMPORT_SIZE, FIRMWARE_IMPORT_SIZE, .carry_out = carry_out_import},
+    {"/platform/command", CAN_WRITE, 1, 16, .carry_out = carry_out_platform_command},
+    {"/log", CAN_READ, STREAM},
 };
 static const struct object guest_objects[] = {
-    {"status", CAN_READ, false, 0, 0, make_guest_status, NULL},
-    {"command", CAN_WRITE, false, 1, 16, NULL, carry_out_guest_command},
-    {"console", CAN_READ | CAN_WRITE, true, 0, 0, make_stream, NULL},
-    {"digest", CAN_READ, false, 0, 0, make_digest, NULL},
-    {"measurement", CAN_READ, false, 0, 0, make_measurement, NULL},
-    {"secret", CAN_WRITE, false, FIRMWARE_SECRET_MIN, FIRMWARE_SECRET_MAX, NULL, carry_out_secret},
-    {"session", CAN_WRITE, false, FIRMWARE_SESSION_SIZE, FIRMWARE_SESSION_SIZE, NULL, carry_out_session},
-    {"memory", CAN_READ | CAN_WRITE, true, 0, 0, make_memory, NULL},
+    {"status", CAN_READ, .make = make_guest_status},
+    {"command", CAN_WRITE, 1, 16, .carry_out = carry_out_guest_command},
+    {"console", BOTH, STREAM, .write = live_write_stream},
+    {"digest", CAN_READ, .make = make_digest},
+    {"measurement", CAN_READ, .make = make_measurement},
+    {"secret", CAN_WRITE, FIRMWARE_SECRET_MIN, FIRMWARE_SECRET_MAX, .carry_out = carry_out_secret},
+    {"session", CAN_WRITE, FIRMWARE_SESSION_SIZE, FIRMWARE_SESSION_SIZE, .carry_out = carry_out_session},
+    {"memory", BOTH, .start = live_start_memory, .read = live_read_memory, .write = live_write_memory},
+    {"send", BOTH, MOVES_CERTIFICATES_MIN, MOVES_CERTIFICATES_MAX, .make = make_session, .carry_out = carry_out_send},
+    {"packets", BOTH, .start = live_start_packets, RECORDS},
+    {"plain", BOTH, .start = live_start_plain, RECORDS},
 };
-static const struct object report_object = {REPORT, CAN_READ, false, 0, 0, make_report, NULL};
+/* Their names end in a hexadecimal number. */
+static const struct object numbered_objects[] = {
+    {"pages-", CAN_READ, .make = make_pages},
+    {"dirty-", CAN_READ, .make = make_dirty},
+    {"state-", BOTH, MOVES_SUM + 1, FILE_ROOM, .make = make_state, .carry_out = carry_out_state},
+};
+static const struct object report_object = {REPORT, CAN_READ, .make = make_report};
 /* clang-format on */
 
 static const struct object *named(const struct object *objects, size_t count, const struct cursor *path)
@@ -310,6 +292,13 @@ static const struct object *guest_object(struct file *file, struct cursor path)
     object = named(guest_objects, sizeof(guest_objects) / sizeof(guest_objects[0]), &path);
     if (object != NULL)
         return object;
+    for (size_t i = 0; i < sizeof(numbered_objects) / sizeof(numbered_objects[0]); i++) {
+        struct cursor cursor = path;
+
+        if (cursor_word(&cursor, numbered_objects[i].name) && cursor_hex(&cursor, &file->number) &&
+            cursor_left(&cursor) == 0)
+            return &numbered_objects[i];
+    }
     if (cursor_word(&path, REPORT) && cursor_hex_bytes(&path, file->nonce, FIRMWARE_NONCE_SIZE) &&
         cursor_left(&path) == 0)
         return &report_object;
@@ -327,9 +316,9 @@ static const struct object *find(struct file *file, const char *path, size_t len
     return object != NULL ? object : no_object();
 }
 
-static bool is_memory(const struct file *file)
+static bool is_live(const struct file *file)
 {
-    return file->object->make == make_memory;
+    return file->object->start != NULL;
 }
 
 /* NULL: no such open file. */
@@ -341,12 +330,24 @@ static struct file *file_of(uint64_t number)
     return NULL;
 }
 
+/* What is only written needs no copy of what it was. */
+static uint32_t begin(struct file *file)
+{
+    if (is_live(file)) {
+        file->live = (struct live){.guest = file->guest, .records.bytes = file->content};
+        if (file->object->name[0] == '/') /* the others are of guests */
+            file->live.guest = CONTROL_LOG;
+        return file->object->start(&file->live);
+    }
+    return file->writes || file->object->make == NULL ? CONTROL_OK : file->object->make(file);
+}
+
 static int prepare(struct file *file, const struct object *object, uint64_t flags)
 {
     uint64_t access = flags & 3;
     uint32_t result;
 
-    if (access == OBJECTS_READ_WRITE && (object->access != (CAN_READ | CAN_WRITE)))
+    if (access == OBJECTS_READ_WRITE && (object->read == NULL || object->write == NULL))
         return refuse(OBJECTS_EINVAL, "this object is opened for reading, or for writing");
     if (access != OBJECTS_WRITE && (object->access & CAN_READ) == 0)
         return refuse(OBJECTS_EACCES, "this object cannot be read");
@@ -355,9 +356,7 @@ static int prepare(struct file *file, const struct object *object, uint64_t flag
     file->object = object;
     file->writes = access != OBJECTS_READ;
     file->size = 0;
-    if (object->make == NULL)
-        return 0;
-    result = object->make(file);
+    result = begin(file);
     if (result == CONTROL_OK)
         return 0;
     file->object = NULL;
@@ -384,22 +383,21 @@ int objects_open(const char *path, size_t length, uint64_t flags)
 int objects_read(uint64_t number, uint64_t offset, void *bytes, size_t size)
 {
     struct file *file = file_of(number);
+    size_t done = 0;
     uint32_t result;
 
     if (file == NULL)
         return -OBJECTS_EBADF;
     if ((file->object->access & CAN_READ) == 0)
         return refuse(OBJECTS_EACCES, "this object cannot be read");
-    if (file->object->live && !is_memory(file))
-        return stream_read(file, offset, bytes, size);
+    if (is_live(file)) {
+        result = file->object->read(&file->live, offset, bytes, size, &done);
+        return result == CONTROL_OK ? (int)done : error_of(result);
+    }
     if (offset >= file->size)
         return 0;
     if (size > file->size - offset)
         size = file->size - offset;
-    if (is_memory(file)) {
-        result = memory_read(file->guest, (enum memory_view)file->base, offset, bytes, size);
-        return result == CONTROL_OK ? (int)size : error_of(result);
-    }
     memcpy(bytes, file->content + offset, size);
     return (int)size;
 }
@@ -407,18 +405,17 @@ int objects_read(uint64_t number, uint64_t offset, void *bytes, size_t size)
 int objects_write(uint64_t number, uint64_t offset, const void *bytes, size_t size)
 {
     struct file *file = file_of(number);
+    size_t done = 0;
     uint32_t result;
 
     if (file == NULL)
         return -OBJECTS_EBADF;
     if (!file->writes)
         return refuse(OBJECTS_EACCES, "this object is not open for writing");
-    if (is_memory(file)) {
-        result = memory_write(file->guest, (enum memory_view)file->base, offset, bytes, size);
-        return result == CONTROL_OK ? (int)size : error_of(result);
+    if (is_live(file)) {
+        result = file->object->write(&file->live, offset, bytes, size, &done);
+        return result == CONTROL_OK ? (int)done : error_of(result);
     }
-    if (file->object->live)
-        return stream_write(file, bytes, size);
     if (offset > file->size)
         return refuse(OBJECTS_EINVAL, "an object is written from its beginning, without holes");
     if (size > file->object->most - offset || offset > file->object->most)
@@ -435,7 +432,7 @@ int objects_size(uint64_t number)
 
     if (file == NULL)
         return -OBJECTS_EBADF;
-    return file->object->live ? 0 : (int)file->size;
+    return is_live(file) ? 0 : (int)file->size;
 }
 
 int objects_close(uint64_t number)

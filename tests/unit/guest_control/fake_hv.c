@@ -8,6 +8,7 @@
 
 #include "guest/control/machine.h"
 #include "guest/manifest_format.h"
+#include "tests/unit/guest_control/fake_moves.h"
 
 #define C_BIT (UINT64_C(1) << 51)
 #define PAGE 4096u
@@ -21,7 +22,7 @@ volatile uint8_t *machine_window(void)
     return window;
 }
 
-static void require(bool condition, const char *what)
+void fake_require(bool condition, const char *what)
 {
     if (condition)
         return;
@@ -106,6 +107,7 @@ static void make(void)
     memset(fake_hv.guests[FAKE_LINUX].info.mnonce, 0x4e, 16);
     fake_hv.guests[FAKE_LINUX].info.secret_gpa = FAKE_SECRET_GPA;
     fake_hv.guests[FAKE_LINUX].info.secret_size = 64;
+    fake_moves_make();
     strcpy(fake_hv.log, "sevisor: the log\n");
     fake_hv.log_length = (uint32_t)strlen(fake_hv.log);
 }
@@ -137,7 +139,7 @@ void fake_event(uint32_t kind, uint32_t guest, uint32_t vcpu, uint32_t code)
     memcpy(window + offsetof(struct control_header, events), &events, sizeof(events));
 }
 
-static void set_state(uint32_t guest, uint32_t state)
+void fake_set_state(uint32_t guest, uint32_t state)
 {
     fake_hv.guests[guest].info.state = state;
     fake_event(CONTROL_EVENT_STATE, guest, 0, state);
@@ -156,12 +158,12 @@ void fake_end(uint32_t guest, uint32_t end, const char *reason)
 {
     fake_hv.guests[guest].info.end = end;
     strcpy(fake_hv.guests[guest].info.end_reason, reason);
-    set_state(guest, CONTROL_STATE_ENDED);
+    fake_set_state(guest, CONTROL_STATE_ENDED);
 }
 
 void fake_launched(uint32_t guest)
 {
-    set_state(guest, CONTROL_STATE_RUNNING);
+    fake_set_state(guest, CONTROL_STATE_RUNNING);
 }
 
 /* The first breakpoint is reached; without one, a line is printed. */
@@ -185,6 +187,7 @@ static void guest_time(uint32_t index)
     }
     if (guest->info.console_end < 40)
         fake_print(index, "a line\n");
+    fake_moves_time(guest);
 }
 
 void fake_time(void)
@@ -210,8 +213,8 @@ static uint32_t out(const struct control_request *request, struct control_answer
 /* Bytes that have a place at `data`. */
 static void check_data(const struct control_request *request)
 {
-    require(request->data >= CONTROL_DATA && request->size <= CONTROL_WINDOW_SIZE - request->data,
-            "data outside of the window");
+    fake_require(request->data >= CONTROL_DATA && request->size <= CONTROL_WINDOW_SIZE - request->data,
+                 "data outside of the window");
 }
 
 static bool may_debug(const struct fake_guest *guest)
@@ -230,26 +233,28 @@ static uint32_t life(const struct control_request *request, struct fake_guest *g
         if (state != CONTROL_STATE_ENDED && state != CONTROL_STATE_NONE && state != CONTROL_STATE_REFUSED)
             return CONTROL_STATE;
         guest->info.launches++;
-        set_state(index, CONTROL_STATE_LAUNCHING);
+        fake_set_state(index, CONTROL_STATE_LAUNCHING);
         if (!fake_hv.launch_lasts)
-            set_state(index, CONTROL_STATE_RUNNING);
+            fake_set_state(index, CONTROL_STATE_RUNNING);
         return CONTROL_OK;
     case CONTROL_END:
-        require(index != FAKE_CONTROL, "ends itself");
-        if (state != CONTROL_STATE_RUNNING && state != CONTROL_STATE_PAUSED)
+        fake_require(index != FAKE_CONTROL, "ends itself");
+        if (state != CONTROL_STATE_RUNNING && state != CONTROL_STATE_PAUSED && state != CONTROL_STATE_RECEIVING)
             return CONTROL_STATE;
         fake_end(index, 4, "ended by the operator");
         return CONTROL_OK;
     case CONTROL_PAUSE:
-        require(index != FAKE_CONTROL, "pauses itself");
+        fake_require(index != FAKE_CONTROL, "pauses itself");
         if (state != CONTROL_STATE_RUNNING)
             return CONTROL_STATE;
-        set_state(index, CONTROL_STATE_PAUSED);
+        fake_set_state(index, CONTROL_STATE_PAUSED);
         return CONTROL_OK;
     case CONTROL_RESUME:
-        if (state != CONTROL_STATE_PAUSED && state != CONTROL_STATE_HELD)
+        if (state == CONTROL_STATE_RECEIVING && !fake_moves_arrived(guest))
             return CONTROL_STATE;
-        set_state(index, CONTROL_STATE_RUNNING);
+        if (state != CONTROL_STATE_RECEIVING && state != CONTROL_STATE_PAUSED && state != CONTROL_STATE_HELD)
+            return CONTROL_STATE;
+        fake_set_state(index, CONTROL_STATE_RUNNING);
         return CONTROL_OK;
     default:    /* CONTROL_STEP */
         if (state != CONTROL_STATE_PAUSED)
@@ -297,7 +302,7 @@ static uint32_t registers(const struct control_request *request, struct fake_gue
         return CONTROL_STATE;
     if (request->vcpu >= guest->info.vcpus)
         return CONTROL_INVALID;
-    require(request->size >= sizeof(struct control_vcpu), "no room for struct control_vcpu");
+    fake_require(request->size >= sizeof(struct control_vcpu), "no room for struct control_vcpu");
     if (request->operation == CONTROL_VCPU_GET)
         return out(request, answer, &guest->vcpus[request->vcpu], sizeof(struct control_vcpu));
     memcpy(&guest->vcpus[request->vcpu], window + request->data, sizeof(struct control_vcpu));
@@ -312,13 +317,15 @@ static bool in_memory(uint64_t gpa, uint64_t size)
 static uint32_t memory(const struct control_request *request, struct fake_guest *guest, struct control_answer *answer)
 {
     check_data(request);
+    if (guest->info.state == CONTROL_STATE_RECEIVING)
+        return fake_moves_plain(request, guest, window + request->data);
     if (!may_debug(guest))
         return CONTROL_POLICY;
     if (!in_memory(request->address, request->size))
         return CONTROL_INVALID;
     if (guest->info.encryption == MANIFEST_ENCRYPTION_SEV && request->address / PAGE != FAKE_SHARED_PAGE / PAGE)
         return CONTROL_NOT_SHARED;
-    require(request->address / PAGE == (request->address + request->size - 1) / PAGE, "two pages at once");
+    fake_require(request->address / PAGE == (request->address + request->size - 1) / PAGE, "two pages at once");
     if (request->operation == CONTROL_MEMORY_READ)
         return out(request, answer, guest->memory + request->address, request->size);
     memcpy(guest->memory + request->address, window + request->data, request->size);
@@ -335,10 +342,10 @@ static uint64_t number(const uint8_t *buffer, size_t offset, size_t size)
     return value;
 }
 
-static uint8_t *in_window(uint64_t offset, uint64_t size)
+uint8_t *fake_in_window(uint64_t offset, uint64_t size)
 {
-    require(offset >= CONTROL_DATA && offset < CONTROL_WINDOW_SIZE && size <= CONTROL_WINDOW_SIZE - offset,
-            "a firmware address outside of the window");
+    fake_require(offset >= CONTROL_DATA && offset < CONTROL_WINDOW_SIZE && size <= CONTROL_WINDOW_SIZE - offset,
+                 "a firmware address outside of the window");
     return window + offset;
 }
 
@@ -355,8 +362,12 @@ static uint32_t export(const uint8_t *buffer, struct control_answer *answer)
 {
     if (!room(answer, 0x08, 2084) | !room(answer, 0x18, 6252))
         return 4;
-    memset(in_window(number(buffer, 0, 8), 2084), 'P', 2084);
-    memset(in_window(number(buffer, 0x10, 8), 6252), 'C', 6252);
+    memset(fake_in_window(number(buffer, 0, 8), 2084), 'P', 2084);
+    memset(fake_in_window(number(buffer, 0x10, 8), 6252), 'C', 6252);
+    if (fake_hv.certificates[0][0] != 0) {
+        memcpy(fake_in_window(number(buffer, 0, 8), 2084), fake_hv.certificates[0], 2084);
+        memcpy(fake_in_window(number(buffer, 0x10, 8), 6252), fake_hv.certificates[1], 6252);
+    }
     return 0;
 }
 
@@ -365,7 +376,7 @@ static uint32_t fetch(const uint8_t *buffer, struct control_answer *answer, size
 {
     if (!room(answer, length_at, size))
         return 4;
-    memset(in_window(number(buffer, address_at, 8), size), filler, size);
+    memset(fake_in_window(number(buffer, address_at, 8), size), filler, size);
     return 0;
 }
 
@@ -375,10 +386,11 @@ static uint32_t debug(const struct control_request *request, struct fake_guest *
     bool decrypt = request->command == 0x60;
     uint64_t gpa = number(buffer, decrypt ? 0x08 : 0x10, 8), offset = number(buffer, decrypt ? 0x10 : 0x08, 8);
     uint64_t length = number(buffer, 0x18, 4);
-    uint8_t *bytes = in_window(offset, length);
+    uint8_t *bytes = fake_in_window(offset, length);
 
-    require(gpa % 16 == 0 && offset % 16 == 0 && length % 16 == 0 && length > 0, "DBG with another alignment than 16");
-    require(gpa / PAGE == (gpa + length - 1) / PAGE, "DBG of two pages");
+    fake_require(gpa % 16 == 0 && offset % 16 == 0 && length % 16 == 0 && length > 0,
+                 "DBG with another alignment than 16");
+    fake_require(gpa / PAGE == (gpa + length - 1) / PAGE, "DBG of two pages");
     if (!in_memory(gpa, length))
         return 9;
     if (decrypt)
@@ -392,12 +404,12 @@ static uint32_t secret(const uint8_t *buffer, struct fake_guest *guest)
 {
     uint64_t gpa = number(buffer, 0x18, 8), length = number(buffer, 0x20, 4);
 
-    require(number(buffer, 0x10, 4) == 52 && number(buffer, 0x30, 4) == length, "LAUNCH_SECRET's lengths");
-    if (in_window(number(buffer, 0, 8) + number(buffer, 0x08, 8), 52)[51] != 0x77)
+    fake_require(number(buffer, 0x10, 4) == 52 && number(buffer, 0x30, 4) == length, "LAUNCH_SECRET's lengths");
+    if (fake_in_window(number(buffer, 0, 8) + number(buffer, 0x08, 8), 52)[51] != 0x77)
         return 0x0b;
     if (!in_memory(gpa, length))
         return 9;
-    memcpy(fake_hv.secret, in_window(number(buffer, 0x28, 8), length), length);
+    memcpy(fake_hv.secret, fake_in_window(number(buffer, 0x28, 8), length), length);
     memcpy(guest->memory + gpa, fake_hv.secret, length);
     return 0;
 }
@@ -428,8 +440,8 @@ static uint32_t firmware(const struct control_request *request, struct fake_gues
         answer->status = fetch(buffer, answer, 0x08, 0x00, 2084, 'R');
         break;
     case 0x07:
-        memcpy(fake_hv.imported[0], in_window(number(buffer, 0x00, 8), 2084), 2084);
-        memcpy(fake_hv.imported[1], in_window(number(buffer, 0x10, 8), 2084), 2084);
+        memcpy(fake_hv.imported[0], fake_in_window(number(buffer, 0x00, 8), 2084), 2084);
+        memcpy(fake_hv.imported[1], fake_in_window(number(buffer, 0x10, 8), 2084), 2084);
         break;
     case 0x08:
         answer->status = export(buffer, answer);
@@ -450,7 +462,7 @@ static uint32_t firmware(const struct control_request *request, struct fake_gues
         answer->status = debug(request, guest);
         break;
     default:
-        return CONTROL_UNKNOWN;
+        return fake_moves_command(request, guest, answer);
     }
     return answer->status == 0 ? CONTROL_OK : CONTROL_SEV_FAILED;
 }
@@ -460,8 +472,10 @@ static uint32_t session(const struct control_request *request, struct fake_guest
     struct control_session given;
 
     check_data(request);
-    require(request->size >= sizeof(given), "a session of another size");
+    fake_require(request->size >= sizeof(given), "a session of another size");
     memcpy(&given, window + request->data, sizeof(given));
+    if (guest->info.state == CONTROL_STATE_SESSION)
+        return fake_moves_session(request->guest, &given);
     guest->info.policy = given.policy;
     memcpy(fake_hv.session, given.session, sizeof(fake_hv.session));
     return CONTROL_OK;
@@ -485,6 +499,13 @@ static uint32_t answer_to(const struct control_request *request, struct control_
     case CONTROL_LAUNCH ... CONTROL_RESUME:
     case CONTROL_STEP:
         return life(request, guest);
+    case CONTROL_RECEIVE:
+        return fake_moves_receive(request->guest);
+    case CONTROL_PAGES:
+    case CONTROL_STATE_GET:
+    case CONTROL_STATE_SET:
+        check_data(request);
+        return fake_moves_request(request, guest, answer, window + request->data);
     case CONTROL_SESSION:
         return session(request, guest);
     case CONTROL_CONSOLE_READ:
@@ -510,8 +531,8 @@ void machine_doorbell(uint32_t sequence)
     struct control_answer answer = {0};
 
     memcpy(&request, window + CONTROL_REQUEST, sizeof(request));
-    require(sequence != 0 && request.sequence == sequence && sequence != fake_hv.last.sequence, "sequence");
-    require(request.reserved == 0, "reserved is not zero");
+    fake_require(sequence != 0 && request.sequence == sequence && sequence != fake_hv.last.sequence, "sequence");
+    fake_require(request.reserved == 0, "reserved is not zero");
     fake_hv.last = request;
     fake_hv.requests++;
     if (fake_hv.mute)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The control guest as a program: its line is stdin and stdout, its hypervisor a model. gdb: target extended-remote | control-host */
+/* The control guest as a program: its line is stdin and stdout, its hypervisor a model. gdb: target extended-remote | control-host
+ * An argument is a file of its platform's certificates: PDH, PEK, OCA, CEK. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,9 +57,22 @@ void machine_send(const uint8_t *bytes, size_t size)
     }
 }
 
-int main(void)
+static void read_certificates(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+
+    if (file == NULL || fread(fake_hv.certificates, sizeof(fake_hv.certificates), 1, file) != 1) {
+        perror(path);
+        exit(1);
+    }
+    fclose(file);
+}
+
+int main(int argc, char **argv)
 {
     fake_start();
+    if (argc > 1)
+        read_certificates(argv[1]);
     ask_start();
     for (;;) {
         int byte;

@@ -186,31 +186,15 @@ def read_chain(args: argparse.Namespace) -> tuple[chain.Chain, bytes | None]:
     return found, identity.chip if identity else None
 
 
-def read_root(path: Path) -> certificate.AmdCertificate:
-    """An ARK, alone or behind its ASK."""
-    try:
-        data = files.read(path, 1 << 20)
-        first = certificate.AmdCertificate(data)
-        return first if first.usage == certificate.Usage.ARK else chain.read_amd(data)[1]
-    except PackError as error:
-        raise named(path, error) from None
-
-
 def checked_chain(args: argparse.Namespace) -> tuple[chain.Chain, str]:
     """A chain that holds up to AMD's root, or to the given one; and that root in words."""
     found, chip = read_chain(args)
     try:
-        _, ark = chain.check(found, chip)
-        if args.root:
-            if read_root(args.root).signed != ark.signed:
-                raise PackError(f"its root is not the one in {args.root}")
-            return found, f"the root in {args.root}"
-        name = chain.root_name(ark)
-        if name is None:
-            raise PackError(
-                f"its root is none of AMD's for {', '.join(chain.AMD_ROOTS.values())}: --root names another that you trust"
-            )
-        return found, f"AMD's root for {name}"
+        root = chain.read_root(files.read(args.root, 1 << 20)) if args.root else None
+    except PackError as error:
+        raise named(args.root, error) from None
+    try:
+        return found, chain.trusted(found, root, args.root, chip)
     except PackError as error:
         raise named(args.chain, error) from None
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pack import cli
@@ -63,6 +63,36 @@ exit status:
   2    the command line is wrong
   3    no connection, no answer, or not in time
   130  ended by Ctrl-C; 128 + N by another signal
+"""
+
+
+SNAPSHOT = """\
+Saves a SEV guest into a file: private memory encrypted by the SEV firmware for one platform, what the guest shares as it is, and
+the state of its vCPUs and devices. The guest stands still meanwhile, and goes on if it ran. Memory that it never touched is
+left out.
+
+The file is for one platform, this one or that of --for, and for as long as that keeps its PDH: `platform pdh-gen` there makes all
+such files void, and so does a start of the machine, unless the SEV firmware's state is kept. Until then it can be restored again and
+again: whoever has the file and that platform can set the guest back to it. The SEV firmware wants the platform's whole chain of
+certificates: --cek and --ca add what AMD's server has (`platform id` prints the address), unless CHAIN has it all.
+Refused for guests whose policy has NOSEND, or DOMAIN and the platform has another owner.
+"""
+
+RESTORE = """\
+Lets a guest go on as `snapshot` saved it, in the place of the guest NAME, which has the same memory and vCPUs in this machine's
+guests.toml, and does not run. The file is read and checked whole before anything is asked of the machine; nothing of it runs before
+the SEV firmware has accepted all of it. Its guest goes on with the time at which it was saved.
+"""
+
+MIGRATE = """\
+Moves a SEV guest to another Sevisor: its memory goes in rounds while it runs, each what the guest wrote during the one before; then
+it is stopped for the rest, and goes on there. A paused guest runs there, too. Its place there is the guest of the same name, or
+of --as, with the same memory and vCPUs, which must not run.
+
+At most one machine runs the guest, whatever breaks. What fails before the source has given it away is undone, and the guest runs on
+here. If the lines break in the moment in which it is given away, it runs nowhere, and exit status is 3: `migrate NAME --target LINE
+--settle` asks both, and lets it run where it is. It believes that the guest that waits there came from here.
+The target's certificates are checked up to AMD's root, or to that of --root, before anything is sent.
 """
 
 
@@ -234,6 +264,56 @@ def _owners(add: _Commands) -> None:
     secret.add_argument("--address", type=guest_address, metavar="N", help="guest-physical (where guests.toml says)")
 
 
+def _moving(name: str) -> Callable[[Connection, argparse.Namespace], int]:
+    """Needs the cryptography of the owner's tool, which the other commands do without."""
+
+    def run(sevisor: Connection, args: argparse.Namespace) -> int:
+        from . import move_commands
+
+        return getattr(move_commands, name)(sevisor, args)
+
+    return run
+
+
+def _moves(add: _Commands) -> None:
+    snapshot = add.guest("snapshot", _moving("snapshot"), "save a running guest, memory and all, into a file", SNAPSHOT,
+                         "sevisorctl.py snapshot web web.snapshot --cek cek.cert --ca ask_ark.cert")  # fmt: skip
+    snapshot.add_argument("file", type=Path, metavar="FILE", help="replaced whole or not at all; - for a pipe")
+    snapshot.add_argument("--for", dest="chain", type=Path, metavar="CHAIN",
+                          help="another platform, by its certificates: `platform export` there wrote them (this platform)")  # fmt: skip
+    restore = add.guest(
+        "restore", _moving("restore"), "let a saved guest go on", RESTORE, "sevisorctl.py restore web web.snapshot"
+    )
+    restore.add_argument("file", type=Path, metavar="FILE", help="as `snapshot` wrote it; - for a pipe")
+    migrate = add.guest("migrate", _moving("migrate"), "move a running guest to another machine", MIGRATE,
+                        "sevisorctl.py migrate web --target tcp:other.example:4440 --cek cek.cert --ca ask_ark.cert")  # fmt: skip
+    migrate.add_argument(
+        "--target", type=address, required=True, metavar="LINE", help="the other machine's control guest"
+    )
+    migrate.add_argument(
+        "--as", dest="there", type=guest_name, metavar="NAME", help="the guest's name there (the same)"
+    )
+    migrate.add_argument(
+        "--paused", action="store_true", help="stop the guest for all of it, not for the last part alone"
+    )
+    migrate.add_argument("--rounds", type=count_number, metavar="N", help="at most, while it runs (10)")
+    migrate.add_argument(
+        "--downtime", type=seconds, metavar="SECONDS", help="stop it when the rest takes no longer (1)"
+    )
+    migrate.add_argument(
+        "--settle", action="store_true", help="after a migration that broke: let the guest run where it is"
+    )
+    for parser in (snapshot, migrate):
+        parser.add_argument("--cek", type=Path, metavar="FILE", help="the target's CEK certificate as AMD signed it")
+        parser.add_argument("--ca", type=Path, metavar="FILE", help="AMD's ASK and ARK of the target's family")
+        parser.add_argument("--root", type=Path, metavar="FILE", help="the ARK to trust, instead of AMD's")
+        parser.add_argument(
+            "--estimate", action="store_true", help="say how much that is and how long it takes; do nothing"
+        )
+    for parser in (snapshot, restore, migrate):
+        parser.add_argument("--patience", type=seconds, metavar="SECONDS", help="with a line that broke (60)")
+
+
 def _debugging(add: _Commands) -> None:
     forbidden = "Refused where the guest's policy forbids debugging, and for guests without SEV that lack debug = true."
     dump = add.guest("dump", commands.dump, "copy a part of a guest's memory into a file", f"Copies guest-physical memory into a file. {forbidden}",
@@ -301,6 +381,7 @@ def parser() -> argparse.ArgumentParser:
     _guests(add)
     _consoles(add)
     _owners(add)
+    _moves(add)
     _debugging(add)
     _platform(add, common)
     completion = add.add("completion", None, "print what a shell needs to complete commands and names",

@@ -21,7 +21,7 @@ from .hostio import ERRNO, Flags, HostIO
 from .rsp import DEFAULT_SIZE, LARGEST, SMALLEST_SIZE, Packets
 from .transport import Address, Line, connect
 
-STATES = ("none", "launching", "session", "held", "running", "paused", "ending", "ended", "refused")
+STATES = ("none", "launching", "session", "held", "running", "paused", "ending", "ended", "refused", "receiving")
 STANDING = ("none", "ended", "refused")  # nothing of the guest is left: it can be launched
 PLATFORM_COMMANDS = ("pek-gen", "pdh-gen", "df-flush", "nop", "shutdown", "init", "reset")
 
@@ -120,7 +120,7 @@ class Connection:
         return str(found)
 
     def command(self, name: str, word: str) -> None:
-        """launch, end, pause, resume. What lasts goes on after this returned: see `wait`."""
+        """launch, end, pause, resume; and the words of moves.py. What lasts goes on after this returned: see `wait`."""
         self.objects.write(self.path(name, "command"), word.encode())
 
     def launch(self, name: str) -> None:

@@ -174,12 +174,14 @@ class HostIO:
         finally:
             self.discard(handle)
 
-    def pwrite(self, handle: int, data: bytes, offset: int, path: str, once: bool = False) -> int:
-        """As much as fits into a packet; returns how much that was."""
+    def pwrite(self, handle: int, data: bytes, offset: int, path: str, once: bool = False, unit: int = 1) -> int:
+        """As many units of bytes as fit into a packet; returns how many bytes that were."""
         room = self.packets.size - _MARGIN
-        part = data[:room]
+        part = data[: room // unit * unit]
         while len(escaped := escape(part)) > room:
-            part = part[: len(part) // 2]
+            part = part[: len(part) // 2 // unit * unit]
+        if not part:
+            raise Refused(f"{path}: {unit} bytes at once are more than the control guest takes")
         count, errno = self.file_request(b"vFile:pwrite:%x,%x,%s" % (handle, offset, escaped), once)
         if errno:
             raise self.refusal(path, errno)

@@ -33,18 +33,13 @@ _LATE = 0.5  # for an answer that comes behind another one
 _STALL = 2.0  # a packet's bytes do not come this slowly: its end is lost
 _MAX_SKIPPED = 10_000  # packets that answer something else
 _IN_STEP = b"vMustReplyEmpty"
-_SPECIAL = b"}#$*"
+_SPECIAL = re.compile(rb"[}#$*]")
+_ESCAPED = re.compile(rb"[}*](.?)", re.S)
 _BEGINS = re.compile(rb"[-+$]")
 
 
 def escape(data: bytes) -> bytes:
-    out = bytearray()
-    for byte in data:
-        if byte in _SPECIAL:
-            out += bytes((0x7D, byte ^ 0x20))
-        else:
-            out.append(byte)
-    return bytes(out)
+    return _SPECIAL.sub(lambda found: bytes((0x7D, found[0][0] ^ 0x20)), data)
 
 
 def frame(data: bytes) -> bytes:
@@ -56,25 +51,22 @@ def unescape(data: bytes) -> bytes | None:
     """Removes escapes and run lengths (`x*n`: x and n - 29 more of it). None: these are wrong, or the result is too long."""
     out = bytearray()
     at = 0
-    while at < len(data):
-        byte = data[at]
-        at += 1
-        if byte in b"}*":
-            if at == len(data):
-                return None
-            if byte == 0x7D:
-                out.append(data[at] ^ 0x20)
-            else:
-                count = data[at] - 29
-                if not out or not 3 <= count <= 97:
-                    return None
-                out += out[-1:] * count
-            at += 1
+    for found in _ESCAPED.finditer(data):
+        out += data[at : found.start()]
+        at = found.end()
+        if not found[1]:
+            return None
+        if found[0][:1] == b"}":
+            out.append(found[1][0] ^ 0x20)
         else:
-            out.append(byte)
+            count = found[1][0] - 29
+            if not out or not 3 <= count <= 97:
+                return None
+            out += out[-1:] * count
         if len(out) > LARGEST:
             return None
-    return bytes(out)
+    out += data[at:]
+    return bytes(out) if len(out) <= LARGEST else None
 
 
 class _Event(Enum):
@@ -188,7 +180,11 @@ class Packets:
         self._bytes.clear()
         self.repeated = False
         for _ in range(TRIES):
-            answer = self._exchange(frame(data), fits)
+            try:
+                answer = self._exchange(frame(data), fits)
+            except KeyboardInterrupt:
+                self._in_step = False  # its answer may come yet
+                raise
             if answer is not None:
                 return answer
             self._in_step = False

@@ -101,3 +101,24 @@ def check(chain: Chain, chip: bytes | None = None) -> tuple[AmdCertificate, AmdC
     if not chain.ark.signs(chain.ark):
         raise PackError("the ARK is not signed by itself")
     return chain.ask, chain.ark
+
+
+def read_root(data: bytes) -> AmdCertificate:
+    """An ARK, alone or behind its ASK."""
+    first = AmdCertificate(data)
+    return first if first.usage == Usage.ARK else read_amd(data)[1]
+
+
+def trusted(chain: Chain, root: AmdCertificate | None, where: object, chip: bytes | None = None) -> str:
+    """That the chain holds up to this root, or to one of AMD's; returns which, in words. `where`: the root came from."""
+    _, ark = check(chain, chip)
+    if root is not None:
+        if root.signed != ark.signed:
+            raise PackError(f"its root is not the one in {where}")
+        return f"the root in {where}"
+    name = root_name(ark)
+    if name is None:
+        raise PackError(
+            f"its root is none of AMD's for {', '.join(AMD_ROOTS.values())}: --root names another that you trust"
+        )
+    return f"AMD's root for {name}"

@@ -381,7 +381,9 @@ class Machine:
 
 
 def framed(data: bytes) -> bytes:
-    escaped = b"".join(bytes((0x7D, byte ^ 0x20)) if byte in b"}$#*" else bytes((byte,)) for byte in data)
+    escaped = data
+    for byte in b"}$#*":  # the escape first
+        escaped = escaped.replace(bytes((byte,)), bytes((0x7D, byte ^ 0x20)))
     return b"$" + escaped + b"#%02x" % (sum(escaped) % 256)
 
 
@@ -587,13 +589,13 @@ def raw_pty() -> tuple[int, int]:
 class Relay:
     """The true control guest as a program on stdin and stdout, which outlives its clients: they come to a Unix socket."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
+    def __init__(self, program: Path, folder: Path, *words: object) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / "sevisor"))
         self._listener.listen()
         self.to = f"unix:{folder / 'sevisor'}"
         self._line, other = socket.socketpair()
-        self.process = subprocess.Popen([program], stdin=other, stdout=other)
+        self.process = subprocess.Popen([program, *map(str, words)], stdin=other, stdout=other)
         other.close()
 
     def start(self) -> None:

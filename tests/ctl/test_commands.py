@@ -367,7 +367,7 @@ def test_each_command_has_help(capfd) -> None:
     [
         ("sevisorctl la", ["launch"]), ("sevisorctl.py --json st", ["status"]), ("sevisorctl --to unix:/x pau", ["pause"]),
         ("sevisorctl status w", ["web"]), ("sevisorctl status ", ["web", "db"]), ("sevisorctl --timeout 3 status web ", []),
-        ("sevisorctl wait web ru", ["running"]), ("sevisorctl wait web ended re", ["refused"]), ("sevisorctl platform pd", ["pdh-gen"]),
+        ("sevisorctl wait web ru", ["running"]), ("sevisorctl wait web ended ref", ["refused"]), ("sevisorctl platform pd", ["pdh-gen"]),
         ("sevisorctl dump --si", ["--size"]), ("sevisorctl --to ", []), ("sevisorctl nonsense ", []), ("sevisorctl 'st", []),
         ("sevisorctl launch --wait ", []), ("sevisorctl launch --wait 5 d", ["db"]), ("", []), ("sevisorctl list x", []),
     ],

@@ -6,10 +6,13 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import ctl_fake as fake
+import ctl_platforms as platforms
 import pytest
 
 from ctl import Connection, Refused
@@ -133,3 +136,137 @@ def test_a_line_in_use_by_gdb_before(place) -> None:
         assert sevisor.names() == NAMES and b"".join(sevisor.log()) == b"sevisor: the log\n"
         with pytest.raises(Refused):
             sevisor.status("nobody")
+
+
+# ---------------------------------------------------------------- guests that move, between two of them
+
+
+@dataclass
+class Machine:
+    relay: fake.Relay
+    platform: platforms.Platform
+    folder: Path
+
+    def words(self) -> list[object]:
+        """Options that lead from its certificates to the test's root."""
+        return ["--cek", self.folder / "cek", "--ca", self.folder / "ask_ark", "--root", self.folder / "ark"]
+
+
+@pytest.fixture
+def two(build: Path, built, tmp_path: Path) -> Iterator[list[Machine]]:
+    """A guest linux runs on the first; that of the second has ended."""
+    built(f"{os.environ.get('BUILD', '.build')}/unit/guest_control/control-host")
+    found = []
+    for name in ("one", "two"):
+        folder, platform = tmp_path / name, platforms.Platform()
+        folder.mkdir()
+        parts = {
+            "chain": platform.exported,
+            "cek": platform.signed_cek,
+            "ask_ark": platform.ask + platform.ark,
+            "ark": platform.ark,
+        }
+        for part, data in parts.items():
+            (folder / part).write_bytes(data)
+        relay = fake.Relay(build / "unit" / "guest_control" / "control-host", folder, folder / "chain")
+        relay.start()
+        found.append(Machine(relay, platform, folder))
+    with Connection.open(found[1].relay.to, 10.0) as sevisor:
+        sevisor.end("linux")
+    yield found
+    for machine in found:
+        machine.relay.stop()
+
+
+SHARED_PAGE, UNTOUCHED, COUNTER = 0x8000, 0xE000, 0xC000
+
+
+def memory(machine: Machine) -> bytes:
+    with Connection.open(machine.relay.to, 10.0) as sevisor:
+        return b"".join(sevisor.dump("linux", 0, 0x10000))
+
+
+def same_but_untouched(one: bytes, other: bytes) -> bool:
+    return one[:COUNTER] + one[COUNTER + 1 : UNTOUCHED] == other[:COUNTER] + other[COUNTER + 1 : UNTOUCHED]
+
+
+@pytest.mark.parametrize("words", [[], ["--paused"]])
+def test_a_guest_migrates_between_two_control_guests(tool, two: list[Machine], words: list[str]) -> None:
+    here, there = two
+    before = memory(here)
+    line = ("migrate", "linux", "--target", there.relay.to, *there.words(), *words)
+    said = tool(*line, "--estimate", to=here.relay.to)
+    assert said.status == 0 and "15 pages" in said.out, said
+    assert tool("status", "linux", "--json", to=here.relay.to).json()["state"] == "running"
+    found = tool(*line, "--json", to=here.relay.to).json()
+    assert found["name"] == "linux" and found["pages"] >= 15 and found["downtime"] > 0 and not found["warnings"]
+    assert len(found["rounds"]) == 1 if words else len(found["rounds"]) >= 2
+    source = tool("status", "linux", "--json", to=here.relay.to).json()
+    assert source["state"] == "ended" and source["end-reason"] == "sent to another platform by the control guest"
+    assert tool("status", "linux", "--json", to=there.relay.to).json()["state"] == "running"
+    after = memory(there)
+    assert same_but_untouched(before, after) and after[UNTOUCHED : UNTOUCHED + 4096] == bytes(4096)
+    said = tool("migrate", "linux", "--target", there.relay.to, "--settle", to=here.relay.to)
+    assert said.out == "guest linux: had left, and runs at the target\n"
+    said = tool(*line, to=here.relay.to)
+    assert said.status == 1 and "is running: end it first" in said.err
+
+
+def test_a_snapshot_goes_through_a_file_and_a_pipe(tool, two: list[Machine], tmp_path: Path) -> None:
+    here, there = two
+    before = memory(here)
+    (tmp_path / "full").write_bytes(there.platform.full.bytes())
+    root = ["--root", there.folder / "ark"]
+    file, other = tmp_path / "linux.snapshot", tmp_path / "other.snapshot"
+    found = tool("snapshot", "linux", file, "--for", tmp_path / "full", *root, "--json", to=here.relay.to).json()
+    assert found["pages"] == 15 and found["bytes"] == file.stat().st_size and found["file"] == str(file)
+    assert tool("status", "linux", "--json", to=here.relay.to).json()["state"] == "running"
+    for part in (before[0x9000:0xA000], before[SHARED_PAGE : SHARED_PAGE + 4096]):
+        assert (part in file.read_bytes()) == (part == before[SHARED_PAGE : SHARED_PAGE + 4096])
+
+    said = tool("restore", "linux", file, to=here.relay.to)
+    assert said.status == 1 and "is for the platform whose PDH" in said.err
+    other.write_bytes(file.read_bytes()[:-1])
+    said = tool("restore", "linux", other, to=there.relay.to)
+    assert said.status == 1 and said.err.startswith("sevisorctl.py: the stream is cut")
+    assert tool("status", "linux", "--json", to=there.relay.to).json()["launches"] == 1
+    os.mkfifo(tmp_path / "fifo")
+    feeder = threading.Thread(target=lambda: (tmp_path / "fifo").write_bytes(file.read_bytes()))
+    feeder.start()
+    said = tool("restore", "linux", tmp_path / "fifo", to=there.relay.to)
+    feeder.join()
+    assert said.status == 0 and said.out.startswith("guest linux: runs as it was saved: 15 pages"), said
+    assert same_but_untouched(before, memory(there))
+
+
+def test_a_snapshot_for_a_pdh_that_is_gone_is_refused_by_name(tool, two: list[Machine], tmp_path: Path) -> None:
+    here = two[0]
+    here.platform.pdh_gen()
+    (tmp_path / "full").write_bytes(here.platform.full.bytes())
+    said = tool(
+        "snapshot",
+        "linux",
+        tmp_path / "file",
+        "--for",
+        tmp_path / "full",
+        "--root",
+        here.folder / "ark",
+        to=here.relay.to,
+    )
+    assert said.status == 1 and "its PDH is gone" in said.err and not (tmp_path / "file").exists()
+
+
+def test_certificates_lead_up_to_a_root_that_is_trusted(tool, two: list[Machine], tmp_path: Path) -> None:
+    """Before the guest is touched."""
+    here, there = two
+    line = ("migrate", "linux", "--target", there.relay.to)
+    for words, reason in (
+        ([], "has no signature of AMD's yet"),
+        (there.words()[:2], "ends at the CEK"),
+        (there.words()[:4], "its root is none of AMD's"),
+        (here.words(), "is another chip's"),
+    ):
+        said = tool(*line, *words, to=here.relay.to)
+        assert said.status == 1 and reason in said.err, said
+    status = tool("status", "linux", "--json", to=here.relay.to).json()
+    assert status["state"] == "running"

@@ -131,9 +131,11 @@ static void act(const uint8_t *data, size_t size, uint8_t how, uint8_t with)
     uint32_t before = replies;
 
     if (how < 0xc0) {
+        uint8_t first = size == 0 ? 0 : size > 1 && data[0] == 0x7d ? data[1] ^ 0x20 : data[0];
+
         packet(data, size);
         /* Silent are vCont, until a guest stops, k, and what is repeated in acknowledgement mode. */
-        require(replies > before || (size > 0 && (data[0] == 'v' || data[0] == 'k')) || size > RSP_PACKET_SIZE);
+        require(replies > before || first == 'v' || first == 'k' || size > RSP_PACKET_SIZE);
     } else if (how < 0xd0) {
         for (size_t i = 0; i < size; i++)
             server_byte(data[i]);

@@ -131,7 +131,7 @@ const char *sev_command_name(uint8_t command)
     return row ? row->name : "unknown command";
 }
 
-/* What can be known to be wrong without asking the firmware. */
+/* What can be known to be wrong without asking the SEV firmware. */
 static enum psp_error refusal(const struct psp *psp, const struct psp_command_row *row, const void *buffer)
 {
     if (psp->dead)

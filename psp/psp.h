@@ -59,7 +59,6 @@ enum psp_error psp_discover(struct psp_function function, enum psp_error before,
 /* Names and sentences for people; never NULL. The remedy is "" where none is known. */
 const char *psp_error_text(enum psp_error error);
 const char *sev_command_name(uint8_t command);
-const char *sev_status_name(uint16_t status);
 const char *sev_status_remedy(uint8_t command, uint16_t status);
 
 /* Writes "LAUNCH_START: INVALID_LENGTH (0x04): ..." into `text`, cut to size. */

@@ -96,11 +96,6 @@ static const struct sentence *find(uint16_t status)
     return &unknown;
 }
 
-const char *sev_status_name(uint16_t status)
-{
-    return find(status)->name;
-}
-
 const char *sev_status_remedy(uint8_t command, uint16_t status)
 {
     for (unsigned i = 0; i < sizeof remedies / sizeof *remedies; i++) {

@@ -167,7 +167,7 @@ def test_messages_use_the_conversions_that_text_format_has() -> None:
         for literal in re.findall(r'"((?:\\.|[^"\\\n])*)"', text):
             for found in re.findall(r"%(%|[-0]*\d*(?:\.\d+)?\S{0,2})", literal):
                 checked += 1
-                if found and not re.match(r"%|[-0]*\d*l?[ux]|-?([1-9]\d*)?(l?d|(\.\d+)?s)", found):
+                if found and not re.match(r"%|[-0]*\d*l?[ux]|-?([1-9]\d*)?(l?d|s)", found):
                     unknown.append((name, literal))
     assert checked > 400
     assert not unknown

@@ -62,18 +62,12 @@ void log_print(enum log_level level, const char *format, ...)
     console_end();
 }
 
-void log_set_level(enum log_level level)
+const char *log_change_level(bool more, uint64_t *left_out)
 {
-    printed.level = level;
-}
-
-enum log_level log_level(uint64_t *left_out)
-{
+    if (more && printed.level < LOG_DEBUG)
+        printed.level++;
+    else if (!more && printed.level > LOG_FATAL)
+        printed.level--;
     *left_out = printed.left_out;
-    return printed.level;
-}
-
-const char *log_level_name(enum log_level level)
-{
-    return log_names[level];
+    return log_names[printed.level];
 }

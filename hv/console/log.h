@@ -18,10 +18,8 @@ enum log_level {
 /* Conversions as in text_format(). One call writes one line "[   seconds.micros] level: text" to the console. */
 void log_print(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* What is printed: this level and those above it in the list; at first all but LOG_DEBUG. */
-void log_set_level(enum log_level level);
-/* *left_out: lines that were not printed for their level. */
-enum log_level log_level(uint64_t *left_out);
-const char *log_level_name(enum log_level level);
+/* What is printed: a level more or less, in the list's order; at first all but LOG_DEBUG. Returns the level's name; *left_out:
+ * lines that were not printed for their level. */
+const char *log_change_level(bool more, uint64_t *left_out);
 
 #endif

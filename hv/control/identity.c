@@ -16,13 +16,7 @@
 _Static_assert(IDENTITY_LINES == LINES_OF(SEV_CHAIN_SIZE) + LINES_OF(SEV_CHIP_ID_SIZE) + 1,
                "what identity_show() prints");
 
-static struct {
-    uint8_t *chain;                 /* PDH, PEK, OCA, CEK; never freed */
-    uint8_t key[SEV_CERT_KEY_SIZE]; /* public key of the PDH */
-    uint8_t chip[SEV_CHIP_ID_SIZE];
-    const char *survival;
-    bool has_pdh, has_chip;
-} identity;
+struct identity identity;
 
 static struct psp_result take(struct psp *psp, struct psp_result result, const char *what, bool *has)
 {
@@ -64,26 +58,6 @@ struct psp_result identity_take_chain(struct psp *psp, struct psp_result result)
 struct psp_result identity_take_id(struct psp *psp, struct psp_result result)
 {
     return take(psp, sev_get_id_answer(psp, result, identity.chip), "the chip's id is", &identity.has_chip);
-}
-
-void identity_forget(void)
-{
-    identity.has_pdh = false;
-}
-
-bool identity_has_pdh(void)
-{
-    return identity.has_pdh;
-}
-
-const char *identity_survival(void)
-{
-    return identity.has_pdh ? identity.survival : NULL;
-}
-
-const uint8_t *identity_chip(void)
-{
-    return identity.has_chip ? identity.chip : NULL;
 }
 
 /* RFC 4648, with padding. */

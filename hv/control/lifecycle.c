@@ -50,9 +50,9 @@ void lifecycle_begin(const struct handoff *handoff)
             guests[i].uart.input = page_va(input);
     }
     log_print(LOG_NOTICE, "the manifest has %u guests", count);
-    leak_mark();
     if (wants_sev)
         start_sev(handoff, has_session);
+    leak_mark();
     for (uint32_t i = 0; i < count; i++)
         job_begin(job_of(&guests[i]), JOB_LAUNCH, &guests[i]);
 }

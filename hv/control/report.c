@@ -5,6 +5,7 @@
 #include "hv/console/line.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
+#include "hv/lib/text.h"
 #include "hv/mm/page.h"
 
 #define HEX_SIZE(bytes) (2 * (bytes) + 1)
@@ -28,19 +29,15 @@ static const char *const end_names[] = {
 
 static const char *hex(const uint8_t *bytes, size_t count, char *text)
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < count; i++) {
-        text[2 * i] = digits[bytes[i] >> 4];
-        text[2 * i + 1] = digits[bytes[i] & 0xf];
-    }
-    text[2 * count] = '\0';
+    for (size_t i = 0; i < count; i++)
+        text_format(text + 2 * i, HEX_SIZE(1), "%02x", bytes[i]);
     return text;
 }
 
 static void report_measurement(const struct guest *guest)
 {
     const struct manifest_guest *config = guest->config;
-    struct sev_platform_status_buffer version = sev_version();
+    const struct sev_platform_status_buffer *version = &sev_psp()->status;
     char digest[HEX_SIZE(sizeof config->launch_digest)];
     char measure[HEX_SIZE(sizeof guest->measurement.measure)], nonce[HEX_SIZE(sizeof guest->measurement.mnonce)];
 
@@ -49,7 +46,7 @@ static void report_measurement(const struct guest *guest)
     hex(guest->measurement.mnonce, sizeof guest->measurement.mnonce, nonce);
     line_print("digest %s: %s", config->name, digest);
     line_print("measurement %s: %s nonce %s policy 0x%x api %u.%u build %u", config->name, measure, nonce,
-               guest->sev_policy, version.api_major, version.api_minor, version.build);
+               guest->sev_policy, version->api_major, version->api_minor, version->build);
 }
 
 void report_launch(const struct guest *guest)
@@ -114,12 +111,12 @@ static const char *state_name(const struct guest *guest)
 
 void report_guests(void)
 {
-    line_print("%3s %-24s %-9s %-4s %7s %5s %9s %10s", "no", "name", "state", "key", "MiB", "asid", "cpu ms", "exits");
+    line_print("%3s %-31s %-9s %-4s %7s %5s %9s", "no", "name", "state", "key", "MiB", "asid", "cpu ms");
     for (uint32_t i = 0, count = guest_count(); i < count; i++) {
         struct totals totals = totals_of(&guests[i]);
-        line_print("%3u %-24.24s %-9s %-4s %7lu %5u %9lu %10lu", i + 1, guests[i].config->name, state_name(&guests[i]),
+        line_print("%3u %-31s %-9s %-4s %7lu %5u %9lu", i + 1, guests[i].config->name, state_name(&guests[i]),
                    encryption_names[guests[i].config->encryption], guests[i].config->memory >> 20, guests[i].asid,
-                   milliseconds(totals.run_tsc), totals.exits);
+                   milliseconds(totals.run_tsc));
     }
 }
 

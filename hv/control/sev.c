@@ -19,10 +19,9 @@
 #define PHYS_BITS(eax) ((eax) & 0xffu)
 
 static struct psp psp;
-static bool started, ready;
+static bool ready;
 static char refusal[SEV_TEXT] = "the secure processor was not started";
 static struct job *mailbox_owner;   /* the job whose command is outstanding; NULL: none */
-static uint64_t pages_for_good, pages_of_registers; /* of hv's pool: for command and data pages, for mapped registers */
 
 /* Bring-up of the platform, from any state that earlier software left it in to INIT. */
 /* clang-format off */
@@ -103,20 +102,13 @@ void sev_log_failure(const char *what, struct psp_result result)
 
 static void log_platform(void)
 {
-    const uint8_t *id = identity_chip();
     char text[40] = "unknown", name[PCI_NAME];
-    for (unsigned i = 0; id != NULL && i < 8; i++)
-        text_format(text + 2 * i, sizeof text - 2 * i, "%02x", id[i]);
+    for (unsigned i = 0; identity.has_chip && i < 8; i++)
+        text_format(text + 2 * i, sizeof text - 2 * i, "%02x", identity.chip[i]);
     log_print(LOG_NOTICE, "sev: AMD secure processor 1022:%04x at %s, API %u.%u build %u, state %s, %s, chip %s",
               psp.location.device_id, pci_name(psp.location.function.sbdf, name), psp.status.api_major,
               psp.status.api_minor, psp.status.build, sev_state_name(psp.status.state),
               (psp.status.owner & SEV_OWNER_EXTERNAL) != 0 ? "externally owned" : "self-owned", text);
-    const char *fault = sev_version_fault(psp.location.device_id, sev_version_of(&psp.status));
-    if (fault != NULL)
-        log_print(LOG_ERROR,
-                  "sev: the SEV firmware is too old (%s): update the BIOS, or name a newer file as sev-firmware in "
-                  "guests.toml",
-                  fault);
 }
 
 static const char *version_text(uint32_t version, char text[static 24])
@@ -227,13 +219,13 @@ static bool init_again(struct psp_result result)
  * used: INIT takes seconds on a large machine. */
 static void identified(void)
 {
-    if (!platform.second && platform.request.pdh && identity_has_pdh()) {
+    if (!platform.second && platform.request.pdh && identity.has_pdh) {
         platform.second = true;
         next(PLATFORM_REINIT, false);
         return;
     }
-    if (platform.second && identity_has_pdh())
-        log_print(LOG_NOTICE, "sev: %s", identity_survival());
+    if (platform.second && identity.has_pdh)
+        log_print(LOG_NOTICE, "sev: %s", identity.survival);
     bring_up_done(true);
 }
 
@@ -375,25 +367,16 @@ static bool start(const struct handoff *handoff)
     return true;
 }
 
-/* Counts its pool pages: no guest runs yet that could take some meanwhile. */
 void sev_start(const struct handoff *handoff, const struct sev_request *request)
 {
     psp_addr_t address;
-    if (started)
-        return;
-    started = true;
     platform.request = *request;
-    uint64_t before = page_free_count();
     if (handoff->sev_usable != 0) {
         (void)psp_platform_command_page(&address);
         (void)psp_platform_data_page(&address);
         identity_init();
     }
-    uint64_t kept = page_free_count();
-    bool comes_up = start(handoff);
-    pages_for_good = before - kept;
-    pages_of_registers = kept - page_free_count();
-    if (comes_up)
+    if (start(handoff))
         return;
     if (handoff->sev_usable != 0) /* else main.c has logged it */
         log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
@@ -403,7 +386,7 @@ void sev_start(const struct handoff *handoff, const struct sev_request *request)
 
 uint64_t sev_pool_pages(void)
 {
-    return pages_for_good + (psp.registers != NULL ? pages_of_registers : 0);
+    return platform.nv != NULL ? SEV_NV_SIZE / PAGE_SIZE : 0;
 }
 
 bool sev_starting(void)
@@ -425,7 +408,7 @@ void sev_changed(uint8_t command)
 {
     bool down = psp.status.state == SEV_PLATFORM_UNINIT, whole = psp_command_row(command)->class == PSP_PLATFORM_IDLE;
     log_print(LOG_NOTICE, "sev: %s by the control guest", sev_command_name(command));
-    identity_forget();
+    identity.has_pdh = false;
     job_begin(&platform.job, JOB_PLATFORM, NULL);
     platform.request.pdh = platform.second = false; /* one INIT, and what comes with it once */
     next(down ? PLATFORM_DOWN : whole ? PLATFORM_DF_FLUSH : PLATFORM_STATUS, whole);
@@ -439,10 +422,8 @@ void sev_changed(uint8_t command)
 uint8_t *sev_nv(bool take)
 {
     paddr_t pages;
-    if (take && platform.nv == NULL && page_alloc(SEV_NV_SIZE / PAGE_SIZE, 1, &pages)) {
+    if (take && platform.nv == NULL && page_alloc(SEV_NV_SIZE / PAGE_SIZE, 1, &pages))
         platform.nv = page_va(pages);
-        pages_for_good += SEV_NV_SIZE / PAGE_SIZE;
-    }
     return platform.nv;
 }
 
@@ -461,16 +442,6 @@ void sev_stop(void)
         sev_log_failure("sev", result);
     }
     psp_detach(&psp);
-}
-
-uint64_t sev_commands(void)
-{
-    return psp.commands;
-}
-
-struct sev_platform_status_buffer sev_version(void)
-{
-    return psp.status;
 }
 
 bool sev_check_config(const struct manifest_guest *config, char *text, size_t size)

@@ -19,7 +19,7 @@ struct sev_request {
 };
 
 /* Attaches to the device; its job then loads SEV firmware and runs INIT. A failure is logged, sev_ready() stays false, and
- * encrypted guests are refused with sev_refusal(). Only the first call counts. */
+ * encrypted guests are refused with sev_refusal(). Once. */
 void sev_start(const struct handoff *handoff, const struct sev_request *request);
 struct job *sev_job(void);
 enum job_verdict sev_step(struct job *job);
@@ -53,9 +53,7 @@ struct job *sev_mailbox_owner(void);
  * false: `text` says what to change in guests.toml. */
 bool sev_check_config(const struct manifest_guest *config, char *text, size_t size);
 
-/* Mailbox commands so far, the last PLATFORM_STATUS, and the pool pages that the driver holds. */
-uint64_t sev_commands(void);
-struct sev_platform_status_buffer sev_version(void);
+/* Pages of the pool that the driver has taken for good since sev_start(). */
 uint64_t sev_pool_pages(void);
 
 #endif

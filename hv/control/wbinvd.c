@@ -4,7 +4,6 @@
 
 #include "hv/console/log.h"
 #include "hv/cpu/smp.h"
-#include "hv/lib/x86.h"
 
 /* WBINVD of a large cache takes milliseconds. A CPU that has not done it after WBINVD_LATE_US is logged, and still waited
  * for. */
@@ -26,10 +25,6 @@ static void log_late(uint64_t ticket)
 bool wbinvd_all(struct wbinvd *w)
 {
     static const uint64_t all[MAX_CPUS / 64] = {[0 ... MAX_CPUS / 64 - 1] = UINT64_MAX};
-    if (smp_cpu(0) == NULL) { /* before smp_start() */
-        wbinvd();
-        return true;
-    }
     if (w->ticket == 0)
         *w = (struct wbinvd){.ticket = smp_wbinvd_begin(all), .answer = clock_limit(WBINVD_LATE_US)};
     if (!smp_wbinvd_done(all, w->ticket)) {

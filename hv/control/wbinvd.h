@@ -6,7 +6,7 @@
 #include "hv/cpu/clock.h"
 #include "hv/mm/memory.h"
 
-/* WBINVD on every CPU that is up; interrupts are on. The first call asks for it (all zeros), and it is to be called again
+/* After smp_start(): WBINVD on every CPU that is up; interrupts are on. The first call asks for it (all zeros), and it is to be called again
  * until it is true: all have done it, however long that takes. Then it can be used again. On the boot CPU. */
 struct wbinvd {
     uint64_t ticket; /* smp_wbinvd_begin()'s; 0: not asked for */

@@ -4,6 +4,7 @@
 #define SEVISOR_CLOCK_H
 
 #include "hv/lib/types.h"
+#include "hv/lib/x86.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -36,6 +37,13 @@ static inline bool clock_limit_over(struct clock_limit *limit)
     limit->last = now;
     limit->left = passed < limit->left ? limit->left - passed : 0;
     return limit->left == 0;
+}
+
+static inline void clock_wait_us(uint64_t us)
+{
+    struct clock_limit limit = clock_limit(us);
+    while (!clock_limit_over(&limit))
+        cpu_relax();
 }
 
 #endif

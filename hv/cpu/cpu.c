@@ -112,19 +112,13 @@ static void cpu_read_features(struct cpu_features *f)
 
     struct cpuid svm = cpuid(0x8000000a, 0);
     f->asids = svm.ebx;
-    f->npt = (svm.edx & 1) != 0;
     f->next_rip = (svm.edx >> 3 & 1) != 0;
     f->clean_bits = (svm.edx >> 5 & 1) != 0;
     f->flush_by_asid = (svm.edx >> 6 & 1) != 0;
     f->decode_assists = (svm.edx >> 7 & 1) != 0;
-    f->vgif = (svm.edx >> 16 & 1) != 0;
 
     struct cpuid encryption = highest >= 0x8000001f ? cpuid(0x8000001f, 0) : (struct cpuid){0};
     f->sme_coherent = (encryption.eax >> 10 & 1) != 0;
-    if ((encryption.eax & 2) != 0) {
-        f->max_sev_asid = encryption.ecx;
-        f->min_sev_asid = encryption.edx;
-    }
     /* The width shrinks as soon as encryption is enabled, used or not. */
     if ((encryption.eax & 1) != 0 && (rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0)
         f->phys_bits -= encryption.ebx >> 6 & 0x3f;

@@ -6,12 +6,11 @@
 
 /* From CPUID. The same on all CPUs: smp.c leaves out a CPU that differs. */
 struct cpu_features {
-    bool npt, next_rip, decode_assists, flush_by_asid, clean_bits, vgif, one_gib_pages, x2apic, sme_coherent;
+    bool next_rip, decode_assists, flush_by_asid, clean_bits, one_gib_pages, x2apic, sme_coherent;
     bool ibpb;                  /* PRED_CMD */
     bool virtual_spec_ctrl;     /* VMRUN and #VMEXIT switch SPEC_CTRL (CPUID 8000_000A EDX[20]) */
     bool lfence_by_msr;         /* LFENCE serialises, by DE_CFG */
     uint32_t asids;             /* CPUID 8000_000A EBX */
-    uint32_t max_sev_asid, min_sev_asid;
     uint32_t phys_bits;
 };
 

@@ -63,11 +63,6 @@ void lapic_use_registers(volatile void *registers)
     lapic_registers = registers;
 }
 
-uint64_t lapic_timer_hz(void)
-{
-    return lapic_hz;
-}
-
 void lapic_init(void)
 {
     struct cpu *cpu = this_cpu();

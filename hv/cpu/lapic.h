@@ -11,8 +11,6 @@ paddr_t lapic_address(void);
 void lapic_use_registers(volatile void *registers);
 /* Enables it, and calibrates the timer against the TSC, the first time; the PC's 8259s are masked. On each CPU. */
 void lapic_init(void);
-/* Of the timer; on all CPUs the same. */
-uint64_t lapic_timer_hz(void);
 
 /* The low half of ICR (APM2 16.5): message type, and level asserted. */
 #define LAPIC_MESSAGE_FIXED 0x4000u     /* or'ed with the vector */

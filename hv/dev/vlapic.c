@@ -95,7 +95,6 @@ void vlapic_post(struct vlapic *lapic, uint8_t vector)
         return;
     }
     lapic->irr[vector / 32] |= 1u << vector % 32;
-    lapic->tmr[vector / 32] &= ~(1u << vector % 32);
 }
 
 int vlapic_pending(const struct vlapic *lapic)
@@ -379,7 +378,7 @@ bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *val
         return true;
     }
     if (msr >= APIC_TMR && msr < APIC_TMR + 8) {
-        *value = lapic->tmr[msr - APIC_TMR];
+        *value = 0; /* no interrupt of a guest's is level-triggered */
         return true;
     }
     if (msr >= APIC_IRR && msr < APIC_IRR + 8) {

@@ -15,7 +15,7 @@ enum {
 struct vlapic {
     uint32_t id;
     uint64_t apic_base;         /* MSR 0x1B */
-    uint32_t irr[8], isr[8], tmr[8];
+    uint32_t irr[8], isr[8];
     uint32_t tpr, svr, esr, esr_shadow;
     uint32_t lvt[VLAPIC_LVTS];
     uint32_t timer_initial, timer_divide;

@@ -56,7 +56,7 @@ static uint32_t ring_size(const struct vuart *uart)
 
 uint32_t vuart_input_room(const struct vuart *uart)
 {
-    return ring_size(uart) - uart->input_count;
+    return ring_size(uart) - __atomic_load_n(&uart->input_count, __ATOMIC_RELAXED);
 }
 
 bool vuart_input(struct vuart *uart, uint8_t byte)

@@ -32,7 +32,7 @@ uint8_t vuart_read(struct vuart *uart, uint32_t offset);
 void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value);
 /* Operator input for the guest; false when there is no room (the guest sees an overrun). */
 bool vuart_input(struct vuart *uart, uint8_t byte);
-/* Bytes that vuart_input() would take. */
+/* Bytes that vuart_input() would take; without the lock, at least so many. */
 uint32_t vuart_input_room(const struct vuart *uart);
 /* A break of the line, behind what waits. False: there is no room, or another waits. */
 bool vuart_break(struct vuart *uart);

@@ -96,8 +96,7 @@ static void main_start_lapic(void)
     if (!x2apic)
         lapic_use_registers(mmio_map_all(lapic_address()));
     lapic_init();
-    log_print(LOG_NOTICE, "LAPIC %u: %s, timer %lu.%03lu MHz", this_cpu()->apic_id, x2apic ? "x2APIC" : "xAPIC",
-              lapic_timer_hz() / 1000000, lapic_timer_hz() / 1000 % 1000);
+    log_print(LOG_NOTICE, "LAPIC %u: %s", this_cpu()->apic_id, x2apic ? "x2APIC" : "xAPIC");
 }
 
 /* On the guard-paged stack. */

@@ -54,13 +54,6 @@ enum { VERDICT_NONE, VERDICT_COMPARE, VERDICT_FINE, VERDICT_LEFT_OUT };
 
 /* ---- start ---- */
 
-static void wait_us(uint64_t us)
-{
-    uint64_t end = clock_tsc() + clock_us_to_tsc(us);
-    while (clock_tsc() < end)
-        cpu_relax();
-}
-
 /* The code page, and three page tables that map it one to one and share hv's half. All plain. */
 static uint8_t *prepare_pages(const struct handoff *handoff)
 {
@@ -152,7 +145,7 @@ static void start(uint8_t *pages, const struct handoff *handoff, uint32_t index)
     handshake.ready = handshake.verdict = VERDICT_NONE;
     handshake.ask_tsc = 0;
     lapic_send(apic_id, LAPIC_MESSAGE_INIT);
-    wait_us(INIT_US);
+    clock_wait_us(INIT_US);
     bool here = false;
     for (uint32_t i = 0; i < STARTUPS && !here; i++) {
         lapic_send(apic_id, LAPIC_MESSAGE_STARTUP | (uint32_t)(handoff->startup_base >> PAGE_SHIFT));

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hv/lib/string.h"
+
 struct text {
     char *at;
     size_t size;
@@ -56,7 +58,7 @@ size_t text_format_list(char *text, size_t size, const char *format, va_list arg
         format++;
         bool left = false, is_long = false;
         char pad = ' ';
-        size_t width = 0, precision = SIZE_MAX;
+        size_t width = 0;
         for (; *format == '-' || *format == '0'; format++) {
             if (*format == '-')
                 left = true;
@@ -65,11 +67,6 @@ size_t text_format_list(char *text, size_t size, const char *format, va_list arg
         }
         for (; *format >= '0' && *format <= '9'; format++)
             width = width * 10 + (size_t)(*format - '0');
-        if (*format == '.') {
-            precision = 0;
-            for (format++; *format >= '0' && *format <= '9'; format++)
-                precision = precision * 10 + (size_t)(*format - '0');
-        }
         if (*format == 'l') {
             is_long = true;
             format++;
@@ -84,10 +81,7 @@ size_t text_format_list(char *text, size_t size, const char *format, va_list arg
             const char *s = va_arg(arguments, const char *);
             if (s == NULL)
                 s = "(null)";
-            size_t length = 0;
-            while (length < precision && s[length] != '\0')
-                length++;
-            text_put_padded(&t, s, length, width, left, ' ');
+            text_put_padded(&t, s, strlen(s), width, left, ' ');
             break;
         }
         case 'd': {

@@ -15,11 +15,7 @@
 /* Memory for guests. */
 static struct runs memory_runs;
 static uint64_t extent_bytes;
-static struct extent_slot {
-    paddr_t base;
-    uint64_t size;              /* 0: the slot is free */
-    enum memory_view view;
-} extent_slots[EXTENTS_MAX];
+static uint32_t extents; /* allocated, and in quarantine */
 
 /* Between two free runs lies a hole of the hand-over's map, or an extent: runs_give() always finds room. */
 _Static_assert(RUNS_MAX > HANDOFF_MAX_RANGES + EXTENTS_MAX, "free runs");
@@ -27,7 +23,7 @@ _Static_assert(RUNS_MAX > HANDOFF_MAX_RANGES + EXTENTS_MAX, "free runs");
 void memory_init(const struct handoff *handoff)
 {
     memset(&memory_runs, 0, sizeof memory_runs);
-    memset(extent_slots, 0, sizeof extent_slots);
+    extents = 0;
     for (uint32_t i = 0; i < handoff->range_count; i++) {
         const struct handoff_range *range = &handoff->ranges[i];
         if (range->kind == HANDOFF_USABLE)
@@ -38,27 +34,12 @@ void memory_init(const struct handoff *handoff)
 
 bool extent_alloc(uint64_t size, struct extent *out)
 {
-    for (uint32_t i = 0; i < EXTENTS_MAX; i++) {
-        struct extent_slot *slot = &extent_slots[i];
-        if (slot->size > 0)
-            continue;
-        uint64_t base;
-        if (!runs_take(&memory_runs, size, &base))
-            return false;
-        *slot = (struct extent_slot){paddr(base), (size + SIZE_2M - 1) & ~(SIZE_2M - 1), VIEW_PLAIN};
-        *out = (struct extent){slot->base, slot->size, slot->view, i};
-        return true;
-    }
-    return false;
-}
-
-static struct extent_slot *extent_slot(const struct extent *extent)
-{
-    ASSERT(extent->index < EXTENTS_MAX);
-    struct extent_slot *slot = &extent_slots[extent->index];
-    ASSERT(slot->size > 0 && slot->size == extent->size && slot->base.raw == extent->base.raw &&
-           slot->view == extent->view);
-    return slot;
+    uint64_t base;
+    if (extents == EXTENTS_MAX || !runs_take(&memory_runs, size, &base))
+        return false;
+    extents++;
+    *out = (struct extent){paddr(base), (size + SIZE_2M - 1) & ~(SIZE_2M - 1), VIEW_PLAIN};
+    return true;
 }
 
 /* Whether two views mean the same key on this machine. */
@@ -69,29 +50,26 @@ static bool same_key(enum memory_view a, enum memory_view b)
 
 bool extent_set_view(struct extent *extent, enum memory_view view, bool flushed)
 {
-    struct extent_slot *slot = extent_slot(extent);
     /* APM2 7.10.6: lines of one physical address under two keys are two lines, and the older one
      * may be written back over the newer. Lines under a guest's key have no address that
      * the host could CLFLUSH, so the whole cache goes. Coherent parts need it for those only. */
-    if (!flushed && !same_key(slot->view, view) &&
-        (!this_cpu()->features.sme_coherent || slot->view == VIEW_GUEST || view == VIEW_GUEST))
+    if (!flushed && !same_key(extent->view, view) &&
+        (!this_cpu()->features.sme_coherent || extent->view == VIEW_GUEST || view == VIEW_GUEST))
         return false;
-    slot->view = view;
     extent->view = view;
     return true;
 }
 
 bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size)
 {
-    const struct extent_slot *slot = extent_slot(extent);
-    ASSERT(slot->view != VIEW_GUEST && (offset | size) % PAGE_SIZE == 0 && offset <= slot->size &&
-           size <= slot->size - offset);
-    for (uint64_t at = slot->base.raw + offset, end = at + size; at < end;) {
+    ASSERT(extent->view != VIEW_GUEST && (offset | size) % PAGE_SIZE == 0 && offset <= extent->size &&
+           size <= extent->size - offset);
+    for (uint64_t at = extent->base.raw + offset, end = at + size; at < end;) {
         /* All windows but the first begin at a large page. */
         uint64_t part = ZERO_WINDOW - (at & (ZERO_WINDOW - 1));
         if (part > end - at)
             part = end - at;
-        void *window = window_map(paddr(at), part, slot->view);
+        void *window = window_map(paddr(at), part, extent->view);
         if (window == NULL)
             return false;
         memset(window, 0, part);
@@ -103,21 +81,19 @@ bool extent_zero(const struct extent *extent, uint64_t offset, uint64_t size)
 
 void extent_free(struct extent *extent)
 {
-    struct extent_slot *slot = extent_slot(extent);
-    ASSERT(slot->view == VIEW_PLAIN && runs_give(&memory_runs, slot->base.raw, slot->size));
-    *slot = (struct extent_slot){0};
+    ASSERT(extent->size > 0 && extent->view == VIEW_PLAIN && runs_give(&memory_runs, extent->base.raw, extent->size));
+    extents--;
     *extent = (struct extent){0};
 }
 
 /* What is kept stays an extent: so there are never more free runs than runs.c has room for. */
 void extent_retire(struct extent *extent, uint64_t offset)
 {
-    struct extent_slot *slot = extent_slot(extent);
-    uint64_t kept = offset & ~(SIZE_2M - 1), after = kept + SIZE_2M, rest = slot->size - after, base = slot->base.raw;
-    ASSERT(offset < slot->size && slot->view == VIEW_PLAIN);
+    uint64_t kept = offset & ~(SIZE_2M - 1), after = kept + SIZE_2M, base = extent->base.raw;
+    uint64_t rest = extent->size - after;
+    ASSERT(offset < extent->size && extent->view == VIEW_PLAIN);
     ASSERT(kept == 0 || runs_give(&memory_runs, base, kept));
     ASSERT(rest == 0 || runs_give(&memory_runs, base + after, rest));
-    *slot = (struct extent_slot){paddr(base + kept), SIZE_2M, VIEW_PLAIN};
     *extent = (struct extent){0};
 }
 

@@ -11,7 +11,6 @@ struct extent {
     paddr_t base;
     uint64_t size;      /* bytes, multiple of 2 MiB */
     enum memory_view view;
-    uint32_t index;     /* memory.c's own */
 };
 
 /* Takes over the hand-over's map. Once, on the boot CPU. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * Windows onto memory that hv does not own. Up to 16 pages come from a
+ * Windows onto memory that hv does not own. Up to 32 pages come from a
  * table that exists from the start, so that nothing is allocated. Larger ones take 2 MiB slots, at the same offset inside a slot as the memory has
  * inside its 2 MiB, so that all but their ends are large pages.
  */
@@ -13,7 +13,7 @@
 #include "hv/mm/layout.h"
 #include "hv/mm/page.h"
 
-#define WINDOW_SMALL_PAGES 16u
+#define WINDOW_SMALL_PAGES 32u      /* the secure processor's registers among them */
 
 static uint64_t *window_pte;        /* WINDOW_PAGES entries */
 static uint64_t *window_cpu_pte[MAX_CPUS / 512];    /* page tables of the CPUs' own windows */

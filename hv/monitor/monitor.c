@@ -221,15 +221,10 @@ static void help(void)
 static void change_log_level(bool more)
 {
     uint64_t left_out;
-    enum log_level level = log_level(&left_out);
-    if (more && level < LOG_DEBUG)
-        level++;
-    else if (!more && level > LOG_FATAL)
-        level--;
-    log_set_level(level);
+    const char *level = log_change_level(more, &left_out);
     if (may_answer(1))
-        line_print("monitor: log level %s, of fatal, error, notice, guest, debug; %lu lines left out so far",
-                   log_level_name(level), left_out);
+        line_print("monitor: log level %s, of fatal, error, notice, guest, debug; %lu lines left out so far", level,
+                   left_out);
 }
 
 static bool has_guest(void)
@@ -331,7 +326,7 @@ static void take_break(void)
 {
     if (!has_guest())
         answer("a BREAK was ignored: no guest is attached");
-    else if (!guest_input_break(input.attached))
+    else if (!guest_input(input.attached, CONSOLE_BREAK))
         answer_about(input.attached, "has not read an earlier BREAK: this one was lost");
 }
 
@@ -340,7 +335,7 @@ static bool waits_for_guest(uint64_t now_us)
 {
     if (input.state != INPUT_PASS || !has_guest())
         return false;
-    uint32_t room = guest_input_room(input.attached);
+    uint32_t room = vuart_input_room(&input.attached->uart);
     if (room >= VUART_INPUT / 2)
         input.full_us = 0;
     if (input.full_us == 0) {

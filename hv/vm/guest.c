@@ -2,6 +2,7 @@
 /* A guest's memory as hv may touch it, its console input, its end and its counters. */
 #include "hv/vm/guest.h"
 
+#include "hv/console/console.h"
 #include "hv/cpu/smp.h"
 #include "hv/lib/text.h"
 #include "hv/mm/window.h"
@@ -38,28 +39,12 @@ void guest_unmap_shared(void)
     window_unmap_own();
 }
 
-bool guest_input(struct guest *guest, uint8_t byte)
+bool guest_input(struct guest *guest, int input)
 {
     lock_take(&guest->lock, LOCK_GUEST);
-    bool taken = vuart_input(&guest->uart, byte);
+    bool taken = input == CONSOLE_BREAK ? vuart_break(&guest->uart) : vuart_input(&guest->uart, (uint8_t)input);
     lock_release(&guest->lock, LOCK_GUEST);
     return taken;
-}
-
-bool guest_input_break(struct guest *guest)
-{
-    lock_take(&guest->lock, LOCK_GUEST);
-    bool taken = vuart_break(&guest->uart);
-    lock_release(&guest->lock, LOCK_GUEST);
-    return taken;
-}
-
-uint32_t guest_input_room(struct guest *guest)
-{
-    lock_take(&guest->lock, LOCK_GUEST);
-    uint32_t room = vuart_input_room(&guest->uart);
-    lock_release(&guest->lock, LOCK_GUEST);
-    return room;
 }
 
 /* ---- counters and ends ---- */

@@ -121,12 +121,9 @@ bool guest_ram_address(const struct guest *guest, gpaddr_t gpa, uint64_t size, p
 void *guest_map_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size);
 void guest_unmap_shared(void);
 
-/* A byte from the operator, or a break on the operator's line, to the guest's UART. False: no room, or an earlier
- * break has not been read; it is lost. */
-bool guest_input(struct guest *guest, uint8_t byte);
-bool guest_input_break(struct guest *guest);
-/* Bytes that the UART would take. */
-uint32_t guest_input_room(struct guest *guest);
+/* A byte from the operator, or CONSOLE_BREAK, to the guest's UART. False: no room, or an earlier break has not been read; it
+ * is lost. */
+bool guest_input(struct guest *guest, int input);
 
 /* Marks a guest that runs or is being launched as ending: its vCPUs leave their CPUs' queues, and the boot CPU's loop begins its end
  * (control/). Any CPU; also from an exit handler. The first call counts, and returns true. */

@@ -19,7 +19,7 @@ bool lifecycle_relaunch(struct guest *guest)
 }
 
 /* For reports that no test here asks for. */
-struct sev_platform_status_buffer sev_version(void)
+struct psp *sev_psp(void)
 {
     abort();
 }

@@ -13,7 +13,6 @@ void sev_forget(void)
     memset(&identity, 0, sizeof identity);
     memset(&platform, 0, sizeof platform);
     mailbox_owner = NULL;
-    started = ready = false;
-    pages_for_good = pages_of_registers = 0;
+    ready = false;
     text_format(refusal, sizeof refusal, "the secure processor was not started");
 }

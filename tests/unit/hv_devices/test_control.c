@@ -181,7 +181,7 @@ static void platform_and_guests_are_described(void **state)
     assert_true(platform.version == CONTROL_VERSION && platform.guests == GOOD_GUESTS && platform.self == CTL);
     assert_true(platform.api_major == 1 && platform.api_minor == 55 && platform.build == 21 && platform.cpus == 1);
     assert_true(platform.sev_ready == 1 && platform.asids == MACHINE_SEV_ASIDS && platform.asids_used == 1);
-    assert_true(platform.memory_free == free_now().extent && platform.commands == sev_commands());
+    assert_true(platform.memory_free == free_now().extent && platform.commands == sev_psp()->commands);
     assert_string_equal(platform.refusal, "");
     for (uint32_t i = 0; i < GOOD_GUESTS; i++) {
         guests[i].vcpus[0]->exits[3] = 7;
@@ -386,7 +386,7 @@ static void consoles_go_both_ways(void **state)
     assert_int_equal(ask((struct control_request){
                          .operation = CONTROL_CONSOLE_WRITE, .guest = SEV, .data = CONTROL_DATA, .size = 10}),
                      CONTROL_OK);
-    assert_true(answer()->value == 10 && guest_input_room(&guests[SEV]) == VUART_INPUT - 10);
+    assert_true(answer()->value == 10 && vuart_input_room(&guests[SEV].uart) == VUART_INPUT - 10);
     assert_int_equal(ask_about(CONTROL_CONSOLE_WRITE, SEV), CONTROL_OK);
     assert_true(answer()->value == VUART_INPUT - 10);
     finish(GUEST_END_POWEROFF);

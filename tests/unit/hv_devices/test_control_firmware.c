@@ -510,13 +510,13 @@ static void new_keys_are_known_to_hv(void **state)
         assert_true(hv_shows_the_chain());
         memcpy(before, key_of_certificate(0), sizeof before);
         assert_int_equal(ask_bare(commands[i]), CONTROL_OK);
-        assert_true(sev_starting() && !identity_has_pdh());
+        assert_true(sev_starting() && !identity.has_pdh);
         settle();
-        assert_true(sev_ready() && identity_has_pdh());
+        assert_true(sev_ready() && identity.has_pdh);
         export_chain();
         assert_memory_not_equal(before, key_of_certificate(0), 144);
         assert_true(hv_shows_the_chain());
-        assert_null(identity_survival());
+        assert_null(identity.survival);
         if (i == 0)
             end_guest();
     }
@@ -556,7 +556,7 @@ static void after_shutdown_guests_are_refused_until_init(void **state)
     assert_int_equal(ask_bare(SEV_CMD_SHUTDOWN), CONTROL_OK);
     settle();
     assert_false(sev_ready());
-    assert_int_equal(sev_version().state, SEV_PLATFORM_UNINIT);
+    assert_int_equal(sev_psp()->status.state, SEV_PLATFORM_UNINIT);
     assert_true(lifecycle_relaunch(&guests[SEV]));
     settle();
     assert_int_equal(guests[SEV].state, GUEST_REFUSED);
@@ -614,8 +614,7 @@ static void firmware_comes_through_the_window_and_its_version_is_read(void **sta
     settle();
     assert_int_equal(ask(&load, NULL), CONTROL_OK);
     settle();
-    struct sev_platform_status_buffer version = sev_version();
-    assert_int_equal(sev_version_of(&version), SEV_VERSION(1, 56, 3));
+    assert_int_equal(sev_version_of(&sev_psp()->status), SEV_VERSION(1, 56, 3));
     assert_false(sev_ready());
     assert_int_equal(ask_bare(SEV_CMD_INIT), CONTROL_OK);
     settle();

@@ -220,10 +220,10 @@ static void lists_and_the_summary_add_up_all_launches(void **state)
     machine.now_ns += UINT64_C(3000000000);
     report_guests();
     char line[160];
-    snprintf(line, sizeof line, "  2 %-24s running   none       4 %5u %9lu %10u\n", good.guests[NONE].name,
-             guests[NONE].asid, 0ul, 7);
+    snprintf(line, sizeof line, "  2 %-31s running   none       4 %5u %9lu\n", good.guests[NONE].name,
+             guests[NONE].asid, 0ul);
     assert_true(machine_said(line));
-    snprintf(line, sizeof line, "  1 %-24s running   sev        4 %5u ", good.guests[SEV].name, guests[SEV].asid);
+    snprintf(line, sizeof line, "  1 %-31s running   sev        4 %5u ", good.guests[SEV].name, guests[SEV].asid);
     assert_true(machine_said(line));
     machine.console_length = 0;
     finish(GUEST_END_RESET);
@@ -240,7 +240,7 @@ static void lists_and_the_summary_add_up_all_launches(void **state)
     assert_true(machine_said("sevisor: not all guests ended as expected\n"));
     machine.console_length = 0;
     report_guests();
-    snprintf(line, sizeof line, "  1 %-24s reset     sev        4     0 ", good.guests[SEV].name);
+    snprintf(line, sizeof line, "  1 %-31s reset     sev        4     0 ", good.guests[SEV].name);
     assert_true(machine_said(line));
     finish(GUEST_END_POWEROFF);
 }

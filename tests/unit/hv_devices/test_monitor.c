@@ -89,7 +89,10 @@ static int setup(void **state)
     smp_add(&cpu, true);
     fake_uart_sent = sent;
     console_init(&fake_uart);
-    log_set_level(LOG_GUEST);
+    uint64_t unused;
+    while (strcmp(log_change_level(true, &unused), "debug") != 0)
+        ;
+    log_change_level(false, &unused);
     guest_is(0, "hello", GUEST_RUNNING);
     guest_is(1, "linux", GUEST_RUNNING);
     guest_is(2, "gone", GUEST_ENDED);
@@ -276,7 +279,8 @@ static void the_log_level_leaves_out_and_counts(void **state)
 {
     (void)state;
     uint64_t before, after;
-    log_level(&before);
+    log_change_level(true, &before);
+    log_change_level(false, &before);
     log_print(LOG_DEBUG, "a");
     types("\035+");
     log_print(LOG_DEBUG, "b");
@@ -296,7 +300,7 @@ static void the_log_level_leaves_out_and_counts(void **state)
     assert_non_null(strstr(screen, "error: e\n"));
     assert_null(strstr(screen, "error: f\n"));
     assert_non_null(strstr(screen, "fatal: g\n"));
-    assert_int_equal(log_level(&after), LOG_FATAL);
+    assert_string_equal(log_change_level(false, &after), "fatal");
     assert_int_equal(after - before, 4);
 }
 
@@ -619,10 +623,10 @@ static void help_and_list(void **state)
     types("\x1d?\x1dl\x1dp");
     assert_non_null(strstr(screen, "Ctrl-]"));
     assert_non_null(strstr(screen, "\nidentity\n"));
-    const char *list = strstr(screen, " no name                     state     key ");
+    const char *list = strstr(screen, " no name                            state     key ");
     assert_non_null(list);
     assert_null(strstr(list + 1, " no name"));
-    assert_non_null(strstr(list, "\n  2 linux                    running   none"));
+    assert_non_null(strstr(list, "\n  2 linux                           running   none"));
 }
 
 static void a_flood_of_commands_is_answered_within_limits(void **state)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "hv/control/sev.h"
+#include "../psp/status_name.h"
 #include "three_guests.h"
 
 static void fault(enum mailbox_fault_kind kind, uint8_t command, uint32_t count, uint16_t status)
@@ -31,7 +32,7 @@ static void every_status_on_every_launch_command_returns_all(void **state)
                 fault(late ? MAILBOX_FAULT_STATUS_LATE : MAILBOX_FAULT_STATUS, launch_commands[c], 1, status);
                 launch();
                 assert_int_equal(guests[SEV].state, GUEST_REFUSED);
-                assert_non_null(strstr(guests[SEV].end_reason, sev_status_name(status)));
+                assert_non_null(strstr(guests[SEV].end_reason, status_name(status)));
                 assert_non_null(strstr(guests[SEV].end_reason, sev_command_name(launch_commands[c])));
                 assert_int_equal(guests[NONE].state, GUEST_RUNNING);
                 assert_int_equal(guests[HOST].state, GUEST_RUNNING);

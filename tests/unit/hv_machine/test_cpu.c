@@ -183,12 +183,10 @@ static void each_feature_is_its_bit_of_cpuid(void **state)
     } bits[] = {
         {1, 2, 21, offsetof(struct cpu_features, x2apic)},
         {0x80000001, 3, 26, offsetof(struct cpu_features, one_gib_pages)},
-        {0x8000000a, 3, 0, offsetof(struct cpu_features, npt)},
         {0x8000000a, 3, 3, offsetof(struct cpu_features, next_rip)},
         {0x8000000a, 3, 5, offsetof(struct cpu_features, clean_bits)},
         {0x8000000a, 3, 6, offsetof(struct cpu_features, flush_by_asid)},
         {0x8000000a, 3, 7, offsetof(struct cpu_features, decode_assists)},
-        {0x8000000a, 3, 16, offsetof(struct cpu_features, vgif)},
         {0x8000001f, 0, 10, offsetof(struct cpu_features, sme_coherent)},
     };
     (void)state;
@@ -209,16 +207,12 @@ static void the_address_width_shrinks_with_encryption_that_is_on(void **state)
     static const struct {
         uint32_t highest, eax;
         uint64_t syscfg;
-        uint32_t width, max, min;
+        uint32_t width;
     } cases[] = {
-        {0x8000001f, 0, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 0, 0},
-        {0x8000001f, 1, 0, 43, 0, 0},
-        {0x8000001f, 1, SYSCFG_MEM_ENCRYPTION_MOD_EN, 38, 0, 0},
-        {0x8000001f, 3, SYSCFG_MEM_ENCRYPTION_MOD_EN, 38, 99, 7},
-        {0x8000001f, 2, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 99, 7},
-        {0x80000020, 3, ~UINT64_C(0), 38, 99, 7},
-        {0x8000001e, 3, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 0, 0},
-        {0x8000001f, 3, ~SYSCFG_MEM_ENCRYPTION_MOD_EN, 43, 99, 7},
+        {0x8000001f, 0, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43}, {0x8000001f, 1, 0, 43},
+        {0x8000001f, 1, SYSCFG_MEM_ENCRYPTION_MOD_EN, 38}, {0x8000001f, 3, SYSCFG_MEM_ENCRYPTION_MOD_EN, 38},
+        {0x8000001f, 2, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43}, {0x80000020, 3, ~UINT64_C(0), 38},
+        {0x8000001e, 3, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43}, {0x8000001f, 3, ~SYSCFG_MEM_ENCRYPTION_MOD_EN, 43},
     };
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         set_up(state);
@@ -228,12 +222,10 @@ static void the_address_width_shrinks_with_encryption_that_is_on(void **state)
         *fake_msr(MSR_SYSCFG) = cases[i].syscfg;
         cpu_init(cpu);
         assert_int_equal(cpu->features.phys_bits, cases[i].width);
-        assert_int_equal(cpu->features.max_sev_asid, cases[i].max);
-        assert_int_equal(cpu->features.min_sev_asid, cases[i].min);
     }
 }
 
-/* What SME takes of the address width, and which ASIDs are SEV's, on real processors. */
+/* What SME takes of the address width, on real processors. */
 static void a_boards_processor_is_known_for_what_it_is(void **state)
 {
     static const uint32_t leaves[] = {0, 1, 0x80000000, 0x80000001, 0x80000008, 0x8000000a, 0x8000001f};
@@ -253,13 +245,9 @@ static void a_boards_processor_is_known_for_what_it_is(void **state)
         assert_int_equal(cpu->features.phys_bits, (w->eax & 0xff) - (e->ebx >> 6 & 0x3f));
         if (boards[b].width != BOARD_UNKNOWN)
             assert_int_equal(cpu->features.phys_bits, boards[b].width);
-        if (boards[b].asids != BOARD_UNKNOWN)
-            assert_int_equal(cpu->features.max_sev_asid, boards[b].asids);
-        if (boards[b].min_sev_asid != BOARD_UNKNOWN)
-            assert_int_equal(cpu->features.min_sev_asid, boards[b].min_sev_asid);
         assert_int_equal(cpu->features.sme_coherent,
                          e->eax >> 10 & 1);     /* since Milan: Linux X86_FEATURE_SME_COHERENT */
-        assert_true(cpu->features.npt && cpu->features.next_rip && cpu->features.decode_assists);
+        assert_true(cpu->features.next_rip && cpu->features.decode_assists);
     }
 }
 

@@ -251,7 +251,7 @@ void cpu_init(struct cpu *cpu)
 {
     cpu->self = cpu;
     cpu->timer_tsc = UINT64_MAX;
-    cpu->features = (struct cpu_features){.x2apic = true, .npt = true};
+    cpu->features = (struct cpu_features){.x2apic = true, .next_rip = true};
     cpu->features.one_gib_pages = machine[cpu->index].other_features;
 }
 

@@ -545,13 +545,6 @@ static void an_nmi_does_not_keep_the_watcher_from_its_work(void **state)
     assert_int_equal(machine_taken_over, 1u << (before - 1));
 }
 
-static void before_the_others_start_it_is_this_cpu_alone(void **state)
-{
-    (void)state;
-    assert_true(wbinvd_all(&(struct wbinvd){0}));
-    assert_int_equal(machine[0].wbinvds, 1);
-}
-
 /* ---- the LAPIC's timer ---- */
 
 static void the_timer_is_calibrated_also_when_something_comes_between(void **state)
@@ -604,7 +597,6 @@ int main(void)
         TEST(whoever_needs_all_waits_for_the_last_and_says_so),
         TEST(one_cpu_ends_and_all_others_halt_with_their_caches_written),
         TEST(the_end_does_not_wait_for_ever_nor_halt_another_ender),
-        TEST(before_the_others_start_it_is_this_cpu_alone),
         TEST(a_cpu_that_is_lost_in_a_call_is_replaced_by_one_other),
         TEST(a_lost_one_that_comes_back_after_all_halts),
         TEST(one_that_comes_back_in_time_stays_and_the_next_call_has_its_own_time),

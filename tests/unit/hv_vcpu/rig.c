@@ -423,7 +423,8 @@ int rig_reset(void **state)
         asked[i] = false;
     }
     console_init(&fake_uart);
-    log_set_level(LOG_DEBUG);
+    uint64_t unused;
+    (void)log_change_level(true, &unused); /* debug */
     rig_window_open = false;
     rig_log[0] = 0;
     rig_log_lines = 0;

@@ -34,6 +34,52 @@ static void vmcb_fields_are_written_by_accessors_only(void **state)
     regfree(&write);
 }
 
+/* APM2 tables B-1 and B-2. */
+static void fields_are_where_the_processor_has_them(void **state)
+{
+    (void)state;
+#define AT(field, offset) assert_int_equal(offsetof(struct vmcb, field), offset)
+    AT(iopm_base_pa, 0x040);
+    AT(msrpm_base_pa, 0x048);
+    AT(tsc_offset, 0x050);
+    AT(guest_asid, 0x058);
+    AT(tlb_control, 0x05c);
+    AT(v_intr, 0x060);
+    AT(interrupt_shadow, 0x068);
+    AT(exitcode, 0x070);
+    AT(exitinfo1, 0x078);
+    AT(exitinfo2, 0x080);
+    AT(exitintinfo, 0x088);
+    AT(nested_ctl, 0x090);
+    AT(eventinj, 0x0a8);
+    AT(n_cr3, 0x0b0);
+    AT(vmcb_clean, 0x0c0);
+    AT(nrip, 0x0c8);
+    AT(guest_instruction_count, 0x0d0);
+    AT(vmsa_pa, 0x108);
+    AT(es, 0x400);
+    AT(cs, 0x410);
+    AT(gdtr, 0x460);
+    AT(tr, 0x490);
+    AT(cpl, 0x4cb);
+    AT(efer, 0x4d0);
+    AT(cr4, 0x548);
+    AT(cr3, 0x550);
+    AT(cr0, 0x558);
+    AT(dr7, 0x560);
+    AT(dr6, 0x568);
+    AT(rflags, 0x570);
+    AT(rip, 0x578);
+    AT(rsp, 0x5d8);
+    AT(rax, 0x5f8);
+    AT(star, 0x600);
+    AT(kernel_gs_base, 0x620);
+    AT(cr2, 0x640);
+    AT(g_pat, 0x668);
+    AT(spec_ctrl, 0x6e0);
+#undef AT
+}
+
 #define CLEARS(field, bit)                                          \
     do {                                                            \
         vmcb_mark_clean(&vmcb);                                     \
@@ -89,6 +135,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vmcb_fields_are_written_by_accessors_only),
+        cmocka_unit_test(fields_are_where_the_processor_has_them),
         cmocka_unit_test(accessors_clear_the_bit_of_their_field),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

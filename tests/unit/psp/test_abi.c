@@ -16,6 +16,7 @@
 #include <linux/psp-sev.h>
 
 #include "psp/internal.h"
+#include "status_name.h"
 #include "../../machine/firmware/internal.h"
 
 #define MAX_FACTS 512
@@ -356,11 +357,11 @@ static void every_status_has_its_name_and_no_other_has_one(void **state)
 
     (void)state;
     for (const struct fact *f = next(NULL, "status"); f; f = next(f, "status"), known++)
-        assert_string_equal(sev_status_name((uint16_t)number(f, 2)), f->words[1]);
+        assert_string_equal(status_name((uint16_t)number(f, 2)), f->words[1]);
     for (unsigned status = 0; status <= UINT16_MAX; status++)
-        named += strcmp(sev_status_name((uint16_t)status), "unknown status") != 0;
+        named += strcmp(status_name((uint16_t)status), "unknown status") != 0;
     for (unsigned status = 0; status <= UINT16_MAX; status++)
-        undocumented += strcmp(sev_status_name((uint16_t)status), "undocumented status") == 0;
+        undocumented += strcmp(status_name((uint16_t)status), "undocumented status") == 0;
     assert_int_equal(undocumented, 3);      /* that boards answer all the same: test_status.c */
     assert_int_equal(named, known + undocumented);
 }
@@ -515,9 +516,9 @@ static void states_policy_bits_and_sizes_are_the_references(void **state)
         {"WORKING", SEV_PLATFORM_WORKING},
     };
     static const struct value guest[] = {
-        {"UNINIT", SEV_GUEST_UNINIT},   {"LUPDATE", SEV_GUEST_LUPDATE}, {"LSECRET", SEV_GUEST_LSECRET},
-        {"RUNNING", SEV_GUEST_RUNNING}, {"SUPDATE", SEV_GUEST_SUPDATE}, {"RUPDATE", SEV_GUEST_RUPDATE},
-        {"SENT", SEV_GUEST_SENT},
+        {"UNINIT", SEVFW_GUEST_UNINIT},   {"LUPDATE", SEVFW_GUEST_LUPDATE}, {"LSECRET", SEVFW_GUEST_LSECRET},
+        {"RUNNING", SEVFW_GUEST_RUNNING}, {"SUPDATE", SEVFW_GUEST_SUPDATE}, {"RUPDATE", SEVFW_GUEST_RUPDATE},
+        {"SENT", SEVFW_GUEST_SENT},
     };
     static const struct value size[] = {
         {"certificate", SEV_CERT_SIZE},
@@ -528,11 +529,11 @@ static void states_policy_bits_and_sizes_are_the_references(void **state)
     };
     const struct value policy[] = {
         {"NODBG", (unsigned)__builtin_ctz(SEV_POLICY_NODBG)},
-        {"NOKS", (unsigned)__builtin_ctz(SEV_POLICY_NOKS)},
+        {"NOKS", (unsigned)__builtin_ctz(SEVFW_POLICY_NOKS)},
         {"ES", (unsigned)__builtin_ctz(SEV_POLICY_ES)},
         {"NOSEND", (unsigned)__builtin_ctz(SEV_POLICY_NOSEND)},
-        {"DOMAIN", (unsigned)__builtin_ctz(SEV_POLICY_DOMAIN)},
-        {"SEV", (unsigned)__builtin_ctz(SEV_POLICY_SEV)},
+        {"DOMAIN", (unsigned)__builtin_ctz(SEVFW_POLICY_DOMAIN)},
+        {"SEV", (unsigned)__builtin_ctz(SEVFW_POLICY_SEV)},
         {"API_MAJOR", SEV_POLICY_API_MAJOR_SHIFT},
         {"API_MINOR", SEV_POLICY_API_MINOR_SHIFT},
     };

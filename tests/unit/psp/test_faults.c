@@ -12,6 +12,7 @@
 #include "../cmocka_names.h"
 
 #include "launch.h"
+#include "status_name.h"
 
 #define SECOND UINT64_C(1000000)        /* in microseconds */
 #define FIRST_TIMEOUT (5 * SECOND)
@@ -51,7 +52,7 @@ static void assert_refused(struct psp_result r, uint8_t command, uint16_t status
                  sev_command_name(r.command), r.status);
     psp_result_text(r, text, sizeof text);
     snprintf(want, sizeof want, status > 0xff ? "%s: %s (0x%04x): " : "%s: %s (0x%02x): ", sev_command_name(command),
-             sev_status_name(status), status);
+             status_name(status), status);
     assert_memory_equal(text, want, strlen(want));
 }
 

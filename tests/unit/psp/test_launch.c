@@ -321,7 +321,7 @@ static void a_guest_lives_on_every_generation(void **state)
             launch_up(&l);
             assert_int_equal(launch_run(&l).error, PSP_OK);
             assert_int_not_equal(l.handle, 0);
-            assert_int_equal(l.status.state, SEV_GUEST_RUNNING);
+            assert_int_equal(l.status.state, SEVFW_GUEST_RUNNING);
             assert_int_equal(l.status.asid, LAUNCH_ASID);
             assert_int_equal(l.status.policy, LAUNCH_POLICY);
             assert_int_equal(l.id[0], 1);

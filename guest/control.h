@@ -49,7 +49,9 @@ enum control_operation {
     CONTROL_END = 9, /* guest: running, paused, or being launched */
     CONTROL_PAUSE = 10, /* guest: running; when answered, none of its vCPUs runs */
     CONTROL_RESUME = 11, /* guest: paused, or held before its first instruction (require-secret): goes on */
-    CONTROL_STEP = 12, /* not yet (CONTROL_UNKNOWN). guest: paused; vcpu executes one instruction, then EVENT_STOPPED */
+    CONTROL_STEP =
+        12, /* guest: paused; vcpu executes one instruction without interrupts, then EVENT_STOPPED; a vCPU that
+                        * sleeps executes it when it wakes. The others stand */
     CONTROL_SESSION = 13, /* guest: waits for its session; in: struct control_session */
     CONTROL_RECEIVE = 14, /* guest: ended or refused; a launch that waits for a guest from elsewhere: see below */
     /* Consoles. */
@@ -59,7 +61,9 @@ enum control_operation {
     CONTROL_CONSOLE_WRITE = 17, /* guest; in: bytes for its UART; answer.value: how many it took */
     /* Debugging. Refused with CONTROL_POLICY for NODBG; for guests without SEV unless `debug = true`. */
     CONTROL_VCPU_GET = 24, /* guest, vcpu: paused; out: struct control_vcpu */
-    CONTROL_VCPU_SET = 25, /* not yet. The same; in */
+    CONTROL_VCPU_SET =
+        25, /* The same; in: what a vCPU can hold, and state as it is. Breakpoints that it enables in DR7 stop the
+                            * guest until it disables them; those that the guest has enabled itself stay its own */
     CONTROL_MEMORY_READ =
         26, /* guest, address (guest-physical); out: `size` bytes as the guest shares them (plain and host
                                  * guests: all of RAM; SEV guests: pages that they share) */
@@ -115,7 +119,7 @@ struct control_answer {
 
 enum control_event_kind {
     CONTROL_EVENT_STATE = 1, /* code: enum control_state */
-    CONTROL_EVENT_STOPPED = 2, /* guest is paused: code 0 step, 1 + n breakpoint n of DR0 to DR3, 8 other #DB */
+    CONTROL_EVENT_STOPPED = 2, /* guest is paused: code 0 step, 1 + n breakpoint n of DR0 to DR3 */
     CONTROL_EVENT_CONSOLE = 3, /* bytes came; told once until they are read */
 };
 

@@ -13,7 +13,6 @@
 #include "hv/lib/text.h"
 #include "hv/mm/window.h"
 #include "hv/vm/ipi.h"
-#include "hv/vm/sched.h"
 
 /* What the control guest knows of a guest; the last one is hv's log. */
 struct told {
@@ -121,7 +120,7 @@ static enum control_result pause(struct control_call *call)
 static enum control_result resume(struct control_call *call)
 {
     if (call->guest->paused)
-        sched_resume(call->guest);
+        control_debug_resume(call->guest, NULL);
     else if (!call->guest->secret_placed)
         return refuse(call, CONTROL_STATE, "it requires a secret, and LAUNCH_SECRET has placed none");
     call->guest->awaits = 0;
@@ -211,10 +210,12 @@ static const struct operation {
     [CONTROL_END] = {end, ALIVE, false, false, 0},
     [CONTROL_PAUSE] = {pause, IN(RUNNING), false, true, 0},
     [CONTROL_RESUME] = {resume, IN(PAUSED) | IN(HELD), false, true, 0},
+    [CONTROL_STEP] = {control_debug_step, IN(PAUSED), false, true, 0},
     [CONTROL_SESSION] = {session, IN(SESSION), true, true, sizeof(struct control_session)},
     [CONTROL_CONSOLE_READ] = {console_read_kept, 0, true, false, 0},
     [CONTROL_CONSOLE_WRITE] = {console_write_input, ALIVE, true, false, 0},
     [CONTROL_VCPU_GET] = {control_debug_vcpu_get, IN(PAUSED), true, true, 0},
+    [CONTROL_VCPU_SET] = {control_debug_vcpu_set, IN(PAUSED), true, true, sizeof(struct control_vcpu)},
     [CONTROL_MEMORY_READ] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), true, true, 0},
     [CONTROL_MEMORY_WRITE] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), true, true, 0},
     [CONTROL_FIRMWARE] = {firmware, 0, false, false, 0},
@@ -290,12 +291,12 @@ struct job *control_job(void)
 
 /* ---- events ---- */
 
-static void write_event(uint32_t kind, uint32_t guest, uint32_t code)
+static void write_event(uint32_t kind, uint32_t guest, uint32_t vcpu, uint32_t code)
 {
     struct control_header *header = (void *)control.window;
     struct control_event *events = (void *)(control.window + CONTROL_EVENTS);
     control.events++;
-    events[(control.events - 1) % CONTROL_EVENT_COUNT] = (struct control_event){kind, guest, 0, code};
+    events[(control.events - 1) % CONTROL_EVENT_COUNT] = (struct control_event){kind, guest, vcpu, code};
     __atomic_store_n(&header->events, control.events, __ATOMIC_RELEASE);
 }
 
@@ -304,18 +305,36 @@ static bool tell_console(struct told *told, uint32_t guest, const struct history
     if (told->console || told->read >= __atomic_load_n(&history->total, __ATOMIC_RELAXED))
         return false;
     told->console = true;
-    write_event(CONTROL_EVENT_CONSOLE, guest, 0);
+    write_event(CONTROL_EVENT_CONSOLE, guest, 0, 0);
     return true;
+}
+
+/* Of a paused guest: none of its vCPUs runs. Behind a WBINVD, as with CONTROL_PAUSE. */
+static bool tell_stops(const struct guest *guest)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < guest->config->vcpus; i++) {
+        struct vcpu *vcpu = guest->vcpus[i];
+        if (vcpu->stopped == 0)
+            continue;
+        if (guest->sev && !any && !wbinvd_all(&job_of(guest)->wbinvd))
+            return false;
+        write_event(CONTROL_EVENT_STOPPED, guest->index, i, vcpu->stopped - 1u);
+        vcpu->stopped = 0;
+        any = true;
+    }
+    return any;
 }
 
 static bool tell_guest(struct told *told, const struct guest *guest)
 {
     enum control_state state = control_info_state(guest);
     bool console = tell_console(told, guest->index, &guest->output.history);
+    bool stops = state == CONTROL_STATE_PAUSED && tell_stops(guest);
     if (told->state == state)
-        return console;
+        return console || stops;
     told->state = state;
-    write_event(CONTROL_EVENT_STATE, guest->index, state);
+    write_event(CONTROL_EVENT_STATE, guest->index, 0, state);
     return true;
 }
 

@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* VCPU_GET, MEMORY_READ, MEMORY_WRITE. */
+/*
+ * VCPU_GET, VCPU_SET, STEP, MEMORY_READ, MEMORY_WRITE. What VCPU_SET loads is what a guest could have loaded itself, or less: hv's own
+ * bits of CR0, CR4 and EFER are not in it, and what VMRUN would refuse (APM2 15.5.1) is refused here. A guest that runs has
+ * other states than a launch may begin with (rings, null segments, its features): guest/manifest_registers.c is for those.
+ */
 #include "hv/control/control_debug.h"
 
 #include "hv/lib/x86.h"
 #include "hv/mm/window.h"
+#include "hv/vm/debug.h"
+#include "hv/vm/exit_cr.h"
+#include "hv/vm/exit_msr_list.h"
 #include "hv/vm/pages.h"
+#include "hv/vm/sched.h"
 #include "hv/vm/vcpu_cr.h"
+
+#define RFLAGS_KNOWN UINT64_C(0x003f7fd7) /* APM2 3.1.6 */
+#define DR7_ZERO UINT64_C(0xffffffff0000d800) /* APM2 13.1.1 */
+#define DR6_CAUSES UINT64_C(0xe00f)
+#define SEGMENT_L_D 0x600u
+#define SEGMENT_L 0x200u
+#define SEGMENT_KNOWN 0xfffu
+#define SEGMENT_DPL 0x60u
 
 /* A SEV guest's policy decides, with which its owner has started it, by any of the bits; of others, their entry in the manifest. */
 static bool is_forbidden(const struct guest *guest, uint32_t bits)
@@ -13,15 +29,23 @@ static bool is_forbidden(const struct guest *guest, uint32_t bits)
     return guest->sev ? (guest->sev_policy & bits) != 0 : (guest->config->flags & MANIFEST_GUEST_DEBUG) == 0;
 }
 
+static enum control_result find_vcpu(const struct control_call *call, struct vcpu **vcpu)
+{
+    if (is_forbidden(call->guest, SEV_POLICY_NODBG))
+        return CONTROL_POLICY;
+    if (call->request.vcpu >= call->guest->config->vcpus)
+        return CONTROL_INVALID;
+    *vcpu = call->guest->vcpus[call->request.vcpu];
+    return CONTROL_OK;
+}
+
 /* The guest is paused: no CPU has any of its vCPUs' state. */
 enum control_result control_debug_vcpu_get(struct control_call *call)
 {
-    uint32_t id = call->request.vcpu;
-    if (is_forbidden(call->guest, SEV_POLICY_NODBG))
-        return CONTROL_POLICY;
-    if (id >= call->guest->config->vcpus)
-        return CONTROL_INVALID;
-    const struct vcpu *vcpu = call->guest->vcpus[id];
+    struct vcpu *vcpu;
+    enum control_result found = find_vcpu(call, &vcpu);
+    if (found != CONTROL_OK)
+        return found;
     const struct vmcb *vmcb = vcpu->vmcb;
     struct control_vcpu out = {
         .rax = vmcb->rax,
@@ -58,7 +82,107 @@ enum control_result control_debug_vcpu_get(struct control_call *call)
                            (VMCB_SEGMENTS - 1) * sizeof(struct vmcb_segment),
                    "segments as the VMCB has them");
     memcpy(&out.es, &vmcb->es, VMCB_SEGMENTS * sizeof(struct vmcb_segment));
+    /* SYSRET may leave another DPL there (Linux: X86_BUG_SYSRET_SS_ATTRS); VCPU_SET takes CPL from it. */
+    out.ss.attributes = (uint16_t)((out.ss.attributes & ~SEGMENT_DPL) | vmcb->cpl << 5);
     return control_put(call, &out, sizeof out);
+}
+
+/* ---- VCPU_SET ---- */
+
+static bool canonical(uint64_t address, uint64_t cr4)
+{
+    unsigned unused = (cr4 & CR4_LA57) != 0 ? 64 - 57 : 64 - 48;
+    return (uint64_t)((int64_t)(address << unused) >> unused) == address;
+}
+
+static bool control_registers_valid(const struct control_vcpu *r, uint64_t cr4_now)
+{
+    bool long_mode = (r->cr0 & CR0_PG) != 0 && (r->efer & EFER_LME) != 0;
+    return (r->cr0 & ~CR0_DEFINED) == 0 && (r->cr0 & CR0_HIDDEN) != CR0_NW && (r->cr0 & (CR0_PG | CR0_PE)) != CR0_PG &&
+           (r->cr4 & ~(exit_cr4_defined() | cr4_now)) == 0 && (r->efer & ~EFER_WRITABLE) == 0 &&
+           ((r->efer & EFER_LMA) != 0) == long_mode && r->cr3 >> 52 == 0 &&
+           (long_mode ? (r->cr4 & CR4_PAE) != 0 && (r->cs.attributes & SEGMENT_L_D) != SEGMENT_L_D
+                      : (r->cr4 & CR4_PCIDE) == 0);
+}
+
+static bool segments_valid(const struct control_vcpu *r)
+{
+    for (const struct control_segment *segment = &r->es; segment <= &r->tr; segment++)
+        if ((segment->attributes & ~SEGMENT_KNOWN) != 0 || !canonical(segment->base, r->cr4))
+            return false;
+    return r->gdtr.limit <= UINT16_MAX && r->idtr.limit <= UINT16_MAX;
+}
+
+static bool addresses_valid(const struct control_vcpu *r)
+{
+    bool long_mode = (r->efer & EFER_LMA) != 0, code64 = long_mode && (r->cs.attributes & SEGMENT_L) != 0;
+    return (code64 ? canonical(r->rip, r->cr4) : r->rip <= UINT32_MAX) && canonical(r->lstar, r->cr4) &&
+           canonical(r->cstar, r->cr4) && canonical(r->kernel_gs_base, r->cr4) && canonical(r->sysenter_esp, r->cr4) &&
+           canonical(r->sysenter_eip, r->cr4) && (r->rflags & ~RFLAGS_KNOWN) == 0 && (r->rflags & RFLAGS_ONE) != 0 &&
+           !(long_mode && (r->rflags & RFLAGS_VM) != 0) && r->dr6 <= UINT32_MAX && (r->dr7 & DR7_ZERO) == 0;
+}
+
+static void load(struct vcpu *vcpu, const struct control_vcpu *r)
+{
+    struct vmcb *vmcb = vcpu->vmcb;
+    const uint64_t dr[] = {r->dr0, r->dr1, r->dr2, r->dr3};
+    struct vmcb_segment segments[VMCB_SEGMENTS];
+    memcpy(segments, &r->es, sizeof segments);
+#define REGISTER(name) vcpu->run.gprs.name = r->name;
+    VMRUN_GPRS(REGISTER)
+#undef REGISTER
+    vmcb_set_rax(vmcb, r->rax);
+    vmcb_set_rsp(vmcb, r->rsp);
+    vmcb_set_rip(vmcb, r->rip);
+    vmcb_set_cr2(vmcb, r->cr2);
+    vmcb_set_cr3(vmcb, r->cr3);
+    vmcb_set_star(vmcb, r->star);
+    vmcb_set_lstar(vmcb, r->lstar);
+    vmcb_set_cstar(vmcb, r->cstar);
+    vmcb_set_sfmask(vmcb, r->sfmask);
+    vmcb_set_kernel_gs_base(vmcb, r->kernel_gs_base);
+    vmcb_set_sysenter_cs(vmcb, r->sysenter_cs);
+    vmcb_set_sysenter_esp(vmcb, r->sysenter_esp);
+    vmcb_set_sysenter_eip(vmcb, r->sysenter_eip);
+    vcpu_cr_reset(vcpu, r->cr0, r->cr4);
+    vmcb_set_rflags(vmcb, r->rflags);
+    vmcb_set_efer(vmcb, r->efer | EFER_SVME);
+    vmcb_set_segments(vmcb, segments);
+    vmcb_set_cpl(vmcb, (r->ss.attributes & SEGMENT_DPL) >> 5);
+    vmcb_set_dr6(vmcb, (r->dr6 & DR6_CAUSES) | DR6_RESET);
+    debug_set_breakpoints(vcpu, dr, r->dr7);
+    vcpu_flush_tlb(vcpu);
+}
+
+enum control_result control_debug_vcpu_set(struct control_call *call)
+{
+    struct control_vcpu in;
+    struct vcpu *vcpu;
+    enum control_result found = find_vcpu(call, &vcpu);
+    if (found != CONTROL_OK)
+        return found;
+    control_take(call, &in, sizeof in);
+    if (!control_registers_valid(&in, vcpu_cr4(vcpu)) || !segments_valid(&in) || !addresses_valid(&in) ||
+        in.state != vcpu->state)
+        return CONTROL_INVALID;
+    load(vcpu, &in);
+    return CONTROL_OK;
+}
+
+void control_debug_resume(struct guest *guest, const struct vcpu *step)
+{
+    job_of(guest)->wbinvd = (struct wbinvd){0};
+    debug_begin(guest, step);
+    sched_resume(guest, step);
+}
+
+enum control_result control_debug_step(struct control_call *call)
+{
+    struct vcpu *vcpu;
+    enum control_result found = find_vcpu(call, &vcpu);
+    if (found == CONTROL_OK)
+        control_debug_resume(call->guest, vcpu);
+    return found;
 }
 
 /* Either way, as the guest itself shares its memory with hv. */

@@ -6,6 +6,10 @@
 #include "hv/control/control_call.h"
 
 enum control_result control_debug_vcpu_get(struct control_call *call);
+enum control_result control_debug_vcpu_set(struct control_call *call);
+/* A paused guest goes on; or `step` alone, for one instruction. */
+void control_debug_resume(struct guest *guest, const struct vcpu *step);
+enum control_result control_debug_step(struct control_call *call);
 enum control_result control_debug_memory(struct control_call *call);
 
 #endif

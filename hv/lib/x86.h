@@ -80,6 +80,8 @@
 #define CR4_PKE (UINT64_C(1) << 22)
 #define RFLAGS_ONE (UINT64_C(1) << 1)       /* always */
 #define RFLAGS_IF (UINT64_C(1) << 9)
+#define RFLAGS_RF (UINT64_C(1) << 16)
+#define RFLAGS_VM (UINT64_C(1) << 17)
 /* After a reset, and INIT (APM2 14.1.3). */
 #define DR6_RESET UINT64_C(0xffff0ff0)
 #define DR7_RESET UINT64_C(0x400)
@@ -144,6 +146,7 @@ static inline void mfence(void) { __asm__ volatile("mfence" : : : "memory"); }
 static inline void cpu_relax(void) { __asm__ volatile("pause" : : : "memory"); }
 static inline void cli(void) { __asm__ volatile("cli" : : : "memory"); }
 static inline void sti(void) { __asm__ volatile("sti" : : : "memory"); }
+static inline void clgi(void) { __asm__ volatile("clgi" : : : "memory"); }
 
 static inline void hlt(void) { __asm__ volatile("hlt" : : : "memory"); }
 /* One: no interrupt is taken between the two. */

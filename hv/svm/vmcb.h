@@ -212,7 +212,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
         vmcb->field = value;                                           \
         vmcb->vmcb_clean &= ~(uint32_t)(clean);                        \
     }
-/* The processor reads these on every VMRUN. */
+/* The processor reads these on every VMRUN, or VMLOAD. */
 #define VMCB_ACCESSOR_UNCACHED(type, field)                            \
     static inline void vmcb_set_##field(struct vmcb *vmcb, type value) \
     {                                                                  \
@@ -248,6 +248,14 @@ VMCB_ACCESSOR_UNCACHED(uint64_t, rflags)
 VMCB_ACCESSOR_UNCACHED(uint64_t, rip)
 VMCB_ACCESSOR_UNCACHED(uint64_t, rsp)
 VMCB_ACCESSOR_UNCACHED(uint64_t, rax)
+VMCB_ACCESSOR_UNCACHED(uint64_t, star)
+VMCB_ACCESSOR_UNCACHED(uint64_t, lstar)
+VMCB_ACCESSOR_UNCACHED(uint64_t, cstar)
+VMCB_ACCESSOR_UNCACHED(uint64_t, sfmask)
+VMCB_ACCESSOR_UNCACHED(uint64_t, kernel_gs_base)
+VMCB_ACCESSOR_UNCACHED(uint64_t, sysenter_cs)
+VMCB_ACCESSOR_UNCACHED(uint64_t, sysenter_esp)
+VMCB_ACCESSOR_UNCACHED(uint64_t, sysenter_eip)
 #undef VMCB_ACCESSOR
 #undef VMCB_ACCESSOR_UNCACHED
 

@@ -4,6 +4,7 @@
 
 #include "hv/cpu/trap.h"
 #include "hv/lib/x86.h"
+#include "hv/vm/debug.h"
 #include "hv/vm/vcpu_cr.h"
 
 #define VECTOR_BP 3u
@@ -123,6 +124,8 @@ static uint64_t next_event(struct vcpu *vcpu)
                    ? vmcb_event_with_error(EVENT_TYPE_EXCEPTION, vcpu->exception_vector, vcpu->exception_error)
                    : vmcb_event(EVENT_TYPE_EXCEPTION, vcpu->exception_vector);
     }
+    if (vcpu->step != STEP_NONE)
+        return 0;
     if (vcpu->nmi_pending && event_nmi_possible(vcpu)) {
         vcpu->nmi_pending = false;
         nmi_block(vcpu, true);
@@ -142,9 +145,11 @@ void event_prepare(struct vcpu *vcpu)
     if (vcpu->stepping && (vcpu->vmcb->eventinj & EVENT_VALID) != 0)
         vcpu_cr_step_end(vcpu); /* the instruction is tried again after the event */
 
-    int vector = wanted_interrupt(&vcpu->lapic);
+    int vector = vcpu->step == STEP_NONE ? wanted_interrupt(&vcpu->lapic) : -1;
     set_window(vcpu, vector >= 0 ? (int)PRIORITY((unsigned)vector) : NO_WINDOW);
     /* There is no window for NMIs: one that could come now, but for what is injected or for the IRET that is executed next, is
      * tried again at the next exit. */
     vcpu->request = vcpu->nmi_pending && (event_nmi_possible(vcpu) || vcpu->nmi_iret_rip != NMI_NO_IRET);
+    if (vcpu->step != STEP_NONE)
+        debug_enter(vcpu);
 }

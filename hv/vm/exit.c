@@ -7,6 +7,7 @@
 #include "hv/lib/panic.h"
 #include "hv/lib/text.h"
 #include "hv/mm/view.h"
+#include "hv/vm/debug.h"
 #include "hv/vm/event.h"
 #include "hv/vm/guest.h"
 #include "hv/vm/vcpu_cr.h"
@@ -15,6 +16,12 @@
 
 void exit_single_step(struct vcpu *vcpu)
 {
+    if (vcpu->stepping) {
+        vcpu_cr_step_end(vcpu);
+        debug_stepped(vcpu);
+        if ((vcpu->vmcb->rflags & RFLAGS_TF) == 0)
+            return;
+    }
     vmcb_set_dr6(vcpu->vmcb, vcpu->vmcb->dr6 | DR6_BS);
     event_inject_exception(vcpu, VECTOR_DB, false, 0);
 }

@@ -12,7 +12,7 @@
 #define VECTOR_PF 14u
 #define VECTOR_AC 17u
 
-/* #DB of a guest with RFLAGS.TF, behind an instruction that exited. */
+/* RFLAGS.TF, the guest's or hv's, behind an instruction that exited. */
 void exit_single_step(struct vcpu *vcpu);
 
 /* Moves RIP past an intercepted instruction, to `rip`. */

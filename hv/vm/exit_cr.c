@@ -8,7 +8,6 @@
 #include "hv/vm/exit_cpuid.h"
 #include "hv/vm/vcpu_cr.h"
 
-#define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 /* What the TLB may have been filled by (APM2 5.5.3, 3.1.3); PKE is checked at each access. */
 #define CR0_TRANSLATION (CR0_PE | CR0_WP | CR0_PG)
 #define CR4_TRANSLATION (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
@@ -38,8 +37,8 @@ static bool guest_writes_cr0(struct vcpu *vcpu, uint64_t value)
     return true;
 }
 
-/* Bits that are not reserved on the processor that CPUID describes to the guest (APM2 3.1.3, APM3 appendix E). */
-static uint64_t cr4_defined(void)
+/* APM2 3.1.3, APM3 appendix E. */
+uint64_t exit_cr4_defined(void)
 {
     enum part { LEAF_1_EDX, LEAF_1_ECX, LEAF_7_EBX, LEAF_7_ECX };
     static const struct {
@@ -69,7 +68,7 @@ static bool guest_writes_cr4(struct vcpu *vcpu, uint64_t value)
     uint64_t changed = value ^ vcpu_cr4(vcpu);
     bool long_mode = (vmcb->efer & EFER_LMA) != 0;
 
-    if ((value & ~cr4_defined()) != 0)
+    if ((value & ~exit_cr4_defined()) != 0)
         return false;
     if (long_mode && ((value & CR4_PAE) == 0 || (changed & CR4_LA57) != 0))
         return false;
@@ -118,7 +117,7 @@ void exit_cr(struct vcpu *vcpu)
         return;
     }
     if ((vmcb->exitinfo1 & CR_MOV) == 0) {
-        vcpu_cr_step(vcpu);
+        vcpu_cr_step(vcpu, true);
         return;
     }
     uint64_t written = code64 ? get_register(vcpu, number) : (uint32_t)get_register(vcpu, number);

@@ -3,6 +3,7 @@
 #include "hv/cpu/mca.h"
 #include "hv/cpu/trap.h"
 #include "hv/lib/x86.h"
+#include "hv/vm/debug.h"
 #include "hv/vm/event.h"
 #include "hv/vm/exit.h"
 #include "hv/vm/exit_cache.h"
@@ -24,7 +25,8 @@
 /* INTR, NMI, SMI, INIT: the host's, which took them at STGI. */
 static void exit_host(struct vcpu *vcpu)
 {
-    (void)vcpu;
+    if (vcpu->step == STEP_DELIVERY)
+        debug_delivered(vcpu);
 }
 
 static void exit_vintr(struct vcpu *vcpu)
@@ -61,13 +63,12 @@ static void exit_rdpmc(struct vcpu *vcpu)
     event_inject_exception(vcpu, VECTOR_GP, true, 0);
 }
 
-/* Reflected to the guest: #DB and #AC are intercepted since their delivery can loop inside the processor (VMCB_EXCEPTIONS).
+/* Reflected to the guest, if they are its own: #DB and #AC are intercepted since their delivery can loop inside the processor (VMCB_EXCEPTIONS).
  * DR6 is already written (APM2 15.12.2). */
 static void exit_debug(struct vcpu *vcpu)
 {
-    if (vcpu->stepping && vcpu_cr_stepped(vcpu))
-        return;
-    event_inject_exception(vcpu, VECTOR_DB, false, 0);
+    if (!debug_exception(vcpu))
+        event_inject_exception(vcpu, VECTOR_DB, false, 0);
 }
 
 static void exit_alignment(struct vcpu *vcpu)

@@ -23,7 +23,6 @@
 #define MSR_MMIO_CFG_BASE 0xc0010058u
 #define MSR_KVM_MIGRATION_CONTROL 0x4b564d08u   /* Linux Documentation/virt/kvm/x86/msr.rst */
 
-#define EFER_WRITABLE (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 #define HWCR_TSC_FREQ_SEL (UINT64_C(1) << 24)   /* the TSC counts at P0's frequency */
 #define MTRR_DEF_TYPE_WRITABLE UINT64_C(0xcff)
 #define SEV_STATUS_SEV UINT64_C(1)

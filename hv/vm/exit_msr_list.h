@@ -5,6 +5,8 @@
 
 #include "hv/vm/vcpu.h"
 
+#define EFER_WRITABLE (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
+
 /* False: #GP. */
 bool exit_msr_list_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool exit_msr_list_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);

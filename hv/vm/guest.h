@@ -61,7 +61,7 @@ struct guest {
     struct lock lock;           /* LOCK_GUEST */
     enum guest_state state;     /* the boot CPU's to change */
     enum guest_end_kind end;    /* written under the lock */
-    bool paused;                /* its vCPUs leave their queues, until sched_resume(); the boot CPU's to change */
+    bool paused;                /* its vCPUs leave their queues, until sched_resume() */
     uint32_t awaits; /* GUEST_LAUNCHING: CONTROL_STATE_SESSION, CONTROL_STATE_HELD; 0: nothing of control's */
     uint32_t doorbell; /* the control guest's last write to it; 0: taken */
     char end_reason[256]; /* in words */
@@ -129,7 +129,7 @@ bool guest_input(struct guest *guest, int input);
  * (control/). Any CPU; also from an exit handler. The first call counts, and returns true. */
 bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Its vCPUs leave their CPUs' queues; when vcpus_queued is 0, it is paused. On the boot CPU. */
+/* Its vCPUs leave their CPUs' queues; when vcpus_queued is 0, it is paused. On the boot CPU, or on that of a vCPU of it that runs. */
 void guest_pause(struct guest *guest);
 /* Whether its vCPUs are to leave their queues. */
 static inline bool guest_stops(const struct guest *guest)

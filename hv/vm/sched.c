@@ -47,11 +47,12 @@ void sched_add(struct vcpu *vcpu)
     smp_kick(cpu);
 }
 
-void sched_resume(struct guest *guest)
+void sched_resume(struct guest *guest, const struct vcpu *only)
 {
     __atomic_store_n(&guest->paused, false, __ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < guest->config->vcpus; i++)
-        sched_add(guest->vcpus[i]);
+        if (only == NULL || guest->vcpus[i] == only)
+            sched_add(guest->vcpus[i]);
 }
 
 static void list(struct cpu *cpu, struct vcpu *vcpu)

@@ -9,8 +9,8 @@
  * that have ended or pause off its queue by itself: guest->vcpus_queued counts them down. */
 void sched_place(struct cpu *cpu, struct vcpu *vcpu);
 void sched_add(struct vcpu *vcpu);
-/* Those of a paused guest run again. On the boot CPU. */
-void sched_resume(struct guest *guest);
+/* Those of a paused guest run again, or `only` one; NULL: all. On the boot CPU. */
+void sched_resume(struct guest *guest, const struct vcpu *only);
 /* Takes over the vCPUs that were added, and drops those of guests that have ended or pause. */
 void sched_change(struct cpu *cpu);
 static inline void sched_update(struct cpu *cpu)

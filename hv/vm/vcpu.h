@@ -19,6 +19,9 @@ enum vcpu_state {
     VCPU_WAIT_SIPI,
 };
 
+/* The operator's STEP (debug.c): asked for; an exception of the instruction is being delivered. */
+enum vcpu_step { STEP_NONE, STEP_ASKED, STEP_DELIVERY };
+
 /* Exits by kind, for the report and the monitor. */
 enum vcpu_exit_kind {
     VCPU_EXIT_OTHER,
@@ -81,8 +84,12 @@ struct vcpu {
     uint32_t exception_error;
     bool exception_has_error;
     uint64_t cr0_hidden; /* CD and NW as the guest wrote them: vcpu_cr.c */
-    bool stepping; /* CLTS, LMSW or SMSW runs with RFLAGS.TF set by hv: vcpu_cr.c */
+    bool stepping; /* an instruction runs with RFLAGS.TF set by hv: vcpu_cr.c */
+    bool cr0_free; /* it is CLTS, LMSW or SMSW: CR0 is not intercepted */
     uint64_t step_tf, step_dr6; /* the guest's own */
+    enum vcpu_step step;
+    uint8_t stopped; /* 1 + EVENT_STOPPED's code, until control.c has told it; 0: nothing to tell */
+    uint8_t breakpoints; /* of DR0 to DR3, the operator's: a bit each */
 };
 
 #define NMI_NO_IRET UINT64_MAX

@@ -38,18 +38,18 @@ uint64_t vcpu_cr4(const struct vcpu *vcpu)
 static void set_intercepts(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
+    vmcb_set_intercept_exceptions(vmcb, vcpu->stepping ? STEP_EXCEPTIONS : VMCB_EXCEPTIONS);
     if (!vcpu_cr_intercepts())
         return;
     uint32_t cr = INTERCEPT(VMEXIT_READ_CR4) | INTERCEPT(VMEXIT_WRITE_CR4);
     uint32_t misc1 = vmcb->intercept_misc1 & ~INTERCEPT(VMEXIT_CR0_SEL_WRITE);
-    if (!vcpu->stepping) {
+    if (!vcpu->stepping || !vcpu->cr0_free) {
         misc1 |= INTERCEPT(VMEXIT_CR0_SEL_WRITE);
         if (vcpu->cr0_hidden != 0)
             cr |= INTERCEPT(VMEXIT_READ_CR0) | INTERCEPT(VMEXIT_WRITE_CR0);
     }
     vmcb_set_intercept_cr(vmcb, cr);
     vmcb_set_intercept_misc1(vmcb, misc1);
-    vmcb_set_intercept_exceptions(vmcb, vcpu->stepping ? STEP_EXCEPTIONS : VMCB_EXCEPTIONS);
 }
 
 void vcpu_cr_set_cr0(struct vcpu *vcpu, uint64_t cr0)
@@ -66,15 +66,19 @@ void vcpu_cr_reset(struct vcpu *vcpu, uint64_t cr0, uint64_t cr4)
     vmcb_set_cr4(vcpu->vmcb, cr4 | CR4_MCE);
 }
 
-/* ---- CLTS, LMSW, SMSW ---- */
+/* ---- single steps by hv: CLTS, LMSW, SMSW, and the operator's (debug.c) ---- */
 
-void vcpu_cr_step(struct vcpu *vcpu)
+void vcpu_cr_step(struct vcpu *vcpu, bool cr0_free)
 {
     struct vmcb *vmcb = vcpu->vmcb;
+    if (!vcpu->stepping) {
+        vcpu->step_tf = vmcb->rflags & RFLAGS_TF;
+        vcpu->step_dr6 = vmcb->dr6;
+    }
     vcpu->stepping = true;
-    vcpu->step_tf = vmcb->rflags & RFLAGS_TF;
-    vcpu->step_dr6 = vmcb->dr6;
-    vmcb_set_rflags(vmcb, vmcb->rflags | RFLAGS_TF);
+    vcpu->cr0_free = cr0_free;
+    /* RF: a breakpoint at the instruction has been seen to. */
+    vmcb_set_rflags(vmcb, vmcb->rflags | RFLAGS_TF | RFLAGS_RF);
     set_intercepts(vcpu);
 }
 

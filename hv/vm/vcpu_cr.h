@@ -17,8 +17,8 @@ void vcpu_cr_set_cr0(struct vcpu *vcpu, uint64_t cr0);
 /* As the guest sees them. */
 uint64_t vcpu_cr0(const struct vcpu *vcpu);
 uint64_t vcpu_cr4(const struct vcpu *vcpu);
-/* Lets the guest execute the instruction at RIP, which exited, itself, and exit behind it. */
-void vcpu_cr_step(struct vcpu *vcpu);
+/* Lets the guest execute the instruction at RIP itself, and exit behind it. `cr0_free`: it has exited for its access to CR0. */
+void vcpu_cr_step(struct vcpu *vcpu, bool cr0_free);
 /* Something comes before the instruction that was to be stepped over, which then exits again. */
 void vcpu_cr_step_end(struct vcpu *vcpu);
 /* #DB while stepping. True: it was hv's alone, and is done with. */

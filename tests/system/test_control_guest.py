@@ -113,3 +113,77 @@ def test_stock_gdb_looks_into_an_encrypted_guest_unless_its_policy_forbids_it(
     assert "Attaching to process 3 failed" in said and "policy forbids debugging" in said
     rows = [line.split()[:3] for line in said.splitlines()]
     assert ["2", "open", "running"] in rows and ["3", "shut", "running"] in rows
+
+
+def symbol(build: Path, name: str) -> int:
+    listing = subprocess.run(["nm", build / "guest" / "hello.elf"], capture_output=True, text=True, check=True).stdout
+    return int(next(line.split()[0] for line in listing.splitlines() if line.split()[2:] == [name]), 16)
+
+
+def disassembly(build: Path) -> dict[int, str]:
+    """Hello's instructions by address."""
+    listing = subprocess.run(["objdump", "-d", "--no-show-raw-insn", build / "guest" / "hello.elf"],
+                             capture_output=True, text=True, check=True).stdout  # fmt: skip
+    return {int(at, 16): words.strip() for at, words in re.findall(r"^ +([0-9a-f]+):\t(.*)$", listing, re.M)}
+
+
+def follows(code: dict[int, str]) -> Callable[[int, int], bool]:
+    """Whether the instruction at one address can be followed by that at another."""
+    next_of = dict(zip(sorted(code), sorted(code)[1:], strict=False))
+
+    def check(at: int, then: int) -> bool:
+        words = code[at]
+        if words.startswith(("ret", "iret", "jmp *", "call *")):
+            return then in code
+        target = re.match(r"(?:j\w+|call) +([0-9a-f]+)", words)
+        jumps = target is not None and then == int(target[1], 16)
+        return jumps or (then == next_of.get(at) and not words.startswith(("jmp", "call")))
+
+    return check
+
+
+@pytest.mark.sev
+def test_stock_gdb_steps_and_stops_an_encrypted_guest(build: Path, pack: Callable[..., Path], boot_sev: Boot) -> None:
+    guests = [control(), packing.hello("open", "sev", "ticks=1000000", policy=0),
+              packing.hello("other", "none", "ticks=1000000")]  # fmt: skip
+    ticks, number, handler = (symbol(build, name) for name in ("ticks", "put_number", "timer_interrupt"))
+    code = disassembly(build)
+    rdtsc = next(at for at, words in code.items() if words == "rdtsc")
+    with boot_sev(packing.bootable(pack("steps", guests)), name="steps", cpus=2, uart=[*COM1, *COM2]) as machine:
+        machine.wait_for(r"^open\| hello: tick 2")
+        said = gdb(
+            machine, "set architecture i386:x86-64", "attach 2",
+            # A breakpoint in the code; a register is changed, and the guest prints what it holds then.
+            f"hbreak *{number:#x}", "continue", 'printf "at %lx with %ld\\n", $pc, $rdi', "set var $rdi = 424242",
+            "delete", f"hbreak *{rdtsc:#x}", "continue", "delete",
+            # Each step is an instruction: WRMSR, STI and HLT, too; the timer's interrupt waits meanwhile.
+            "python", f"before = int(gdb.parse_and_eval('*(int *){ticks:#x}'))",
+            "places = [int(gdb.parse_and_eval('(unsigned long)$pc'))]", "for _ in range(40):",
+            " gdb.execute('stepi', to_string=True)", " places.append(int(gdb.parse_and_eval('(unsigned long)$pc')))",
+            "print('went', *('%x' % place for place in places))",
+            f"print('ticked', int(gdb.parse_and_eval('*(int *){ticks:#x}')) - before)",
+            "end", "info registers eflags",
+            # A watchpoint of data: it stops behind the handler's store.
+            f"watch *(int *){ticks:#x}", "continue", 'printf "changed near %lx\\n", $pc', "delete",
+            # Memory of the encrypted guest: the count that the handler adds to.
+            f"set var *(int *){ticks:#x} = *(int *){ticks:#x} + 5", f"hbreak *{handler:#x}", "continue",
+            'printf "handler at %lx\\n", $pc', "monitor list", "detach",
+        )  # fmt: skip
+        assert f"at {number:x} with " in said
+        machine.wait_for(r"^open\| hello: tick 424242")
+        went = [int(place, 16) for place in re.findall(r"^went (.*)$", said, re.M)[0].split()]
+        legal = follows(code)
+        wrong = [(hex(a), hex(b)) for a, b in zip(went, went[1:], strict=False) if not legal(a, b)]
+        assert not wrong and {"wrmsr", "sti", "hlt", "cli"} <= {code[place] for place in went}
+        assert "ticked 0\n" in said
+        assert int(re.findall(r"^eflags +(0x\w+)", said, re.M)[0], 16) & 0x100 == 0  # TF is not seen
+        changed = int(re.findall(r"^changed near ([0-9a-f]+)", said, re.M)[0], 16)
+        assert handler < changed < handler + 0x40
+        assert f"handler at {handler:x}\n" in said
+        rows = [line.split()[:3] for line in said.splitlines()]
+        assert ["2", "open", "paused"] in rows and ["3", "other", "running"] in rows
+        # Detached, it goes on, undisturbed.
+        told = [int(count) for count in re.findall(r"^open\| hello: tick (\d+)$", machine.console.text, re.M)]
+        assert told.count(424242) == 1 and all(count in (place, 424242) for place, count in enumerate(told, 1))
+        machine.wait_for(rf"^open\| hello: tick {len(told) + 5}$")
+        assert "ended open" not in machine.console.text

@@ -24,6 +24,7 @@
 #define wbinvd(...) real_wbinvd(__VA_ARGS__)
 #define cli(...) real_cli(__VA_ARGS__)
 #define sti(...) real_sti(__VA_ARGS__)
+#define clgi(...) real_clgi(__VA_ARGS__)
 #define hlt(...) real_hlt(__VA_ARGS__)
 #define read_rflags(...) real_read_rflags(__VA_ARGS__)
 #define write_dr7(...) real_write_dr7(__VA_ARGS__)
@@ -59,6 +60,7 @@
 #undef wbinvd
 #undef cli
 #undef sti
+#undef clgi
 #undef hlt
 #undef read_rflags
 #undef write_dr7
@@ -95,6 +97,7 @@ void write_dr7(uint64_t value);
 void wbinvd(void);
 void cli(void);
 void sti(void);
+void clgi(void);
 void hlt(void);
 void sti_hlt(void);
 uint64_t xgetbv(void);

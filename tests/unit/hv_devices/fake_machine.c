@@ -287,6 +287,9 @@ void cli(void)
 void sti(void)
 {
 }
+void clgi(void)
+{
+}
 void write_dr0_3(const uint64_t dr[4])
 {
     (void)dr;

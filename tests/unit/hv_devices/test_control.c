@@ -11,8 +11,10 @@
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/smp.h"
+#include "hv/lib/x86.h"
 #include "hv/vm/pages.h"
 #include "hv/vm/sched.h"
+#include "hv/vm/vcpu_cr.h"
 #include "fake_memory.h"
 #include "three_guests.h"
 
@@ -657,6 +659,197 @@ static void only_pages_that_a_guest_with_sev_shares_are_read_and_written(void **
     all_is_back();
 }
 
+static struct control_vcpu registers_of(uint32_t guest)
+{
+    struct control_vcpu found;
+    assert_int_equal(ask((struct control_request){
+                         .operation = CONTROL_VCPU_GET, .guest = guest, .data = CONTROL_DATA, .size = sizeof found}),
+                     CONTROL_OK);
+    memcpy(&found, window(CONTROL_DATA), sizeof found);
+    return found;
+}
+
+static enum control_result set_registers(uint32_t guest, const struct control_vcpu *vcpu)
+{
+    memcpy(window(CONTROL_DATA), vcpu, sizeof *vcpu);
+    return ask((struct control_request){
+        .operation = CONTROL_VCPU_SET, .guest = guest, .data = CONTROL_DATA, .size = sizeof *vcpu});
+}
+
+static void paused_and_open(uint32_t guest)
+{
+    this_cpu()->features.decode_assists = this_cpu()->features.next_rip = true;
+    launch();
+    guests[SEV].sev_policy = 0;
+    ((struct manifest_guest *)(uintptr_t)guests[NONE].config)->flags = MANIFEST_GUEST_DEBUG;
+    assert_int_equal(ask_about(CONTROL_PAUSE, guest), CONTROL_OK);
+}
+
+static void registers_are_set_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    paused_and_open(SEV);
+    const struct control_vcpu was = registers_of(SEV);
+    struct vcpu *vcpu = guests[SEV].vcpus[0];
+    struct control_vcpu in = was;
+    uint64_t *general = &in.rax;
+    for (unsigned i = 0; i < 16; i++)
+        general[i] = UINT64_C(0x8123456789ab0000) + i;
+    in.rip = UINT64_C(0xffff800000001234);
+    in.rflags = 0x3f7fd7 & ~RFLAGS_VM;
+    in.cr2 = UINT64_C(0xdead000000000000);
+    in.cr3 = UINT64_C(0x000ffffffffff018);
+    in.dr0 = 1, in.dr1 = UINT64_MAX, in.dr2 = 3, in.dr3 = 4;
+    in.dr6 = 0xffff0ff3;
+    in.dr7 = 0xffff2755;
+    in.star = 5, in.lstar = UINT64_C(0xffffffff81000000), in.cstar = 7, in.sfmask = 8, in.kernel_gs_base = 9;
+    in.sysenter_cs = 10, in.sysenter_esp = 11, in.sysenter_eip = 12;
+    in.fs.base = UINT64_C(0x7fffffffffff);
+    in.gdtr.limit = 0xffff;
+    in.ss.attributes |= 3u << 5;
+    vcpu_cr_step(vcpu, true); /* it was paused in the middle of a LMSW: that begins anew */
+    assert_int_equal(set_registers(SEV, &in), CONTROL_OK);
+    const struct control_vcpu now = registers_of(SEV);
+    assert_memory_equal(&now, &in, sizeof now);
+    assert_true(!vcpu->stepping && vcpu->vmcb->cpl == 3 && vcpu->breakpoints == 0xf);
+    assert_true((vcpu->vmcb->cr4 & CR4_MCE) != 0 && (vcpu->vmcb->efer & EFER_SVME) != 0);
+    assert_true(vcpu->vmcb->tlb_control != TLB_CONTROL_NONE);
+    assert_int_equal(vcpu->switched.dr[3], 4);
+
+    static const struct {
+        uint32_t offset;
+        uint64_t change; /* XOR */
+    } hostile[] = {
+#define HOSTILE(field, bits) {offsetof(struct control_vcpu, field), bits}
+        HOSTILE(cr4, CR4_MCE), /* hv's */
+        HOSTILE(cr4, UINT64_C(1) << 13), /* VMXE: not on AMD */
+        HOSTILE(cr4, UINT64_C(1) << 63),
+        HOSTILE(cr4, CR4_PAE), /* in long mode */
+        HOSTILE(efer, EFER_SVME),
+        HOSTILE(efer, UINT64_C(1) << 14), /* FFXSR */
+        HOSTILE(efer, UINT64_C(1) << 63),
+        HOSTILE(efer, EFER_LMA),
+        HOSTILE(efer, EFER_LME),
+        HOSTILE(cr0, CR0_NW),
+        HOSTILE(cr0, CR0_PE),
+        HOSTILE(cr0, CR0_PG), /* LMA stays */
+        HOSTILE(cr0, UINT64_C(1) << 32),
+        HOSTILE(cr0, UINT64_C(1) << 6),
+        HOSTILE(cr3, UINT64_C(1) << 52),
+        HOSTILE(cr3, UINT64_C(1) << 63),
+        HOSTILE(rip, UINT64_C(1) << 47),
+        HOSTILE(rip, UINT64_C(1) << 62),
+        HOSTILE(rflags, 2),
+        HOSTILE(rflags, 8),
+        HOSTILE(rflags, RFLAGS_VM),
+        HOSTILE(rflags, UINT64_C(1) << 40),
+        HOSTILE(dr6, UINT64_C(1) << 32),
+        HOSTILE(dr7, UINT64_C(1) << 32),
+        HOSTILE(dr7, UINT64_C(1) << 11),
+        HOSTILE(dr7, UINT64_C(1) << 15),
+        HOSTILE(cs.attributes, 0x400), /* L and D */
+        HOSTILE(cs.attributes, 0x1000),
+        HOSTILE(tr.attributes, 0x8000),
+        HOSTILE(fs.base, UINT64_C(1) << 47),
+        HOSTILE(gdtr.base, UINT64_C(1) << 63),
+        HOSTILE(gdtr.limit, 0x10000),
+        HOSTILE(idtr.limit, 0x80000000),
+        HOSTILE(tr.base, UINT64_C(1) << 50),
+        HOSTILE(lstar, UINT64_C(1) << 47),
+        HOSTILE(cstar, UINT64_C(1) << 48),
+        HOSTILE(kernel_gs_base, UINT64_C(1) << 63),
+        HOSTILE(sysenter_esp, UINT64_C(1) << 56),
+        HOSTILE(sysenter_eip, UINT64_C(1) << 47),
+        HOSTILE(state, 1),
+    };
+    for (unsigned i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+        struct control_vcpu bad = in;
+        bad.rax = i;
+        uint8_t *at = (uint8_t *)&bad + hostile[i].offset;
+        for (unsigned byte = 0; byte < 8 && hostile[i].change >> 8 * byte != 0; byte++)
+            at[byte] ^= (uint8_t)(hostile[i].change >> 8 * byte);
+        if (set_registers(SEV, &bad) != CONTROL_INVALID)
+            fail_msg("hostile value %u is taken", i);
+        const struct control_vcpu still = registers_of(SEV);
+        assert_memory_equal(&still, &in, sizeof still);
+    }
+    /* Out of long mode other rules hold. */
+    in.efer = in.cr4 = 0, in.cr0 = CR0_ET, in.cr3 = 0, in.rip = UINT32_MAX, in.cs.attributes = 0x9b;
+    in.rflags = 2 | RFLAGS_VM;
+    assert_int_equal(set_registers(SEV, &in), CONTROL_OK);
+    in.rip++;
+    assert_int_equal(set_registers(SEV, &in), CONTROL_INVALID);
+    in.rip = 0, in.cr4 = CR4_PCIDE;
+    assert_int_equal(set_registers(SEV, &in), CONTROL_INVALID);
+
+    struct control_request set = {
+        .operation = CONTROL_VCPU_SET, .guest = SEV, .data = CONTROL_DATA, .size = sizeof in - 1};
+    assert_int_equal(ask(set), CONTROL_INVALID);
+    set.size++;
+    set.vcpu = 1;
+    assert_int_equal(ask(set), CONTROL_INVALID);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+static void nothing_of_it_is_for_guests_that_may_not_be_debugged(void **state)
+{
+    (void)state;
+    static const uint32_t operations[] = {CONTROL_VCPU_SET, CONTROL_STEP};
+    launch();
+    assert_int_equal(ask_about(CONTROL_PAUSE, SEV), CONTROL_OK);
+    assert_int_equal(ask_about(CONTROL_PAUSE, NONE), CONTROL_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        struct vcpu *vcpu = guests[SEV].vcpus[0];
+        struct vmcb before = *vcpu->vmcb;
+        assert_int_equal(ask_about(operations[i], SEV), CONTROL_POLICY);
+        assert_int_equal(ask_about(operations[i], NONE), CONTROL_POLICY);
+        assert_int_equal(ask_about(operations[i], CTL), CONTROL_INVALID);
+        assert_memory_equal(&before, vcpu->vmcb, sizeof before);
+        assert_true(guests[SEV].paused && guests[NONE].paused && vcpu->step == STEP_NONE);
+    }
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+static void a_step_runs_one_vcpu_and_its_end_is_told(void **state)
+{
+    (void)state;
+    paused_and_open(SEV);
+    struct guest *guest = &guests[SEV];
+    struct vcpu *vcpu = guest->vcpus[0];
+    struct control_request step_one = {.operation = CONTROL_STEP, .guest = SEV, .vcpu = 1};
+    assert_int_equal(ask(step_one), CONTROL_INVALID);
+    step_one.vcpu = 0;
+    for (unsigned round = 0; round < 2; round++) {
+        uint32_t from = events();
+        assert_int_equal(ask(step_one), CONTROL_OK);
+        assert_true(vcpu->step == STEP_ASKED && vcpu->queued && info(SEV).state == CONTROL_STATE_RUNNING);
+        assert_int_equal(ask(step_one), CONTROL_STATE);
+        /* The round after it: told behind a WBINVD, also when nobody has looked at the guest meanwhile. */
+        vcpu->step = STEP_NONE;
+        vcpu->stopped = 1;
+        machine.late_looks = 2;
+        guest_pause(guest);
+        machine_look_around();
+        control_poll();
+        assert_false(told(from, CONTROL_EVENT_STOPPED, SEV, 0));
+        settle();
+        for (unsigned i = 0; i < 5; i++)
+            step();
+        assert_true(told(from, CONTROL_EVENT_STOPPED, SEV, 0));
+        assert_int_equal(event(events() - 1)->vcpu, 0);
+        assert_int_equal(vcpu->stopped, 0);
+        assert_int_equal(info(SEV).state, CONTROL_STATE_PAUSED);
+    }
+    /* Resumed, it steps no longer. */
+    vcpu->stopped = 3;
+    assert_int_equal(ask_about(CONTROL_RESUME, SEV), CONTROL_OK);
+    assert_true(vcpu->step == STEP_NONE && vcpu->stopped == 0 && !guest->paused);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
 /* ---- the SEV firmware ---- */
 
 static void commands_go_to_the_sev_firmware_and_their_answers_come_back(void **state)
@@ -760,6 +953,9 @@ int main(void)
         TEST(a_launch_waits_for_its_session_which_is_checked),
         TEST(what_may_not_be_debugged_is_refused_and_the_rest_is_read_and_written),
         TEST(only_pages_that_a_guest_with_sev_shares_are_read_and_written),
+        TEST(registers_are_set_whole_or_not_at_all),
+        TEST(nothing_of_it_is_for_guests_that_may_not_be_debugged),
+        TEST(a_step_runs_one_vcpu_and_its_end_is_told),
         TEST(commands_go_to_the_sev_firmware_and_their_answers_come_back),
         TEST(random_requests_harm_nobody),
     };

@@ -230,11 +230,23 @@ void rig_be_late(bool late)
     answer();
 }
 
+bool rig_gif_clear;
+unsigned rig_self_kicks;
+void clgi(void)
+{
+    rig_gif_clear = true;
+}
+
 static void lapic(uint32_t msr, uint64_t value)
 {
     rig_arms += msr == APIC_TIMER_INITIAL;
     if (msr != APIC_ICR)
         return;
+    if (value >> 32 == 0) { /* to itself: it waits until VMRUN sets GIF */
+        assert_true(rig_gif_clear && (uint32_t)value == (LAPIC_MESSAGE_FIXED | TRAP_KICK));
+        rig_self_kicks++;
+        return;
+    }
     assert_in_range(value >> 32, 1, 2);
     if ((uint32_t)value == (LAPIC_MESSAGE_FIXED | TRAP_WBINVD)) {
         asked[(value >> 32) - 1] = true;
@@ -405,6 +417,8 @@ int rig_reset(void **state)
     rig_cpuid = NULL;
     rig_rdmsr = NULL;
     rig_wrmsr = NULL;
+    rig_gif_clear = false;
+    rig_self_kicks = 0;
     memset(guests, 0, sizeof guests);
     memset(rig_config, 0, sizeof rig_config);
     rig_cpu =

@@ -58,6 +58,10 @@ extern unsigned rig_arms;                   /* of the timer */
 extern unsigned rig_halts, rig_wbinvds;     /* HLT, WBINVD of the host */
 extern uint64_t rig_halted_tsc;             /* spent in HLT */
 
+/* CLGI has been executed; and interrupts that the CPU then sent to itself. */
+extern bool rig_gif_clear;
+extern unsigned rig_self_kicks;
+
 /* A guest's WBINVD: what it takes here, and on each other CPU; and whether those have not answered. */
 extern uint64_t rig_wbinvd_tsc, rig_wbinvd_others_tsc;
 extern bool rig_wbinvd_late;

@@ -726,7 +726,7 @@ static void pausing(void)
     assert_int_equal(ran[1], ran_at_pause);
     assert_int_equal(guest->vcpus[0]->run_tsc, run_tsc_at_pause);
     last_run[1] = rig_tsc;
-    sched_resume(guest);
+    sched_resume(guest, NULL);
     assert_false(guest->paused);
 }
 

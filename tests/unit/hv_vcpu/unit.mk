@@ -13,7 +13,7 @@ unit-hv-vcpu-cflags := -iquote . -std=gnu17 -g -O1 -fsanitize=address,undefined 
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-hv-vcpu-built-with = $(CC_VERSION) $(unit-hv-vcpu-cflags)
 $(eval $(call record,$(unit-hv-vcpu-out)/built-with,unit-hv-vcpu-built-with))
-unit-hv-vcpu-tests := constants npt asid exits cr mca cpuid msr io event ipi sched accessors pages
+unit-hv-vcpu-tests := constants npt asid exits cr mca cpuid msr io event debug ipi sched accessors pages
 unit-hv-vcpu-core-objects := $(unit-hv-vcpu-core:%.c=$(unit-hv-vcpu-out)/%.o) $(unit-hv-vcpu-out)/$(unit-hv-vcpu-in)/rig_devices.o
 
 .PHONY: unit-hv-vcpu

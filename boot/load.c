@@ -20,11 +20,13 @@
 #define POOL_VCPU_BYTES (UINT64_C(12) << 10)    /* vcpu_create(): 3 pages */
 /* Of the memory: 8 bytes in nested tables for each 2 MiB, and as much for split ends. */
 #define POOL_SHARE UINT64_C(131072)
-#define POOL_GUEST_SHARE UINT64_C(32768)    /* of its memory: a bit for each page, vm/pages.c */
-#define CPU_BYTES (UINT64_C(96) << 10)      /* per CPU in hv: stacks above all */
+/* Of a guest's memory: two bits for each page, vm/pages.c; with `snapshot = true`, a nested table for each 2 MiB, too. */
+#define POOL_GUEST_SHARE UINT64_C(16384)
+#define POOL_SNAPSHOT_SHARE UINT64_C(496)
+#define CPU_BYTES (UINT64_C(96) << 10) /* per CPU in hv: stacks above all */
 #define STACK_BYTES UINT64_C(32768)
-#define STACK_SEEN UINT64_C(65536)          /* around the current frame of UEFI's stack, in use */
-#define TABLE_PAGES 32u                     /* see layout.h's count for the same things; and one per GiB of arena */
+#define STACK_SEEN UINT64_C(65536) /* around the current frame of UEFI's stack, in use */
+#define TABLE_PAGES 32u /* see layout.h's count for the same things; and one per GiB of arena */
 #define BRIDGE_PAGES 32u
 
 _Static_assert(POOL_BYTES + (UINT64_C(1) << 52) / POOL_SHARE + HANDOFF_MAX_CPUS * CPU_BYTES + SIZE_1G +
@@ -33,7 +35,7 @@ _Static_assert(POOL_BYTES + (UINT64_C(1) << 52) / POOL_SHARE + HANDOFF_MAX_CPUS 
                    HV_ARENA_MAX,
                "the arena, with image and tables, at any width of addresses");
 
-static uint64_t load_allocation, load_allocation_pages;     /* around the arena, for alignment */
+static uint64_t load_allocation, load_allocation_pages; /* around the arena, for alignment */
 static uint64_t load_manifest_bytes; /* of its table, when memory was allocated */
 static struct pagetable bridge;
 
@@ -57,7 +59,9 @@ uint64_t load_arena_size(void)
     uint64_t pool = POOL_BYTES + usable / POOL_SHARE + handoff.cpu_count * CPU_BYTES;
     for (uint32_t i = 0; i < boot.guests->guest_count; i++) {
         const struct manifest_guest *guest = manifest_guest(boot.guests, i);
-        pool += POOL_GUEST_BYTES + guest->vcpus * POOL_VCPU_BYTES + guest->memory / POOL_GUEST_SHARE;
+        pool +=
+            POOL_GUEST_BYTES + guest->vcpus * POOL_VCPU_BYTES +
+            guest->memory / ((guest->flags & MANIFEST_GUEST_SNAPSHOT) != 0 ? POOL_SNAPSHOT_SHARE : POOL_GUEST_SHARE);
     }
     uint64_t used = boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES +
                     boot.guests->payload_offset + load_table_bytes(pool + SIZE_2M);
@@ -91,6 +95,8 @@ uint64_t load_highest(void)
 EFI_STATUS load_allocate(void)
 {
     uint64_t size = load_arena_size();
+    if (size > HV_ARENA_MAX)
+        return EFI_OUT_OF_RESOURCES;
     load_manifest_bytes = boot.guests->payload_offset;
     EFI_PHYSICAL_ADDRESS base = load_highest();
     load_allocation_pages = (size + SIZE_2M) / PAGE_SIZE;
@@ -134,7 +140,7 @@ static void load_build_tables(struct pagetable *table, uint64_t base, uint64_t b
         fine = pagetable_map(table, HV_UART_PAGE, handoff.uart.base & ~(PAGE_SIZE - 1), PAGE_SIZE,
                              PTE_W | PTE_NX | PTE_PCD | PTE_PWT);
     while (!fine)
-        hlt();      /* boot services have ended and hv is not loaded: no console */
+        hlt(); /* boot services have ended and hv is not loaded: no console */
 }
 
 /* Copies the table, then checks the manifest once more, then that the copy is what was checked: faulty memory or a device may

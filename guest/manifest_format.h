@@ -37,7 +37,8 @@
 #define MANIFEST_GUEST_REQUIRE_SECRET (1u << 2)     /* sev: does not run before LAUNCH_SECRET has filled its place */
 #define MANIFEST_GUEST_SESSION_AT_LAUNCH (1u << 3)  /* sev: policy, certificate and session come by control */
 #define MANIFEST_GUEST_SERIAL_COM2 (1u << 4)        /* control guest: the host's second serial port is its own */
-#define MANIFEST_GUEST_FLAGS_KNOWN 0x1fu
+#define MANIFEST_GUEST_SNAPSHOT (1u << 5)           /* nested pages of 4 KiB from launch on */
+#define MANIFEST_GUEST_FLAGS_KNOWN 0x3fu
 
 #define MANIFEST_MAX_SECRET 0x4000u     /* bytes that one LAUNCH_SECRET places */
 #define MANIFEST_SECRET_UNIT 16u        /* of its address and length (SEV API 6.6) */

@@ -44,6 +44,7 @@ guests.toml has a [[guest]] table like this for each guest, and can have a [plat
   # on_poweroff = "destroy"     # or "restart"; likewise on_reboot, on_crash
   # restarts = 3                # needed with "restart", else left out: how often at most
   # debug = true                # with "none" or "host": may be debugged ("sev": its policy says)
+  # snapshot = true             # nested pages of 4 KiB, so that what it never touched need not be saved or sent
   # control = true              # with "none" or "host", one guest: operates the others by the control interface
   # serial = "com2"             # the control guest only: the server's second serial port is its own
   [guest.sev]                   # only with encryption = "sev"

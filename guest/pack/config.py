@@ -37,7 +37,7 @@ from .manifest import (
 
 GUEST_KEYS = {
     "name", "memory", "vcpus", "pins", "encryption", "kernel", "initrd", "cmdline", "image",
-    "on_poweroff", "on_reboot", "on_crash", "restarts", "sev", "control", "serial", "debug",
+    "on_poweroff", "on_reboot", "on_crash", "restarts", "sev", "control", "serial", "debug", "snapshot",
 }  # fmt: skip
 PLATFORM_KEYS = {"sev-firmware", "sev-firmware-version", "show-pdh"}
 SEV_KEYS = {
@@ -47,6 +47,7 @@ AT_LAUNCH = "at-launch"  # as `session`: a word, not a file
 
 NAME = rf"[a-zA-Z0-9][a-zA-Z0-9._-]{{0,{NAME_SIZE - 2}}}"
 POLICY_ES = 1 << 2
+POLICY_NOSEND = 1 << 3
 POLICY_RESERVED = 0xFFC0
 MAX_TEXT = 4 << 20  # bytes of guests.toml: some 8 KiB for each of the most guests
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -260,9 +261,9 @@ def _read_sev(table: _Table, memory: int) -> SevConfig:
     return SevConfig(policy, cbitpos, reduced, dh_cert, session, flags, secret_gpa, secret_size)
 
 
-def _read_flags(table: _Table, encryption: Encryption, memory: int) -> Flag:
+def _read_flags(table: _Table, encryption: Encryption, memory: int, policy: int) -> Flag:
     flags = Flag(0)
-    for key in ("control", "debug"):
+    for key in ("control", "debug", "snapshot"):
         flags |= Flag[key.upper()] if table.flag(key) else Flag(0)
     if table.choice("serial", {"virtual": False, "com2": True}, "virtual"):
         flags |= Flag.SERIAL_COM2
@@ -277,6 +278,10 @@ def _read_flags(table: _Table, encryption: Encryption, memory: int) -> Flag:
         raise table.error("serial", '"com2" is for the control guest only: control = true')
     if Flag.DEBUG in flags and sev:
         raise table.error("debug", "is for guests without SEV: of this one, its policy decides (bit 0, NODBG)")
+    if Flag.SNAPSHOT in flags and policy & POLICY_NOSEND:
+        raise table.error("snapshot", f"the guest's policy {policy:#x} forbids that it is sent (bit 3, NOSEND)")
+    if Flag.SNAPSHOT in flags and not sev and Flag.DEBUG not in flags:
+        raise table.error("snapshot", "of a guest without SEV needs debug = true, too")
     return flags
 
 
@@ -323,7 +328,7 @@ def _read_guest(values: Any, index: int, folder: Path, variables: Mapping[str, s
     vcpus = table.number("vcpus", 1, 1, MAX_VCPUS)
     pins = _read_pins(table, vcpus)
     cmdline = table.text("cmdline", "")
-    flags = _read_flags(table, encryption, memory) | (sev.flags if sev else Flag(0))
+    flags = _read_flags(table, encryption, memory, sev.policy if sev else 0) | (sev.flags if sev else Flag(0))
     return GuestConfig(name, memory, vcpus, pins, encryption, cmdline, kernel, initrd, image, on_poweroff, on_reboot,
                        on_crash, restarts, flags, sev)  # fmt: skip
 

@@ -63,6 +63,7 @@ class Flag(IntFlag):
     REQUIRE_SECRET = 1 << 2
     SESSION_AT_LAUNCH = 1 << 3
     SERIAL_COM2 = 1 << 4
+    SNAPSHOT = 1 << 5
 
 
 class Kind(IntEnum):

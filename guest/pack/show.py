@@ -13,6 +13,7 @@ _FLAG = {
     Flag.CONTROL: "control = true",
     Flag.SERIAL_COM2: 'serial = "com2"',
     Flag.DEBUG: "debug = true",
+    Flag.SNAPSHOT: "snapshot = true",
 }
 _KIND = {Kind.DATA: "data", Kind.ZERO: "zeros", Kind.SHARED: "shared"}
 

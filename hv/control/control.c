@@ -7,6 +7,7 @@
 #include "hv/control/control_debug.h"
 #include "hv/control/control_firmware.h"
 #include "hv/control/control_info.h"
+#include "hv/control/control_move.h"
 #include "hv/control/leak.h"
 #include "hv/control/lifecycle.h"
 #include "hv/control/sev.h"
@@ -218,6 +219,7 @@ static const struct operation {
     [CONTROL_VCPU_SET] = {control_debug_vcpu_set, IN(PAUSED), true, true, sizeof(struct control_vcpu)},
     [CONTROL_MEMORY_READ] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), true, true, 0},
     [CONTROL_MEMORY_WRITE] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), true, true, 0},
+    [CONTROL_PAGES] = {control_move_pages, IN(RUNNING) | IN(PAUSED), true, true, 0},
     [CONTROL_FIRMWARE] = {firmware, 0, false, false, 0},
 };
 

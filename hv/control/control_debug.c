@@ -23,15 +23,14 @@
 #define SEGMENT_KNOWN 0xfffu
 #define SEGMENT_DPL 0x60u
 
-/* A SEV guest's policy decides, with which its owner has started it, by any of the bits; of others, their entry in the manifest. */
-static bool is_forbidden(const struct guest *guest, uint32_t bits)
+bool control_debug_forbidden(const struct guest *guest, uint32_t bits)
 {
     return guest->sev ? (guest->sev_policy & bits) != 0 : (guest->config->flags & MANIFEST_GUEST_DEBUG) == 0;
 }
 
 static enum control_result find_vcpu(const struct control_call *call, struct vcpu **vcpu)
 {
-    if (is_forbidden(call->guest, SEV_POLICY_NODBG))
+    if (control_debug_forbidden(call->guest, SEV_POLICY_NODBG))
         return CONTROL_POLICY;
     if (call->request.vcpu >= call->guest->config->vcpus)
         return CONTROL_INVALID;
@@ -39,15 +38,10 @@ static enum control_result find_vcpu(const struct control_call *call, struct vcp
     return CONTROL_OK;
 }
 
-/* The guest is paused: no CPU has any of its vCPUs' state. */
-enum control_result control_debug_vcpu_get(struct control_call *call)
+void control_debug_get(const struct vcpu *vcpu, struct control_vcpu *out)
 {
-    struct vcpu *vcpu;
-    enum control_result found = find_vcpu(call, &vcpu);
-    if (found != CONTROL_OK)
-        return found;
     const struct vmcb *vmcb = vcpu->vmcb;
-    struct control_vcpu out = {
+    *out = (struct control_vcpu){
         .rax = vmcb->rax,
         .rsp = vmcb->rsp,
 #define REGISTER(name) .name = vcpu->run.gprs.name,
@@ -81,9 +75,19 @@ enum control_result control_debug_vcpu_get(struct control_call *call)
                        offsetof(struct control_vcpu, tr) - offsetof(struct control_vcpu, es) ==
                            (VMCB_SEGMENTS - 1) * sizeof(struct vmcb_segment),
                    "segments as the VMCB has them");
-    memcpy(&out.es, &vmcb->es, VMCB_SEGMENTS * sizeof(struct vmcb_segment));
+    memcpy(&out->es, &vmcb->es, VMCB_SEGMENTS * sizeof(struct vmcb_segment));
     /* SYSRET may leave another DPL there (Linux: X86_BUG_SYSRET_SS_ATTRS); VCPU_SET takes CPL from it. */
-    out.ss.attributes = (uint16_t)((out.ss.attributes & ~SEGMENT_DPL) | vmcb->cpl << 5);
+    out->ss.attributes = (uint16_t)((out->ss.attributes & ~SEGMENT_DPL) | vmcb->cpl << 5);
+}
+
+enum control_result control_debug_vcpu_get(struct control_call *call)
+{
+    struct control_vcpu out;
+    struct vcpu *vcpu;
+    enum control_result found = find_vcpu(call, &vcpu);
+    if (found != CONTROL_OK)
+        return found;
+    control_debug_get(vcpu, &out);
     return control_put(call, &out, sizeof out);
 }
 
@@ -154,6 +158,14 @@ static void load(struct vcpu *vcpu, const struct control_vcpu *r)
     vcpu_flush_tlb(vcpu);
 }
 
+bool control_debug_set(struct vcpu *vcpu, const struct control_vcpu *in)
+{
+    if (!control_registers_valid(in, vcpu_cr4(vcpu)) || !segments_valid(in) || !addresses_valid(in))
+        return false;
+    load(vcpu, in);
+    return true;
+}
+
 enum control_result control_debug_vcpu_set(struct control_call *call)
 {
     struct control_vcpu in;
@@ -162,11 +174,7 @@ enum control_result control_debug_vcpu_set(struct control_call *call)
     if (found != CONTROL_OK)
         return found;
     control_take(call, &in, sizeof in);
-    if (!control_registers_valid(&in, vcpu_cr4(vcpu)) || !segments_valid(&in) || !addresses_valid(&in) ||
-        in.state != vcpu->state)
-        return CONTROL_INVALID;
-    load(vcpu, &in);
-    return CONTROL_OK;
+    return in.state == vcpu->state && control_debug_set(vcpu, &in) ? CONTROL_OK : CONTROL_INVALID;
 }
 
 void control_debug_resume(struct guest *guest, const struct vcpu *step)
@@ -191,9 +199,10 @@ enum control_result control_debug_memory(struct control_call *call)
     const struct control_request *request = &call->request;
     uint64_t offset = request->address % PAGE_SIZE;
     paddr_t address;
-    bool read = request->operation == CONTROL_MEMORY_READ, nodbg = is_forbidden(call->guest, SEV_POLICY_NODBG);
+    bool read = request->operation == CONTROL_MEMORY_READ,
+         nodbg = control_debug_forbidden(call->guest, SEV_POLICY_NODBG);
     /* What is shared is read to be sent, too. */
-    if (nodbg && (!read || is_forbidden(call->guest, SEV_POLICY_NOSEND)))
+    if (nodbg && (!read || control_debug_forbidden(call->guest, SEV_POLICY_NOSEND)))
         return CONTROL_POLICY;
     if (request->size == 0 || !guest_ram_address(call->guest, gpaddr(request->address), request->size, &address))
         return CONTROL_INVALID;
@@ -207,6 +216,7 @@ enum control_result control_debug_memory(struct control_call *call)
         call->answer.size = request->size;
     } else {
         memcpy(memory + offset, call->data, request->size);
+        npt_mark(&call->guest->npt, gpaddr(request->address), request->size);
     }
     window_unmap(memory, offset + request->size);
     return CONTROL_OK;

@@ -5,6 +5,8 @@
 
 #include "hv/control/control_call.h"
 
+/* A SEV guest's policy decides, with which its owner has started it, by any of `bits`; of others, their entry in the manifest. */
+bool control_debug_forbidden(const struct guest *guest, uint32_t bits);
 enum control_result control_debug_vcpu_get(struct control_call *call);
 enum control_result control_debug_vcpu_set(struct control_call *call);
 /* A paused guest goes on; or `step` alone, for one instruction. */

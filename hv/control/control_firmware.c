@@ -120,6 +120,8 @@ static bool place(const struct psp_reference *reference, const struct guest *gue
         /* The guest's key is chosen by its handle; Linux sets the C-bit as in its own mappings, and always for SEND_* and
          * RECEIVE_* (svm/sev.c). Where there is SEV, hv runs with SME: both are the same. */
         address = view_firmware_address(where, VIEW_ENCRYPTED);
+        if ((reference->kind & PSP_OUT) != 0)
+            npt_mark(&guest->npt, gpaddr(at), length);
     } else if (length != 0) {
         if (at < CONTROL_DATA || at > CONTROL_WINDOW_SIZE - length)
             return false;

@@ -139,6 +139,8 @@ static bool allocate(struct guest *guest)
     if (!npt_create(&guest->npt) || !npt_map(&guest->npt, gpaddr(0), guest->memory.base, config->memory,
                                              guest->sev ? VIEW_GUEST : launch_view(guest)))
         return refuse(guest, NO_PAGES, "nested page tables");
+    if ((config->flags & MANIFEST_GUEST_SNAPSHOT) != 0 && !npt_split(&guest->npt, gpaddr(0), config->memory))
+        return refuse(guest, NO_PAGES, "nested page tables of 4 KiB");
     if (!pages_create(guest))
         return refuse(guest, NO_PAGES, "list of shared pages");
     if ((config->flags & MANIFEST_GUEST_CONTROL) != 0 && !control_open(guest))
@@ -249,6 +251,7 @@ static bool copy_piece(struct job *job, const struct manifest_step *step, enum m
     if (guest->sev)
         cache_flush(window, piece); /* accesses by the secure processor and under the guest's key are not coherent */
     window_unmap(window, piece);
+    npt_mark(&guest->npt, gpaddr(step->gpa + job->offset), piece);
     pages_set_shared(guest, gpaddr(step->gpa + job->offset), piece, step->kind == MANIFEST_STEP_SHARED);
     job->offset += piece;
     job->total += piece;

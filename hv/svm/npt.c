@@ -12,12 +12,10 @@
 #define NPT_P (UINT64_C(1) << 0)
 #define NPT_W (UINT64_C(1) << 1)
 #define NPT_U (UINT64_C(1) << 2)        /* APM2 15.25.5: nested walks are user accesses */
-#define NPT_A (UINT64_C(1) << 5)
-#define NPT_D (UINT64_C(1) << 6)
 #define NPT_PS (UINT64_C(1) << 7)
 #define NPT_TABLE (NPT_P | NPT_W | NPT_U | NPT_A)
 #define NPT_NX (UINT64_C(1) << 63)
-#define NPT_LEAF (NPT_TABLE | NPT_D)
+#define NPT_LEAF (NPT_P | NPT_W | NPT_U)
 #define NPT_LEAF_READONLY (NPT_P | NPT_U | NPT_A | NPT_NX)
 #define NPT_ADDRESS UINT64_C(0x000ffffffffff000)
 
@@ -188,6 +186,65 @@ bool npt_map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum me
 bool npt_map_readonly(struct npt *npt, gpaddr_t gpa, paddr_t page)
 {
     return map(npt, gpa, page, PAGE_SIZE, VIEW_PLAIN, NPT_LEAF_READONLY);
+}
+
+/* ---- A and D ---- */
+
+/* The processor may set A or D in the leaf meanwhile. */
+static void split_leaf(uint64_t *entry, unsigned level, paddr_t page)
+{
+    uint64_t *table = page_va(page), old = __atomic_load_n(entry, __ATOMIC_RELAXED);
+    do {
+        uint64_t first = level == 2 ? old & ~NPT_PS : old;
+        for (unsigned i = 0; i < ENTRIES; i++)
+            table[i] = first + i * level_size(level - 1);
+    } while (!__atomic_compare_exchange_n(entry, &old, table_entry(page), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+}
+
+static bool is_large(const struct walk *walk)
+{
+    return walk->level > 1 && (*walk->path[walk->level] & NPT_P) != 0;
+}
+
+bool npt_split(struct npt *npt, gpaddr_t gpa, uint64_t size)
+{
+    struct reserve reserve;
+    uint64_t first = gpa.raw & ~(SIZE_2M - 1), end = gpa.raw + size, count = 0;
+    for (uint64_t at = first; at < end; at += SIZE_2M) {
+        struct walk walk = npt_walk(npt, at, 1);
+        count += is_large(&walk) ? 1 : 0;
+        count += is_large(&walk) && walk.level == 3 && (at == first || at % SIZE_1G == 0) ? 1 : 0;
+    }
+    if (!reserve_fill(&reserve, count))
+        return false;
+    npt->pages += count;
+    for (uint64_t at = first; at < end; at += SIZE_2M)
+        for (struct walk walk = npt_walk(npt, at, 1); is_large(&walk); walk = npt_walk(npt, at, 1))
+            split_leaf(walk.path[walk.level], walk.level, reserve_take(&reserve));
+    return true;
+}
+
+uint64_t npt_usage(const struct npt *npt, gpaddr_t gpa, bool clear)
+{
+    struct walk walk = npt_walk(npt, gpa.raw, 1);
+    uint64_t *entry = walk.path[walk.level];
+    uint64_t was =
+        clear ? __atomic_fetch_and(entry, ~NPT_D, __ATOMIC_SEQ_CST) : __atomic_load_n(entry, __ATOMIC_RELAXED);
+    return was & (NPT_A | NPT_D);
+}
+
+void npt_mark(const struct npt *npt, gpaddr_t gpa, uint64_t size)
+{
+    for (uint64_t at = gpa.raw & ~(PAGE_SIZE - 1); at < gpa.raw + size; at += PAGE_SIZE) {
+        struct walk walk;
+        uint64_t was;
+        do {
+            walk = npt_walk(npt, at, 1);
+            if ((*walk.path[walk.level] & NPT_P) == 0)
+                return;
+            was = __atomic_fetch_or(walk.path[walk.level], NPT_A | NPT_D, __ATOMIC_SEQ_CST);
+        } while (!is_leaf(was, walk.level)); /* it has been split: a table ignores D */
+    }
 }
 
 bool npt_lookup(const struct npt *npt, gpaddr_t gpa, paddr_t *out)

@@ -74,7 +74,7 @@ struct guest {
     struct extent window; /* the control guest's; control.c */
     struct npt npt; /* root 0: none */
     uint32_t bus_pages; /* mapped there outside of RAM; exit_npf.c */
-    uint64_t *shared; /* SEV: pages.c; NULL: none */
+    uint64_t *shared, *share_changed; /* SEV: pages.c; NULL: none */
     uint32_t migration_control; /* its MSR; exit_msr_list.c */
     uint32_t asid; /* 0: none */
     bool sev;

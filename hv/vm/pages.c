@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* A bit for each page of the guest's RAM. Its vCPUs change them without a lock, a word of 64 pages at a time: a hypercall for a
- * TiB changes 4 Mi words. */
+/* Two bits for each page of the guest's RAM: shared; changed between shared and private, since somebody looked. Its vCPUs change them
+ * without a lock, a word of 64 pages at a time: a hypercall for a TiB changes 4 Mi words. */
 #include "hv/vm/pages.h"
 
+#include "hv/cpu/smp.h"
 #include "hv/mm/page.h"
 
 #define WORD_PAGES 64u
@@ -10,9 +11,14 @@
 #define ATTRIBUTE_PAGE_SIZE_MAX 2u
 #define ATTRIBUTE_PRIVATE UINT64_C(0x10)
 
+static uint64_t words(const struct guest *guest)
+{
+    return (guest->memory.size / PAGE_SIZE + WORD_PAGES - 1) / WORD_PAGES;
+}
+
 static uint64_t bits_pages(const struct guest *guest)
 {
-    return (guest->memory.size / PAGE_SIZE / 8 + PAGE_SIZE - 1) / PAGE_SIZE;
+    return (2 * words(guest) * sizeof(uint64_t) + PAGE_SIZE - 1) / PAGE_SIZE;
 }
 
 bool pages_create(struct guest *guest)
@@ -23,6 +29,7 @@ bool pages_create(struct guest *guest)
     if (!page_alloc(bits_pages(guest), 1, &bits))
         return false;
     guest->shared = page_va(bits);
+    guest->share_changed = guest->shared + words(guest);
     return true;
 }
 
@@ -46,10 +53,10 @@ void pages_set_shared(struct guest *guest, gpaddr_t gpa, uint64_t size, bool sha
     for (uint64_t at = gpa.raw / PAGE_SIZE; guest->shared != NULL && at < end;
          at = (at / WORD_PAGES + 1) * WORD_PAGES) {
         uint64_t *word = &guest->shared[at / WORD_PAGES], mask = mask_of(at, end);
-        if (shared)
-            __atomic_fetch_or(word, mask, __ATOMIC_RELAXED);
-        else
-            __atomic_fetch_and(word, ~mask, __ATOMIC_RELAXED);
+        uint64_t was = shared ? __atomic_fetch_or(word, mask, __ATOMIC_SEQ_CST)
+                              : ~__atomic_fetch_and(word, ~mask, __ATOMIC_SEQ_CST);
+        if ((~was & mask) != 0)
+            __atomic_fetch_or(&guest->share_changed[at / WORD_PAGES], ~was & mask, __ATOMIC_SEQ_CST);
     }
 }
 
@@ -65,6 +72,29 @@ bool pages_are_shared(const struct guest *guest, gpaddr_t gpa, uint64_t size)
             return false;
     }
     return true;
+}
+
+/* What changes after it was looked at is told the next time. */
+uint8_t pages_look(struct guest *guest, gpaddr_t gpa, bool clear)
+{
+    uint64_t usage = npt_usage(&guest->npt, gpa, clear), page = gpa.raw / PAGE_SIZE;
+    uint64_t bit = UINT64_C(1) << page % WORD_PAGES, changed = 0, shared = 0;
+    if (guest->shared != NULL) {
+        changed =
+            __atomic_fetch_and(&guest->share_changed[page / WORD_PAGES], clear ? ~bit : UINT64_MAX, __ATOMIC_SEQ_CST);
+        shared = __atomic_load_n(&guest->shared[page / WORD_PAGES], __ATOMIC_SEQ_CST);
+    }
+    return (uint8_t)(((shared & bit) != 0 ? CONTROL_PAGE_SHARED : 0) |
+                     ((usage & NPT_A) != 0 ? CONTROL_PAGE_TOUCHED : 0) |
+                     ((usage & NPT_D) != 0 || (changed & bit) != 0 ? CONTROL_PAGE_DIRTY : 0));
+}
+
+void pages_flush_tlb(struct guest *guest)
+{
+    for (uint32_t i = 0; i < GUEST_MAX_VCPUS && guest->vcpus[i] != NULL; i++) {
+        __atomic_store_n(&guest->vcpus[i]->tlb_stale, true, __ATOMIC_SEQ_CST);
+        smp_kick(guest->vcpus[i]->cpu);
+    }
 }
 
 bool pages_map_gpa_range(struct guest *guest, uint64_t gpa, uint64_t npages, uint64_t attributes)

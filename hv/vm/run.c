@@ -86,6 +86,8 @@ void run_vcpu(struct vcpu *vcpu)
         if (*timer_fired || vcpu->timer_changed) {
             smp_acknowledge_kick(cpu);     /* before the poll: what comes during it is seen next time */
             vcpu->timer_changed = false;
+            if (__atomic_exchange_n(&vcpu->tlb_stale, false, __ATOMIC_SEQ_CST))
+                vcpu_flush_tlb(vcpu);
             uint64_t now = clock_tsc();
             if (payer == vcpu)
                 fair_charge_stay(cpu, vcpu, now);

@@ -61,6 +61,7 @@ struct vcpu {
     bool awaits_ipi;            /* only another vCPU can wake it; guest->awaiting_ipi counts it */
     uint64_t asleep_tsc;        /* VCPU_HALTED until then by hv, if nothing wakes it earlier; 0: by HLT */
     uint64_t wbinvd_ticket;     /* VCPU_HALTED because CPUs are late with its WBINVD: smp_wbinvd_begin()'s; 0: not */
+    bool tlb_stale;             /* written by any CPU: to be flushed before the next entry */
     bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
     struct vlapic lapic;
     struct vlapic_ipi ipi;      /* of the vlapic write that is under way */

@@ -16,7 +16,10 @@ static void *map_structure(struct vcpu *vcpu, uint64_t address, uint64_t size)
     if (address % ADDRESS_ALIGN != 0 || address % PAGE_SIZE > PAGE_SIZE - size ||
         (vcpu->guest->migration_control != 0 && !pages_are_shared(vcpu->guest, gpaddr(address), size)))
         return NULL;
-    return guest_map_shared(vcpu->guest, gpaddr(address), size);
+    void *place = guest_map_shared(vcpu->guest, gpaddr(address), size);
+    if (place != NULL)
+        npt_mark(&vcpu->guest->npt, gpaddr(address), size);
+    return place;
 }
 
 bool vcpu_clock_write_wall(struct vcpu *vcpu, uint64_t value)

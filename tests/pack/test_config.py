@@ -89,6 +89,8 @@ def test_what_a_guest_may_do_and_waits_for(read) -> None:
     assert read(PLAIN + 'control = true\nserial = "com2"')[0].flags == Flag.CONTROL | Flag.SERIAL_COM2
     assert read(PLAIN + 'control = false\nserial = "virtual"\ndebug = false')[0].flags == Flag(0)
     assert read(PLAIN.replace('"none"', '"host"') + "debug = true")[0].flags == Flag.DEBUG
+    assert read(GOOD + "snapshot = true")[0].flags == Flag.SNAPSHOT
+    assert read(PLAIN + "snapshot = true\ndebug = true")[0].flags == Flag.SNAPSHOT | Flag.DEBUG
     (guest,) = read(GOOD + SEV + 'session = "at-launch"')
     assert (guest.flags, guest.sev.session, guest.sev.dh_cert) == (Flag.SESSION_AT_LAUNCH, b"", b"")
     assert read(PLAIN.replace("512M", "3840M") + "control = true")[0].memory == 0xF0000000
@@ -223,6 +225,11 @@ ERRORS = {
     "com2 of another": (PLAIN + 'serial = "com2"', 'serial: "com2" is for the control guest only'),
     "com1": (PLAIN + 'control = true\nserial = "com1"', 'serial: must be one of "virtual", "com2", not "com1"'),
     "debug with sev": (GOOD + "debug = true", "debug: is for guests without SEV"),
+    "snapshot of one that may not be sent": (
+        GOOD + "snapshot = true\n" + SEV + "policy = 9",
+        "snapshot: the guest's policy 0x9",
+    ),
+    "snapshot without debug": (PLAIN + "snapshot = true", "snapshot: of a guest without SEV needs debug = true"),
     "debug is text": (PLAIN + 'debug = "yes"', "debug: must be true or false, not 'yes'"),
     "secret without sev": (PLAIN + SEV + "require-secret = true", 'sev: is given, but encryption is "none"'),
     "secret without session": (GOOD + SEV + "require-secret = true", "require-secret: needs a session"),

@@ -128,7 +128,7 @@ def test_what_a_guest_may_do_and_its_secrets_place_go_through(
     (tmp_path / "initrd").write_bytes(b"I" * 5000)
     session = 'dh-cert = "cert.b64"\nsession = "session.b64"\nrequire-secret = true\n'
     text = guests_toml.read_text().replace("[guest.sev]\n", f"[guest.sev]\n{session}secret-address = 0x200010\n")
-    text = text.replace('name = "plain"', 'name = "plain"\ndebug = true').replace(
+    text = text.replace('name = "plain"', 'name = "plain"\ndebug = true\nsnapshot = true').replace(
         'name = "host"', 'name = "host"\ncontrol = true\nserial = "com2"'
     )
     text += f"""
@@ -149,14 +149,14 @@ secret-size = 16384
     raw = (tmp_path / "flags.manifest").read_bytes()
     secret, plain, host, linux = guests = manifest.parse(raw)
     assert [guest.flags for guest in guests] == [
-        Flag.REQUIRE_SECRET, Flag.DEBUG, Flag.CONTROL | Flag.SERIAL_COM2,
+        Flag.REQUIRE_SECRET, Flag.DEBUG | Flag.SNAPSHOT, Flag.CONTROL | Flag.SERIAL_COM2,
         Flag.SESSION_AT_LAUNCH | Flag.REQUIRE_SECRET,
     ]  # fmt: skip
     assert (secret.secret_gpa, secret.secret_size) == (0x200010, 4096)
     assert (linux.secret_gpa, linux.secret_size) == ((256 << 20) - 16384, 16384)
     assert manifest.serialise(guests) == raw
     shown = pack("--show", tmp_path / "flags.manifest").stdout
-    for words in ("require-secret = true: up to 4096 bytes at 0x200010", "debug = true", "control = true", 'serial = "com2"',
+    for words in ("require-secret = true: up to 4096 bytes at 0x200010", "debug = true", "snapshot = true", "control = true", 'serial = "com2"',
                   'session = "at-launch"', "place of the secret"):  # fmt: skip
         assert words in said
         assert words in shown or words == "place of the secret"  # labels are not in the binary

@@ -138,6 +138,16 @@ class Event:
     code: int
 
 
+@dataclass(frozen=True)
+class Pages:
+    """How many there are, and how many of them are ..."""
+
+    all: int
+    shared: int
+    touched: int
+    dirty: int
+
+
 def _text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode()
 
@@ -206,6 +216,18 @@ class Client:
     def write(self, offset: int, data: bytes) -> None:
         for at in range(0, len(data), 256):
             self.say(f"w {offset + at:x} {data[at : at + 256].hex()}", "written")
+
+    def pages(self, index: int, size: int, *, track: bool = False) -> Pages:
+        """PAGES of all of a guest's memory."""
+        counts = [0] * 8
+        for gpa in range(0, size, 64 << 20):
+            npages = min(size - gpa, 64 << 20) >> 12
+            answer = self.good(Op.PAGES, index, address=gpa, argument=int(track), size=npages)
+            assert answer.size == npages
+            said = self.say(f"c {DATA:x} {npages:x}", r"counts ([0-9a-f ]+)")[1]
+            counts = [count + int(more, 16) for count, more in zip(counts, said.split(), strict=True)]
+        shared, touched, dirty = (sum(counts[value] for value in range(8) if value & bit) for bit in (1, 2, 4))
+        return Pages(sum(counts), shared, touched, dirty)
 
     def platform(self) -> Platform:
         answer = self.good(Op.PLATFORM_INFO, size=240)

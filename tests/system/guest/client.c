@@ -7,6 +7,7 @@
  *                 → "answer SEQUENCE RESULT STATUS SIZE VALUE TEXT", or "silent" after a while
  *   r OFFSET SIZE  of the window → lines of "at OFFSET: BYTES"
  *   w OFFSET BYTES to the window
+ *   c OFFSET SIZE  counts bytes of the window by their value, of 0 to 7 → "counts COUNT COUNT ..."
  *   b NUMBER      to the doorbell, nothing else
  *   d             what the doorbell reads as
  *   v VECTOR      of which interrupts are counted → n says how often they came
@@ -204,6 +205,20 @@ static void show(const char *at)
     }
 }
 
+static void count_values(const char *at)
+{
+    uint32_t offset = (uint32_t)number(&at), size = (uint32_t)number(&at), counts[8] = {0};
+
+    for (uint32_t i = 0; i < size; i++)
+        counts[window[offset + i] & 7]++;
+    put("counts");
+    for (unsigned value = 0; value < 8; value++) {
+        put(" ");
+        put_number(counts[value], 16);
+    }
+    put(";\n");
+}
+
 static void write(const char *at)
 {
     uint32_t offset = (uint32_t)number(&at);
@@ -302,6 +317,9 @@ static void obey(const char *line)
         break;
     case 'w':
         write(at);
+        break;
+    case 'c':
+        count_values(at);
         break;
     case 'b':
         out32(CONTROL_DOORBELL, (uint32_t)number(&at));

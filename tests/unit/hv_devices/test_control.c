@@ -850,6 +850,142 @@ static void a_step_runs_one_vcpu_and_its_end_is_told(void **state)
     all_is_back();
 }
 
+/* ---- moves ---- */
+
+static struct control_request pages_request(uint32_t guest, uint64_t gpa, uint32_t npages, uint64_t argument)
+{
+    return (struct control_request){.operation = CONTROL_PAGES,
+                                    .guest = guest,
+                                    .address = gpa,
+                                    .argument = argument,
+                                    .data = CONTROL_DATA,
+                                    .size = npages};
+}
+
+static uint8_t page_byte(uint64_t page)
+{
+    return *window(CONTROL_DATA + (uint32_t)page);
+}
+
+#define WRITTEN (CONTROL_PAGE_TOUCHED | CONTROL_PAGE_DIRTY)
+#define ALL_PAGES ((uint32_t)(GUEST_MEMORY / PAGE_SIZE))
+
+static void pages_of_the_launch_program_are_touched_and_what_others_write_is_dirty(void **state)
+{
+    (void)state;
+    good.guests[SEV].flags = MANIFEST_GUEST_SNAPSHOT;
+    good_seal(&good);
+    machine_manifest(&good, sizeof good);
+    launch();
+    guests[SEV].sev_policy = SEV_POLICY_NODBG;
+    uint64_t tables = guests[SEV].npt.pages;
+    assert_int_equal(tables, 5); /* two of small pages: it has 4 MiB */
+    for (unsigned track = 0; track < 3; track++) {
+        assert_int_equal(ask(pages_request(SEV, 0, 5000, track > 0)), CONTROL_OK);
+        assert_int_equal(answer()->size, ALL_PAGES);
+        for (uint64_t page = 0; page < ALL_PAGES; page++) {
+            bool program = page == 4 || (page >= 8 && page < 11) || page == 0x100 || page == 0x101 || page == 0x200;
+            uint8_t expected = !program ? 0 : track < 2 ? WRITTEN : CONTROL_PAGE_TOUCHED;
+            /* Private at first, as all are: its own step shares it. */
+            expected |= page == 0x200 ? CONTROL_PAGE_SHARED : 0;
+            assert_int_equal(page_byte(page), expected);
+        }
+    }
+    assert_int_equal(guests[SEV].npt.pages, tables);
+
+    /* hv, by MEMORY_WRITE; the SEV firmware, or so it may be (it knows that the guest has NODBG). */
+    guests[SEV].sev_policy = 0;
+    struct control_request write = {
+        .operation = CONTROL_MEMORY_WRITE, .guest = SEV, .address = 0x200010, .data = CONTROL_DATA, .size = 16};
+    assert_int_equal(ask(write), CONTROL_OK);
+    struct control_request debug = {.operation = CONTROL_FIRMWARE, .guest = SEV, .command = SEV_CMD_DBG_ENCRYPT};
+    uint64_t from = CONTROL_DATA, to = 0x300000;
+    uint32_t length = 16;
+    memcpy(debug.buffer + 8, &from, sizeof from);
+    memcpy(debug.buffer + 16, &to, sizeof to);
+    memcpy(debug.buffer + 24, &length, sizeof length);
+    assert_int_equal(ask(debug), CONTROL_SEV_FAILED);
+    debug.command = SEV_CMD_DBG_DECRYPT; /* only reads */
+    from = 0x301000, to = CONTROL_DATA;
+    memcpy(debug.buffer + 8, &from, sizeof from);
+    memcpy(debug.buffer + 16, &to, sizeof to);
+    assert_int_equal(ask(debug), CONTROL_SEV_FAILED);
+    pages_set_shared(&guests[SEV], gpaddr(0x302000), PAGE_SIZE, true);
+    assert_int_equal(ask(pages_request(SEV, 0x1ff000, 0x200, 0)), CONTROL_OK);
+    assert_int_equal(page_byte(1), WRITTEN | CONTROL_PAGE_SHARED);
+    assert_int_equal(page_byte(0x101), WRITTEN);
+    assert_int_equal(page_byte(0x102), 0);
+    assert_int_equal(page_byte(0x103), CONTROL_PAGE_SHARED | CONTROL_PAGE_DIRTY);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+static void large_pages_are_split_where_they_are_tracked_or_nothing_changes(void **state)
+{
+    (void)state;
+    launch();
+    ((struct manifest_guest *)(uintptr_t)guests[NONE].config)->flags = MANIFEST_GUEST_DEBUG;
+    assert_int_equal(guests[NONE].npt.pages, 3);
+    assert_int_equal(ask(pages_request(NONE, 0, ALL_PAGES, 0)), CONTROL_OK);
+    for (uint64_t page = 0; page < ALL_PAGES; page++) /* its program lies in the first 2 MiB */
+        assert_int_equal(page_byte(page), page < 512 ? WRITTEN : 0);
+    assert_int_equal(guests[NONE].npt.pages, 3);
+    machine.fail_pool = 1;
+    memset(window(CONTROL_DATA), 0x77, ALL_PAGES);
+    assert_int_equal(ask(pages_request(NONE, 0x300000, 1, 1)), CONTROL_LIMIT);
+    assert_true(answer()->size == 0 && page_byte(0) == 0x77 && guests[NONE].npt.pages == 3);
+    assert_int_equal(ask(pages_request(NONE, 0x1ff000, 2, 1)), CONTROL_OK);
+    assert_true(answer()->size == 2 && page_byte(0) == WRITTEN && page_byte(1) == 0 && page_byte(2) == 0x77);
+    assert_int_equal(guests[NONE].npt.pages, 5);
+    assert_int_equal(ask(pages_request(NONE, 0x1fe000, 2, 0)), CONTROL_OK);
+    assert_true(page_byte(0) == WRITTEN && page_byte(1) == CONTROL_PAGE_TOUCHED); /* of its neighbour's, nothing */
+
+    static const struct control_request refused[] = {
+        {.address = 1},  {.address = GUEST_MEMORY}, {.address = UINT64_MAX - 4095},
+        {.argument = 2}, {.argument = UINT64_MAX},  {.size = UINT32_MAX /* none, below */},
+    };
+    for (unsigned i = 0; i < sizeof refused / sizeof *refused; i++) {
+        struct control_request r =
+            pages_request(NONE, refused[i].address, refused[i].size == 0 ? 1 : 0, refused[i].argument);
+        assert_int_equal(ask(r), CONTROL_INVALID);
+    }
+    assert_int_equal(ask(pages_request(NONE, GUEST_MEMORY - PAGE_SIZE, 9, 0)), CONTROL_OK);
+    assert_int_equal(answer()->size, 1);
+    ((struct manifest_guest *)(uintptr_t)guests[NONE].config)->flags = 0;
+    assert_int_equal(ask(pages_request(NONE, 0, 1, 0)), CONTROL_POLICY);
+    guests[SEV].sev_policy = SEV_POLICY_NOSEND;
+    assert_int_equal(ask(pages_request(SEV, 0, 1, 1)), CONTROL_POLICY);
+    assert_int_equal(ask(pages_request(CTL, 0, 1, 0)), CONTROL_INVALID);
+    guest_end(&guests[SEV], GUEST_END_POWEROFF, "test");
+    settle();
+    assert_int_equal(ask(pages_request(SEV, 0, 1, 0)), CONTROL_STATE);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+/* Each vCPU is told to flush; the answer waits until each CPU has been interrupted. */
+static void tracked_pages_are_answered_when_no_cpu_writes_unseen(void **state)
+{
+    (void)state;
+    launch();
+    guests[SEV].sev_policy = 0;
+    request(pages_request(SEV, 0, 1, 0));
+    settle();
+    assert_false(guests[SEV].vcpus[0]->tlb_stale);
+    machine.late_looks = 1000;
+    request(pages_request(SEV, 0, 1, 1));
+    for (unsigned i = 0; i < 30; i++) {
+        step();
+        assert_int_equal(answer()->sequence, sequence - 1);
+    }
+    assert_true(guests[SEV].vcpus[0]->tlb_stale);
+    machine.late_looks = 0;
+    settle();
+    assert_true(answer()->sequence == sequence && answer()->result == CONTROL_OK);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
 /* ---- the SEV firmware ---- */
 
 static void commands_go_to_the_sev_firmware_and_their_answers_come_back(void **state)
@@ -956,6 +1092,9 @@ int main(void)
         TEST(registers_are_set_whole_or_not_at_all),
         TEST(nothing_of_it_is_for_guests_that_may_not_be_debugged),
         TEST(a_step_runs_one_vcpu_and_its_end_is_told),
+        TEST(pages_of_the_launch_program_are_touched_and_what_others_write_is_dirty),
+        TEST(large_pages_are_split_where_they_are_tracked_or_nothing_changes),
+        TEST(tracked_pages_are_answered_when_no_cpu_writes_unseen),
         TEST(commands_go_to_the_sev_firmware_and_their_answers_come_back),
         TEST(random_requests_harm_nobody),
     };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 #include "with_cmocka.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "hv/cpu/clock.h"
@@ -14,7 +15,7 @@
 typedef unsigned __int128 u128;
 
 static uint8_t page[4096 + 64];     /* the guest's page 0x3000, and what must not be touched */
-uint8_t *fake_arena;                 /* page.c is linked, and not used */
+uint8_t *fake_arena;                /* unused: there is no pool, and a page's address is its own */
 static unsigned maps, unmaps;
 static const uint64_t hz = 3000000000;
 
@@ -24,6 +25,12 @@ void *window_map_own(paddr_t base, enum memory_view view)
     assert_true(base.raw < RAM_SIZE && base.raw % PAGE_SIZE == 0 && view == VIEW_PLAIN);
     maps++;
     return page;
+}
+
+void clflush(const void *va)
+{
+    (void)va;
+    abort();
 }
 
 void window_unmap_own(void)
@@ -52,8 +59,10 @@ static int setup(void **state)
 {
     (void)state;
     memset(page, 0x5a, sizeof page);
+    static uint64_t root[512]; /* maps nothing: who writes is told by hv_vcpu's tests */
     memset(&vcpu, 0, sizeof vcpu);
     memset(&vmcb, 0, sizeof vmcb);
+    guest.npt.root = paddr((uintptr_t)root);
     vcpu.guest = &guest;
     vcpu.vmcb = &vmcb;
     maps = unmaps = 0;

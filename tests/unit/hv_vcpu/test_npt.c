@@ -289,14 +289,156 @@ static void destroy_returns_every_page(void **state)
     assert_false(npt_create(&npt));
 }
 
+/* ---- accessed, written ---- */
+
+/* What the hardware does at a write: A on the way, A and D in the leaf. */
+static uint64_t *leaf_of(const struct npt *npt, uint64_t gpa)
+{
+    uint64_t table = npt->root.raw;
+    for (int shift = 39;; shift -= 9) {
+        uint64_t *entry = (uint64_t *)page_va(paddr(table)) + (gpa >> shift & 511);
+        assert_int_equal(*entry & 1, 1);
+        if (shift == 12 || (*entry & 0x80) != 0)
+            return entry;
+        assert_int_equal(*entry & 0x20, 0x20);
+        table = *entry & UINT64_C(0x0007fffffffff000);
+    }
+}
+
+static void a_new_page_is_neither_accessed_nor_written(void **state)
+{
+    (void)state;
+    struct npt npt = fresh();
+    static const uint64_t sizes[] = {GIB, 2 * MIB, 4 * KIB};
+    for (unsigned i = 0; i < 3; i++) {
+        gpaddr_t gpa = gpaddr(i * GIB);
+        assert_true(npt_map(&npt, gpa, paddr(i * GIB), sizes[i], VIEW_ENCRYPTED));
+        assert_int_equal(walk(&npt, gpa.raw).size, sizes[i]);
+        assert_int_equal(*leaf_of(&npt, gpa.raw) & 0x60, 0);
+        assert_int_equal(npt_usage(&npt, gpa, true), 0);
+        *leaf_of(&npt, gpa.raw) |= 0x60;
+        gpaddr_t last = gpaddr(gpa.raw + sizes[i] - 1);
+        assert_int_equal(npt_usage(&npt, last, false), NPT_A | NPT_D);
+        assert_int_equal(npt_usage(&npt, last, true), NPT_A | NPT_D);
+        assert_int_equal(npt_usage(&npt, last, false), NPT_A); /* cleared: D alone, and in no other way */
+        assert_int_equal(*leaf_of(&npt, gpa.raw), (i * GIB) | RIG_C_BIT | 0x27 | (i < 2 ? 0x80u : 0));
+    }
+    npt_destroy(&npt);
+}
+
+static void what_others_write_is_marked_page_by_page(void **state)
+{
+    (void)state;
+    struct npt npt = fresh();
+    assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), 4 * MIB, VIEW_GUEST) && npt_split(&npt, gpaddr(0), 2 * MIB));
+    static const struct {
+        uint64_t gpa, size, first, count;
+    } writes[] = {{0x3000, 0x1000, 3, 1}, {0x5fff, 2, 5, 2}, {0x8001, 1, 8, 1}, {0xa800, 0x2000, 10, 3}};
+    for (unsigned i = 0; i < sizeof writes / sizeof *writes; i++) {
+        for (uint64_t page = 0; page < 512; page++)
+            *leaf_of(&npt, page * PAGE_SIZE) &= ~UINT64_C(0x60);
+        npt_mark(&npt, gpaddr(writes[i].gpa), writes[i].size);
+        for (uint64_t page = 0; page < 512; page++)
+            assert_int_equal(npt_usage(&npt, gpaddr(page * PAGE_SIZE), false) != 0,
+                             page >= writes[i].first && page < writes[i].first + writes[i].count);
+    }
+    npt_mark(&npt, gpaddr(3 * MIB), 1); /* a large page is one */
+    assert_int_equal(npt_usage(&npt, gpaddr(2 * MIB), false), NPT_A | NPT_D);
+    uint64_t taken = rig_pages_taken();
+    npt_mark(&npt, gpaddr(8 * MIB), PAGE_SIZE); /* where nothing is */
+    assert_true(rig_pages_taken() == taken && walk(&npt, 8 * MIB).address == ABSENT);
+    npt_destroy(&npt);
+}
+
+/* Of 2 GiB + 4 MiB + 4 KiB from 0 to 4 GiB: two pages of 1 GiB, two of 2 MiB, one of 4 KiB. */
+static struct npt mixed(void)
+{
+    struct npt npt = fresh();
+    assert_true(npt_map(&npt, gpaddr(0), paddr(4 * GIB), 2 * GIB + 4 * MIB + 4 * KIB, VIEW_ENCRYPTED));
+    assert_int_equal(walk(&npt, GIB).size, GIB);
+    return npt;
+}
+
+static void a_split_changes_the_size_of_pages_in_its_range_and_nothing_else(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t gpa, size, tables;
+    } ranges[] = {
+        {4 * MIB, 4 * MIB, 1 + 2},           {GIB - 4 * KIB, 8 * KIB, 2 + 2},
+        {2 * MIB + 4 * KIB, 4 * KIB, 1 + 1}, {0, 2 * GIB + 4 * MIB + 4 * KIB, 2 + 2 * 512 + 2},
+        {2 * GIB + 4 * MIB, 4 * KIB, 0},
+    };
+    for (unsigned i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        struct npt npt = mixed();
+        uint64_t pages = npt.pages, taken = rig_pages_taken(), gpa = ranges[i].gpa, end = gpa + ranges[i].size;
+        *leaf_of(&npt, 0) |= 0x20;
+        *leaf_of(&npt, GIB) |= 0x60;
+        assert_true(npt_split(&npt, gpaddr(gpa), ranges[i].size));
+        assert_true(npt.pages - pages == ranges[i].tables && rig_pages_taken() - taken == ranges[i].tables);
+        for (uint64_t at = 0; at < 2 * GIB + 4 * MIB; at += 512 * KIB) {
+            struct leaf leaf = walk(&npt, at + 5);
+            assert_int_equal(leaf.address, 4 * GIB + at + 5);
+            assert_int_equal(leaf.entry & (RIG_C_BIT | 0x67), RIG_C_BIT | 7 |
+                                                                  (at < GIB       ? 0x20
+                                                                   : at < 2 * GIB ? 0x60
+                                                                                  : 0));
+            if (at >= (gpa & ~(2 * MIB - 1)) && at < ((end + 2 * MIB - 1) & ~(2 * MIB - 1)))
+                assert_int_equal(leaf.size, 4 * KIB);
+            else
+                assert_true(leaf.size >= 2 * MIB);
+        }
+        for (uint64_t at = gpa; at < end && at < gpa + 4 * MIB; at += 4 * KIB)
+            assert_true(walk(&npt, at).address == 4 * GIB + at && walk(&npt, at).size == 4 * KIB &&
+                        (walk(&npt, at).entry & 0x80) == 0); /* there it is a bit of PAT's */
+        assert_int_equal(walk(&npt, 2 * GIB + 4 * MIB).address, 6 * GIB + 4 * MIB);
+        assert_int_equal(walk(&npt, 2 * GIB + 4 * MIB + 4 * KIB).address, ABSENT);
+        assert_true(npt_split(&npt, gpaddr(gpa), ranges[i].size)); /* again: there is nothing to do */
+        assert_int_equal(npt.pages - pages, ranges[i].tables);
+        npt_destroy(&npt);
+        assert_int_equal(rig_pages_taken(), taken - pages);
+    }
+}
+
+static void a_split_without_enough_pages_leaves_no_trace(void **state)
+{
+    (void)state;
+    struct npt npt = mixed();
+    uint64_t taken = rig_pages_taken(), pages = npt.pages;
+    rig_leave_pages(0);
+    rig_leave_pages(UINT64_MAX); /* the free ones are zero */
+    snapshot(before);
+    for (uint64_t budget = 0; budget < 5; budget++) {
+        rig_leave_pages(budget);
+        assert_false(npt_split(&npt, gpaddr(GIB - 2 * MIB), 4 * MIB + 2 * MIB));
+        assert_true(rig_pages_taken() == taken && npt.pages == pages && page_free_count() == budget);
+        rig_leave_pages(UINT64_MAX);
+        assert_memory_equal(before, after, snapshot(after));
+    }
+    rig_leave_pages(5);
+    assert_true(npt_split(&npt, gpaddr(GIB - 2 * MIB), 4 * MIB + 2 * MIB));
+    assert_int_equal(page_free_count(), 0);
+    rig_leave_pages(UINT64_MAX);
+    npt_destroy(&npt);
+    assert_int_equal(rig_pages_taken(), taken - pages);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(the_largest_pages_that_fit_are_used),           TEST(the_c_bit_follows_the_view),
-        TEST(a_map_without_enough_pages_leaves_no_trace),    TEST(what_is_mapped_is_not_mapped_over),
-        TEST(a_readonly_page_cannot_be_written_or_executed), TEST(hostile_ranges_are_refused),
-        TEST(any_order_of_maps_is_what_a_flat_array_says),   TEST(destroy_returns_every_page),
+        TEST(the_largest_pages_that_fit_are_used),
+        TEST(the_c_bit_follows_the_view),
+        TEST(a_map_without_enough_pages_leaves_no_trace),
+        TEST(what_is_mapped_is_not_mapped_over),
+        TEST(a_readonly_page_cannot_be_written_or_executed),
+        TEST(hostile_ranges_are_refused),
+        TEST(any_order_of_maps_is_what_a_flat_array_says),
+        TEST(destroy_returns_every_page),
+        TEST(a_new_page_is_neither_accessed_nor_written),
+        TEST(what_others_write_is_marked_page_by_page),
+        TEST(a_split_changes_the_size_of_pages_in_its_range_and_nothing_else),
+        TEST(a_split_without_enough_pages_leaves_no_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

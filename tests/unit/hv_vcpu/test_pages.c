@@ -176,18 +176,101 @@ static void a_guest_that_tells_what_it_shares_has_its_clock_there_only(void **st
     pages_destroy(&guests[0]);
 }
 
+/* ---- touched, dirty ---- */
+
+static uint8_t look(uint64_t page, bool clear)
+{
+    return pages_look(&guests[0], gpaddr(page * PAGE_SIZE), clear);
+}
+
+static void a_page_is_dirty_when_written_or_shared_since_it_was_looked_at(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = sev_guest(0);
+    struct guest *guest = &guests[0];
+    assert_true(npt_map(&guest->npt, gpaddr(0), guest->memory.base, NPAGES * PAGE_SIZE, VIEW_GUEST));
+    uint64_t tables = guest->npt.pages;
+    assert_true(npt_split(&guest->npt, gpaddr(0), NPAGES * PAGE_SIZE));
+    assert_true(guest->npt.pages > tables);
+    for (uint64_t page = 0; page < NPAGES; page++)
+        assert_int_equal(look(page, true), 0);
+
+    assert_int_equal(call(vcpu, 3 * PAGE_SIZE, 100, 0), 0);
+    assert_int_equal(call(vcpu, 50 * PAGE_SIZE, 1, PRIVATE), 0);
+    npt_mark(&guest->npt, gpaddr(500 * PAGE_SIZE + 4095), 2);
+    for (unsigned round = 0; round < 2; round++) /* looking changes nothing */
+        for (uint64_t page = 0; page < NPAGES; page++) {
+            bool shared_now = page >= 3 && page < 103 && page != 50, by_hv = page == 500 || page == 501;
+            assert_int_equal(look(page, false), (shared_now ? CONTROL_PAGE_SHARED : 0) |
+                                                    (page >= 3 && page < 103 ? CONTROL_PAGE_DIRTY : 0) |
+                                                    (by_hv ? CONTROL_PAGE_TOUCHED | CONTROL_PAGE_DIRTY : 0));
+        }
+    assert_int_equal(look(4, true), CONTROL_PAGE_SHARED | CONTROL_PAGE_DIRTY);
+    assert_int_equal(look(4, false), CONTROL_PAGE_SHARED);
+    assert_int_equal(look(5, false), CONTROL_PAGE_SHARED | CONTROL_PAGE_DIRTY); /* its neighbour is another */
+    assert_int_equal(look(501, true), CONTROL_PAGE_TOUCHED | CONTROL_PAGE_DIRTY);
+    assert_int_equal(look(501, false), CONTROL_PAGE_TOUCHED);
+    assert_int_equal(call(vcpu, 4 * PAGE_SIZE, 1, 0), 0); /* as it is already */
+    assert_int_equal(look(4, false), CONTROL_PAGE_SHARED);
+    assert_int_equal(call(vcpu, 4 * PAGE_SIZE, 1, PRIVATE), 0);
+    assert_int_equal(look(4, false), CONTROL_PAGE_DIRTY);
+    pages_destroy(guest);
+
+    /* The clock's structures are hv's to write. */
+    guest->memory.size = RIG_RAM_SIZE;
+    assert_int_equal(look(6, true) | look(7, true), 0);
+    assert_true(write(vcpu, 0x4b564d01, 0x6001) && write(vcpu, 0x4b564d00, 0x7000));
+    assert_true(look(6, true) == (CONTROL_PAGE_TOUCHED | CONTROL_PAGE_DIRTY) && look(7, true) == look(6, true) + 4);
+}
+
+/* Each vCPU flushes before it enters the guest, and not after every exit. */
+static unsigned entries, flushes;
+
+static void count_flushes(struct vcpu *vcpu)
+{
+    entries++;
+    flushes += vcpu->vmcb->tlb_control != TLB_CONTROL_NONE;
+    vcpu->vmcb->exitcode = VMEXIT_INTR;
+    if (entries == 5)
+        pages_flush_tlb(vcpu->guest); /* from another CPU, while this one is in the guest */
+    if (entries == 10) {
+        rig_time(RIG_HZ);
+        rig_cpu.timer_fired = true;
+    }
+}
+
+static void stale_translations_are_flushed_before_the_next_entry(void **state)
+{
+    (void)state;
+    uint64_t next;
+    struct vcpu *vcpu = rig_guest(0, true);
+    rig_schedule(vcpu);
+    rig_vmrun = count_flushes;
+    vcpu->last_cpu = &rig_cpu; /* it has run here before: nothing else asks for a flush */
+    entries = flushes = 0;
+    assert_true(run_round(&rig_cpu, RIG_HZ / 2, &next));
+    assert_true(entries == 10 && flushes == 1);
+    pages_flush_tlb(&guests[0]); /* while it does not run */
+    flushes = 0;
+    for (unsigned round = 0; round < 2; round++) {
+        for (entries = 5; entries < 10;)
+            assert_true(run_round(&rig_cpu, RIG_HZ / 2, &next));
+        assert_int_equal(flushes, 1); /* once */
+    }
+}
+
 static void the_list_is_of_pool_pages_that_come_back(void **state)
 {
     (void)state;
     rig_guest(0, true);
-    guests[0].memory.size = SIZE_1G; /* 32 KiB of bits */
+    guests[0].memory.size = SIZE_1G; /* twice 32 KiB of bits */
     uint64_t before = rig_pages_taken();
-    rig_leave_pages(7);
+    rig_leave_pages(15);
     assert_false(pages_create(&guests[0]));
     assert_int_equal(rig_pages_taken(), before);
-    rig_leave_pages(8);
+    rig_leave_pages(16);
     assert_true(pages_create(&guests[0]));
-    assert_int_equal(rig_pages_taken(), before + 8);
+    assert_int_equal(rig_pages_taken(), before + 16);
     pages_set_shared(&guests[0], gpaddr(0), SIZE_1G, true);
     assert_true(pages_are_shared(&guests[0], gpaddr(0), SIZE_1G));
     pages_destroy(&guests[0]);
@@ -204,6 +287,8 @@ int main(void)
         TEST(it_is_for_kernels_of_guests_with_sev),
         TEST(migration_control_has_one_bit_and_only_under_sev),
         TEST(a_guest_that_tells_what_it_shares_has_its_clock_there_only),
+        TEST(a_page_is_dirty_when_written_or_shared_since_it_was_looked_at),
+        TEST(stale_translations_are_flushed_before_the_next_entry),
         TEST(the_list_is_of_pool_pages_that_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

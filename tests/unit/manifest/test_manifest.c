@@ -90,7 +90,7 @@ struct spoilt {
     SPOIL(memory_over_1t, MEMORY_TOO_BIG, 1, -1, good->guests[1].memory = (UINT64_C(1) << 40) + (2 << 20))             \
     SPOIL(memory_huge, MEMORY_TOO_BIG, 1, -1, good->guests[1].memory = UINT64_MAX & ~UINT64_C(0x1fffff))               \
     /* what a guest may do */                                                                                          \
-    SPOIL(flag_5, GUEST_FLAGS, 1, -1, good->guests[1].flags = 1 << 5)                                                  \
+    SPOIL(flag_6, GUEST_FLAGS, 1, -1, good->guests[1].flags = 1 << 6)                                                  \
     SPOIL(flag_15, GUEST_FLAGS, 2, -1, good->guests[2].flags = 1 << 15)                                                \
     SPOIL(control_guest_with_sev, CONTROL_WITH_SEV, 0, -1, good->guests[0].flags = MANIFEST_GUEST_CONTROL)             \
     SPOIL(control_guest_in_the_window, CONTROL_MEMORY, 1, -1,                                                          \

@@ -226,7 +226,7 @@ static const struct operation {
 /* Copies the request, and checks what its operation's row says. */
 static enum control_result take(struct control_call *call, const struct operation **operation)
 {
-    *call = (struct control_call){.verdict = JOB_MOVED};
+    *call = (struct control_call){.wbinvd = &control.job.wbinvd, .verdict = JOB_MOVED};
     memcpy(&call->request, control.window + CONTROL_REQUEST, sizeof call->request);
     __asm__ volatile("" : : : "memory"); /* the copy is what is checked */
     const struct control_request *request = &call->request;

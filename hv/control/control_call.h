@@ -11,6 +11,7 @@ struct control_call {
     struct control_answer answer;   /* but for `sequence` and `result` */
     struct guest *guest;            /* of the request; NULL: its operation has none */
     uint8_t *data;                  /* in the window, request.size bytes; the guest may change them at any time */
+    struct wbinvd *wbinvd;          /* one for each request */
     enum job_verdict verdict;       /* JOB_MOVED, unless the operation goes on later */
 };
 

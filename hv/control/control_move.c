@@ -2,7 +2,6 @@
 /* PAGES. */
 #include "hv/control/control_move.h"
 
-#include "hv/control/control.h"
 #include "hv/control/control_debug.h"
 #include "hv/vm/exit_npf.h"
 #include "hv/vm/pages.h"
@@ -40,5 +39,5 @@ enum control_result control_move_pages(struct control_call *call)
         if (track)
             pages_flush_tlb(guest);
     }
-    return track && !wbinvd_all(&control_job()->wbinvd) ? control_waits(call) : CONTROL_OK;
+    return track && !wbinvd_all(call->wbinvd) ? control_waits(call) : CONTROL_OK;
 }

@@ -68,7 +68,7 @@ enum control_operation {
         26, /* guest, address (guest-physical); out: `size` bytes as the guest shares them (plain and host
                                  * guests: all of RAM; SEV guests: pages that they share) */
     CONTROL_MEMORY_WRITE = 27,
-    /* Moves, see below. CONTROL_UNKNOWN until hv has them. */
+    /* Moves, see below. */
     CONTROL_PAGES =
         28, /* guest: running or paused; address: of the first page, page aligned; out: bytes of CONTROL_PAGE_* */
     CONTROL_STATE_GET = 29, /* guest: paused; vcpu; out: struct control_vcpu_state or control_guest_state */
@@ -211,7 +211,7 @@ struct control_session {
  *
  * The source. The guest runs, or is paused. Of SEV guests: SEND_START and SEND_UPDATE_DATA by CONTROL_FIRMWARE for private
  * pages, 4 KiB at a time; CONTROL_MEMORY_READ for shared ones (of guests without SEV: for all). After PAUSE, STATE_GET of the
- * whole guest, then of each vCPU. After SEND_FINISH, which wants it paused, hv ends the guest and never runs it again. Before
+ * whole guest, then of each vCPU (CONTROL_STATE while a debugger has breakpoints in it). After SEND_FINISH, which wants it paused, hv ends the guest and never runs it again. Before
  * that, SEND_CANCEL and RESUME: it goes on. Guests without SEV are ended by CONTROL_END.
  *
  * The destination: a guest of the same encryption, memory and vCPUs.
@@ -223,7 +223,8 @@ struct control_session {
  *     MEMORY_WRITE  shared pages, whole ones (of guests without SEV: any bytes of all pages)
  *                   A page is private or shared as it was written last. Pages that never come are zeros under no key, private:
  *                   so all pages that are shared have to come, touched or not
- *   STATE_SET       of the whole guest, then of each vCPU; from the first of these on the guest's clock counts
+ *   STATE_SET       of the whole guest, then of each vCPU (before: CONTROL_STATE); from the first of these on the guest's clock
+ *                   counts. A field with a value that no guest could have brought about: CONTROL_INVALID, and nothing is set
  *   CONTROL_FIRMWARE with RECEIVE_FINISH: SEV only
  *   RESUME          CONTROL_STATE before all of the above is done. Or, at any time, CONTROL_END: nothing of it has run
  */
@@ -285,7 +286,7 @@ struct control_vcpu_state {
     uint64_t nmi_iret_rip; /* blocked, and the IRET there is next; all ones: not */
     /* Its x2APIC. */
     uint64_t apic_base;
-    uint32_t apic_irr[8], apic_isr[8], apic_tmr[8];
+    uint32_t apic_irr[8], apic_isr[8], apic_tmr[8]; /* TMR: zeros, as no interrupt is level-triggered; SET ignores it */
     uint32_t apic_tpr, apic_svr, apic_esr, apic_esr_shadow; /* the last: errors since the write of ESR */
     uint32_t apic_lvt[6]; /* timer, thermal, performance, LINT0, LINT1, error */
     uint32_t apic_timer_initial, apic_timer_divide;

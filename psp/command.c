@@ -101,7 +101,7 @@ static const struct psp_command_row rows[] = {
      .references = PACKET_IN},
     {ROW(RECEIVE_UPDATE_VMSA), 0x34, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_RECEIVING, .zero = PACKET_ZERO,
      .references = PACKET_IN},
-    {ROW(RECEIVE_FINISH), 0x04, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_HV_ONLY},
+    {ROW(RECEIVE_FINISH), 0x04, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_RECEIVING},
 
     {ROW(DBG_DECRYPT), 0x1c, PSP_IN, UP, KEEPS, 30, 0, .class = PSP_GUEST_LIVE, .forbidden = NODBG, .zero = ZERO(0x04),
      .references = {READS_GUEST(0x08, 0x18), WRITES(0x10, 0x18)}},

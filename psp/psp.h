@@ -193,8 +193,10 @@ static inline uint32_t sev_version_of(const struct sev_platform_status_buffer *s
 const char *sev_version_fault(uint16_t device_id, uint32_t version);
 
 /* ---- Guests. Handles are the firmware's. ---- */
-/* dh_cert and session: plain copies in memory, both NULL or both given (2084 and 128 bytes); copied to the data page. */
-struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void *dh_cert, const void *session);
+/* LAUNCH_START or RECEIVE_START. dh_cert (the source's PDH certificate) and session: plain copies in memory, both NULL or both given
+ * (2084 and 128 bytes); copied to the data page. */
+struct psp_result sev_guest_start(struct psp *psp, uint8_t command, uint32_t policy, const void *dh_cert,
+                                  const void *session);
 struct psp_result sev_activate(struct psp *psp, uint32_t handle, uint32_t asid);
 /* Address and size in units of 16 bytes. The digest is over the bytes in their order and does not depend on command
  * boundaries, so that the caller can cut them in pieces far below the time limit: older parts encrypt a few MiB/s. */
@@ -206,7 +208,7 @@ struct psp_result sev_launch_measure(struct psp *psp, uint32_t handle);
 struct psp_result sev_platform_status_answer(struct psp *psp, struct psp_result result); /* into psp->status */
 struct psp_result sev_get_id_answer(struct psp *psp, struct psp_result result, uint8_t id[SEV_CHIP_ID_SIZE]);
 struct psp_result sev_pdh_cert_export_answer(struct psp *psp, struct psp_result result);
-struct psp_result sev_launch_start_answer(struct psp *psp, struct psp_result result, uint32_t *handle);
+struct psp_result sev_guest_start_answer(struct psp *psp, struct psp_result result, uint32_t *handle);
 struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result result,
                                             struct sev_measurement *measurement);
 

@@ -11,10 +11,12 @@ struct launch_data {
 _Static_assert(offsetof(struct launch_data, session) % 16 == 0, "session is aligned");
 _Static_assert(sizeof(struct launch_data) <= PSP_PAGE_SIZE, "fits the data page");
 
-struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void *dh_cert, const void *session)
+/* RECEIVE_START's buffer is the same (SEV API 6.15). */
+struct psp_result sev_guest_start(struct psp *psp, uint8_t command, uint32_t policy, const void *dh_cert,
+                                  const void *session)
 {
     struct sev_launch_start_buffer request = {.handle = SEV_HANDLE_NONE, .policy = policy};
-    struct psp_result result = psp_check(psp, SEV_CMD_LAUNCH_START, &request);
+    struct psp_result result = psp_check(psp, command, &request);
     psp_addr_t address = {0};
 
     if (psp_ok(result) && !dh_cert != !session)
@@ -32,10 +34,10 @@ struct psp_result sev_launch_start(struct psp *psp, uint32_t policy, const void 
         request.session_paddr = address.raw + offsetof(struct launch_data, session);
         request.session_len = SEV_SESSION_SIZE;
     }
-    return psp_submit(psp, SEV_CMD_LAUNCH_START, &request);
+    return psp_submit(psp, command, &request);
 }
 
-struct psp_result sev_launch_start_answer(struct psp *psp, struct psp_result result, uint32_t *handle)
+struct psp_result sev_guest_start_answer(struct psp *psp, struct psp_result result, uint32_t *handle)
 {
     struct sev_launch_start_buffer answer;
 

@@ -8,6 +8,7 @@
 #include "hv/control/control_firmware.h"
 #include "hv/control/control_info.h"
 #include "hv/control/control_move.h"
+#include "hv/control/control_state.h"
 #include "hv/control/leak.h"
 #include "hv/control/lifecycle.h"
 #include "hv/control/sev.h"
@@ -91,6 +92,14 @@ static enum control_result launch(struct control_call *call)
     return lifecycle_relaunch(call->guest) ? CONTROL_OK : CONTROL_STATE;
 }
 
+static enum control_result receive(struct control_call *call)
+{
+    if (control_debug_forbidden(call->guest, 0))
+        return CONTROL_POLICY;
+    call->guest->receives = lifecycle_relaunch(call->guest);
+    return call->guest->receives ? CONTROL_OK : CONTROL_STATE;
+}
+
 static enum control_result end(struct control_call *call)
 {
     return guest_end(call->guest, GUEST_END_DESTROYED, "ended by the control guest") ? CONTROL_OK : CONTROL_STATE;
@@ -122,7 +131,9 @@ static enum control_result resume(struct control_call *call)
 {
     if (call->guest->paused)
         control_debug_resume(call->guest, NULL);
-    else if (!call->guest->secret_placed)
+    else if (call->guest->receives && !control_state_complete(call->guest))
+        return refuse(call, CONTROL_STATE, "its state is not set, or RECEIVE_FINISH not done");
+    else if (!call->guest->receives && !call->guest->secret_placed)
         return refuse(call, CONTROL_STATE, "it requires a secret, and LAUNCH_SECRET has placed none");
     call->guest->awaits = 0;
     return CONTROL_OK;
@@ -194,7 +205,7 @@ static enum control_result console_write_input(struct control_call *call)
 /* ---- requests ---- */
 
 #define IN(state) (1u << CONTROL_STATE_##state)
-#define ALIVE (IN(LAUNCHING) | IN(SESSION) | IN(HELD) | IN(RUNNING) | IN(PAUSED))
+#define ALIVE (IN(LAUNCHING) | IN(SESSION) | IN(HELD) | IN(RECEIVING) | IN(RUNNING) | IN(PAUSED))
 #define ANY UINT16_MAX
 
 static const struct operation {
@@ -210,16 +221,19 @@ static const struct operation {
     [CONTROL_LAUNCH] = {launch, IN(ENDED) | IN(REFUSED), false, false, 0},
     [CONTROL_END] = {end, ALIVE, false, false, 0},
     [CONTROL_PAUSE] = {pause, IN(RUNNING), false, true, 0},
-    [CONTROL_RESUME] = {resume, IN(PAUSED) | IN(HELD), false, true, 0},
+    [CONTROL_RESUME] = {resume, IN(PAUSED) | IN(HELD) | IN(RECEIVING), false, true, 0},
     [CONTROL_STEP] = {control_debug_step, IN(PAUSED), false, true, 0},
     [CONTROL_SESSION] = {session, IN(SESSION), true, true, sizeof(struct control_session)},
+    [CONTROL_RECEIVE] = {receive, IN(ENDED) | IN(REFUSED), false, true, 0},
     [CONTROL_CONSOLE_READ] = {console_read_kept, 0, true, false, 0},
     [CONTROL_CONSOLE_WRITE] = {console_write_input, ALIVE, true, false, 0},
     [CONTROL_VCPU_GET] = {control_debug_vcpu_get, IN(PAUSED), true, true, 0},
     [CONTROL_VCPU_SET] = {control_debug_vcpu_set, IN(PAUSED), true, true, sizeof(struct control_vcpu)},
     [CONTROL_MEMORY_READ] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), true, true, 0},
-    [CONTROL_MEMORY_WRITE] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), true, true, 0},
+    [CONTROL_MEMORY_WRITE] = {control_debug_memory, IN(RUNNING) | IN(PAUSED) | IN(RECEIVING), true, true, 0},
     [CONTROL_PAGES] = {control_move_pages, IN(RUNNING) | IN(PAUSED), true, true, 0},
+    [CONTROL_STATE_GET] = {control_state_get, IN(PAUSED), true, true, 0},
+    [CONTROL_STATE_SET] = {control_state_set, IN(RECEIVING), true, true, 0},
     [CONTROL_FIRMWARE] = {firmware, 0, false, false, 0},
 };
 

@@ -199,14 +199,19 @@ enum control_result control_debug_memory(struct control_call *call)
     const struct control_request *request = &call->request;
     uint64_t offset = request->address % PAGE_SIZE;
     paddr_t address;
-    bool read = request->operation == CONTROL_MEMORY_READ,
-         nodbg = control_debug_forbidden(call->guest, SEV_POLICY_NODBG);
+    bool read = request->operation == CONTROL_MEMORY_READ, sev = call->guest->sev;
+    bool receives = sev && call->guest->awaits == CONTROL_STATE_RECEIVING;
+    bool nodbg = !receives && control_debug_forbidden(call->guest, SEV_POLICY_NODBG);
     /* What is shared is read to be sent, too. */
     if (nodbg && (!read || control_debug_forbidden(call->guest, SEV_POLICY_NOSEND)))
         return CONTROL_POLICY;
     if (request->size == 0 || !guest_ram_address(call->guest, gpaddr(request->address), request->size, &address))
         return CONTROL_INVALID;
-    if (call->guest->sev && !pages_are_shared(call->guest, gpaddr(request->address), request->size))
+    if (receives && (request->address % PAGE_SIZE != 0 || request->size % PAGE_SIZE != 0))
+        return CONTROL_INVALID;
+    if (receives)
+        pages_set_shared(call->guest, gpaddr(request->address), request->size, true);
+    if (sev && !pages_are_shared(call->guest, gpaddr(request->address), request->size))
         return nodbg ? CONTROL_POLICY : CONTROL_NOT_SHARED;
     uint8_t *memory = window_map(paddr(address.raw - offset), offset + request->size, guest_shared_view(call->guest));
     if (memory == NULL)
@@ -217,6 +222,8 @@ enum control_result control_debug_memory(struct control_call *call)
     } else {
         memcpy(memory + offset, call->data, request->size);
         npt_mark(&call->guest->npt, gpaddr(request->address), request->size);
+        if (sev)
+            cache_flush(memory + offset, request->size); /* the secure processor may fill the page next */
     }
     window_unmap(memory, offset + request->size);
     return CONTROL_OK;

@@ -14,6 +14,7 @@
 #include "hv/lib/string.h"
 #include "hv/mm/page.h"
 #include "hv/mm/window.h"
+#include "hv/vm/pages.h"
 
 #define GUEST_ALIGN 16u     /* SEV API 6: address and length of a guest's memory, in all commands */
 
@@ -53,7 +54,7 @@ static enum control_result check_guest(const struct psp_command_row *row, const 
         [PSP_GUEST_HELD] = 1u << CONTROL_STATE_HELD,
         [PSP_GUEST_LIVE] = 1u << CONTROL_STATE_RUNNING | 1u << CONTROL_STATE_PAUSED,
         [PSP_GUEST_PAUSED] = 1u << CONTROL_STATE_PAUSED,
-        [PSP_GUEST_RECEIVING] = 0, /* no guest is received yet */
+        [PSP_GUEST_RECEIVING] = 1u << CONTROL_STATE_RECEIVING,
     };
     if (guest == NULL)
         return CONTROL_NO_GUEST;
@@ -99,7 +100,7 @@ static bool copy_nv(uint64_t data, bool out)
 
 /* Puts the physical address in place of the request's. A length of 0 says that there is none: the SEV firmware may tell which it
  * wants (SEV API 4.1.2). */
-static bool place(const struct psp_reference *reference, const struct guest *guest, uint8_t *buffer)
+static bool place(const struct psp_reference *reference, struct guest *guest, uint8_t *buffer)
 {
     uint64_t at, address = 0;
     uint32_t length = reference->length != 0 ? word(buffer, reference->length) : (uint32_t)PAGE_SIZE;
@@ -115,13 +116,16 @@ static bool place(const struct psp_reference *reference, const struct guest *gue
         /* LAUNCH_SECRET's MAC does not cover the address: what was measured stays. */
         if (at % GUEST_ALIGN != 0 || length % GUEST_ALIGN != 0 ||
             !guest_ram_address(guest, gpaddr(at), length, &where) ||
-            (guest->awaits != 0 && (at != guest->config->secret_gpa || length > guest->config->secret_size)))
+            (guest->awaits == CONTROL_STATE_HELD &&
+             (at != guest->config->secret_gpa || length > guest->config->secret_size)))
             return false;
         /* The guest's key is chosen by its handle; Linux sets the C-bit as in its own mappings, and always for SEND_* and
          * RECEIVE_* (svm/sev.c). Where there is SEV, hv runs with SME: both are the same. */
         address = view_firmware_address(where, VIEW_ENCRYPTED);
         if ((reference->kind & PSP_OUT) != 0)
             npt_mark(&guest->npt, gpaddr(at), length);
+        if (guest->awaits == CONTROL_STATE_RECEIVING)
+            pages_set_shared(guest, gpaddr(at), length, false);
     } else if (length != 0) {
         if (at < CONTROL_DATA || at > CONTROL_WINDOW_SIZE - length)
             return false;
@@ -178,6 +182,8 @@ static void note_guest(const struct psp_command_row *row, struct psp_result resu
     for (uint32_t i = 0; i < PSP_REFERENCES; i++)
         if (result.error == PSP_TIMEOUT && row->references[i].kind == (PSP_OUT | PSP_GUEST_MEMORY))
             guest->sev_memory_given = true;
+    if (psp_ok(result) && row->command == SEV_CMD_RECEIVE_FINISH)
+        guest->received = true;
     /* It may run where it was sent to, and never here again. */
     if (psp_ok(result) && row->command == SEV_CMD_SEND_FINISH)
         guest_end(guest, GUEST_END_DESTROYED, "sent to another platform by the control guest");

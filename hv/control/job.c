@@ -19,6 +19,8 @@ void job_begin(struct job *job, enum job_kind kind, struct guest *guest)
     guest->state = GUEST_LAUNCHING;     /* from now on it can be ended */
     guest->stays_ended = false;
     guest->paused = guest->secret_placed = false;
+    guest->receives = guest->received = guest->state_set = false;
+    guest->vcpus_set = 0;
     guest->awaits = 0;
     guest->measurement = (struct sev_measurement){0};
     guest->end = GUEST_END_NONE;

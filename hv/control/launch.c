@@ -40,6 +40,7 @@ enum launch_state {
     LAUNCH_SESSION, LAUNCH_HOLD,        /* wait for the control guest: its session, its secret */
     LAUNCH_BEGIN, LAUNCH_ACTIVATE, LAUNCH_ENCRYPT, LAUNCH_MEASURE, LAUNCH_FINISH,
     LAUNCH_GUEST_VIEW, LAUNCH_PLACE_SHARED,
+    LAUNCH_RECEIVE, LAUNCH_RUN,         /* instead: waits for the control guest to fill it */
 };
 /* clang-format on */
 
@@ -196,13 +197,19 @@ static enum job_verdict set_view(struct job *job, enum memory_view view, enum la
     return JOB_MOVED;
 }
 
+/* What is received has nothing of the launch program. */
+static uint32_t step_count(const struct guest *guest)
+{
+    return guest->receives ? 0 : guest->config->step_count;
+}
+
 /* Zeroes all memory that the launch program does not write, since RAM holds old data. A SEV guest reads zeros through C=0;
  * through C=1 the content is undefined. ZERO steps of a SEV guest are not skipped here: they are written by place(), to be
  * encrypted in place. Invariant: all memory below job->offset is zero or belongs to a step. */
 static enum job_verdict clear(struct job *job)
 {
     struct guest *guest = job->guest;
-    uint32_t steps = guest->config->step_count;
+    uint32_t steps = step_count(guest);
     for (; job->step <= steps; job->step++) {
         const struct manifest_step *step = job->step < steps ? program_step(guest->config, job->step) : NULL;
         uint64_t end = step != NULL ? step->gpa : guest->memory.size;
@@ -294,6 +301,14 @@ static void schedule(struct guest *guest)
         sched_add(guest->vcpus[i]);
 }
 
+static enum job_verdict await(struct job *job, enum launch_state state, enum control_state awaited, const char *what)
+{
+    job->guest->awaits = awaited;
+    job_next(job, state);
+    log_print(LOG_NOTICE, "launch %s: waits for %s, by the control guest", job->guest->config->name, what);
+    return JOB_MOVED;
+}
+
 static enum job_verdict run(struct job *job)
 {
     struct guest *guest = job->guest;
@@ -302,7 +317,10 @@ static enum job_verdict run(struct job *job)
     guest->launches++;
     guest->started_tsc = clock_tsc();
     job_finish(job);
-    report_launch(guest);
+    if (guest->receives)
+        log_print(LOG_NOTICE, "launch %s: received", guest->config->name);
+    else
+        report_launch(guest);
     schedule(guest);
     return JOB_MOVED;
 }
@@ -311,13 +329,15 @@ static enum job_verdict place(struct job *job)
 {
     struct guest *guest = job->guest;
     bool shared = job->state == LAUNCH_PLACE_SHARED;
-    for (; job->step < guest->config->step_count; job->step++, job->offset = 0) {
+    for (; job->step < step_count(guest); job->step++, job->offset = 0) {
         const struct manifest_step *step = program_step(guest->config, job->step);
         if (!is_placed(job, step) || job->offset == step->size)
             continue;
         /* Shared pages are plain: the guest maps them with C=0. */
         return copy_piece(job, step, shared ? VIEW_PLAIN : guest->memory.view) ? JOB_MOVED : refused(guest);
     }
+    if (guest->receives && (shared || !guest->sev))
+        return await(job, LAUNCH_RECEIVE, CONTROL_STATE_RECEIVING, "its memory and state");
     if (shared) {
         phase_done(job, LAUNCH_FINISH_CMD);
         return run(job);
@@ -350,14 +370,6 @@ static bool find_session(const struct guest *guest, const uint8_t **dh_cert, con
            config->session_size == SEV_SESSION_SIZE;
 }
 
-static enum job_verdict await(struct job *job, enum launch_state state, enum control_state awaited, const char *what)
-{
-    job->guest->awaits = awaited;
-    job_next(job, state);
-    log_print(LOG_NOTICE, "launch %s: waits for %s, by the control guest", job->guest->config->name, what);
-    return JOB_MOVED;
-}
-
 /* Whether there is a control guest that runs, or is about to. */
 static bool has_control(void)
 {
@@ -370,7 +382,7 @@ static bool has_control(void)
 static enum job_verdict go_on(struct job *job, enum launch_state next)
 {
     bool control = has_control();
-    if (job->guest->awaits != 0 && control && sev_ready())
+    if (job->guest->awaits != 0 && control && (sev_ready() || !job->guest->sev))
         return JOB_WAITS;
     if (job->guest->awaits != 0) {
         refuse(job->guest, "%s",
@@ -392,7 +404,7 @@ static enum job_verdict await_platform(struct job *job)
         refuse(job->guest, "%s", sev_refusal());
     else if (!find_session(job->guest, &dh_cert, &session))
         refuse(job->guest, "its launch session is outside the manifest");
-    else if ((job->guest->config->flags & MANIFEST_GUEST_SESSION_AT_LAUNCH) != 0)
+    else if (job->guest->receives || (job->guest->config->flags & MANIFEST_GUEST_SESSION_AT_LAUNCH) != 0)
         return await(job, LAUNCH_SESSION, CONTROL_STATE_SESSION, "its session");
     else
         return JOB_MOVED;
@@ -450,7 +462,8 @@ static struct psp_result submit(const struct job *job)
     switch (job->state) {
     case LAUNCH_BEGIN:
         (void)find_session(guest, &dh_cert, &session);
-        return sev_launch_start(sev_psp(), guest->sev_policy, dh_cert, session);
+        return sev_guest_start(sev_psp(), guest->receives ? SEV_CMD_RECEIVE_START : SEV_CMD_LAUNCH_START,
+                               guest->sev_policy, dh_cert, session);
     case LAUNCH_ACTIVATE:
         return sev_activate(sev_psp(), guest->sev_handle, guest->asid);
     case LAUNCH_ENCRYPT:
@@ -485,7 +498,7 @@ static struct psp_result answered(struct job *job, struct psp_result result)
     bool silent = result.error == PSP_TIMEOUT;
     switch (job->state) {
     case LAUNCH_BEGIN:
-        result = sev_launch_start_answer(sev_psp(), result, &guest->sev_handle);
+        result = sev_guest_start_answer(sev_psp(), result, &guest->sev_handle);
         guest->sev_context = psp_ok(result);
         guest->session = NULL;
         job_next(job, LAUNCH_ACTIVATE);
@@ -494,12 +507,12 @@ static struct psp_result answered(struct job *job, struct psp_result result)
         guest->sev_active = psp_ok(result) || silent; /* after a timeout the key may be installed */
         if (!psp_ok(result))
             break;
-        log_print(LOG_NOTICE, "launch %s: LAUNCH_START gave handle %u, ACTIVATE on ASID %u", name, guest->sev_handle,
-                  guest->asid);
+        log_print(LOG_NOTICE, "launch %s: handle %u, ACTIVATE on ASID %u", name, guest->sev_handle, guest->asid);
         phase_done(job, LAUNCH_START_CMD);
-        job_next(job, LAUNCH_ENCRYPT);
+        job_next(job, guest->receives ? LAUNCH_GUEST_VIEW : LAUNCH_ENCRYPT);
         job->step = 0;
-        encrypt_or_measure(job);
+        if (!guest->receives)
+            encrypt_or_measure(job);
         break;
     case LAUNCH_ENCRYPT:
         guest->sev_memory_given = silent;
@@ -573,6 +586,10 @@ enum job_verdict launch_step(struct job *job)
         return go_on(job, LAUNCH_BEGIN);
     case LAUNCH_HOLD:
         return go_on(job, LAUNCH_FINISH);
+    case LAUNCH_RECEIVE:
+        return go_on(job, LAUNCH_RUN);
+    case LAUNCH_RUN:
+        return run(job);
     case LAUNCH_BEGIN:
     case LAUNCH_ACTIVATE:
     case LAUNCH_ENCRYPT:

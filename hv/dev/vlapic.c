@@ -360,6 +360,18 @@ OUT_OF_LINE bool write_svr(struct vlapic *lapic, uint32_t value)
     return true;
 }
 
+bool vlapic_valid(const struct vlapic *lapic)
+{
+    uint32_t illegal = (1u << FIRST_LEGAL_VECTOR) - 1, mode = timer_mode(lapic);
+    for (uint32_t i = 0; i < VLAPIC_LVTS; i++)
+        if ((lapic->lvt[i] & ~lvt_writable[i]) != 0)
+            return false;
+    return lapic->tpr <= 0xff && (lapic->svr & ~SVR_WRITABLE) == 0 && (lapic->icr & ~ICR_WRITABLE) == 0 &&
+           (lapic->esr | lapic->esr_shadow) <= 0xff && (lapic->timer_divide & ~DIVIDE_WRITABLE) == 0 &&
+           ((lapic->irr[0] | lapic->isr[0]) & illegal) == 0 && mode != LVT_TIMER_MODE &&
+           (mode == TIMER_DEADLINE || lapic->timer_initial != 0 || lapic->deadline_tsc == NEVER);
+}
+
 static void end_of_interrupt(struct vlapic *lapic)
 {
     int vector = highest(lapic->isr);

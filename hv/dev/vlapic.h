@@ -52,6 +52,8 @@ bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t val
  * logical (cluster and mask), broadcast. */
 bool vlapic_addressed(uint32_t id, uint32_t sender, uint64_t icr);
 
+/* A state that a guest can bring it to. */
+bool vlapic_valid(const struct vlapic *lapic);
 /* Enabled by software (SVR); the reset state is that it is not. */
 bool vlapic_enabled(const struct vlapic *lapic);
 /* Latches an edge-triggered interrupt. */

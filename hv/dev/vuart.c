@@ -71,6 +71,19 @@ bool vuart_input(struct vuart *uart, uint8_t byte)
     return true;
 }
 
+uint8_t vuart_peek(const struct vuart *uart, uint32_t i)
+{
+    const uint8_t *ring = uart->input != NULL ? uart->input : uart->fifo;
+    return ring[(uart->input_head + i) % ring_size(uart)];
+}
+
+bool vuart_valid(const struct vuart *uart)
+{
+    return (uart->ier & ~IER_WRITABLE) == 0 && (uart->mcr & ~MCR_WRITABLE) == 0 &&
+           (uart->fcr == 0 || (uart->fcr & ~FCR_TRIGGER) == FCR_ENABLE) && uart->input_count <= ring_size(uart) &&
+           (uart->break_after == VUART_NO_BREAK || uart->break_after < uart->input_count);
+}
+
 /* Comes with a NUL, as in a 16550. */
 bool vuart_break(struct vuart *uart)
 {

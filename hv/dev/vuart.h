@@ -34,6 +34,10 @@ void vuart_write(struct vuart *uart, uint32_t offset, uint8_t value);
 bool vuart_input(struct vuart *uart, uint8_t byte);
 /* Bytes that vuart_input() would take; without the lock, at least so many. */
 uint32_t vuart_input_room(const struct vuart *uart);
+/* What waits, `i` counted from the next. */
+uint8_t vuart_peek(const struct vuart *uart, uint32_t i);
+/* A state that a guest and its operator can bring it to. */
+bool vuart_valid(const struct vuart *uart);
 /* A break of the line, behind what waits. False: there is no room, or another waits. */
 bool vuart_break(struct vuart *uart);
 /* The guest's launch is over: input that it did not read is reported and dropped, its last line of output is ended. */

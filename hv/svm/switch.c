@@ -29,16 +29,19 @@
 
 #define FXSAVE_FCW 0
 #define FXSAVE_MXCSR 24
+#define XSAVE_HEADER 512
+#define XSAVE_HEADER_WORDS 8u
+#define MXCSR_KNOWN 0xffffu /* all processors with SEV have DAZ; bit 17, MM, which some have, no known system sets */
 #define FCW_RESET 0x037fu
 #define MXCSR_RESET 0x1f80u
 
 /* The same on all CPUs of a machine that we run on; found by switch_init(). */
 static struct {
     bool xsave;
-    bool rdtscp;            /* TSC_AUX exists */
+    bool rdtscp; /* TSC_AUX exists */
     bool ibpb;
-    bool clears_pointers;   /* FXRSTOR, XRSTOR always load the x87 error pointers */
-    uint64_t all;           /* XCR0 while state is moved */
+    bool clears_pointers; /* FXRSTOR, XRSTOR always load the x87 error pointers */
+    uint64_t all; /* XCR0 while state is moved */
     uint64_t guest;
 } host;
 
@@ -82,6 +85,38 @@ void switch_init(void)
 uint64_t switch_guest_xcr0(void)
 {
     return host.guest;
+}
+
+bool switch_xcr0_valid(uint64_t xcr0)
+{
+    return (xcr0 & ~(host.guest | XCR0_X87)) == 0 && (xcr0 & XCR0_X87) != 0 &&
+           (xcr0 & (XCR0_SSE | XCR0_AVX)) != XCR0_AVX;
+}
+
+void switch_read_xsave(const struct switch_state *state, uint8_t area[static SWITCH_XSAVE_SIZE])
+{
+    uint64_t xstate_bv;
+    memcpy(area, state->fpu, SWITCH_XSAVE_SIZE);
+    memcpy(&xstate_bv, area + XSAVE_HEADER, sizeof xstate_bv);
+    xstate_bv &= host.guest;
+    memcpy(area + XSAVE_HEADER, &xstate_bv, sizeof xstate_bv);
+}
+
+void switch_write_xsave(struct switch_state *state, const uint8_t area[static SWITCH_XSAVE_SIZE])
+{
+    memcpy(state->fpu, area, SWITCH_XSAVE_SIZE);
+}
+
+/* APM3 XRSTOR: else #GP, which would be hv's own. */
+bool switch_xsave_valid(const uint8_t area[static SWITCH_XSAVE_SIZE], uint64_t xcr0)
+{
+    uint64_t header[XSAVE_HEADER_WORDS], reserved = 0;
+    uint32_t mxcsr;
+    memcpy(header, area + XSAVE_HEADER, sizeof header);
+    memcpy(&mxcsr, area + FXSAVE_MXCSR, sizeof mxcsr);
+    for (uint32_t i = 1; i < XSAVE_HEADER_WORDS; i++)
+        reserved |= header[i]; /* XCOMP_BV, and what follows */
+    return switch_xcr0_valid(xcr0) && (header[0] & ~host.guest) == 0 && reserved == 0 && (mxcsr & ~MXCSR_KNOWN) == 0;
 }
 
 void switch_reset(struct switch_state *state)

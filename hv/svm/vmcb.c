@@ -69,6 +69,17 @@ bool vmcb_maps_init(bool com2_free)
     return true;
 }
 
+/* Each byte of PAT: UC WC WT WP WB UC- (APM2 7.8.1). */
+bool vmcb_pat_valid(uint64_t pat)
+{
+    for (int i = 0; i < 8; i++, pat >>= 8) {
+        uint8_t type = (uint8_t)pat;
+        if (type > 7 || type == 2 || type == 3)
+            return false;
+    }
+    return true;
+}
+
 void vmcb_init(struct vmcb *vmcb, const struct vmcb_setup *setup)
 {
     uint32_t misc[2] = {0};

@@ -248,6 +248,7 @@ VMCB_ACCESSOR_UNCACHED(uint64_t, rflags)
 VMCB_ACCESSOR_UNCACHED(uint64_t, rip)
 VMCB_ACCESSOR_UNCACHED(uint64_t, rsp)
 VMCB_ACCESSOR_UNCACHED(uint64_t, rax)
+VMCB_ACCESSOR_UNCACHED(uint64_t, spec_ctrl)
 VMCB_ACCESSOR_UNCACHED(uint64_t, star)
 VMCB_ACCESSOR_UNCACHED(uint64_t, lstar)
 VMCB_ACCESSOR_UNCACHED(uint64_t, cstar)
@@ -293,6 +294,9 @@ static inline uint64_t vmcb_event_with_error(uint64_t type, uint8_t vector, uint
 /* The I/O and MSR permission maps that guests share; once. `com2_free`: a guest may have the second serial port. False: out of
  * pool pages. */
 bool vmcb_maps_init(bool com2_free);
+
+/* VMRUN refuses others (APM2 15.25.8). */
+bool vmcb_pat_valid(uint64_t pat);
 
 struct vmcb_setup {
     uint32_t asid;

@@ -91,13 +91,24 @@ static void nmi_block(struct vcpu *vcpu, bool blocked)
         vmcb_set_intercept_misc1(vmcb, intercepts);
 }
 
+static void await_iret(struct vcpu *vcpu, uint64_t rip)
+{
+    vcpu->nmi_iret_rip = rip;
+    vmcb_set_intercept_misc1(vcpu->vmcb, vcpu->vmcb->intercept_misc1 & ~INTERCEPT(VMEXIT_IRET));
+}
+
+void event_block_nmi(struct vcpu *vcpu, bool blocked, uint64_t iret_rip)
+{
+    nmi_block(vcpu, blocked);
+    if (blocked && iret_rip != NMI_NO_IRET)
+        await_iret(vcpu, iret_rip);
+}
+
 /* The intercept comes before the IRET, which has been executed at the first exit with another RIP: a time slice later at most. */
 void event_iret(struct vcpu *vcpu)
 {
-    struct vmcb *vmcb = vcpu->vmcb;
-    vcpu->nmi_iret_rip = vmcb->rip;
+    await_iret(vcpu, vcpu->vmcb->rip);
     vcpu->request |= vcpu->nmi_pending;
-    vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT(VMEXIT_IRET));
 }
 
 bool event_nmi_possible(struct vcpu *vcpu)
@@ -109,21 +120,29 @@ bool event_nmi_possible(struct vcpu *vcpu)
     return !vcpu->nmi_blocked && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
 }
 
+uint64_t event_first(const struct vcpu *vcpu)
+{
+    uint64_t event = vcpu->vmcb->eventinj;
+    if ((event & EVENT_VALID) != 0)
+        return event; /* prepared before, and VMRUN has not been executed since */
+    if (!vcpu->pending_exception)
+        return 0;
+    return vcpu->exception_has_error
+               ? vmcb_event_with_error(EVENT_TYPE_EXCEPTION, vcpu->exception_vector, vcpu->exception_error)
+               : vmcb_event(EVENT_TYPE_EXCEPTION, vcpu->exception_vector);
+}
+
 /* The event of the highest priority, which is pending no longer; 0: none that the guest can take now. */
 static uint64_t next_event(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     bool interruptible = (vmcb->rflags & RFLAGS_IF) != 0 && (vmcb->interrupt_shadow & INTERRUPT_SHADOW) == 0;
-    uint64_t event = vmcb->eventinj;
+    uint64_t event = event_first(vcpu);
 
-    if ((event & EVENT_VALID) != 0)
-        return event; /* prepared before, and VMRUN has not been executed since */
-    if (vcpu->pending_exception) {
+    if ((vmcb->eventinj & EVENT_VALID) == 0)
         vcpu->pending_exception = false;
-        return vcpu->exception_has_error
-                   ? vmcb_event_with_error(EVENT_TYPE_EXCEPTION, vcpu->exception_vector, vcpu->exception_error)
-                   : vmcb_event(EVENT_TYPE_EXCEPTION, vcpu->exception_vector);
-    }
+    if (event != 0)
+        return event;
     if (vcpu->step != STEP_NONE)
         return 0;
     if (vcpu->nmi_pending && event_nmi_possible(vcpu)) {

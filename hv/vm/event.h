@@ -33,6 +33,10 @@ static inline void event_notice(struct vcpu *vcpu)
 
 /* The guest can take an NMI now. Asked for when one waits. */
 bool event_nmi_possible(struct vcpu *vcpu);
+/* NMIs are blocked, and until the IRET at `iret_rip` has been executed; NMI_NO_IRET: none is about to be. */
+void event_block_nmi(struct vcpu *vcpu, bool blocked, uint64_t iret_rip);
+/* What comes before all else at the next entry, as EVENTINJ: prepared already, or an exception; 0: nothing. */
+uint64_t event_first(const struct vcpu *vcpu);
 /* The guest's IRET, intercepted while an NMI is being handled. */
 void event_iret(struct vcpu *vcpu);
 

@@ -24,20 +24,8 @@
 #define MSR_KVM_MIGRATION_CONTROL 0x4b564d08u   /* Linux Documentation/virt/kvm/x86/msr.rst */
 
 #define HWCR_TSC_FREQ_SEL (UINT64_C(1) << 24)   /* the TSC counts at P0's frequency */
-#define MTRR_DEF_TYPE_WRITABLE UINT64_C(0xcff)
 #define SEV_STATUS_SEV UINT64_C(1)
 #define KVM_MIGRATION_READY UINT64_C(1)
-
-/* Each byte of PAT: UC WC WT WP WB UC- (APM2 7.8.1). VMRUN refuses others. */
-static bool pat_valid(uint64_t pat)
-{
-    for (int i = 0; i < 8; i++, pat >>= 8) {
-        uint8_t type = (uint8_t)pat;
-        if (type > 7 || type == 2 || type == 3)
-            return false;
-    }
-    return true;
-}
 
 static bool write_efer(struct vcpu *vcpu, uint64_t value)
 {
@@ -120,7 +108,7 @@ bool exit_msr_list_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     case MSR_EFER:
         return write_efer(vcpu, value);
     case MSR_PAT:
-        if (!pat_valid(value))
+        if (!vmcb_pat_valid(value))
             return false;
         vmcb_set_g_pat(vmcb, value);
         return true;
@@ -161,9 +149,7 @@ void exit_xsetbv(struct vcpu *vcpu)
         event_inject_exception(vcpu, VECTOR_UD, false, 0);
         return;
     }
-    bool x87 = (value & 1) != 0, avx_without_sse = (value & 6) == 4;
-    if (vmcb->cpl != 0 || (uint32_t)vcpu->run.gprs.rcx != 0 || (value & ~switch_guest_xcr0()) != 0 || !x87 ||
-        avx_without_sse) {
+    if (vmcb->cpl != 0 || (uint32_t)vcpu->run.gprs.rcx != 0 || !switch_xcr0_valid(value)) {
         event_inject_exception(vcpu, VECTOR_GP, true, 0);
         return;
     }

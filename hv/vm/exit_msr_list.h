@@ -7,6 +7,8 @@
 
 #define EFER_WRITABLE (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 
+#define MTRR_DEF_TYPE_WRITABLE UINT64_C(0xcff)
+
 /* False: #GP. */
 bool exit_msr_list_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool exit_msr_list_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);

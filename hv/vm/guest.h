@@ -85,6 +85,10 @@ struct guest {
     uint32_t sev_handle, sev_policy;
     const struct control_session *session; /* for its LAUNCH_START, in place of the manifest's; NULL: none */
     bool secret_placed; /* by LAUNCH_SECRET */
+    bool receives; /* the launch is of a guest from elsewhere, by CONTROL_RECEIVE */
+    bool received, state_set; /* RECEIVE_FINISH is done; STATE_SET of the whole guest */
+    uint64_t vcpus_set; /* STATE_SET of these vCPUs: a bit each */
+    uint64_t tsc_moved; /* what their TSC offsets get more here than where they come from */
     struct sev_measurement measurement;
 
     struct vcpu *vcpus[GUEST_MAX_VCPUS]; /* NULL: none; those that exist come first */

@@ -8,7 +8,10 @@
  *   r OFFSET SIZE  of the window → lines of "at OFFSET: BYTES"
  *   w OFFSET BYTES to the window
  *   c OFFSET SIZE  counts bytes of the window by their value, of 0 to 7 → "counts COUNT COUNT ..."
+ *   m FROM TO PAGES  memory of a guest to another that is received: pages from 0 on that were touched or are shared, private ones by
+ *                 SEND_UPDATE_DATA and RECEIVE_UPDATE_DATA → "moved PRIVATE SHARED", or "page NUMBER: RESULT STATUS"
  *   b NUMBER      to the doorbell, nothing else
+ *   s             the last request's sequence number
  *   d             what the doorbell reads as
  *   v VECTOR      of which interrupts are counted → n says how often they came
  *   f SEED COUNT  random requests, with the window changing while they are carried out → "fuzzed COUNT, answered COUNT"
@@ -150,10 +153,19 @@ static bool wait_for_answer(uint64_t patience)
     return true;
 }
 
+static bool carry_out(struct control_request *request)
+{
+    request->sequence = ++sequence;
+    copy_to_window(CONTROL_REQUEST, request, sizeof *request);
+    out32(CONTROL_DOORBELL, sequence);
+    return wait_for_answer(PATIENCE);
+}
+
+static const volatile struct control_answer *const answer = (const volatile void *)(CONTROL_WINDOW + CONTROL_ANSWER);
+
 static void ask(const char *at)
 {
-    struct control_request request = {.sequence = ++sequence};
-    const volatile struct control_answer *answer = (const volatile void *)(window + CONTROL_ANSWER);
+    struct control_request request = {0};
 
     request.operation = (uint32_t)number(&at);
     request.guest = (uint32_t)number(&at);
@@ -169,9 +181,7 @@ static void ask(const char *at)
         for (unsigned b = 0; b < 8; b++)
             request.buffer[8 * i + b] = (uint8_t)(word >> 8 * b);
     }
-    copy_to_window(CONTROL_REQUEST, &request, sizeof request);
-    out32(CONTROL_DOORBELL, sequence);
-    if (!wait_for_answer(PATIENCE)) {
+    if (!carry_out(&request)) {
         put("silent;\n");
         return;
     }
@@ -216,6 +226,84 @@ static void count_values(const char *at)
         put(" ");
         put_number(counts[value], 16);
     }
+    put(";\n");
+}
+
+/* ------------------------------------------------------------- a guest's memory to another */
+
+#define FLAGS 0x80000u /* offsets in the window */
+#define HEADER CONTROL_DATA
+#define PACKET (CONTROL_DATA + PAGE)
+
+static bool good(struct control_request request)
+{
+    return carry_out(&request) && answer->result == CONTROL_OK;
+}
+
+static void put_field(uint8_t *buffer, unsigned at, uint64_t value, unsigned size)
+{
+    for (unsigned b = 0; b < size; b++)
+        buffer[at + b] = (uint8_t)(value >> 8 * b);
+}
+
+/* SEND_UPDATE_DATA, RECEIVE_UPDATE_DATA. */
+static bool packet(uint32_t guest, uint32_t command, uint64_t gpa)
+{
+    struct control_request request = {.operation = CONTROL_FIRMWARE, .guest = guest, .command = command};
+
+    put_field(request.buffer, 0x08, HEADER, 8);
+    put_field(request.buffer, 0x10, 52, 4);
+    put_field(request.buffer, 0x18, gpa, 8);
+    put_field(request.buffer, 0x20, PAGE, 4);
+    put_field(request.buffer, 0x28, PACKET, 8);
+    put_field(request.buffer, 0x30, PAGE, 4);
+    return good(request);
+}
+
+static bool shared_page(uint32_t from, uint32_t to, uint64_t gpa)
+{
+    struct control_request request = {
+        .operation = CONTROL_MEMORY_READ, .guest = from, .address = gpa, .data = PACKET, .size = PAGE};
+
+    if (!good(request))
+        return false;
+    request.operation = CONTROL_MEMORY_WRITE;
+    request.guest = to;
+    return good(request);
+}
+
+static void move(const char *at)
+{
+    uint32_t from = (uint32_t)number(&at), to = (uint32_t)number(&at), npages = (uint32_t)number(&at);
+    uint32_t counts[2] = {0};
+    bool fine =
+        good((struct control_request){.operation = CONTROL_PAGES, .guest = from, .data = FLAGS, .size = npages});
+
+    for (uint32_t page = 0; fine && page < npages; page++) {
+        bool shared = (window[FLAGS + page] & CONTROL_PAGE_SHARED) != 0;
+        uint64_t gpa = (uint64_t)page * PAGE;
+
+        if ((window[FLAGS + page] & (CONTROL_PAGE_SHARED | CONTROL_PAGE_TOUCHED)) == 0)
+            continue;
+        fine = shared ? shared_page(from, to, gpa) : packet(from, 0x41, gpa) && packet(to, 0x51, gpa);
+        counts[shared]++;
+        if (!fine) {
+            put("page ");
+            put_number(page, 16);
+        }
+    }
+    if (!fine) {
+        put(": ");
+        put_number(answer->result, 16);
+        put(" ");
+        put_number(answer->status, 16);
+        put(";\n");
+        return;
+    }
+    put("moved ");
+    put_number(counts[0], 16);
+    put(" ");
+    put_number(counts[1], 16);
     put(";\n");
 }
 
@@ -320,6 +408,14 @@ static void obey(const char *line)
         break;
     case 'c':
         count_values(at);
+        break;
+    case 's':
+        put("sequence ");
+        put_number(sequence, 16);
+        put(";\n");
+        break;
+    case 'm':
+        move(at);
         break;
     case 'b':
         out32(CONTROL_DOORBELL, (uint32_t)number(&at));

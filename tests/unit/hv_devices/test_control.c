@@ -15,6 +15,7 @@
 #include "hv/vm/pages.h"
 #include "hv/vm/sched.h"
 #include "hv/vm/vcpu_cr.h"
+#include "../../machine/firmware/kds.h"
 #include "fake_memory.h"
 #include "three_guests.h"
 
@@ -220,7 +221,7 @@ static void each_field_of_a_request_is_checked(void **state)
         assert_int_equal(ask_about(with_guest[i], UINT32_MAX - (with_guest[i] == CONTROL_CONSOLE_READ)),
                          CONTROL_NO_GUEST);
     }
-    static const uint32_t unknown[] = {CONTROL_NOTHING, 4, 7, 14, 23, 33, 255, UINT32_MAX};
+    static const uint32_t unknown[] = {CONTROL_NOTHING, 4, 7, 15, 23, 31, 33, 255, UINT32_MAX};
     for (unsigned i = 0; i < sizeof unknown / sizeof *unknown; i++)
         assert_int_equal(ask_about(unknown[i], SEV), CONTROL_UNKNOWN);
     static const struct {
@@ -986,6 +987,479 @@ static void tracked_pages_are_answered_when_no_cpu_writes_unseen(void **state)
     all_is_back();
 }
 
+/* A guest's way out and in again, through buffers of the test's. */
+
+#define AT(kib) (CONTROL_DATA + (kib) * 1024u)
+
+static struct {
+    struct control_guest_state whole;
+    struct control_vcpu_state vcpu;
+    struct control_session session;
+    struct {
+        uint8_t header[52], data[PAGE_SIZE];
+    } pages[6];
+    uint8_t shared[PAGE_SIZE];
+} stream;
+
+static const uint64_t private_pages[6] = {0x4000, 0x8000, 0x9000, 0xa000, 0x100000, 0x101000};
+
+static void put(uint8_t *buffer, unsigned at, uint64_t value, unsigned size)
+{
+    memcpy(buffer + at, &value, size);
+}
+
+static enum control_result firmware(uint32_t guest, uint8_t command, const uint8_t buffer[static 80])
+{
+    struct control_request r = {.operation = CONTROL_FIRMWARE, .guest = guest, .command = command};
+    memcpy(r.buffer, buffer, sizeof r.buffer);
+    return ask_meanwhile(r);
+}
+
+static enum control_result by_handle(uint32_t guest, uint8_t command)
+{
+    return firmware(guest, command, (const uint8_t[80]){0});
+}
+
+static enum control_result packet(uint32_t guest, uint8_t command, uint64_t gpa)
+{
+    uint8_t buffer[80] = {0};
+    put(buffer, 0x08, AT(0), 8);
+    put(buffer, 0x10, 52, 4);
+    put(buffer, 0x18, gpa, 8);
+    put(buffer, 0x20, PAGE_SIZE, 4);
+    put(buffer, 0x28, AT(4), 8);
+    put(buffer, 0x30, PAGE_SIZE, 4);
+    return firmware(guest, command, buffer);
+}
+
+/* To this platform itself: its chain, with what AMD's key server adds. */
+static void send_start(uint32_t guest)
+{
+    static uint8_t amd[2 * SEVFW_ROOT_CERT_SIZE];
+    uint8_t export[80] = {0}, start[80] = {0};
+    if (amd[0] == 0) {
+        kds_ask(amd);
+        kds_ark(amd + SEVFW_ROOT_CERT_SIZE);
+    }
+    put(export, 0x00, AT(0), 8);
+    put(export, 0x08, 2084, 4);
+    put(export, 0x10, AT(4), 8);
+    put(export, 0x18, 6252, 4);
+    assert_int_equal(firmware(guest, SEV_CMD_PDH_CERT_EXPORT, export), CONTROL_OK);
+    memcpy(stream.session.dh_cert, window(AT(0)), 2084);
+    uint8_t chip[SEVFW_CHIP_ID_SIZE] = {0};
+    kds_cek(chip, 1, 55, window(AT(4) + 2 * 2084));
+    memcpy(window(AT(12)), amd, sizeof amd);
+    put(start, 0x08, AT(0), 8);
+    put(start, 0x10, 2084, 4);
+    put(start, 0x18, AT(4), 8);
+    put(start, 0x20, 6252, 4);
+    put(start, 0x28, AT(12), 8);
+    put(start, 0x30, sizeof amd, 4);
+    put(start, 0x38, AT(16), 8);
+    put(start, 0x40, 128, 4);
+    assert_int_equal(firmware(guest, SEV_CMD_SEND_START, start), CONTROL_OK);
+    memcpy(stream.session.session, window(AT(16)), 128);
+    stream.session.policy = guests[guest].sev_policy;
+}
+
+static struct control_request state_request(uint32_t operation, uint32_t guest, uint32_t vcpu, uint32_t size)
+{
+    return (struct control_request){
+        .operation = operation, .guest = guest, .vcpu = vcpu, .data = CONTROL_DATA, .size = size};
+}
+
+static enum control_result set_state(uint32_t guest, uint32_t vcpu, const void *state, size_t size)
+{
+    memcpy(window(CONTROL_DATA), state, size);
+    return ask_meanwhile(state_request(CONTROL_STATE_SET, guest, vcpu, (uint32_t)size));
+}
+
+static void get_state(uint32_t guest, uint32_t vcpu, void *state, size_t size)
+{
+    assert_int_equal(ask_meanwhile(state_request(CONTROL_STATE_GET, guest, vcpu, (uint32_t)size)), CONTROL_OK);
+    assert_int_equal(answer()->size, size);
+    memcpy(state, window(CONTROL_DATA), size);
+}
+
+/* A vCPU in the middle of its life. */
+static void live(struct guest *guest)
+{
+    struct vcpu *vcpu = guest->vcpus[0];
+    vcpu->run.gprs.r13 = 0x1313;
+    vmcb_set_rip(vcpu->vmcb, 0x100123);
+    vmcb_set_cr2(vcpu->vmcb, 0xdead000);
+    vmcb_set_g_pat(vcpu->vmcb, UINT64_C(0x0007040600070406) ^ 1);
+    vmcb_set_interrupt_shadow(vcpu->vmcb, 1);
+    vcpu->switched.dr[1] = 0x1234;
+    vcpu->switched.fpu[100] = 0x77;
+    vcpu->mtrr_def_type = 0x800;
+    vcpu->pvclock.system_time_msr = 0x5001;
+    vcpu->pvclock.version = 6;
+    vlapic_post(&vcpu->lapic, 0x51);
+    vlapic_post(&vcpu->lapic, 0x61);
+    vlapic_accept(&vcpu->lapic, 0x61);
+    vmcb_set_v_intr(vcpu->vmcb, vcpu->vmcb->v_intr | 3);
+    vcpu->lapic.lvt[0] = 0x400ec; /* TSC deadline */
+    vcpu->lapic.deadline_tsc = UINT64_C(1) << 60;
+    vcpu->nmi_pending = true;
+    vcpu->pending_exception = vcpu->exception_has_error = true;
+    vcpu->exception_vector = 13;
+    vcpu->exception_error = 5;
+    vcpu->posted.irr[2] = 1u << 3; /* by another vCPU: 0x43 */
+    vcpu->posted.any = 1;
+    guest->uart.scr = 0x5c;
+    guest->uart.fcr = 0xc1;
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(guest_input(guest, (uint8_t)"abc"[i]));
+    assert_true(vuart_break(&guest->uart));
+    guest->migration_control = guest->sev;
+}
+
+static void same_state(uint32_t guest)
+{
+    struct control_guest_state whole;
+    struct control_vcpu_state vcpu;
+    get_state(guest, CONTROL_WHOLE_GUEST, &whole, sizeof whole);
+    get_state(guest, 0, &vcpu, sizeof vcpu);
+    /* The guest's TSC has gone on from where it was, within what the test's own steps take. */
+    uint64_t then = stream.whole.tsc + stream.vcpu.tsc_offset, now = whole.tsc + vcpu.tsc_offset;
+    assert_true(now >= then && now - then < 10 * clock_hz());
+    whole.tsc = stream.whole.tsc;
+    vcpu.tsc_offset = stream.vcpu.tsc_offset;
+    vcpu.registers.cpu = stream.vcpu.registers.cpu;
+    assert_memory_equal(&whole, &stream.whole, sizeof whole);
+    assert_memory_equal(&vcpu, &stream.vcpu, sizeof vcpu);
+}
+
+static void check_state(const struct guest *guest)
+{
+    const struct control_vcpu_state *vcpu = &stream.vcpu;
+    assert_true(stream.whole.memory == GUEST_MEMORY && stream.whole.vcpus == 1 && stream.whole.input_count == 4 &&
+                stream.whole.input_break == 3 && memcmp(stream.whole.input, "abc", 4) == 0);
+    assert_true(stream.whole.uart_scr == 0x5c && stream.whole.migration_control == guest->sev);
+    assert_true(vcpu->registers.r13 == 0x1313 && vcpu->registers.rip == 0x100123 && vcpu->registers.dr1 == 0x1234);
+    assert_true(vcpu->registers.state == VCPU_RUNNABLE && vcpu->event == (UINT64_C(5) << 32 | 0x80000b0d));
+    assert_true(vcpu->apic_irr[2] == (1u << 0x11 | 1u << 3) && vcpu->apic_isr[3] == 2 && vcpu->apic_tpr == 0x30);
+    assert_true(vcpu->xsave[100] == 0x77 && vcpu->nmi_pending == 1 && vcpu->system_time_msr == 0x5001);
+}
+
+static void wait_for(uint32_t guest, uint32_t awaited)
+{
+    for (unsigned i = 0; i < 20000 && guests[guest].awaits != awaited; i++)
+        step();
+    assert_int_equal(state_of(guest), awaited);
+}
+
+static struct control_request about(uint32_t operation, uint32_t guest)
+{
+    return (struct control_request){.operation = operation, .guest = guest};
+}
+
+static void leave(void)
+{
+    launch();
+    guests[SEV].sev_policy &= ~SEV_POLICY_NOSEND;
+    live(&guests[SEV]);
+    send_start(SEV); /* it still runs */
+    assert_int_equal(ask(about(CONTROL_PAUSE, SEV)), CONTROL_OK);
+    for (unsigned i = 0; i < 6; i++) {
+        assert_int_equal(packet(SEV, SEV_CMD_SEND_UPDATE_DATA, private_pages[i]), CONTROL_OK);
+        memcpy(stream.pages[i].header, window(AT(0)), 52);
+        memcpy(stream.pages[i].data, window(AT(4)), PAGE_SIZE);
+    }
+    assert_int_equal(ask((struct control_request){.operation = CONTROL_MEMORY_READ,
+                                                  .guest = SEV,
+                                                  .address = 0x200000,
+                                                  .data = CONTROL_DATA,
+                                                  .size = PAGE_SIZE}),
+                     CONTROL_OK);
+    memcpy(stream.shared, window(CONTROL_DATA), PAGE_SIZE);
+    get_state(SEV, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole);
+    get_state(SEV, 0, &stream.vcpu, sizeof stream.vcpu);
+    check_state(&guests[SEV]);
+}
+
+static void enter_session(void)
+{
+    assert_int_equal(ask_meanwhile(about(CONTROL_RECEIVE, SEV)), CONTROL_OK);
+    wait_for(SEV, CONTROL_STATE_SESSION);
+    memcpy(window(CONTROL_DATA), &stream.session, sizeof stream.session);
+    assert_int_equal(ask_meanwhile(state_request(CONTROL_SESSION, SEV, 0, sizeof stream.session)), CONTROL_OK);
+    wait_for(SEV, CONTROL_STATE_RECEIVING);
+}
+
+static void enter_memory(void)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        memcpy(window(AT(0)), stream.pages[i].header, 52);
+        memcpy(window(AT(4)), stream.pages[i].data, PAGE_SIZE);
+        assert_int_equal(packet(SEV, SEV_CMD_RECEIVE_UPDATE_DATA, private_pages[i]), CONTROL_OK);
+    }
+    struct control_request write = {
+        .operation = CONTROL_MEMORY_WRITE, .guest = SEV, .address = 0x200000, .data = CONTROL_DATA, .size = PAGE_SIZE};
+    memcpy(window(CONTROL_DATA), stream.shared, PAGE_SIZE);
+    assert_int_equal(ask_meanwhile(write), CONTROL_OK);
+    write.size = 16; /* whole pages: what is shared and what is not has no other unit */
+    assert_int_equal(ask_meanwhile(write), CONTROL_INVALID);
+}
+
+static void a_guest_with_sev_goes_on_where_it_was_sent_and_not_before_all_of_it_came(void **state)
+{
+    (void)state;
+    leave();
+    assert_int_equal(by_handle(SEV, SEV_CMD_SEND_FINISH), CONTROL_OK);
+    settle();
+    assert_int_equal(guests[SEV].state, GUEST_ENDED);
+
+    enter_session();
+    assert_non_null(strstr(machine.commands, "RECEIVE_START ACTIVATE "));
+    const struct control_request resume = about(CONTROL_RESUME, SEV);
+    assert_int_equal(ask_meanwhile(resume), CONTROL_STATE);
+    assert_int_equal(set_state(SEV, 0, &stream.vcpu, sizeof stream.vcpu), CONTROL_STATE); /* the whole comes first */
+    enter_memory();
+    assert_int_equal(set_state(SEV, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole), CONTROL_OK);
+    assert_int_equal(ask_meanwhile(resume), CONTROL_STATE);
+    assert_int_equal(by_handle(SEV, SEV_CMD_RECEIVE_FINISH), CONTROL_OK);
+    assert_int_equal(ask_meanwhile(resume), CONTROL_STATE);
+    assert_non_null(strstr(answer()->text, "state"));
+    assert_true(guests[SEV].vcpus_queued == 0 && state_of(SEV) == CONTROL_STATE_RECEIVING);
+    assert_int_equal(set_state(SEV, 0, &stream.vcpu, sizeof stream.vcpu), CONTROL_OK);
+    assert_int_equal(ask_meanwhile(resume), CONTROL_OK);
+    settle();
+    assert_true(guests[SEV].state == GUEST_RUNNING && guests[SEV].vcpus_queued == 1);
+    assert_int_equal(ask(about(CONTROL_PAUSE, SEV)), CONTROL_OK);
+    same_state(SEV);
+    for (unsigned b = 0; b < PAGE_SIZE; b++) {
+        assert_int_equal(machine_private(&guests[SEV], 0x101000 + b), good.payload[PAGE_IMAGE + 1][b]);
+        assert_int_equal(machine_private(&guests[SEV], 0x8000 + b), 0);
+        assert_int_equal(machine_shared(&guests[SEV], 0x200000 + b), good.payload[PAGE_SHARED][b]);
+    }
+    assert_int_equal(ask(pages_request(SEV, 0, ALL_PAGES, 0)), CONTROL_OK);
+    unsigned shared = 0;
+    for (uint64_t page = 0; page < ALL_PAGES; page++)
+        shared += page_byte(page) & CONTROL_PAGE_SHARED;
+    assert_true(shared == 1 && (page_byte(0x200) & CONTROL_PAGE_SHARED) != 0);
+
+    /* Its next launch is one. */
+    assert_int_equal(ask(about(CONTROL_END, SEV)), CONTROL_OK);
+    settle();
+    assert_int_equal(ask(about(CONTROL_LAUNCH, SEV)), CONTROL_OK);
+    settle();
+    assert_true(guests[SEV].state == GUEST_RUNNING && !guests[SEV].receives);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+    assert_true(machine_scrubbed());
+}
+
+static void a_cancelled_move_leaves_the_source_as_it_was(void **state)
+{
+    (void)state;
+    leave();
+    assert_int_equal(by_handle(SEV, SEV_CMD_SEND_CANCEL), CONTROL_OK);
+    assert_int_equal(ask(about(CONTROL_RESUME, SEV)), CONTROL_OK);
+    assert_int_equal(ask(about(CONTROL_PAUSE, SEV)), CONTROL_OK);
+    same_state(SEV);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+/* At each point of its way in, by CONTROL_END and by the control guest's own end. */
+static void what_came_of_a_guest_goes_without_having_run(void **state)
+{
+    for (unsigned n = 0; n < 8; n++) {
+        if (n > 0)
+            begin(state);
+        leave();
+        assert_int_equal(by_handle(SEV, SEV_CMD_SEND_FINISH), CONTROL_OK);
+        settle();
+        uint32_t launches = guests[SEV].launches;
+        enter_session();
+        if (n >= 2)
+            enter_memory();
+        if (n >= 4) {
+            assert_int_equal(set_state(SEV, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole), CONTROL_OK);
+            assert_int_equal(set_state(SEV, 0, &stream.vcpu, sizeof stream.vcpu), CONTROL_OK);
+        }
+        if (n >= 6)
+            assert_int_equal(by_handle(SEV, SEV_CMD_RECEIVE_FINISH), CONTROL_OK);
+        if (n % 2 == 0) {
+            assert_int_equal(ask_meanwhile(about(CONTROL_END, SEV)), CONTROL_OK);
+        } else {
+            guest_end(&guests[CTL], GUEST_END_CRASH, "test");
+        }
+        settle();
+        assert_true(guests[SEV].launches == launches && guests[SEV].vcpus[0] == NULL && guests[SEV].asid == 0);
+        finish(GUEST_END_POWEROFF);
+        all_is_back();
+        assert_true(machine_scrubbed());
+        if (n < 7)
+            teardown(state);
+    }
+}
+
+static void a_session_of_another_place_is_refused_in_words(void **state)
+{
+    (void)state;
+    leave();
+    assert_int_equal(by_handle(SEV, SEV_CMD_SEND_FINISH), CONTROL_OK);
+    settle();
+    assert_int_equal(ask_meanwhile(about(CONTROL_RECEIVE, SEV)), CONTROL_OK);
+    wait_for(SEV, CONTROL_STATE_SESSION);
+    memcpy(window(CONTROL_DATA), &stream.session, sizeof stream.session);
+    *window(CONTROL_DATA + offsetof(struct control_session, session) + 5) ^= 1;
+    assert_int_equal(ask_meanwhile(state_request(CONTROL_SESSION, SEV, 0, sizeof stream.session)), CONTROL_SEV_FAILED);
+    assert_non_null(strstr(answer()->text, "RECEIVE_START: "));
+    settle();
+    assert_int_equal(guests[SEV].state, GUEST_REFUSED);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+static void guests_without_sev_move_where_their_entry_allows_it(void **state)
+{
+    (void)state;
+    launch();
+    uint16_t *flags = &((struct manifest_guest *)(uintptr_t)guests[NONE].config)->flags;
+    assert_int_equal(ask(about(CONTROL_PAUSE, NONE)), CONTROL_OK);
+    assert_int_equal(ask(state_request(CONTROL_STATE_GET, NONE, 0, sizeof stream.vcpu)), CONTROL_POLICY);
+    *flags = MANIFEST_GUEST_DEBUG;
+    live(&guests[NONE]);
+    get_state(NONE, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole);
+    get_state(NONE, 0, &stream.vcpu, sizeof stream.vcpu);
+    check_state(&guests[NONE]);
+    assert_int_equal(ask(state_request(CONTROL_STATE_GET, NONE, 1, sizeof stream.vcpu)), CONTROL_INVALID);
+    assert_int_equal(ask(state_request(CONTROL_STATE_SET, NONE, 0, sizeof stream.vcpu)), CONTROL_STATE);
+    assert_int_equal(ask(about(CONTROL_END, NONE)), CONTROL_OK);
+    settle();
+    *flags = 0;
+    assert_int_equal(ask(about(CONTROL_RECEIVE, NONE)), CONTROL_POLICY);
+    *flags = MANIFEST_GUEST_DEBUG;
+    assert_int_equal(ask_meanwhile(about(CONTROL_RECEIVE, NONE)), CONTROL_OK);
+    wait_for(NONE, CONTROL_STATE_RECEIVING);
+    struct control_request write = {
+        .operation = CONTROL_MEMORY_WRITE, .guest = NONE, .address = 0x100ffd, .data = CONTROL_DATA, .size = 6};
+    memcpy(window(CONTROL_DATA), "abcdef", 6);
+    assert_int_equal(ask_meanwhile(write), CONTROL_OK);
+    assert_int_equal(by_handle(NONE, SEV_CMD_RECEIVE_FINISH), CONTROL_STATE);
+    assert_int_equal(set_state(NONE, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole), CONTROL_OK);
+    assert_int_equal(ask_meanwhile(about(CONTROL_RESUME, NONE)), CONTROL_STATE);
+    assert_int_equal(set_state(NONE, 0, &stream.vcpu, sizeof stream.vcpu), CONTROL_OK);
+    assert_int_equal(ask_meanwhile(about(CONTROL_RESUME, NONE)), CONTROL_OK);
+    settle();
+    assert_int_equal(ask(about(CONTROL_PAUSE, NONE)), CONTROL_OK);
+    same_state(NONE);
+    assert_true(machine_private(&guests[NONE], 0x101000) == 'd' && machine_private(&guests[NONE], 0x4000) == 0);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
+/* One field at a time; nothing of the rest is taken over then. */
+static void hostile_state_is_refused_and_changes_nothing(void **state)
+{
+    (void)state;
+    launch();
+    ((struct manifest_guest *)(uintptr_t)guests[NONE].config)->flags = MANIFEST_GUEST_DEBUG;
+    assert_int_equal(ask(about(CONTROL_PAUSE, NONE)), CONTROL_OK);
+    live(&guests[NONE]);
+    get_state(NONE, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole);
+    get_state(NONE, 0, &stream.vcpu, sizeof stream.vcpu);
+    assert_int_equal(ask(about(CONTROL_END, NONE)), CONTROL_OK);
+    settle();
+    assert_int_equal(ask_meanwhile(about(CONTROL_RECEIVE, NONE)), CONTROL_OK);
+    wait_for(NONE, CONTROL_STATE_RECEIVING);
+
+    struct control_guest_state whole;
+    struct vuart uart = guests[NONE].uart;
+#define WRONG(change)                                                                              \
+    whole = stream.whole;                                                                          \
+    whole.change;                                                                                  \
+    assert_int_equal(set_state(NONE, CONTROL_WHOLE_GUEST, &whole, sizeof whole), CONTROL_INVALID); \
+    assert_memory_equal(&guests[NONE].uart, &uart, sizeof uart);                                   \
+    assert_false(guests[NONE].state_set);
+    WRONG(version++)
+    WRONG(encryption++)
+    WRONG(vcpus = 2)
+    WRONG(memory += PAGE_SIZE)
+    WRONG(migration_control = 1)
+    WRONG(tsc_hz += clock_hz() / 3999)
+    WRONG(tsc_hz -= clock_hz() / 3999)
+    WRONG(tsc_hz = 0)
+    WRONG(uart_ier = 0x10)
+    WRONG(uart_fcr = 0x41 + 2)
+    WRONG(uart_fcr = 0x40)
+    WRONG(uart_mcr = 0x20)
+    WRONG(uart_flags = 4)
+    WRONG(input_count = VUART_INPUT + 1)
+    WRONG(input_count = UINT32_MAX)
+    WRONG(input_break = 4)
+#undef WRONG
+    assert_int_equal(ask_meanwhile(state_request(CONTROL_STATE_SET, NONE, CONTROL_WHOLE_GUEST, sizeof whole - 1)),
+                     CONTROL_INVALID);
+    whole = stream.whole;
+    whole.tsc_hz += clock_hz() / 4001;
+    assert_int_equal(set_state(NONE, CONTROL_WHOLE_GUEST, &whole, sizeof whole), CONTROL_OK);
+
+    struct control_vcpu_state vcpu;
+    struct vcpu kept = *guests[NONE].vcpus[0];
+    static struct vmcb vmcb;
+    vmcb = *kept.vmcb;
+#define WRONG(change)                                                          \
+    vcpu = stream.vcpu;                                                        \
+    vcpu.change;                                                               \
+    assert_int_equal(set_state(NONE, 0, &vcpu, sizeof vcpu), CONTROL_INVALID); \
+    assert_memory_equal(guests[NONE].vcpus[0], &kept, sizeof kept);            \
+    assert_memory_equal(kept.vmcb, &vmcb, sizeof vmcb);                        \
+    assert_int_equal(guests[NONE].vcpus_set, 0);
+    WRONG(registers.cr4 = UINT64_MAX) /* and what VCPU_SET checks besides */
+    WRONG(registers.lstar = UINT64_C(1) << 63)
+    WRONG(registers.state = 3)
+    WRONG(cpl = 3)
+    WRONG(cpl = 4)
+    WRONG(pat = 2)
+    WRONG(pat = UINT64_C(8) << 56)
+    WRONG(mtrr_def_type = 0x1000)
+    WRONG(spec_ctrl = UINT64_C(1) << 63)
+    WRONG(tsc_aux = UINT64_C(1) << 32)
+    WRONG(interrupt_shadow = 2)
+    WRONG(event = 0xb0d) /* not valid */
+    WRONG(event = 0x80000000 | 1 << 8) /* no such type */
+    WRONG(event = 0x80000000 | 1 << 12)
+    WRONG(nmi_pending = 2)
+    WRONG(nmi_blocked = 2)
+    WRONG(apic_base ^= 1 << 8)
+    WRONG(apic_irr[0] = 1 << 15)
+    WRONG(apic_isr[0] = 1)
+    WRONG(apic_tpr = 0x100)
+    WRONG(apic_svr = 0x400)
+    WRONG(apic_esr = 0x100)
+    WRONG(apic_esr_shadow = 0x100)
+    WRONG(apic_lvt[0] = 3 << 17)
+    WRONG(apic_lvt[5] = 1 << 13)
+    WRONG(apic_timer_divide = 4)
+    WRONG(apic_lvt[0] = 1 << 17) /* periodic, every 0 counts */
+    WRONG(apic_icr = 1 << 20)
+    WRONG(xcr0 = 0)
+    WRONG(xcr0 = UINT64_C(1) << 9 | 1)
+    WRONG(xsave[520] = 1) /* XCOMP_BV */
+    WRONG(xsave[575] = 1)
+    WRONG(xsave[519] = 0x80) /* XSTATE_BV */
+    WRONG(xsave[27] = 1) /* MXCSR */
+#undef WRONG
+    assert_int_equal(ask_meanwhile(state_request(CONTROL_STATE_SET, NONE, 0, sizeof vcpu - 1)), CONTROL_INVALID);
+    assert_int_equal(set_state(NONE, 1, &stream.vcpu, sizeof vcpu), CONTROL_INVALID);
+    for (uint32_t now = VCPU_RUNNABLE; now <= VCPU_WAIT_SIPI; now++) {
+        vcpu = stream.vcpu;
+        vcpu.registers.state = now;
+        assert_int_equal(set_state(NONE, 0, &vcpu, sizeof vcpu), CONTROL_OK);
+        assert_int_equal(guests[NONE].vcpus[0]->state, now);
+    }
+    assert_int_equal(ask_meanwhile(about(CONTROL_END, NONE)), CONTROL_OK);
+    settle();
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
 /* ---- the SEV firmware ---- */
 
 static void commands_go_to_the_sev_firmware_and_their_answers_come_back(void **state)
@@ -1055,7 +1529,7 @@ static void random_requests_harm_nobody(void **state)
         }
         if (r.operation == CONTROL_END && r.guest == CTL)
             r.guest = SEV;
-        answered[ask(r)]++;
+        answered[ask_meanwhile(r)]++; /* a launch may wait for what never comes */
         for (unsigned byte = 0; byte < sizeof(struct control_event);
              byte++) /* what hv wrote there is nothing that it reads */
             *window((uint32_t)random() % CONTROL_WINDOW_SIZE) = (uint8_t)random();
@@ -1063,6 +1537,12 @@ static void random_requests_harm_nobody(void **state)
         assert_int_equal(guests[CTL].end, GUEST_END_NONE);
     }
     assert_true(answered[CONTROL_OK] > 100 && answered[CONTROL_INVALID] > 100 && answered[CONTROL_STATE] > 100);
+    for (uint32_t i = 0; i < GOOD_GUESTS; i++) {
+        uint32_t now = state_of(i);
+        if (now == CONTROL_STATE_SESSION || now == CONTROL_STATE_RECEIVING)
+            assert_int_equal(ask_meanwhile((struct control_request){.operation = CONTROL_END, .guest = i}), CONTROL_OK);
+    }
+    settle();
     for (unsigned i = 0; i < GOOD_GUESTS; i++)
         if (info(i).state == CONTROL_STATE_PAUSED)
             assert_int_equal(ask_about(CONTROL_RESUME, i), CONTROL_OK);
@@ -1095,6 +1575,12 @@ int main(void)
         TEST(pages_of_the_launch_program_are_touched_and_what_others_write_is_dirty),
         TEST(large_pages_are_split_where_they_are_tracked_or_nothing_changes),
         TEST(tracked_pages_are_answered_when_no_cpu_writes_unseen),
+        TEST(a_guest_with_sev_goes_on_where_it_was_sent_and_not_before_all_of_it_came),
+        TEST(a_cancelled_move_leaves_the_source_as_it_was),
+        TEST(what_came_of_a_guest_goes_without_having_run),
+        TEST(a_session_of_another_place_is_refused_in_words),
+        TEST(guests_without_sev_move_where_their_entry_allows_it),
+        TEST(hostile_state_is_refused_and_changes_nothing),
         TEST(commands_go_to_the_sev_firmware_and_their_answers_come_back),
         TEST(random_requests_harm_nobody),
     };

@@ -221,6 +221,50 @@ static void init_clears_the_debug_registers_wherever_they_are(void **state)
     assert_int_equal(fake.state[SSE], (uint64_t)(other - vcpus + 1) * 100 + SSE);       /* INIT keeps these */
 }
 
+static bool area_with(unsigned at, uint8_t value, uint64_t xcr0)
+{
+    static uint8_t area[SWITCH_XSAVE_SIZE];
+    memset(area, 0, sizeof area);
+    area[512] = 7; /* XSTATE_BV */
+    area[at] = value;
+    return switch_xsave_valid(area, xcr0);
+}
+
+static void an_area_from_elsewhere_is_one_that_xrstor_takes(void **state)
+{
+    (void)state;
+    switch_init();
+    assert_true(area_with(512, 7, 7) && area_with(512, 0, 1) && area_with(512, 4, 7));
+    for (unsigned value = 8; value < 256; value++) /* AVX-512, PKRU: not for guests */
+        assert_false(area_with(512, (uint8_t)value, 7));
+    for (unsigned at = 513; at < 576; at++) /* the rest of XSTATE_BV, XCOMP_BV, reserved */
+        for (unsigned bit = 0; bit < 8; bit++)
+            assert_false(area_with(at, (uint8_t)(1u << bit), 7));
+    assert_true(area_with(511, 0xff, 7) && area_with(576, 0xff, 7) && area_with(1023, 0xff, 7));
+    assert_true(area_with(24, 0xff, 7) && area_with(25, 0xff, 7));
+    for (unsigned bit = 0; bit < 16; bit++)
+        assert_false(area_with(26 + bit / 8, (uint8_t)(1u << bit % 8), 7)); /* MXCSR */
+    for (uint64_t xcr0 = 0; xcr0 < 1024; xcr0++)
+        assert_int_equal(area_with(512, 7, xcr0), xcr0 == 1 || xcr0 == 3 || xcr0 == 7);
+
+    /* What hv's own mask saved besides is not the guest's. */
+    uint8_t area[SWITCH_XSAVE_SIZE], other[SWITCH_XSAVE_SIZE];
+    areas[0][513] = 2;
+    areas[0][512] = 0xe7;
+    areas[0][700] = 0x5a;
+    switch_read_xsave(&vcpus[0], area);
+    assert_true(area[512] == 7 && area[513] == 0 && area[700] == 0x5a && switch_xsave_valid(area, 7));
+    switch_write_xsave(&vcpus[1], area);
+    switch_read_xsave(&vcpus[1], other);
+    assert_memory_equal(area, other, sizeof area);
+
+    fake.xsave = false;
+    switch_init();
+    assert_true(area_with(512, 0, 1));
+    assert_false(area_with(512, 1, 1));
+    assert_false(area_with(512, 0, 3));
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, set_up)
 int main(void)
 {
@@ -235,6 +279,7 @@ int main(void)
         TEST(a_vcpu_that_is_gone_is_not_saved),
         TEST(guests_get_x87_sse_and_avx),
         TEST(a_new_vcpu_has_the_control_words_of_a_reset),
+        TEST(an_area_from_elsewhere_is_one_that_xrstor_takes),
         TEST(init_clears_the_debug_registers_wherever_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,6 +174,45 @@ static void after_the_iret_an_nmi_waits_for_nothing(void **state)
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000202));
 }
 
+/* As CONTROL_STATE_SET makes them, of a vCPU that comes from elsewhere. */
+static void what_was_decided_and_blocked_elsewhere_stays_so(void **state)
+{
+    (void)state;
+    struct vcpu *vcpu = interruptible(0);
+    assert_int_equal(event_first(vcpu), 0);
+    event_inject_exception(vcpu, 14, true, 0x12);
+    assert_int_equal(event_first(vcpu), UINT64_C(0x1280000b0e));
+    event_inject_exception(vcpu, 6, false, 0);
+    assert_int_equal(event_first(vcpu), UINT64_C(0x80000306));
+    vmcb_set_eventinj(vcpu->vmcb, UINT64_C(0x80000051)); /* prepared before, and not delivered */
+    assert_int_equal(event_first(vcpu), UINT64_C(0x80000051));
+    event_prepare(vcpu);
+    assert_true(vcpu->vmcb->eventinj == UINT64_C(0x80000051) && vcpu->pending_exception);
+    vmcb_set_eventinj(vcpu->vmcb, 0);
+    event_prepare(vcpu);
+    assert_true(vcpu->vmcb->eventinj == UINT64_C(0x80000306) && !vcpu->pending_exception);
+
+    vmcb_set_eventinj(vcpu->vmcb, 0);
+    vcpu->nmi_pending = true;
+    event_block_nmi(vcpu, true, NMI_NO_IRET);
+    assert_true((vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_IRET)) != 0);
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, 0);
+    vcpu->vmcb->rip = 0x1000;
+    event_block_nmi(vcpu, true, 0x1000); /* the IRET is next */
+    assert_false((vcpu->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_IRET)) != 0);
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, 0);
+    vcpu->vmcb->rip = 0x2000;
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000202));
+    vmcb_set_eventinj(vcpu->vmcb, 0);
+    vcpu->nmi_pending = true;
+    event_block_nmi(vcpu, false, 0x2000);
+    event_prepare(vcpu);
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x80000202));
+}
+
 static void an_exception_goes_first_and_the_interrupt_gets_a_window(void **state)
 {
     (void)state;
@@ -355,6 +394,7 @@ int main(void)
         TEST(what_was_prepared_and_not_delivered_is_not_lost),
         TEST(an_nmi_needs_no_if_and_the_next_waits_for_iret),
         TEST(after_the_iret_an_nmi_waits_for_nothing),
+        TEST(what_was_decided_and_blocked_elsewhere_stays_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

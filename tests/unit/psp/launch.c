@@ -21,7 +21,8 @@ const unsigned launch_command_count = sizeof launch_commands / sizeof *launch_co
 struct psp_result launch_start(struct psp *psp, uint32_t policy, const void *cert, const void *session,
                                uint32_t *handle)
 {
-    return sev_launch_start_answer(psp, psp_wait(psp, sev_launch_start(psp, policy, cert, session)), handle);
+    return sev_guest_start_answer(psp, psp_wait(psp, sev_guest_start(psp, SEV_CMD_LAUNCH_START, policy, cert, session)),
+                                  handle);
 }
 
 struct psp_result launch_step(struct launch *l, uint8_t command)

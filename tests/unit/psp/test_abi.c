@@ -231,7 +231,7 @@ static void what_a_guest_can_ask_for_has_its_class(void **state)
     } classes[] = {
         {PSP_HV_ONLY,
          {"RING_BUFFER", "DECOMMISSION", "ACTIVATE", "DEACTIVATE", "ACTIVATE_EX", "LAUNCH_START", "LAUNCH_UPDATE_DATA",
-          "LAUNCH_UPDATE_VMSA", "LAUNCH_MEASURE", "LAUNCH_FINISH", "RECEIVE_START", "RECEIVE_FINISH"}},
+          "LAUNCH_UPDATE_VMSA", "LAUNCH_MEASURE", "LAUNCH_FINISH", "RECEIVE_START"}},
         {PSP_PLATFORM, {"PLATFORM_STATUS", "PEK_CSR", "PDH_CERT_EXPORT", "PDH_GEN", "DF_FLUSH", "GET_ID", "NOP"}},
         {PSP_PLATFORM_IDLE,
          {"INIT", "INIT_EX", "SHUTDOWN", "DOWNLOAD_FIRMWARE", "PLATFORM_RESET", "PEK_GEN", "PEK_CERT_IMPORT"}},
@@ -240,7 +240,7 @@ static void what_a_guest_can_ask_for_has_its_class(void **state)
         {PSP_GUEST_LIVE,
          {"ATTESTATION", "DBG_DECRYPT", "DBG_ENCRYPT", "SEND_START", "SEND_UPDATE_DATA", "SEND_CANCEL"}},
         {PSP_GUEST_PAUSED, {"COPY", "SEND_UPDATE_VMSA", "SEND_FINISH", "SWAP_OUT", "SWAP_IN"}},
-        {PSP_GUEST_RECEIVING, {"RECEIVE_UPDATE_DATA", "RECEIVE_UPDATE_VMSA"}},
+        {PSP_GUEST_RECEIVING, {"RECEIVE_UPDATE_DATA", "RECEIVE_UPDATE_VMSA", "RECEIVE_FINISH"}},
     };
     unsigned seen = 0, rows = 0;
 

@@ -280,7 +280,7 @@ static void a_command_is_outstanding_until_a_poll_finds_its_answer(void **state)
     assert_int_equal(psp_platform_now_us(), start_us); /* no pause */
     assert_int_equal(fake.submissions, before + 1);
     assert_int_equal(sev_command(&l.psp, SEV_CMD_DF_FLUSH, 0).error, PSP_STATE);
-    assert_int_equal(sev_launch_start(&l.psp, 0, blob, blob).error, PSP_STATE);
+    assert_int_equal(sev_guest_start(&l.psp, SEV_CMD_LAUNCH_START, 0, blob, blob).error, PSP_STATE);
     assert_int_equal(sev_launch_measure(&l.psp, l.handle).error, PSP_STATE);
     assert_int_equal(sev_get_id(&l.psp).error, PSP_STATE);
     assert_int_equal(fake.submissions, before + 1);

@@ -177,8 +177,10 @@ static void stuck(int signal)
         alarm(WATCHDOG_S);
 }
 
-int main(void)
+/* `any-kernel` as its argument: not on one of Debian's kernels as a guest. */
+int main(int count, char **words)
 {
+    const bool any_kernel = count > 1 && strcmp(words[1], "any-kernel") == 0;
     uint64_t start = now_ns();
     struct interrupts *before;
 
@@ -193,7 +195,7 @@ int main(void)
         tests[i].run();
     }
     running = "interrupts";
-    interrupts_rose(before);
+    interrupts_rose(before, any_kernel);
     say("%u failures in %u ms", atomic_load(&failures), (unsigned)((now_ns() - start) / MS_NS));
     return atomic_load(&failures) != 0;
 }

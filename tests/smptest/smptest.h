@@ -40,9 +40,10 @@ void test_timers(void);
 void test_clocks(void);
 void test_memory(void);
 
-/* /proc/interrupts: reads it; says whether each kind rose on each CPU since `before`. */
+/* /proc/interrupts: reads it; says whether each kind rose on each CPU since `before`. `any_kernel`: it may have other ways to flush
+ * other CPUs' TLBs than to interrupt them, or count these interrupts as function calls. */
 struct interrupts;
 struct interrupts *interrupts_read(void);
-void interrupts_rose(const struct interrupts *before);
+void interrupts_rose(const struct interrupts *before, bool any_kernel);
 
 #endif

@@ -185,7 +185,7 @@ class Source(End):
                     raise Unreached(f"{path}: has {len(data)} bytes instead of {_SUM + count}")
                 if data[:_SUM] == _sum(first, data[_SUM:]):
                     found = bytes(data[_SUM:])
-                    return bytes(byte | DIRTY for byte in found) if twice else found
+                    return bytes(byte | DIRTY if byte else 0 for byte in found) if twice else found
             raise Unreached(f"{path}: comes damaged each time")
         finally:
             objects.discard(handle)

@@ -88,14 +88,15 @@ class Host(fake.Machine):
         self.guests = [self.web]
         self.size = 0x4000
         self.moving = Moving()
-        self.received = False
+        self.received = self.arrived = False
         self.remembered = b""  # by the control guest: the session
         self.records: dict[int, tuple[int, bytes]] = {}  # of open objects
         self.messages = 0
         self.fault: Fault | None = None
         self.spoil: Callable[[str, bytes], bytes] = lambda path, data: data  # of what goes over the line
         self.dead = False
-        self.interrupted = 0  # Ctrl-C at this packet
+        self.interrupted = 0  # Ctrl-C at this packet, whose answer comes yet
+        self.lost = 0  # this packet's answer does not arrive
         self.commands = 0
         self.sent: list[int] = []  # pages, in order
         if runs:
@@ -383,7 +384,7 @@ class Host(fake.Machine):
             moving.counter = int.from_bytes(moving.states[0xFF][16:24], "little")
             assert moving.states[0] == self.state_of(0) and moving.states[1] == self.state_of(1)
             moving.state = "running"
-            self.arrived_with = self.seen()
+            self.arrived, self.arrived_with = True, self.seen()
             guest.goes("running")
         elif word == "end" and guest.state == "receiving":
             guest.goes("ended")
@@ -396,6 +397,7 @@ class Wire:
 
     def __init__(self, host: Host) -> None:
         self._host, self._in, self._out, self._broken = host, bytearray(), bytearray(), False
+        self._late = b""  # comes with the next answer
 
     def read(self, seconds: float) -> bytes:
         if self._broken:
@@ -410,6 +412,8 @@ class Wire:
         if self._broken or self._host.dead:
             self._broken = True
             raise Unreached("the line broke")
+        self._out += self._late
+        self._late = b""
         self._in += data
         while (found := re.match(rb"[^$]*\$([^#]*)#(..)", self._in, re.S)) is not None:
             body, told = bytes(found[1]), int(found[2], 16)
@@ -423,8 +427,11 @@ class Wire:
                 raise
             if self._host.interrupted == self._host.messages and packet != b"vMustReplyEmpty":
                 self._host.interrupted = 0
-                self._out += b"+" + fake.framed(answer)  # which comes yet
+                self._late = b"+" + fake.framed(answer)
                 raise KeyboardInterrupt
+            if self._host.lost == self._host.messages and packet != b"vMustReplyEmpty":
+                self._host.lost = 0
+                continue
             last = (
                 b"".join(map(fake.framed, answer.split(b"\0"))) if packet.startswith(b"qRcmd") else fake.framed(answer)
             )

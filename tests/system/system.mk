@@ -21,7 +21,7 @@ $(BUILD)/tests/%.efi: $(BUILD)/tests/%.so
 	objcopy -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela -j .rel.* -j .rela.* \
 		-j .reloc --output-target=efi-app-x86_64 $< $@
 
-SYSTEM_GUESTS := $(GUEST_DIR)/scan.bin $(GUEST_DIR)/client.bin
+SYSTEM_GUESTS := $(GUEST_DIR)/scan.bin $(GUEST_DIR)/client.bin $(GUEST_DIR)/mover.bin
 
 $(BUILD)/tests/guest/%.o: tests/system/guest/%.c $(GUEST_DIR)/built-with
 	@mkdir -p $(@D)

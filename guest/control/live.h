@@ -3,6 +3,7 @@
 #ifndef SEVISOR_CONTROL_LIVE_H
 #define SEVISOR_CONTROL_LIVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,7 +11,8 @@
 
 /* One that is open. */
 struct live {
-    uint32_t guest; /* CONTROL_LOG: hv's log in place of a guest's console */
+    uint32_t guest; /* CONTROL_LOG: none, and hv's log in place of its console */
+    bool writes;
     uint64_t base; /* streams: position of offset 0; memory: enum memory_view */
     uint64_t size; /* memory: its bytes */
     struct records records; /* its room is the opener's */

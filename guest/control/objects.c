@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "guest/control/ask.h"
+#include "guest/control/bulk.h"
 #include "guest/control/firmware.h"
 #include "guest/control/guests.h"
 #include "guest/control/live.h"
@@ -31,7 +32,7 @@ struct object {
     uint16_t least, most; /* bytes that may be written */
     uint32_t (*make)(struct file *file); /* fills the copy */
     uint32_t (*carry_out)(struct file *file);
-    /* In place of these, without a copy: */
+    /* Without a copy: */
     uint32_t (*start)(struct live *live);
     uint32_t (*read)(struct live *live, uint64_t offset, void *bytes, size_t size, size_t *done);
     uint32_t (*write)(struct live *live, uint64_t offset, const void *bytes, size_t size, size_t *done);
@@ -184,6 +185,23 @@ static uint32_t carry_out_import(struct file *file)
     return firmware_import(file->content);
 }
 
+static uint32_t carry_out_firmware(struct file *file)
+{
+    return bulk_command(file->live.guest);
+}
+
+static uint32_t carry_out_platform_state(struct file *file)
+{
+    (void)file;
+    return bulk_init_ex();
+}
+
+static uint32_t carry_out_image(struct file *file)
+{
+    (void)file;
+    return bulk_download();
+}
+
 static uint32_t carry_out_secret(struct file *file)
 {
     return firmware_secret(file->guest, file->content, file->size);
@@ -227,6 +245,9 @@ static uint32_t carry_out_state(struct file *file)
 #define STREAM .start = live_start_stream, .read = live_read_stream
 #define RECORDS .read = live_read_records, .write = live_write_records
 
+#define FIRMWARE BOTH, .start = bulk_start, .read = bulk_read, .write = bulk_write, .carry_out = carry_out_firmware
+#define STATE .start = bulk_start_state, .read = bulk_read_data, .write = bulk_write_data, .carry_out = carry_out_platform_state
+
 static const struct object platform_objects[] = {
     {"/platform/status", CAN_READ, .make = make_platform_status},
     {"/platform/pdh", CAN_READ, .make = make_pdh},
@@ -235,6 +256,9 @@ static const struct object platform_objects[] = {
     {"/platform/pek.csr", CAN_READ, .make = make_csr},
     {"/platform/pek-import", CAN_WRITE, FIRMWARE_IMPORT_SIZE, FIRMWARE_IMPORT_SIZE, .carry_out = carry_out_import},
     {"/platform/command", CAN_WRITE, 1, 16, .carry_out = carry_out_platform_command},
+    {"/platform/firmware", FIRMWARE},
+    {"/platform/state", BOTH, STATE},
+    {"/platform/image", CAN_WRITE, .start = bulk_start, .write = bulk_write_data, .carry_out = carry_out_image},
     {"/log", CAN_READ, STREAM},
 };
 static const struct object guest_objects[] = {
@@ -246,6 +270,7 @@ static const struct object guest_objects[] = {
     {"secret", CAN_WRITE, FIRMWARE_SECRET_MIN, FIRMWARE_SECRET_MAX, .carry_out = carry_out_secret},
     {"session", CAN_WRITE, FIRMWARE_SESSION_SIZE, FIRMWARE_SESSION_SIZE, .carry_out = carry_out_session},
     {"memory", BOTH, .start = live_start_memory, .read = live_read_memory, .write = live_write_memory},
+    {"firmware", FIRMWARE},
     {"send", BOTH, MOVES_CERTIFICATES_MIN, MOVES_CERTIFICATES_MAX, .make = make_session, .carry_out = carry_out_send},
     {"packets", BOTH, .start = live_start_packets, RECORDS},
     {"plain", BOTH, .start = live_start_plain, RECORDS},
@@ -334,7 +359,7 @@ static struct file *file_of(uint64_t number)
 static uint32_t begin(struct file *file)
 {
     if (is_live(file)) {
-        file->live = (struct live){.guest = file->guest, .records.bytes = file->content};
+        file->live = (struct live){.guest = file->guest, .writes = file->writes, .records.bytes = file->content};
         if (file->object->name[0] == '/') /* the others are of guests */
             file->live.guest = CONTROL_LOG;
         return file->object->start(&file->live);
@@ -347,7 +372,7 @@ static int prepare(struct file *file, const struct object *object, uint64_t flag
     uint64_t access = flags & 3;
     uint32_t result;
 
-    if (access == OBJECTS_READ_WRITE && (object->read == NULL || object->write == NULL))
+    if (access == OBJECTS_READ_WRITE && (object->read == NULL || object->write == NULL || object->carry_out != NULL))
         return refuse(OBJECTS_EINVAL, "this object is opened for reading, or for writing");
     if (access != OBJECTS_WRITE && (object->access & CAN_READ) == 0)
         return refuse(OBJECTS_EACCES, "this object cannot be read");
@@ -414,6 +439,7 @@ int objects_write(uint64_t number, uint64_t offset, const void *bytes, size_t si
         return refuse(OBJECTS_EACCES, "this object is not open for writing");
     if (is_live(file)) {
         result = file->object->write(&file->live, offset, bytes, size, &done);
+        file->size += done;
         return result == CONTROL_OK ? (int)done : error_of(result);
     }
     if (offset > file->size)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pack import cli
 
-from . import commands, connection
+from . import commands, connection, lab_arguments, lab_commands
 from .connection import Connection
 from .errors import DONE, ControlError
 from .transport import FORMS, Address
@@ -362,13 +362,13 @@ def _platform(add: _Commands, common: argparse.ArgumentParser) -> None:
         ("df-flush", "flush the data fabric, which makes ended guests' ASIDs usable"),
         ("nop", "ask the SEV firmware for nothing: does it answer?"),
         ("shutdown", "SHUTDOWN"),
-        ("init", "INIT"),
         ("reset", "PLATFORM_RESET: a new PEK and PDH, the owner is forgotten"),
     ):
-        refused = "" if word in ("nop", "df-flush", "init") else " Refused while SEV guests live."
+        refused = "" if word in ("nop", "df-flush") else " Refused while SEV guests live."
         inner.add(word, commands.platform_command, words, f"{words[0].upper()}{words[1:]}.{refused}").set_defaults(
             word=word
         )
+    lab_arguments.add_platform(inner)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -384,6 +384,7 @@ def parser() -> argparse.ArgumentParser:
     _moves(add)
     _debugging(add)
     _platform(add, common)
+    lab_arguments.add_firmware(add, guest_name, guest_address)
     completion = add.add("completion", None, "print what a shell needs to complete commands and names",
                          "Prints a script for bash. (`completion words -- LINE` is what that script calls.)",
                          "source <(sevisorctl.py completion bash)")  # fmt: skip
@@ -478,9 +479,11 @@ def complete(args: argparse.Namespace) -> int:
 
 def work(argv: Sequence[str] | None) -> int:
     found = parser()
-    args = found.parse_args(argv)
+    args = lab_arguments.with_rest(found, *found.parse_known_args(argv))
     if args.command == "completion":
         return complete(args)
+    if args.command == "firmware" and args.list:
+        return lab_commands.list_firmware(args)
     if args.to is None:
         given = os.environ.get(VARIABLE)
         if not given:

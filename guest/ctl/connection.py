@@ -29,6 +29,7 @@ CERTIFICATE_SIZE = 2084
 SESSION_SIZE = 128
 SECRET_HEADER_SIZE = 52
 LARGEST_SECRET = 16 << 10
+STATE_SIZE = 0x8000  # INIT_EX
 ANY_ADDRESS = (1 << 64) - 1  # of a secret: where the manifest wants it
 ENOSPC = 28
 
@@ -352,6 +353,19 @@ class Connection:
     def platform_command(self, word: str) -> None:
         """One of PLATFORM_COMMANDS."""
         self.objects.write("/platform/command", word.encode())
+
+    def platform_state(self) -> bytes:
+        """What INIT_EX takes, as the SEV firmware has left it; refused unless the platform was started by INIT_EX."""
+        return self._exactly("/platform/state", STATE_SIZE)
+
+    def init_ex(self, state: bytes, progress: Callable[[int], None] | None = None) -> None:
+        if len(state) != STATE_SIZE:
+            raise ValueError("the state has 32 KiB")
+        self.objects.write("/platform/state", state, progress)
+
+    def download(self, image: bytes, progress: Callable[[int], None] | None = None) -> None:
+        """DOWNLOAD_FIRMWARE."""
+        self.objects.write("/platform/image", image, progress)
 
     def _exactly(self, path: str, size: int) -> bytes:
         data = self.objects.read(path, size)

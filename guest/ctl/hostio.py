@@ -7,6 +7,7 @@ All numbers are hexadecimal, errnos too. A write is carried out at close, whose 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import IntEnum
 
 from .errors import Refused, Uncertain, Unreached
@@ -189,10 +190,12 @@ class HostIO:
             raise Unreached(f"{path}: the control guest says that it took {count} of {len(part)} bytes")
         return count
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes, progress: Callable[[int], None] | None = None) -> None:
         """Writes the object, and has it carried out. Interrupted, nothing of it is."""
         handle = self.open(path, Flags.REPLACE)
         done = 0
         while done < len(data):
             done += self.pwrite(handle, data[done:], done, path)
+            if progress:
+                progress(done)
         self.close(handle, path)

@@ -44,6 +44,7 @@ $(FUZZ_DIR)/fuzz_exits: $(FUZZ_EXITS_SOURCES) tests/fuzz/fuzz.mk tests/fuzz/no-c
 
 # The control guest's server, with tests/unit/guest_control's model of hv.
 FUZZ_RSP_SOURCES := tests/fuzz/fuzz_rsp.c tests/unit/guest_control/fake_hv.c tests/unit/guest_control/fake_moves.c \
+	tests/unit/guest_control/fake_lab.c \
 	$(filter-out guest/control/main.c guest/control/string.c,$(sort $(wildcard guest/control/*.c))) guest/crc32.c
 FUZZ_RSP_CFLAGS := $(patsubst -std=c17,-std=gnu17,$(FUZZ_CFLAGS)) -D_GNU_SOURCE
 

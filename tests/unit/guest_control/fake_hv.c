@@ -8,6 +8,7 @@
 
 #include "guest/control/machine.h"
 #include "guest/manifest_format.h"
+#include "tests/unit/guest_control/fake_lab.h"
 #include "tests/unit/guest_control/fake_moves.h"
 
 #define C_BIT (UINT64_C(1) << 51)
@@ -125,6 +126,7 @@ void fake_start(void)
         made = true;
     }
     fake_hv = fresh;
+    memset(&fake_lab, 0, sizeof(fake_lab));
     memset(window, 0, CONTROL_DATA);
     memcpy(window, &header, sizeof(header));
     events = 0;
@@ -417,7 +419,9 @@ static uint32_t secret(const uint8_t *buffer, struct fake_guest *guest)
 static uint32_t firmware(const struct control_request *request, struct fake_guest *guest, struct control_answer *answer)
 {
     const uint8_t *buffer = request->buffer;
+    uint32_t lab;
 
+    fake_hv.platform.command_us += 250;
     fake_hv.commands[request->command & 0xff]++;
     fake_hv.last_firmware = *request;
     memcpy(answer->buffer, buffer, sizeof(answer->buffer));
@@ -462,8 +466,15 @@ static uint32_t firmware(const struct control_request *request, struct fake_gues
         answer->status = debug(request, guest);
         break;
     default:
-        return fake_moves_command(request, guest, answer);
+        lab = fake_lab_command(request, guest, answer, window);
+        if (lab == CONTROL_UNKNOWN)
+            return request->command < 0x40 ? CONTROL_UNKNOWN : fake_moves_command(request, guest, answer);
+        if (lab != CONTROL_OK)
+            return lab;
+        break;
     }
+    if (answer->status == 0)
+        fake_lab_bring_state(request, answer, window);
     return answer->status == 0 ? CONTROL_OK : CONTROL_SEV_FAILED;
 }
 
@@ -485,6 +496,8 @@ static uint32_t answer_to(const struct control_request *request, struct control_
 {
     struct fake_guest *guest = &fake_hv.guests[request->guest < FAKE_GUESTS ? request->guest : 0];
 
+    if (request->operation == CONTROL_FIRMWARE && request->command < 0x20)
+        return firmware(request, guest, answer);
     if (request->operation != CONTROL_PLATFORM_INFO && request->guest >= FAKE_GUESTS && request->guest != CONTROL_LOG)
         return CONTROL_NO_GUEST;
     if (request->guest == CONTROL_LOG && request->operation != CONTROL_CONSOLE_READ)

@@ -12,11 +12,11 @@ unit-guest-control-cflags := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitiz
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-guest-control-built-with = $(CC_VERSION) $(unit-guest-control-cflags)
 $(eval $(call record,$(unit-guest-control-out)/built-with,unit-guest-control-built-with))
-unit-guest-control-tests := rsp memory server objects moves
+unit-guest-control-tests := rsp memory server objects moves bulk
 CONTROL_HOST := $(unit-guest-control-out)/control-host
 
 unit-guest-control-guest := $(filter-out guest/control/main.c guest/control/string.c,$(sort $(wildcard guest/control/*.c))) guest/crc32.c
-unit-guest-control-common := $(unit-guest-control-guest) $(unit-guest-control-in)/fake_hv.c $(unit-guest-control-in)/fake_moves.c
+unit-guest-control-common := $(unit-guest-control-guest) $(unit-guest-control-in)/fake_hv.c $(unit-guest-control-in)/fake_moves.c $(unit-guest-control-in)/fake_lab.c
 
 .PHONY: unit-guest-control
 unit-guest-control: $(unit-guest-control-tests:%=$(unit-guest-control-out)/%.passed) $(CONTROL_HOST)

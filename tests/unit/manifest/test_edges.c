@@ -170,6 +170,7 @@ static void flags(void **state)
         {1 << 3, {MANIFEST_SESSION_TWICE, MANIFEST_SESSION_WITHOUT_SEV, MANIFEST_SESSION_WITHOUT_SEV}},
         {1 << 4, {MANIFEST_COM2_WITHOUT_CONTROL, MANIFEST_COM2_WITHOUT_CONTROL, MANIFEST_COM2_WITHOUT_CONTROL}},
         {1 << 0 | 1 << 4, {MANIFEST_CONTROL_WITH_SEV, MANIFEST_OK, MANIFEST_OK}},
+        {1 << 5, {MANIFEST_OK, MANIFEST_OK, MANIFEST_OK}},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
@@ -178,7 +179,7 @@ static void flags(void **state)
             good.guests[guest].flags = rules[i].flag;
             assert_int_equal(check(), rules[i].error[guest]);
         }
-    for (unsigned bit = 5; bit < 16; bit++)
+    for (unsigned bit = 6; bit < 16; bit++)
         AFTER(BETA.flags = (uint16_t)(1u << bit), GUEST_FLAGS);
     AFTER(BETA.flags = 1; BETA.memory = CONTROL_WINDOW, OK);
     AFTER(BETA.flags = 1; BETA.memory = CONTROL_WINDOW + MANIFEST_MEMORY_UNIT, CONTROL_MEMORY);

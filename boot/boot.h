@@ -29,7 +29,7 @@ enum preflight_verdict {
 };
 struct preflight_row {
     enum preflight_verdict verdict;
-    char feature[28], needed[28], found[28], remedy[200];
+    char feature[28], needed[28], found[44], remedy[200];
 };
 #define PREFLIGHT_ROWS 40u
 
@@ -108,6 +108,8 @@ void bootnext_set(void);
 
 /* console.c: the operator's UART into `handoff`, with a row, which also says why a better source was not used. */
 void console_find(uint64_t rsdp);
+/* After it: whether the control guest can have COM2, with a row if it wants it. */
+void console_check_com2(void);
 
 /* power.c: the ACPI registers for power-off and reset, into `handoff`. */
 void power_find(uint64_t rsdp);

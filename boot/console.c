@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* Selects the operator's UART: SPCR, then UEFI's ConOut, then the four legacy ports. */
+/* Selects the operator's UART: SPCR, then UEFI's ConOut, then the four legacy ports; and whether a guest can have COM2. */
 #include "boot/boot.h"
 
+#include "guest/manifest.h"
 #include "hv/lib/text.h"
 #include "hv/lib/uart.h"
 
 #define LEGACY_PORTS 4u
 #define LEGACY_CLOCK 1843200u
 #define WHY_SIZE 48u
-#define CON_OUT_SIZE 8192u              /* bytes of a list of device paths: boards' have some hundred */
+#define CON_OUT_SIZE 8192u /* bytes of a list of device paths: boards' have some hundred */
 
 /* Microsoft, Serial Port Console Redirection Table: offsets since revision 1; the last two since revisions 3 and 4, 0 if
  * not given. Types: Microsoft, Debug Port Table 2, table 3. */
@@ -23,10 +24,16 @@ enum { SPCR_16550 = 0, SPCR_16450 = 1, SPCR_16550_GAS = 0x12 };
 enum { NODE_SIZE = 4, NODE_ACPI = 0x0201, NODE_ACPI_SIZE = 12, NODE_UART = 0x030e, NODE_UART_SIZE = 19, PNP0501 = 0x050141d0 };
 /* clang-format on */
 
+/* Of the UART that is looked at; 0: unknown. */
+static uint32_t console_clock, console_baud;
+
 static struct handoff_uart console_legacy(uint32_t index, uint32_t baud)
 {
-    static const uint16_t ports[LEGACY_PORTS] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
-    return (struct handoff_uart){.base = ports[index], .divisor = uart_divisor(LEGACY_CLOCK, baud), .stride = 1};
+    static const uint16_t ports[LEGACY_PORTS] = {0x3f8, UART_COM2, 0x3e8, 0x2e8};
+    console_clock = LEGACY_CLOCK;
+    console_baud = baud;
+    return (struct handoff_uart){
+        .base = ports[index], .divisor = uart_divisor(LEGACY_CLOCK, baud), .stride = 1, .line = LCR_8N1};
 }
 
 static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char why[static WHY_SIZE])
@@ -60,7 +67,9 @@ static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char
         text_format(why, WHY_SIZE, "SPCR: 0x%lx %s", address, fault);
     else
         *uart = (struct handoff_uart){
-            address, uart_divisor((uint32_t)clock, (uint32_t)baud), !io, (uint8_t)stride, (uint8_t)width, 0};
+            address, uart_divisor((uint32_t)clock, (uint32_t)baud), !io, (uint8_t)stride, (uint8_t)width, LCR_8N1};
+    console_clock = (uint32_t)clock;
+    console_baud = (uint32_t)baud;
     return why[0] == '\0';
 }
 
@@ -92,13 +101,42 @@ static void console_row(const char *found, const char *remedy)
     table_row(PREFLIGHT_FINE, "console", "a 16550 UART", found, remedy);
 }
 
-static bool console_take(const struct handoff_uart *uart, const char *source, const char *why)
+/* Where no rate is known: keeps what the UEFI firmware has set. False: it has set nothing (a reset leaves 0 in LCR), or no rate
+ * that a PC's clock makes from 1200 to 115200 baud. */
+static bool console_keep(struct handoff_uart *uart)
 {
-    char found[28];
-    if (!uart_answers(uart))
+    cli(); /* the UEFI firmware's drivers write there, too */
+    uint8_t line = uart_read(uart, UART_LCR);
+    uart_set_lcr(uart, line | LCR_DLAB);
+    uint32_t divisor = uart_read(uart, UART_DIVISOR_LOW) | (uint32_t)uart_read(uart, UART_DIVISOR_HIGH) << 8;
+    uart_set_lcr(uart, line);
+    sti();
+    if ((line & LCR_7_OR_8_BITS) == 0 || divisor == 0 || (console_clock == LEGACY_CLOCK && 96 % divisor != 0))
         return false;
+    uart->divisor = divisor;
+    uart->line = line & LCR_LINE;
+    console_baud = console_clock / 16 / divisor;
+    return true;
+}
+
+static bool console_take(struct handoff_uart *uart, const char *source, const char *why)
+{
+    char found[44], rate[24] = "rate by UEFI";
+    const char *by = "";
+    if (!uart_answers(uart, uart))
+        return false;
+    if (uart->divisor == 0 && console_keep(uart)) {
+        by = " (UEFI)";
+    } else if (uart->divisor == 0) {
+        by = " (default)";
+        console_baud = UART_BAUD;
+        uart->divisor = uart_divisor(LEGACY_CLOCK, UART_BAUD);
+    }
     handoff.uart = *uart;
-    text_format(found, sizeof found, "%s 0x%lx (%s)", uart->in_memory ? "memory" : "port", uart->base, source);
+    if (console_baud != 0)
+        text_format(rate, sizeof rate, "%u%s", console_baud, by);
+    text_format(found, sizeof found, "%s 0x%lx (%s), %s", uart->in_memory ? "memory" : "port", uart->base, source,
+                rate);
     console_row(found, why);
     return true;
 }
@@ -125,11 +163,29 @@ void console_find(uint64_t rsdp)
         if (console_take(&uart, "ConOut", why))
             return;
     for (uint32_t i = 0; i < LEGACY_PORTS; i++) {
-        uart = console_legacy(i, UART_BAUD);
+        uart = console_legacy(i, 0);
         if (console_take(&uart, "probed", why))
             return;
     }
     text_format(remedy, sizeof remedy, "%s%sno output, no keys: BIOS: Console Redirection = Enabled", why,
                 why[0] != '\0' ? "; " : "");
     console_row("none", remedy);
+}
+
+void console_check_com2(void)
+{
+    const struct handoff_uart com2 = console_legacy(1, 0);
+    bool wanted = false;
+    for (uint32_t i = 0; i < boot.guests->guest_count; i++)
+        wanted |= (manifest_guest(boot.guests, i)->flags & MANIFEST_GUEST_SERIAL_COM2) != 0;
+    if (!wanted)
+        return;
+    /* hv's console may be a UART in memory that answers at the port, too. */
+    bool there = uart_answers(&com2, &com2), own = handoff.uart.base != 0 && uart_answers(&com2, &handoff.uart);
+    handoff.com2_free = there && !own;
+    table_row(PREFLIGHT_FINE, "serial = \"com2\"", "a second UART",
+              own     ? "hv's console"
+              : there ? "port 0x2f8"
+                      : "none",
+              handoff.com2_free ? "" : "the control guest has its virtual UART, on hv's console");
 }

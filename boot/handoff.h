@@ -11,7 +11,7 @@
 #include "psp/psp.h"
 
 #define HANDOFF_MAGIC UINT64_C(0x46464f444e414853) /* "SHANDOFF" */
-#define HANDOFF_VERSION 8u
+#define HANDOFF_VERSION 9u
 #define HANDOFF_MAX_RANGES 2048u
 #define HANDOFF_MAX_CPUS 1024u
 #define HANDOFF_STARTUP_PAGES 4u
@@ -47,10 +47,10 @@ struct handoff_range { /* ascending, disjoint */
 /* The operator's 16550. */
 struct handoff_uart {
     uint64_t base; /* of its registers: an I/O port, or physical, all in one page; 0: none */
-    uint32_t divisor; /* for its baud rate; 0: as the firmware has set it */
+    uint32_t divisor; /* for its baud rate */
     uint8_t in_memory;
     uint8_t stride, width; /* bytes: from one register to the next; of an access in memory (1, 2, 4) */
-    uint8_t reserved;
+    uint8_t line; /* what its line control register gets */
 };
 
 /* A register, and what ends the machine when it is written: (what is there & keep) | value. */
@@ -101,7 +101,7 @@ struct handoff {
     uint64_t rsdp; /* physical */
     uint64_t reset_system, set_variable; /* physical addresses of UEFI's runtime services */
     uint32_t boot_next; /* the boot option that follows this one (UEFI 2.9, 3.3), or HANDOFF_NO_OPTION */
-    uint32_t reserved;
+    uint32_t com2_free; /* 1: the second serial port has a UART, which is not hv's console */
     struct handoff_uart uart;
     struct handoff_register off[2], reset; /* ACPI's ways; off[0] and then off[1] */
 

@@ -252,6 +252,12 @@ static void check_cpus(void)
         table_row(PREFLIGHT_GUESTS, "CPUs of pins", "as each guest says", found, remedy);
 }
 
+/* The control guest's window is memory of its own, from where guests' is (hv/control/control.c). */
+static uint64_t window_size(const struct manifest_guest *guest)
+{
+    return (guest->flags & MANIFEST_GUEST_CONTROL) != 0 ? SIZE_2M : 0;
+}
+
 /* Allocates hv's memory; the rest is for guests. */
 static bool check_memory(bool mapped)
 {
@@ -270,7 +276,7 @@ static bool check_memory(bool mapped)
             runs_give(&free_memory, r->base, r->pages * MANIFEST_PAGE);
     }
     for (uint32_t i = 0; i < boot.guests->guest_count; i++)
-        wanted += manifest_guest(boot.guests, i)->memory;
+        wanted += manifest_guest(boot.guests, i)->memory + window_size(manifest_guest(boot.guests, i));
     char needed[28], found[28];
     text_format(needed, sizeof needed, "%lu + %lu MiB", wanted >> 20, load_arena_size() >> 20);
     text_format(found, sizeof found, "%lu + %lu MiB", runs_total(&free_memory) >> 20, handoff.arena_size >> 20);
@@ -285,7 +291,7 @@ static bool check_memory(bool mapped)
 static void check_guests(void)
 {
     uint32_t can_run = 0, no_memory = 0, refused = 0;
-    uint64_t sev_asids = boot.sev_asids, base;
+    uint64_t sev_asids = boot.sev_asids, base, window;
     uint64_t plain_asids =
         host_asids <= handoff.max_sev_asid ? 0 : host_asids - 1 - handoff.max_sev_asid; /* 0: the host's */
     for (uint32_t i = 0; i < boot.guests->guest_count; i++) {
@@ -299,6 +305,9 @@ static void check_guests(void)
         if (!possible || *asids == 0) {
             refused++;
         } else if (!runs_take(&free_memory, guest->memory, &base)) {
+            no_memory++;
+        } else if (window_size(guest) > 0 && !runs_take(&free_memory, window_size(guest), &window)) {
+            runs_give(&free_memory, base, guest->memory);
             no_memory++;
         } else {
             --*asids;
@@ -334,6 +343,7 @@ bool preflight_run(void)
     if (check_memory(mapped))
         check_guests();
     console_find(handoff.rsdp);
+    console_check_com2();
     power_find(handoff.rsdp);
     if (boot.acpi_wrong_sums[0] !=
         '\0') /* of the tables that are used: RSDP, XSDT, MADT, FADT, MCFG, SPCR, DSDT, SSDT */

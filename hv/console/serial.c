@@ -4,7 +4,6 @@
 
 #include "hv/lib/uart.h"
 
-#define UART_DIVISOR_115200 1u          /* of a PC's 1.8432 MHz */
 /* Reading LSR clears them. The last three are of the byte that is next in the FIFO. */
 #define LSR_ERRORS (LSR_OVERRUN | LSR_PARITY | LSR_FRAMING | LSR_BREAK)
 #define LSR_NO_UART 0xffu           /* what is read where nothing answers */
@@ -42,18 +41,13 @@ void serial_init(const struct handoff_uart *uart)
     if (serial.in_memory)
         serial.base = HV_UART_PAGE + serial.base % PAGE_SIZE;
     uart_write(&serial, UART_IER, 0);
-    uart_write(&serial, UART_LCR, LCR_DLAB);
-    uint32_t divisor = serial.divisor;
-    if (divisor == 0)
-        divisor = uart_read(&serial, UART_DIVISOR_LOW) | (uint32_t)uart_read(&serial, UART_DIVISOR_HIGH) << 8;
-    if (divisor == 0)
-        divisor = UART_DIVISOR_115200;      /* not set up by the firmware */
-    uart_write(&serial, UART_DIVISOR_LOW, (uint8_t)divisor);
-    uart_write(&serial, UART_DIVISOR_HIGH, (uint8_t)(divisor >> 8));
-    uart_write(&serial, UART_LCR, LCR_8N1);
+    uart_set_lcr(&serial, LCR_DLAB);
+    uart_write(&serial, UART_DIVISOR_LOW, (uint8_t)serial.divisor);
+    uart_write(&serial, UART_DIVISOR_HIGH, (uint8_t)(serial.divisor >> 8));
+    uart_set_lcr(&serial, serial.line);
     uart_write(&serial, UART_FCR, FCR_ENABLE | FCR_CLEAR_RECEIVER | FCR_CLEAR_TRANSMITTER);
     uart_write(&serial, UART_MCR, MCR_DTR | MCR_RTS);
-    if (!uart_answers(&serial))
+    if (!uart_answers(&serial, &serial))
         serial.base = 0;
 }
 

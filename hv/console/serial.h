@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The operator's 16550 UART, 8N1 (PC16550D data sheet). Never waits. */
+/* The operator's 16550 UART (PC16550D data sheet). Never waits. */
 #ifndef SEVISOR_SERIAL_H
 #define SEVISOR_SERIAL_H
 

@@ -17,7 +17,6 @@
 #include "hv/init/smp.h"
 #include "hv/io/dma.h"
 #include "hv/lib/panic.h"
-#include "hv/lib/uart.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/hostmap.h"
 #include "hv/mm/page.h"
@@ -107,7 +106,7 @@ static _Noreturn void main_run(const struct handoff *handoff)
     mca_log_init(this_cpu());
     ASSERT(svm_allocate(this_cpu()));
     svm_init(this_cpu());
-    run_init(this_cpu(), handoff->uart.in_memory || handoff->uart.base != UART_COM2);
+    run_init(this_cpu(), handoff->com2_free != 0);
     asid_init(this_cpu()->features.asids, handoff->min_sev_asid, handoff->max_sev_asid);
     firmware_init(handoff);
     sti();

@@ -14,12 +14,14 @@ enum {
     UART_REGISTERS = 8,
 };
 /* clang-format on */
-#define UART_BAUD 115200u /* unless SPCR gives another */
+#define UART_BAUD 115200u /* where neither a table nor what the UEFI firmware has set says another */
 enum { UART_DIVISOR_LOW = 0, UART_DIVISOR_HIGH = 1 }; /* with LCR's DLAB */
 #define UART_FIFO 16u
 #define UART_COM2 0x2f8u
 
 #define LCR_8N1 0x03u
+#define LCR_7_OR_8_BITS 0x02u
+#define LCR_LINE 0x3fu /* bits, stop bits, parity */
 #define LCR_DLAB 0x80u
 #define FCR_ENABLE 0x01u
 #define FCR_CLEAR_RECEIVER 0x02u
@@ -60,14 +62,22 @@ static inline void uart_write(const struct handoff_uart *uart, uint32_t index, u
         *(volatile uint32_t *)registers = value;
 }
 
-/* By the scratch register, which is put back. */
-static inline bool uart_answers(const struct handoff_uart *uart)
+/* Until the register has it: DesignWare's, as in AMD's FCH, ignore the write while they transmit. */
+static inline void uart_set_lcr(const struct handoff_uart *uart, uint8_t value)
+{
+    for (uint32_t tries = 100000; tries > 0 && uart_read(uart, UART_LCR) != value; tries--)
+        uart_write(uart, UART_LCR, value);
+}
+
+/* Whether a UART is there: what is written to its scratch register is read by `seen_by`, itself or another, which is the same
+ * UART then. The register is put back. */
+static inline bool uart_answers(const struct handoff_uart *uart, const struct handoff_uart *seen_by)
 {
     uint8_t old = uart_read(uart, UART_SCR);
     uart_write(uart, UART_SCR, 0x5a);
-    bool first = uart_read(uart, UART_SCR) == 0x5a;
+    bool first = uart_read(seen_by, UART_SCR) == 0x5a;
     uart_write(uart, UART_SCR, 0xa5);
-    bool second = uart_read(uart, UART_SCR) == 0xa5;
+    bool second = uart_read(seen_by, UART_SCR) == 0xa5;
     uart_write(uart, UART_SCR, old);
     return first && second;
 }

@@ -6,7 +6,7 @@
 #include "hv/cpu/cpu.h"
 
 /* Everything that vCPUs need on a CPU and in common; before the first is created. The CPU's
- * own GS, TR and system-call MSRs are final: VMSAVE keeps them for the exits. `com2_free`: it is not hv's console. */
+ * own GS, TR and system-call MSRs are final: VMSAVE keeps them for the exits. `com2_free`: its UART is not hv's console. */
 void run_init(struct cpu *cpu, bool com2_free);
 /* The part of it that each CPU does for itself. */
 void run_init_cpu(struct cpu *cpu);

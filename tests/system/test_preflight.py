@@ -29,7 +29,7 @@ def test_svm_locked_by_the_bios_returns_to_the_firmware(build: Path, boot_sev: B
 
 def refusals(
     name: str, encrypted: packing.GuestSpec, pack: Callable[..., Path], boot_sev: Boot,
-    console: str = "port 0x3f8 (ConOut)", **machine_options,
+    console: str = "port 0x3f8 (ConOut), 115200", **machine_options,
 ) -> dict[str, str]:  # fmt: skip
     """What is said of an encrypted guest beside a plain one that runs."""
     efi = pack(name, [encrypted, packing.hello("plain", "none")])
@@ -47,7 +47,13 @@ def refusals(
 def test_cpu_without_sev_refuses_encrypted_guests_only(pack: Callable[..., Path], boot_sev: Boot) -> None:
     """Its only serial port is COM2, and no table tells of it."""
     refused = refusals(
-        "no-sev", packing.hello("own-key", "sev"), pack, boot_sev, "port 0x2f8 (ConOut)", sev=False, uart=machines.COM2
+        "no-sev",
+        packing.hello("own-key", "sev"),
+        pack,
+        boot_sev,
+        "port 0x2f8 (ConOut), 115200",
+        sev=False,
+        uart=machines.COM2,
     )
     assert set(refused) == {"own-key"} and "SEV" in refused["own-key"]
 
@@ -169,7 +175,7 @@ def test_launches_that_are_all_refused_lead_there_too_when_they_could_be_read(
 def test_wrong_cbitpos_is_refused_with_the_right_one(pack: Callable[..., Path], boot_sev: Boot, tmp_path: Path) -> None:
     """The operator's line is in memory, where SPCR tells; the preflight is on the firmware's."""
     refused = refusals(
-        "cbitpos", packing.hello("own-key", "sev", cbitpos=47), pack, boot_sev, "memory 0xfedc9000 (SPCR)",
+        "cbitpos", packing.hello("own-key", "sev", cbitpos=47), pack, boot_sev, "memory 0xfedc9000 (SPCR), 115200",
         uart=machines.uart_in_memory(tmp_path / "spcr"),
     )  # fmt: skip
     assert set(refused) == {"own-key"} and "51" in refused["own-key"]

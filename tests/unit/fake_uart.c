@@ -7,7 +7,7 @@
 #define REGISTERS 8u
 enum { DATA = 0, LCR = 3, LSR = 5, DLAB = 0x80, LSR_DATA_READY = 0x01, LSR_SENT = 0x60 };
 
-const struct handoff_uart fake_uart = {.base = FAKE_UART_PORT, .divisor = 1, .stride = 1};
+const struct handoff_uart fake_uart = {.base = FAKE_UART_PORT, .divisor = 1, .stride = 1, .line = 0x03};
 bool fake_uart_stuck;
 void (*fake_uart_sent)(uint8_t byte);
 

@@ -7,11 +7,11 @@
 #include "boot/handoff.h"
 #include "../fake_x86.h"
 
-#define uart_answers real_uart_answers
 #include "hv/lib/uart.h"
-#undef uart_answers
-#define uart_answers fake_uart_answers
-bool fake_uart_answers(const struct handoff_uart *uart);
+#define uart_answers(uart, seen_by) uart_answers(fake_uart_place(uart), fake_uart_place(seen_by))
+#define uart_read(uart, index) uart_read(fake_uart_place(uart), index)
+#define uart_set_lcr(uart, value) uart_set_lcr(fake_uart_place(uart), value)
+const struct handoff_uart *fake_uart_place(const struct handoff_uart *uart);
 
 #undef HV_ARENA_BASE
 #define HV_ARENA_BASE UINT64_C(0x200000000000)

@@ -89,6 +89,9 @@ struct machine {
     struct {
         uint16_t port;
         uint8_t scratch, stuck, stride;
+        uint8_t lcr, divisor[2];
+        unsigned lcr_busy;      /* so many accesses of LCR find, and leave, what is there */
+        bool in_memory;         /* the port is one more way to the registers at UART_BASE, which are 4 bytes apart */
     } uarts[4];     /* `stuck`: bits of the scratch register */
     uint8_t con_out[9000];               /* the variable; not there while its size is 0 */
     UINTN con_out_size;

@@ -227,21 +227,22 @@ static void assert_console(const struct board *board)
     const struct board_spcr *s = &board->spcr;
     const struct preflight_row *row = machine_row("console");
     bool usable = s->there && (s->type == 0 || s->type == 1 || s->type == 0x12) && s->address != 0;
-    char found[28] = "none";
+    char found[44] = "none";
     assert_int_equal(row->verdict, PREFLIGHT_FINE);
     if (usable) {
-        text_format(found, sizeof found, "%s 0x%lx (SPCR)", s->io ? "port" : "memory", s->address);
+        text_format(found, sizeof found, s->io ? "port 0x%lx (SPCR), %u" : "memory 0x%lx (SPCR), rate by UEFI",
+                    s->address, s->baud);
         assert_string_equal(row->remedy, "");
         assert_int_equal(handoff.uart.base, s->address);
         assert_int_equal(handoff.uart.in_memory, !s->io);
         assert_int_equal(handoff.uart.stride, s->io ? 1 : s->bits / 8);
         assert_int_equal(handoff.uart.divisor,
-                         s->io ? 115200 / s->baud : 0); /* in memory: as the UEFI firmware set it */
+                         s->io ? 115200 / s->baud : 26); /* in memory: as the UEFI firmware set it */
     } else {
         for (uint32_t i = 4; i-- > 0;)
             for (uint32_t k = 0; k < board->port_count; k++)
                 if (board->ports[k] == legacy[i])
-                    text_format(found, sizeof found, "port 0x%x (probed)", legacy[i]);
+                    text_format(found, sizeof found, "port 0x%x (probed), 115200 (default)", legacy[i]);
         assert_int_equal(strncmp(row->remedy, "SPCR: ", 6) == 0, s->there);
     }
     assert_string_equal(row->found, found);
@@ -286,6 +287,11 @@ static void a_board_is_judged_and_handed_over(void **state)
     machine_manifest()->guests[0].reduced_phys_bits = (uint8_t)(reduction > 0 ? reduction : 1);
     machine_manifest()->guests[0].sev_policy = 1 | 1 << 16 | 1 << 24;
     good_seal(machine_manifest());
+    uint8_t *uart = (uint8_t *)(uintptr_t)(UART_BASE + board->spcr.address % 4096);
+    if (board->spcr.there && !board->spcr.io && board->spcr.address % 4096 + 3 * board->spcr.bits / 8 < 4096) {
+        uart[0] = 26; /* its divisor, and 8n1 */
+        uart[3 * board->spcr.bits / 8] = 0x03;
+    }
     assert_int_equal(machine_boot(), ENTERED);
 
     assert_row("processor", "AuthenticAMD");

@@ -53,32 +53,62 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
         uint8_t in_memory, stride, width;
         const char *found, *remedy;
     } cases[] = {
-        {0x00, DELL_R7625, 0x2f8, 0x2f8, 0, 1, 1, "port 0x2f8 (SPCR)", ""},
-        {0x01, DELL_R7625, 0x2f8, 0x2f8, 0, 1, 1, "port 0x2f8 (SPCR)", ""},
-        {0x12, DELL_R7625, 0x2f8, 0x2f8, 0, 1, 1, "port 0x2f8 (SPCR)", ""},
-        {0x00, {1, 0, 0, 1}, 0x2f8, 0x2f8, 0, 1, 1, "port 0x2f8 (SPCR)", ""},
+        {0x00, DELL_R7625, 0x2f8, 0x2f8, 0, 1, 1, "port 0x2f8 (SPCR), 115200", ""},
+        {0x01, DELL_R7625, 0x2f8, 0x2f8, 0, 1, 1, "port 0x2f8 (SPCR), 115200", ""},
+        {0x12, DELL_R7625, 0x2f8, 0x2f8, 0, 1, 1, "port 0x2f8 (SPCR), 115200", ""},
+        {0x00, {1, 0, 0, 1}, 0x2f8, 0x2f8, 0, 1, 1, "port 0x2f8 (SPCR), 115200", ""},
         /* Not a 16550: PL011, NVIDIA's, ARM SBSA, DCC. */
-        {0x03, DELL_R7625, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: type 0x3 is no 16550"},
-        {0x05, DELL_R7625, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: type 0x5 is no 16550"},
-        {0x0d, DELL_R7625, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: type 0xd is no 16550"},
-        {0xff, DELL_R7625, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: type 0xff is no 16550"},
+        {0x03, DELL_R7625, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: type 0x3 is no 16550"},
+        {0x05, DELL_R7625, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: type 0x5 is no 16550"},
+        {0x0d, DELL_R7625, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: type 0xd is no 16550"},
+        {0xff, DELL_R7625, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: type 0xff is no 16550"},
         /* Redirection is off. */
-        {0x00, DELL_R7625, 0, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0x0"},
-        {0x00, DELL_R7625, 0x2e8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no answer at 0x2e8"},
-        {0x00, DELL_R7625, 0xfff8, 0xfff8, 0, 1, 1, "port 0xfff8 (SPCR)", ""},
-        {0x00, DELL_R7625, 0xfff9, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0xfff9"},
-        {0x00, DELL_R7625, 0x102f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: no UART can be at 0x102f8"},
-        {0x00, {1, 32, 0, 3}, 0x1000, 0x1000, 0, 1, 1, "port 0x1000 (SPCR)", ""},
+        {0x00, DELL_R7625, 0, 0x3f8, 0, 1, 0, "port 0x3f8 (probed), 115200 (default)", "SPCR: no UART can be at 0x0"},
+        {0x00, DELL_R7625, 0x2e8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed), 115200 (default)", "SPCR: no answer at 0x2e8"},
+        {0x00, DELL_R7625, 0xfff8, 0xfff8, 0, 1, 1, "port 0xfff8 (SPCR), 115200", ""},
+        {0x00, DELL_R7625, 0xfff9, 0x3f8, 0, 1, 0, "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: no UART can be at 0xfff9"},
+        {0x00, DELL_R7625, 0x102f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: no UART can be at 0x102f8"},
+        {0x00, {1, 32, 0, 3}, 0x1000, 0x1000, 0, 1, 1, "port 0x1000 (SPCR), 115200", ""},
         /* Spaces: PCI's configuration, the embedded controller's, and so on. */
-        {0x00, {2, 8, 0, 0}, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 2, 8 bits by 0"},
-        {0x00, {0x7f, 8, 0, 0}, 0x2f8, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 127, 8 bits by 0"},
+        {0x00,
+         {2, 8, 0, 0},
+         0x2f8,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: space 2, 8 bits by 0"},
+        {0x00,
+         {0x7f, 8, 0, 0},
+         0x2f8,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: space 127, 8 bits by 0"},
         /* In memory. AMD's FCH is "mmio32". */
-        {0x00, {0, 32, 0, 3}, UART_BASE, UART_BASE, 1, 4, 4, "memory 0x50080000 (SPCR)", ""},
-        {0x12, {0, 32, 0, 1}, UART_BASE, UART_BASE, 1, 4, 1, "memory 0x50080000 (SPCR)", ""},
-        {0x12, {0, 16, 0, 2}, UART_BASE, UART_BASE, 1, 2, 2, "memory 0x50080000 (SPCR)", ""},
-        {0x12, {0, 8, 0, 3}, UART_BASE, UART_BASE, 1, 4, 4, "memory 0x50080000 (SPCR)", ""},
-        {0x12, {0, 0, 0, 0}, UART_BASE + 3, UART_BASE + 3, 1, 1, 1, "memory 0x50080003 (SPCR)", ""},
-        {0x12, {0, 8, 0, 1}, UART_BASE + 0xff8, UART_BASE + 0xff8, 1, 1, 1, "memory 0x50080ff8 (SPCR)", ""},
+        {0x00, {0, 32, 0, 3}, UART_BASE, UART_BASE, 1, 4, 4, "memory 0x50080000 (SPCR), 115200 (default)", ""},
+        {0x12, {0, 32, 0, 1}, UART_BASE, UART_BASE, 1, 4, 1, "memory 0x50080000 (SPCR), 115200 (default)", ""},
+        {0x12, {0, 16, 0, 2}, UART_BASE, UART_BASE, 1, 2, 2, "memory 0x50080000 (SPCR), 115200 (default)", ""},
+        {0x12, {0, 8, 0, 3}, UART_BASE, UART_BASE, 1, 4, 4, "memory 0x50080000 (SPCR), 115200 (default)", ""},
+        {0x12, {0, 0, 0, 0}, UART_BASE + 3, UART_BASE + 3, 1, 1, 1, "memory 0x50080003 (SPCR), 115200 (default)", ""},
+        {0x12,
+         {0, 8, 0, 1},
+         UART_BASE + 0xff8,
+         UART_BASE + 0xff8,
+         1,
+         1,
+         1,
+         "memory 0x50080ff8 (SPCR), 115200 (default)",
+         ""},
         {0x12,
          {0, 8, 0, 1},
          UART_BASE + 0xff9,
@@ -86,9 +116,17 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
          0,
          1,
          0,
-         "port 0x3f8 (probed)",
+         "port 0x3f8 (probed), 115200 (default)",
          "SPCR: no UART can be at 0x50080ff9"},
-        {0x12, {0, 32, 0, 3}, UART_BASE + 0xfe0, UART_BASE + 0xfe0, 1, 4, 4, "memory 0x50080fe0 (SPCR)", ""},
+        {0x12,
+         {0, 32, 0, 3},
+         UART_BASE + 0xfe0,
+         UART_BASE + 0xfe0,
+         1,
+         4,
+         4,
+         "memory 0x50080fe0 (SPCR), 115200 (default)",
+         ""},
         {0x12,
          {0, 32, 0, 3},
          UART_BASE + 0xfe4,
@@ -96,7 +134,7 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
          0,
          1,
          0,
-         "port 0x3f8 (probed)",
+         "port 0x3f8 (probed), 115200 (default)",
          "SPCR: no UART can be at 0x50080fe4"},
         {0x12,
          {0, 32, 0, 3},
@@ -105,13 +143,53 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
          0,
          1,
          0,
-         "port 0x3f8 (probed)",
+         "port 0x3f8 (probed), 115200 (default)",
          "SPCR: no UART can be at 0x50080002"},
-        {0x12, {0, 64, 0, 3}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 64 bits by 3"},
-        {0x12, {0, 12, 0, 1}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 12 bits by 1"},
-        {0x12, {0, 32, 0, 4}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 32 bits by 4"},
-        {0x12, {0, 32, 0, 32}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 32 bits by 32"},
-        {0x12, {0, 255, 0, 255}, UART_BASE, 0x3f8, 0, 1, 0, "port 0x3f8 (probed)", "SPCR: space 0, 255 bits by 255"},
+        {0x12,
+         {0, 64, 0, 3},
+         UART_BASE,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: space 0, 64 bits by 3"},
+        {0x12,
+         {0, 12, 0, 1},
+         UART_BASE,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: space 0, 12 bits by 1"},
+        {0x12,
+         {0, 32, 0, 4},
+         UART_BASE,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: space 0, 32 bits by 4"},
+        {0x12,
+         {0, 32, 0, 32},
+         UART_BASE,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: space 0, 32 bits by 32"},
+        {0x12,
+         {0, 255, 0, 255},
+         UART_BASE,
+         0x3f8,
+         0,
+         1,
+         0,
+         "port 0x3f8 (probed), 115200 (default)",
+         "SPCR: space 0, 255 bits by 255"},
         {0x12,
          {0, 32, 0, 3},
          (UINT64_C(1) << 32) + UART_BASE,
@@ -119,7 +197,7 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
          0,
          1,
          0,
-         "port 0x3f8 (probed)",
+         "port 0x3f8 (probed), 115200 (default)",
          "SPCR: 0x150080000 not mapped by UEFI"},
         {0x12,
          {0, 32, 0, 3},
@@ -128,7 +206,7 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
          0,
          1,
          0,
-         "port 0x3f8 (probed)",
+         "port 0x3f8 (probed), 115200 (default)",
          "SPCR: no UART can be at 0xfffffffffffffffc"},
     };
     (void)state;
@@ -198,7 +276,7 @@ static void a_table_that_is_too_short_is_none(void **state)
     }
 }
 
-/* The divisor by rate and clock: 0 leaves alone what the firmware has set. */
+/* The divisor by rate and clock; 0: what the firmware has set. */
 static void the_rate_is_spcrs_where_its_clock_is_known(void **state)
 {
     static const struct {
@@ -251,9 +329,17 @@ static void the_rate_is_spcrs_where_its_clock_is_known(void **state)
         memcpy(spcr + 80, &cases[i].precise, 4);
         memcpy(spcr + 4, &cases[i].size, 4);
         acpi_seal(spcr);
+        uint8_t *registers = (uint8_t *)UART_BASE;
+        registers[0] = machine.uarts[1].divisor[0] = 6;
+        registers[3] = machine.uarts[1].lcr = 0x1b; /* 8e1 */
         look();
+        bool kept = cases[i].divisor == 0;
         assert_int_equal(handoff.uart.base, cases[i].memory ? UART_BASE : 0x2f8);
-        assert_int_equal(handoff.uart.divisor, cases[i].divisor);
+        assert_int_equal(handoff.uart.divisor, kept ? 6 : cases[i].divisor);
+        assert_int_equal(handoff.uart.line, kept ? 0x1b : 0x03);
+        assert_int_equal(strstr(found, "UEFI") != NULL, kept);
+        if (kept && cases[i].memory && cases[i].clock == 0)
+            assert_non_null(strstr(found, ", rate by UEFI"));
     }
 }
 
@@ -287,15 +373,18 @@ static void else_it_is_what_the_firmware_writes_to(void **state)
     uart_at(2, 0x3e8);
     uart_at(3, 0x2e8);
     CON_OUT(COM(1, BAUD_9600), END);
-    assert_string_equal(found, "port 0x2f8 (ConOut)");
+    assert_string_equal(found, "port 0x2f8 (ConOut), 9600");
     assert_string_equal(remedy, "");
     assert_int_equal(handoff.uart.base, 0x2f8);
     assert_int_equal(handoff.uart.divisor, 12);
     assert_int_equal(handoff.uart.stride, 1);
     assert_false(handoff.uart.in_memory);
+    machine.uarts[2].lcr = 0x03;
+    machine.uarts[2].divisor[0] = 24;
     CON_OUT(COM(2, 0, 0, 0, 0), END);
+    assert_string_equal(found, "port 0x3e8 (ConOut), 4800 (UEFI)");
     assert_int_equal(handoff.uart.base, 0x3e8);
-    assert_int_equal(handoff.uart.divisor, 0);      /* the firmware's default: as it is */
+    assert_int_equal(handoff.uart.divisor, 24);     /* the firmware's default: as it is */
     CON_OUT(COM(3, BAUD_115200), END);
     assert_int_equal(handoff.uart.base, 0x2e8);
     CON_OUT(PCI_ROOT, PCI, NEXT, COM(2, BAUD_115200), NEXT, COM(1, BAUD_115200), END);
@@ -323,10 +412,10 @@ static void a_long_list_of_paths_is_read_or_said(void **state)
     memcpy(list + at, port, sizeof port);
     assert_true(at > 8000);
     con_out(8192, list);
-    assert_string_equal(found, "port 0x2f8 (ConOut)");
+    assert_string_equal(found, "port 0x2f8 (ConOut), 115200");
     assert_string_equal(remedy, "");
     con_out(8193, list);
-    assert_string_equal(found, "port 0x3f8 (probed)");
+    assert_string_equal(found, "port 0x3f8 (probed), 115200 (default)");
     assert_string_equal(remedy, "ConOut: 8193 bytes, not read");
     machine.uarts[0].port = machine.uarts[1].port = 0;
     look();
@@ -337,9 +426,9 @@ static void a_path_that_names_no_port_of_a_pc_is_passed_over(void **state)
 {
     (void)state;
     uart_at(1, 0x2f8);
-#define PROBED(...)                                    \
-    CON_OUT(__VA_ARGS__);                              \
-    assert_string_equal(found, "port 0x3f8 (probed)"); \
+#define PROBED(...)                                                      \
+    CON_OUT(__VA_ARGS__);                                                \
+    assert_string_equal(found, "port 0x3f8 (probed), 115200 (default)"); \
     assert_int_equal(handoff.uart.divisor, 1)
     PROBED(COM(4, BAUD_115200), END);
     PROBED(COM(255, BAUD_115200), END);
@@ -380,14 +469,58 @@ static void else_it_is_the_first_of_a_pcs_four_that_answers(void **state)
     (void)state;
     machine_attach();
     for (unsigned first = 0; first < 4; first++) {
-        char text[28];
+        char text[44];
         for (unsigned i = 0; i < 4; i++)
             uart_at(i, i >= first ? ports[i] : 0);
         look();
-        text_format(text, sizeof text, "port 0x%x (probed)", ports[first]);
+        text_format(text, sizeof text, "port 0x%x (probed), 115200 (default)", ports[first]);
         assert_string_equal(found, text);
         assert_int_equal(handoff.uart.base, ports[first]);
         assert_int_equal(handoff.uart.divisor, 1);
+    }
+}
+
+/* PC16550D 8.1 to 8.3. LCR is 0 after a reset, when the divisor means nothing. */
+static void what_the_firmware_has_set_is_kept_where_nothing_names_a_rate(void **state)
+{
+    static const struct {
+        uint8_t lcr;
+        uint16_t before, divisor;
+        uint8_t line;
+        const char *found;
+    } cases[] = {
+        {0x03, 12, 12, 0x03, "port 0x3f8 (probed), 9600 (UEFI)"},
+        {0x03, 1, 1, 0x03, "port 0x3f8 (probed), 115200 (UEFI)"},
+        {0x03, 2, 2, 0x03, "port 0x3f8 (probed), 57600 (UEFI)"},
+        {0x03, 3, 3, 0x03, "port 0x3f8 (probed), 38400 (UEFI)"},
+        {0x03, 6, 6, 0x03, "port 0x3f8 (probed), 19200 (UEFI)"},
+        {0x03, 96, 96, 0x03, "port 0x3f8 (probed), 1200 (UEFI)"},
+        {0x1a, 12, 12, 0x1a, "port 0x3f8 (probed), 9600 (UEFI)"},       /* 7e1 */
+        {0x07, 12, 12, 0x07, "port 0x3f8 (probed), 9600 (UEFI)"},       /* 8n2 */
+        {0xc3, 12, 12, 0x03, "port 0x3f8 (probed), 9600 (UEFI)"},       /* a break; the divisor's latch */
+        {0x00, 12, 1, 0x03, "port 0x3f8 (probed), 115200 (default)"},
+        {0x01, 12, 1, 0x03, "port 0x3f8 (probed), 115200 (default)"},
+        {0x03, 0, 1, 0x03, "port 0x3f8 (probed), 115200 (default)"},
+        {0x03, 5, 1, 0x03, "port 0x3f8 (probed), 115200 (default)"},
+        {0x03, 192, 1, 0x03, "port 0x3f8 (probed), 115200 (default)"},
+        {0x03, 0x0c00, 1, 0x03, "port 0x3f8 (probed), 115200 (default)"},
+        {0x03, 0x010c, 1, 0x03, "port 0x3f8 (probed), 115200 (default)"},
+        {0x03, 0xffff, 1, 0x03, "port 0x3f8 (probed), 115200 (default)"},
+    };
+    (void)state;
+    machine_attach();
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        machine.uarts[0].lcr = cases[i].lcr;
+        machine.uarts[0].divisor[0] = (uint8_t)cases[i].before;
+        machine.uarts[0].divisor[1] = (uint8_t)(cases[i].before >> 8);
+        machine.uarts[0].lcr_busy = i;  /* as DesignWare's while they transmit */
+        look();
+        assert_string_equal(found, cases[i].found);
+        assert_string_equal(remedy, "");
+        assert_int_equal(handoff.uart.divisor, cases[i].divisor);
+        assert_int_equal(handoff.uart.line, cases[i].line);
+        assert_int_equal(machine.uarts[0].lcr, cases[i].lcr);   /* the looking leaves no trace */
+        assert_int_equal(machine.uarts[0].divisor[0] | machine.uarts[0].divisor[1] << 8, cases[i].before);
     }
 }
 
@@ -414,10 +547,11 @@ static void the_row_says_which(void **state)
 {
     (void)state;
     assert_int_equal(machine_boot(), ENTERED);
-    assert_string_equal(machine_row("console")->found, "port 0x3f8 (probed)");
+    assert_string_equal(machine_row("console")->found, "port 0x3f8 (probed), 115200 (default)");
     assert_string_equal(machine_row("console")->remedy, "");
     assert_non_null(
-        strstr(machine.console, " ok     console              a 16550 UART           port 0x3f8 (probed)\r\n"));
+        strstr(machine.console,
+               " ok     console              a 16550 UART           port 0x3f8 (probed), 115200 (default)\r\n"));
 }
 
 static void without_one_the_row_says_so_and_guests_run(void **state)
@@ -428,6 +562,85 @@ static void without_one_the_row_says_so_and_guests_run(void **state)
     assert_int_equal(handoff.uart.base, 0);
     assert_non_null(strstr(machine.console,
                            " note   console              a 16550 UART           none\r\n        -> " SILENT "\r\n"));
+}
+
+/* ---- the control guest's line ---- */
+
+#define VIRTUAL "the control guest has its virtual UART, on hv's console"
+
+static void wants_com2(void)
+{
+    struct good *good = machine_manifest();
+    good->guests[1].flags |= MANIFEST_GUEST_CONTROL | MANIFEST_GUEST_SERIAL_COM2;
+    good_seal(good);
+}
+
+static void assert_com2(bool is_free, const char *row_found)
+{
+    assert_int_equal(machine_boot(), ENTERED);
+    const struct preflight_row *row = machine_row("serial = \"com2\"");
+    assert_int_equal(handoff.com2_free, is_free);
+    assert_int_equal(row->verdict, PREFLIGHT_FINE);
+    assert_string_equal(row->found, row_found);
+    assert_string_equal(row->remedy, is_free ? "" : VIRTUAL);
+    assert_true(machine.uarts[1].port == 0 || machine.uarts[1].scratch == 0x78);
+    assert_int_equal(((uint8_t *)UART_BASE)[4 * UART_SCR], 0);
+}
+
+static void com2_is_the_control_guests_where_a_uart_is_there(void **state)
+{
+    (void)state;
+    wants_com2();
+    uart_at(1, 0x2f8);
+    assert_com2(true, "port 0x2f8");
+}
+
+static void com2_is_nobodys_where_no_uart_is_there(void **state)
+{
+    (void)state;
+    wants_com2();
+    assert_com2(false, "none");
+}
+
+static void com2_is_not_given_away_where_it_is_hvs_console(void **state)
+{
+    (void)state;
+    wants_com2();
+    machine.uarts[0].port = 0;
+    uart_at(1, 0x2f8);
+    assert_com2(false, "hv's console");
+}
+
+/* As AMD's FCH has them. */
+static void com2_is_not_given_away_where_hvs_console_is_the_same_uart_in_memory(void **state)
+{
+    (void)state;
+    wants_com2();
+    spcr_of(80, 2, 0x12, (const uint8_t[]){0, 32, 0, 3}, UART_BASE);
+    machine.uarts[1].port = 0x2f8;
+    machine.uarts[1].in_memory = true;
+    machine.uarts[1].scratch = 0x78;
+    assert_com2(false, "hv's console");
+    assert_int_equal(handoff.uart.base, UART_BASE);
+}
+
+static void com2_is_the_control_guests_where_hvs_console_is_another_uart_in_memory(void **state)
+{
+    (void)state;
+    wants_com2();
+    spcr_of(80, 2, 0x12, (const uint8_t[]){0, 32, 0, 3}, UART_BASE);
+    uart_at(1, 0x2f8);
+    assert_com2(true, "port 0x2f8");
+    assert_int_equal(handoff.uart.base, UART_BASE);
+}
+
+static void com2_is_not_looked_at_where_no_guest_wants_it(void **state)
+{
+    (void)state;
+    uart_at(1, 0x2f8);
+    assert_int_equal(machine_boot(), ENTERED);
+    assert_int_equal(handoff.com2_free, 0);
+    assert_null(strstr(machine.console, "com2"));
 }
 
 #define T(name) cmocka_unit_test_setup(name, machine_reset)
@@ -442,9 +655,16 @@ int main(void)
         T(a_long_list_of_paths_is_read_or_said),
         T(a_path_that_names_no_port_of_a_pc_is_passed_over),
         T(else_it_is_the_first_of_a_pcs_four_that_answers),
+        T(what_the_firmware_has_set_is_kept_where_nothing_names_a_rate),
         T(what_does_not_keep_a_byte_is_no_uart),
         T(the_row_says_which),
         T(without_one_the_row_says_so_and_guests_run),
+        T(com2_is_the_control_guests_where_a_uart_is_there),
+        T(com2_is_nobodys_where_no_uart_is_there),
+        T(com2_is_not_given_away_where_it_is_hvs_console),
+        T(com2_is_not_given_away_where_hvs_console_is_the_same_uart_in_memory),
+        T(com2_is_the_control_guests_where_hvs_console_is_another_uart_in_memory),
+        T(com2_is_not_looked_at_where_no_guest_wants_it),
     };
     return run_each_alone(tests, sizeof tests / sizeof *tests);
 }

@@ -4,29 +4,30 @@
 
 #include "hv/lib/text.h"
 
-static const char good_table[] = "\r\nSevisor preflight\r\n"
-                                 "        feature              needed                 found\r\n"
-                                 " ok     processor            AuthenticAMD           AuthenticAMD\r\n"
-                                 " ok     SVM                  CPUID 8000_0001 ECX[2] yes\r\n"
-                                 " ok     SVM not locked off   VM_CR                  enabled\r\n"
-                                 " ok     nested paging        CPUID 8000_000A EDX[0] yes\r\n"
-                                 " ok     page tables          4 levels               4 levels\r\n"
-                                 " ok     hypervisor           PE section .hv         32 KiB\r\n"
-                                 " ok     manifest             valid                  3 guests, 36 KiB\r\n"
-                                 " ok     TSC frequency        ACPI PM timer          2400.003 MHz\r\n"
-                                 " ok     SME and SEV          CPUID 8000_001F        both\r\n"
-                                 " ok     memory encryption    SYSCFG[23]             on\r\n"
-                                 " ok     PCI addresses        below 2^43             all\r\n"
-                                 " ok     C-bit, reduction     as each guest says     51 and 5\r\n"
-                                 " ok     ASIDs for SEV        1                      10 (6 to 15)\r\n"
-                                 " ok     SMM locked           HWCR[0] SmmLock        yes\r\n"
-                                 " ok     Secure Processor     PCI function with SEV  1022:1486 at 41:00.1\r\n"
-                                 " ok     SEV firmware         PLATFORM_STATUS        API 1.55.21, UNINIT\r\n"
-                                 " ok     processors           1                      1\r\n"
-                                 " ok     memory guests + hv   48 + 18 MiB            236 + 18 MiB\r\n"
-                                 " ok     guests               at least 1             3 of 3 can run\r\n"
-                                 " ok     console              a 16550 UART           port 0x3f8 (probed)\r\n"
-                                 "\r\n";
+static const char good_table[] =
+    "\r\nSevisor preflight\r\n"
+    "        feature              needed                 found\r\n"
+    " ok     processor            AuthenticAMD           AuthenticAMD\r\n"
+    " ok     SVM                  CPUID 8000_0001 ECX[2] yes\r\n"
+    " ok     SVM not locked off   VM_CR                  enabled\r\n"
+    " ok     nested paging        CPUID 8000_000A EDX[0] yes\r\n"
+    " ok     page tables          4 levels               4 levels\r\n"
+    " ok     hypervisor           PE section .hv         32 KiB\r\n"
+    " ok     manifest             valid                  3 guests, 36 KiB\r\n"
+    " ok     TSC frequency        ACPI PM timer          2400.003 MHz\r\n"
+    " ok     SME and SEV          CPUID 8000_001F        both\r\n"
+    " ok     memory encryption    SYSCFG[23]             on\r\n"
+    " ok     PCI addresses        below 2^43             all\r\n"
+    " ok     C-bit, reduction     as each guest says     51 and 5\r\n"
+    " ok     ASIDs for SEV        1                      10 (6 to 15)\r\n"
+    " ok     SMM locked           HWCR[0] SmmLock        yes\r\n"
+    " ok     Secure Processor     PCI function with SEV  1022:1486 at 41:00.1\r\n"
+    " ok     SEV firmware         PLATFORM_STATUS        API 1.55.21, UNINIT\r\n"
+    " ok     processors           1                      1\r\n"
+    " ok     memory guests + hv   48 + 18 MiB            236 + 18 MiB\r\n"
+    " ok     guests               at least 1             3 of 3 can run\r\n"
+    " ok     console              a 16550 UART           port 0x3f8 (probed), 115200 (default)\r\n"
+    "\r\n";
 
 static void a_good_machine_has_this_table(void **state)
 {
@@ -83,6 +84,24 @@ static void beta_is_sev(void)
     guest(1)->reduced_phys_bits = 5;
     memset(guest(1)->launch_digest, 1, sizeof guest(1)->launch_digest);
     seal();
+}
+
+/* 228 MiB are left in one piece, and 2 in another, which are beta's. */
+static void gamma_takes(unsigned mib)
+{
+    machine_descriptor(EfiReservedMemoryType, RAM_BASE, 8 * MIB / 4096, EFI_MEMORY_WB);
+    guest(1)->memory = 2 * MIB;
+    guest(2)->memory = mib * MIB;
+    seal();
+}
+
+static void the_control_guests_window_is_memory_that_is_needed(void **state)
+{
+    (void)state;
+    guest(1)->flags |= MANIFEST_GUEST_CONTROL;
+    seal();
+    assert_int_equal(machine_boot(), ENTERED);
+    assert_string_equal(machine_row("memory guests + hv")->needed, "50 + 18 MiB");
 }
 
 /* Its policy asks for this version of the SEV API. */
@@ -315,6 +334,7 @@ static void three_cpus(uint8_t last)
     "1 guests refused (alpha): update the BIOS, name newer SEV firmware as sev-firmware in guests.toml, or lower " \
     "the version in the policy"
 #define PINS(guests, name) #guests " guests refused (" name "): change pins in guests.toml"
+
 #define WANT(memory, reasons) \
     #memory " do not fit into memory (lower memory in guests.toml), " #reasons " fail a row above"
 
@@ -558,6 +578,16 @@ static void three_cpus(uint8_t last)
     X(ram_out_of_reach, "memory left out", PREFLIGHT_FINE, "3 MiB", LEFT_OUT,                                             \
       machine_descriptor(EfiConventionalMemory, (UINT64_C(1) << 43) - MIB, 1024, EFI_MEMORY_WB))                          \
     X(memory_for_two, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(1, 0), guest(2)->memory = 224 * MIB; seal())       \
+    X(memory_for_all, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", gamma_takes(212))                                   \
+    X(memory_for_all_but_the_window, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(1, 0),                              \
+      guest(1)->flags |= MANIFEST_GUEST_CONTROL;                                                                          \
+      gamma_takes(212))                                                                                                   \
+    X(memory_for_all_and_the_window, "guests", PREFLIGHT_FINE, "3 of 3 can run", "",                                      \
+      guest(1)->flags |= MANIFEST_GUEST_CONTROL;                                                                          \
+      gamma_takes(210))                                                                                                   \
+    X(no_memory_for_the_last_ones_window, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(1, 0),                         \
+      guest(2)->flags |= MANIFEST_GUEST_CONTROL;                                                                          \
+      gamma_takes(212))                                                                                                   \
     X(memory_for_none, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(3, 0),                                           \
       for (unsigned i = 0; i < 3; i++) guest(i)->memory = 512 * MIB;                                                      \
       seal())                                                                                                             \
@@ -1002,6 +1032,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {T(a_good_machine_has_this_table),
                                        T(a_row_has_its_mark_and_a_remedy_if_there_is_one),
+                                       T(the_control_guests_window_is_memory_that_is_needed),
+                                       T(the_control_guests_window_is_memory_that_is_needed),
                                        T(encryption_that_is_off_is_on_for_hv_only),
                                        T(encryption_is_off_again_after_a_refusal),
                                        T(encryption_is_tried_with_interrupts_off_and_they_stay_as_they_were),

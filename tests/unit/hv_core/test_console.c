@@ -31,7 +31,7 @@ uint64_t rdtsc(void)
 /* ---- a 16550 ---- */
 
 #define PORT 0x3f8u
-static const struct handoff_uart at_port = {.base = PORT, .divisor = 1, .stride = 1};
+static const struct handoff_uart at_port = {.base = PORT, .divisor = 1, .stride = 1, .line = 0x03};
 static uint8_t registers[UART_REGISTERS];
 static uint64_t free_ns;            /* when all that was written is sent */
 static const char *typed = "";

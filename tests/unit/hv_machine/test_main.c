@@ -278,7 +278,7 @@ static void each_part_is_set_up_before_what_needs_it(void **state)
     assert_true(run());
     assert_order(
         "console 3f8\nclock 2400056789 1795955696 777\nend 1\ncpu 0\nview 1\npages 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\n"
-        "mca 0\nsvm pages 0\nsvm 0\nvcpu 0, COM2 is free\nasids 509 6 15\nfirmware 1\nsti\nsmp 1\nlaunch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
+        "mca 0\nsvm pages 0\nsvm 0\nvcpu 0\nasids 509 6 15\nfirmware 1\nsti\nsmp 1\nlaunch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
 }
 
 static void the_lapic_is_told_and_mapped_where_it_has_no_msrs(void **state)
@@ -295,18 +295,10 @@ static void the_lapic_is_told_and_mapped_where_it_has_no_msrs(void **state)
     assert_order("lapic\nnotice: LAPIC 3: x2APIC\n");
 }
 
-static void the_second_serial_port_is_free_where_the_console_is_another(void **state)
+static void the_second_serial_port_is_free_where_boot_says_so(void **state)
 {
-    handoff.uart.base = 0x2f8;
-    assert_true(run());
-    assert_null(strstr(did, "COM2 is free"));
-    assert_order("vcpu 0\n");
-    set_up(state);
-    handoff.uart.base = 0x2f8;
-    handoff.uart.in_memory = 1;
-    assert_true(run());
-    assert_order("vcpu 0, COM2 is free\n");
-    set_up(state);
+    (void)state;
+    handoff.com2_free = 1;
     assert_true(run());
     assert_order("vcpu 0, COM2 is free\n");
 }
@@ -439,7 +431,7 @@ int main(void)
         T(each_part_is_set_up_before_what_needs_it),
         T(a_handover_of_another_boot_is_not_followed),
         T(the_lapic_is_told_and_mapped_where_it_has_no_msrs),
-        T(the_second_serial_port_is_free_where_the_console_is_another),
+        T(the_second_serial_port_is_free_where_boot_says_so),
         T(without_what_it_needs_hv_panics),
         T(what_the_machine_is_is_said),
         T(a_missing_date_is_told),

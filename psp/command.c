@@ -231,15 +231,6 @@ bool psp_poll(struct psp *psp, struct psp_result *result)
     return psp->attach != PSP_ATTACHED ? psp_attach_poll(psp, result) : psp_command_poll(psp, result);
 }
 
-struct psp_result psp_wait(struct psp *psp, struct psp_result result)
-{
-    if (!psp_ok(result))
-        return result;
-    while (!psp_poll(psp, &result))
-        psp_platform_pause();
-    return result;
-}
-
 struct psp_result psp_command_bad_answer(const struct psp *psp, struct psp_result result)
 {
     result.error = PSP_ANSWER;

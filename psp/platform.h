@@ -28,7 +28,7 @@ void psp_platform_pci_write32(struct psp_function function, uint8_t offset, uint
 volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size);
 void psp_platform_unmap_mmio(volatile void *registers, uint64_t size);
 
-/* A monotonic clock, and a pause that lets time pass (a spin on metal). */
+/* A monotonic clock; and a pause that lets time pass, for psp_wait() only. */
 uint64_t psp_platform_now_us(void);
 void psp_platform_pause(void);
 

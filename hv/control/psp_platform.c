@@ -2,10 +2,8 @@
 /* hv's implementation of psp/platform.h. */
 #include "hv/console/log.h"
 #include "hv/cpu/clock.h"
-#include "hv/cpu/cpu.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/pci.h"
-#include "hv/lib/x86.h"
 #include "hv/mm/page.h"
 #include "hv/mm/window.h"
 #include "psp/platform.h"
@@ -55,13 +53,6 @@ void psp_platform_unmap_mmio(volatile void *registers, uint64_t size)
 uint64_t psp_platform_now_us(void)
 {
     return clock_now_us();
-}
-
-/* Used by the synchronous SHUTDOWN only: jobs poll. */
-void psp_platform_pause(void)
-{
-    this_cpu()->rounds++;       /* for the watchdog: not stuck */
-    cpu_relax();
 }
 
 /* A page that is never freed. hv writes it through the physical map, C=1. */

@@ -33,6 +33,7 @@ enum platform_state {
     PLATFORM_REINIT,                    /* SHUTDOWN, then INIT again */
     PLATFORM_UNDO,                      /* SHUTDOWN after a failed DF_FLUSH */
     PLATFORM_DOWN,                      /* PLATFORM_STATUS after what the control guest did in UNINIT, or to come there */
+    PLATFORM_STOP,                      /* SHUTDOWN before power-off */
 };
 /* clang-format on */
 
@@ -250,6 +251,7 @@ static struct psp_result submit(void)
     case PLATFORM_LEFT:
     case PLATFORM_REINIT:
     case PLATFORM_UNDO:
+    case PLATFORM_STOP:
     default:
         return sev_command(&psp, SEV_CMD_SHUTDOWN, 0);
     }
@@ -324,6 +326,12 @@ static void answered(struct psp_result result)
         break;
     case PLATFORM_UNDO:
         (void)failed("", platform.result);
+        break;
+    case PLATFORM_STOP:
+        if (!psp_ok(result))
+            sev_log_failure("sev", result);
+        psp_detach(&psp);
+        job_finish(&platform.job);
         break;
     }
 }
@@ -432,16 +440,21 @@ void sev_stop(void)
     if (!ready)
         return;
     ready = false;
-    struct psp_result result = psp_wait(&psp, sev_command(&psp, SEV_CMD_SHUTDOWN, 0));
-    if (psp_ok(result)) {
-        struct wbinvd flush = {0};
-        while (!wbinvd_all(&flush))
-            psp_platform_pause();
-        log_print(LOG_NOTICE, "sev: SHUTDOWN");
-    } else {
-        sev_log_failure("sev", result);
-    }
+    text_format(refusal, sizeof refusal, "no guest was left, so the SEV platform is shut down");
+    log_print(LOG_NOTICE, "sev: SHUTDOWN (Ctrl-] q powers off without its answer)");
+    job_begin(&platform.job, JOB_PLATFORM, NULL);
+    next(PLATFORM_STOP, true);
+}
+
+bool sev_abandon_stop(void)
+{
+    if (platform.job.kind == JOB_NONE || platform.job.state != PLATFORM_STOP)
+        return false;
+    mailbox_owner = NULL;
     psp_detach(&psp);
+    psp = (struct psp){.dead = true}; /* it may still answer */
+    job_finish(&platform.job);
+    return true;
 }
 
 bool sev_check_config(const struct manifest_guest *config, char *text, size_t size)

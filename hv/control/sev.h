@@ -33,8 +33,10 @@ void sev_changed(uint8_t command);
 /* SEV_NV_SIZE bytes of the pool for INIT_EX, for good: the SEV firmware writes to them whenever its persistent data change.
  * NULL: never used, or, with `take`, no pool pages. */
 uint8_t *sev_nv(bool take);
-/* SHUTDOWN, synchronous, before power-off. Does nothing without INIT. */
+/* SHUTDOWN, as the bring-up job, when no guest is left. Does nothing without INIT. */
 void sev_stop(void);
+/* Its answer is not waited for any more. False: it was not. */
+bool sev_abandon_stop(void);
 
 /*
  * A job with a command to send calls sev_mailbox(). JOB_IDLE: the mailbox is free; the job submits (to sev_psp()) and passes

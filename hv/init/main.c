@@ -114,8 +114,9 @@ static _Noreturn void main_run(const struct handoff *handoff)
 
     lifecycle_begin(handoff);
     loop_run(this_cpu());
-    monitor_report_losses();
     sev_stop();
+    loop_run(this_cpu());   /* until that is over */
+    monitor_report_losses();
     main_report_nmis();
     lifecycle_summary();    /* its result is the last line on the console */
     if (main_no_guest_ran())

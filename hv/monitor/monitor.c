@@ -15,6 +15,7 @@
 #include "hv/control/identity.h"
 #include "hv/control/lifecycle.h"
 #include "hv/control/report.h"
+#include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
 #include "hv/lib/rate.h"
 #include "hv/vm/guest.h"
@@ -205,7 +206,7 @@ static void expect_number(enum number_purpose purpose)
 
 static void help(void)
 {
-    if (!may_answer(9))
+    if (!may_answer(10))
         return;
     line_print("monitor: the escape key is Ctrl-]: the key after it is for this monitor, every");
     line_print("other key for the attached guest. After Ctrl-]:");
@@ -214,6 +215,7 @@ static void help(void)
     line_print("  k    end the attached guest at once; if none is attached: k and a number");
     line_print("  r    and a number: launch a guest again that has ended or was refused");
     line_print("  p    the platform's certificates and the chip's id, for owners of guests");
+    line_print("  q    at the end: power off without the secure processor's answer to SHUTDOWN");
     line_print("  + -  print more, less of the log             ]    send Ctrl-] to the guest");
     line_print("  With more than nine guests, Enter ends a number that is shorter than theirs.");
 }
@@ -279,6 +281,10 @@ static void command(uint8_t byte)
     case 'p':
         if (may_answer(IDENTITY_LINES))
             identity_show();
+        break;
+    case 'q':
+        answer(sev_abandon_stop() ? "the secure processor's answer is not waited for"
+                                  : "the machine powers off when all guests have ended (Ctrl-] k ends one)");
         break;
     case '+':
     case '=': /* the same key without Shift */

@@ -232,6 +232,24 @@ def test_hang_at_the_very_end_does_not_keep_the_machine_on(pack: Callable[..., P
     assert_nothing_leaked(text)
 
 
+def test_keys_and_console_live_while_the_secure_processor_hangs_at_the_very_end(
+    pack: Callable[..., Path], boot_sev: Boot
+) -> None:
+    """And the operator need not wait for it."""
+    guests = [packing.hello("own-key", "sev"), packing.hello("plain", "none")]
+    with boot_sev(packing.bootable(pack("stop", guests)), name="stop", fault="hang:SHUTDOWN") as machine:
+        machine.wait_for(r"notice: sev: SHUTDOWN \(Ctrl-\] q ")
+        attendant.command(machine, "l")
+        machine.wait_for(r"(?s)Ctrl-\] q .*^ no name.*^  2 plain +poweroff")
+        attendant.command(machine, "r2")
+        machine.wait_for(r"(?s)Ctrl-\] q .*^plain\| hello: .*^ended plain: poweroff")
+        attendant.command(machine, "q")
+        assert machine.wait_off() == "guest-shutdown"
+        text = machine.console.text
+    assert "SHUTDOWN: no answer" not in text
+    assert text.rstrip().split("\n")[-1] == sayings.FINAL_LINE
+
+
 def test_device_that_never_gets_ready(pack: Callable[..., Path], boot_sev: Boot) -> None:
     text = run_with("never-ready", pack, boot_sev, never_ready=True, fast_clock=machines.FAST_CLOCK)
     assert set(sayings.refusals(text)) == {"first", "second"}

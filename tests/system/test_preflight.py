@@ -164,7 +164,7 @@ def test_launches_that_are_all_refused_lead_there_too_when_they_could_be_read(
     assert set(sayings.refusals(text)) == {"own-key", "other"}
     assert text.count("psp: registers: command 0x80000007, ") == 2
     assert re.search(
-        rf"sev: SHUTDOWN\n(?:.*\n)*{sayings.FINAL_LINE_NOT}\n"
+        rf"sev: SHUTDOWN .*\n(?:.*\n)*{sayings.FINAL_LINE_NOT}\n"
         r".*error: no guest runs: own-key is refused: LAUNCH_START: POLICY_FAILURE \(0x07\): .*\n"
         r".*error: the machine is reset in 60 seconds, or at a key, into the next boot option\n"
         r"sevisor: boot option [0-9a-f]{4}, which follows, is next", text,

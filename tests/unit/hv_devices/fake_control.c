@@ -23,6 +23,13 @@ struct psp *sev_psp(void)
 {
     abort();
 }
+
+bool fake_stopping;
+
+bool sev_abandon_stop(void)
+{
+    return fake_stopping;
+}
 void identity_show(void)
 {
     line_print("identity");

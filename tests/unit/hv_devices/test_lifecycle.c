@@ -45,6 +45,7 @@ static void each_guest_finds_its_bytes_under_its_own_key(void **state)
     assert_true(machine_scrubbed());
     assert_true(lifecycle_summary());
     sev_stop();
+    settle();
     assert_int_equal(machine.coherency_faults, 0);
     assert_true(machine_said("sevisor: all guests ended as expected\n"));
     assert_int_equal(machine.rejected, 0);
@@ -366,6 +367,7 @@ static void keys_between_the_steps_of_launches_and_ends(void **state)
     assert_true(machine.polls > 30);
     machine.keys = NULL;
     sev_stop();
+    settle();
     assert_int_equal(machine.rejected, 0);
     assert_int_equal(machine.coherency_faults, 0);
 }

@@ -615,6 +615,17 @@ static void who_has_ended_is_launched_again(void **state)
     assert_non_null(strstr(screen, "has not ended"));
 }
 
+static void at_the_end_the_secure_processor_need_not_be_waited_for(void **state)
+{
+    (void)state;
+    types("\x1dq");
+    assert_non_null(strstr(screen, "monitor: the machine powers off when all guests have ended (Ctrl-] k ends one)\n"));
+    fake_stopping = true;
+    types("\x1dq");
+    assert_non_null(strstr(screen, "monitor: the secure processor's answer is not waited for\n"));
+    fake_stopping = false;
+}
+
 static void help_and_list(void **state)
 {
     (void)state;
@@ -699,6 +710,7 @@ int main(void)
         T(only_existing_running_guests_can_be_attached),
         T(kill_asks_first),
         T(who_has_ended_is_launched_again),
+        T(at_the_end_the_secure_processor_need_not_be_waited_for),
         T(help_and_list),
         T(a_flood_of_commands_is_answered_within_limits),
         T(hostile_bytes_hurt_nobody),

@@ -163,6 +163,7 @@ static void a_processor_that_dies_later_refuses_the_next_launch_at_once(void **s
     all_is_back();
     assert_true(machine_said("quarantine of 1 ASIDs, 0 MiB"));
     sev_stop();
+    settle();
 }
 
 static void a_corrupt_answer_refuses_the_guest(void **state)
@@ -195,6 +196,7 @@ static void init_failures_refuse_with_the_status_and_remedy(void **state)
             finish(GUEST_END_POWEROFF);
             all_is_back();
             sev_stop();
+            settle();
         }
     }
 }

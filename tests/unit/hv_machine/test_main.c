@@ -278,7 +278,7 @@ static void each_part_is_set_up_before_what_needs_it(void **state)
     assert_true(run());
     assert_order(
         "console 3f8\nclock 2400056789 1795955696 777\nend 1\ncpu 0\nview 1\npages 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\n"
-        "mca 0\nsvm pages 0\nsvm 0\nvcpu 0\nasids 509 6 15\nfirmware 1\nsti\nsmp 1\nlaunch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
+        "mca 0\nsvm pages 0\nsvm 0\nvcpu 0\nasids 509 6 15\nfirmware 1\nsti\nsmp 1\nlaunch 1\nloop 0\nsev stop\nloop 0\nlosses\nsummary\npower off\n");
 }
 
 static void the_lapic_is_told_and_mapped_where_it_has_no_msrs(void **state)
@@ -369,7 +369,7 @@ static void refusal_of_all_guests_ends_in_a_reset(void **state)
     guests[1].launches = 0;
     assert_true(run());
     assert_order(
-        "launch 1\nloop 0\nlosses\nsev stop\nsummary\nerror: no guest runs: alpha is refused: LAUNCH_START: no\n"
+        "launch 1\nloop 0\nsev stop\nloop 0\nlosses\nsummary\nerror: no guest runs: alpha is refused: LAUNCH_START: no\n"
         "error: the machine is reset in 60 seconds, or at a key, into the next boot option\n"
         "drain\nreset\n");
     assert_null(strstr(did, "power off"));
@@ -403,7 +403,7 @@ static void any_guest_that_has_run_makes_it_a_power_off(void **state)
         guests[1].end = i == 2 ? GUEST_END_DESTROYED : GUEST_END_REFUSED;       /* before it could */
         relaunched = i == 0;
         assert_true(run());
-        assert_order("launch 1\nloop 0\nlosses\nsev stop\nsummary\npower off\n");
+        assert_order("launch 1\nloop 0\nsev stop\nloop 0\nlosses\nsummary\npower off\n");
         assert_null(strstr(did, "reset"));
         assert_null(strstr(did, "no guest runs"));
     }

@@ -724,6 +724,8 @@ static void what_the_preflight_found_is_the_reason(void **state)
         "error: sev: encrypted guests are refused: the secure processor cannot be used: no AMD Secure Processor with SEV\n");
 }
 
+#define AT_THE_END "notice: sev: SHUTDOWN (Ctrl-] q powers off without its answer)\n"
+
 static void the_end_is_a_shutdown_once(void **state)
 {
     (void)state;
@@ -732,13 +734,63 @@ static void the_end_is_a_shutdown_once(void **state)
     up();
     sev_stop();
     sev_stop();
-    assert_string_equal(did, "02\nwbinvd\nnotice: sev: SHUTDOWN\ndetach\n");
+    assert_true(job_active());
     assert_false(sev_ready());
+    run_jobs();
+    sev_stop();
+    assert_string_equal(did, AT_THE_END "wbinvd\n02\ndetach\n");
+    assert_false(job_active());
     set_up(state);
     up();
     fault_from(SEV_CMD_SHUTDOWN, 1, 9, SEV_STATUS_HWERROR_UNSAFE);
     sev_stop();
-    assert_string_equal(did, text("02!\nerror: sev: %s\ndetach\n", said(SEV_CMD_SHUTDOWN, SEV_STATUS_HWERROR_UNSAFE)));
+    run_jobs();
+    assert_string_equal(did, text(AT_THE_END "wbinvd\n02!\nerror: sev: %s\ndetach\n",
+                                  said(SEV_CMD_SHUTDOWN, SEV_STATUS_HWERROR_UNSAFE)));
+}
+
+/* The loop goes on with keys in between: each step is a look. */
+static void a_shutdown_that_is_not_answered_holds_no_step_up(void **state)
+{
+    (void)state;
+    up();
+    fault_from(SEV_CMD_SHUTDOWN, 1, 1, SILENT);
+    uint64_t begin = fake_tsc;
+    unsigned steps = 0;
+    sev_stop();
+    assert_int_equal(jobs_step(), JOB_WAITS); /* for the other CPU's WBINVD */
+    while (job_active()) {
+        uint64_t before = fake_tsc;
+        jobs_step();
+        assert_true(fake_tsc - before <= HZ);
+        steps++;
+    }
+    assert_true(steps > 100 && fake_tsc - begin >= 100 * HZ && fake_tsc - begin < 110 * HZ);
+    assert_string_equal(did, text(AT_THE_END "wbinvd\n02!\nerror: sev: %s\ndetach\n", said(SEV_CMD_SHUTDOWN, SILENT)));
+}
+
+static void the_operator_need_not_wait_for_it(void **state)
+{
+    (void)state;
+    assert_false(sev_abandon_stop());
+    up();
+    assert_false(sev_abandon_stop());
+    for (unsigned steps = 1; steps < 20; steps++) {
+        set_up(state);
+        up();
+        fault_from(SEV_CMD_SHUTDOWN, 1, 1, SILENT);
+        sev_stop();
+        for (unsigned i = 0; i < steps; i++)
+            assert_int_not_equal(jobs_step(), JOB_IDLE);
+        assert_true(sev_abandon_stop());
+        assert_false(sev_abandon_stop());
+        assert_false(job_active());
+        assert_false(sev_starting()); /* a guest that is launched again does not wait for it */
+        assert_false(sev_ready());
+        assert_string_equal(sev_refusal(), "no guest was left, so the SEV platform is shut down");
+        assert_string_equal(did + strlen(did) - 7, "detach\n");
+    }
+    assert_int_equal(sent[SEV_CMD_SHUTDOWN], 1);
 }
 
 static void a_guest_is_for_this_cpus_c_bit(void **state)
@@ -1033,6 +1085,8 @@ int main(void)
         T(the_printed_chain_is_whole_and_counted),
         T(what_the_preflight_found_is_the_reason),
         T(the_end_is_a_shutdown_once),
+        T(a_shutdown_that_is_not_answered_holds_no_step_up),
+        T(the_operator_need_not_wait_for_it),
         T(a_guest_is_for_this_cpus_c_bit),
         T(a_guest_for_a_board_is_taken_there_up_to_its_width),
         T(what_a_failed_launch_leaves_to_be_undone),

@@ -53,18 +53,43 @@ uint32_t pci_layout(const struct pci_space *space, uint32_t sbdf)
     return pci_read32(space, sbdf, PCI_HEADER_TYPE) >> 16 & 0x7f;
 }
 
+/* By the command register, whose upper bits are never ones: virtual functions have no id (PCIe 4.0, 9.3.4.1.1). */
+static bool pci_exists(const struct pci_space *space, uint32_t sbdf)
+{
+    return pci_read32(space, sbdf, PCI_COMMAND) != PCI_ABSENT;
+}
+
+/* Without that bit functions 1 to 7 may be echoes of the first; of a device with ARI (PCIe 4.0, 6.13), which has the bus for
+ * itself, function 0 has it. */
+static bool pci_is_echo(const struct pci_space *space, uint32_t sbdf)
+{
+    uint32_t head = sbdf & ~7u, bus = sbdf & ~0xffu;
+    return sbdf != head && pci_exists(space, head) && pci_read32(space, sbdf, 0) != PCI_ABSENT &&
+           (pci_read32(space, head, PCI_HEADER_TYPE) & PCI_MULTIFUNCTION) == 0 &&
+           (!pci_exists(space, bus) || (pci_read32(space, bus, PCI_HEADER_TYPE) & PCI_MULTIFUNCTION) == 0);
+}
+
+/* Functions of ARI, and virtual ones, need no function 0 of their device. They are on buses where something is in the first
+ * place, and there each function is looked at. */
+static bool pci_is_used(const struct pci_space *space, uint32_t bus)
+{
+    for (uint32_t function = 0; function < 8; function++)
+        if (pci_exists(space, bus + function))
+            return true;
+    return false;
+}
+
 bool pci_next(const struct pci_space *space, uint32_t *sbdf)
 {
-    for (; *sbdf - space->first < space->functions; ++*sbdf) {
-        uint32_t zero = *sbdf & ~7u;
-        bool device = pci_read32(space, zero, 0) != PCI_ABSENT;
-        if (device && *sbdf == zero)
+    bool is_used = false;
+    for (uint32_t looked_at = 0; *sbdf - space->first < space->functions; ++*sbdf) {
+        if (looked_at++ == 0 || (*sbdf & 0xff) == 0)
+            is_used = pci_is_used(space, *sbdf & ~0xffu);
+        bool exists = pci_exists(space, *sbdf);
+        if (exists && !pci_is_echo(space, *sbdf))
             return true;
-        /* Without that bit functions 1 to 7 may be echoes of the first. */
-        if (!device || (pci_read32(space, zero, PCI_HEADER_TYPE) & PCI_MULTIFUNCTION) == 0)
+        if (!exists && !is_used && (*sbdf & 7) == 0)
             *sbdf |= 7;
-        else if (pci_read32(space, *sbdf, 0) != PCI_ABSENT)
-            return true;
     }
     return false;
 }

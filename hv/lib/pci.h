@@ -30,7 +30,8 @@ void pci_write32(const struct pci_space *space, uint32_t sbdf, uint32_t offset, 
 volatile void *pci_ecam(const struct pci_space *space, uint32_t sbdf);
 /* Of its header: 0 is a device's, 1 a bridge's. */
 uint32_t pci_layout(const struct pci_space *space, uint32_t sbdf);
-/* *sbdf, space->first to begin with, becomes the first function from there on that exists; false: none does. */
+/* *sbdf, space->first to begin with, becomes the first function from there on that exists, also by ARI or as a virtual one;
+ * false: none does. */
 bool pci_next(const struct pci_space *space, uint32_t *sbdf);
 
 /* "41:00.2", and "0001:41:00.2" outside of segment 0. Returns `name`. */

@@ -191,8 +191,7 @@ static void bars_of_all_kinds(void)
     f->config[7] = 0xffffffff;
     bar_of(0x700, 0x80, 0, UINT64_C(1) << 43);
     bar_of(0x703, 0, 4, UINT64_C(0xfffffffffff) << 20);
-    bar_of(0x801, 0, 0, UINT64_C(1) << 44);                         /* echoes: there is no function 0, or no other */
-    bar_of(0x501, 0, 0, UINT64_C(1) << 44);
+    bar_of(0x501, 0, 0, UINT64_C(1) << 44);                         /* an echo: there is no other function */
 }
 
 /* Segment 1 from bus 0 on, segment 2 from bus 40 on. */
@@ -418,6 +417,9 @@ static void three_cpus(uint8_t last)
       machine.syscfg = 1)                                                                                                 \
     X(bar_at_the_width, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("05:00.0 "),                               \
       bar_of(0x500, 0, 0, UINT64_C(1) << 43))                                                                             \
+    X(bar_by_ari, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("05:03.5 "),                                     \
+      machine_pci(0x500, 0x12341022, 0x80, 6);                                                                            \
+      bar_of(0x51d, 0, 0, UINT64_C(1) << 43))                                                                             \
     X(bar_below_the_width, "PCI addresses", PREFLIGHT_FINE, "all", "", bar_of(0x500, 0, 4, (UINT64_C(1) << 43) - MIB))    \
     X(bars_of_all_kinds, "PCI addresses", PREFLIGHT_FINE, "5 are above", BEYOND("05:00.0 06:00.0 07:00.0 07:00.3 "),      \
       bars_of_all_kinds())                                                                                                \

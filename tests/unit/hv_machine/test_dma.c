@@ -164,13 +164,15 @@ static void every_function_loses_bus_mastering_and_nothing_else(void **state)
         {0x0009, 0x00, 0x00000007, 0x00000007, false},     /* of a device with one function: an echo */
         {0x0010, 0x81, 0x00000004, 0x00000000, true},
         {0x0017, 0x00, 0x00000006, 0x00000002, true},      /* its eighth function */
-        {0x0019, 0x00, 0x00000004, 0x00000004, false},     /* without function 0 */
+        {0x0019, 0x00, 0x00000004, 0x00000000, true},      /* without function 0: by ARI */
+        {0x001a, 0x00, 0x00100406, 0x00100402, true},      /* a virtual one, which has no id */
         {0xfff8, 0x80, 0x00000000, 0x00000000, false},
         {0xffff, 0x00, 0x0000ffff, 0x0000fffb, true},
     };
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++)
         add(cases[i].bdf, cases[i].header, cases[i].before, 0);
+    ports[6].config[0] = UINT32_MAX;
     stop();
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         char line[16];

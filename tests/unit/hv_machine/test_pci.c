@@ -6,18 +6,21 @@
 
 #define BUSES 2u
 static _Alignas(4096) uint8_t ecam[BUSES << 20];
-static uint16_t at[8];                  /* those that ports have, and their header types */
-static uint8_t headers[8];
+static uint16_t at[16];                 /* those that ports have, and their header types */
+static uint8_t headers[16];
+static bool is_virtual[16];             /* they have no id: PCIe 4.0, 9.3.4.1.1 */
 static unsigned count, reads;
 
 static uint32_t config(uint32_t address, const uint32_t *value)
 {
     assert_null(value);
-    assert_true((address & 0xff) == 0 || (address & 0xff) == 0x0c);
+    assert_true((address & 0xff) == 0 || (address & 0xff) == 4 || (address & 0xff) == 0x0c);
     reads++;
     for (unsigned i = 0; i < count; i++)
         if (at[i] == (address >> 8 & 0xffff))
-            return (address & 0xff) == 0 ? 0x14561022 : (uint32_t)headers[i] << 16;
+            return (address & 0xff) == 0   ? is_virtual[i] ? UINT32_MAX : 0x14561022
+                   : (address & 0xff) == 4 ? 0x00100406
+                                           : (uint32_t)headers[i] << 16;
     return UINT32_MAX;
 }
 
@@ -26,6 +29,7 @@ static int set_up(void **state)
     fake_reset(state);
     fake_config = config;
     memset(ecam, 0xff, sizeof ecam);
+    memset(is_virtual, 0, sizeof is_virtual);
     count = reads = 0;
     return 0;
 }
@@ -40,6 +44,7 @@ static void add_ecam(uint32_t number, uint8_t header)
 {
     uint32_t *f = (uint32_t *)&ecam[(uint64_t)number << 12];
     f[0] = 0x14561022;
+    f[1] = 0x00100406;
     f[3] = (uint32_t)header << 16;
 }
 
@@ -74,11 +79,50 @@ static void ports_are_used_with_interrupts_off_and_left_as_they_were(void **stat
     }
 }
 
+/* And eight functions, whether the bus is in use. */
 static void where_nothing_is_each_device_is_asked_once(void **state)
 {
     (void)state;
     assert_walk(&whole, 0, NULL);
-    assert_int_equal(reads, 256 * 32);
+    assert_int_equal(reads, 256 * (32 + 8));
+    add(0x0100, 0x00);
+    reads = 0;
+    WALK(&whole, 0x100);
+    assert_true(reads < 256 * (32 + 8) + 2 * 256);  /* one bus more, function by function */
+}
+
+/* A device with ARI has the bus for itself: its functions, up to 256, need not come in eights (PCIe 4.0, 6.13). */
+static void functions_by_ari_are_found_without_a_function_0(void **state)
+{
+    (void)state;
+    add(0x4100, 0x80);
+    add(0x4101, 0x00);
+    add(0x4108, 0x00);                  /* says nothing of 9 */
+    add(0x4109, 0x00);
+    add(0x411d, 0x00);
+    add(0x41ff, 0x00);
+    WALK(&whole, 0x4100, 0x4101, 0x4108, 0x4109, 0x411d, 0x41ff);
+}
+
+static void virtual(uint16_t bdf)
+{
+    is_virtual[count] = true;
+    add(bdf, 0x00);
+}
+
+/* ... that the firmware has switched on: beside a function that is alone, further on, and on the next bus. */
+static void virtual_functions_are_found_by_their_command_register(void **state)
+{
+    (void)state;
+    add(0x4100, 0x00);
+    add(0x4101, 0x00);                  /* an echo: it has the id */
+    virtual(0x4102);
+    virtual(0x4110);
+    virtual(0x41fe);
+    virtual(0x4206);
+    virtual(0x42ff);
+    WALK(&whole, 0x4100, 0x4102, 0x4110, 0x41fe, 0x4206, 0x42ff);
+    assert_int_equal(pci_layout(&whole, 0x4110), 0);
 }
 
 static void functions_1_to_7_count_where_function_0_says_so(void **state)
@@ -89,13 +133,14 @@ static void functions_1_to_7_count_where_function_0_says_so(void **state)
     add(0x0007, 0x80);
     add(0x0100, 0x01);                  /* one function: 2 is its echo */
     add(0x0102, 0x80);
-    add(0x0201, 0x80);                  /* without function 0 */
+    add(0x0220, 0x80);                  /* where nothing is in the first place */
+    add(0x0223, 0x00);
     add(0xfff8, 0xff);
     add(0xffff, 0x00);
-    WALK(&whole, 0, 3, 7, 0x100, 0xfff8, 0xffff);
+    WALK(&whole, 0, 3, 7, 0x100, 0x220, 0x223, 0xfff8, 0xffff);
     uint32_t sbdf = 0x0101;             /* from anywhere */
     assert_true(pci_next(&whole, &sbdf));
-    assert_int_equal(sbdf, 0xfff8);
+    assert_int_equal(sbdf, 0x0220);
     assert_int_equal(pci_layout(&whole, 0xfff8), 0x7f);
     assert_int_equal(pci_layout(&whole, 0x0100), 1);
 }
@@ -141,6 +186,8 @@ int main(void)
         cmocka_unit_test_setup(ports_are_used_with_interrupts_off_and_left_as_they_were, set_up),
         T(where_nothing_is_each_device_is_asked_once),
         T(functions_1_to_7_count_where_function_0_says_so),
+        T(functions_by_ari_are_found_without_a_function_0),
+        T(virtual_functions_are_found_by_their_command_register),
         T(buses_as_memory_are_walked_from_their_first_to_their_last),
         T(a_name_has_its_segment_where_that_is_not_0),
     };

@@ -251,8 +251,7 @@ static struct psp_result submit(void)
     case PLATFORM_LEFT:
     case PLATFORM_REINIT:
     case PLATFORM_UNDO:
-    case PLATFORM_STOP:
-    default:
+    default: /* PLATFORM_STOP */
         return sev_command(&psp, SEV_CMD_SHUTDOWN, 0);
     }
 }

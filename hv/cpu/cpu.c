@@ -6,8 +6,6 @@
 #include "hv/cpu/trap.h"
 #include "hv/lib/x86.h"
 
-#define SELECTOR_CODE 0x08u
-#define SELECTOR_DATA 0x10u
 #define SELECTOR_TSS 0x18u
 #define GDT_CODE64 UINT64_C(0x00af9b000000ffff)
 #define GDT_DATA UINT64_C(0x00cf93000000ffff)

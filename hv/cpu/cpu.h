@@ -18,6 +18,10 @@ struct watched {
     bool seen, asked, reported;
 };
 
+/* Of every CPU's GDT. */
+#define SELECTOR_CODE 0x08u
+#define SELECTOR_DATA 0x10u
+
 struct cpu {
     struct cpu *self;           /* GS:0 */
     uint32_t index;             /* 0: the boot CPU */

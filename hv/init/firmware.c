@@ -21,6 +21,7 @@
 #include "hv/mm/hostmap.h"
 #include "hv/mm/page.h"
 #include "hv/mm/view.h"
+#include "hv/svm/confine.h"
 
 /* UEFI 2.9, 8.2, 8.5.1 */
 enum { RESET_COLD = 0, RESET_SHUTDOWN = 2 };
@@ -163,6 +164,7 @@ static void end_wait(void)
 
 static void end_leave(void)
 {
+    confine_end();
     if (!shutdown_return()) /* first: another CPU may have taken over */
         end_elsewhere();
     end_stack = 0;
@@ -196,7 +198,7 @@ static void end_by_acpi(void)
 }
 
 /* The firmware is called next: its time is up by the timer's interrupt, which one that a panic came out of must not hold
- * back. Where the firmware disables interrupts another CPU goes on, later; on a machine with one CPU it has no limit then.
+ * back, nor the firmware, should it disable interrupts. In SMM nothing comes: there another CPU goes on, later.
  * Until cli() and end_leave(). */
 _Static_assert(END_FIRMWARE_US < SHUTDOWN_CALL_US, "the timer's interrupt comes first");
 static void end_enter_firmware(void *frame)
@@ -209,6 +211,7 @@ static void end_enter_firmware(void *frame)
     end_in_firmware = true;
     shutdown_call();
     sti();
+    confine_begin();
 }
 
 /* No way to the end. Nothing depends on it but what is started next. */
@@ -279,7 +282,7 @@ static _Noreturn void end_go_on(void)
 
 bool end_catch(struct trap_frame *frame, const char *what)
 {
-    uint64_t rip = frame->rip;
+    uint64_t rip = confine_rip(frame->rip);
     if (end_stack == 0 || !shutdown_is_here())
         return false;
     frame->rip = (uintptr_t)end_go_on;

@@ -28,7 +28,7 @@ bool shutdown_is_here(void)
     return (uint32_t)__atomic_load_n(&ender, __ATOMIC_SEQ_CST) == own_number();
 }
 
-/* Ends a call that the timer's interrupt cannot end, since it disables interrupts. The CPU that is in it is halted by an NMI;
+/* Ends a call that the timer's interrupt cannot end, in SMM e.g. The CPU that is in it is halted by an NMI;
  * if it takes none, it halts in shutdown_return(), should it come so far. Its TSC may be another, so the time counts from when
  * the call is seen. */
 static void watch_ender(void)

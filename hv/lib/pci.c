@@ -63,10 +63,8 @@ static bool pci_exists(const struct pci_space *space, uint32_t sbdf)
  * itself, function 0 has it. */
 static bool pci_is_echo(const struct pci_space *space, uint32_t sbdf)
 {
-    uint32_t head = sbdf & ~7u, bus = sbdf & ~0xffu;
-    return sbdf != head && pci_exists(space, head) && pci_read32(space, sbdf, 0) != PCI_ABSENT &&
-           (pci_read32(space, head, PCI_HEADER_TYPE) & PCI_MULTIFUNCTION) == 0 &&
-           (!pci_exists(space, bus) || (pci_read32(space, bus, PCI_HEADER_TYPE) & PCI_MULTIFUNCTION) == 0);
+    uint32_t type = pci_read32(space, sbdf & ~7u, PCI_HEADER_TYPE) | pci_read32(space, sbdf & ~0xffu, PCI_HEADER_TYPE);
+    return (sbdf & 7) != 0 && pci_read32(space, sbdf, 0) != PCI_ABSENT && (type & PCI_MULTIFUNCTION) == 0;
 }
 
 /* Functions of ARI, and virtual ones, need no function 0 of their device. They are on buses where something is in the first

@@ -158,6 +158,11 @@ struct descriptor_table {
     uint64_t base;
 } __attribute__((packed));
 
+/* clang-format off */
+static inline void sgdt(struct descriptor_table *table) { __asm__ volatile("sgdt %0" : "=m"(*table)); }
+static inline void sidt(struct descriptor_table *table) { __asm__ volatile("sidt %0" : "=m"(*table)); }
+/* clang-format on */
+
 /* GDTR, IDTR, and each register that holds a selector: these three, or none. APM2 4.5.1: LTR marks the TSS as busy. */
 static inline void load_descriptor_tables(const struct descriptor_table *gdt, const struct descriptor_table *idt,
                                           uint16_t code, uint16_t data, uint16_t tss)

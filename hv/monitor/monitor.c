@@ -283,8 +283,7 @@ static void command(uint8_t byte)
             identity_show();
         break;
     case 'q':
-        answer(sev_abandon_stop() ? "the secure processor's answer is not waited for"
-                                  : "the machine powers off when all guests have ended (Ctrl-] k ends one)");
+        answer(sev_abandon_stop() ? "its answer is not waited for" : "not before all guests have ended (Ctrl-] k)");
         break;
     case '+':
     case '=': /* the same key without Shift */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
-# What vmrun.asm must know of C structures, taken from the compiler (included by hv.mk).
+# What vmrun.asm and confine.asm must know of C structures, taken from the compiler (included by hv.mk).
 HV_OFFSETS := $(BUILD)/hv/svm/offsets.inc
 
 $(HV_OFFSETS): hv/svm/offsets.h $(HV_DIR)/built-with
@@ -10,4 +10,4 @@ $(HV_OFFSETS): hv/svm/offsets.h $(HV_DIR)/built-with
 
 -include $(HV_OFFSETS:.inc=.d)
 
-$(HV_DIR)/hv/svm/vmrun.asm.o: $(HV_OFFSETS)
+$(HV_DIR)/hv/svm/vmrun.asm.o $(HV_DIR)/hv/svm/confine.asm.o: $(HV_OFFSETS)

@@ -15,6 +15,7 @@
 #include "hv/mm/hostmap.h"
 #include "hv/mm/page.h"
 #include "hv/mm/view.h"
+#include "hv/svm/confine.h"
 #include "hv/mm/window.h"
 #include "hv/lib/pagetable.h"
 #include "hv/cpu/trap.h"
@@ -24,6 +25,22 @@
 #define TABLES "page_alloc 2560\n"
 
 struct handoff handoff;
+/* In guest mode between the two. */
+static bool confined;
+void confine_begin(void)
+{
+    assert_true(fake_if && !confined);
+    confined = true;
+}
+void confine_end(void)
+{
+    confined = false;
+}
+uint64_t confine_rip(uint64_t rip)
+{
+    return rip;
+}
+
 static const char *caught;              /* what happens in the firmware, when it is called; NULL: it comes back */
 static const char *variables_fault;     /* the same of SetVariable(), once */
 static bool panics;                     /* that is hv's own fault there; or the CPU does not come back from there */
@@ -52,7 +69,8 @@ static void __attribute__((ms_abi)) reset_system(uint32_t type, uint64_t status,
     assert_true(status == 0 && size == 0 && data == NULL);
     note("reset %u", type);
     assert_true(fake_if);       /* so that the timer comes through */
-    assert_true(in_call);       /* and where the firmware disables interrupts, another CPU */
+    assert_true(confined);      /* also where the firmware disables interrupts */
+    assert_true(in_call);       /* and in SMM, another CPU */
     lost = loses;
     if (panics)
         longjmp(*fake_out, 1);
@@ -130,7 +148,7 @@ static uint64_t __attribute__((ms_abi)) set_variable(const uint16_t *name, const
 {
     uint16_t next;
     assert_global(vendor);
-    assert_true(is_name(name, "BootNext") && fake_if && in_call);
+    assert_true(is_name(name, "BootNext") && fake_if && in_call && confined);
     if (variables_hang)
         longjmp(*fake_out, 1);
     if (variables_fault != NULL) {

@@ -14,6 +14,7 @@
 #include "hv/control/sev.h"
 #include "hv/lib/text.h"
 #include "hv/mm/window.h"
+#include "hv/vm/debug.h"
 #include "hv/vm/ipi.h"
 
 /* What the control guest knows of a guest; the last one is hv's log. */
@@ -55,11 +56,37 @@ bool control_open(struct guest *guest)
     return true;
 }
 
+/* A guest that the control guest has paused, or lets step, goes on. False: not yet. */
+static bool let_go(struct guest *guest)
+{
+    if (guest->state != GUEST_RUNNING || guest_is_ending(guest))
+        return true;
+    bool steps = false;
+    for (uint32_t i = 0; i < guest->config->vcpus; i++)
+        steps |= __atomic_load_n(&guest->vcpus[i]->step, __ATOMIC_ACQUIRE) != STEP_NONE;
+    if (!guest->paused && !steps)
+        return true;
+    guest_pause(guest);
+    if (__atomic_load_n(&guest->vcpus_queued, __ATOMIC_ACQUIRE) != 0)
+        return false;
+    control_debug_resume(guest, NULL);
+    return true;
+}
+
+static bool let_all_go(void)
+{
+    bool all = true;
+    debug_forget();
+    for (uint32_t i = 0, count = guest_count(); i < count; i++)
+        all &= let_go(&guests[i]);
+    return all;
+}
+
 bool control_close(struct guest *guest)
 {
     if (guest->window.size == 0)
         return true;
-    if (control.job.kind != JOB_NONE)
+    if (control.job.kind != JOB_NONE || (guest->end != GUEST_END_NONE && !let_all_go()))
         return false;
     if (control.window != NULL) {
         memset(control.window, 0, SIZE_2M);

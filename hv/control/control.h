@@ -7,7 +7,8 @@
 
 /* Allocates, clears and maps the window, at the control guest's launch. False: no memory; control_close() frees the rest. */
 bool control_open(struct guest *guest);
-/* Scrubs and frees it, if there is one. False: a request is under way; to be called again. */
+/* Scrubs and frees it, if there is one, and lets guests go on that the control guest has paused. False: a request is under way, or a
+ * guest is not paused yet; to be called again. */
 bool control_close(struct guest *guest);
 /* Often: begins the request whose doorbell was rung, as a job, and writes events. */
 void control_poll(void);

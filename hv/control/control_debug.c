@@ -35,6 +35,7 @@ static enum control_result find_vcpu(const struct control_call *call, struct vcp
     if (call->request.vcpu >= call->guest->config->vcpus)
         return CONTROL_INVALID;
     *vcpu = call->guest->vcpus[call->request.vcpu];
+    debug_refresh(*vcpu);
     return CONTROL_OK;
 }
 

@@ -18,6 +18,8 @@
 /* A command that the SEV firmware refused is retried once, since a failure leaks the ASID; never after a timeout. */
 #define ATTEMPTS 2u
 
+#define CONTROL_RESTART_US 1000000u /* from one start of the control guest to the next, at least */
+
 enum end_state {
     END_BEGIN,
     END_DEACTIVATE,     /* uninstalls the key from the ASID */
@@ -38,9 +40,16 @@ static bool deactivates(const struct job *job)
     return job != NULL && job->kind == JOB_END && job->state == END_DEACTIVATE;
 }
 
+static bool is_control(const struct guest *guest)
+{
+    return (guest->config->flags & MANIFEST_GUEST_CONTROL) != 0;
+}
+
 static bool wants_restart(const struct guest *guest)
 {
     uint8_t action;
+    if (is_control(guest)) /* whatever its entry says, and as often as it dies */
+        return guest->end == GUEST_END_CRASH || guest->end == GUEST_END_RESET;
     switch (guest->end) {
     case GUEST_END_POWEROFF:
         action = guest->config->on_poweroff;
@@ -64,6 +73,8 @@ static enum job_verdict begin(struct job *job)
         job->relaunch = wants_restart(guest);
         if (guest->started_tsc != 0)
             guest->alive_tsc += clock_tsc() - guest->started_tsc;
+        if (is_control(guest) && job->relaunch)
+            job->mark_tsc = guest->started_tsc + clock_us_to_tsc(CONTROL_RESTART_US);
         guest->started_tsc = 0;
         guest->stays_ended = !job->relaunch;
         vuart_power_off(&guest->uart);
@@ -231,7 +242,7 @@ static enum job_verdict release(struct job *job)
 {
     struct guest *guest = job->guest;
     bool refused = guest->end == GUEST_END_REFUSED, relaunch = job->relaunch;
-    if (!control_close(guest))
+    if (!control_close(guest) || clock_tsc() < job->mark_tsc)
         return JOB_WAITS;
     release_tables(guest);
     release_asid(guest, job->clean);
@@ -246,11 +257,14 @@ static enum job_verdict release(struct job *job)
         report_end(guest);
     }
     leak_check();
-    if (relaunch) {
+    if (relaunch && is_control(guest)) {
+        log_print(LOG_NOTICE, "%s: restarting", guest->config->name);
+    } else if (relaunch) {
         guest->restarts_left--;
         log_print(LOG_NOTICE, "%s: restarting, %u restarts left", guest->config->name, guest->restarts_left);
-        job_begin(job, JOB_LAUNCH, guest);
     }
+    if (relaunch)
+        job_begin(job, JOB_LAUNCH, guest);
     return JOB_MOVED;
 }
 

@@ -155,11 +155,13 @@ static bool allocate(struct guest *guest)
     return true;
 }
 
-/* Whether another guest holds resources that it may release soon: by its end, or by a launch that may still fail. */
+/* Whether another guest holds resources that it may release soon: by its end, or by a launch that may still fail. One that waits for
+ * the control guest releases none before that runs. */
 static bool others_hold(const struct guest *own)
 {
     for (uint32_t i = 0, count = guest_count(); i < count; i++)
         if (&guests[i] != own && guests[i].asid != 0 &&
+            (guests[i].awaits == 0 || (own->config->flags & MANIFEST_GUEST_CONTROL) == 0) &&
             (job_of(&guests[i])->kind != JOB_NONE || guest_is_ending(&guests[i])))
             return true;
     return false;

@@ -417,7 +417,7 @@ void sev_changed(uint8_t command)
     log_print(LOG_NOTICE, "sev: %s by the control guest", sev_command_name(command));
     identity.has_pdh = false;
     job_begin(&platform.job, JOB_PLATFORM, NULL);
-    platform.request.pdh = platform.second = false; /* one INIT, and what comes with it once */
+    platform.request.show = platform.request.pdh = platform.second = false; /* one INIT, and what comes with it once */
     next(down ? PLATFORM_DOWN : whole ? PLATFORM_DF_FLUSH : PLATFORM_STATUS, whole);
     if (!down)
         return;

@@ -33,10 +33,10 @@ void debug_begin(struct guest *guest, const struct vcpu *step)
 /* On its CPU. All vCPUs of the guest leave their queues; then control.c tells. */
 static void stop(struct vcpu *vcpu, uint32_t code)
 {
-    vcpu->step = STEP_NONE;
     vcpu->stopped = (uint8_t)(code + 1);
     vcpu->request = true;
     guest_pause(vcpu->guest);
+    __atomic_store_n(&vcpu->step, STEP_NONE, __ATOMIC_RELEASE); /* who sees that, sees the pause */
 }
 
 /* ---- one instruction ---- */
@@ -68,6 +68,8 @@ void debug_stepped(struct vcpu *vcpu)
 
 /* ---- breakpoints ---- */
 
+static uint32_t debugger; /* control guests that have ended */
+
 static uint8_t enabled(uint64_t dr7)
 {
     uint8_t found = 0;
@@ -76,8 +78,26 @@ static uint8_t enabled(uint64_t dr7)
     return found;
 }
 
+void debug_forget(void)
+{
+    __atomic_fetch_add(&debugger, 1, __ATOMIC_SEQ_CST);
+}
+
+void debug_refresh(struct vcpu *vcpu)
+{
+    uint32_t now = __atomic_load_n(&debugger, __ATOMIC_SEQ_CST);
+    if (vcpu->debugger == now)
+        return;
+    for (uint32_t i = 0; i < BREAKPOINTS; i++)
+        if ((vcpu->breakpoints >> i & 1) != 0)
+            vmcb_set_dr7(vcpu->vmcb, vcpu->vmcb->dr7 & ~(UINT64_C(3) << 2 * i));
+    vcpu->breakpoints = 0;
+    vcpu->debugger = now;
+}
+
 void debug_set_breakpoints(struct vcpu *vcpu, const uint64_t dr[static 4], uint64_t dr7)
 {
+    debug_refresh(vcpu);
     vcpu->breakpoints = enabled(dr7) & (uint8_t)(vcpu->breakpoints | ~enabled(vcpu->vmcb->dr7));
     for (uint32_t i = 0; i < BREAKPOINTS; i++)
         vcpu->switched.dr[i] = dr[i];
@@ -98,7 +118,9 @@ bool debug_exception(struct vcpu *vcpu)
     vmcb_set_dr6(vmcb, vmcb->dr6 & ~hit);
     if (DR7_TYPE(vmcb->dr7, first) == 0)
         vmcb_set_rflags(vmcb, vmcb->rflags | RFLAGS_RF); /* else it would come again, and never be passed */
-    stop(vcpu, 1 + first);
+    debug_refresh(vcpu);
+    if (vcpu->breakpoints != 0)
+        stop(vcpu, 1 + first);
     /* What is left to tell the guest. */
     return (vmcb->dr6 & enabled(vmcb->dr7)) == 0 && ((vmcb->dr6 & DR6_BS) == 0 || (vmcb->rflags & RFLAGS_TF) == 0);
 }

@@ -91,6 +91,7 @@ struct vcpu {
     enum vcpu_step step;
     uint8_t stopped; /* 1 + EVENT_STOPPED's code, until control.c has told it; 0: nothing to tell */
     uint8_t breakpoints; /* of DR0 to DR3, the operator's: a bit each */
+    uint32_t debugger; /* whose they are; debug.c */
 };
 
 #define NMI_NO_IRET UINT64_MAX

@@ -15,12 +15,13 @@
  *   d             what the doorbell reads as
  *   v VECTOR      of which interrupts are counted → n says how often they came
  *   f SEED COUNT  random requests, with the window changing while they are carried out → "fuzzed COUNT, answered COUNT"
- *   x             crash;   o  power off
+ *   x             crash;   o  power off;   t CYCLES  crash so many cycles of the TSC later, whatever it does by then
  */
 #include "guest/control.h"
 #include "guest/hello/bare.h"
 
 #define PAGE 4096u
+#define VECTOR_CRASH 0x42u
 #define PRESENT_WRITE 0x3u
 #define LARGE 0x80u
 #define ADDRESS UINT64_C(0x000ffffffffff000)
@@ -69,9 +70,8 @@ __attribute__((interrupt)) static void count_interrupt(struct interrupt_frame *f
     write_msr(MSR_X2APIC_EOI, 0);
 }
 
-static void count_vector(uint8_t vector)
+static void take_vector(uint8_t vector, uint64_t handler)
 {
-    uint64_t handler = (uint64_t)count_interrupt;
     struct table_register idtr = {sizeof idt - 1, (uint64_t)idt};
 
     idt[vector] = (struct gate){
@@ -392,6 +392,19 @@ static void fuzz(const char *at)
 
 /* ------------------------------------------------------------- */
 
+__attribute__((interrupt)) static void crash(struct interrupt_frame *frame)
+{
+    (void)frame;
+    __asm__ volatile("ud2");
+}
+
+static void crash_later(uint64_t cycles)
+{
+    take_vector(VECTOR_CRASH, (uint64_t)crash);
+    write_msr(MSR_X2APIC_LVT_TIMER, LVT_TSC_DEADLINE | VECTOR_CRASH);
+    write_msr(MSR_TSC_DEADLINE, read_tsc() + cycles);
+}
+
 static void obey(const char *line)
 {
     const char *at = line + 1;
@@ -426,7 +439,7 @@ static void obey(const char *line)
         put(";\n");
         break;
     case 'v':
-        count_vector((uint8_t)number(&at));
+        take_vector((uint8_t)number(&at), (uint64_t)count_interrupt);
         break;
     case 'n':
         put("interrupts ");
@@ -438,6 +451,9 @@ static void obey(const char *line)
         break;
     case 'x':
         __asm__ volatile("ud2");
+        break;
+    case 't':
+        crash_later(number(&at));
         break;
     case 'o':
         out8(SLEEP_CONTROL, SLEEP_S5);

@@ -332,7 +332,7 @@ static void the_control_guests_end_waits_for_its_request(void **state)
     request((struct control_request){.operation = CONTROL_FIRMWARE, .command = SEV_CMD_PLATFORM_STATUS});
     while (sev_mailbox_owner() != control_job())
         step();
-    guest_end(&guests[CTL], GUEST_END_CRASH, "test");
+    guest_end(&guests[CTL], GUEST_END_DESTROYED, "test");
     unsigned waited = 0;
     for (; control_job()->kind != JOB_NONE; waited++) {
         lifecycle_begin_ends();
@@ -1466,6 +1466,88 @@ static void hostile_state_is_refused_and_changes_nothing(void **state)
     all_is_back();
 }
 
+/* ---- the control guest's death ---- */
+
+/* Until it runs again; in ms. */
+static uint64_t dies(enum guest_end_kind end)
+{
+    uint64_t ms = 0;
+    guest_end(&guests[CTL], end, "test");
+    for (; guests[CTL].state != GUEST_RUNNING || guests[CTL].end != GUEST_END_NONE; ms++) {
+        assert_true(ms < 10000);
+        machine.now_ns += 1000000;
+        for (unsigned i = 0; i < 100; i++)
+            step();
+    }
+    return ms;
+}
+
+static void it_is_started_again_as_often_as_it_dies_but_once_a_second(void **state)
+{
+    (void)state;
+    launch();
+    for (unsigned death = 0; death < 30; death++) {
+        assert_in_range(dies(death % 2 == 0 ? GUEST_END_CRASH : GUEST_END_RESET), death == 0 ? 0 : 995, 1010);
+        assert_int_equal(guests[CTL].launches, death + 2);
+        sequence = 0;
+        assert_int_equal(info(SEV).launches, 1);
+    }
+    machine.now_ns += 5000000000; /* who has run for long is started at once */
+    assert_in_range(dies(GUEST_END_CRASH), 0, 10);
+    static const enum guest_end_kind kinds[] = {GUEST_END_DESTROYED, GUEST_END_POWEROFF};
+    for (unsigned i = 0; i < 2; i++) {
+        guest_end(&guests[CTL], kinds[i], "test");
+        settle();
+        assert_true(guests[CTL].state == GUEST_ENDED && guests[CTL].stays_ended);
+        assert_true(lifecycle_relaunch(&guests[CTL]));
+        settle();
+    }
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+    assert_true(machine_scrubbed());
+}
+
+static void what_it_held_goes_on(void **state)
+{
+    (void)state;
+    for (unsigned stepping = 0; stepping < 2; stepping++) {
+        paused_and_open(SEV);
+        assert_int_equal(ask_about(CONTROL_PAUSE, NONE), CONTROL_OK);
+        if (stepping)
+            assert_int_equal(ask((struct control_request){.operation = CONTROL_STEP, .guest = NONE}), CONTROL_OK);
+        (void)dies(GUEST_END_CRASH);
+        for (unsigned i = 0; i < GOOD_GUESTS; i++) {
+            assert_true(guests[i].state == GUEST_RUNNING && !guests[i].paused);
+            assert_int_equal(guests[i].vcpus_queued, guests[i].config->vcpus);
+            assert_int_equal(guests[i].vcpus[0]->step, STEP_NONE);
+        }
+        sequence = 0;
+        assert_int_equal(info(SEV).state, CONTROL_STATE_RUNNING);
+        finish(GUEST_END_POWEROFF);
+        all_is_back();
+        begin(state);
+    }
+}
+
+static void a_launch_waits_for_the_next_one(void **state)
+{
+    (void)state;
+    launch_with(MANIFEST_GUEST_SESSION_AT_LAUNCH);
+    (void)dies(GUEST_END_CRASH);
+    sequence = 0;
+    assert_int_equal(state_of(SEV), CONTROL_STATE_SESSION);
+    /* It does not wait for what the other would give back, which waits for it. */
+    machine.fail_extent = 1;
+    guest_end(&guests[CTL], GUEST_END_CRASH, "test");
+    for (unsigned i = 0; i < 10000 && guests[SEV].state != GUEST_REFUSED; i++) {
+        machine.now_ns += 1000000;
+        step();
+    }
+    assert_true(guests[CTL].state == GUEST_REFUSED && guests[SEV].state == GUEST_REFUSED);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
 /* ---- the SEV firmware ---- */
 
 static void commands_go_to_the_sev_firmware_and_their_answers_come_back(void **state)
@@ -1587,6 +1669,9 @@ int main(void)
         TEST(a_session_of_another_place_is_refused_in_words),
         TEST(guests_without_sev_move_where_their_entry_allows_it),
         TEST(hostile_state_is_refused_and_changes_nothing),
+        TEST(it_is_started_again_as_often_as_it_dies_but_once_a_second),
+        TEST(what_it_held_goes_on),
+        TEST(a_launch_waits_for_the_next_one),
         TEST(commands_go_to_the_sev_firmware_and_their_answers_come_back),
         TEST(random_requests_harm_nobody),
     };

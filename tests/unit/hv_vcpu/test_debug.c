@@ -238,6 +238,30 @@ static void the_guests_own_breakpoints_stay_its_own(void **state)
     assert_true(vcpu->stopped == 0 && vcpu->pending_exception);
 }
 
+/* Its guest runs on; what it enables itself later is its own. */
+static void nobody_is_stopped_by_breakpoints_of_a_debugger_that_is_gone(void **state)
+{
+    (void)state;
+    const uint64_t dr[4] = {0};
+    vcpu->vmcb->dr7 = DR7(0, 0) | DR7_RESET;
+    debug_set_breakpoints(vcpu, dr, DR7(0, 0) | DR7(1, 1) | DR7(3, 0));
+    debug_forget();
+    vcpu->vmcb->dr6 |= 1u << 3;
+    assert_true(exits(VMEXIT_EXCEPTION_DB, 0, 0) || vcpu->request);
+    assert_true(vcpu->stopped == 0 && !vcpu->guest->paused && !vcpu->pending_exception);
+    assert_int_equal(vcpu->vmcb->dr6, DR6_NONE);
+    assert_int_equal(vcpu->vmcb->dr7 & 0xff, DR7(0, 0) & 0xff);
+    assert_int_equal(vcpu->breakpoints, 0);
+    debug_set_breakpoints(vcpu, dr, vcpu->vmcb->dr7 | DR7(1, 0));
+    vcpu->vmcb->dr6 |= 1u << 1;
+    exits(VMEXIT_EXCEPTION_DB, 0, 0);
+    is_stopped(2);
+    /* Of a paused guest. */
+    debug_forget();
+    debug_refresh(vcpu);
+    assert_int_equal(vcpu->vmcb->dr7 & 0xff, DR7(0, 0) & 0xff);
+}
+
 static void a_step_onto_data_tells_the_breakpoint(void **state)
 {
     (void)state;
@@ -256,11 +280,17 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, set_up)
     const struct CMUnitTest tests[] = {
-        TEST(an_instruction_is_executed_and_the_guest_pauses), TEST(an_instruction_that_exits_counts_as_one),
-        TEST(so_does_one_that_is_the_guests_with_cr0_free),    TEST(interrupts_and_nmis_wait),
-        TEST(an_exception_is_delivered_and_ends_the_step),     TEST(the_guests_own_single_step_is_told_to_it),
-        TEST(a_step_that_was_given_up_stops_nobody),           TEST(what_vcpu_set_enables_stops_the_guest),
-        TEST(the_guests_own_breakpoints_stay_its_own),         TEST(a_step_onto_data_tells_the_breakpoint),
+        TEST(an_instruction_is_executed_and_the_guest_pauses),
+        TEST(an_instruction_that_exits_counts_as_one),
+        TEST(so_does_one_that_is_the_guests_with_cr0_free),
+        TEST(interrupts_and_nmis_wait),
+        TEST(an_exception_is_delivered_and_ends_the_step),
+        TEST(the_guests_own_single_step_is_told_to_it),
+        TEST(a_step_that_was_given_up_stops_nobody),
+        TEST(what_vcpu_set_enables_stops_the_guest),
+        TEST(the_guests_own_breakpoints_stay_its_own),
+        TEST(nobody_is_stopped_by_breakpoints_of_a_debugger_that_is_gone),
+        TEST(a_step_onto_data_tells_the_breakpoint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 #define GOING 1u
 #define BREAKPOINTS 2u
 #define OUTPUT 4u /* may have printed something that was not shown */
+#define FOUND_PAUSED 8u /* by somebody else, and has not been continued since */
 
 #define ACTIONS 16u
 #define LAUNCH_MS 1500u /* gdb waits 2 s for an answer */
@@ -126,10 +127,12 @@ uint32_t run_attach(uint32_t guest)
     if (result != CONTROL_OK)
         return result;
     result = may_debug(guest, &info);
-    if (result == CONTROL_OK)
+    if (result == CONTROL_OK) {
         attach(guest, &info);
-    else if (pause)
+        state[guest] |= pause ? 0 : FOUND_PAUSED;
+    } else if (pause) {
         ask_guest(CONTROL_RESUME, guest);
+    }
     return result;
 }
 
@@ -166,16 +169,18 @@ static void remove_breakpoints(uint32_t guest, uint32_t vcpus)
 uint32_t run_detach(uint32_t guest)
 {
     struct control_guest info;
+    bool stays;
 
     if (guest >= MANIFEST_MAX_GUESTS || attached[guest] == 0)
         return CONTROL_NO_GUEST;
+    stays = (state[guest] & FOUND_PAUSED) != 0;
     if ((state[guest] & BREAKPOINTS) != 0 && ask_guest_info(guest, &info) == CONTROL_OK) {
         if (info.state == CONTROL_STATE_RUNNING)
             ask_guest(CONTROL_PAUSE, guest);
         remove_breakpoints(guest, info.vcpus);
     }
     attached[guest] = state[guest] = 0;
-    if (ask_guest_info(guest, &info) == CONTROL_OK && info.state == CONTROL_STATE_PAUSED)
+    if (!stays && ask_guest_info(guest, &info) == CONTROL_OK && info.state == CONTROL_STATE_PAUSED)
         return ask_guest(CONTROL_RESUME, guest);
     return CONTROL_OK;
 }
@@ -255,7 +260,7 @@ static uint32_t continue_guest(const struct action *actions, unsigned count, uin
     }
     if (result != CONTROL_OK || !resume)
         return result;
-    state[guest] |= GOING | OUTPUT;
+    state[guest] = (uint8_t)((state[guest] | GOING | OUTPUT) & ~FOUND_PAUSED);
     /* A launch that is not over goes on by itself. */
     return info.state == CONTROL_STATE_PAUSED || info.state == CONTROL_STATE_HELD ? ask_guest(CONTROL_RESUME, guest)
                                                                                   : CONTROL_OK;

@@ -326,7 +326,7 @@ def _debugging(add: _Commands) -> None:
     poke.add_argument("--address", type=guest_address, required=True, metavar="N", help="guest-physical")
     poke.add_argument("file", type=Path, metavar="FILE", help="the bytes")
     registers = add.guest("registers", commands.registers, "show a vCPU's registers", "Shows a vCPU's registers; a running guest stands still "
-                          f"meanwhile, and a paused one runs for a moment afterwards. {forbidden}")  # fmt: skip
+                          f"meanwhile. {forbidden}")  # fmt: skip
     registers.add_argument("vcpu", type=small_number, nargs="?", default=0, metavar="VCPU", help="counted from 0 (0)")
     add.guest("debug", commands.debug, "print the gdb command that attaches to a guest", example="eval \"$(sevisorctl.py debug web)\"")  # fmt: skip
 

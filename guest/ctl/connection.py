@@ -274,11 +274,8 @@ class Connection:
         raise Refused(f"there is no guest {name}", 2)
 
     def registers(self, name: str, vcpu: int = 0) -> dict[str, int | None]:
-        """Of a vCPU, counted from 0; None: unavailable. A running guest stands still meanwhile.
-
-        A paused guest runs for a moment, since detaching resumes it; it is paused again.
-        """
-        process, was = self.process(name), self.state(name)
+        """Of a vCPU, counted from 0; None: unavailable. A running guest stands still meanwhile, a paused one stays so."""
+        process = self.process(name)
         self._ask(b"vAttach;%x" % process, rb"[TSWX].*")
         try:
             self._ask(b"Hgp%x.%x" % (process, vcpu + 1), rb"OK", f"guest {name}: has no vCPU {vcpu}")
@@ -286,8 +283,6 @@ class Connection:
             values = self._ask(b"g", rb"([0-9a-fA-F]{2}|xx)+")
         finally:
             self._ask(b"D;%x" % process, rb"OK")
-            if was == "paused":
-                self.pause(name)
         found: dict[str, int | None] = {}
         at = 0
         for register in layout:

@@ -132,7 +132,7 @@ class Machine:
             )
         if packet.startswith(b"D;"):
             if self.attached:
-                self.guests[self.attached - 1].goes("running")
+                self.guests[self.attached - 1].goes(self.found)
             self.attached = None
             return b"OK"
         return b""
@@ -144,7 +144,7 @@ class Machine:
         if self.guests[process - 1].policy & 1:
             self.why = "policy 0x1 forbids debugging"
             return b"E.policy forbids debugging"
-        self.attached = process
+        self.attached, self.found = process, self.guests[process - 1].state
         self.guests[process - 1].goes("paused")
         return b"T05thread:p%x.1;" % process
 

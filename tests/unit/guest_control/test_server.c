@@ -117,6 +117,25 @@ static void attach_pauses_and_detach_resumes(void **unused)
     asked("D;2", "E.nothing was refused");
 }
 
+/* Unless it was continued meanwhile. */
+static void detach_leaves_a_guest_paused_that_was(void **unused)
+{
+    (void)unused;
+    for (unsigned continued = 0; continued < 2; continued++) {
+        linux_guest->info.state = CONTROL_STATE_PAUSED;
+        asked("vAttach;2", "T05thread:p2.1;");
+        if (continued) {
+            line_ask("vCont;c");
+            linux_guest->info.state = CONTROL_STATE_PAUSED;
+            fake_event(CONTROL_EVENT_STOPPED, FAKE_LINUX, 0, 0);
+            server_poll();
+            line_taken();
+        }
+        asked("D;2", "OK");
+        assert_int_equal(linux_guest->info.state, continued ? CONTROL_STATE_RUNNING : CONTROL_STATE_PAUSED);
+    }
+}
+
 static void a_new_client_finds_nothing_attached(void **unused)
 {
     (void)unused;
@@ -538,6 +557,7 @@ int main(void)
         cmocka_unit_test_setup(unknown_packets_get_an_empty_reply, start),
         cmocka_unit_test_setup(nothing_is_attached_at_first, start),
         cmocka_unit_test_setup(attach_pauses_and_detach_resumes, start),
+        cmocka_unit_test_setup(detach_leaves_a_guest_paused_that_was, start),
         cmocka_unit_test_setup(a_new_client_finds_nothing_attached, start),
         cmocka_unit_test_setup(nodbg_is_refused_in_words, start),
         cmocka_unit_test_setup(guests_without_sev_want_debug_in_their_entry, start),

@@ -793,6 +793,53 @@ static void registers_are_set_whole_or_not_at_all(void **state)
     all_is_back();
 }
 
+/* What VMRUN refuses (APM2 15.5.1), and what hv keeps for itself: in the VMCB, whatever was asked for. */
+static void vmrun_takes(const struct vmcb *v)
+{
+    bool long_mode = (v->efer & EFER_LME) != 0 && (v->cr0 & CR0_PG) != 0;
+    assert_true((v->efer & EFER_SVME) != 0 && (v->efer >> 16) == 0);
+    assert_true((v->cr0 & (CR0_CD | CR0_NW)) == 0 && v->cr0 >> 32 == 0);
+    assert_true((v->cr4 & CR4_MCE) != 0 && (v->cr4 & (UINT64_C(1) << 13)) == 0 && v->cr4 >> 32 == 0);
+    assert_true(v->cr3 >> 52 == 0 && v->dr6 >> 32 == 0 && v->dr7 >> 32 == 0);
+    assert_true(!long_mode || ((v->cr4 & CR4_PAE) != 0 && (v->cr0 & CR0_PE) != 0));
+    assert_true(!long_mode || (v->cs.attributes & 0x600) != 0x600);
+    assert_int_equal((v->efer & EFER_LMA) != 0, long_mode);
+    assert_true(v->cpl <= 3 && (v->rflags & 2) != 0 && v->gdtr.limit <= 0xffff && v->idtr.limit <= 0xffff);
+    const uint64_t addresses[] = {v->es.base, v->fs.base, v->gs.base,        v->tr.base,      v->gdtr.base,
+                                  v->lstar,   v->cstar,   v->kernel_gs_base, v->sysenter_esp, v->sysenter_eip};
+    for (unsigned i = 0; i < sizeof addresses / sizeof *addresses; i++)
+        assert_true(addresses[i] >> 56 == 0 || addresses[i] >> 56 == 0xff);
+}
+
+static void random_registers_are_such_as_vmrun_takes(void **state)
+{
+    (void)state;
+    srandom(20261201);
+    paused_and_open(SEV);
+    const struct vmcb *vmcb = guests[SEV].vcpus[0]->vmcb;
+    struct control_vcpu in = registers_of(SEV);
+    unsigned taken = 0, refused = 0;
+    for (unsigned i = 0; i < 20000; i++) {
+        struct control_vcpu out = in;
+        for (unsigned changes = (unsigned)random() % 3 + 1; changes > 0; changes--)
+            ((uint8_t *)&out)[(unsigned long)random() % offsetof(struct control_vcpu, state)] ^=
+                (uint8_t)(1u << random() % 8);
+        struct vmcb before = *vmcb;
+        if (set_registers(SEV, &out) == CONTROL_OK) {
+            taken++;
+            vmrun_takes(vmcb);
+            in = registers_of(SEV);
+        } else {
+            refused++;
+            assert_int_equal(answer()->result, CONTROL_INVALID);
+            assert_memory_equal(&before, vmcb, sizeof before);
+        }
+    }
+    assert_true(taken > 1000 && refused > 1000);
+    finish(GUEST_END_POWEROFF);
+    all_is_back();
+}
+
 static void nothing_of_it_is_for_guests_that_may_not_be_debugged(void **state)
 {
     (void)state;
@@ -1658,6 +1705,7 @@ int main(void)
         TEST(what_may_not_be_debugged_is_refused_and_the_rest_is_read_and_written),
         TEST(only_pages_that_a_guest_with_sev_shares_are_read_and_written),
         TEST(registers_are_set_whole_or_not_at_all),
+        TEST(random_registers_are_such_as_vmrun_takes),
         TEST(nothing_of_it_is_for_guests_that_may_not_be_debugged),
         TEST(a_step_runs_one_vcpu_and_its_end_is_told),
         TEST(pages_of_the_launch_program_are_touched_and_what_others_write_is_dirty),

@@ -77,8 +77,8 @@ void vcpu_cr_step(struct vcpu *vcpu, bool cr0_free)
     }
     vcpu->stepping = true;
     vcpu->cr0_free = cr0_free;
-    /* RF: a breakpoint at the instruction has been seen to. */
-    vmcb_set_rflags(vmcb, vmcb->rflags | RFLAGS_TF | RFLAGS_RF);
+    /* RF: no breakpoint at the instruction stops the operator's step; one that has exited has passed it. */
+    vmcb_set_rflags(vmcb, vmcb->rflags | RFLAGS_TF | (cr0_free ? 0 : RFLAGS_RF));
     set_intercepts(vcpu);
 }
 

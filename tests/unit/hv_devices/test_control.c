@@ -1339,7 +1339,7 @@ static void what_came_of_a_guest_goes_without_having_run(void **state)
         if (n % 2 == 0) {
             assert_int_equal(ask_meanwhile(about(CONTROL_END, SEV)), CONTROL_OK);
         } else {
-            guest_end(&guests[CTL], GUEST_END_CRASH, "test");
+            guest_end(&guests[CTL], GUEST_END_DESTROYED, "test");
         }
         settle();
         assert_true(guests[SEV].launches == launches && guests[SEV].vcpus[0] == NULL && guests[SEV].asid == 0);

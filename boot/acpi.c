@@ -21,15 +21,15 @@ static void acpi_check_sum(const void *table, uint64_t length, const char signat
         text_list(boot.acpi_wrong_sums, sizeof boot.acpi_wrong_sums, signature);
 }
 
-uint64_t acpi_rsdp(void)
+static const uint8_t *acpi_root(void)
 {
     const EFI_GUID acpi_20 = ACPI_20_TABLE_GUID;
     for (UINTN i = 0; i < boot.system->NumberOfTableEntries; i++) {
         const EFI_CONFIGURATION_TABLE *entry = &boot.system->ConfigurationTable[i];
         if (memcmp(&entry->VendorGuid, &acpi_20, sizeof acpi_20) == 0)
-            return (uintptr_t)entry->VendorTable;
+            return entry->VendorTable;
     }
-    return 0;
+    return NULL;
 }
 
 const void *acpi_table(uint64_t address, const char signature[static 4])
@@ -44,15 +44,14 @@ const void *acpi_table(uint64_t address, const char signature[static 4])
     return table;
 }
 
-const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum)
+const void *acpi_find(const char signature[static 4], uint32_t minimum)
 {
-    uint32_t at = 0;
-    return acpi_find_next(rsdp, signature, minimum, &at);
+    return acpi_find_next(signature, minimum, &(uint32_t){0});
 }
 
-const void *acpi_find_next(uint64_t rsdp, const char signature[static 4], uint32_t minimum, uint32_t *at)
+const void *acpi_find_next(const char signature[static 4], uint32_t minimum, uint32_t *at)
 {
-    const uint8_t *root = (const void *)(uintptr_t)rsdp;
+    const uint8_t *root = acpi_root();
     if (root == NULL || memcmp(root, "RSD PTR ", 8) != 0 || root[RSDP_REVISION] < 2)
         return NULL;
     acpi_check_sum(root, RSDP_SIZE_1, "RSDP");

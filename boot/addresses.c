@@ -74,7 +74,7 @@ void addresses_check(void)
 {
     struct pci_space space;
     uint32_t beyond = 0;
-    char needed[28], found[28], name[PCI_NAME], where[64] = "", blind[PCI_NAME + 1] = "", remedy[200];
+    char needed[28], name[PCI_NAME], where[64] = "", blind[PCI_NAME + 1] = "";
     for (uint32_t i = 0; registers_space(&i, &space);) {
         for (uint32_t sbdf = space.first; pci_next(&space, &sbdf); sbdf++) {
             const struct pci_space function = {registers_ecam(&space, sbdf), sbdf, 1};
@@ -90,15 +90,12 @@ void addresses_check(void)
                   "not by the MCFG, or not mapped by UEFI: BARs of virtual functions (SR-IOV) are not checked there. "
                   "Update the BIOS");
     text_format(needed, sizeof needed, "below 2^%u", handoff.phys_bits);
-    text_format(found, sizeof found,
-                beyond > 0        ? "%u are above"
-                : boot.pci_unseen ? "all that can be read"
-                                  : "all",
-                beyond);
-    text_format(remedy, sizeof remedy,
-                beyond > 0 ? "%sout of reach once memory encryption is on; only the Secure Processor's "
-                             "matters. BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit"
-                           : "",
-                where);
-    table_row(PREFLIGHT_FINE, "PCI addresses", needed, found, remedy);
+    if (beyond > 0)
+        table_row(PREFLIGHT_NOTE, "PCI addresses", needed,
+                  "%u are above\n"
+                  "%sout of reach once memory encryption is on; only the Secure Processor's matters. "
+                  "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit",
+                  beyond, where);
+    else
+        table_row(PREFLIGHT_FINE, "PCI addresses", needed, boot.pci_unseen ? "all that can be read" : "all");
 }

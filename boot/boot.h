@@ -23,9 +23,10 @@ struct section {
 /* A row of the preflight's table. */
 enum preflight_verdict {
     PREFLIGHT_FINE,
+    PREFLIGHT_NOTE,
+    PREFLIGHT_GUESTS,               /* a note: some guests cannot run, which may be all of them */
     PREFLIGHT_NO_SEV,               /* encrypted guests are refused, plain ones run */
     PREFLIGHT_FATAL,                /* nothing can run */
-    PREFLIGHT_GUESTS,               /* a note: some guests cannot run, which may be all of them */
 };
 struct preflight_row {
     enum preflight_verdict verdict;
@@ -37,13 +38,10 @@ struct boot {
     EFI_HANDLE handle;
     EFI_SYSTEM_TABLE *system;
     EFI_BOOT_SERVICES *services;
-    const uint8_t *image;           /* of this application, as loaded */
-    uint64_t image_size;
-    struct section hv, manifest;    /* size 0: not found */
+    struct section hv, manifest;    /* of this application, as loaded; size 0: not found */
     struct hv_image_header hv_header;
     const struct manifest_header *guests;   /* the manifest, once it is found valid */
     uint32_t sev_version;           /* of the SEV firmware that hv will use; 0: it does not answer */
-    uint64_t sev_asids;             /* usable by guests without SEV-ES */
     uint64_t memory_withheld;       /* bytes of RAM in the UEFI memory map that hv does not use */
     bool pci_unseen;                /* some configuration space was not read */
     char acpi_wrong_sums[28];       /* signatures, each followed by a blank */
@@ -64,11 +62,11 @@ void text_list(char *list, size_t size, const char *word);
 
 /* preflight.c: prints the table and fills `handoff`; changes nothing of the machine. False: no guest can run. */
 bool preflight_run(void);
-/* table.c: adds a row to the table and prints it. With PREFLIGHT_FINE the remedy is a note, or "". The first row with
- * PREFLIGHT_NO_SEV becomes handoff.sev_refusal. */
-void table_row(enum preflight_verdict verdict, const char *feature, const char *needed, const char *found,
-               const char *remedy);
-/* Prints all rows that are not PREFLIGHT_FINE again, since a screen of 25 lines shows only the end of the table. */
+/* table.c: adds a row to the table and prints it. `format` gives what was found and, behind a line end, the remedy or note,
+ * which PREFLIGHT_FINE leaves out. The first row with PREFLIGHT_NO_SEV becomes handoff.sev_refusal. */
+void table_row(enum preflight_verdict verdict, const char *feature, const char *needed, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Prints all rows that refuse something again, since a screen of 25 lines shows only the end of the table. */
 void table_refusals(void);
 
 /* addresses.c, secure_processor.c: rows of the preflight. */
@@ -76,10 +74,9 @@ void addresses_check(void);
 void secure_processor_check(void);
 
 /* acpi.c: the table with this signature; NULL: none. One with a wrong checksum is used, and named in acpi_wrong_sums. */
-uint64_t acpi_rsdp(void);
-const void *acpi_find(uint64_t rsdp, const char signature[static 4], uint32_t minimum);
+const void *acpi_find(const char signature[static 4], uint32_t minimum);
 /* The next such table; *at: the index to continue from in the XSDT, 0 at first. */
-const void *acpi_find_next(uint64_t rsdp, const char signature[static 4], uint32_t minimum, uint32_t *at);
+const void *acpi_find_next(const char signature[static 4], uint32_t minimum, uint32_t *at);
 /* The table at this address if it has this signature, else NULL. */
 const void *acpi_table(uint64_t address, const char signature[static 4]);
 enum { ACPI_SPACE_MEMORY, ACPI_SPACE_IO }; /* of a generic address: ACPI 6.4, 5.2.3.2 */
@@ -91,13 +88,13 @@ uint64_t acpi_field(const uint8_t *table, uint32_t at, uint32_t bytes);
 struct handoff_register acpi_register(const uint8_t *fadt, uint32_t at, uint32_t narrow, uint32_t bytes);
 
 /* cpus.c: the CPUs in the MADT, and pages below 1 MiB to start them from, into `handoff`. */
-void cpus_find(uint64_t rsdp);
+void cpus_find(void);
 void cpus_free(void);
 /* On parts without coherent encryption (APM2 7.10.6): WBINVD on all other CPUs, through the UEFI MP services. */
 void cpus_wbinvd(void);
 
 /* clock.c: the frequency of the TSC in Hz; *source: the reference. */
-uint64_t clock_measure(uint64_t rsdp, const char **source);
+uint64_t clock_measure(const char **source);
 /* Date and time, into `handoff`. */
 void clock_read_wall(void);
 
@@ -107,15 +104,15 @@ void bootnext_find(void);
 void bootnext_set(void);
 
 /* console.c: the operator's UART into `handoff`, with a row, which also says why a better source was not used. */
-void console_find(uint64_t rsdp);
+void console_find(void);
 /* After it: whether the control guest can have COM2, with a row if it wants it. */
 void console_check_com2(void);
 
 /* power.c: the ACPI registers for power-off and reset, into `handoff`. */
-void power_find(uint64_t rsdp);
+void power_find(void);
 
 /* registers.c: PCI configuration space and IOAPICs, into `handoff`, with rows on those that hv cannot reach. */
-void registers_find(uint64_t rsdp);
+void registers_find(void);
 /* The next configuration space that is readable here; *at: the index to continue from, 0 at first. False: no more. */
 bool registers_space(uint32_t *at, struct pci_space *space);
 /* All 4 KiB of a function's configuration space as memory; NULL: not readable so, ports reach the first 256 bytes. */
@@ -180,6 +177,9 @@ struct ranges {
  * it in the map as usable. */
 #define RANGES_HT_FIRST UINT64_C(0xfd00000000)
 #define RANGES_HT_END UINT64_C(0x10000000000)
+
+/* The bytes of one kind. */
+uint64_t ranges_total(const struct handoff_range *range, uint32_t count, uint32_t kind);
 
 /* Sets the kind of [base, base+pages), overwriting what was there; cut at the end of the address space. False: no room
  * for another range, and the map is unchanged. */

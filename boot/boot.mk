@@ -45,7 +45,7 @@ $(BOOT_DIR)/%.asm.o: %.asm $(BOOT_DIR)/built-with
 $(BOOT_DIR)/hv.o: $(HV_IMAGE) boot/boot.mk
 	@mkdir -p $(@D)
 	checksum=$$($(PYTHON) -c 'import sys, zlib; print(zlib.crc32(open(sys.argv[1], "rb").read()))' $<) && \
-	printf '.section .hv,"a",@progbits\n.incbin "%s", 0, 12\n.long %u\n.incbin "%s", 16\n.section .note.GNU-stack,"",@progbits\n' \
+	printf '.section .hv,"aw",@progbits\n.incbin "%s", 0, 12\n.long %u\n.incbin "%s", 16\n.section .note.GNU-stack,"",@progbits\n' \
 		$< $$checksum $< | $(CC) -x assembler -c - -o $@
 
 $(BOOT_DIR)/sevisor.so: $(BOOT_OBJECTS) $(BOOT_DIR)/hv.o linker/boot.ld $(BOOT_DIR)/built-with

@@ -22,9 +22,9 @@
 #define FADT_X_PM_TMR_BLK 208u
 #define FADT_SIZE_1 116u
 
-static uint16_t clock_pm_port(uint64_t rsdp)
+static uint16_t clock_pm_port(void)
 {
-    const uint8_t *fadt = acpi_find(rsdp, "FACP", FADT_SIZE_1);
+    const uint8_t *fadt = acpi_find("FACP", FADT_SIZE_1);
     if (fadt == NULL)
         return 0;
     struct handoff_register timer = acpi_register(fadt, FADT_X_PM_TMR_BLK, FADT_PM_TMR_BLK, 4);
@@ -60,10 +60,10 @@ static uint64_t clock_sample(uint16_t port)
     return tsc * PM_TIMER_HZ / elapsed;
 }
 
-uint64_t clock_measure(uint64_t rsdp, const char **source)
+uint64_t clock_measure(const char **source)
 {
     uint64_t least = UINT64_MAX, most = 0, sum = 0;
-    uint16_t port = clock_pm_port(rsdp);
+    uint16_t port = clock_pm_port();
     *source = "ACPI PM timer";
     for (uint32_t i = 0; port != 0 && i < SAMPLES; i++) {
         uint64_t sample = clock_sample(port);

@@ -95,12 +95,6 @@ static bool console_by_path(const uint8_t *path, uint64_t size, uint64_t *at, st
     return false;
 }
 
-/* Guests run without a console, so its row never refuses. */
-static void console_row(const char *found, const char *remedy)
-{
-    table_row(PREFLIGHT_FINE, "console", "a 16550 UART", found, remedy);
-}
-
 /* Where no rate is known: keeps what the UEFI firmware has set. False: it has set nothing (a reset leaves 0 in LCR), or no rate
  * that a PC's clock makes from 1200 to 115200 baud. */
 static bool console_keep(struct handoff_uart *uart)
@@ -119,9 +113,10 @@ static bool console_keep(struct handoff_uart *uart)
     return true;
 }
 
+/* `why`: a better source was not used; "": none was. */
 static bool console_take(struct handoff_uart *uart, const char *source, const char *why)
 {
-    char found[44], rate[24] = "rate by UEFI";
+    char rate[24] = "rate by UEFI";
     const char *by = "";
     if (!uart_answers(uart, uart))
         return false;
@@ -135,17 +130,16 @@ static bool console_take(struct handoff_uart *uart, const char *source, const ch
     handoff.uart = *uart;
     if (console_baud != 0)
         text_format(rate, sizeof rate, "%u%s", console_baud, by);
-    text_format(found, sizeof found, "%s 0x%lx (%s), %s", uart->in_memory ? "memory" : "port", uart->base, source,
-                rate);
-    console_row(found, why);
+    table_row(why[0] == '\0' ? PREFLIGHT_FINE : PREFLIGHT_NOTE, "console", "a 16550 UART", "%s 0x%lx (%s), %s\n%s",
+              uart->in_memory ? "memory" : "port", uart->base, source, rate, why);
     return true;
 }
 
-void console_find(uint64_t rsdp)
+void console_find(void)
 {
     struct handoff_uart uart;
-    char why[WHY_SIZE] = "", remedy[200];
-    const uint8_t *spcr = acpi_find(rsdp, "SPCR", SPCR_SIZE);
+    char why[WHY_SIZE] = "";
+    const uint8_t *spcr = acpi_find("SPCR", SPCR_SIZE);
     if (spcr != NULL && console_by_spcr(spcr, &uart, why)) {
         if (console_take(&uart, "SPCR", ""))
             return;
@@ -167,9 +161,9 @@ void console_find(uint64_t rsdp)
         if (console_take(&uart, "probed", why))
             return;
     }
-    text_format(remedy, sizeof remedy, "%s%sno output, no keys: BIOS: Console Redirection = Enabled", why,
-                why[0] != '\0' ? "; " : "");
-    console_row("none", remedy);
+    /* Guests run without a console: this refuses nothing. */
+    table_row(PREFLIGHT_NOTE, "console", "a 16550 UART",
+              "none\n%s%sno output, no keys: BIOS: Console Redirection = Enabled", why, why[0] != '\0' ? "; " : "");
 }
 
 void console_check_com2(void)
@@ -183,9 +177,9 @@ void console_check_com2(void)
     /* hv's console may be a UART in memory that answers at the port, too. */
     bool there = uart_answers(&com2, &com2), own = handoff.uart.base != 0 && uart_answers(&com2, &handoff.uart);
     handoff.com2_free = there && !own;
-    table_row(PREFLIGHT_FINE, "serial = \"com2\"", "a second UART",
+    table_row(handoff.com2_free ? PREFLIGHT_FINE : PREFLIGHT_NOTE, "serial = \"com2\"", "a second UART",
+              "%s\nthe control guest has its virtual UART, on hv's console",
               own     ? "hv's console"
               : there ? "port 0x2f8"
-                      : "none",
-              handoff.com2_free ? "" : "the control guest has its virtual UART, on hv's console");
+                      : "none");
 }

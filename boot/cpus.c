@@ -15,11 +15,11 @@ static uint32_t cpus_own_apic_id(void)
     return cpuid(1, 0).ebx >> 24;
 }
 
-void cpus_find(uint64_t rsdp)
+void cpus_find(void)
 {
     handoff.cpu_count = handoff.cpus_left_out = 0;
     madt_add(cpus_own_apic_id());
-    const uint8_t *madt = acpi_find(rsdp, "APIC", MADT_ENTRIES);
+    const uint8_t *madt = acpi_find("APIC", MADT_ENTRIES);
     if (madt != NULL)
         madt_read(madt, (uint32_t)acpi_field(madt, ACPI_LENGTH, 4));
     if (handoff.cpu_count == 1)

@@ -78,11 +78,10 @@ struct handoff {
     uint32_t version;
     uint32_t size; /* sizeof(struct handoff) */
 
-    uint64_t arena_base; /* contiguous, 2 MiB aligned; at most HV_ARENA_MAX; mapped C=1 at HV_ARENA_BASE */
+    uint64_t arena_base; /* contiguous, 2 MiB aligned; at most HV_ARENA_MAX; mapped C=1 at HV_ARENA_BASE. The image is
+                          * at its start, mapped at HV_IMAGE_BASE, too */
     uint64_t arena_size;
     uint64_t arena_used; /* bytes from arena_base that boot/ filled: image, tables, stack, handoff */
-    uint64_t image_base; /* physical, inside the arena; mapped at HV_IMAGE_BASE */
-    uint64_t image_size;
 
     uint64_t manifest_base; /* physical, page aligned, plain */
     uint64_t manifest_size;
@@ -98,7 +97,6 @@ struct handoff {
     uint64_t tsc_hz; /* measured against the ACPI PM timer */
     uint64_t wall_seconds; /* since 1970, UTC, when the TSC was wall_tsc; 0: unknown */
     uint64_t wall_tsc;
-    uint64_t rsdp; /* physical */
     uint64_t reset_system, set_variable; /* physical addresses of UEFI's runtime services */
     uint32_t boot_next; /* the boot option that follows this one (UEFI 2.9, 3.3), or HANDOFF_NO_OPTION */
     uint32_t com2_free; /* 1: the second serial port has a UART, which is not hv's console */
@@ -128,10 +126,8 @@ struct hv_image_header {
     uint32_t version; /* HANDOFF_VERSION */
     uint32_t checksum; /* CRC-32 of the file part, [0, data_offset + data_size), this field taken as 0 */
     uint64_t entry; /* offset; called with RDI = virtual address of struct handoff */
-    uint64_t text_offset, text_size; /* read + execute */
-    uint64_t rodata_offset, rodata_size; /* read; the header lies at its start */
-    uint64_t data_offset, data_size; /* read + write; file part */
-    uint64_t bss_size; /* zeros that follow data */
+    uint64_t text_offset; /* read + execute; what is before, with this header: read */
+    uint64_t data_offset, data_size; /* read + write; file part, which zeros follow */
     uint64_t total_size; /* in memory, bss included */
 };
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
  * Allocates hv's memory and enters hv, through two sets of page tables:
- *  - the bridge, in plain memory: identity-maps this application, and maps the arena with C=1 at HV_ARENA_BASE. The
- *    image, the hand-over and the second set are written through it, so that they are encrypted from the first byte;
+ *  - the bridge, in plain memory: what UEFI's tables map, one to one, this application included; and the arena with
+ *    C=1 at HV_ARENA_BASE. The image, the hand-over and the second set are written through it, so that they are
+ *    encrypted from the first byte;
  *  - hv's initial tables, inside the arena: its image, the arena, and the page of this application with the
  *    trampoline.
  */
@@ -25,7 +26,6 @@
 #define POOL_SNAPSHOT_SHARE UINT64_C(496)
 #define CPU_BYTES (UINT64_C(96) << 10) /* per CPU in hv: stacks above all */
 #define STACK_BYTES UINT64_C(32768)
-#define STACK_SEEN UINT64_C(65536) /* around the current frame of UEFI's stack, in use */
 #define TABLE_PAGES 32u /* see layout.h's count for the same things; and one per GiB of arena */
 #define BRIDGE_PAGES 32u
 
@@ -51,11 +51,8 @@ static uint64_t load_page_up(uint64_t bytes)
 
 uint64_t load_arena_size(void)
 {
-    uint64_t usable = 0;
-    for (uint32_t i = 0; i < handoff.range_count; i++)
-        usable += handoff.ranges[i].kind != HANDOFF_USABLE && handoff.ranges[i].kind != HANDOFF_ARENA
-                      ? 0
-                      : handoff.ranges[i].pages * PAGE_SIZE;
+    uint64_t usable = ranges_total(handoff.ranges, handoff.range_count, HANDOFF_USABLE) +
+                      ranges_total(handoff.ranges, handoff.range_count, HANDOFF_ARENA);
     uint64_t pool = POOL_BYTES + usable / POOL_SHARE + handoff.cpu_count * CPU_BYTES;
     for (uint32_t i = 0; i < boot.guests->guest_count; i++) {
         const struct manifest_guest *guest = manifest_guest(boot.guests, i);
@@ -66,24 +63,6 @@ uint64_t load_arena_size(void)
     uint64_t used = boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES +
                     boot.guests->payload_offset + load_table_bytes(pool + SIZE_2M);
     return (used + pool + SIZE_2M - 1) & ~(SIZE_2M - 1);
-}
-
-/* Identity-maps [base, base+size), rounded to 2 MiB pages; parts may be mapped already. */
-static bool load_bridge_identity(uint64_t base, uint64_t size)
-{
-    uint64_t first = base & ~(SIZE_2M - 1), end = (base + size + SIZE_2M - 1) & ~(SIZE_2M - 1);
-    return pagetable_map(&bridge, first, first, end - first, PTE_W);
-}
-
-static bool load_build_bridge(uint64_t base)
-{
-    pagetable_init(&bridge, base, base + BRIDGE_PAGES * PAGE_SIZE, 0, 0);
-    uint64_t stack = (uintptr_t)__builtin_frame_address(0);
-    return load_bridge_identity((uintptr_t)boot.image, boot.image_size) &&
-           load_bridge_identity(stack - STACK_SEEN, 2 * STACK_SEEN) &&
-           load_bridge_identity(base, BRIDGE_PAGES * PAGE_SIZE) &&
-           pagetable_map(&bridge, HV_ARENA_BASE, handoff.arena_base | handoff.c_bit_mask, handoff.arena_size,
-                         PTE_W | PTE_NX);
 }
 
 uint64_t load_highest(void)
@@ -110,7 +89,9 @@ EFI_STATUS load_allocate(void)
         return status;
     handoff.arena_base = (load_allocation + SIZE_2M - 1) & ~(SIZE_2M - 1);
     handoff.arena_size = size;
-    return load_build_bridge(base) ? EFI_SUCCESS : EFI_OUT_OF_RESOURCES;
+    pagetable_init(&bridge, base, base + BRIDGE_PAGES * PAGE_SIZE, 0, 0);
+    bool mapped = pagetable_map(&bridge, HV_ARENA_BASE, handoff.arena_base | handoff.c_bit_mask, size, PTE_W | PTE_NX);
+    return mapped ? EFI_SUCCESS : EFI_OUT_OF_RESOURCES;
 }
 
 void load_free(void)
@@ -125,7 +106,7 @@ void load_free(void)
 static void load_build_tables(struct pagetable *table, uint64_t base, uint64_t bytes)
 {
     const struct hv_image_header *h = &boot.hv_header;
-    uint64_t c = handoff.c_bit_mask, image = handoff.image_base;
+    uint64_t c = handoff.c_bit_mask;
     uint64_t page = (uintptr_t)&trampoline & ~(PAGE_SIZE - 1);
     uint64_t span = load_page_up((uintptr_t)trampoline_end) - page;
     pagetable_init(table, base, base + bytes, HV_ARENA_BASE - handoff.arena_base, c);
@@ -133,7 +114,7 @@ static void load_build_tables(struct pagetable *table, uint64_t base, uint64_t b
     /* Page by page, as the three have different permissions. */
     for (uint64_t at = 0; fine && at < h->total_size; at += PAGE_SIZE) {
         uint64_t bits = at >= h->data_offset ? PTE_W | PTE_NX : at >= h->text_offset ? 0 : PTE_NX;
-        fine = pagetable_map(table, HV_IMAGE_BASE + at, (image + at) | c, PAGE_SIZE, bits);
+        fine = pagetable_map(table, HV_IMAGE_BASE + at, (handoff.arena_base + at) | c, PAGE_SIZE, bits);
     }
     fine = fine && pagetable_map(table, HV_ARENA_BASE, handoff.arena_base | c, handoff.arena_size, PTE_W | PTE_NX);
     if (fine && handoff.uart.in_memory)
@@ -166,17 +147,19 @@ void load_enter(void)
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
     /* APM2 7.10.6: plain lines of the arena in the caches would be written back over encrypted memory. */
     wbinvd();
+    /* UEFI's tables, which still are where they were, but for the arena's part of the address space. */
+    uint64_t *entry = pagetable_entry(&bridge, HV_ARENA_BASE, 4), arena = *entry;
+    memcpy((void *)(uintptr_t)bridge.root, (const void *)(uintptr_t)(read_cr3() & PTE_ADDRESS), PAGE_SIZE);
+    *entry = arena;
     write_cr3(pagetable_cr3(&bridge));
 
     uint64_t at = handoff.arena_base, alias = HV_ARENA_BASE - at; /* virtual minus physical */
-    handoff.image_base = at;
-    handoff.image_size = boot.hv_header.total_size;
     uint8_t *image = (uint8_t *)(uintptr_t)(alias + at);
     uint64_t file_size = boot.hv_header.data_offset + boot.hv_header.data_size;
     memcpy(image, boot.hv.base, file_size);
-    memset(image + file_size, 0, handoff.image_size - file_size);
+    memset(image + file_size, 0, boot.hv_header.total_size - file_size);
     memset((void *)(uintptr_t)boot.hv.base, 0, boot.hv.size); /* no plain copy stays behind */
-    at += handoff.image_size;
+    at += boot.hv_header.total_size;
 
     uint64_t tables_base = at;
     struct pagetable tables;

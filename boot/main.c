@@ -56,10 +56,8 @@ static void main_find_sections(void)
     EFI_LOADED_IMAGE *loaded;
     if (EFI_ERROR(boot.services->HandleProtocol(boot.handle, &guid, (void **)&loaded)))
         return;
-    boot.image = loaded->ImageBase;
-    boot.image_size = loaded->ImageSize;
-    section_find(boot.image, boot.image_size, ".hv", &boot.hv);
-    section_find(boot.image, boot.image_size, ".manifest", &boot.manifest);
+    section_find(loaded->ImageBase, loaded->ImageSize, ".hv", &boot.hv);
+    section_find(loaded->ImageBase, loaded->ImageSize, ".manifest", &boot.manifest);
 }
 
 EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)

@@ -7,7 +7,6 @@
 #include "boot/boot.h"
 
 #include "hv/lib/string.h"
-#include "hv/lib/text.h"
 
 /* ACPI 6.4, table 5.9; PM1b's field follows PM1a's. */
 /* clang-format off */
@@ -59,26 +58,26 @@ static bool power_s5_in(const uint8_t *aml, uint32_t types[2])
     return false;
 }
 
-void power_find(uint64_t rsdp)
+void power_find(void)
 {
-    char found[28];
-    const uint8_t *fadt = acpi_find(rsdp, "FACP", FADT_SIZE_1), *aml;
+    const uint8_t *fadt = acpi_find("FACP", FADT_SIZE_1), *aml;
     if (fadt == NULL)
         return;
     uint64_t flags = acpi_field(fadt, FADT_FLAGS, 4), dsdt = acpi_field(fadt, FADT_X_DSDT, 8);
     if ((flags & FADT_RESET_SUPPORTED) != 0) {
         handoff.reset = acpi_register(fadt, FADT_RESET, 0, 1);
-        text_format(found, sizeof found, "in address space %lu", acpi_field(fadt, FADT_RESET, 1));
         if (handoff.reset.address == 0)
-            table_row(PREFLIGHT_FINE, "ACPI reset register", "a port, or in memory", found,
-                      "not used: Sevisor resets the machine through the UEFI firmware, then by port 0xCF9");
+            table_row(PREFLIGHT_NOTE, "ACPI reset register", "a port, or in memory",
+                      "in address space %lu\n"
+                      "not used: Sevisor resets the machine through the UEFI firmware, then by port 0xCF9",
+                      acpi_field(fadt, FADT_RESET, 1));
     }
     handoff.reset.value = (uint32_t)acpi_field(fadt, FADT_RESET_VALUE, 1);
 
     uint32_t types[2];
     aml = acpi_table(dsdt != 0 ? dsdt : acpi_field(fadt, FADT_DSDT, 4), "DSDT");
     bool off = aml != NULL && power_s5_in(aml, types);
-    for (uint32_t at = 0; !off && (aml = acpi_find_next(rsdp, "SSDT", AML_START, &at)) != NULL;)
+    for (uint32_t at = 0; !off && (aml = acpi_find_next("SSDT", AML_START, &at)) != NULL;)
         off = power_s5_in(aml, types);
     if (off && (flags & FADT_HW_REDUCED) != 0) {
         handoff.off[0] = acpi_register(fadt, FADT_SLEEP_CONTROL, 0, 1);

@@ -6,6 +6,7 @@
 
 #define RANGES_PAGE UINT64_C(4096)
 #define RANGES_MAX_PAGES (UINT64_MAX / RANGES_PAGE)
+#define RANGES_NOTHING 0u       /* a kind that paints over what was there, and is not kept */
 
 /* UEFI 2.9, 7.2 */
 #define UEFI_MEMORY_NV UINT64_C(0x8000)         /* keeps its content without power */
@@ -13,27 +14,23 @@
 
 static uint32_t ranges_kind(const EFI_MEMORY_DESCRIPTOR *d)
 {
+    static const uint8_t kinds[EfiMaxMemoryType] = {
+        [EfiLoaderCode] = HANDOFF_USABLE,
+        [EfiLoaderData] = HANDOFF_USABLE,
+        [EfiBootServicesCode] = HANDOFF_USABLE,
+        [EfiBootServicesData] = HANDOFF_USABLE,
+        [EfiConventionalMemory] = HANDOFF_USABLE,
+        [EfiRuntimeServicesCode] = HANDOFF_RUNTIME_CODE,
+        [EfiRuntimeServicesData] = HANDOFF_RUNTIME_DATA,
+        [EfiACPIReclaimMemory] = HANDOFF_ACPI,
+        [EfiACPIMemoryNVS] = HANDOFF_ACPI,
+        [EfiMemoryMappedIO] = HANDOFF_MMIO,
+        [EfiMemoryMappedIOPortSpace] = HANDOFF_MMIO,
+    };
     const uint64_t relevant = EFI_MEMORY_WB | UEFI_MEMORY_NV | UEFI_MEMORY_SP | EFI_MEMORY_RUNTIME;
-    switch (d->Type) {
-    case EfiLoaderCode:
-    case EfiLoaderData:
-    case EfiBootServicesCode:
-    case EfiBootServicesData:
-    case EfiConventionalMemory:
-        if ((d->Attribute & relevant) == EFI_MEMORY_WB)
-            return HANDOFF_USABLE;
-        break;
-    case EfiRuntimeServicesCode:
-        return HANDOFF_RUNTIME_CODE;
-    case EfiRuntimeServicesData:
-        return HANDOFF_RUNTIME_DATA;
-    case EfiACPIReclaimMemory:
-    case EfiACPIMemoryNVS:
-        return HANDOFF_ACPI;
-    case EfiMemoryMappedIO:
-    case EfiMemoryMappedIOPortSpace:
-        return HANDOFF_MMIO;
-    }
+    uint32_t kind = d->Type < EfiMaxMemoryType ? kinds[d->Type] : 0;
+    if (kind > HANDOFF_USABLE || (kind == HANDOFF_USABLE && (d->Attribute & relevant) == EFI_MEMORY_WB))
+        return kind;
     /* Runtime services may use memory of any type that says so. */
     if ((d->Attribute & EFI_MEMORY_RUNTIME) == 0)
         return HANDOFF_RESERVED;
@@ -45,11 +42,19 @@ static uint64_t ranges_end(const struct handoff_range *r)
     return r->base + r->pages * RANGES_PAGE;
 }
 
+uint64_t ranges_total(const struct handoff_range *range, uint32_t count, uint32_t kind)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++)
+        bytes += range[i].kind == kind ? range[i].pages * RANGES_PAGE : 0;
+    return bytes;
+}
+
 /* Appends what is left of [base, end), to the last range if that is of the same kind and touches it. */
 static bool ranges_append(struct ranges *ranges, uint64_t base, uint64_t end, uint32_t kind)
 {
     struct handoff_range *last = ranges->count == 0 ? NULL : &ranges->range[ranges->count - 1];
-    if (base >= end)
+    if (base >= end || kind == RANGES_NOTHING)
         return true;
     if (last != NULL && last->kind == kind && ranges_end(last) == base) {
         last->pages += (end - base) / RANGES_PAGE;
@@ -89,7 +94,6 @@ bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, ui
 {
     EFI_MEMORY_DESCRIPTOR d;
     ranges->count = 0;
-    ranges->withheld = 0;
     if (stride < sizeof d)
         return false;
     /* First usable memory, then reserved memory over it, then kinds that hv distinguishes. */
@@ -104,23 +108,17 @@ bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, ui
                 return false;
         }
     }
+    uint64_t usable = ranges_total(ranges->range, ranges->count, HANDOFF_USABLE);
     /* Backwards, since painting may merge ranges from here on. */
     for (uint32_t i = ranges->count; i-- > 0;) {
         const struct handoff_range r = ranges->range[i];
         uint64_t from = r.base > RANGES_HT_FIRST ? r.base : RANGES_HT_FIRST;
         uint64_t end = ranges_end(&r) < RANGES_HT_END ? ranges_end(&r) : RANGES_HT_END;
-        if (r.kind != HANDOFF_USABLE || from >= end)
-            continue;
-        ranges->withheld += end - from;
-        if (!ranges_paint(ranges, from, (end - from) / RANGES_PAGE, HANDOFF_RESERVED))
+        if (r.kind == HANDOFF_USABLE && from < end &&
+            !ranges_paint(ranges, from, (end - from) / RANGES_PAGE, HANDOFF_RESERVED))
             return false;
     }
-    while (ranges->count > 0 && ranges_end(&ranges->range[ranges->count - 1]) > limit) {
-        struct handoff_range *r = &ranges->range[ranges->count - 1];
-        uint64_t kept = r->base < limit ? (limit - r->base) / RANGES_PAGE : 0;
-        ranges->withheld += r->kind == HANDOFF_USABLE ? (r->pages - kept) * RANGES_PAGE : 0;
-        r->pages = kept;
-        ranges->count -= kept == 0;
-    }
-    return true;
+    bool cut = ranges_paint(ranges, limit, RANGES_MAX_PAGES, RANGES_NOTHING);
+    ranges->withheld = usable - ranges_total(ranges->range, ranges->count, HANDOFF_USABLE);
+    return cut;
 }

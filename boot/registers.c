@@ -5,7 +5,6 @@
 #include "hv/lib/mmio.h"
 #include "hv/lib/pagetable.h"
 #include "hv/lib/pci.h"
-#include "hv/lib/text.h"
 #include "hv/lib/x86.h"
 
 /* PCI Firmware Specification 3.2, 4.1.2: the base is where bus 0 is, or would be. */
@@ -118,20 +117,18 @@ volatile void *registers_ecam(const struct pci_space *space, uint32_t sbdf)
 
 void registers_row(const char *from, const char *found, const char *effect)
 {
-    char remedy[200];
     if (*from == '\0')
         return;
     boot.pci_unseen = true;
-    text_format(remedy, sizeof remedy, "from %son: %s", from, effect);
-    table_row(PREFLIGHT_FINE, "PCI segments", "all in reach", found, remedy);
+    table_row(PREFLIGHT_NOTE, "PCI segments", "all in reach", "%s\nfrom %son: %s", found, from, effect);
 }
 
-static void registers_find_pci(uint64_t rsdp)
+static void registers_find_pci(void)
 {
     char lost[48] = "", unread[48] = "", name[PCI_NAME];
     struct handoff_registers r = {0, (uint64_t)PCI_FUNCTIONS * PCI_FUNCTION_SIZE, HANDOFF_PCI, 0};
     handoff.registers[handoff.register_count++] = r;
-    registers_mcfg = acpi_find(rsdp, "MCFG", MCFG_ENTRIES);
+    registers_mcfg = acpi_find("MCFG", MCFG_ENTRIES);
     for (uint32_t at = MCFG_ENTRIES; registers_next(&at, &r);) {
         if (r.first >> 16 == 0)
             continue; /* ports reach it; registers_ecam() looks at its entries */
@@ -148,12 +145,12 @@ static void registers_find_pci(uint64_t rsdp)
                   "Processor looked for");
 }
 
-void registers_find(uint64_t rsdp)
+void registers_find(void)
 {
     uint32_t at = MADT_ENTRIES;
     bool all = true;
-    registers_find_pci(rsdp);
-    const uint8_t *madt = acpi_find(rsdp, "APIC", MADT_ENTRIES), *entry;
+    registers_find_pci();
+    const uint8_t *madt = acpi_find("APIC", MADT_ENTRIES), *entry;
     uint32_t size = madt == NULL ? 0 : (uint32_t)acpi_field(madt, ACPI_LENGTH, 4);
     while ((entry = madt_next(madt, size, &at)) != NULL) {
         if (entry[0] != MADT_IOAPIC || entry[1] < MADT_IOAPIC_SIZE)
@@ -162,7 +159,8 @@ void registers_find(uint64_t rsdp)
         all &= registers_add(&(struct handoff_registers){base, 32, HANDOFF_IOAPIC, 0});
     }
     if (!all)
-        table_row(PREFLIGHT_FINE, "IOAPICs", "all masked", "some left out",
+        table_row(PREFLIGHT_NOTE, "IOAPICs", "all masked",
+                  "some left out\n"
                   "in RAM by the MADT, or more than this version has room for: their interrupts stay as "
                   "the UEFI firmware left them. Update the BIOS");
 }

@@ -33,6 +33,8 @@ def faults(image: pe.Image) -> list[str]:
             found.append(f"{name} is writable and executable")
         if bool(section.characteristics & EXECUTE) != (name == ".text"):
             found.append(f"{name}: code is in .text, and nowhere else")
+        if name == ".hv" and not section.characteristics & WRITE:
+            found.append(f"{name} is not writable: boot/load.c zeroes it")
     rela = image.content(b".rela") or b""
     for at, *_ in RELA.iter_unpack(rela):
         section = next((s for s in sections.values() if s.address <= at < s.address + s.virtual_size), None)

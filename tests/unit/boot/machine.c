@@ -362,7 +362,7 @@ static struct pagetable tables;
 void machine_mcfg(uint64_t base, uint16_t segment, uint8_t first, uint8_t last)
 {
     static uint8_t *mcfg;
-    if (acpi_find(TABLES_BASE, "MCFG", 44) == NULL) {
+    if (acpi_find("MCFG", 44) == NULL) {
         mcfg = acpi_add("MCFG", 44 + 16 * 16);
         mcfg[4] = 44;
         mcfg[5] = 0;
@@ -446,13 +446,9 @@ static void image_build(void)
         .magic = HV_IMAGE_MAGIC,
         .version = HANDOFF_VERSION,
         .entry = HV_RODATA * 4096 + 0x123,
-        .rodata_offset = 0,
-        .rodata_size = HV_RODATA * 4096 - 100,
         .text_offset = HV_RODATA * 4096,
-        .text_size = HV_TEXT * 4096 - 8,
         .data_offset = (HV_RODATA + HV_TEXT) * 4096,
         .data_size = HV_DATA * 4096,
-        .bss_size = HV_BSS * 4096,
         .total_size = HV_PAGES * 4096,
     };
     machine_hv()->checksum = crc32_update(0, hv, sections[1].size);
@@ -533,6 +529,7 @@ int machine_reset(void **state)
     machine_descriptor(EfiRuntimeServicesData, RAM_BASE + 3 * MIB, 16, EFI_MEMORY_WB);
 
     image_build();
+    boot.system = &system_table;
     acpi_build(2, true, true);
     machine_madt(1, (const uint8_t[]){0});
     machine_mcfg(ECAM_0, 0, 0, 255);

@@ -112,6 +112,7 @@ struct machine {
     UINTN map_key;
     unsigned exit_boot_refusals; /* that many ExitBootServices() fail */
     unsigned exit_boot_calls;
+    uint64_t maps_in_the_end; /* ExitBootServices() maps 2 MiB there, one to one; 0: nothing */
     bool boot_services_over;
     unsigned map_reads_left; /* GetMemoryMap() fails beyond */
     EFI_STATUS pool_status;

@@ -42,15 +42,16 @@ static void a_row_has_its_mark_and_a_remedy_if_there_is_one(void **state)
 {
     (void)state;
     machine_attach();
-    for (uint32_t i = 0; i < 4; i++)
-        table_row(i < 3 ? i : PREFLIGHT_FINE, "f", "n", "x", i < 3 ? "r" : "");
-    table_row(PREFLIGHT_GUESTS, "f", "n", "x", "r");
-    assert_int_equal(boot.row_count, 5);
-    assert_string_equal(machine.console, " note   f                    n                      x\r\n        -> r\r\n"
+    for (enum preflight_verdict v = PREFLIGHT_FINE; v <= PREFLIGHT_FATAL; v++)
+        table_row(v, "f", "n", "%s\n%s", "x", "r");
+    table_row(PREFLIGHT_NO_SEV, "f", "n", "%u", 7);
+    assert_int_equal(boot.row_count, 6);
+    assert_string_equal(machine.console, " ok     f                    n                      x\r\n"
+                                         " note   f                    n                      x\r\n        -> r\r\n"
+                                         " note   f                    n                      x\r\n        -> r\r\n"
                                          " no SEV f                    n                      x\r\n        -> r\r\n"
                                          " STOP   f                    n                      x\r\n        -> r\r\n"
-                                         " ok     f                    n                      x\r\n"
-                                         " note   f                    n                      x\r\n        -> r\r\n");
+                                         " no SEV f                    n                      7\r\n");
 }
 
 static struct manifest_guest *guest(unsigned i)
@@ -379,96 +380,96 @@ static void three_cpus(uint8_t last)
     X(smee_cannot, "memory encryption", PREFLIGHT_NO_SEV, "off, cannot be set",                                           \
       "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled", machine.syscfg = 0;                                          \
       machine.syscfg_stuck = SYSCFG_MEM_ENCRYPTION_MOD_EN)                                                                \
-    X(other_c_bit, "C-bit, reduction", PREFLIGHT_NO_SEV, "47 and 5",                                                      \
+    X(other_c_bit, "C-bit, reduction", PREFLIGHT_GUESTS, "47 and 5",                                                      \
       "1 guests refused (alpha): set cbitpos = 47, reduced-phys-bits = 5", c_bit_at(47, 5))                               \
-    X(no_reduction, "C-bit, reduction", PREFLIGHT_NO_SEV, "47 and 0",                                                     \
+    X(no_reduction, "C-bit, reduction", PREFLIGHT_GUESTS, "47 and 0",                                                     \
       "1 guests refused (alpha): set cbitpos = 47, reduced-phys-bits = 1", c_bit_at(47, 0))                               \
     X(c_bit_right_above, "C-bit, reduction", PREFLIGHT_FINE, "47 and 5", "", c_bit_at(47, 5); alpha_for(47, 1))           \
     X(c_bit_above_what_is_left, "C-bit, reduction", PREFLIGHT_FINE, "43 and 5", "", c_bit_at(43, 5); alpha_for(43, 1))    \
-    X(c_bit_within_width, "C-bit, reduction", PREFLIGHT_NO_SEV, "42 and 5",                                               \
+    X(c_bit_within_width, "C-bit, reduction", PREFLIGHT_GUESTS, "42 and 5",                                               \
       "1 guests refused (alpha): set cbitpos = 42, reduced-phys-bits = 5", c_bit_at(42, 5);                               \
       alpha_for(42, 1))                                                                                                   \
-    X(no_width_left, "C-bit, reduction", PREFLIGHT_NO_SEV, "51 and 5",                                                    \
+    X(no_width_left, "C-bit, reduction", PREFLIGHT_GUESTS, "51 and 5",                                                    \
       "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", alpha_for(51, 48))                             \
     X(memory_fits_width, "C-bit, reduction", PREFLIGHT_FINE, "51 and 5", "", alpha_for(51, 24))                           \
-    X(memory_beyond_width, "C-bit, reduction", PREFLIGHT_NO_SEV, "51 and 5",                                              \
+    X(memory_beyond_width, "C-bit, reduction", PREFLIGHT_GUESTS, "51 and 5",                                              \
       "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", alpha_for(51, 25))                             \
-    X(one_of_two_unfit, "C-bit, reduction", PREFLIGHT_FINE, "51 and 5",                                                   \
+    X(one_of_two_unfit, "C-bit, reduction", PREFLIGHT_GUESTS, "51 and 5",                                                 \
       "1 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", beta_is_sev();                                 \
       alpha_for(50, 5))                                                                                                   \
-    X(other_of_two_unfit, "C-bit, reduction", PREFLIGHT_FINE, "51 and 5",                                                 \
+    X(other_of_two_unfit, "C-bit, reduction", PREFLIGHT_GUESTS, "51 and 5",                                               \
       "1 guests refused (beta-2.x_y): set cbitpos = 51, reduced-phys-bits = 5", beta_is_sev();                            \
       guest(1)->cbitpos = 40; seal())                                                                                     \
-    X(both_unfit, "C-bit, reduction", PREFLIGHT_NO_SEV, "51 and 5",                                                       \
+    X(both_unfit, "C-bit, reduction", PREFLIGHT_GUESTS, "51 and 5",                                                       \
       "2 guests refused (alpha): set cbitpos = 51, reduced-phys-bits = 5", beta_is_sev();                                 \
       guest(1)->cbitpos = 40; alpha_for(40, 5))                                                                           \
     X(no_asids, "ASIDs for SEV", PREFLIGHT_NO_SEV, "0 (16 to 15)", ES_BIOS, machine_leaf(0x8000001f)->regs.edx = 16)      \
     X(one_asid, "ASIDs for SEV", PREFLIGHT_FINE, "1 (15 to 15)", "", machine_leaf(0x8000001f)->regs.edx = 15)             \
     X(all_asids, "ASIDs for SEV", PREFLIGHT_FINE, "15 (1 to 15)", "", machine_leaf(0x8000001f)->regs.edx = 0)             \
-    X(fewer_asids_than_guests, "ASIDs for SEV", PREFLIGHT_FINE, "1 (15 to 15)", ES_BIOS, beta_is_sev();                   \
+    X(fewer_asids_than_guests, "ASIDs for SEV", PREFLIGHT_NOTE, "1 (15 to 15)", ES_BIOS, beta_is_sev();                   \
       machine_leaf(0x8000001f)->regs.edx = 15)                                                                            \
     X(smm_open, "SMM locked", PREFLIGHT_NO_SEV, "no", "BIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS",           \
       machine.hwcr = ~HWCR_SMM_LOCK)                                                                                      \
     X(snp_left_on, "SEV-SNP", PREFLIGHT_FATAL, "on, left by an earlier OS",                                               \
       "reset the machine: the RMP that was set up earlier still protects its pages",                                      \
       machine.syscfg |= UINT64_C(1) << 24)                                                                                \
-    X(smee_off, "memory encryption", PREFLIGHT_FINE, "off; Sevisor turns it on",                                          \
+    X(smee_off, "memory encryption", PREFLIGHT_NOTE, "off; Sevisor turns it on",                                          \
       "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled, if INIT is answered by HWERROR_PLATFORM (0x13)",              \
       machine.syscfg = 1)                                                                                                 \
-    X(bar_at_the_width, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("05:00.0 "),                               \
+    X(bar_at_the_width, "PCI addresses", PREFLIGHT_NOTE, "1 are above", BEYOND("05:00.0 "),                               \
       bar_of(0x500, 0, 0, UINT64_C(1) << 43))                                                                             \
     X(bar_by_ari, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("05:03.5 "),                                     \
       machine_pci(0x500, 0x12341022, 0x80, 6);                                                                            \
       bar_of(0x51d, 0, 0, UINT64_C(1) << 43))                                                                             \
     X(bar_below_the_width, "PCI addresses", PREFLIGHT_FINE, "all", "", bar_of(0x500, 0, 4, (UINT64_C(1) << 43) - MIB))    \
-    X(bars_of_all_kinds, "PCI addresses", PREFLIGHT_FINE, "5 are above", BEYOND("05:00.0 06:00.0 07:00.0 07:00.3 "),      \
+    X(bars_of_all_kinds, "PCI addresses", PREFLIGHT_NOTE, "5 are above", BEYOND("05:00.0 06:00.0 07:00.0 07:00.3 "),      \
       bars_of_all_kinds())                                                                                                \
-    X(bars_with_smee_off, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("05:00.0 "), machine.syscfg = 0;         \
+    X(bars_with_smee_off, "PCI addresses", PREFLIGHT_NOTE, "1 are above", BEYOND("05:00.0 "), machine.syscfg = 0;         \
       bar_of(0x500, 0, 2, UINT64_C(1) << 47))                                                                             \
     X(bars_without_sme, "PCI addresses", PREFLIGHT_FINE, "all", "", machine_leaf(0x8000001f)->regs.eax = 0;               \
       bar_of(0x500, 0, 2, UINT64_C(1) << 47))                                                                             \
-    X(bars_in_all_segments, "PCI addresses", PREFLIGHT_FINE, "4 are above",                                               \
+    X(bars_in_all_segments, "PCI addresses", PREFLIGHT_NOTE, "4 are above",                                               \
       BEYOND("05:00.0 0001:00:01.0 0002:40:00.0 0002:41:1f.0 "), bars_in_segments(true))                                  \
-    X(bars_in_some_segments, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("05:00.0 0001:00:01.0 "),             \
+    X(bars_in_some_segments, "PCI addresses", PREFLIGHT_NOTE, "2 are above", BEYOND("05:00.0 0001:00:01.0 "),             \
       bars_in_segments(false))                                                                                            \
-    X(virtual_functions, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("0001:00:01.0 "), two_segments(true);     \
+    X(virtual_functions, "PCI addresses", PREFLIGHT_NOTE, "2 are above", BEYOND("0001:00:01.0 "), two_segments(true);     \
       vfs_in_ecam(0x008, UINT64_C(1) << 43, UINT64_C(1) << 44))                                                           \
     X(virtual_functions_below, "PCI addresses", PREFLIGHT_FINE, "all", "", two_segments(true);                            \
       vfs_in_ecam(0x008, (UINT64_C(1) << 43) - MIB, 0))                                                                   \
-    X(virtual_functions_of_segment_0, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("01:00.0 "),                 \
+    X(virtual_functions_of_segment_0, "PCI addresses", PREFLIGHT_NOTE, "2 are above", BEYOND("01:00.0 "),                 \
       vfs_in_segment_0(0x12341022))                                                                                       \
-    X(segment_0_in_pieces, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("01:00.0 "),                            \
+    X(segment_0_in_pieces, "PCI addresses", PREFLIGHT_NOTE, "2 are above", BEYOND("01:00.0 "),                            \
       segment_0_in_two_pieces(true))                                                                                      \
-    X(segment_0_in_other_pieces, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("01:00.0 "),                      \
+    X(segment_0_in_other_pieces, "PCI addresses", PREFLIGHT_NOTE, "2 are above", BEYOND("01:00.0 "),                      \
       segment_0_in_two_pieces(false))                                                                                     \
     X(another_function_is_there, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "",                             \
       vfs_in_segment_0(0x12351022))                                                                                       \
     X(virtual_functions_end_below, "PCI addresses", PREFLIGHT_FINE, "all", "",                                            \
       vfs_that_end_at(UINT64_C(1) << 43, 8, 64 * MIB))                                                                    \
-    X(virtual_functions_end_above, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("0001:00:01.0 "),               \
+    X(virtual_functions_end_above, "PCI addresses", PREFLIGHT_NOTE, "1 are above", BEYOND("0001:00:01.0 "),               \
       vfs_that_end_at((UINT64_C(1) << 43) + 64 * MIB, 8, 64 * MIB))                                                       \
-    X(most_virtual_functions, "PCI addresses", PREFLIGHT_FINE, "1 are above", BEYOND("0001:00:01.0 "),                    \
+    X(most_virtual_functions, "PCI addresses", PREFLIGHT_NOTE, "1 are above", BEYOND("0001:00:01.0 "),                    \
       vfs_that_end_at((UINT64_C(1) << 43) + 4096, 65535, 4096))                                                           \
-    X(virtual_functions_of_all_there_is, "PCI addresses", PREFLIGHT_FINE, "2 are above", BEYOND("0001:00:01.0 "),         \
+    X(virtual_functions_of_all_there_is, "PCI addresses", PREFLIGHT_NOTE, "2 are above", BEYOND("0001:00:01.0 "),         \
       vfs_that_end_at(0, 2, UINT64_C(1) << 63))                                                                           \
     X(virtual_functions_that_are_on, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", vfs_in_use(1))          \
     X(virtual_functions_in_memory, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", vfs_in_use(8))            \
     X(segment_0_without_an_mcfg, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "",                             \
       acpi_build(2, true, true))                                                                                          \
-    X(no_bus_in_the_mcfg, "PCI segments", PREFLIGHT_FINE, "some by ports only", BY_PORTS("00:00.0"),                      \
+    X(no_bus_in_the_mcfg, "PCI segments", PREFLIGHT_NOTE, "some by ports only", BY_PORTS("00:00.0"),                      \
       acpi_build(2, true, true))                                                                                          \
-    X(some_buses_in_the_mcfg, "PCI segments", PREFLIGHT_FINE, "some by ports only", BY_PORTS("41:00.0"),                  \
+    X(some_buses_in_the_mcfg, "PCI segments", PREFLIGHT_NOTE, "some by ports only", BY_PORTS("41:00.0"),                  \
       only_mcfg(ECAM_0, 0, 0x40))                                                                                         \
     X(all_buses_that_matter_in_the_mcfg, "PCI addresses", PREFLIGHT_FINE, "all", "", only_mcfg(ECAM_0, 0, 0x41))          \
-    X(ecam_in_ram, "PCI segments", PREFLIGHT_FINE, "some by ports only", BY_PORTS("00:00.0"),                             \
+    X(ecam_in_ram, "PCI segments", PREFLIGHT_NOTE, "some by ports only", BY_PORTS("00:00.0"),                             \
       only_mcfg(RAM_BASE, 0, 255);                                                                                        \
       machine_maps(RAM_BASE, RAM_SIZE))                                                                                   \
-    X(capabilities_in_a_circle, "PCI addresses", PREFLIGHT_FINE, "240 are above", BEYOND("0001:00:01.0 "),                \
+    X(capabilities_in_a_circle, "PCI addresses", PREFLIGHT_NOTE, "240 are above", BEYOND("0001:00:01.0 "),                \
       capabilities_in_a_circle())                                                                                         \
     X(segment_0_not_mapped, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", only_mcfg(ECAM, 0, 255))         \
     X(all_segments, "PCI addresses", PREFLIGHT_FINE, "all", "", two_segments(true))                                       \
     X(some_segments, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", two_segments(false))                    \
-    X(segment_not_mapped, "PCI segments", PREFLIGHT_FINE, "some cannot be read here", NOT_MAPPED("0002:40:00.0 "),        \
+    X(segment_not_mapped, "PCI segments", PREFLIGHT_NOTE, "some cannot be read here", NOT_MAPPED("0002:40:00.0 "),        \
       bars_in_segments(false))                                                                                            \
     X(psp_in_another_segment, "Secure Processor", PREFLIGHT_FINE, "1022:1486 at 0002:41:02.3", "", two_segments(true);    \
       psp_in_segment(0x313))                                                                                              \
@@ -505,24 +506,24 @@ static void three_cpus(uint8_t last)
       "document names it; a board with an early BIOS answered so. Update the BIOS, load its defaults, then enable SMEE; " \
       "switch the machine off and on.",                                                                                   \
       machine.psp.status = 0x9000)                                                                                        \
-    X(psp_old, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(11))                           \
-    X(psp_old_with_a_file, "SEV firmware's age", PREFLIGHT_FINE, "old",                                                   \
+    X(psp_old, "SEV firmware's age", PREFLIGHT_NOTE, "old", LEAKS NAME_NEWER, old_firmware(11))                           \
+    X(psp_old_with_a_file, "SEV firmware's age", PREFLIGHT_NOTE, "old",                                                   \
       LEAKS "Sevisor loads the newer sev-firmware of guests.toml "                                                        \
             "before INIT",                                                                                                \
       old_firmware(11);                                                                                                   \
       offer_firmware(1, 55, 21))                                                                                          \
-    X(psp_old_as_the_file_is, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(11);            \
+    X(psp_old_as_the_file_is, "SEV firmware's age", PREFLIGHT_NOTE, "old", LEAKS NAME_NEWER, old_firmware(11);            \
       offer_firmware(0, 17, 11))                                                                                          \
-    X(psp_old_with_a_file_no_better, "SEV firmware's age", PREFLIGHT_FINE, "old", LEAKS NAME_NEWER, old_firmware(10);     \
+    X(psp_old_with_a_file_no_better, "SEV firmware's age", PREFLIGHT_NOTE, "old", LEAKS NAME_NEWER, old_firmware(10);     \
       offer_firmware(0, 17, 11))                                                                                          \
-    X(psp_old_with_an_older_file, "SEV firmware's age", PREFLIGHT_FINE, "old",                                            \
+    X(psp_old_with_an_older_file, "SEV firmware's age", PREFLIGHT_NOTE, "old",                                            \
       "CVE-2023-31356 (AMD-SB-3003): guests' memory can be corrupted: " NAME_NEWER, machine.psp.answer[7] = 20;           \
       offer_firmware(0, 24, 20))                                                                                          \
-    X(psp_old_on_milan, "SEV firmware's age", PREFLIGHT_FINE, "old",                                                      \
+    X(psp_old_on_milan, "SEV firmware's age", PREFLIGHT_NOTE, "old",                                                      \
       "CVE-2023-31356 (AMD-SB-3003): guests' memory can be corrupted: " NAME_NEWER, machine.psp.answer[7] = 20)           \
     X(psp_not_so_old, "SEV firmware", PREFLIGHT_FINE, "API 0.17.22, UNINIT", "", old_firmware(22))                        \
-    X(psp_left_in_init, "SEV firmware", PREFLIGHT_FINE, "API 1.55.21, INIT", LEFT(0), machine.psp.answer[2] = 1)          \
-    X(psp_left_working, "SEV firmware", PREFLIGHT_FINE, "API 0.24.1, WORKING", LEFT(3),                                   \
+    X(psp_left_in_init, "SEV firmware", PREFLIGHT_NOTE, "API 1.55.21, INIT", LEFT(0), machine.psp.answer[2] = 1)          \
+    X(psp_left_working, "SEV firmware", PREFLIGHT_NOTE, "API 0.24.1, WORKING", LEFT(3),                                   \
       memcpy(machine.psp.answer, (const uint8_t[]){0, 24, 2, 0, 0, 0, 0, 1, 3}, 9))                                       \
     X(psp_without_a_page, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB",                                           \
       "add RAM, or lower memory in guests.toml", machine.no_reserved_page = true;                                         \
@@ -543,26 +544,26 @@ static void three_cpus(uint8_t last)
     X(policy_of_an_earlier_major, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", alpha_wants(0, 255))                    \
     X(policy_of_a_newer_minor, "SEV API of policies", PREFLIGHT_GUESTS, "1.55", NEWER, alpha_wants(1, 56))                \
     X(policy_of_a_newer_major, "SEV API of policies", PREFLIGHT_GUESTS, "1.55", NEWER, alpha_wants(2, 0))                 \
-    X(guest_of_a_newer_policy, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), alpha_wants(1, 56))                \
+    X(guest_of_a_newer_policy, "guests", PREFLIGHT_NOTE, "2 of 3 can run", WANT(0, 1), alpha_wants(1, 56))                \
     X(policy_that_a_file_meets, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", alpha_wants(1, 56);                       \
       offer_firmware(1, 56, 0))                                                                                           \
     X(policy_that_a_file_does_not_meet, "SEV API of policies", PREFLIGHT_GUESTS, "1.56", NEWER, alpha_wants(1, 57);       \
       offer_firmware(1, 56, 255))                                                                                         \
     X(policy_and_an_older_file, "SEV API of policies", PREFLIGHT_GUESTS, "1.55", NEWER, alpha_wants(1, 56);               \
       offer_firmware(1, 54, 0))                                                                                           \
-    X(policy_where_nobody_answers, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), alpha_wants(1, 56);            \
+    X(policy_where_nobody_answers, "guests", PREFLIGHT_NOTE, "2 of 3 can run", WANT(0, 1), alpha_wants(1, 56);            \
       machine.psp.silent = true)                                                                                          \
     X(pin_to_no_cpu, "CPUs of pins", PREFLIGHT_GUESTS, "0 to 2", PINS(1, "beta-2.x_y"), three_cpus(4); pin(1, 1, 3))      \
     X(pin_to_the_last_cpu, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", three_cpus(4); pin(1, 1, 2))                   \
     X(pins_to_no_cpu, "CPUs of pins", PREFLIGHT_GUESTS, "0 to 0", PINS(2, "alpha"), pin(0, 0, 1023); pin(2, 0, 1))        \
-    X(guests_pinned_to_no_cpu, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2), pin(0, 0, 1023); pin(2, 0, 1))     \
+    X(guests_pinned_to_no_cpu, "guests", PREFLIGHT_NOTE, "1 of 3 can run", WANT(0, 2), pin(0, 0, 1023); pin(2, 0, 1))     \
     X(all_guests_pinned_to_no_cpu, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(0, 3),                               \
       for (unsigned i = 0; i < 3; i++) pin(i, 0, 1))                                                                      \
     X(pin_where_one_cpu_can_run, "CPUs of pins", PREFLIGHT_GUESTS, "0 to 0", PINS(1, "9gamma"), three_cpus(4);            \
       machine.low_base = 0; pin(2, 0, 1))                                                                                 \
     X(three_processors, "processors", PREFLIGHT_FINE, "3", "", three_cpus(4))                                             \
     X(one_with_the_last_id, "processors", PREFLIGHT_FINE, "3", "", three_cpus(255))                                       \
-    X(three_without_low_memory, "processors", PREFLIGHT_FINE, "3, one can run",                                           \
+    X(three_without_low_memory, "processors", PREFLIGHT_NOTE, "3, one can run",                                           \
       "no memory is free below 1 MiB to start the others from", three_cpus(4);                                            \
       machine.low_base = 0)                                                                                               \
     X(no_map, "memory map", PREFLIGHT_FATAL, "unusable",                                                                  \
@@ -575,39 +576,39 @@ static void three_cpus(uint8_t last)
       machine.allocations_left = 0)                                                                                       \
     X(no_bridge, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml",         \
       machine.allocations_left = 1)                                                                                       \
-    X(ram_on_hypertransport, "memory left out", PREFLIGHT_FINE, "12288 MiB", LEFT_OUT,                                    \
+    X(ram_on_hypertransport, "memory left out", PREFLIGHT_NOTE, "12288 MiB", LEFT_OUT,                                    \
       machine_descriptor(EfiConventionalMemory, UINT64_C(0xe030000000), UINT64_C(0x1ffff80), EFI_MEMORY_WB))              \
-    X(ram_out_of_reach, "memory left out", PREFLIGHT_FINE, "3 MiB", LEFT_OUT,                                             \
+    X(ram_out_of_reach, "memory left out", PREFLIGHT_NOTE, "3 MiB", LEFT_OUT,                                             \
       machine_descriptor(EfiConventionalMemory, (UINT64_C(1) << 43) - MIB, 1024, EFI_MEMORY_WB))                          \
-    X(memory_for_two, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(1, 0), guest(2)->memory = 224 * MIB; seal())       \
+    X(memory_for_two, "guests", PREFLIGHT_NOTE, "2 of 3 can run", WANT(1, 0), guest(2)->memory = 224 * MIB; seal())       \
     X(memory_for_all, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", gamma_takes(212))                                   \
-    X(memory_for_all_but_the_window, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(1, 0),                              \
+    X(memory_for_all_but_the_window, "guests", PREFLIGHT_NOTE, "2 of 3 can run", WANT(1, 0),                              \
       guest(1)->flags |= MANIFEST_GUEST_CONTROL;                                                                          \
       gamma_takes(212))                                                                                                   \
     X(memory_for_all_and_the_window, "guests", PREFLIGHT_FINE, "3 of 3 can run", "",                                      \
       guest(1)->flags |= MANIFEST_GUEST_CONTROL;                                                                          \
       gamma_takes(210))                                                                                                   \
-    X(no_memory_for_the_last_ones_window, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(1, 0),                         \
+    X(no_memory_for_the_last_ones_window, "guests", PREFLIGHT_NOTE, "2 of 3 can run", WANT(1, 0),                         \
       guest(2)->flags |= MANIFEST_GUEST_CONTROL;                                                                          \
       gamma_takes(212))                                                                                                   \
     X(memory_for_none, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(3, 0),                                           \
       for (unsigned i = 0; i < 3; i++) guest(i)->memory = 512 * MIB;                                                      \
       seal())                                                                                                             \
-    X(no_sme_for_host_key, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2),                                        \
+    X(no_sme_for_host_key, "guests", PREFLIGHT_NOTE, "1 of 3 can run", WANT(0, 2),                                        \
       machine_leaf(0x8000001f)->regs.eax = 0)                                                                             \
     X(nobody_left, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(0, 3), machine_leaf(0x8000001f)->regs.eax = 0;       \
       guest(1)->encryption = MANIFEST_ENCRYPTION_HOST; seal())                                                            \
-    X(one_plain_asid, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), machine_leaf(0x8000000a)->regs.ebx = 17)    \
+    X(one_plain_asid, "guests", PREFLIGHT_NOTE, "2 of 3 can run", WANT(0, 1), machine_leaf(0x8000000a)->regs.ebx = 17)    \
     X(two_plain_asids, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", machine_leaf(0x8000000a)->regs.ebx = 18)           \
-    X(no_plain_asid, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2), machine_leaf(0x8000000a)->regs.ebx = 16)     \
-    X(plain_asids_odd, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2),                                            \
+    X(no_plain_asid, "guests", PREFLIGHT_NOTE, "1 of 3 can run", WANT(0, 2), machine_leaf(0x8000000a)->regs.ebx = 16)     \
+    X(plain_asids_odd, "guests", PREFLIGHT_NOTE, "1 of 3 can run", WANT(0, 2),                                            \
       machine_leaf(0x8000000a)->regs.ebx = 15)                                                                            \
-    X(asids_without_sev, "guests", PREFLIGHT_FINE, "1 of 3 can run", WANT(0, 2),                                          \
+    X(asids_without_sev, "guests", PREFLIGHT_NOTE, "1 of 3 can run", WANT(0, 2),                                          \
       machine_leaf(0x8000001f)->regs.eax = 1;                                                                             \
       machine_leaf(0x8000000a)->regs.ebx = 2)                                                                             \
     X(no_asid_at_all, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(0, 3), machine_leaf(0x8000001f)->regs.eax = 1;    \
       machine_leaf(0x8000000a)->regs.ebx = 0)                                                                             \
-    X(one_sev_asid_for_two, "guests", PREFLIGHT_FINE, "2 of 3 can run", WANT(0, 1), beta_is_sev();                        \
+    X(one_sev_asid_for_two, "guests", PREFLIGHT_NOTE, "2 of 3 can run", WANT(0, 1), beta_is_sev();                        \
       machine_leaf(0x8000001f)->regs.edx = 15)
 
 struct spoilt {
@@ -657,10 +658,10 @@ static void assert_what_refuses_is_on_the_screen(void)
     for (uint32_t i = 0; i < boot.row_count; i++) {
         const struct preflight_row *r = &boot.rows[i];
         char line[256];
-        if (r->verdict == PREFLIGHT_FINE)
+        if (r->verdict == PREFLIGHT_FINE || r->verdict == PREFLIGHT_NOTE)
             continue;
         text_format(line, sizeof line, "\r\n %-6s %-20s %-22s %s\r\n        -> %s\r\n",
-                    (const char *[]){"", "no SEV", "STOP", "note"}[r->verdict], r->feature, r->needed, r->found,
+                    (const char *[]){"", "", "note", "no SEV", "STOP"}[r->verdict], r->feature, r->needed, r->found,
                     r->remedy);
         assert_non_null(strstr(screen, line));
     }
@@ -686,10 +687,8 @@ static void the_row_the_decision_and_the_machine_agree(void **state)
         fatal |= r->verdict == PREFLIGHT_FATAL;
         if (r->verdict == PREFLIGHT_NO_SEV && no_sev == NULL)
             no_sev = r;
-        assert_printed(r, r->verdict == PREFLIGHT_FATAL    ? "STOP"
-                          : r->verdict == PREFLIGHT_NO_SEV ? "no SEV"
-                          : r->remedy[0]                   ? "note"
-                                                           : "ok");
+        assert_printed(r, (const char *[]){"ok", "note", "note", "no SEV", "STOP"}[r->verdict]);
+        assert_int_equal(r->remedy[0] != '\0', r->verdict != PREFLIGHT_FINE);
     }
     assert_int_equal(end, fatal ? REFUSED : ENTERED);
     if (fatal) {
@@ -985,7 +984,7 @@ static void rows_beyond_those_that_are_kept_are_printed_and_count(void **state)
         assert_false(boot.refused);
         machine.console[0] = '\0';
         text_format(feature, sizeof feature, "feature %u", i);
-        table_row(i < PREFLIGHT_ROWS ? PREFLIGHT_NO_SEV : PREFLIGHT_FATAL, feature, "n", "x", "r");
+        table_row(i < PREFLIGHT_ROWS ? PREFLIGHT_NO_SEV : PREFLIGHT_FATAL, feature, "n", "x\nr");
         text_format(line, sizeof line, " %-6s %-20s n                      x\r\n        -> r\r\n",
                     i < PREFLIGHT_ROWS ? "no SEV" : "STOP", feature);
         assert_string_equal(machine.console, line);
@@ -1018,14 +1017,14 @@ static void wrong_checksums_of_acpi_are_said_and_change_nothing(void **state)
 {
     (void)state;
     three_cpus(4);
-    uint8_t *madt = (uint8_t *)(uintptr_t)acpi_find(TABLES_BASE, "APIC", 44);
+    uint8_t *madt = (uint8_t *)(uintptr_t)acpi_find("APIC", 44);
     madt[9] ^= 1;
     ((uint8_t *)(uintptr_t)TABLES_BASE)[0x200 + 9] ^= 1; /* the XSDT's */
     assert_int_equal(machine_boot(), ENTERED);
     const struct preflight_row *row = machine_row("ACPI checksums");
     assert_string_equal(row->found, "XSDT APIC ");
     assert_string_equal(row->remedy, "wrong in these tables, which are used all the same; update the BIOS");
-    assert_int_equal(row->verdict, PREFLIGHT_FINE);
+    assert_int_equal(row->verdict, PREFLIGHT_NOTE);
     assert_int_equal(handoff.cpu_count, 3);
 }
 

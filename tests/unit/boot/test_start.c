@@ -2,9 +2,6 @@
 /* The way into hv: memory, page tables, the hand-over; and back to the firmware, if it does not let go. */
 #include "machine.h"
 
-#include <pthread.h>
-#include <sys/mman.h>
-
 #include "hv/lib/pagetable.h"
 
 #define C_BIT (UINT64_C(1) << 51)
@@ -95,11 +92,9 @@ static void hv_gets_its_image_and_what_boot_found_out(void **state)
     assert_int_equal(h->size, sizeof *h);
     assert_memory_equal(h, &handoff, sizeof *h);
 
-    const uint8_t *image = (const uint8_t *)(uintptr_t)h->image_base;
-    assert_int_equal(h->image_base, h->arena_base);
-    assert_int_equal(h->image_size, HV_PAGES * 4096);
+    const uint8_t *image = (const uint8_t *)(uintptr_t)h->arena_base;
     assert_memory_equal(image, file, sizeof file);
-    for (unsigned i = sizeof file; i < h->image_size; i++)
+    for (unsigned i = sizeof file; i < HV_PAGES * 4096; i++)
         assert_int_equal(image[i], 0);
     for (unsigned i = 0; i < sizeof file; i++)      /* no plain copy stays behind */
         assert_int_equal(((const uint8_t *)machine_hv())[i], 0);
@@ -107,7 +102,7 @@ static void hv_gets_its_image_and_what_boot_found_out(void **state)
 
     assert_int_equal(h->manifest_base, IMAGE_BASE + MANIFEST_OFFSET);
     assert_int_equal(h->manifest_size, sizeof(struct good));
-    assert_in_range(h->manifest_table, h->image_base + h->image_size, h->arena_base + h->arena_used - PAGE_SIZE);
+    assert_in_range(h->manifest_table, h->arena_base + HV_PAGES * 4096, h->arena_base + h->arena_used - PAGE_SIZE);
     assert_int_equal(h->manifest_table % PAGE_SIZE, 0);
     assert_memory_equal((const void *)(HV_ARENA_BASE + h->manifest_table - h->arena_base), machine_manifest(),
                         machine_manifest()->header.payload_offset);
@@ -118,7 +113,6 @@ static void hv_gets_its_image_and_what_boot_found_out(void **state)
     assert_in_range(h->tsc_hz, HZ - HZ / 10000, HZ + HZ / 10000);
     assert_int_equal(h->wall_seconds, 1795955696);
     assert_in_range(h->wall_tsc, first_tsc, machine.tsc);
-    assert_int_equal(h->rsdp, TABLES_BASE);
     assert_int_equal(h->reset_system, (uintptr_t)runtime.ResetSystem);
     assert_int_equal(h->set_variable, (uintptr_t)runtime.SetVariable);
     assert_int_equal(h->boot_next, HANDOFF_NO_OPTION);
@@ -205,7 +199,7 @@ static void the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool(void **stat
     assert_int_equal(machine.highest_asked, UINT64_C(0xfd00000000) - 1);
 
     /* Image, tables, the manifest's table, stack, hand-over, in this order. */
-    uint64_t tables = h->arena_base + h->image_size, stack = machine.stack - HV_ARENA_BASE + h->arena_base;
+    uint64_t tables = h->arena_base + HV_PAGES * 4096, stack = machine.stack - HV_ARENA_BASE + h->arena_base;
     assert_int_equal(machine.final_cr3, tables | C_BIT);
     assert_int_equal(h->manifest_table, tables + 32 * PAGE_SIZE);
     assert_int_equal(stack - STACK, h->manifest_table + machine_manifest()->header.payload_offset);
@@ -222,7 +216,7 @@ static void what_hv_may_do_where_is_in_its_tables_and_nothing_else(void **state)
     unsigned small = 0, large = 0;
     for (uint64_t i = 0; i < HV_PAGES; i++) {
         uint64_t bits = i < HV_RODATA ? PTE_NX : i < HV_RODATA + HV_TEXT ? 0 : PTE_W | PTE_NX;
-        assert_maps(cr3, C_BIT, HV_IMAGE_BASE + i * PAGE_SIZE, (h->image_base + i * PAGE_SIZE) | C_BIT, bits,
+        assert_maps(cr3, C_BIT, HV_IMAGE_BASE + i * PAGE_SIZE, (h->arena_base + i * PAGE_SIZE) | C_BIT, bits,
                     PAGE_SIZE);
     }
     for (uint64_t at = h->arena_base; at < h->arena_base + h->arena_size; at += SIZE_2M)
@@ -259,16 +253,29 @@ static void nothing_of_hv_is_written_before_its_memory_is_encrypted(void **state
     assert_int_equal(machine.cr4, CR4_PAE);
     assert_int_equal(machine.efer, EFER_LME | EFER_LMA | EFER_NXE);
 
-    /* The bridge: boot/'s image, stack and the bridge itself as they were, the arena with the C-bit. */
-    uint64_t bridge = machine.cr3,
-             here = (uintptr_t)__builtin_frame_address(0);  /* newer AddressSanitizers keep variables elsewhere */
+    /* The bridge: what the firmware maps, where it maps it, and the arena with the C-bit. */
+    assert_maps(machine.cr3, 0, PSP_BAR, PSP_BAR, PTE_W, PAGE_SIZE);
     for (uint64_t at = h->arena_base; at < h->arena_base + h->arena_size; at += SIZE_2M)
-        assert_maps(bridge, 0, HV_ARENA_BASE + at - h->arena_base, at | C_BIT, PTE_W | PTE_NX, SIZE_2M);
-    for (uint64_t at = IMAGE_BASE; at < IMAGE_BASE + IMAGE_BYTES; at += PAGE_SIZE)
-        assert_maps(bridge, 0, at, at, PTE_W, SIZE_2M);
-    assert_maps(bridge, 0, machine.pages[1].base, machine.pages[1].base, PTE_W, SIZE_2M);
-    for (uint64_t at = here - 0xf000; at <= here + 0xf000; at += PAGE_SIZE)
-        assert_maps(bridge, 0, at, at, PTE_W, SIZE_2M);
+        assert_maps(machine.cr3, 0, HV_ARENA_BASE + at - h->arena_base, at | C_BIT, PTE_W | PTE_NX, SIZE_2M);
+}
+
+/* What the firmware changes until the end counts, but for what it has where hv's arena will be. Its tables stay as they are. */
+static void the_bridge_has_the_firmwares_tables_as_they_are_in_the_end(void **state)
+{
+    const unsigned arena = HV_ARENA_BASE >> 39 & 511;
+    uint64_t before[512], *firmware = (uint64_t *)(uintptr_t)machine.firmware_cr3;
+    (void)state;
+    machine.maps_in_the_end = UINT64_C(255) << 39;
+    firmware[511] = UINT64_C(0x123456789000) | PTE_P;
+    firmware[arena] = UINT64_C(0x123456788000) | PTE_P;
+    machine.firmware_cr3 |= 0x18; /* PWT, PCD */
+    const struct handoff *h = enter();
+    assert_maps(machine.cr3, 0, machine.maps_in_the_end, machine.maps_in_the_end, PTE_W, SIZE_2M);
+    assert_maps(machine.cr3, 0, HV_ARENA_BASE, h->arena_base | C_BIT, PTE_W | PTE_NX, SIZE_2M);
+    assert_int_equal(firmware[arena], UINT64_C(0x123456788000) | PTE_P);
+    memcpy(before, firmware, sizeof before);
+    before[arena] = ((const uint64_t *)(uintptr_t)machine.cr3)[arena];
+    assert_memory_equal((const void *)(uintptr_t)machine.cr3, before, sizeof before);
 }
 
 static unsigned others_flushed(void)
@@ -328,58 +335,6 @@ static void a_flush_that_fails_is_told_and_hv_starts_all_the_same(void **state)
     }
 }
 
-static void what_lies_across_2_mib_is_in_the_bridge_whole(void **state)
-{
-    (void)state;
-    /* An image that begins in one page of 2 MiB and ends in another. */
-    uint8_t *moved = (uint8_t *)(uintptr_t)(IMAGE_BASE + SIZE_2M - IMAGE_BYTES / 2);
-    memmove(moved, (void *)(uintptr_t)IMAGE_BASE, IMAGE_BYTES);
-    machine.image_base = (uintptr_t)moved;
-    enter();
-    assert_maps(machine.cr3, 0, (uintptr_t)moved, (uintptr_t)moved, PTE_W, SIZE_2M);
-    assert_maps(machine.cr3, 0, (uintptr_t)moved + IMAGE_BYTES - 1, (uintptr_t)moved + IMAGE_BYTES - 1, PTE_W, SIZE_2M);
-}
-
-/* ... and nothing beyond. */
-static void the_bridge_ends_where_the_image_ends(void **state)
-{
-    (void)state;
-    uint8_t *moved = (uint8_t *)(uintptr_t)(IMAGE_BASE + SIZE_2M - IMAGE_BYTES);
-    memmove(moved, (void *)(uintptr_t)IMAGE_BASE, IMAGE_BYTES);
-    machine.image_base = (uintptr_t)moved;
-    enter();
-    assert_maps(machine.cr3, 0, IMAGE_BASE, IMAGE_BASE, PTE_W, SIZE_2M);
-    assert_int_equal(walk(machine.cr3, 0, IMAGE_BASE + SIZE_2M).size, 0);
-    assert_int_equal(walk(machine.cr3, 0, IMAGE_BASE - 1).size, 0);
-}
-
-#define STACK_TOP UINT64_C(0x300000200000) /* a border of 2 MiB; its thread's data are above */
-
-static void *boot_on_it(void *unused)
-{
-    (void)unused;
-    enter();
-    return NULL;
-}
-
-/* The firmware's stack wherever it lies: what is used now, and what was used before. */
-static void the_stack_is_in_the_bridge_on_both_sides_of_a_border(void **state)
-{
-    (void)state;
-    pthread_t thread;
-    pthread_attr_t attributes;
-    const uint64_t base = STACK_TOP - SIZE_2M / 2;
-    void *stack = mmap((void *)base, SIZE_2M / 2 + 0x4000, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    assert_ptr_equal(stack, (void *)base);
-    pthread_attr_init(&attributes);
-    pthread_attr_setstack(&attributes, stack, SIZE_2M / 2 + 0x4000);
-    assert_int_equal(pthread_create(&thread, &attributes, boot_on_it, NULL), 0);
-    pthread_join(thread, NULL);
-    assert_maps(machine.cr3, 0, STACK_TOP - 1, STACK_TOP - SIZE_2M, PTE_W, SIZE_2M);
-    assert_maps(machine.cr3, 0, STACK_TOP, STACK_TOP, PTE_W, SIZE_2M);
-}
-
 /* What the firmware calls RAM is none in the HyperTransport range. */
 static void the_arena_lies_below_hypertransport_and_within_the_width(void **state)
 {
@@ -412,7 +367,7 @@ static void without_sme_there_is_no_c_bit_anywhere(void **state)
     const struct handoff *h = enter();
     assert_int_equal(h->c_bit_mask, 0);
     assert_int_equal(h->phys_bits, 48);
-    assert_maps(machine.final_cr3, 0, HV_IMAGE_BASE, h->image_base, PTE_NX, PAGE_SIZE);
+    assert_maps(machine.final_cr3, 0, HV_IMAGE_BASE, h->arena_base, PTE_NX, PAGE_SIZE);
     assert_maps(machine.final_cr3, 0, HV_ARENA_BASE, h->arena_base, PTE_W | PTE_NX, SIZE_2M);
     assert_maps(machine.cr3, 0, HV_ARENA_BASE, h->arena_base, PTE_W | PTE_NX, SIZE_2M);
 }
@@ -562,9 +517,7 @@ int main(void)
                                        T(coherent_caches_are_not_flushed),
                                        T(a_firmware_without_mp_services_starts_hv_all_the_same),
                                        T(a_flush_that_fails_is_told_and_hv_starts_all_the_same),
-                                       T(what_lies_across_2_mib_is_in_the_bridge_whole),
-                                       T(the_bridge_ends_where_the_image_ends),
-                                       T(the_stack_is_in_the_bridge_on_both_sides_of_a_border),
+                                       T(the_bridge_has_the_firmwares_tables_as_they_are_in_the_end),
                                        T(the_arena_lies_below_hypertransport_and_within_the_width),
                                        T(without_sme_there_is_no_c_bit_anywhere),
                                        T(the_pool_grows_with_what_the_machine_and_the_manifest_have),

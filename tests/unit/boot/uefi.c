@@ -275,6 +275,8 @@ static EFI_STATUS EFIAPI exit_boot_services(EFI_HANDLE handle, UINTN key)
     }
     if (key != machine.map_key)
         return EFI_INVALID_PARAMETER;
+    if (machine.maps_in_the_end != 0)
+        machine_maps(machine.maps_in_the_end, SIZE_2M);
     machine.boot_services_over = true;
     return EFI_SUCCESS;
 }

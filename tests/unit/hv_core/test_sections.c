@@ -167,12 +167,9 @@ static struct hv_image_header good_header(void)
         .magic = HV_IMAGE_MAGIC,
         .version = HANDOFF_VERSION,
         .entry = 0x2010,
-        .rodata_size = 0x1800,
         .text_offset = 0x2000,
-        .text_size = 0x1234,
         .data_offset = 0x4000,
         .data_size = 0x10,
-        .bss_size = 0x1ff0,
         .total_size = 0x6000,
     };
 }

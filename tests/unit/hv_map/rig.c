@@ -201,7 +201,7 @@ static uint64_t first_tables(void)
     pagetable_init(&tables, base, handoff.arena_base + handoff.arena_used, rig_arena_va - handoff.arena_base, c_bit);
     assert_true(pagetable_map(&tables, RIG_TRAMPOLINE, RIG_TRAMPOLINE, PAGE_SIZE, 0));
     for (uint64_t at = 0; at < RIG_IMAGE_END; at += PAGE_SIZE)
-        assert_true(pagetable_map(&tables, RIG_IMAGE_VA + at, (handoff.image_base + at) | c_bit, PAGE_SIZE,
+        assert_true(pagetable_map(&tables, RIG_IMAGE_VA + at, (handoff.arena_base + at) | c_bit, PAGE_SIZE,
                                   at >= RIG_DATA   ? PTE_W | PTE_NX
                                   : at >= RIG_TEXT ? 0
                                                    : PTE_NX));
@@ -216,7 +216,7 @@ void rig_start(struct rig_options options)
 {
     rig_stop();
     memset(&handoff, 0, sizeof handoff);
-    handoff.arena_base = handoff.image_base = options.arena_base != 0 ? options.arena_base : RIG_ARENA;
+    handoff.arena_base = options.arena_base != 0 ? options.arena_base : RIG_ARENA;
     handoff.arena_size = options.arena_size != 0 ? options.arena_size : UINT64_C(8) << 20;
     handoff.arena_used = RIG_IMAGE_END + RIG_TABLES * PAGE_SIZE;
     handoff.c_bit_mask = c_bit = options.no_sme ? 0 : RIG_C_BIT;

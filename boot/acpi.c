@@ -44,22 +44,16 @@ const void *acpi_table(uint64_t address, const char signature[static 4])
     return table;
 }
 
-const void *acpi_find(const char signature[static 4], uint32_t minimum)
-{
-    return acpi_find_next(signature, minimum, &(uint32_t){0});
-}
-
-const void *acpi_find_next(const char signature[static 4], uint32_t minimum, uint32_t *at)
+const void *acpi_find(const char signature[static 4], uint32_t minimum, uint32_t skip)
 {
     const uint8_t *root = acpi_root();
     if (root == NULL || memcmp(root, "RSD PTR ", 8) != 0 || root[RSDP_REVISION] < 2)
         return NULL;
     acpi_check_sum(root, RSDP_SIZE_1, "RSDP");
     const uint8_t *list = acpi_table(number_at(root + RSDP_XSDT, 8), "XSDT");
-    while (list != NULL && *at < (number_at(list + ACPI_LENGTH, 4) - ACPI_HEADER_SIZE) / sizeof(uint64_t)) {
-        uint64_t entry = number_at(list + ACPI_HEADER_SIZE + (*at)++ * sizeof entry, sizeof entry);
-        const uint8_t *table = acpi_table(entry, signature);
-        if (table != NULL && number_at(table + ACPI_LENGTH, 4) >= minimum)
+    for (uint32_t at = ACPI_HEADER_SIZE; list != NULL && at + 8 <= number_at(list + ACPI_LENGTH, 4); at += 8) {
+        const uint8_t *table = acpi_table(number_at(list + at, 8), signature);
+        if (table != NULL && number_at(table + ACPI_LENGTH, 4) >= minimum && skip-- == 0)
             return table;
     }
     return NULL;
@@ -67,11 +61,12 @@ const void *acpi_find_next(const char signature[static 4], uint32_t minimum, uin
 
 uint64_t acpi_field(const uint8_t *table, uint32_t at, uint32_t bytes)
 {
-    return at + bytes <= number_at(table + ACPI_LENGTH, 4) ? number_at(table + at, bytes) : 0;
+    return table != NULL && at + bytes <= number_at(table + ACPI_LENGTH, 4) ? number_at(table + at, bytes) : 0;
 }
 
-struct handoff_register acpi_register(const uint8_t *fadt, uint32_t at, uint32_t narrow, uint32_t bytes)
+struct handoff_register acpi_register(uint32_t at, uint32_t narrow, uint32_t bytes)
 {
+    const uint8_t *fadt = acpi_find("FACP", FADT_SIZE_1, 0);
     uint64_t space = acpi_field(fadt, at, 1), address = acpi_field(fadt, at + 4, 8);
     bool memory = space == ACPI_SPACE_MEMORY && bytes == 1 && address <= UINT32_MAX;
     if (address == 0 || (!memory && (space != ACPI_SPACE_IO || address > UINT16_MAX))) {

@@ -73,23 +73,22 @@ void table_refusals(void);
 void addresses_check(void);
 void secure_processor_check(void);
 
-/* acpi.c: the table with this signature; NULL: none. One with a wrong checksum is used, and named in acpi_wrong_sums. */
-const void *acpi_find(const char signature[static 4], uint32_t minimum);
-/* The next such table; *at: the index to continue from in the XSDT, 0 at first. */
-const void *acpi_find_next(const char signature[static 4], uint32_t minimum, uint32_t *at);
+/* acpi.c: the table with this signature and at least `minimum` bytes, behind `skip` others; NULL: none. One with a wrong
+ * checksum is used, and named in acpi_wrong_sums. */
+const void *acpi_find(const char signature[static 4], uint32_t minimum, uint32_t skip);
 /* The table at this address if it has this signature, else NULL. */
 const void *acpi_table(uint64_t address, const char signature[static 4]);
 enum { ACPI_SPACE_MEMORY, ACPI_SPACE_IO }; /* of a generic address: ACPI 6.4, 5.2.3.2 */
 #define ACPI_LENGTH 4u /* of a table, in its header */
-/* A field of a table; 0 if the table is too short for it. */
+/* A field of a table; 0 if the table is NULL, or too short for it. */
 uint64_t acpi_field(const uint8_t *table, uint32_t at, uint32_t bytes);
-/* The register in the generic address structure at `at` or, where that is 0, the port in the 32-bit field at `narrow`.
- * Address 0: none. */
-struct handoff_register acpi_register(const uint8_t *fadt, uint32_t at, uint32_t narrow, uint32_t bytes);
+/* The register in the FADT's generic address structure at `at` or, where that is 0, the port in its 32-bit field at
+ * `narrow`. Address 0: none. */
+#define FADT_SIZE_1 116u /* of its first version */
+struct handoff_register acpi_register(uint32_t at, uint32_t narrow, uint32_t bytes);
 
 /* cpus.c: the CPUs in the MADT, and pages below 1 MiB to start them from, into `handoff`. */
 void cpus_find(void);
-void cpus_free(void);
 /* On parts without coherent encryption (APM2 7.10.6): WBINVD on all other CPUs, through the UEFI MP services. */
 void cpus_wbinvd(void);
 
@@ -122,18 +121,20 @@ const char *registers_fault(uint64_t base, uint64_t size);
 /* Row of configuration space that is not all in reach, beginning at these functions, each followed by a blank; none: "". */
 void registers_row(const char *from, const char *found, const char *effect);
 
-/* memory_map.c: the UEFI memory map, into `handoff`'s ranges. The buffer is allocated once, with slack for later calls.
- * False: no map, or too many ranges. */
+/* memory.c: allocates page-aligned memory up to the address `highest`; 0: there is none. memory_free() frees all that was
+ * allocated. */
+uint64_t memory_allocate(uint64_t bytes, uint64_t highest);
+void memory_free(void);
+/* The UEFI memory map, into `handoff`'s ranges. The buffer is allocated once, with slack for later calls. False: no map, or
+ * too many ranges. */
 bool memory_map_read(UINTN *key);
-void memory_map_free(void);
 
 /* load.c: allocates memory for hv; its size depends on the ranges, CPUs and guests in `handoff`. */
 uint64_t load_arena_size(void);
-EFI_STATUS load_allocate(void);
+bool load_allocate(void);
 /* The highest address for allocations: within the reduced address width, and below the HyperTransport range, which a UEFI
  * memory map may list as RAM. */
 uint64_t load_highest(void);
-void load_free(void);
 /* After ExitBootServices(): copies hv to its memory and jumps to it. */
 _Noreturn void load_enter(void);
 

@@ -44,7 +44,7 @@ $(BOOT_DIR)/%.asm.o: %.asm $(BOOT_DIR)/built-with
 # With the checksum in its header: struct hv_image_header in boot/handoff.h.
 $(BOOT_DIR)/hv.o: $(HV_IMAGE) boot/boot.mk
 	@mkdir -p $(@D)
-	checksum=$$($(PYTHON) -c 'import sys, zlib; print(zlib.crc32(open(sys.argv[1], "rb").read()))' $<) && \
+	checksum=$$($(PYTHON) -c 'import sys, zlib; print(zlib.crc32(open(sys.argv[1], "rb").read()[16:]))' $<) && \
 	printf '.section .hv,"aw",@progbits\n.incbin "%s", 0, 12\n.long %u\n.incbin "%s", 16\n.section .note.GNU-stack,"",@progbits\n' \
 		$< $$checksum $< | $(CC) -x assembler -c - -o $@
 

@@ -20,50 +20,32 @@
 /* ACPI 6.4, table 5.9 */
 #define FADT_PM_TMR_BLK 76u
 #define FADT_X_PM_TMR_BLK 208u
-#define FADT_SIZE_1 116u
 
-static uint16_t clock_pm_port(void)
-{
-    const uint8_t *fadt = acpi_find("FACP", FADT_SIZE_1);
-    if (fadt == NULL)
-        return 0;
-    struct handoff_register timer = acpi_register(fadt, FADT_X_PM_TMR_BLK, FADT_PM_TMR_BLK, 4);
-    return timer.port ? (uint16_t)timer.address : 0;
-}
-
-/* Waits until the timer has advanced by `ticks` since `from`; false: it does not advance. */
-static bool clock_wait(uint16_t port, uint32_t from, uint64_t ticks, uint32_t *elapsed)
-{
-    uint32_t last = from;
-    for (uint32_t still = 0; still < PM_TIMER_STUCK; still++) {
-        uint32_t now = in32(port) & PM_TIMER_MASK;
-        *elapsed = (now - from) & PM_TIMER_MASK;
-        if (*elapsed >= ticks)
-            return true;
-        if (now != last)
-            still = 0;
-        last = now;
-    }
-    return false;
-}
-
+/* The frequency of the TSC by SAMPLE_TICKS of the timer, from one tick to another; 0: it does not advance. */
 static uint64_t clock_sample(uint16_t port)
 {
-    uint32_t elapsed, start = in32(port) & PM_TIMER_MASK;
-    if (!clock_wait(port, start, 1, &elapsed)) /* begin on an edge */
-        return 0;
-    uint64_t tsc = rdtsc();
-    start += elapsed;
-    if (!clock_wait(port, start & PM_TIMER_MASK, SAMPLE_TICKS, &elapsed))
-        return 0;
-    tsc = rdtsc() - tsc;
-    return tsc * PM_TIMER_HZ / elapsed;
+    uint64_t first = 0, ticks = 0;
+    uint32_t last = in32(port) & PM_TIMER_MASK;
+    for (uint32_t still = 0; still < PM_TIMER_STUCK; still++) {
+        uint32_t now = in32(port) & PM_TIMER_MASK;
+        if (now == last)
+            continue;
+        uint64_t tsc = rdtsc();
+        ticks += first == 0 ? 0 : (now - last) & PM_TIMER_MASK;
+        first = first == 0 ? tsc : first;
+        if (ticks >= SAMPLE_TICKS)
+            return (tsc - first) * PM_TIMER_HZ / ticks;
+        last = now;
+        still = 0;
+    }
+    return 0;
 }
 
 uint64_t clock_measure(const char **source)
 {
     uint64_t least = UINT64_MAX, most = 0, sum = 0;
-    uint16_t port = clock_pm_port();
+    struct handoff_register timer = acpi_register(FADT_X_PM_TMR_BLK, FADT_PM_TMR_BLK, 4);
+    uint16_t port = timer.port ? (uint16_t)timer.address : 0;
     *source = "ACPI PM timer";
     for (uint32_t i = 0; port != 0 && i < SAMPLES; i++) {
         uint64_t sample = clock_sample(port);

@@ -139,7 +139,7 @@ void console_find(void)
 {
     struct handoff_uart uart;
     char why[WHY_SIZE] = "";
-    const uint8_t *spcr = acpi_find("SPCR", SPCR_SIZE);
+    const uint8_t *spcr = acpi_find("SPCR", SPCR_SIZE, 0);
     if (spcr != NULL && console_by_spcr(spcr, &uart, why)) {
         if (console_take(&uart, "SPCR", ""))
             return;

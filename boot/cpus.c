@@ -19,14 +19,10 @@ void cpus_find(void)
 {
     handoff.cpu_count = handoff.cpus_left_out = 0;
     madt_add(cpus_own_apic_id());
-    const uint8_t *madt = acpi_find("APIC", MADT_ENTRIES);
-    if (madt != NULL)
-        madt_read(madt, (uint32_t)acpi_field(madt, ACPI_LENGTH, 4));
-    if (handoff.cpu_count == 1)
-        return;
-    EFI_PHYSICAL_ADDRESS base = HIGHEST_STARTUP;
-    if (!EFI_ERROR(boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, HANDOFF_STARTUP_PAGES, &base)))
-        handoff.startup_base = base; /* 0, the page of the real-mode vectors, counts as none */
+    const uint8_t *madt = acpi_find("APIC", MADT_ENTRIES, 0);
+    madt_read(madt, (uint32_t)acpi_field(madt, ACPI_LENGTH, 4));
+    if (handoff.cpu_count > 1)
+        handoff.startup_base = memory_allocate(HANDOFF_STARTUP_PAGES * PAGE_SIZE, HIGHEST_STARTUP);
 }
 
 /* UEFI PI 1.7, volume 2, 13.4; gnu-efi does not have it. */
@@ -59,11 +55,4 @@ void cpus_wbinvd(void)
             "Sevisor: WBINVD on the other CPUs failed (MP services: status 0x%lx): what their caches still hold of\n"
             "plain memory may damage encrypted memory. If guests fail, update the BIOS\n",
             status);
-}
-
-void cpus_free(void)
-{
-    if (handoff.startup_base != 0)
-        boot.services->FreePages(handoff.startup_base, HANDOFF_STARTUP_PAGES);
-    handoff.startup_base = 0;
 }

@@ -124,7 +124,7 @@ struct handoff {
 struct hv_image_header {
     uint64_t magic;
     uint32_t version; /* HANDOFF_VERSION */
-    uint32_t checksum; /* CRC-32 of the file part, [0, data_offset + data_size), this field taken as 0 */
+    uint32_t checksum; /* CRC-32 of what follows it in the file part, which is data_offset + data_size bytes long */
     uint64_t entry; /* offset; called with RDI = virtual address of struct handoff */
     uint64_t text_offset; /* read + execute; what is before, with this header: read */
     uint64_t data_offset, data_size; /* read + write; file part, which zeros follow */

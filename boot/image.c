@@ -5,16 +5,6 @@
 #include "guest/crc32.h"
 #include "hv/lib/string.h"
 
-static uint32_t image_checksum(const void *section, uint64_t size)
-{
-    const uint8_t *bytes = section;
-    const uint64_t at = offsetof(struct hv_image_header, checksum), behind = at + sizeof(uint32_t);
-    static const uint8_t zeros[sizeof(uint32_t)];
-    uint32_t crc = crc32_update(0, bytes, at);
-    crc = crc32_update(crc, zeros, sizeof zeros);
-    return crc32_update(crc, bytes + behind, size - behind);
-}
-
 const char *image_check(const void *section, uint64_t size, struct hv_image_header *h)
 {
     if (size < sizeof *h)
@@ -28,5 +18,7 @@ const char *image_check(const void *section, uint64_t size, struct hv_image_head
     uint64_t bytes;
     if (__builtin_add_overflow(h->data_offset, h->data_size, &bytes) || bytes < sizeof *h || bytes > size)
         return "cut off";
-    return image_checksum(section, bytes) != h->checksum ? "damaged: wrong checksum" : NULL;
+    const uint64_t behind = offsetof(struct hv_image_header, checksum) + sizeof h->checksum;
+    uint32_t checksum = crc32_update(0, (const uint8_t *)section + behind, bytes - behind);
+    return checksum != h->checksum ? "damaged: wrong checksum" : NULL;
 }

@@ -35,7 +35,6 @@ _Static_assert(POOL_BYTES + (UINT64_C(1) << 52) / POOL_SHARE + HANDOFF_MAX_CPUS 
                    HV_ARENA_MAX,
                "the arena, with image and tables, at any width of addresses");
 
-static uint64_t load_allocation, load_allocation_pages; /* around the arena, for alignment */
 static uint64_t load_manifest_bytes; /* of its table, when memory was allocated */
 static struct pagetable bridge;
 
@@ -71,35 +70,20 @@ uint64_t load_highest(void)
     return (limit < RANGES_HT_FIRST ? limit : RANGES_HT_FIRST) - 1;
 }
 
-EFI_STATUS load_allocate(void)
+bool load_allocate(void)
 {
-    uint64_t size = load_arena_size();
+    const uint64_t size = load_arena_size();
     if (size > HV_ARENA_MAX)
-        return EFI_OUT_OF_RESOURCES;
+        return false;
+    uint64_t memory = memory_allocate(size + SIZE_2M, load_highest());
+    uint64_t tables = memory_allocate(BRIDGE_PAGES * PAGE_SIZE, load_highest());
+    if (memory == 0 || tables == 0)
+        return false;
     load_manifest_bytes = boot.guests->payload_offset;
-    EFI_PHYSICAL_ADDRESS base = load_highest();
-    load_allocation_pages = (size + SIZE_2M) / PAGE_SIZE;
-    EFI_STATUS status = boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, load_allocation_pages, &base);
-    if (EFI_ERROR(status))
-        return status;
-    load_allocation = base;
-    base = load_highest();
-    status = boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, BRIDGE_PAGES, &base);
-    if (EFI_ERROR(status))
-        return status;
-    handoff.arena_base = (load_allocation + SIZE_2M - 1) & ~(SIZE_2M - 1);
+    handoff.arena_base = (memory + SIZE_2M - 1) & ~(SIZE_2M - 1);
     handoff.arena_size = size;
-    pagetable_init(&bridge, base, base + BRIDGE_PAGES * PAGE_SIZE, 0, 0);
-    bool mapped = pagetable_map(&bridge, HV_ARENA_BASE, handoff.arena_base | handoff.c_bit_mask, size, PTE_W | PTE_NX);
-    return mapped ? EFI_SUCCESS : EFI_OUT_OF_RESOURCES;
-}
-
-void load_free(void)
-{
-    if (bridge.root != 0)
-        boot.services->FreePages(bridge.root, BRIDGE_PAGES);
-    if (load_allocation != 0)
-        boot.services->FreePages(load_allocation, load_allocation_pages);
+    pagetable_init(&bridge, tables, tables + BRIDGE_PAGES * PAGE_SIZE, 0, 0);
+    return pagetable_map(&bridge, HV_ARENA_BASE, handoff.arena_base | handoff.c_bit_mask, size, PTE_W | PTE_NX);
 }
 
 /* hv's first tables, written through the bridge. */

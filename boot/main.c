@@ -14,9 +14,7 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system);
 /* Returns to the boot order; by Exit(), since crt0 does not preserve all registers for a return. */
 static _Noreturn void main_refuse(EFI_STATUS status)
 {
-    load_free();
-    cpus_free();
-    memory_map_free();
+    memory_free();
     boot.services->Exit(boot.handle, status, 0, NULL);
     __builtin_trap();
 }

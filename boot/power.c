@@ -10,7 +10,7 @@
 
 /* ACPI 6.4, table 5.9; PM1b's field follows PM1a's. */
 /* clang-format off */
-enum { FADT_SIZE_1 = 116, FADT_DSDT = 40, FADT_PM1A_CNT = 64, FADT_FLAGS = 112, FADT_RESET = 116, FADT_RESET_VALUE = 128,
+enum { FADT_DSDT = 40, FADT_PM1A_CNT = 64, FADT_FLAGS = 112, FADT_RESET = 116, FADT_RESET_VALUE = 128,
        FADT_X_DSDT = 140, FADT_X_PM1A_CNT = 172, FADT_SLEEP_CONTROL = 244 };
 /* clang-format on */
 #define FADT_RESET_SUPPORTED (1u << 10)
@@ -60,12 +60,10 @@ static bool power_s5_in(const uint8_t *aml, uint32_t types[2])
 
 void power_find(void)
 {
-    const uint8_t *fadt = acpi_find("FACP", FADT_SIZE_1), *aml;
-    if (fadt == NULL)
-        return;
+    const uint8_t *fadt = acpi_find("FACP", FADT_SIZE_1, 0), *aml;
     uint64_t flags = acpi_field(fadt, FADT_FLAGS, 4), dsdt = acpi_field(fadt, FADT_X_DSDT, 8);
     if ((flags & FADT_RESET_SUPPORTED) != 0) {
-        handoff.reset = acpi_register(fadt, FADT_RESET, 0, 1);
+        handoff.reset = acpi_register(FADT_RESET, 0, 1);
         if (handoff.reset.address == 0)
             table_row(PREFLIGHT_NOTE, "ACPI reset register", "a port, or in memory",
                       "in address space %lu\n"
@@ -77,14 +75,14 @@ void power_find(void)
     uint32_t types[2];
     aml = acpi_table(dsdt != 0 ? dsdt : acpi_field(fadt, FADT_DSDT, 4), "DSDT");
     bool off = aml != NULL && power_s5_in(aml, types);
-    for (uint32_t at = 0; !off && (aml = acpi_find_next("SSDT", AML_START, &at)) != NULL;)
+    for (uint32_t i = 0; !off && (aml = acpi_find("SSDT", AML_START, i)) != NULL; i++)
         off = power_s5_in(aml, types);
     if (off && (flags & FADT_HW_REDUCED) != 0) {
-        handoff.off[0] = acpi_register(fadt, FADT_SLEEP_CONTROL, 0, 1);
+        handoff.off[0] = acpi_register(FADT_SLEEP_CONTROL, 0, 1);
         handoff.off[0].value = types[0] << SLEEP_TYPE | SLEEP_ENABLE;
     }
     for (uint32_t i = 0; off && (flags & FADT_HW_REDUCED) == 0 && i < 2; i++) {
-        handoff.off[i] = acpi_register(fadt, FADT_X_PM1A_CNT + 12 * i, FADT_PM1A_CNT + 4 * i, 2);
+        handoff.off[i] = acpi_register(FADT_X_PM1A_CNT + 12 * i, FADT_PM1A_CNT + 4 * i, 2);
         handoff.off[i].keep = UINT16_MAX & ~(7u << PM1_TYPE | PM1_ENABLE);
         handoff.off[i].value = types[i] << PM1_TYPE | PM1_ENABLE;
     }

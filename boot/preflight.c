@@ -250,7 +250,7 @@ static uint64_t window_size(const struct manifest_guest *guest)
 static bool check_memory(bool mapped)
 {
     UINTN key;
-    bool allocated = mapped && !EFI_ERROR(load_allocate());
+    bool allocated = mapped && load_allocate();
     /* The allocation has changed the map. */
     if (!mapped || (allocated && !memory_map_read(&key))) {
         table_row(PREFLIGHT_FATAL, "memory map", "from the firmware",

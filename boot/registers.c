@@ -14,8 +14,6 @@ enum { MCFG_ENTRIES = 44, MCFG_ENTRY_SIZE = 16, MCFG_SEGMENT = 8, MCFG_FIRST_BUS
 /* ACPI 6.4, 5.2.12.3 */
 enum { MADT_IOAPIC = 1, MADT_IOAPIC_ADDRESS = 4, MADT_IOAPIC_SIZE = 12 };
 
-static const uint8_t *registers_mcfg;           /* NULL: none */
-
 /* Why hv cannot have registers at [base, base + size), in words; NULL: it can. Tables may be wrong: what the memory map has
  * as RAM is not written to. */
 static const char *registers_impossible(uint64_t base, uint64_t size)
@@ -83,9 +81,10 @@ bool registers_space(uint32_t *at, struct pci_space *space)
 /* The next entry of the MCFG; *at: where to continue, MCFG_ENTRIES at first. An impossible base becomes 0. */
 static bool registers_next(uint32_t *at, struct handoff_registers *r)
 {
-    uint32_t size = registers_mcfg == NULL ? 0 : (uint32_t)acpi_field(registers_mcfg, ACPI_LENGTH, 4);
+    const uint8_t *mcfg = acpi_find("MCFG", MCFG_ENTRIES, 0);
+    uint32_t size = (uint32_t)acpi_field(mcfg, ACPI_LENGTH, 4);
     while (*at < size && size - *at >= MCFG_ENTRY_SIZE) {
-        const uint8_t *entry = registers_mcfg + *at;
+        const uint8_t *entry = mcfg + *at;
         uint32_t first = entry[MCFG_FIRST_BUS], last = entry[MCFG_LAST_BUS];
         uint64_t base = number_at(entry, 8);
         *at += MCFG_ENTRY_SIZE;
@@ -128,7 +127,6 @@ static void registers_find_pci(void)
     char lost[48] = "", unread[48] = "", name[PCI_NAME];
     struct handoff_registers r = {0, (uint64_t)PCI_FUNCTIONS * PCI_FUNCTION_SIZE, HANDOFF_PCI, 0};
     handoff.registers[handoff.register_count++] = r;
-    registers_mcfg = acpi_find("MCFG", MCFG_ENTRIES);
     for (uint32_t at = MCFG_ENTRIES; registers_next(&at, &r);) {
         if (r.first >> 16 == 0)
             continue; /* ports reach it; registers_ecam() looks at its entries */
@@ -150,8 +148,8 @@ void registers_find(void)
     uint32_t at = MADT_ENTRIES;
     bool all = true;
     registers_find_pci();
-    const uint8_t *madt = acpi_find("APIC", MADT_ENTRIES), *entry;
-    uint32_t size = madt == NULL ? 0 : (uint32_t)acpi_field(madt, ACPI_LENGTH, 4);
+    const uint8_t *madt = acpi_find("APIC", MADT_ENTRIES, 0), *entry;
+    uint32_t size = (uint32_t)acpi_field(madt, ACPI_LENGTH, 4);
     while ((entry = madt_next(madt, size, &at)) != NULL) {
         if (entry[0] != MADT_IOAPIC || entry[1] < MADT_IOAPIC_SIZE)
             continue;

@@ -115,7 +115,6 @@ struct machine {
     uint64_t maps_in_the_end; /* ExitBootServices() maps 2 MiB there, one to one; 0: nothing */
     bool boot_services_over;
     unsigned map_reads_left; /* GetMemoryMap() fails beyond */
-    EFI_STATUS pool_status;
     uint64_t low_base; /* what is allocated below 1 MiB; 0: nothing is free there */
     uint64_t highest_asked; /* of AllocatePages() by a highest address, above 1 MiB */
     uint64_t allocation_skew; /* bytes by which allocations miss 2 MiB alignment */
@@ -125,7 +124,6 @@ struct machine {
     } pages[8]; /* allocated */
     bool no_reserved_page; /* AllocatePages() has none of that type */
     uint64_t reserved_page; /* 0: none, or freed */
-    unsigned pools;
     bool junk; /* what is allocated has been used before */
     bool no_mp_services;
     EFI_STATUS mp_status; /* of StartupAllAPs() */
@@ -189,6 +187,6 @@ const struct preflight_row *machine_row(const char *feature);
 /* What the Secure Processor does in the time that passes. */
 void machine_psp_run(void);
 void machine_event(enum event what);
-bool machine_holds_nothing(void); /* no page, no pool, PCI and SYSCFG as they were */
+bool machine_holds_nothing(void); /* no page, PCI and SYSCFG as they were */
 
 #endif

@@ -268,7 +268,7 @@ static void a_table_that_is_too_short_is_none(void **state)
     uart_at(1, 0x2f8);
     for (uint32_t size = 36; size <= 80; size++) {
         spcr_of(size < 59 ? 59 : size, 2, 0, (const uint8_t[])DELL_R7625, 0x2f8);
-        uint8_t *spcr = (uint8_t *)(uintptr_t)acpi_find("SPCR", 0);
+        uint8_t *spcr = (uint8_t *)(uintptr_t)acpi_find("SPCR", 0, 0);
         memcpy(spcr + 4, &size, 4);
         acpi_seal(spcr);
         look();

@@ -38,7 +38,7 @@ static void tables(const uint8_t *aml, uint32_t size)
     memset(&handoff.off, 0, sizeof handoff.off);
     memset(&handoff.reset, 0, sizeof handoff.reset);
     acpi_build(2, true, true);
-    memcpy((uint8_t *)(uintptr_t)acpi_find("FACP", 244), "OTHR", 4);
+    memcpy((uint8_t *)(uintptr_t)acpi_find("FACP", 244, 0), "OTHR", 4);
     fadt = acpi_add("FACP", 276);
     dsdt = aml_table("DSDT", aml, size);
     put(140, (uintptr_t)dsdt, 8);

@@ -527,7 +527,7 @@ static void three_cpus(uint8_t last)
       memcpy(machine.psp.answer, (const uint8_t[]){0, 24, 2, 0, 0, 0, 0, 1, 3}, 9))                                       \
     X(psp_without_a_page, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB",                                           \
       "add RAM, or lower memory in guests.toml", machine.no_reserved_page = true;                                         \
-      machine.allocations_left = 0)                                                                                       \
+      machine.allocations_left = 1)                                                                                       \
     X(no_psp, "Secure Processor", PREFLIGHT_NO_SEV, "none", PSP_BIOS, machine.pci[0].config[0] = 0x14851022)              \
     X(psp_without_sev, "Secure Processor", PREFLIGHT_NO_SEV, "SEV off, feature 0x00000002",                               \
       "it is present, but SEV is unsupported or disabled: BIOS: enable SMEE and SEV; update the BIOS",                    \
@@ -570,12 +570,12 @@ static void three_cpus(uint8_t last)
       "GetMemoryMap fails, or has more ranges than this version handles", machine.map_reads_left = 0)                     \
     X(no_second_map, "memory map", PREFLIGHT_FATAL, "unusable",                                                           \
       "GetMemoryMap fails, or has more ranges than this version handles", machine.map_reads_left = 1)                     \
-    X(no_pool, "memory map", PREFLIGHT_FATAL, "unusable",                                                                 \
-      "GetMemoryMap fails, or has more ranges than this version handles", machine.pool_status = EFI_OUT_OF_RESOURCES)     \
+    X(no_room_for_the_map, "memory map", PREFLIGHT_FATAL, "unusable",                                                     \
+      "GetMemoryMap fails, or has more ranges than this version handles", machine.allocations_left = 0)                   \
     X(no_arena, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml",          \
-      machine.allocations_left = 0)                                                                                       \
-    X(no_bridge, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml",         \
       machine.allocations_left = 1)                                                                                       \
+    X(no_bridge, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml",         \
+      machine.allocations_left = 2)                                                                                       \
     X(ram_on_hypertransport, "memory left out", PREFLIGHT_NOTE, "12288 MiB", LEFT_OUT,                                    \
       machine_descriptor(EfiConventionalMemory, UINT64_C(0xe030000000), UINT64_C(0x1ffff80), EFI_MEMORY_WB))              \
     X(ram_out_of_reach, "memory left out", PREFLIGHT_NOTE, "3 MiB", LEFT_OUT,                                             \
@@ -1017,7 +1017,7 @@ static void wrong_checksums_of_acpi_are_said_and_change_nothing(void **state)
 {
     (void)state;
     three_cpus(4);
-    uint8_t *madt = (uint8_t *)(uintptr_t)acpi_find("APIC", 44);
+    uint8_t *madt = (uint8_t *)(uintptr_t)acpi_find("APIC", 44, 0);
     madt[9] ^= 1;
     ((uint8_t *)(uintptr_t)TABLES_BASE)[0x200 + 9] ^= 1; /* the XSDT's */
     assert_int_equal(machine_boot(), ENTERED);

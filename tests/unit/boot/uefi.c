@@ -172,6 +172,8 @@ static EFI_STATUS EFIAPI allocate_pages(EFI_ALLOCATE_TYPE type, EFI_MEMORY_TYPE 
         machine.allocations_left--;
         base = ((top - count * 4096) & ~(2 * MIB - 1)) - (count > 512 ? 2 * MIB - machine.allocation_skew : 0);
         top = base;
+        /* What is asked for changes the map that it is asked for. */
+        machine_descriptor(EfiBootServicesData, RAM_BASE + 4 * MIB, 1, EFI_MEMORY_WB);
         if (machine.junk)
             memset((void *)(uintptr_t)base, 0xa5, count * 4096);
     }
@@ -228,28 +230,6 @@ static EFI_STATUS EFIAPI get_memory_map(UINTN *size, EFI_MEMORY_DESCRIPTOR *map,
         memcpy((uint8_t *)map + i * step, machine.wide_map_count > 0 ? &wide : &machine.map[i], sizeof *map);
     }
     *key = machine.map_key;
-    return EFI_SUCCESS;
-}
-
-static EFI_STATUS EFIAPI allocate_pool(EFI_MEMORY_TYPE type, UINTN size, void **buffer)
-{
-    alive();
-    assert_int_equal(type, EfiLoaderData);
-    if (EFI_ERROR(machine.pool_status))
-        return machine.pool_status;
-    machine.pools++;
-    machine.map_key++;
-    /* The pool that is asked for changes the map that it is asked for. */
-    machine_descriptor(EfiBootServicesData, RAM_BASE + 4 * MIB, 1, EFI_MEMORY_WB);
-    *buffer = malloc(size);
-    return EFI_SUCCESS;
-}
-
-static EFI_STATUS EFIAPI free_pool(void *buffer)
-{
-    alive();
-    machine.pools--;
-    free(buffer);
     return EFI_SUCCESS;
 }
 
@@ -326,8 +306,6 @@ static EFI_BOOT_SERVICES services = {
     .AllocatePages = allocate_pages,
     .FreePages = free_pages,
     .GetMemoryMap = get_memory_map,
-    .AllocatePool = allocate_pool,
-    .FreePool = free_pool,
     .Stall = stall,
     .ExitBootServices = exit_boot_services,
     .Exit = leave,

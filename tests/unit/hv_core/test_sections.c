@@ -194,9 +194,8 @@ static uint8_t *image_of(const struct hv_image_header *header, uint64_t size)
         bytes[i] = (uint8_t)(i * 7);
     uint64_t end = header->data_offset + header->data_size;
     if (end >= sizeof *header && end <= size) {
-        memset(bytes + offsetof(struct hv_image_header, checksum), 0, 4);
-        uint32_t checksum = checksum_of(bytes, end);
-        memcpy(bytes + offsetof(struct hv_image_header, checksum), &checksum, 4);
+        uint32_t checksum = checksum_of(bytes + 16, end - 16);
+        memcpy(bytes + 12, &checksum, 4);
     }
     return bytes;
 }

@@ -1,12 +1,38 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* The UEFI memory map, read as the last step before ExitBootServices and converted into the hand-over's ranges. */
+/* Memory from UEFI; and its memory map, read as the last step before ExitBootServices and converted into the hand-over's
+ * ranges. */
 #include "boot/boot.h"
 
 /* Room for descriptors that are added between the first call and the last. */
 #define MAP_SLACK 8192u
+#define ALLOCATIONS 4u /* hv's arena, the bridge, pages to start CPUs from, the memory map */
 
 static uint8_t *map;
 static UINTN map_capacity;
+static struct {
+    EFI_PHYSICAL_ADDRESS base;
+    UINTN pages;
+} allocated[ALLOCATIONS];
+static uint32_t allocated_count;
+
+uint64_t memory_allocate(uint64_t bytes, uint64_t highest)
+{
+    EFI_PHYSICAL_ADDRESS base = highest;
+    UINTN pages = (bytes + 4095) / 4096;
+    if (allocated_count == ALLOCATIONS ||
+        EFI_ERROR(boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, pages, &base)))
+        return 0;
+    allocated[allocated_count].base = base;
+    allocated[allocated_count++].pages = pages;
+    return base;
+}
+
+void memory_free(void)
+{
+    for (; allocated_count > 0; allocated_count--)
+        boot.services->FreePages(allocated[allocated_count - 1].base, allocated[allocated_count - 1].pages);
+    map = NULL;
+}
 
 bool memory_map_read(UINTN *key)
 {
@@ -16,10 +42,9 @@ bool memory_map_read(UINTN *key)
         map_capacity = 0;
         boot.services->GetMemoryMap(&map_capacity, NULL, key, &stride, &version);
         map_capacity += MAP_SLACK;
-        void *buffer;
-        if (EFI_ERROR(boot.services->AllocatePool(EfiLoaderData, map_capacity, &buffer)))
+        map = (uint8_t *)(uintptr_t)memory_allocate(map_capacity, load_highest());
+        if (map == NULL)
             return false;
-        map = buffer;
     }
     UINTN bytes = map_capacity;
     struct ranges ranges = {handoff.ranges, 0, HANDOFF_MAX_RANGES, 0};
@@ -34,11 +59,4 @@ bool memory_map_read(UINTN *key)
     handoff.range_count = ranges.count;
     boot.memory_withheld = ranges.withheld;
     return true;
-}
-
-void memory_map_free(void)
-{
-    if (map != NULL)
-        boot.services->FreePool(map);
-    map = NULL;
 }

@@ -3,13 +3,10 @@
 #ifndef SEVISOR_BOOT_H
 #define SEVISOR_BOOT_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <efi.h>
 
 #include "boot/handoff.h"
+#include "hv/lib/types.h"
 
 struct manifest_header;
 struct pci_space;

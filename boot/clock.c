@@ -3,7 +3,6 @@
  * MHz on every board; and the date and time, by UEFI. */
 #include "boot/boot.h"
 
-#include "hv/lib/string.h"
 #include "hv/lib/x86.h"
 
 #define PM_TIMER_HZ UINT64_C(3579545)

@@ -18,7 +18,7 @@ static uint32_t allocated_count;
 uint64_t memory_allocate(uint64_t bytes, uint64_t highest)
 {
     EFI_PHYSICAL_ADDRESS base = highest;
-    UINTN pages = (bytes + 4095) / 4096;
+    UINTN pages = (bytes + PAGE_SIZE - 1) / PAGE_SIZE;
     if (allocated_count == ALLOCATIONS ||
         EFI_ERROR(boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, pages, &base)))
         return 0;
@@ -51,8 +51,9 @@ bool memory_map_read(UINTN *key)
     /* Absent ranges have 0 pages. */
     if (EFI_ERROR(boot.services->GetMemoryMap(&bytes, (EFI_MEMORY_DESCRIPTOR *)map, key, &stride, &version)) ||
         !ranges_from_uefi(&ranges, map, bytes, stride, UINT64_C(1) << handoff.phys_bits) ||
-        !ranges_paint(&ranges, handoff.manifest_base, (handoff.manifest_size + 4095) / 4096, HANDOFF_MANIFEST) ||
-        !ranges_paint(&ranges, handoff.arena_base, handoff.arena_size / 4096, HANDOFF_ARENA) ||
+        !ranges_paint(&ranges, handoff.manifest_base, (handoff.manifest_size + PAGE_SIZE - 1) / PAGE_SIZE,
+                      HANDOFF_MANIFEST) ||
+        !ranges_paint(&ranges, handoff.arena_base, handoff.arena_size / PAGE_SIZE, HANDOFF_ARENA) ||
         !ranges_paint(&ranges, handoff.startup_base, handoff.startup_base != 0 ? HANDOFF_STARTUP_PAGES : 0,
                       HANDOFF_RESERVED))
         return false;

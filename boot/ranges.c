@@ -4,8 +4,7 @@
 
 #include "hv/lib/string.h"
 
-#define RANGES_PAGE UINT64_C(4096)
-#define RANGES_MAX_PAGES (UINT64_MAX / RANGES_PAGE)
+#define RANGES_MAX_PAGES (UINT64_MAX / PAGE_SIZE)
 #define RANGES_NOTHING 0u       /* a kind that paints over what was there, and is not kept */
 
 /* UEFI 2.9, 7.2 */
@@ -39,14 +38,14 @@ static uint32_t ranges_kind(const EFI_MEMORY_DESCRIPTOR *d)
 
 static uint64_t ranges_end(const struct handoff_range *r)
 {
-    return r->base + r->pages * RANGES_PAGE;
+    return r->base + r->pages * PAGE_SIZE;
 }
 
 uint64_t ranges_total(const struct handoff_range *range, uint32_t count, uint32_t kind)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < count; i++)
-        bytes += range[i].kind == kind ? range[i].pages * RANGES_PAGE : 0;
+        bytes += range[i].kind == kind ? range[i].pages * PAGE_SIZE : 0;
     return bytes;
 }
 
@@ -57,12 +56,12 @@ static bool ranges_append(struct ranges *ranges, uint64_t base, uint64_t end, ui
     if (base >= end || kind == RANGES_NOTHING)
         return true;
     if (last != NULL && last->kind == kind && ranges_end(last) == base) {
-        last->pages += (end - base) / RANGES_PAGE;
+        last->pages += (end - base) / PAGE_SIZE;
         return true;
     }
     if (ranges->count == ranges->max)
         return false;
-    ranges->range[ranges->count++] = (struct handoff_range){base, (end - base) / RANGES_PAGE, kind, 0};
+    ranges->range[ranges->count++] = (struct handoff_range){base, (end - base) / PAGE_SIZE, kind, 0};
     return true;
 }
 
@@ -70,9 +69,9 @@ bool ranges_paint(struct ranges *ranges, uint64_t base, uint64_t pages, uint32_t
 {
     static struct handoff_range painted[HANDOFF_MAX_RANGES];
     struct ranges to = {painted, 0, ranges->max < HANDOFF_MAX_RANGES ? ranges->max : HANDOFF_MAX_RANGES, 0};
-    base &= ~(RANGES_PAGE - 1);
-    uint64_t possible = RANGES_MAX_PAGES - base / RANGES_PAGE;
-    uint64_t end = base + (pages < possible ? pages : possible) * RANGES_PAGE;
+    base &= ~(PAGE_SIZE - 1);
+    uint64_t possible = RANGES_MAX_PAGES - base / PAGE_SIZE;
+    uint64_t end = base + (pages < possible ? pages : possible) * PAGE_SIZE;
     if (base == end)
         return true;
 
@@ -115,7 +114,7 @@ bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, ui
         uint64_t from = r.base > RANGES_HT_FIRST ? r.base : RANGES_HT_FIRST;
         uint64_t end = ranges_end(&r) < RANGES_HT_END ? ranges_end(&r) : RANGES_HT_END;
         if (r.kind == HANDOFF_USABLE && from < end &&
-            !ranges_paint(ranges, from, (end - from) / RANGES_PAGE, HANDOFF_RESERVED))
+            !ranges_paint(ranges, from, (end - from) / PAGE_SIZE, HANDOFF_RESERVED))
             return false;
     }
     bool cut = ranges_paint(ranges, limit, RANGES_MAX_PAGES, RANGES_NOTHING);

@@ -4,7 +4,6 @@
 
 #include "hv/lib/string.h"
 
-#define SECTION_ALIGN 4096u
 /* Offsets of fields in the DOS header; in the PE signature with the COFF header, which the optional header and the
  * section headers follow; in a section header. */
 enum { DOS_MAGIC = 0x5a4d, DOS_PE = 60, DOS_SIZE = 64 };
@@ -39,7 +38,7 @@ bool section_find(const void *image, uint64_t size, const char *name, struct sec
             continue;
         uint64_t base = number_at(header + SECTION_ADDRESS, 4), bytes = number_at(header + SECTION_VIRTUAL_SIZE, 4);
         bytes = bytes != 0 ? bytes : number_at(header + SECTION_RAW_SIZE, 4);
-        if (bytes == 0 || base % SECTION_ALIGN != 0 || section_part(image, size, base, bytes) == NULL)
+        if (bytes == 0 || base % PAGE_SIZE != 0 || section_part(image, size, base, bytes) == NULL)
             return false;
         *out = (struct section){section_part(image, size, base, bytes), bytes};
         return true;

@@ -9,6 +9,7 @@
 
 #include "guest/manifest.h"
 #include "hv/lib/pci.h"
+#include "hv/lib/text.h"
 #include "hv/lib/x86.h"
 #include "psp/psp.h"
 
@@ -41,27 +42,25 @@ static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
 
 static void secure_processor_row(enum psp_error error, const struct psp_location *at)
 {
-    static const char feature[] = "Secure Processor", needed[] = "PCI function with SEV";
-    const uint32_t cell = at->cells[PSP_CELL_FEATURE];
-    char name[PCI_NAME];
-    if (error == PSP_NO_SEV || (error == PSP_BLOCKED && cell != 0))
+    const uint32_t feature = at->cells[PSP_CELL_FEATURE];
+    char found[28], name[PCI_NAME];
+    const char *remedy = "BIOS: enable the AMD Secure Processor (PSP); update the BIOS";
+    if (error == PSP_NO_SEV || (error == PSP_BLOCKED && feature != 0))
         psp_registers_log(at->cells);
-    if (error == PSP_OK || error == PSP_UNKNOWN)
-        table_row(error == PSP_OK ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, feature, needed,
-                  "1022:%04x at %s\n"
-                  "an AMD encryption controller that this version does not know: use a newer Sevisor",
-                  at->device_id, pci_name(at->function.sbdf, name));
-    else if (error == PSP_NO_SEV)
-        table_row(PREFLIGHT_NO_SEV, feature, needed,
-                  "SEV off, feature 0x%08x\n"
-                  "it is present, but SEV is unsupported or disabled: BIOS: enable SMEE and SEV; update the BIOS",
-                  cell);
-    else if (error == PSP_BLOCKED && psp_platform_out_of_reach != NULL)
-        table_row(PREFLIGHT_NO_SEV, feature, needed,
-                  "BAR %s\nBIOS: Above 4G Decoding = Disabled, or a lower MMIO limit", psp_platform_out_of_reach);
-    else
-        table_row(PREFLIGHT_NO_SEV, feature, needed, "%s\nBIOS: enable the AMD Secure Processor (PSP); update the BIOS",
-                  error == PSP_BLOCKED ? "hidden" : "none");
+    if (error == PSP_NO_SEV) {
+        text_format(found, sizeof found, "SEV off, feature 0x%08x", feature);
+        remedy = "it is present, but SEV is unsupported or disabled: BIOS: enable SMEE and SEV; update the BIOS";
+    } else if (error == PSP_BLOCKED && psp_platform_out_of_reach != NULL) {
+        text_format(found, sizeof found, "BAR %s", psp_platform_out_of_reach);
+        remedy = "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit";
+    } else if (error == PSP_BLOCKED || error == PSP_NO_DEVICE) {
+        text_format(found, sizeof found, error == PSP_BLOCKED ? "hidden" : "none");
+    } else {
+        text_format(found, sizeof found, "1022:%04x at %s", at->device_id, pci_name(at->function.sbdf, name));
+        remedy = "an AMD encryption controller that this version does not know: use a newer Sevisor";
+    }
+    table_row(error == PSP_OK ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "Secure Processor", "PCI function with SEV",
+              "%s\n%s", found, remedy);
 }
 
 void secure_processor_check(void)

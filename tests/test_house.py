@@ -42,7 +42,7 @@ DEFINED_ABOVE = {
 
 # Lines of code: no blank lines, no comments, headers included.
 LIMITS = {"boot": 1600, "core": 13000, "io": 1600, "psp": 1900, "assembly": 450}
-STILL_ABOVE = {"boot": 325, "core": 590}  # these only shrink, too
+STILL_ABOVE = {"boot": 234, "core": 590}  # these only shrink, too
 
 
 def product(*suffixes: str) -> list[str]:
@@ -195,7 +195,7 @@ def test_of_two_wrappers_the_one_that_calls_the_real_function_is_no_fake(
 # Functions of the product that unit tests and fuzzers have fakes of. Left are those next to the hardware (registers, page
 # tables, bring-up, the ways to end), psp/platform.h, which whoever links psp/ implements, and what a test scripts: jobs, the
 # monitor, the secure processor's state, what interrupts and a panic call. Only fewer.
-FAKES = 90
+FAKES = 88
 
 
 def test_fakes_are_counted(show) -> None:

@@ -253,7 +253,7 @@ static bool check_memory(bool mapped)
     bool allocated = mapped && load_allocate();
     /* The allocation has changed the map. */
     if (!mapped || (allocated && !memory_map_read(&key))) {
-        table_row(PREFLIGHT_FATAL, "memory map", "from the firmware",
+        table_row(PREFLIGHT_FATAL, "memory map", "from UEFI",
                   "unusable\nGetMemoryMap fails, or has more ranges than this version handles");
         return false;
     }

@@ -12,9 +12,9 @@
 #include "hv/cpu/smp.h"
 #include "hv/init/cpu_pages.h"
 #include "hv/init/entry.h"
-#include "hv/init/firmware.h"
 #include "hv/init/loop.h"
 #include "hv/init/smp.h"
+#include "hv/init/uefi.h"
 #include "hv/io/dma.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/x86.h"
@@ -108,7 +108,7 @@ static _Noreturn void main_run(const struct handoff *handoff)
     svm_init(this_cpu());
     run_init(this_cpu(), handoff->com2_free != 0);
     asid_init(this_cpu()->features.asids, handoff->min_sev_asid, handoff->max_sev_asid);
-    firmware_init(handoff);
+    uefi_init(handoff);
     sti();
     smp_start(handoff);
 
@@ -131,7 +131,7 @@ void hv_main(const struct handoff *handoff)
             hlt();      /* the handoff's console cannot be trusted */
     console_init(&handoff->uart);
     clock_init(handoff->tsc_hz, handoff->wall_seconds, handoff->wall_tsc);
-    firmware_end_init(handoff);
+    uefi_end_init(handoff);
     cpu_init(cpu_boot());
     log_print(LOG_NOTICE, "Sevisor: hv runs, %s",
               handoff->c_bit_mask != 0 ? "encrypted" : "plain: this machine has no SME");

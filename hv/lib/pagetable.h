@@ -2,7 +2,7 @@
 /*
  * Builds long-mode page tables (APM2 5.3) in a run of pages that is given in
  * advance. Pure: boot/ builds hv's first tables with it, hostmap.c the final
- * ones, firmware.c those of the runtime services.
+ * ones, uefi.c those of the runtime services.
  */
 #ifndef SEVISOR_PAGETABLE_H
 #define SEVISOR_PAGETABLE_H

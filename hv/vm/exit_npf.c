@@ -58,7 +58,7 @@ static const struct device {
     {0xfed40000, 0xfed44fff, "a TPM"},
     {0xfed80000, 0xfed81fff, "the chipset's (FCH) registers"},
     {0xfee00000, 0xfeefffff, "the local APIC: guests have x2APIC, by MSRs"},
-    {0xff000000, 0xffffffff, "the firmware's ROM"},
+    {0xff000000, 0xffffffff, "the UEFI firmware's ROM"},
 };
 
 static const char *device_name(uint64_t gpa)

@@ -336,7 +336,7 @@ ENDS = {
     ),
     "mmio-jump": (
         "crash",
-        r"accessed unmapped guest-physical address 0xfffffff0, .* the firmware's ROM .*, an instruction fetch, error code 0x100000015\)",
+        r"accessed unmapped guest-physical address 0xfffffff0, .* the UEFI firmware's ROM .*, an instruction fetch, error code 0x100000015\)",
     ),
     "mmio-walk": (
         "crash",

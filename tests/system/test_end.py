@@ -65,11 +65,11 @@ def acpi_fails(hand: Debugger, elf: Path, resets: bool = False) -> None:
     hand.overwrite(address(elf, "end_registers") + 2 * REGISTER_SIZE * resets, (0x80).to_bytes(8, "little"))
 
 
-ASKING = "sevisor: ACPI does not end the machine; asking the firmware"
-CHIPSET = "sevisor: the firmware does not end the machine; resetting it by port 0xcf9"
-CHIPSET_ALONE = "sevisor: the firmware cannot end the machine; resetting it by port 0xcf9"
+ASKING = "sevisor: ACPI does not end the machine; asking the UEFI firmware"
+CHIPSET = "sevisor: the UEFI firmware does not end the machine; resetting it by port 0xcf9"
+CHIPSET_ALONE = "sevisor: the UEFI firmware cannot end the machine; resetting it by port 0xcf9"
 NOT_IN_TIME = "sevisor: the UEFI firmware has not returned in time, interrupted"
-TAKEN_OVER = "sevisor: the firmware does not answer, with interrupts disabled: CPU 1 goes on"
+TAKEN_OVER = "sevisor: the UEFI firmware does not answer, with interrupts disabled: CPU 1 goes on"
 WRITE_HANGS = (
     "sevisor: a CPU does not come back from the write to ACPI's register, with interrupts disabled: CPU 1 goes on"
 )

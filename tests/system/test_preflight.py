@@ -39,7 +39,7 @@ def refusals(
         firmware_line = machine.folder / machines.FIRMWARE_LINE
         preflight = firmware_line.read_text(errors="replace") if firmware_line.exists() else text
     assert ("plain", "poweroff") in [end[:2] for end in sayings.ends(text)]
-    assert "asking the firmware" not in text  # ACPI was enough
+    assert "asking the UEFI firmware" not in text  # ACPI was enough
     assert re.search(rf"^ ok +console +a 16550 UART +{re.escape(console)}\s*$", preflight, re.MULTILINE), preflight
     return sayings.refusals(text)
 

@@ -6,7 +6,7 @@
 #include "hv/cpu/clock.h"
 #include "hv/console/console.h"
 #include "hv/init/entry.h"
-#include "hv/init/firmware.h"
+#include "hv/init/uefi.h"
 #include "hv/control/lifecycle.h"
 #include "hv/init/loop.h"
 #include "hv/mm/hostmap.h"
@@ -151,13 +151,13 @@ void run_init(struct cpu *cpu, bool com2_free)
 {
     note("vcpu %u%s", cpu->index, com2_free ? ", COM2 is free" : "");
 }
-void firmware_end_init(const struct handoff *h)
+void uefi_end_init(const struct handoff *h)
 {
     note("end %d", h == &handoff);
 }
-void firmware_init(const struct handoff *h)
+void uefi_init(const struct handoff *h)
 {
-    note("firmware %d", h == &handoff);
+    note("uefi %d", h == &handoff);
 }
 void monitor_report_losses(void)
 {
@@ -278,7 +278,7 @@ static void each_part_is_set_up_before_what_needs_it(void **state)
     assert_true(run());
     assert_order(
         "console 3f8\nclock 2400056789 1795955696 777\nend 1\ncpu 0\nview 1\npages 1\nmemory 1\nhostmap 1\nstacks 0\non stack 5000\ndma 1\nlapic\n"
-        "mca 0\nsvm pages 0\nsvm 0\nvcpu 0\nasids 509 6 15\nfirmware 1\nsti\nsmp 1\nlaunch 1\nloop 0\nsev stop\nloop 0\nlosses\nsummary\npower off\n");
+        "mca 0\nsvm pages 0\nsvm 0\nvcpu 0\nasids 509 6 15\nuefi 1\nsti\nsmp 1\nlaunch 1\nloop 0\nsev stop\nloop 0\nlosses\nsummary\npower off\n");
 }
 
 static void the_lapic_is_told_and_mapped_where_it_has_no_msrs(void **state)

@@ -5,7 +5,7 @@
 #include "hv/console/console.h"
 #include "hv/cpu/mca.h"
 #include "hv/init/panic.h"
-#include "hv/init/firmware.h"
+#include "hv/init/uefi.h"
 #include "hv/init/shutdown.h"
 #include "hv/lib/text.h"
 #include "hv/cpu/trap.h"

@@ -7,7 +7,7 @@
 #include "hv/cpu/lapic.h"
 #include "hv/cpu/mca.h"
 #include "hv/cpu/smp.h"
-#include "hv/init/firmware.h"
+#include "hv/init/uefi.h"
 #include "hv/init/panic.h"
 #include "hv/init/shutdown.h"
 #include "hv/cpu/trap.h"

@@ -14,13 +14,13 @@ unit-hv-machine-cflags := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitize=a
 	-DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
 unit-hv-machine-built-with = $(CC_VERSION) $(unit-hv-machine-cflags)
 $(eval $(call record,$(unit-hv-machine-out)/built-with,unit-hv-machine-built-with))
-unit-hv-machine-tests := clock cpu firmware psp_platform sev lapic trap panic main dma pci
+unit-hv-machine-tests := clock cpu uefi psp_platform sev lapic trap panic main dma pci
 
 # What each program links besides its own test_*.c and fake_cpu.c.
 unit-hv-machine-clock := hv/cpu/clock.c
 unit-hv-machine-cpu := hv/cpu/cpu.c hv/init/cpu_pages.c hv/svm/svm.c
-unit-hv-machine-firmware := hv/init/firmware.c hv/lib/pagetable.c boot/ranges.c hv/cpu/clock.c hv/cpu/lapic.c hv/cpu/smp.c
-unit-hv-machine-libs-firmware := -Wl,--wrap=lapic_eoi,--wrap=lapic_timer_arm
+unit-hv-machine-uefi := hv/init/uefi.c hv/lib/pagetable.c boot/ranges.c hv/cpu/clock.c hv/cpu/lapic.c hv/cpu/smp.c
+unit-hv-machine-libs-uefi := -Wl,--wrap=lapic_eoi,--wrap=lapic_timer_arm
 unit-hv-machine-psp_platform := hv/control/psp_platform.c hv/lib/pci.c hv/lib/mmio.c hv/lib/text.c hv/cpu/clock.c
 unit-hv-machine-sev := $(filter-out psp/discover.c psp/wait.c,$(sort $(wildcard psp/*.c))) guest/manifest.c guest/manifest_registers.c guest/crc32.c \
 	$(addprefix hv/control/,job.c jobs.c launch.c end.c release.c leak.c report.c wbinvd.c) $(addprefix hv/dev/,vlapic.c vuart.c) \
@@ -58,7 +58,7 @@ $(unit-hv-machine-out)/$(1).passed: $(unit-hv-machine-out)/test_$(1)
 endef
 $(foreach t,$(unit-hv-machine-tests),$(eval $(call unit-hv-machine-program,$(t))))
 
-$(unit-hv-machine-out)/test_sev $(unit-hv-machine-out)/test_cpu $(unit-hv-machine-out)/test_firmware: $(unit-hv-machine-out)/boards.o
+$(unit-hv-machine-out)/test_sev $(unit-hv-machine-out)/test_cpu $(unit-hv-machine-out)/test_uefi: $(unit-hv-machine-out)/boards.o
 
 $(unit-hv-machine-out)/boards.o: $(BOARDS_C) $(unit-hv-machine-out)/built-with
 	@mkdir -p $(@D)

@@ -12,7 +12,7 @@
 
 static struct handoff handoff;
 
-/* As init/trap.c and init/firmware.c do it. */
+/* As init/trap.c and init/uefi.c do it. */
 static void wait_elsewhere(void)
 {
     shutdown_wait();

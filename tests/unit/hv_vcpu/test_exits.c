@@ -119,7 +119,7 @@ static void what_is_no_read_of_the_bus_ends_the_guest(void **state)
          "accessed unmapped guest-physical address 0xfed00010, where a PC has the HPET (RIP 0x1000, a write"},
         {FINAL | WRITE, 0xfee00300, "a PC has the local APIC: guests have x2APIC, by MSRs (RIP 0x1000, a write"},
         {FINAL | WRITE | PRESENT, 0xfed40000, "a PC has a TPM (RIP 0x1000, a write"},
-        {FINAL | READ | FETCH, 0xffff0000, "a PC has the firmware's ROM (RIP 0x1000, an instruction fetch"},
+        {FINAL | READ | FETCH, 0xffff0000, "a PC has the UEFI firmware's ROM (RIP 0x1000, an instruction fetch"},
         {FINAL | READ | FETCH | PRESENT, 0xc0000000,
          "guest-physical address 0xc0000000 (RIP 0x1000, an instruction fetch"},
         {TABLE_WALK | READ, 0xc0000000, "a walk of its page tables"},

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * The end of the machine: ACPI's registers, the firmware, the chipset.
- * hv never maps firmware's memory beside its own. For a call it switches to a root that has the firmware's
+ * The end of the machine: ACPI's registers, the UEFI firmware, the chipset.
+ * hv never maps UEFI's memory beside its own. For a call it switches to a root that has UEFI's
  * regions one to one, plain, runtime code executable, and hv's half above.
  */
-#include "hv/init/firmware.h"
+#include "hv/init/uefi.h"
 
 #include "hv/console/console.h"
 #include "hv/console/log.h"
@@ -35,23 +35,23 @@ static const uint8_t global_variable[] = {0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0x
 
 #define BELOW_4G (UINT64_C(1) << 32)
 /* Pages for tables, of the 16 MiB that boot/load.c sets aside: all of 4 GiB in pages of 4 KiB takes 2,054. */
-#define FIRMWARE_TABLES_MOST 2560u
+#define UEFI_TABLES_MOST 2560u
 
-static uint64_t firmware_cr3;               /* 0: there is no such address space yet */
-static uint64_t firmware_reset_system;      /* 0: it cannot be called */
-static uint64_t firmware_set_variable;
-static uint32_t firmware_boot_next;
+static uint64_t uefi_cr3;               /* 0: there is no such address space yet */
+static uint64_t uefi_reset_system;      /* 0: it cannot be called */
+static uint64_t uefi_set_variable;
+static uint32_t uefi_boot_next;
 
-/* One to one ends with the lower half, hv's is above; and the firmware has never seen more by its own tables of 4 levels. */
-#define FIRMWARE_END (UINT64_C(1) << 47)
-#define FIRMWARE_LONGEST (UINT64_C(64) << 30) /* what is longer is a bridge's window, and would cost a table per GiB */
+/* One to one ends with the lower half, hv's is above; and UEFI has never seen more by its own tables of 4 levels. */
+#define UEFI_END (UINT64_C(1) << 47)
+#define UEFI_LONGEST (UINT64_C(64) << 30) /* what is longer is a bridge's window, and would cost a table per GiB */
 #define DEVICE_BITS (PTE_W | PTE_NX | PTE_PCD | PTE_PWT)
 
 /* All but memory that has become hv's or guests': boards' ResetSystem() reads what is not marked as a runtime region. What
  * was boot services' holds what a guest wrote there: a fault is better, which end_catch() survives. */
-static bool firmware_range(const struct handoff_range *range, uint64_t *bits)
+static bool uefi_range(const struct handoff_range *range, uint64_t *bits)
 {
-    if (range->base + range->pages * PAGE_SIZE > FIRMWARE_END || range->pages > FIRMWARE_LONGEST / PAGE_SIZE)
+    if (range->base + range->pages * PAGE_SIZE > UEFI_END || range->pages > UEFI_LONGEST / PAGE_SIZE)
         return false;
     switch (range->kind) {
     case HANDOFF_RUNTIME_CODE:
@@ -71,71 +71,71 @@ static bool firmware_range(const struct handoff_range *range, uint64_t *bits)
 }
 
 /* False: out of pages. */
-static bool firmware_map(struct pagetable *table, uint64_t base, uint64_t end, uint64_t bits)
+static bool uefi_map(struct pagetable *table, uint64_t base, uint64_t end, uint64_t bits)
 {
     return base >= end || pagetable_map(table, base, view_entry_address(paddr(base), VIEW_PLAIN), end - base, bits);
 }
 
-static bool firmware_map_all(struct pagetable *table, const struct handoff *handoff)
+static bool uefi_map_all(struct pagetable *table, const struct handoff *handoff)
 {
     uint64_t at = 0, bits;
     bool fine = true;
     for (uint32_t i = 0; fine && i < handoff->range_count; i++) {
         const struct handoff_range *range = &handoff->ranges[i];
         /* What no map tells of below 4 GiB are devices. */
-        fine = firmware_map(table, at, range->base < BELOW_4G ? range->base : BELOW_4G, DEVICE_BITS);
+        fine = uefi_map(table, at, range->base < BELOW_4G ? range->base : BELOW_4G, DEVICE_BITS);
         at = range->base + range->pages * PAGE_SIZE;
-        fine = fine && (!firmware_range(range, &bits) || firmware_map(table, range->base, at, bits));
+        fine = fine && (!uefi_range(range, &bits) || uefi_map(table, range->base, at, bits));
     }
-    return fine && firmware_map(table, at, BELOW_4G, DEVICE_BITS);
+    return fine && uefi_map(table, at, BELOW_4G, DEVICE_BITS);
 }
 
 /* False: out of pages. */
-static bool firmware_build(const struct handoff *handoff)
+static bool uefi_build(const struct handoff *handoff)
 {
     struct pagetable table;
     paddr_t pages;
-    if (!page_alloc(FIRMWARE_TABLES_MOST, 1, &pages))
+    if (!page_alloc(UEFI_TABLES_MOST, 1, &pages))
         return false;
-    uint64_t end = pages.raw + FIRMWARE_TABLES_MOST * PAGE_SIZE;
+    uint64_t end = pages.raw + UEFI_TABLES_MOST * PAGE_SIZE;
     pagetable_init(&table, pages.raw, end, (uintptr_t)page_va(pages) - pages.raw,
                    view_entry_address(paddr(0), VIEW_ENCRYPTED));
-    if (!firmware_map_all(&table, handoff)) {
-        page_free(pages, FIRMWARE_TABLES_MOST);
+    if (!uefi_map_all(&table, handoff)) {
+        page_free(pages, UEFI_TABLES_MOST);
         return false;
     }
     if (table.next < end)
         page_free(paddr(table.next), (end - table.next) / PAGE_SIZE);
     hostmap_share(page_va(paddr(table.root)));
-    firmware_cr3 = pagetable_cr3(&table);
+    uefi_cr3 = pagetable_cr3(&table);
     return true;
 }
 
-void firmware_init(const struct handoff *handoff)
+void uefi_init(const struct handoff *handoff)
 {
-    if (!firmware_build(handoff)) {
-        log_print(LOG_ERROR, "firmware: no pages to map %u ranges of memory for it; it cannot be asked to power off",
+    if (!uefi_build(handoff)) {
+        log_print(LOG_ERROR, "UEFI: no pages to map %u ranges of memory for it; it cannot be asked to power off",
                   handoff->range_count);
         return;
     }
-    firmware_reset_system = handoff->reset_system;
-    firmware_set_variable = handoff->set_variable;
-    firmware_boot_next = handoff->boot_next;
+    uefi_reset_system = handoff->reset_system;
+    uefi_set_variable = handoff->set_variable;
+    uefi_boot_next = handoff->boot_next;
 }
 
 /* The end of the machine: one way after another, each told of if it failed within its time. */
 enum { CHIPSET_RESET = 0xcf9, CHIPSET_RESET_SYSTEM = 0x02, CHIPSET_RESET_CPU = 0x04 };
 #define END_US 2000000u /* for what takes effect by itself */
-#define END_FIRMWARE_US 5000000u /* of the firmware's own time */
+#define END_UEFI_US 5000000u /* of the UEFI firmware's own time */
 
 static struct handoff_register end_registers[2][2]; /* by ACPI: of a power-off; of a reset */
 static bool end_resets, end_boot_next;
 static uint32_t end_way; /* the next to be tried */
-static uint64_t end_own_cr3; /* hv's tables, while the firmware's are in use; 0: they are not */
+static uint64_t end_own_cr3; /* hv's tables, while UEFI's are in use; 0: they are not */
 static uint64_t end_stack; /* 0: a fault is no way's, but hv's own */
-static bool end_in_firmware; /* the call that is watched is one of the UEFI firmware's */
+static bool end_in_uefi; /* the call that is watched is one of the UEFI firmware's */
 
-void firmware_end_init(const struct handoff *handoff)
+void uefi_end_init(const struct handoff *handoff)
 {
     memcpy(end_registers[0], handoff->off, sizeof handoff->off);
     end_registers[1][0] = handoff->reset;
@@ -173,11 +173,11 @@ static void end_leave(void)
     end_own_cr3 = 0;
 }
 
-/* With the firmware's tables, until end_leave(). `frame`: what end_catch() may use the stack from. */
+/* With UEFI's tables, until end_leave(). `frame`: what end_catch() may use the stack from. */
 static void end_enter(void *frame)
 {
     end_own_cr3 = read_cr3();
-    write_cr3(firmware_cr3);
+    write_cr3(uefi_cr3);
     end_stack = ((uintptr_t)frame & ~UINT64_C(15)) - 8; /* as a function finds it */
 }
 
@@ -185,11 +185,11 @@ static void end_by_acpi(void)
 {
     const struct handoff_register *registers = end_registers[end_resets];
     bool tables = !registers[0].port;
-    if (registers[0].address == 0 || (tables && firmware_cr3 == 0))
+    if (registers[0].address == 0 || (tables && uefi_cr3 == 0))
         return;
     if (tables)
         end_enter(__builtin_frame_address(0));
-    end_in_firmware = false;
+    end_in_uefi = false;
     shutdown_call(); /* a write may raise an SMI, whose handler may hang */
     end_write(&registers[0]);
     end_write(&registers[1]);
@@ -197,18 +197,18 @@ static void end_by_acpi(void)
     end_wait();
 }
 
-/* The firmware is called next: its time is up by the timer's interrupt, which one that a panic came out of must not hold
+/* The UEFI firmware is called next: its time is up by the timer's interrupt, which one that a panic came out of must not hold
  * back, nor the firmware, should it disable interrupts. In SMM nothing comes: there another CPU goes on, later.
  * Until cli() and end_leave(). */
-_Static_assert(END_FIRMWARE_US < SHUTDOWN_CALL_US, "the timer's interrupt comes first");
-static void end_enter_firmware(void *frame)
+_Static_assert(END_UEFI_US < SHUTDOWN_CALL_US, "the timer's interrupt comes first");
+static void end_enter_uefi(void *frame)
 {
     lapic_eoi();
     lapic_eoi();
     this_cpu()->timer_fired = false;
-    lapic_timer_arm(clock_tsc() + clock_us_to_tsc(END_FIRMWARE_US));
+    lapic_timer_arm(clock_tsc() + clock_us_to_tsc(END_UEFI_US));
     end_enter(frame);
-    end_in_firmware = true;
+    end_in_uefi = true;
     shutdown_call();
     sti();
     confine_begin();
@@ -217,11 +217,11 @@ static void end_enter_firmware(void *frame)
 /* No way to the end. Nothing depends on it but what is started next. */
 static void end_with_boot_next(void)
 {
-    uint16_t option = (uint16_t)firmware_boot_next;
+    uint16_t option = (uint16_t)uefi_boot_next;
     bool set = false;
-    if (firmware_reset_system != 0 && firmware_boot_next != HANDOFF_NO_OPTION) {
-        end_enter_firmware(__builtin_frame_address(0));
-        set = ((set_variable_t)(uintptr_t)firmware_set_variable)(
+    if (uefi_reset_system != 0 && uefi_boot_next != HANDOFF_NO_OPTION) {
+        end_enter_uefi(__builtin_frame_address(0));
+        set = ((set_variable_t)(uintptr_t)uefi_set_variable)(
                   u"BootNext", global_variable, VARIABLE_NON_VOLATILE | VARIABLE_BOOT_SERVICES | VARIABLE_RUNTIME,
                   sizeof option, &option) == 0;
         cli();
@@ -230,15 +230,15 @@ static void end_with_boot_next(void)
     if (set)
         console_print("sevisor: boot option %04x, which follows, is next (BootNext)\n", option);
     else
-        console_print("sevisor: the firmware's boot order begins anew\n");
+        console_print("sevisor: the UEFI firmware's boot order begins anew\n");
 }
 
-static void end_by_firmware(void)
+static void end_by_uefi(void)
 {
-    if (firmware_reset_system == 0)
+    if (uefi_reset_system == 0)
         return;
-    end_enter_firmware(__builtin_frame_address(0));
-    ((reset_system_t)(uintptr_t)firmware_reset_system)(end_resets ? RESET_COLD : RESET_SHUTDOWN, 0, 0, NULL);
+    end_enter_uefi(__builtin_frame_address(0));
+    ((reset_system_t)(uintptr_t)uefi_reset_system)(end_resets ? RESET_COLD : RESET_SHUTDOWN, 0, 0, NULL);
     cli();
     end_leave();
     end_wait();
@@ -259,15 +259,15 @@ static _Noreturn void end_go_on(void)
     }
     if (end_way == 1) {
         end_way++;
-        console_print("sevisor: ACPI %s the machine; asking the firmware\n",
+        console_print("sevisor: ACPI %s the machine; asking the UEFI firmware\n",
                       tried ? "does not end" : "has no register that ends");
         console_flush();
-        tried = firmware_reset_system != 0;
-        end_by_firmware();
+        tried = uefi_reset_system != 0;
+        end_by_uefi();
     }
     if (end_way == 2) {
         end_way++;
-        console_print("sevisor: the firmware %s the machine; resetting it by port 0xcf9\n",
+        console_print("sevisor: the UEFI firmware %s the machine; resetting it by port 0xcf9\n",
                       tried ? "does not end" : "cannot end");
         console_flush();
         out8(CHIPSET_RESET, CHIPSET_RESET_SYSTEM);
@@ -290,7 +290,7 @@ bool end_catch(struct trap_frame *frame, const char *what)
     frame->rflags = RFLAGS_ONE;
     end_leave();
     if (frame->vector == TRAP_TIMER)
-        firmware_reset_system = 0; /* it is in a call still: UEFI 2.9, 8.1 */
+        uefi_reset_system = 0; /* it is in a call still: UEFI 2.9, 8.1 */
     console_print("sevisor: %s at %lx\n", what, rip);
     return true;
 }
@@ -300,10 +300,10 @@ void end_elsewhere(void)
 {
     shutdown_wait();
     end_leave();
-    if (end_in_firmware)
-        firmware_reset_system = 0;
+    if (end_in_uefi)
+        uefi_reset_system = 0;
     console_print("sevisor: %s, with interrupts disabled: CPU %u goes on\n",
-                  end_in_firmware ? "the firmware does not answer"
+                  end_in_uefi ? "the UEFI firmware does not answer"
                                   : "a CPU does not come back from the write to ACPI's register",
                   this_cpu()->index);
     end_go_on();

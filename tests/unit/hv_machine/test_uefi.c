@@ -10,7 +10,7 @@
 #include "boot/boot.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/smp.h"
-#include "hv/init/firmware.h"
+#include "hv/init/uefi.h"
 #include "hv/init/shutdown.h"
 #include "hv/mm/hostmap.h"
 #include "hv/mm/page.h"
@@ -257,7 +257,7 @@ static void each_kind_of_range_is_one_to_one_with_its_rights(void **state)
     (void)state;
     for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
         add(above + 0x100000 + i * 0x10000, 2, kinds[i].kind);
-    firmware_init(&handoff);
+    uefi_init(&handoff);
     for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         uint64_t size, at = above + 0x100000 + i * 0x10000;
         assert_int_equal(walk(at, &size), kinds[i].mapped ? at | kinds[i].bits : 0);
@@ -278,7 +278,7 @@ static void what_lies_above_the_lower_half_is_not_mapped(void **state)
     add(end, 1, HANDOFF_MMIO);
     add(2 * end + 0x5000, 1, HANDOFF_RUNTIME_DATA);
     add(UINT64_C(1) << 41, (UINT64_C(64) << 30) / PAGE_SIZE + 1, HANDOFF_RESERVED);      /* nor what is enormous */
-    firmware_init(&handoff);
+    uefi_init(&handoff);
     assert_int_equal(walk(UINT64_C(1) << 41, &size), 0);
     assert_int_equal(walk(end - PAGE_SIZE, &size) & PTE_ADDRESS, end - PAGE_SIZE);
     assert_int_equal(walk(end, &size), 0);
@@ -296,7 +296,7 @@ static void what_the_map_does_not_tell_of_below_4_gib_are_devices(void **state)
     add(0x80000000, 3, HANDOFF_ARENA);
     add(UINT64_C(0xfffff000), 0x1001, HANDOFF_RESERVED);       /* across the border */
     add(UINT64_C(0x101000000), 1, HANDOFF_USABLE);
-    firmware_init(&handoff);
+    uefi_init(&handoff);
     assert_int_equal(walk(0, &size), device);
     assert_int_equal(walk(0x1000, &size), 0);
     assert_int_equal(walk(0x9f000, &size), 0);
@@ -325,7 +325,7 @@ static void tables_are_made_as_they_are_needed_and_the_rest_goes_back(void **sta
     add(base, 2 + 3 * (SIZE_1G / PAGE_SIZE), HANDOFF_MMIO);
     add(UINT64_C(5) << 39, 1, HANDOFF_RUNTIME_CODE);
     add(UINT64_C(7) << 39, UINT64_C(1) << 40, HANDOFF_USABLE);
-    firmware_init(&handoff);
+    uefi_init(&handoff);
     assert_ptr_equal(strstr(did, TABLES), did);
     assert_int_equal(walk(base, &size) & PTE_ADDRESS, base);
     assert_int_equal(size, PAGE_SIZE);
@@ -357,7 +357,7 @@ static void a_map_in_many_pieces_is_mapped(void **state)
         set_up(NULL);
         for (unsigned i = 0; i < HANDOFF_MAX_RANGES; i++)
             add(cases[k].base + i * cases[k].step, 1, k == 0 ? HANDOFF_USABLE : HANDOFF_RUNTIME_CODE);
-        firmware_init(&handoff);
+        uefi_init(&handoff);
         assert_null(strstr(did, "log "));
         assert_non_null(strstr(did, "share\n"));
         for (unsigned i = 0; i < HANDOFF_MAX_RANGES; i++) {
@@ -389,7 +389,7 @@ static void the_map_of_each_board_is_mapped(void **state)
         assert_true(ranges_from_uefi(&ranges, map, board->map_count * 40u, 40, UINT64_C(1) << 52));
         free(map);
         handoff.range_count = ranges.count;
-        firmware_init(&handoff);
+        uefi_init(&handoff);
         print_message("%s: %u ranges\n", board->name, ranges.count);
         assert_null(strstr(did, "log "));
         assert_non_null(strstr(did, "share\n"));
@@ -428,9 +428,9 @@ static __attribute__((noinline)) bool end(void (*how)(void))
 static void assert_not_mapped(void)
 {
     char expected[128];
-    firmware_init(&handoff);
+    uefi_init(&handoff);
     snprintf(expected, sizeof expected,
-             "firmware: no pages to map %u ranges of memory for it; it cannot be asked to power off\n",
+             "UEFI: no pages to map %u ranges of memory for it; it cannot be asked to power off\n",
              handoff.range_count);
     assert_non_null(strstr(did, expected));
     assert_null(strstr(did, "share"));
@@ -439,7 +439,7 @@ static void assert_not_mapped(void)
     did[0] = '\0';
     assert_true(end(machine_power_off));
     assert_null(strstr(did, "cr3"));
-    assert_non_null(strstr(did, "the firmware cannot end the machine; resetting it by port 0xcf9"));
+    assert_non_null(strstr(did, "the UEFI firmware cannot end the machine; resetting it by port 0xcf9"));
 }
 
 static void what_takes_too_many_tables_is_not_mapped_and_told(void **state)
@@ -460,19 +460,19 @@ static void so_it_is_if_the_pool_has_no_pages_for_them(void **state)
 static void without_a_map_there_are_devices_alone(void **state)
 {
     (void)state;
-    firmware_init(&handoff);
+    uefi_init(&handoff);
     char expected[256];
     snprintf(expected, sizeof expected, TABLES "page_free %lx %u\nshare\n", POOL_BASE + 6 * PAGE_SIZE, MOST - 6);
     assert_string_equal(did, expected);
 }
 
 #define BEGINS "end begins\nbreak\nflush\n"
-#define ASKING(why) "print sevisor: ACPI " why " the machine; asking the firmware\n\nflush\n"
+#define ASKING(why) "print sevisor: ACPI " why " the machine; asking the UEFI firmware\n\nflush\n"
 #define NO_REGISTER ASKING("has no register that ends")
 #define ENTERS "eoi\neoi\ntimer in 5 s\ncr3 7000000\nsti\n"
 #define FIRMWARE(type) ENTERS "reset " #type "\n"
 #define CHIPSET(why) \
-    "print sevisor: the firmware " why " the machine; resetting it by port 0xcf9\n\nflush\nout cf9 2\nout cf9 6\n"
+    "print sevisor: the UEFI firmware " why " the machine; resetting it by port 0xcf9\n\nflush\nout cf9 2\nout cf9 6\n"
 #define HALTED "print sevisor: nothing ends the machine; halted, switch it off\n\nflush\nhlt\n"
 #define HOST "cr3 1234000\n"
 
@@ -490,8 +490,8 @@ static void assert_did(const char *words)
 
 static void begin(void)
 {
-    firmware_end_init(&handoff);
-    firmware_init(&handoff);
+    uefi_end_init(&handoff);
+    uefi_init(&handoff);
     did[0] = '\0';
 }
 
@@ -525,7 +525,7 @@ static void a_reset_leads_to_the_boot_option_that_follows(void **state)
         assert_true(end(machine_reset));
         assert_int_equal(fake_cr3, HOST_CR3);
         snprintf(words, sizeof words, "boot option %04x, which follows, is next (BootNext)", options[i / 2]);
-        assert_non_null(strstr(did, variables_fail ? "the firmware's boot order begins anew" : words));
+        assert_non_null(strstr(did, variables_fail ? "the UEFI firmware's boot order begins anew" : words));
         assert_int_equal(boot_next, options[i / 2]);
     }
 }
@@ -573,7 +573,7 @@ static void without_its_tables_the_firmware_is_not_called_for_it(void **state)
     handoff.boot_next = 2;
     begin();
     assert_true(end(machine_reset));
-    assert_non_null(strstr(did, "the firmware's boot order begins anew"));
+    assert_non_null(strstr(did, "the UEFI firmware's boot order begins anew"));
     assert_null(strstr(did, "cr3"));
     assert_int_equal(boot_next, -1);
 }
@@ -585,7 +585,7 @@ static void so_it_is_for_a_reset(void **state)
     handoff.reset = cf9;
     begin();
     assert_true(end(machine_reset));
-    assert_did(BEGINS "print sevisor: the firmware's boot order begins anew\n\n"
+    assert_did(BEGINS "print sevisor: the UEFI firmware's boot order begins anew\n\n"
                       "in cf9\nout cf9 6\n" ASKING("does not end") FIRMWARE(0) "cli\n" HOST CHIPSET("does not end")
                           HALTED);
 }
@@ -633,7 +633,7 @@ static void what_another_cpu_wanted_to_say_is_said_once(void **state)
     fake_cpu.last_words = NULL;
 }
 
-#define TAKEN_OVER "print sevisor: the firmware does not answer, with interrupts disabled: CPU 3 goes on\n\n"
+#define TAKEN_OVER "print sevisor: the UEFI firmware does not answer, with interrupts disabled: CPU 3 goes on\n\n"
 
 /* On another CPU, with the tables that all have. The firmware is not called while it is busy: UEFI 2.9, 8.1. */
 static void another_cpu_goes_on_without_the_firmware(void **state)
@@ -740,7 +740,7 @@ static void a_register_in_memory_is_written_there(void **state)
 {
     (void)state;
     handoff.off[0] = (struct handoff_register){(uintptr_t)&sleep_control, 0, 1, 0, 0x34};
-    firmware_end_init(&handoff);
+    uefi_end_init(&handoff);
     sleep_control = 0x55;
     assert_true(end(machine_power_off));
     assert_int_equal(sleep_control, 0x55);
@@ -761,7 +761,7 @@ static void registers_are_there_from_the_beginning(void **state)
 {
     (void)state;
     handoff.off[0] = pm1a;
-    firmware_end_init(&handoff);
+    uefi_end_init(&handoff);
     assert_true(end(machine_power_off));
     assert_did(BEGINS "in16 804\nout16 804 3400\n" ASKING("does not end") CHIPSET("cannot end") HALTED);
 }

@@ -18,7 +18,7 @@ static void acpi_check_sum(const void *table, uint64_t length, const char signat
         if (memcmp(known, signature, 4) == 0)
             return;
     if (sum != 0)
-        text_list(boot.acpi_wrong_sums, sizeof boot.acpi_wrong_sums, signature);
+        text_list(boot.acpi_wrong_sums, sizeof(boot.acpi_wrong_sums), signature);
 }
 
 static const uint8_t *acpi_root(void)
@@ -26,7 +26,7 @@ static const uint8_t *acpi_root(void)
     const EFI_GUID acpi_20 = ACPI_20_TABLE_GUID;
     for (UINTN i = 0; i < boot.system->NumberOfTableEntries; i++) {
         const EFI_CONFIGURATION_TABLE *entry = &boot.system->ConfigurationTable[i];
-        if (memcmp(&entry->VendorGuid, &acpi_20, sizeof acpi_20) == 0)
+        if (memcmp(&entry->VendorGuid, &acpi_20, sizeof(acpi_20)) == 0)
             return entry->VendorTable;
     }
     return NULL;

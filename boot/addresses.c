@@ -81,15 +81,15 @@ void addresses_check(void)
             uint32_t more = addresses_of(&function);
             beyond += more;
             if (more > 0)
-                text_list(where, sizeof where, pci_name(sbdf, name));
+                text_list(where, sizeof(where), pci_name(sbdf, name));
             if (function.ecam == NULL && blind[0] == '\0')
-                text_list(blind, sizeof blind, pci_name(sbdf, name));
+                text_list(blind, sizeof(blind), pci_name(sbdf, name));
         }
     }
     registers_row(blind, "some by ports only",
                   "not by the MCFG, or not mapped by UEFI: BARs of virtual functions (SR-IOV) are not checked there. "
                   "Update the BIOS");
-    text_format(needed, sizeof needed, "below 2^%u", handoff.phys_bits);
+    text_format(needed, sizeof(needed), "below 2^%u", handoff.phys_bits);
     if (beyond > 0)
         table_row(PREFLIGHT_NOTE, "PCI addresses", needed,
                   "%u are above\n"

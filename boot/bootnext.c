@@ -15,7 +15,7 @@ static bool bootnext_would_start(uint16_t option)
 {
     static uint32_t load_option[LOAD_OPTION_SIZE / 4];
     static CHAR16 name[] = L"Boot0000";
-    UINTN size = sizeof load_option;
+    UINTN size = sizeof(load_option);
     for (uint32_t i = 0; i < 4; i++)
         name[4 + i] = (CHAR16) "0123456789ABCDEF"[option >> 4 * (3 - i) & 0xf];
     return !EFI_ERROR(boot.system->RuntimeServices->GetVariable(name, &global_variable, NULL, &size, load_option)) &&
@@ -28,12 +28,12 @@ void bootnext_find(void)
     bool follows = false;
     static uint16_t order[BOOT_OPTIONS];
     uint16_t current = 0;
-    UINTN size = sizeof current, bytes = sizeof order;
+    UINTN size = sizeof(current), bytes = sizeof(order);
     handoff.boot_next = HANDOFF_NO_OPTION;
     if (EFI_ERROR(runtime->GetVariable(L"BootCurrent", &global_variable, NULL, &size, &current)) ||
         EFI_ERROR(runtime->GetVariable(L"BootOrder", &global_variable, NULL, &bytes, order)))
         return;
-    for (uint64_t i = 0; i < bytes / sizeof *order && handoff.boot_next == HANDOFF_NO_OPTION; i++) {
+    for (uint64_t i = 0; i < bytes / sizeof(*order) && handoff.boot_next == HANDOFF_NO_OPTION; i++) {
         if (follows && bootnext_would_start(order[i]))
             handoff.boot_next = order[i];
         follows |= order[i] == current;
@@ -47,5 +47,5 @@ void bootnext_set(void)
         boot.system->RuntimeServices->SetVariable(L"BootNext", &global_variable,
                                                   EFI_VARIABLE_NON_VOLATILE | EFI_VARIABLE_BOOTSERVICE_ACCESS |
                                                       EFI_VARIABLE_RUNTIME_ACCESS,
-                                                  sizeof option, &option);
+                                                  sizeof(option), &option);
 }

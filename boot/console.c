@@ -129,7 +129,7 @@ static bool console_take(struct handoff_uart *uart, const char *source, const ch
     }
     handoff.uart = *uart;
     if (console_baud != 0)
-        text_format(rate, sizeof rate, "%u%s", console_baud, by);
+        text_format(rate, sizeof(rate), "%u%s", console_baud, by);
     table_row(why[0] == '\0' ? PREFLIGHT_FINE : PREFLIGHT_NOTE, "console", "a 16550 UART", "%s 0x%lx (%s), %s\n%s",
               uart->in_memory ? "memory" : "port", uart->base, source, rate, why);
     return true;
@@ -143,16 +143,16 @@ void console_find(void)
     if (spcr != NULL && console_by_spcr(spcr, &uart, why)) {
         if (console_take(&uart, "SPCR", ""))
             return;
-        text_format(why, sizeof why, "SPCR: no answer at 0x%lx", uart.base);
+        text_format(why, sizeof(why), "SPCR: no answer at 0x%lx", uart.base);
     }
 
     /* UEFI 2.9, 3.3: device paths of the console output devices. They may name ports that do not exist. */
     EFI_GUID global = EFI_GLOBAL_VARIABLE;
     static uint8_t path[CON_OUT_SIZE];
-    UINTN size = sizeof path;
+    UINTN size = sizeof(path);
     EFI_STATUS status = boot.system->RuntimeServices->GetVariable((CHAR16[]){L"ConOut"}, &global, NULL, &size, path);
     if (status == EFI_BUFFER_TOO_SMALL)
-        text_format(why, sizeof why, "ConOut: %lu bytes, not read", size);
+        text_format(why, sizeof(why), "ConOut: %lu bytes, not read", size);
     for (uint64_t at = 0; !EFI_ERROR(status) && console_by_path(path, size, &at, &uart);)
         if (console_take(&uart, "ConOut", why))
             return;

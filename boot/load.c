@@ -59,7 +59,7 @@ uint64_t load_arena_size(void)
             POOL_GUEST_BYTES + guest->vcpus * POOL_VCPU_BYTES +
             guest->memory / ((guest->flags & MANIFEST_GUEST_SNAPSHOT) != 0 ? POOL_SNAPSHOT_SHARE : POOL_GUEST_SHARE);
     }
-    uint64_t used = boot.hv_header.total_size + load_page_up(sizeof handoff) + STACK_BYTES +
+    uint64_t used = boot.hv_header.total_size + load_page_up(sizeof(handoff)) + STACK_BYTES +
                     boot.guests->payload_offset + load_table_bytes(pool + SIZE_2M);
     return (used + pool + SIZE_2M - 1) & ~(SIZE_2M - 1);
 }
@@ -156,9 +156,9 @@ void load_enter(void)
     uint64_t stack = alias + at + STACK_BYTES;
     at += STACK_BYTES;
     struct handoff *handed = (struct handoff *)(uintptr_t)(alias + at);
-    at += load_page_up(sizeof *handed);
+    at += load_page_up(sizeof(*handed));
     handoff.arena_used = at - handoff.arena_base;
-    memcpy(handed, &handoff, sizeof handoff);
+    memcpy(handed, &handoff, sizeof(handoff));
 
     trampoline(pagetable_cr3(&tables), stack, HV_IMAGE_BASE + boot.hv_header.entry, (uintptr_t)handed);
 }

@@ -68,7 +68,7 @@ EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
 
     handoff.magic = HANDOFF_MAGIC;
     handoff.version = HANDOFF_VERSION;
-    handoff.size = sizeof handoff;
+    handoff.size = sizeof(handoff);
     handoff.reset_system = (uintptr_t)system->RuntimeServices->ResetSystem;
     handoff.set_variable = (uintptr_t)system->RuntimeServices->SetVariable;
     if (!preflight_run()) {

@@ -91,7 +91,7 @@ static void check_manifest(void)
     enum manifest_error error = manifest_check(boot.manifest.base, boot.manifest.size, &where);
     if (error != MANIFEST_OK) {
         char found[28];
-        text_format(found, sizeof found,
+        text_format(found, sizeof(found),
                     where.step >= 0    ? "guest %d, step %d"
                     : where.guest >= 0 ? "guest %d"
                                        : "refused",
@@ -200,8 +200,8 @@ static void check_sev(void)
     if ((encryption.eax & 2) == 0)
         return;
     char found[28], needed[28], change[64];
-    text_format(found, sizeof found, "%u and %u", c_bit, reduction);
-    text_format(change, sizeof change, "set cbitpos = %u, reduced-phys-bits = %u", c_bit,
+    text_format(found, sizeof(found), "%u and %u", c_bit, reduction);
+    text_format(change, sizeof(change), "set cbitpos = %u, reduced-phys-bits = %u", c_bit,
                 reduction > 0 ? reduction : 1);
     guests_row(NEED_C_BIT, "C-bit, reduction", found, change);
 
@@ -211,7 +211,7 @@ static void check_sev(void)
     sev_asids = max >= min ? max - min + 1 : 0;
     handoff.max_sev_asid = max;
     handoff.min_sev_asid = min;
-    text_format(needed, sizeof needed, "%u", sev_guests);
+    text_format(needed, sizeof(needed), "%u", sev_guests);
     table_row(unless(sev_asids >= sev_guests && sev_asids > 0, sev_asids == 0 ? PREFLIGHT_NO_SEV : PREFLIGHT_NOTE),
               "ASIDs for SEV", needed, "%lu (%u to %u)\nBIOS: lower SEV-ES ASID Space Limit (Minimum SEV non-ES ASID)",
               sev_asids, min, max);
@@ -220,7 +220,7 @@ static void check_sev(void)
     table_row(unless(smm_lock, PREFLIGHT_NO_SEV), "SMM locked", "HWCR[0] SmmLock",
               "%s\nBIOS: AMD CBS > SMM Lock = Enabled, or update the BIOS", smm_lock ? "yes" : "no");
     secure_processor_check();
-    text_format(found, sizeof found, "%u.%u", boot.sev_version >> 16, boot.sev_version >> 8 & 0xff);
+    text_format(found, sizeof(found), "%u.%u", boot.sev_version >> 16, boot.sev_version >> 8 & 0xff);
     if (boot.sev_version != 0)
         guests_row(NEED_API, "SEV API of policies", found, POLICY_CHANGE);
 }
@@ -236,7 +236,7 @@ static void check_cpus(void)
                         : ", one can run\nno memory is free below 1 MiB to start the others from");
     if (!startable)
         handoff.cpu_count = 1;
-    text_format(found, sizeof found, "0 to %u", handoff.cpu_count - 1);
+    text_format(found, sizeof(found), "0 to %u", handoff.cpu_count - 1);
     guests_row(NEED_CPUS, "CPUs of pins", found, "change pins in guests.toml");
 }
 
@@ -266,7 +266,7 @@ static bool check_memory(bool mapped)
     for (uint32_t i = 0; i < boot.guests->guest_count; i++)
         wanted += manifest_guest(boot.guests, i)->memory + window_size(manifest_guest(boot.guests, i));
     char needed[28];
-    text_format(needed, sizeof needed, "%lu + %lu MiB", wanted >> 20, load_arena_size() >> 20);
+    text_format(needed, sizeof(needed), "%lu + %lu MiB", wanted >> 20, load_arena_size() >> 20);
     table_row(unless(allocated, PREFLIGHT_FATAL), "memory guests + hv", needed,
               "%lu + %lu MiB\nadd RAM, or lower memory in guests.toml", runs_total(&free_memory) >> 20,
               handoff.arena_size >> 20);

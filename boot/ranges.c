@@ -84,7 +84,7 @@ bool ranges_paint(struct ranges *ranges, uint64_t base, uint64_t pages, uint32_t
         room = room && ranges_append(&to, r->base > end ? r->base : end, ranges_end(r), r->kind);
     if (!room)
         return false;
-    memcpy(ranges->range, painted, to.count * sizeof *painted);
+    memcpy(ranges->range, painted, to.count * sizeof(*painted));
     ranges->count = to.count;
     return true;
 }
@@ -93,12 +93,12 @@ bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, ui
 {
     EFI_MEMORY_DESCRIPTOR d;
     ranges->count = 0;
-    if (stride < sizeof d)
+    if (stride < sizeof(d))
         return false;
     /* First usable memory, then reserved memory over it, then kinds that hv distinguishes. */
     for (uint32_t pass = 0; pass < 3; pass++) {
         for (uint64_t offset = 0; bytes - offset >= stride; offset += stride) {
-            memcpy(&d, (const uint8_t *)map + offset, sizeof d);
+            memcpy(&d, (const uint8_t *)map + offset, sizeof(d));
             uint32_t kind = ranges_kind(&d);
             if (pass == (kind == HANDOFF_USABLE     ? 0
                          : kind == HANDOFF_RESERVED ? 1

@@ -131,9 +131,9 @@ static void registers_find_pci(void)
         if (r.first >> 16 == 0)
             continue; /* ports reach it; registers_ecam() looks at its entries */
         if (!registers_add(&r))
-            text_list(lost, sizeof lost, pci_name(r.first, name));
+            text_list(lost, sizeof(lost), pci_name(r.first, name));
         else if (!registers_mapped(r.base, r.size))
-            text_list(unread, sizeof unread, pci_name(r.first, name));
+            text_list(unread, sizeof(unread), pci_name(r.first, name));
     }
     registers_row(lost, "some out of reach",
                   "beyond the address width, in RAM, or too many pieces. Devices there keep their DMA, "

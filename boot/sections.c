@@ -21,7 +21,7 @@ static const uint8_t *section_part(const void *image, uint64_t size, uint64_t of
 bool section_find(const void *image, uint64_t size, const char *name, struct section *out)
 {
     char wanted[SECTION_NAME_SIZE] = {0};
-    memcpy(wanted, name, strlen(name) < sizeof wanted ? strlen(name) : sizeof wanted);
+    memcpy(wanted, name, strlen(name) < sizeof(wanted) ? strlen(name) : sizeof(wanted));
     const uint8_t *dos = section_part(image, size, 0, DOS_SIZE), *header;
     if (dos == NULL || number_at(dos, 2) != DOS_MAGIC)
         return false;
@@ -34,7 +34,7 @@ bool section_find(const void *image, uint64_t size, const char *name, struct sec
         header = section_part(image, size, at, SECTION_SIZE);
         if (header == NULL)
             return false;
-        if (memcmp(header, wanted, sizeof wanted) != 0)
+        if (memcmp(header, wanted, sizeof(wanted)) != 0)
             continue;
         uint64_t base = number_at(header + SECTION_ADDRESS, 4), bytes = number_at(header + SECTION_VIRTUAL_SIZE, 4);
         bytes = bytes != 0 ? bytes : number_at(header + SECTION_RAW_SIZE, 4);

@@ -19,7 +19,7 @@ static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
     struct psp_result result = psp_wait(psp, psp_attach(psp, at));
     if (!psp_ok(result)) {
         char remedy[200];
-        psp_result_text(result, remedy, sizeof remedy);
+        psp_result_text(result, remedy, sizeof(remedy));
         table_row(PREFLIGHT_NO_SEV, "SEV firmware", "PLATFORM_STATUS", "not usable\n%s", remedy);
         return;
     }
@@ -48,15 +48,15 @@ static void secure_processor_row(enum psp_error error, const struct psp_location
     if (error == PSP_NO_SEV || (error == PSP_BLOCKED && feature != 0))
         psp_registers_log(at->cells);
     if (error == PSP_NO_SEV) {
-        text_format(found, sizeof found, "SEV off, feature 0x%08x", feature);
+        text_format(found, sizeof(found), "SEV off, feature 0x%08x", feature);
         remedy = "it is present, but SEV is unsupported or disabled: BIOS: enable SMEE and SEV; update the BIOS";
     } else if (error == PSP_BLOCKED && psp_platform_out_of_reach != NULL) {
-        text_format(found, sizeof found, "BAR %s", psp_platform_out_of_reach);
+        text_format(found, sizeof(found), "BAR %s", psp_platform_out_of_reach);
         remedy = "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit";
     } else if (error == PSP_BLOCKED || error == PSP_NO_DEVICE) {
-        text_format(found, sizeof found, error == PSP_BLOCKED ? "hidden" : "none");
+        text_format(found, sizeof(found), error == PSP_BLOCKED ? "hidden" : "none");
     } else {
-        text_format(found, sizeof found, "1022:%04x at %s", at->device_id, pci_name(at->function.sbdf, name));
+        text_format(found, sizeof(found), "1022:%04x at %s", at->device_id, pci_name(at->function.sbdf, name));
         remedy = "an AMD encryption controller that this version does not know: use a newer Sevisor";
     }
     table_row(error == PSP_OK ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV, "Secure Processor", "PCI function with SEV",
@@ -65,8 +65,8 @@ static void secure_processor_row(enum psp_error error, const struct psp_location
 
 void secure_processor_check(void)
 {
-    struct psp psp = {.dead = false};
-    struct psp_location at = {.bar = 0};
+    struct psp psp = {0};
+    struct psp_location at = {0};
     struct pci_space space;
     if (handoff.tsc_hz < 1000000 || !psp_platform_begin())
         return;             /* no clock for the timeout, or no page: another row refuses then */

@@ -13,7 +13,7 @@ void text_print(const char *format, ...)
     CHAR16 wide[2 * TEXT_LINE + 1];
     va_list arguments;
     va_start(arguments, format);
-    text_format_list(line, sizeof line, format, arguments);
+    text_format_list(line, sizeof(line), format, arguments);
     va_end(arguments);
 
     size_t n = 0;

@@ -60,7 +60,7 @@ static bool aligned(uint64_t value)
 static uint64_t table_end(const struct manifest_header *header)
 {
     /* Counts are bounded: this cannot overflow. */
-    return sizeof *header + (uint64_t)header->guest_count * sizeof(struct manifest_guest) +
+    return sizeof(*header) + (uint64_t)header->guest_count * sizeof(struct manifest_guest) +
            (uint64_t)header->step_count * sizeof(struct manifest_step);
 }
 
@@ -71,8 +71,8 @@ static uint32_t table_checksum(const struct manifest_header *header)
     const uint8_t *bytes = (const uint8_t *)header;
     uint32_t crc = crc32_update(0, bytes, field);
 
-    crc = crc32_update(crc, &zero, sizeof zero);
-    return crc32_update(crc, bytes + field + sizeof zero, header->payload_offset - field - sizeof zero);
+    crc = crc32_update(crc, &zero, sizeof(zero));
+    return crc32_update(crc, bytes + field + sizeof(zero), header->payload_offset - field - sizeof(zero));
 }
 
 static enum manifest_error check_header(const struct manifest_header *header, uint64_t size)
@@ -83,7 +83,7 @@ static enum manifest_error check_header(const struct manifest_header *header, ui
         return MANIFEST_BAD_MAGIC;
     if (header->revision != MANIFEST_REVISION)
         return MANIFEST_BAD_REVISION;
-    if (header->header_size != sizeof *header)
+    if (header->header_size != sizeof(*header))
         return MANIFEST_BAD_HEADER_SIZE;
     if (header->guest_size != sizeof(struct manifest_guest))
         return MANIFEST_BAD_GUEST_SIZE;
@@ -109,7 +109,8 @@ static enum manifest_error check_header(const struct manifest_header *header, ui
         return MANIFEST_PAYLOAD_OUTSIDE;
     if (header->sev_firmware_size > MANIFEST_MAX_SEV_FIRMWARE)
         return MANIFEST_SEV_FIRMWARE_SIZE;
-    if ((header->sev_firmware_size == 0) != all_zero(header->sev_firmware_version, sizeof header->sev_firmware_version))
+    if ((header->sev_firmware_size == 0) !=
+        all_zero(header->sev_firmware_version, sizeof(header->sev_firmware_version)))
         return MANIFEST_SEV_FIRMWARE_VERSION;
     if (header->sev_firmware_size > header->total_size - header->payload_offset)
         return MANIFEST_SEV_FIRMWARE_OUTSIDE;
@@ -227,7 +228,7 @@ static enum manifest_error check_without_sev(const struct manifest_guest *guest)
         return MANIFEST_SESSION_WITHOUT_SEV;
     if ((guest->flags & MANIFEST_GUEST_REQUIRE_SECRET) != 0)
         return MANIFEST_SECRET_WITHOUT_SEV;
-    if (!all_zero(guest->launch_digest, sizeof guest->launch_digest))
+    if (!all_zero(guest->launch_digest, sizeof(guest->launch_digest)))
         return MANIFEST_DIGEST_WITHOUT_SEV;
     return MANIFEST_OK;
 }
@@ -265,7 +266,7 @@ static enum manifest_error check_sev(const struct view *view, const struct manif
         return MANIFEST_REDUCED_PHYS_BITS_RANGE;
     if (guest->memory > UINT64_C(1) << guest->cbitpos)
         return MANIFEST_MEMORY_REACHES_C_BIT;
-    if (all_zero(guest->launch_digest, sizeof guest->launch_digest))
+    if (all_zero(guest->launch_digest, sizeof(guest->launch_digest)))
         return MANIFEST_DIGEST_MISSING;
     return check_session(view, guest);
 }
@@ -457,7 +458,7 @@ static enum manifest_error check_all(const void *manifest, uint64_t size, struct
 
     if (((uintptr_t)manifest & 7) != 0)
         return MANIFEST_NOT_ALIGNED;
-    if (size < sizeof *view.header)
+    if (size < sizeof(*view.header))
         return MANIFEST_TOO_SHORT;
     error = check_header(view.header, size);
     if (error != MANIFEST_OK)
@@ -508,10 +509,10 @@ static const struct {
 
 const char *manifest_error_name(enum manifest_error error)
 {
-    return (uint32_t)error < sizeof words / sizeof *words ? words[error].name : "MANIFEST_?";
+    return (uint32_t)error < sizeof(words) / sizeof(*words) ? words[error].name : "MANIFEST_?";
 }
 
 const char *manifest_error_text(enum manifest_error error)
 {
-    return (uint32_t)error < sizeof words / sizeof *words ? words[error].text : "an error without a name";
+    return (uint32_t)error < sizeof(words) / sizeof(*words) ? words[error].text : "an error without a name";
 }

@@ -166,7 +166,7 @@ enum manifest_error manifest_registers_check(const struct manifest_registers *r)
     const struct manifest_segment *all[] = {&r->es, &r->cs, &r->ss, &r->ds, &r->fs, &r->gs, &r->ldtr, &r->tr};
     enum manifest_error error = check_control(r);
 
-    for (unsigned i = 0; error == MANIFEST_OK && i < sizeof all / sizeof *all; i++)
+    for (unsigned i = 0; error == MANIFEST_OK && i < sizeof(all) / sizeof(*all); i++)
         error = check_segment(all[i]);
     if (error == MANIFEST_OK)
         error = check_code_and_stack(r);
@@ -179,10 +179,10 @@ enum manifest_error manifest_registers_check(const struct manifest_registers *r)
     if (error != MANIFEST_OK)
         return error;
 
-    for (unsigned i = 0; i < sizeof below_4g / sizeof *below_4g; i++)
+    for (unsigned i = 0; i < sizeof(below_4g) / sizeof(*below_4g); i++)
         if (below_4g[i]->base > UINT32_MAX)
             return MANIFEST_SEGMENT_BASE;
-    for (unsigned i = 0; i < sizeof data / sizeof *data; i++)
+    for (unsigned i = 0; i < sizeof(data) / sizeof(*data); i++)
         if (!is_absent(data[i]) && !is_readable(data[i]))
             return MANIFEST_DATA_SEGMENT;
     return MANIFEST_OK;

@@ -8,7 +8,7 @@ struct psp_result sev_platform_status_answer(struct psp *psp, struct psp_result 
 
     if (!psp_ok(result))
         return result;
-    __builtin_memcpy(&answer, psp->answer, sizeof answer);
+    __builtin_memcpy(&answer, psp->answer, sizeof(answer));
     /* No firmware has version 0.0: this one wrote nothing. */
     if (answer.state > SEV_PLATFORM_WORKING || (answer.api_major == 0 && answer.api_minor == 0))
         return psp_command_bad_answer(psp, result);

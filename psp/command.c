@@ -117,7 +117,7 @@ static const struct psp_command_row rows[] = {
 
 const struct psp_command_row *psp_command_row(uint8_t command)
 {
-    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (unsigned i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         if (rows[i].command == command)
             return &rows[i];
     }
@@ -176,7 +176,7 @@ struct psp_result psp_submit(struct psp *psp, uint8_t command, const void *buffe
 
 struct psp_result sev_command(struct psp *psp, uint8_t command, uint32_t handle)
 {
-    uint32_t buffer[PSP_ANSWER_SIZE / sizeof handle] = {handle};
+    uint32_t buffer[PSP_ANSWER_SIZE / sizeof(handle)] = {handle};
 
     return psp_submit(psp, command, buffer);
 }
@@ -187,7 +187,7 @@ static struct psp_result unanswered(struct psp *psp, struct psp_result result)
 
     psp->dead = true;
     result.error = PSP_TIMEOUT;
-    psp_result_text(result, text, sizeof text);
+    psp_result_text(result, text, sizeof(text));
     psp_platform_log(text);
     psp_mailbox_log(psp);
     return result;

@@ -21,7 +21,7 @@ static const uint16_t without_sev[] = {0x1537, 0x1468, 0x15df, 0x15c7, 0x1649, 0
 /* An encryption controller of AMD's that no table here has: a newer part. */
 static bool is_unknown(struct psp_function function, uint16_t device_id)
 {
-    for (unsigned i = 0; i < sizeof without_sev / sizeof *without_sev; i++) {
+    for (unsigned i = 0; i < sizeof(without_sev) / sizeof(*without_sev); i++) {
         if (without_sev[i] == device_id)
             return false;
     }

@@ -13,7 +13,7 @@ static const struct psp_generation generations[] = {
 
 const struct psp_generation *psp_generation_of(uint16_t device_id)
 {
-    for (unsigned i = 0; i < sizeof generations / sizeof *generations; i++) {
+    for (unsigned i = 0; i < sizeof(generations) / sizeof(*generations); i++) {
         if (generations[i].device_id == device_id)
             return &generations[i];
     }

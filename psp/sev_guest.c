@@ -43,7 +43,7 @@ struct psp_result sev_guest_start_answer(struct psp *psp, struct psp_result resu
 
     if (!psp_ok(result))
         return result;
-    __builtin_memcpy(&answer, psp->answer, sizeof answer);
+    __builtin_memcpy(&answer, psp->answer, sizeof(answer));
     if (answer.handle == SEV_HANDLE_NONE)
         return psp_command_bad_answer(psp, result);
     *handle = answer.handle;
@@ -90,9 +90,9 @@ struct psp_result sev_launch_measure_answer(struct psp *psp, struct psp_result r
 
     if (!psp_ok(result))
         return result;
-    __builtin_memcpy(&answer, psp->answer, sizeof answer);
-    if (answer.measure_len != sizeof *measurement)
+    __builtin_memcpy(&answer, psp->answer, sizeof(answer));
+    if (answer.measure_len != sizeof(*measurement))
         return psp_command_bad_answer(psp, result);
-    __builtin_memcpy(measurement, psp_platform_data_page(&address), sizeof *measurement);
+    __builtin_memcpy(measurement, psp_platform_data_page(&address), sizeof(*measurement));
     return result;
 }

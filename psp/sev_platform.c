@@ -25,7 +25,7 @@ struct psp_result sev_get_id_answer(struct psp *psp, struct psp_result result, u
 
     if (!psp_ok(result))
         return result;
-    __builtin_memcpy(&answer, psp->answer, sizeof answer);
+    __builtin_memcpy(&answer, psp->answer, sizeof(answer));
     if (answer.id_len != SEV_CHIP_ID_SIZE && answer.id_len != GET_ID_ROOM)
         return psp_command_bad_answer(psp, result);
     __builtin_memcpy(id, psp_platform_data_page(&address), SEV_CHIP_ID_SIZE);
@@ -50,7 +50,7 @@ struct psp_result sev_pdh_cert_export_answer(struct psp *psp, struct psp_result 
 {
     struct sev_pdh_cert_export_buffer answer;
 
-    __builtin_memcpy(&answer, psp->answer, sizeof answer);
+    __builtin_memcpy(&answer, psp->answer, sizeof(answer));
     if (psp_ok(result) && (answer.pdh_len != SEV_CERT_SIZE || answer.certs_len != CERTS_LENGTH))
         return psp_command_bad_answer(psp, result);
     return result;

@@ -89,7 +89,7 @@ static const struct sentence *find(uint16_t status)
 {
     static const struct sentence unknown = {0, "unknown status", "no document names this status"};
 
-    for (unsigned i = 0; i < sizeof sentences / sizeof *sentences; i++) {
+    for (unsigned i = 0; i < sizeof(sentences) / sizeof(*sentences); i++) {
         if (sentences[i].status == status)
             return &sentences[i];
     }
@@ -98,7 +98,7 @@ static const struct sentence *find(uint16_t status)
 
 const char *sev_status_remedy(uint8_t command, uint16_t status)
 {
-    for (unsigned i = 0; i < sizeof remedies / sizeof *remedies; i++) {
+    for (unsigned i = 0; i < sizeof(remedies) / sizeof(*remedies); i++) {
         const struct remedy *r = &remedies[i];
         bool is_for = r->status == status || (r->status == ANY_STATUS && status != SEV_STATUS_SUCCESS);
 
@@ -143,14 +143,14 @@ const char *psp_error_text(enum psp_error error)
         [PSP_FIRMWARE] = "the SEV firmware refused",
     };
 
-    return error < sizeof texts / sizeof *texts ? texts[error] : "unknown error";
+    return error < sizeof(texts) / sizeof(*texts) ? texts[error] : "unknown error";
 }
 
 void psp_registers_log(const uint32_t cells[static PSP_CELLS])
 {
     char text[160];
 
-    text_format(text, sizeof text,
+    text_format(text, sizeof(text),
                 "registers: command 0x%08x, buffer low 0x%08x high 0x%08x, boot loader 0x%08x, feature 0x%08x",
                 cells[0], cells[1], cells[2], cells[3], cells[4]);
     psp_platform_log(text);

@@ -173,6 +173,41 @@ def test_messages_use_the_conversions_that_text_format_has() -> None:
     assert not unknown
 
 
+NESTED = r"\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)"
+SPELLINGS = {
+    "sizeof with its whole operand in parentheses": rf"\bsizeof\b(?!\()|\bsizeof{NESTED}(?:->|\.\w|\[)",
+    "= {0} for what is zero as a whole": r"\{\s*\.\w+\s*=\s*(?:0|false|NULL|\{0\})\s*,?\s*\}"
+    r"|(?:=|\((?:struct|union) \w+\))\s*\{\s*(?:false|NULL)?\s*\}",
+}
+
+
+def other_spellings(text: str) -> list[str]:
+    return [found[0] for pattern in SPELLINGS.values() for found in re.finditer(pattern, without_comments(text))]
+
+
+def test_other_spellings_are_found() -> None:
+    wrong = [
+        "sizeof x", "sizeof *x", "sizeof (x)", 'sizeof "x"', "sizeof((struct x *)0)->y", "sizeof(x)[0]",
+        "x = {.y = 0}", "x = {.y = false}", "f((struct x){.y = NULL})", "x = {}", "x = {NULL}", "f((struct x){})",
+    ]  # fmt: skip
+    right = [
+        "sizeof(x)", "sizeof(*x)", "sizeof(((struct x *)0)->y)", "x / sizeof(x[0])", "/* sizeof x */", 'f("sizeof x")',
+        "x = {0}", "f((struct x){0})", "x = {.y = 0, .z = 1}", "x = {.y = 1}", "void f(void) {}",
+    ]  # fmt: skip
+    assert [len(other_spellings(text)) for text in wrong] == [1] * len(wrong)
+    assert [text for text in right if other_spellings(text)] == []
+
+
+def test_one_spelling_of_sizeof_and_of_zero() -> None:
+    """In all C, that of the tests, too."""
+    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.c", "*.h"], cwd=ROOT, capture_output=True,
+                           text=True, check=True).stdout.split()  # fmt: skip
+    sources = [name for name in names if (ROOT / name).is_file()]
+    assert len(sources) > 300
+    found = {name: other_spellings((ROOT / name).read_text()) for name in sources}
+    assert {name: others for name, others in found.items() if others} == {}
+
+
 def stands_in(name: str) -> set[str]:
     """What a test's file defines, by the names of the functions that it is linked in place of."""
     text = without_comments((ROOT / name).read_text())

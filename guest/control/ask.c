@@ -203,7 +203,7 @@ bool ask_event(struct control_event *event)
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     if (written - events_seen > CONTROL_EVENT_COUNT) {
         events_seen = written;
-        *event = (struct control_event){.kind = 0};
+        *event = (struct control_event){0};
         return true;
     }
     ask_get(CONTROL_EVENTS + events_seen % CONTROL_EVENT_COUNT * (uint32_t)sizeof(*event), event, sizeof(*event));

@@ -403,7 +403,7 @@ static void all_may_have_printed(void)
 /* A step or a breakpoint says more than that a guest is paused: it comes first. */
 bool run_poll(struct text *reply)
 {
-    struct control_event event, stop = {.kind = 0};
+    struct control_event event, stop = {0};
     bool look = false;
 
     while (ask_event(&event)) {

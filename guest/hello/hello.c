@@ -126,7 +126,7 @@ static void start_timer(void)
         .offset_middle = (uint16_t)(handler >> 16),
         .offset_high = (uint32_t)(handler >> 32),
     };
-    load_idt(sizeof idt - 1);
+    load_idt(sizeof(idt) - 1);
     write_msr(MSR_APIC_BASE, read_msr(MSR_APIC_BASE) | APIC_BASE_X2APIC);
     write_msr(MSR_X2APIC_SVR, 0x1ff);
     write_msr(MSR_X2APIC_LVT_TIMER, LVT_TSC_DEADLINE | VECTOR_TIMER);
@@ -200,8 +200,8 @@ void hello(const char *cmdline, uint64_t memory)
     c_bit = report_sev();
     if (c_bit != 0)
         share(c_bit);
-    write_marker(PRIVATE_GPA, private_prefix, sizeof private_prefix, number);
-    write_marker(SHARED_GPA, shared_prefix, sizeof shared_prefix, number);
+    write_marker(PRIVATE_GPA, private_prefix, sizeof(private_prefix), number);
+    write_marker(SHARED_GPA, shared_prefix, sizeof(shared_prefix), number);
     put("hello: markers written, private at ");
     put_hex(PRIVATE_GPA);
     put(", shared at ");

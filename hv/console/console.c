@@ -181,9 +181,9 @@ void console_print(const char *format, ...)
     char line[CONSOLE_LINE];
     va_list arguments;
     va_start(arguments, format);
-    size_t length = text_format_list(line, sizeof line, format, arguments);
+    size_t length = text_format_list(line, sizeof(line), format, arguments);
     va_end(arguments);
-    console_write(line, length < sizeof line ? length : sizeof line - 1);
+    console_write(line, length < sizeof(line) ? length : sizeof(line) - 1);
 }
 
 int console_read(void)

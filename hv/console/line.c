@@ -32,9 +32,9 @@ void line_print(const char *format, ...)
     char text[PRINT_SIZE];
     va_list arguments;
     va_start(arguments, format);
-    size_t length = text_format_list(text, sizeof text, format, arguments);
+    size_t length = text_format_list(text, sizeof(text), format, arguments);
     va_end(arguments);
     console_begin();
-    line_write(text, length < sizeof text ? length : sizeof text - 1);
+    line_write(text, length < sizeof(text) ? length : sizeof(text) - 1);
     console_end();
 }

@@ -26,8 +26,8 @@ static void log_write(enum log_level level, uint64_t us, const char *text)
 {
     char line[LOG_LINE];
     size_t length =
-        text_format(line, sizeof line, "[%5lu.%06lu] %s: %s", us / 1000000, us % 1000000, log_names[level], text);
-    line_write(line, length < sizeof line ? length : sizeof line - 1);
+        text_format(line, sizeof(line), "[%5lu.%06lu] %s: %s", us / 1000000, us % 1000000, log_names[level], text);
+    line_write(line, length < sizeof(line) ? length : sizeof(line) - 1);
 }
 
 /* True when this line may be printed. */
@@ -37,7 +37,7 @@ static bool log_guest_admit(uint64_t now_us)
     uint32_t left_out;
     bool admitted = rate_admit(&printed.guests, now_us, 1000000, LOG_GUEST_RATE, 1, &left_out) > 0;
     if (left_out > 0) {
-        text_format(text, sizeof text, "%u lines about guests left out", left_out);
+        text_format(text, sizeof(text), "%u lines about guests left out", left_out);
         log_write(LOG_NOTICE, now_us, text);
     }
     return admitted;
@@ -49,7 +49,7 @@ void log_print(enum log_level level, const char *format, ...)
     uint64_t us = clock_now_us();
     va_list arguments;
     va_start(arguments, format);
-    text_format_list(text, sizeof text, format, arguments);
+    text_format_list(text, sizeof(text), format, arguments);
     va_end(arguments);
     console_begin();
     bool counted = level == LOG_GUEST_COUNTED;

@@ -15,7 +15,7 @@ static void log_all(const struct cpu *cpu, const char *when, const struct mca_er
 {
     char text[MCA_TEXT];
     for (uint32_t i = 0; i < found->count; i++) {
-        mca_describe(&found->errors[i], text, sizeof text);
+        mca_describe(&found->errors[i], text, sizeof(text));
         log_print(LOG_ERROR, "CPU %u, hardware error%s: %s", cpu->index, when, text);
     }
     if (found->left_out > 0)

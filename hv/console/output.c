@@ -10,7 +10,7 @@
 #include "hv/lib/text.h"
 
 #define PREFIX_SIZE (MANIFEST_NAME_SIZE + 2u)
-#define LOST_SIZE sizeof " [4294967295 bytes lost]"
+#define LOST_SIZE sizeof(" [4294967295 bytes lost]")
 
 static struct output *outputs[MANIFEST_MAX_GUESTS];    /* by guest's number */
 static uint32_t outputs_end;

@@ -48,7 +48,7 @@ bool control_open(struct guest *guest)
         return false;
     memset(control.window, 0, SIZE_2M);
     *(struct control_header *)control.window = (struct control_header){CONTROL_MAGIC, CONTROL_VERSION, 0, 0};
-    memset(control.told, 0, sizeof control.told);
+    memset(control.told, 0, sizeof(control.told));
     control.vector = 0;
     control.events = 0;
     control.guest = guest;
@@ -134,7 +134,7 @@ static enum control_result end(struct control_call *call)
 
 static enum control_result refuse(struct control_call *call, enum control_result result, const char *why)
 {
-    text_format(call->answer.text, sizeof call->answer.text, "%s", why);
+    text_format(call->answer.text, sizeof(call->answer.text), "%s", why);
     return result;
 }
 
@@ -172,7 +172,7 @@ static enum control_result session(struct control_call *call)
     static struct control_session session;
     struct guest *guest = call->guest;
     if (guest->awaits == CONTROL_STATE_SESSION) {
-        control_take(call, &session, sizeof session);
+        control_take(call, &session, sizeof(session));
         if ((session.policy & (SEV_POLICY_RESERVED | SEV_POLICY_ES)) != 0)
             return refuse(call, CONTROL_INVALID, "the policy has reserved bits set, or demands SEV-ES");
         guest->sev_policy = session.policy;
@@ -268,12 +268,12 @@ static const struct operation {
 static enum control_result take(struct control_call *call, const struct operation **operation)
 {
     *call = (struct control_call){.wbinvd = &control.job.wbinvd, .verdict = JOB_MOVED};
-    memcpy(&call->request, control.window + CONTROL_REQUEST, sizeof call->request);
+    memcpy(&call->request, control.window + CONTROL_REQUEST, sizeof(call->request));
     __asm__ volatile("" : : : "memory"); /* the copy is what is checked */
     const struct control_request *request = &call->request;
     if (request->sequence != control.sequence)
         return CONTROL_INVALID;
-    if (request->operation >= sizeof operations / sizeof *operations || operations[request->operation].run == NULL)
+    if (request->operation >= sizeof(operations) / sizeof(*operations) || operations[request->operation].run == NULL)
         return CONTROL_UNKNOWN;
     *operation = &operations[request->operation];
     if ((*operation)->has_data &&
@@ -303,7 +303,7 @@ static void write_answer(struct control_call *call, enum control_result result)
     struct control_answer *answer = (void *)(control.window + CONTROL_ANSWER);
     call->answer.sequence = answer->sequence;
     call->answer.result = result;
-    memcpy(answer, &call->answer, sizeof *answer);
+    memcpy(answer, &call->answer, sizeof(*answer));
     __atomic_store_n(&control.guest->doorbell, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&answer->sequence, control.sequence, __ATOMIC_RELEASE);
     raise_vector();

@@ -89,7 +89,7 @@ enum control_result control_debug_vcpu_get(struct control_call *call)
     if (found != CONTROL_OK)
         return found;
     control_debug_get(vcpu, &out);
-    return control_put(call, &out, sizeof out);
+    return control_put(call, &out, sizeof(out));
 }
 
 /* ---- VCPU_SET ---- */
@@ -132,7 +132,7 @@ static void load(struct vcpu *vcpu, const struct control_vcpu *r)
     struct vmcb *vmcb = vcpu->vmcb;
     const uint64_t dr[] = {r->dr0, r->dr1, r->dr2, r->dr3};
     struct vmcb_segment segments[VMCB_SEGMENTS];
-    memcpy(segments, &r->es, sizeof segments);
+    memcpy(segments, &r->es, sizeof(segments));
 #define REGISTER(name) vcpu->run.gprs.name = r->name;
     VMRUN_GPRS(REGISTER)
 #undef REGISTER
@@ -174,7 +174,7 @@ enum control_result control_debug_vcpu_set(struct control_call *call)
     enum control_result found = find_vcpu(call, &vcpu);
     if (found != CONTROL_OK)
         return found;
-    control_take(call, &in, sizeof in);
+    control_take(call, &in, sizeof(in));
     return in.state == vcpu->state && control_debug_set(vcpu, &in) ? CONTROL_OK : CONTROL_INVALID;
 }
 

@@ -18,8 +18,8 @@
 
 #define GUEST_ALIGN 16u     /* SEV API 6: address and length of a guest's memory, in all commands */
 
-_Static_assert(sizeof((struct control_request *)0)->buffer == PSP_ANSWER_SIZE, "every command's buffer fits");
-_Static_assert(sizeof((struct control_answer *)0)->buffer == PSP_ANSWER_SIZE, "and its answer");
+_Static_assert(sizeof(((struct control_request *)0)->buffer) == PSP_ANSWER_SIZE, "every command's buffer fits");
+_Static_assert(sizeof(((struct control_answer *)0)->buffer) == PSP_ANSWER_SIZE, "and its answer");
 
 static paddr_t window_base; /* of the control guest's window, at the last submission */
 
@@ -33,7 +33,7 @@ static const struct psp_command_row *row_of(const struct control_request *reques
 static uint32_t word(const uint8_t *buffer, uint32_t offset)
 {
     uint32_t value;
-    memcpy(&value, buffer + offset, sizeof value);
+    memcpy(&value, buffer + offset, sizeof(value));
     return value;
 }
 
@@ -105,7 +105,7 @@ static bool place(const struct psp_reference *reference, struct guest *guest, ui
     uint64_t at, address = 0;
     uint32_t length = reference->length != 0 ? word(buffer, reference->length) : (uint32_t)PAGE_SIZE;
     paddr_t where;
-    memcpy(&at, buffer + reference->address, sizeof at);
+    memcpy(&at, buffer + reference->address, sizeof(at));
     if (length > CONTROL_DATA_SIZE)
         return false;
     if (reference->kind == PSP_INOUT) {
@@ -131,7 +131,7 @@ static bool place(const struct psp_reference *reference, struct guest *guest, ui
             return false;
         address = view_firmware_address(paddr_add(window_base, at), VIEW_PLAIN);
     }
-    memcpy(buffer + reference->address, &address, sizeof address);
+    memcpy(buffer + reference->address, &address, sizeof(address));
     return true;
 }
 
@@ -149,14 +149,14 @@ enum control_result control_firmware_submit(struct job *job, const struct contro
     enum control_result result = check_class(row, guest, state);
     if (result != CONTROL_OK)
         return result;
-    memcpy(buffer, request->buffer, sizeof buffer);
+    memcpy(buffer, request->buffer, sizeof(buffer));
     if (!is_well_formed(row, buffer))
         return CONTROL_INVALID;
     if (row->command == SEV_CMD_INIT_EX && sev_nv(true) == NULL)
         return CONTROL_LIMIT;
     window_base = window;
     if (row->class >= PSP_GUEST)
-        memcpy(buffer, &guest->sev_handle, sizeof guest->sev_handle);
+        memcpy(buffer, &guest->sev_handle, sizeof(guest->sev_handle));
     for (uint32_t i = 0; i < PSP_REFERENCES && row->references[i].kind != 0; i++)
         if (!place(&row->references[i], guest, buffer))
             return CONTROL_INVALID;
@@ -197,7 +197,7 @@ void control_firmware_answer(struct psp_result result, const struct control_requ
     answer->result = psp_ok(result) ? CONTROL_OK : CONTROL_SEV_FAILED;
     answer->status = answered ? result.status : 0x10000u + result.error;
     if (!psp_ok(result))
-        psp_result_text(result, answer->text, sizeof answer->text);
+        psp_result_text(result, answer->text, sizeof(answer->text));
     if (answered)
         memcpy(answer->buffer, sev_psp()->answer, row->size);
     for (uint32_t i = 0; answered && i < PSP_REFERENCES && row->references[i].kind != 0; i++)

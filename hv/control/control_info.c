@@ -60,8 +60,8 @@ enum control_result control_info_platform(struct control_call *call)
     platform.memory = stats.extent_total;
     platform.memory_free = stats.extent_free;
     if (!sev_ready())
-        text_format(platform.refusal, sizeof platform.refusal, "%s", sev_refusal());
-    return control_put(call, &platform, sizeof platform);
+        text_format(platform.refusal, sizeof(platform.refusal), "%s", sev_refusal());
+    return control_put(call, &platform, sizeof(platform));
 }
 
 /* Of a SEV guest's memory, what goes through LAUNCH_UPDATE_DATA. */
@@ -102,14 +102,14 @@ enum control_result control_info_guest(struct control_call *call)
         .console_first = history_first(&guest->output.history),
         .console_end = guest->output.history.total,
     };
-    _Static_assert(sizeof info.exits == sizeof counters.exits && sizeof info.name == sizeof config->name, "copied");
+    _Static_assert(sizeof(info.exits) == sizeof(counters.exits) && sizeof(info.name) == sizeof(config->name), "copied");
     guest_read_counters(guest, &counters);
     info.run_tsc = counters.run_tsc;
-    memcpy(info.exits, counters.exits, sizeof info.exits);
-    memcpy(info.name, config->name, sizeof info.name);
-    memcpy(info.digest, config->launch_digest, sizeof info.digest);
-    memcpy(info.measure, guest->measurement.measure, sizeof info.measure);
-    memcpy(info.mnonce, guest->measurement.mnonce, sizeof info.mnonce);
-    text_format(info.end_reason, sizeof info.end_reason, "%s", guest->end_reason);
-    return control_put(call, &info, sizeof info);
+    memcpy(info.exits, counters.exits, sizeof(info.exits));
+    memcpy(info.name, config->name, sizeof(info.name));
+    memcpy(info.digest, config->launch_digest, sizeof(info.digest));
+    memcpy(info.measure, guest->measurement.measure, sizeof(info.measure));
+    memcpy(info.mnonce, guest->measurement.mnonce, sizeof(info.mnonce));
+    text_format(info.end_reason, sizeof(info.end_reason), "%s", guest->end_reason);
+    return control_put(call, &info, sizeof(info));
 }

@@ -64,7 +64,7 @@ static enum control_result get_guest(struct control_call *call)
     };
     for (uint32_t i = 0; i < out.input_count; i++)
         out.input[i] = vuart_peek(uart, i);
-    return control_put(call, &out, sizeof out);
+    return control_put(call, &out, sizeof(out));
 }
 
 static bool guest_valid(const struct guest *guest, const struct control_guest_state *in)
@@ -81,9 +81,9 @@ static enum control_result set_guest(struct control_call *call)
     static struct control_guest_state in;
     struct guest *guest = call->guest;
     struct vuart uart = {.input = guest->uart.input, .output = guest->uart.output};
-    if (call->request.size < sizeof in)
+    if (call->request.size < sizeof(in))
         return CONTROL_INVALID;
-    control_take(call, &in, sizeof in);
+    control_take(call, &in, sizeof(in));
 #define REGISTER(name) uart.name = in.uart_##name;
     UART_REGISTERS(REGISTER)
 #undef REGISTER
@@ -139,11 +139,11 @@ static enum control_result get_vcpu(struct control_call *call, struct vcpu *vcpu
     };
     control_debug_get(vcpu, &out.registers);
     out.registers.state = state_of(vcpu);
-#define ARRAY(to, from) memcpy(out.to, lapic->from, sizeof out.to);
+#define ARRAY(to, from) memcpy(out.to, lapic->from, sizeof(out.to));
     APIC_ARRAYS(ARRAY)
 #undef ARRAY
     switch_read_xsave(&vcpu->switched, out.xsave);
-    return control_put(call, &out, sizeof out);
+    return control_put(call, &out, sizeof(out));
 }
 
 static bool event_valid(uint64_t event)
@@ -169,15 +169,15 @@ static enum control_result set_vcpu(struct control_call *call, struct vcpu *vcpu
     static struct control_vcpu_state in;
     struct vmcb *vmcb = vcpu->vmcb;
     struct vlapic lapic = vcpu->lapic;
-    if (call->request.size < sizeof in)
+    if (call->request.size < sizeof(in))
         return CONTROL_INVALID;
     if (!call->guest->state_set)
         return CONTROL_STATE;
-    control_take(call, &in, sizeof in);
+    control_take(call, &in, sizeof(in));
 #define FIELD(from, to) lapic.to = in.from;
     APIC_FIELDS(FIELD)
 #undef FIELD
-#define ARRAY(from, to) memcpy(lapic.to, in.from, sizeof lapic.to);
+#define ARRAY(from, to) memcpy(lapic.to, in.from, sizeof(lapic.to));
     APIC_ARRAYS(ARRAY)
 #undef ARRAY
     if (!vcpu_valid(vcpu, &in, &lapic) || !control_debug_set(vcpu, &in.registers))

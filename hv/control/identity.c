@@ -24,7 +24,7 @@ static struct psp_result take(struct psp *psp, struct psp_result result, const c
     *has = psp_ok(result);
     if (psp_ok(result) || psp->dead)
         return result;
-    psp_result_text(result, text, sizeof text);
+    psp_result_text(result, text, sizeof(text));
     log_print(LOG_ERROR, "sev: %s unknown: %s", what, text);
     return (struct psp_result){0};
 }
@@ -48,10 +48,10 @@ struct psp_result identity_take_chain(struct psp *psp, struct psp_result result)
     bool before = identity.has_pdh;
     result = take(psp, sev_pdh_cert_export_answer(psp, result), "the platform's certificates are", &identity.has_pdh);
     if (before && identity.has_pdh)
-        identity.survival = memcmp(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof identity.key) == 0
+        identity.survival = memcmp(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof(identity.key)) == 0
                                 ? "the PDH survives SHUTDOWN and INIT: sessions made with it stay valid at later starts"
                                 : "the PDH does not survive INIT: sessions made before this start cannot be launched";
-    memcpy(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof identity.key);
+    memcpy(identity.key, identity.chain + SEV_CERT_KEY_AT, sizeof(identity.key));
     return result;
 }
 

@@ -64,13 +64,13 @@ void leak_check(void)
     exit_npf_freeze(false);
     char verdict[120];
     if (missing.asids != 0 || missing.pool_pages != 0 || missing.extent_bytes != 0)
-        text_format(verdict, sizeof verdict, "LEAK of %ld ASIDs, %ld pool pages, %ld MiB", (int64_t)missing.asids,
+        text_format(verdict, sizeof(verdict), "LEAK of %ld ASIDs, %ld pool pages, %ld MiB", (int64_t)missing.asids,
                     (int64_t)missing.pool_pages, (int64_t)missing.extent_bytes / (1 << 20));
     else if (quarantined.asids != 0 || quarantined.extent_bytes != 0)
-        text_format(verdict, sizeof verdict, "all returned but a quarantine of %lu ASIDs, %lu MiB", quarantined.asids,
+        text_format(verdict, sizeof(verdict), "all returned but a quarantine of %lu ASIDs, %lu MiB", quarantined.asids,
                     quarantined.extent_bytes >> 20);
     else
-        text_format(verdict, sizeof verdict, "all returned");
+        text_format(verdict, sizeof(verdict), "all returned");
     line_print("resources: %lu ASIDs free, %lu pool pages free, %lu MiB free: %s", now.asids, now.pool_pages,
                now.extent_bytes >> 20, verdict);
 }

@@ -38,12 +38,12 @@ static void report_measurement(const struct guest *guest)
 {
     const struct manifest_guest *config = guest->config;
     const struct sev_platform_status_buffer *version = &sev_psp()->status;
-    char digest[HEX_SIZE(sizeof config->launch_digest)];
-    char measure[HEX_SIZE(sizeof guest->measurement.measure)], nonce[HEX_SIZE(sizeof guest->measurement.mnonce)];
+    char digest[HEX_SIZE(sizeof(config->launch_digest))];
+    char measure[HEX_SIZE(sizeof(guest->measurement.measure))], nonce[HEX_SIZE(sizeof(guest->measurement.mnonce))];
 
-    hex(config->launch_digest, sizeof config->launch_digest, digest);
-    hex(guest->measurement.measure, sizeof guest->measurement.measure, measure);
-    hex(guest->measurement.mnonce, sizeof guest->measurement.mnonce, nonce);
+    hex(config->launch_digest, sizeof(config->launch_digest), digest);
+    hex(guest->measurement.measure, sizeof(guest->measurement.measure), measure);
+    hex(guest->measurement.mnonce, sizeof(guest->measurement.mnonce), nonce);
     line_print("digest %s: %s", config->name, digest);
     line_print("measurement %s: %s nonce %s policy 0x%x api %u.%u build %u", config->name, measure, nonce,
                guest->sev_policy, version->api_major, version->api_minor, version->build);

@@ -53,8 +53,8 @@ static struct {
 static void refuse(const char *where, struct psp_result result)
 {
     char text[SEV_TEXT];
-    psp_result_text(result, text, sizeof text);
-    text_format(refusal, sizeof refusal, "%s%s", where, text);
+    psp_result_text(result, text, sizeof(text));
+    text_format(refusal, sizeof(refusal), "%s%s", where, text);
     ready = false;
 }
 
@@ -95,7 +95,7 @@ bool sev_submitted(struct job *job, struct psp_result result)
 void sev_log_failure(const char *what, struct psp_result result)
 {
     char text[SEV_TEXT];
-    psp_result_text(result, text, sizeof text);
+    psp_result_text(result, text, sizeof(text));
     log_print(LOG_ERROR, "%s: %s", what, text);
 }
 
@@ -105,7 +105,7 @@ static void log_platform(void)
 {
     char text[40] = "unknown", name[PCI_NAME];
     for (unsigned i = 0; identity.has_chip && i < 8; i++)
-        text_format(text + 2 * i, sizeof text - 2 * i, "%02x", identity.chip[i]);
+        text_format(text + 2 * i, sizeof(text) - 2 * i, "%02x", identity.chip[i]);
     log_print(LOG_NOTICE, "sev: AMD secure processor 1022:%04x at %s, API %u.%u build %u, state %s, %s, chip %s",
               psp.location.device_id, pci_name(psp.location.function.sbdf, name), psp.status.api_major,
               psp.status.api_minor, psp.status.build, sev_state_name(psp.status.state),
@@ -190,7 +190,7 @@ static void firmware_known(struct psp_result status)
         log_print(LOG_NOTICE, "sev: DOWNLOAD_FIRMWARE: SEV firmware was %s, is %s now",
                   version_text(platform.version_before, old), new);
     } else {
-        psp_result_text(result, text, sizeof text);
+        psp_result_text(result, text, sizeof(text));
         log_print(LOG_ERROR, "sev: SEV firmware %s was not loaded: %s",
                   version_text(platform.request.image_version, old), text);
         log_print(LOG_NOTICE, "sev: continuing with SEV firmware %s", new);
@@ -361,7 +361,7 @@ struct job *sev_job(void)
 static bool start(const struct handoff *handoff)
 {
     if (handoff->sev_usable == 0) {
-        text_format(refusal, sizeof refusal, "%s", handoff->sev_refusal);
+        text_format(refusal, sizeof(refusal), "%s", handoff->sev_refusal);
         return false;
     }
     struct psp_result result = psp_attach(&psp, &handoff->psp);
@@ -422,7 +422,7 @@ void sev_changed(uint8_t command)
     if (!down)
         return;
     ready = false;
-    text_format(refusal, sizeof refusal,
+    text_format(refusal, sizeof(refusal),
                 "the control guest has shut the SEV platform down: it must send INIT or INIT_EX");
 }
 
@@ -439,7 +439,7 @@ void sev_stop(void)
     if (!ready)
         return;
     ready = false;
-    text_format(refusal, sizeof refusal, "no guest was left, so the SEV platform is shut down");
+    text_format(refusal, sizeof(refusal), "no guest was left, so the SEV platform is shut down");
     log_print(LOG_NOTICE, "sev: SHUTDOWN (Ctrl-] q powers off without its answer)");
     job_begin(&platform.job, JOB_PLATFORM, NULL);
     next(PLATFORM_STOP, true);

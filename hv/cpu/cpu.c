@@ -95,8 +95,8 @@ static void cpu_load_tables(struct cpu_block *tables)
     tables->gdt[SELECTOR_TSS / 8 + 1] = tss >> 32;
     tables->tss.io_map = sizeof(struct tss);
 
-    struct descriptor_table gdt = {sizeof tables->gdt - 1, (uintptr_t)tables->gdt};
-    struct descriptor_table interrupts = {sizeof idt - 1, (uintptr_t)idt};
+    struct descriptor_table gdt = {sizeof(tables->gdt) - 1, (uintptr_t)tables->gdt};
+    struct descriptor_table interrupts = {sizeof(idt) - 1, (uintptr_t)idt};
     load_descriptor_tables(&gdt, &interrupts, SELECTOR_CODE, SELECTOR_DATA, SELECTOR_TSS);
 }
 
@@ -129,7 +129,7 @@ void cpu_init(struct cpu *cpu)
         idt_build();
     for (uint32_t i = 0; i < CPU_IST_STACKS; i++)
         if (block->tss.ist[i] == 0)
-            block->tss.ist[i] = (uintptr_t)(early_stack + sizeof early_stack);
+            block->tss.ist[i] = (uintptr_t)(early_stack + sizeof(early_stack));
     cpu_load_tables(block);
 
     cpu->self = cpu;

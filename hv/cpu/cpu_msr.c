@@ -40,7 +40,7 @@ void cpu_msr_init(struct cpu_features *features)
 
     wrmsr(MSR_EFER, EFER_HOST);
     wrmsr(MSR_PAT, PAT_RESET);
-    for (uint32_t i = 0; i < sizeof unused / sizeof *unused; i++)
+    for (uint32_t i = 0; i < sizeof(unused) / sizeof(*unused); i++)
         wrmsr(unused[i], 0);
     if (cpuid(0, 0).eax >= 0xd && (cpuid(0xd, 1).eax >> 3 & 1) != 0)
         wrmsr(MSR_XSS, 0);

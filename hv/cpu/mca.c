@@ -111,7 +111,7 @@ static const char *severity(uint64_t status)
 
 static const char *unit_name(uint64_t ipid)
 {
-    for (size_t i = 0; i < sizeof smca_names / sizeof *smca_names; i++)
+    for (size_t i = 0; i < sizeof(smca_names) / sizeof(*smca_names); i++)
         if (smca_names[i].type == ipid >> 32)
             return smca_names[i].name;
     return NULL;
@@ -123,7 +123,7 @@ void mca_describe(const struct mca_error *e, char *text, size_t size)
     size_t n = text_format(text, size, "%s in bank %u%s%s (%s), status 0x%016lx:", severity(e->status), e->bank,
                            unit != NULL ? ", " : "", unit != NULL ? unit : "", code_name((uint32_t)e->status & 0xffff),
                            e->status);
-    for (size_t i = 0; i < sizeof status_names / sizeof *status_names; i++)
+    for (size_t i = 0; i < sizeof(status_names) / sizeof(*status_names); i++)
         if ((e->status & status_names[i].bit) != 0 && n < size)
             n += text_format(text + n, size - n, " %s", status_names[i].name);
     if ((e->status & STATUS_ADDRV) != 0 && n < size)

@@ -53,7 +53,7 @@ static int highest(const uint32_t bits[8])
 {
     for (int i = 6; i >= 0; i -= 2) {
         uint64_t pair;      /* half the steps: interrupts come by here several times */
-        __builtin_memcpy(&pair, &bits[i], sizeof pair);
+        __builtin_memcpy(&pair, &bits[i], sizeof(pair));
         if (pair != 0)
             return i * 32 + 63 - __builtin_clzll(pair);
     }

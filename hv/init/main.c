@@ -126,7 +126,7 @@ static _Noreturn void main_run(const struct handoff *handoff)
 
 void hv_main(const struct handoff *handoff)
 {
-    if (handoff->magic != HANDOFF_MAGIC || handoff->version != HANDOFF_VERSION || handoff->size != sizeof *handoff)
+    if (handoff->magic != HANDOFF_MAGIC || handoff->version != HANDOFF_VERSION || handoff->size != sizeof(*handoff))
         for (;;)
             hlt();      /* the handoff's console cannot be trusted */
     console_init(&handoff->uart);

@@ -30,7 +30,7 @@ void panic_banks(const struct mca_errors *errors)
 {
     char text[MCA_TEXT];
     for (uint32_t i = 0; i < errors->count; i++) {
-        mca_describe(&errors->errors[i], text, sizeof text);
+        mca_describe(&errors->errors[i], text, sizeof(text));
         console_print("sevisor: machine check: %s\n", text);
     }
     if (errors->left_out > 0)
@@ -98,7 +98,7 @@ void panic(const char *format, ...)
     char text[PANIC_TEXT];
     va_list arguments;
     va_start(arguments, format);
-    text_format_list(text, sizeof text, format, arguments);
+    text_format_list(text, sizeof(text), format, arguments);
     va_end(arguments);
     panic_begin(text);
     console_print("  cr0 %lx cr2 %lx cr3 %lx cr4 %lx efer %lx\n", read_cr0(), read_cr2(), read_cr3(), read_cr4(),
@@ -110,7 +110,7 @@ void panic(const char *format, ...)
 void panic_trap(const struct trap_frame *f, const char *name)
 {
     char text[PANIC_TEXT];
-    text_format(text, sizeof text, "%s at %lx, error %lx", name, f->rip, f->error);
+    text_format(text, sizeof(text), "%s at %lx, error %lx", name, f->rip, f->error);
     panic_begin(text);
     console_print("  rax %016lx rbx %016lx rcx %016lx rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
     console_print("  rsi %016lx rdi %016lx rbp %016lx rsp %016lx\n", f->rsi, f->rdi, f->rbp, f->rsp);

@@ -75,7 +75,7 @@ static void fill_parameters(uint8_t *pages, const struct handoff *handoff, struc
     struct ap_parameters parameters;
     uint8_t *place = pages + (ap_parameters - ap_start);
     uint32_t base = (uint32_t)handoff->startup_base;
-    memcpy(&parameters, ap_parameters, sizeof parameters); /* ap.asm's own, relative to the page */
+    memcpy(&parameters, ap_parameters, sizeof(parameters)); /* ap.asm's own, relative to the page */
     parameters.entry = (uintptr_t)entry_ap;
     parameters.stack = (uintptr_t)stack;
     parameters.cpu = (uintptr_t)cpu;
@@ -87,7 +87,7 @@ static void fill_parameters(uint8_t *pages, const struct handoff *handoff, struc
     parameters.far32 += base;
     parameters.gdt_base += base;
     parameters.far64 += base;
-    memcpy(place, &parameters, sizeof parameters);
+    memcpy(place, &parameters, sizeof(parameters));
 }
 
 /* The CPU reads its TSC between two readings of the boot CPU's; the round with the shortest interval counts. */
@@ -119,7 +119,7 @@ static const char *mismatch(const struct cpu *cpu, uint32_t apic_id)
 {
     if (cpu->apic_id != apic_id)
         return "another APIC id answered";
-    if (memcmp(&cpu->features, &cpu_boot()->features, sizeof cpu->features) != 0)
+    if (memcmp(&cpu->features, &cpu_boot()->features, sizeof(cpu->features)) != 0)
         return "its features are not those of the boot CPU (steppings, microcode or BIOS settings differ)";
     __atomic_store_n(&handshake.verdict, VERDICT_COMPARE, __ATOMIC_RELEASE);
     return same_tsc() ? NULL : "its TSC is not that of the boot CPU";

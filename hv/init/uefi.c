@@ -137,7 +137,7 @@ static bool end_in_uefi; /* the call that is watched is one of the UEFI firmware
 
 void uefi_end_init(const struct handoff *handoff)
 {
-    memcpy(end_registers[0], handoff->off, sizeof handoff->off);
+    memcpy(end_registers[0], handoff->off, sizeof(handoff->off));
     end_registers[1][0] = handoff->reset;
 }
 
@@ -223,7 +223,7 @@ static void end_with_boot_next(void)
         end_enter_uefi(__builtin_frame_address(0));
         set = ((set_variable_t)(uintptr_t)uefi_set_variable)(
                   u"BootNext", global_variable, VARIABLE_NON_VOLATILE | VARIABLE_BOOT_SERVICES | VARIABLE_RUNTIME,
-                  sizeof option, &option) == 0;
+                  sizeof(option), &option) == 0;
         cli();
         end_leave();
     }
@@ -304,7 +304,7 @@ void end_elsewhere(void)
         uefi_reset_system = 0;
     console_print("sevisor: %s, with interrupts disabled: CPU %u goes on\n",
                   end_in_uefi ? "the UEFI firmware does not answer"
-                                  : "a CPU does not come back from the write to ACPI's register",
+                              : "a CPU does not come back from the write to ACPI's register",
                   this_cpu()->index);
     end_go_on();
 }

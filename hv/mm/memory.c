@@ -22,7 +22,7 @@ _Static_assert(RUNS_MAX > HANDOFF_MAX_RANGES + EXTENTS_MAX, "free runs");
 
 void memory_init(const struct handoff *handoff)
 {
-    memset(&memory_runs, 0, sizeof memory_runs);
+    memset(&memory_runs, 0, sizeof(memory_runs));
     extents = 0;
     for (uint32_t i = 0; i < handoff->range_count; i++) {
         const struct handoff_range *range = &handoff->ranges[i];

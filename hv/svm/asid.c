@@ -45,7 +45,7 @@ uint32_t asid_alloc(enum asid_kind kind)
 
 void asid_free(uint32_t asid)
 {
-    for (size_t kind = 0; kind < sizeof pools / sizeof pools[0]; kind++) {
+    for (size_t kind = 0; kind < sizeof(pools) / sizeof(pools[0]); kind++) {
         struct asid_pool *pool = &pools[kind];
         if (asid >= pool->first && asid - pool->first < pool->count) {
             ASSERT(pool->taken[asid - pool->first]);

@@ -97,9 +97,9 @@ void switch_read_xsave(const struct switch_state *state, uint8_t area[static SWI
 {
     uint64_t xstate_bv;
     memcpy(area, state->fpu, SWITCH_XSAVE_SIZE);
-    memcpy(&xstate_bv, area + XSAVE_HEADER, sizeof xstate_bv);
+    memcpy(&xstate_bv, area + XSAVE_HEADER, sizeof(xstate_bv));
     xstate_bv &= host.guest;
-    memcpy(area + XSAVE_HEADER, &xstate_bv, sizeof xstate_bv);
+    memcpy(area + XSAVE_HEADER, &xstate_bv, sizeof(xstate_bv));
 }
 
 void switch_write_xsave(struct switch_state *state, const uint8_t area[static SWITCH_XSAVE_SIZE])
@@ -112,8 +112,8 @@ bool switch_xsave_valid(const uint8_t area[static SWITCH_XSAVE_SIZE], uint64_t x
 {
     uint64_t header[XSAVE_HEADER_WORDS], reserved = 0;
     uint32_t mxcsr;
-    memcpy(header, area + XSAVE_HEADER, sizeof header);
-    memcpy(&mxcsr, area + FXSAVE_MXCSR, sizeof mxcsr);
+    memcpy(header, area + XSAVE_HEADER, sizeof(header));
+    memcpy(&mxcsr, area + FXSAVE_MXCSR, sizeof(mxcsr));
     for (uint32_t i = 1; i < XSAVE_HEADER_WORDS; i++)
         reserved |= header[i]; /* XCOMP_BV, and what follows */
     return switch_xcr0_valid(xcr0) && (header[0] & ~host.guest) == 0 && reserved == 0 && (mxcsr & ~MXCSR_KNOWN) == 0;
@@ -123,10 +123,10 @@ void switch_reset(struct switch_state *state)
 {
     const uint16_t fcw = FCW_RESET;
     const uint32_t mxcsr = MXCSR_RESET;
-    memcpy(state->fpu + FXSAVE_FCW, &fcw, sizeof fcw);
-    memcpy(state->fpu + FXSAVE_MXCSR, &mxcsr, sizeof mxcsr);
+    memcpy(state->fpu + FXSAVE_FCW, &fcw, sizeof(fcw));
+    memcpy(state->fpu + FXSAVE_MXCSR, &mxcsr, sizeof(mxcsr));
     state->xcr0 = XCR0_X87;
-    memset(state->dr, 0, sizeof state->dr);
+    memset(state->dr, 0, sizeof(state->dr));
     state->tsc_aux = 0;
 }
 
@@ -159,7 +159,7 @@ void switch_to(struct switch_state *from, struct switch_state *to)
 /* XCR0, the FPU and most MSRs stay as they are (APM2 14.1.3, table 14-1). */
 void switch_at_init(struct switch_state *state, bool here)
 {
-    memset(state->dr, 0, sizeof state->dr);
+    memset(state->dr, 0, sizeof(state->dr));
     if (here)
         write_dr0_3(state->dr);
 }

@@ -35,7 +35,7 @@ static const uint8_t intercepted[] = {
 static void msrpm_pass(uint8_t *msrpm, uint32_t msr)
 {
     static const uint32_t ranges[] = {0x00000000, 0xc0000000, 0xc0010000};
-    for (uint32_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
+    for (uint32_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
         uint32_t index = msr - ranges[i];
         if (index < 0x2000)
             msrpm[i * 0x800 + index / 4] &= (uint8_t)~(3u << index % 4 * 2);
@@ -55,7 +55,7 @@ bool vmcb_maps_init(bool com2_free)
     if (com2_free)
         ((uint8_t *)page_va(iopm))[IOPM_PAGES * PAGE_SIZE + UART_COM2 / 8] = 0; /* eight ports */
     memset(page_va(msrpm), 0xff, MSRPM_PAGES * PAGE_SIZE);
-    for (size_t i = 0; i < sizeof guest_msrs / sizeof guest_msrs[0]; i++)
+    for (size_t i = 0; i < sizeof(guest_msrs) / sizeof(guest_msrs[0]); i++)
         msrpm_pass(page_va(msrpm), guest_msrs[i]);
     /* Speculation control is not intercepted where the processor switches it per guest; nor is IBPB, which only flushes. */
     if (this_cpu()->features.ibpb)

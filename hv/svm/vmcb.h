@@ -264,7 +264,7 @@ VMCB_ACCESSOR_UNCACHED(uint64_t, sysenter_eip)
 #define VMCB_SEGMENTS 10u
 static inline void vmcb_set_segments(struct vmcb *vmcb, const struct vmcb_segment segments[static VMCB_SEGMENTS])
 {
-    __builtin_memcpy(&vmcb->es, segments, VMCB_SEGMENTS * sizeof *segments);
+    __builtin_memcpy(&vmcb->es, segments, VMCB_SEGMENTS * sizeof(*segments));
     vmcb->vmcb_clean &= ~(VMCB_CLEAN_DT | VMCB_CLEAN_SEG);
 }
 

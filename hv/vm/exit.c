@@ -41,7 +41,7 @@ void exit_log(struct vcpu *vcpu, const char *format, ...)
     if (!admitted)
         return;
     va_start(arguments, format);
-    text_format_list(text, sizeof text, format, arguments);
+    text_format_list(text, sizeof(text), format, arguments);
     va_end(arguments);
     log_print(LOG_GUEST, "%s: %s", guest->config->name, text);
 }
@@ -68,11 +68,11 @@ void exit_report(const struct vcpu *vcpu)
 /* Another of its vCPUs may crash at the same time: one report, of the first. */
 void exit_crash(struct vcpu *vcpu, const char *format, ...)
 {
-    char reason[sizeof vcpu->guest->end_reason];
+    char reason[sizeof(vcpu->guest->end_reason)];
     va_list arguments;
 
     va_start(arguments, format);
-    text_format_list(reason, sizeof reason, format, arguments);
+    text_format_list(reason, sizeof(reason), format, arguments);
     va_end(arguments);
     if (guest_end(vcpu->guest, GUEST_END_CRASH, "%s", reason))
         exit_report(vcpu);
@@ -102,7 +102,7 @@ void exit_machine_check(struct vcpu *vcpu, const struct mca_errors *errors)
         uint64_t address;
         if (mca_address(&errors->errors[i], &address))
             note_damage(vcpu->guest, address & ~view_c_bit());
-        mca_describe(&errors->errors[i], text, sizeof text);
+        mca_describe(&errors->errors[i], text, sizeof(text));
         log_print(LOG_ERROR, "CPU %u, machine check while %s ran: %s", this_cpu()->index, name, text);
     }
     mca_done();

@@ -122,7 +122,7 @@ static bool topology_extensions(void)
 void exit_cpuid_init(const struct cpu_features *features)
 {
     uint32_t last_basic = cpuid(0, 0).eax, last_extended = cpuid(EXTENDED, 0).eax;
-    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
         const struct rule *rule = &rules[i];
         bool is_extended = rule->leaf >= EXTENDED;
         struct cpuid host = {0};

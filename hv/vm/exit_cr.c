@@ -55,7 +55,7 @@ uint64_t exit_cr4_defined(void)
     struct cpuid one = exit_cpuid_offered(1), seven = exit_cpuid_offered(7);
     const uint32_t parts[] = {one.edx, one.ecx, seven.ebx, seven.ecx};
     uint64_t defined = CR4_PCE;
-    for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++)
+    for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++)
         if ((parts[bits[i].part] >> bits[i].bit & 1) != 0)
             defined |= bits[i].cr4;
     return defined;

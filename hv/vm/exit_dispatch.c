@@ -189,7 +189,7 @@ bool exit_dispatch(struct vmrun_state *state)
         event_interrupted(vcpu);
 
     uint64_t code = vcpu->vmcb->exitcode;
-    const struct exit_row *row = code < sizeof rows / sizeof rows[0] ? &rows[code] : &unknown;
+    const struct exit_row *row = code < sizeof(rows) / sizeof(rows[0]) ? &rows[code] : &unknown;
     vcpu->exits[row->kind]++;
     if (row->handle != NULL)
         row->handle(vcpu);

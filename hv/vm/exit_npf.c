@@ -63,7 +63,7 @@ static const struct device {
 
 static const char *device_name(uint64_t gpa)
 {
-    for (uint32_t i = 0; i < sizeof devices / sizeof devices[0]; i++) {
+    for (uint32_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
         if (gpa >= devices[i].first && gpa <= devices[i].last)
             return devices[i].name;
     }

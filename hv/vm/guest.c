@@ -102,7 +102,7 @@ bool guest_end(struct guest *guest, enum guest_end_kind end, const char *format,
     if (first) {
         va_list arguments;
         va_start(arguments, format);
-        text_format_list(guest->end_reason, sizeof guest->end_reason, format, arguments);
+        text_format_list(guest->end_reason, sizeof(guest->end_reason), format, arguments);
         va_end(arguments);
         __atomic_store_n(&guest->end, end, __ATOMIC_RELEASE);
     }

@@ -45,7 +45,7 @@ static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r
 {
     struct vmcb *vmcb = vcpu->vmcb;
     struct vmcb_segment segments[VMCB_SEGMENTS];
-    memcpy(segments, &r->es, sizeof segments);
+    memcpy(segments, &r->es, sizeof(segments));
 #define REGISTER(name) vcpu->run.gprs.name = r->name;
     VMRUN_GPRS(REGISTER)
 #undef REGISTER

@@ -134,7 +134,7 @@ static uint32_t some_msr(uint64_t guest_now)
     if (kind < 0x80)
         return 0x800 + (kind & 0x3f);
     if (kind < 0xe0)
-        return known[kind % (sizeof known / sizeof known[0])];
+        return known[kind % (sizeof(known) / sizeof(known[0]))];
     return (uint32_t)number(guest_now);
 }
 
@@ -271,7 +271,7 @@ static void check_entry(struct vcpu *vcpu)
         bool read_cr = (side->at_exit.exitcode == VMEXIT_READ_CR0 || side->at_exit.exitcode == VMEXIT_READ_CR4) &&
                        (side->at_exit.exitinfo1 & CR_MOV) != 0;
         require(read_cr || memcmp(&vcpu->run.gprs.rsi, &side->gprs.rsi,
-                                  sizeof side->gprs - offsetof(struct vmrun_gprs, rsi)) == 0,
+                                  sizeof(side->gprs) - offsetof(struct vmrun_gprs, rsi)) == 0,
                 "nor any register but RAX to RDX, and the one into which CR0 or CR4 is read");
     }
     check_event(now);
@@ -293,7 +293,7 @@ static void io_exit(struct vcpu *vcpu, uint64_t guest_now)
 {
     static const uint16_t known[] = {0x3f8, 0x3fa, 0x3fc, 0x3f7, 0x5ff, 0x600, 0x602, 0x603, 0x80, 0xcfc, 0xffff};
     uint8_t kind = byte(), flags = byte();
-    uint64_t port = kind < 0x60 ? 0x3f8u + kind % 8 : kind < 0xe0 ? known[kind % (sizeof known / 2)] : bytes(2);
+    uint64_t port = kind < 0x60 ? 0x3f8u + kind % 8 : kind < 0xe0 ? known[kind % (sizeof(known) / 2)] : bytes(2);
     vcpu->vmcb->exitcode = VMEXIT_IOIO;
     vcpu->vmcb->exitinfo1 =
         port << IOIO_PORT_SHIFT | (flags & 1) | (UINT64_C(1) << IOIO_SIZE_SHIFT << (flags >> 1 & 3) % 3);
@@ -437,7 +437,7 @@ static size_t first_input(uint8_t *data, size_t max_size, unsigned seed)
         0x00, 0x01, 0x01, 0x95, 0x03, 0x10, 0x00, 0x00, 0x01, 0x01, 0x96, 0x0b, 0x24, /* clocks */
         0x05, 0x01, 0x00, 0x02, 0x01, 0x00, 0x05, 0x01, 0x02, 0x01, 0x00, /* CPUID, VMMCALL */
     };
-    size_t size = sizeof boot < max_size ? sizeof boot : max_size;
+    size_t size = sizeof(boot) < max_size ? sizeof(boot) : max_size;
     memcpy(data, boot, size);
     if (size > 0)
         data[seed % size] ^= (uint8_t)(1u << (seed >> 8 & 7));

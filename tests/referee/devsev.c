@@ -71,17 +71,17 @@ static void get_id(void)
     issue("GET_ID2(0)", SEV_GET_ID2, &call);
     printf(" length=%u\n", call.length);
     call.address = (uint64_t)(uintptr_t)id;
-    if (call.length > sizeof id)
-        call.length = sizeof id;
+    if (call.length > sizeof(id))
+        call.length = sizeof(id);
     if (issue("GET_ID2", SEV_GET_ID2, &call) == 0)
         printf(" length=%u", call.length);
     putchar('\n');
     if (last_status == 0)
-        blob("id", id, call.length <= sizeof id ? call.length : sizeof id);
+        blob("id", id, call.length <= sizeof(id) ? call.length : sizeof(id));
     int error = issue("GET_ID", SEV_GET_ID, &old);      /* deprecated, but there */
     putchar('\n');
     if (error == 0)
-        blob("id-old", old.socket1, sizeof old.socket1);
+        blob("id-old", old.socket1, sizeof(old.socket1));
 }
 
 static uint8_t pdh[CERT_SIZE], chain[CHAIN_SIZE];   /* of the last export */
@@ -95,18 +95,18 @@ static void export(const char *suffix)
     printf(" pdh=%u chain=%u\n", call.pdh_cert_len, call.cert_chain_len);
     call = (struct sev_user_data_pdh_cert_export){
         .pdh_cert_address = (uint64_t)(uintptr_t)pdh,
-        .pdh_cert_len = sizeof pdh,
+        .pdh_cert_len = sizeof(pdh),
         .cert_chain_address = (uint64_t)(uintptr_t)chain,
-        .cert_chain_len = sizeof chain,
+        .cert_chain_len = sizeof(chain),
     };
     int error = issue("PDH_CERT_EXPORT", SEV_PDH_CERT_EXPORT, &call);
     putchar('\n');
     if (error)
         return;
-    snprintf(name, sizeof name, "pdh%s", suffix);
-    blob(name, pdh, sizeof pdh);
-    snprintf(name, sizeof name, "chain%s", suffix);
-    blob(name, chain, sizeof chain);
+    snprintf(name, sizeof(name), "pdh%s", suffix);
+    blob(name, pdh, sizeof(pdh));
+    snprintf(name, sizeof(name), "chain%s", suffix);
+    blob(name, chain, sizeof(chain));
 }
 
 static void pek_csr(void)
@@ -116,11 +116,11 @@ static void pek_csr(void)
 
     issue("PEK_CSR(0)", SEV_PEK_CSR, &call);
     printf(" length=%u\n", call.length);
-    call = (struct sev_user_data_pek_csr){.address = (uint64_t)(uintptr_t)csr, .length = sizeof csr};
+    call = (struct sev_user_data_pek_csr){.address = (uint64_t)(uintptr_t)csr, .length = sizeof(csr)};
     int error = issue("PEK_CSR", SEV_PEK_CSR, &call);
     putchar('\n');
     if (error == 0)
-        blob("csr", csr, sizeof csr);
+        blob("csr", csr, sizeof(csr));
 }
 
 static bool certificate(const char *path, uint8_t cert[CERT_SIZE])
@@ -184,7 +184,7 @@ static void read_only(void)
     const int writable = device;
 
     device = open("/dev/sev", O_RDONLY | O_CLOEXEC);
-    for (size_t i = 0; i < sizeof writers / sizeof writers[0]; i++)
+    for (size_t i = 0; i < sizeof(writers) / sizeof(writers[0]); i++)
         simple(writers[i].name, writers[i].command);
     issue("READONLY(PLATFORM_STATUS)", SEV_PLATFORM_STATUS, &s);
     putchar('\n');

@@ -96,7 +96,7 @@ int main(void)
     struct kvm_sev_launch_update_data odd_address = data_at(page + 8, 16);
     struct kvm_sev_launch_measure no_space = {0};
     uint8_t measurement[48];
-    struct kvm_sev_launch_measure measure = {.uaddr = (uint64_t)(uintptr_t)measurement, .len = sizeof measurement};
+    struct kvm_sev_launch_measure measure = {.uaddr = (uint64_t)(uintptr_t)measurement, .len = sizeof(measurement)};
     struct kvm_sev_guest_status status = {0};
     struct kvm_sev_dbg debug = {
         .src_uaddr = (uint64_t)(uintptr_t)page, .dst_uaddr = (uint64_t)(uintptr_t)(page + PAGE), .len = 16};

@@ -120,11 +120,11 @@ static void launch(struct machine *m)
     struct kvm_sev_launch_start start = {.policy = POLICY};
     struct kvm_sev_launch_update_data update = {.uaddr = address(m->memory), .len = PAGES * PAGE};
     uint8_t measurement[48];
-    struct kvm_sev_launch_measure measure = {.uaddr = address(measurement), .len = sizeof measurement};
+    struct kvm_sev_launch_measure measure = {.uaddr = address(measurement), .len = sizeof(measurement)};
     struct kvm_regs registers = {.rip = AT_CODE, .rflags = 2};
     struct kvm_sregs s;
 
-    memcpy(m->memory + AT_CODE, code, sizeof code);
+    memcpy(m->memory + AT_CODE, code, sizeof(code));
     sev(m, KVM_SEV_LAUNCH_START, &start, "LAUNCH_START");
     sev(m, KVM_SEV_LAUNCH_UPDATE_DATA, &update, "LAUNCH_UPDATE_DATA");
     sev(m, KVM_SEV_LAUNCH_MEASURE, &measure, "LAUNCH_MEASURE");
@@ -142,7 +142,7 @@ static unsigned told(struct machine *m, uint16_t port)
     if (m->run->exit_reason != KVM_EXIT_IO || m->run->io.port != port)
         errx(1, "kvmmove: %s: exit reason %u, port 0x%x", m->name, m->run->exit_reason, m->run->io.port);
     uint16_t number;
-    memcpy(&number, (uint8_t *)m->run + m->run->io.data_offset, sizeof number);
+    memcpy(&number, (uint8_t *)m->run + m->run->io.data_offset, sizeof(number));
     return number;
 }
 
@@ -185,9 +185,9 @@ static uint8_t pdh[CERT_SIZE], chain[3 * CERT_SIZE], amd[3200], session[SESSION_
 static void export(void)
 {
     struct sev_user_data_pdh_cert_export export = {.pdh_cert_address = address(pdh),
-                                                   .pdh_cert_len = sizeof pdh,
+                                                   .pdh_cert_len = sizeof(pdh),
                                                    .cert_chain_address = address(chain),
-                                                   .cert_chain_len = sizeof chain};
+                                                   .cert_chain_len = sizeof(chain)};
     struct sev_issue_cmd call = {.cmd = SEV_PDH_CERT_EXPORT, .data = address(&export)};
 
     if (ioctl(sev_device, SEV_ISSUE_CMD, &call) != 0)
@@ -197,13 +197,13 @@ static void export(void)
 static unsigned send_start(const struct machine *m)
 {
     struct kvm_sev_send_start start = {.pdh_cert_uaddr = address(pdh),
-                                       .pdh_cert_len = sizeof pdh,
+                                       .pdh_cert_len = sizeof(pdh),
                                        .plat_certs_uaddr = address(chain),
-                                       .plat_certs_len = sizeof chain,
+                                       .plat_certs_len = sizeof(chain),
                                        .amd_certs_uaddr = address(amd),
-                                       .amd_certs_len = sizeof amd,
+                                       .amd_certs_len = sizeof(amd),
                                        .session_uaddr = address(session),
-                                       .session_len = sizeof session};
+                                       .session_len = sizeof(session)};
     unsigned status = ask(m, KVM_SEV_SEND_START, &start, "SEND_START");
 
     printf("kvmmove: SEND_START: firmware 0x%x policy 0x%x session %u\n", status, start.policy, start.session_len);
@@ -214,9 +214,9 @@ static unsigned receive_start(const struct machine *m, uint32_t policy)
 {
     struct kvm_sev_receive_start start = {.policy = policy,
                                           .pdh_uaddr = address(pdh),
-                                          .pdh_len = sizeof pdh,
+                                          .pdh_len = sizeof(pdh),
                                           .session_uaddr = address(session),
-                                          .session_len = sizeof session};
+                                          .session_len = sizeof(session)};
 
     return ask(m, KVM_SEV_RECEIVE_START, &start, "RECEIVE_START");
 }
@@ -271,7 +271,7 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     kvm = must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
     sev_device = must(open("/dev/sev", O_RDWR | O_CLOEXEC), "/dev/sev");
-    read_file(argv[2], amd, sizeof amd);
+    read_file(argv[2], amd, sizeof(amd));
 
     struct machine source = make("source"), target = make("target");
     launch(&source);
@@ -304,7 +304,7 @@ int main(int argc, char **argv)
         packets[page].data[page] ^= 1;
         if (receive(&target, page, &packets[page]) != 0)
             errx(1, "kvmmove: RECEIVE_UPDATE_DATA");
-        if (memmem(packets[page].data, PAGE, code, sizeof code))
+        if (memmem(packets[page].data, PAGE, code, sizeof(code)))
             errx(1, "kvmmove: the guest's code is in a packet");
     }
     sev(&target, KVM_SEV_RECEIVE_FINISH, NULL, "RECEIVE_FINISH");

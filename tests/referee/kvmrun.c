@@ -97,14 +97,14 @@ static void ask_firmware(const uint8_t nonce[16])
     enum { REPORT_SIZE = 208 };
     uint8_t bytes[REPORT_SIZE];
     struct kvm_sev_guest_status status = {0};
-    struct kvm_sev_attestation_report report = {.uaddr = (uint64_t)(uintptr_t)bytes, .len = sizeof bytes};
+    struct kvm_sev_attestation_report report = {.uaddr = (uint64_t)(uintptr_t)bytes, .len = sizeof(bytes)};
 
     sev(KVM_SEV_GUEST_STATUS, &status, "GUEST_STATUS");
     printf("kvmrun: status policy 0x%x state %u\n", status.policy, status.state);
-    memcpy(report.mnonce, nonce, sizeof report.mnonce);
+    memcpy(report.mnonce, nonce, sizeof(report.mnonce));
     sev(KVM_SEV_GET_ATTESTATION_REPORT, &report, "ATTESTATION");
     printf("kvmrun: report ");
-    hex(bytes, sizeof bytes);
+    hex(bytes, sizeof(bytes));
     putchar('\n');
 }
 
@@ -113,7 +113,7 @@ static void launch_encrypted(const uint8_t *manifest, const struct manifest_gues
     struct kvm_enc_region region = {.addr = (uint64_t)(uintptr_t)memory, .size = guest->memory};
     struct kvm_sev_launch_start start = {.policy = guest->sev_policy};
     uint8_t measurement[48];
-    struct kvm_sev_launch_measure measure = {.uaddr = (uint64_t)(uintptr_t)measurement, .len = sizeof measurement};
+    struct kvm_sev_launch_measure measure = {.uaddr = (uint64_t)(uintptr_t)measurement, .len = sizeof(measurement)};
 
     if (guest->dh_cert_size != 0) {
         start.dh_uaddr = (uint64_t)(uintptr_t)(manifest + guest->dh_cert_offset);
@@ -259,7 +259,7 @@ static void set_topology(struct kvm_cpuid2 *cpuid, uint32_t id, uint32_t vcpus)
 
 static void set_cpuid(int vcpu, uint32_t id, const struct manifest_guest *guest)
 {
-    struct kvm_cpuid2 *cpuid = calloc(1, sizeof *cpuid + ENTRIES * sizeof cpuid->entries[0]);
+    struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + ENTRIES * sizeof(cpuid->entries[0]));
 
     if (!cpuid)
         err(1, "kvmrun");

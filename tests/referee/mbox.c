@@ -32,7 +32,7 @@ static uint64_t number_in(const char *device, const char *name)
     char path[320];
     uint64_t value = 0;
 
-    snprintf(path, sizeof path, DEVICES "/%s/%s", device, name);
+    snprintf(path, sizeof(path), DEVICES "/%s/%s", device, name);
     FILE *file = fopen(path, "r");
     if (!file || fscanf(file, "%" SCNx64, &value) != 1)
         err(1, "mboxabuse: %s", path);
@@ -53,14 +53,14 @@ static void map_registers(const char *device)
 {
     char path[320];
 
-    snprintf(path, sizeof path, DEVICES "/%s/enable", device);
+    snprintf(path, sizeof(path), DEVICES "/%s/enable", device);
     say(path, "1");
-    snprintf(path, sizeof path, DEVICES "/%s/resource", device);
+    snprintf(path, sizeof(path), DEVICES "/%s/resource", device);
     FILE *file = fopen(path, "r");
     if (!file || fscanf(file, "%*[^\n]\n%*[^\n]\n%" SCNx64, &bar_address) != 1)
         err(1, "mboxabuse: %s", path);
     fclose(file);
-    snprintf(path, sizeof path, DEVICES "/%s/resource2", device);
+    snprintf(path, sizeof(path), DEVICES "/%s/resource2", device);
     int bar = open(path, O_RDWR | O_CLOEXEC);
     registers = bar < 0 ? MAP_FAILED : mmap(NULL, BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, bar, 0);
     if (registers == MAP_FAILED)
@@ -95,7 +95,7 @@ static void find_memory(void)
         err(1, "mboxabuse: a huge page");
     arena[0] = 1;
     int file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (file < 0 || pread(file, &entry, sizeof entry, (off_t)((uintptr_t)arena / PAGE * 8)) != sizeof entry)
+    if (file < 0 || pread(file, &entry, sizeof(entry), (off_t)((uintptr_t)arena / PAGE * 8)) != sizeof(entry))
         err(1, "mboxabuse: pagemap");
     close(file);
     arena_plain = (entry & ((UINT64_C(1) << 55) - 1)) * PAGE;
@@ -103,7 +103,7 @@ static void find_memory(void)
         errx(1, "mboxabuse: no C-bit, or an odd huge page");
     arena_spa = arena_plain | UINT64_C(1) << (ebx & 0x3f);  /* Linux maps our memory encrypted */
     FILE *map = fopen("/proc/iomem", "r");
-    while (map && fgets(line, sizeof line, map))
+    while (map && fgets(line, sizeof(line), map))
         if (strstr(line, "System RAM") && sscanf(line, "%*x-%" SCNx64, &end) == 1 && end >= ram_end)
             ram_end = end + 1;
     if (!map || !ram_end)
@@ -170,16 +170,16 @@ void wbinvd(void)
     int number, ours = -1;
     uint64_t its;
 
-    snprintf(text, sizeof text, "base=0x%" PRIx64 " size=0x%x type=uncachable\n", base, HUGE_PAGE);
+    snprintf(text, sizeof(text), "base=0x%" PRIx64 " size=0x%x type=uncachable\n", base, HUGE_PAGE);
     say("/proc/mtrr", text);
     FILE *file = fopen("/proc/mtrr", "r");
-    while (file && fgets(line, sizeof line, file))
+    while (file && fgets(line, sizeof(line), file))
         if (sscanf(line, "reg%d: base=0x%" SCNx64, &number, &its) == 2 && its == base)
             ours = number;
     if (!file || ours < 0)
         errx(1, "mboxabuse: /proc/mtrr");
     fclose(file);
-    snprintf(text, sizeof text, "disable=%d\n", ours);
+    snprintf(text, sizeof(text), "disable=%d\n", ours);
     say("/proc/mtrr", text);
 }
 
@@ -246,19 +246,19 @@ bool expect_bare(unsigned want, const char *what, uint32_t id)
 
 void put32(uint8_t *buffer, uint32_t offset, uint32_t value)
 {
-    memcpy(buffer + offset, &value, sizeof value);
+    memcpy(buffer + offset, &value, sizeof(value));
 }
 
 void put64(uint8_t *buffer, uint32_t offset, uint64_t value)
 {
-    memcpy(buffer + offset, &value, sizeof value);
+    memcpy(buffer + offset, &value, sizeof(value));
 }
 
 uint32_t get32(const uint8_t *buffer, uint32_t offset)
 {
     uint32_t value;
 
-    memcpy(&value, buffer + offset, sizeof value);
+    memcpy(&value, buffer + offset, sizeof(value));
     return value;
 }
 

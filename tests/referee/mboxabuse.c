@@ -28,14 +28,14 @@ static const uint32_t not_commands[][2] = {
 
 static bool by_handle(unsigned want, const char *what, uint32_t id, uint32_t handle)
 {
-    return expect(want, what, id, &handle, sizeof handle);
+    return expect(want, what, id, &handle, sizeof(handle));
 }
 
 static bool activate(unsigned want, const char *what, uint32_t handle, uint32_t asid)
 {
     const uint32_t words[] = {handle, asid};
 
-    return expect(want, what, ACTIVATE, words, sizeof words);
+    return expect(want, what, ACTIVATE, words, sizeof(words));
 }
 
 static uint32_t start(unsigned want, const char *what, uint32_t shared, uint32_t policy)
@@ -63,7 +63,7 @@ static void platform_is(unsigned state, unsigned guests, const char *what)
 
 static void guest_is(uint32_t handle, unsigned state, uint32_t asid, const char *what)
 {
-    memcpy(arena + AT_COMMAND, &handle, sizeof handle);
+    memcpy(arena + AT_COMMAND, &handle, sizeof(handle));
     ring(GUEST_STATUS, arena_spa + AT_COMMAND);
     check(get32(arena + AT_COMMAND, 8) == asid && arena[AT_COMMAND + 12] == state, what);
 }
@@ -107,7 +107,7 @@ static void init_arguments(void)
         {SEV_RET_INVALID_ADDRESS, "INIT for ES, TMR at the end of the address space", 1, 0x100000, -UINT64_C(0x200000)},
     };
 
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         uint64_t base = rows[i].plus >> 63 ? 0 : arena_plain;
 
         good_buffer(command_of(INIT), 0, buffer);
@@ -134,12 +134,12 @@ static void outputs(void)
     good_buffer(command_of(GET_ID), 0, buffer);
     put32(buffer, 0x08, PAGE);
     expect(SEV_RET_SUCCESS, "GET_ID with room to spare", GET_ID, buffer, 0x0c);
-    check(get32(arena + AT_COMMAND, 0x08) == sizeof id, "the true length is told");
-    memcpy(id, out, sizeof id);
+    check(get32(arena + AT_COMMAND, 0x08) == sizeof(id), "the true length is told");
+    memcpy(id, out, sizeof(id));
     put64(buffer, 0x00, arena_plain + AT_FIELDS);
     flush(AT_FIELDS, PAGE);
     expect(SEV_RET_SUCCESS, "GET_ID to an address without the C-bit", GET_ID, buffer, 0x0c);
-    check(memcmp(id, out, sizeof id) != 0, "the host, whose memory is encrypted, cannot read that");
+    check(memcmp(id, out, sizeof(id)) != 0, "the host, whose memory is encrypted, cannot read that");
     flush(AT_FIELDS, PAGE);
     good_buffer(command_of(PDH_CERT_EXPORT), 0, buffer);
     put64(buffer, 0x00, arena_spa + AT_COMMAND);
@@ -247,7 +247,7 @@ static void launch(void)
     guest_is(guest, LSECRET, first_asid, "the guest is where it was");
     memset(arena + AT_FIELDS, 0, PAGE);
     good_call(SEV_RET_BAD_MEASUREMENT, "LAUNCH_SECRET without a session", LAUNCH_SECRET, guest);
-    memcpy(arena + AT_FIELDS, &compressed, sizeof compressed);
+    memcpy(arena + AT_FIELDS, &compressed, sizeof(compressed));
     good_call(SEV_RET_UNSUPPORTED, "LAUNCH_SECRET, compressed", LAUNCH_SECRET, guest);  /* [model] */
     by_handle(SEV_RET_SUCCESS, "LAUNCH_FINISH", LAUNCH_FINISH, guest);
     by_handle(SEV_RET_INVALID_GUEST_STATE, "LAUNCH_FINISH twice", LAUNCH_FINISH, guest);
@@ -322,7 +322,7 @@ static void up_and_down(void)
 
 static void uninitialised(void)
 {
-    every_id(not_commands, sizeof not_commands / sizeof not_commands[0], "ids that do not exist");
+    every_id(not_commands, sizeof(not_commands) / sizeof(not_commands[0]), "ids that do not exist");
     wrong_platform_state(UNINIT, "wrong platform state, UNINIT");
     spoil_platform(UNINIT, "spoilt fields, UNINIT");
     init_arguments();

@@ -39,11 +39,11 @@ static void spoil_field(const struct field *field, uint8_t *buffer)
         UINT64_MAX - 15};
 
     if (pick(3) == 0)
-        put64(buffer, field->address, nowhere[pick(sizeof nowhere / sizeof nowhere[0])]);
+        put64(buffer, field->address, nowhere[pick(sizeof(nowhere) / sizeof(nowhere[0]))]);
     else if (pick(2) == 0)
         put64(buffer, field->address, arena_spa + AT_HALF + pick(0x8000) * (pick(2) ? 16 : 1));
     else
-        put32(buffer, field->length, lengths[pick(sizeof lengths / sizeof lengths[0])]);
+        put32(buffer, field->length, lengths[pick(sizeof(lengths) / sizeof(lengths[0]))]);
 }
 
 static void fill(const struct command *command, uint8_t *buffer)
@@ -90,7 +90,7 @@ static void one_command(void)
         fill(command, buffer);
     if (pick(20) == 0)
         address = pick(2) ? ram_end - pick(2) * 4 : (uint64_t)pick(UINT32_MAX) << 44;
-    memcpy(arena + AT_COMMAND, buffer, sizeof buffer);
+    memcpy(arena + AT_COMMAND, buffer, sizeof(buffer));
     unsigned status = ring(id, address);
     calls++;
     successes += status == SEV_RET_SUCCESS;

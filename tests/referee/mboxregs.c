@@ -94,7 +94,7 @@ static void odd_accesses(void)
     const uint32_t before = reg_read(REG_COMMAND);
     bool silent = true;
 
-    for (size_t i = 0; i < sizeof at / sizeof at[0]; i++)
+    for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++)
         for (uint32_t byte = 0; byte < 4; byte++) {
             (void)*(volatile uint8_t *)reg(at[i] + byte);
             (void)*(volatile uint16_t *)reg(at[i] + byte);

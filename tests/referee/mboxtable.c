@@ -86,4 +86,4 @@ const struct command commands[] = {
     {ROW(SWAP_IN, 0x20, RUNS), .guest = IN(RUNNING)},
 };
 
-const size_t command_count = sizeof commands / sizeof commands[0];
+const size_t command_count = sizeof(commands) / sizeof(commands[0]);

@@ -101,7 +101,7 @@ static void reader(unsigned cpu)
 
 void test_clocks(void)
 {
-    for (unsigned i = 0; i < sizeof clocks / sizeof clocks[0]; i++) {
+    for (unsigned i = 0; i < sizeof(clocks) / sizeof(clocks[0]); i++) {
         tested = &clocks[i];
         atomic_store(&last, 0);
         atomic_store(&handovers, 0);

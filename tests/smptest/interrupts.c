@@ -16,7 +16,7 @@ static const struct {
     {"TLB:", "TLB shoot-down", true},
 };
 
-enum { ROWS = sizeof rows / sizeof rows[0], SHOOT_DOWN = ROWS - 1 };
+enum { ROWS = sizeof(rows) / sizeof(rows[0]), SHOOT_DOWN = ROWS - 1 };
 
 struct interrupts {
     uint64_t count[ROWS][MAX_CPUS];
@@ -24,7 +24,7 @@ struct interrupts {
 
 struct interrupts *interrupts_read(void)
 {
-    struct interrupts *all = calloc(1, sizeof *all);
+    struct interrupts *all = calloc(1, sizeof(*all));
     FILE *file = fopen("/proc/interrupts", "r");
     char line[MAX_CPUS * 12 + 100];
 
@@ -32,7 +32,7 @@ struct interrupts *interrupts_read(void)
         fail("/proc/interrupts cannot be read");
         exit(1);
     }
-    while (fgets(line, sizeof line, file) != NULL) {
+    while (fgets(line, sizeof(line), file) != NULL) {
         char *place = line + strspn(line, " ");
 
         for (unsigned row = 0; row < ROWS; row++) {
@@ -59,7 +59,7 @@ void interrupts_rose(const struct interrupts *before, bool any_kernel)
             uint64_t rise = after->count[row][cpu] - before->count[row][cpu];
             size_t used = strlen(counts);
 
-            snprintf(counts + used, sizeof counts - used, " %llu", (unsigned long long)rise);
+            snprintf(counts + used, sizeof(counts) - used, " %llu", (unsigned long long)rise);
             if (rise == 0 && (!rows[row].needs_others || cpus > 1) && !(row == SHOOT_DOWN && any_kernel))
                 fail("CPU %u had no %s interrupt", cpu, rows[row].what);
         }

@@ -33,7 +33,7 @@ static void print(const char *mark, const char *format, va_list arguments)
 {
     char line[200];
 
-    vsnprintf(line, sizeof line, format, arguments);
+    vsnprintf(line, sizeof(line), format, arguments);
     printf("sevisor-linux: smp: %s%s\n", mark, line);
 }
 
@@ -82,7 +82,7 @@ void pin(unsigned cpu)
 
     CPU_ZERO(&set);
     CPU_SET(cpu, &set);
-    if (sched_setaffinity(0, sizeof set, &set) != 0)
+    if (sched_setaffinity(0, sizeof(set), &set) != 0)
         fail("sched_setaffinity to CPU %u is refused", cpu);
     else if (sched_getcpu() != (int)cpu)
         fail("pinned to CPU %u, and on CPU %d", cpu, sched_getcpu());
@@ -160,7 +160,7 @@ static void count_cpus(void)
 {
     cpu_set_t set;
 
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
         exit(1);
     while (cpus < MAX_CPUS && CPU_ISSET(cpus, &set))
         cpus++;
@@ -173,7 +173,7 @@ static void stuck(int signal)
     static char line[] = "sevisor-linux: smp: still in the test of ";
 
     (void)signal;
-    if (write(1, line, sizeof line - 1) > 0 && write(1, running, strlen(running)) > 0 && write(1, "\n", 1) > 0)
+    if (write(1, line, sizeof(line) - 1) > 0 && write(1, running, strlen(running)) > 0 && write(1, "\n", 1) > 0)
         alarm(WATCHDOG_S);
 }
 
@@ -190,7 +190,7 @@ int main(int count, char **words)
     count_cpus();
     say("%u CPU%s", cpus, cpus == 1 ? "" : "s");
     before = interrupts_read();
-    for (unsigned i = 0; i < sizeof tests / sizeof tests[0]; i++) {
+    for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
         running = tests[i].name;
         tests[i].run();
     }

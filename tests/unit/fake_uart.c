@@ -56,7 +56,7 @@ void fake_uart_write(uint16_t port, uint8_t value)
     if (fake_uart_sent != NULL)
         fake_uart_sent(value);
     if (value != '\n') {
-        assert(length + 1 < sizeof line);
+        assert(length + 1 < sizeof(line));
         line[length++] = (char)value;
         return;
     }

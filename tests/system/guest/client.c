@@ -72,7 +72,7 @@ __attribute__((interrupt)) static void count_interrupt(struct interrupt_frame *f
 
 static void take_vector(uint8_t vector, uint64_t handler)
 {
-    struct table_register idtr = {sizeof idt - 1, (uint64_t)idt};
+    struct table_register idtr = {sizeof(idt) - 1, (uint64_t)idt};
 
     idt[vector] = (struct gate){
         .offset_low = (uint16_t)handler,
@@ -156,7 +156,7 @@ static bool wait_for_answer(uint64_t patience)
 static bool carry_out(struct control_request *request)
 {
     request->sequence = ++sequence;
-    copy_to_window(CONTROL_REQUEST, request, sizeof *request);
+    copy_to_window(CONTROL_REQUEST, request, sizeof(*request));
     out32(CONTROL_DOORBELL, sequence);
     return wait_for_answer(PATIENCE);
 }
@@ -175,7 +175,7 @@ static void ask(const char *at)
     request.data = (uint32_t)number(&at);
     request.size = (uint32_t)number(&at);
     request.command = (uint32_t)number(&at);
-    for (unsigned i = 0; i < sizeof request.buffer / 8; i++) {
+    for (unsigned i = 0; i < sizeof(request.buffer) / 8; i++) {
         uint64_t word = number(&at);
 
         for (unsigned b = 0; b < 8; b++)
@@ -196,7 +196,7 @@ static void ask(const char *at)
     put(" ");
     put_number(answer->value, 16);
     put(" ");
-    for (unsigned i = 0; i < sizeof answer->text && answer->text[i] != '\0'; i++)
+    for (unsigned i = 0; i < sizeof(answer->text) && answer->text[i] != '\0'; i++)
         put_char(answer->text[i]);
     put(";\n");
 }
@@ -334,13 +334,13 @@ static uint32_t random_word(void)
         0,          1,       2,          0xffff, CONTROL_DATA, CONTROL_WINDOW_SIZE - 1, CONTROL_WINDOW_SIZE,
         0x7fffffff, 0xfffff, 0xffffffff, 0x1000, 0x200000};
 
-    return random(2) == 0 ? edges[random(sizeof edges / sizeof *edges)] : random(0x7fffffff);
+    return random(2) == 0 ? edges[random(sizeof(edges) / sizeof(*edges))] : random(0x7fffffff);
 }
 
 /* END, LAUNCH and what lives come too often otherwise: of what comes by chance, nearly all is refused. */
 static void random_request(struct control_request *request)
 {
-    for (unsigned i = 0; i < sizeof *request / 4; i++)
+    for (unsigned i = 0; i < sizeof(*request) / 4; i++)
         ((uint32_t *)request)[i] = random_word();
     request->sequence = sequence;
     if (random(8) != 0)
@@ -371,11 +371,11 @@ static void fuzz(const char *at)
         /* It must not end itself, nor by what changes meanwhile. */
         if (request.operation == CONTROL_END && request.guest == 0)
             request.guest = 1;
-        copy_to_window(CONTROL_REQUEST, &request, sizeof request);
+        copy_to_window(CONTROL_REQUEST, &request, sizeof(request));
         out32(CONTROL_DOORBELL, random(16) != 0 ? sequence : random_word());
         for (unsigned scribbles = 0; scribbles < 200 && answered() != sequence; scribbles++) {
             uint32_t offset =
-                random(4) != 0 ? CONTROL_REQUEST + 4 + random(sizeof request - 8) : random(CONTROL_WINDOW_SIZE - 4);
+                random(4) != 0 ? CONTROL_REQUEST + 4 + random(sizeof(request) - 8) : random(CONTROL_WINDOW_SIZE - 4);
             bool own = request.operation == CONTROL_END && offset < CONTROL_ANSWER;
 
             if (!own && (offset < CONTROL_ANSWER - 4 || offset >= CONTROL_ANSWER + 4))

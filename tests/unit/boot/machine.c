@@ -18,13 +18,13 @@ struct machine machine;
 
 void machine_event(enum event what)
 {
-    assert_true(machine.event_count < sizeof machine.events / sizeof *machine.events);
+    assert_true(machine.event_count < sizeof(machine.events) / sizeof(*machine.events));
     machine.events[machine.event_count++] = what;
 }
 
 struct leaf *machine_leaf(uint32_t leaf)
 {
-    for (unsigned i = 0; i < sizeof machine.leaves / sizeof *machine.leaves; i++)
+    for (unsigned i = 0; i < sizeof(machine.leaves) / sizeof(*machine.leaves); i++)
         if (machine.leaves[i].leaf == leaf)
             return &machine.leaves[i];
     return NULL;
@@ -164,7 +164,7 @@ void hlt(void)
 /* The UART that decodes the port, and which register of its; NULL: none. One in memory may answer at ports, too. */
 static uint8_t *uart_register(uint16_t port, uint32_t *index)
 {
-    for (unsigned i = 0; i < sizeof machine.uarts / sizeof *machine.uarts; i++) {
+    for (unsigned i = 0; i < sizeof(machine.uarts) / sizeof(*machine.uarts); i++) {
         unsigned stride = machine.uarts[i].stride > 1 ? machine.uarts[i].stride : 1,
                  offset = port - machine.uarts[i].port;
         if (machine.uarts[i].port == 0 || port < machine.uarts[i].port || offset % stride != 0 || offset / stride > 7)
@@ -203,7 +203,7 @@ void out8(uint16_t port, uint8_t value)
     if (there == NULL)
         return;
     *there = value;
-    for (unsigned i = 0; index == UART_SCR && i < sizeof machine.uarts / sizeof *machine.uarts; i++)
+    for (unsigned i = 0; index == UART_SCR && i < sizeof(machine.uarts) / sizeof(*machine.uarts); i++)
         if (there == &machine.uarts[i].scratch)
             *there = (uint8_t)((value & ~machine.uarts[i].stuck) | (0x0f & machine.uarts[i].stuck));
 }
@@ -211,7 +211,7 @@ void out8(uint16_t port, uint8_t value)
 static struct function *pci_selected(void)
 {
     assert_true(machine.pci_address >> 31 == 1 && machine.pci_address % 4 == 0);
-    for (unsigned i = 0; i < sizeof machine.pci / sizeof *machine.pci; i++)
+    for (unsigned i = 0; i < sizeof(machine.pci) / sizeof(*machine.pci); i++)
         if (machine.pci[i].config[0] != 0 && machine.pci[i].bdf == (machine.pci_address >> 8 & 0xffff))
             return &machine.pci[i];
     return NULL;
@@ -258,7 +258,7 @@ void out32(uint16_t port, uint32_t value)
 
 static bool is_mapped(uint64_t base, uint64_t size)
 {
-    for (unsigned i = 0; i < sizeof machine.mapped / sizeof *machine.mapped; i++)
+    for (unsigned i = 0; i < sizeof(machine.mapped) / sizeof(*machine.mapped); i++)
         if (machine.mapped[i].base <= base && base + size <= machine.mapped[i].end)
             return true;
     return false;
@@ -271,7 +271,7 @@ uint32_t mmio_read32(const volatile void *registers, uint64_t offset)
     if (config >= 256 * MIB)
         return *(const volatile uint32_t *)(uintptr_t)at;
     assert_true(is_mapped(at, 4));
-    for (unsigned i = 0; i < sizeof machine.pci / sizeof *machine.pci; i++)
+    for (unsigned i = 0; i < sizeof(machine.pci) / sizeof(*machine.pci); i++)
         if (machine.pci[i].config[0] != 0 && machine.pci[i].bdf == config / 4096)
             return config % 4096 < 256 ? machine.pci[i].config[config % 4096 / 4] : 0;
     return UINT32_MAX;
@@ -428,7 +428,7 @@ static void image_build(void)
         {".manifest", MANIFEST_OFFSET, sizeof(struct good)},
     };
     uint8_t *image = (uint8_t *)(uintptr_t)IMAGE_BASE;
-    uint32_t pe = 0x80, count = sizeof sections / sizeof *sections;
+    uint32_t pe = 0x80, count = sizeof(sections) / sizeof(*sections);
     memcpy(image, "MZ", 2);
     memcpy(image + 0x3c, &pe, 4);
     memcpy(image + pe, "PE\0", 4);
@@ -578,7 +578,7 @@ void machine_psp_run(void)
     assert_int_equal(page % 4096, 0);
     machine.psp.commands++;
     machine.psp.command_register = machine.pci[0].config[1];
-    memcpy((void *)(uintptr_t)page, machine.psp.answer, sizeof machine.psp.answer);
+    memcpy((void *)(uintptr_t)page, machine.psp.answer, sizeof(machine.psp.answer));
     cells[32] = UINT32_C(1) << 31 | machine.psp.status;
 }
 
@@ -586,7 +586,7 @@ bool machine_holds_nothing(void)
 {
     if (machine.reserved_page != 0)
         return false;
-    for (unsigned i = 0; i < sizeof machine.pages / sizeof *machine.pages; i++)
+    for (unsigned i = 0; i < sizeof(machine.pages) / sizeof(*machine.pages); i++)
         if (machine.pages[i].pages != 0)
             return false;
     return true;

@@ -60,7 +60,7 @@ static void set_madt(const struct board *board)
 
 static void add_function(uint16_t bdf, uint16_t device)
 {
-    for (unsigned i = 0; i < sizeof machine.pci / sizeof *machine.pci && machine.pci[i].config[0] != 0; i++)
+    for (unsigned i = 0; i < sizeof(machine.pci) / sizeof(*machine.pci) && machine.pci[i].config[0] != 0; i++)
         if (machine.pci[i].bdf == bdf)
             return;
     machine_pci(bdf, (uint32_t)device << 16 | 0x1022, bdf % 8 == 0 ? 0x80 : 0, 0);
@@ -73,8 +73,8 @@ static const struct board_function *set_pci(const struct board *board)
         sev = board->functions[i].sev ? &board->functions[i] : sev;
     if (sev == NULL)
         return NULL;
-    memset(&machine.pci[1], 0, sizeof machine.pci[1]);
-    memset(&machine.pci[2], 0, sizeof machine.pci[2]);
+    memset(&machine.pci[1], 0, sizeof(machine.pci[1]));
+    memset(&machine.pci[2], 0, sizeof(machine.pci[2]));
     machine.pci[0].bdf = sev->bdf;
     machine.pci[0].config[0] = (uint32_t)sev->device << 16 | 0x1022;
     for (uint32_t i = 0; i < board->function_count; i++) {
@@ -176,7 +176,7 @@ static void assert_processors(const struct board *board)
     for (uint32_t i = 0; i < board->cpus; i++)
         listed |= board->apic_ids[i] == handoff.apic_ids[0];
     uint32_t count = (board->cpus == 0 ? 1 : board->cpus) + !listed;
-    text_format(found, sizeof found, "%u", count);
+    text_format(found, sizeof(found), "%u", count);
     assert_row("processors", found);
     assert_int_equal(handoff.cpu_count + handoff.cpus_left_out, count);
     assert_int_equal(machine_row("processors")->remedy[0] != '\0', handoff.cpus_left_out > 0);
@@ -203,13 +203,13 @@ static void assert_sev_firmware(uint16_t status, uint16_t device)
         assert_string_equal(row->found, "not usable");
         assert_ptr_equal(strstr(row->remedy, "PLATFORM_STATUS: "), row->remedy);
         assert_non_null(strstr(row->remedy, sev_status_remedy(SEV_CMD_PLATFORM_STATUS, status)));
-        text_format(found, sizeof found, "(0x%04x)", status);
+        text_format(found, sizeof(found), "(0x%04x)", status);
         assert_non_null(strstr(row->remedy, found));
         assert_non_null(strstr(machine.console, "psp: registers: command 0x8"));
         assert_false(has_row("SEV firmware's age"));
         return;
     }
-    text_format(found, sizeof found, "API %u.%u.%u, UNINIT", answer[0], answer[1], answer[7]);
+    text_format(found, sizeof(found), "API %u.%u.%u, UNINIT", answer[0], answer[1], answer[7]);
     assert_row("SEV firmware", found);
     assert_string_equal(row->remedy, "");
     unsigned version = answer[0] * 10000u + answer[1] * 256u + answer[7];
@@ -230,7 +230,7 @@ static void assert_console(const struct board *board)
     char found[44] = "none";
     assert_int_equal(row->verdict, row->remedy[0] == '\0' ? PREFLIGHT_FINE : PREFLIGHT_NOTE);
     if (usable) {
-        text_format(found, sizeof found, s->io ? "port 0x%lx (SPCR), %u" : "memory 0x%lx (SPCR), rate by UEFI",
+        text_format(found, sizeof(found), s->io ? "port 0x%lx (SPCR), %u" : "memory 0x%lx (SPCR), rate by UEFI",
                     s->address, s->baud);
         assert_string_equal(row->remedy, "");
         assert_int_equal(handoff.uart.base, s->address);
@@ -242,7 +242,7 @@ static void assert_console(const struct board *board)
         for (uint32_t i = 4; i-- > 0;)
             for (uint32_t k = 0; k < board->port_count; k++)
                 if (board->ports[k] == legacy[i])
-                    text_format(found, sizeof found, "port 0x%x (probed), 115200 (default)", legacy[i]);
+                    text_format(found, sizeof(found), "port 0x%x (probed), 115200 (default)", legacy[i]);
         assert_int_equal(strncmp(row->remedy, "SPCR: ", 6) == 0, s->there);
     }
     assert_string_equal(row->found, found);
@@ -257,7 +257,7 @@ static void assert_pci(const struct board *board)
     assert_int_equal(has_row("PCI segments"), !all);
     if (all)
         return;
-    text_format(remedy, sizeof remedy, "from %02x:00.0 on: " BY_PORTS, board->mcfg.last + 1);
+    text_format(remedy, sizeof(remedy), "from %02x:00.0 on: " BY_PORTS, board->mcfg.last + 1);
     assert_row("PCI segments", "some by ports only");
     assert_string_equal(machine_row("PCI segments")->remedy, remedy);
 }
@@ -308,11 +308,11 @@ static void a_board_is_judged_and_handed_over(void **state)
         return;
     }
     assert_row("SME and SEV", "both");
-    text_format(found, sizeof found, "%u and %u", c_bit, reduction);
+    text_format(found, sizeof(found), "%u and %u", c_bit, reduction);
     assert_row("C-bit, reduction", found);
     assert_string_equal(machine_row("C-bit, reduction")->remedy, "");
     uint32_t first = e.edx > 0 ? e.edx : 1, asids = e.ecx >= first ? e.ecx - first + 1 : 0;
-    text_format(found, sizeof found, "%u (%u to %u)", asids, first, e.ecx);
+    text_format(found, sizeof(found), "%u (%u to %u)", asids, first, e.ecx);
     assert_string_equal(machine_row("ASIDs for SEV")->found, found);
     assert_int_equal(machine_row("ASIDs for SEV")->verdict, asids > 0 ? PREFLIGHT_FINE : PREFLIGHT_NO_SEV);
     if (board->c_bit != BOARD_UNKNOWN)
@@ -324,7 +324,7 @@ static void a_board_is_judged_and_handed_over(void **state)
     if (board->sev_guests != BOARD_UNKNOWN && board->asids != BOARD_UNKNOWN)
         assert_int_equal(asids, board->sev_guests);
     if (sev != NULL) {
-        text_format(found, sizeof found, "1022:%04x at %02x:%02x.%x", sev->device, sev->bdf >> 8u, sev->bdf >> 3 & 31u,
+        text_format(found, sizeof(found), "1022:%04x at %02x:%02x.%x", sev->device, sev->bdf >> 8u, sev->bdf >> 3 & 31u,
                     sev->bdf & 7u);
         assert_row("Secure Processor", found);
     }
@@ -352,7 +352,7 @@ static void a_board_is_judged_and_handed_over(void **state)
 
 int main(void)
 {
-    struct CMUnitTest *tests = calloc(board_count, sizeof *tests);
+    struct CMUnitTest *tests = calloc(board_count, sizeof(*tests));
     for (uint32_t i = 0; i < board_count; i++)
         tests[i] = (struct CMUnitTest){
             .name = boards[i].name,

@@ -12,7 +12,7 @@ static const char *found, *remedy; /* of its row */
 
 static void look(void)
 {
-    memset(&handoff.uart, 0xa5, sizeof handoff.uart);
+    memset(&handoff.uart, 0xa5, sizeof(handoff.uart));
     handoff.uart.base = 0;
     handoff.phys_bits = 43;
     boot.row_count = 0;
@@ -210,7 +210,7 @@ static void the_console_is_where_spcr_says_if_a_uart_answers_there(void **state)
          "SPCR: no UART can be at 0xfffffffffffffffc"},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         spcr_of(80, 2, cases[i].type, cases[i].gas, cases[i].address);
         uart_at(1, cases[i].base < 0x10000 && cases[i].base != 0x3f8 ? (uint16_t)cases[i].base : 0x2f8);
         machine.uarts[1].stride = cases[i].stride;
@@ -253,7 +253,7 @@ static void registers_that_are_not_there_are_not_touched(void **state)
     handoff.ranges[handoff.range_count++] = (struct handoff_range){RAM_BASE, RAM_SIZE / 4096, HANDOFF_USABLE, 0};
     handoff.ranges[handoff.range_count++] = (struct handoff_range){0xfedc9000, 1, HANDOFF_RESERVED, 0};
     handoff.ranges[handoff.range_count++] = (struct handoff_range){UINT64_C(1) << 42, 1, HANDOFF_MMIO, 0};
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         spcr_of(80, 2, 0x12, (const uint8_t[4]){0, cases[i].width, 0, (uint8_t)(cases[i].width == 8 ? 1 : 3)},
                 cases[i].address);
         look();
@@ -321,7 +321,7 @@ static void the_rate_is_spcrs_where_its_clock_is_known(void **state)
     };
     (void)state;
     uart_at(1, 0x2f8);
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         uint8_t *spcr = spcr_of(88, (uint8_t)cases[i].revision, 0x12, (const uint8_t[4]){!cases[i].memory, 8, 0, 1},
                                 cases[i].memory ? UART_BASE : 0x2f8);
         spcr[58] = (uint8_t)cases[i].code;
@@ -405,11 +405,11 @@ static void a_long_list_of_paths_is_read_or_said(void **state)
     (void)state;
     uart_at(1, 0x2f8);
     size_t at = 0;
-    while (at + sizeof screen + sizeof port <= 8192) {
-        memcpy(list + at, screen, sizeof screen);
-        at += sizeof screen;
+    while (at + sizeof(screen) + sizeof(port) <= 8192) {
+        memcpy(list + at, screen, sizeof(screen));
+        at += sizeof(screen);
     }
-    memcpy(list + at, port, sizeof port);
+    memcpy(list + at, port, sizeof(port));
     assert_true(at > 8000);
     con_out(8192, list);
     assert_string_equal(found, "port 0x2f8 (ConOut), 115200");
@@ -446,16 +446,16 @@ static void a_path_that_names_no_port_of_a_pc_is_passed_over(void **state)
     PROBED(END);
     PROBED(0);
     static const uint8_t whole[] = {COM(1, BAUD_115200)};
-    for (size_t size = 0; size <= sizeof whole; size++) {
+    for (size_t size = 0; size <= sizeof(whole); size++) {
         con_out(size, whole);
-        assert_int_equal(handoff.uart.base, size < sizeof whole - 20 ? 0x3f8 : 0x2f8);
+        assert_int_equal(handoff.uart.base, size < sizeof(whole) - 20 ? 0x3f8 : 0x2f8);
     }
-    for (unsigned i = 0; i < sizeof whole; i++) { /* any byte wrong: some port is found, and nothing read beyond */
-        uint8_t spoilt[sizeof whole];
+    for (unsigned i = 0; i < sizeof(whole); i++) { /* any byte wrong: some port is found, and nothing read beyond */
+        uint8_t spoilt[sizeof(whole)];
         for (unsigned value = 0; value < 256; value++) {
-            memcpy(spoilt, whole, sizeof whole);
+            memcpy(spoilt, whole, sizeof(whole));
             spoilt[i] = (uint8_t)value;
-            con_out(sizeof whole, spoilt);
+            con_out(sizeof(whole), spoilt);
             assert_true(handoff.uart.base == 0x3f8 || handoff.uart.base == 0x2f8);
         }
     }
@@ -473,7 +473,7 @@ static void else_it_is_the_first_of_a_pcs_four_that_answers(void **state)
         for (unsigned i = 0; i < 4; i++)
             uart_at(i, i >= first ? ports[i] : 0);
         look();
-        text_format(text, sizeof text, "port 0x%x (probed), 115200 (default)", ports[first]);
+        text_format(text, sizeof(text), "port 0x%x (probed), 115200 (default)", ports[first]);
         assert_string_equal(found, text);
         assert_int_equal(handoff.uart.base, ports[first]);
         assert_int_equal(handoff.uart.divisor, 1);
@@ -509,7 +509,7 @@ static void what_the_firmware_has_set_is_kept_where_nothing_names_a_rate(void **
     };
     (void)state;
     machine_attach();
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         machine.uarts[0].lcr = cases[i].lcr;
         machine.uarts[0].divisor[0] = (uint8_t)cases[i].before;
         machine.uarts[0].divisor[1] = (uint8_t)(cases[i].before >> 8);
@@ -666,5 +666,5 @@ int main(void)
         T(com2_is_the_control_guests_where_hvs_console_is_another_uart_in_memory),
         T(com2_is_not_looked_at_where_no_guest_wants_it),
     };
-    return run_each_alone(tests, sizeof tests / sizeof *tests);
+    return run_each_alone(tests, sizeof(tests) / sizeof(*tests));
 }

@@ -53,7 +53,7 @@ static void mcfg_tells_of_all_segments_that_ports_do_not_reach(void **state)
         {UINT64_MAX - 0xfffff, 0xfff6, 1, 255, 0, 0},
         {0, 7, 1, 255, 0, 0},
     };
-    const unsigned count = sizeof cases / sizeof *cases;
+    const unsigned count = sizeof(cases) / sizeof(*cases);
     (void)state;
     machine_attach();
     acpi_build(2, true, true);
@@ -197,10 +197,10 @@ static void a_segment_is_read_where_the_firmware_maps_it_one_to_one(void **state
     };
     uint32_t last = 7;
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         machine_reset(NULL);
         machine_attach();
-        memset(&handoff, 0, sizeof handoff);
+        memset(&handoff, 0, sizeof(handoff));
         handoff.phys_bits = 46;
         machine_mcfg(far, 0x1234, 0, 3);
         machine_maps(far, whole);
@@ -218,7 +218,7 @@ static void a_segment_is_read_where_the_firmware_maps_it_one_to_one(void **state
     /* In the upper half an address is another one. */
     machine_reset(NULL);
     machine_attach();
-    memset(&handoff, 0, sizeof handoff);
+    memset(&handoff, 0, sizeof(handoff));
     handoff.phys_bits = 52;
     machine_mcfg(UINT64_C(1) << 47, 1, 0, 0);
     machine_maps(UINT64_C(1) << 47, MIB);
@@ -281,10 +281,10 @@ static void ioapic_in_ram_is_left_out(void **state)
                  {RAM_BASE - 32, false},
                  {0xfec00000, false}};
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         machine_reset(NULL);
         machine_attach();
-        memset(&handoff, 0, sizeof handoff);
+        memset(&handoff, 0, sizeof(handoff));
         handoff.phys_bits = 43;
         handoff.ranges[handoff.range_count++] =
             (struct handoff_range){RAM_BASE, RAM_SIZE / 4096, HANDOFF_RUNTIME_DATA, 0};
@@ -347,11 +347,11 @@ static void what_the_mcfg_has_in_ram_is_not_there(void **state)
         {ECAM - MIB, 8 * MIB / 4096, true},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        for (unsigned k = 0; k < sizeof places / sizeof *places; k++) {
+    for (unsigned i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        for (unsigned k = 0; k < sizeof(places) / sizeof(*places); k++) {
             machine_reset(NULL);
             machine_attach();
-            memset(&handoff, 0, sizeof handoff);
+            memset(&handoff, 0, sizeof(handoff));
             handoff.phys_bits = 46;
             handoff.ranges[handoff.range_count++] = (struct handoff_range){0x1000, 1, HANDOFF_USABLE, 0};
             handoff.ranges[handoff.range_count++] =
@@ -395,7 +395,7 @@ static void registers_out_of_reach_are_not_touched(void **state)
     handoff.phys_bits = 40;
     handoff.ranges[handoff.range_count++] = (struct handoff_range){limit - 4096, 1, HANDOFF_ACPI, 0};
     machine_maps(limit - 2 * MIB, 2 * MIB);
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         psp_platform_out_of_reach = NULL;
         volatile void *mapped = psp_platform_map_mmio(cases[i].at, cases[i].size);
         assert_ptr_equal((void *)(uintptr_t)mapped, cases[i].words == NULL ? (void *)(uintptr_t)cases[i].at : NULL);
@@ -461,7 +461,7 @@ static void the_manifest_is_kept_to_its_last_page(void **state)
     machine_attach();
     handoff.phys_bits = 48;
     handoff.manifest_base = RAM_BASE + 16 * MIB;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         uint64_t base = 0, pages = 0;
         handoff.manifest_size = cases[i].size;
         assert_true(memory_map_read(&key));
@@ -512,5 +512,5 @@ int main(void)
         T(the_manifest_is_kept_to_its_last_page),
         T(a_map_with_more_ranges_than_there_is_room_for_is_refused),
     };
-    return run_each_alone(tests, sizeof tests / sizeof *tests);
+    return run_each_alone(tests, sizeof(tests) / sizeof(*tests));
 }

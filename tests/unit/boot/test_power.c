@@ -35,8 +35,8 @@ static uint8_t *aml_table(const char *signature, const uint8_t *aml, uint32_t si
 static void tables(const uint8_t *aml, uint32_t size)
 {
     machine_attach();
-    memset(&handoff.off, 0, sizeof handoff.off);
-    memset(&handoff.reset, 0, sizeof handoff.reset);
+    memset(&handoff.off, 0, sizeof(handoff.off));
+    memset(&handoff.reset, 0, sizeof(handoff.reset));
     acpi_build(2, true, true);
     memcpy((uint8_t *)(uintptr_t)acpi_find("FACP", 244, 0), "OTHR", 4);
     fadt = acpi_add("FACP", 276);
@@ -52,8 +52,8 @@ static void tables(const uint8_t *aml, uint32_t size)
 
 static void look(void)
 {
-    memset(&handoff.off, 0, sizeof handoff.off);
-    memset(&handoff.reset, 0, sizeof handoff.reset);
+    memset(&handoff.off, 0, sizeof(handoff.off));
+    memset(&handoff.reset, 0, sizeof(handoff.reset));
     acpi_seal(fadt);
     power_find();
 }
@@ -172,10 +172,10 @@ static void nothing_is_read_beyond_a_table(void **state)
     static const uint8_t bytes[] = {S5, 0xca, 0, 0, 0, 4, 0x0a, 5, 0x0a, 5, 0, 0},
                          wide[] = {S5, 8, 1, 0x0c, 5, 0, 0, 0};
     (void)state;
-    for (uint32_t i = 0; i <= sizeof bytes + sizeof wide + 1; i++) {
-        const uint8_t *whole = i <= sizeof bytes ? bytes : wide;
-        uint32_t size = i <= sizeof bytes ? i : i - (uint32_t)sizeof bytes - 1,
-                 least = whole == bytes ? 15 : sizeof wide;
+    for (uint32_t i = 0; i <= sizeof(bytes) + sizeof(wide) + 1; i++) {
+        const uint8_t *whole = i <= sizeof(bytes) ? bytes : wide;
+        uint32_t size = i <= sizeof(bytes) ? i : i - (uint32_t)sizeof(bytes) - 1,
+                 least = whole == bytes ? 15 : sizeof(wide);
         uint8_t *table = malloc(36 + size);
         uint32_t length = 36 + size;
         tables(whole, 0);
@@ -196,33 +196,33 @@ static void s5_may_be_in_any_ssdt(void **state)
     static const uint8_t none[] = {0xa3}, some[] = {S5, 6, 4, 1, 0, 0, 0};
     (void)state;
     for (unsigned which = 0; which < 3; which++) {
-        tables(none, sizeof none);
+        tables(none, sizeof(none));
         for (unsigned i = 0; i < 3; i++)
-            aml_table("SSDT", i == which ? some : none, i == which ? sizeof some : sizeof none);
+            aml_table("SSDT", i == which ? some : none, i == which ? sizeof(some) : sizeof(none));
         assert_types(1, 0);
     }
-    tables(none, sizeof none);
-    aml_table("SSDT", some, sizeof some)[9]++; /* checksum: told, and used all the same */
+    tables(none, sizeof(none));
+    aml_table("SSDT", some, sizeof(some))[9]++; /* checksum: told, and used all the same */
     assert_types(1, 0);
     assert_string_equal(boot.acpi_wrong_sums, "SSDT ");
-    tables(none, sizeof none);
-    acpi_list(aml_table("SSDT", none, sizeof none)); /* twice, and others behind it */
+    tables(none, sizeof(none));
+    acpi_list(aml_table("SSDT", none, sizeof(none))); /* twice, and others behind it */
     assert_types(-1, 0);
-    aml_table("SSDT", some, sizeof some);
+    aml_table("SSDT", some, sizeof(some));
     assert_types(1, 0);
-    tables(none, sizeof none);
+    tables(none, sizeof(none));
     put(140, 0, 8); /* no DSDT at all */
-    aml_table("SSDT", some, sizeof some);
+    aml_table("SSDT", some, sizeof(some));
     assert_types(1, 0);
-    tables(some, sizeof some);
+    tables(some, sizeof(some));
     put(140, 0, 8);
     put(40, (uintptr_t)dsdt, 4); /* as old tables have it */
     assert_types(1, 0);
-    tables(some, sizeof some);
+    tables(some, sizeof(some));
     memcpy(dsdt, "DSDX", 4);
     acpi_seal(dsdt);
     assert_types(-1, 0);
-    tables(some, sizeof some);
+    tables(some, sizeof(some));
     const uint32_t enormous = 0x40000000;
     memcpy(dsdt + 4, &enormous, 4);
     assert_types(-1, 0);
@@ -241,7 +241,7 @@ static void registers_that_no_port_can_be_are_refused(void **state)
         {1, 0xffff, 0, 0xffff},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         TABLES(S5, 6, 4, 0, 0, 0, 0, 0xa3);
         gas(172, cases[i].space, cases[i].address);
         put(64, cases[i].narrow, 4);
@@ -272,7 +272,7 @@ static void a_reset_register_is_a_port_or_in_memory(void **state)
         {1, 0xcf9, 0xcf9, RESET_SUPPORTED | HW_REDUCED},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         TABLES(0xa3);
         put(112, cases[i].flags, 4);
         put(128, 0x60 + i, 1);
@@ -285,7 +285,7 @@ static void a_reset_register_is_a_port_or_in_memory(void **state)
         assert_int_equal(boot.row_count, told);
         if (told) {
             char found[28];
-            text_format(found, sizeof found, "in address space %u", cases[i].space);
+            text_format(found, sizeof(found), "in address space %u", cases[i].space);
             assert_string_equal(machine_row("ACPI reset register")->found, found);
             assert_int_equal(boot.rows[0].verdict, PREFLIGHT_NOTE);
         }
@@ -304,7 +304,7 @@ static void a_machine_of_reduced_hardware_has_one_register(void **state)
         {1, 0x10600, 0},   {0, UINT64_C(1) << 40, 0},   {1, 0, 0},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         TABLES(S5, 8, 4, 0x0a, 5, 0, 0, 0);
         put(112, HW_REDUCED, 4);
         gas(244, cases[i].space, cases[i].address);
@@ -325,7 +325,7 @@ static void an_old_fadt_has_what_it_has(void **state)
         {132, 0x404, 0xcf9}, {183, 0x404, 0xcf9}, {184, 0x804, 0xcf9}, {276, 0x804, 0xcf9},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         TABLES(S5, 6, 4, 0, 0, 0, 0, 0xa3);
         put(40, (uintptr_t)dsdt, 4);
         put(64, 0x404, 4);
@@ -376,9 +376,9 @@ static void boot_order_goes_on_behind_this_boot_option(void **state)
     };
     (void)state;
     machine_attach();
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         machine.boot_current = cases[i].current;
-        memcpy(machine.boot_order, cases[i].order, sizeof cases[i].order);
+        memcpy(machine.boot_order, cases[i].order, sizeof(cases[i].order));
         machine.boot_order_bytes = cases[i].count * 2u;
         assert_int_equal(find_next(), cases[i].next);
         machine.boot_next = 0;
@@ -389,7 +389,7 @@ static void boot_order_goes_on_behind_this_boot_option(void **state)
     machine.no_boot_current = true;
     assert_int_equal(find_next(), HANDOFF_NO_OPTION);
     machine.no_boot_current = false;
-    machine.boot_order_bytes = sizeof machine.boot_order; /* more than there is room for */
+    machine.boot_order_bytes = sizeof(machine.boot_order); /* more than there is room for */
     assert_int_equal(find_next(), HANDOFF_NO_OPTION);
 }
 
@@ -403,7 +403,7 @@ static void what_the_boot_manager_would_pass_over_is_not_next(void **state)
     for (uint16_t at = 0; at < 5; at++)
         machine.boot_order[at] = (uint16_t)(at + 2); /* 2 3 4 5 6 */
     machine.boot_order_bytes = 10;
-    for (unsigned i = 0; i < sizeof passed_over / sizeof *passed_over; i++) {
+    for (unsigned i = 0; i < sizeof(passed_over) / sizeof(*passed_over); i++) {
         machine.boot_attributes[4] = machine.boot_attributes[5] = passed_over[i];
         assert_int_equal(find_next(), 6);
     }
@@ -442,5 +442,5 @@ int main(void)
         T(what_the_boot_manager_would_pass_over_is_not_next),
         T(hv_gets_it),
     };
-    return run_each_alone(tests, sizeof tests / sizeof *tests);
+    return run_each_alone(tests, sizeof(tests) / sizeof(*tests));
 }

@@ -83,7 +83,7 @@ static void beta_is_sev(void)
     guest(1)->encryption = MANIFEST_ENCRYPTION_SEV;
     guest(1)->cbitpos = 51;
     guest(1)->reduced_phys_bits = 5;
-    memset(guest(1)->launch_digest, 1, sizeof guest(1)->launch_digest);
+    memset(guest(1)->launch_digest, 1, sizeof(guest(1)->launch_digest));
     seal();
 }
 
@@ -634,10 +634,10 @@ CASES(X)
 static void assert_printed(const struct preflight_row *row, const char *mark)
 {
     char line[256];
-    text_format(line, sizeof line, "\r\n %-6s %-20s %-22s %s\r\n", mark, row->feature, row->needed, row->found);
+    text_format(line, sizeof(line), "\r\n %-6s %-20s %-22s %s\r\n", mark, row->feature, row->needed, row->found);
     const char *at = strstr(machine.console, line);
     assert_non_null(at);
-    text_format(line, sizeof line, "        -> %s\r\n", row->remedy);
+    text_format(line, sizeof(line), "        -> %s\r\n", row->remedy);
     assert_int_equal(strncmp(strchr(at + 2, '\n') + 1, line, strlen(line)) == 0, row->remedy[0] != '\0');
 }
 
@@ -660,7 +660,7 @@ static void assert_what_refuses_is_on_the_screen(void)
         char line[256];
         if (r->verdict == PREFLIGHT_FINE || r->verdict == PREFLIGHT_NOTE)
             continue;
-        text_format(line, sizeof line, "\r\n %-6s %-20s %-22s %s\r\n        -> %s\r\n",
+        text_format(line, sizeof(line), "\r\n %-6s %-20s %-22s %s\r\n        -> %s\r\n",
                     (const char *[]){"", "", "note", "no SEV", "STOP"}[r->verdict], r->feature, r->needed, r->found,
                     r->remedy);
         assert_non_null(strstr(screen, line));
@@ -701,7 +701,7 @@ static void the_row_the_decision_and_the_machine_agree(void **state)
     }
     char refusal[256] = "";
     if (no_sev != NULL)
-        text_format(refusal, sizeof refusal, "%s: %s; %s", no_sev->feature, no_sev->found, no_sev->remedy);
+        text_format(refusal, sizeof(refusal), "%s: %s; %s", no_sev->feature, no_sev->found, no_sev->remedy);
     assert_string_equal(handoff.sev_refusal, refusal);
     assert_int_equal(handoff.sev_usable, no_sev == NULL);
     bool sme = (machine_leaf(0x8000001f)->regs.eax & 1) != 0 && machine_leaf(0x80000000)->regs.eax >= 0x8000001f;
@@ -983,9 +983,9 @@ static void rows_beyond_those_that_are_kept_are_printed_and_count(void **state)
     for (uint32_t i = 0; i <= PREFLIGHT_ROWS; i++) {
         assert_false(boot.refused);
         machine.console[0] = '\0';
-        text_format(feature, sizeof feature, "feature %u", i);
+        text_format(feature, sizeof(feature), "feature %u", i);
         table_row(i < PREFLIGHT_ROWS ? PREFLIGHT_NO_SEV : PREFLIGHT_FATAL, feature, "n", "x\nr");
-        text_format(line, sizeof line, " %-6s %-20s n                      x\r\n        -> r\r\n",
+        text_format(line, sizeof(line), " %-6s %-20s n                      x\r\n        -> r\r\n",
                     i < PREFLIGHT_ROWS ? "no SEV" : "STOP", feature);
         assert_string_equal(machine.console, line);
     }
@@ -1002,7 +1002,7 @@ static void more_processors_than_one_version_uses_are_said(void **state)
     uint8_t *madt = acpi_add("APIC", 44 + 16 * 1026);
     for (uint32_t i = 0; i < 1026; i++) {
         const uint32_t entry[4] = {9 | 16 << 8, i, 1, i};
-        memcpy(madt + 44 + 16 * i, entry, sizeof entry);
+        memcpy(madt + 44 + 16 * i, entry, sizeof(entry));
     }
     acpi_seal(madt);
     assert_int_equal(machine_boot(), ENTERED);
@@ -1064,5 +1064,5 @@ int main(void)
                                        CASES(X)
 #undef X
     };
-    return run_each_alone(tests, sizeof tests / sizeof *tests);
+    return run_each_alone(tests, sizeof(tests) / sizeof(*tests));
 }

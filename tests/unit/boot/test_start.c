@@ -85,18 +85,18 @@ static void hv_gets_its_image_and_what_boot_found_out(void **state)
     (void)state;
     uint64_t first_tsc = machine.tsc;
     static uint8_t file[(HV_RODATA + HV_TEXT + HV_DATA) * 4096];
-    memcpy(file, machine_hv(), sizeof file);
+    memcpy(file, machine_hv(), sizeof(file));
     const struct handoff *h = enter();
     assert_int_equal(h->magic, HANDOFF_MAGIC);
     assert_int_equal(h->version, HANDOFF_VERSION);
-    assert_int_equal(h->size, sizeof *h);
-    assert_memory_equal(h, &handoff, sizeof *h);
+    assert_int_equal(h->size, sizeof(*h));
+    assert_memory_equal(h, &handoff, sizeof(*h));
 
     const uint8_t *image = (const uint8_t *)(uintptr_t)h->arena_base;
-    assert_memory_equal(image, file, sizeof file);
-    for (unsigned i = sizeof file; i < HV_PAGES * 4096; i++)
+    assert_memory_equal(image, file, sizeof(file));
+    for (unsigned i = sizeof(file); i < HV_PAGES * 4096; i++)
         assert_int_equal(image[i], 0);
-    for (unsigned i = 0; i < sizeof file; i++)      /* no plain copy stays behind */
+    for (unsigned i = 0; i < sizeof(file); i++)      /* no plain copy stays behind */
         assert_int_equal(((const uint8_t *)machine_hv())[i], 0);
     assert_int_equal(machine.entry, HV_IMAGE_BASE + HV_RODATA * 4096 + 0x123);
 
@@ -204,7 +204,7 @@ static void the_arena_holds_all_of_it_apart_and_the_rest_is_the_pool(void **stat
     assert_int_equal(h->manifest_table, tables + 32 * PAGE_SIZE);
     assert_int_equal(stack - STACK, h->manifest_table + machine_manifest()->header.payload_offset);
     assert_int_equal((uintptr_t)h, machine.stack);
-    assert_int_equal(h->arena_used, stack + ((sizeof *h + 4095) & ~UINT64_C(4095)) - h->arena_base);
+    assert_int_equal(h->arena_used, stack + ((sizeof(*h) + 4095) & ~UINT64_C(4095)) - h->arena_base);
     assert_true(h->arena_size - h->arena_used >= 16 * MIB + (96 << 10));
 }
 
@@ -247,8 +247,8 @@ static void nothing_of_hv_is_written_before_its_memory_is_encrypted(void **state
     (void)state;
     const struct handoff *h = enter();
     static const enum event order[] = {EV_OTHERS_WBINVD, EV_CLI, EV_SYSCFG, EV_CR4, EV_EFER, EV_WBINVD, EV_CR3};
-    assert_int_equal(machine.event_count, sizeof order / sizeof *order);
-    assert_memory_equal(machine.events, order, sizeof order);
+    assert_int_equal(machine.event_count, sizeof(order) / sizeof(*order));
+    assert_memory_equal(machine.events, order, sizeof(order));
     assert_false(machine.arena_touched_before_cr3);
     assert_int_equal(machine.cr4, CR4_PAE);
     assert_int_equal(machine.efer, EFER_LME | EFER_LMA | EFER_NXE);
@@ -273,9 +273,9 @@ static void the_bridge_has_the_firmwares_tables_as_they_are_in_the_end(void **st
     assert_maps(machine.cr3, 0, machine.maps_in_the_end, machine.maps_in_the_end, PTE_W, SIZE_2M);
     assert_maps(machine.cr3, 0, HV_ARENA_BASE, h->arena_base | C_BIT, PTE_W | PTE_NX, SIZE_2M);
     assert_int_equal(firmware[arena], UINT64_C(0x123456788000) | PTE_P);
-    memcpy(before, firmware, sizeof before);
+    memcpy(before, firmware, sizeof(before));
     before[arena] = ((const uint64_t *)(uintptr_t)machine.cr3)[arena];
-    assert_memory_equal((const void *)(uintptr_t)machine.cr3, before, sizeof before);
+    assert_memory_equal((const void *)(uintptr_t)machine.cr3, before, sizeof(before));
 }
 
 static unsigned others_flushed(void)
@@ -322,7 +322,7 @@ static void a_flush_that_fails_is_told_and_hv_starts_all_the_same(void **state)
         {EFI_SUCCESS, NULL},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         machine_attach();
         handoff.c_bit_mask = C_BIT;
         machine.mp_status = cases[i].status;
@@ -350,7 +350,7 @@ static void the_arena_lies_below_hypertransport_and_within_the_width(void **stat
     (void)state;
     machine_attach();
     boot.hv_header.total_size = HV_PAGES * 4096;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         handoff.phys_bits = cases[i].width;
         assert_true(load_allocate());
         assert_int_equal(machine.highest_asked, cases[i].limit - 1);
@@ -398,7 +398,7 @@ static void the_pool_grows_with_what_the_machine_and_the_manifest_have(void **st
     boot.hv_header.total_size = HV_PAGES * 4096;
     for (unsigned i = 0; i < 512; i++)
         manifest.guests[i].vcpus = 64;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         uint64_t pages = cases[i].usable / 4096;
         handoff.range_count = 4;
         handoff.ranges[0] = (struct handoff_range){0, pages / 2, HANDOFF_USABLE, 0};
@@ -410,7 +410,7 @@ static void the_pool_grows_with_what_the_machine_and_the_manifest_have(void **st
         boot.guests = &manifest.header;
         uint64_t pool = cases[i].pool + cases[i].cpus * (UINT64_C(96) << 10);
         uint64_t tables = (32 + (pool + SIZE_2M) / SIZE_1G) * 4096;
-        uint64_t least = pool + HV_PAGES * 4096 + ((sizeof handoff + 4095) & ~UINT64_C(4095)) + STACK + tables;
+        uint64_t least = pool + HV_PAGES * 4096 + ((sizeof(handoff) + 4095) & ~UINT64_C(4095)) + STACK + tables;
         uint64_t size = load_arena_size();
         assert_int_equal(size % SIZE_2M, 0);
         assert_int_equal(size, (least + SIZE_2M - 1) & ~(SIZE_2M - 1));
@@ -493,11 +493,11 @@ static void text_is_ascii_and_needs_no_console(void **state)
     assert_string_equal(machine.console, " a~????\r\n");
     machine.console[0] = '\0';
     char long_line[400];
-    memset(long_line, 'x', sizeof long_line - 1);
-    long_line[sizeof long_line - 1] = '\0';
+    memset(long_line, 'x', sizeof(long_line) - 1);
+    long_line[sizeof(long_line) - 1] = '\0';
     text_print("%s", long_line);
     assert_int_equal(strlen(machine.console), 255);
-    memset(long_line, '\n', sizeof long_line - 1);
+    memset(long_line, '\n', sizeof(long_line) - 1);
     machine.console[0] = '\0';
     text_print("%s", long_line);
     assert_int_equal(strlen(machine.console), 510);
@@ -531,5 +531,5 @@ int main(void)
                                        CHANGES(X)
 #undef X
     };
-    return run_each_alone(tests, sizeof tests / sizeof *tests);
+    return run_each_alone(tests, sizeof(tests) / sizeof(*tests));
 }

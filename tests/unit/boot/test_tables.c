@@ -58,7 +58,7 @@ static void the_wide_list_is_used_from_revision_2_and_no_other(void **state)
     };
     (void)state;
     attach();
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         acpi_build(cases[i].revision, cases[i].xsdt, cases[i].rsdt);
         assert_int_equal(acpi_find("FACP", 244, 0) != NULL, cases[i].found);
     }
@@ -97,7 +97,7 @@ static void a_wrong_checksum_is_told_once_and_the_table_is_used(void **state)
         {10, true, true, "RSDP XSDT FACP "},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         attach();
         acpi_build(2, true, true);
         uint8_t *fadt = (uint8_t *)(uintptr_t)acpi_find("FACP", 244, 0);
@@ -180,7 +180,7 @@ static void any_speed_is_measured_at_any_time_of_the_timer(void **state)
     static const uint64_t speeds[] = {1000000000, 1996250000, 2400000000, 3793000000, 5100000000};
     (void)state;
     attach();
-    for (unsigned i = 0; i < sizeof speeds / sizeof *speeds; i++) {
+    for (unsigned i = 0; i < sizeof(speeds) / sizeof(*speeds); i++) {
         machine.hz = speeds[i];
         machine.tsc_per_access = speeds[i] / 1000000;
         /* The timer's 24 bits wrap in the first sample, in another one, in none. */
@@ -259,7 +259,7 @@ static void the_timers_port_is_where_the_fadt_says(void **state)
     };
     (void)state;
     attach();
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         acpi_build(2, true, true);
         uint8_t *table = fadt();
         memcpy(table + 4, &cases[i].length, 4);
@@ -410,7 +410,7 @@ static void a_time_zone_is_heeded(void **state)
     };
     (void)state;
     machine_attach();
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         machine.time.TimeZone = cases[i].zone;
         machine.time.Daylight = cases[i].daylight;
         assert_int_equal(read_wall(), 1795955696 + cases[i].minutes * 60);
@@ -468,5 +468,5 @@ int main(void)
         T(others_start_from_pages_below_1_mib),
         T(one_cpu_needs_none),
     };
-    return run_each_alone(tests, sizeof tests / sizeof *tests);
+    return run_each_alone(tests, sizeof(tests) / sizeof(*tests));
 }

@@ -17,7 +17,7 @@ static bool is_name(const CHAR16 *name, const char *expected)
 static EFI_STATUS EFIAPI get_variable(CHAR16 *name, EFI_GUID *vendor, UINT32 *attributes, UINTN *size, void *data)
 {
     static const EFI_GUID global = EFI_GLOBAL_VARIABLE;
-    assert_memory_equal(vendor, &global, sizeof global);
+    assert_memory_equal(vendor, &global, sizeof(global));
     assert_null(attributes);
     unsigned digits = 0, option = 0;
     for (; digits < 4 && name[4 + digits] < 0x80 && isxdigit(name[4 + digits]) && !islower(name[4 + digits]); digits++)
@@ -108,7 +108,7 @@ static EFI_STATUS EFIAPI handle_protocol(EFI_HANDLE handle, EFI_GUID *guid, void
 {
     static const EFI_GUID wanted = LOADED_IMAGE_PROTOCOL;
     alive();
-    if (handle != &application || memcmp(guid, &wanted, sizeof wanted) != 0 || loaded.ImageBase == NULL)
+    if (handle != &application || memcmp(guid, &wanted, sizeof(wanted)) != 0 || loaded.ImageBase == NULL)
         return EFI_UNSUPPORTED;
     *interface = &loaded;
     return EFI_SUCCESS;
@@ -137,7 +137,7 @@ static EFI_STATUS EFIAPI locate_protocol(EFI_GUID *guid, void *registration, voi
     static const uint8_t mp[16] = {0x05, 0xa6, 0xdd, 0x3f, 0x6e, 0xa7, 0x46, 0x4f,
                                    0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08};
     alive();
-    if (registration != NULL || memcmp(guid, mp, sizeof mp) != 0 || machine.no_mp_services)
+    if (registration != NULL || memcmp(guid, mp, sizeof(mp)) != 0 || machine.no_mp_services)
         return EFI_NOT_FOUND;
     *interface = mp_services;
     return EFI_SUCCESS;
@@ -194,7 +194,7 @@ static EFI_STATUS EFIAPI free_pages(EFI_PHYSICAL_ADDRESS at, UINTN count)
         machine.reserved_page = 0;
         return EFI_SUCCESS;
     }
-    for (unsigned i = 0; i < sizeof machine.pages / sizeof *machine.pages; i++) {
+    for (unsigned i = 0; i < sizeof(machine.pages) / sizeof(*machine.pages); i++) {
         if (machine.pages[i].pages == count && machine.pages[i].base == at) {
             machine.pages[i].pages = 0;
             return EFI_SUCCESS;
@@ -207,7 +207,7 @@ static EFI_STATUS EFIAPI free_pages(EFI_PHYSICAL_ADDRESS at, UINTN count)
 static EFI_STATUS EFIAPI get_memory_map(UINTN *size, EFI_MEMORY_DESCRIPTOR *map, UINTN *key, UINTN *stride,
                                         UINT32 *version)
 {
-    UINTN step = sizeof *map + 8;       /* UEFI 2.9, 7.2: may be larger than the structure */
+    UINTN step = sizeof(*map) + 8;       /* UEFI 2.9, 7.2: may be larger than the structure */
     UINTN count = machine.wide_map_count > 0 ? machine.wide_map_count : machine.map_count;
     alive();
     *stride = step;
@@ -227,7 +227,7 @@ static EFI_STATUS EFIAPI get_memory_map(UINTN *size, EFI_MEMORY_DESCRIPTOR *map,
             .NumberOfPages = 200,
             .Attribute = EFI_MEMORY_WB,
         };
-        memcpy((uint8_t *)map + i * step, machine.wide_map_count > 0 ? &wide : &machine.map[i], sizeof *map);
+        memcpy((uint8_t *)map + i * step, machine.wide_map_count > 0 ? &wide : &machine.map[i], sizeof(*map));
     }
     *key = machine.map_key;
     return EFI_SUCCESS;
@@ -277,7 +277,7 @@ static EFI_STATUS EFIAPI output(SIMPLE_TEXT_OUTPUT_INTERFACE *self, CHAR16 *text
     alive();
     assert_non_null(self);
     for (; *text != 0; text++) {
-        assert_true(n < sizeof machine.console - 1);
+        assert_true(n < sizeof(machine.console) - 1);
         assert_true(*text == '\r' || *text == '\n' || (*text >= ' ' && *text <= '~'));
         if (*text == '\n')
             assert_true(n > 0 && machine.console[n - 1] == '\r');
@@ -422,9 +422,9 @@ void acpi_build(uint8_t revision, bool has_xsdt, bool has_rsdt)
     root->revision = revision;
     root->rsdt = has_rsdt ? (uint32_t)(uintptr_t)rsdt : 0;
     root->xsdt = has_xsdt ? (uintptr_t)xsdt : 0;
-    root->length = sizeof *root;
+    root->length = sizeof(*root);
     sum((uint8_t *)root, 20, &root->checksum);
-    sum((uint8_t *)root, sizeof *root, &root->extended_checksum);
+    sum((uint8_t *)root, sizeof(*root), &root->extended_checksum);
 
     configuration[0] = (EFI_CONFIGURATION_TABLE){other, &application};
     configuration[1] = (EFI_CONFIGURATION_TABLE){acpi_10, (void *)1};

@@ -74,7 +74,7 @@ uint32_t fake_moves_receive(uint32_t index)
     if (guest->info.state != CONTROL_STATE_ENDED && guest->info.state != CONTROL_STATE_REFUSED)
         return CONTROL_STATE;
     memset(guest->memory, 0, sizeof(guest->memory));
-    guest->moving = (struct fake_moving){.states = 0};
+    guest->moving = (struct fake_moving){0};
     guest->info.launches++;
     fake_set_state(index, CONTROL_STATE_SESSION);
     return CONTROL_OK;

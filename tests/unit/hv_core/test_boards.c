@@ -20,7 +20,7 @@ static struct runs runs;
 /* A board's descriptors as the firmware hands them out: `order` 0 as they are, 1 from the last to the first, else shuffled. */
 static void convert(const struct board *board, uint64_t stride, uint64_t order, uint64_t limit)
 {
-    uint32_t *index = malloc((board->map_count + 1) * sizeof *index);
+    uint32_t *index = malloc((board->map_count + 1) * sizeof(*index));
     uint8_t *map = calloc(board->map_count + 1, stride);
     for (uint32_t i = 0; i < board->map_count; i++)
         index[i] = order == 1 ? board->map_count - 1 - i : i;
@@ -92,15 +92,15 @@ static int compare(const void *a, const void *b)
 static void each_page_is_what_its_descriptors_say(const struct board *board, uint64_t limit)
 {
     uint32_t count = 0;
-    uint64_t *borders = malloc((2 * board->map_count + 5) * sizeof *borders), withheld = 0;
+    uint64_t *borders = malloc((2 * board->map_count + 5) * sizeof(*borders)), withheld = 0;
     const uint64_t fixed[] = {0, UINT64_C(1012) << 30, UINT64_C(1) << 40, limit, UINT64_C(1) << 53};
-    memcpy(borders, fixed, sizeof fixed);
+    memcpy(borders, fixed, sizeof(fixed));
     count = 5;
     for (uint32_t i = 0; i < board->map_count; i++) {
         borders[count++] = board->map[i].base;
         borders[count++] = board->map[i].base + board->map[i].pages * PAGE;
     }
-    qsort(borders, count, sizeof *borders, compare);
+    qsort(borders, count, sizeof(*borders), compare);
     for (uint32_t i = 0; i + 1 < count; i++) {
         if (borders[i] == borders[i + 1])
             continue;

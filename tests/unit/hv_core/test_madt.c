@@ -11,24 +11,24 @@ struct handoff handoff;
 
 static void begin(void)
 {
-    memset(table, 0, sizeof table);
+    memset(table, 0, sizeof(table));
     size = MADT_ENTRIES;
-    memset(&handoff, 0, sizeof handoff);
+    memset(&handoff, 0, sizeof(handoff));
 }
 
 static void local_apic(uint8_t id, uint8_t flags)
 {
     const uint8_t entry[8] = {0, 8, 0, id, flags};
-    memcpy(table + size, entry, sizeof entry);
-    size += sizeof entry;
+    memcpy(table + size, entry, sizeof(entry));
+    size += sizeof(entry);
 }
 
 static void local_x2apic(uint32_t id, uint8_t flags)
 {
     uint8_t entry[16] = {9, 16, 0, 0, [8] = flags};
-    memcpy(entry + 4, &id, sizeof id);
-    memcpy(table + size, entry, sizeof entry);
-    size += sizeof entry;
+    memcpy(entry + 4, &id, sizeof(id));
+    memcpy(table + size, entry, sizeof(entry));
+    size += sizeof(entry);
 }
 
 static void other(uint8_t type, uint8_t length)
@@ -112,7 +112,7 @@ static void malformed_entries_end_the_reading(void **state)
     } cases[] = {
         {0, 0, 8}, {0, 1, 8}, {0, 200, 8}, {9, 16, 15}, {0, 8, 1}, {0, 8, 7}, {5, 255, 2},
     };
-    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         begin();
         local_apic(3, 1);
         table[size] = cases[i].type;

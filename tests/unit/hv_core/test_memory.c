@@ -92,7 +92,7 @@ static int set_up(void **state)
     arena = malloc(ARENA_SIZE);
     arena_va = (uintptr_t)arena;
     memset(arena, 0xa5, ARENA_SIZE);
-    memset(&handoff, 0, sizeof handoff);
+    memset(&handoff, 0, sizeof(handoff));
     handoff.arena_base = ARENA_BASE;
     handoff.arena_size = ARENA_SIZE;
     handoff.arena_used = ARENA_USED;
@@ -107,7 +107,7 @@ static int set_up(void **state)
     zeroed = zeroed_first = zeroed_end = 0;
     small_pieces = 0;
     no_window = false;
-    memset(&cpu, 0, sizeof cpu);
+    memset(&cpu, 0, sizeof(cpu));
     cpu.self = &cpu;
     assert_int_equal(syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu), 0);
     view_init(&handoff);
@@ -349,7 +349,7 @@ static void zeroing_a_part_leaves_the_rest_alone(void **state)
     };
     struct extent extent;
     assert_true(extent_alloc(UINT64_C(130) << 20, &extent));
-    for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) {
+    for (unsigned i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
         zeroed = small_pieces = 0;
         assert_true(extent_zero(&extent, parts[i].offset, parts[i].size));
         assert_int_equal(zeroed, parts[i].size);
@@ -379,7 +379,7 @@ static void of_a_retired_extent_two_mib_stay_away(void **state)
     };
     struct memory_stats before, after;
     struct extent extent, next[64];
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         memory_stats(&before);
         assert_true(extent_alloc(cases[i].size, &extent));
         uint64_t bad = extent.base.raw + cases[i].offset;

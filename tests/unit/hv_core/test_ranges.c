@@ -215,7 +215,7 @@ static void random_painting_agrees_with_a_plain_table(void **state)
     uint64_t seed = 99;
     for (uint32_t round = 0; round < 400; round++) {
         map_start();
-        memset(page, 0, sizeof page);
+        memset(page, 0, sizeof(page));
         for (uint32_t step = 0; step < 30; step++) {
             uint64_t base = test_random(&seed) % PAGES, count = test_random(&seed) % (PAGES - base + 1);
             uint32_t kind = 1 + (uint32_t)(test_random(&seed) % 3);

@@ -132,7 +132,7 @@ static void pointers_out_of_the_image_are_not_followed(void **state)
     (void)state;
     struct section s;
     static const uint32_t wild[] = {IMAGE_SIZE, IMAGE_SIZE - 1, IMAGE_SIZE - 23, 0x80000000, 0xffffffff, 0xfffffff0};
-    for (unsigned i = 0; i < sizeof wild / sizeof *wild; i++) {
+    for (unsigned i = 0; i < sizeof(wild) / sizeof(*wild); i++) {
         put32(60, wild[i]);
         assert_false(find(".hv", &s));
     }
@@ -189,11 +189,11 @@ static uint32_t checksum_of(const uint8_t *bytes, uint64_t size)
 static uint8_t *image_of(const struct hv_image_header *header, uint64_t size)
 {
     uint8_t *bytes = calloc(1, size);
-    memcpy(bytes, header, size < sizeof *header ? size : sizeof *header);
-    for (uint64_t i = sizeof *header; i < size; i++)
+    memcpy(bytes, header, size < sizeof(*header) ? size : sizeof(*header));
+    for (uint64_t i = sizeof(*header); i < size; i++)
         bytes[i] = (uint8_t)(i * 7);
     uint64_t end = header->data_offset + header->data_size;
-    if (end >= sizeof *header && end <= size) {
+    if (end >= sizeof(*header) && end <= size) {
         uint32_t checksum = checksum_of(bytes + 16, end - 16);
         memcpy(bytes + 12, &checksum, 4);
     }
@@ -214,7 +214,7 @@ static void every_changed_bit_of_an_hv_image_is_noticed(void **state)
     (void)state;
     struct hv_image_header h = good_header(), out;
     uint8_t *bytes = image_of(&h, 0x5000);
-    for (uint64_t i = 0; i < 0x5000; i += i < sizeof h || (i >= 0x4000 && i < 0x4020) ? 1 : 31) {
+    for (uint64_t i = 0; i < 0x5000; i += i < sizeof(h) || (i >= 0x4000 && i < 0x4020) ? 1 : 31) {
         bytes[i] ^= (uint8_t)(1u << i % 8);
         if (i < h.data_offset + h.data_size)
             assert_non_null(image_check(bytes, 0x5000, &out));
@@ -239,7 +239,7 @@ static void every_broken_field_of_an_hv_image_is_noticed(void **state)
 {
     (void)state;
     struct hv_image_header h = good_header();
-    for (uint64_t size = 0; size < sizeof h; size++)
+    for (uint64_t size = 0; size < sizeof(h); size++)
         assert_string_equal(check(&h, size), "shorter than its header");
     assert_string_equal(check(&h, 0x400f), "cut off");
 #define BROKEN(words, change)                          \
@@ -253,9 +253,9 @@ static void every_broken_field_of_an_hv_image_is_noticed(void **state)
     BROKEN("cut off", h.data_offset = UINT64_MAX & ~UINT64_C(0xfff));
     BROKEN("cut off", h.data_size = UINT64_MAX);
     BROKEN("cut off", h.data_size = UINT64_MAX - h.data_offset + 1); /* the sum wraps to 0 */
-    BROKEN("cut off", h.data_size = UINT64_MAX - h.data_offset + 1 + sizeof h);
+    BROKEN("cut off", h.data_size = UINT64_MAX - h.data_offset + 1 + sizeof(h));
     BROKEN("cut off", h.data_offset = h.data_size = 0);
-    BROKEN("cut off", h.data_offset = sizeof h - 1; h.data_size = 0);
+    BROKEN("cut off", h.data_offset = sizeof(h) - 1; h.data_size = 0);
     BROKEN("cut off", h.data_size++);
 }
 

@@ -6,13 +6,13 @@
 #include "hv/lib/text.h"
 
 /* C's own printf is the second opinion. */
-#define SAME(...)                                                    \
-    do {                                                             \
-        char mine[200], theirs[200];                                 \
-        size_t length = text_format(mine, sizeof mine, __VA_ARGS__); \
-        int expected = snprintf(theirs, sizeof theirs, __VA_ARGS__); \
-        assert_string_equal(mine, theirs);                           \
-        assert_int_equal(length, expected);                          \
+#define SAME(...)                                                     \
+    do {                                                              \
+        char mine[200], theirs[200];                                  \
+        size_t length = text_format(mine, sizeof(mine), __VA_ARGS__); \
+        int expected = snprintf(theirs, sizeof(theirs), __VA_ARGS__); \
+        assert_string_equal(mine, theirs);                            \
+        assert_int_equal(length, expected);                           \
     } while (0)
 
 static void conversions_agree_with_printf(void **state)
@@ -44,7 +44,7 @@ static void no_string_is_shown_as_such(void **state)
     (void)state;
     char text[16];
     const char *volatile none = NULL;
-    text_format(text, sizeof text, "%s", none);
+    text_format(text, sizeof(text), "%s", none);
     assert_string_equal(text, "(null)");
 }
 

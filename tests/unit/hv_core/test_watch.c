@@ -56,7 +56,7 @@ void fake_uart_printed(const char *line)
 static int set_up(void **state)
 {
     (void)state;
-    memset(nmis, 0, sizeof nmis);
+    memset(nmis, 0, sizeof(nmis));
     said[0] = '\0';
     now = 100 * SECOND;
     for (uint32_t i = 0; i < CPUS; i++) {

@@ -6,5 +6,5 @@
 
 void control_forget(void)
 {
-    memset(&control, 0, sizeof control);
+    memset(&control, 0, sizeof(control));
 }

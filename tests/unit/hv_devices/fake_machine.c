@@ -67,10 +67,10 @@ void look_through(uint64_t page, int key, bool by_cpu)
         machine.coherency_faults++;
     if (page_key[page] != key) {
         uint64_t change[256 / 8], *words = (uint64_t *)(ram + page * PAGE_SIZE);    /* keys repeat after 256 bytes */
-        for (unsigned i = 0; i < sizeof change; i++)
+        for (unsigned i = 0; i < sizeof(change); i++)
             ((uint8_t *)change)[i] = key_byte(page_key[page], i) ^ key_byte(key, i);
-        for (uint64_t i = 0; i < PAGE_SIZE / sizeof *words; i++)
-            words[i] ^= change[i % (sizeof change / sizeof *change)];
+        for (uint64_t i = 0; i < PAGE_SIZE / sizeof(*words); i++)
+            words[i] ^= change[i % (sizeof(change) / sizeof(*change))];
         page_key[page] = key;
     }
     page_cached[page] = by_cpu ? key : NOT_CACHED;
@@ -315,7 +315,7 @@ unsigned machine_scheduled(void)
 
 static void printed(uint8_t byte)
 {
-    if (machine.console_length + 1 == sizeof machine.console)
+    if (machine.console_length + 1 == sizeof(machine.console))
         machine.console_length = 0;
     machine.console[machine.console_length++] = (char)byte;
     machine.console[machine.console_length] = '\0';
@@ -373,7 +373,7 @@ struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 void machine_start(const struct machine_options *options)
 {
     machine_stop();
-    memset(&machine, 0, sizeof machine);
+    memset(&machine, 0, sizeof(machine));
     machine.options = *options;
     machine.now_ns = UINT64_C(1000000000);
     if (ram == NULL) {
@@ -393,10 +393,10 @@ void machine_start(const struct machine_options *options)
     fake_uart_sent = printed;
     fake_uart_type("", 0);
     console_init(&fake_uart);
-    memset(unit_used, 0, sizeof unit_used);
+    memset(unit_used, 0, sizeof(unit_used));
     memset(ram + (EXTENTS_BASE - MACHINE_RAM), MACHINE_OLD_BYTE, MACHINE_RAM + MACHINE_RAM_SIZE - EXTENTS_BASE);
-    memset(keys, 0, sizeof keys);
-    memset(guests, 0, sizeof guests);
+    memset(keys, 0, sizeof(keys));
+    memset(guests, 0, sizeof(guests));
     fake_psp_forget();
     for (uint64_t i = 0; i < PAGES; i++) {
         page_key[i] = PLAIN;

@@ -130,7 +130,7 @@ static void on_event(void *o, const struct mailbox_event *event)
         machine.contexts += (event->command == SEV_CMD_LAUNCH_START) - (event->command == SEV_CMD_DECOMMISSION);
     size_t used = strlen(machine.commands);
     const char *name = sevfw_command_name(event->command);
-    snprintf(machine.commands + used, sizeof machine.commands - used, "%s ", name ? name : "?");
+    snprintf(machine.commands + used, sizeof(machine.commands) - used, "%s ", name ? name : "?");
 }
 
 /* ---- psp/platform.h ---- */

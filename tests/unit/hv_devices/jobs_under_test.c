@@ -9,7 +9,7 @@
 
 void jobs_forget(void)
 {
-    memset(jobs, 0, sizeof jobs);
+    memset(jobs, 0, sizeof(jobs));
     active = over = 0;
     pieces = commands = (struct order){0};
 }

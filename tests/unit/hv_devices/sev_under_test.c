@@ -10,9 +10,9 @@
 void sev_forget(void)
 {
     psp = (struct psp){0};
-    memset(&identity, 0, sizeof identity);
-    memset(&platform, 0, sizeof platform);
+    memset(&identity, 0, sizeof(identity));
+    memset(&platform, 0, sizeof(platform));
     mailbox_owner = NULL;
     ready = false;
-    text_format(refusal, sizeof refusal, "the secure processor was not started");
+    text_format(refusal, sizeof(refusal), "the secure processor was not started");
 }

@@ -43,7 +43,7 @@ static void ring(uint32_t value)
 static void request(struct control_request r)
 {
     r.sequence = ++sequence;
-    memcpy(window(CONTROL_REQUEST), &r, sizeof r);
+    memcpy(window(CONTROL_REQUEST), &r, sizeof(r));
     ring(sequence);
 }
 
@@ -66,8 +66,8 @@ static struct control_guest info(uint32_t guest)
 {
     struct control_guest found;
     assert_int_equal(ask_about(CONTROL_GUEST_INFO, guest), CONTROL_OK);
-    assert_int_equal(answer()->size, sizeof found);
-    memcpy(&found, window(CONTROL_DATA), sizeof found);
+    assert_int_equal(answer()->size, sizeof(found));
+    memcpy(&found, window(CONTROL_DATA), sizeof(found));
     return found;
 }
 
@@ -116,7 +116,7 @@ static void the_window_is_zero_at_launch_and_goes_scrubbed(void **state)
         const struct control_event *last = event(events());
         for (const uint8_t *at = (const uint8_t *)last; at < window(SIZE_2M); at++)
             assert_int_equal(*at, 0);
-        for (uint32_t i = sizeof *header; i < CONTROL_EVENTS; i++)
+        for (uint32_t i = sizeof(*header); i < CONTROL_EVENTS; i++)
             assert_int_equal(*window(i), 0);
         memset(window(0), 0x5a, CONTROL_WINDOW_SIZE);
         finish(GUEST_END_POWEROFF);
@@ -179,8 +179,8 @@ static void platform_and_guests_are_described(void **state)
     struct control_platform platform;
     assert_int_equal(ask_about(CONTROL_PLATFORM_INFO, 77),
                      CONTROL_OK); /* it has no guest: no field of it is looked at */
-    assert_int_equal(answer()->size, sizeof platform);
-    memcpy(&platform, window(CONTROL_DATA), sizeof platform);
+    assert_int_equal(answer()->size, sizeof(platform));
+    memcpy(&platform, window(CONTROL_DATA), sizeof(platform));
     assert_true(platform.version == CONTROL_VERSION && platform.guests == GOOD_GUESTS && platform.self == CTL);
     assert_true(platform.api_major == 1 && platform.api_minor == 55 && platform.build == 21 && platform.cpus == 1);
     assert_true(platform.sev_ready == 1 && platform.asids == MACHINE_SEV_ASIDS && platform.asids_used == 1);
@@ -216,13 +216,13 @@ static void each_field_of_a_request_is_checked(void **state)
     launch();
     static const uint32_t with_guest[] = {CONTROL_GUEST_INFO, CONTROL_LAUNCH,       CONTROL_END,          CONTROL_PAUSE,
                                           CONTROL_RESUME,     CONTROL_CONSOLE_READ, CONTROL_CONSOLE_WRITE};
-    for (unsigned i = 0; i < sizeof with_guest / sizeof *with_guest; i++) {
+    for (unsigned i = 0; i < sizeof(with_guest) / sizeof(*with_guest); i++) {
         assert_int_equal(ask_about(with_guest[i], GOOD_GUESTS), CONTROL_NO_GUEST);
         assert_int_equal(ask_about(with_guest[i], UINT32_MAX - (with_guest[i] == CONTROL_CONSOLE_READ)),
                          CONTROL_NO_GUEST);
     }
     static const uint32_t unknown[] = {CONTROL_NOTHING, 4, 7, 15, 23, 31, 33, 255, UINT32_MAX};
-    for (unsigned i = 0; i < sizeof unknown / sizeof *unknown; i++)
+    for (unsigned i = 0; i < sizeof(unknown) / sizeof(*unknown); i++)
         assert_int_equal(ask_about(unknown[i], SEV), CONTROL_UNKNOWN);
     static const struct {
         uint32_t data, size;
@@ -237,8 +237,8 @@ static void each_field_of_a_request_is_checked(void **state)
                    {UINT32_MAX, UINT32_MAX}};
     static const uint32_t with_data[] = {CONTROL_PLATFORM_INFO, CONTROL_GUEST_INFO, CONTROL_CONSOLE_READ,
                                          CONTROL_CONSOLE_WRITE};
-    for (unsigned i = 0; i < sizeof outside / sizeof *outside; i++)
-        for (unsigned o = 0; o < sizeof with_data / sizeof *with_data; o++)
+    for (unsigned i = 0; i < sizeof(outside) / sizeof(*outside); i++)
+        for (unsigned o = 0; o < sizeof(with_data) / sizeof(*with_data); o++)
             assert_int_equal(
                 ask((struct control_request){
                     .operation = with_data[o], .guest = SEV, .data = outside[i].data, .size = outside[i].size}),
@@ -251,7 +251,7 @@ static void each_field_of_a_request_is_checked(void **state)
                      CONTROL_INVALID);
     /* Another sequence than the doorbell's. */
     struct control_request r = {.sequence = 5, .operation = CONTROL_END, .guest = SEV};
-    memcpy(window(CONTROL_REQUEST), &r, sizeof r);
+    memcpy(window(CONTROL_REQUEST), &r, sizeof(r));
     ring(sequence = 6);
     settle();
     assert_true(answer()->sequence == 6 && answer()->result == CONTROL_INVALID && guests[SEV].end == GUEST_END_NONE);
@@ -284,7 +284,7 @@ static void guests_are_paused_resumed_ended_and_launched(void **state)
     assert_int_equal(ask_about(CONTROL_LAUNCH, SEV), CONTROL_OK);
     assert_true(info(SEV).state == CONTROL_STATE_RUNNING && info(SEV).launches == 2 && guests[SEV].vcpus_queued == 1);
     static const uint32_t states[] = {CONTROL_STATE_PAUSED, CONTROL_STATE_RUNNING, CONTROL_STATE_ENDED};
-    for (unsigned i = 0; i < sizeof states / sizeof *states; i++)
+    for (unsigned i = 0; i < sizeof(states) / sizeof(*states); i++)
         assert_true(told(before, CONTROL_EVENT_STATE, SEV, states[i]));
     finish(GUEST_END_POWEROFF);
     all_is_back();
@@ -524,9 +524,9 @@ static void a_launch_waits_for_its_session_which_is_checked(void **state)
         .operation = CONTROL_SESSION, .guest = SEV, .data = CONTROL_DATA, .size = sizeof(struct control_session)};
     struct control_session session = {.policy = 5};
     static const uint32_t wrong[] = {5, 4, 0x40, 0x8000};
-    for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
         session.policy = wrong[i];
-        memcpy(window(CONTROL_DATA), &session, sizeof session);
+        memcpy(window(CONTROL_DATA), &session, sizeof(session));
         assert_int_equal(ask_meanwhile(r), CONTROL_INVALID);
         assert_int_equal(state_of(SEV), CONTROL_STATE_SESSION);
     }
@@ -534,7 +534,7 @@ static void a_launch_waits_for_its_session_which_is_checked(void **state)
     assert_int_equal(ask_meanwhile(r), CONTROL_INVALID);
     r.size++;
     session.policy = 0x21;
-    memcpy(window(CONTROL_DATA), &session, sizeof session);
+    memcpy(window(CONTROL_DATA), &session, sizeof(session));
     assert_int_equal(ask_meanwhile(r), CONTROL_SEV_FAILED); /* no certificate: the SEV firmware has seen it */
     assert_non_null(strstr(machine.commands, "LAUNCH_START"));
     assert_non_null(strstr(answer()->text, "LAUNCH_START"));
@@ -585,9 +585,9 @@ static void what_may_not_be_debugged_is_refused_and_the_rest_is_read_and_written
     assert_int_equal(ask(read), CONTROL_NOT_SHARED);
     assert_int_equal(ask(get), CONTROL_OK);
     struct control_vcpu vcpu;
-    memcpy(&vcpu, window(CONTROL_DATA), sizeof vcpu);
+    memcpy(&vcpu, window(CONTROL_DATA), sizeof(vcpu));
     const struct manifest_registers *registers = &good.guests[SEV].registers;
-    assert_true(answer()->size == sizeof vcpu && vcpu.rip == registers->rip && vcpu.cr3 == registers->cr3);
+    assert_true(answer()->size == sizeof(vcpu) && vcpu.rip == registers->rip && vcpu.cr3 == registers->cr3);
     assert_true(vcpu.rdi == registers->rdi && vcpu.efer == registers->efer && vcpu.state == VCPU_RUNNABLE);
     assert_memory_equal(&vcpu.es, &registers->es, 10 * sizeof(struct control_segment));
     get.vcpu = 1;
@@ -602,7 +602,7 @@ static void what_may_not_be_debugged_is_refused_and_the_rest_is_read_and_written
     for (unsigned b = 0; b < 6; b++)
         assert_int_equal(machine_private(&guests[NONE], 0x300ffd + b), "abcdef"[b]);
     static const uint64_t outside[] = {GUEST_MEMORY, GUEST_MEMORY - 5, UINT64_MAX, UINT64_MAX - 5, UINT64_C(1) << 63};
-    for (unsigned i = 0; i < sizeof outside / sizeof *outside; i++) {
+    for (unsigned i = 0; i < sizeof(outside) / sizeof(*outside); i++) {
         read.address = write.address = outside[i];
         assert_true(ask(read) == CONTROL_INVALID && ask(write) == CONTROL_INVALID);
     }
@@ -624,7 +624,7 @@ static void only_pages_that_a_guest_with_sev_shares_are_read_and_written(void **
         {SEV_POLICY_NODBG | SEV_POLICY_NOSEND, CONTROL_POLICY, CONTROL_POLICY, CONTROL_POLICY},
     };
     launch();
-    for (unsigned i = 0; i < sizeof rules / sizeof *rules; i++) {
+    for (unsigned i = 0; i < sizeof(rules) / sizeof(*rules); i++) {
         struct control_request r = {.operation = CONTROL_MEMORY_READ,
                                     .guest = SEV,
                                     .address = 0x200005,
@@ -664,17 +664,17 @@ static struct control_vcpu registers_of(uint32_t guest)
 {
     struct control_vcpu found;
     assert_int_equal(ask((struct control_request){
-                         .operation = CONTROL_VCPU_GET, .guest = guest, .data = CONTROL_DATA, .size = sizeof found}),
+                         .operation = CONTROL_VCPU_GET, .guest = guest, .data = CONTROL_DATA, .size = sizeof(found)}),
                      CONTROL_OK);
-    memcpy(&found, window(CONTROL_DATA), sizeof found);
+    memcpy(&found, window(CONTROL_DATA), sizeof(found));
     return found;
 }
 
 static enum control_result set_registers(uint32_t guest, const struct control_vcpu *vcpu)
 {
-    memcpy(window(CONTROL_DATA), vcpu, sizeof *vcpu);
+    memcpy(window(CONTROL_DATA), vcpu, sizeof(*vcpu));
     return ask((struct control_request){
-        .operation = CONTROL_VCPU_SET, .guest = guest, .data = CONTROL_DATA, .size = sizeof *vcpu});
+        .operation = CONTROL_VCPU_SET, .guest = guest, .data = CONTROL_DATA, .size = sizeof(*vcpu)});
 }
 
 static void paused_and_open(uint32_t guest)
@@ -711,7 +711,7 @@ static void registers_are_set_whole_or_not_at_all(void **state)
     vcpu_cr_step(vcpu, true); /* it was paused in the middle of a LMSW: that begins anew */
     assert_int_equal(set_registers(SEV, &in), CONTROL_OK);
     const struct control_vcpu now = registers_of(SEV);
-    assert_memory_equal(&now, &in, sizeof now);
+    assert_memory_equal(&now, &in, sizeof(now));
     assert_true(!vcpu->stepping && vcpu->vmcb->cpl == 3 && vcpu->breakpoints == 0xf);
     assert_true((vcpu->vmcb->cr4 & CR4_MCE) != 0 && (vcpu->vmcb->efer & EFER_SVME) != 0);
     assert_true(vcpu->vmcb->tlb_control != TLB_CONTROL_NONE);
@@ -763,7 +763,7 @@ static void registers_are_set_whole_or_not_at_all(void **state)
         HOSTILE(sysenter_eip, UINT64_C(1) << 47),
         HOSTILE(state, 1),
     };
-    for (unsigned i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+    for (unsigned i = 0; i < sizeof(hostile) / sizeof(*hostile); i++) {
         struct control_vcpu bad = in;
         bad.rax = i;
         uint8_t *at = (uint8_t *)&bad + hostile[i].offset;
@@ -772,7 +772,7 @@ static void registers_are_set_whole_or_not_at_all(void **state)
         if (set_registers(SEV, &bad) != CONTROL_INVALID)
             fail_msg("hostile value %u is taken", i);
         const struct control_vcpu still = registers_of(SEV);
-        assert_memory_equal(&still, &in, sizeof still);
+        assert_memory_equal(&still, &in, sizeof(still));
     }
     /* Out of long mode other rules hold. */
     in.efer = in.cr4 = 0, in.cr0 = CR0_ET, in.cr3 = 0, in.rip = UINT32_MAX, in.cs.attributes = 0x9b;
@@ -784,7 +784,7 @@ static void registers_are_set_whole_or_not_at_all(void **state)
     assert_int_equal(set_registers(SEV, &in), CONTROL_INVALID);
 
     struct control_request set = {
-        .operation = CONTROL_VCPU_SET, .guest = SEV, .data = CONTROL_DATA, .size = sizeof in - 1};
+        .operation = CONTROL_VCPU_SET, .guest = SEV, .data = CONTROL_DATA, .size = sizeof(in) - 1};
     assert_int_equal(ask(set), CONTROL_INVALID);
     set.size++;
     set.vcpu = 1;
@@ -807,7 +807,7 @@ static void vmrun_takes(const struct vmcb *v)
     assert_true(v->cpl <= 3 && (v->rflags & 2) != 0 && v->gdtr.limit <= 0xffff && v->idtr.limit <= 0xffff);
     const uint64_t addresses[] = {v->es.base, v->fs.base, v->gs.base,        v->tr.base,      v->gdtr.base,
                                   v->lstar,   v->cstar,   v->kernel_gs_base, v->sysenter_esp, v->sysenter_eip};
-    for (unsigned i = 0; i < sizeof addresses / sizeof *addresses; i++)
+    for (unsigned i = 0; i < sizeof(addresses) / sizeof(*addresses); i++)
         assert_true(addresses[i] >> 56 == 0 || addresses[i] >> 56 == 0xff);
 }
 
@@ -832,7 +832,7 @@ static void random_registers_are_such_as_vmrun_takes(void **state)
         } else {
             refused++;
             assert_int_equal(answer()->result, CONTROL_INVALID);
-            assert_memory_equal(&before, vmcb, sizeof before);
+            assert_memory_equal(&before, vmcb, sizeof(before));
         }
     }
     assert_true(taken > 1000 && refused > 1000);
@@ -853,7 +853,7 @@ static void nothing_of_it_is_for_guests_that_may_not_be_debugged(void **state)
         assert_int_equal(ask_about(operations[i], SEV), CONTROL_POLICY);
         assert_int_equal(ask_about(operations[i], NONE), CONTROL_POLICY);
         assert_int_equal(ask_about(operations[i], CTL), CONTROL_INVALID);
-        assert_memory_equal(&before, vcpu->vmcb, sizeof before);
+        assert_memory_equal(&before, vcpu->vmcb, sizeof(before));
         assert_true(guests[SEV].paused && guests[NONE].paused && vcpu->step == STEP_NONE);
     }
     finish(GUEST_END_POWEROFF);
@@ -923,7 +923,7 @@ static void pages_of_the_launch_program_are_touched_and_what_others_write_is_dir
     (void)state;
     good.guests[SEV].flags = MANIFEST_GUEST_SNAPSHOT;
     good_seal(&good);
-    machine_manifest(&good, sizeof good);
+    machine_manifest(&good, sizeof(good));
     launch();
     guests[SEV].sev_policy = SEV_POLICY_NODBG;
     uint64_t tables = guests[SEV].npt.pages;
@@ -949,14 +949,14 @@ static void pages_of_the_launch_program_are_touched_and_what_others_write_is_dir
     struct control_request debug = {.operation = CONTROL_FIRMWARE, .guest = SEV, .command = SEV_CMD_DBG_ENCRYPT};
     uint64_t from = CONTROL_DATA, to = 0x300000;
     uint32_t length = 16;
-    memcpy(debug.buffer + 8, &from, sizeof from);
-    memcpy(debug.buffer + 16, &to, sizeof to);
-    memcpy(debug.buffer + 24, &length, sizeof length);
+    memcpy(debug.buffer + 8, &from, sizeof(from));
+    memcpy(debug.buffer + 16, &to, sizeof(to));
+    memcpy(debug.buffer + 24, &length, sizeof(length));
     assert_int_equal(ask(debug), CONTROL_SEV_FAILED);
     debug.command = SEV_CMD_DBG_DECRYPT; /* only reads */
     from = 0x301000, to = CONTROL_DATA;
-    memcpy(debug.buffer + 8, &from, sizeof from);
-    memcpy(debug.buffer + 16, &to, sizeof to);
+    memcpy(debug.buffer + 8, &from, sizeof(from));
+    memcpy(debug.buffer + 16, &to, sizeof(to));
     assert_int_equal(ask(debug), CONTROL_SEV_FAILED);
     pages_set_shared(&guests[SEV], gpaddr(0x302000), PAGE_SIZE, true);
     assert_int_equal(ask(pages_request(SEV, 0x1ff000, 0x200, 0)), CONTROL_OK);
@@ -992,7 +992,7 @@ static void large_pages_are_split_where_they_are_tracked_or_nothing_changes(void
         {.address = 1},  {.address = GUEST_MEMORY}, {.address = UINT64_MAX - 4095},
         {.argument = 2}, {.argument = UINT64_MAX},  {.size = UINT32_MAX /* none, below */},
     };
-    for (unsigned i = 0; i < sizeof refused / sizeof *refused; i++) {
+    for (unsigned i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
         struct control_request r =
             pages_request(NONE, refused[i].address, refused[i].size == 0 ? 1 : 0, refused[i].argument);
         assert_int_equal(ask(r), CONTROL_INVALID);
@@ -1058,7 +1058,7 @@ static void put(uint8_t *buffer, unsigned at, uint64_t value, unsigned size)
 static enum control_result firmware(uint32_t guest, uint8_t command, const uint8_t buffer[static 80])
 {
     struct control_request r = {.operation = CONTROL_FIRMWARE, .guest = guest, .command = command};
-    memcpy(r.buffer, buffer, sizeof r.buffer);
+    memcpy(r.buffer, buffer, sizeof(r.buffer));
     return ask_meanwhile(r);
 }
 
@@ -1096,13 +1096,13 @@ static void send_start(uint32_t guest)
     memcpy(stream.session.dh_cert, window(AT(0)), 2084);
     uint8_t chip[SEVFW_CHIP_ID_SIZE] = {0};
     kds_cek(chip, 1, 55, window(AT(4) + 2 * 2084));
-    memcpy(window(AT(12)), amd, sizeof amd);
+    memcpy(window(AT(12)), amd, sizeof(amd));
     put(start, 0x08, AT(0), 8);
     put(start, 0x10, 2084, 4);
     put(start, 0x18, AT(4), 8);
     put(start, 0x20, 6252, 4);
     put(start, 0x28, AT(12), 8);
-    put(start, 0x30, sizeof amd, 4);
+    put(start, 0x30, sizeof(amd), 4);
     put(start, 0x38, AT(16), 8);
     put(start, 0x40, 128, 4);
     assert_int_equal(firmware(guest, SEV_CMD_SEND_START, start), CONTROL_OK);
@@ -1167,16 +1167,16 @@ static void same_state(uint32_t guest)
 {
     struct control_guest_state whole;
     struct control_vcpu_state vcpu;
-    get_state(guest, CONTROL_WHOLE_GUEST, &whole, sizeof whole);
-    get_state(guest, 0, &vcpu, sizeof vcpu);
+    get_state(guest, CONTROL_WHOLE_GUEST, &whole, sizeof(whole));
+    get_state(guest, 0, &vcpu, sizeof(vcpu));
     /* The guest's TSC has gone on from where it was, within what the test's own steps take. */
     uint64_t then = stream.whole.tsc + stream.vcpu.tsc_offset, now = whole.tsc + vcpu.tsc_offset;
     assert_true(now >= then && now - then < 10 * clock_hz());
     whole.tsc = stream.whole.tsc;
     vcpu.tsc_offset = stream.vcpu.tsc_offset;
     vcpu.registers.cpu = stream.vcpu.registers.cpu;
-    assert_memory_equal(&whole, &stream.whole, sizeof whole);
-    assert_memory_equal(&vcpu, &stream.vcpu, sizeof vcpu);
+    assert_memory_equal(&whole, &stream.whole, sizeof(whole));
+    assert_memory_equal(&vcpu, &stream.vcpu, sizeof(vcpu));
 }
 
 static void check_state(const struct guest *guest)
@@ -1222,8 +1222,8 @@ static void leave(void)
                                                   .size = PAGE_SIZE}),
                      CONTROL_OK);
     memcpy(stream.shared, window(CONTROL_DATA), PAGE_SIZE);
-    get_state(SEV, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole);
-    get_state(SEV, 0, &stream.vcpu, sizeof stream.vcpu);
+    get_state(SEV, CONTROL_WHOLE_GUEST, &stream.whole, sizeof(stream.whole));
+    get_state(SEV, 0, &stream.vcpu, sizeof(stream.vcpu));
     check_state(&guests[SEV]);
 }
 
@@ -1231,8 +1231,8 @@ static void enter_session(void)
 {
     assert_int_equal(ask_meanwhile(about(CONTROL_RECEIVE, SEV)), CONTROL_OK);
     wait_for(SEV, CONTROL_STATE_SESSION);
-    memcpy(window(CONTROL_DATA), &stream.session, sizeof stream.session);
-    assert_int_equal(ask_meanwhile(state_request(CONTROL_SESSION, SEV, 0, sizeof stream.session)), CONTROL_OK);
+    memcpy(window(CONTROL_DATA), &stream.session, sizeof(stream.session));
+    assert_int_equal(ask_meanwhile(state_request(CONTROL_SESSION, SEV, 0, sizeof(stream.session))), CONTROL_OK);
     wait_for(SEV, CONTROL_STATE_RECEIVING);
 }
 
@@ -1263,21 +1263,21 @@ static void a_guest_with_sev_goes_on_where_it_was_sent_and_not_before_all_of_it_
     assert_non_null(strstr(machine.commands, "RECEIVE_START ACTIVATE "));
     const struct control_request resume = about(CONTROL_RESUME, SEV);
     assert_int_equal(ask_meanwhile(resume), CONTROL_STATE);
-    assert_int_equal(set_state(SEV, 0, &stream.vcpu, sizeof stream.vcpu), CONTROL_STATE); /* the whole comes first */
+    assert_int_equal(set_state(SEV, 0, &stream.vcpu, sizeof(stream.vcpu)), CONTROL_STATE); /* the whole comes first */
     enter_memory();
     /* The TSC of where it comes from is another. */
     stream.whole.tsc += UINT64_C(1) << 50;
     stream.vcpu.tsc_offset -= UINT64_C(1) << 50;
-    assert_int_equal(set_state(SEV, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole), CONTROL_OK);
+    assert_int_equal(set_state(SEV, CONTROL_WHOLE_GUEST, &stream.whole, sizeof(stream.whole)), CONTROL_OK);
     assert_int_equal(ask_meanwhile(resume), CONTROL_STATE);
-    assert_int_equal(set_state(SEV, 0, &stream.vcpu, sizeof stream.vcpu), CONTROL_OK);
+    assert_int_equal(set_state(SEV, 0, &stream.vcpu, sizeof(stream.vcpu)), CONTROL_OK);
     assert_int_equal(ask_meanwhile(resume), CONTROL_STATE);
     assert_non_null(strstr(answer()->text, "RECEIVE_FINISH"));
     assert_true(guests[SEV].vcpus_queued == 0 && state_of(SEV) == CONTROL_STATE_RECEIVING);
     assert_int_equal(by_handle(SEV, SEV_CMD_RECEIVE_FINISH), CONTROL_OK);
     guests[SEV].vcpus_set = 0; /* as if its vCPU were still to come */
     assert_int_equal(ask_meanwhile(resume), CONTROL_STATE);
-    assert_int_equal(set_state(SEV, 0, &stream.vcpu, sizeof stream.vcpu), CONTROL_OK);
+    assert_int_equal(set_state(SEV, 0, &stream.vcpu, sizeof(stream.vcpu)), CONTROL_OK);
     assert_int_equal(ask_meanwhile(resume), CONTROL_OK);
     settle();
     assert_true(guests[SEV].state == GUEST_RUNNING && guests[SEV].vcpus_queued == 1);
@@ -1331,8 +1331,8 @@ static void what_came_of_a_guest_goes_without_having_run(void **state)
         if (n >= 2)
             enter_memory();
         if (n >= 4) {
-            assert_int_equal(set_state(SEV, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole), CONTROL_OK);
-            assert_int_equal(set_state(SEV, 0, &stream.vcpu, sizeof stream.vcpu), CONTROL_OK);
+            assert_int_equal(set_state(SEV, CONTROL_WHOLE_GUEST, &stream.whole, sizeof(stream.whole)), CONTROL_OK);
+            assert_int_equal(set_state(SEV, 0, &stream.vcpu, sizeof(stream.vcpu)), CONTROL_OK);
         }
         if (n >= 6)
             assert_int_equal(by_handle(SEV, SEV_CMD_RECEIVE_FINISH), CONTROL_OK);
@@ -1359,9 +1359,9 @@ static void a_session_of_another_place_is_refused_in_words(void **state)
     settle();
     assert_int_equal(ask_meanwhile(about(CONTROL_RECEIVE, SEV)), CONTROL_OK);
     wait_for(SEV, CONTROL_STATE_SESSION);
-    memcpy(window(CONTROL_DATA), &stream.session, sizeof stream.session);
+    memcpy(window(CONTROL_DATA), &stream.session, sizeof(stream.session));
     *window(CONTROL_DATA + offsetof(struct control_session, session) + 5) ^= 1;
-    assert_int_equal(ask_meanwhile(state_request(CONTROL_SESSION, SEV, 0, sizeof stream.session)), CONTROL_SEV_FAILED);
+    assert_int_equal(ask_meanwhile(state_request(CONTROL_SESSION, SEV, 0, sizeof(stream.session))), CONTROL_SEV_FAILED);
     assert_non_null(strstr(answer()->text, "RECEIVE_START: "));
     settle();
     assert_int_equal(guests[SEV].state, GUEST_REFUSED);
@@ -1375,14 +1375,14 @@ static void guests_without_sev_move_where_their_entry_allows_it(void **state)
     launch();
     uint16_t *flags = &((struct manifest_guest *)(uintptr_t)guests[NONE].config)->flags;
     assert_int_equal(ask(about(CONTROL_PAUSE, NONE)), CONTROL_OK);
-    assert_int_equal(ask(state_request(CONTROL_STATE_GET, NONE, 0, sizeof stream.vcpu)), CONTROL_POLICY);
+    assert_int_equal(ask(state_request(CONTROL_STATE_GET, NONE, 0, sizeof(stream.vcpu))), CONTROL_POLICY);
     *flags = MANIFEST_GUEST_DEBUG;
     live(&guests[NONE]);
-    get_state(NONE, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole);
-    get_state(NONE, 0, &stream.vcpu, sizeof stream.vcpu);
+    get_state(NONE, CONTROL_WHOLE_GUEST, &stream.whole, sizeof(stream.whole));
+    get_state(NONE, 0, &stream.vcpu, sizeof(stream.vcpu));
     check_state(&guests[NONE]);
-    assert_int_equal(ask(state_request(CONTROL_STATE_GET, NONE, 1, sizeof stream.vcpu)), CONTROL_INVALID);
-    assert_int_equal(ask(state_request(CONTROL_STATE_SET, NONE, 0, sizeof stream.vcpu)), CONTROL_STATE);
+    assert_int_equal(ask(state_request(CONTROL_STATE_GET, NONE, 1, sizeof(stream.vcpu))), CONTROL_INVALID);
+    assert_int_equal(ask(state_request(CONTROL_STATE_SET, NONE, 0, sizeof(stream.vcpu))), CONTROL_STATE);
     assert_int_equal(ask(about(CONTROL_END, NONE)), CONTROL_OK);
     settle();
     *flags = 0;
@@ -1395,9 +1395,9 @@ static void guests_without_sev_move_where_their_entry_allows_it(void **state)
     memcpy(window(CONTROL_DATA), "abcdef", 6);
     assert_int_equal(ask_meanwhile(write), CONTROL_OK);
     assert_int_equal(by_handle(NONE, SEV_CMD_RECEIVE_FINISH), CONTROL_STATE);
-    assert_int_equal(set_state(NONE, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole), CONTROL_OK);
+    assert_int_equal(set_state(NONE, CONTROL_WHOLE_GUEST, &stream.whole, sizeof(stream.whole)), CONTROL_OK);
     assert_int_equal(ask_meanwhile(about(CONTROL_RESUME, NONE)), CONTROL_STATE);
-    assert_int_equal(set_state(NONE, 0, &stream.vcpu, sizeof stream.vcpu), CONTROL_OK);
+    assert_int_equal(set_state(NONE, 0, &stream.vcpu, sizeof(stream.vcpu)), CONTROL_OK);
     assert_int_equal(ask_meanwhile(about(CONTROL_RESUME, NONE)), CONTROL_OK);
     settle();
     assert_int_equal(ask(about(CONTROL_PAUSE, NONE)), CONTROL_OK);
@@ -1415,8 +1415,8 @@ static void hostile_state_is_refused_and_changes_nothing(void **state)
     ((struct manifest_guest *)(uintptr_t)guests[NONE].config)->flags = MANIFEST_GUEST_DEBUG;
     assert_int_equal(ask(about(CONTROL_PAUSE, NONE)), CONTROL_OK);
     live(&guests[NONE]);
-    get_state(NONE, CONTROL_WHOLE_GUEST, &stream.whole, sizeof stream.whole);
-    get_state(NONE, 0, &stream.vcpu, sizeof stream.vcpu);
+    get_state(NONE, CONTROL_WHOLE_GUEST, &stream.whole, sizeof(stream.whole));
+    get_state(NONE, 0, &stream.vcpu, sizeof(stream.vcpu));
     assert_int_equal(ask(about(CONTROL_END, NONE)), CONTROL_OK);
     settle();
     assert_int_equal(ask_meanwhile(about(CONTROL_RECEIVE, NONE)), CONTROL_OK);
@@ -1424,11 +1424,11 @@ static void hostile_state_is_refused_and_changes_nothing(void **state)
 
     struct control_guest_state whole;
     struct vuart uart = guests[NONE].uart;
-#define WRONG(change)                                                                              \
-    whole = stream.whole;                                                                          \
-    whole.change;                                                                                  \
-    assert_int_equal(set_state(NONE, CONTROL_WHOLE_GUEST, &whole, sizeof whole), CONTROL_INVALID); \
-    assert_memory_equal(&guests[NONE].uart, &uart, sizeof uart);                                   \
+#define WRONG(change)                                                                               \
+    whole = stream.whole;                                                                           \
+    whole.change;                                                                                   \
+    assert_int_equal(set_state(NONE, CONTROL_WHOLE_GUEST, &whole, sizeof(whole)), CONTROL_INVALID); \
+    assert_memory_equal(&guests[NONE].uart, &uart, sizeof(uart));                                   \
     assert_false(guests[NONE].state_set);
     WRONG(version++)
     WRONG(encryption++)
@@ -1447,22 +1447,22 @@ static void hostile_state_is_refused_and_changes_nothing(void **state)
     WRONG(input_count = UINT32_MAX)
     WRONG(input_break = 4)
 #undef WRONG
-    assert_int_equal(ask_meanwhile(state_request(CONTROL_STATE_SET, NONE, CONTROL_WHOLE_GUEST, sizeof whole - 1)),
+    assert_int_equal(ask_meanwhile(state_request(CONTROL_STATE_SET, NONE, CONTROL_WHOLE_GUEST, sizeof(whole) - 1)),
                      CONTROL_INVALID);
     whole = stream.whole;
     whole.tsc_hz += clock_hz() / 4001;
-    assert_int_equal(set_state(NONE, CONTROL_WHOLE_GUEST, &whole, sizeof whole), CONTROL_OK);
+    assert_int_equal(set_state(NONE, CONTROL_WHOLE_GUEST, &whole, sizeof(whole)), CONTROL_OK);
 
     struct control_vcpu_state vcpu;
     struct vcpu kept = *guests[NONE].vcpus[0];
     static struct vmcb vmcb;
     vmcb = *kept.vmcb;
-#define WRONG(change)                                                          \
-    vcpu = stream.vcpu;                                                        \
-    vcpu.change;                                                               \
-    assert_int_equal(set_state(NONE, 0, &vcpu, sizeof vcpu), CONTROL_INVALID); \
-    assert_memory_equal(guests[NONE].vcpus[0], &kept, sizeof kept);            \
-    assert_memory_equal(kept.vmcb, &vmcb, sizeof vmcb);                        \
+#define WRONG(change)                                                           \
+    vcpu = stream.vcpu;                                                         \
+    vcpu.change;                                                                \
+    assert_int_equal(set_state(NONE, 0, &vcpu, sizeof(vcpu)), CONTROL_INVALID); \
+    assert_memory_equal(guests[NONE].vcpus[0], &kept, sizeof(kept));            \
+    assert_memory_equal(kept.vmcb, &vmcb, sizeof(vmcb));                        \
     assert_int_equal(guests[NONE].vcpus_set, 0);
     WRONG(registers.cr4 = UINT64_MAX) /* and what VCPU_SET checks besides */
     WRONG(registers.lstar = UINT64_C(1) << 63)
@@ -1499,12 +1499,12 @@ static void hostile_state_is_refused_and_changes_nothing(void **state)
     WRONG(xsave[519] = 0x80) /* XSTATE_BV */
     WRONG(xsave[27] = 1) /* MXCSR */
 #undef WRONG
-    assert_int_equal(ask_meanwhile(state_request(CONTROL_STATE_SET, NONE, 0, sizeof vcpu - 1)), CONTROL_INVALID);
-    assert_int_equal(set_state(NONE, 1, &stream.vcpu, sizeof vcpu), CONTROL_INVALID);
+    assert_int_equal(ask_meanwhile(state_request(CONTROL_STATE_SET, NONE, 0, sizeof(vcpu) - 1)), CONTROL_INVALID);
+    assert_int_equal(set_state(NONE, 1, &stream.vcpu, sizeof(vcpu)), CONTROL_INVALID);
     for (uint32_t now = VCPU_RUNNABLE; now <= VCPU_WAIT_SIPI; now++) {
         vcpu = stream.vcpu;
         vcpu.registers.state = now;
-        assert_int_equal(set_state(NONE, 0, &vcpu, sizeof vcpu), CONTROL_OK);
+        assert_int_equal(set_state(NONE, 0, &vcpu, sizeof(vcpu)), CONTROL_OK);
         assert_int_equal(guests[NONE].vcpus[0]->state, now);
     }
     assert_int_equal(ask_meanwhile(about(CONTROL_END, NONE)), CONTROL_OK);
@@ -1604,7 +1604,7 @@ static void commands_go_to_the_sev_firmware_and_their_answers_come_back(void **s
     assert_int_equal(ask((struct control_request){.operation = CONTROL_FIRMWARE, .command = SEV_CMD_PLATFORM_STATUS}),
                      CONTROL_OK);
     struct sev_platform_status_buffer status;
-    memcpy(&status, answer()->buffer, sizeof status);
+    memcpy(&status, answer()->buffer, sizeof(status));
     assert_true(answer()->status == 0 && status.api_major == 1 && status.api_minor == 55 && status.guest_count == 1);
     assert_int_equal(
         ask((struct control_request){.operation = CONTROL_FIRMWARE, .command = SEV_CMD_LAUNCH_MEASURE, .guest = SEV}),
@@ -1639,7 +1639,7 @@ static uint32_t random_word(void)
                                      0x7fffffff,
                                      0x80000000,
                                      UINT32_MAX};
-    return random() % 2 == 0 ? edges[(unsigned long)random() % (sizeof edges / sizeof *edges)] : (uint32_t)random();
+    return random() % 2 == 0 ? edges[(unsigned long)random() % (sizeof(edges) / sizeof(*edges))] : (uint32_t)random();
 }
 
 static void random_requests_harm_nobody(void **state)
@@ -1651,9 +1651,9 @@ static void random_requests_harm_nobody(void **state)
     for (unsigned i = 0; i < 4000; i++) {
         uint32_t words[sizeof(struct control_request) / 4];
         struct control_request r;
-        for (unsigned w = 0; w < sizeof words / sizeof *words; w++)
+        for (unsigned w = 0; w < sizeof(words) / sizeof(*words); w++)
             words[w] = random_word();
-        memcpy(&r, words, sizeof r);
+        memcpy(&r, words, sizeof(r));
         if (random() % 8 != 0)
             r.operation = (uint32_t)random() % (CONTROL_FIRMWARE + 1);
         if (random() % 4 != 0)
@@ -1668,7 +1668,7 @@ static void random_requests_harm_nobody(void **state)
         for (unsigned byte = 0; byte < sizeof(struct control_event);
              byte++) /* what hv wrote there is nothing that it reads */
             *window((uint32_t)random() % CONTROL_WINDOW_SIZE) = (uint8_t)random();
-        memcpy(window(CONTROL_ANSWER), &sequence, sizeof sequence);
+        memcpy(window(CONTROL_ANSWER), &sequence, sizeof(sequence));
         assert_int_equal(guests[CTL].end, GUEST_END_NONE);
     }
     assert_true(answered[CONTROL_OK] > 100 && answered[CONTROL_INVALID] > 100 && answered[CONTROL_STATE] > 100);

@@ -32,25 +32,25 @@ static uint8_t *window_at(uint32_t offset)
 static uint32_t get32(const uint8_t *bytes)
 {
     uint32_t value;
-    memcpy(&value, bytes, sizeof value);
+    memcpy(&value, bytes, sizeof(value));
     return value;
 }
 
 static uint64_t get64(const uint8_t *bytes)
 {
     uint64_t value;
-    memcpy(&value, bytes, sizeof value);
+    memcpy(&value, bytes, sizeof(value));
     return value;
 }
 
 static void put32(uint8_t *bytes, uint32_t value)
 {
-    memcpy(bytes, &value, sizeof value);
+    memcpy(bytes, &value, sizeof(value));
 }
 
 static void put64(uint8_t *bytes, uint64_t value)
 {
-    memcpy(bytes, &value, sizeof value);
+    memcpy(bytes, &value, sizeof(value));
 }
 
 static void begin_with_policy(uint32_t policy)
@@ -98,7 +98,7 @@ static enum control_result take(const struct control_request *request)
     struct psp_result result;
     while (sev_mailbox(&control_job, &result) != JOB_MOVED)
         machine_wait();
-    memset(&answer, 0, sizeof answer);
+    memset(&answer, 0, sizeof(answer));
     control_firmware_answer(result, request, &answer);
     return answer.result;
 }
@@ -196,7 +196,7 @@ static void every_command_that_is_given_away_comes_with_real_addresses(void **st
 
 static void assert_refused(const struct control_request *request, struct guest *guest, enum control_result want)
 {
-    char commands[sizeof machine.commands];
+    char commands[sizeof(machine.commands)];
     strcpy(commands, machine.commands);
     enum control_result result = submit(request, guest);
     if (result != want)
@@ -246,7 +246,7 @@ static void no_address_or_length_outside_of_window_or_ram_is_sent(void **state)
         for (uint32_t i = 0; i < PSP_REFERENCES && row->references[i].kind != 0; i++) {
             const struct psp_reference *reference = &row->references[i];
             bool private = (reference->kind & PSP_GUEST_MEMORY) != 0;
-            unsigned count = private ? sizeof of_guest / sizeof *of_guest : sizeof of_window / sizeof *of_window;
+            unsigned count = private ? sizeof(of_guest) / sizeof(*of_guest) : sizeof(of_window) / sizeof(*of_window);
             for (unsigned n = 0; n < count; n++) {
                 struct control_request request = right(row);
                 uint64_t at = private ? of_guest[n].at : of_window[n].at;
@@ -279,7 +279,7 @@ static void a_secret_goes_to_its_place(void **state)
     };
     const struct psp_command_row *row = psp_command_row(SEV_CMD_LAUNCH_SECRET);
     (void)state;
-    for (unsigned i = 0; i < sizeof places / sizeof *places; i++) {
+    for (unsigned i = 0; i < sizeof(places) / sizeof(*places); i++) {
         begin_for(row);
         struct guest *guest = guest_for(row->class);
         struct manifest_guest config = *guest->config;
@@ -376,13 +376,13 @@ static void policies_forbid_debugging_and_sending(void **state)
     static const uint8_t debugging[] = {0x24, 0x60, 0x61, 0x70, 0x71}, sending[] = {0x40, 0x41, 0x42, 0x43, 0x44};
     (void)state;
     begin_with_policy(SEV_POLICY_NODBG);
-    for (unsigned i = 0; i < sizeof debugging; i++) {
+    for (unsigned i = 0; i < sizeof(debugging); i++) {
         const struct psp_command_row *row = psp_command_row(debugging[i]);
         struct control_request request = right(row);
         assert_refused(&request, guest_for(row->class), CONTROL_POLICY);
     }
     begin_with_policy(SEV_POLICY_NOSEND);
-    for (unsigned i = 0; i < sizeof sending; i++) {
+    for (unsigned i = 0; i < sizeof(sending); i++) {
         const struct psp_command_row *row = psp_command_row(sending[i]);
         struct control_request request = right(row);
         assert_refused(&request, guest_for(row->class), CONTROL_POLICY);
@@ -424,7 +424,7 @@ static void lengths_can_be_asked_for(void **state)
         uint32_t length;
     } lengths[] = {{0x06, 0x08, SEV_CERT_SIZE}, {0x08, 0x08, SEV_CERT_SIZE}, {0x0c, 0x08, 64}, {0x36, 0x20, 208}};
     (void)state;
-    for (unsigned i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+    for (unsigned i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
         struct control_request request = {.guest = SEV, .command = lengths[i].command};
         assert_int_equal(ask(&request, &guests[SEV]), CONTROL_SEV_FAILED);
         assert_int_equal(answer.status, SEV_STATUS_INVALID_LENGTH);
@@ -441,7 +441,7 @@ static void an_answer_that_does_not_come_keeps_the_guests_memory(void **state)
     assert_int_equal(ask(&poke, &guests[SEV]), CONTROL_SEV_FAILED);
     assert_int_equal(answer.status, 0x10000 + PSP_TIMEOUT);
     assert_non_null(strstr(answer.text, "DBG_ENCRYPT"));
-    for (unsigned i = 0; i < sizeof answer.buffer; i++)
+    for (unsigned i = 0; i < sizeof(answer.buffer); i++)
         assert_int_equal(answer.buffer[i], 0);
     assert_true(guests[SEV].sev_memory_given);
     assert_false(sev_ready());
@@ -476,7 +476,7 @@ static void export_chain(void)
     put64(request.buffer + 0x10, PLACE + SEV_CERT_SIZE);
     put32(request.buffer + 0x18, 3 * SEV_CERT_SIZE);
     assert_int_equal(ask(&request, NULL), CONTROL_OK);
-    memcpy(chain, window_at(PLACE), sizeof chain);
+    memcpy(chain, window_at(PLACE), sizeof(chain));
 }
 
 static const uint8_t *key_of_certificate(unsigned number)
@@ -490,7 +490,7 @@ static bool hv_shows_the_chain(void)
     char line[80] = "sev pdh: ";
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     machine.console_length = 0;
-    memset(machine.console, 0, sizeof machine.console);
+    memset(machine.console, 0, sizeof(machine.console));
     identity_show();
     for (unsigned i = 0, at = 9; i < 48; i += 3) { /* the third line: within the PDH's key */
         uint32_t group = (uint32_t)chain[96 + i] << 16 | (uint32_t)chain[97 + i] << 8 | chain[98 + i];
@@ -504,11 +504,11 @@ static void new_keys_are_known_to_hv(void **state)
 {
     static const uint8_t commands[] = {SEV_CMD_PDH_GEN, SEV_CMD_PEK_GEN};
     (void)state;
-    for (unsigned i = 0; i < sizeof commands; i++) {
+    for (unsigned i = 0; i < sizeof(commands); i++) {
         uint8_t before[SEV_CERT_KEY_SIZE];
         export_chain();
         assert_true(hv_shows_the_chain());
-        memcpy(before, key_of_certificate(0), sizeof before);
+        memcpy(before, key_of_certificate(0), sizeof(before));
         assert_int_equal(ask_bare(commands[i]), CONTROL_OK);
         assert_true(sev_starting() && !identity.has_pdh);
         settle();
@@ -526,7 +526,7 @@ static void destructive_commands_wait_for_the_last_guest(void **state)
 {
     static const uint8_t commands[] = {SEV_CMD_SHUTDOWN, SEV_CMD_PEK_GEN};
     (void)state;
-    for (unsigned i = 0; i < sizeof commands; i++)
+    for (unsigned i = 0; i < sizeof(commands); i++)
         assert_refused(&(struct control_request){.command = commands[i]}, NULL, CONTROL_IN_USE);
     guest_end(&guests[SEV], GUEST_END_DESTROYED, "test");
     while (guests[SEV].asid != 0) {
@@ -551,7 +551,7 @@ static void after_shutdown_guests_are_refused_until_init(void **state)
     uint8_t pek[SEV_CERT_KEY_SIZE];
     (void)state;
     export_chain();
-    memcpy(pek, key_of_certificate(1), sizeof pek);
+    memcpy(pek, key_of_certificate(1), sizeof(pek));
     end_guest();
     assert_int_equal(ask_bare(SEV_CMD_SHUTDOWN), CONTROL_OK);
     settle();
@@ -593,7 +593,7 @@ static void its_init_is_not_repeated(void **state)
     settle();
     machine.commands[0] = '\0';
     machine.console_length = 0;
-    memset(machine.console, 0, sizeof machine.console);
+    memset(machine.console, 0, sizeof(machine.console));
     assert_int_equal(ask_bare(SEV_CMD_INIT), CONTROL_OK);
     settle();
     assert_string_equal(machine.commands, "INIT DF_FLUSH PLATFORM_STATUS PDH_CERT_EXPORT GET_ID ");
@@ -666,10 +666,10 @@ static void persistent_data_go_out_and_come_back(void **state)
     assert_true(sev_ready());
     assert_int_equal(page_free_count(), pool - SEV_NV_SIZE / PAGE_SIZE);
     export_chain();
-    memcpy(pek, key_of_certificate(1), sizeof pek);
+    memcpy(pek, key_of_certificate(1), sizeof(pek));
     assert_int_equal(ask(&save, NULL), CONTROL_OK);
     assert_int_equal(answer.size, SEV_NV_SIZE);
-    memcpy(file, window_at(0x40000), sizeof file);
+    memcpy(file, window_at(0x40000), sizeof(file));
     save.size--;
     assert_int_equal(ask(&save, NULL), CONTROL_OK);
     assert_int_equal(answer.size, 0);
@@ -680,7 +680,7 @@ static void persistent_data_go_out_and_come_back(void **state)
     assert_memory_not_equal(pek, key_of_certificate(1), 144);
     assert_int_equal(ask(&down, NULL), CONTROL_OK);
     settle();
-    memcpy(window_at(0x30000), file, sizeof file);
+    memcpy(window_at(0x30000), file, sizeof(file));
     assert_int_equal(ask(&up, NULL), CONTROL_OK);
     settle();
     export_chain();

@@ -108,7 +108,7 @@ uint8_t in8(uint16_t port)
     case 0:
         if (wire.fifo_count > 0) {
             uint8_t byte = (uint8_t)wire.fifo[0];
-            memmove(wire.fifo, wire.fifo + 1, --wire.fifo_count * sizeof *wire.fifo);
+            memmove(wire.fifo, wire.fifo + 1, --wire.fifo_count * sizeof(*wire.fifo));
             return byte;
         }
         return 0;
@@ -125,7 +125,7 @@ void out8(uint16_t port, uint8_t value)
     now_ns += 1000;
     receive_until_now();
     if (port == PORT && (wire.registers[3] & 0x80) == 0) {
-        assert_true(wire.printed + 1 < sizeof wire.text);
+        assert_true(wire.printed + 1 < sizeof(wire.text));
         wire.text[wire.printed++] = (char)value;
         if (wire.transmitter_free_ns < now_ns)
             wire.transmitter_free_ns = now_ns;
@@ -144,7 +144,7 @@ static void send_marked(const char *bytes, size_t count, uint8_t status)
     if (wire.at == wire.count)
         wire.next_ns = now_ns + BYTE_NS;
     for (size_t i = 0; i < count; i++) {
-        assert_true(wire.count < sizeof wire.sends / sizeof *wire.sends);
+        assert_true(wire.count < sizeof(wire.sends) / sizeof(*wire.sends));
         wire.sends[wire.count++] = (uint16_t)((uint8_t)bytes[i] | status << 8);
     }
 }
@@ -229,12 +229,12 @@ static int setup(void **state)
     syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu);
     for (unsigned i = 0; i < 2 && guests[i].config != NULL; i++)
         output_finish(&guests[i].output);       /* of the test before */
-    memset(guests, 0, sizeof guests);
-    memset(readers, 0, sizeof readers);
-    memset(&wire, 0, sizeof wire);
+    memset(guests, 0, sizeof(guests));
+    memset(readers, 0, sizeof(readers));
+    memset(&wire, 0, sizeof(wire));
     now_ns += 10000000000;
     for (unsigned i = 0; i < 2; i++) {
-        snprintf(configs[i].name, sizeof configs[i].name, i == 0 ? "hello" : "linux");
+        snprintf(configs[i].name, sizeof(configs[i].name), i == 0 ? "hello" : "linux");
         guests[i].config = &configs[i];
         guests[i].index = i;
         guests[i].state = GUEST_RUNNING;
@@ -260,7 +260,7 @@ static const char *lines(unsigned count)
     static char text[1 << 18];
     size_t length = 0;
     for (unsigned i = 0; i < count; i++)
-        length += (size_t)snprintf(text + length, sizeof text - length,
+        length += (size_t)snprintf(text + length, sizeof(text) - length,
                                    "%04u the quick brown fox jumps over the lazy dog, twice\r", i);
     return text;
 }
@@ -551,8 +551,8 @@ static void output_does_not_hide_what_is_wrong_with_input(void **state)
 static void the_uart_is_set_up_for_115200_8n1_with_fifos_and_no_interrupts(void **state)
 {
     (void)state;
-    memset(wire.registers, 0xa5, sizeof wire.registers);
-    memset(wire.divisor, 0xa5, sizeof wire.divisor);
+    memset(wire.registers, 0xa5, sizeof(wire.registers));
+    memset(wire.divisor, 0xa5, sizeof(wire.divisor));
     wire.registers[3] = 0;
     console_init(&at_port);
     assert_true(serial_present());
@@ -571,7 +571,7 @@ static void its_rate_and_line_are_the_hand_overs(void **state)
         uint8_t line;
     } cases[] = {{12, 0x03}, {0x2345, 0x1a}, {1, 0x07}};
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         wire.lcr_busy = 10 * i; /* as DesignWare's while they transmit */
         console_init(
             &(struct handoff_uart){.base = PORT, .divisor = cases[i].divisor, .stride = 1, .line = cases[i].line});
@@ -588,7 +588,7 @@ static void a_uart_in_memory_is_driven_alike(void **state)
     for (unsigned stride = 1; stride <= 4; stride *= 2) {
         for (unsigned width = 1; width <= stride; width *= 2) {
             uint8_t *registers = fake_uart_page + 0x120;
-            memset(fake_uart_page, 0xee, sizeof fake_uart_page);
+            memset(fake_uart_page, 0xee, sizeof(fake_uart_page));
             console_init(&(struct handoff_uart){.base = 0xfedc9120,
                                                 .divisor = 26,
                                                 .in_memory = 1,
@@ -709,5 +709,5 @@ int main(void)
         T(nothing_is_read_where_there_is_no_uart),
         T(who_types_nothing_costs_little),
     };
-    return run_each_alone(tests, sizeof tests / sizeof *tests);
+    return run_each_alone(tests, sizeof(tests) / sizeof(*tests));
 }

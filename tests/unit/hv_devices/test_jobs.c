@@ -120,14 +120,14 @@ struct job *sev_mailbox_owner(void)
 
 static void begin(unsigned launches, uint64_t pieces, uint64_t commands, unsigned endless)
 {
-    memset(&simulated, 0, sizeof simulated);
+    memset(&simulated, 0, sizeof(simulated));
     simulated.pieces = pieces;
     simulated.commands = commands;
     simulated.endless = endless;
     for (unsigned i = 0; i < guest_count(); i++)
         if (job_of(&guests[i])->kind != JOB_NONE)
             job_finish(job_of(&guests[i]));
-    memset(guests, 0, sizeof guests);
+    memset(guests, 0, sizeof(guests));
     for (unsigned i = 0; i < launches; i++) {
         static const struct manifest_guest config;
         guests[i].index = i;
@@ -158,7 +158,7 @@ static const struct {
 static void the_first_of_equal_launches_is_over_first(void **state)
 {
     (void)state;
-    for (unsigned s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+    for (unsigned s = 0; s < sizeof(shapes) / sizeof(*shapes); s++) {
         begin(1, shapes[s].pieces, shapes[s].commands, 0);
         uint64_t alone = run(0, UINT64_MAX);
         begin(LAUNCHES, shapes[s].pieces, shapes[s].commands, 0);
@@ -177,7 +177,7 @@ static void the_first_of_equal_launches_is_over_first(void **state)
 static void no_launch_starves(void **state)
 {
     (void)state;
-    for (unsigned s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+    for (unsigned s = 0; s < sizeof(shapes) / sizeof(*shapes); s++) {
         begin(1, shapes[s].pieces, shapes[s].commands, 0);
         uint64_t alone = run(0, UINT64_MAX);
         begin(LAUNCHES, shapes[s].pieces, shapes[s].commands, LAUNCHES - 1);

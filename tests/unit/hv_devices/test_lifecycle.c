@@ -146,7 +146,7 @@ static const char *report_of(const char *name)
 {
     static char text[4096];
     char heading[64];
-    snprintf(heading, sizeof heading, "launch report: %s, ", name);
+    snprintf(heading, sizeof(heading), "launch report: %s, ", name);
     const char *start = strstr(machine.console, heading);
     assert_non_null(start);
     const char *end = strstr(start + 1, "launch report: ");
@@ -154,7 +154,7 @@ static const char *report_of(const char *name)
     if (log != NULL && (end == NULL || log < end))
         end = log + 1;
     size_t length = end != NULL ? (size_t)(end - start) : strlen(start);
-    assert_true(length < sizeof text);
+    assert_true(length < sizeof(text));
     memcpy(text, start, length);
     text[length] = '\0';
     return text;
@@ -194,7 +194,7 @@ static void a_report_has_the_phases_that_the_guest_went_through(void **state)
             all += guests[i].report.tsc[phase];
         assert_true(sum == all && sum_us == all / 2000);
         char line[200];
-        snprintf(line, sizeof line, "\n  mailbox commands 7, bytes through the secure processor %u\n", 6 * 4096);
+        snprintf(line, sizeof(line), "\n  mailbox commands 7, bytes through the secure processor %u\n", 6 * 4096);
         assert_true((strstr(text, line) != NULL) == (i == SEV));
         assert_true((strstr(text, "\nmeasurement ") != NULL) == (i == SEV));
         assert_true((strstr(text, "\ndigest ") != NULL) == (i == SEV));
@@ -221,27 +221,27 @@ static void lists_and_the_summary_add_up_all_launches(void **state)
     machine.now_ns += UINT64_C(3000000000);
     report_guests();
     char line[160];
-    snprintf(line, sizeof line, "  2 %-31s running   none       4 %5u %9lu\n", good.guests[NONE].name,
+    snprintf(line, sizeof(line), "  2 %-31s running   none       4 %5u %9lu\n", good.guests[NONE].name,
              guests[NONE].asid, 0ul);
     assert_true(machine_said(line));
-    snprintf(line, sizeof line, "  1 %-31s running   sev        4 %5u ", good.guests[SEV].name, guests[SEV].asid);
+    snprintf(line, sizeof(line), "  1 %-31s running   sev        4 %5u ", good.guests[SEV].name, guests[SEV].asid);
     assert_true(machine_said(line));
     machine.console_length = 0;
     finish(GUEST_END_RESET);
     machine.now_ns += UINT64_C(5000000000);     /* one is dead, and grows no older; another was launched again */
     lifecycle_summary();
-    snprintf(line, sizeof line, "ended %s: reset: test\n", good.guests[SEV].name);
+    snprintf(line, sizeof(line), "ended %s: reset: test\n", good.guests[SEV].name);
     assert_true(machine_said(line));
-    snprintf(line, sizeof line, "\n  %-31s reset             1       3000          0            7  test\n",
+    snprintf(line, sizeof(line), "\n  %-31s reset             1       3000          0            7  test\n",
              good.guests[SEV].name);
     assert_true(machine_said(line));
-    snprintf(line, sizeof line, "\n  %-31s running           2       8000          0           14  \n",
+    snprintf(line, sizeof(line), "\n  %-31s running           2       8000          0           14  \n",
              good.guests[NONE].name);
     assert_true(machine_said(line));
     assert_true(machine_said("sevisor: not all guests ended as expected\n"));
     machine.console_length = 0;
     report_guests();
-    snprintf(line, sizeof line, "  1 %-31s reset     sev        4     0 ", good.guests[SEV].name);
+    snprintf(line, sizeof(line), "  1 %-31s reset     sev        4     0 ", good.guests[SEV].name);
     assert_true(machine_said(line));
     finish(GUEST_END_POWEROFF);
 }
@@ -254,7 +254,7 @@ static void without_an_encrypted_guest_the_processor_is_left_alone(void **state)
     good.guests[SEV].cbitpos = good.guests[SEV].reduced_phys_bits = 0;
     memset(good.guests[SEV].launch_digest, 0, 32);
     good_seal(&good);
-    machine_manifest(&good, sizeof good);
+    machine_manifest(&good, sizeof(good));
     launch();
     assert_int_equal(guests[SEV].state, GUEST_RUNNING);
     assert_string_equal(machine.commands, "");
@@ -281,7 +281,7 @@ static void ten_launches_with_one_usable_asid(void **state)
         settle();
         struct free_now now = free_now();
         if (i < 10)
-            assert_memory_equal(&now, &running, sizeof now);
+            assert_memory_equal(&now, &running, sizeof(now));
     }
     assert_int_equal(guests[SEV].state, GUEST_ENDED);
     assert_string_equal(guests[SEV].end_reason, "reset 10");
@@ -298,7 +298,7 @@ static void the_operator_and_a_destroy_policy_end_for_good(void **state)
     (void)state;
     good.guests[NONE].on_crash = MANIFEST_ACTION_RESTART;
     good_seal(&good);
-    machine_manifest(&good, sizeof good);
+    machine_manifest(&good, sizeof(good));
     launch();
     guest_end(&guests[NONE], GUEST_END_CRASH, "triple fault");
     guest_end(&guests[NONE], GUEST_END_POWEROFF, "too late");
@@ -325,7 +325,7 @@ static void counters_never_go_back_over_an_end(void **state)
     good.guests[SEV].on_reboot = MANIFEST_ACTION_RESTART;
     good.guests[SEV].restarts = 1;
     good_seal(&good);
-    machine_manifest(&good, sizeof good);
+    machine_manifest(&good, sizeof(good));
     launch();
     guest_read_counters(&guests[SEV], &before);
     assert_int_equal(before.exits[3], 7);
@@ -496,7 +496,7 @@ static void a_command_that_hangs_delays_no_other_guests_end_or_launch(void **sta
     launch();
     uint64_t alone = steps_until_ended(&guests[NONE]);
     finish(GUEST_END_POWEROFF);
-    for (unsigned c = 0; c < sizeof commands; c++) {
+    for (unsigned c = 0; c < sizeof(commands); c++) {
         boot((struct machine_options){0});
         struct mailbox_fault hang = {.kind = MAILBOX_FAULT_HANG, .command = commands[c]};
         mailbox_set_fault(machine.mailbox, &hang);
@@ -593,7 +593,7 @@ static void another_c_bit_than_the_cpus_is_refused(void **state)
     (void)state;
     good.guests[SEV].cbitpos = 47;
     good_seal(&good);
-    machine_manifest(&good, sizeof good);
+    machine_manifest(&good, sizeof(good));
     launch();
     assert_int_equal(guests[SEV].state, GUEST_REFUSED);
     assert_non_null(strstr(guests[SEV].end_reason, "set cbitpos = 51"));
@@ -609,7 +609,7 @@ static void another_c_bit_than_the_cpus_is_refused(void **state)
     good.guests[SEV].reduced_phys_bits = 30; /* of those 18 are left */
     good_seal(&good);
     boot((struct machine_options){.address_bits = 53});
-    machine_manifest(&good, sizeof good);
+    machine_manifest(&good, sizeof(good));
     launch();
     good.guests[SEV].reduced_phys_bits = reduced;
     good_seal(&good);
@@ -623,7 +623,7 @@ static void many_vcpus_are_scheduled_and_too_much_memory_is_refused(void **state
     good.guests[HOST].vcpus = 5;
     good.guests[NONE].memory = UINT64_C(1) << 30;
     good_seal(&good);
-    machine_manifest(&good, sizeof good);
+    machine_manifest(&good, sizeof(good));
     launch();
     assert_int_equal(guests[HOST].state, GUEST_RUNNING);
     assert_int_equal(guests[HOST].vcpus_queued, 5);
@@ -653,7 +653,7 @@ static void what_changes_in_the_manifest_later_is_not_looked_at(void **state)
     struct good changed = good;
     changed.header.guest_count--;
     changed.guests[SEV].sev_policy ^= 8;
-    machine_change_manifest(&changed, sizeof changed);
+    machine_change_manifest(&changed, sizeof(changed));
     assert_int_equal(guests[SEV].config->sev_policy, 0x01010001);
     assert_int_equal(guest_count(), GOOD_GUESTS);
     finish(GUEST_END_POWEROFF);
@@ -748,7 +748,7 @@ static void memory_with_an_error_is_nobodys_again(void **state)
                         bad >= guests[g].memory.base.raw + guests[g].memory.size);
         finish(GUEST_END_POWEROFF);
         all_is_back();
-        snprintf(line, sizeof line,
+        snprintf(line, sizeof(line),
                  "error: %s: 2 MiB around 0x%lx stay in quarantine until the next boot: a memory error",
                  hit->config->name, bad);
         assert_true(machine_said(line));

@@ -33,7 +33,7 @@ static uint8_t histories[GUEST_MAX][HISTORY_SIZE], rings[GUEST_MAX][VUART_INPUT]
 
 static void sent(uint8_t byte)
 {
-    assert_true(screen_length + 1 < sizeof screen);
+    assert_true(screen_length + 1 < sizeof(screen));
     screen[screen_length++] = (char)byte;
     screen[screen_length] = '\0';
 }
@@ -68,7 +68,7 @@ static struct cpu cpu;
 
 static void guest_is(uint32_t i, const char *name, enum guest_state state)
 {
-    snprintf(configs[i].name, sizeof configs[i].name, "%s", name);
+    snprintf(configs[i].name, sizeof(configs[i].name), "%s", name);
     guests[i].config = &configs[i];
     guests[i].index = i;
     guests[i].state = state;
@@ -83,7 +83,7 @@ static int setup(void **state)
     (void)state;
     for (unsigned i = 0; i < GUEST_MAX && guests[i].config != NULL; i++)
         output_finish(&guests[i].output);       /* of the test before */
-    memset(guests, 0, sizeof guests);
+    memset(guests, 0, sizeof(guests));
     cpu = (struct cpu){.self = &cpu};
     syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu);
     smp_add(&cpu, true);
@@ -201,12 +201,12 @@ static void an_interrupted_prompt_is_shown_again_from_its_start(void **state)
 static void a_line_longer_than_the_buffer_goes_on(void **state)
 {
     (void)state;
-    char text[OUTPUT_LINE * 2 + 11], expected[sizeof text + 16];
-    memset(text, 'x', sizeof text - 1);
-    text[sizeof text - 2] = '\n';
-    text[sizeof text - 1] = '\0';
+    char text[OUTPUT_LINE * 2 + 11], expected[sizeof(text) + 16];
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 2] = '\n';
+    text[sizeof(text) - 1] = '\0';
     says(0, text);
-    snprintf(expected, sizeof expected, "hello| %s", text);
+    snprintf(expected, sizeof(expected), "hello| %s", text);
     assert_string_equal(screen, expected);
 }
 
@@ -250,8 +250,8 @@ static void print_begins_a_line_of_its_own(void **state)
     line_print("table %d", 7);
     assert_string_equal(screen, "linux| > \ntable 7\n");
     char text[2000];
-    memset(text, 'y', sizeof text - 1);
-    text[sizeof text - 1] = '\0';
+    memset(text, 'y', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
     line_print("%s", text);
     assert_true(screen_length < 600 && screen[screen_length - 1] == '\n');
 }
@@ -331,7 +331,7 @@ static void a_long_log_line_is_cut_and_ended(void **state)
 {
     (void)state;
     char text[1024];
-    for (size_t length = 440; length < sizeof text; length++) {
+    for (size_t length = 440; length < sizeof(text); length++) {
         memset(text, 'x', length);
         text[length] = '\0';
         screen_length = 0;
@@ -375,7 +375,7 @@ static void attach_by_number_works_from_any_state(void **state)
                                          "\x1d?",
                                          "\x1d"
                                          "0"};
-    for (unsigned i = 0; i < sizeof before / sizeof *before; i++) {
+    for (unsigned i = 0; i < sizeof(before) / sizeof(*before); i++) {
         setup(NULL);
         types(before[i]);
         received(0);
@@ -413,7 +413,7 @@ static void many_guests(unsigned count)
 {
     char name[20];
     for (unsigned i = 0; i < count; i++) {
-        snprintf(name, sizeof name, "g%u", i + 1);
+        snprintf(name, sizeof(name), "g%u", i + 1);
         guest_is(i, name, GUEST_RUNNING);
     }
 }
@@ -481,7 +481,7 @@ static void enter_after_a_number_is_one_key(void **state)
         const char *keys;
         size_t count;
     } enters[] = {{"\r", 1}, {"\n", 1}, {"\r\n", 2}, {"\r\0", 2}};
-    for (unsigned i = 0; i < sizeof enters / sizeof *enters; i++) {
+    for (unsigned i = 0; i < sizeof(enters) / sizeof(*enters); i++) {
         for (unsigned digits = 1; digits <= 2; digits++) {
             bool complete = digits == 2;            /* of two that there can be */
             uint32_t number = complete ? 12 : 3;
@@ -490,14 +490,14 @@ static void enter_after_a_number_is_one_key(void **state)
             many_guests(12);
             guests[0].state = GUEST_RUNNING;
             /* attach: the CR after a number that needed none is the first that is typed to the guest */
-            int length = snprintf(typed, sizeof typed, "\035%u", number);
+            int length = snprintf(typed, sizeof(typed), "\035%u", number);
             memcpy(typed + length, enters[i].keys, enters[i].count);
             types_n(typed, (size_t)length + enters[i].count);
             types("a");
             assert_string_equal(received(number - 1), !complete ? "a" : enters[i].keys[0] == '\r' ? "\ra" : "\na");
             /* end: it still waits for y; the guest that is attached gets nothing */
             types("\0350");
-            length = snprintf(typed, sizeof typed, "\035k%u", number);
+            length = snprintf(typed, sizeof(typed), "\035k%u", number);
             memcpy(typed + length, enters[i].keys, enters[i].count);
             types_n(typed, (size_t)length + enters[i].count);
             types("y");
@@ -506,7 +506,7 @@ static void enter_after_a_number_is_one_key(void **state)
             types("\0355\r");
             guests[number - 1].state = GUEST_ENDED;
             fake_relaunched = 0;
-            length = snprintf(typed, sizeof typed, "\035r%u", number);
+            length = snprintf(typed, sizeof(typed), "\035r%u", number);
             memcpy(typed + length, enters[i].keys, enters[i].count);
             types_n(typed, (size_t)length + enters[i].count);
             assert_int_equal(fake_relaunched, UINT64_C(1) << (number - 1));
@@ -646,11 +646,11 @@ static void a_flood_of_commands_is_answered_within_limits(void **state)
     char flood[20000];
     for (const char *key = "?lp+-01krq]"; *key != '\0'; key++) {
         setup(NULL);
-        for (unsigned i = 0; i < sizeof flood; i += 2) {
+        for (unsigned i = 0; i < sizeof(flood); i += 2) {
             flood[i] = MONITOR_ESCAPE;
             flood[i + 1] = *key;
         }
-        types_n(flood, sizeof flood);
+        types_n(flood, sizeof(flood));
         assert_true(screen_length < 20000);
         types("\x1d"
               "1z");                         /* still obeyed */
@@ -679,13 +679,13 @@ static void hostile_bytes_hurt_nobody(void **state)
     uint64_t r = 99;
     for (unsigned round = 0; round < 3000; round++) {
         char bytes[200];
-        for (unsigned i = 0; i < sizeof bytes; i++) {
+        for (unsigned i = 0; i < sizeof(bytes); i++) {
             r = r * 6364136223846793005u + 1442695040888963407u;
             bytes[i] = (r >> 60) == 0 ? 0x1d : (char)(r >> 40);
             if ((r >> 57 & 3) == 0)
                 output_byte(&guests[(r >> 33) % 3].output, (uint8_t)(r >> 48));
         }
-        types_n(bytes, sizeof bytes);
+        types_n(bytes, sizeof(bytes));
         now_us += r >> 45;
         for (unsigned i = 0; i < 2; i++)
             guests[i].end = GUEST_END_NONE;
@@ -728,5 +728,5 @@ int main(void)
         T(help_fits_on_any_terminal),
     };
     clock_init(1000000000, 0, 0);
-    return run_each_alone(tests, sizeof tests / sizeof *tests);
+    return run_each_alone(tests, sizeof(tests) / sizeof(*tests));
 }

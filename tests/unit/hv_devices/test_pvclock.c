@@ -58,10 +58,10 @@ static struct vcpu vcpu;
 static int setup(void **state)
 {
     (void)state;
-    memset(page, 0x5a, sizeof page);
+    memset(page, 0x5a, sizeof(page));
     static uint64_t root[512]; /* maps nothing: who writes is told by hv_vcpu's tests */
-    memset(&vcpu, 0, sizeof vcpu);
-    memset(&vmcb, 0, sizeof vmcb);
+    memset(&vcpu, 0, sizeof(vcpu));
+    memset(&vmcb, 0, sizeof(vmcb));
     guest.npt.root = paddr((uintptr_t)root);
     vcpu.guest = &guest;
     vcpu.vmcb = &vmcb;
@@ -116,7 +116,7 @@ static void a_day_of_tsc_is_a_day_of_nanoseconds(void **state)
     (void)state;
     static const uint64_t rates[] = {1000000,    999999999,  1000000000, 1000000001, 2249998000,
                                      2450000123, 3000000000, 3999999999, 4000000000, 5700000000};
-    for (unsigned i = 0; i < sizeof rates / sizeof *rates; i++) {
+    for (unsigned i = 0; i < sizeof(rates) / sizeof(*rates); i++) {
         uint64_t day = 86400 * rates[i], ns = guest_ns(pvclock_scale(rates[i]), day);
         assert_true(ns <= UINT64_C(86400000000000) && ns >= UINT64_C(86400000000000) - 50000);
     }
@@ -190,13 +190,13 @@ static void bad_addresses_fault_and_write_nothing(void **state)
     };
     static const uint64_t wall[] = {
         0x3001, 0x3002, 0x3003, 0x3ff8, 0x3ffc, RAM_SIZE, RAM_SIZE - 8, UINT64_MAX, 0xfffffffffffffff4};
-    for (unsigned i = 0; i < sizeof system / sizeof *system; i++)
+    for (unsigned i = 0; i < sizeof(system) / sizeof(*system); i++)
         assert_false(vcpu_clock_write_system_time(&vcpu, system[i]));
-    for (unsigned i = 0; i < sizeof wall / sizeof *wall; i++)
+    for (unsigned i = 0; i < sizeof(wall) / sizeof(*wall); i++)
         assert_false(vcpu_clock_write_wall(&vcpu, wall[i]));
     assert_int_equal(vcpu.pvclock.system_time_msr, 0);
     assert_int_equal(maps, 0);
-    for (unsigned i = 0; i < sizeof page; i++)
+    for (unsigned i = 0; i < sizeof(page); i++)
         assert_int_equal(page[i], 0x5a);
     assert_true(vcpu_clock_write_system_time(&vcpu, 0x3fe0 | 1));      /* the last that fits */
     assert_int_equal(page[4096], 0x5a);

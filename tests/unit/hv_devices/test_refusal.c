@@ -23,7 +23,7 @@ static const uint8_t end_commands[] = {SEV_CMD_DEACTIVATE, SEV_CMD_DF_FLUSH, SEV
 static void every_status_on_every_launch_command_returns_all(void **state)
 {
     (void)state;
-    for (unsigned c = 0; c < sizeof launch_commands; c++) {
+    for (unsigned c = 0; c < sizeof(launch_commands); c++) {
         for (uint16_t status = 1; status <= 0x28; status++) {
             for (unsigned late = 0; late < 2; late++) {
                 boot((struct machine_options){0});
@@ -53,7 +53,7 @@ static void every_status_on_every_launch_command_returns_all(void **state)
 static void a_refused_launch_does_not_hinder_the_next(void **state)
 {
     (void)state;
-    for (unsigned c = 0; c < sizeof launch_commands; c++) {
+    for (unsigned c = 0; c < sizeof(launch_commands); c++) {
         manifest_of_three();
         good.guests[HOST] = good.guests[SEV];       /* a second encrypted guest */
         strcpy(good.guests[HOST].name, "delta");
@@ -73,7 +73,7 @@ static void a_refused_launch_does_not_hinder_the_next(void **state)
 static void a_status_at_the_end_of_life_is_tried_again(void **state)
 {
     (void)state;
-    for (unsigned c = 0; c < sizeof end_commands; c++) {
+    for (unsigned c = 0; c < sizeof(end_commands); c++) {
         for (uint16_t status = 1; status <= 0x28; status++) {
             boot((struct machine_options){0});
             launch();
@@ -124,7 +124,7 @@ static void an_asid_that_cannot_be_freed_is_in_quarantine(void **state)
 static void a_hang_at_each_command_spares_the_plain_guests(void **state)
 {
     (void)state;
-    for (unsigned c = 0; c < sizeof launch_commands; c++) {
+    for (unsigned c = 0; c < sizeof(launch_commands); c++) {
         boot((struct machine_options){0});
         platform_pages();
         struct free_now before = free_now();
@@ -152,7 +152,7 @@ static void a_processor_that_dies_later_refuses_the_next_launch_at_once(void **s
     good.guests[SEV].on_reboot = MANIFEST_ACTION_RESTART;
     good.guests[SEV].restarts = 1;
     good_seal(&good);
-    machine_manifest(&good, sizeof good);
+    machine_manifest(&good, sizeof(good));
     launch();
     fault(MAILBOX_FAULT_HANG, SEV_CMD_DEACTIVATE, 0, 0);
     guest_end(&guests[SEV], GUEST_END_RESET, "reset");
@@ -169,7 +169,7 @@ static void a_processor_that_dies_later_refuses_the_next_launch_at_once(void **s
 static void a_corrupt_answer_refuses_the_guest(void **state)
 {
     (void)state;
-    for (unsigned c = 0; c < sizeof launch_commands; c++) {
+    for (unsigned c = 0; c < sizeof(launch_commands); c++) {
         boot((struct machine_options){0});
         fault(MAILBOX_FAULT_CORRUPT, launch_commands[c], 1, 0);
         launch();
@@ -184,7 +184,7 @@ static void init_failures_refuse_with_the_status_and_remedy(void **state)
 {
     (void)state;
     static const uint8_t commands[] = {SEV_CMD_PLATFORM_STATUS, SEV_CMD_INIT, SEV_CMD_DF_FLUSH};
-    for (unsigned c = 0; c < sizeof commands; c++) {
+    for (unsigned c = 0; c < sizeof(commands); c++) {
         for (unsigned hang = 0; hang < 2; hang++) {
             boot((struct machine_options){0});
             fault(hang ? MAILBOX_FAULT_HANG : MAILBOX_FAULT_STATUS, commands[c], 0, SEV_STATUS_HWERROR_PLATFORM);

@@ -43,7 +43,7 @@ static struct vlapic_ipi ipi;
 static int setup(void **state)
 {
     (void)state;
-    memset(&lapic, 0xa5, sizeof lapic);
+    memset(&lapic, 0xa5, sizeof(lapic));
     vlapic_reset(&lapic, 0, true);
     return 0;
 }
@@ -98,7 +98,7 @@ static void there_is_no_way_out_of_x2apic_mode(void **state)
     assert_true(put(BASE, 0xfee00d00));
     const uint64_t others[] = {0,          0xfee00000, 0xfee00900, 0xfee00100,
                                0xfee00c00, 0xfed00d00, UINT64_MAX, 0x100000fee00d00};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
         assert_false(put(BASE, others[i]));
     assert_int_equal(get(BASE), 0xfee00d00);
 }
@@ -126,7 +126,7 @@ static void reserved_bits_fault(void **state)
         {LVT_LINT0, 0x1f7ff},  {LVT_LINT1, 0x1f7ff},
         {INITIAL, 0xffffffff}, {ICR, 0xffffffff000cdfff},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         for (unsigned bit = 0; bit < 64; bit++) {
             setup(NULL);
             bool legal = (rows[i].legal >> bit & 1) != 0;
@@ -144,11 +144,11 @@ static void unknown_registers_fault(void **state)
     static const uint32_t read_write[] = {BASE,        DEADLINE, TPR,       SVR,       ESR,       ICR,     LVT_TIMER,
                                           LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, INITIAL, DIVIDE};
     unsigned readables = 0, writables = 0;
-    for (size_t i = 0; i < sizeof read_only / sizeof *read_only; i++)
+    for (size_t i = 0; i < sizeof(read_only) / sizeof(*read_only); i++)
         assert_true(readable(read_only[i]) && !put(read_only[i], 0));
-    for (size_t i = 0; i < sizeof write_only / sizeof *write_only; i++)
+    for (size_t i = 0; i < sizeof(write_only) / sizeof(*write_only); i++)
         assert_true(!readable(write_only[i]) && put(write_only[i], 0));
-    for (size_t i = 0; i < sizeof read_write / sizeof *read_write; i++)
+    for (size_t i = 0; i < sizeof(read_write) / sizeof(*read_write); i++)
         assert_true(readable(read_write[i]) && put(read_write[i], read_write[i] == BASE ? 0xfee00d00 : 0));
     for (uint32_t msr = 0x800; msr < 0x900; msr++) {
         readables += readable(msr);
@@ -632,7 +632,7 @@ static void icr_posts_to_self_by_every_address(void **state)
         {UINT64_C(6) << 32 | 0x741, false, false},      /* ExtINT */
         {UINT64_C(6) << 32 | 0x00f, false, false},      /* bad vector */
     };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         vlapic_reset(&lapic, 5, true);
         assert_true(put(ICR, rows[i].icr));
         assert_int_equal(vlapic_pending(&lapic), rows[i].self ? 0x41 : -1);

@@ -36,7 +36,7 @@ void out8(uint16_t port, uint8_t value)
 static char told[512];
 void fake_uart_printed(const char *line)
 {
-    snprintf(told, sizeof told, "%s", line);
+    snprintf(told, sizeof(told), "%s", line);
 }
 
 static int setup(void **state)
@@ -45,11 +45,11 @@ static int setup(void **state)
     cpu = (struct cpu){.self = &cpu};
     syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu);
     console_init(&fake_uart);
-    memset(&uart, 0, sizeof uart);
+    memset(&uart, 0, sizeof(uart));
     uart.input = ring;
     vuart_reset(&uart, &output);
     output = (struct output){.owner = 8, .name = "linux"};
-    memset(console_waiting, 0, sizeof console_waiting);
+    memset(console_waiting, 0, sizeof(console_waiting));
     return 0;
 }
 
@@ -169,7 +169,7 @@ static void loopback_connects_the_modem_lines(void **state)
     static const struct {
         uint8_t mcr, msr;
     } lines[] = {{0, 0}, {1, 0x20}, {2, 0x10}, {4, 0x40}, {8, 0x80}, {15, 0xf0}};
-    for (unsigned i = 0; i < sizeof lines / sizeof *lines; i++) {
+    for (unsigned i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
         out(4, 0x10 | lines[i].mcr);
         assert_int_equal(in(6), lines[i].msr);
         out(4, lines[i].mcr);

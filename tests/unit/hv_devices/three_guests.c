@@ -36,7 +36,7 @@ void manifest_of_three(void)
 void boot(struct machine_options options)
 {
     machine_start(&options);
-    machine_manifest(&good, sizeof good);
+    machine_manifest(&good, sizeof(good));
 }
 
 enum job_verdict step(void)

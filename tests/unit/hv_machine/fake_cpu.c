@@ -36,9 +36,9 @@ void note(const char *format, ...)
         fake_noting();
     size_t length = strlen(did);
     va_start(arguments, format);
-    int n = vsnprintf(did + length, sizeof did - length, format, arguments);
+    int n = vsnprintf(did + length, sizeof(did) - length, format, arguments);
     va_end(arguments);
-    assert_true(n >= 0 && length + (size_t)n + 2 < sizeof did);
+    assert_true(n >= 0 && length + (size_t)n + 2 < sizeof(did));
     strcat(did, "\n");
 }
 
@@ -46,7 +46,7 @@ void note(const char *format, ...)
 
 struct cpuid *fake_leaf(uint32_t leaf)
 {
-    for (unsigned i = 0; i < sizeof fake_leaves / sizeof *fake_leaves; i++)
+    for (unsigned i = 0; i < sizeof(fake_leaves) / sizeof(*fake_leaves); i++)
         if (fake_leaves[i].leaf == leaf)
             return &fake_leaves[i].regs;
     return NULL;
@@ -61,7 +61,7 @@ struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 
 uint64_t *fake_msr(uint32_t msr)
 {
-    for (unsigned i = 0; i < sizeof fake_msrs / sizeof *fake_msrs; i++)
+    for (unsigned i = 0; i < sizeof(fake_msrs) / sizeof(*fake_msrs); i++)
         if (fake_msrs[i].msr == msr)
             return &fake_msrs[i].value;
     fail_msg("MSR %x is nobody's here: #GP", msr);
@@ -229,7 +229,7 @@ __attribute__((weak)) void log_print(enum log_level level, const char *format, .
     char line[512];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    vsnprintf(line, sizeof(line), format, arguments);
     va_end(arguments);
     note("log %d %s", level, line);
 }
@@ -254,7 +254,7 @@ __attribute__((weak)) void page_free(paddr_t base, uint64_t count)
 
 __attribute__((weak)) void *page_va(paddr_t page)
 {
-    assert_true(page.raw >= POOL_BASE && page.raw - POOL_BASE < sizeof fake_pool);
+    assert_true(page.raw >= POOL_BASE && page.raw - POOL_BASE < sizeof(fake_pool));
     return (uint8_t *)fake_pool + (page.raw - POOL_BASE);
 }
 
@@ -278,9 +278,9 @@ int fake_reset(void **state)
 {
     (void)state;
     did[0] = '\0';
-    memset(fake_leaves, 0, sizeof fake_leaves);
-    memset(fake_msrs, 0, sizeof fake_msrs);
-    memset(fake_pool, 0, sizeof fake_pool);
+    memset(fake_leaves, 0, sizeof(fake_leaves));
+    memset(fake_msrs, 0, sizeof(fake_msrs));
+    memset(fake_pool, 0, sizeof(fake_pool));
     pages_taken = 0;
     fake_pages_left = POOL_PAGES;
     fake_x2apic = NULL;

@@ -10,10 +10,10 @@ static void conversions_are_exact_for_all_that_a_machine_can_count(void **state)
     static const uint64_t hz[] = {1000000, 1996250123, 2400000000, 5999999999};
     static const uint64_t values[] = {0, 1, 999, 1000000, 123456789012, UINT64_C(1) << 54, UINT64_C(10) << 54};
     (void)state;
-    for (unsigned i = 0; i < sizeof hz / sizeof *hz; i++) {
+    for (unsigned i = 0; i < sizeof(hz) / sizeof(*hz); i++) {
         clock_init(hz[i], 0, 0);
         assert_int_equal(clock_hz(), hz[i]);
-        for (unsigned j = 0; j < sizeof values / sizeof *values; j++) {
+        for (unsigned j = 0; j < sizeof(values) / sizeof(*values); j++) {
             uint64_t v = values[j];
             /* Hundreds of years do not fit. */
             if ((wide)v * 1000000000 / hz[i] <= UINT64_MAX)

@@ -53,8 +53,8 @@ static int set_up(void **state)
     const struct fake_msr msrs[] = {
         {MSR_GS_BASE, 0}, {MSR_EFER, 0x500}, {MSR_PAT, 0}, {MSR_SYSCFG, 0}, {MSR_VM_CR, 0}, {MSR_VM_HSAVE_PA, 0},
     };
-    memcpy(fake_leaves, leaves, sizeof leaves);
-    memcpy(fake_msrs, msrs, sizeof msrs);
+    memcpy(fake_leaves, leaves, sizeof(leaves));
+    memcpy(fake_msrs, msrs, sizeof(msrs));
     return 0;
 }
 
@@ -160,7 +160,7 @@ static void only_what_is_wanted_is_on(void **state)
     cpu_init(cpu);
     char expected[512];
     /* APM2 3.1.1: CR0 is PG WP NE ET MP PE; 13.1.1.4: bit 10 of DR7 is always 1. */
-    snprintf(expected, sizeof expected, "tables 8 10 18\nwrmsr c0000101 %lx\ncr4 %lx\ncr0 80010033\ndr7 400\nmsrs\n",
+    snprintf(expected, sizeof(expected), "tables 8 10 18\nwrmsr c0000101 %lx\ncr4 %lx\ncr0 80010033\ndr7 400\nmsrs\n",
              (uintptr_t)cpu, CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT);
     assert_string_equal(did, expected);
     assert_ptr_equal(cpu->self, cpu);
@@ -169,7 +169,7 @@ static void only_what_is_wanted_is_on(void **state)
     fake_leaf(1)->ecx = 1 << 26;        /* XSAVE */
     did[0] = '\0';
     cpu_init(cpu);
-    snprintf(expected, sizeof expected, "cr4 %lx\n", CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE);
+    snprintf(expected, sizeof(expected), "cr4 %lx\n", CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE);
     assert_non_null(strstr(did, expected));
 }
 
@@ -190,13 +190,13 @@ static void each_feature_is_its_bit_of_cpuid(void **state)
         {0x8000001f, 0, 10, offsetof(struct cpu_features, sme_coherent)},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof bits / sizeof *bits; i++) {
+    for (unsigned i = 0; i < sizeof(bits) / sizeof(*bits); i++) {
         set_up(NULL);
         struct cpu *cpu = cpu_pages_create(1, 1);
         uint32_t *reg = &fake_leaf(bits[i].leaf)->eax + bits[i].reg;
         *reg |= UINT32_C(1) << bits[i].bit;
         cpu_init(cpu);
-        for (unsigned j = 0; j < sizeof bits / sizeof *bits; j++)
+        for (unsigned j = 0; j < sizeof(bits) / sizeof(*bits); j++)
             assert_int_equal(((const bool *)&cpu->features)[bits[j].member], i == j);
         assert_int_equal(cpu->features.asids, 509);
     }
@@ -214,7 +214,7 @@ static void the_address_width_shrinks_with_encryption_that_is_on(void **state)
         {0x8000001f, 2, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43}, {0x80000020, 3, ~UINT64_C(0), 38},
         {0x8000001e, 3, SYSCFG_MEM_ENCRYPTION_MOD_EN, 43}, {0x8000001f, 3, ~SYSCFG_MEM_ENCRYPTION_MOD_EN, 43},
     };
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         set_up(state);
         struct cpu *cpu = cpu_pages_create(1, 1);
         fake_leaf(0x80000000)->eax = cases[i].highest;
@@ -234,7 +234,7 @@ static void a_boards_processor_is_known_for_what_it_is(void **state)
             continue;
         set_up(state);
         struct cpu *cpu = cpu_pages_create(1, 1);
-        for (unsigned i = 0; i < sizeof leaves / sizeof *leaves; i++) {
+        for (unsigned i = 0; i < sizeof(leaves) / sizeof(*leaves); i++) {
             const struct board_leaf *l = board_leaf(&boards[b], leaves[i], 0);
             *fake_leaf(leaves[i]) = (struct cpuid){l->eax, l->ebx, l->ecx, l->edx};
         }
@@ -280,7 +280,7 @@ static void svm_is_switched_on_with_the_cpus_own_page(void **state)
     did[0] = '\0';
     svm_init(cpu);
     char expected[256];
-    snprintf(expected, sizeof expected, "wrmsr c0000080 %lx\nwrmsr c0010117 %lx\n", UINT64_C(0xd00) | EFER_SVME,
+    snprintf(expected, sizeof(expected), "wrmsr c0000080 %lx\nwrmsr c0010117 %lx\n", UINT64_C(0xd00) | EFER_SVME,
              cpu->host_save.raw | FAKE_C_BIT);
     assert_string_equal(did, expected);
 
@@ -303,14 +303,14 @@ static void the_boot_cpu_says_what_svm_can(void **state)
     } cases[] = {
         {3, ", next RIP"}, {5, ", clean bits"}, {6, ", flush by ASID"}, {7, ", decode assists"}, {1, ""},
     };
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         set_up(state);
         fake_leaf(0x8000000a)->edx = 1u << cases[i].bit;
         cpu_init(cpu_boot());
         assert_true(svm_allocate(cpu_boot()));
         svm_init(cpu_boot());
         char expected[128];
-        snprintf(expected, sizeof expected, "log %d SVM on: 509 ASIDs%s\n", LOG_NOTICE, cases[i].words);
+        snprintf(expected, sizeof(expected), "log %d SVM on: 509 ASIDs%s\n", LOG_NOTICE, cases[i].words);
         assert_non_null(strstr(did, expected));
     }
 }

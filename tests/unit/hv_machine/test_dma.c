@@ -76,7 +76,7 @@ static uint32_t *register_at(const volatile void *registers, uint64_t offset)
     static uint32_t version;
     uint64_t at = (uintptr_t)registers + offset - (uintptr_t)ecam;
     if (registers != &ioapic) {
-        assert_true(at < sizeof ecam);
+        assert_true(at < sizeof(ecam));
         return (uint32_t *)((uint8_t *)ecam + at);
     }
     assert_true(offset == 0 || offset == 16);
@@ -129,9 +129,9 @@ static int set_up(void **state)
 {
     fake_reset(state);
     fake_config = config;
-    memset(&handoff, 0, sizeof handoff);
-    memset(ports, 0, sizeof ports);
-    memset(ecam, 0xff, sizeof ecam);
+    memset(&handoff, 0, sizeof(handoff));
+    memset(ports, 0, sizeof(ports));
+    memset(ecam, 0xff, sizeof(ecam));
     handoff.registers[0] = (struct handoff_registers){0, UINT64_C(256) << 20, HANDOFF_PCI, 0};
     handoff.register_count = 1;
     mapped = 0;
@@ -170,13 +170,13 @@ static void every_function_loses_bus_mastering_and_nothing_else(void **state)
         {0xffff, 0x00, 0x0000ffff, 0x0000fffb, true},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++)
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++)
         add(cases[i].bdf, cases[i].header, cases[i].before, 0);
     ports[6].config[0] = UINT32_MAX;
     stop();
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         char line[16];
-        snprintf(line, sizeof line, "%04x ", cases[i].bdf);
+        snprintf(line, sizeof(line), "%04x ", cases[i].bdf);
         assert_int_equal(ports[i].config[1], cases[i].after);
         assert_int_equal(strstr(did, line) != NULL, cases[i].written);
     }
@@ -216,7 +216,7 @@ static void the_way_of_the_secure_processor_stays_open(void **state)
     add(0x4201, 0x00, 3, 0);
     stop();
     static const uint32_t after[] = {7, 3, 3, 3, 7, 3, 7};
-    for (unsigned i = 0; i < sizeof after / sizeof *after; i++)
+    for (unsigned i = 0; i < sizeof(after) / sizeof(*after); i++)
         assert_int_equal(ports[i].config[1], after[i]);
 }
 
@@ -249,7 +249,7 @@ static void so_it_does_in_its_own_segment_alone(void **state)
     } cases[] = {
         {0, 0x0, 3}, {0, 0x100, 3}, {0, 0x102, 3}, {1, 0x8, 7}, {1, 0x10, 3}, {1, 0x100, 3}, {1, 0x102, 7},
     };
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++)
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++)
         assert_int_equal(ecam_at(cases[i].segment, cases[i].at)[1], cases[i].after);
 }
 

@@ -50,7 +50,7 @@ static int set_up(void **state)
     fake_rdtsc_seen = look_at_clock;
     lapic_registers = NULL;
     lapic_hz = 0;
-    memset((void *)(uintptr_t)page, 0, sizeof page);
+    memset((void *)(uintptr_t)page, 0, sizeof(page));
     fake_msrs[0] = (struct fake_msr){MSR_APIC_BASE, UINT64_C(0xfee00100)};
     fake_x2apic = x2apic;
     fake_cpu.features.x2apic = true;
@@ -66,7 +66,7 @@ static int set_up(void **state)
 static uint64_t written(uint32_t offset)
 {
     char line[32], *at = did, *last = NULL;
-    snprintf(line, sizeof line, "wrmsr %x ", 0x800 + offset / 16);
+    snprintf(line, sizeof(line), "wrmsr %x ", 0x800 + offset / 16);
     while ((at = strstr(at, line)) != NULL)
         last = at++;
     if (last == NULL)
@@ -119,7 +119,7 @@ static void in_memory_elsewhere(void **state)
 static void the_timers_speed_is_measured_once(void **state)
 {
     static const uint64_t speeds[] = {1000000, 25000000, 100000000, 1000000000};
-    for (unsigned i = 0; i < sizeof speeds / sizeof *speeds; i++) {
+    for (unsigned i = 0; i < sizeof(speeds) / sizeof(*speeds); i++) {
         set_up(state);
         timer_hz = speeds[i];
         lapic_init();
@@ -146,7 +146,7 @@ static void the_timer_counts_to_what_is_asked_for(void **state)
     lapic_init();
     const uint64_t hz = lapic_hz;
     static const uint64_t delays[] = {0, 1, 1999, 20000, HZ / 2, HZ, HZ + 1, 100 * HZ};
-    for (unsigned i = 0; i < sizeof delays / sizeof *delays; i++) {
+    for (unsigned i = 0; i < sizeof(delays) / sizeof(*delays); i++) {
         uint64_t now = fake_tsc + tick, target = now + delays[i], left = delays[i] < HZ ? delays[i] : HZ;
         lapic_timer_arm(target);
         assert_int_equal(fake_cpu.timer_tsc, target);

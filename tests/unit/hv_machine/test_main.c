@@ -215,13 +215,13 @@ static int set_up(void **state)
     fake_reset(state);
     fake_rdtsc_seen = look_at_clock;
     fake_msrs[0] = (struct fake_msr){MSR_APIC_BASE, UINT64_C(0xfed00900)};
-    memset(others, 0, sizeof others);
+    memset(others, 0, sizeof(others));
     smp_add(&fake_cpu, true);
     for (uint32_t i = 0; i < 3; i++) {
         others[i].index = i + 1;
         smp_add(&others[i], i == 1);    /* CPUs 1 and 3 did not come */
     }
-    memset(guests, 0, sizeof guests);
+    memset(guests, 0, sizeof(guests));
     for (unsigned i = 0; i < 2; i++)
         guests[i].config = &configs[i];
     strcpy(guests[0].end_reason, "LAUNCH_START: no");
@@ -236,7 +236,7 @@ static int set_up(void **state)
     handoff = (struct handoff){
         .magic = HANDOFF_MAGIC,
         .version = HANDOFF_VERSION,
-        .size = sizeof handoff,
+        .size = sizeof(handoff),
         .uart = fake_uart,
         .wall_seconds = 1795955696,
         .wall_tsc = 777,
@@ -263,7 +263,7 @@ static void assert_order(const char *words)
     char line[160];
     while (*words != '\0') {
         size_t length = strcspn(words, "\n");
-        snprintf(line, sizeof line, "%.*s\n", (int)length, words);
+        snprintf(line, sizeof(line), "%.*s\n", (int)length, words);
         at = strstr(at, line);
         if (at == NULL)
             fail_msg("not in its place: %sin:\n%s", line, did);

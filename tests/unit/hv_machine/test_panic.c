@@ -50,9 +50,9 @@ void console_print(const char *format, ...)
     char text[512];
     va_list arguments;
     va_start(arguments, format);
-    text_format_list(text, sizeof text, format, arguments);
+    text_format_list(text, sizeof(text), format, arguments);
     va_end(arguments);
-    assert_true(strlen(did) + strlen(text) < sizeof did);
+    assert_true(strlen(did) + strlen(text) < sizeof(did));
     strcat(did, text);
 }
 
@@ -94,7 +94,7 @@ static void a_panic_says_why_and_powers_off(void **state)
     char expected[1024];
     (void)state;
     in_a_panic("out of pages");
-    snprintf(expected, sizeof expected, "end begins with words\nbreak\n\nsevisor: panic: out of pages\n%s",
+    snprintf(expected, sizeof(expected), "end begins with words\nbreak\n\nsevisor: panic: out of pages\n%s",
              trace_and_end);
     assert_string_equal(did, expected);
     assert_null(fake_cpu.last_words);
@@ -107,7 +107,7 @@ static void before_there_is_a_cpu_structure_too(void **state)
     early = true;
     fake_cpu.last_words = "nobody's";       /* GS does not point there yet */
     in_a_panic("too early");
-    snprintf(expected, sizeof expected, "end begins\nbreak\n\nsevisor: panic: too early\n%s", trace_and_end);
+    snprintf(expected, sizeof(expected), "end begins\nbreak\n\nsevisor: panic: too early\n%s", trace_and_end);
     assert_string_equal(did, expected);
     assert_string_equal(fake_cpu.last_words, "nobody's");
 }
@@ -119,7 +119,7 @@ static void a_panic_inside_a_panic_powers_off_without_a_report(void **state)
     nested = 1;
     in_a_panic("first");
     snprintf(
-        expected, sizeof expected,
+        expected, sizeof(expected),
         "end begins with words\nbreak\n\nsevisor: panic: first\n%s"
         "end begins with words\nbreak\n\nsevisor: panic inside a panic: again, 0 to come\nsevisor: powering off\nflush\npower off\n",
         trace_and_end);
@@ -139,7 +139,7 @@ static void and_one_inside_that_halts(void **state)
         "sevisor: panic inside a panic: again, 0 to come\nsevisor: halted, switch the machine off\nflush\nhlt\n");
     did[0] = '\0';
     in_a_panic("and later ones");
-    snprintf(expected, sizeof expected, "end begins with words\nbreak\nhlt\n");
+    snprintf(expected, sizeof(expected), "end begins with words\nbreak\nhlt\n");
     assert_string_equal(did, expected);
 }
 
@@ -203,7 +203,7 @@ static unsigned frames_of(uint64_t rbp)
     assert_non_null(at);
     at += strlen("hv.elf):");
     for (;; count++) {
-        snprintf(address, sizeof address, " %lx", HV_IMAGE_BASE + 0x100 + count);
+        snprintf(address, sizeof(address), " %lx", HV_IMAGE_BASE + 0x100 + count);
         if (strncmp(at, address, strlen(address)) != 0)
             break;
         at += strlen(address);
@@ -317,5 +317,5 @@ int main(void)
         T(who_comes_second_leaves_its_words_and_says_nothing),
         T(a_smashed_stack_is_a_panic),
     };
-    return run_each_alone(tests, sizeof tests / sizeof *tests);
+    return run_each_alone(tests, sizeof(tests) / sizeof(*tests));
 }

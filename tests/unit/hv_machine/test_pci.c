@@ -28,8 +28,8 @@ static int set_up(void **state)
 {
     fake_reset(state);
     fake_config = config;
-    memset(ecam, 0xff, sizeof ecam);
-    memset(is_virtual, 0, sizeof is_virtual);
+    memset(ecam, 0xff, sizeof(ecam));
+    memset(is_virtual, 0, sizeof(is_virtual));
     count = reads = 0;
     return 0;
 }
@@ -155,7 +155,7 @@ static void buses_as_memory_are_walked_from_their_first_to_their_last(void **sta
     add_ecam(0x0ff, 0x00);
     add_ecam(0x1f8, 0x80);
     add_ecam(0x1ff, 0x00);
-    for (unsigned i = 0; i < sizeof firsts / sizeof *firsts; i++) {
+    for (unsigned i = 0; i < sizeof(firsts) / sizeof(*firsts); i++) {
         uint32_t f = firsts[i];
         const struct pci_space space = {ecam, f, BUSES << 8}, half = {ecam, f, 1 << 8},
                                one = {ecam + 0xff000, f + 0xff, 1};

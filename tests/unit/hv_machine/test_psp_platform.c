@@ -72,7 +72,7 @@ static void the_rest_is_hvs(void **state)
     assert_int_equal(psp_platform_now_us(), 4321);
     psp_platform_log("words");
     char expected[64];
-    snprintf(expected, sizeof expected, "log %d psp: words\n", LOG_ERROR);
+    snprintf(expected, sizeof(expected), "log %d psp: words\n", LOG_ERROR);
     assert_string_equal(did, expected);
 }
 

@@ -210,7 +210,7 @@ void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 {
     static uint8_t window[JOB_PIECE];
     (void)view;
-    assert_true(base.raw >= MEMORY_BASE && size <= sizeof window);
+    assert_true(base.raw >= MEMORY_BASE && size <= sizeof(window));
     return window;
 }
 void window_unmap(void *va, uint64_t size)
@@ -298,7 +298,7 @@ static const char *said(uint8_t command, uint16_t status)
     static char text[SEV_TEXT];
     struct psp_result result = {.command = command, .error = status == SILENT ? PSP_TIMEOUT : PSP_FIRMWARE};
     result.status = status == SILENT ? 0 : status;
-    psp_result_text(result, text, sizeof text);
+    psp_result_text(result, text, sizeof(text));
     return text;
 }
 
@@ -307,7 +307,7 @@ __attribute__((format(printf, 1, 2))) static const char *text(const char *format
     static char formatted[1024];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(formatted, sizeof formatted, format, arguments);
+    vsnprintf(formatted, sizeof(formatted), format, arguments);
     va_end(arguments);
     return formatted;
 }
@@ -318,23 +318,23 @@ static int set_up(void **state)
     fake_cpu.features.sme_coherent = true; /* as a Rome's are */
     other_cpu = (struct cpu){.self = &other_cpu, .index = 1, .apic_id = 1, .wbinvd_done = other_cpu.wbinvd_done};
     psp = (struct psp){0};
-    memset(&mailbox, 0, sizeof mailbox);
+    memset(&mailbox, 0, sizeof(mailbox));
     mailbox.cmdresp = PSP_CMDRESP_RESP; /* that an earlier owner's command was answered */
     while (job_active())
         job_finish(sev_job()->kind != JOB_NONE ? sev_job() : job_of(&guests[0]));
-    memset(&platform, 0, sizeof platform);
+    memset(&platform, 0, sizeof(platform));
     mailbox_owner = NULL;
-    memset(&identity, 0, sizeof identity);
+    memset(&identity, 0, sizeof(identity));
     request = (struct sev_request){.image = {0x5000}, .image_version = SEV_VERSION(1, 55, 22)};
     running = SEV_VERSION(1, 55, 21);
     offered = SEV_VERSION(1, 55, 22);
     pdh_is_made_at_init = false;
     pdh = 'P';
     ready = false;
-    text_format(refusal, sizeof refusal, "not started");
+    text_format(refusal, sizeof(refusal), "not started");
     left_in = mailbox.state = SEV_PLATFORM_UNINIT;
-    memset(faults, 0, sizeof faults);
-    memset(sent, 0, sizeof sent);
+    memset(faults, 0, sizeof(faults));
+    memset(sent, 0, sizeof(sent));
     handoff = (struct handoff){
         .sev_usable = 1,
         .arena_base = POOL_BASE,
@@ -414,7 +414,7 @@ static void up(void)
     start_up();
     assert_true(sev_ready());
     did[0] = '\0';
-    memset(sent, 0, sizeof sent);
+    memset(sent, 0, sizeof(sent));
 }
 
 /* ---- the platform ---- */
@@ -442,7 +442,7 @@ static void what_somebody_left_is_shut_down_first(void **state)
         left_in = mailbox.state = s;
         start_up();
         snprintf(
-            expected, sizeof expected,
+            expected, sizeof(expected),
             "04\nnotice: sev: the platform was left in state %s: SHUTDOWN first\n02\nnotice: sev: INIT\nwbinvd\n01\nwbinvd\n0a\n",
             names[s]);
         assert_non_null(strstr(did, expected));
@@ -465,7 +465,7 @@ static void a_start_that_fails_refuses_with_its_reason(void **state)
         {SEV_CMD_PLATFORM_STATUS, 2, "", "0a\n04!\ndetach\n"},
     };
     char expected[512];
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         for (unsigned silent = 0; silent < 2; silent++) {
             set_up(state);
             left_in = mailbox.state = SEV_PLATFORM_WORKING;
@@ -473,9 +473,9 @@ static void a_start_that_fails_refuses_with_its_reason(void **state)
             fault_from(cases[i].command, cases[i].nth, 1, status);
             start_up();
             assert_false(sev_ready());
-            snprintf(expected, sizeof expected, "%s%s", cases[i].where, said(cases[i].command, status));
+            snprintf(expected, sizeof(expected), "%s%s", cases[i].where, said(cases[i].command, status));
             assert_string_equal(sev_refusal(), expected);
-            snprintf(expected, sizeof expected, "%serror: sev: encrypted guests are refused: %s\n", cases[i].sent,
+            snprintf(expected, sizeof(expected), "%serror: sev: encrypted guests are refused: %s\n", cases[i].sent,
                      sev_refusal());
             assert_string_equal(strstr(did, cases[i].sent), expected);
             did[0] = '\0';
@@ -515,7 +515,7 @@ static void firmware_is_loaded_before_init_where_it_is_newer(void **state)
         {SEV_VERSION(0, 255, 255),
          "notice: sev: SEV firmware 1.55 build 21 is running; the manifest's is 0.255 build 255, which is not newer: not loaded\nnotice: sev: INIT\n"},
     };
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         for (unsigned left = 0; left < 2; left++) {
             set_up(state);
             request.image_size = 4000;
@@ -567,7 +567,7 @@ static void init_is_repeated_once_for_each_reason(void **state)
         {2, 0, false, "01!\n01!\ndetach\n"},
         {0, 2, false, "01!\nwbinvd\n01!\ndetach\n"},
     };
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         set_up(state);
         if (cases[i].resets > 0)
             fault_from(SEV_CMD_INIT, 1, cases[i].resets, SEV_STATUS_SECURE_DATA_INVALID);
@@ -578,7 +578,7 @@ static void init_is_repeated_once_for_each_reason(void **state)
         char commands[512] = "";
         for (char *line = strtok(did, "\n"); line != NULL; line = strtok(NULL, "\n"))
             if (is_command(line))
-                snprintf(commands + strlen(commands), sizeof commands - strlen(commands), "%s\n", line);
+                snprintf(commands + strlen(commands), sizeof(commands) - strlen(commands), "%s\n", line);
         assert_non_null(strstr(commands, cases[i].sent));
     }
 }
@@ -684,7 +684,7 @@ static void base64_is_that_of_the_rfc(void **state)
     static const char *const vectors[] = {"", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"};
     char text[LINE_CHARACTERS + 1];
     (void)state;
-    for (unsigned i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+    for (unsigned i = 0; i < sizeof(vectors) / sizeof(*vectors); i++) {
         base64(text, (const uint8_t *)"foobar", i);
         assert_string_equal(text, vectors[i]);
     }
@@ -715,7 +715,7 @@ static void what_the_preflight_found_is_the_reason(void **state)
     assert_string_equal(sev_refusal(), "SMM locked: no; lock it");
     assert_string_equal(did, ""); /* it was said already */
     set_up(state);
-    handoff.psp = (struct psp_location){.bar = 0};
+    handoff.psp = (struct psp_location){0};
     start_up();
     assert_false(sev_ready());
     assert_string_equal(sev_refusal(), "the secure processor cannot be used: no AMD Secure Processor with SEV");
@@ -817,14 +817,14 @@ static void a_guest_is_for_this_cpus_c_bit(void **state)
          "was packed for 24 bits less than the 48 of an address: set reduced-phys-bits = 1 in guests.toml"},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         char text[256] = "";
         fake_leaf(0x8000001f)->ebx = cases[i].ebx;
         fake_leaf(0x80000008)->eax = 0xff00 | cases[i].width;
         config.cbitpos = cases[i].cbitpos;
         config.reduced_phys_bits = cases[i].reduced;
         config.memory = cases[i].memory;
-        assert_int_equal(sev_check_config(&config, text, sizeof text), cases[i].text[0] == '\0');
+        assert_int_equal(sev_check_config(&config, text, sizeof(text)), cases[i].text[0] == '\0');
         assert_string_equal(text, cases[i].text);
     }
 }
@@ -851,9 +851,9 @@ static void a_guest_for_a_board_is_taken_there_up_to_its_width(void **state)
             config.cbitpos = (uint8_t)c_bit;
             config.reduced_phys_bits = (uint8_t)reduced;
             config.memory = UINT64_C(1) << left;
-            assert_true(sev_check_config(&config, text, sizeof text));
+            assert_true(sev_check_config(&config, text, sizeof(text)));
             config.memory++;
-            assert_false(sev_check_config(&config, text, sizeof text));
+            assert_false(sev_check_config(&config, text, sizeof(text)));
         }
     }
 }
@@ -872,7 +872,7 @@ static const char *commands_sent(unsigned *told)
         if (verdict != NULL)
             line = verdict + strlen("MiB free: ");
         if (verdict != NULL || (is_command(line) && strcmp(line, "31") != 0) || strstr(line, " free") != NULL)
-            snprintf(commands + strlen(commands), sizeof commands - strlen(commands), "%s\n", line);
+            snprintf(commands + strlen(commands), sizeof(commands) - strlen(commands), "%s\n", line);
     }
     return commands;
 }
@@ -912,7 +912,7 @@ static void what_a_failed_launch_leaves_to_be_undone(void **state)
          "30\n21\n33\n35!\nwbinvd\nmemory free\nall returned but a quarantine of 1 ASIDs, 0 MiB\n"},
     };
     unsigned told;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         set_up(state);
         up();
         fault_from(cases[i].command, 1, 1, cases[i].status);
@@ -938,10 +938,10 @@ static void memory_goes_in_pieces_with_progress(void **state)
     char expected[4096] = "";
     const uint64_t base = (MEMORY_BASE + 0x1000) | FAKE_C_BIT;
     for (unsigned i = 0; i < 40; i++) {
-        snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "data %lx 100000\n31\n",
+        snprintf(expected + strlen(expected), sizeof(expected) - strlen(expected), "data %lx 100000\n31\n",
                  base + (i << 20));
         if (i == 15 || i == 31 || i == 39)
-            snprintf(expected + strlen(expected), sizeof expected - strlen(expected),
+            snprintf(expected + strlen(expected), sizeof(expected) - strlen(expected),
                      "notice: launch alpha: encrypted and measured %u of 40 MiB\n", i + 1);
     }
     strcat(expected, "notice: launch alpha: LAUNCH_UPDATE_DATA, 40960 KiB encrypted and measured\n33\n");
@@ -955,7 +955,7 @@ static void memory_goes_in_pieces_with_progress(void **state)
     up();
     program.step.size = (UINT64_C(16) << 20) + PAGE_SIZE; /* a piece that is smaller is the last */
     launch();
-    snprintf(expected, sizeof expected,
+    snprintf(expected, sizeof(expected),
              "data %lx 1000\n31\nnotice: launch alpha: encrypted and measured 16 of 16 MiB\n", base + (16 << 20));
     assert_non_null(strstr(did, expected));
     set_up(state);
@@ -1000,12 +1000,12 @@ static void an_end_tries_twice_what_is_refused_and_once_what_is_not_answered(voi
         /* What failed the first time may be made good the second. */
         {SEV_CMD_DEACTIVATE, SEV_STATUS_HWERROR_PLATFORM, 2, "22!\n22!\nwbinvd\n0a\n20!\n22\nwbinvd\n0a\n20\n", true},
     };
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         set_up(state);
         up();
         launch();
         assert_int_equal(guests[0].state, GUEST_RUNNING);
-        memset(sent, 0, sizeof sent);
+        memset(sent, 0, sizeof(sent));
         if (cases[i].command != 0)
             fault_from(cases[i].command, 1, cases[i].count, cases[i].status);
         bool then_active = cases[i].command == SEV_CMD_DEACTIVATE && cases[i].count == 2;
@@ -1018,7 +1018,7 @@ static void an_end_tries_twice_what_is_refused_and_once_what_is_not_answered(voi
         char expected[512];
         unsigned told, refusals = 0;
         /* Its memory was under its key. */
-        snprintf(expected, sizeof expected, "%swbinvd\nmemory free\n%s", cases[i].sent,
+        snprintf(expected, sizeof(expected), "%swbinvd\nmemory free\n%s", cases[i].sent,
                  cases[i].clean ? "asid 9 free\nall returned\n" : "all returned but a quarantine of 1 ASIDs, 0 MiB\n");
         assert_string_equal(commands_sent(&told), expected);
         for (const char *at = cases[i].sent; (at = strchr(at, '!')) != NULL; at++)
@@ -1050,7 +1050,7 @@ static void an_activation_that_was_refused_in_words_only_is_undone(void **state)
          "20!\n22\nwbinvd\n0a!\nmemory free\nall returned but a quarantine of 1 ASIDs, 0 MiB\n"},
     };
     unsigned told;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         char expected[256];
         set_up(state);
         up();
@@ -1060,7 +1060,7 @@ static void an_activation_that_was_refused_in_words_only_is_undone(void **state)
             faults[2].command = cases[i].command, faults[2].from = 1, faults[2].count = 9,
             faults[2].status = cases[i].status;
         launch();
-        snprintf(expected, sizeof expected, "30\n21!\n%s", cases[i].sent);
+        snprintf(expected, sizeof(expected), "30\n21!\n%s", cases[i].sent);
         assert_string_equal(commands_sent(&told), expected);
         assert_int_equal(guests[0].state, GUEST_REFUSED);
     }

@@ -153,9 +153,9 @@ static void each_exception_is_a_panic_by_its_name(void **state)
             continue;
         did[0] = '\0';
         assert_false(trap(vector, 0x1000));
-        snprintf(expected, sizeof expected, "catch %u %s", vector, names[vector]);
+        snprintf(expected, sizeof(expected), "catch %u %s", vector, names[vector]);
         assert_ptr_equal(strstr(did, expected), did);
-        snprintf(expected, sizeof expected, "\npanic %u %s", vector, names[vector]);
+        snprintf(expected, sizeof(expected), "\npanic %u %s", vector, names[vector]);
         assert_non_null(strstr(did, expected));
     }
 }
@@ -190,7 +190,7 @@ static void a_machine_check_ends_whom_it_hit(void **state)
         {0x1000, false, true, true, panics}, {guest + 1, false, false, false, panics},
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         set_up(NULL);
         errors.context_corrupt = cases[i].context;
         errors.task_corrupt = cases[i].task;

@@ -192,7 +192,7 @@ void console_print(const char *format, ...)
     va_list arguments;
     assert_false(in_call);      /* the console is the other CPU's as soon as that has taken over */
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     note("print %s", text);
 }
@@ -206,7 +206,7 @@ static int set_up(void **state)
     smp_add(&fake_cpu, true);
     smp_add(&other, true);
     fake_cr3 = HOST_CR3;
-    memset(&handoff, 0, sizeof handoff);
+    memset(&handoff, 0, sizeof(handoff));
     handoff.reset_system = (uintptr_t)reset_system;
     handoff.set_variable = (uintptr_t)set_variable;
     handoff.boot_next = HANDOFF_NO_OPTION;
@@ -255,10 +255,10 @@ static void each_kind_of_range_is_one_to_one_with_its_rights(void **state)
     };
     const uint64_t above = UINT64_C(1) << 32;
     (void)state;
-    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    for (unsigned i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
         add(above + 0x100000 + i * 0x10000, 2, kinds[i].kind);
     uefi_init(&handoff);
-    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    for (unsigned i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         uint64_t size, at = above + 0x100000 + i * 0x10000;
         assert_int_equal(walk(at, &size), kinds[i].mapped ? at | kinds[i].bits : 0);
         assert_int_equal(walk(at + 0x1000, &size), kinds[i].mapped ? (at + 0x1000) | kinds[i].bits : 0);
@@ -336,7 +336,7 @@ static void tables_are_made_as_they_are_needed_and_the_rest_goes_back(void **sta
      * 3 for the third. */
     char expected[64];
     unsigned used = 1 + 6 + (1 + 5 + 2) + 3;
-    snprintf(expected, sizeof expected, "page_free %lx %u\n", POOL_BASE + used * PAGE_SIZE, MOST - used);
+    snprintf(expected, sizeof(expected), "page_free %lx %u\n", POOL_BASE + used * PAGE_SIZE, MOST - used);
     assert_non_null(strstr(did, expected));
 }
 
@@ -353,7 +353,7 @@ static void a_map_in_many_pieces_is_mapped(void **state)
     };
     uint64_t size;
     (void)state;
-    for (unsigned k = 0; k < sizeof cases / sizeof *cases; k++) {
+    for (unsigned k = 0; k < sizeof(cases) / sizeof(*cases); k++) {
         set_up(NULL);
         for (unsigned i = 0; i < HANDOFF_MAX_RANGES; i++)
             add(cases[k].base + i * cases[k].step, 1, k == 0 ? HANDOFF_USABLE : HANDOFF_RUNTIME_CODE);
@@ -429,12 +429,12 @@ static void assert_not_mapped(void)
 {
     char expected[128];
     uefi_init(&handoff);
-    snprintf(expected, sizeof expected,
+    snprintf(expected, sizeof(expected),
              "UEFI: no pages to map %u ranges of memory for it; it cannot be asked to power off\n",
              handoff.range_count);
     assert_non_null(strstr(did, expected));
     assert_null(strstr(did, "share"));
-    snprintf(expected, sizeof expected, "page_free %lx %u\n", POOL_BASE, MOST);
+    snprintf(expected, sizeof(expected), "page_free %lx %u\n", POOL_BASE, MOST);
     assert_int_equal(strstr(did, expected) != NULL, strstr(did, TABLES) != NULL);
     did[0] = '\0';
     assert_true(end(machine_power_off));
@@ -462,7 +462,7 @@ static void without_a_map_there_are_devices_alone(void **state)
     (void)state;
     uefi_init(&handoff);
     char expected[256];
-    snprintf(expected, sizeof expected, TABLES "page_free %lx %u\nshare\n", POOL_BASE + 6 * PAGE_SIZE, MOST - 6);
+    snprintf(expected, sizeof(expected), TABLES "page_free %lx %u\nshare\n", POOL_BASE + 6 * PAGE_SIZE, MOST - 6);
     assert_string_equal(did, expected);
 }
 
@@ -480,7 +480,7 @@ static void without_a_map_there_are_devices_alone(void **state)
 static void assert_did(const char *words)
 {
     char root[32], *at;
-    snprintf(root, sizeof root, "cr3 %lx\n", POOL_BASE | FAKE_C_BIT);
+    snprintf(root, sizeof(root), "cr3 %lx\n", POOL_BASE | FAKE_C_BIT);
     while ((at = strstr(did, root)) != NULL) {
         memmove(at + strlen("cr3 7000000\n"), at + strlen(root), strlen(at + strlen(root)) + 1);
         memcpy(at, "cr3 7000000\n", strlen("cr3 7000000\n"));
@@ -516,7 +516,7 @@ static void a_reset_leads_to_the_boot_option_that_follows(void **state)
 {
     static const uint16_t options[] = {0, 7, 0x2001, 0xffff};
     (void)state;
-    for (unsigned i = 0; i < 2 * sizeof options / sizeof *options; i++) {
+    for (unsigned i = 0; i < 2 * sizeof(options) / sizeof(*options); i++) {
         char words[64];
         set_up(NULL);
         handoff.boot_next = options[i / 2];
@@ -524,7 +524,7 @@ static void a_reset_leads_to_the_boot_option_that_follows(void **state)
         begin();
         assert_true(end(machine_reset));
         assert_int_equal(fake_cr3, HOST_CR3);
-        snprintf(words, sizeof words, "boot option %04x, which follows, is next (BootNext)", options[i / 2]);
+        snprintf(words, sizeof(words), "boot option %04x, which follows, is next (BootNext)", options[i / 2]);
         assert_non_null(strstr(did, variables_fail ? "the UEFI firmware's boot order begins anew" : words));
         assert_int_equal(boot_next, options[i / 2]);
     }
@@ -800,5 +800,5 @@ int main(void)
         T(a_cpu_that_comes_back_when_another_has_taken_over_does_nothing_more),
         T(nor_does_one_whose_timer_comes_through_then),
     };
-    return run_each_alone(tests, sizeof tests / sizeof *tests);
+    return run_each_alone(tests, sizeof(tests) / sizeof(*tests));
 }

@@ -39,7 +39,7 @@ void rig_run_on(uint32_t index)
     cpu->cpu.self = &cpu->cpu;
     cpu->cpu.index = index;
     if (cpu->tlb == NULL) {
-        cpu->tlb = calloc(TLB_ENTRIES, sizeof *cpu->tlb);
+        cpu->tlb = calloc(TLB_ENTRIES, sizeof(*cpu->tlb));
         cpu->cr3 = index == 0 ? 0 : hostmap_cr3();
     }
     assert_int_equal(syscall(SYS_arch_prctl, ARCH_SET_GS, cpu), 0);
@@ -94,7 +94,7 @@ struct translation rig_walk(uint64_t cr3, uint64_t va)
     for (unsigned level = 4;; level--) {
         uint64_t entry = table[va >> (12 + 9 * (level - 1)) & 511];
         if ((entry & PTE_P) == 0)
-            return (struct translation){.present = false};
+            return (struct translation){0};
         writable &= (entry & PTE_W) != 0;
         executable &= (entry & PTE_NX) == 0;
         if (level == 1 || (entry & PTE_PS) != 0) {
@@ -215,7 +215,7 @@ static uint64_t first_tables(void)
 void rig_start(struct rig_options options)
 {
     rig_stop();
-    memset(&handoff, 0, sizeof handoff);
+    memset(&handoff, 0, sizeof(handoff));
     handoff.arena_base = options.arena_base != 0 ? options.arena_base : RIG_ARENA;
     handoff.arena_size = options.arena_size != 0 ? options.arena_size : UINT64_C(8) << 20;
     handoff.arena_used = RIG_IMAGE_END + RIG_TABLES * PAGE_SIZE;
@@ -244,7 +244,7 @@ void rig_stop(void)
     reserved = NULL;
     for (uint32_t i = 0; i < MAX_CPUS; i++) {
         free(cpus[i].tlb);
-        cpus[i] = (struct rig_cpu){.tlb = NULL};
+        cpus[i] = (struct rig_cpu){0};
     }
     drained = paddr(0);
 }

@@ -126,7 +126,7 @@ static void where_the_arena_lies_changes_no_address_of_hvs(void **state)
         (UINT64_C(1) << 51) - (UINT64_C(8) << 20),
     };
     (void)state;
-    for (unsigned i = 0; i < sizeof bases / sizeof *bases; i++) {
+    for (unsigned i = 0; i < sizeof(bases) / sizeof(*bases); i++) {
         rig_start((struct rig_options){.cpus = 4, .arena_base = bases[i]});
         arena_first = bases[i];
         arena_last = bases[i] + (UINT64_C(8) << 20) - PAGE_SIZE;
@@ -223,7 +223,7 @@ static void another_root_gets_hvs_half_and_keeps_its_own(void **state)
     hostmap_share(root);
     for (unsigned i = 0; i < 256; i++)
         assert_int_equal(root[i], i);
-    assert_memory_equal(root + 256, own + 256, 256 * sizeof *root);
+    assert_memory_equal(root + 256, own + 256, 256 * sizeof(*root));
 }
 
 static void only_the_hosts_view_has_the_c_bit(void **state)
@@ -248,7 +248,7 @@ static void every_line_of_a_range_is_flushed_between_fences(void **state)
     for (uint32_t line = 0; line <= 128; line += 64) {
         rig_line = line;                    /* 0: CPUID does not say */
         uint64_t unit = line == 0 ? 64 : line;
-        for (unsigned r = 0; r < sizeof ranges / sizeof *ranges; r++) {
+        for (unsigned r = 0; r < sizeof(ranges) / sizeof(*ranges); r++) {
             rig_fences = rig_flushes = 0;
             cache_flush(bytes + ranges[r].first, ranges[r].size);
             uint64_t first = ranges[r].first / unit, last = (ranges[r].first + ranges[r].size - 1) / unit;

@@ -63,7 +63,7 @@ static const uint64_t sizes[] = {
     2 * SIZE_2M,
     3 * SIZE_2M + 5 * PAGE_SIZE + 7,
 };
-#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static void a_window_shows_its_memory_and_nothing_beside_it(void **state)
 {

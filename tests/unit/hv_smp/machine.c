@@ -291,7 +291,7 @@ void window_unmap(void *va, uint64_t size)
 void *window_map(paddr_t base, uint64_t size, enum memory_view view)
 {
     static uint64_t pages[HANDOFF_STARTUP_PAGES * PAGE_SIZE / 8];
-    assert_true(base.raw == 0x8000 && size == sizeof pages && view == VIEW_PLAIN);
+    assert_true(base.raw == 0x8000 && size == sizeof(pages) && view == VIEW_PLAIN);
     return pages;
 }
 
@@ -317,7 +317,7 @@ void fake_uart_printed(const char *line)
     assert_non_null(text);
     strcat(machine_log, text + 2);
     strcat(machine_log, "\n");
-    assert_true(strlen(machine_log) < sizeof machine_log - 512);
+    assert_true(strlen(machine_log) < sizeof(machine_log) - 512);
 }
 
 void panic(const char *format, ...)
@@ -334,11 +334,11 @@ __asm__(".pushsection .rodata\n"
 
 void machine_begin(void)
 {
-    memset(machine, 0, sizeof machine);
-    memset(interrupts, 0, sizeof interrupts);
-    memset(pending_kick, 0, sizeof pending_kick);
-    memset(pending_wbinvd, 0, sizeof pending_wbinvd);
-    memset(pending_nmi, 0, sizeof pending_nmi);
+    memset(machine, 0, sizeof(machine));
+    memset(interrupts, 0, sizeof(interrupts));
+    memset(pending_kick, 0, sizeof(pending_kick));
+    memset(pending_wbinvd, 0, sizeof(pending_wbinvd));
+    memset(pending_nmi, 0, sizeof(pending_nmi));
     machine_nmi = NULL;
     machine_taken_over = 0;
     machine_now = MACHINE_US(5000000);

@@ -36,15 +36,15 @@ static bool end_begins(void)
 static int set_up(void **state)
 {
     (void)state;
-    memset(cpus, 0, sizeof cpus);
-    memset(flushing, 0, sizeof flushing);
-    memset(&handshake, 0, sizeof handshake);
+    memset(cpus, 0, sizeof(cpus));
+    memset(flushing, 0, sizeof(flushing));
+    memset(&handshake, 0, sizeof(handshake));
     cpus_end = 1;
     wbinvd_tickets = 0;
     lapic_hz = 0;
     ender = halted = watcher = 0;
     machine_begin();
-    memset(&handoff, 0, sizeof handoff);
+    memset(&handoff, 0, sizeof(handoff));
     handoff.startup_base = 0x8000;
     handoff.cpu_count = MACHINE_CPUS;
     for (uint32_t i = 0; i < MACHINE_CPUS; i++)
@@ -125,7 +125,7 @@ static void one_whose_id_no_interrupt_reaches_is_told_and_left_alone(void **stat
         {false, 258, false},       {false, UINT32_MAX, false},
     };
     volatile uint32_t registers[1024];
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         lapic_registers = cases[i].x2apic ? NULL : registers;
         assert_int_equal(lapic_reaches(cases[i].id), cases[i].reached);
     }
@@ -417,7 +417,7 @@ static void make_an_end(void)
 
 static void begin_an_end(void)
 {
-    memset(&call, 0, sizeof call);
+    memset(&call, 0, sizeof(call));
     call.comes_back = true;
     smp_start(&handoff);
     machine_others();

@@ -148,12 +148,12 @@ static void save(uint8_t *area, uint64_t mask)
     uint64_t numbers[COMPONENTS + 1];
     fake.accesses++;
     assert_int_equal((uintptr_t)area % 64, 0);
-    memcpy(numbers, area + 64, sizeof numbers);
+    memcpy(numbers, area + 64, sizeof(numbers));
     for (unsigned i = 0; i < COMPONENTS; i++)
         if ((mask >> i & 1) != 0)
             numbers[i] = fake.state[i];
     numbers[COMPONENTS] = fake.x87_pointers;
-    memcpy(area + 64, numbers, sizeof numbers);
+    memcpy(area + 64, numbers, sizeof(numbers));
 }
 
 static void restore(const uint8_t *area, uint64_t mask)
@@ -161,7 +161,7 @@ static void restore(const uint8_t *area, uint64_t mask)
     uint64_t numbers[COMPONENTS + 1];
     fake.accesses++;
     assert_int_equal((uintptr_t)area % 64, 0);
-    memcpy(numbers, area + 64, sizeof numbers);
+    memcpy(numbers, area + 64, sizeof(numbers));
     for (unsigned i = 0; i < COMPONENTS; i++)
         if ((mask >> i & 1) != 0)
             fake.state[i] = numbers[i];
@@ -202,13 +202,13 @@ void x87_overwrite_pointers(void)
 void read_dr0_3(uint64_t dr[4])
 {
     fake.accesses++;
-    memcpy(dr, fake.dr, sizeof fake.dr);
+    memcpy(dr, fake.dr, sizeof(fake.dr));
 }
 
 void write_dr0_3(const uint64_t dr[4])
 {
     fake.accesses++;
-    memcpy(fake.dr, dr, sizeof fake.dr);
+    memcpy(fake.dr, dr, sizeof(fake.dr));
 }
 
 void panic(const char *format, ...)

@@ -13,7 +13,7 @@ static void leave_behind(void)
         0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000102, 0xc0000104,
     };
     fake_set_msr(0xc0000080, 0x20d00 | 1 << 14 | 1 << 15 | 1 << 21 | 1);
-    for (unsigned i = 0; i < sizeof msrs / sizeof msrs[0]; i++)
+    for (unsigned i = 0; i < sizeof(msrs) / sizeof(msrs[0]); i++)
         fake_set_msr(msrs[i], 0x5a5a5a5a5a5a5a5a);
 }
 
@@ -29,7 +29,7 @@ static void what_firmware_left_is_gone(void **state)
     assert_int_equal(*fake_msr(0xc0000080), 0xd00);         /* LME, LMA, NXE: FXSAVE saves XMM (no FFXSR) */
     assert_int_equal(*fake_msr(0x277), 0x0007040600070406);
     assert_int_equal(*fake_msr(0xc0000104), 0x100000000);   /* guests' TSC runs as hv's */
-    for (unsigned i = 0; i < sizeof zero / sizeof zero[0]; i++)
+    for (unsigned i = 0; i < sizeof(zero) / sizeof(zero[0]); i++)
         assert_int_equal(*fake_msr(zero[i]), 0);
     assert_true(features.ibpb && features.virtual_spec_ctrl && features.lfence_by_msr);
 }

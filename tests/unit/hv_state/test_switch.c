@@ -23,8 +23,8 @@ static void give_cpu_to(struct switch_state *vcpu)
 static int set_up(void **state)
 {
     fake_reset(state);
-    memset(areas, 0, sizeof areas);
-    memset(vcpus, 0, sizeof vcpus);
+    memset(areas, 0, sizeof(areas));
+    memset(vcpus, 0, sizeof(vcpus));
     current = NULL;
     for (unsigned i = 0; i < VCPUS; i++) {
         vcpus[i].fpu = areas[i];
@@ -172,9 +172,9 @@ static void a_vcpu_that_is_gone_is_not_saved(void **state)
     struct switch_state *gone = current;
     uint8_t before[PAGE_SIZE];
     current = NULL;
-    memcpy(before, gone->fpu, sizeof before);
+    memcpy(before, gone->fpu, sizeof(before));
     give_cpu_to(gone == &vcpus[0] ? &vcpus[1] : &vcpus[0]);
-    assert_memory_equal(before, gone->fpu, sizeof before);
+    assert_memory_equal(before, gone->fpu, sizeof(before));
 }
 
 static void guests_get_x87_sse_and_avx(void **state)
@@ -197,8 +197,8 @@ static void a_new_vcpu_has_the_control_words_of_a_reset(void **state)
     (void)state;
     uint16_t fcw;
     uint32_t mxcsr;
-    memcpy(&fcw, areas[0], sizeof fcw);
-    memcpy(&mxcsr, areas[0] + 24, sizeof mxcsr);
+    memcpy(&fcw, areas[0], sizeof(fcw));
+    memcpy(&mxcsr, areas[0] + 24, sizeof(mxcsr));
     assert_int_equal(fcw, 0x37f);
     assert_int_equal(mxcsr, 0x1f80);
     assert_int_equal(vcpus[0].xcr0, 1);
@@ -224,7 +224,7 @@ static void init_clears_the_debug_registers_wherever_they_are(void **state)
 static bool area_with(unsigned at, uint8_t value, uint64_t xcr0)
 {
     static uint8_t area[SWITCH_XSAVE_SIZE];
-    memset(area, 0, sizeof area);
+    memset(area, 0, sizeof(area));
     area[512] = 7; /* XSTATE_BV */
     area[at] = value;
     return switch_xsave_valid(area, xcr0);
@@ -256,7 +256,7 @@ static void an_area_from_elsewhere_is_one_that_xrstor_takes(void **state)
     assert_true(area[512] == 7 && area[513] == 0 && area[700] == 0x5a && switch_xsave_valid(area, 7));
     switch_write_xsave(&vcpus[1], area);
     switch_read_xsave(&vcpus[1], other);
-    assert_memory_equal(area, other, sizeof area);
+    assert_memory_equal(area, other, sizeof(area));
 
     fake.xsave = false;
     switch_init();

@@ -148,8 +148,8 @@ bool rig_time(uint64_t tsc)
 void fake_uart_printed(const char *line)
 {
     rig_log_lines++;
-    strncat(rig_log, line, sizeof rig_log - strlen(rig_log) - 1);
-    strncat(rig_log, "\n", sizeof rig_log - strlen(rig_log) - 1);
+    strncat(rig_log, line, sizeof(rig_log) - strlen(rig_log) - 1);
+    strncat(rig_log, "\n", sizeof(rig_log) - strlen(rig_log) - 1);
 }
 
 /* At the operator's line, since anything was sent: where something is printed, it is looked at, too. */
@@ -413,14 +413,14 @@ int rig_reset(void **state)
 {
     (void)state;
     static const struct handoff handoff = {
-        .arena_base = RIG_POOL_BASE, .arena_size = sizeof rig_pool, .c_bit_mask = RIG_C_BIT};
+        .arena_base = RIG_POOL_BASE, .arena_size = sizeof(rig_pool), .c_bit_mask = RIG_C_BIT};
     rig_cpuid = NULL;
     rig_rdmsr = NULL;
     rig_wrmsr = NULL;
     rig_gif_clear = false;
     rig_self_kicks = 0;
-    memset(guests, 0, sizeof guests);
-    memset(rig_config, 0, sizeof rig_config);
+    memset(guests, 0, sizeof(guests));
+    memset(rig_config, 0, sizeof(rig_config));
     rig_cpu =
         (struct cpu){.self = &rig_cpu, .features = {.one_gib_pages = true, .phys_bits = 43}, .timer_tsc = UINT64_MAX};
     syscall(SYS_arch_prctl, ARCH_SET_GS, &rig_cpu);
@@ -460,7 +460,7 @@ struct vcpu *rig_guest(uint32_t index, bool sev)
 {
     struct guest *guest = &guests[index];
     struct manifest_guest *config = &rig_config[index];
-    snprintf(config->name, sizeof config->name, "guest%u", index);
+    snprintf(config->name, sizeof(config->name), "guest%u", index);
     config->vcpus = 1;
     config->encryption = sev ? MANIFEST_ENCRYPTION_SEV : MANIFEST_ENCRYPTION_NONE;
     config->cbitpos = 51;

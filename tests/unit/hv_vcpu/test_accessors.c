@@ -23,7 +23,7 @@ static void vmcb_fields_are_written_by_accessors_only(void **state)
         char line[1024];
         FILE *file = fopen(sources.gl_pathv[i], "r");
         assert_non_null(file);
-        while (fgets(line, sizeof line, file) != NULL) {
+        while (fgets(line, sizeof(line), file) != NULL) {
             if (regexec(&write, line, 0, NULL, 0) == 0)
                 fail_msg("%s: %s", sources.gl_pathv[i], line);
         }
@@ -128,7 +128,7 @@ static void accessors_clear_the_bit_of_their_field(void **state)
         &vmcb.es, &vmcb.cs, &vmcb.ss, &vmcb.ds, &vmcb.fs, &vmcb.gs, &vmcb.gdtr, &vmcb.ldtr, &vmcb.idtr, &vmcb.tr,
     };
     for (size_t i = 0; i < VMCB_SEGMENTS; i++)
-        assert_memory_equal(set[i], &segments[i], sizeof segments[i]);
+        assert_memory_equal(set[i], &segments[i], sizeof(segments[i]));
 }
 
 int main(void)

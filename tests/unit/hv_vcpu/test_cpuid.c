@@ -63,7 +63,7 @@ static void all_other_leaves_are_zero(void **state)
         0xe,        0x15,       0x16,       0x1f,       0x20000000, 0x3fffffff, 0x40000002, 0x4000000f, 0x40000011,
         0x40000100, 0x7fffffff, 0x80000009, 0x80000020, 0x80000022, 0x80000023, 0x8fffffff, 0xc0000000, 0xffffffff,
     };
-    for (size_t i = 0; i < sizeof leaves / sizeof leaves[0]; i++)
+    for (size_t i = 0; i < sizeof(leaves) / sizeof(leaves[0]); i++)
         assert_zero(ask(vcpu, leaves[i], 0));
     assert_int_equal(ask(vcpu, 0, 0).eax, 0xd);
     assert_int_equal(ask(vcpu, 0x80000000, 0).eax, 0x80000021);
@@ -244,7 +244,7 @@ static const struct {
 static void assert_feature_bits_are_the_hosts(struct vcpu *vcpu, uint32_t leaf, struct cpuid relevant)
 {
     struct cpuid host = from_dump(leaf, 0), allowed = host, shown = ask(vcpu, leaf, 0);
-    for (size_t i = 0; i < sizeof virtual_bits / sizeof virtual_bits[0]; i++) {
+    for (size_t i = 0; i < sizeof(virtual_bits) / sizeof(virtual_bits[0]); i++) {
         if (virtual_bits[i].leaf != leaf)
             continue;
         allowed.eax |= virtual_bits[i].bits.eax;
@@ -278,7 +278,7 @@ static void a_feature_bit_is_the_hosts_or_has_a_reason(void **state)
         dumps++;
         struct vcpu *vcpu = rig_guest(i % 2, i % 2 != 0);
         vcpu->vmcb->cr4 |= CR4_OSXSAVE;
-        for (size_t l = 0; l < sizeof leaves / sizeof leaves[0]; l++)
+        for (size_t l = 0; l < sizeof(leaves) / sizeof(leaves[0]); l++)
             assert_feature_bits_are_the_hosts(vcpu, leaves[l].leaf, leaves[l].relevant);
     }
     assert_true(dumps >= 9);

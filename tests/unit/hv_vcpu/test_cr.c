@@ -196,7 +196,7 @@ static void changes_of_translation_flush_the_tlb(void **state)
         {CR4_PSE, true},  {CR4_PGE, true},     {CR4_PCIDE, true},    {CR4_SMEP, true},      {CR4_SMAP, true},
         {CR4_TSD, false}, {CR4_OSFXSR, false}, {CR4_OSXSAVE, false}, {CR4_FSGSBASE, false}, {CR4_UMIP, false},
     };
-    for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
+    for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
         for (int round = 0; round < 2; round++) { /* on, off */
             assert_true(write_4(CR4_PAE | (round == 0 ? bits[i].bit : 0)));
             assert_int_equal(flushed(), bits[i].flushes);
@@ -429,7 +429,7 @@ static void a_fault_of_it_is_the_guests(void **state)
         uint8_t vector;
         bool error;
     } faults[] = {{6, false}, {12, true}, {13, true}, {17, true}};
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
         stepped_over(VMEXIT_WRITE_CR0);
         assert_false(next_exit(0x40u + faults[i].vector, 0, 0));
         over(0);

@@ -80,7 +80,7 @@ static void an_instruction_that_exits_counts_as_one(void **state)
 {
     (void)state;
     static const uint64_t codes[] = {VMEXIT_CPUID, VMEXIT_HLT, VMEXIT_VMMCALL};
-    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         vcpu->vmcb->nrip = 0x1002 + i;
         begin();
         assert_false(exits(codes[i], 0, 0));
@@ -200,7 +200,7 @@ static void what_vcpu_set_enables_stops_the_guest(void **state)
             debug_set_breakpoints(vcpu, dr, DR7(n, type));
             assert_int_equal(vcpu->vmcb->dr7, DR7(n, type) | DR7_RESET);
             assert_int_equal(vcpu->vmcb->vmcb_clean & VMCB_CLEAN_DRX, 0);
-            assert_memory_equal(vcpu->switched.dr, dr, sizeof dr);
+            assert_memory_equal(vcpu->switched.dr, dr, sizeof(dr));
             vcpu->vmcb->dr6 |= 1u << n;
             assert_false(exits(VMEXIT_EXCEPTION_DB, 0, 0));
             is_stopped(1 + n);

@@ -257,7 +257,7 @@ static void a_delivery_that_was_cut_short_is_done_again(void **state)
         {UINT64_C(0x80000304), 0},                                      /* INTO */
         {UINT64_C(0x1234567880000630), 0},                              /* a type that does not exist */
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         interrupted(vcpu, VMEXIT_INTR, cases[i].intinfo);
         assert_int_equal(vcpu->vmcb->eventinj, cases[i].eventinj);
         assert_int_equal(window(vcpu), -1);

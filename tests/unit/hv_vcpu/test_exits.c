@@ -14,7 +14,7 @@ static void nobody_but_the_guest_is_hurt_by_any_exit_code(void **state)
     (void)state;
     static const uint64_t infos[] = {0, 1, 4, 0x10, UINT64_MAX, UINT64_C(0x03f80010), UINT64_C(0xffff0040)};
     for (uint64_t code = 0; code < 0x500; code++) {
-        for (size_t i = 0; i < sizeof infos / sizeof infos[0]; i++) {
+        for (size_t i = 0; i < sizeof(infos) / sizeof(infos[0]); i++) {
             struct vcpu *vcpu = rig_guest(0, false);
             bool again = rig_exit(vcpu, code, infos[i], ~infos[i]);
             bool ended = guests[0].end != GUEST_END_NONE;
@@ -87,7 +87,7 @@ static void reads_below_4_gib_find_one_page_of_ones(void **state)
     for (uint32_t sev = 0; sev < 2; sev++) {
         struct vcpu *vcpu = guest_of_16_mib(sev, sev != 0);
         uint64_t taken = rig_pages_taken(), pages = guests[sev].npt.pages;
-        for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
             unsigned lines = rig_log_lines;
             assert_true(rig_exit(vcpu, VMEXIT_NPF, FINAL | READ, places[i] | (sev != 0 && i == 1 ? C_BIT : 0)));
             assert_int_equal(vcpu->vmcb->rip, 0x1000);      /* it tries again */
@@ -99,7 +99,7 @@ static void reads_below_4_gib_find_one_page_of_ones(void **state)
             assert_int_equal(rig_log_lines, lines + 1);
         }
         assert_int_equal(guests[sev].npt.pages - pages, rig_pages_taken() - taken); /* what the leak check counts */
-        assert_int_equal(guests[sev].bus_pages, sizeof places / sizeof places[0]);
+        assert_int_equal(guests[sev].bus_pages, sizeof(places) / sizeof(places[0]));
     }
     for (size_t i = 0; i < PAGE_SIZE; i++)
         assert_int_equal(((const uint8_t *)page_va(first))[i], 0xff);
@@ -130,7 +130,7 @@ static void what_is_no_read_of_the_bus_ends_the_guest(void **state)
          "accessed unmapped guest-physical address 0xffffff"}, /* its memory is mapped from the start */
     };
     exit_npf_init();
-    for (uint32_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+    for (uint32_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
         struct vcpu *vcpu = guest_of_16_mib(i, false);
         uint64_t pages = guests[i].npt.pages;
         assert_false(rig_exit(vcpu, VMEXIT_NPF, ends[i].error, ends[i].gpa));
@@ -180,7 +180,7 @@ static void a_triple_fault_without_an_idt_is_a_reset_any_other_a_crash(void **st
         {0x1000, 0, 0x80000011, GUEST_END_CRASH},     {0, 0xfff, 0x80000011, GUEST_END_CRASH},
         {0xffff, 0xfff, 0x80000011, GUEST_END_CRASH},
     };
-    for (uint32_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+    for (uint32_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
         struct vcpu *vcpu = rig_guest(i, false);
         vcpu->vmcb->idtr.base = faults[i].base;
         vcpu->vmcb->idtr.limit = faults[i].limit;
@@ -200,7 +200,7 @@ static void a_second_vcpus_end_adds_nothing_to_the_report(void **state)
     assert_false(rig_exit(vcpus[0], VMEXIT_SHUTDOWN, 0, 0));
     unsigned lines = rig_log_lines;
     assert_true(lines > 0);
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
         assert_false(rig_exit(vcpus[1], ends[i], FINAL | WRITE, 0));
     assert_false(rig_exit(vcpus[1], VMEXIT_IOIO, UINT64_C(0x03f80014), 0));
     assert_int_equal(rig_log_lines, lines);
@@ -215,7 +215,7 @@ static void instructions_that_guests_do_not_have_are_undefined(void **state)
         VMEXIT_RDPRU,  VMEXIT_RSM,
     };
     struct vcpu *vcpu = rig_guest(0, false);
-    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         assert_false(rig_exit(vcpu, codes[i], 0, 0));
         assert_true(vcpu->pending_exception);
         assert_int_equal(vcpu->exception_vector, 6);
@@ -239,7 +239,7 @@ static void rip_moves_by_the_processors_word_or_the_fixed_length(void **state)
     };
     struct vcpu *vcpu = rig_guest(0, false);
     vcpu->run.gprs.rcx = MSR_PAT;
-    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
         vcpu->vmcb->nrip = 0;
         vcpu->vmcb->interrupt_shadow = 1;
         vcpu->state = VCPU_RUNNABLE;
@@ -472,11 +472,11 @@ static void nothing_that_concerns_the_host_happens_without_an_exit(void **state)
     static const uint8_t misc2[] = {0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14};
     const struct vmcb *vmcb = rig_guest(0, false)->vmcb;
     (void)state;
-    for (size_t i = 0; i < sizeof exceptions; i++)
+    for (size_t i = 0; i < sizeof(exceptions); i++)
         assert_true((vmcb->intercept_exceptions >> exceptions[i] & 1) != 0);
-    for (size_t i = 0; i < sizeof misc1; i++)
+    for (size_t i = 0; i < sizeof(misc1); i++)
         assert_true((vmcb->intercept_misc1 >> misc1[i] & 1) != 0);
-    for (size_t i = 0; i < sizeof misc2; i++)
+    for (size_t i = 0; i < sizeof(misc2); i++)
         assert_true((vmcb->intercept_misc2 >> misc2[i] & 1) != 0);
 }
 
@@ -516,7 +516,7 @@ static void the_permission_maps_let_pass_only_what_vmload_switches(void **state)
     for (uint32_t range = 0; range < 3; range++) {
         for (uint32_t index = 0; index < 0x2000; index++) {
             bool expected = true;
-            for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++)
+            for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
                 expected &= passed[i] != bases[range] + index;
             assert_int_equal(msr_intercepted(msrpm, range * 0x800, index, false), expected);
             assert_int_equal(msr_intercepted(msrpm, range * 0x800, index, true), expected);

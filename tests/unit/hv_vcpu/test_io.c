@@ -102,7 +102,7 @@ static void string_io_and_sizes_that_do_not_exist_end_the_guest(void **state)
         UINT64_C(0x3f8) << 16 | 7 << 4,
         UINT64_MAX,
     };
-    for (uint32_t i = 0; i < sizeof infos / sizeof infos[0]; i++) {
+    for (uint32_t i = 0; i < sizeof(infos) / sizeof(infos[0]); i++) {
         struct vcpu *vcpu = rig_guest(i, false);
         assert_false(rig_exit(vcpu, VMEXIT_IOIO, infos[i], 0x1002));
         assert_int_equal(guests[i].end, GUEST_END_CRASH);
@@ -141,7 +141,7 @@ static void a_pcs_two_reset_ports_reset(void **state)
         {0xcf9, 1, 0x02, GUEST_END_NONE},       {0xcf9, 1, 0x06, GUEST_END_RESET},  {0xcf9, 1, 0x0e, GUEST_END_RESET},
         {0xcf8, 4, 0x80000604, GUEST_END_NONE}, {0xcf8, 2, 0xffff, GUEST_END_NONE}, {0xcf8, 1, 0x06, GUEST_END_NONE},
     };
-    for (uint32_t i = 0; i < sizeof writes / sizeof writes[0]; i++) {
+    for (uint32_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++) {
         struct vcpu *vcpu = rig_guest(i, false);
         vcpu->vmcb->rax = writes[i].value;
         bool again = rig_exit(vcpu, VMEXIT_IOIO, info(writes[i].port, writes[i].size, OUT), 0x1002);
@@ -170,7 +170,7 @@ static void delays_and_probes_are_not_worth_a_message_others_are(void **state)
     (void)state;
     struct vcpu *vcpu = rig_guest(0, false);
     static const uint32_t quiet[] = {0x80, 0xed, 0xcf8, 0xcfc, 0x21, 0x2f8, 0x70, 0x64, 0x42, 0x43, 0x61};
-    for (size_t i = 0; i < sizeof quiet / sizeof quiet[0]; i++)
+    for (size_t i = 0; i < sizeof(quiet) / sizeof(quiet[0]); i++)
         in(vcpu, quiet[i], 1);
     assert_int_equal(rig_log_lines, 0);
     in(vcpu, 0x5658, 4);

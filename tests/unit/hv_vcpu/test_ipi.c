@@ -252,7 +252,7 @@ static void destinations(void **state)
         {ICR(0, FIXED | ALL | 0x41), 7},
         {ICR(0, FIXED | OTHERS | 0x41), 6},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         send(0, cases[i].icr);
         assert_int_equal(got(0x41), cases[i].to);
     }

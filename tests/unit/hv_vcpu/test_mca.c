@@ -78,7 +78,7 @@ static struct cpuid answer(uint32_t leaf, uint32_t subleaf)
 
 static void machine(uint32_t banks, uint32_t ebx)
 {
-    memset(regs, 0, sizeof regs);
+    memset(regs, 0, sizeof(regs));
     mcg_cap = banks | 0x100;
     mcg_status = mcg_ctl = 0;
     ebx_80000007 = ebx;
@@ -197,7 +197,7 @@ static void what_is_corrupt_follows_the_status_bits(void **state)
         {VAL | DEFERRED, RIPV | MCIP, 3, false, false},
         {UC | PCC, RIPV | MCIP, 3, false, false},           /* not valid */
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         machine(10, cases[i].ebx);
         struct mca_errors found = collected(cases[i].status, cases[i].mcg);
         assert_int_equal(found.context_corrupt, cases[i].context);
@@ -218,12 +218,12 @@ static void an_error_in_words(void **state)
         .ipid = UINT64_C(0x0000009600650f00),
         .syndrome = 0x9,
     };
-    mca_describe(&error, text, sizeof text);
+    mca_describe(&error, text, sizeof(text));
     assert_string_equal(
         text, "deferred error in bank 17, memory controller (memory hierarchy), status 0xcc2018000000011b: OVER "
               "deferred poison, address 0xabc0, misc 0x77, IPID 0x9600650f00, syndrome 0x9");
     error = (struct mca_error){.bank = 0, .status = VAL | UC | EN | TCC | 0x0015};
-    mca_describe(&error, text, sizeof text);
+    mca_describe(&error, text, sizeof(text));
     assert_string_equal(
         text, "uncorrected error, task context corrupt in bank 0 (TLB), status 0xb080000000000015: UC EN TCC");
     static const struct {
@@ -235,14 +235,14 @@ static void an_error_in_words(void **state)
         {0x0000, "(other)"},
         {0x0151, "(memory hierarchy)"},
     };
-    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         error = (struct mca_error){.bank = 1, .status = VAL | codes[i].code};
-        mca_describe(&error, text, sizeof text);
+        mca_describe(&error, text, sizeof(text));
         assert_non_null(strstr(text, codes[i].name));
         assert_ptr_equal(strstr(text, "corrected error"), text);
     }
     for (size_t size = 1; size < 60; size++) {
-        memset(text, 0x7f, sizeof text);
+        memset(text, 0x7f, sizeof(text));
         mca_describe(&error, text, size);
         assert_true(strlen(text) < size && text[size] == 0x7f);
     }
@@ -264,12 +264,12 @@ static void smca_names_and_deferred_errors(void **state)
     mca_collect(&found);
     assert_int_equal(found.count, 3);
     char text[MCA_TEXT];
-    mca_describe(&found.errors[0], text, sizeof text);
+    mca_describe(&found.errors[0], text, sizeof(text));
     assert_non_null(strstr(text, "load-store unit"));
-    mca_describe(&found.errors[1], text, sizeof text);
+    mca_describe(&found.errors[1], text, sizeof(text));
     assert_non_null(strstr(text, "deferred error in bank 0, load-store unit"));
     assert_non_null(strstr(text, "address 0x4444000"));
-    mca_describe(&found.errors[2], text, sizeof text);
+    mca_describe(&found.errors[2], text, sizeof(text));
     assert_non_null(strstr(text, "memory controller"));
     assert_non_null(strstr(text, "address 0x5555000"));
     assert_true(regs[0][STATUS] == 0 && regs[0][DESTAT] == 0 && regs[2][STATUS] == 0 && regs[2][DESTAT] == 0);
@@ -357,7 +357,7 @@ static void the_place_of_an_error_in_the_guests_memory_is_noted(void **state)
         {UC | ADDRV, UINT64_C(0x38) << 56 | 0x7b41e040, 0, 0x41e040, true}, /* and what else stands there */
         {UC | ADDRV, 0x7b41e040, UINT64_C(0x0001009600000000), 0, false}, /* a memory controller's own */
     };
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         set_up(state);
         machine(10, cases[i].ipid != 0 ? 3 | 8 : 3);
         mca_log_init(&rig_cpu);

@@ -50,9 +50,9 @@ static void hostile_values_in_all_msrs_break_nothing_that_vmrun_insists_on(void 
     struct vcpu *vcpu = rig_guest(0, false);
     uint64_t value;
     unsigned refused = 0;
-    for (size_t b = 0; b < sizeof bases / sizeof bases[0]; b++) {
+    for (size_t b = 0; b < sizeof(bases) / sizeof(bases[0]); b++) {
         for (uint32_t i = 0; i < 0x2000; i++) {
-            for (size_t v = 0; v < sizeof values / sizeof values[0]; v++)
+            for (size_t v = 0; v < sizeof(values) / sizeof(values[0]); v++)
                 refused += !write(vcpu, bases[b] + i, values[v]);
             refused += !read(vcpu, bases[b] + i, &value);
         }
@@ -135,7 +135,7 @@ static void what_linux_touches_is_answered(void **state)
         0xc0010015, 0xc001001f, 0xc0010058, 0xc0000103, 0xc0010114, 0x802, 0x6e0,
     };
     uint64_t value;
-    for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++)
+    for (size_t i = 0; i < sizeof(reads) / sizeof(reads[0]); i++)
         assert_true(read(vcpu, reads[i], &value));
     assert_true(read(vcpu, 0xc0010010, &value));
     assert_int_equal(value, 0);             /* SYSCFG: no SME in the guest */
@@ -185,7 +185,7 @@ static const struct known {
 
 static const struct known *find_known(uint32_t msr)
 {
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (msr >= known[i].first && msr <= known[i].last)
             return &known[i];
     return NULL;
@@ -234,7 +234,7 @@ static void an_msr_has_a_reason_or_is_not_there(void **state)
         rig_rdmsr = (round & 1) != 0 ? all_ones : NULL;
         rig_cpu.features.lfence_by_msr = (round & 2) != 0;
         struct vcpu *vcpu = rig_guest(round, (round & 1) != 0);
-        for (size_t b = 0; b < sizeof bases / sizeof bases[0]; b++)
+        for (size_t b = 0; b < sizeof(bases) / sizeof(bases[0]); b++)
             for (uint32_t i = 0; i < 0x2000; i++)
                 check_known(vcpu, bases[b] + i);
     }
@@ -291,7 +291,7 @@ static void msrs_that_never_exit_are_switched_by_the_processor(void **state)
         for (uint32_t i = 0; i < 3 * 0x2000; i++) {
             uint32_t msr = bases[i / 0x2000] + i % 0x2000;
             bool passes = (msr == 0x49 && rig_cpu.features.ibpb) || (msr == 0x48 && rig_cpu.features.virtual_spec_ctrl);
-            for (size_t s = 0; s < sizeof switched / sizeof switched[0]; s++)
+            for (size_t s = 0; s < sizeof(switched) / sizeof(switched[0]); s++)
                 passes |= msr == switched[s];
             assert_int_equal(map[i / 4] >> i % 4 * 2 & 3, passes ? 0 : 3);
         }
@@ -410,7 +410,7 @@ static void xsetbv_takes_what_cpuid_offers(void **state)
         {UINT64_C(1) << 63 | 7, 0, 0, false},
     };
     vcpu->vmcb->cr4 |= CR4_OSXSAVE;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         rig_xcr0 = 99;
         vcpu->vmcb->cpl = cases[i].cpl;
         vcpu->run.gprs.rcx = cases[i].index;

@@ -203,7 +203,7 @@ static void hostile_ranges_are_refused(void **state)
         {0, UINT64_C(1) << 52, 4096},
         {0, (UINT64_C(1) << 52) - 4096, 8192},
     };
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_false(npt_map(&npt, gpaddr(bad[i].gpa), paddr(bad[i].base), bad[i].size, VIEW_PLAIN));
     assert_false(npt_lookup(&npt, gpaddr(UINT64_C(1) << 48), &found));
     assert_false(npt_lookup(&npt, gpaddr(UINT64_MAX), &found));
@@ -334,7 +334,7 @@ static void what_others_write_is_marked_page_by_page(void **state)
     static const struct {
         uint64_t gpa, size, first, count;
     } writes[] = {{0x3000, 0x1000, 3, 1}, {0x5fff, 2, 5, 2}, {0x8001, 1, 8, 1}, {0xa800, 0x2000, 10, 3}};
-    for (unsigned i = 0; i < sizeof writes / sizeof *writes; i++) {
+    for (unsigned i = 0; i < sizeof(writes) / sizeof(*writes); i++) {
         for (uint64_t page = 0; page < 512; page++)
             *leaf_of(&npt, page * PAGE_SIZE) &= ~UINT64_C(0x60);
         npt_mark(&npt, gpaddr(writes[i].gpa), writes[i].size);
@@ -369,7 +369,7 @@ static void a_split_changes_the_size_of_pages_in_its_range_and_nothing_else(void
         {2 * MIB + 4 * KIB, 4 * KIB, 1 + 1}, {0, 2 * GIB + 4 * MIB + 4 * KIB, 2 + 2 * 512 + 2},
         {2 * GIB + 4 * MIB, 4 * KIB, 0},
     };
-    for (unsigned i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+    for (unsigned i = 0; i < sizeof(ranges) / sizeof(*ranges); i++) {
         struct npt npt = mixed();
         uint64_t pages = npt.pages, taken = rig_pages_taken(), gpa = ranges[i].gpa, end = gpa + ranges[i].size;
         *leaf_of(&npt, 0) |= 0x20;

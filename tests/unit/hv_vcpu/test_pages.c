@@ -50,7 +50,7 @@ static void pages_are_as_the_guest_said_last_and_private_before(void **state)
     (void)state;
     static bool model[NPAGES];
     struct vcpu *vcpu = sev_guest(0);
-    memset(model, 0, sizeof model);
+    memset(model, 0, sizeof(model));
     assert_int_equal(count_shared(), 0);
     srandom(1);
     for (unsigned i = 0; i < 5000; i++) {
@@ -98,7 +98,7 @@ static void hostile_arguments_are_refused_and_change_nothing(void **state)
     };
     struct vcpu *vcpu = sev_guest(0);
     assert_int_equal(call(vcpu, 7 * PAGE_SIZE, 1, 0), 0);
-    for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+    for (size_t i = 0; i < sizeof(hostile) / sizeof(*hostile); i++) {
         assert_int_equal(call(vcpu, hostile[i].gpa, hostile[i].npages, hostile[i].attributes), -22);
         assert_int_equal(call(vcpu, hostile[i].gpa, hostile[i].npages, hostile[i].attributes | PRIVATE), -22);
         assert_true(count_shared() == 1 && shared(7));
@@ -109,7 +109,7 @@ static void hostile_arguments_are_refused_and_change_nothing(void **state)
         uint64_t gpa, size;
     } outside[] = {
         {NPAGES * PAGE_SIZE, 1}, {(NPAGES - 1) * PAGE_SIZE, PAGE_SIZE + 1}, {UINT64_MAX, 1}, {1, UINT64_MAX}};
-    for (size_t i = 0; i < sizeof outside / sizeof *outside; i++)
+    for (size_t i = 0; i < sizeof(outside) / sizeof(*outside); i++)
         assert_false(pages_are_shared(&guests[0], gpaddr(outside[i].gpa), outside[i].size));
     pages_destroy(&guests[0]);
 }

@@ -19,7 +19,7 @@ struct fake_pci fake_pci;
 
 void fake_pci_reset(void)
 {
-    memset(&fake_pci, 0, sizeof fake_pci);
+    memset(&fake_pci, 0, sizeof(fake_pci));
 }
 
 static struct fake_function *find(uint32_t sbdf)

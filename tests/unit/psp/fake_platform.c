@@ -211,9 +211,9 @@ static void ignore_event(void *opaque, const struct mailbox_event *event)
 
 void fake_start(const struct fake_options *options)
 {
-    memset(&fake, 0, sizeof fake);
-    memset(ram, 0, sizeof ram);
-    memset(keys, 0, sizeof keys);
+    memset(&fake, 0, sizeof(fake));
+    memset(ram, 0, sizeof(ram));
+    memset(keys, 0, sizeof(keys));
     seed = UINT64_C(0x9e3779b97f4a7c15);
     fake_pci_reset();
 
@@ -241,7 +241,7 @@ void fake_start(const struct fake_options *options)
         .c_bit = 51,
         .phys_bits = 43,
     };
-    for (unsigned i = 0; i < sizeof firmware.chip_id; i++)
+    for (unsigned i = 0; i < sizeof(firmware.chip_id); i++)
         firmware.chip_id[i] = (uint8_t)(i + 1);
     fake.fw = sevfw_new(&firmware, &ops, NULL);
     assert(fake.fw);
@@ -337,6 +337,6 @@ void fake_wbinvd_all(void)
 void psp_platform_log(const char *line)
 {
     fake.lines++;
-    memcpy(fake.line_before, fake.last_line, sizeof fake.line_before);
-    strncpy(fake.last_line, line, sizeof fake.last_line - 1);
+    memcpy(fake.line_before, fake.last_line, sizeof(fake.line_before));
+    strncpy(fake.last_line, line, sizeof(fake.last_line) - 1);
 }

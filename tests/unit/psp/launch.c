@@ -16,7 +16,7 @@ const uint8_t launch_commands[] = {
     SEV_CMD_LAUNCH_MEASURE,  SEV_CMD_LAUNCH_FINISH, SEV_CMD_GUEST_STATUS,
     SEV_CMD_DEACTIVATE,      SEV_CMD_DECOMMISSION,  SEV_CMD_DF_FLUSH,
 };
-const unsigned launch_command_count = sizeof launch_commands / sizeof *launch_commands;
+const unsigned launch_command_count = sizeof(launch_commands) / sizeof(*launch_commands);
 
 struct psp_result launch_start(struct psp *psp, uint32_t policy, const void *cert, const void *session,
                                uint32_t *handle)
@@ -60,7 +60,7 @@ struct psp_result launch_step(struct launch *l, uint8_t command)
         return psp_wait(psp, sev_command(psp, SEV_CMD_LAUNCH_FINISH, l->handle));
     case SEV_CMD_GUEST_STATUS:
         r = psp_wait(psp, sev_command(psp, SEV_CMD_GUEST_STATUS, l->handle));
-        memcpy(&l->status, psp->answer, sizeof l->status);
+        memcpy(&l->status, psp->answer, sizeof(l->status));
         return r;
     case SEV_CMD_DEACTIVATE:
         r = psp_wait(psp, sev_command(psp, SEV_CMD_DEACTIVATE, l->handle));
@@ -107,7 +107,7 @@ struct psp_result launch_init(struct launch *l)
 
 void launch_attach(struct launch *l)
 {
-    memset(l, 0, sizeof *l);
+    memset(l, 0, sizeof(*l));
     assert_int_equal(launch_try_to_attach(l, &fake.location).error, PSP_OK);
 }
 

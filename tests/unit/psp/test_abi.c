@@ -174,7 +174,7 @@ static void command_ids_are_the_enums(void **state)
     };
 
     (void)state;
-    for (unsigned i = 0; i < sizeof ids / sizeof *ids; i++)
+    for (unsigned i = 0; i < sizeof(ids) / sizeof(*ids); i++)
         assert_int_equal(row_named(ids[i].name)->command, ids[i].id);
 }
 
@@ -245,7 +245,7 @@ static void what_a_guest_can_ask_for_has_its_class(void **state)
     unsigned seen = 0, rows = 0;
 
     (void)state;
-    for (unsigned i = 0; i < sizeof classes / sizeof *classes; i++) {
+    for (unsigned i = 0; i < sizeof(classes) / sizeof(*classes); i++) {
         for (unsigned n = 0; classes[i].commands[n]; n++, seen++)
             assert_int_equal(row_named(classes[i].commands[n])->class, classes[i].class);
     }
@@ -302,7 +302,7 @@ static void every_field_is_where_the_api_has_it(void **state)
         unsigned offset, size;
     } fields[] = {
 #define FIELD(command, type, member, fact) \
-    {#command, #fact, offsetof(struct sev_##type##_buffer, member), sizeof((struct sev_##type##_buffer *)0)->member}
+    {#command, #fact, offsetof(struct sev_##type##_buffer, member), sizeof(((struct sev_##type##_buffer *)0)->member)}
         FIELD(PLATFORM_STATUS, platform_status, api_major, api_major),
         FIELD(PLATFORM_STATUS, platform_status, api_minor, api_minor),
         FIELD(PLATFORM_STATUS, platform_status, state, state),
@@ -333,7 +333,7 @@ static void every_field_is_where_the_api_has_it(void **state)
         FIELD(LAUNCH_MEASURE, launch_measure, measure_paddr, paddr),
         FIELD(LAUNCH_MEASURE, launch_measure, measure_len, len),
     };
-    const unsigned count = sizeof fields / sizeof *fields;
+    const unsigned count = sizeof(fields) / sizeof(*fields);
     unsigned seen = 0;
 
     (void)state;
@@ -400,7 +400,7 @@ static void statuses_are_those_of_linux(void **state)
     };
 
     (void)state;
-    for (unsigned i = 0; i < sizeof pairs / sizeof *pairs; i++)
+    for (unsigned i = 0; i < sizeof(pairs) / sizeof(*pairs); i++)
         assert_int_equal(pairs[i].ours, pairs[i].theirs);
 }
 
@@ -469,7 +469,7 @@ static void statuses_of_the_enum_are_the_references(void **state)
         STATUS(RMP_INIT_FAILED),
         STATUS(INVALID_KEY),
     };
-    const unsigned count = sizeof codes / sizeof *codes;
+    const unsigned count = sizeof(codes) / sizeof(*codes);
     unsigned seen = 0;
 
     (void)state;
@@ -523,8 +523,8 @@ static void states_policy_bits_and_sizes_are_the_references(void **state)
         {"certificate", SEV_CERT_SIZE},
         {"session", SEV_SESSION_SIZE},
         {"chip_id", SEV_CHIP_ID_SIZE},
-        {"measure", sizeof((struct sev_measurement *)0)->measure},
-        {"mnonce", sizeof((struct sev_measurement *)0)->mnonce},
+        {"measure", sizeof(((struct sev_measurement *)0)->measure)},
+        {"mnonce", sizeof(((struct sev_measurement *)0)->mnonce)},
     };
     const struct value policy[] = {
         {"NODBG", (unsigned)__builtin_ctz(SEV_POLICY_NODBG)},
@@ -538,10 +538,10 @@ static void states_policy_bits_and_sizes_are_the_references(void **state)
     };
 
     (void)state;
-    assert_values("platform", platform, sizeof platform / sizeof *platform);
-    assert_values("guest", guest, sizeof guest / sizeof *guest);
-    assert_values("size", size, sizeof size / sizeof *size);
-    assert_values("policy", policy, sizeof policy / sizeof *policy);
+    assert_values("platform", platform, sizeof(platform) / sizeof(*platform));
+    assert_values("guest", guest, sizeof(guest) / sizeof(*guest));
+    assert_values("size", size, sizeof(size) / sizeof(*size));
+    assert_values("policy", policy, sizeof(policy) / sizeof(*policy));
     assert_int_equal(SEV_POLICY_RESERVED, 0xffc0);
 }
 
@@ -610,7 +610,7 @@ static bool read_facts(const char *path)
 
     if (!file)
         return false;
-    while (fact_count < MAX_FACTS && fgets(line, sizeof line, file)) {
+    while (fact_count < MAX_FACTS && fgets(line, sizeof(line), file)) {
         struct fact *f = &facts[fact_count];
         int words = sscanf(line, "%31s %31s %31s %31s %31s %31s", f->words[0], f->words[1], f->words[2], f->words[3],
                            f->words[4], f->words[5]);
@@ -618,7 +618,7 @@ static bool read_facts(const char *path)
         if (words > 0 && f->words[0][0] != '#')
             fact_count++;
         else
-            memset(f, 0, sizeof *f);
+            memset(f, 0, sizeof(*f));
     }
     bool whole = feof(file);
 

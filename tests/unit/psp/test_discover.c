@@ -33,7 +33,7 @@ static int teardown(void **state)
 
 static enum psp_error discover(struct psp_location *location)
 {
-    memset(location, 0xee, sizeof *location);
+    memset(location, 0xee, sizeof(*location));
     return fake_pci_discover(location);
 }
 
@@ -44,7 +44,7 @@ static void assert_config_restored(const struct fake_function *f, const struct f
 
     if (decoding)
         want.config[1] |= 2;
-    assert_memory_equal(f->config, want.config, sizeof f->config);
+    assert_memory_equal(f->config, want.config, sizeof(f->config));
 }
 
 static void no_device_is_said_and_nothing_written(void **state)
@@ -247,7 +247,7 @@ static void unusable_bar_is_blocked_and_restored(void **state)
     };
 
     (void)state;
-    for (unsigned i = 0; i < sizeof bars / sizeof *bars; i++) {
+    for (unsigned i = 0; i < sizeof(bars) / sizeof(*bars); i++) {
         struct psp_location location;
 
         fake_pci_reset();
@@ -298,7 +298,7 @@ static void other_functions_are_not_written_to(void **state)
     struct psp_location location;
 
     (void)state;
-    for (unsigned i = 0; i < sizeof others / sizeof *others; i++)
+    for (unsigned i = 0; i < sizeof(others) / sizeof(*others); i++)
         fake_pci_add(FAKE_BDF(0x10 + i, 0, 0), others[i].vendor, others[i].device, BAR + i * MIB, MIB)->config[2] =
             CLASS;
     struct fake_function *bridge = fake_pci_add(FAKE_BDF(9, 0, 0), AMD, 0x1486, BAR + 9 * MIB, MIB);

@@ -36,7 +36,7 @@ static void stop(void)
 /* Every status that a document names, the hole among them, and some that none does. */
 static const uint16_t odd_statuses[] = {0x1e, 0x28, 0xff, 0x100, 0x8003, 0x8004, 0x9000, 0xffff};
 #define NAMED_STATUSES 0x27u
-#define STATUSES (NAMED_STATUSES + sizeof odd_statuses / sizeof *odd_statuses)
+#define STATUSES (NAMED_STATUSES + sizeof(odd_statuses) / sizeof(*odd_statuses))
 
 static uint16_t status_number(unsigned i)
 {
@@ -50,8 +50,8 @@ static void assert_refused(struct psp_result r, uint8_t command, uint16_t status
     if (r.error != PSP_FIRMWARE || r.status != status || r.command != command)
         fail_msg("%s with status %#x became error %d of %s, status %#x", sev_command_name(command), status, r.error,
                  sev_command_name(r.command), r.status);
-    psp_result_text(r, text, sizeof text);
-    snprintf(want, sizeof want, status > 0xff ? "%s: %s (0x%04x): " : "%s: %s (0x%02x): ", sev_command_name(command),
+    psp_result_text(r, text, sizeof(text));
+    snprintf(want, sizeof(want), status > 0xff ? "%s: %s (0x%04x): " : "%s: %s (0x%02x): ", sev_command_name(command),
              status_name(status), status);
     assert_memory_equal(text, want, strlen(want));
 }
@@ -61,7 +61,7 @@ static void assert_registers_told(uint16_t status)
 {
     char want[160];
 
-    snprintf(want, sizeof want,
+    snprintf(want, sizeof(want),
              "registers: command 0x8000%04x, buffer low 0xbad0%04x high 0x%08x, boot loader 0x00000000, "
              "feature 0x00000581",
              status, status, fake.command);
@@ -139,7 +139,7 @@ static void assert_dead(void)
     assert_true(l.psp.dead);
     for (unsigned c = 0; c < launch_command_count; c++)
         assert_int_equal(launch_step(&l, launch_commands[c]).error, PSP_DEAD);
-    for (unsigned c = 0; c < sizeof more; c++)
+    for (unsigned c = 0; c < sizeof(more); c++)
         assert_int_equal(launch_step(&l, more[c]).error, PSP_DEAD);
     assert_int_equal(fake_pci.register_accesses, accesses);
     assert_int_equal(fake.now_ns, now_ns);
@@ -418,9 +418,9 @@ static void assert_answer_refused(uint8_t command)
 
     assert_int_equal(launch_step(&l, command).error, PSP_ANSWER);
     assert_int_equal(l.handle, before.handle);
-    assert_memory_equal(&l.measurement, &before.measurement, sizeof l.measurement);
-    assert_memory_equal(&l.status, &before.status, sizeof l.status);
-    assert_memory_equal(l.id, before.id, sizeof l.id);
+    assert_memory_equal(&l.measurement, &before.measurement, sizeof(l.measurement));
+    assert_memory_equal(&l.status, &before.status, sizeof(l.status));
+    assert_memory_equal(l.id, before.id, sizeof(l.id));
     assert_int_equal(l.psp.status.api_major, before.psp.status.api_major);
     assert_int_equal(l.psp.status.api_minor, before.psp.status.api_minor);
     assert_int_equal(l.psp.status.guest_count, before.psp.status.guest_count);
@@ -438,7 +438,7 @@ static void guest_before(uint8_t command)
     if (command != SEV_CMD_LAUNCH_START && command != SEV_CMD_PLATFORM_STATUS && command != SEV_CMD_GET_ID)
         return;
     l.handle = 0x5a5a5a5a;
-    memset(l.id, 0x5a, sizeof l.id);
+    memset(l.id, 0x5a, sizeof(l.id));
 }
 
 static void contradictory_answers_are_refused_and_nothing_of_them_is_copied(void **state)
@@ -455,7 +455,7 @@ static void contradictory_answers_are_refused_and_nothing_of_them_is_copied(void
     };
 
     (void)state;
-    for (unsigned i = 0; i < sizeof lies / sizeof *lies; i++) {
+    for (unsigned i = 0; i < sizeof(lies) / sizeof(*lies); i++) {
         guest_before(lies[i].command);
         fake.tamper_command = lies[i].command;
         fake.tamper = lies[i].tamper;
@@ -474,7 +474,7 @@ static void overwritten_answers_are_refused(void **state)
     };
 
     (void)state;
-    for (unsigned c = 0; c < sizeof commands; c++) {
+    for (unsigned c = 0; c < sizeof(commands); c++) {
         guest_before(commands[c]);
         fake_fault(MAILBOX_FAULT_CORRUPT, commands[c], 1, 0, 0);
         assert_answer_refused(commands[c]);

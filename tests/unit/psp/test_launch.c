@@ -196,7 +196,7 @@ static void firmware_that_is_refused_leaves_the_old_one_at_work(void **state)
     assert_int_equal(r.error, PSP_FIRMWARE);
     assert_int_equal(r.status, SEV_STATUS_BAD_SIGNATURE);
     assert_int_equal(r.command, SEV_CMD_DOWNLOAD_FIRMWARE);
-    psp_result_text(r, text, sizeof text);
+    psp_result_text(r, text, sizeof(text));
     assert_non_null(strstr(text, "another family"));
     assert_int_equal(sev_version_of(&l.psp.status), SEV_VERSION(1, 55, 21));
 
@@ -238,7 +238,7 @@ static void firmware_that_is_known_to_fail_or_to_leak_is_named(void **state)
         {GENOA, SEV_VERSION(1, 55, 36), true},          {GENOA, SEV_VERSION(1, 55, 37), false},
         {NAPLES, SEV_VERSION(0, 17, 48), false},        {TURIN, SEV_VERSION(1, 55, 20), false},
     };
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         const char *fault = sev_version_fault(cases[i].device_id, cases[i].version);
         assert_int_equal(fault != NULL, cases[i].fault);
         if (fault != NULL)
@@ -306,7 +306,7 @@ static void init_with_smee_off_names_the_bios_option(void **state)
     struct psp_result r = launch_init(&l);
     assert_int_equal(r.error, PSP_FIRMWARE);
     assert_int_equal(r.status, SEV_STATUS_HWERROR_PLATFORM);
-    psp_result_text(r, text, sizeof text);
+    psp_result_text(r, text, sizeof(text));
     assert_non_null(strstr(text, "SMEE"));
 }
 
@@ -388,9 +388,9 @@ static void certificate_and_session_reach_the_firmware_whole(void **state)
     uint32_t handle = 0x1234;
 
     (void)state;
-    for (unsigned i = 0; i < sizeof cert; i++)
+    for (unsigned i = 0; i < sizeof(cert); i++)
         cert[i] = (uint8_t)(i * 7 + 1);
-    for (unsigned i = 0; i < sizeof session; i++)
+    for (unsigned i = 0; i < sizeof(session); i++)
         session[i] = (uint8_t)(i ^ 0x80);
     start((struct fake_options){.sme = true});
     launch_up(&l);
@@ -402,22 +402,23 @@ static void certificate_and_session_reach_the_firmware_whole(void **state)
     assert_int_equal(handle, 0x1234);
 
     const struct fake_submission *s = submitted(SEV_CMD_LAUNCH_START, 0);
-    memcpy(&request, s->page, sizeof request);
+    memcpy(&request, s->page, sizeof(request));
     assert_int_equal(request.handle, 0);
     assert_int_equal(request.policy, LAUNCH_POLICY);
     assert_int_equal(request.reserved_14, 0);
-    assert_int_equal(request.dh_cert_len, sizeof cert);
-    assert_int_equal(request.session_len, sizeof session);
+    assert_int_equal(request.dh_cert_len, sizeof(cert));
+    assert_int_equal(request.session_len, sizeof(session));
     uint64_t data = FAKE_DATA_PAGE | FAKE_C_BIT;
-    assert_in_range(request.dh_cert_paddr, data, data + PSP_PAGE_SIZE - sizeof cert);
-    assert_in_range(request.session_paddr, request.dh_cert_paddr + sizeof cert, data + PSP_PAGE_SIZE - sizeof session);
-    assert_memory_equal(s->data + (request.dh_cert_paddr - data), cert, sizeof cert);
-    assert_memory_equal(s->data + (request.session_paddr - data), session, sizeof session);
+    assert_in_range(request.dh_cert_paddr, data, data + PSP_PAGE_SIZE - sizeof(cert));
+    assert_in_range(request.session_paddr, request.dh_cert_paddr + sizeof(cert),
+                    data + PSP_PAGE_SIZE - sizeof(session));
+    assert_memory_equal(s->data + (request.dh_cert_paddr - data), cert, sizeof(cert));
+    assert_memory_equal(s->data + (request.session_paddr - data), session, sizeof(session));
     uint8_t left[PSP_PAGE_SIZE];
-    memcpy(left, s->data, sizeof left);
-    memset(left + (request.dh_cert_paddr - data), 0, sizeof cert);
-    memset(left + (request.session_paddr - data), 0, sizeof session);
-    for (unsigned i = 0; i < sizeof left; i++)
+    memcpy(left, s->data, sizeof(left));
+    memset(left + (request.dh_cert_paddr - data), 0, sizeof(cert));
+    memset(left + (request.session_paddr - data), 0, sizeof(session));
+    for (unsigned i = 0; i < sizeof(left); i++)
         assert_int_equal(left[i], 0);
 
     assert_int_equal(launch_run(&l).error, PSP_OK);
@@ -493,7 +494,7 @@ static void failing_command_still_brings_back_its_lengths(void **state)
     struct psp_result r = psp_wait(&l.psp, psp_submit(&l.psp, SEV_CMD_GET_ID, &request));
     assert_int_equal(r.error, PSP_FIRMWARE);
     assert_int_equal(r.status, SEV_STATUS_INVALID_LENGTH);
-    memcpy(&request, l.psp.answer, sizeof request);
+    memcpy(&request, l.psp.answer, sizeof(request));
     assert_int_equal(request.id_len, SEV_CHIP_ID_SIZE);
 }
 

@@ -15,7 +15,7 @@ static const char *text_of(enum psp_error error, uint8_t command, uint16_t statu
 {
     static char text[256];
 
-    psp_result_text((struct psp_result){.error = error, .command = command, .status = status}, text, sizeof text);
+    psp_result_text((struct psp_result){.error = error, .command = command, .status = status}, text, sizeof(text));
     return text;
 }
 
@@ -78,7 +78,7 @@ static void known_causes_come_with_their_remedy(void **state)
         for (unsigned status = 0; status < 0x9100; status += status == 0x100 ? 0x7f00 : status == 0x8100 ? 0xf00 : 1) {
             const char *word = NULL, *remedy = sev_status_remedy((uint8_t)command, (uint16_t)status);
 
-            for (unsigned i = sizeof known / sizeof *known; i-- > 0;) {
+            for (unsigned i = sizeof(known) / sizeof(*known); i-- > 0;) {
                 if (known[i].status == status && (known[i].command == command || (known[i].command == 0 && !word)))
                     word = known[i].word;
             }
@@ -138,8 +138,8 @@ static void text_is_cut_to_size_and_terminated(void **state)
     struct psp_result r = {.error = PSP_FIRMWARE, .command = SEV_CMD_INIT, .status = SEV_STATUS_HWERROR_PLATFORM};
 
     (void)state;
-    psp_result_text(r, whole, sizeof whole);
-    for (unsigned size = 0; size < sizeof whole; size++) {
+    psp_result_text(r, whole, sizeof(whole));
+    for (unsigned size = 0; size < sizeof(whole); size++) {
         char *exact = malloc(size + 1); /* a byte too many, to see that it stays; beyond it is ASan's */
 
         memset(exact, '#', size + 1);

@@ -203,6 +203,10 @@ void cli(void)
         note("cli");
 }
 
+void clgi(void)
+{
+}
+
 void sti(void)
 {
     fake_if = true;

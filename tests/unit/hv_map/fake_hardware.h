@@ -21,5 +21,6 @@ void write_cr3(uint64_t value);
 void invlpg(const void *va);
 void clflush(const void *va);
 void mfence(void);
+void cpu_relax(void);
 
 #endif

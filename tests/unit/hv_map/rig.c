@@ -162,6 +162,10 @@ void clflush(const void *va)
     rig_flushed[rig_flushes++] = (uintptr_t)va;
 }
 
+void cpu_relax(void)
+{
+}
+
 void mfence(void)
 {
     rig_fences++;

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -55,6 +56,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if folder in TIER_BY_FOLDER:
                 item.add_marker(TIER_BY_FOLDER[folder])
     items.sort(key=lambda item: TIERS.index(tier_of(item)) if tier_of(item) else -1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Before a worker process of pytest-xdist gets its tests. Only its main thread, which takes them if it is free, can have handlers of
+    signals. With -v it has just been asked for its versions, and execnet tells the answer a moment before it is free again.
+    """
+    time.sleep(1)
 
 
 def shown_name(nodeid: str) -> str:

@@ -437,7 +437,7 @@ NEVER = {
 }
 # It has no share: its timer is one that nobody hears.
 ASLEEP = "asleep"
-_LISTED = re.compile(r"^ *\d+ +(\S+) +(\w+) +\w+ +\d+ +\d+ +(\d+) +(\d+)$", re.M)
+_LISTED = re.compile(r"^ *\d+ +(\S+) +(\w+) +\w+ +\d+ +\d+ +(\d+)$", re.M)
 
 
 def listing(machine: Emulator) -> dict[str, int]:

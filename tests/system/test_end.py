@@ -49,8 +49,8 @@ def wait_for_storms(machine: Emulator) -> None:
 
 
 def service(hand: Debugger, elf: Path, name: str) -> int:
-    """Where the firmware's runtime service begins."""
-    return int.from_bytes(hand.memory(address(elf, f"firmware_{name}"), 8), "little")
+    """Where the UEFI firmware's runtime service begins."""
+    return int.from_bytes(hand.memory(address(elf, f"uefi_{name}"), 8), "little")
 
 
 def reset_system(hand: Debugger, elf: Path) -> int:

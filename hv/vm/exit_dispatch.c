@@ -42,14 +42,23 @@ static void exit_hlt(struct vcpu *vcpu)
     vcpu->request = true;
 }
 
+/* Out of line: other hypercalls do not pay for it. */
+static __attribute__((noinline)) void exit_map_gpa_range(struct vcpu *vcpu)
+{
+    const struct vmrun_gprs *gprs = &vcpu->run.gprs;
+    bool done = pages_map_gpa_range(vcpu->guest, gprs->rbx, gprs->rcx, gprs->rdx);
+    vmcb_set_rax(vcpu->vmcb, (uint64_t)(done ? 0 : -KVM_EINVAL));
+    exit_skip(vcpu, 3);
+}
+
 static void exit_vmmcall(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    const struct vmrun_gprs *gprs = &vcpu->run.gprs;
-    int64_t result = vmcb->cpl == 0 ? -KVM_ENOSYS : -KVM_EPERM;
-    if (vmcb->cpl == 0 && vcpu->guest->sev && vmcb->rax == PAGES_HC_MAP_GPA_RANGE)
-        result = pages_map_gpa_range(vcpu->guest, gprs->rbx, gprs->rcx, gprs->rdx) ? 0 : -KVM_EINVAL;
-    vmcb_set_rax(vmcb, (uint64_t)result);
+    if (vmcb->rax == PAGES_HC_MAP_GPA_RANGE && vmcb->cpl == 0 && vcpu->guest->sev) {
+        exit_map_gpa_range(vcpu);
+        return;
+    }
+    vmcb_set_rax(vmcb, (uint64_t)(vmcb->cpl == 0 ? -KVM_ENOSYS : -KVM_EPERM));
     exit_skip(vcpu, 3);
 }
 

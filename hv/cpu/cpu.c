@@ -108,18 +108,17 @@ static void cpu_read_features(struct cpu_features *f)
     f->one_gib_pages = (cpuid(0x80000001, 0).edx >> 26 & 1) != 0;
     f->phys_bits = cpuid(0x80000008, 0).eax & 0xff;
 
-    struct cpuid svm = cpuid(0x8000000a, 0);
-    f->asids = svm.ebx;
-    f->next_rip = (svm.edx >> 3 & 1) != 0;
-    f->clean_bits = (svm.edx >> 5 & 1) != 0;
-    f->flush_by_asid = (svm.edx >> 6 & 1) != 0;
-    f->decode_assists = (svm.edx >> 7 & 1) != 0;
+    f->svm = cpuid(0x8000000a, 0);
+    f->next_rip = (f->svm.edx >> 3 & 1) != 0;
+    f->clean_bits = (f->svm.edx >> 5 & 1) != 0;
+    f->flush_by_asid = (f->svm.edx >> 6 & 1) != 0;
+    f->decode_assists = (f->svm.edx >> 7 & 1) != 0;
 
-    struct cpuid encryption = highest >= 0x8000001f ? cpuid(0x8000001f, 0) : (struct cpuid){0};
-    f->sme_coherent = (encryption.eax >> 10 & 1) != 0;
+    f->encryption = highest >= 0x8000001f ? cpuid(0x8000001f, 0) : (struct cpuid){0};
+    f->sme_coherent = (f->encryption.eax >> 10 & 1) != 0;
     /* The width shrinks as soon as encryption is enabled, used or not. */
-    if ((encryption.eax & 1) != 0 && (rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0)
-        f->phys_bits -= encryption.ebx >> 6 & 0x3f;
+    if ((f->encryption.eax & 1) != 0 && (rdmsr(MSR_SYSCFG) & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0)
+        f->phys_bits -= f->encryption.ebx >> 6 & 0x3f;
 }
 
 void cpu_init(struct cpu *cpu)

@@ -2,7 +2,7 @@
 #ifndef SEVISOR_FEATURES_H
 #define SEVISOR_FEATURES_H
 
-#include "hv/lib/types.h"
+#include "hv/lib/x86.h"
 
 /* From CPUID. The same on all CPUs: smp.c leaves out a CPU that differs. */
 struct cpu_features {
@@ -10,8 +10,8 @@ struct cpu_features {
     bool ibpb;                  /* PRED_CMD */
     bool virtual_spec_ctrl;     /* VMRUN and #VMEXIT switch SPEC_CTRL (CPUID 8000_000A EDX[20]) */
     bool lfence_by_msr;         /* LFENCE serialises, by DE_CFG */
-    uint32_t asids;             /* CPUID 8000_000A EBX */
     uint32_t phys_bits;
+    struct cpuid svm, encryption; /* leaves 8000_000A and 8000_001F whole: EBX of the first is the number of ASIDs */
 };
 
 #endif

@@ -107,7 +107,7 @@ static _Noreturn void main_run(const struct handoff *handoff)
     ASSERT(svm_allocate(this_cpu()));
     svm_init(this_cpu());
     run_init(this_cpu(), handoff->com2_free != 0);
-    asid_init(this_cpu()->features.asids, handoff->min_sev_asid, handoff->max_sev_asid);
+    asid_init(this_cpu()->features.svm.ebx, handoff->min_sev_asid, handoff->max_sev_asid);
     uefi_init(handoff);
     sti();
     smp_start(handoff);

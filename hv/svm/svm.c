@@ -23,7 +23,7 @@ void svm_init(struct cpu *cpu)
     wrmsr(MSR_VM_HSAVE_PA, view_entry_address(cpu->host_save, VIEW_ENCRYPTED));
     if (cpu != cpu_boot())
         return;
-    log_print(LOG_NOTICE, "SVM on: %u ASIDs%s%s%s%s", cpu->features.asids, cpu->features.next_rip ? ", next RIP" : "",
+    log_print(LOG_NOTICE, "SVM on: %u ASIDs%s%s%s%s", cpu->features.svm.ebx, cpu->features.next_rip ? ", next RIP" : "",
               cpu->features.clean_bits ? ", clean bits" : "", cpu->features.flush_by_asid ? ", flush by ASID" : "",
               cpu->features.decode_assists ? ", decode assists" : "");
 }

@@ -232,7 +232,7 @@ static int set_up(void **state)
     key_after = -1;
     looks = 0;
     stack = (void *)0x5000;
-    fake_cpu.features.asids = 509;
+    fake_cpu.features.svm.ebx = 509;
     handoff = (struct handoff){
         .magic = HANDOFF_MAGIC,
         .version = HANDOFF_VERSION,

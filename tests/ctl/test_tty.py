@@ -24,7 +24,7 @@ TOOL = [sys.executable, ROOT / "guest" / "sevisorctl.py"]
 
 def run(*words: object, **more) -> subprocess.CompletedProcess:
     done = subprocess.run(
-        [*TOOL, *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, **more
+        [*TOOL, *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, **more
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
@@ -94,7 +94,7 @@ def test_a_signal_gives_the_serial_port_back(pty, number: signal.Signals, name: 
     until(process, process.stdout.fileno(), b"login: ")
     assert pty.attributes() != before
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 128 + number and said == b"sevisorctl.py: interrupted\n"
     assert pty.attributes() == before
 
@@ -133,7 +133,7 @@ def on_a_terminal(*words: object, only: str = "") -> bytes:
         if not data:
             break
         seen += data
-    process.wait(60)
+    process.wait(600)
     os.close(master)
     assert process.returncode == 0, seen
     return seen
@@ -152,7 +152,7 @@ def test_a_guest_does_not_control_the_operators_terminal(place, machine) -> None
 
 def test_a_pipe_gets_the_guests_bytes(place, machine) -> None:
     machine.guest("web").printed[:] = HOSTILE
-    done = subprocess.run([*TOOL, "--to", place.to, "console", "web"], capture_output=True, timeout=60)
+    done = subprocess.run([*TOOL, "--to", place.to, "console", "web"], capture_output=True, timeout=600)
     assert done.stdout == HOSTILE and done.returncode == 0
 
 
@@ -172,13 +172,13 @@ def test_top_redraws_a_terminal_and_lists_in_a_pipe(place) -> None:
 
 def test_a_closed_pipe_is_no_error(place) -> None:
     done = subprocess.run(
-        ["bash", "-c", '"$@" | head -1', "bash", *map(str, TOOL), "--to", place.to, "status", "web"], capture_output=True, text=True, timeout=60
+        ["bash", "-c", '"$@" | head -1', "bash", *map(str, TOOL), "--to", place.to, "status", "web"], capture_output=True, text=True, timeout=600
     )  # fmt: skip
     assert done.stdout.startswith("name:") and not done.stderr
 
 
 def test_standard_input_is_typed(place, machine) -> None:
-    done = subprocess.run([*TOOL, "--to", place.to, "send", "web"], input=b"ls\x03", capture_output=True, timeout=60)
+    done = subprocess.run([*TOOL, "--to", place.to, "send", "web"], input=b"ls\x03", capture_output=True, timeout=600)
     assert done.returncode == 0 and bytes(machine.guest("web").typed) == b"ls\x03"
 
 
@@ -191,5 +191,5 @@ def test_bash_completes(place, tmp_path: Path) -> None:
         _sevisorctl; echo "${{COMPREPLY[@]}}"
         complete -p sevisorctl
     """
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=600)
     assert done.stdout == "web\ncomplete -o default -F _sevisorctl sevisorctl\n", done

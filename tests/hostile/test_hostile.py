@@ -31,7 +31,7 @@ pytestmark = pytest.mark.sev
 
 # Sixteen nanoseconds of virtual time, and as many TSC cycles, for each instruction.
 CLOCK = ["-icount", "shift=4,sleep=off", "-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", "1"]
-TIME_LIMIT = 300
+TIME_LIMIT = 600
 PHASE_MS = 240
 # For an answer to the operator, of real time: the machine is slow, and its console is read through a pipe.
 ANSWER_S = 30

@@ -22,8 +22,8 @@ from emulator import kept_waiting  # noqa: E402
 
 pytestmark = pytest.mark.sev
 
-LINUX_LIMIT = 240
-PAYLOAD_LIMIT = 60
+LINUX_LIMIT = 600
+PAYLOAD_LIMIT = 300
 
 INIT = """#!/bin/busybox sh
 B=/bin/busybox

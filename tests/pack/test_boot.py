@@ -25,6 +25,8 @@ HERE = Path(__file__).resolve().parent
 BIOS_AREA = range(0xE0000, 0x100000)  # where the shim itself appears
 POWERED_OFF = (5 << 2 | 0x20) << 1 | 1  # isa-debug-exit's return code for SLP_TYP 5, SLP_EN
 
+TIME_LIMIT = 600  # seconds, on a host that is busy with more than these tests
+
 # Linux' check of the timer's interrupt judges how fast the host is.
 QUIET_LINUX = "console=ttyS0 quiet panic=-1 no_timer_check"
 
@@ -51,7 +53,7 @@ def launch(guest: manifest.Guest, folder: Path) -> list[str]:
     return qemu(*words)
 
 
-def wait_for(path: Path, text: str, seconds: float = 60) -> str:
+def wait_for(path: Path, text: str, seconds: float = TIME_LIMIT) -> str:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         content = path.read_text(errors="replace") if path.exists() else ""
@@ -66,7 +68,7 @@ def dump(process: subprocess.Popen, folder: Path, size: int) -> bytes:
     path = folder / "memory"
     process.stdin.write(f'pmemsave 0 {size} "{path}"\nquit\n')
     process.stdin.flush()
-    process.wait(30)
+    process.wait(TIME_LIMIT)
     return path.read_bytes()
 
 
@@ -85,7 +87,7 @@ def pack_hello(pack, samples: Path, tmp_path: Path):
 
 def test_hello_runs_and_powers_off(pack_hello, tmp_path: Path) -> None:
     done = subprocess.run(
-        launch(pack_hello("ticks=0"), tmp_path) + ["-serial", "stdio"], capture_output=True, text=True, timeout=60,
+        launch(pack_hello("ticks=0"), tmp_path) + ["-serial", "stdio"], capture_output=True, text=True, timeout=TIME_LIMIT,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.stdout.splitlines() == [
@@ -101,7 +103,7 @@ def test_hello_runs_and_powers_off(pack_hello, tmp_path: Path) -> None:
 def test_hello_ends_as_told(pack_hello, tmp_path: Path, word: str) -> None:
     words = ["-serial", "stdio", "-device", "isa-debug-exit,iobase=0x602,iosize=1"]
     done = subprocess.run(
-        launch(pack_hello(f"ticks=0 {word}"), tmp_path) + words, capture_output=True, text=True, timeout=60,
+        launch(pack_hello(f"ticks=0 {word}"), tmp_path) + words, capture_output=True, text=True, timeout=TIME_LIMIT,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert "hello: power off" not in done.stdout
@@ -161,7 +163,7 @@ def test_linux_self_check_on_an_ordinary_pc(debian_kernel: Path, samples: Path, 
              "-monitor", "stdio"]  # fmt: skip
     with subprocess.Popen(qemu(*words), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         try:
-            text = wait_for(console, "sevisor-linux: holding", 120)
+            text = wait_for(console, "sevisor-linux: holding")
             memory = dump(process, tmp_path, 256 << 20)
         finally:
             process.kill()
@@ -201,7 +203,7 @@ def test_linux_unpacks_the_secret_behind_its_initrd(
     (tmp_path / "ramdisk").write_bytes(ramdisk[:place] + secret + ramdisk[place + len(secret) :])
     words = ["-m", "256M", "-kernel", debian_kernel, "-initrd", tmp_path / "ramdisk", "-serial", "stdio",
              "-append", f"{QUIET_LINUX} rdinit=/bin/cat -- /secret.key"]  # fmt: skip
-    done = subprocess.run(qemu(*words), capture_output=True, timeout=240, stdin=subprocess.DEVNULL)
+    done = subprocess.run(qemu(*words), capture_output=True, timeout=TIME_LIMIT, stdin=subprocess.DEVNULL)
     assert b"the-owners-secret" in done.stdout and b"unpacking failed" not in done.stdout
 
 
@@ -214,6 +216,6 @@ def test_ovmf_loads_the_section(pack, guests_toml: Path, empty_efi: Path, tmp_pa
     words = ["-m", "256M", *firmware_arguments(tmp_path), "-drive", f"format=raw,file=fat:rw:{option(tmp_path / 'disk')}",
              "-serial", "stdio"]  # fmt: skip
     done = subprocess.run(
-        qemu(*words), capture_output=True, text=True, errors="replace", timeout=120, stdin=subprocess.DEVNULL
+        qemu(*words), capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT, stdin=subprocess.DEVNULL
     )
     assert f"section: {(tmp_path / 'alone').stat().st_size} bytes, MANIFEST_OK" in done.stdout

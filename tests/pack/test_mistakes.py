@@ -38,7 +38,7 @@ def start(*words: object, **more) -> subprocess.CompletedProcess:
     """A tool, as a person starts it."""
     return subprocess.run(
         [sys.executable, *map(str, words)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=120, **more,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=600, **more,
     )  # fmt: skip
 
 
@@ -353,7 +353,7 @@ def test_nobody_need_read_to_the_end(folder: Path, command: str) -> None:
     words = ["bash", "-c", f'set -o pipefail; "$@" {command}', "-", sys.executable]
     packing = [PACK, folder / "many.toml", "--manifest-only", "-o", folder / "many"]
     for tool in (packing, [PACK, "--show", folder / "many"]):
-        done = subprocess.run([*words, *map(str, tool)], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([*words, *map(str, tool)], capture_output=True, text=True, timeout=600)
         assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -456,7 +456,7 @@ def test_a_signal_ends_a_tool_without_a_trace(folder: Path, tool: str, number: s
         time.sleep(1)
         process.send_signal(number)
         try:
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=600)
         finally:
             process.kill()
     assert (process.returncode, said) == (128 + number, f"{tool}: interrupted\n")

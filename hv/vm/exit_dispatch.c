@@ -13,6 +13,7 @@
 #include "hv/vm/exit_msr.h"
 #include "hv/vm/exit_msr_list.h"
 #include "hv/vm/exit_npf.h"
+#include "hv/vm/fair.h"
 #include "hv/vm/guest.h"
 #include "hv/vm/pages.h"
 #include "hv/vm/vcpu_cr.h"
@@ -42,11 +43,12 @@ static void exit_hlt(struct vcpu *vcpu)
     vcpu->request = true;
 }
 
-/* Out of line: other hypercalls do not pay for it. */
+/* Out of line: other hypercalls do not pay for it. A TiB takes longer than a slice, all of which the vCPU is charged for. */
 static __attribute__((noinline)) void exit_map_gpa_range(struct vcpu *vcpu)
 {
-    const struct vmrun_gprs *gprs = &vcpu->run.gprs;
-    bool done = pages_map_gpa_range(vcpu->guest, gprs->rbx, gprs->rcx, gprs->rdx);
+    fair_charge_stay(this_cpu(), vcpu, clock_tsc());
+    bool done = pages_map_gpa_range(vcpu->guest, vcpu->run.gprs.rbx, vcpu->run.gprs.rcx, vcpu->run.gprs.rdx);
+    fair_charge_work(this_cpu(), vcpu, clock_tsc());
     vmcb_set_rax(vcpu->vmcb, (uint64_t)(done ? 0 : -KVM_EINVAL));
     exit_skip(vcpu, 3);
 }

@@ -21,10 +21,8 @@ void fair_charge_work(struct cpu *cpu, struct vcpu *vcpu, uint64_t now)
     uint64_t spent = now - cpu->charged_tsc, interrupts = __atomic_load_n(&cpu->others_tsc, __ATOMIC_RELAXED);
     uint64_t others = interrupts - cpu->others_charged;
     cpu->charged_tsc = now;
-    if (others != 0) {
-        cpu->others_charged = interrupts;
-        spent -= others < spent ? others : spent;
-    }
+    cpu->others_charged = interrupts;
+    spent -= others < spent ? others : spent;
     vcpu->run_tsc += spent;
     vcpu->fair_tsc += spent;
 }

@@ -5,12 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hv/vm/fair.h"
 #include "hv/vm/pages.h"
 #include "rig.h"
 
 #define HC_MAP_GPA_RANGE 12
 #define PRIVATE 0x10u
 #define NPAGES 1000u /* no multiple of a word's */
+
+static uint64_t takes_tsc, slice_ends_tsc; /* the hypercall, meanwhile the interrupt comes; 0: no time, none */
+
+bool __real_pages_map_gpa_range(struct guest *guest, uint64_t gpa, uint64_t npages, uint64_t attributes);
+bool __wrap_pages_map_gpa_range(struct guest *guest, uint64_t gpa, uint64_t npages, uint64_t attributes)
+{
+    rig_tsc += takes_tsc;
+    if (slice_ends_tsc != 0)
+        rig_cpu.interrupted_tsc = slice_ends_tsc;
+    return __real_pages_map_gpa_range(guest, gpa, npages, attributes);
+}
 
 static int64_t call(struct vcpu *vcpu, uint64_t gpa, uint64_t npages, uint64_t attributes)
 {
@@ -111,6 +123,27 @@ static void hostile_arguments_are_refused_and_change_nothing(void **state)
         {NPAGES * PAGE_SIZE, 1}, {(NPAGES - 1) * PAGE_SIZE, PAGE_SIZE + 1}, {UINT64_MAX, 1}, {1, UINT64_MAX}};
     for (size_t i = 0; i < sizeof(outside) / sizeof(*outside); i++)
         assert_false(pages_are_shared(&guests[0], gpaddr(outside[i].gpa), outside[i].size));
+    pages_destroy(&guests[0]);
+}
+
+static void all_of_its_time_is_paid_for_also_more_than_a_slice(void **state)
+{
+    (void)state;
+    const uint64_t ms = RIG_HZ / 1000;
+    struct vcpu *vcpu = sev_guest(0);
+    for (unsigned interrupted = 0; interrupted < 2; interrupted++) {
+        vcpu->fair_tsc = vcpu->run_tsc = 0;
+        vcpu->vmcb->nrip = 0;
+        rig_cpu.charged_tsc = rig_tsc;
+        rig_cpu.slice_end_tsc = rig_tsc + 10 * ms;
+        takes_tsc = 60 * ms;
+        slice_ends_tsc = interrupted ? rig_cpu.slice_end_tsc : 0;
+        assert_int_equal(call(vcpu, 0, NPAGES, PRIVATE), 0);
+        fair_charge_stay(&rig_cpu, vcpu, rig_tsc);
+        assert_in_range(vcpu->fair_tsc, 60 * ms, 61 * ms);
+        assert_int_equal(vcpu->run_tsc, vcpu->fair_tsc);
+    }
+    takes_tsc = slice_ends_tsc = 0;
     pages_destroy(&guests[0]);
 }
 
@@ -284,6 +317,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(pages_are_as_the_guest_said_last_and_private_before),
         TEST(hostile_arguments_are_refused_and_change_nothing),
+        TEST(all_of_its_time_is_paid_for_also_more_than_a_slice),
         TEST(it_is_for_kernels_of_guests_with_sev),
         TEST(migration_control_has_one_bit_and_only_under_sev),
         TEST(a_guest_that_tells_what_it_shares_has_its_clock_there_only),

@@ -35,6 +35,7 @@ $(unit-hv-vcpu-out)/boards.o: $(BOARDS_C) $(unit-hv-vcpu-out)/built-with
 	$(CC) $(unit-hv-vcpu-cflags) $(DEPENDS) -c $< -o $@
 
 $(unit-hv-vcpu-out)/test_sched: unit-hv-vcpu-cflags += -Wl,--wrap=vcpu_poll
+$(unit-hv-vcpu-out)/test_pages: unit-hv-vcpu-cflags += -Wl,--wrap=pages_map_gpa_range
 
 $(unit-hv-vcpu-out)/%.passed: $(unit-hv-vcpu-out)/test_%
 	$<

@@ -201,7 +201,7 @@ def checked_chain(args: argparse.Namespace) -> tuple[chain.Chain, str]:
 
 def command_export(args: argparse.Namespace) -> int:
     found, chip = read_chain(args)
-    files.write_set({args.file: (found.bytes(), 0o644)}, overwrite=args.force)
+    files.write_set({args.file: (found.bytes(), 0o644)}, overwrite=args.force, replaces=args.chain)
     cli.say(
         f"{args.file}: PDH, PEK, OCA, CEK{', ASK, ARK' if found.ask else ''}; chip id {chip.hex() if chip else 'unknown'}"
     )

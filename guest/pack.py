@@ -168,7 +168,7 @@ def pack(args: argparse.Namespace) -> int:
             output = pe.insert_manifest(files.read(args.efi), data)
         except PackError as error:
             raise named(args.efi, error) from None
-    changed = files.write(args.output, output)
+    changed = files.write(args.output, output, replaces=args.efi)
     if not args.quiet and (changed or not args.changes):
         head = show.platform_lines(platform)
         cli.say("\n\n".join(["\n".join(head)] * bool(head) + [show.summary(guest) for guest in guests]))

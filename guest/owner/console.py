@@ -7,6 +7,7 @@ Their lines begin with `sev pdh: `, which no guest's line can.
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 from dataclasses import dataclass
 
@@ -46,7 +47,9 @@ def _last_block(lines: list[str], what: str) -> bytes | None:
 
 def read(data: bytes) -> Identity | None:
     """None: the log has no certificates."""
-    text = _ESCAPES.sub(b"", data).replace(b"\r", b"")
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):  # as some terminals' logs and shells' redirections are
+        data = data.decode("utf-16", "replace").encode("ascii", "replace")
+    text = _ESCAPES.sub(b"", data.removeprefix(codecs.BOM_UTF8)).replace(b"\r", b"")
     lines = [match.decode("ascii", "replace") for match in _LINE.findall(text)]
     chain = _last_block(lines, CHAIN)
     return Identity(chain, _last_block(lines, CHIP)) if chain else None

@@ -83,7 +83,8 @@ def call(name: str, work: Callable[[], int]) -> int:
         if number == signal.SIGINT or handler != signal.SIG_IGN:  # as after nohup
             signal.signal(number, _interrupt)
     try:
-        return _call(name, work)
+        with files.inputs_protected():
+            return _call(name, work)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -98,6 +99,9 @@ def _call(name: str, work: Callable[[], int]) -> int:
             return work()
         except SystemExit as end:  # argparse has printed its message
             sys.stdout.flush()  # of --help
+            if isinstance(end.code, str):
+                warn(f"{name}: {end.code}")
+                return 1
             return end.code if isinstance(end.code, int) else 0
     except BrokenPipeError:
         close_output()
@@ -111,6 +115,10 @@ def _call(name: str, work: Callable[[], int]) -> int:
     except Interrupted as end:
         warn(f"{name}: interrupted")
         return 128 + end.number
+    try:
+        sys.stdout.flush()
+    except OSError:  # what could not be written is no second error at exit
+        close_output()
     # A word of hundreds of letters is a file's content given in place of its name.
     problem = re.sub(r"\S{400,}", lambda word: f"{word[0][:60]}...", problem)
     warn(f"{name}: {problem}")

@@ -8,11 +8,16 @@ import difflib
 import errno
 import re
 import stat
-import tomllib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+try:
+    import tomllib
+except ModuleNotFoundError:
+    sys.exit("Python 3.11 or a later one is needed, which has the module tomllib")
 
 from . import files
 from .errors import PackError, printable

@@ -3,7 +3,7 @@
 
 An output that is there already keeps its kind: a symbolic link is followed, a device or a FIFO is written into. A regular
 file is replaced atomically, keeps its permissions and, where that is allowed, its owner, and is left alone when it holds the
-same bytes.
+same bytes. A file that the command has read is no output of it, unless it is named as `replaces`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,23 @@ LARGEST = 1 << 32  # bytes: no EFI file and no manifest can have more
 _PREFIX = ".sevisor-"  # of temporary files; not the output's name, which may be as long as a name can be
 _CHUNK = 1 << 20
 ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}  # signals that end a command, after cleanup
+_inputs: set[tuple[int, int]] | None = None  # (device, inode) of what the command has read; None: no command runs
+
+
+@contextmanager
+def inputs_protected() -> Iterator[None]:
+    """Inside, what was read is not overwritten."""
+    global _inputs
+    before, _inputs = _inputs, set()
+    try:
+        yield
+    finally:
+        _inputs = before
+
+
+def note_input(status: os.stat_result) -> None:
+    if _inputs is not None and stat.S_ISREG(status.st_mode):
+        _inputs.add((status.st_dev, status.st_ino))
 
 
 def words(error: OSError, path: Path | str | None = None) -> str:
@@ -44,6 +61,7 @@ def read(path: Path, limit: int = LARGEST) -> bytes:
         if stat.S_ISREG(kind) and status.st_size > limit:
             raise PackError(f"{path}: the file has {status.st_size} bytes: more than {limit} bytes, which is too much")
         with open(path, "rb") as file:
+            note_input(os.fstat(file.fileno()))
             data = bytearray()
             while len(data) <= limit and (chunk := file.read(_CHUNK)):
                 data += chunk
@@ -101,13 +119,16 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _stage(path: Path, mode: int | None, cleanup: ExitStack) -> Output:
+def _stage(path: Path, mode: int | None, cleanup: ExitStack, replaces: Path | None = None) -> Output:
     """A temporary file beside the output, with the permissions that the output will have. `mode`: None for the usual ones."""
     status = _status(path)
     if status is not None and stat.S_ISDIR(status.st_mode):
         raise PackError(f"{path}: this is a folder: name a file in it")
     if status is not None and stat.S_ISSOCK(status.st_mode):
         raise PackError(f"{path}: this is a socket, which cannot be written")
+    if status is not None and _inputs and (status.st_dev, status.st_ino) in _inputs:
+        if replaces is None or not os.path.samefile(path, replaces):
+            raise PackError(f"{path}: this is one of the files that were read: give the output another name")
     special = status is not None and not stat.S_ISREG(status.st_mode)
     target = Path(os.path.realpath(path))
     if status is not None and not special and not os.access(path, os.W_OK):
@@ -169,11 +190,11 @@ def _same_bytes(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Output]:
+def replacing(path: Path, replaces: Path | None = None) -> Iterator[Output]:
     """Gives a `temporary` file to be filled; afterwards its bytes stand at `path`. After an exception `path` is as it was."""
     with ExitStack() as cleanup:
         try:
-            output = _stage(path, None, cleanup)
+            output = _stage(path, None, cleanup, replaces)
         except OSError as error:
             raise PackError(words(error, path)) from None
         yield output
@@ -188,9 +209,9 @@ def replacing(path: Path) -> Iterator[Output]:
             raise PackError(words(error, path)) from None
 
 
-def write(path: Path, data: bytes) -> bool:
+def write(path: Path, data: bytes, replaces: Path | None = None) -> bool:
     """Whole or not at all. False when a regular file had these bytes already."""
-    with replacing(path) as output:
+    with replacing(path, replaces) as output:
         try:
             output.temporary.write_bytes(data)
         except OSError as error:
@@ -198,7 +219,7 @@ def write(path: Path, data: bytes) -> bool:
     return output.changed
 
 
-def write_set(files: Mapping[Path, tuple[bytes, int]], overwrite: bool) -> None:
+def write_set(files: Mapping[Path, tuple[bytes, int | None]], overwrite: bool, replaces: Path | None = None) -> None:
     """Several files (bytes, permissions) that belong together: all of them, or none and what was there before.
 
     Without `overwrite` none of them may exist.
@@ -211,7 +232,7 @@ def write_set(files: Mapping[Path, tuple[bytes, int]], overwrite: bool) -> None:
         try:
             outputs = []
             for path, (data, mode) in files.items():
-                outputs.append(_stage(path, mode, cleanup))
+                outputs.append(_stage(path, mode, cleanup, replaces))
                 outputs[-1].temporary.write_bytes(data)
             _check_apart(outputs)
             for output in outputs:

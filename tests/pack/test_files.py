@@ -136,6 +136,47 @@ def test_the_same_bytes_leave_the_file_alone(tools, tmp_path: Path, tool: str) -
     assert output.stat().st_mtime != 1
 
 
+@pytest.mark.parametrize("force", ["", "--force"])
+def test_what_was_read_is_not_overwritten(guests_toml: Path, empty_efi: Path, tmp_path: Path, force: str) -> None:
+    """However the output names it. Only what a tool is asked to replace is."""
+    (tmp_path / "file").write_bytes(os.urandom(5000))
+    (tmp_path / "key").write_bytes(bytes(16))
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "domain.xml").write_text(
+        "<domain><name>web</name><memory>16384</memory>"
+        "<launchSecurity type='sev'><policy>0x1</policy></launchSecurity></domain>"
+    )
+    toml, file, packed = tmp_path / "flat.toml", tmp_path / "file", tmp_path / "packed.efi"
+    toml.write_text('[[guest]]\nname = "a"\nmemory = "4M"\nencryption = "none"\n' + f'image = "{file}"\n')
+    pack, linux = ROOT / "guest" / "pack.py", ROOT / "guest" / "linux"
+    image, owner = ROOT / "tests" / "system" / "image.py", ROOT / "guest" / "owner.py"
+    assert start([pack, guests_toml, "--efi", empty_efi, "-q", "-o", packed]).returncode == 0
+    secret = [owner, "secret", "build", "--tik", tmp_path / "key", "--tek", "00" * 16, "--launch-measure-blob", "00" * 48,
+              "--plain", file]  # fmt: skip
+    commands: list[list[object]] = [
+        [pack, toml, "--manifest-only", "-o", toml],
+        [pack, toml, "--efi", packed, "-o", file],
+        [pack, toml, "--efi", packed, "-o", tmp_path / "link"],
+        [pack, "--from-libvirt", tmp_path / "domain.xml", "-o", tmp_path / "domain.xml"],
+        [image, packed, "--boot", packed],
+        [image, tmp_path / "link", "--file", f"A={file}"],
+        [linux / "make-initramfs", "-o", file, file],
+        [linux / "make-initramfs", "-o", file, "--file", f"a:{file}"],
+        [linux / "make-volume", "--key", tmp_path / "key", "-o", tmp_path / "key", toml],
+        [linux / "make-volume", "--key", tmp_path / "key", "-o", file, file],
+    ]
+    if force:
+        commands = [[*secret, tmp_path / "key", tmp_path / "p", force], [*secret, tmp_path / "h", file, force]]
+    before = {path: path.read_bytes() for path in (toml, packed, file, tmp_path / "key", tmp_path / "domain.xml")}
+    for words in commands:
+        done = start(words)
+        assert done.returncode in (1, 2) and done.stderr.count("\n") >= 1, (words, done)
+        assert "one of the files that were read" in done.stderr or "are two files" in done.stderr, (words, done.stderr)
+        assert before == {path: path.read_bytes() for path in before}, words
+    assert start([pack, toml, "--efi", packed, "-q", "-o", packed]).returncode == 0
+    assert packed.read_bytes() != before[packed]
+
+
 def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
     mask = os.umask(0o027)
     try:

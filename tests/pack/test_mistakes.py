@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACK, OWNER = ROOT / "guest" / "pack.py", ROOT / "guest" / "owner.py"
 IMAGE, RUN = ROOT / "tests" / "system" / "image.py", ROOT / "tests" / "system" / "run.py"
 MACHINE, FETCH = ROOT / "tests" / "machine" / "build", ROOT / "guest" / "linux" / "fetch-kernel"
-INITRAMFS = ROOT / "guest" / "linux" / "make-initramfs"
-TOOLS = (PACK, OWNER, IMAGE, RUN, MACHINE, FETCH, INITRAMFS)
+INITRAMFS, VOLUME = ROOT / "guest" / "linux" / "make-initramfs", ROOT / "guest" / "linux" / "make-volume"
+TOOLS = (PACK, OWNER, IMAGE, RUN, MACHINE, FETCH, INITRAMFS, VOLUME)
 NAME = os.fsdecode(b"caf\xe9 \xff")  # a file's name that is no UTF-8: a surrogate each
 TIK = ["--tik", "00" * 16, "--api-major", "1", "--api-minor", "55", "--build-id", "31"]
 
@@ -59,6 +59,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "empty").touch()
     (tmp_path / "huge").touch()
     os.truncate(tmp_path / "huge", 5 << 30)
+    (tmp_path / "2MiB").write_bytes(b"x" * (2 << 20))
     (tmp_path / "pdh").write_bytes(certificate.encode(ec.generate_private_key(ec.SECP384R1()).public_key()))
     (tmp_path / "manifest").write_bytes(b"")
     assert start(PACK, tmp_path / "guests.toml", "--manifest-only", "-q", "-o", tmp_path / "manifest").returncode == 0
@@ -266,6 +267,20 @@ def command_lines(folder: Path) -> dict[str, tuple[list[object], int, str]]:
         ([INITRAMFS, "-o", folder / "x", folder / "none"], 1, "none: No such file"),
         ([INITRAMFS, "-o", folder], 1, "this is a folder"),
         ([INITRAMFS, "-o", folder / "x", "a/sh"], 2, "/bin/sh would be there twice"),
+        ([INITRAMFS, "-o", folder / "x", "--file", f"init:{toml}"], 2, "/init is there already"),
+        ([INITRAMFS, "-o", folder / "x", "--file", f"bin:{toml}"], 2, "/bin is there already"),
+        ([INITRAMFS, "-o", folder / "x", "--file", f"init/a:{toml}"], 2, "/init/a is there already, or its folder is a file"),
+        ([INITRAMFS, "-o", folder / "x", "--file", f"a/b:{toml}", "--file", f"a:{pdh}"], 2, "/a is there already"),
+        ([INITRAMFS, "-o", folder / "x", "--file", f"a:{toml}", "--file", f"a:{pdh}"], 2, "/a is there already"),
+        ([VOLUME, "--key", folder / "k", "-o", folder / "x", folder / "none"], 1, "none: No such file"),
+        ([VOLUME, "--key", folder / "k", "-o", folder / "x", folder], 1, "this is a folder"),
+        ([VOLUME, "--key", folder / "k", "-o", folder / "x", packed, folder / "folder" / "manifest"], 2, "in the volume twice"),
+        ([VOLUME, "--key", folder / "k", "-o", folder / "k", toml], 2, "key and volume are two files"),
+        ([VOLUME, "--key", folder / "empty", "-o", folder / "x", toml], 1, "empty: the key has 0 bytes"),
+        ([VOLUME, "--key", folder, "-o", folder / "x", toml], 1, "this is a folder"),
+        ([VOLUME, "--key", "/dev/zero", "-o", folder / "x", toml], 1, "/dev/zero: this is a device"),
+        ([VOLUME, "--key", folder / "huge", "-o", folder / "x", toml], 1, "huge: the file has 5368709120 bytes"),
+        ([VOLUME, "--key", folder / "k", "-o", folder / "x", "--size", "1", folder / "2MiB"], 1, "mke2fs failed"),
     ]  # fmt: skip
     return {f"{Path(row[0][0]).name}-{i}": row for i, row in enumerate(rows)}
 
@@ -315,6 +330,27 @@ def test_a_damaged_list_of_downloads_is_named(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- what is around a tool
+
+
+@pytest.mark.parametrize(
+    ("tool", "module", "words"),
+    [(PACK, "tomllib", "Python 3.11"), (OWNER, "cryptography", "python3-cryptography"),
+     (VOLUME, "cryptography", "python3-cryptography")],
+    ids=lambda value: getattr(value, "name", value),
+)  # fmt: skip
+def test_what_python_lacks_is_named(tmp_path: Path, tool: Path, module: str, words: str) -> None:
+    """On a machine where nobody has run `make setup`, such as an owner's desk."""
+    (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError({module!r})\n")
+    check_refusal(start(tool, "--help", env=os.environ | {"PYTHONPATH": str(tmp_path)}), 1, words)
+
+
+def test_a_log_of_the_console_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    """As other systems' terminals and redirections write it: the certificates are found, here the first line of them."""
+    text = "sev pdh: -----BEGIN SEV CERTIFICATE CHAIN-----\r\nsev pdh: AAAA\r\n"
+    for coding in ("ascii", "utf-8-sig", "utf-16"):
+        (tmp_path / "log").write_bytes(text.encode(coding))
+        for words in ([OWNER, "verify", tmp_path / "log"], [OWNER, "session", tmp_path / "log", "1"]):
+            check_refusal(start(*words), 1, "log: the last SEV CERTIFICATE CHAIN in it has no end")
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)

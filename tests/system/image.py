@@ -80,6 +80,7 @@ def check_sources(paths: Mapping[str, Path]) -> int:
         try:
             with open(path, "rb") as file:
                 status = os.fstat(file.fileno())
+                files.note_input(status)
         except OSError as error:
             raise PackError(files.words(error, path)) from None
         if not stat.S_ISREG(status.st_mode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import codecs
 import os
 import shlex
 import sys
@@ -43,7 +44,7 @@ def encoded(path: Path, size: int, what: str) -> bytes:
     data = files.read(path, 1 << 20)
     if len(data) != size:
         try:
-            data = base64.b64decode(b"".join(data.split()), validate=True)
+            data = base64.b64decode(b"".join(data.removeprefix(codecs.BOM_UTF8).split()), validate=True)
         except ValueError:
             pass
     if len(data) != size:

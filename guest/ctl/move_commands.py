@@ -111,8 +111,12 @@ def snapshot(sevisor: Connection, args: argparse.Namespace) -> int:
     if _tell_estimate(args, work.estimate(1)):
         return DONE
     if args.file == PIPE:
-        report = work.run(to, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        try:
+            report = work.run(to, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            cli.close_output()
+            raise PackError(f"standard output: {error.strerror}: the snapshot is not whole") from None
     else:
         with files.replacing(args.file) as result, open(result.temporary, "wb") as sink:
             report = work.run(to, sink)

@@ -157,7 +157,7 @@ def test_a_guest_is_launched_by_its_owner(tool, machine, tmp_path: Path) -> None
     cert, blob, header = certificate(9), bytes(range(128)), bytes(range(52))
     (tmp_path / "c").write_bytes(base64.encodebytes(cert))
     (tmp_path / "s").write_bytes(blob)
-    (tmp_path / "h").write_bytes(base64.b64encode(header) + b"\n")
+    (tmp_path / "h").write_bytes(b"\xef\xbb\xbf" + base64.b64encode(header) + b"\r\n")
     (tmp_path / "d").write_bytes(b"}$#*" * 8)
     assert tool("launch", "db", "--wait", "5").out == "guest db: session\n"
     words = ["session", "db", "--policy", "0x1", "--dh-cert", tmp_path / "c", "--session", tmp_path / "s"]

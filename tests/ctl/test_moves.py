@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import ctl_hosts as hosts
 import ctl_platforms as platforms
@@ -17,6 +20,8 @@ from ctl.ends import Source, Target
 from ctl.errors import ControlError, Damaged, Refused, Undecided, Unreached
 from ctl.link import Link
 from ctl.moves import Limits, Migration, Restore, Snapshot, Watch
+
+GUEST = Path(__file__).resolve().parents[2] / "guest"
 
 
 @pytest.fixture(scope="module")
@@ -386,6 +391,32 @@ def test_a_snapshot_whose_line_breaks_leaves_the_guest_as_it_was(
         except ControlError:
             pass
         assert pair.here.web.state == "running" and pair.here.moving.state == "running", (at, pair.said)
+
+
+@pytest.mark.parametrize(
+    ("command", "why"), [('"$@" | true', "Broken pipe"), ('"$@" >/dev/full', "No space left on device")]
+)
+def test_a_snapshot_into_a_pipe_that_nobody_reads_is_no_success(command: str, why: str) -> None:
+    """Else `snapshot web - | ssh ...` would say that all is well, and the guest be ended."""
+    code = """
+import sys, types
+sys.path.insert(0, sys.argv[1])
+from ctl import move_commands
+from pack import cli
+class Stub:
+    def __init__(self, *_): pass
+    def check(self, *_): pass
+    def estimate(self, _): pass
+    def run(self, to, sink): sink.write(bytes(1 << 20))
+move_commands.Snapshot = move_commands.Source = Stub
+move_commands._link = move_commands._for = move_commands._limits = move_commands._Shown = lambda *_: None
+move_commands._tell_estimate = lambda *_: False
+args = types.SimpleNamespace(file=move_commands.PIPE, name="web", json=False)
+sys.exit(cli.call("sevisorctl.py", lambda: move_commands.snapshot(None, args)))
+"""
+    words = ["bash", "-c", f"set -o pipefail; {command}", "-", sys.executable, "-c", code, GUEST]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, f"sevisorctl.py: standard output: {why}: the snapshot is not whole\n")
 
 
 @pytest.mark.parametrize("kind", KINDS)

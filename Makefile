@@ -97,10 +97,15 @@ do-machine:
 	$(call progress,SEV machine: QEMU with an AMD Secure Processor (minutes the first time; then cached))
 	@tests/machine/build
 
+# For the shell: fails if no guest in a file of guests has the kernel that GUEST_KERNEL names.
+names_kernel = [ ! -f $(1) ] || grep -q '^[^\#]*kernel[^\#]*[$$]{BUILD}/vmlinuz"' $(1) || \
+	{ echo "GUEST_KERNEL is given, but in "$(1)' no guest has kernel = "$${BUILD}/vmlinuz": name your kernel there' >&2; exit 1; }
+
 # Packed: the hypervisor with its guests, one file. Always packed, since no time stamp says which guests are in it; the
 # file is replaced if its bytes differ.
 $(EFI): $(BUILD)/boot/sevisor.efi $(GUEST_PARTS) always
 	$(if $(strip $(value GUESTS)),,$(error GUESTS is empty: give a file of guests, or leave GUESTS out for guest/guests.toml))
+	$(if $(strip $(value GUEST_KERNEL)),@$(call names_kernel,$(call quoted,$(value GUESTS))))
 	$(PYTHON) guest/pack.py $(call quoted,$(value GUESTS)) --set BUILD=$(BUILD)/guest --efi $< -o $@ --changes
 
 $(IMAGE): efi

@@ -22,6 +22,8 @@ GUEST_PARTS := $(GUEST_DIR)/hello.bin $(GUEST_DIR)/control.bin $(GUEST_DIR)/dsdt
 # What guest/locked.toml packs, too. The volume's key is beside it; the initramfs has none. Kernel and modules are of one package.
 GUEST_LOCKED := $(GUEST_DIR)/locked
 GUEST_LOCKED_MODULES := loop dm-crypt xts ecb
+GUEST_LOCKED_IS := $(GUEST_LOCKED_MODULES) $(shell cat guest/linux/* | sha256sum)
+$(eval $(call record,$(GUEST_LOCKED)/built-with,GUEST_LOCKED_IS))
 ifneq ($(filter %/locked.toml,$(GUESTS)),)
 GUEST_PARTS += $(GUEST_LOCKED)/initramfs.cpio.gz
 endif
@@ -96,12 +98,12 @@ endif
 $(GUEST_DIR)/guests.manifest: $(GUEST_PARTS) always
 	$(PYTHON) guest/pack.py guest/guests.toml --set BUILD=$(GUEST_DIR) --manifest-only -o $@
 
-$(GUEST_LOCKED)/volume.luks: guest/linux/make-volume
+$(GUEST_LOCKED)/volume.luks: $(GUEST_LOCKED)/built-with
 	mkdir -p $(@D)
 	echo "the owner's files are here" > $(@D)/welcome
 	$(PYTHON) guest/linux/make-volume --key $(@D)/disk.key -o $@ $(@D)/welcome
 
-$(GUEST_LOCKED)/initramfs.cpio.gz: $(GUEST_LOCKED)/volume.luks guest/linux/make-initramfs guest/linux/parts.py guest/linux/init guest/linux/fetch-kernel
+$(GUEST_LOCKED)/initramfs.cpio.gz: $(GUEST_LOCKED)/volume.luks $(GUEST_LOCKED)/built-with
 	tree=$$($(PYTHON) guest/linux/fetch-kernel --tree) && cp "$$($(PYTHON) guest/linux/fetch-kernel)" $(@D)/vmlinuz && \
 	$(PYTHON) guest/linux/make-initramfs --kernel-tree "$$tree" $(addprefix --module ,$(GUEST_LOCKED_MODULES)) \
 		--file volume.luks:$(GUEST_LOCKED)/volume.luks "$$(PATH=$$PATH:/usr/sbin:/sbin command -v cryptsetup)" -o $@

@@ -107,12 +107,27 @@ def test_sources_of_guests_are_known_by_their_content(tree: Path, make: Callable
     assert [path.stat().st_mtime_ns for path in outputs] == stamps
 
 
+def test_so_are_those_of_the_sample_with_a_secret(tree: Path, make: Callable[..., str]) -> None:
+    goal, init = ".build/guest/locked/initramfs.cpio.gz", tree / "guest" / "linux" / "init"
+    assert "make-initramfs" not in make("-n", goal, directory=tree, BUILD=".build")
+    text = init.read_bytes()
+    init.write_bytes(text + b"# another\n")
+    os.utime(init, (1, 1))
+    assert "make-initramfs" in make("-n", goal, directory=tree, BUILD=".build")
+    init.write_bytes(text)
+    assert "make-initramfs" not in make("-n", goal, directory=tree, BUILD=".build")
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
         (["do-image", "GUESTS=nowhere.toml"], "nowhere.toml: No such file"),
         (["do-image", "GUESTS="], "GUESTS is empty"),
         (["do-image", "BUILD=a b"], "must have a name without spaces"),
+        (
+            ["do-image", "GUESTS=guest/locked.toml", "GUEST_KERNEL=README.md"],
+            'no guest has kernel = "${BUILD}/vmlinuz"',
+        ),
     ],
 )
 def test_a_mistake_is_answered_in_words(tree: Path, words: list[str], answer: str) -> None:

@@ -275,7 +275,7 @@ def equivalents(root: Path) -> dict[tuple[str, str], str]:
         if path.exists()
         else []
     )
-    for what, proof in zip(rows[::2], rows[1::2]):
+    for what, proof in zip(rows[::2], rows[1::2], strict=True):
         file, _, diff = what.partition(": ")
         known[file, diff] = proof.strip()
     return known

@@ -83,7 +83,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--manifest-only", action="store_true", help="write the launch program without an EFI file")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE",
                         help="where to write: a file is replaced whole or not at all; a symbolic link is followed, "
-                             "a device or FIFO is written to")  # fmt: skip
+                             "a device or FIFO is written to; of the files that are read only IN.efi is replaced")  # fmt: skip
     parser.add_argument("--show", type=Path, metavar="FILE", help="print a packed EFI file or a manifest as text")
     parser.add_argument("--from-libvirt", type=Path, metavar="FILE",
                         help="print a guests.toml for a libvirt domain with launchSecurity type 'sev'; -o writes it, and the "

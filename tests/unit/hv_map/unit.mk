@@ -17,6 +17,8 @@ $(eval $(call record,$(UNIT_HV_MAP)/built-with,UNIT_HV_MAP_BUILT_WITH))
 .PHONY: unit-hv-map
 unit-hv-map: $(UNIT_HV_MAP_TESTS:%=$(UNIT_HV_MAP)/%.passed)
 
+.PRECIOUS: $(UNIT_HV_MAP)/test_%
+
 $(UNIT_HV_MAP)/test_%: tests/unit/hv_map/test_%.c $(UNIT_HV_MAP_SOURCES) $(UNIT_HV_MAP)/built-with
 	@mkdir -p $(@D)
 	@$(call depend,$(CC) $(UNIT_HV_MAP_CFLAGS),tests/unit/hv_map/test_$*.c $(UNIT_HV_MAP_SOURCES))

@@ -68,11 +68,11 @@ static bool pci_is_echo(const struct pci_space *space, uint32_t sbdf)
 }
 
 /* Functions of ARI, and virtual ones, need no function 0 of their device. They are on buses where something is in the first
- * place, and there each function is looked at. */
+ * place, or behind such a bus (PCIe 4.0, 9.3.3.8: First VF Offset), and there each function is looked at. */
 static bool pci_is_used(const struct pci_space *space, uint32_t bus)
 {
     for (uint32_t function = 0; function < 8; function++)
-        if (pci_exists(space, bus + function))
+        if (pci_exists(space, bus + function) || (bus > space->first && pci_exists(space, bus + function - 0x100)))
             return true;
     return false;
 }

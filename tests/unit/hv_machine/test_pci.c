@@ -84,11 +84,11 @@ static void where_nothing_is_each_device_is_asked_once(void **state)
 {
     (void)state;
     assert_walk(&whole, 0, NULL);
-    assert_int_equal(reads, 256 * (32 + 8));
+    assert_int_equal(reads, 256 * (32 + 8) + 255 * 8);
     add(0x0100, 0x00);
     reads = 0;
     WALK(&whole, 0x100);
-    assert_true(reads < 256 * (32 + 8) + 2 * 256);  /* one bus more, function by function */
+    assert_true(reads < 256 * (32 + 8) + 255 * 8 + 3 * 256);  /* two buses more, function by function */
 }
 
 /* A device with ARI has the bus for itself: its functions, up to 256, need not come in eights (PCIe 4.0, 6.13). */
@@ -123,6 +123,21 @@ static void virtual_functions_are_found_by_their_command_register(void **state)
     virtual(0x42ff);
     WALK(&whole, 0x4100, 0x4102, 0x4110, 0x41fe, 0x4206, 0x42ff);
     assert_int_equal(pci_layout(&whole, 0x4110), 0);
+}
+
+/* Their first one may be up to some hundred functions behind theirs, as 384 of Intel's 82576, I350 with four ports: so
+ * nothing is in the first place of the next bus, nor at any function 0. */
+static void virtual_functions_on_the_next_bus_need_nothing_in_its_first_place(void **state)
+{
+    (void)state;
+    add(0x4100, 0x80);
+    add(0x4101, 0x00);
+    virtual(0x4281);
+    virtual(0x4285);
+    virtual(0x4289);
+    WALK(&whole, 0x4100, 0x4101, 0x4281, 0x4285, 0x4289);
+    const struct pci_space behind = {NULL, 0x4200, 0x100}; /* alone: nothing tells of them */
+    assert_walk(&behind, 0, NULL);
 }
 
 static void functions_1_to_7_count_where_function_0_says_so(void **state)
@@ -188,6 +203,7 @@ int main(void)
         T(functions_1_to_7_count_where_function_0_says_so),
         T(functions_by_ari_are_found_without_a_function_0),
         T(virtual_functions_are_found_by_their_command_register),
+        T(virtual_functions_on_the_next_bus_need_nothing_in_its_first_place),
         T(buses_as_memory_are_walked_from_their_first_to_their_last),
         T(a_name_has_its_segment_where_that_is_not_0),
     };

@@ -15,22 +15,20 @@
 #define PCI_BAR_FLAGS UINT64_C(15)
 /* Extended capabilities: PCIe 4.0, 7.6.3. The SR-IOV one has as many registers as a device. */
 enum { EXTENDED_FIRST = 0x100, EXTENDED_LAST = PCI_FUNCTION_SIZE - 0x40, EXTENDED_MOST = 480 };
-enum { SRIOV = 0x0010, SRIOV_CONTROL = 0x08, SRIOV_VFS = 0x0c, SRIOV_BAR_0 = 0x24, BARS = 24 };
-#define SRIOV_IN_USE 9u         /* VF Enable, VF Memory Space Enable */
+/* Its control register, whose other half is for status; and the bits there but VF Memory Space Enable. */
+enum { SRIOV = 0x0010, SRIOV_CONTROL = 0x08, SRIOV_OTHERS = 0xfff7, SRIOV_VFS = 0x0c, SRIOV_BAR_0 = 0x24, BARS = 24 };
 
 /* The last address of `vfs` virtual functions' ranges, by their 64-bit BAR at `at`, which is `bar`. While it is sized it
- * holds no valid address, which nothing decodes as long as virtual functions are off. */
+ * holds no valid address: the caller has switched decoding off. */
 static uint64_t addresses_last(const struct pci_space *function, uint32_t at, uint64_t bar, uint64_t vfs)
 {
     const uint32_t sbdf = function->first;
     uint64_t bytes, end;
-    cli();
     pci_write32(function, sbdf, at, UINT32_MAX);
     pci_write32(function, sbdf, at + 4, UINT32_MAX);
     uint64_t mask = (uint64_t)pci_read32(function, sbdf, at + 4) << 32 | pci_read32(function, sbdf, at);
     pci_write32(function, sbdf, at, (uint32_t)bar);
     pci_write32(function, sbdf, at + 4, (uint32_t)(bar >> 32));
-    sti();
     bool over = __builtin_mul_overflow(~(mask & ~PCI_BAR_FLAGS) + 1, vfs, &bytes) ||
                 __builtin_add_overflow(bar & ~PCI_BAR_FLAGS, bytes, &end);
     return over ? UINT64_MAX : end - (bytes != 0);
@@ -60,10 +58,13 @@ static uint32_t addresses_of(const struct pci_space *function)
     for (uint32_t i = 0; at >= EXTENDED_FIRST && at <= EXTENDED_LAST && i < EXTENDED_MOST; i++) {
         header = pci_read32(function, function->first, at);
         if ((header & 0xffff) == SRIOV) {
-            bool in_use = (pci_read32(function, function->first, at + SRIOV_CONTROL) & SRIOV_IN_USE) != 0;
             uint32_t vfs = pci_read32(function, function->first, at + SRIOV_VFS) >> 16;
-            boot.pci_unseen |= in_use; /* those are not sized */
-            beyond += addresses_beyond(function, at + SRIOV_BAR_0, at + SRIOV_BAR_0 + BARS, in_use ? 0 : vfs);
+            uint32_t control = pci_read32(function, function->first, at + SRIOV_CONTROL) & 0xffff;
+            cli(); /* a driver of the UEFI firmware may use virtual functions */
+            pci_write32(function, function->first, at + SRIOV_CONTROL, control & SRIOV_OTHERS);
+            beyond += addresses_beyond(function, at + SRIOV_BAR_0, at + SRIOV_BAR_0 + BARS, vfs);
+            pci_write32(function, function->first, at + SRIOV_CONTROL, control);
+            sti();
         }
         at = header >> 20 & ~3u;
     }

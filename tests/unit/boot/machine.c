@@ -277,11 +277,16 @@ uint32_t mmio_read32(const volatile void *registers, uint64_t offset)
     return UINT32_MAX;
 }
 
-/* Of virtual functions, as long as they are off (PCIe 4.0, 9.3.3.3): those that can be sized are of 64 bits. */
+/* SR-IOV's control and status. */
+static volatile uint32_t *vf_control(void)
+{
+    return (volatile uint32_t *)(uintptr_t)(machine.vf_bars - 0x24 + 8);
+}
+
+/* Of virtual functions, while nothing decodes them (PCIe 4.0, 9.3.3.3: VF MSE): those that can be sized are of 64 bits. */
 static uint32_t write_vf_bar(uint32_t index, uint32_t value)
 {
-    const uint32_t *control = (const uint32_t *)(uintptr_t)(machine.vf_bars - 0x24 + 8);
-    assert_int_equal(*control & 9, 0);
+    assert_int_equal(*vf_control() & 8, 0);
     assert_int_equal(machine.rflags & RFLAGS_IF, 0);
     machine.sized = value == UINT32_MAX ? machine.sized | 0x100u << index : machine.sized & ~(0x100u << index);
     return index % 2 == 0 ? (value & (uint32_t)~(machine.vf_size - 1)) | 4
@@ -315,6 +320,14 @@ void mmio_write32(volatile void *registers, uint64_t offset, uint32_t value)
     volatile uint32_t *here = (volatile uint32_t *)at;
     if (machine.vf_bars != 0 && at - machine.vf_bars < 24) {
         value = write_vf_bar((uint32_t)(at - machine.vf_bars) / 4, value);
+    } else if (machine.vf_bars != 0 && here == vf_control()) {
+        assert_int_equal(machine.rflags & RFLAGS_IF, 0);
+        assert_int_equal(value >> 16, 0); /* a one there would clear the status bit */
+        assert_int_equal((value ^ *here) & 0xfff7, 0);
+        machine.sized = (*here & ~value & 8) != 0 ? machine.sized | 1
+                        : (value & 8) != 0        ? machine.sized & ~1u
+                                                  : machine.sized;
+        value |= *here & 0xffff0000;
     } else if (at - ECAM < ECAM_BUSES * MIB) {
         assert_true(config == 4 || config == 0x18 || config == 0x1c);
         if (config == 4) {

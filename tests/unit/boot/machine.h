@@ -103,7 +103,7 @@ struct machine {
     } mapped[16]; /* by the UEFI firmware, one to one */
     uint64_t ecam_psp; /* where the Secure Processor's is, if that is in another segment: alone writable */
     uint64_t firmware_cr3; /* the firmware's page tables, as far as somebody looks: empty at first */
-    unsigned sized; /* registers of the Secure Processor that have no valid address, as bits */
+    unsigned sized; /* registers that have no valid address, as bits, or do not decode it */
     uint32_t pci_address, bar2_mask, bar3_mask; /* of pci[0], the Secure Processor */
 
     EFI_MEMORY_DESCRIPTOR map[2048];

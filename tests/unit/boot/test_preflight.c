@@ -236,6 +236,7 @@ static void vfs_in_ecam(uint32_t number, uint64_t first, uint64_t last)
 {
     uint32_t *f = machine_ecam(number, 0x12341022, 0x80, 6);
     memset((uint8_t *)f + 256, 0, 4096 - 256);
+    machine.vf_bars = (uintptr_t)f + 0x174;
     f[0x100 / 4] = 0x0001 | 1 << 16 | 0x150u << 20;
     f[0x150 / 4] = 0x0010 | 1 << 16;
     memcpy(f + 0x174 / 4,
@@ -249,7 +250,6 @@ static void number_of_vfs(uint32_t number, uint32_t count, uint64_t size)
 {
     uint8_t *f = (uint8_t *)(uintptr_t)(ECAM + number * UINT64_C(4096));
     memcpy(f + 0x150 + 0x0c, (uint32_t[]){count << 16 | 77}, 4);        /* TotalVFs; InitialVFs */
-    machine.vf_bars = (uintptr_t)f + 0x174;
     machine.vf_size = size;
 }
 
@@ -261,10 +261,11 @@ static void vfs_that_end_at(uint64_t end, uint32_t count, uint64_t size)
     number_of_vfs(0x008, count, size);
 }
 
-static void vfs_in_use(uint32_t control)
+/* By the UEFI firmware; their status bit is one that a write of a one would clear. */
+static void vfs_in_use(uint64_t end, uint32_t control)
 {
-    vfs_that_end_at((UINT64_C(1) << 43) + MIB, 8, MIB);
-    ((uint32_t *)(uintptr_t)(ECAM + 0x8000))[0x158 / 4] = control;
+    vfs_that_end_at(end, 8, MIB);
+    ((uint32_t *)(uintptr_t)(ECAM + 0x8000))[0x158 / 4] = 1 << 16 | control;
 }
 
 /* Of segment 0, and nothing else. */
@@ -452,8 +453,11 @@ static void three_cpus(uint8_t last)
       vfs_that_end_at((UINT64_C(1) << 43) + 4096, 65535, 4096))                                                           \
     X(virtual_functions_of_all_there_is, "PCI addresses", PREFLIGHT_NOTE, "2 are above", BEYOND("0001:00:01.0 "),         \
       vfs_that_end_at(0, 2, UINT64_C(1) << 63))                                                                           \
-    X(virtual_functions_that_are_on, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", vfs_in_use(1))          \
-    X(virtual_functions_in_memory, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "", vfs_in_use(8))            \
+    X(virtual_functions_that_are_on, "PCI addresses", PREFLIGHT_NOTE, "1 are above", BEYOND("0001:00:01.0 "),             \
+      vfs_in_use((UINT64_C(1) << 43) + MIB, 1))                                                                           \
+    X(virtual_functions_in_memory, "PCI addresses", PREFLIGHT_NOTE, "1 are above", BEYOND("0001:00:01.0 "),               \
+      vfs_in_use((UINT64_C(1) << 43) + MIB, 0x19))                                                                        \
+    X(virtual_functions_in_use_below, "PCI addresses", PREFLIGHT_FINE, "all", "", vfs_in_use(UINT64_C(1) << 43, 0x19))    \
     X(segment_0_without_an_mcfg, "PCI addresses", PREFLIGHT_FINE, "all that can be read", "",                             \
       acpi_build(2, true, true))                                                                                          \
     X(no_bus_in_the_mcfg, "PCI segments", PREFLIGHT_NOTE, "some by ports only", BY_PORTS("00:00.0"),                      \

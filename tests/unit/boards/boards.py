@@ -179,6 +179,9 @@ class Board:
             for key, regs in t.get("leaf", {}).items()
         ]
         self.functions = functions_of(tables, self.generation)
+        devices = {device: generation for generation, device in DEVICES.items()}
+        for function in self.functions:  # no name tells
+            self.generation = self.generation or devices.get(function[1])
         self.ids = ids_of(tables)
 
     def value(self, *paths: str) -> Any:
@@ -250,7 +253,8 @@ class Board:
         revision = self.value("acpi.revisions.SPCR", "spcr_revision", "acpi.spcr_revision")
         if told is None:
             address = self.value("spcr_address", "acpi.spcr_address")
-            return None if address is None else (revision or 1, 0, True, 8, address, 115200)
+            io = address is not None and address < 0x10000  # else in memory, where AMD's UARTs have a stride of 4
+            return None if address is None else (revision or 1, 0, io, 8 if io else 32, address, 115200)
         kind, space, at, baud = told.groups()
         return (
             revision or 2,
@@ -264,11 +268,13 @@ class Board:
     def mcfg(self) -> tuple[int, int, int, int] | None:
         """Segment, base, first and last bus, of which there are as many as have room where the file gives the last byte."""
         told = self.value("pci.mmconfig", "mmconfig")
+        if isinstance(told, list):  # an entry per segment: that of the first, which ports reach, too
+            told = min(told, key=lambda entry: entry.get("segment", 0), default=None)
         if told is None:
             return None
         first = told.get("first_bus", 0)
         buses = (told["last"] + 1 - told["base"]) >> 20 if "last" in told else told["last_bus"] + 1 - first
-        return told["segment"], told["base"], first, first + buses - 1
+        return told.get("segment", 0), told["base"], first, first + buses - 1
 
     def ports(self) -> list[int]:
         """Where UARTs are: as the file lists them, or where SPCR or the operating system has its console; else the first."""
@@ -310,9 +316,11 @@ def emit(boards: list[Board], header: str) -> str:
     for i, board in enumerate(boards):
         borrowed = next((b.leaves for b in boards if b.leaves and b.generation == board.generation), [])
         own = {row[:2] for row in board.leaves}
+        leaf_1f = board.value("leaf_8000001f")
+        if leaf_1f and not borrowed and not own:
+            borrowed = next(b.leaves for b in boards if b.leaves)
         leaves = board.leaves + [row for row in borrowed if row[:2] not in own]
         derived = board.value("derived") or {}
-        leaf_1f = board.value("leaf_8000001f")
         if leaf_1f:
             leaves = [row for row in leaves if row[0] != 0x8000001F] + [(0x8000001F, 0, *leaf_1f)]
         told = leaf_1f or (0x8000001F, 0) in own  # else what the file tells otherwise goes into the borrowed one

@@ -179,7 +179,7 @@ class Board:
             for key, regs in t.get("leaf", {}).items()
         ]
         self.functions = functions_of(tables, self.generation)
-        devices = {device: generation for generation, device in DEVICES.items()}
+        devices = {device: generation for generation, device in DEVICES.items()} | {0x17D8: "turin"}
         for function in self.functions:  # no name tells
             self.generation = self.generation or devices.get(function[1])
         self.ids = ids_of(tables)
@@ -273,7 +273,7 @@ class Board:
         if told is None:
             return None
         first = told.get("first_bus", 0)
-        buses = (told["last"] + 1 - told["base"]) >> 20 if "last" in told else told["last_bus"] + 1 - first
+        buses = (told["last"] + 1 - told["base"]) >> 20 if "last" in told else told.get("last_bus", 255) + 1 - first
         return told.get("segment", 0), told["base"], first, first + buses - 1
 
     def ports(self) -> list[int]:
@@ -314,7 +314,10 @@ def load(folder: Path) -> list[Board]:
 def emit(boards: list[Board], header: str) -> str:
     text, rows = [f'#include "{header}"\n'], []
     for i, board in enumerate(boards):
-        borrowed = next((b.leaves for b in boards if b.leaves and b.generation == board.generation), [])
+        alike = [b.leaves for b in boards if b.leaves and b.generation == board.generation]
+        if max(board.ids, default=0) > 254:  # with so many CPUs, one that offers x2APIC
+            alike.sort(key=lambda leaves: not any(row[:2] == (1, 0) and row[4] >> 21 & 1 for row in leaves))
+        borrowed = alike[0] if alike else []
         own = {row[:2] for row in board.leaves}
         leaf_1f = board.value("leaf_8000001f")
         if leaf_1f and not borrowed and not own:
@@ -328,8 +331,9 @@ def emit(boards: list[Board], header: str) -> str:
         width = next((row[2] & 0xFF for row in leaves if row[0] == 0x80000008), None)
         c_bit = board.number("c_bit", "derived.c_bit")
         reduction = board.number("reduction", "derived.reduction")
-        if ebx is not None and not told and UNKNOWN not in (c_bit, reduction):
-            leaves = [(*row[:3], reduction << 6 | c_bit, *row[4:]) if row[0] == 0x8000001F else row for row in leaves]
+        if ebx is not None and not told:
+            ebx = (ebx >> 6 if reduction == UNKNOWN else reduction) << 6 | (ebx & 0x3F if c_bit == UNKNOWN else c_bit)
+            leaves = [(*row[:3], ebx, *row[4:]) if row[0] == 0x8000001F else row for row in leaves]
         last, first, count = board.asids()
         if not told and UNKNOWN not in (last, first):
             leaves = [(*row[:4], last, first) if row[0] == 0x8000001F else row for row in leaves]

@@ -502,3 +502,15 @@ bool rig_exit(struct vcpu *vcpu, uint64_t code, uint64_t info1, uint64_t info2)
     vmcb->exitintinfo = 0;
     return exit_dispatch(&vcpu->run);
 }
+
+uint64_t rig_leaf_entry(const struct npt *npt, uint64_t gpa)
+{
+    uint64_t table = npt->root.raw, entry = 0;
+    for (int shift = 39; shift >= 12; shift -= 9) {
+        entry = ((const uint64_t *)page_va(paddr(table)))[gpa >> shift & 511];
+        if ((entry & 1) == 0 || (shift > 12 && (entry & 0x86) != 6))
+            return 0;
+        table = entry & UINT64_C(0x0007fffffffff000);
+    }
+    return entry;
+}

@@ -38,6 +38,9 @@ uint64_t rig_pages_taken(void);
 /* From now on so many are free; UINT64_MAX: all that are not taken. */
 void rig_leave_pages(uint64_t count);
 
+/* The nested tables' entry of a page of 4 KiB; 0: it is not there, or what leads there is not writable and for users. */
+uint64_t rig_leaf_entry(const struct npt *npt, uint64_t gpa);
+
 /* guests[index]'s memory; and whether hv has a window onto a guest's. */
 uint8_t *rig_ram(uint32_t index);
 extern bool rig_window_open;
@@ -51,12 +54,12 @@ extern uint64_t (*rig_rdmsr)(uint32_t msr);
 extern void (*rig_wrmsr)(uint32_t msr, uint64_t value);
 
 /* What the code under test said and did. */
-extern char rig_log[8192];                  /* all lines */
+extern char rig_log[8192]; /* all lines */
 extern unsigned rig_log_lines;
-extern uint64_t rig_xcr0;                   /* XCR0 of the "CPU" */
-extern unsigned rig_arms;                   /* of the timer */
-extern unsigned rig_halts, rig_wbinvds;     /* HLT, WBINVD of the host */
-extern uint64_t rig_halted_tsc;             /* spent in HLT */
+extern uint64_t rig_xcr0; /* XCR0 of the "CPU" */
+extern unsigned rig_arms; /* of the timer */
+extern unsigned rig_halts, rig_wbinvds; /* HLT, WBINVD of the host */
+extern uint64_t rig_halted_tsc; /* spent in HLT */
 
 /* CLGI has been executed; and interrupts that the CPU then sent to itself. */
 extern bool rig_gif_clear;
@@ -69,8 +72,8 @@ void rig_be_late(bool late);
 
 /* What each round of the scheduler costs before a guest is entered. */
 extern uint64_t rig_poll_cost;
-extern uint32_t rig_line_us;        /* how often the operator's line wants to be looked at */
-extern unsigned rig_polls;             /* for the operator's keys */
+extern uint32_t rig_line_us; /* how often the operator's line wants to be looked at */
+extern unsigned rig_polls; /* for the operator's keys */
 /* How often the operator's line was looked at since the last call, but to print. */
 unsigned rig_count_drains(void);
 

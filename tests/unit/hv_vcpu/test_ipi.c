@@ -130,7 +130,8 @@ static void what_was_to_be_injected_and_what_was_translated_ends_with_init(void 
     assert_int_equal(vcpus[1]->vmcb->tlb_control, TLB_CONTROL_FLUSH_ASID);
 }
 
-/* APM2 14.1.3: DR0-3 and CR2 are 0 after it, and an NMI is not held back for the IRET of one from before. */
+/* APM2 14.1.3: DR0-3 and CR2 are 0 after it, DR6 and DR7 as after a reset, and an NMI is not held back for the IRET of one from
+ * before. */
 static void init_leaves_no_fault_address_breakpoint_or_nmi_behind(void **state)
 {
     (void)state;
@@ -139,18 +140,21 @@ static void init_leaves_no_fault_address_breakpoint_or_nmi_behind(void **state)
     send(0, ICR(1, NMI));
     event_prepare(vcpus[1]);
     assert_true((vcpus[1]->vmcb->intercept_misc1 & INTERCEPT(VMEXIT_IRET)) != 0);
-    event_iret(vcpus[1]);                   /* about to end */
+    event_iret(vcpus[1]); /* about to end */
     send(0, ICR(1, NMI));
     event_prepare(vcpus[1]);
     vcpus[1]->nmi_blocked = true;
     vcpus[1]->vmcb->intercept_misc1 |= INTERCEPT(VMEXIT_IRET);
     vcpus[1]->vmcb->cr2 = UINT64_C(0xffff800000001000);
+    vcpus[1]->vmcb->dr6 = 0xffff4ff1;
+    vcpus[1]->vmcb->dr7 = 0x26ff; /* GD, too */
     for (unsigned i = 0; i < 4; i++)
         vcpus[1]->switched.dr[i] = i + 1;
     vmcb_mark_clean(vcpus[1]->vmcb);
     send(0, ICR(1, INIT));
     assert_int_equal(vcpus[1]->vmcb->cr2, 0);
     assert_int_equal(vcpus[1]->vmcb->vmcb_clean & (VMCB_CLEAN_CR2 | VMCB_CLEAN_DRX), 0);
+    assert_int_equal(vcpus[1]->vmcb->dr6, 0xffff0ff0);
     assert_int_equal(vcpus[1]->vmcb->dr7, 0x400);
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(vcpus[1]->switched.dr[i], 0);
@@ -187,11 +191,11 @@ static void a_guest_ends_when_none_of_its_vcpus_can_wake_another(void **state)
     (void)state;
     three_vcpus();
     for (uint32_t i = 1; i < VCPUS; i++)
-        vcpu_poll(vcpus[i], rig_tsc);       /* one of them waits for its startup to the end */
+        vcpu_poll(vcpus[i], rig_tsc); /* one of them waits for its startup to the end */
     start(1);
     assert_int_equal(guests[0].end, GUEST_END_NONE);
     sleep_deaf(1);
-    post_only(0, ICR(1, NMI));              /* which is on its way when the sender goes to sleep */
+    post_only(0, ICR(1, NMI)); /* which is on its way when the sender goes to sleep */
     sleep_deaf(0);
     assert_int_equal(guests[0].end, GUEST_END_NONE);
     vcpu_poll(vcpus[1], rig_tsc);

@@ -148,20 +148,6 @@ static void what_is_mapped_is_not_mapped_over(void **state)
     assert_memory_equal(before, after, snapshot(after));
 }
 
-static uint64_t leaf_entry(const struct npt *npt, uint64_t gpa)
-{
-    uint64_t table = npt->root.raw, entry = 0;
-    for (int shift = 39; shift >= 12; shift -= 9) {
-        entry = ((const uint64_t *)page_va(paddr(table)))[gpa >> shift & 511];
-        assert_int_equal(entry & 1, 1);
-        if (shift > 12) {
-            assert_int_equal(entry & 0x86, 6);
-            table = entry & UINT64_C(0x0007fffffffff000);
-        }
-    }
-    return entry;
-}
-
 static void a_readonly_page_cannot_be_written_or_executed(void **state)
 {
     (void)state;
@@ -170,7 +156,7 @@ static void a_readonly_page_cannot_be_written_or_executed(void **state)
     uint64_t pages = npt.pages, taken = rig_pages_taken();
     assert_true(npt_map_readonly(&npt, gpaddr(0xfed80000), paddr(RIG_POOL_BASE)));
     /* P, U, A; not W, not D; NX; without the C-bit */
-    assert_int_equal(leaf_entry(&npt, 0xfed80000), RIG_POOL_BASE | 0x25 | UINT64_C(1) << 63);
+    assert_int_equal(rig_leaf_entry(&npt, 0xfed80000), RIG_POOL_BASE | 0x25 | UINT64_C(1) << 63);
     assert_int_equal(npt.pages - pages, 2);
     assert_int_equal(rig_pages_taken() - taken, 2);
     assert_true(npt_map_readonly(&npt, gpaddr(0xfed81000), paddr(RIG_POOL_BASE)));

@@ -147,6 +147,27 @@ static void all_of_its_time_is_paid_for_also_more_than_a_slice(void **state)
     pages_destroy(&guests[0]);
 }
 
+static void what_an_interrupt_does_for_others_is_not_paid_for_by_who_runs_and_is_left_out_once(void **state)
+{
+    (void)state;
+    const uint64_t ms = RIG_HZ / 1000;
+    struct vcpu *vcpu = rig_guest(0, false);
+    uint64_t start = rig_cpu.charged_tsc = rig_tsc;
+    vcpu->fair_tsc = vcpu->run_tsc = 0;
+    rig_cpu.others_charged = rig_cpu.others_tsc;
+    rig_cpu.others_tsc += 3 * ms;
+    fair_charge_work(&rig_cpu, vcpu, start + 5 * ms);
+    assert_int_equal(vcpu->fair_tsc, 2 * ms);
+    fair_charge_work(&rig_cpu, vcpu, start + 9 * ms);
+    assert_int_equal(vcpu->fair_tsc, 6 * ms);
+    rig_cpu.others_tsc += 10 * ms;
+    fair_charge_work(&rig_cpu, vcpu, start + 10 * ms);
+    assert_int_equal(vcpu->fair_tsc, 6 * ms);
+    fair_charge_work(&rig_cpu, vcpu, start + 11 * ms);
+    assert_int_equal(vcpu->fair_tsc, 7 * ms);
+    assert_int_equal(vcpu->run_tsc, vcpu->fair_tsc);
+}
+
 static void it_is_for_kernels_of_guests_with_sev(void **state)
 {
     (void)state;
@@ -318,6 +339,7 @@ int main(void)
         TEST(pages_are_as_the_guest_said_last_and_private_before),
         TEST(hostile_arguments_are_refused_and_change_nothing),
         TEST(all_of_its_time_is_paid_for_also_more_than_a_slice),
+        TEST(what_an_interrupt_does_for_others_is_not_paid_for_by_who_runs_and_is_left_out_once),
         TEST(it_is_for_kernels_of_guests_with_sev),
         TEST(migration_control_has_one_bit_and_only_under_sev),
         TEST(a_guest_that_tells_what_it_shares_has_its_clock_there_only),

@@ -21,17 +21,6 @@ static void acpi_check_sum(const void *table, uint64_t length, const char signat
         text_list(boot.acpi_wrong_sums, sizeof(boot.acpi_wrong_sums), signature);
 }
 
-static const uint8_t *acpi_root(void)
-{
-    const EFI_GUID acpi_20 = ACPI_20_TABLE_GUID;
-    for (UINTN i = 0; i < boot.system->NumberOfTableEntries; i++) {
-        const EFI_CONFIGURATION_TABLE *entry = &boot.system->ConfigurationTable[i];
-        if (memcmp(&entry->VendorGuid, &acpi_20, sizeof(acpi_20)) == 0)
-            return entry->VendorTable;
-    }
-    return NULL;
-}
-
 const void *acpi_table(uint64_t address, const char signature[static 4])
 {
     const uint8_t *table = (const void *)(uintptr_t)address;
@@ -46,7 +35,12 @@ const void *acpi_table(uint64_t address, const char signature[static 4])
 
 const void *acpi_find(const char signature[static 4], uint32_t minimum, uint32_t skip)
 {
-    const uint8_t *root = acpi_root();
+    const EFI_GUID acpi_20 = ACPI_20_TABLE_GUID;
+    const EFI_CONFIGURATION_TABLE *entry = boot.system->ConfigurationTable;
+    const EFI_CONFIGURATION_TABLE *end = entry + boot.system->NumberOfTableEntries;
+    while (entry < end && memcmp(&entry->VendorGuid, &acpi_20, sizeof(acpi_20)) != 0)
+        entry++;
+    const uint8_t *root = entry < end ? entry->VendorTable : NULL;
     if (root == NULL || memcmp(root, "RSD PTR ", 8) != 0 || root[RSDP_REVISION] < 2)
         return NULL;
     acpi_check_sum(root, RSDP_SIZE_1, "RSDP");

@@ -27,7 +27,8 @@ enum preflight_verdict {
 };
 struct preflight_row {
     enum preflight_verdict verdict;
-    char feature[28], needed[28], found[44], remedy[200];
+    char feature[28], needed[28], found[244];
+    const char *remedy;             /* behind the end of `found`, or "" */
 };
 #define PREFLIGHT_ROWS 40u
 

@@ -78,25 +78,22 @@ bool registers_space(uint32_t *at, struct pci_space *space)
     return false;
 }
 
-/* The next entry of the MCFG; *at: where to continue, MCFG_ENTRIES at first. An impossible base becomes 0. */
+/* The next entry of the MCFG; *at: where to continue, MCFG_ENTRIES at first. An impossible base becomes 0, impossible buses
+ * size 0. */
 static bool registers_next(uint32_t *at, struct handoff_registers *r)
 {
     const uint8_t *mcfg = acpi_find("MCFG", MCFG_ENTRIES, 0);
-    uint32_t size = (uint32_t)acpi_field(mcfg, ACPI_LENGTH, 4);
-    while (*at < size && size - *at >= MCFG_ENTRY_SIZE) {
-        const uint8_t *entry = mcfg + *at;
-        uint32_t first = entry[MCFG_FIRST_BUS], last = entry[MCFG_LAST_BUS];
-        uint64_t base = number_at(entry, 8);
-        *at += MCFG_ENTRY_SIZE;
-        if (first > last)
-            continue;
-        if (base == 0 || __builtin_add_overflow(base, first * PCI_BUS_SIZE, &base))
-            base = 0;
-        *r = (struct handoff_registers){base, (last + 1 - first) * PCI_BUS_SIZE, HANDOFF_PCI,
-                                        (uint32_t)number_at(entry + MCFG_SEGMENT, 2) << 16 | first << 8};
-        return true;
-    }
-    return false;
+    if (*at + MCFG_ENTRY_SIZE > acpi_field(mcfg, ACPI_LENGTH, 4))
+        return false;
+    const uint8_t *entry = mcfg + *at;
+    *at += MCFG_ENTRY_SIZE;
+    uint32_t first = entry[MCFG_FIRST_BUS], behind = entry[MCFG_LAST_BUS] + 1u;
+    uint64_t base = number_at(entry, 8), buses = behind > first ? behind - first : 0;
+    if (base == 0 || __builtin_add_overflow(base, first * PCI_BUS_SIZE, &base))
+        base = 0;
+    *r = (struct handoff_registers){base, buses * PCI_BUS_SIZE, HANDOFF_PCI,
+                                    (uint32_t)number_at(entry + MCFG_SEGMENT, 2) << 16 | first << 8};
+    return true;
 }
 
 volatile void *registers_ecam(const struct pci_space *space, uint32_t sbdf)
@@ -128,7 +125,7 @@ static void registers_find_pci(void)
     struct handoff_registers r = {0, (uint64_t)PCI_FUNCTIONS * PCI_FUNCTION_SIZE, HANDOFF_PCI, 0};
     handoff.registers[handoff.register_count++] = r;
     for (uint32_t at = MCFG_ENTRIES; registers_next(&at, &r);) {
-        if (r.first >> 16 == 0)
+        if (r.first >> 16 == 0 || r.size == 0)
             continue; /* ports reach it; registers_ecam() looks at its entries */
         if (!registers_add(&r))
             text_list(lost, sizeof(lost), pci_name(r.first, name));

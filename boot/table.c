@@ -16,17 +16,16 @@ void table_row(enum preflight_verdict verdict, const char *feature, const char *
 {
     static struct preflight_row not_kept;
     struct preflight_row *r = boot.row_count < PREFLIGHT_ROWS ? &boot.rows[boot.row_count++] : &not_kept;
-    char text[sizeof(r->found) + sizeof(r->remedy)], *end = text;
+    char *end = r->found;
     va_list arguments;
     va_start(arguments, format);
-    text_format_list(text, sizeof(text), format, arguments);
+    text_format_list(r->found, sizeof(r->found), format, arguments);
     va_end(arguments);
     while (*end != '\0' && *end != '\n')
         end++;
     r->verdict = verdict;
-    text_format(r->remedy, sizeof(r->remedy), "%s", verdict != PREFLIGHT_FINE && *end == '\n' ? end + 1 : "");
+    r->remedy = verdict != PREFLIGHT_FINE && *end == '\n' ? end + 1 : "";
     *end = '\0';
-    text_format(r->found, sizeof(r->found), "%s", text);
     text_format(r->feature, sizeof(r->feature), "%s", feature);
     text_format(r->needed, sizeof(r->needed), "%s", needed);
     table_print(r);

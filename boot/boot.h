@@ -123,8 +123,7 @@ void registers_row(const char *from, const char *found, const char *effect);
  * allocated. */
 uint64_t memory_allocate(uint64_t bytes, uint64_t highest);
 void memory_free(void);
-/* The UEFI memory map, into `handoff`'s ranges. The buffer is allocated once, with slack for later calls. False: no map, or
- * too many ranges. */
+/* The UEFI memory map, into `handoff`'s ranges. False: no map, or too many ranges. */
 bool memory_map_read(UINTN *key);
 
 /* load.c: allocates memory for hv; its size depends on the ranges, CPUs and guests in `handoff`. */

@@ -3,12 +3,8 @@
  * ranges. */
 #include "boot/boot.h"
 
-/* Room for descriptors that are added between the first call and the last. */
-#define MAP_SLACK 8192u
-#define ALLOCATIONS 4u /* hv's arena, the bridge, pages to start CPUs from, the memory map */
+#define ALLOCATIONS 3u /* hv's arena, the bridge, pages to start CPUs from */
 
-static uint8_t *map;
-static UINTN map_capacity;
 static struct {
     EFI_PHYSICAL_ADDRESS base;
     UINTN pages;
@@ -31,25 +27,16 @@ void memory_free(void)
 {
     for (; allocated_count > 0; allocated_count--)
         boot.services->FreePages(allocated[allocated_count - 1].base, allocated[allocated_count - 1].pages);
-    map = NULL;
 }
 
 bool memory_map_read(UINTN *key)
 {
     UINT32 version;
-    UINTN stride;
-    if (map == NULL) {
-        map_capacity = 0;
-        boot.services->GetMemoryMap(&map_capacity, NULL, key, &stride, &version);
-        map_capacity += MAP_SLACK;
-        map = (uint8_t *)(uintptr_t)memory_allocate(map_capacity, load_highest());
-        if (map == NULL)
-            return false;
-    }
-    UINTN bytes = map_capacity;
+    static EFI_MEMORY_DESCRIPTOR map[2 * HANDOFF_MAX_RANGES]; /* which are yet to be merged */
+    UINTN stride, bytes = sizeof(map);
     struct ranges ranges = {handoff.ranges, 0, HANDOFF_MAX_RANGES, 0};
     /* Absent ranges have 0 pages. */
-    if (EFI_ERROR(boot.services->GetMemoryMap(&bytes, (EFI_MEMORY_DESCRIPTOR *)map, key, &stride, &version)) ||
+    if (EFI_ERROR(boot.services->GetMemoryMap(&bytes, map, key, &stride, &version)) ||
         !ranges_from_uefi(&ranges, map, bytes, stride, UINT64_C(1) << handoff.phys_bits) ||
         !ranges_paint(&ranges, handoff.manifest_base, (handoff.manifest_size + PAGE_SIZE - 1) / PAGE_SIZE,
                       HANDOFF_MANIFEST) ||

@@ -147,8 +147,7 @@ extern const char *psp_platform_out_of_reach;
  * nothing outside. False: no such section, or inconsistent headers. */
 bool section_find(const void *image, uint64_t size, const char *name, struct section *out);
 
-/* image.c: validates the hv image before it is loaded. */
-/* NULL: valid, and the header is copied to *header. Else the reason. */
+/* Validates the hv image before it is loaded. NULL: valid, and the header is copied to *header. Else the reason. */
 const char *image_check(const void *section, uint64_t size, struct hv_image_header *header);
 
 /* madt.c: ACPI 6.4, 5.2.12, the Multiple APIC Description Table. */

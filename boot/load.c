@@ -27,7 +27,7 @@
 #define CPU_BYTES (UINT64_C(96) << 10) /* per CPU in hv: stacks above all */
 #define STACK_BYTES UINT64_C(32768)
 #define TABLE_PAGES 32u /* see layout.h's count for the same things; and one per GiB of arena */
-#define BRIDGE_PAGES 32u
+#define BRIDGE_BYTES (UINT64_C(32) * PAGE_SIZE)
 
 _Static_assert(POOL_BYTES + (UINT64_C(1) << 52) / POOL_SHARE + HANDOFF_MAX_CPUS * CPU_BYTES + SIZE_1G +
                        MANIFEST_MAX_GUESTS * (POOL_GUEST_BYTES + MANIFEST_MAX_VCPUS * POOL_VCPU_BYTES +
@@ -73,16 +73,13 @@ uint64_t load_highest(void)
 bool load_allocate(void)
 {
     const uint64_t size = load_arena_size();
-    if (size > HV_ARENA_MAX)
-        return false;
-    uint64_t memory = memory_allocate(size + SIZE_2M, load_highest());
-    uint64_t tables = memory_allocate(BRIDGE_PAGES * PAGE_SIZE, load_highest());
-    if (memory == 0 || tables == 0)
+    uint64_t tables = size > HV_ARENA_MAX ? 0 : memory_allocate(BRIDGE_BYTES + SIZE_2M + size, load_highest());
+    if (tables == 0)
         return false;
     load_manifest_bytes = boot.guests->payload_offset;
-    handoff.arena_base = (memory + SIZE_2M - 1) & ~(SIZE_2M - 1);
+    handoff.arena_base = (tables + BRIDGE_BYTES + SIZE_2M - 1) & ~(SIZE_2M - 1);
     handoff.arena_size = size;
-    pagetable_init(&bridge, tables, tables + BRIDGE_PAGES * PAGE_SIZE, 0, 0);
+    pagetable_init(&bridge, tables, tables + BRIDGE_BYTES, 0, 0);
     return pagetable_map(&bridge, HV_ARENA_BASE, handoff.arena_base | handoff.c_bit_mask, size, PTE_W | PTE_NX);
 }
 
@@ -145,9 +142,8 @@ void load_enter(void)
     memset((void *)(uintptr_t)boot.hv.base, 0, boot.hv.size); /* no plain copy stays behind */
     at += boot.hv_header.total_size;
 
-    uint64_t tables_base = at;
     struct pagetable tables;
-    load_build_tables(&tables, tables_base, load_table_bytes(handoff.arena_size));
+    load_build_tables(&tables, at, load_table_bytes(handoff.arena_size));
     at += load_table_bytes(handoff.arena_size);
 
     load_manifest(at, alias);

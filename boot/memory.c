@@ -3,7 +3,7 @@
  * ranges. */
 #include "boot/boot.h"
 
-#define ALLOCATIONS 3u /* hv's arena, the bridge, pages to start CPUs from */
+#define ALLOCATIONS 2u /* hv's arena with the bridge, pages to start CPUs from */
 
 static struct {
     EFI_PHYSICAL_ADDRESS base;

@@ -91,7 +91,7 @@ static void beta_is_sev(void)
 static void gamma_takes(unsigned mib)
 {
     machine_descriptor(EfiReservedMemoryType, RAM_BASE, 8 * MIB / 4096, EFI_MEMORY_WB);
-    guest(1)->memory = 2 * MIB;
+    guest(1)->memory = 4 * MIB;
     guest(2)->memory = mib * MIB;
     seal();
 }
@@ -578,23 +578,21 @@ static void three_cpus(uint8_t last)
       "GetMemoryMap fails, or has more ranges than this version handles", machine.wide_map_count = 4000)                  \
     X(no_arena, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml",          \
       machine.allocations_left = 0)                                                                                       \
-    X(no_bridge, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml",         \
-      machine.allocations_left = 1)                                                                                       \
     X(ram_on_hypertransport, "memory left out", PREFLIGHT_NOTE, "12288 MiB", LEFT_OUT,                                    \
       machine_descriptor(EfiConventionalMemory, UINT64_C(0xe030000000), UINT64_C(0x1ffff80), EFI_MEMORY_WB))              \
     X(ram_out_of_reach, "memory left out", PREFLIGHT_NOTE, "3 MiB", LEFT_OUT,                                             \
       machine_descriptor(EfiConventionalMemory, (UINT64_C(1) << 43) - MIB, 1024, EFI_MEMORY_WB))                          \
     X(memory_for_two, "guests", PREFLIGHT_NOTE, "2 of 3 can run", WANT(1, 0), guest(2)->memory = 224 * MIB; seal())       \
-    X(memory_for_all, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", gamma_takes(212))                                   \
+    X(memory_for_all, "guests", PREFLIGHT_FINE, "3 of 3 can run", "", gamma_takes(210))                                   \
     X(memory_for_all_but_the_window, "guests", PREFLIGHT_NOTE, "2 of 3 can run", WANT(1, 0),                              \
       guest(1)->flags |= MANIFEST_GUEST_CONTROL;                                                                          \
-      gamma_takes(212))                                                                                                   \
+      gamma_takes(210))                                                                                                   \
     X(memory_for_all_and_the_window, "guests", PREFLIGHT_FINE, "3 of 3 can run", "",                                      \
       guest(1)->flags |= MANIFEST_GUEST_CONTROL;                                                                          \
-      gamma_takes(210))                                                                                                   \
+      gamma_takes(208))                                                                                                   \
     X(no_memory_for_the_last_ones_window, "guests", PREFLIGHT_NOTE, "2 of 3 can run", WANT(1, 0),                         \
       guest(2)->flags |= MANIFEST_GUEST_CONTROL;                                                                          \
-      gamma_takes(212))                                                                                                   \
+      gamma_takes(210))                                                                                                   \
     X(memory_for_none, "guests", PREFLIGHT_FATAL, "0 of 3 can run", WANT(3, 0),                                           \
       for (unsigned i = 0; i < 3; i++) guest(i)->memory = 512 * MIB;                                                      \
       seal())                                                                                                             \

@@ -24,14 +24,13 @@ static bool bootnext_would_start(uint16_t option)
 
 void bootnext_find(void)
 {
-    EFI_RUNTIME_SERVICES *runtime = boot.system->RuntimeServices;
     bool follows = false;
     static uint16_t order[BOOT_OPTIONS];
     uint16_t current = 0;
     UINTN size = sizeof(current), bytes = sizeof(order);
     handoff.boot_next = HANDOFF_NO_OPTION;
-    if (EFI_ERROR(runtime->GetVariable(L"BootCurrent", &global_variable, NULL, &size, &current)) ||
-        EFI_ERROR(runtime->GetVariable(L"BootOrder", &global_variable, NULL, &bytes, order)))
+    if (EFI_ERROR(boot.system->RuntimeServices->GetVariable(L"BootCurrent", &global_variable, NULL, &size, &current)) ||
+        EFI_ERROR(boot.system->RuntimeServices->GetVariable(L"BootOrder", &global_variable, NULL, &bytes, order)))
         return;
     for (uint64_t i = 0; i < bytes / sizeof(*order) && handoff.boot_next == HANDOFF_NO_OPTION; i++) {
         if (follows && bootnext_would_start(order[i]))
@@ -42,10 +41,8 @@ void bootnext_find(void)
 
 void bootnext_set(void)
 {
+    const UINT32 kept = EFI_VARIABLE_NON_VOLATILE | EFI_VARIABLE_BOOTSERVICE_ACCESS | EFI_VARIABLE_RUNTIME_ACCESS;
     uint16_t option = (uint16_t)handoff.boot_next;
     if (handoff.boot_next != HANDOFF_NO_OPTION)
-        boot.system->RuntimeServices->SetVariable(L"BootNext", &global_variable,
-                                                  EFI_VARIABLE_NON_VOLATILE | EFI_VARIABLE_BOOTSERVICE_ACCESS |
-                                                      EFI_VARIABLE_RUNTIME_ACCESS,
-                                                  sizeof(option), &option);
+        boot.system->RuntimeServices->SetVariable(L"BootNext", &global_variable, kept, sizeof(option), &option);
 }

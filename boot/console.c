@@ -39,37 +39,32 @@ static struct handoff_uart console_legacy(uint32_t index, uint32_t baud)
 static bool console_by_spcr(const uint8_t *spcr, struct handoff_uart *uart, char why[static WHY_SIZE])
 {
     static const uint32_t rates[256] = {[3] = 9600, [4] = 19200, [6] = 57600, [7] = 115200};
-    uint64_t revision = acpi_field(spcr, SPCR_REVISION, 1), type = acpi_field(spcr, SPCR_TYPE, 1);
-    uint64_t space = acpi_field(spcr, SPCR_SPACE, 1), bits = acpi_field(spcr, SPCR_BITS, 1);
-    uint64_t access = acpi_field(spcr, SPCR_ACCESS, 1), address = acpi_field(spcr, SPCR_ADDRESS, 8);
-    bool io = space == ACPI_SPACE_IO;
-    uint64_t baud = revision >= 4 ? acpi_field(spcr, SPCR_BAUD, 4) : 0;
-    uint64_t clock = revision >= 3 ? acpi_field(spcr, SPCR_CLOCK, 4) : 0;
-    if (baud == 0)
-        baud = rates[acpi_field(spcr, SPCR_BAUD_CODE, 1)];
-    if (clock == 0 && io)
-        clock = LEGACY_CLOCK; /* memory-mapped UARTs have 1.8, 24 or 48 MHz: unknown, so the rate is left as it is */
+    const uint8_t type = spcr[SPCR_TYPE], space = spcr[SPCR_SPACE], bits = spcr[SPCR_BITS], access = spcr[SPCR_ACCESS];
+    const uint64_t address = number_at(spcr + SPCR_ADDRESS, 8);
+    const bool io = space == ACPI_SPACE_IO;
+    console_baud = spcr[SPCR_REVISION] >= 4 ? (uint32_t)acpi_field(spcr, SPCR_BAUD, 4) : 0;
+    console_clock = spcr[SPCR_REVISION] >= 3 ? (uint32_t)number_at(spcr + SPCR_CLOCK, 4) : 0;
+    if (console_baud == 0)
+        console_baud = rates[spcr[SPCR_BAUD_CODE]];
+    if (console_clock == 0 && io)
+        console_clock = LEGACY_CLOCK; /* UARTs in memory have 1.8, 24 or 48 MHz: unknown, so the rate stays as it is */
     /* Access size: 1, 2, 3 for 1, 2, 4 bytes; 0: undefined, taken as 1. */
-    uint64_t width = access <= 1 ? 1 : access == 2 ? 2 : 4, stride = bits / 8 > width ? bits / 8 : width;
+    uint8_t width = access <= 1 ? 1 : access == 2 ? 2 : 4, stride = bits / 8 > width ? bits / 8 : width;
     if (io)
         width = stride = 1; /* ports are accessed byte by byte whatever the table says, as in Linux */
-    uint64_t end = address + (UART_REGISTERS - 1) * stride + width;
-    bool in_page = address % width == 0 && address / PAGE_SIZE == (end - 1) / PAGE_SIZE;
-    bool fits = io ? end <= UINT16_MAX + 1u : in_page;
+    const uint64_t end = address + (UART_REGISTERS - 1u) * stride + width;
+    bool fits = io ? end <= UINT16_MAX + 1u : address % width == 0 && address / PAGE_SIZE == (end - 1) / PAGE_SIZE;
     const char *fault = io ? NULL : registers_fault(address, end - address);
     if (type != SPCR_16550 && type != SPCR_16450 && type != SPCR_16550_GAS)
-        text_format(why, WHY_SIZE, "SPCR: type 0x%lx is no 16550", type);
+        text_format(why, WHY_SIZE, "SPCR: type 0x%x is no 16550", type);
     else if (space > ACPI_SPACE_IO || access > 3 || bits > 32 || bits % 8 != 0)
-        text_format(why, WHY_SIZE, "SPCR: space %lu, %lu bits by %lu", space, bits, access);
+        text_format(why, WHY_SIZE, "SPCR: space %u, %u bits by %u", space, bits, access);
     else if (address == 0 || !fits)
         text_format(why, WHY_SIZE, "SPCR: no UART can be at 0x%lx", address);
     else if (fault != NULL)
         text_format(why, WHY_SIZE, "SPCR: 0x%lx %s", address, fault);
     else
-        *uart = (struct handoff_uart){
-            address, uart_divisor((uint32_t)clock, (uint32_t)baud), !io, (uint8_t)stride, (uint8_t)width, LCR_8N1};
-    console_clock = (uint32_t)clock;
-    console_baud = (uint32_t)baud;
+        *uart = (struct handoff_uart){address, uart_divisor(console_clock, console_baud), !io, stride, width, LCR_8N1};
     return why[0] == '\0';
 }
 
@@ -95,38 +90,36 @@ static bool console_by_path(const uint8_t *path, uint64_t size, uint64_t *at, st
     return false;
 }
 
-/* Where no rate is known: keeps what the UEFI firmware has set. False: it has set nothing (a reset leaves 0 in LCR), or no rate
- * that a PC's clock makes from 1200 to 115200 baud. */
-static bool console_keep(struct handoff_uart *uart)
+/* Where no rate is known: keeps what the UEFI firmware has set; or UART_BAUD if it has set nothing (a reset leaves 0 in LCR), or
+ * no rate that a PC's clock makes from 1200 to 115200 baud. Returns which of them, for the row. */
+static const char *console_set_rate(struct handoff_uart *uart)
 {
+    if (uart->divisor != 0)
+        return "";
     cli(); /* the UEFI firmware's drivers write there, too */
     uint8_t line = uart_read(uart, UART_LCR);
     uart_set_lcr(uart, line | LCR_DLAB);
     uint32_t divisor = uart_read(uart, UART_DIVISOR_LOW) | (uint32_t)uart_read(uart, UART_DIVISOR_HIGH) << 8;
     uart_set_lcr(uart, line);
     sti();
-    if ((line & LCR_7_OR_8_BITS) == 0 || divisor == 0 || (console_clock == LEGACY_CLOCK && 96 % divisor != 0))
-        return false;
+    if ((line & LCR_7_OR_8_BITS) == 0 || divisor == 0 || (console_clock == LEGACY_CLOCK && 96 % divisor != 0)) {
+        console_baud = UART_BAUD;
+        uart->divisor = uart_divisor(LEGACY_CLOCK, UART_BAUD);
+        return " (default)";
+    }
     uart->divisor = divisor;
     uart->line = line & LCR_LINE;
     console_baud = console_clock / 16 / divisor;
-    return true;
+    return " (UEFI)";
 }
 
 /* `why`: a better source was not used; "": none was. */
 static bool console_take(struct handoff_uart *uart, const char *source, const char *why)
 {
     char rate[24] = "rate by UEFI";
-    const char *by = "";
     if (!uart_answers(uart, uart))
         return false;
-    if (uart->divisor == 0 && console_keep(uart)) {
-        by = " (UEFI)";
-    } else if (uart->divisor == 0) {
-        by = " (default)";
-        console_baud = UART_BAUD;
-        uart->divisor = uart_divisor(LEGACY_CLOCK, UART_BAUD);
-    }
+    const char *by = console_set_rate(uart);
     handoff.uart = *uart;
     if (console_baud != 0)
         text_format(rate, sizeof(rate), "%u%s", console_baud, by);

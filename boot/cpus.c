@@ -7,18 +7,12 @@
 
 #define HIGHEST_STARTUP UINT64_C(0x9ffff)
 
-static uint32_t cpus_own_apic_id(void)
-{
-    /* CPUID 1 gives 8 bits of the id, leaf 0xb all 32 where it exists. */
-    if (cpuid(0, 0).eax >= 0xb && cpuid(0xb, 0).ebx != 0)
-        return cpuid(0xb, 0).edx;
-    return cpuid(1, 0).ebx >> 24;
-}
-
 void cpus_find(void)
 {
+    /* This one's id first: of it CPUID 1 gives 8 bits, leaf 0xb all 32 where it exists. */
+    bool has_leaf = cpuid(0, 0).eax >= 0xb && cpuid(0xb, 0).ebx != 0;
     handoff.cpu_count = handoff.cpus_left_out = 0;
-    madt_add(cpus_own_apic_id());
+    madt_add(has_leaf ? cpuid(0xb, 0).edx : cpuid(1, 0).ebx >> 24);
     const uint8_t *madt = acpi_find("APIC", MADT_ENTRIES, 0);
     madt_read(madt, (uint32_t)acpi_field(madt, ACPI_LENGTH, 4));
     if (handoff.cpu_count > 1)

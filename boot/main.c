@@ -48,23 +48,18 @@ static _Noreturn void main_reset(void)
     main_refuse(EFI_ABORTED);
 }
 
-static void main_find_sections(void)
-{
-    EFI_GUID guid = LOADED_IMAGE_PROTOCOL;
-    EFI_LOADED_IMAGE *loaded;
-    if (EFI_ERROR(boot.services->HandleProtocol(boot.handle, &guid, (void **)&loaded)))
-        return;
-    section_find(loaded->ImageBase, loaded->ImageSize, ".hv", &boot.hv);
-    section_find(loaded->ImageBase, loaded->ImageSize, ".manifest", &boot.manifest);
-}
-
 EFI_STATUS efi_main(EFI_HANDLE handle, EFI_SYSTEM_TABLE *system)
 {
     boot.handle = handle;
     boot.system = system;
     boot.services = system->BootServices;
     boot.services->SetWatchdogTimer(0, 0, 0, NULL);
-    main_find_sections();
+    EFI_GUID guid = LOADED_IMAGE_PROTOCOL;
+    EFI_LOADED_IMAGE *loaded;
+    if (!EFI_ERROR(boot.services->HandleProtocol(handle, &guid, (void **)&loaded))) {
+        section_find(loaded->ImageBase, loaded->ImageSize, ".hv", &boot.hv);
+        section_find(loaded->ImageBase, loaded->ImageSize, ".manifest", &boot.manifest);
+    }
 
     handoff.magic = HANDOFF_MAGIC;
     handoff.version = HANDOFF_VERSION;

@@ -44,22 +44,18 @@ static void check_processor(void)
     bool offered = highest >= LEAF_SVM && (cpuid(0x80000001, 0).ecx >> 2 & 1) != 0;
     table_row(unless(offered, PREFLIGHT_FATAL), "SVM", "CPUID 8000_0001 ECX[2]", "%s\n" REMEDY_SVM,
               offered ? "yes" : "no");
-    if (highest >= 0x80000008)
-        handoff.phys_bits = cpuid(0x80000008, 0).eax & 0xff;
+    if (!offered)
+        return;
+    handoff.phys_bits = cpuid(0x80000008, 0).eax & 0xff;
     if (highest >= LEAF_ENCRYPTION)
         encryption = cpuid(LEAF_ENCRYPTION, 0);
     c_bit = encryption.ebx & 0x3f;
     reduction = encryption.ebx >> 6 & 0x3f;
-    if (!offered)
-        return;
 
+    static const char *const states[] = {"enabled", "enabled", "disabled, not locked", "disabled, locked"};
     uint64_t vm_cr = rdmsr(MSR_VM_CR);
-    bool disabled = (vm_cr & VM_CR_SVMDIS) != 0, locked = (vm_cr & VM_CR_LOCK) != 0;
-    table_row(unless(!disabled || !locked, PREFLIGHT_FATAL), "SVM not locked off", "VM_CR", "%s%s\n" REMEDY_SVM,
-              disabled ? "disabled" : "enabled",
-              !disabled ? ""
-              : locked  ? ", locked"
-                        : ", not locked");
+    uint32_t state = ((vm_cr & VM_CR_SVMDIS) != 0 ? 2 : 0) + ((vm_cr & VM_CR_LOCK) != 0 ? 1 : 0);
+    table_row(unless(state != 3, PREFLIGHT_FATAL), "SVM not locked off", "VM_CR", "%s\n" REMEDY_SVM, states[state]);
     struct cpuid svm = cpuid(LEAF_SVM, 0);
     bool nested = (svm.edx & 1) != 0, five = (read_cr4() & CR4_LA57) != 0;
     host_asids = svm.ebx;
@@ -73,11 +69,10 @@ static void check_image(void)
 {
     const char *fault =
         boot.hv.size == 0 ? "no such section" : image_check(boot.hv.base, boot.hv.size, &boot.hv_header);
-    if (fault == NULL)
-        table_row(PREFLIGHT_FINE, "hypervisor", "PE section .hv", "%lu KiB", boot.hv_header.total_size >> 10);
-    else
-        table_row(PREFLIGHT_FATAL, "hypervisor", "PE section .hv",
-                  "%s\nthis EFI file is damaged: build or copy it again", fault);
+    char size[28];
+    text_format(size, sizeof(size), "%lu KiB", boot.hv_header.total_size >> 10);
+    table_row(unless(fault == NULL, PREFLIGHT_FATAL), "hypervisor", "PE section .hv",
+              "%s\nthis EFI file is damaged: build or copy it again", fault != NULL ? fault : size);
 }
 
 static void check_manifest(void)
@@ -134,6 +129,7 @@ static bool encryption_settable(uint64_t syscfg)
 static bool check_encryption(void)
 {
     static const char *const kinds[] = {"neither", "SME only", "SEV only", "both"};
+    static const char *const states[] = {"off, cannot be set", "off; Sevisor turns it on", "on"};
     uint32_t offered = encryption.eax & 3;
     table_row(unless(offered == 3, PREFLIGHT_NO_SEV), "SME and SEV", "CPUID 8000_001F",
               "%s\nan EPYC server processor is needed; in a BIOS: SEV Control / SMEE = Enabled", kinds[offered]);
@@ -149,10 +145,7 @@ static bool check_encryption(void)
     }
     bool on = (syscfg & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0, settable = on || encryption_settable(syscfg);
     table_row(unless(on, settable ? PREFLIGHT_NOTE : PREFLIGHT_NO_SEV), "memory encryption", "SYSCFG[23]",
-              "%s\n" REMEDY_SMEE "%s",
-              on         ? "on"
-              : settable ? "off; Sevisor turns it on"
-                         : "off, cannot be set",
+              "%s\n" REMEDY_SMEE "%s", states[settable + on],
               settable ? ", if INIT is answered by HWERROR_PLATFORM (0x13)" : "");
     if (settable) {
         handoff.c_bit_mask = UINT64_C(1) << c_bit;
@@ -282,8 +275,8 @@ static void check_guests(void)
 {
     uint32_t can_run = 0, no_memory = 0, refused = 0, count = boot.guests->guest_count;
     uint64_t base, window;
-    uint64_t plain_asids =
-        host_asids <= handoff.max_sev_asid ? 0 : host_asids - 1 - handoff.max_sev_asid; /* 0: the host's */
+    /* ASID 0 is the host's. */
+    uint64_t plain_asids = host_asids <= handoff.max_sev_asid ? 0 : host_asids - 1 - handoff.max_sev_asid;
     for (uint32_t i = 0; i < count; i++) {
         const struct manifest_guest *guest = manifest_guest(boot.guests, i);
         bool sev = guest->encryption == MANIFEST_ENCRYPTION_SEV;
@@ -332,8 +325,8 @@ bool preflight_run(void)
     console_find();
     console_check_com2();
     power_find();
-    if (boot.acpi_wrong_sums[0] !=
-        '\0') /* of the tables that are used: RSDP, XSDT, MADT, FADT, MCFG, SPCR, DSDT, SSDT */
+    /* Of the tables that are used: RSDP, XSDT, MADT, FADT, MCFG, SPCR, DSDT, SSDT. */
+    if (boot.acpi_wrong_sums[0] != '\0')
         table_row(PREFLIGHT_NOTE, "ACPI checksums", "right",
                   "%s\nwrong in these tables, which are used all the same; update the BIOS", boot.acpi_wrong_sums);
     return !boot.refused;

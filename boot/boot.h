@@ -162,12 +162,7 @@ void madt_add(uint32_t apic_id);
 /* Adds all enabled processors, by xAPIC and x2APIC entries. hv decides which ids interrupts can reach. */
 void madt_read(const uint8_t *madt, uint32_t size);
 
-/* ranges.c: the map of physical memory that hv gets. */
-struct ranges {
-    struct handoff_range *range; /* ascending, disjoint, neighbours of one kind merged */
-    uint32_t count, max;
-    uint64_t withheld; /* bytes that the firmware calls usable, and that ranges_from_uefi() did not */
-};
+/* ranges.c: the map of physical memory that hv gets, in `handoff`: ascending, disjoint, neighbours of one kind merged. */
 
 /* The HyperTransport range, to which devices have no access whatever the memory map says (AMD IOMMU specification 2.1.2,
  * "Special Address Controls"; QEMU hw/i386/pc.c: AMD_HT_START, AMD_HT_END). Boards that relocate DRAM may leave part of
@@ -176,16 +171,17 @@ struct ranges {
 #define RANGES_HT_END UINT64_C(0x10000000000)
 
 /* The bytes of one kind. */
-uint64_t ranges_total(const struct handoff_range *range, uint32_t count, uint32_t kind);
+uint64_t ranges_total(uint32_t kind);
 
 /* Sets the kind of [base, base+pages), overwriting what was there; cut at the end of the address space. False: no room
  * for another range, and the map is unchanged. */
-bool ranges_paint(struct ranges *ranges, uint64_t base, uint64_t pages, uint32_t kind);
+bool ranges_paint(uint64_t base, uint64_t pages, uint32_t kind);
 
 /* Converts a UEFI memory map of `bytes` bytes in descriptors of `stride` (UEFI 2.9, 7.2, GetMemoryMap()). Descriptors may
  * overlap and come in any order: memory is usable only if all its descriptors say so. Memory from `limit` on is left out,
- * usable memory in the HyperTransport range becomes reserved. False: too many ranges, or a stride that is too small. */
-bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, uint64_t stride, uint64_t limit);
+ * usable memory in the HyperTransport range becomes reserved; *withheld: the bytes of both. False: too many ranges, or a stride
+ * that is too small. */
+bool ranges_from_uefi(const void *map, uint64_t bytes, uint64_t stride, uint64_t limit, uint64_t *withheld);
 
 /* The little-endian number of `bytes` bytes at `at`, unaligned. */
 static inline uint64_t number_at(const void *at, uint32_t bytes)

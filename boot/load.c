@@ -50,8 +50,7 @@ static uint64_t load_page_up(uint64_t bytes)
 
 uint64_t load_arena_size(void)
 {
-    uint64_t usable = ranges_total(handoff.ranges, handoff.range_count, HANDOFF_USABLE) +
-                      ranges_total(handoff.ranges, handoff.range_count, HANDOFF_ARENA);
+    uint64_t usable = ranges_total(HANDOFF_USABLE) + ranges_total(HANDOFF_ARENA);
     uint64_t pool = POOL_BYTES + usable / POOL_SHARE + handoff.cpu_count * CPU_BYTES;
     for (uint32_t i = 0; i < boot.guests->guest_count; i++) {
         const struct manifest_guest *guest = manifest_guest(boot.guests, i);

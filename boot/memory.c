@@ -34,17 +34,12 @@ bool memory_map_read(UINTN *key)
     UINT32 version;
     static EFI_MEMORY_DESCRIPTOR map[2 * HANDOFF_MAX_RANGES]; /* which are yet to be merged */
     UINTN stride, bytes = sizeof(map);
-    struct ranges ranges = {handoff.ranges, 0, HANDOFF_MAX_RANGES, 0};
+    const uint64_t limit = UINT64_C(1) << handoff.phys_bits;
+    const uint64_t manifest_pages = (handoff.manifest_size + PAGE_SIZE - 1) / PAGE_SIZE;
     /* Absent ranges have 0 pages. */
-    if (EFI_ERROR(boot.services->GetMemoryMap(&bytes, map, key, &stride, &version)) ||
-        !ranges_from_uefi(&ranges, map, bytes, stride, UINT64_C(1) << handoff.phys_bits) ||
-        !ranges_paint(&ranges, handoff.manifest_base, (handoff.manifest_size + PAGE_SIZE - 1) / PAGE_SIZE,
-                      HANDOFF_MANIFEST) ||
-        !ranges_paint(&ranges, handoff.arena_base, handoff.arena_size / PAGE_SIZE, HANDOFF_ARENA) ||
-        !ranges_paint(&ranges, handoff.startup_base, handoff.startup_base != 0 ? HANDOFF_STARTUP_PAGES : 0,
-                      HANDOFF_RESERVED))
-        return false;
-    handoff.range_count = ranges.count;
-    boot.memory_withheld = ranges.withheld;
-    return true;
+    return !EFI_ERROR(boot.services->GetMemoryMap(&bytes, map, key, &stride, &version)) &&
+           ranges_from_uefi(map, bytes, stride, limit, &boot.memory_withheld) &&
+           ranges_paint(handoff.manifest_base, manifest_pages, HANDOFF_MANIFEST) &&
+           ranges_paint(handoff.arena_base, handoff.arena_size / PAGE_SIZE, HANDOFF_ARENA) &&
+           ranges_paint(handoff.startup_base, handoff.startup_base != 0 ? HANDOFF_STARTUP_PAGES : 0, HANDOFF_RESERVED);
 }

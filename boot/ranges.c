@@ -41,34 +41,35 @@ static uint64_t ranges_end(const struct handoff_range *r)
     return r->base + r->pages * PAGE_SIZE;
 }
 
-uint64_t ranges_total(const struct handoff_range *range, uint32_t count, uint32_t kind)
+uint64_t ranges_total(uint32_t kind)
 {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < count; i++)
-        bytes += range[i].kind == kind ? range[i].pages * PAGE_SIZE : 0;
+    for (uint32_t i = 0; i < handoff.range_count; i++)
+        bytes += handoff.ranges[i].kind == kind ? handoff.ranges[i].pages * PAGE_SIZE : 0;
     return bytes;
 }
 
+static struct handoff_range painted[HANDOFF_MAX_RANGES];
+static uint32_t painted_count;
+
 /* Appends what is left of [base, end), to the last range if that is of the same kind and touches it. */
-static bool ranges_append(struct ranges *ranges, uint64_t base, uint64_t end, uint32_t kind)
+static bool ranges_append(uint64_t base, uint64_t end, uint32_t kind)
 {
-    struct handoff_range *last = ranges->count == 0 ? NULL : &ranges->range[ranges->count - 1];
+    struct handoff_range *last = painted_count == 0 ? NULL : &painted[painted_count - 1];
     if (base >= end || kind == RANGES_NOTHING)
         return true;
     if (last != NULL && last->kind == kind && ranges_end(last) == base) {
         last->pages += (end - base) / PAGE_SIZE;
         return true;
     }
-    if (ranges->count == ranges->max)
+    if (painted_count == HANDOFF_MAX_RANGES)
         return false;
-    ranges->range[ranges->count++] = (struct handoff_range){base, (end - base) / PAGE_SIZE, kind, 0};
+    painted[painted_count++] = (struct handoff_range){base, (end - base) / PAGE_SIZE, kind, 0};
     return true;
 }
 
-bool ranges_paint(struct ranges *ranges, uint64_t base, uint64_t pages, uint32_t kind)
+bool ranges_paint(uint64_t base, uint64_t pages, uint32_t kind)
 {
-    static struct handoff_range painted[HANDOFF_MAX_RANGES];
-    struct ranges to = {painted, 0, ranges->max < HANDOFF_MAX_RANGES ? ranges->max : HANDOFF_MAX_RANGES, 0};
     base &= ~(PAGE_SIZE - 1);
     uint64_t possible = RANGES_MAX_PAGES - base / PAGE_SIZE;
     uint64_t end = base + (pages < possible ? pages : possible) * PAGE_SIZE;
@@ -76,48 +77,45 @@ bool ranges_paint(struct ranges *ranges, uint64_t base, uint64_t pages, uint32_t
         return true;
 
     bool room = true;
-    const struct handoff_range *r = ranges->range, *last = r + ranges->count;
+    const struct handoff_range *r = handoff.ranges, *last = r + handoff.range_count;
+    painted_count = 0;
     for (; r < last && r->base < base; r++)
-        room = room && ranges_append(&to, r->base, ranges_end(r) < base ? ranges_end(r) : base, r->kind);
-    room = room && ranges_append(&to, base, end, kind);
-    for (r = ranges->range; r < last; r++)
-        room = room && ranges_append(&to, r->base > end ? r->base : end, ranges_end(r), r->kind);
+        room = room && ranges_append(r->base, ranges_end(r) < base ? ranges_end(r) : base, r->kind);
+    room = room && ranges_append(base, end, kind);
+    for (r = handoff.ranges; r < last; r++)
+        room = room && ranges_append(r->base > end ? r->base : end, ranges_end(r), r->kind);
     if (!room)
         return false;
-    memcpy(ranges->range, painted, to.count * sizeof(*painted));
-    ranges->count = to.count;
+    memcpy(handoff.ranges, painted, painted_count * sizeof(*painted));
+    handoff.range_count = painted_count;
     return true;
 }
 
-bool ranges_from_uefi(struct ranges *ranges, const void *map, uint64_t bytes, uint64_t stride, uint64_t limit)
+bool ranges_from_uefi(const void *map, uint64_t bytes, uint64_t stride, uint64_t limit, uint64_t *withheld)
 {
     EFI_MEMORY_DESCRIPTOR d;
-    ranges->count = 0;
+    handoff.range_count = 0;
     if (stride < sizeof(d))
         return false;
     /* First usable memory, then reserved memory over it, then kinds that hv distinguishes. */
     for (uint32_t pass = 0; pass < 3; pass++) {
         for (uint64_t offset = 0; bytes - offset >= stride; offset += stride) {
             memcpy(&d, (const uint8_t *)map + offset, sizeof(d));
-            uint32_t kind = ranges_kind(&d);
-            if (pass == (kind == HANDOFF_USABLE     ? 0
-                         : kind == HANDOFF_RESERVED ? 1
-                                                    : 2) &&
-                !ranges_paint(ranges, d.PhysicalStart, d.NumberOfPages, kind))
+            uint32_t kind = ranges_kind(&d), rank = kind == HANDOFF_RESERVED ? 1 : 2;
+            if (pass == (kind == HANDOFF_USABLE ? 0 : rank) && !ranges_paint(d.PhysicalStart, d.NumberOfPages, kind))
                 return false;
         }
     }
-    uint64_t usable = ranges_total(ranges->range, ranges->count, HANDOFF_USABLE);
+    uint64_t usable = ranges_total(HANDOFF_USABLE);
     /* Backwards, since painting may merge ranges from here on. */
-    for (uint32_t i = ranges->count; i-- > 0;) {
-        const struct handoff_range r = ranges->range[i];
+    for (uint32_t i = handoff.range_count; i-- > 0;) {
+        const struct handoff_range r = handoff.ranges[i];
         uint64_t from = r.base > RANGES_HT_FIRST ? r.base : RANGES_HT_FIRST;
         uint64_t end = ranges_end(&r) < RANGES_HT_END ? ranges_end(&r) : RANGES_HT_END;
-        if (r.kind == HANDOFF_USABLE && from < end &&
-            !ranges_paint(ranges, from, (end - from) / PAGE_SIZE, HANDOFF_RESERVED))
+        if (r.kind == HANDOFF_USABLE && from < end && !ranges_paint(from, (end - from) / PAGE_SIZE, HANDOFF_RESERVED))
             return false;
     }
-    bool cut = ranges_paint(ranges, limit, RANGES_MAX_PAGES, RANGES_NOTHING);
-    ranges->withheld = usable - ranges_total(ranges->range, ranges->count, HANDOFF_USABLE);
+    bool cut = ranges_paint(limit, RANGES_MAX_PAGES, RANGES_NOTHING);
+    *withheld = usable - ranges_total(HANDOFF_USABLE);
     return cut;
 }

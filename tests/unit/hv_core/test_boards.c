@@ -10,9 +10,9 @@
 #define WB UINT64_C(8)
 #define WIDEST 52u
 
-static struct handoff_range storage[HANDOFF_MAX_RANGES];
-static struct ranges ranges;
 struct handoff handoff;
+static struct handoff_range *const storage = handoff.ranges;
+static uint64_t withheld_bytes;
 static struct runs runs;
 
 /* ---- memory ---- */
@@ -34,8 +34,7 @@ static void convert(const struct board *board, uint64_t stride, uint64_t order, 
         memset(map + i * stride, 0xee, stride);
         memcpy(map + i * stride, (uint64_t[]){r->type, r->base, 0, r->pages, r->attribute}, 40);
     }
-    ranges = (struct ranges){.range = storage, .max = HANDOFF_MAX_RANGES};
-    assert_true(ranges_from_uefi(&ranges, map, board->map_count * stride, stride, limit));
+    assert_true(ranges_from_uefi(map, board->map_count * stride, stride, limit, &withheld_bytes));
     free(map);
     free(index);
 }
@@ -76,7 +75,7 @@ static int page_rule(const struct board *board, uint64_t page, uint64_t limit, u
 
 static const struct handoff_range *range_at(uint64_t page)
 {
-    for (uint32_t i = 0; i < ranges.count; i++)
+    for (uint32_t i = 0; i < handoff.range_count; i++)
         if (page >= storage[i].base && (page - storage[i].base) / PAGE < storage[i].pages)
             return &storage[i];
     return NULL;
@@ -119,13 +118,13 @@ static void each_page_is_what_its_descriptors_say(const struct board *board, uin
         }
         withheld += rule == WITHHELD ? borders[i + 1] - borders[i] : 0;
     }
-    assert_int_equal(ranges.withheld, withheld);
+    assert_int_equal(withheld_bytes, withheld);
     free(borders);
 }
 
 static void ranges_are_sorted_disjoint_and_merged(void)
 {
-    for (uint32_t i = 0; i < ranges.count; i++) {
+    for (uint32_t i = 0; i < handoff.range_count; i++) {
         assert_true(storage[i].pages > 0 && storage[i].base % PAGE == 0 && storage[i].kind != 0);
         if (i == 0)
             continue;
@@ -158,7 +157,7 @@ static void what_guests_get_is_ram_and_nothing_of_it_is_lost_unsaid(const struct
     uint64_t usable = 0, crumbs = 0, total, base;
     static const uint64_t sizes[] = {SIZE_1G + SIZE_2M, 16 * SIZE_2M, SIZE_1G, SIZE_2M};
     runs.count = 0;
-    for (uint32_t i = 0; i < ranges.count; i++) {
+    for (uint32_t i = 0; i < handoff.range_count; i++) {
         if (storage[i].kind != HANDOFF_USABLE)
             continue;
         uint64_t first = storage[i].base, end = first + storage[i].pages * PAGE;
@@ -209,7 +208,7 @@ static void the_hypertransport_range_is_nobodys(void **state)
     const struct board *board = board_named("supermicro-2023us-tr4-7601x2-1tib");
     assert_non_null(board);
     convert(board, 48, 0, UINT64_C(1) << 43);
-    assert_int_equal(ranges.withheld, UINT64_C(12) << 30);
+    assert_int_equal(withheld_bytes, UINT64_C(12) << 30);
     assert_int_equal(range_at(UINT64_C(0xfd00000000))->kind, HANDOFF_RESERVED);
     assert_int_equal(range_at(UINT64_C(0xfcfffff000))->kind, HANDOFF_USABLE);
     assert_int_equal(range_at(UINT64_C(0xfffffff000))->kind, HANDOFF_RESERVED);

@@ -380,20 +380,18 @@ static void the_map_of_each_board_is_mapped(void **state)
         if (board->map_count == 0)
             continue;
         set_up(NULL);
-        uint64_t *map = calloc(board->map_count, 40), size, end = 0;
+        uint64_t *map = calloc(board->map_count, 40), size, end = 0, withheld;
         for (uint32_t i = 0; i < board->map_count; i++) {
             const struct board_range *r = &board->map[i];
             memcpy(map + 5 * i, (uint64_t[]){r->type, r->base, 0, r->pages, r->attribute}, 40);
         }
-        struct ranges ranges = {.range = handoff.ranges, .max = HANDOFF_MAX_RANGES};
-        assert_true(ranges_from_uefi(&ranges, map, board->map_count * 40u, 40, UINT64_C(1) << 52));
+        assert_true(ranges_from_uefi(map, board->map_count * 40u, 40, UINT64_C(1) << 52, &withheld));
         free(map);
-        handoff.range_count = ranges.count;
         uefi_init(&handoff);
-        print_message("%s: %u ranges\n", board->name, ranges.count);
+        print_message("%s: %u ranges\n", board->name, handoff.range_count);
         assert_null(strstr(did, "log "));
         assert_non_null(strstr(did, "share\n"));
-        for (uint32_t i = 0; i < ranges.count; i++) {
+        for (uint32_t i = 0; i < handoff.range_count; i++) {
             const struct handoff_range *r = &handoff.ranges[i];
             const uint64_t device = PTE_PCD | PTE_PWT, above = UINT64_C(1) << 47;
             bool wanted = r->kind != HANDOFF_USABLE && r->pages <= (UINT64_C(64) << 30) / PAGE_SIZE;

@@ -135,13 +135,6 @@ uint64_t load_highest(void);
 /* After ExitBootServices(): copies hv to its memory and jumps to it. */
 _Noreturn void load_enter(void);
 
-/* psp_platform.c: allocates the command page; false: none free. psp_platform_end() frees it. `unanswered`: it stays
- * allocated as reserved, since the Secure Processor may still write to it. */
-bool psp_platform_begin(void);
-void psp_platform_end(bool unanswered);
-/* Why psp_discover() could not map a BAR; NULL: it could. */
-extern const char *psp_platform_out_of_reach;
-
 /* sections.c */
 /* Finds the section `name` (8 characters, as PE stores them) of the PE image loaded at `image`, of `size` bytes. Reads
  * nothing outside. False: no such section, or inconsistent headers. */

@@ -13,6 +13,59 @@
 #include "hv/lib/x86.h"
 #include "psp/psp.h"
 
+#define PAUSE_US 100u
+
+static EFI_PHYSICAL_ADDRESS command_page;
+static const char *out_of_reach; /* why psp_discover() could not map a BAR; NULL: it could */
+
+/* psp/platform.h for boot/. UEFI identity-maps memory and device registers. */
+
+uint32_t psp_platform_pci_read32(struct psp_function function, uint8_t offset)
+{
+    const struct pci_space space = {(volatile void *)(uintptr_t)function.ecam, function.sbdf, 1};
+    return pci_read32(&space, function.sbdf, offset);
+}
+
+void psp_platform_pci_write32(struct psp_function function, uint8_t offset, uint32_t value)
+{
+    const struct pci_space space = {(volatile void *)(uintptr_t)function.ecam, function.sbdf, 1};
+    pci_write32(&space, function.sbdf, offset, value);
+}
+
+/* Unencrypted, as all memory under UEFI. */
+void *psp_platform_command_page(psp_addr_t *address)
+{
+    *address = (psp_addr_t){command_page};
+    return (void *)(uintptr_t)command_page;
+}
+
+uint64_t psp_platform_now_us(void)
+{
+    return rdtsc() / (handoff.tsc_hz / 1000000);
+}
+
+void psp_platform_pause(void)
+{
+    boot.services->Stall(PAUSE_US);
+}
+
+void psp_platform_log(const char *line)
+{
+    text_print("        psp: %s\n", line);
+}
+
+volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size)
+{
+    out_of_reach = registers_fault(physical, size);
+    return out_of_reach == NULL ? (volatile void *)(uintptr_t)physical : NULL;
+}
+
+void psp_platform_unmap_mmio(volatile void *registers, uint64_t size)
+{
+    (void)registers;
+    (void)size;
+}
+
 static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
 {
     const struct sev_platform_status_buffer *status = &psp->status;
@@ -50,8 +103,8 @@ static void secure_processor_row(enum psp_error error, const struct psp_location
     if (error == PSP_NO_SEV) {
         text_format(found, sizeof(found), "SEV off, feature 0x%08x", feature);
         remedy = "it is present, but SEV is unsupported or disabled: BIOS: enable SMEE and SEV; update the BIOS";
-    } else if (error == PSP_BLOCKED && psp_platform_out_of_reach != NULL) {
-        text_format(found, sizeof(found), "BAR %s", psp_platform_out_of_reach);
+    } else if (error == PSP_BLOCKED && out_of_reach != NULL) {
+        text_format(found, sizeof(found), "BAR %s", out_of_reach);
         remedy = "BIOS: Above 4G Decoding = Disabled, or a lower MMIO limit";
     } else if (error == PSP_BLOCKED || error == PSP_NO_DEVICE) {
         text_format(found, sizeof(found), error == PSP_BLOCKED ? "hidden" : "none");
@@ -68,7 +121,9 @@ void secure_processor_check(void)
     struct psp psp = {0};
     struct psp_location at = {0};
     struct pci_space space;
-    if (handoff.tsc_hz < 1000000 || !psp_platform_begin())
+    command_page = load_highest();
+    if (handoff.tsc_hz < 1000000 ||
+        EFI_ERROR(boot.services->AllocatePages(AllocateMaxAddress, EfiReservedMemoryType, 1, &command_page)))
         return;             /* no clock for the timeout, or no page: another row refuses then */
     enum psp_error error = PSP_NO_DEVICE;
     uint32_t command = 0;       /* of the function that psp_discover() has switched on */
@@ -86,5 +141,7 @@ void secure_processor_check(void)
         secure_processor_ask(&at, &psp);
         pci_write32(&space, at.function.sbdf, PCI_COMMAND, command);
     }
-    psp_platform_end(psp.dead);
+    /* Else it stays allocated as reserved, since the Secure Processor may still write to it. */
+    if (!psp.dead)
+        boot.services->FreePages(command_page, 1);
 }

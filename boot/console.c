@@ -169,10 +169,8 @@ void console_check_com2(void)
         return;
     /* hv's console may be a UART in memory that answers at the port, too. */
     bool there = uart_answers(&com2, &com2), own = handoff.uart.base != 0 && uart_answers(&com2, &handoff.uart);
+    const char *found = there ? "port 0x2f8" : "none";
     handoff.com2_free = there && !own;
     table_row(handoff.com2_free ? PREFLIGHT_FINE : PREFLIGHT_NOTE, "serial = \"com2\"", "a second UART",
-              "%s\nthe control guest has its virtual UART, on hv's console",
-              own     ? "hv's console"
-              : there ? "port 0x2f8"
-                      : "none");
+              "%s\nthe control guest has its virtual UART, on hv's console", own ? "hv's console" : found);
 }

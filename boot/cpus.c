@@ -38,8 +38,8 @@ void cpus_wbinvd(void)
 {
     EFI_GUID guid = MP_SERVICES_GUID;
     struct mp_services *mp;
-    bool coherent =
-        handoff.c_bit_mask == 0 || (cpuid(0x8000001f, 0).eax >> 10 & 1) != 0; /* APM3, Fn8000_001F EAX[10] */
+    /* APM3, Fn8000_001F EAX[10] */
+    bool coherent = handoff.c_bit_mask == 0 || (cpuid(0x8000001f, 0).eax >> 10 & 1) != 0;
     /* Without the protocol UEFI has not started other CPUs. EFI_NOT_STARTED: there are none. */
     if (coherent || EFI_ERROR(boot.services->LocateProtocol(&guid, NULL, (void **)&mp)))
         return;

@@ -54,9 +54,8 @@ uint64_t load_arena_size(void)
     uint64_t pool = POOL_BYTES + usable / POOL_SHARE + handoff.cpu_count * CPU_BYTES;
     for (uint32_t i = 0; i < boot.guests->guest_count; i++) {
         const struct manifest_guest *guest = manifest_guest(boot.guests, i);
-        pool +=
-            POOL_GUEST_BYTES + guest->vcpus * POOL_VCPU_BYTES +
-            guest->memory / ((guest->flags & MANIFEST_GUEST_SNAPSHOT) != 0 ? POOL_SNAPSHOT_SHARE : POOL_GUEST_SHARE);
+        uint64_t share = (guest->flags & MANIFEST_GUEST_SNAPSHOT) != 0 ? POOL_SNAPSHOT_SHARE : POOL_GUEST_SHARE;
+        pool += POOL_GUEST_BYTES + guest->vcpus * POOL_VCPU_BYTES + guest->memory / share;
     }
     uint64_t used = boot.hv_header.total_size + load_page_up(sizeof(handoff)) + STACK_BYTES +
                     boot.guests->payload_offset + load_table_bytes(pool + SIZE_2M);

@@ -14,17 +14,12 @@
 static uint32_t ranges_kind(const EFI_MEMORY_DESCRIPTOR *d)
 {
     static const uint8_t kinds[EfiMaxMemoryType] = {
-        [EfiLoaderCode] = HANDOFF_USABLE,
-        [EfiLoaderData] = HANDOFF_USABLE,
-        [EfiBootServicesCode] = HANDOFF_USABLE,
-        [EfiBootServicesData] = HANDOFF_USABLE,
+        [EfiLoaderCode... EfiBootServicesData] = HANDOFF_USABLE,
         [EfiConventionalMemory] = HANDOFF_USABLE,
         [EfiRuntimeServicesCode] = HANDOFF_RUNTIME_CODE,
         [EfiRuntimeServicesData] = HANDOFF_RUNTIME_DATA,
-        [EfiACPIReclaimMemory] = HANDOFF_ACPI,
-        [EfiACPIMemoryNVS] = HANDOFF_ACPI,
-        [EfiMemoryMappedIO] = HANDOFF_MMIO,
-        [EfiMemoryMappedIOPortSpace] = HANDOFF_MMIO,
+        [EfiACPIReclaimMemory... EfiACPIMemoryNVS] = HANDOFF_ACPI,
+        [EfiMemoryMappedIO... EfiMemoryMappedIOPortSpace] = HANDOFF_MMIO,
     };
     const uint64_t relevant = EFI_MEMORY_WB | UEFI_MEMORY_NV | UEFI_MEMORY_SP | EFI_MEMORY_RUNTIME;
     uint32_t kind = d->Type < EfiMaxMemoryType ? kinds[d->Type] : 0;

@@ -5,10 +5,7 @@
 
 #define ALLOCATIONS 2u /* hv's arena with the bridge, pages to start CPUs from */
 
-static struct {
-    EFI_PHYSICAL_ADDRESS base;
-    UINTN pages;
-} allocated[ALLOCATIONS];
+static struct handoff_range allocated[ALLOCATIONS];
 static uint32_t allocated_count;
 
 uint64_t memory_allocate(uint64_t bytes, uint64_t highest)
@@ -18,8 +15,7 @@ uint64_t memory_allocate(uint64_t bytes, uint64_t highest)
     if (allocated_count == ALLOCATIONS ||
         EFI_ERROR(boot.services->AllocatePages(AllocateMaxAddress, EfiLoaderData, pages, &base)))
         return 0;
-    allocated[allocated_count].base = base;
-    allocated[allocated_count++].pages = pages;
+    allocated[allocated_count++] = (struct handoff_range){.base = base, .pages = pages};
     return base;
 }
 

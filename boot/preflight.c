@@ -15,7 +15,6 @@
 #define LEAF_SVM 0x8000000au
 #define LEAF_ENCRYPTION 0x8000001fu
 #define REMEDY_SVM "BIOS: AMD CBS > CPU Common Options > SVM Lock / SVM Mode = Enabled"
-#define REMEDY_SMEE "BIOS: AMD CBS > CPU Common Options > SMEE = Enabled"
 #define POLICY_CHANGE \
     "update the BIOS, name newer SEV firmware as sev-firmware in guests.toml, or lower the version in the policy"
 
@@ -145,7 +144,7 @@ static bool check_encryption(void)
     }
     bool on = (syscfg & SYSCFG_MEM_ENCRYPTION_MOD_EN) != 0, settable = on || encryption_settable(syscfg);
     table_row(unless(on, settable ? PREFLIGHT_NOTE : PREFLIGHT_NO_SEV), "memory encryption", "SYSCFG[23]",
-              "%s\n" REMEDY_SMEE "%s", states[settable + on],
+              "%s\nBIOS: AMD CBS > CPU Common Options > SMEE = Enabled%s", states[settable + on],
               settable ? ", if INIT is answered by HWERROR_PLATFORM (0x13)" : "");
     if (settable) {
         handoff.c_bit_mask = UINT64_C(1) << c_bit;

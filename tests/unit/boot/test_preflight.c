@@ -574,7 +574,7 @@ static void three_cpus(uint8_t last)
       "GetMemoryMap fails, or has more ranges than this version handles", machine.map_reads_left = 0)                     \
     X(no_second_map, "memory map", PREFLIGHT_FATAL, "unusable",                                                           \
       "GetMemoryMap fails, or has more ranges than this version handles", machine.map_reads_left = 1)                     \
-    X(no_room_for_the_map, "memory map", PREFLIGHT_FATAL, "unusable",                                                     \
+    X(map_beyond_its_buffer, "memory map", PREFLIGHT_FATAL, "unusable",                                                   \
       "GetMemoryMap fails, or has more ranges than this version handles", machine.wide_map_count = 4000)                  \
     X(no_arena, "memory guests + hv", PREFLIGHT_FATAL, "254 + 0 MiB", "add RAM, or lower memory in guests.toml",          \
       machine.allocations_left = 0)                                                                                       \

@@ -39,7 +39,7 @@ static const uint8_t *power_integer(const uint8_t *at, const uint8_t *end, uint6
 /* The sleep types: the first two elements of \_S5, or bytes 0 and 1 of its only one (7.4.2; ACPICA, hwxface.c). */
 static bool power_s5_in(const uint8_t *aml, uint32_t types[2])
 {
-    uint64_t length = number_at(aml + ACPI_LENGTH, 4);
+    uint64_t length = acpi_field(aml, ACPI_LENGTH, 4); /* 0 of a table that is not there */
     for (uint32_t at = AML_START + 1; at + AML_LEAST <= length; at++) {
         bool named = aml[at - 1] == AML_NAME || (aml[at - 1] == AML_ROOT && aml[at - 2] == AML_NAME);
         if (!named || memcmp(aml + at, "_S5_", 4) != 0 || aml[at + 4] != AML_PACKAGE)
@@ -73,8 +73,7 @@ void power_find(void)
     handoff.reset.value = (uint32_t)acpi_field(fadt, FADT_RESET_VALUE, 1);
 
     uint32_t types[2];
-    aml = acpi_table(dsdt != 0 ? dsdt : acpi_field(fadt, FADT_DSDT, 4), "DSDT");
-    bool off = aml != NULL && power_s5_in(aml, types);
+    bool off = power_s5_in(acpi_table(dsdt != 0 ? dsdt : acpi_field(fadt, FADT_DSDT, 4), "DSDT"), types);
     for (uint32_t i = 0; !off && (aml = acpi_find("SSDT", AML_START, i)) != NULL; i++)
         off = power_s5_in(aml, types);
     if (off && (flags & FADT_HW_REDUCED) != 0) {

@@ -18,7 +18,7 @@ enum job_kind { JOB_NONE, JOB_PLATFORM, JOB_CONTROL, JOB_LAUNCH, JOB_END };
 
 /* Result of a step. */
 enum job_verdict {
-    JOB_IDLE,               /* no job is active */
+    JOB_IDLE,               /* no job is active, or all wait for the control guest */
     JOB_WAITS,              /* for an answer, other CPUs, other jobs */
     JOB_WANTS_MAILBOX,      /* waits for the mailbox, which another job uses */
     JOB_MOVED,              /* made progress */

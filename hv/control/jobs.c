@@ -70,12 +70,23 @@ static bool serve_mailbox(void)
     return true;
 }
 
+/* Of the control guest, whose doorbell wakes the boot CPU. */
+static bool all_await(void)
+{
+    bool all = sev_job()->kind == JOB_NONE && control_job()->kind == JOB_NONE;
+    for (uint32_t i = 0, count = guest_count(); i < count && all; i++) {
+        const struct job *job = job_of(&guests[i]);
+        all = job->kind == JOB_NONE || (job->kind == JOB_LAUNCH && guests[i].awaits != 0);
+    }
+    return all;
+}
+
 enum job_verdict jobs_step(void)
 {
     if (!job_active())
         return JOB_IDLE;
-    return serve_mailbox() || step(sev_job()) == JOB_MOVED || step(control_job()) == JOB_MOVED ||
-                   move_first(&pieces, false)
-               ? JOB_MOVED
-               : JOB_WAITS;
+    if (serve_mailbox() || step(sev_job()) == JOB_MOVED || step(control_job()) == JOB_MOVED ||
+        move_first(&pieces, false))
+        return JOB_MOVED;
+    return all_await() ? JOB_IDLE : JOB_WAITS;
 }

@@ -74,9 +74,14 @@ void guest_note_end(void)
         smp_kick(smp_cpu(0));
 }
 
+bool guest_ends_wait(void)
+{
+    return __atomic_load_n(&end_noted, __ATOMIC_RELAXED);
+}
+
 bool guest_ends_noted(void)
 {
-    return __atomic_load_n(&end_noted, __ATOMIC_RELAXED) && __atomic_exchange_n(&end_noted, false, __ATOMIC_SEQ_CST);
+    return guest_ends_wait() && __atomic_exchange_n(&end_noted, false, __ATOMIC_SEQ_CST);
 }
 
 /* Each CPU takes its own off its queue. A guest that is launched has vCPUs, but they are on no CPU yet. */

@@ -151,7 +151,9 @@ bool guest_is_ending(const struct guest *guest);
 
 /* A guest's end or pause has begun or can go on, it is to be launched again, or it rang the doorbell: wakes the boot CPU, which checks all guests. On any CPU. */
 void guest_note_end(void);
-/* Since the last call. On the boot CPU. */
+/* That is still to be done: the boot CPU's vCPU does not use up its slice before. */
+bool guest_ends_wait(void);
+/* The same, and no more from here on. On the boot CPU. */
 bool guest_ends_noted(void);
 
 #endif

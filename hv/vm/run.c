@@ -98,7 +98,7 @@ void run_vcpu(struct vcpu *vcpu)
                 uint64_t line = poll_line(cpu, now);
                 next = line < next ? line : next;
             }
-            if (now >= cpu->slice_end_tsc || preempt)
+            if (now >= cpu->slice_end_tsc || preempt || (cpu->index == 0 && guest_ends_wait()))
                 break;
             lapic_timer_arm(next < cpu->slice_end_tsc ? next : cpu->slice_end_tsc);
             if (!can_run(vcpu))

@@ -229,12 +229,13 @@ class Client:
         shared, touched, dirty = (sum(counts[value] for value in range(8) if value & bit) for bit in (1, 2, 4))
         return Pages(sum(counts), shared, touched, dirty)
 
-    def move(self, source: int, target: int, npages: int) -> tuple[int, int]:
-        """Memory, in the control guest; how many pages were private, and how many shared."""
-        said = self.say(f"m {source:x} {target:x} {npages:x}", r"(?:moved (\w+) (\w+)|page .*|: .*)")
+    def move(self, source: int, target: int, npages: int) -> tuple[int, int, int, int]:
+        """Memory, in the control guest; how many pages were private, and how many shared; cycles of its TSC
+        until it had the list, and then."""
+        said = self.say(f"m {source:x} {target:x} {npages:x}", r"(?:moved (\w+) (\w+) (\w+) (\w+)|page .*|: .*)")
         assert said[1], said[0]
         self.sequence = int(self.say("s", r"sequence (\w+)")[1], 16)
-        return int(said[1], 16), int(said[2], 16)
+        return int(said[1], 16), int(said[2], 16), int(said[3], 16), int(said[4], 16)
 
     def platform(self) -> Platform:
         answer = self.good(Op.PLATFORM_INFO, size=240)

@@ -87,6 +87,7 @@ HELLO = 16 << 20
 PDH_CERT_EXPORT, SEND_START, SEND_FINISH, SEND_CANCEL, RECEIVE_FINISH = 0x08, 0x40, 0x43, 0x44, 0x53
 WHOLE_GUEST = 0xFFFFFFFF
 CERT_SIZE, ROOT_SIZE, SESSION_SIZE = 2084, 1600, 128
+LATENCY_US = 1000  # what real parts are said to take a page
 PDH, CHAIN, ROOTS, SESSION = DATA, DATA + 0x1000, DATA + 0x3000, DATA + 0x4000
 
 
@@ -138,7 +139,9 @@ def copy_state(client: Client, vcpu: int, size: int) -> None:
     client.good(Op.STATE_SET, TARGET, vcpu, size=size)
 
 
-def test_a_guest_with_sev_goes_on_counting_as_another(build: Path, pack: Callable[..., Path], boot_sev: Boot) -> None:
+def test_a_guest_with_sev_goes_on_counting_as_another(
+    build: Path, pack: Callable[..., Path], boot_sev: Boot, show: Callable[[str], None]
+) -> None:
     """Sent and received on the same machine: under another key, in other memory; the source never runs again."""
     guests = [
         control_client.client(),
@@ -147,7 +150,13 @@ def test_a_guest_with_sev_goes_on_counting_as_another(build: Path, pack: Callabl
             for name in ("one", "two")
         ),
     ]
-    with boot_sev(packing.bootable(pack("move", guests)), name="move", cpus=2) as machine:
+    with boot_sev(
+        packing.bootable(pack("move", guests)),
+        name="move",
+        cpus=1,
+        latency_us=LATENCY_US,
+        more_arguments=["-icount", "shift=1"],
+    ) as machine:
         client = Client(machine)
         machine.wait_for(r"^one\| hello: tick 3")
         client.good(Op.END, TARGET)
@@ -167,8 +176,16 @@ def test_a_guest_with_sev_goes_on_counting_as_another(build: Path, pack: Callabl
         client.good(Op.SESSION, TARGET, size=len(session))
         client.wait_state(TARGET, State.RECEIVING)
         client.good(Op.PAUSE, SOURCE)
-        private, shared = client.move(SOURCE, TARGET, HELLO >> 12)
+        before = client.platform()
+        private, shared, listing, cycles = client.move(SOURCE, TARGET, HELLO >> 12)
+        after = client.platform()
         assert 5 < private < 100, (private, shared)
+        inside = LATENCY_US * (after.commands - before.commands) * after.tsc_khz / 1000 / cycles
+        show(
+            f"a move at the control window: {private} private and {shared} shared pages, {after.commands - before.commands} "
+            f"commands of {LATENCY_US} us, {cycles} cycles, after {listing} for the list of pages, {inside:.1%} of them inside of commands"
+        )
+        assert after.commands - before.commands == 2 * private and inside >= 0.94
         assert client.ask(Op.RESUME, TARGET).result == Result.STATE
         copy_state(client, WHOLE_GUEST, 4152)
         copy_state(client, 0, 1760)

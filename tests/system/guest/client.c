@@ -9,7 +9,8 @@
  *   w OFFSET BYTES to the window
  *   c OFFSET SIZE  counts bytes of the window by their value, of 0 to 7 → "counts COUNT COUNT ..."
  *   m FROM TO PAGES  memory of a guest to another that is received: pages from 0 on that were touched or are shared, private ones by
- *                 SEND_UPDATE_DATA and RECEIVE_UPDATE_DATA → "moved PRIVATE SHARED", or "page NUMBER: RESULT STATUS"
+ *                 SEND_UPDATE_DATA and RECEIVE_UPDATE_DATA → "moved PRIVATE SHARED LIST CYCLES", cycles of the TSC
+ *                 until the pages were listed and then, or "page NUMBER: RESULT STATUS"
  *   b NUMBER      to the doorbell, nothing else
  *   s             the last request's sequence number
  *   d             what the doorbell reads as
@@ -276,9 +277,11 @@ static void move(const char *at)
 {
     uint32_t from = (uint32_t)number(&at), to = (uint32_t)number(&at), npages = (uint32_t)number(&at);
     uint32_t counts[2] = {0};
+    uint64_t begin = read_tsc(), listed, cycles;
     bool fine =
         good((struct control_request){.operation = CONTROL_PAGES, .guest = from, .data = FLAGS, .size = npages});
 
+    listed = read_tsc();
     for (uint32_t page = 0; fine && page < npages; page++) {
         bool shared = (window[FLAGS + page] & CONTROL_PAGE_SHARED) != 0;
         uint64_t gpa = (uint64_t)page * PAGE;
@@ -300,10 +303,15 @@ static void move(const char *at)
         put(";\n");
         return;
     }
+    cycles = read_tsc() - listed;
     put("moved ");
     put_number(counts[0], 16);
     put(" ");
     put_number(counts[1], 16);
+    put(" ");
+    put_number(listed - begin, 16);
+    put(" ");
+    put_number(cycles, 16);
     put(";\n");
 }
 

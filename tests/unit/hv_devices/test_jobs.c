@@ -73,6 +73,8 @@ static enum job_verdict all_flush(struct job *job)
 
 enum job_verdict launch_step(struct job *job)
 {
+    if (job->guest->awaits != 0)
+        return JOB_WAITS;
     switch ((enum state)job->state) {
     case PREPARE:
         job_next(job, FIRST_WBINVD);
@@ -203,12 +205,39 @@ static void a_request_of_the_control_guests_does_not_wait_for_launches(void **st
     }
 }
 
+/* Then the boot CPU sleeps, or gives the time to its vCPUs. */
+static void nothing_is_polled_while_all_launches_wait_for_the_control_guest(void **state)
+{
+    (void)state;
+    begin(2, 2, 2, 0);
+    guests[0].awaits = CONTROL_STATE_HELD;
+    (void)run(1, UINT64_MAX); /* the other is polled as ever */
+    assert_int_equal(jobs_step(), JOB_IDLE);
+    assert_true(job_active());
+    job_begin(job_of(&guests[1]), JOB_LAUNCH, &guests[1]);
+    job_begin(&request_job, JOB_CONTROL, NULL);
+    guests[1].awaits = CONTROL_STATE_RECEIVING;
+    assert_int_equal(jobs_step(), JOB_MOVED); /* its request sends a command, and waits for the answer */
+    assert_int_equal(jobs_step(), JOB_WAITS);
+    job_finish(&request_job);
+    simulated.owner = NULL;
+    assert_int_equal(jobs_step(), JOB_IDLE);
+    job_begin(&platform_job, JOB_PLATFORM, NULL);
+    assert_int_equal(jobs_step(), JOB_WAITS);
+    job_finish(&platform_job);
+    guests[0].awaits = 0;
+    simulated.over[0] = 0;
+    (void)run(0, UINT64_MAX);
+    assert_int_equal(jobs_step(), JOB_IDLE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_of_equal_launches_is_over_first),
         cmocka_unit_test(no_launch_starves),
         cmocka_unit_test(a_request_of_the_control_guests_does_not_wait_for_launches),
+        cmocka_unit_test(nothing_is_polled_while_all_launches_wait_for_the_control_guest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

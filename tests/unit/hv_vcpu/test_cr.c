@@ -487,6 +487,7 @@ static void without_decode_assists_nothing_exits_and_mce_is_set_at_each_entry(vo
     rig_cpu.slice_end_tsc = UINT64_MAX;
     for (int i = 0; i < 3; i++) {
         mce_at_entry = false;
+        (void)guest_ends_noted();
         vcpu->guest->end = GUEST_END_NONE;
         rig_arms = 4;
         run_vcpu(vcpu);

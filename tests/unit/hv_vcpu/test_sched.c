@@ -256,7 +256,7 @@ static void started_after_a_second(struct vcpu *vcpu)
         vcpu->vmcb->exitintinfo = 0;
         return;
     }
-    if (rig_tsc > 1000 * MS && second->state == VCPU_WAIT_SIPI)
+    if (rig_tsc > 1000 * MS && second != NULL && second->state == VCPU_WAIT_SIPI)
         ipi_send(guests[1].vcpus[0], UINT64_C(1) << 32 | 0x4610);
     vmrun(vcpu);
 }
@@ -341,7 +341,7 @@ static void the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit(voi
 {
     (void)state;
     for (int by_asid = 0; by_asid < 2; by_asid++) {
-        rig_reset(NULL);
+        (void)rig_reset(NULL);
         entries = 0;
         rig_cpu.features.flush_by_asid = by_asid;
         struct vcpu *vcpu = rig_guest(0, false);
@@ -451,13 +451,13 @@ static void a_job_that_waits_leaves_all_the_time_to_guests(void **state)
     assert_in_range(wakes[1], 9000, 10000);             /* one each 3 ms */
     assert_true(rig_tsc - waits_until < 12 * MS);       /* and its answer is seen a slice later */
 
-    rig_reset(NULL);
+    (void)rig_reset(NULL);
     spinner_and_sleeper();
     start = rig_tsc;
     waits_until = start + 5 * MS;
     rig_job = waiting;
     loop_run(&rig_cpu);
-    assert_true(rig_tsc - waits_until < 2 * MS);        /* that of a short one soon */
+    assert_true(rig_tsc - waits_until < MS / 2);        /* that of a short one soon */
 }
 
 /* Without a vCPU that could run: no sleep with work to do; and between looks it does sleep. */
@@ -471,14 +471,14 @@ static void a_cpu_without_vcpus_works_at_once_and_sleeps_between_looks(void **st
     assert_int_equal(rig_halts, 0);
     assert_in_range(rig_tsc - start, 1000 * MS, 1010 * MS);
 
-    rig_reset(NULL);
+    (void)rig_reset(NULL);
     looks = 0;
     start = rig_tsc;
     waits_until = start + 20 * MS;
     rig_job = waiting;
     loop_run(&rig_cpu);
     assert_true(rig_tsc - waits_until < 3 * MS);
-    assert_in_range(rig_halts, 10, 60);
+    assert_in_range(rig_halts, 10, 80);
     assert_in_range(rig_halted_tsc, 15 * MS, 23 * MS);
 }
 
@@ -642,7 +642,7 @@ static void sleepers_that_hear_nothing_take_nothing_from_who_works(void **state)
 /* How often the scheduler looks at a vCPU in a second in which one wakes up a hundred times, beside so many that sleep. */
 static unsigned polls_beside(uint32_t sleepers)
 {
-    rig_reset(NULL);
+    (void)rig_reset(NULL);
     for (uint32_t i = 2; i < 2 + sleepers; i++) {
         struct vcpu *vcpu = rig_guest(i, false);
         vcpu->state = VCPU_HALTED;
@@ -759,6 +759,34 @@ static void a_paused_sleeper_is_woken_by_nothing(void **state)
     assert_in_range(latest[1], 990 * MS, 1010 * MS);
 }
 
+static void rings(struct vcpu *vcpu)
+{
+    rig_tsc += MS;
+    entries++;
+    guest_note_end();
+    vcpu->vmcb->exitcode = VMEXIT_INTR;
+}
+
+/* What the boot CPU has to do is not left until the slice's end; other CPUs have nothing to do with it. */
+static void what_is_for_the_boot_cpu_ends_the_slice_there(void **state)
+{
+    (void)state;
+    for (uint32_t index = 0; index < 2; index++) {
+        uint64_t next;
+        (void)rig_reset(NULL);
+        rig_schedule(rig_guest(0, false));
+        sched_change(&rig_cpu);
+        (void)guest_ends_noted();
+        rig_vmrun = rings;
+        entries = 0;
+        rig_cpu.index = index;
+        assert_true(run_round(&rig_cpu, 10 * MS, &next));
+        assert_int_equal(entries, index == 0 ? 1 : 10);
+        assert_true(guest_ends_noted());
+    }
+    rig_cpu.index = 0;
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)
 int main(void)
 {
@@ -788,6 +816,7 @@ int main(void)
         TEST(a_paused_guest_pays_for_nothing_and_saves_up_nothing),
         TEST(a_paused_sleeper_is_woken_by_nothing),
         TEST(the_first_entry_on_a_cpu_flushes_its_tlb_and_trusts_no_clean_bit),
+        TEST(what_is_for_the_boot_cpu_ends_the_slice_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "guest/control/ask.h"
+#include "guest/control/leave.h"
 #include "guest/control/machine.h"
 #include "guest/control/server.h"
 #include "guest/hello/bare.h"
@@ -193,6 +194,13 @@ static void say(const char *words)
     machine_send((const uint8_t *)words, length);
 }
 
+static _Noreturn void power_off(void)
+{
+    out8(SLEEP_CONTROL, SLEEP_S5);
+    for (;;)
+        __asm__ volatile("cli; hlt");
+}
+
 static void start_asking(void)
 {
     struct control_platform platform;
@@ -207,24 +215,28 @@ __attribute__((section(".text.entry"), noreturn)) void control(const char *cmdli
 
 void control(const char *cmdline, uint64_t memory)
 {
+    bool leaves = find_word(cmdline, "leave") != 0;
+
     (void)memory;
     memset(bss_start, 0, (size_t)(bss_end - bss_start));
     start_interrupts();
     start_uart(cmdline);
     if (read_doorbell() != CONTROL_MAGIC) {
         say("control: this guest is not the control guest: its entry in guests.toml lacks control = true\r\n");
-        out8(SLEEP_CONTROL, SLEEP_S5);
-        for (;;)
-            __asm__ volatile("cli; hlt");
+        power_off();
     }
     map_window();
     start_asking();
     for (;;) {
         int byte;
 
-        while ((byte = machine_receive()) >= 0)
+        while ((byte = machine_receive()) >= 0) {
+            leave_line_used();
             server_byte((uint8_t)byte);
+        }
         server_poll();
+        if (leaves && leave_now())
+            power_off();
         machine_sleep();
     }
 }

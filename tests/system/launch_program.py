@@ -24,10 +24,12 @@ TABLE_CHECKSUM_AT = 24
 PAYLOAD_CHECKSUM_AT = 28
 HEADER = struct.Struct("<QIIQIIIIIIQII")
 # struct manifest_guest up to the pins; struct manifest_step
-GUEST = struct.Struct("<32sIIQIIIBBBBB3xIQQII32s64H")
-VCPUS_AT, DIGEST_AT, PINS_AT = 2, 17, 18  # among its values
+GUEST = struct.Struct("<32sIIQIIIBBBBBxHIQQII32s64H")
+VCPUS_AT, FLAGS_AT, DIGEST_AT, PINS_AT = 2, 12, 18, 19  # among its values
 STEP = struct.Struct("<II3Q")
 ANY_CPU = 0xFFFF
+NO_ENCRYPTION = 0
+SERIAL_COM2 = 1 << 4  # of its flags
 STEP_DATA, STEP_ZERO, STEP_SHARED = 1, 2, 3
 
 
@@ -46,6 +48,7 @@ class Guest:
     vcpus: int
     pins: tuple[int, ...]  # one per vCPU; ANY_CPU where the hypervisor chooses
     policy: int
+    flags: int
     expected_digest: bytes
     steps: tuple[Step, ...]
 
@@ -77,7 +80,9 @@ class LaunchProgram:
             name = values[0].split(b"\0")[0].decode()
             vcpus, pins = values[VCPUS_AT], values[PINS_AT:]
             assert set(pins[vcpus:]) <= {ANY_CPU}, f"{name} has pins for vCPUs that it does not have"
-            self.guests[name] = Guest(name, values[1], vcpus, pins[:vcpus], values[6], values[DIGEST_AT], tuple(steps))
+            self.guests[name] = Guest(
+                name, values[1], vcpus, pins[:vcpus], values[6], values[FLAGS_AT], values[DIGEST_AT], tuple(steps)
+            )
 
     # -- reading ------------------------------------------------------------
 

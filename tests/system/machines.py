@@ -42,6 +42,9 @@ FAST_CLOCK, SLOWER_CLOCK = 8, 5
 COM1 = ["-serial", "chardev:operator"]
 COM2 = ["-device", "isa-serial,index=1,chardev=operator"]
 PCI_CARD = ["-device", "pci-serial,chardev=operator"]  # OVMF has a driver for it; hv looks for none there
+# Behind these: the machine's second serial port, which is the control guest's. A socket in the machine's folder.
+CONTROL_SOCKET = "control.sock"
+CONTROL_LINE = ["-chardev", f"socket,id=control,path={CONTROL_SOCKET},server=on,wait=off", "-serial", "chardev:control"]
 FIRMWARE_LINE = "firmware.txt"  # in the machine's folder: what the firmware prints where hv has a line of its own
 
 

@@ -73,6 +73,12 @@ def linux(name: str, encryption: str, words: str = "", **more) -> GuestSpec:
     return GuestSpec(name, "256M", encryption, keys, **more)
 
 
+def control() -> GuestSpec:
+    """The operator's, on the machine's second serial port (machines.CONTROL_LINE)."""
+    keys = {"image": "${BUILD}/control.bin", "cmdline": "port=com2", "serial": "com2"}
+    return GuestSpec("control", "2M", "host", keys, flags=("control",))
+
+
 def pack_file(guests: Path, unpacked: Path, build: Path, output: Path) -> Path:
     """Puts a guests.toml into an EFI file, as a user would."""
     done = subprocess.run(
@@ -100,6 +106,11 @@ def pack(
         platform += [f'sev-firmware = "{firmware[0]}"', f'sev-firmware-version = "{firmware[1]}"']
     listing.write_text("\n".join([guest.toml() for guest in guests] + ["[platform]", *platform, ""]))
     return pack_file(listing, build / "boot" / "sevisor.efi", build, folder / f"{name}.efi")
+
+
+def symbol(program: Path, name: str) -> int:
+    listing = subprocess.run(["nm", program], capture_output=True, text=True, check=True).stdout
+    return int(next(line.split()[0] for line in listing.splitlines() if line.split()[2:] == [name]), 16)
 
 
 def bootable(efi: Path, first: Path | None = None) -> Path:

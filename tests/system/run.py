@@ -3,7 +3,8 @@
 """Boots Sevisor's disk image and shows the operator's console.
 
 On a terminal, what you type goes to that console (Ctrl-] is the hypervisor's own key, Ctrl-C gives up). Without
-one, this program is the operator: it answers the sample Linux guest's question.
+one, this program is the operator: it answers the sample Linux guest's question. Where the control guest has the machine's
+second serial port, the first line says how to reach it.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ import machines  # noqa: E402
 import packing  # noqa: E402
 from console import ConsoleTimeout  # noqa: E402
 from emulator import Emulator  # noqa: E402
-from launch_program import LaunchProgram  # noqa: E402
+from launch_program import NO_ENCRYPTION, SERIAL_COM2, LaunchProgram  # noqa: E402
 from pack import cli, files  # noqa: E402
 from pack.errors import PackError  # noqa: E402
 from qmp import QmpError  # noqa: E402
 from sayings import FINAL_LINE, LINUX_PROMPT  # noqa: E402
 
 
+OPERATOR = "guest/sevisorctl.py"
 unsaid: list[OSError] = []  # why not all that the machine said could be written
 
 
@@ -104,6 +106,14 @@ def verdict(machine: Emulator, reason: str, stock: bool) -> str:
     return f"standard output: {unsaid[0].strerror}" if unsaid else ""
 
 
+def line_of_control(program: LaunchProgram, folder: Path, stock: bool) -> str:
+    """How to reach the control guest, as one sentence; "": there is none on the machine's second serial port, or it is refused."""
+    for guest in program.guests.values():
+        if guest.flags & SERIAL_COM2 and not (stock and guest.encryption != NO_ENCRYPTION):
+            return f"operate it by {OPERATOR} --to unix:{folder / machines.CONTROL_SOCKET} list (--help has more)"
+    return ""
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     build = Path(os.environ.get("BUILD", ".build"))
@@ -160,11 +170,17 @@ def run(args: argparse.Namespace, folder: Path) -> str:
         words = machines.stock(args.memory, cpu=args.cpu)
     else:
         words = machines.sev(folder, args.memory, fault=args.fault)
-    with Emulator(words, [disk], name="run", time_limit=args.time_limit, echo=show, folder=folder) as machine:
+    program = LaunchProgram(efi)
+    uart = [*machines.COM1, *machines.CONTROL_LINE]
+    if line := line_of_control(program, folder, args.stock):
+        cli.say(f"run: {line}")
+    with Emulator(
+        words, [disk], name="run", time_limit=args.time_limit, echo=show, folder=folder, uart=uart
+    ) as machine:
         if sys.stdin.isatty():
             reason = forward_keys(machine)
         else:
-            reason = answer_prompts(machine, list(LaunchProgram(efi).guests))
+            reason = answer_prompts(machine, list(program.guests))
         machine.console.settle()
         problem = verdict(machine, reason, args.stock)
     if args.trace and not args.stock:

@@ -14,23 +14,15 @@ import markers
 import packing
 import sayings
 from emulator import Emulator
-from machines import COM1, Boot
+from machines import COM1, CONTROL_LINE, CONTROL_SOCKET, Boot
 from packing import GuestSpec
-
-SOCKET = "control.sock"  # in the machine's folder
-COM2 = ["-chardev", f"socket,id=control,path={SOCKET},server=on,wait=off", "-serial", "chardev:control"]
-
-
-def control() -> GuestSpec:
-    keys = {"image": "${BUILD}/control.bin", "cmdline": "port=com2", "serial": "com2"}
-    return GuestSpec("control", "2M", "host", keys, flags=("control",))
 
 
 def gdb(machine: Emulator, *commands: str) -> str:
     """A gdb that connects, does all this and leaves; what it printed."""
     script = machine.folder / "script.gdb"
     script.write_text("\n".join(["set confirm off", "set pagination off", "set width 0", "set remotetimeout 120",
-                                 f"target extended-remote {SOCKET}", *commands, "echo \\nthe end\\n", ""]))  # fmt: skip
+                                 f"target extended-remote {CONTROL_SOCKET}", *commands, "echo \\nthe end\\n", ""]))  # fmt: skip
     done = subprocess.run(
         ["gdb", "-nx", "-batch", "-x", script.name], cwd=machine.folder, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
@@ -50,9 +42,13 @@ def status_of(machine: Emulator, guest: str) -> dict[str, str]:
 
 @pytest.mark.sev
 def test_an_operator_with_stock_gdb(pack: Callable[..., Path], boot_sev: Boot) -> None:
-    guests = [control(), packing.hello("ticker", "none", "ticks=1000000"), packing.hello("secret", "sev", "hold")]
+    guests = [
+        packing.control(),
+        packing.hello("ticker", "none", "ticks=1000000"),
+        packing.hello("secret", "sev", "hold"),
+    ]
     image = packing.bootable(pack("control-guest", guests))
-    with boot_sev(image, name="ctl", cpus=2, uart=[*COM1, *COM2]) as machine:
+    with boot_sev(image, name="ctl", cpus=2, uart=[*COM1, *CONTROL_LINE]) as machine:
         machine.wait_for(r"^secret\| hello: holding")
         said = gdb(machine, "info os guests", "info os platform",
                    *(f"remote get {path} {name}" for name, path in (
@@ -100,8 +96,8 @@ def test_a_guest_whose_entry_lacks_control_says_so_and_ends(pack: Callable[..., 
 def test_stock_gdb_looks_into_an_encrypted_guest_unless_its_policy_forbids_it(
     pack: Callable[..., Path], boot_sev: Boot
 ) -> None:
-    guests = [control(), packing.hello("open", "sev", "hold", policy=0), packing.hello("shut", "sev", "hold")]
-    with boot_sev(packing.bootable(pack("attach", guests)), name="att", cpus=2, uart=[*COM1, *COM2]) as machine:
+    guests = [packing.control(), packing.hello("open", "sev", "hold", policy=0), packing.hello("shut", "sev", "hold")]
+    with boot_sev(packing.bootable(pack("attach", guests)), name="att", cpus=2, uart=[*COM1, *CONTROL_LINE]) as machine:
         machine.wait_for(r"^open\| hello: holding")
         machine.wait_for(r"^shut\| hello: holding")
         said = gdb(machine, "attach 2", "p/x $cr3", "x/s 0x1000", "x/s 0x200000", "set var *(char *)0x1001 = 'A'",
@@ -113,11 +109,6 @@ def test_stock_gdb_looks_into_an_encrypted_guest_unless_its_policy_forbids_it(
     assert "Attaching to process 3 failed" in said and "policy forbids debugging" in said
     rows = [line.split()[:3] for line in said.splitlines()]
     assert ["2", "open", "running"] in rows and ["3", "shut", "running"] in rows
-
-
-def symbol(build: Path, name: str) -> int:
-    listing = subprocess.run(["nm", build / "guest" / "hello.elf"], capture_output=True, text=True, check=True).stdout
-    return int(next(line.split()[0] for line in listing.splitlines() if line.split()[2:] == [name]), 16)
 
 
 def disassembly(build: Path) -> dict[int, str]:
@@ -144,12 +135,16 @@ def follows(code: dict[int, str]) -> Callable[[int, int], bool]:
 
 @pytest.mark.sev
 def test_stock_gdb_steps_and_stops_an_encrypted_guest(build: Path, pack: Callable[..., Path], boot_sev: Boot) -> None:
-    guests = [control(), packing.hello("open", "sev", "ticks=1000000", policy=0),
+    guests = [packing.control(), packing.hello("open", "sev", "ticks=1000000", policy=0),
               packing.hello("other", "none", "ticks=1000000")]  # fmt: skip
-    ticks, number, handler = (symbol(build, name) for name in ("ticks", "put_number", "timer_interrupt"))
+    ticks, number, handler = (
+        packing.symbol(build / "guest" / "hello.elf", name) for name in ("ticks", "put_number", "timer_interrupt")
+    )
     code = disassembly(build)
     rdtsc = next(at for at, words in code.items() if words == "rdtsc")
-    with boot_sev(packing.bootable(pack("steps", guests)), name="steps", cpus=2, uart=[*COM1, *COM2]) as machine:
+    with boot_sev(
+        packing.bootable(pack("steps", guests)), name="steps", cpus=2, uart=[*COM1, *CONTROL_LINE]
+    ) as machine:
         machine.wait_for(r"^open\| hello: tick 2")
         said = gdb(
             machine, "set architecture i386:x86-64", "attach 2",

@@ -17,11 +17,9 @@ import markers
 import owner_side
 import packing
 from emulator import Emulator
-from machines import COM1, Boot
-from packing import GuestSpec
+from machines import COM1, CONTROL_LINE, CONTROL_SOCKET, Boot
 
 OPERATOR = packing.ROOT / "guest" / "sevisorctl.py"
-COM2 = ["-chardev", "socket,id=control,path=control.sock,server=on,wait=off", "-serial", "chardev:control"]
 pytestmark = pytest.mark.sev
 
 PRIVATE = 0x200000  # where hello has its marker
@@ -56,7 +54,7 @@ class Operator:
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, OPERATOR, "--to", "unix:control.sock", "--timeout", "300", *words], cwd=self.folder,
+            [sys.executable, OPERATOR, "--to", f"unix:{CONTROL_SOCKET}", "--timeout", "300", *words], cwd=self.folder,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
 
@@ -95,13 +93,9 @@ def executed(machine: Emulator) -> dict[str, set[str]]:
 def test_every_legacy_command_is_exercised_or_named_with_its_reason(
     build: Path, pack: Callable[..., Path], boot_sev: Boot, folder: Path
 ) -> None:
-    keys = {"image": "${BUILD}/control.bin", "cmdline": "port=com2", "serial": "com2"}
-    guests = [
-        GuestSpec("control", "2M", "host", keys, flags=("control",)),
-        packing.hello("lab", "sev", "hold", policy=0),
-    ]
+    guests = [packing.control(), packing.hello("lab", "sev", "hold", policy=0)]
     with boot_sev(
-        packing.bootable(pack("lab", guests)), name="lab", cpus=2, time_limit=1500, uart=[*COM1, *COM2]
+        packing.bootable(pack("lab", guests)), name="lab", cpus=2, time_limit=1500, uart=[*COM1, *CONTROL_LINE]
     ) as machine:
         machine.wait_for(r"^launch report: control")
         machine.wait_for(r"^lab\| hello: holding")

@@ -17,10 +17,9 @@ import owner_side
 import packing
 import sayings
 from emulator import Emulator
-from machines import COM1, Boot
+from machines import COM1, CONTROL_LINE, CONTROL_SOCKET, Boot
 
 OPERATOR = packing.ROOT / "guest" / "sevisorctl.py"
-COM2 = ["-chardev", "socket,id=control,path=control.sock,server=on,wait=off", "-serial", "chardev:control"]
 GUEST = "locked"
 pytestmark = pytest.mark.sev
 
@@ -49,7 +48,7 @@ class Desk:
         )
 
     def operator(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self.run(OPERATOR, "--to", "unix:control.sock", "--timeout", "300", *words)
+        return self.run(OPERATOR, "--to", f"unix:{CONTROL_SOCKET}", "--timeout", "300", *words)
 
     def owner(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         return self.run(owner_side.TOOL, *words)
@@ -82,7 +81,7 @@ def test_the_owners_key_opens_the_volume_of_the_guest_that_was_measured_and_of_n
     build: Path, image: Path, boot_sev: Boot
 ) -> None:
     key = build / "guest" / "locked" / "disk.key"
-    with boot_sev(packing.bootable(image), name="locked", cpus=2, memory="3G", uart=[*COM1, *COM2]) as machine:
+    with boot_sev(packing.bootable(image), name="locked", cpus=2, memory="3G", uart=[*COM1, *CONTROL_LINE]) as machine:
         machine.wait_for(r"^launch report: control")
         desk = Desk(machine)
         first = desk.launch(image, "first")

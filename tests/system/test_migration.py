@@ -19,19 +19,12 @@ import markers
 import owner_side
 import packing
 from emulator import Emulator
-from machines import COM1, Boot
+from machines import COM1, CONTROL_LINE, CONTROL_SOCKET, Boot
 from packing import GuestSpec
 
-SOCKET = "control.sock"  # in the machine's folder
-COM2 = ["-chardev", f"socket,id=control,path={SOCKET},server=on,wait=off", "-serial", "chardev:control"]
 TOOL = packing.ROOT / "guest" / "sevisorctl.py"
 PAGE = 4096
 PATTERN_PAGES = 12  # guest/mover.c
-
-
-def control() -> GuestSpec:
-    keys = {"image": "${BUILD}/control.bin", "cmdline": "port=com2", "serial": "com2"}
-    return GuestSpec("control", "2M", "host", keys, flags=("control",))
 
 
 def mover(name: str = "mover", policy: int = packing.NODBG) -> GuestSpec:
@@ -83,7 +76,7 @@ def amd(build: Path, folder: Path) -> Amd:
 
 def ctl(machine: Emulator, *words: object, status: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, TOOL, "--to", f"unix:{SOCKET}", "--timeout", "300", *map(str, words)], cwd=machine.folder,
+        [sys.executable, TOOL, "--to", f"unix:{CONTROL_SOCKET}", "--timeout", "300", *map(str, words)], cwd=machine.folder,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == status, done
@@ -102,8 +95,8 @@ def test_a_guest_goes_on_where_its_snapshot_was_taken(
     pack: Callable[..., Path], boot_sev: Boot, amd: Amd, tmp_path: Path
 ) -> None:
     file = tmp_path / "mover.snapshot"
-    image = packing.bootable(pack("snapshot", [control(), mover()]))
-    with boot_sev(image, name="snap", cpus=2, uart=[*COM1, *COM2]) as machine:
+    image = packing.bootable(pack("snapshot", [packing.control(), mover()]))
+    with boot_sev(image, name="snap", cpus=2, uart=[*COM1, *CONTROL_LINE]) as machine:
         machine.wait_for(r"^mover\| mover: count 5\b")
         ctl(machine, "pause", "mover")
         found = json.loads(ctl(machine, "snapshot", "mover", file, *amd.words(), "--json").stdout)
@@ -142,14 +135,22 @@ def test_a_guest_goes_on_where_its_snapshot_was_taken(
 def test_a_guest_goes_on_at_another_machine(
     pack: Callable[..., Path], boot_sev: Boot, amd: Amd, words: list[str]
 ) -> None:
-    image = packing.bootable(pack(f"move{len(words)}", [control(), mover()]))
-    with boot_sev(image, name="from", cpus=2, uart=[*COM1, *COM2]) as here:
-        with boot_sev(image, name="to", cpus=2, uart=[*COM1, *COM2]) as there:
+    image = packing.bootable(pack(f"move{len(words)}", [packing.control(), mover()]))
+    with boot_sev(image, name="from", cpus=2, uart=[*COM1, *CONTROL_LINE]) as here:
+        with boot_sev(image, name="to", cpus=2, uart=[*COM1, *CONTROL_LINE]) as there:
             here.wait_for(r"^mover\| mover: count 5\b")
             there.wait_for(r"^mover\| mover: count 5\b")
             ctl(there, "end", "mover", "--wait", "120")
             before = len(counts(there))
-            line = ("migrate", "mover", "--target", f"unix:{there.folder / SOCKET}", *amd.words(), *words, "--json")
+            line = (
+                "migrate",
+                "mover",
+                "--target",
+                f"unix:{there.folder / CONTROL_SOCKET}",
+                *amd.words(),
+                *words,
+                "--json",
+            )
             found = json.loads(ctl(here, *line).stdout)
             here.wait_for(r"^ended mover: destroyed")
             last = counts(here)[-1]
@@ -165,8 +166,8 @@ def test_a_guest_goes_on_at_another_machine(
 def test_a_policy_that_keeps_a_guest_here_is_named_before_anything_is_sent(
     pack: Callable[..., Path], boot_sev: Boot, amd: Amd, tmp_path: Path
 ) -> None:
-    image = packing.bootable(pack("nosend", [control(), mover("stays", 0x9)]))
-    with boot_sev(image, name="stays", cpus=2, uart=[*COM1, *COM2]) as machine:
+    image = packing.bootable(pack("nosend", [packing.control(), mover("stays", 0x9)]))
+    with boot_sev(image, name="stays", cpus=2, uart=[*COM1, *CONTROL_LINE]) as machine:
         machine.wait_for(r"^stays\| mover: count 2\b")
         done = ctl(machine, "snapshot", "stays", tmp_path / "file", *amd.words(), status=1)
         assert "has NOSEND" in done.stderr and not (tmp_path / "file").exists()

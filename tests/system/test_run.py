@@ -34,7 +34,7 @@ def test_default_guests_all_end_as_expected_with_nobody_there(build: Path) -> No
     code, text, complaints = run_unattended(build)
     assert (code, complaints) == (0, "")
     assert {end[:2] for end in sayings.ends(text)} == {
-        ("hello", "poweroff"), ("linux", "poweroff"), ("hello-plain", "poweroff"),
+        ("hello", "poweroff"), ("linux", "poweroff"), ("hello-plain", "poweroff"), ("control", "poweroff"),
     }  # fmt: skip
     assert "hello: SEV active (SEV_STATUS 0x1, C-bit 51)" in sayings.guest_lines(text, "hello")
     linux = sayings.guest_lines(text, "linux")
@@ -47,10 +47,17 @@ def test_default_guests_all_end_as_expected_with_nobody_there(build: Path) -> No
 
 
 @pytest.mark.sev
-def test_operator_at_a_terminal_reaches_a_guest(build: Path) -> None:
+def test_operator_at_a_terminal_reaches_a_guest_and_the_control_guest(build: Path) -> None:
+    """As the first line says how. The machine ends all the same, when nobody uses that line any more."""
     program, *words = [*RUN, str(build), "--image", str(build / "sevisor.img")]
     with pexpect.spawn(program, words, timeout=TIME_LIMIT, encoding="utf-8", codec_errors="replace") as terminal:
+        terminal.expect(r"^run: operate it by (\S+) (--to \S+ list) ")
+        operator, *how = terminal.match[1], *terminal.match[2].split()
         terminal.expect_exact(sayings.LINUX_PROMPT)
+        listed = subprocess.run(
+            [sys.executable, packing.ROOT / operator, *how], capture_output=True, text=True, timeout=TIME_LIMIT
+        )
+        assert re.search(r"^ *2 +linux +running +sev ", listed.stdout, re.M), listed
         terminal.send("\x1d2stressed\r")
         terminal.expect_exact("sevisor-linux: reversed: desserts")
         terminal.expect_exact(sayings.FINAL_LINE)
@@ -63,7 +70,8 @@ def test_operator_at_a_terminal_reaches_a_guest(build: Path) -> None:
 def test_refused_guests_are_a_failure_explained_in_the_last_line(build: Path) -> None:
     code, text, complaints = run_unattended(build, "--stock")
     assert code == 1
-    assert set(sayings.refusals(text)) == {"hello", "linux"}
+    assert set(sayings.refusals(text)) == {"hello", "linux", "control"}  # SEV, SEV, SME
+    assert "run: operate it by" not in text and ("hello-plain", "poweroff") in {end[:2] for end in sayings.ends(text)}
     assert complaints.startswith("run: FAILED: ") and sayings.FINAL_LINE in complaints
 
 

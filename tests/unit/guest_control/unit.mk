@@ -12,7 +12,7 @@ unit-guest-control-cflags := -iquote . -std=gnu17 -D_GNU_SOURCE -g -O1 -fsanitiz
 	-Wall -Wextra -Wshadow -Wcast-qual -Wundef -Wvla -Werror
 unit-guest-control-built-with = $(CC_VERSION) $(unit-guest-control-cflags)
 $(eval $(call record,$(unit-guest-control-out)/built-with,unit-guest-control-built-with))
-unit-guest-control-tests := rsp memory server objects moves bulk
+unit-guest-control-tests := rsp memory server objects moves bulk leave
 CONTROL_HOST := $(unit-guest-control-out)/control-host
 
 unit-guest-control-guest := $(filter-out guest/control/main.c guest/control/string.c,$(sort $(wildcard guest/control/*.c))) guest/crc32.c

@@ -4,6 +4,8 @@
  * private and shared pages with a pattern of its command line, counts by the timer's interrupts, and looks each time whether
  * all of it is still as it was: memory, registers that the counting does not touch, the FPU's included.
  *   mover: count N       each count; or mover: count N: WHAT is wrong
+ *   mover: late by N     the most cycles of the TSC by which a count came late so far; each hundredth count, if `clock` is a word of
+ *                        its command line
  */
 #include "guest/hello/bare.h"
 
@@ -170,7 +172,8 @@ __attribute__((section(".text.entry"), noreturn)) void mover(const char *cmdline
 
 void mover(const char *cmdline, uint64_t memory)
 {
-    uint64_t number = seed_of(cmdline), last = 0;
+    uint64_t number = seed_of(cmdline), last = 0, due, latest = 0;
+    bool clock = find_word(cmdline, "clock") != 0;
     uint32_t count = 0;
 
     uart_start();
@@ -183,10 +186,12 @@ void mover(const char *cmdline, uint64_t memory)
     for (;;) {
         const char *what;
 
-        write_msr(MSR_TSC_DEADLINE, read_tsc() + TICK_TSC);
+        due = read_tsc() + TICK_TSC;
+        write_msr(MSR_TSC_DEADLINE, due);
         while (ticks == count)
             __asm__ volatile("sti; hlt; cli" ::: "memory");
         count = ticks;
+        latest = read_tsc() - due > latest ? read_tsc() - due : latest;
         what = wrong(number, last);
         last = read_tsc();
         put("mover: count ");
@@ -197,5 +202,10 @@ void mover(const char *cmdline, uint64_t memory)
             put(" is wrong");
         }
         put("\n");
+        if (clock && count % 100 == 0) {
+            put("mover: late by ");
+            put_number(latest, 10);
+            put("\n");
+        }
     }
 }

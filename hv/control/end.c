@@ -8,8 +8,8 @@
 #include "hv/console/log.h"
 #include "hv/control/control.h"
 #include "hv/control/leak.h"
-#include "hv/control/release.h"
 #include "hv/control/report.h"
+#include "hv/control/resources.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
 #include "hv/lib/panic.h"
@@ -35,11 +35,6 @@ enum end_state {
  * WBINVD, and DF_FLUSH would be refused (SEV API, DF_FLUSH). */
 static const struct job *flushing;
 
-static bool deactivates(const struct job *job)
-{
-    return job != NULL && job->kind == JOB_END && job->state == END_DEACTIVATE;
-}
-
 static bool is_control(const struct guest *guest)
 {
     return (guest->config->flags & MANIFEST_GUEST_CONTROL) != 0;
@@ -47,57 +42,34 @@ static bool is_control(const struct guest *guest)
 
 static bool wants_restart(const struct guest *guest)
 {
-    uint8_t action;
+    const struct manifest_guest *config = guest->config;
     if (is_control(guest)) /* whatever its entry says, and as often as it dies */
         return guest->end == GUEST_END_CRASH || guest->end == GUEST_END_RESET;
-    switch (guest->end) {
-    case GUEST_END_POWEROFF:
-        action = guest->config->on_poweroff;
-        break;
-    case GUEST_END_RESET:
-        action = guest->config->on_reboot;
-        break;
-    case GUEST_END_CRASH:
-        action = guest->config->on_crash;
-        break;
-    default:
-        return false; /* ended by the operator */
-    }
-    return action == MANIFEST_ACTION_RESTART && guest->restarts_left > 0;
+    bool restarts = (guest->end == GUEST_END_POWEROFF && config->on_poweroff == MANIFEST_ACTION_RESTART) ||
+                    (guest->end == GUEST_END_RESET && config->on_reboot == MANIFEST_ACTION_RESTART) ||
+                    (guest->end == GUEST_END_CRASH && config->on_crash == MANIFEST_ACTION_RESTART);
+    return restarts && guest->restarts_left > 0;
 }
 
 static enum job_verdict begin(struct job *job)
 {
     struct guest *guest = job->guest;
     if (guest->end != GUEST_END_REFUSED) {
-        job->relaunch = wants_restart(guest);
+        guest->stays_ended = !wants_restart(guest);
         if (guest->started_tsc != 0)
             guest->alive_tsc += clock_tsc() - guest->started_tsc;
-        if (is_control(guest) && job->relaunch)
+        if (is_control(guest) && !guest->stays_ended)
             job->mark_tsc = guest->started_tsc + clock_us_to_tsc(CONTROL_RESTART_US);
         guest->started_tsc = 0;
-        guest->stays_ended = !job->relaunch;
         vuart_power_off(&guest->uart);
     }
     guest->session = NULL;
-    release_vcpus(guest);
+    resources_free_vcpus(guest);
     job_next(job, !guest->sev_context ? END_PLAIN_VIEW : guest->sev_active ? END_DEACTIVATE : END_DECOMMISSION);
     return JOB_MOVED;
 }
 
 /* ---- the secure processor's part ---- */
-
-static struct psp_result submit(const struct job *job)
-{
-    switch (job->state) {
-    case END_DEACTIVATE:
-        return sev_command(sev_psp(), SEV_CMD_DEACTIVATE, job->guest->sev_handle);
-    case END_DF_FLUSH:
-        return sev_command(sev_psp(), SEV_CMD_DF_FLUSH, 0);
-    default:
-        return sev_command(sev_psp(), SEV_CMD_DECOMMISSION, job->guest->sev_handle);
-    }
-}
 
 static bool answered_with(struct psp_result result, enum sev_status status)
 {
@@ -111,63 +83,59 @@ static bool try_again(struct job *job, struct psp_result result)
     return result.error == PSP_FIRMWARE && ++job->tries < ATTEMPTS;
 }
 
-static void deactivated(struct job *job, struct psp_result result)
+static enum job_verdict may_deactivate(struct job *job)
+{
+    (void)job;
+    return flushing != NULL && sev_mailbox_owner() == NULL ? JOB_WAITS : JOB_IDLE;
+}
+
+static enum job_verdict deactivated(struct job *job, struct psp_result result)
 {
     bool done = psp_ok(result) || answered_with(result, SEV_STATUS_INACTIVE);
     if (!done && try_again(job, result))
-        return;
+        return JOB_MOVED;
     job->clean &= done;
     /* WBINVD even after a failure, since the memory will be reused. */
     job_next(job, done || !job->repeated ? END_WBINVD : END_DECOMMISSION);
+    return JOB_MOVED;
 }
 
-static void flushed(struct job *job, struct psp_result result)
+static enum job_verdict flush_caches(struct job *job)
+{
+    const struct job *owner = sev_mailbox_owner();
+    if (flushing == NULL && (owner == NULL || owner->kind != JOB_END || owner->state != END_DEACTIVATE))
+        flushing = job;
+    if (flushing != job || !wbinvd_all(&job->wbinvd))
+        return JOB_WAITS;
+    job->state = END_DF_FLUSH; /* keeps job->tries: WBINVD and DF_FLUSH are retried together */
+    return JOB_MOVED;
+}
+
+static enum job_verdict flushed(struct job *job, struct psp_result result)
 {
     flushing = NULL;
     if (!psp_ok(result) && try_again(job, result)) {
         job->state = END_WBINVD;
-        return;
+        return JOB_MOVED;
     }
     job->clean &= psp_ok(result);
     job_next(job, END_DECOMMISSION);
+    return JOB_MOVED;
 }
 
-static void decommissioned(struct job *job, struct psp_result result)
+static enum job_verdict decommissioned(struct job *job, struct psp_result result)
 {
-    if (answered_with(result, SEV_STATUS_ACTIVE) && !job->repeated) {
+    bool active = answered_with(result, SEV_STATUS_ACTIVE);
+    if (active && !job->repeated) {
         /* ACTIVATE took effect although it returned an error, or DEACTIVATE did not although it returned SUCCESS. */
         job->repeated = job->clean = true;
         job_next(job, END_DEACTIVATE);
-        return;
+        return JOB_MOVED;
     }
-    if (answered_with(result, SEV_STATUS_ACTIVE)) {
-        sev_log_failure(job->guest->config->name, result);
-        job->clean = false; /* the SEV firmware keeps the guest and its ASID */
-    } else if (!psp_ok(result) && try_again(job, result)) {
-        return;
-    }
+    if (!psp_ok(result) && try_again(job, result) && !active)
+        return JOB_MOVED;
+    job->clean &= !active; /* the SEV firmware keeps the guest and its ASID */
     job_next(job, END_PLAIN_VIEW);
-}
-
-static enum job_verdict command(struct job *job)
-{
-    struct psp_result result;
-    enum job_verdict verdict = sev_mailbox(job, &result);
-    if (verdict == JOB_IDLE && flushing != NULL && deactivates(job))
-        return JOB_WAITS;
-    if (verdict == JOB_IDLE) {
-        result = submit(job);
-        if (sev_submitted(job, result))
-            return JOB_MOVED;
-    } else if (verdict != JOB_MOVED) {
-        return verdict;
-    }
-    if (job->state == END_DEACTIVATE)
-        deactivated(job, result);
-    else if (job->state == END_DF_FLUSH)
-        flushed(job, result);
-    else
-        decommissioned(job, result);
     return JOB_MOVED;
 }
 
@@ -176,23 +144,18 @@ static enum job_verdict command(struct job *job)
 static enum job_verdict plain_view(struct job *job)
 {
     struct guest *guest = job->guest;
-    uint64_t size = guest->memory.size;
-    if (size == 0 || guest->sev_memory_given) {
-        job_next(job, END_RELEASE);
-        if (size == 0)
-            return JOB_MOVED;
-        leak_quarantine(0, size);
+    if (guest->sev_memory_given) {
+        leak_quarantine(0, guest->memory.size);
         log_print(LOG_ERROR,
                   "%s: %lu MiB at 0x%lx stay in quarantine until the next boot: the secure processor may still "
                   "write to them",
-                  guest->config->name, size >> 20, guest->memory.base.raw);
+                  guest->config->name, guest->memory.size >> 20, guest->memory.base.raw);
         guest->memory = (struct extent){0};
-        return JOB_MOVED;
     }
-    if (!wbinvd_set_view(&job->wbinvd, &guest->memory, VIEW_PLAIN))
+    if (guest->memory.size != 0 && !wbinvd_set_view(&job->wbinvd, &guest->memory, VIEW_PLAIN))
         return JOB_WAITS;
     job->offset = 0;
-    job_next(job, END_SCRUB);
+    job_next(job, guest->memory.size != 0 ? END_SCRUB : END_RELEASE);
     return JOB_MOVED;
 }
 
@@ -241,10 +204,10 @@ static void release_asid(struct guest *guest, bool clean)
 static enum job_verdict release(struct job *job)
 {
     struct guest *guest = job->guest;
-    bool refused = guest->end == GUEST_END_REFUSED, relaunch = job->relaunch;
+    bool refused = guest->end == GUEST_END_REFUSED;
     if (!control_close(guest) || clock_tsc() < job->mark_tsc)
         return JOB_WAITS;
-    release_tables(guest);
+    npt_destroy(&guest->npt);
     release_asid(guest, job->clean);
     guest->sev_context = guest->sev_active = guest->sev_memory_given = guest->memory_damaged = false;
     guest->state = refused ? GUEST_REFUSED : GUEST_ENDED;
@@ -257,39 +220,27 @@ static enum job_verdict release(struct job *job)
         report_end(guest);
     }
     leak_check();
-    if (relaunch && is_control(guest)) {
+    if (guest->stays_ended)
+        return JOB_MOVED;
+    if (is_control(guest))
         log_print(LOG_NOTICE, "%s: restarting", guest->config->name);
-    } else if (relaunch) {
-        guest->restarts_left--;
-        log_print(LOG_NOTICE, "%s: restarting, %u restarts left", guest->config->name, guest->restarts_left);
-    }
-    if (relaunch)
-        job_begin(job, JOB_LAUNCH, guest);
+    else
+        log_print(LOG_NOTICE, "%s: restarting, %u restarts left", guest->config->name, --guest->restarts_left);
+    job_begin(job, JOB_LAUNCH, guest);
     return JOB_MOVED;
 }
 
 enum job_verdict end_step(struct job *job)
 {
-    switch ((enum end_state)job->state) {
-    case END_BEGIN:
-        return begin(job);
-    case END_WBINVD:
-        if (flushing == NULL && !deactivates(sev_mailbox_owner()))
-            flushing = job;
-        if (flushing != job || !wbinvd_all(&job->wbinvd))
-            return JOB_WAITS;
-        job->state = END_DF_FLUSH; /* keeps job->tries: WBINVD and DF_FLUSH are retried together */
-        return JOB_MOVED;
-    case END_PLAIN_VIEW:
-        return plain_view(job);
-    case END_SCRUB:
-        return scrub(job);
-    case END_RELEASE:
-        return release(job);
-    case END_DEACTIVATE:
-    case END_DF_FLUSH:
-    case END_DECOMMISSION:
-    default:
-        return command(job);
-    }
+    static const struct sev_job_row rows[] = {
+        [END_BEGIN] = {.step = begin},
+        [END_DEACTIVATE] = {.step = may_deactivate, .command = SEV_CMD_DEACTIVATE, .answered = deactivated},
+        [END_WBINVD] = {.step = flush_caches},
+        [END_DF_FLUSH] = {.command = SEV_CMD_DF_FLUSH, .answered = flushed},
+        [END_DECOMMISSION] = {.command = SEV_CMD_DECOMMISSION, .answered = decommissioned},
+        [END_PLAIN_VIEW] = {.step = plain_view},
+        [END_SCRUB] = {.step = scrub},
+        [END_RELEASE] = {.step = release},
+    };
+    return sev_job_step(job, &rows[job->state]);
 }

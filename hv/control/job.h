@@ -18,17 +18,18 @@ enum job_kind { JOB_NONE, JOB_PLATFORM, JOB_CONTROL, JOB_LAUNCH, JOB_END };
 
 /* Result of a step. */
 enum job_verdict {
-    JOB_IDLE,               /* no job is active, or all wait for the control guest */
+    JOB_IDLE,               /* no job is active, or all wait for the control guest; of a row's step (sev.h): its command is next */
     JOB_WAITS,              /* for an answer, other CPUs, other jobs */
     JOB_WANTS_MAILBOX,      /* waits for the mailbox, which another job uses */
     JOB_MOVED,              /* made progress */
+    JOB_REFUSED,            /* launch.c's own: guest->end_reason says why */
 };
 
 struct job {
     enum job_kind kind;     /* JOB_NONE: not active */
     struct guest *guest;    /* NULL: JOB_PLATFORM, JOB_CONTROL */
     uint32_t state;         /* launch.c, end.c, sev.c */
-    uint32_t tries;         /* failed attempts of the state's command */
+    uint32_t tries;         /* failed attempts of the state's command; 1: what the launch waits for is logged */
     uint32_t step;          /* index in the launch program */
     uint64_t offset, size;  /* progress in that step or in the guest's memory; bytes left */
     uint64_t total; /* bytes done, or to be done; in LAUNCH_ALLOCATE: job_count_finished() at the last failure */
@@ -37,7 +38,6 @@ struct job {
     bool wants_mailbox; /* its next step is a mailbox command */
     bool clean; /* JOB_END: the ASID can be reused */
     bool repeated; /* JOB_END: DEACTIVATE and what follows is being repeated */
-    bool relaunch; /* JOB_END: a launch follows */
 };
 
 /* The guest's job, active or not. */

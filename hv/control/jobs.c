@@ -17,23 +17,13 @@ static struct order {
 
 static enum job_verdict step(struct job *job)
 {
-    enum job_verdict verdict = JOB_WAITS;
-    switch (job->kind) {
-    case JOB_PLATFORM:
-        verdict = sev_step(job);
-        break;
-    case JOB_CONTROL:
-        verdict = control_step(job);
-        break;
-    case JOB_LAUNCH:
-        verdict = launch_step(job);
-        break;
-    case JOB_END:
-        verdict = end_step(job);
-        break;
-    case JOB_NONE:
-        break;
-    }
+    static enum job_verdict (*const steps[])(struct job *job) = {
+        [JOB_PLATFORM] = sev_step,
+        [JOB_CONTROL] = control_step,
+        [JOB_LAUNCH] = launch_step,
+        [JOB_END] = end_step,
+    };
+    enum job_verdict verdict = job->kind != JOB_NONE ? steps[job->kind](job) : JOB_WAITS;
     job->wants_mailbox = verdict == JOB_WANTS_MAILBOX;
     return verdict;
 }

@@ -6,30 +6,27 @@
 #include "hv/control/launch.h"
 
 #include "hv/console/log.h"
-#include "hv/control/control.h"
 #include "hv/control/program.h"
-#include "hv/control/release.h"
 #include "hv/control/report.h"
+#include "hv/control/resources.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/smp.h"
 #include "hv/lib/string.h"
 #include "hv/lib/text.h"
-#include "hv/mm/page.h"
 #include "hv/mm/window.h"
-#include "hv/svm/asid.h"
 #include "hv/vm/pages.h"
 #include "hv/vm/sched.h"
-#include "hv/vm/vcpu_start.h"
 
 /* Bytes of one LAUNCH_UPDATE_DATA: far below the timeout at the few MiB/s of older parts, and other guests' commands are not
  * delayed for long. And bytes between two progress messages. */
 #define UPDATE_PIECE (UINT64_C(1) << 20)
 #define UPDATE_PROGRESS (UINT64_C(16) << 20)
-#define REASON_SIZE sizeof(((struct guest *)0)->end_reason)
 #define OUTSIDE "a step of its launch program is outside its memory"
 
+/* In this order, but that a guest without SEV has none from LAUNCH_PLATFORM to LAUNCH_PLACE_SHARED, and one that is received
+ * none from LAUNCH_ENCRYPT to LAUNCH_FINISH. */
 /* clang-format off */
 enum launch_state {
     LAUNCH_PREPARE,
@@ -37,36 +34,26 @@ enum launch_state {
     LAUNCH_CLEAR_VIEW, LAUNCH_CLEAR,    /* memory that the launch program does not write */
     LAUNCH_PLACE_VIEW, LAUNCH_PLACE,    /* memory that it writes */
     LAUNCH_PLATFORM,                    /* waits for the secure processor's bring-up */
-    LAUNCH_SESSION, LAUNCH_HOLD,        /* wait for the control guest: its session, its secret */
-    LAUNCH_BEGIN, LAUNCH_ACTIVATE, LAUNCH_ENCRYPT, LAUNCH_MEASURE, LAUNCH_FINISH,
+    LAUNCH_SESSION,                     /* waits for the control guest: its session */
+    LAUNCH_BEGIN, LAUNCH_ACTIVATE, LAUNCH_ENCRYPT, LAUNCH_MEASURE,
+    LAUNCH_HOLD,                        /* waits for the control guest: its secret */
+    LAUNCH_FINISH,
     LAUNCH_GUEST_VIEW, LAUNCH_PLACE_SHARED,
-    LAUNCH_RECEIVE, LAUNCH_RUN,         /* instead: waits for the control guest to fill it */
+    LAUNCH_RECEIVE,                     /* waits for the control guest to fill it */
+    LAUNCH_RUN,
 };
 /* clang-format on */
 
-__attribute__((format(printf, 2, 3))) static bool refuse(struct guest *guest, const char *format, ...)
+static enum job_verdict next(struct job *job)
 {
-    va_list arguments;
-    va_start(arguments, format);
-    text_format_list(guest->end_reason, REASON_SIZE, format, arguments);
-    va_end(arguments);
-    return false;
-}
-
-static bool refuse_command(struct guest *guest, struct psp_result result)
-{
-    if (result.error == PSP_DEAD)
-        return refuse(guest, "%s", sev_refusal());
-    psp_result_text(result, guest->end_reason, REASON_SIZE);
-    return false;
-}
-
-/* The reason is in guest->end_reason. */
-static enum job_verdict refused(struct guest *guest)
-{
-    guest->end = GUEST_END_REFUSED;
-    job_begin(job_of(guest), JOB_END, guest);
+    job_next(job, job->state + 1);
     return JOB_MOVED;
+}
+
+static enum job_verdict refuse(struct guest *guest, const char *reason)
+{
+    text_format(guest->end_reason, sizeof(guest->end_reason), "%s", reason);
+    return JOB_REFUSED;
 }
 
 /* The cycles since the previous phase are those of `phase`. */
@@ -90,69 +77,7 @@ static enum job_verdict prepare(struct job *job)
     vuart_reset(&guest->uart, &guest->output);
     job->mark_tsc = clock_tsc();
     job->total = UINT64_MAX; /* no allocation has failed yet */
-    job_next(job, LAUNCH_ALLOCATE);
-    return JOB_MOVED;
-}
-
-/* ---- resources ---- */
-
-static bool check_platform(struct guest *guest)
-{
-    const struct manifest_guest *config = guest->config;
-    for (uint32_t i = 0; i < config->vcpus; i++) {
-        if (config->cpus[i] != MANIFEST_CPU_ANY && smp_cpu(config->cpus[i]) == NULL)
-            return refuse(guest,
-                          "pins vCPU %u to CPU %u, which does not run on this machine: change pins in guests.toml", i,
-                          config->cpus[i]);
-    }
-    if (config->encryption == MANIFEST_ENCRYPTION_HOST && view_c_bit() == 0)
-        return refuse(guest, "has encryption = \"host\", but SME is off: enable SMEE in the BIOS, or set encryption = "
-                             "\"none\"");
-    if (!guest->sev)
-        return true;
-    if (!sev_ready() && !sev_starting())
-        return refuse(guest, "%s", sev_refusal());
-    return sev_check_config(config, guest->end_reason, REASON_SIZE);
-}
-
-static enum memory_view launch_view(const struct guest *guest)
-{
-    return guest->config->encryption == MANIFEST_ENCRYPTION_NONE ? VIEW_PLAIN : VIEW_ENCRYPTED;
-}
-
-#define NO_PAGES \
-    "the hypervisor's own memory has too few pages left for its %s: run fewer guests at a time, or with fewer vCPUs"
-
-/* All resources of the guest; false: some may be allocated, see release_unused(). */
-static bool allocate(struct guest *guest)
-{
-    const struct manifest_guest *config = guest->config;
-    struct memory_stats stats;
-    memory_stats(&stats);
-    uint64_t pool_before = page_free_count();
-
-    guest->asid = asid_alloc(guest->sev ? ASID_SEV : ASID_PLAIN);
-    if (guest->asid == 0)
-        return refuse(guest, "no ASID is free for %s guest", guest->sev ? "another encrypted" : "another plain");
-    if (!extent_alloc(config->memory, &guest->memory))
-        return refuse(guest, "needs %lu MiB of contiguous memory; %lu MiB are free in total", config->memory >> 20,
-                      stats.extent_free >> 20);
-    if (!npt_create(&guest->npt) || !npt_map(&guest->npt, gpaddr(0), guest->memory.base, config->memory,
-                                             guest->sev ? VIEW_GUEST : launch_view(guest)))
-        return refuse(guest, NO_PAGES, "nested page tables");
-    if ((config->flags & MANIFEST_GUEST_SNAPSHOT) != 0 && !npt_split(&guest->npt, gpaddr(0), config->memory))
-        return refuse(guest, NO_PAGES, "nested page tables of 4 KiB");
-    if (!pages_create(guest))
-        return refuse(guest, NO_PAGES, "list of shared pages");
-    if ((config->flags & MANIFEST_GUEST_CONTROL) != 0 && !control_open(guest))
-        return refuse(guest, "needs 2 MiB more, for the window of the control interface");
-    for (uint32_t i = 0; i < config->vcpus; i++) {
-        if (!vcpu_create(guest, i, &config->registers, &guest->vcpus[i]))
-            return refuse(guest, NO_PAGES, "vCPUs");
-    }
-    guest->report.table_pages = guest->npt.pages;
-    guest->report.hv_pages = pool_before - page_free_count() - guest->npt.pages;
-    return true;
+    return next(job);
 }
 
 /* Whether another guest holds resources that it may release soon: by its end, or by a launch that may still fail. One that waits for
@@ -167,36 +92,37 @@ static bool others_hold(const struct guest *own)
     return false;
 }
 
-static enum job_verdict allocate_step(struct job *job)
+static enum job_verdict allocate(struct job *job)
 {
     struct guest *guest = job->guest;
     if (job->total == job_count_finished())
         return JOB_WAITS; /* nothing was released since the last attempt */
-    if (!check_platform(guest))
-        return refused(guest);
-    if (!allocate(guest)) {
-        release_unused(guest);
+    if (!resources_check(guest))
+        return JOB_REFUSED;
+    if (!resources_allocate(guest)) {
         job->total = job_count_finished();
-        return others_hold(guest) ? JOB_WAITS : refused(guest);
+        return others_hold(guest) ? JOB_WAITS : JOB_REFUSED;
     }
     guest->end_reason[0] = '\0';
     log_print(LOG_NOTICE, "launch %s: %lu MiB at 0x%lx, ASID %u", guest->config->name, guest->config->memory >> 20,
               guest->memory.base.raw, guest->asid);
     phase_done(job, LAUNCH_ALLOC);
-    job_next(job, LAUNCH_CLEAR_VIEW);
-    return JOB_MOVED;
+    return next(job);
 }
 
 /* ---- memory ---- */
 
-static enum job_verdict set_view(struct job *job, enum memory_view view, enum launch_state next)
+static enum job_verdict set_view(struct job *job)
 {
-    if (!wbinvd_set_view(&job->wbinvd, &job->guest->memory, view))
+    struct guest *guest = job->guest;
+    enum memory_view view = job->state == LAUNCH_CLEAR_VIEW   ? guest_shared_view(guest)
+                            : job->state == LAUNCH_PLACE_VIEW ? resources_launch_view(guest)
+                                                              : VIEW_GUEST;
+    if (!wbinvd_set_view(&job->wbinvd, &guest->memory, view))
         return JOB_WAITS;
     job->step = 0;
     job->offset = job->total = 0;
-    job_next(job, next);
-    return JOB_MOVED;
+    return next(job);
 }
 
 /* What is received has nothing of the launch program. */
@@ -216,31 +142,26 @@ static enum job_verdict clear(struct job *job)
         const struct manifest_step *step = job->step < steps ? program_step(guest->config, job->step) : NULL;
         uint64_t end = step != NULL ? step->gpa : guest->memory.size;
         paddr_t address;
-        if (step != NULL && !guest_ram_address(guest, gpaddr(step->gpa), step->size, &address)) {
-            refuse(guest, OUTSIDE);
-            return refused(guest);
-        }
+        if (step != NULL && !guest_ram_address(guest, gpaddr(step->gpa), step->size, &address))
+            return refuse(guest, OUTSIDE);
         if (step != NULL && !guest->sev && step->kind == MANIFEST_STEP_ZERO)
             continue;
         if (job->offset < end) {
             uint64_t piece = JOB_PIECE - (job->offset & (JOB_PIECE - 1));
             piece = piece < end - job->offset ? piece : end - job->offset;
-            if (!extent_zero(&guest->memory, job->offset, piece)) {
-                refuse(guest, "no address space or pool page is left to clear its memory");
-                return refused(guest);
-            }
+            if (!extent_zero(&guest->memory, job->offset, piece))
+                return refuse(guest, "no address space or pool page is left to clear its memory");
             job->offset += piece;
             return JOB_MOVED;
         }
         if (step != NULL && job->offset < step->gpa + step->size)
             job->offset = step->gpa + step->size;
     }
-    job_next(job, LAUNCH_PLACE_VIEW);
-    return JOB_MOVED;
+    return next(job);
 }
 
 /* The next piece of a step's bytes, through `view`. */
-static bool copy_piece(struct job *job, const struct manifest_step *step, enum memory_view view)
+static enum job_verdict copy_piece(struct job *job, const struct manifest_step *step, enum memory_view view)
 {
     struct guest *guest = job->guest;
     uint64_t piece = step->size - job->offset < JOB_PIECE ? step->size - job->offset : JOB_PIECE;
@@ -264,7 +185,7 @@ static bool copy_piece(struct job *job, const struct manifest_step *step, enum m
     pages_set_shared(guest, gpaddr(step->gpa + job->offset), piece, step->kind == MANIFEST_STEP_SHARED);
     job->offset += piece;
     job->total += piece;
-    return true;
+    return JOB_MOVED;
 }
 
 /* Whether this state writes the step. PLACE writes all steps of a plain or host guest, and those of a SEV guest that will be
@@ -276,80 +197,71 @@ static bool is_placed(const struct job *job, const struct manifest_step *step)
     return job->guest->sev ? step->kind != MANIFEST_STEP_SHARED : step->kind != MANIFEST_STEP_ZERO;
 }
 
-/* The CPU with the fewest vCPUs; among equals the boot CPU last, since it also runs jobs and the console. */
-static struct cpu *emptiest_cpu(void)
-{
-    struct cpu *best = this_cpu();
-    uint32_t least = best->assigned + 1;
-    for (uint32_t i = 1; i < smp_cpus(); i++) {
-        struct cpu *cpu = smp_cpu(i);
-        uint32_t assigned = cpu != NULL ? __atomic_load_n(&cpu->assigned, __ATOMIC_RELAXED) : UINT32_MAX;
-        if (assigned < least) {
-            best = cpu;
-            least = assigned;
-        }
-    }
-    return best;
-}
-
-/* All vCPUs have a CPU before the first one runs, since it may send IPIs to the others. */
-static void schedule(struct guest *guest)
-{
-    for (uint32_t i = 0; i < guest->config->vcpus; i++) {
-        uint16_t wanted = guest->config->cpus[i]; /* checked by check_platform() */
-        sched_place(wanted != MANIFEST_CPU_ANY ? smp_cpu(wanted) : emptiest_cpu(), guest->vcpus[i]);
-    }
-    for (uint32_t i = 0; i < guest->config->vcpus; i++)
-        sched_add(guest->vcpus[i]);
-}
-
-static enum job_verdict await(struct job *job, enum launch_state state, enum control_state awaited, const char *what)
-{
-    job->guest->awaits = awaited;
-    job_next(job, state);
-    log_print(LOG_NOTICE, "launch %s: waits for %s, by the control guest", job->guest->config->name, what);
-    return JOB_MOVED;
-}
-
-static enum job_verdict run(struct job *job)
-{
-    struct guest *guest = job->guest;
-    guest->state = GUEST_RUNNING;
-    guest->report.phase = LAUNCH_FINISH_CMD;
-    guest->launches++;
-    guest->started_tsc = clock_tsc();
-    job_finish(job);
-    if (guest->receives)
-        log_print(LOG_NOTICE, "launch %s: received", guest->config->name);
-    else
-        report_launch(guest);
-    schedule(guest);
-    return JOB_MOVED;
-}
-
 static enum job_verdict place(struct job *job)
 {
     struct guest *guest = job->guest;
-    bool shared = job->state == LAUNCH_PLACE_SHARED;
+    bool shared = job->state == LAUNCH_PLACE_SHARED, last = shared || !guest->sev;
     for (; job->step < step_count(guest); job->step++, job->offset = 0) {
         const struct manifest_step *step = program_step(guest->config, job->step);
         if (!is_placed(job, step) || job->offset == step->size)
             continue;
         /* Shared pages are plain: the guest maps them with C=0. */
-        return copy_piece(job, step, shared ? VIEW_PLAIN : guest->memory.view) ? JOB_MOVED : refused(guest);
+        return copy_piece(job, step, shared ? VIEW_PLAIN : guest->memory.view);
     }
-    if (guest->receives && (shared || !guest->sev))
-        return await(job, LAUNCH_RECEIVE, CONTROL_STATE_RECEIVING, "its memory and state");
-    if (shared) {
-        phase_done(job, LAUNCH_FINISH_CMD);
-        return run(job);
-    }
-    log_print(LOG_NOTICE, "launch %s: %lu KiB placed", guest->config->name, job->total >> 10);
-    phase_done(job, LAUNCH_COPY);
-    if (!guest->sev)
-        return run(job);
-    job_next(job, LAUNCH_PLATFORM);
+    job_next(job, last ? LAUNCH_RECEIVE : LAUNCH_PLATFORM);
+    if (last && guest->receives)
+        return JOB_MOVED;
+    if (!shared)
+        log_print(LOG_NOTICE, "launch %s: %lu KiB placed", guest->config->name, job->total >> 10);
+    phase_done(job, shared ? LAUNCH_FINISH_CMD : LAUNCH_COPY);
     return JOB_MOVED;
+}
+
+/* ---- what the control guest gives ---- */
+
+/* Whether there is a control guest that runs, or is about to. */
+static bool has_control(void)
+{
+    for (uint32_t i = 0, count = guest_count(); i < count; i++)
+        if ((guests[i].config->flags & MANIFEST_GUEST_CONTROL) != 0 && !guests[i].stays_ended)
+            return true;
+    return false;
+}
+
+/* Until guest->awaits is 0 again. */
+static enum job_verdict await(struct job *job, enum control_state state, const char *what)
+{
+    struct guest *guest = job->guest;
+    if (job->tries == 0) {
+        job->tries = 1;
+        guest->awaits = state;
+        log_print(LOG_NOTICE, "launch %s: waits for %s, by the control guest", guest->config->name, what);
+        return JOB_MOVED;
+    }
+    if (guest->awaits == 0) {
+        job->mark_tsc = clock_tsc(); /* nobody's phase */
+        return next(job);
+    }
+    if (!has_control())
+        return refuse(guest, "waits for the control guest, which does not run: launch that first");
+    return guest->sev && !sev_ready() ? refuse(guest, sev_refusal()) : JOB_WAITS;
+}
+
+static enum job_verdict await_session(struct job *job)
+{
+    bool awaited = job->guest->receives || (job->guest->config->flags & MANIFEST_GUEST_SESSION_AT_LAUNCH) != 0;
+    return awaited ? await(job, CONTROL_STATE_SESSION, "its session") : next(job);
+}
+
+static enum job_verdict await_secret(struct job *job)
+{
+    bool awaited = (job->guest->config->flags & MANIFEST_GUEST_REQUIRE_SECRET) != 0;
+    return awaited ? await(job, CONTROL_STATE_HELD, "its secret") : next(job);
+}
+
+static enum job_verdict await_content(struct job *job)
+{
+    return job->guest->receives ? await(job, CONTROL_STATE_RECEIVING, "its memory and state") : next(job);
 }
 
 /* ---- the secure processor's part ---- */
@@ -372,45 +284,61 @@ static bool find_session(const struct guest *guest, const uint8_t **dh_cert, con
            config->session_size == SEV_SESSION_SIZE;
 }
 
-/* Whether there is a control guest that runs, or is about to. */
-static bool has_control(void)
-{
-    for (uint32_t i = 0, count = guest_count(); i < count; i++)
-        if ((guests[i].config->flags & MANIFEST_GUEST_CONTROL) != 0 && !guests[i].stays_ended)
-            return true;
-    return false;
-}
-
-static enum job_verdict go_on(struct job *job, enum launch_state next)
-{
-    bool control = has_control();
-    if (job->guest->awaits != 0 && control && (sev_ready() || !job->guest->sev))
-        return JOB_WAITS;
-    if (job->guest->awaits != 0) {
-        refuse(job->guest, "%s",
-               control ? sev_refusal() : "waits for the control guest, which does not run: launch that first");
-        return refused(job->guest);
-    }
-    job->mark_tsc = clock_tsc(); /* nobody's phase */
-    job_next(job, next);
-    return JOB_MOVED;
-}
-
 static enum job_verdict await_platform(struct job *job)
 {
     const uint8_t *dh_cert, *session;
     if (sev_starting())
         return JOB_WAITS;
-    job_next(job, LAUNCH_BEGIN);
     if (!sev_ready())
-        refuse(job->guest, "%s", sev_refusal());
-    else if (!find_session(job->guest, &dh_cert, &session))
-        refuse(job->guest, "its launch session is outside the manifest");
-    else if (job->guest->receives || (job->guest->config->flags & MANIFEST_GUEST_SESSION_AT_LAUNCH) != 0)
-        return await(job, LAUNCH_SESSION, CONTROL_STATE_SESSION, "its session");
-    else
-        return JOB_MOVED;
-    return refused(job->guest);
+        return refuse(job->guest, sev_refusal());
+    if (!find_session(job->guest, &dh_cert, &session))
+        return refuse(job->guest, "its launch session is outside the manifest");
+    return next(job);
+}
+
+static enum job_verdict failed(struct guest *guest, struct psp_result result)
+{
+    if (result.error == PSP_DEAD)
+        return refuse(guest, sev_refusal());
+    psp_result_text(result, guest->end_reason, sizeof(guest->end_reason));
+    return JOB_REFUSED;
+}
+
+static struct psp_result begin(const struct job *job)
+{
+    const struct guest *guest = job->guest;
+    const uint8_t *dh_cert, *session;
+    (void)find_session(guest, &dh_cert, &session);
+    return sev_guest_start(sev_psp(), guest->receives ? SEV_CMD_RECEIVE_START : SEV_CMD_LAUNCH_START, guest->sev_policy,
+                           dh_cert, session);
+}
+
+static enum job_verdict begun(struct job *job, struct psp_result result)
+{
+    struct guest *guest = job->guest;
+    result = sev_guest_start_answer(sev_psp(), result, &guest->sev_handle);
+    guest->sev_context = psp_ok(result);
+    guest->session = NULL;
+    return psp_ok(result) ? next(job) : failed(guest, result);
+}
+
+static struct psp_result activate(const struct job *job)
+{
+    return sev_activate(sev_psp(), job->guest->sev_handle, job->guest->asid);
+}
+
+static enum job_verdict activated(struct job *job, struct psp_result result)
+{
+    struct guest *guest = job->guest;
+    guest->sev_active = psp_ok(result) || result.error == PSP_TIMEOUT; /* after a timeout the key may be installed */
+    if (!psp_ok(result))
+        return failed(guest, result);
+    log_print(LOG_NOTICE, "launch %s: handle %u, ACTIVATE on ASID %u", guest->config->name, guest->sev_handle,
+              guest->asid);
+    phase_done(job, LAUNCH_START_CMD);
+    job_next(job, guest->receives ? LAUNCH_GUEST_VIEW : LAUNCH_ENCRYPT);
+    job->step = 0;
+    return JOB_MOVED;
 }
 
 /* The next run of adjacent private steps, merged: the digest does not depend on command boundaries. False: none is left. */
@@ -432,15 +360,15 @@ static bool next_run(struct job *job)
     return job->size != 0;
 }
 
-static void encrypt_or_measure(struct job *job)
+static enum job_verdict encrypt_or_measure(struct job *job)
 {
     struct guest *guest = job->guest;
-    if (next_run(job))
-        return;
+    if (job->size != 0 || next_run(job))
+        return JOB_IDLE;
     log_print(LOG_NOTICE, "launch %s: LAUNCH_UPDATE_DATA, %lu KiB encrypted and measured", guest->config->name,
               guest->report.psp_bytes >> 10);
     phase_done(job, LAUNCH_UPDATE);
-    job_next(job, LAUNCH_MEASURE);
+    return next(job);
 }
 
 static uint32_t update_piece(const struct job *job)
@@ -448,7 +376,7 @@ static uint32_t update_piece(const struct job *job)
     return (uint32_t)(job->size < UPDATE_PIECE ? job->size : UPDATE_PIECE);
 }
 
-static struct psp_result submit_update(const struct job *job)
+static struct psp_result encrypt(const struct job *job)
 {
     paddr_t address;
     if (!guest_ram_address(job->guest, gpaddr(job->offset), job->size, &address))
@@ -457,30 +385,13 @@ static struct psp_result submit_update(const struct job *job)
     return sev_launch_update_data(sev_psp(), job->guest->sev_handle, where, update_piece(job));
 }
 
-static struct psp_result submit(const struct job *job)
-{
-    const struct guest *guest = job->guest;
-    const uint8_t *dh_cert, *session;
-    switch (job->state) {
-    case LAUNCH_BEGIN:
-        (void)find_session(guest, &dh_cert, &session);
-        return sev_guest_start(sev_psp(), guest->receives ? SEV_CMD_RECEIVE_START : SEV_CMD_LAUNCH_START,
-                               guest->sev_policy, dh_cert, session);
-    case LAUNCH_ACTIVATE:
-        return sev_activate(sev_psp(), guest->sev_handle, guest->asid);
-    case LAUNCH_ENCRYPT:
-        return submit_update(job);
-    case LAUNCH_MEASURE:
-        return sev_launch_measure(sev_psp(), guest->sev_handle);
-    default:
-        return sev_command(sev_psp(), SEV_CMD_LAUNCH_FINISH, guest->sev_handle);
-    }
-}
-
-static void encrypted(struct job *job)
+static enum job_verdict encrypted(struct job *job, struct psp_result result)
 {
     struct guest *guest = job->guest;
     uint32_t piece = update_piece(job);
+    guest->sev_memory_given = result.error == PSP_TIMEOUT;
+    if (!psp_ok(result))
+        return failed(guest, result);
     guest->report.psp_bytes += piece;
     job->offset += piece;
     job->size -= piece;
@@ -488,116 +399,107 @@ static void encrypted(struct job *job)
     if (job->total > UPDATE_PROGRESS && (done % UPDATE_PROGRESS == 0 || job->size == 0))
         log_print(LOG_NOTICE, "launch %s: encrypted and measured %lu of %lu MiB", guest->config->name, done >> 20,
                   job->total >> 20);
-    if (job->size == 0)
-        encrypt_or_measure(job);
+    return JOB_MOVED;
 }
 
-/* Handles the command's result, a timeout included, and sets the next state. */
-static struct psp_result answered(struct job *job, struct psp_result result)
+static struct psp_result measure(const struct job *job)
+{
+    return sev_launch_measure(sev_psp(), job->guest->sev_handle);
+}
+
+static enum job_verdict measured(struct job *job, struct psp_result result)
 {
     struct guest *guest = job->guest;
-    const char *name = guest->config->name;
-    bool silent = result.error == PSP_TIMEOUT;
-    switch (job->state) {
-    case LAUNCH_BEGIN:
-        result = sev_guest_start_answer(sev_psp(), result, &guest->sev_handle);
-        guest->sev_context = psp_ok(result);
-        guest->session = NULL;
-        job_next(job, LAUNCH_ACTIVATE);
-        break;
-    case LAUNCH_ACTIVATE:
-        guest->sev_active = psp_ok(result) || silent; /* after a timeout the key may be installed */
-        if (!psp_ok(result))
-            break;
-        log_print(LOG_NOTICE, "launch %s: handle %u, ACTIVATE on ASID %u", name, guest->sev_handle, guest->asid);
-        phase_done(job, LAUNCH_START_CMD);
-        job_next(job, guest->receives ? LAUNCH_GUEST_VIEW : LAUNCH_ENCRYPT);
-        job->step = 0;
-        if (!guest->receives)
-            encrypt_or_measure(job);
-        break;
-    case LAUNCH_ENCRYPT:
-        guest->sev_memory_given = silent;
-        if (psp_ok(result))
-            encrypted(job);
-        break;
-    case LAUNCH_MEASURE:
-        result = sev_launch_measure_answer(sev_psp(), result, &guest->measurement);
-        if (!psp_ok(result))
-            break;
-        log_print(LOG_NOTICE, "launch %s: LAUNCH_MEASURE", name);
-        phase_done(job, LAUNCH_MEASURE_CMD);
-        job_next(job, LAUNCH_FINISH);
-        if ((guest->config->flags & MANIFEST_GUEST_REQUIRE_SECRET) != 0)
-            (void)await(job, LAUNCH_HOLD, CONTROL_STATE_HELD, "its secret");
-        break;
-    default:
-        if (!psp_ok(result))
-            break;
-        log_print(LOG_NOTICE, "launch %s: LAUNCH_FINISH", name);
-        job_next(job, LAUNCH_GUEST_VIEW);
-        break;
-    }
-    return result;
+    result = sev_launch_measure_answer(sev_psp(), result, &guest->measurement);
+    if (!psp_ok(result))
+        return failed(guest, result);
+    log_print(LOG_NOTICE, "launch %s: LAUNCH_MEASURE", guest->config->name);
+    phase_done(job, LAUNCH_MEASURE_CMD);
+    return next(job);
 }
 
-static enum job_verdict command(struct job *job)
+static enum job_verdict finished(struct job *job, struct psp_result result)
 {
-    struct psp_result result;
-    enum job_verdict verdict = sev_mailbox(job, &result);
-    if (verdict == JOB_IDLE) {
-        result = submit(job);
-        if (sev_submitted(job, result))
-            return JOB_MOVED;
-    } else if (verdict != JOB_MOVED) {
-        return verdict;
-    }
-    result = answered(job, result);
-    if (psp_ok(result))
-        return JOB_MOVED;
-    refuse_command(job->guest, result);
-    return refused(job->guest);
+    if (!psp_ok(result))
+        return failed(job->guest, result);
+    log_print(LOG_NOTICE, "launch %s: LAUNCH_FINISH", job->guest->config->name);
+    return next(job);
 }
+
+/* ---- the end of the launch ---- */
+
+/* The CPU with the fewest vCPUs; among equals the boot CPU last, since it also runs jobs and the console. */
+static struct cpu *emptiest_cpu(void)
+{
+    struct cpu *best = this_cpu();
+    uint32_t least = best->assigned + 1;
+    for (uint32_t i = 1; i < smp_cpus(); i++) {
+        struct cpu *cpu = smp_cpu(i);
+        uint32_t assigned = cpu != NULL ? __atomic_load_n(&cpu->assigned, __ATOMIC_RELAXED) : UINT32_MAX;
+        if (assigned < least) {
+            best = cpu;
+            least = assigned;
+        }
+    }
+    return best;
+}
+
+/* All vCPUs have a CPU before the first one runs, since it may send IPIs to the others. */
+static void schedule(struct guest *guest)
+{
+    for (uint32_t i = 0; i < guest->config->vcpus; i++) {
+        uint16_t wanted = guest->config->cpus[i]; /* checked by resources_check() */
+        sched_place(wanted != MANIFEST_CPU_ANY ? smp_cpu(wanted) : emptiest_cpu(), guest->vcpus[i]);
+    }
+    for (uint32_t i = 0; i < guest->config->vcpus; i++)
+        sched_add(guest->vcpus[i]);
+}
+
+static enum job_verdict run(struct job *job)
+{
+    struct guest *guest = job->guest;
+    guest->state = GUEST_RUNNING;
+    guest->report.phase = LAUNCH_FINISH_CMD;
+    guest->launches++;
+    guest->started_tsc = clock_tsc();
+    job_finish(job);
+    if (guest->receives)
+        log_print(LOG_NOTICE, "launch %s: received", guest->config->name);
+    else
+        report_launch(guest);
+    schedule(guest);
+    return JOB_MOVED;
+}
+
+static const struct sev_job_row rows[] = {
+    [LAUNCH_PREPARE] = {.step = prepare},
+    [LAUNCH_ALLOCATE] = {.step = allocate},
+    [LAUNCH_CLEAR_VIEW] = {.step = set_view},
+    [LAUNCH_CLEAR] = {.step = clear},
+    [LAUNCH_PLACE_VIEW] = {.step = set_view},
+    [LAUNCH_PLACE] = {.step = place},
+    [LAUNCH_PLATFORM] = {.step = await_platform},
+    [LAUNCH_SESSION] = {.step = await_session},
+    [LAUNCH_BEGIN] = {.submit = begin, .answered = begun},
+    [LAUNCH_ACTIVATE] = {.submit = activate, .answered = activated},
+    [LAUNCH_ENCRYPT] = {.step = encrypt_or_measure, .submit = encrypt, .answered = encrypted},
+    [LAUNCH_MEASURE] = {.submit = measure, .answered = measured},
+    [LAUNCH_HOLD] = {.step = await_secret},
+    [LAUNCH_FINISH] = {.command = SEV_CMD_LAUNCH_FINISH, .answered = finished},
+    [LAUNCH_GUEST_VIEW] = {.step = set_view},
+    [LAUNCH_PLACE_SHARED] = {.step = place},
+    [LAUNCH_RECEIVE] = {.step = await_content},
+    [LAUNCH_RUN] = {.step = run},
+};
 
 enum job_verdict launch_step(struct job *job)
 {
     struct guest *guest = job->guest;
-    if (guest->end != GUEST_END_NONE && sev_mailbox_owner() != job) {
-        job_begin(job, JOB_END, guest); /* by the operator */
-        return JOB_MOVED;
-    }
-    switch ((enum launch_state)job->state) {
-    case LAUNCH_PREPARE:
-        return prepare(job);
-    case LAUNCH_ALLOCATE:
-        return allocate_step(job);
-    case LAUNCH_CLEAR_VIEW:
-        return set_view(job, guest_shared_view(guest), LAUNCH_CLEAR);
-    case LAUNCH_CLEAR:
-        return clear(job);
-    case LAUNCH_PLACE_VIEW:
-        return set_view(job, launch_view(guest), LAUNCH_PLACE);
-    case LAUNCH_GUEST_VIEW:
-        return set_view(job, VIEW_GUEST, LAUNCH_PLACE_SHARED);
-    case LAUNCH_PLACE:
-    case LAUNCH_PLACE_SHARED:
-        return place(job);
-    case LAUNCH_PLATFORM:
-        return await_platform(job);
-    case LAUNCH_SESSION:
-        return go_on(job, LAUNCH_BEGIN);
-    case LAUNCH_HOLD:
-        return go_on(job, LAUNCH_FINISH);
-    case LAUNCH_RECEIVE:
-        return go_on(job, LAUNCH_RUN);
-    case LAUNCH_RUN:
-        return run(job);
-    case LAUNCH_BEGIN:
-    case LAUNCH_ACTIVATE:
-    case LAUNCH_ENCRYPT:
-    case LAUNCH_MEASURE:
-    case LAUNCH_FINISH:
-    default:
-        return command(job);
-    }
+    bool ended = guest->end != GUEST_END_NONE && sev_mailbox_owner() != job; /* by the operator */
+    enum job_verdict verdict = ended ? JOB_MOVED : sev_job_step(job, &rows[job->state]);
+    if (verdict == JOB_REFUSED)
+        guest->end = GUEST_END_REFUSED;
+    if (verdict == JOB_REFUSED || ended)
+        job_begin(job, JOB_END, guest);
+    return verdict == JOB_REFUSED ? JOB_MOVED : verdict;
 }

@@ -23,17 +23,24 @@ static bool ready;
 static char refusal[SEV_TEXT] = "the secure processor was not started";
 static struct job *mailbox_owner;   /* the job whose command is outstanding; NULL: none */
 
-/* Bring-up of the platform, from any state that earlier software left it in to INIT. */
+/* Bring-up of the platform, from any state that earlier software left it in to INIT. A state's low byte is the command that is
+ * sent in it. */
+#define STATE(command, purpose) (SEV_CMD_##command | (purpose) << 8)
 /* clang-format off */
 enum platform_state {
-    PLATFORM_ATTACH,
-    PLATFORM_LEFT,                      /* SHUTDOWN, as it was left initialised */
-    PLATFORM_DOWNLOAD, PLATFORM_DOWNLOADED,     /* DOWNLOAD_FIRMWARE, then PLATFORM_STATUS */
-    PLATFORM_INIT, PLATFORM_DF_FLUSH, PLATFORM_STATUS, PLATFORM_CHAIN, PLATFORM_ID,
-    PLATFORM_REINIT,                    /* SHUTDOWN, then INIT again */
-    PLATFORM_UNDO,                      /* SHUTDOWN after a failed DF_FLUSH */
-    PLATFORM_DOWN,                      /* PLATFORM_STATUS after what the control guest did in UNINIT, or to come there */
-    PLATFORM_STOP,                      /* SHUTDOWN before power-off */
+    PLATFORM_ATTACH,                                /* psp_attach() has sent its command */
+    PLATFORM_LEFT = STATE(SHUTDOWN, 0),             /* as it was left initialised */
+    PLATFORM_DOWNLOAD = SEV_CMD_DOWNLOAD_FIRMWARE,
+    PLATFORM_DOWNLOADED = STATE(PLATFORM_STATUS, 0),
+    PLATFORM_INIT = SEV_CMD_INIT,
+    PLATFORM_DF_FLUSH = SEV_CMD_DF_FLUSH,
+    PLATFORM_STATUS = STATE(PLATFORM_STATUS, 1),
+    PLATFORM_CHAIN = SEV_CMD_PDH_CERT_EXPORT,
+    PLATFORM_ID = SEV_CMD_GET_ID,
+    PLATFORM_REINIT = STATE(SHUTDOWN, 1),           /* then INIT again */
+    PLATFORM_UNDO = STATE(SHUTDOWN, 2),             /* after a failed DF_FLUSH */
+    PLATFORM_DOWN = STATE(PLATFORM_STATUS, 2),      /* after what the control guest did in UNINIT, or to come there */
+    PLATFORM_STOP = STATE(SHUTDOWN, 3),             /* before power-off */
 };
 /* clang-format on */
 
@@ -90,6 +97,24 @@ bool sev_submitted(struct job *job, struct psp_result result)
     if (job->guest != NULL)
         job->guest->report.commands++;
     return true;
+}
+
+enum job_verdict sev_job_step(struct job *job, const struct sev_job_row *row)
+{
+    struct psp_result result;
+    enum job_verdict verdict = row->step != NULL ? row->step(job) : JOB_IDLE;
+    if (verdict != JOB_IDLE)
+        return verdict;
+    verdict = sev_mailbox(job, &result);
+    if (verdict == JOB_IDLE) {
+        result = row->command == 0 ? row->submit(job)
+                                   : sev_command(&psp, row->command, job->guest != NULL ? job->guest->sev_handle : 0);
+        if (sev_submitted(job, result))
+            return JOB_MOVED;
+    } else if (verdict != JOB_MOVED) {
+        return verdict;
+    }
+    return row->answered(job, result);
 }
 
 void sev_log_failure(const char *what, struct psp_result result)
@@ -230,127 +255,105 @@ static void identified(void)
     bring_up_done(true);
 }
 
-static struct psp_result submit(void)
+static struct psp_result submit(const struct job *job)
 {
-    switch ((enum platform_state)platform.job.state) {
+    switch (job->state) {
     case PLATFORM_DOWNLOAD:
         return sev_download_firmware(&psp, platform.request.image, platform.request.image_size);
-    case PLATFORM_INIT:
-        return sev_command(&psp, SEV_CMD_INIT, 0);
-    case PLATFORM_DF_FLUSH:
-        return sev_command(&psp, SEV_CMD_DF_FLUSH, 0);
     case PLATFORM_CHAIN:
         return identity_request_chain(&psp);
     case PLATFORM_ID:
         return sev_get_id(&psp);
-    case PLATFORM_DOWNLOADED:
-    case PLATFORM_DOWN:
-    case PLATFORM_STATUS:
-        return sev_command(&psp, SEV_CMD_PLATFORM_STATUS, 0);
-    case PLATFORM_ATTACH: /* submitted by psp_attach() */
-    case PLATFORM_LEFT:
-    case PLATFORM_REINIT:
-    case PLATFORM_UNDO:
-    default: /* PLATFORM_STOP */
-        return sev_command(&psp, SEV_CMD_SHUTDOWN, 0);
+    default:
+        return sev_command(&psp, (uint8_t)job->state, 0);
     }
 }
 
-static bool failed(const char *where, struct psp_result result)
+static enum job_verdict flush_first(struct job *job)
 {
-    if (psp_ok(result))
-        return false;
-    refuse(where, result);
-    bring_up_done(false);
-    return true;
+    if (mailbox_owner == NULL && platform.wbinvd_first) {
+        if (!wbinvd_all(&job->wbinvd))
+            return JOB_WAITS;
+        platform.wbinvd_first = false;
+    }
+    return JOB_IDLE;
 }
 
-static void answered(struct psp_result result)
+static struct psp_result checked(enum platform_state state, struct psp_result result)
 {
-    switch ((enum platform_state)platform.job.state) {
+    if ((uint8_t)state == SEV_CMD_PLATFORM_STATUS)
+        return sev_platform_status_answer(&psp, result);
+    if (state == PLATFORM_CHAIN)
+        return identity_take_chain(&psp, result);
+    if (state == PLATFORM_ID)
+        return identity_take_id(&psp, result);
+    return state == PLATFORM_UNDO ? platform.result : result;
+}
+
+static enum job_verdict answered(struct job *job, struct psp_result result)
+{
+    enum platform_state state = job->state;
+    bool optional = state == PLATFORM_DOWNLOAD || state == PLATFORM_DOWNLOADED || state == PLATFORM_DF_FLUSH;
+    result = checked(state, result);
+    if (state == PLATFORM_INIT && init_again(result))
+        return JOB_MOVED;
+    if (state != PLATFORM_STOP && !psp_ok(result) && (psp.dead || !optional)) {
+        refuse(state == PLATFORM_ATTACH ? "the secure processor cannot be used: " : "", result);
+        bring_up_done(false);
+        return JOB_MOVED;
+    }
+    switch (state) {
     case PLATFORM_ATTACH:
-        if (!failed("the secure processor cannot be used: ", result))
-            attached();
+        attached();
         break;
     case PLATFORM_LEFT:
-        if (!failed("", result)) {
-            load_firmware();
-            platform.wbinvd_first = true;
-        }
+        load_firmware();
+        platform.wbinvd_first = true;
         break;
     case PLATFORM_DOWNLOAD:
-        if (!psp.dead || !failed("", result))
-            loaded(result);
+        loaded(result);
         break;
     case PLATFORM_DOWNLOADED:
-        result = sev_platform_status_answer(&psp, result);
-        if (!psp.dead || !failed("", result))
-            firmware_known(result);
+        firmware_known(result);
         break;
-    case PLATFORM_INIT:
-        if (init_again(result))
-            break;
-        /* INIT leaves every ASID dirty on every core. */
-        if (!failed("", result))
-            next(PLATFORM_DF_FLUSH, true);
+    case PLATFORM_INIT: /* leaves every ASID dirty on every core */
+        next(PLATFORM_DF_FLUSH, true);
         break;
     case PLATFORM_DF_FLUSH:
         platform.result = result;
-        if (psp_ok(result))
-            next(PLATFORM_STATUS, false);
-        else if (!psp.dead || !failed("", result))
-            next(PLATFORM_UNDO, false);
+        next(psp_ok(result) ? PLATFORM_STATUS : PLATFORM_UNDO, false);
         break;
     case PLATFORM_STATUS:
-        if (!failed("", sev_platform_status_answer(&psp, result)))
-            next(PLATFORM_CHAIN, false);
+        next(PLATFORM_CHAIN, false);
         break;
     case PLATFORM_CHAIN:
-        if (!failed("", identity_take_chain(&psp, result)))
-            next(PLATFORM_ID, false);
+        next(PLATFORM_ID, false);
         break;
     case PLATFORM_ID:
-        if (!failed("", identity_take_id(&psp, result)))
-            identified();
+        identified();
         break;
     case PLATFORM_REINIT:
-        if (!failed("", result)) {
-            init();
-            platform.wbinvd_first = true;
-        }
-        break;
-    case PLATFORM_DOWN:
-        if (!failed("", sev_platform_status_answer(&psp, result)))
-            job_finish(&platform.job);
-        break;
-    case PLATFORM_UNDO:
-        (void)failed("", platform.result);
+        init();
+        platform.wbinvd_first = true;
         break;
     case PLATFORM_STOP:
         if (!psp_ok(result))
             sev_log_failure("sev", result);
         psp_detach(&psp);
-        job_finish(&platform.job);
+        job_finish(job);
+        break;
+    case PLATFORM_UNDO: /* never here */
+    case PLATFORM_DOWN:
+        job_finish(job);
         break;
     }
+    return JOB_MOVED;
 }
 
 enum job_verdict sev_step(struct job *job)
 {
-    struct psp_result result;
-    enum job_verdict verdict = sev_mailbox(job, &result);
-    if (verdict == JOB_IDLE) {
-        if (platform.wbinvd_first && !wbinvd_all(&job->wbinvd))
-            return JOB_WAITS;
-        platform.wbinvd_first = false;
-        result = submit();
-        if (sev_submitted(job, result))
-            return JOB_MOVED;
-    } else if (verdict != JOB_MOVED) {
-        return verdict;
-    }
-    answered(result);
-    return JOB_MOVED;
+    static const struct sev_job_row row = {.step = flush_first, .submit = submit, .answered = answered};
+    return sev_job_step(job, &row);
 }
 
 struct job *sev_job(void)
@@ -358,37 +361,23 @@ struct job *sev_job(void)
     return &platform.job;
 }
 
-static bool start(const struct handoff *handoff)
-{
-    if (handoff->sev_usable == 0) {
-        text_format(refusal, sizeof(refusal), "%s", handoff->sev_refusal);
-        return false;
-    }
-    struct psp_result result = psp_attach(&psp, &handoff->psp);
-    if (!psp_ok(result)) {
-        refuse("the secure processor cannot be used: ", result);
-        return false;
-    }
-    job_begin(&platform.job, JOB_PLATFORM, NULL);
-    mailbox_owner = &platform.job;
-    return true;
-}
-
 void sev_start(const struct handoff *handoff, const struct sev_request *request)
 {
     psp_addr_t address;
     platform.request = *request;
-    if (handoff->sev_usable != 0) {
-        (void)psp_platform_command_page(&address);
-        (void)psp_platform_data_page(&address);
-        identity_init();
-    }
-    if (start(handoff))
+    if (handoff->sev_usable == 0) { /* main.c has logged it */
+        text_format(refusal, sizeof(refusal), "%s", handoff->sev_refusal);
+        if (request->show)
+            identity_show();
         return;
-    if (handoff->sev_usable != 0) /* else main.c has logged it */
-        log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
-    if (request->show)
-        identity_show();
+    }
+    (void)psp_platform_command_page(&address);
+    (void)psp_platform_data_page(&address);
+    identity_init();
+    job_begin(&platform.job, JOB_PLATFORM, NULL);
+    struct psp_result result = psp_attach(&psp, &handoff->psp);
+    if (!sev_submitted(&platform.job, result))
+        answered(&platform.job, result);
 }
 
 uint64_t sev_pool_pages(void)

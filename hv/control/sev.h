@@ -45,6 +45,16 @@ bool sev_abandon_stop(void);
  */
 enum job_verdict sev_mailbox(const struct job *job, struct psp_result *result);
 bool sev_submitted(struct job *job, struct psp_result result);
+/* What a job does in one of its states. */
+struct sev_job_row {
+    enum job_verdict (*step)(struct job *job); /* where there is a command, too: JOB_IDLE when it may be sent */
+    uint8_t command; /* sent with the guest's handle; 0: submit() sends one, or there is none */
+    struct psp_result (*submit)(const struct job *job);
+    enum job_verdict (*answered)(struct job *job,
+                                 struct psp_result result); /* also if it was not sent; NULL: no command */
+};
+/* The step, then the command: submits it when the mailbox is free, and polls for its answer. */
+enum job_verdict sev_job_step(struct job *job, const struct sev_job_row *row);
 /* Logs "WHAT: COMMAND: STATUS ...". */
 void sev_log_failure(const char *what, struct psp_result result);
 struct psp *sev_psp(void);

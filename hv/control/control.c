@@ -121,8 +121,6 @@ static enum control_result launch(struct control_call *call)
 
 static enum control_result receive(struct control_call *call)
 {
-    if (control_debug_forbidden(call->guest, 0))
-        return CONTROL_POLICY;
     call->guest->receives = lifecycle_relaunch(call->guest);
     return call->guest->receives ? CONTROL_OK : CONTROL_STATE;
 }
@@ -186,23 +184,19 @@ static enum control_result session(struct control_call *call)
 
 static enum control_result firmware(struct control_call *call)
 {
-    const struct control_request *request = &call->request;
-    struct guest *guest = request->guest < guest_count() ? &guests[request->guest] : NULL;
     struct psp_result result;
-    call->verdict = sev_mailbox(&control.job, &result);
+    call->guest = call->request.guest < guest_count() ? &guests[call->request.guest] : NULL;
+    call->verdict = sev_mailbox(call->job, &result);
     if (call->verdict == JOB_IDLE) {
-        enum control_state state = guest != NULL ? control_info_state(guest) : CONTROL_STATE_NONE;
-        enum control_result sent =
-            control_firmware_submit(&control.job, request, guest, state, control.guest->window.base);
+        enum control_state state = call->guest != NULL ? control_info_state(call->guest) : CONTROL_STATE_NONE;
+        enum control_result sent = control_firmware_submit(call, state);
         call->verdict = sent == CONTROL_OK ? JOB_WAITS : JOB_MOVED;
         return sent;
     }
     if (call->verdict != JOB_MOVED)
         return CONTROL_OK;
-    control_firmware_answer(result, request, &call->answer);
+    control_firmware_answer(call, result);
     control.window_given |= result.error == PSP_TIMEOUT;
-    if (psp_ok(result) && request->command == SEV_CMD_LAUNCH_SECRET)
-        guest->secret_placed = true;
     return call->answer.result;
 }
 
@@ -235,39 +229,48 @@ static enum control_result console_write_input(struct control_call *call)
 #define ALIVE (IN(LAUNCHING) | IN(SESSION) | IN(HELD) | IN(RECEIVING) | IN(RUNNING) | IN(PAUSED))
 #define ANY UINT16_MAX
 
+/* What an operation has or wants. */
+enum {
+    DATA = 1,       /* `data` and `size` */
+    OTHERS = 2,     /* another guest than the control guest itself */
+    PERMIT = 4,     /* control_debug_forbidden() by the row's bits: CONTROL_POLICY */
+    VCPU = 8,       /* one that no CPU has */
+};
+
 static const struct operation {
     enum control_result (*run)(struct control_call *call);
     uint16_t states;    /* of its guest; 0: it has none */
-    bool has_data;      /* `data` and `size` */
-    bool others;        /* not for the control guest itself */
+    uint8_t wants;
+    uint8_t policy;     /* bits */
     uint32_t input;     /* bytes at least */
 } operations[] = {
-    [CONTROL_PLATFORM_INFO] = {control_info_platform, 0, true, false, 0},
-    [CONTROL_GUEST_INFO] = {control_info_guest, ANY, true, false, 0},
-    [CONTROL_INTERRUPT] = {interrupt, 0, false, false, 0},
-    [CONTROL_LAUNCH] = {launch, IN(ENDED) | IN(REFUSED), false, false, 0},
-    [CONTROL_END] = {end, ALIVE, false, false, 0},
-    [CONTROL_PAUSE] = {pause, IN(RUNNING), false, true, 0},
-    [CONTROL_RESUME] = {resume, IN(PAUSED) | IN(HELD) | IN(RECEIVING), false, true, 0},
-    [CONTROL_STEP] = {control_debug_step, IN(PAUSED), false, true, 0},
-    [CONTROL_SESSION] = {session, IN(SESSION), true, true, sizeof(struct control_session)},
-    [CONTROL_RECEIVE] = {receive, IN(ENDED) | IN(REFUSED), false, true, 0},
-    [CONTROL_CONSOLE_READ] = {console_read_kept, 0, true, false, 0},
-    [CONTROL_CONSOLE_WRITE] = {console_write_input, ALIVE, true, false, 0},
-    [CONTROL_VCPU_GET] = {control_debug_vcpu_get, IN(PAUSED), true, true, 0},
-    [CONTROL_VCPU_SET] = {control_debug_vcpu_set, IN(PAUSED), true, true, sizeof(struct control_vcpu)},
-    [CONTROL_MEMORY_READ] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), true, true, 0},
-    [CONTROL_MEMORY_WRITE] = {control_debug_memory, IN(RUNNING) | IN(PAUSED) | IN(RECEIVING), true, true, 0},
-    [CONTROL_PAGES] = {control_move_pages, IN(RUNNING) | IN(PAUSED), true, true, 0},
-    [CONTROL_STATE_GET] = {control_state_get, IN(PAUSED), true, true, 0},
-    [CONTROL_STATE_SET] = {control_state_set, IN(RECEIVING), true, true, 0},
-    [CONTROL_FIRMWARE] = {firmware, 0, false, false, 0},
+    [CONTROL_PLATFORM_INFO] = {control_info_platform, 0, DATA, 0, 0},
+    [CONTROL_GUEST_INFO] = {control_info_guest, ANY, DATA, 0, 0},
+    [CONTROL_INTERRUPT] = {interrupt, 0, 0, 0, 0},
+    [CONTROL_LAUNCH] = {launch, IN(ENDED) | IN(REFUSED), 0, 0, 0},
+    [CONTROL_END] = {end, ALIVE, 0, 0, 0},
+    [CONTROL_PAUSE] = {pause, IN(RUNNING), OTHERS, 0, 0},
+    [CONTROL_RESUME] = {resume, IN(PAUSED) | IN(HELD) | IN(RECEIVING), OTHERS, 0, 0},
+    [CONTROL_STEP] = {control_debug_step, IN(PAUSED), OTHERS | PERMIT | VCPU, SEV_POLICY_NODBG, 0},
+    [CONTROL_SESSION] = {session, IN(SESSION), DATA | OTHERS, 0, sizeof(struct control_session)},
+    [CONTROL_RECEIVE] = {receive, IN(ENDED) | IN(REFUSED), OTHERS | PERMIT, 0, 0},
+    [CONTROL_CONSOLE_READ] = {console_read_kept, 0, DATA, 0, 0},
+    [CONTROL_CONSOLE_WRITE] = {console_write_input, ALIVE, DATA, 0, 0},
+    [CONTROL_VCPU_GET] = {control_debug_vcpu_get, IN(PAUSED), DATA | OTHERS | PERMIT | VCPU, SEV_POLICY_NODBG, 0},
+    [CONTROL_VCPU_SET] = {control_debug_vcpu_set, IN(PAUSED), DATA | OTHERS | PERMIT | VCPU, SEV_POLICY_NODBG,
+                          sizeof(struct control_vcpu)},
+    [CONTROL_MEMORY_READ] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), DATA | OTHERS, 0, 0},
+    [CONTROL_MEMORY_WRITE] = {control_debug_memory, IN(RUNNING) | IN(PAUSED) | IN(RECEIVING), DATA | OTHERS, 0, 0},
+    [CONTROL_PAGES] = {control_move_pages, IN(RUNNING) | IN(PAUSED), DATA | OTHERS | PERMIT, SEV_POLICY_NOSEND, 0},
+    [CONTROL_STATE_GET] = {control_state_get, IN(PAUSED), DATA | OTHERS | PERMIT, SEV_POLICY_NOSEND, 0},
+    [CONTROL_STATE_SET] = {control_state_set, IN(RECEIVING), DATA | OTHERS, 0, 0},
+    [CONTROL_FIRMWARE] = {firmware, 0, 0, 0, 0},
 };
 
 /* Copies the request, and checks what its operation's row says. */
 static enum control_result take(struct control_call *call, const struct operation **operation)
 {
-    *call = (struct control_call){.wbinvd = &control.job.wbinvd, .verdict = JOB_MOVED};
+    *call = (struct control_call){.window = control.guest->window.base, .job = &control.job};
     memcpy(&call->request, control.window + CONTROL_REQUEST, sizeof(call->request));
     __asm__ volatile("" : : : "memory"); /* the copy is what is checked */
     const struct control_request *request = &call->request;
@@ -275,20 +278,29 @@ static enum control_result take(struct control_call *call, const struct operatio
         return CONTROL_INVALID;
     if (request->operation >= sizeof(operations) / sizeof(*operations) || operations[request->operation].run == NULL)
         return CONTROL_UNKNOWN;
-    *operation = &operations[request->operation];
-    if ((*operation)->has_data &&
-        (request->data < CONTROL_DATA || request->data > CONTROL_WINDOW_SIZE ||
-         request->size > CONTROL_WINDOW_SIZE - request->data || request->size < (*operation)->input))
+    const struct operation *row = *operation = &operations[request->operation];
+    if ((row->wants & DATA) != 0 && (request->data < CONTROL_DATA || request->data > CONTROL_WINDOW_SIZE ||
+                                     request->size > CONTROL_WINDOW_SIZE - request->data || request->size < row->input))
         return CONTROL_INVALID;
     call->data = control.window + request->data;
-    if ((*operation)->states == 0)
+    if (row->states == 0)
         return CONTROL_OK;
     if (request->guest >= guest_count())
         return CONTROL_NO_GUEST;
     call->guest = &guests[request->guest];
-    if ((*operation)->others && call->guest == control.guest)
+    if ((row->wants & OTHERS) != 0 && call->guest == control.guest)
         return CONTROL_INVALID;
-    return ((*operation)->states >> control_info_state(call->guest) & 1) != 0 ? CONTROL_OK : CONTROL_STATE;
+    if ((row->states >> control_info_state(call->guest) & 1) == 0)
+        return CONTROL_STATE;
+    if ((row->wants & PERMIT) != 0 && control_debug_forbidden(call->guest, row->policy))
+        return CONTROL_POLICY;
+    if ((row->wants & VCPU) != 0) {
+        if (request->vcpu >= call->guest->config->vcpus)
+            return CONTROL_INVALID;
+        call->vcpu = call->guest->vcpus[request->vcpu];
+        debug_refresh(call->vcpu);
+    }
+    return CONTROL_OK;
 }
 
 static void raise_vector(void)

@@ -10,8 +10,10 @@ struct control_call {
     struct control_request request; /* hv's own copy */
     struct control_answer answer;   /* but for `sequence` and `result` */
     struct guest *guest;            /* of the request; NULL: its operation has none */
+    struct vcpu *vcpu;              /* likewise */
     uint8_t *data;                  /* in the window, request.size bytes; the guest may change them at any time */
-    struct wbinvd *wbinvd;          /* one for each request */
+    paddr_t window;                 /* where that is */
+    struct job *job;                /* the request's own */
     enum job_verdict verdict;       /* JOB_MOVED, unless the operation goes on later */
 };
 

@@ -14,6 +14,7 @@
 #include "hv/vm/pages.h"
 #include "hv/vm/sched.h"
 #include "hv/vm/vcpu_cr.h"
+#include "hv/vm/vcpu_start.h"
 
 #define RFLAGS_KNOWN UINT64_C(0x003f7fd7) /* APM2 3.1.6 */
 #define DR7_ZERO UINT64_C(0xffffffff0000d800) /* APM2 13.1.1 */
@@ -23,54 +24,45 @@
 #define SEGMENT_KNOWN 0xfffu
 #define SEGMENT_DPL 0x60u
 
+/* Registers that only the VMCB has, as they are. */
+#define VMCB_REGISTERS(X) \
+    X(cr2) X(star) X(lstar) X(cstar) X(sfmask) X(kernel_gs_base) X(sysenter_cs) X(sysenter_esp) X(sysenter_eip)
+
+_Static_assert(offsetof(struct control_vcpu, cr0) == offsetof(struct manifest_registers, cr0) &&
+                   offsetof(struct control_vcpu, tr) - offsetof(struct control_vcpu, es) ==
+                       offsetof(struct manifest_registers, tr) - offsetof(struct manifest_registers, es),
+               "general-purpose registers and segments as the manifest has them");
+
 bool control_debug_forbidden(const struct guest *guest, uint32_t bits)
 {
     return guest->sev ? (guest->sev_policy & bits) != 0 : (guest->config->flags & MANIFEST_GUEST_DEBUG) == 0;
 }
 
-static enum control_result find_vcpu(const struct control_call *call, struct vcpu **vcpu)
-{
-    if (control_debug_forbidden(call->guest, SEV_POLICY_NODBG))
-        return CONTROL_POLICY;
-    if (call->request.vcpu >= call->guest->config->vcpus)
-        return CONTROL_INVALID;
-    *vcpu = call->guest->vcpus[call->request.vcpu];
-    debug_refresh(*vcpu);
-    return CONTROL_OK;
-}
-
 void control_debug_get(const struct vcpu *vcpu, struct control_vcpu *out)
 {
     const struct vmcb *vmcb = vcpu->vmcb;
-    *out = (struct control_vcpu){
-        .rax = vmcb->rax,
-        .rsp = vmcb->rsp,
+    *out = (struct control_vcpu){.rax = vmcb->rax,
+                                 .rsp = vmcb->rsp,
 #define REGISTER(name) .name = vcpu->run.gprs.name,
-        VMRUN_GPRS(REGISTER)
+                                 VMRUN_GPRS(REGISTER)
 #undef REGISTER
-            .rip = vmcb->rip,
-        .rflags = vcpu->stepping ? (vmcb->rflags & ~RFLAGS_TF) | vcpu->step_tf : vmcb->rflags,
-        .cr0 = vcpu_cr0(vcpu),
-        .cr2 = vmcb->cr2,
-        .cr3 = vmcb->cr3,
-        .cr4 = vcpu_cr4(vcpu),
-        .efer = vmcb->efer & ~EFER_SVME,
-        .dr0 = vcpu->switched.dr[0],
-        .dr1 = vcpu->switched.dr[1],
-        .dr2 = vcpu->switched.dr[2],
-        .dr3 = vcpu->switched.dr[3],
-        .dr6 = vmcb->dr6,
-        .dr7 = vmcb->dr7,
-        .star = vmcb->star,
-        .lstar = vmcb->lstar,
-        .cstar = vmcb->cstar,
-        .sfmask = vmcb->sfmask,
-        .kernel_gs_base = vmcb->kernel_gs_base,
-        .sysenter_cs = vmcb->sysenter_cs,
-        .sysenter_esp = vmcb->sysenter_esp,
-        .sysenter_eip = vmcb->sysenter_eip,
-        .state = vcpu->state,
-        .cpu = vcpu->cpu->index,
+                                     .rip = vmcb->rip,
+                                 .rflags = vcpu->stepping ? (vmcb->rflags & ~RFLAGS_TF) | vcpu->step_tf : vmcb->rflags,
+                                 .cr0 = vcpu_cr0(vcpu),
+                                 .cr3 = vmcb->cr3,
+                                 .cr4 = vcpu_cr4(vcpu),
+                                 .efer = vmcb->efer & ~EFER_SVME,
+                                 .dr0 = vcpu->switched.dr[0],
+                                 .dr1 = vcpu->switched.dr[1],
+                                 .dr2 = vcpu->switched.dr[2],
+                                 .dr3 = vcpu->switched.dr[3],
+                                 .dr6 = vmcb->dr6,
+                                 .dr7 = vmcb->dr7,
+                                 .state = vcpu->state,
+                                 .cpu = vcpu->cpu->index,
+#define REGISTER(name) .name = vmcb->name,
+                                 VMCB_REGISTERS(REGISTER)
+#undef REGISTER
     };
     _Static_assert(sizeof(struct control_segment) == sizeof(struct vmcb_segment) &&
                        offsetof(struct control_vcpu, tr) - offsetof(struct control_vcpu, es) ==
@@ -84,11 +76,7 @@ void control_debug_get(const struct vcpu *vcpu, struct control_vcpu *out)
 enum control_result control_debug_vcpu_get(struct control_call *call)
 {
     struct control_vcpu out;
-    struct vcpu *vcpu;
-    enum control_result found = find_vcpu(call, &vcpu);
-    if (found != CONTROL_OK)
-        return found;
-    control_debug_get(vcpu, &out);
+    control_debug_get(call->vcpu, &out);
     return control_put(call, &out, sizeof(out));
 }
 
@@ -131,29 +119,13 @@ static void load(struct vcpu *vcpu, const struct control_vcpu *r)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     const uint64_t dr[] = {r->dr0, r->dr1, r->dr2, r->dr3};
-    struct vmcb_segment segments[VMCB_SEGMENTS];
-    memcpy(segments, &r->es, sizeof(segments));
-#define REGISTER(name) vcpu->run.gprs.name = r->name;
-    VMRUN_GPRS(REGISTER)
+    struct manifest_registers registers = {.cr0 = r->cr0, .cr3 = r->cr3, .cr4 = r->cr4, .efer = r->efer};
+    memcpy(&registers, r, offsetof(struct manifest_registers, cr0));
+    memcpy(&registers.es, &r->es, sizeof(registers) - offsetof(struct manifest_registers, es));
+    vcpu_load(vcpu, &registers);
+#define REGISTER(name) vmcb_set_##name(vmcb, r->name);
+    VMCB_REGISTERS(REGISTER)
 #undef REGISTER
-    vmcb_set_rax(vmcb, r->rax);
-    vmcb_set_rsp(vmcb, r->rsp);
-    vmcb_set_rip(vmcb, r->rip);
-    vmcb_set_cr2(vmcb, r->cr2);
-    vmcb_set_cr3(vmcb, r->cr3);
-    vmcb_set_star(vmcb, r->star);
-    vmcb_set_lstar(vmcb, r->lstar);
-    vmcb_set_cstar(vmcb, r->cstar);
-    vmcb_set_sfmask(vmcb, r->sfmask);
-    vmcb_set_kernel_gs_base(vmcb, r->kernel_gs_base);
-    vmcb_set_sysenter_cs(vmcb, r->sysenter_cs);
-    vmcb_set_sysenter_esp(vmcb, r->sysenter_esp);
-    vmcb_set_sysenter_eip(vmcb, r->sysenter_eip);
-    vcpu_cr_reset(vcpu, r->cr0, r->cr4);
-    vmcb_set_rflags(vmcb, r->rflags);
-    vmcb_set_efer(vmcb, r->efer | EFER_SVME);
-    vmcb_set_segments(vmcb, segments);
-    vmcb_set_cpl(vmcb, (r->ss.attributes & SEGMENT_DPL) >> 5);
     vmcb_set_dr6(vmcb, (r->dr6 & DR6_CAUSES) | DR6_RESET);
     debug_set_breakpoints(vcpu, dr, r->dr7);
     vcpu_flush_tlb(vcpu);
@@ -170,12 +142,8 @@ bool control_debug_set(struct vcpu *vcpu, const struct control_vcpu *in)
 enum control_result control_debug_vcpu_set(struct control_call *call)
 {
     struct control_vcpu in;
-    struct vcpu *vcpu;
-    enum control_result found = find_vcpu(call, &vcpu);
-    if (found != CONTROL_OK)
-        return found;
     control_take(call, &in, sizeof(in));
-    return in.state == vcpu->state && control_debug_set(vcpu, &in) ? CONTROL_OK : CONTROL_INVALID;
+    return in.state == call->vcpu->state && control_debug_set(call->vcpu, &in) ? CONTROL_OK : CONTROL_INVALID;
 }
 
 void control_debug_resume(struct guest *guest, const struct vcpu *step)
@@ -187,11 +155,8 @@ void control_debug_resume(struct guest *guest, const struct vcpu *step)
 
 enum control_result control_debug_step(struct control_call *call)
 {
-    struct vcpu *vcpu;
-    enum control_result found = find_vcpu(call, &vcpu);
-    if (found == CONTROL_OK)
-        control_debug_resume(call->guest, vcpu);
-    return found;
+    control_debug_resume(call->guest, call->vcpu);
+    return CONTROL_OK;
 }
 
 /* Either way, as the guest itself shares its memory with hv. */

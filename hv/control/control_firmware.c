@@ -21,8 +21,6 @@
 _Static_assert(sizeof(((struct control_request *)0)->buffer) == PSP_ANSWER_SIZE, "every command's buffer fits");
 _Static_assert(sizeof(((struct control_answer *)0)->buffer) == PSP_ANSWER_SIZE, "and its answer");
 
-static paddr_t window_base; /* of the control guest's window, at the last submission */
-
 static const struct psp_command_row *row_of(const struct control_request *request)
 {
     const struct psp_command_row *row =
@@ -46,7 +44,7 @@ static bool sev_guest_lives(void)
     return false;
 }
 
-static enum control_result check_guest(const struct psp_command_row *row, const struct guest *guest,
+static enum control_result check_class(const struct psp_command_row *row, const struct guest *guest,
                                        enum control_state state)
 {
     static const uint16_t states[] = {
@@ -56,19 +54,13 @@ static enum control_result check_guest(const struct psp_command_row *row, const 
         [PSP_GUEST_PAUSED] = 1u << CONTROL_STATE_PAUSED,
         [PSP_GUEST_RECEIVING] = 1u << CONTROL_STATE_RECEIVING,
     };
+    if (row->class < PSP_GUEST)
+        return row->class == PSP_PLATFORM_IDLE && sev_guest_lives() ? CONTROL_IN_USE : CONTROL_OK;
     if (guest == NULL)
         return CONTROL_NO_GUEST;
     if (!guest->sev_context || (states[row->class] >> state & 1) == 0)
         return CONTROL_STATE;
     return (guest->sev_policy & row->forbidden) != 0 ? CONTROL_POLICY : CONTROL_OK;
-}
-
-static enum control_result check_class(const struct psp_command_row *row, const struct guest *guest,
-                                       enum control_state state)
-{
-    if (row->class >= PSP_GUEST)
-        return check_guest(row, guest, state);
-    return row->class == PSP_PLATFORM_IDLE && sev_guest_lives() ? CONTROL_IN_USE : CONTROL_OK;
 }
 
 /* Zero where hv or the API wants zero: the handle, reserved words, all behind the buffer's end. */
@@ -85,12 +77,12 @@ static bool is_well_formed(const struct psp_command_row *row, const uint8_t *buf
 }
 
 /* Copies INIT_EX's persistent data between hv's pages and [data, data+SEV_NV_SIZE) of the window. */
-static bool copy_nv(uint64_t data, bool out)
+static bool copy_nv(const struct control_call *call, uint64_t data, bool out)
 {
     uint8_t *nv = sev_nv(false), *window;
     if (nv == NULL || data < CONTROL_DATA || data > CONTROL_WINDOW_SIZE - SEV_NV_SIZE || data % PAGE_SIZE != 0)
         return false;
-    window = window_map(paddr_add(window_base, data), SEV_NV_SIZE, VIEW_PLAIN);
+    window = window_map(paddr_add(call->window, data), SEV_NV_SIZE, VIEW_PLAIN);
     if (window == NULL)
         return false;
     memcpy(out ? window : nv, out ? nv : window, SEV_NV_SIZE);
@@ -100,8 +92,9 @@ static bool copy_nv(uint64_t data, bool out)
 
 /* Puts the physical address in place of the request's. A length of 0 says that there is none: the SEV firmware may tell which it
  * wants (SEV API 4.1.2). */
-static bool place(const struct psp_reference *reference, struct guest *guest, uint8_t *buffer)
+static bool place(const struct control_call *call, const struct psp_reference *reference, uint8_t *buffer)
 {
+    struct guest *guest = call->guest;
     uint64_t at, address = 0;
     uint32_t length = reference->length != 0 ? word(buffer, reference->length) : (uint32_t)PAGE_SIZE;
     paddr_t where;
@@ -109,7 +102,7 @@ static bool place(const struct psp_reference *reference, struct guest *guest, ui
     if (length > CONTROL_DATA_SIZE)
         return false;
     if (reference->kind == PSP_INOUT) {
-        if (length != SEV_NV_SIZE || !copy_nv(at, false))
+        if (length != SEV_NV_SIZE || !copy_nv(call, at, false))
             return false;
         address = view_firmware_address(page_pa(sev_nv(false)), VIEW_ENCRYPTED);
     } else if (length != 0 && (reference->kind & PSP_GUEST_MEMORY) != 0) {
@@ -129,16 +122,15 @@ static bool place(const struct psp_reference *reference, struct guest *guest, ui
     } else if (length != 0) {
         if (at < CONTROL_DATA || at > CONTROL_WINDOW_SIZE - length)
             return false;
-        address = view_firmware_address(paddr_add(window_base, at), VIEW_PLAIN);
+        address = view_firmware_address(paddr_add(call->window, at), VIEW_PLAIN);
     }
     memcpy(buffer + reference->address, &address, sizeof(address));
     return true;
 }
 
-enum control_result control_firmware_submit(struct job *job, const struct control_request *request, struct guest *guest,
-                                            enum control_state state, paddr_t window)
+enum control_result control_firmware_submit(struct control_call *call, enum control_state state)
 {
-    const struct psp_command_row *row = row_of(request);
+    const struct psp_command_row *row = row_of(&call->request);
     uint8_t buffer[PSP_ANSWER_SIZE];
     if (row == NULL)
         return CONTROL_UNKNOWN;
@@ -146,32 +138,30 @@ enum control_result control_firmware_submit(struct job *job, const struct contro
         return CONTROL_NO_SEV;
     if (sev_starting() || (row->states >> sev_psp()->status.state & 1) == 0)
         return CONTROL_STATE;
-    enum control_result result = check_class(row, guest, state);
+    enum control_result result = check_class(row, call->guest, state);
     if (result != CONTROL_OK)
         return result;
-    memcpy(buffer, request->buffer, sizeof(buffer));
+    memcpy(buffer, call->request.buffer, sizeof(buffer));
     if (!is_well_formed(row, buffer))
         return CONTROL_INVALID;
     if (row->command == SEV_CMD_INIT_EX && sev_nv(true) == NULL)
         return CONTROL_LIMIT;
-    window_base = window;
     if (row->class >= PSP_GUEST)
-        memcpy(buffer, &guest->sev_handle, sizeof(guest->sev_handle));
+        memcpy(buffer, &call->guest->sev_handle, sizeof(call->guest->sev_handle));
     for (uint32_t i = 0; i < PSP_REFERENCES && row->references[i].kind != 0; i++)
-        if (!place(&row->references[i], guest, buffer))
+        if (!place(call, &row->references[i], buffer))
             return CONTROL_INVALID;
     struct psp_result submitted = psp_submit(sev_psp(), row->command, buffer);
-    if (sev_submitted(job, submitted))
+    if (sev_submitted(call->job, submitted))
         return CONTROL_OK;
     return submitted.error == PSP_STATE ? CONTROL_STATE : CONTROL_NO_SEV;
 }
 
 /* What a command of the platform's leaves behind. */
-static void note_platform(const struct psp_command_row *row, const struct control_request *request,
-                          struct control_answer *answer)
+static void note_platform(const struct psp_command_row *row, struct control_call *call)
 {
-    if (request->size >= SEV_NV_SIZE && copy_nv(request->data, true))
-        answer->size = SEV_NV_SIZE;
+    if (call->request.size >= SEV_NV_SIZE && copy_nv(call, call->request.data, true))
+        call->answer.size = SEV_NV_SIZE;
     if (row->class == PSP_PLATFORM_IDLE || row->command == SEV_CMD_PDH_GEN)
         sev_changed(row->command);
 }
@@ -182,17 +172,17 @@ static void note_guest(const struct psp_command_row *row, struct psp_result resu
     for (uint32_t i = 0; i < PSP_REFERENCES; i++)
         if (result.error == PSP_TIMEOUT && row->references[i].kind == (PSP_OUT | PSP_GUEST_MEMORY))
             guest->sev_memory_given = true;
-    if (psp_ok(result) && row->command == SEV_CMD_RECEIVE_FINISH)
-        guest->received = true;
+    guest->secret_placed |= psp_ok(result) && row->command == SEV_CMD_LAUNCH_SECRET;
+    guest->received |= psp_ok(result) && row->command == SEV_CMD_RECEIVE_FINISH;
     /* It may run where it was sent to, and never here again. */
     if (psp_ok(result) && row->command == SEV_CMD_SEND_FINISH)
         guest_end(guest, GUEST_END_DESTROYED, "sent to another platform by the control guest");
 }
 
-void control_firmware_answer(struct psp_result result, const struct control_request *request,
-                             struct control_answer *answer)
+void control_firmware_answer(struct control_call *call, struct psp_result result)
 {
-    const struct psp_command_row *row = row_of(request);
+    const struct psp_command_row *row = row_of(&call->request);
+    struct control_answer *answer = &call->answer;
     bool answered = psp_ok(result) || result.error == PSP_FIRMWARE;
     answer->result = psp_ok(result) ? CONTROL_OK : CONTROL_SEV_FAILED;
     answer->status = answered ? result.status : 0x10000u + result.error;
@@ -203,7 +193,7 @@ void control_firmware_answer(struct psp_result result, const struct control_requ
     for (uint32_t i = 0; answered && i < PSP_REFERENCES && row->references[i].kind != 0; i++)
         memset(answer->buffer + row->references[i].address, 0, sizeof(uint64_t));
     if (row->class >= PSP_GUEST)
-        note_guest(row, result, &guests[request->guest]);
+        note_guest(row, result, call->guest);
     else if (psp_ok(result))
-        note_platform(row, request, answer);
+        note_platform(row, call);
 }

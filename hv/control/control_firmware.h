@@ -3,17 +3,13 @@
 #ifndef SEVISOR_CONTROL_FIRMWARE_H
 #define SEVISOR_CONTROL_FIRMWARE_H
 
-#include "guest/control.h"
-#include "hv/control/job.h"
-#include "psp/psp.h"
+#include "hv/control/control_call.h"
 
-/* Checks the request and submits its command, which is then outstanding for `job` (sev.h): CONTROL_OK. Else nothing was sent.
- * `guest`: the request's, NULL if it names none; `state`: its own, now. `window`: where the control guest's window is. A guest that is paused: WBINVD on
- * all CPUs has followed its last VMRUN. */
-enum control_result control_firmware_submit(struct job *job, const struct control_request *request, struct guest *guest,
-                                            enum control_state state, paddr_t window);
+/* Checks the request and submits its command, which is then outstanding for call->job (sev.h): CONTROL_OK. Else nothing was sent.
+ * call->guest: the request's, NULL if it names none; `state`: its own, now. A guest that is paused: WBINVD on all CPUs has
+ * followed its last VMRUN. */
+enum control_result control_firmware_submit(struct control_call *call, enum control_state state);
 /* What the command's result means for hv, and the answer but for its sequence. */
-void control_firmware_answer(struct psp_result result, const struct control_request *request,
-                             struct control_answer *answer);
+void control_firmware_answer(struct control_call *call, struct psp_result result);
 
 #endif

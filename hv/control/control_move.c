@@ -2,7 +2,6 @@
 /* PAGES. */
 #include "hv/control/control_move.h"
 
-#include "hv/control/control_debug.h"
 #include "hv/vm/exit_npf.h"
 #include "hv/vm/pages.h"
 
@@ -23,8 +22,6 @@ enum control_result control_move_pages(struct control_call *call)
     struct guest *guest = call->guest;
     bool track = request->argument == CONTROL_PAGES_TRACK;
     if (call->answer.size == 0) {
-        if (control_debug_forbidden(guest, SEV_POLICY_NOSEND))
-            return CONTROL_POLICY;
         if (request->argument > CONTROL_PAGES_TRACK || request->address % PAGE_SIZE != 0 ||
             request->address >= guest->memory.size || request->size == 0)
             return CONTROL_INVALID;
@@ -39,5 +36,5 @@ enum control_result control_move_pages(struct control_call *call)
         if (track)
             pages_flush_tlb(guest);
     }
-    return track && !wbinvd_all(call->wbinvd) ? control_waits(call) : CONTROL_OK;
+    return track && !wbinvd_all(&call->job->wbinvd) ? control_waits(call) : CONTROL_OK;
 }

@@ -213,8 +213,6 @@ bool control_state_complete(const struct guest *guest)
 enum control_result control_state_get(struct control_call *call)
 {
     uint32_t id = call->request.vcpu;
-    if (control_debug_forbidden(call->guest, SEV_POLICY_NOSEND))
-        return CONTROL_POLICY;
     if (id == CONTROL_WHOLE_GUEST)
         return get_guest(call);
     return id < call->guest->config->vcpus ? get_vcpu(call, call->guest->vcpus[id]) : CONTROL_INVALID;

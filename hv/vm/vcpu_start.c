@@ -40,8 +40,7 @@ _Static_assert(sizeof(struct manifest_segment) == sizeof(struct vmcb_segment) &&
                        (VMCB_SEGMENTS - 1) * sizeof(struct vmcb_segment),
                "the manifest has segments as the VMCB has them");
 
-/* The manifest's: boot/ has checked that VMRUN will take them. */
-static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r)
+void vcpu_load(struct vcpu *vcpu, const struct manifest_registers *r)
 {
     struct vmcb *vmcb = vcpu->vmcb;
     struct vmcb_segment segments[VMCB_SEGMENTS];
@@ -63,7 +62,7 @@ static void load_registers(struct vcpu *vcpu, const struct manifest_registers *r
 void vcpu_start_init(struct vcpu *vcpu)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    load_registers(vcpu, &after_init);
+    vcpu_load(vcpu, &after_init);
     vcpu->run.gprs.rdx = cpuid(1, 0).eax;
     vmcb_set_cr2(vmcb, 0);
     vmcb_set_dr6(vmcb, DR6_RESET);
@@ -122,7 +121,7 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
                               .com2 = (guest->config->flags & MANIFEST_GUEST_SERIAL_COM2) != 0,
                           });
     if (id == 0)
-        load_registers(vcpu, registers);
+        vcpu_load(vcpu, registers); /* boot/ has checked that VMRUN will take them */
     else
         vcpu_start_init(vcpu);
     *out = vcpu;

@@ -10,6 +10,8 @@ struct manifest_registers;
 /* Allocates VMCB, FPU area; loads the initial registers, or, for all but vCPU 0, those of INIT. TSCs of a
  * guest's vCPUs are one. False: out of pool pages. */
 bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers, struct vcpu **out);
+/* Loads what VMRUN will take, CPL being SS.DPL. */
+void vcpu_load(struct vcpu *vcpu, const struct manifest_registers *r);
 /* It is on no run queue. */
 void vcpu_destroy(struct vcpu *vcpu);
 

@@ -21,6 +21,7 @@
 static paddr_t window;
 static enum control_state state_of_guest;
 static struct job control_job;
+static struct control_call call;
 static struct control_answer answer;
 static uint64_t sent; /* commands, before the request */
 
@@ -89,7 +90,8 @@ static void end_guest(void)
 static enum control_result submit(const struct control_request *request, struct guest *guest)
 {
     sent = sev_psp()->commands;
-    return control_firmware_submit(&control_job, request, guest, state_of_guest, window);
+    call = (struct control_call){.request = *request, .guest = guest, .window = window, .job = &control_job};
+    return control_firmware_submit(&call, state_of_guest);
 }
 
 /* Takes the answer, as control.c's job does. */
@@ -98,8 +100,10 @@ static enum control_result take(const struct control_request *request)
     struct psp_result result;
     while (sev_mailbox(&control_job, &result) != JOB_MOVED)
         machine_wait();
-    memset(&answer, 0, sizeof(answer));
-    control_firmware_answer(result, request, &answer);
+    call.request = *request;
+    memset(&call.answer, 0, sizeof(call.answer));
+    control_firmware_answer(&call, result);
+    answer = call.answer;
     return answer.result;
 }
 
@@ -456,7 +460,7 @@ static void a_guest_that_was_sent_never_runs_again(void **state)
     state_of_guest = CONTROL_STATE_PAUSED;
     assert_int_equal(ask(&request, &guests[SEV]), CONTROL_SEV_FAILED); /* no SEND_START */
     assert_int_equal(guests[SEV].end, GUEST_END_NONE);
-    control_firmware_answer((struct psp_result){.command = SEV_CMD_SEND_FINISH}, &request, &answer);
+    control_firmware_answer(&call, (struct psp_result){.command = SEV_CMD_SEND_FINISH});
     assert_int_equal(guests[SEV].end, GUEST_END_DESTROYED);
     settle();
     assert_int_equal(guests[SEV].state, GUEST_ENDED);

@@ -18,7 +18,7 @@ BOOT_EFI := $(BOOT_DIR)/sevisor.efi
 
 # Pure parts of other rooms, built a second time for this one.
 BOOT_SHARED := hv/lib/string.c hv/lib/text.c hv/lib/pagetable.c hv/lib/runs.c hv/lib/mmio.c hv/lib/pci.c \
-	$(addprefix psp/,attach.c command.c discover.c generation.c mailbox.c status.c wait.c) $(GUEST_VALIDATOR_SOURCES)
+	$(addprefix psp/,attach.c command.c discover.c generation.c mailbox.c status.c) $(GUEST_VALIDATOR_SOURCES)
 BOOT_SOURCES := $(sort $(wildcard boot/*.c)) $(BOOT_SHARED)
 BOOT_ASSEMBLY := $(sort $(wildcard boot/*.asm))
 BOOT_OBJECTS := $(BOOT_SOURCES:%.c=$(BOOT_DIR)/%.o) $(BOOT_ASSEMBLY:%.asm=$(BOOT_DIR)/%.asm.o)

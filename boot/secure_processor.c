@@ -44,11 +44,6 @@ uint64_t psp_platform_now_us(void)
     return rdtsc() / (handoff.tsc_hz / 1000000);
 }
 
-void psp_platform_pause(void)
-{
-    boot.services->Stall(PAUSE_US);
-}
-
 void psp_platform_log(const char *line)
 {
     text_print("        psp: %s\n", line);
@@ -69,7 +64,10 @@ void psp_platform_unmap_mmio(volatile void *registers, uint64_t size)
 static void secure_processor_ask(const struct psp_location *at, struct psp *psp)
 {
     const struct sev_platform_status_buffer *status = &psp->status;
-    struct psp_result result = psp_wait(psp, psp_attach(psp, at));
+    struct psp_result result = psp_attach(psp, at);
+    if (psp_ok(result))
+        while (!psp_poll(psp, &result))
+            boot.services->Stall(PAUSE_US);
     if (!psp_ok(result)) {
         char remedy[200];
         psp_result_text(result, remedy, sizeof(remedy));

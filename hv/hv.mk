@@ -14,7 +14,7 @@ HV_ELF := $(HV_DIR)/hv.elf
 HV_IMAGE := $(HV_DIR)/hv.bin
 
 # The preflight has discovered the Secure Processor.
-HV_SOURCES := $(sort $(wildcard hv/*/*.c) $(filter-out psp/discover.c psp/wait.c,$(wildcard psp/*.c)))
+HV_SOURCES := $(sort $(wildcard hv/*/*.c) $(filter-out psp/discover.c,$(wildcard psp/*.c)))
 HV_ASSEMBLY := $(sort $(wildcard hv/*/*.asm))
 HV_OBJECTS := $(HV_SOURCES:%.c=$(HV_DIR)/%.o) $(HV_ASSEMBLY:%.asm=$(HV_DIR)/%.asm.o)
 

@@ -28,9 +28,8 @@ void psp_platform_pci_write32(struct psp_function function, uint8_t offset, uint
 volatile void *psp_platform_map_mmio(uint64_t physical, uint64_t size);
 void psp_platform_unmap_mmio(volatile void *registers, uint64_t size);
 
-/* A monotonic clock; and a pause that lets time pass, for psp_wait() only. */
+/* A monotonic clock. */
 uint64_t psp_platform_now_us(void);
-void psp_platform_pause(void);
 
 /* The driver's own page of 4096 bytes for command buffers, and a second one for
  * command output (status, chip id, measurement): one each, never freed. */

@@ -157,9 +157,6 @@ struct psp_result psp_submit(struct psp *psp, uint8_t command, const void *buffe
  * INVALID_LENGTH). False: neither is there an answer nor is the command's time limit over. To be called again and again: of
  * the time between two calls a second counts at most. */
 bool psp_poll(struct psp *psp, struct psp_result *result);
-/* wait.c: polls until the command is over: for boot/, which has nothing else to do. `submitted`: what its submission
- * returned. */
-struct psp_result psp_wait(struct psp *psp, struct psp_result submitted);
 
 /* The commands whose buffer is a guest's handle, or empty, or zeros: handle 0. So is INIT's: no SEV-ES, hence no TMR. INIT leaves
  * every ASID dirty on every core: WBINVD everywhere and DF_FLUSH follow, as they follow DEACTIVATE. SHUTDOWN: WBINVD everywhere

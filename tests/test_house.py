@@ -230,7 +230,7 @@ def test_of_two_wrappers_the_one_that_calls_the_real_function_is_no_fake(
 # Functions of the product that unit tests and fuzzers have fakes of. Left are those next to the hardware (registers, page
 # tables, bring-up, the ways to end), psp/platform.h, which whoever links psp/ implements, and what a test scripts: jobs, the
 # monitor, the secure processor's state, what interrupts and a panic call. Only fewer.
-FAKES = 88
+FAKES = 87
 
 
 def test_fakes_are_counted(show) -> None:

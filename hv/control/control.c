@@ -235,6 +235,7 @@ enum {
     OTHERS = 2,     /* another guest than the control guest itself */
     PERMIT = 4,     /* control_debug_forbidden() by the row's bits: CONTROL_POLICY */
     VCPU = 8,       /* one that no CPU has */
+    WHOLE = 16,     /* or CONTROL_WHOLE_GUEST */
 };
 
 static const struct operation {
@@ -262,8 +263,8 @@ static const struct operation {
     [CONTROL_MEMORY_READ] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), DATA | OTHERS, 0, 0},
     [CONTROL_MEMORY_WRITE] = {control_debug_memory, IN(RUNNING) | IN(PAUSED) | IN(RECEIVING), DATA | OTHERS, 0, 0},
     [CONTROL_PAGES] = {control_move_pages, IN(RUNNING) | IN(PAUSED), DATA | OTHERS | PERMIT, SEV_POLICY_NOSEND, 0},
-    [CONTROL_STATE_GET] = {control_state_get, IN(PAUSED), DATA | OTHERS | PERMIT, SEV_POLICY_NOSEND, 0},
-    [CONTROL_STATE_SET] = {control_state_set, IN(RECEIVING), DATA | OTHERS, 0, 0},
+    [CONTROL_STATE_GET] = {control_state_get, IN(PAUSED), DATA | OTHERS | PERMIT | VCPU | WHOLE, SEV_POLICY_NOSEND, 0},
+    [CONTROL_STATE_SET] = {control_state_set, IN(RECEIVING), DATA | OTHERS | VCPU | WHOLE, 0, 0},
     [CONTROL_FIRMWARE] = {firmware, 0, 0, 0, 0},
 };
 
@@ -294,11 +295,10 @@ static enum control_result take(struct control_call *call, const struct operatio
         return CONTROL_STATE;
     if ((row->wants & PERMIT) != 0 && control_debug_forbidden(call->guest, row->policy))
         return CONTROL_POLICY;
-    if ((row->wants & VCPU) != 0) {
+    if ((row->wants & VCPU) != 0 && !((row->wants & WHOLE) != 0 && request->vcpu == CONTROL_WHOLE_GUEST)) {
         if (request->vcpu >= call->guest->config->vcpus)
             return CONTROL_INVALID;
         call->vcpu = call->guest->vcpus[request->vcpu];
-        debug_refresh(call->vcpu);
     }
     return CONTROL_OK;
 }

@@ -10,7 +10,7 @@ struct control_call {
     struct control_request request; /* hv's own copy */
     struct control_answer answer;   /* but for `sequence` and `result` */
     struct guest *guest;            /* of the request; NULL: its operation has none */
-    struct vcpu *vcpu;              /* likewise */
+    struct vcpu *vcpu;              /* likewise, or the guest as a whole */
     uint8_t *data;                  /* in the window, request.size bytes; the guest may change them at any time */
     paddr_t window;                 /* where that is */
     struct job *job;                /* the request's own */

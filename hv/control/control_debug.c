@@ -76,6 +76,7 @@ void control_debug_get(const struct vcpu *vcpu, struct control_vcpu *out)
 enum control_result control_debug_vcpu_get(struct control_call *call)
 {
     struct control_vcpu out;
+    debug_refresh(call->vcpu);
     control_debug_get(call->vcpu, &out);
     return control_put(call, &out, sizeof(out));
 }
@@ -155,6 +156,7 @@ void control_debug_resume(struct guest *guest, const struct vcpu *step)
 
 enum control_result control_debug_step(struct control_call *call)
 {
+    debug_refresh(call->vcpu);
     control_debug_resume(call->guest, call->vcpu);
     return CONTROL_OK;
 }

@@ -212,16 +212,10 @@ bool control_state_complete(const struct guest *guest)
 
 enum control_result control_state_get(struct control_call *call)
 {
-    uint32_t id = call->request.vcpu;
-    if (id == CONTROL_WHOLE_GUEST)
-        return get_guest(call);
-    return id < call->guest->config->vcpus ? get_vcpu(call, call->guest->vcpus[id]) : CONTROL_INVALID;
+    return call->vcpu == NULL ? get_guest(call) : get_vcpu(call, call->vcpu);
 }
 
 enum control_result control_state_set(struct control_call *call)
 {
-    uint32_t id = call->request.vcpu;
-    if (id == CONTROL_WHOLE_GUEST)
-        return set_guest(call);
-    return id < call->guest->config->vcpus ? set_vcpu(call, call->guest->vcpus[id]) : CONTROL_INVALID;
+    return call->vcpu == NULL ? set_guest(call) : set_vcpu(call, call->vcpu);
 }

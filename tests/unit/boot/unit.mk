@@ -18,7 +18,7 @@ unit-boot-libs-start := -Wl,--wrap=manifest_check
 unit-boot-tests := start preflight tables devices console power boards
 # The application, as boot/boot.mk links it, but for the C library's part.
 unit-boot-sources := $(sort $(wildcard boot/*.c)) hv/lib/text.c hv/lib/pagetable.c hv/lib/runs.c hv/lib/pci.c \
-	$(addprefix psp/,attach.c command.c discover.c generation.c mailbox.c status.c wait.c) \
+	$(addprefix psp/,attach.c command.c discover.c generation.c mailbox.c status.c) \
 	guest/manifest.c guest/manifest_registers.c guest/crc32.c
 unit-boot-rig := $(unit-boot-in)/machine.c $(unit-boot-in)/uefi.c tests/unit/manifest/good.c
 unit-boot-objects := $(patsubst %.c,$(unit-boot-out)/%.o,$(unit-boot-sources) $(unit-boot-rig))

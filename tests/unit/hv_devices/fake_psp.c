@@ -151,13 +151,6 @@ void machine_wait(void)
         mailbox_run(machine.mailbox, machine.now_ns);
 }
 
-void psp_platform_pause(void)
-{
-    machine_not_in_poll();
-    machine_other_cpu();
-    machine_wait();
-}
-
 static void *kept_page(paddr_t *page, psp_addr_t *address)
 {
     if (page->raw == 0)

@@ -22,7 +22,7 @@ unit-hv-machine-cpu := hv/cpu/cpu.c hv/init/cpu_pages.c hv/svm/svm.c
 unit-hv-machine-uefi := hv/init/uefi.c hv/lib/pagetable.c boot/ranges.c hv/cpu/clock.c hv/cpu/lapic.c hv/cpu/smp.c
 unit-hv-machine-libs-uefi := -Wl,--wrap=lapic_eoi,--wrap=lapic_timer_arm
 unit-hv-machine-psp_platform := hv/control/psp_platform.c hv/lib/pci.c hv/lib/mmio.c hv/lib/text.c hv/cpu/clock.c
-unit-hv-machine-sev := $(filter-out psp/discover.c psp/wait.c,$(sort $(wildcard psp/*.c))) guest/manifest.c guest/manifest_registers.c guest/crc32.c \
+unit-hv-machine-sev := $(filter-out psp/discover.c,$(sort $(wildcard psp/*.c))) guest/manifest.c guest/manifest_registers.c guest/crc32.c \
 	$(addprefix hv/control/,job.c jobs.c launch.c end.c resources.c leak.c report.c wbinvd.c) $(addprefix hv/dev/,vlapic.c vuart.c) \
 	$(addprefix hv/svm/,asid.c npt.c switch.c vmcb.c) $(addprefix hv/vm/,debug.c event.c exit.c exit_cache.c exit_npf.c fair.c guest.c ipi.c pages.c sched.c vcpu_cr.c vcpu_poll.c vcpu_start.c) \
 	$(addprefix hv/mm/,memory.c page.c view.c) $(addprefix hv/console/,console.c line.c log.c output.c serial.c) \

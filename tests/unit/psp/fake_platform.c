@@ -296,7 +296,7 @@ uint64_t psp_platform_now_us(void)
 }
 
 /* Time moves on to the next event, by a second at most and by a microsecond at least. */
-void psp_platform_pause(void)
+static void pass_time(void)
 {
     fake.now_ns += fake.stall_us * NS_PER_US;
     fake.stall_us = 0;
@@ -307,6 +307,15 @@ void psp_platform_pause(void)
     if (next > fake.now_ns)
         fake.now_ns = next < limit ? next : limit;
     mailbox_run(fake.mailbox, fake.now_ns);
+}
+
+struct psp_result psp_wait(struct psp *psp, struct psp_result result)
+{
+    if (!psp_ok(result))
+        return result;
+    while (!psp_poll(psp, &result))
+        pass_time();
+    return result;
 }
 
 static void *page(uint64_t physical, psp_addr_t *address)

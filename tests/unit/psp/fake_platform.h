@@ -86,4 +86,7 @@ psp_addr_t fake_guest_page(unsigned page);
 void fake_fault(enum mailbox_fault_kind kind, uint8_t command, uint32_t count, uint16_t status, uint64_t delay_us);
 void fake_no_fault(void);
 
+/* Lets time pass until the command is over. `submitted`: what its submission returned. */
+struct psp_result psp_wait(struct psp *psp, struct psp_result submitted);
+
 #endif

@@ -7,7 +7,6 @@
 #include "hv/control/control_debug.h"
 #include "hv/control/control_firmware.h"
 #include "hv/control/control_info.h"
-#include "hv/control/control_move.h"
 #include "hv/control/control_state.h"
 #include "hv/control/leak.h"
 #include "hv/control/lifecycle.h"
@@ -262,7 +261,7 @@ static const struct operation {
                           sizeof(struct control_vcpu)},
     [CONTROL_MEMORY_READ] = {control_debug_memory, IN(RUNNING) | IN(PAUSED), DATA | OTHERS, 0, 0},
     [CONTROL_MEMORY_WRITE] = {control_debug_memory, IN(RUNNING) | IN(PAUSED) | IN(RECEIVING), DATA | OTHERS, 0, 0},
-    [CONTROL_PAGES] = {control_move_pages, IN(RUNNING) | IN(PAUSED), DATA | OTHERS | PERMIT, SEV_POLICY_NOSEND, 0},
+    [CONTROL_PAGES] = {control_state_pages, IN(RUNNING) | IN(PAUSED), DATA | OTHERS | PERMIT, SEV_POLICY_NOSEND, 0},
     [CONTROL_STATE_GET] = {control_state_get, IN(PAUSED), DATA | OTHERS | PERMIT | VCPU | WHOLE, SEV_POLICY_NOSEND, 0},
     [CONTROL_STATE_SET] = {control_state_set, IN(RECEIVING), DATA | OTHERS | VCPU | WHOLE, 0, 0},
     [CONTROL_FIRMWARE] = {firmware, 0, 0, 0, 0},

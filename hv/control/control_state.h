@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
-/* What a guest can see of itself beside its memory: read of a paused one, and set of one that is received. */
+/* Operations that a guest leaves and arrives by: its pages, and what it can see of itself beside its memory, read of a paused one, and
+ * set of one that is received. */
 #ifndef SEVISOR_CONTROL_STATE_H
 #define SEVISOR_CONTROL_STATE_H
 
 #include "hv/control/control_call.h"
 
+enum control_result control_state_pages(struct control_call *call);
 enum control_result control_state_get(struct control_call *call);
 enum control_result control_state_set(struct control_call *call);
 /* Of a guest that is received: all of it was set, and the SEV firmware is done with it. */

@@ -13,21 +13,6 @@
 
 #define PAGES_OF(bytes) (((bytes) + PAGE_SIZE - 1) / PAGE_SIZE)
 
-static void start_sev(const struct handoff *handoff, bool has_session)
-{
-    const struct manifest_header *header = program_header();
-    const uint8_t *version = header->sev_firmware_version;
-    paddr_t image = paddr_add(paddr(handoff->manifest_base), header->payload_offset);
-    struct sev_request request = {
-        .image = {view_firmware_address(image, VIEW_PLAIN)},
-        .image_size = header->sev_firmware_size,
-        .image_version = SEV_VERSION(version[2], version[1], version[0]),
-        .show = (header->flags & MANIFEST_SHOW_PDH) != 0,
-    };
-    request.pdh = request.show || has_session;
-    sev_start(handoff, &request);
-}
-
 void lifecycle_begin(const struct handoff *handoff)
 {
     bool has_session = false;
@@ -51,7 +36,7 @@ void lifecycle_begin(const struct handoff *handoff)
     }
     log_print(LOG_NOTICE, "the manifest has %u guests", count);
     if (wants_sev)
-        start_sev(handoff, has_session);
+        sev_start(handoff, has_session);
     leak_mark();
     for (uint32_t i = 0; i < count; i++)
         job_begin(job_of(&guests[i]), JOB_LAUNCH, &guests[i]);

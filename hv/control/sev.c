@@ -4,6 +4,7 @@
 
 #include "hv/console/log.h"
 #include "hv/control/identity.h"
+#include "hv/control/program.h"
 #include "hv/cpu/cpu.h"
 #include "hv/lib/pci.h"
 #include "hv/lib/text.h"
@@ -46,7 +47,9 @@ enum platform_state {
 
 static struct {
     struct job job;
-    struct sev_request request;
+    psp_addr_t image; /* the manifest's SEV firmware */
+    uint32_t image_size, image_version; /* 0: none; its SEV_VERSION(), as the manifest says */
+    bool pdh, show; /* test whether the PDH survives INIT; print the platform's certificates */
     uint32_t version_before; /* SEV firmware before DOWNLOAD_FIRMWARE */
     struct psp_result result; /* of DOWNLOAD_FIRMWARE, of DF_FLUSH */
     bool wbinvd_first; /* WBINVD on every CPU before the state's command */
@@ -160,7 +163,7 @@ static void bring_up_done(bool is_ready)
         log_platform();
     else
         log_print(LOG_ERROR, "sev: encrypted guests are refused: %s", refusal);
-    if (platform.request.show)
+    if (platform.show)
         identity_show();
 }
 
@@ -174,13 +177,13 @@ static void init(void)
 static void load_firmware(void)
 {
     char old[24], new[24];
-    uint32_t offered = platform.request.image_version;
+    uint32_t offered = platform.image_version;
     platform.version_before = sev_version_of(&psp.status);
-    if (platform.request.image_size != 0 && offered > platform.version_before) {
+    if (platform.image_size != 0 && offered > platform.version_before) {
         next(PLATFORM_DOWNLOAD, false);
         return;
     }
-    if (platform.request.image_size != 0)
+    if (platform.image_size != 0)
         log_print(LOG_NOTICE, "sev: SEV firmware %s is running; the manifest's is %s, which is not newer: not loaded",
                   version_text(platform.version_before, old), version_text(offered, new));
     init();
@@ -216,8 +219,8 @@ static void firmware_known(struct psp_result status)
                   version_text(platform.version_before, old), new);
     } else {
         psp_result_text(result, text, sizeof(text));
-        log_print(LOG_ERROR, "sev: SEV firmware %s was not loaded: %s",
-                  version_text(platform.request.image_version, old), text);
+        log_print(LOG_ERROR, "sev: SEV firmware %s was not loaded: %s", version_text(platform.image_version, old),
+                  text);
         log_print(LOG_NOTICE, "sev: continuing with SEV firmware %s", new);
     }
     init();
@@ -245,7 +248,7 @@ static bool init_again(struct psp_result result)
  * used: INIT takes seconds on a large machine. */
 static void identified(void)
 {
-    if (!platform.second && platform.request.pdh && identity.has_pdh) {
+    if (!platform.second && platform.pdh && identity.has_pdh) {
         platform.second = true;
         next(PLATFORM_REINIT, false);
         return;
@@ -259,7 +262,7 @@ static struct psp_result submit(const struct job *job)
 {
     switch (job->state) {
     case PLATFORM_DOWNLOAD:
-        return sev_download_firmware(&psp, platform.request.image, platform.request.image_size);
+        return sev_download_firmware(&psp, platform.image, platform.image_size);
     case PLATFORM_CHAIN:
         return identity_request_chain(&psp);
     case PLATFORM_ID:
@@ -361,13 +364,20 @@ struct job *sev_job(void)
     return &platform.job;
 }
 
-void sev_start(const struct handoff *handoff, const struct sev_request *request)
+void sev_start(const struct handoff *handoff, bool sessions)
 {
+    const struct manifest_header *header = program_header();
+    const uint8_t *version = header->sev_firmware_version;
+    paddr_t image = paddr_add(paddr(handoff->manifest_base), header->payload_offset);
     psp_addr_t address;
-    platform.request = *request;
+    platform.image = (psp_addr_t){view_firmware_address(image, VIEW_PLAIN)};
+    platform.image_size = header->sev_firmware_size;
+    platform.image_version = SEV_VERSION(version[2], version[1], version[0]);
+    platform.show = (header->flags & MANIFEST_SHOW_PDH) != 0;
+    platform.pdh = platform.show || sessions;
     if (handoff->sev_usable == 0) { /* main.c has logged it */
         text_format(refusal, sizeof(refusal), "%s", handoff->sev_refusal);
-        if (request->show)
+        if (platform.show)
             identity_show();
         return;
     }
@@ -406,7 +416,7 @@ void sev_changed(uint8_t command)
     log_print(LOG_NOTICE, "sev: %s by the control guest", sev_command_name(command));
     identity.has_pdh = false;
     job_begin(&platform.job, JOB_PLATFORM, NULL);
-    platform.request.show = platform.request.pdh = platform.second = false; /* one INIT, and what comes with it once */
+    platform.show = platform.pdh = platform.second = false; /* one INIT, and what comes with it once */
     next(down ? PLATFORM_DOWN : whole ? PLATFORM_DF_FLUSH : PLATFORM_STATUS, whole);
     if (!down)
         return;

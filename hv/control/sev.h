@@ -9,18 +9,10 @@
 
 #define SEV_TEXT 256u
 
-/* What the manifest asks of the platform. */
-struct sev_request {
-    psp_addr_t image;           /* SEV firmware, to be loaded if it is newer than what runs */
-    uint32_t image_size;        /* 0: none */
-    uint32_t image_version;     /* its SEV_VERSION(), as the manifest says */
-    bool pdh;                   /* sessions are made with the PDH: test whether it survives INIT */
-    bool show;                  /* print the platform's certificates */
-};
-
-/* Attaches to the device; its job then loads SEV firmware and runs INIT. A failure is logged, sev_ready() stays false, and
+/* Attaches to the device; its job then loads the manifest's SEV firmware, if it is newer than what runs, and runs INIT. `sessions` are
+ * made with the PDH: then, and if the manifest shows that, whether it survives INIT is tested. A failure is logged, sev_ready() stays false, and
  * encrypted guests are refused with sev_refusal(). Once. */
-void sev_start(const struct handoff *handoff, const struct sev_request *request);
+void sev_start(const struct handoff *handoff, bool sessions);
 struct job *sev_job(void);
 enum job_verdict sev_step(struct job *job);
 /* The bring-up job is active, or will be when a command of the control guest's is answered. */

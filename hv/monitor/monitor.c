@@ -72,16 +72,10 @@ static bool may_answer(uint32_t lines)
     return rate_admit(&input.answers, clock_now_us(), US_PER_S, ANSWER_LINES, lines, &unused) > 0;
 }
 
-static void answer(const char *text)
+static void answer(const struct guest *guest, const char *text)
 {
     if (may_answer(1))
-        line_print("monitor: %s", text);
-}
-
-static void answer_about(const struct guest *guest, const char *text)
-{
-    if (may_answer(1))
-        line_print("monitor: %s %s", guest->config->name, text);
+        line_print("monitor: %s%s%s", guest != NULL ? guest->config->name : "", guest != NULL ? " " : "", text);
 }
 
 static bool is_alive(const struct guest *guest)
@@ -111,7 +105,7 @@ static void attach(struct guest *guest)
     const char *refusal = inactive(guest);
     if (refusal == NULL)
         attach_to(guest);
-    answer_about(guest, refusal != NULL ? refusal : "is attached (Ctrl-] 0 detaches)");
+    answer(guest, refusal != NULL ? refusal : "is attached (Ctrl-] 0 detaches)");
 }
 
 static void ask_to_kill(struct guest *guest)
@@ -121,24 +115,23 @@ static void ask_to_kill(struct guest *guest)
         input.victim = guest;
         input.state = INPUT_KILL_CONFIRM;
     }
-    answer_about(guest, refusal != NULL
-                            ? refusal
-                            : "is ended at once, without a shutdown, if you press y now; any other key cancels");
+    answer(guest, refusal != NULL ? refusal
+                                  : "is ended at once, without a shutdown, if you press y now; any other key cancels");
 }
 
 static void kill_confirmed(uint8_t byte)
 {
     if (byte != 'y' || inactive(input.victim) != NULL) {
-        answer("no guest was ended");
+        answer(NULL, "no guest was ended");
         return;
     }
     guest_end(input.victim, GUEST_END_DESTROYED, "ended by the operator");
-    answer_about(input.victim, "is being ended");
+    answer(input.victim, "is being ended");
 }
 
 static void relaunch(struct guest *guest)
 {
-    answer_about(guest, lifecycle_relaunch(guest) ? "is launched again" : "has not ended (Ctrl-] k ends it)");
+    answer(guest, lifecycle_relaunch(guest) ? "is launched again" : "has not ended (Ctrl-] k ends it)");
 }
 
 /* ---- numbers ---- */
@@ -149,7 +142,7 @@ static void use_number(uint32_t number)
     if (input.purpose == NUMBER_ATTACH)
         attach_to(NULL); /* also if the number is wrong: input must not go to the previous guest */
     if (guest == NULL)
-        answer("no guest has that number (Ctrl-] l lists them)");
+        answer(NULL, "no guest has that number (Ctrl-] l lists them)");
     else if (input.purpose == NUMBER_ATTACH)
         attach(guest);
     else if (input.purpose == NUMBER_KILL)
@@ -243,7 +236,7 @@ static void pass_to_guest(uint8_t byte)
         }
     } else if (!input.hinted) {
         input.hinted = true;
-        answer("no guest is attached: input is dropped; Ctrl-] ? for help");
+        answer(NULL, "no guest is attached: input is dropped; Ctrl-] ? for help");
     }
 }
 
@@ -260,7 +253,7 @@ static void command(uint8_t byte)
         break;
     case '0':
         attach_to(NULL);
-        answer("detached");
+        answer(NULL, "detached");
         break;
         /* clang-format off */
     case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
@@ -283,7 +276,8 @@ static void command(uint8_t byte)
             identity_show();
         break;
     case 'q':
-        answer(sev_abandon_stop() ? "its answer is not waited for" : "not before all guests have ended (Ctrl-] k)");
+        answer(NULL,
+               sev_abandon_stop() ? "its answer is not waited for" : "not before all guests have ended (Ctrl-] k)");
         break;
     case '+':
     case '=': /* the same key without Shift */
@@ -294,7 +288,7 @@ static void command(uint8_t byte)
         pass_to_guest(MONITOR_ESCAPE);
         break;
     default:
-        answer("unknown command; Ctrl-] ? for help");
+        answer(NULL, "unknown command; Ctrl-] ? for help");
         break;
     }
 }
@@ -330,9 +324,9 @@ static bool take_input(uint8_t byte)
 static void take_break(void)
 {
     if (!has_guest())
-        answer("a BREAK was ignored: no guest is attached");
+        answer(NULL, "a BREAK was ignored: no guest is attached");
     else if (!guest_input(input.attached, CONSOLE_BREAK))
-        answer_about(input.attached, "has not read an earlier BREAK: this one was lost");
+        answer(input.attached, "has not read an earlier BREAK: this one was lost");
 }
 
 /* True while input waits for the attached guest to read. Once its buffer was full, until half of it is free. */

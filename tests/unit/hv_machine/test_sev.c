@@ -33,7 +33,7 @@
 #define MEMORY_BASE UINT64_C(0x100000000)
 
 static struct handoff handoff;
-static struct sev_request request;
+static bool sessions; /* of the manifest: made with the PDH */
 static struct manifest_guest config;
 static uint8_t left_in; /* the platform's state when hv comes */
 static uint32_t running, offered; /* firmware: what runs, what an image says it is */
@@ -325,7 +325,7 @@ static int set_up(void **state)
     memset(&platform, 0, sizeof(platform));
     mailbox_owner = NULL;
     memset(&identity, 0, sizeof(identity));
-    request = (struct sev_request){.image = {0x5000}, .image_version = SEV_VERSION(1, 55, 22)};
+    sessions = false;
     running = SEV_VERSION(1, 55, 21);
     offered = SEV_VERSION(1, 55, 22);
     pdh_is_made_at_init = false;
@@ -336,6 +336,7 @@ static int set_up(void **state)
     memset(faults, 0, sizeof(faults));
     memset(sent, 0, sizeof(sent));
     handoff = (struct handoff){
+        .manifest_base = 0x4000,
         .sev_usable = 1,
         .arena_base = POOL_BASE,
         .arena_size = POOL_PAGES * PAGE_SIZE,
@@ -355,7 +356,8 @@ static int set_up(void **state)
                                      .step_count = 1,
                                      .encryption = MANIFEST_ENCRYPTION_SEV};
     guests[0] = (struct guest){.config = &config};
-    program.header = (struct manifest_header){.guest_count = 1, .step_count = 1};
+    program.header = (struct manifest_header){
+        .guest_count = 1, .step_count = 1, .payload_offset = 0x1000, .sev_firmware_version = {22, 55, 1}};
     program.step = (struct manifest_step){.kind = MANIFEST_STEP_ZERO, .gpa = 0x1000, .size = UINT64_C(40) << 20};
     source.table = (const uint8_t *)&program;
     fake_leaves[0] = (struct fake_leaf){0x8000001f, {3, 5 << 6 | 51, 15, 6}};
@@ -395,7 +397,7 @@ static void run_jobs(void)
 
 static void start_up(void)
 {
-    sev_start(&handoff, &request);
+    sev_start(&handoff, sessions);
     leak_mark();
     run_jobs();
 }
@@ -518,9 +520,11 @@ static void firmware_is_loaded_before_init_where_it_is_newer(void **state)
     for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         for (unsigned left = 0; left < 2; left++) {
             set_up(state);
-            request.image_size = 4000;
+            program.header.sev_firmware_size = 4000;
             left_in = mailbox.state = left ? SEV_PLATFORM_WORKING : SEV_PLATFORM_UNINIT;
-            offered = request.image_version = cases[i].offered;
+            offered = cases[i].offered;
+            for (unsigned at = 0; at < 3; at++)
+                program.header.sev_firmware_version[at] = (uint8_t)(offered >> 8 * at);
             start_up();
             assert_true(sev_ready());
             /* Only UNINIT takes firmware: after the SHUTDOWN of what was left. */
@@ -536,7 +540,7 @@ static void firmware_before_1_50_is_told_twice(void **state)
     for (unsigned minor = 49; minor <= 50; minor++) {
         set_up(state);
         running = SEV_VERSION(1, minor, 0);
-        request.image_size = 4000;
+        program.header.sev_firmware_size = 4000;
         start_up();
         assert_true(sev_ready());
         assert_int_equal(sent[SEV_CMD_DOWNLOAD_FIRMWARE], minor < 50 ? 2 : 1);
@@ -600,7 +604,7 @@ static void init_without_flush_is_undone(void **state)
 static void refused_firmware_leaves_the_old_one_at_work(void **state)
 {
     (void)state;
-    request.image_size = 4000;
+    program.header.sev_firmware_size = 4000;
     fault_from(SEV_CMD_DOWNLOAD_FIRMWARE, 1, 1, SEV_STATUS_BAD_SIGNATURE);
     start_up();
     assert_true(sev_ready());
@@ -608,7 +612,7 @@ static void refused_firmware_leaves_the_old_one_at_work(void **state)
                                      "notice: sev: continuing with SEV firmware 1.55 build 21\nnotice: sev: INIT\n",
                                      said(SEV_CMD_DOWNLOAD_FIRMWARE, SEV_STATUS_BAD_SIGNATURE))));
     set_up(state);
-    request.image_size = 4000;
+    program.header.sev_firmware_size = 4000;
     fault_from(SEV_CMD_DOWNLOAD_FIRMWARE, 1, 1, SILENT);
     start_up();
     assert_false(sev_ready());
@@ -624,7 +628,7 @@ static void whether_the_pdh_outlives_init_is_seen_and_said(void **state)
     for (unsigned made = 0; made < 2; made++) {
         set_up(state);
         pdh_is_made_at_init = made;
-        request.pdh = true;
+        sessions = true;
         start_up();
         assert_true(sev_ready());
         const char *second = strstr(did, twice);
@@ -649,7 +653,7 @@ static void whether_the_pdh_outlives_init_is_seen_and_said(void **state)
     /* Not told at all, then not the second time: no word on what is not known, and the guests can run all the same. */
     for (unsigned nth = 1; nth <= 2; nth++) {
         set_up(state);
-        request.pdh = true;
+        sessions = true;
         fault_from(SEV_CMD_PDH_CERT_EXPORT, nth, 9, SEV_STATUS_HWERROR_PLATFORM);
         start_up();
         assert_true(sev_ready());
@@ -659,7 +663,7 @@ static void whether_the_pdh_outlives_init_is_seen_and_said(void **state)
                                          said(SEV_CMD_PDH_CERT_EXPORT, SEV_STATUS_HWERROR_PLATFORM))));
     }
     set_up(state);
-    request.pdh = true;
+    sessions = true;
     fault_from(SEV_CMD_SHUTDOWN, 1, 1, SILENT);
     start_up();
     assert_false(sev_ready());

@@ -23,7 +23,6 @@
  * delayed for long. And bytes between two progress messages. */
 #define UPDATE_PIECE (UINT64_C(1) << 20)
 #define UPDATE_PROGRESS (UINT64_C(16) << 20)
-#define OUTSIDE "a step of its launch program is outside its memory"
 
 /* In this order, but that a guest without SEV has none from LAUNCH_PLATFORM to LAUNCH_PLACE_SHARED, and one that is received
  * none from LAUNCH_ENCRYPT to LAUNCH_FINISH. */
@@ -31,8 +30,8 @@
 enum launch_state {
     LAUNCH_PREPARE,
     LAUNCH_ALLOCATE,
-    LAUNCH_CLEAR_VIEW, LAUNCH_CLEAR,    /* memory that the launch program does not write */
-    LAUNCH_PLACE_VIEW, LAUNCH_PLACE,    /* memory that it writes */
+    LAUNCH_CLEAR_VIEW, LAUNCH_CLEAR,
+    LAUNCH_PLACE_VIEW, LAUNCH_PLACE,    /* what the launch program writes to memory */
     LAUNCH_PLATFORM,                    /* waits for the secure processor's bring-up */
     LAUNCH_SESSION,                     /* waits for the control guest: its session */
     LAUNCH_BEGIN, LAUNCH_ACTIVATE, LAUNCH_ENCRYPT, LAUNCH_MEASURE,
@@ -71,7 +70,6 @@ static enum job_verdict prepare(struct job *job)
     guest->awaiting_ipi = 0;
     guest->bus_pages = guest->migration_control = 0;
     guest->sev_policy = guest->config->sev_policy;
-    guest->session = NULL;
     guest->sev = guest->config->encryption == MANIFEST_ENCRYPTION_SEV;
     guest->report = (struct launch_report){0};
     vuart_reset(&guest->uart, &guest->output);
@@ -131,44 +129,26 @@ static uint32_t step_count(const struct guest *guest)
     return guest->receives ? 0 : guest->config->step_count;
 }
 
-/* Zeroes all memory that the launch program does not write, since RAM holds old data. A SEV guest reads zeros through C=0;
- * through C=1 the content is undefined. ZERO steps of a SEV guest are not skipped here: they are written by place(), to be
- * encrypted in place. Invariant: all memory below job->offset is zero or belongs to a step. */
+/* RAM holds old data. A SEV guest reads zeros through C=0; through C=1 the content is undefined. */
 static enum job_verdict clear(struct job *job)
 {
     struct guest *guest = job->guest;
-    uint32_t steps = step_count(guest);
-    for (; job->step <= steps; job->step++) {
-        const struct manifest_step *step = job->step < steps ? program_step(guest->config, job->step) : NULL;
-        uint64_t end = step != NULL ? step->gpa : guest->memory.size;
-        paddr_t address;
-        if (step != NULL && !guest_ram_address(guest, gpaddr(step->gpa), step->size, &address))
-            return refuse(guest, OUTSIDE);
-        if (step != NULL && !guest->sev && step->kind == MANIFEST_STEP_ZERO)
-            continue;
-        if (job->offset < end) {
-            uint64_t piece = JOB_PIECE - (job->offset & (JOB_PIECE - 1));
-            piece = piece < end - job->offset ? piece : end - job->offset;
-            if (!extent_zero(&guest->memory, job->offset, piece))
-                return refuse(guest, "no address space or pool page is left to clear its memory");
-            job->offset += piece;
-            return JOB_MOVED;
-        }
-        if (step != NULL && job->offset < step->gpa + step->size)
-            job->offset = step->gpa + step->size;
-    }
-    return next(job);
+    uint64_t left = guest->memory.size - job->offset, piece = left < JOB_PIECE ? left : JOB_PIECE;
+    if (left == 0)
+        return next(job);
+    if (!extent_zero(&guest->memory, job->offset, piece))
+        return refuse(guest, "no address space or pool page is left to clear its memory");
+    job->offset += piece;
+    return JOB_MOVED;
 }
 
-/* The next piece of a step's bytes, through `view`. */
-static enum job_verdict copy_piece(struct job *job, const struct manifest_step *step, enum memory_view view)
+/* The next piece of a step's bytes, to `address` and what follows, through `view`. */
+static enum job_verdict copy_piece(struct job *job, const struct manifest_step *step, paddr_t address,
+                                   enum memory_view view)
 {
     struct guest *guest = job->guest;
     uint64_t piece = step->size - job->offset < JOB_PIECE ? step->size - job->offset : JOB_PIECE;
     const uint8_t *bytes = NULL;
-    paddr_t address;
-    if (!guest_ram_address(guest, gpaddr(step->gpa), step->size, &address))
-        return refuse(guest, OUTSIDE);
     if (step->kind != MANIFEST_STEP_ZERO && (bytes = program_payload(step->payload_offset, step->size)) == NULL)
         return refuse(guest, "the payload of a launch program step is outside the manifest");
     void *window = window_map(paddr_add(address, job->offset), piece, view);
@@ -188,8 +168,8 @@ static enum job_verdict copy_piece(struct job *job, const struct manifest_step *
     return JOB_MOVED;
 }
 
-/* Whether this state writes the step. PLACE writes all steps of a plain or host guest, and those of a SEV guest that will be
- * encrypted in place. The zeros of clear() are flushed by the change of view, before an access under another key. */
+/* Whether this state writes the step. PLACE writes all steps of a plain or host guest that are not zeros, and those of a SEV guest
+ * that will be encrypted in place, zeros included. The zeros of clear() are flushed by the change of view, before an access under another key. */
 static bool is_placed(const struct job *job, const struct manifest_step *step)
 {
     if (job->state == LAUNCH_PLACE_SHARED)
@@ -203,10 +183,13 @@ static enum job_verdict place(struct job *job)
     bool shared = job->state == LAUNCH_PLACE_SHARED, last = shared || !guest->sev;
     for (; job->step < step_count(guest); job->step++, job->offset = 0) {
         const struct manifest_step *step = program_step(guest->config, job->step);
+        paddr_t address;
+        if (!guest_ram_address(guest, gpaddr(step->gpa), step->size, &address))
+            return refuse(guest, "a step of its launch program is outside its memory");
         if (!is_placed(job, step) || job->offset == step->size)
             continue;
         /* Shared pages are plain: the guest maps them with C=0. */
-        return copy_piece(job, step, shared ? VIEW_PLAIN : guest->memory.view);
+        return copy_piece(job, step, address, shared ? VIEW_PLAIN : guest->memory.view);
     }
     job_next(job, last ? LAUNCH_RECEIVE : LAUNCH_PLATFORM);
     if (last && guest->receives)

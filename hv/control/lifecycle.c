@@ -22,7 +22,7 @@ void lifecycle_begin(const struct handoff *handoff)
     bool wants_sev = (program_header()->flags & MANIFEST_SHOW_PDH) != 0;
     for (uint32_t i = 0; i < count; i++) {
         guests[i].index = i;
-        guests[i].config = program_guest(i);
+        guests[i].config = manifest_guest(program_header(), i);
         guests[i].restarts_left = guests[i].config->restarts;
         wants_sev |= guests[i].config->encryption == MANIFEST_ENCRYPTION_SEV;
         has_session |=

@@ -41,11 +41,6 @@ const struct manifest_header *program_header(void)
     return (const void *)source.table;
 }
 
-const struct manifest_guest *program_guest(uint32_t index)
-{
-    return manifest_guest(source.table, index);
-}
-
 const struct manifest_step *program_step(const struct manifest_guest *guest, uint32_t i)
 {
     return manifest_step(source.table, guest->first_step + i);

@@ -9,8 +9,8 @@
 
 /* False: the manifest is refused, and the log says why. */
 bool program_open(const struct handoff *handoff);
+/* manifest_guest() takes it, too. */
 const struct manifest_header *program_header(void);
-const struct manifest_guest *program_guest(uint32_t index);
 /* Step i of the guest's launch program, from 0. */
 const struct manifest_step *program_step(const struct manifest_guest *guest, uint32_t i);
 /* Payload [offset, offset+size), or NULL. */

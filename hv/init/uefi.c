@@ -47,27 +47,17 @@ static uint32_t uefi_boot_next;
 #define UEFI_LONGEST (UINT64_C(64) << 30) /* what is longer is a bridge's window, and would cost a table per GiB */
 #define DEVICE_BITS (PTE_W | PTE_NX | PTE_PCD | PTE_PWT)
 
-/* All but memory that has become hv's or guests': boards' ResetSystem() reads what is not marked as a runtime region. What
+/* 0: not mapped. All but memory that has become hv's or guests': boards' ResetSystem() reads what is not marked as a runtime region. What
  * was boot services' holds what a guest wrote there: a fault is better, which end_catch() survives. */
-static bool uefi_range(const struct handoff_range *range, uint64_t *bits)
+static uint64_t uefi_bits(const struct handoff_range *range)
 {
-    if (range->base + range->pages * PAGE_SIZE > UEFI_END || range->pages > UEFI_LONGEST / PAGE_SIZE)
-        return false;
-    switch (range->kind) {
-    case HANDOFF_RUNTIME_CODE:
-        *bits = PTE_W; /* an image's code and data lie in one region */
-        return true;
-    case HANDOFF_RUNTIME_DATA:
-    case HANDOFF_ACPI:
-    case HANDOFF_RESERVED:
-        *bits = PTE_W | PTE_NX;
-        return true;
-    case HANDOFF_MMIO:
-        *bits = DEVICE_BITS;
-        return true;
-    default:
-        return false;
-    }
+    static const uint64_t bits[] = {
+        [HANDOFF_RUNTIME_CODE] = PTE_W, /* an image's code and data lie in one region */
+        [HANDOFF_RUNTIME_DATA] = PTE_W | PTE_NX, [HANDOFF_ACPI] = PTE_W | PTE_NX,
+        [HANDOFF_RESERVED] = PTE_W | PTE_NX,     [HANDOFF_MMIO] = DEVICE_BITS,
+    };
+    bool reached = range->base + range->pages * PAGE_SIZE <= UEFI_END && range->pages <= UEFI_LONGEST / PAGE_SIZE;
+    return reached && range->kind < sizeof(bits) / sizeof(*bits) ? bits[range->kind] : 0;
 }
 
 /* False: out of pages. */
@@ -78,14 +68,15 @@ static bool uefi_map(struct pagetable *table, uint64_t base, uint64_t end, uint6
 
 static bool uefi_map_all(struct pagetable *table, const struct handoff *handoff)
 {
-    uint64_t at = 0, bits;
+    uint64_t at = 0;
     bool fine = true;
     for (uint32_t i = 0; fine && i < handoff->range_count; i++) {
         const struct handoff_range *range = &handoff->ranges[i];
+        uint64_t bits = uefi_bits(range);
         /* What no map tells of below 4 GiB are devices. */
         fine = uefi_map(table, at, range->base < BELOW_4G ? range->base : BELOW_4G, DEVICE_BITS);
         at = range->base + range->pages * PAGE_SIZE;
-        fine = fine && (!uefi_range(range, &bits) || uefi_map(table, range->base, at, bits));
+        fine = fine && (bits == 0 || uefi_map(table, range->base, at, bits));
     }
     return fine && uefi_map(table, at, BELOW_4G, DEVICE_BITS);
 }

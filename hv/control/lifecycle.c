@@ -6,7 +6,6 @@
 #include "hv/control/job.h"
 #include "hv/control/leak.h"
 #include "hv/control/program.h"
-#include "hv/control/report.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/smp.h"
 #include "hv/mm/page.h"
@@ -80,13 +79,4 @@ bool lifecycle_active(void)
         if (guests[i].state == GUEST_RUNNING)
             return true;
     return job_active();
-}
-
-bool lifecycle_summary(void)
-{
-    bool as_expected = guests[0].config != NULL;    /* a refused manifest has no guests */
-    for (uint32_t i = 0; i < GUEST_MAX && guests[i].config != NULL; i++)
-        as_expected &= guests[i].end == GUEST_END_POWEROFF || guests[i].end == GUEST_END_RESET;
-    report_summary(as_expected);
-    return as_expected;
 }

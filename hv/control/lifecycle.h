@@ -15,8 +15,5 @@ void lifecycle_begin_ends(void);
 bool lifecycle_relaunch(struct guest *guest);
 /* A guest runs, or a job is active. */
 bool lifecycle_active(void);
-/* Prints the summary: each guest's name, end, reason. True: all ended as expected (POWEROFF, or RESET without a restart
- * left). */
-bool lifecycle_summary(void);
 
 #endif

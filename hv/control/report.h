@@ -13,7 +13,8 @@ void report_launch(const struct guest *guest);
 void report_end(const struct guest *guest);
 /* The monitor's list of all guests. */
 void report_guests(void);
-/* The summary table and the last line. */
-void report_summary(bool as_expected);
+/* The summary: each guest's name, end, reason; and the last line. True: all ended as expected (POWEROFF, or RESET without a restart
+ * left). */
+bool report_summary(void);
 
 #endif

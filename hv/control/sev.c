@@ -13,11 +13,8 @@
 #include "hv/mm/page.h"
 #include "hv/vm/guest.h"
 
-#define CPUID_ENCRYPTED_MEMORY 0x8000001fu
 #define C_BIT_POSITION(ebx) ((ebx) & 0x3fu)
 #define PHYS_BITS_REDUCTION(ebx) ((ebx) >> 6 & 0x3fu)
-#define CPUID_ADDRESS_SIZES 0x80000008u
-#define PHYS_BITS(eax) ((eax) & 0xffu)
 
 static struct psp psp;
 static bool ready;
@@ -457,8 +454,8 @@ bool sev_abandon_stop(void)
 
 bool sev_check_config(const struct manifest_guest *config, char *text, size_t size)
 {
-    uint32_t ebx = cpuid(CPUID_ENCRYPTED_MEMORY, 0).ebx, position = C_BIT_POSITION(ebx);
-    uint32_t width = PHYS_BITS(cpuid(CPUID_ADDRESS_SIZES, 0).eax);
+    uint32_t ebx = this_cpu()->features.encryption.ebx, position = C_BIT_POSITION(ebx);
+    uint32_t width = this_cpu()->features.phys_bits;
     if (config->cbitpos != position) {
         text_format(text, size, "was packed for C-bit %u, this CPU has it at %u: set cbitpos = %u in guests.toml",
                     config->cbitpos, position, position);

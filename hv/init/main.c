@@ -4,6 +4,7 @@
 #include "hv/console/log.h"
 #include "hv/console/mca_log.h"
 #include "hv/control/lifecycle.h"
+#include "hv/control/report.h"
 #include "hv/control/sev.h"
 #include "hv/cpu/clock.h"
 #include "hv/cpu/cpu.h"
@@ -118,7 +119,7 @@ static _Noreturn void main_run(const struct handoff *handoff)
     loop_run(this_cpu());   /* until that is over */
     monitor_report_losses();
     main_report_nmis();
-    lifecycle_summary();    /* its result is the last line on the console */
+    report_summary();       /* its result is the last line on the console */
     if (main_no_guest_ran())
         main_reset_unused();
     machine_power_off();

@@ -359,13 +359,8 @@ bool machine_said(const char *text)
 
 struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 {
-    assert(subleaf == 0);
-    if (leaf == 1)
-        return (struct cpuid){.ebx = 8 << 8};   /* lines of 64 bytes */
-    assert(leaf == 0x8000001f || leaf == 0x80000008);
-    if (leaf == 0x80000008)
-        return (struct cpuid){.eax = machine.options.address_bits ? machine.options.address_bits : 48};
-    return (struct cpuid){.ebx = MACHINE_C_BIT_POSITION | 1 << 6};
+    assert(leaf == 1 && subleaf == 0);
+    return (struct cpuid){.ebx = 8 << 8};   /* lines of 64 bytes */
 }
 
 /* ---- a boot ---- */
@@ -383,7 +378,11 @@ void machine_start(const struct machine_options *options)
     } else {
         memset(ram, 0, EXTENTS_BASE - MACHINE_RAM);
     }
-    cpu = (struct cpu){.self = &cpu};
+    cpu = (struct cpu){
+        .self = &cpu,
+        .features.phys_bits = options->address_bits != 0 ? options->address_bits : 48,
+        .features.encryption.ebx = MACHINE_C_BIT_POSITION | 1 << 6,
+    };
     other_cpu = (struct cpu){.self = &other_cpu, .index = 1, .apic_id = 1, .wbinvd_done = other_cpu.wbinvd_done};
     assert(syscall(SYS_arch_prctl, ARCH_SET_GS, &cpu) == 0);
     smp_add(&cpu, true);

@@ -43,7 +43,7 @@ static void each_guest_finds_its_bytes_under_its_own_key(void **state)
     assert_false(lifecycle_active());
     all_is_back();
     assert_true(machine_scrubbed());
-    assert_true(lifecycle_summary());
+    assert_true(report_summary());
     sev_stop();
     settle();
     assert_int_equal(machine.coherency_faults, 0);
@@ -229,7 +229,7 @@ static void lists_and_the_summary_add_up_all_launches(void **state)
     machine.console_length = 0;
     finish(GUEST_END_RESET);
     machine.now_ns += UINT64_C(5000000000);     /* one is dead, and grows no older; another was launched again */
-    lifecycle_summary();
+    report_summary();
     snprintf(line, sizeof(line), "ended %s: reset: test\n", good.guests[SEV].name);
     assert_true(machine_said(line));
     snprintf(line, sizeof(line), "\n  %-31s reset             1       3000          0            7  test\n",
@@ -290,7 +290,7 @@ static void ten_launches_with_one_usable_asid(void **state)
     finish(GUEST_END_POWEROFF);
     all_is_back();
     assert_int_equal(machine.rejected, 0);
-    assert_true(lifecycle_summary());
+    assert_true(report_summary());
 }
 
 static void the_operator_and_a_destroy_policy_end_for_good(void **state)
@@ -314,7 +314,7 @@ static void the_operator_and_a_destroy_policy_end_for_good(void **state)
     settle();      /* again: nothing */
     finish(GUEST_END_POWEROFF);
     all_is_back();
-    assert_false(lifecycle_summary());
+    assert_false(report_summary());
     assert_true(machine_said("sevisor: not all guests ended as expected\n"));
 }
 
@@ -562,7 +562,7 @@ static void no_sev_refuses_the_encrypted_guest_only(void **state)
     assert_int_equal(guests[HOST].state, GUEST_RUNNING);
     finish(GUEST_END_POWEROFF);
     all_is_back();
-    assert_false(lifecycle_summary());
+    assert_false(report_summary());
 }
 
 static void no_device_is_said_in_words(void **state)
@@ -641,7 +641,7 @@ static void a_manifest_that_boot_found_changed_launches_nothing(void **state)
     launch();
     assert_true(machine_said("the manifest changed while it was read: "));
     assert_false(lifecycle_active());
-    assert_false(lifecycle_summary());
+    assert_false(report_summary());
     assert_null(guests[0].config);
 }
 

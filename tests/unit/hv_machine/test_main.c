@@ -8,6 +8,7 @@
 #include "hv/init/entry.h"
 #include "hv/init/uefi.h"
 #include "hv/control/lifecycle.h"
+#include "hv/control/report.h"
 #include "hv/init/loop.h"
 #include "hv/mm/hostmap.h"
 #include "hv/mm/memory.h"
@@ -183,7 +184,7 @@ void sev_stop(void)
 {
     note("sev stop");
 }
-bool lifecycle_summary(void)
+bool report_summary(void)
 {
     note("summary");
     return true;

@@ -360,9 +360,9 @@ static int set_up(void **state)
         .guest_count = 1, .step_count = 1, .payload_offset = 0x1000, .sev_firmware_version = {22, 55, 1}};
     program.step = (struct manifest_step){.kind = MANIFEST_STEP_ZERO, .gpa = 0x1000, .size = UINT64_C(40) << 20};
     source.table = (const uint8_t *)&program;
-    fake_leaves[0] = (struct fake_leaf){0x8000001f, {3, 5 << 6 | 51, 15, 6}};
-    fake_leaves[1] = (struct fake_leaf){0x80000008, {0x3030, 0, 0, 0}};
-    fake_leaves[2] = (struct fake_leaf){1, {0, 8 << 8, 0, 0}}; /* lines of 64 bytes */
+    fake_cpu.features.encryption.ebx = 5 << 6 | 51;
+    fake_cpu.features.phys_bits = 48;
+    fake_leaves[0] = (struct fake_leaf){1, {0, 8 << 8, 0, 0}}; /* lines of 64 bytes */
     fake_config = configuration;
     clock_init(HZ, 0, 0);
     console_init(&fake_uart);
@@ -823,8 +823,8 @@ static void a_guest_is_for_this_cpus_c_bit(void **state)
     (void)state;
     for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         char text[256] = "";
-        fake_leaf(0x8000001f)->ebx = cases[i].ebx;
-        fake_leaf(0x80000008)->eax = 0xff00 | cases[i].width;
+        fake_cpu.features.encryption.ebx = cases[i].ebx;
+        fake_cpu.features.phys_bits = cases[i].width;
         config.cbitpos = cases[i].cbitpos;
         config.reduced_phys_bits = cases[i].reduced;
         config.memory = cases[i].memory;
@@ -847,8 +847,8 @@ static void a_guest_for_a_board_is_taken_there_up_to_its_width(void **state)
             assert_int_equal(c_bit, boards[i].c_bit);
         if (boards[i].reduction != BOARD_UNKNOWN)
             assert_int_equal(reduction, boards[i].reduction);
-        fake_leaf(0x8000001f)->ebx = e->ebx;
-        fake_leaf(0x80000008)->eax = w->eax;
+        fake_cpu.features.encryption.ebx = e->ebx;
+        fake_cpu.features.phys_bits = width;
         for (uint32_t reduced = 1; reduced <= reduction; reduced++) {
             /* Of the width that is left, 48 bits at most are shown, and the guest takes some away. */
             uint32_t left = width - reduction < 48 - reduced ? width - reduction : 48 - reduced;

@@ -65,8 +65,7 @@ static enum job_verdict begin(struct job *job)
     }
     guest->session = NULL;
     resources_free_vcpus(guest);
-    job_next(job, !guest->sev_context ? END_PLAIN_VIEW : guest->sev_active ? END_DEACTIVATE : END_DECOMMISSION);
-    return JOB_MOVED;
+    return job_next(job, !guest->sev_context ? END_PLAIN_VIEW : guest->sev_active ? END_DEACTIVATE : END_DECOMMISSION);
 }
 
 /* ---- the secure processor's part ---- */
@@ -96,8 +95,7 @@ static enum job_verdict deactivated(struct job *job, struct psp_result result)
         return JOB_MOVED;
     job->clean &= done;
     /* WBINVD even after a failure, since the memory will be reused. */
-    job_next(job, done || !job->repeated ? END_WBINVD : END_DECOMMISSION);
-    return JOB_MOVED;
+    return job_next(job, done || !job->repeated ? END_WBINVD : END_DECOMMISSION);
 }
 
 static enum job_verdict flush_caches(struct job *job)
@@ -119,8 +117,7 @@ static enum job_verdict flushed(struct job *job, struct psp_result result)
         return JOB_MOVED;
     }
     job->clean &= psp_ok(result);
-    job_next(job, END_DECOMMISSION);
-    return JOB_MOVED;
+    return job_next(job, END_DECOMMISSION);
 }
 
 static enum job_verdict decommissioned(struct job *job, struct psp_result result)
@@ -129,14 +126,12 @@ static enum job_verdict decommissioned(struct job *job, struct psp_result result
     if (active && !job->repeated) {
         /* ACTIVATE took effect although it returned an error, or DEACTIVATE did not although it returned SUCCESS. */
         job->repeated = job->clean = true;
-        job_next(job, END_DEACTIVATE);
-        return JOB_MOVED;
+        return job_next(job, END_DEACTIVATE);
     }
     if (!psp_ok(result) && try_again(job, result) && !active)
         return JOB_MOVED;
     job->clean &= !active; /* the SEV firmware keeps the guest and its ASID */
-    job_next(job, END_PLAIN_VIEW);
-    return JOB_MOVED;
+    return job_next(job, END_PLAIN_VIEW);
 }
 
 /* ---- memory ---- */
@@ -155,19 +150,17 @@ static enum job_verdict plain_view(struct job *job)
     if (guest->memory.size != 0 && !wbinvd_set_view(&job->wbinvd, &guest->memory, VIEW_PLAIN))
         return JOB_WAITS;
     job->offset = 0;
-    job_next(job, guest->memory.size != 0 ? END_SCRUB : END_RELEASE);
-    return JOB_MOVED;
+    return job_next(job, guest->memory.size != 0 ? END_SCRUB : END_RELEASE);
 }
 
 static enum job_verdict scrub(struct job *job)
 {
     struct guest *guest = job->guest;
-    uint64_t size = guest->memory.size;
-    if (guest->memory_damaged && job->offset == (guest->damaged_at & ~(SIZE_2M - 1)))
+    uint64_t size = guest->memory.size, damaged = guest->memory_damaged ? guest->damaged_at & ~(SIZE_2M - 1) : size;
+    if (guest->memory_damaged && job->offset == damaged)
         job->offset += SIZE_2M; /* damaged memory is not accessed */
-    if (job->offset < size) {
-        uint64_t end =
-            guest->memory_damaged && job->offset < guest->damaged_at ? guest->damaged_at & ~(SIZE_2M - 1) : size;
+    uint64_t end = job->offset < damaged ? damaged : size;
+    if (job->offset < end) {
         uint64_t piece = end - job->offset < JOB_PIECE ? end - job->offset : JOB_PIECE;
         ASSERT(extent_zero(&guest->memory, job->offset, piece));
         job->offset += piece;
@@ -183,8 +176,7 @@ static enum job_verdict scrub(struct job *job)
     } else {
         extent_free(&guest->memory);
     }
-    job_next(job, END_RELEASE);
-    return JOB_MOVED;
+    return job_next(job, END_RELEASE);
 }
 
 static void release_asid(struct guest *guest, bool clean)

@@ -49,10 +49,11 @@ void job_finish(struct job *job);
 uint32_t job_count_finished(void);
 bool job_active(void);
 
-static inline void job_next(struct job *job, uint32_t state)
+static inline enum job_verdict job_next(struct job *job, uint32_t state)
 {
     job->state = state;
     job->tries = 0;
+    return JOB_MOVED;
 }
 
 #endif

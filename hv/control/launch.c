@@ -45,8 +45,7 @@ enum launch_state {
 
 static enum job_verdict next(struct job *job)
 {
-    job_next(job, job->state + 1);
-    return JOB_MOVED;
+    return job_next(job, job->state + 1);
 }
 
 static enum job_verdict refuse(struct guest *guest, const char *reason)
@@ -319,9 +318,8 @@ static enum job_verdict activated(struct job *job, struct psp_result result)
     log_print(LOG_NOTICE, "launch %s: handle %u, ACTIVATE on ASID %u", guest->config->name, guest->sev_handle,
               guest->asid);
     phase_done(job, LAUNCH_START_CMD);
-    job_next(job, guest->receives ? LAUNCH_GUEST_VIEW : LAUNCH_ENCRYPT);
     job->step = 0;
-    return JOB_MOVED;
+    return job_next(job, guest->receives ? LAUNCH_GUEST_VIEW : LAUNCH_ENCRYPT);
 }
 
 /* The next run of adjacent private steps, merged: the digest does not depend on command boundaries. False: none is left. */

@@ -359,9 +359,7 @@ static uint32_t update_piece(const struct job *job)
 
 static struct psp_result encrypt(const struct job *job)
 {
-    paddr_t address;
-    if (!guest_ram_address(job->guest, gpaddr(job->offset), job->size, &address))
-        return (struct psp_result){.error = PSP_LENGTH, .command = SEV_CMD_LAUNCH_UPDATE_DATA};
+    paddr_t address = paddr_add(job->guest->memory.base, job->offset); /* inside: place() has looked at each step */
     psp_addr_t where = {view_firmware_address(address, VIEW_ENCRYPTED)};
     return sev_launch_update_data(sev_psp(), job->guest->sev_handle, where, update_piece(job));
 }

@@ -29,18 +29,6 @@ static struct psp_result give_up(struct psp *psp, struct psp_result result)
     return result;
 }
 
-static struct psp_result submit_first(struct psp *psp, uint32_t cmdresp)
-{
-    struct psp_result result = {.error = PSP_BLOCKED};
-
-    if (cmdresp == PSP_ABSENT)
-        psp_mailbox_log(psp);
-    else
-        result = sev_command(psp, SEV_CMD_PLATFORM_STATUS, 0);
-    psp->attach = PSP_STATUS_SENT;
-    return psp_ok(result) ? result : give_up(psp, result);
-}
-
 bool psp_attach_poll(struct psp *psp, struct psp_result *result)
 {
     uint32_t cmdresp;
@@ -55,18 +43,25 @@ bool psp_attach_poll(struct psp *psp, struct psp_result *result)
         if (look == PSP_NOTHING_YET && psp->unanswered_before)
             return false;
         psp->answered_before = look == PSP_ANSWERED;
-        *result = submit_first(psp, cmdresp);
-        return !psp_ok(*result);
+        *result = (struct psp_result){.error = PSP_BLOCKED};
+        if (cmdresp == PSP_ABSENT)
+            psp_mailbox_log(psp);
+        else
+            *result = sev_command(psp, SEV_CMD_PLATFORM_STATUS, 0);
+        psp->attach = PSP_STATUS_SENT;
+        if (psp_ok(*result))
+            return false;
+    } else {
+        if (!psp_command_poll(psp, result))
+            return false;
+        *result = sev_platform_status_answer(psp, *result);
+        if (result->error == PSP_TIMEOUT && !psp->answered_before)
+            result->error = PSP_NOT_READY;  /* nothing shows that it ever answered anybody */
+        /* The answer may have been that of the earlier owner's command, or none at all: then the device writes ours to the
+         * command page later. */
+        psp->dead |= !psp_ok(*result) && (psp->unanswered_before || result->error == PSP_ANSWER);
+        psp->attach = PSP_ATTACHED;
     }
-    if (!psp_command_poll(psp, result))
-        return false;
-    *result = sev_platform_status_answer(psp, *result);
-    if (result->error == PSP_TIMEOUT && !psp->answered_before)
-        result->error = PSP_NOT_READY;  /* nothing shows that it ever answered anybody */
-    /* The answer may have been that of the earlier owner's command, or none at all: then the device writes ours to the
-     * command page later. */
-    psp->dead |= !psp_ok(*result) && (psp->unanswered_before || result->error == PSP_ANSWER);
-    psp->attach = PSP_ATTACHED;
     if (!psp_ok(*result))
         *result = give_up(psp, *result);
     return true;

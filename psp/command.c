@@ -132,24 +132,21 @@ const char *sev_command_name(uint8_t command)
 }
 
 /* What can be known to be wrong without asking the SEV firmware. */
-static enum psp_error refusal(const struct psp *psp, const struct psp_command_row *row, const void *buffer)
-{
-    if (psp->dead)
-        return PSP_DEAD;
-    if (!psp->registers)
-        return PSP_NO_DEVICE;
-    if (psp->outstanding)
-        return PSP_STATE;
-    if (!row || !(row->states >> psp->status.state & 1))
-        return PSP_STATE;
-    if (API(psp->status.api_major, psp->status.api_minor) < row->api)
-        return PSP_STATE;
-    return row->size != 0 && !buffer ? PSP_LENGTH : PSP_OK;
-}
-
 struct psp_result psp_check(const struct psp *psp, uint8_t command, const void *buffer)
 {
-    return (struct psp_result){.error = refusal(psp, psp_command_row(command), buffer), .command = command};
+    const struct psp_command_row *row = psp_command_row(command);
+    struct psp_result result = {.command = command};
+
+    if (psp->dead)
+        result.error = PSP_DEAD;
+    else if (!psp->registers)
+        result.error = PSP_NO_DEVICE;
+    else if (psp->outstanding || !row || !(row->states >> psp->status.state & 1) ||
+             API(psp->status.api_major, psp->status.api_minor) < row->api)
+        result.error = PSP_STATE;
+    else if (row->size != 0 && !buffer)
+        result.error = PSP_LENGTH;
+    return result;
 }
 
 struct psp_result psp_submit(struct psp *psp, uint8_t command, const void *buffer)

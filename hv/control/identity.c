@@ -34,7 +34,7 @@ void identity_init(void)
     paddr_t pages;
     if (identity.chain != NULL)
         return;
-    ASSERT(page_alloc(CHAIN_PAGES, 1, &pages));
+    ASSERT(page_alloc(CHAIN_PAGES, &pages));
     identity.chain = page_va(pages);
 }
 

@@ -27,10 +27,10 @@ void lifecycle_begin(const struct handoff *handoff)
         has_session |=
             guests[i].config->session_size != 0 || (guests[i].config->flags & MANIFEST_GUEST_SESSION_AT_LAUNCH) != 0;
         paddr_t history, input;
-        bool keeps = page_alloc(PAGES_OF(HISTORY_SIZE), 1, &history);
+        bool keeps = page_alloc(PAGES_OF(HISTORY_SIZE), &history);
         output_init(&guests[i].output, i, guests[i].config->name, keeps ? page_va(history) : NULL);
         vuart_reset(&guests[i].uart, &guests[i].output);      /* its launch may be refused before it does this */
-        if (page_alloc(PAGES_OF(VUART_INPUT), 1, &input))
+        if (page_alloc(PAGES_OF(VUART_INPUT), &input))
             guests[i].uart.input = page_va(input);
     }
     log_print(LOG_NOTICE, "the manifest has %u guests", count);

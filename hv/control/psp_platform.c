@@ -60,7 +60,7 @@ static void *psp_platform_page(void **page, psp_addr_t *address)
 {
     if (*page == NULL) {
         paddr_t taken;
-        ASSERT(page_alloc(1, 1, &taken));
+        ASSERT(page_alloc(1, &taken));
         *page = page_va(taken);
     }
     *address = (psp_addr_t){view_firmware_address(page_pa(*page), VIEW_ENCRYPTED)};

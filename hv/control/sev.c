@@ -425,7 +425,7 @@ void sev_changed(uint8_t command)
 uint8_t *sev_nv(bool take)
 {
     paddr_t pages;
-    if (take && platform.nv == NULL && page_alloc(SEV_NV_SIZE / PAGE_SIZE, 1, &pages))
+    if (take && platform.nv == NULL && page_alloc(SEV_NV_SIZE / PAGE_SIZE, &pages))
         platform.nv = page_va(pages);
     return platform.nv;
 }

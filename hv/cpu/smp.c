@@ -5,6 +5,7 @@
 #include "hv/cpu/clock.h"
 #include "hv/cpu/lapic.h"
 #include "hv/cpu/trap.h"
+#include "hv/lib/bits.h"
 #include "hv/lib/x86.h"
 
 static struct cpu *cpus[MAX_CPUS];      /* NULL: does not run */
@@ -77,7 +78,7 @@ void smp_wbinvd_interrupt(void)
 
 static bool is_in(const uint64_t *set, uint32_t index)
 {
-    return (set[index / 64] >> index % 64 & 1) != 0 && flushing[index] != NULL;
+    return bits_has(set, index) && flushing[index] != NULL;
 }
 
 uint64_t smp_wbinvd_begin(const uint64_t *set)

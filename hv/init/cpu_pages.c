@@ -11,7 +11,7 @@
 struct cpu *cpu_pages_create(uint32_t index, uint32_t apic_id)
 {
     paddr_t page;
-    return page_alloc(1, 1, &page) ? cpu_create(page_va(page), index, apic_id) : NULL;
+    return page_alloc(1, &page) ? cpu_create(page_va(page), index, apic_id) : NULL;
 }
 
 void *cpu_pages_stacks(struct cpu *cpu)

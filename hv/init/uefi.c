@@ -86,7 +86,7 @@ static bool uefi_build(const struct handoff *handoff)
 {
     struct pagetable table;
     paddr_t pages;
-    if (!page_alloc(UEFI_TABLES_MOST, 1, &pages))
+    if (!page_alloc(UEFI_TABLES_MOST, &pages))
         return false;
     uint64_t end = pages.raw + UEFI_TABLES_MOST * PAGE_SIZE;
     pagetable_init(&table, pages.raw, end, (uintptr_t)page_va(pages) - pages.raw,

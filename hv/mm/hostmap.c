@@ -26,7 +26,7 @@ void hostmap_init(const struct handoff *handoff)
 {
     paddr_t pages;
     uint64_t cpu_tables = handoff->cpu_count / HOSTMAP_CPUS_PER_TABLE + 1, count = HOSTMAP_TABLE_PAGES + 2 * cpu_tables;
-    ASSERT(page_alloc(count, 1, &pages));
+    ASSERT(page_alloc(count, &pages));
     hostmap_table = (struct pagetable){
         .root = read_cr3() & ~view_c_bit(),
         .next = pages.raw,
@@ -55,7 +55,7 @@ void *hostmap_stack(uint64_t npages)
 {
     paddr_t pages;
     uint64_t bottom = hostmap_stack_next + PAGE_SIZE;       /* the guard page lies below */
-    if (bottom + npages * PAGE_SIZE > hostmap_stacks_end || !page_alloc(npages, 1, &pages))
+    if (bottom + npages * PAGE_SIZE > hostmap_stacks_end || !page_alloc(npages, &pages))
         return NULL;
     for (uint64_t i = 0; i < npages; i++)
         ASSERT(pagetable_map(&hostmap_table, bottom + i * PAGE_SIZE,

@@ -3,7 +3,7 @@
 #include "hv/mm/page.h"
 
 #include "hv/cpu/lock.h"
-#include "hv/lib/panic.h"
+#include "hv/lib/bits.h"
 #include "hv/lib/string.h"
 
 static uint64_t page_alias;     /* of the arena: virtual minus physical */
@@ -25,20 +25,6 @@ paddr_t page_pa(const void *va)
     return paddr((uintptr_t)va - page_alias);
 }
 
-static bool pool_taken(uint64_t page)
-{
-    return (pool_bits[page / 64] >> (page % 64) & 1) != 0;
-}
-
-static void pool_mark(uint64_t first, uint64_t count, bool taken)
-{
-    for (uint64_t i = first; i < first + count; i++) {
-        uint64_t bit = UINT64_C(1) << (i % 64);
-        ASSERT(((pool_bits[i / 64] & bit) != 0) != taken);
-        pool_bits[i / 64] ^= bit;
-    }
-}
-
 void page_init(const struct handoff *handoff)
 {
     page_alias = HV_ARENA_BASE - handoff->arena_base;
@@ -48,44 +34,24 @@ void page_init(const struct handoff *handoff)
     ASSERT(bitmap_pages < pool_pages);
     pool_bits = page_va(paddr(pool_base));
     memset(pool_bits, 0, bitmap_pages * PAGE_SIZE);
-    pool_mark(0, bitmap_pages, true);
+    bits_mark(pool_bits, 0, bitmap_pages, true);
     pool_hint = bitmap_pages;
     pool_free_pages = pool_pages - bitmap_pages;
 }
 
-static bool pool_take(uint64_t count, uint64_t align, paddr_t *out)
+bool page_alloc(uint64_t count, paddr_t *out)
 {
-    ASSERT(count > 0 && align > 0 && (align & (align - 1)) == 0);
-    uint64_t first_number = pool_base / PAGE_SIZE;      /* alignment is of the physical address */
-    uint64_t first = pool_hint + (-(first_number + pool_hint) & (align - 1));
-    uint64_t run = 0;
-    bool below_is_taken = true;     /* everything between pool_hint and here */
-    for (uint64_t page = pool_hint; page < pool_pages; page++) {
-        if (pool_taken(page)) {
-            if (below_is_taken)
-                pool_hint = page + 1;
-            first = page + 1 + (-(first_number + page + 1) & (align - 1));
-            run = 0;
-            continue;
-        }
-        below_is_taken = false;
-        if (page < first)
-            continue;
-        if (++run == count) {
-            pool_mark(first, count, true);
-            pool_free_pages -= count;
-            *out = paddr(pool_base + first * PAGE_SIZE);
-            memset(page_va(*out), 0, count * PAGE_SIZE);
-            return true;
-        }
-    }
-    return false;
-}
-
-bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
-{
+    ASSERT(count > 0);
     lock_take(&pool_lock, LOCK_POOL);
-    bool taken = pool_take(count, align, out);
+    while (pool_hint < pool_pages && bits_has(pool_bits, pool_hint))
+        pool_hint++;
+    uint64_t first = bits_take(pool_bits, pool_hint, pool_pages, count);
+    bool taken = first < pool_pages;
+    if (taken) {
+        pool_free_pages -= count;
+        *out = paddr(pool_base + first * PAGE_SIZE);
+        memset(page_va(*out), 0, count * PAGE_SIZE);
+    }
     lock_release(&pool_lock, LOCK_POOL);
     return taken;
 }
@@ -97,7 +63,7 @@ void page_free(paddr_t base, uint64_t count)
     ASSERT(first <= pool_pages - count);
     memset(page_va(base), 0, count * PAGE_SIZE);
     lock_take(&pool_lock, LOCK_POOL);
-    pool_mark(first, count, false);
+    bits_mark(pool_bits, first, count, false);
     pool_free_pages += count;
     if (first < pool_hint)
         pool_hint = first;

@@ -10,9 +10,8 @@
 /* Takes over the hand-over's arena. Once, on the boot CPU. */
 void page_init(const struct handoff *handoff);
 
-/* `count` contiguous pool pages, zeroed, `align` pages aligned (power of two).
- * False: none left, nothing taken. On any CPU. */
-bool page_alloc(uint64_t count, uint64_t align, paddr_t *out);
+/* `count` contiguous pool pages, zeroed. False: none left, nothing taken. On any CPU. */
+bool page_alloc(uint64_t count, paddr_t *out);
 /* Returns pool pages: they are zeroed first. */
 void page_free(paddr_t base, uint64_t count);
 /* A pool page as hv sees it, and back. */

@@ -7,8 +7,8 @@
 #include "hv/mm/window.h"
 
 #include "hv/cpu/cpu.h"
+#include "hv/lib/bits.h"
 #include "hv/lib/pagetable.h"
-#include "hv/lib/panic.h"
 #include "hv/lib/x86.h"
 #include "hv/mm/layout.h"
 #include "hv/mm/page.h"
@@ -49,34 +49,6 @@ void window_init_boot(struct pagetable *boot)
         ASSERT(pagetable_entry(boot, WINDOW_SLOTS_BASE + i * SIZE_2M, 2) != NULL);
 }
 
-static bool window_bit(const uint64_t *bits, uint64_t i)
-{
-    return (bits[i / 64] >> (i % 64) & 1) != 0;
-}
-
-/* Takes the lowest `count` clear bits in a row; the index, or `limit`. */
-static uint64_t window_take(uint64_t *bits, uint64_t limit, uint64_t count)
-{
-    uint64_t run = 0;
-    for (uint64_t i = 0; i < limit; i++) {
-        run = window_bit(bits, i) ? 0 : run + 1;
-        if (run == count) {
-            for (uint64_t j = i + 1 - count; j <= i; j++)
-                bits[j / 64] |= UINT64_C(1) << (j % 64);
-            return i + 1 - count;
-        }
-    }
-    return limit;
-}
-
-static void window_give(uint64_t *bits, uint64_t first, uint64_t count)
-{
-    for (uint64_t i = first; i < first + count; i++) {
-        ASSERT(window_bit(bits, i));
-        bits[i / 64] &= ~(UINT64_C(1) << (i % 64));
-    }
-}
-
 static uint64_t *window_slot_entry(uint64_t slot)
 {
     uint64_t *entry = pagetable_entry(window_table, WINDOW_SLOTS_BASE + slot * SIZE_2M, 2);
@@ -108,7 +80,7 @@ static bool window_fill_slots(uint64_t first, uint64_t address, uint64_t size, u
             *entry = address | bits | PTE_PS | PTE_P;
         } else {
             paddr_t page;
-            if (!page_alloc(1, 1, &page)) {
+            if (!page_alloc(1, &page)) {
                 window_clear_slots(first, slot - first);
                 return false;
             }
@@ -133,7 +105,7 @@ static void *window_open(paddr_t base, uint64_t size, enum memory_view view, uin
     size = (size + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
     uint64_t address = view_entry_address(base, view), npages = size / PAGE_SIZE;
     if (npages <= WINDOW_SMALL_PAGES) {
-        uint64_t first = window_take(window_page_bits, WINDOW_PAGES, npages);
+        uint64_t first = bits_take(window_page_bits, 0, WINDOW_PAGES, npages);
         if (first == WINDOW_PAGES)
             return NULL;
         for (uint64_t i = 0; i < npages; i++)
@@ -142,11 +114,11 @@ static void *window_open(paddr_t base, uint64_t size, enum memory_view view, uin
     }
     uint64_t offset = base.raw & (SIZE_2M - 1);
     uint64_t count = (offset + size + SIZE_2M - 1) / SIZE_2M;
-    uint64_t first = window_take(window_slot_bits, WINDOW_SLOTS, count);
+    uint64_t first = bits_take(window_slot_bits, 0, WINDOW_SLOTS, count);
     if (first == WINDOW_SLOTS)
         return NULL;
     if (!window_fill_slots(first, address, size, bits)) {
-        window_give(window_slot_bits, first, count);
+        bits_mark(window_slot_bits, first, count, false);
         return NULL;
     }
     return (void *)(uintptr_t)(WINDOW_SLOTS_BASE + first * SIZE_2M + offset);
@@ -162,7 +134,7 @@ void window_unmap(void *window, uint64_t size)
         uint64_t count = ((va & (SIZE_2M - 1)) + size + SIZE_2M - 1) / SIZE_2M;
         ASSERT(first + count <= WINDOW_SLOTS);
         window_clear_slots(first, count);
-        window_give(window_slot_bits, first, count);
+        bits_mark(window_slot_bits, first, count, false);
         return;
     }
     uint64_t first = (va - WINDOW_PAGES_BASE) / PAGE_SIZE, npages = size / PAGE_SIZE;
@@ -171,7 +143,7 @@ void window_unmap(void *window, uint64_t size)
         window_pte[first + i] = 0;
         invlpg((const void *)(uintptr_t)(va + i * PAGE_SIZE));
     }
-    window_give(window_page_bits, first, npages);
+    bits_mark(window_page_bits, first, npages, false);
 }
 
 void *window_map_own(paddr_t page, enum memory_view view)

@@ -2,14 +2,14 @@
 /* Two pools of ASIDs, in the ranges that SEV's CPUID leaf gives. */
 #include "hv/svm/asid.h"
 
-#include "hv/lib/panic.h"
+#include "hv/lib/bits.h"
 
 /* More than GUEST_MAX of each kind are of no use. */
 #define ASID_POOL 1024u
 
 struct asid_pool {
     uint32_t first, count;
-    bool taken[ASID_POOL];
+    uint64_t taken[ASID_POOL / 64];
 };
 
 static struct asid_pool pools[2];       /* by enum asid_kind */
@@ -34,13 +34,8 @@ void asid_init(uint32_t asids, uint32_t min_sev_asid, uint32_t max_sev_asid)
 uint32_t asid_alloc(enum asid_kind kind)
 {
     struct asid_pool *pool = &pools[kind];
-    for (uint32_t i = 0; i < pool->count; i++) {
-        if (!pool->taken[i]) {
-            pool->taken[i] = true;
-            return pool->first + i;
-        }
-    }
-    return 0;
+    uint32_t i = (uint32_t)bits_take(pool->taken, 0, pool->count, 1);
+    return i < pool->count ? pool->first + i : 0;
 }
 
 void asid_free(uint32_t asid)
@@ -48,8 +43,7 @@ void asid_free(uint32_t asid)
     for (size_t kind = 0; kind < sizeof(pools) / sizeof(pools[0]); kind++) {
         struct asid_pool *pool = &pools[kind];
         if (asid >= pool->first && asid - pool->first < pool->count) {
-            ASSERT(pool->taken[asid - pool->first]);
-            pool->taken[asid - pool->first] = false;
+            bits_mark(pool->taken, asid - pool->first, 1, false);
             return;
         }
     }
@@ -61,6 +55,6 @@ uint32_t asid_free_count(enum asid_kind kind)
     const struct asid_pool *pool = &pools[kind];
     uint32_t free = 0;
     for (uint32_t i = 0; i < pool->count; i++)
-        free += pool->taken[i] ? 0 : 1;
+        free += bits_has(pool->taken, i) ? 0 : 1;
     return free;
 }

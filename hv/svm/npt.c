@@ -96,7 +96,7 @@ static bool reserve_fill(struct reserve *reserve, uint64_t count)
     *reserve = (struct reserve){0};
     while (reserve->count < count) {
         paddr_t page;
-        if (!page_alloc(1, 1, &page)) {
+        if (!page_alloc(1, &page)) {
             reserve_release(reserve);
             return false;
         }
@@ -110,7 +110,7 @@ static bool reserve_fill(struct reserve *reserve, uint64_t count)
 bool npt_create(struct npt *npt)
 {
     *npt = (struct npt){0};
-    if (!page_alloc(1, 1, &npt->root))
+    if (!page_alloc(1, &npt->root))
         return false;
     npt->pages = 1;
     return true;

@@ -9,7 +9,7 @@
 
 bool svm_allocate(struct cpu *cpu)
 {
-    return page_alloc(1, 1, &cpu->host_save) && page_alloc(1, 1, &cpu->host_vmcb);
+    return page_alloc(1, &cpu->host_save) && page_alloc(1, &cpu->host_vmcb);
 }
 
 void svm_init(struct cpu *cpu)

@@ -45,9 +45,9 @@ static void msrpm_pass(uint8_t *msrpm, uint32_t msr)
 bool vmcb_maps_init(bool com2_free)
 {
     paddr_t iopm, msrpm;
-    if (!page_alloc(2 * IOPM_PAGES, 1, &iopm))
+    if (!page_alloc(2 * IOPM_PAGES, &iopm))
         return false;
-    if (!page_alloc(MSRPM_PAGES, 1, &msrpm)) {
+    if (!page_alloc(MSRPM_PAGES, &msrpm)) {
         page_free(iopm, 2 * IOPM_PAGES);
         return false;
     }

@@ -31,7 +31,7 @@ static struct lock npt_lock;        /* LOCK_NPT: the tables of all guests that r
 
 void exit_npf_init(void)
 {
-    ASSERT(page_alloc(1, 1, &ones));
+    ASSERT(page_alloc(1, &ones));
     cache_flush(page_va(ones), PAGE_SIZE);      /* of what the pool wrote under hv's key, which nobody uses again */
     void *window = window_map(ones, PAGE_SIZE, VIEW_PLAIN);
     ASSERT(window != NULL);

@@ -26,7 +26,7 @@ bool pages_create(struct guest *guest)
     paddr_t bits;
     if (!guest->sev)
         return true;
-    if (!page_alloc(bits_pages(guest), 1, &bits))
+    if (!page_alloc(bits_pages(guest), &bits))
         return false;
     guest->shared = page_va(bits);
     guest->share_changed = guest->shared + words(guest);

@@ -92,11 +92,11 @@ void vcpu_start_at(struct vcpu *vcpu, uint8_t page)
 bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registers *registers, struct vcpu **out)
 {
     paddr_t self, vmcb, fpu;
-    if (!page_alloc(1, 1, &self))
+    if (!page_alloc(1, &self))
         return false;
-    if (!page_alloc(1, 1, &vmcb))
+    if (!page_alloc(1, &vmcb))
         goto free_self;
-    if (!page_alloc(1, 1, &fpu))
+    if (!page_alloc(1, &fpu))
         goto free_vmcb;
 
     struct vcpu *vcpu = page_va(self);

@@ -134,7 +134,7 @@ static void pool_pages_come_zeroed_and_go_zeroed(void **state)
     (void)state;
     paddr_t page;
     uint64_t before = pool_free();
-    assert_true(page_alloc(3, 1, &page));
+    assert_true(page_alloc(3, &page));
     assert_true(page.raw >= ARENA_BASE + ARENA_USED);
     uint8_t *va = page_va(page);
     for (uint64_t i = 0; i < 3 * PAGE_SIZE; i++)
@@ -147,25 +147,14 @@ static void pool_pages_come_zeroed_and_go_zeroed(void **state)
         assert_int_equal(va[i], 0);
 }
 
-static void pool_alignment_is_of_the_physical_address(void **state)
-{
-    (void)state;
-    paddr_t small, page;
-    assert_true(page_alloc(1, 1, &small));
-    for (uint64_t align = 1; align <= 256; align *= 2) {
-        assert_true(page_alloc(2, align, &page));
-        assert_int_equal(page.raw % (align * PAGE_SIZE), 0);
-    }
-}
-
 static void exhausted_pool_refuses_and_takes_nothing(void **state)
 {
     (void)state;
     paddr_t page;
     uint64_t count = 0;
-    assert_false(page_alloc(ARENA_SIZE / PAGE_SIZE, 1, &page));
+    assert_false(page_alloc(ARENA_SIZE / PAGE_SIZE, &page));
     uint64_t before = pool_free();
-    while (page_alloc(1, 1, &page)) {
+    while (page_alloc(1, &page)) {
         assert_true(page.raw + PAGE_SIZE <= ARENA_BASE + ARENA_SIZE);
         count++;
     }
@@ -173,7 +162,7 @@ static void exhausted_pool_refuses_and_takes_nothing(void **state)
     assert_int_equal(pool_free(), 0);
     paddr_t early = paddr(ARENA_BASE + ARENA_USED + 8 * PAGE_SIZE);
     page_free(early, 1);
-    assert_true(page_alloc(1, 1, &page));
+    assert_true(page_alloc(1, &page));
     assert_int_equal(page.raw, early.raw);
 }
 
@@ -196,7 +185,7 @@ static void random_pool_traffic_never_hands_out_a_page_twice(void **state)
             held[h].count = 0;
         } else {
             uint64_t count = 1 + test_random(&seed) % 40;
-            if (page_alloc(count, UINT64_C(1) << test_random(&seed) % 5, &held[h].page)) {
+            if (page_alloc(count, &held[h].page)) {
                 held[h].count = count;
                 memset(page_va(held[h].page), (int)h + 1, count * PAGE_SIZE);
             }
@@ -212,7 +201,7 @@ static void freeing_twice_or_elsewhere_is_our_own_bug(void **state)
 {
     (void)state;
     paddr_t page;
-    assert_true(page_alloc(2, 1, &page));
+    assert_true(page_alloc(2, &page));
     page_free(page, 2);
     EXPECT_PANIC(page_free(page, 2));
     EXPECT_PANIC(page_free(paddr(ARENA_BASE), 1));
@@ -421,13 +410,19 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(pool_pages_come_zeroed_and_go_zeroed),      TEST(pool_alignment_is_of_the_physical_address),
-        TEST(exhausted_pool_refuses_and_takes_nothing),  TEST(random_pool_traffic_never_hands_out_a_page_twice),
-        TEST(freeing_twice_or_elsewhere_is_our_own_bug), TEST(extents_are_whole_units_outside_of_the_arena),
-        TEST(changing_the_key_flushes_the_caches),       TEST(a_view_changes_no_earlier_than_all_cpus_have_flushed),
-        TEST(coherent_parts_flush_for_guests_keys_only), TEST(without_sme_encrypted_is_plain),
-        TEST(zeroing_covers_the_extent_under_its_view),  TEST(zeroing_a_part_leaves_the_rest_alone),
-        TEST(of_a_retired_extent_two_mib_stay_away),     TEST(a_forged_extent_is_our_own_bug),
+        TEST(pool_pages_come_zeroed_and_go_zeroed),
+        TEST(exhausted_pool_refuses_and_takes_nothing),
+        TEST(random_pool_traffic_never_hands_out_a_page_twice),
+        TEST(freeing_twice_or_elsewhere_is_our_own_bug),
+        TEST(extents_are_whole_units_outside_of_the_arena),
+        TEST(changing_the_key_flushes_the_caches),
+        TEST(a_view_changes_no_earlier_than_all_cpus_have_flushed),
+        TEST(coherent_parts_flush_for_guests_keys_only),
+        TEST(without_sme_encrypted_is_plain),
+        TEST(zeroing_covers_the_extent_under_its_view),
+        TEST(zeroing_a_part_leaves_the_rest_alone),
+        TEST(of_a_retired_extent_two_mib_stay_away),
+        TEST(a_forged_extent_is_our_own_bug),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

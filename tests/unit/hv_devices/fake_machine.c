@@ -90,12 +90,12 @@ int key_of(enum memory_view view)
 
 /* ---- hv's own functions, which a test may have fail, and which the operator's keys must not reach ---- */
 
-bool __real_page_alloc(uint64_t count, uint64_t align, paddr_t *out);
-bool __wrap_page_alloc(uint64_t count, uint64_t align, paddr_t *out);
-bool __wrap_page_alloc(uint64_t count, uint64_t align, paddr_t *out)
+bool __real_page_alloc(uint64_t count, paddr_t *out);
+bool __wrap_page_alloc(uint64_t count, paddr_t *out);
+bool __wrap_page_alloc(uint64_t count, paddr_t *out)
 {
     machine_not_in_poll();
-    return !fails(&machine.fail_pool) && __real_page_alloc(count, align, out);
+    return !fails(&machine.fail_pool) && __real_page_alloc(count, out);
 }
 
 void __real_page_free(paddr_t base, uint64_t count);

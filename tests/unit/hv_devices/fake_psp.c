@@ -154,7 +154,7 @@ void machine_wait(void)
 static void *kept_page(paddr_t *page, psp_addr_t *address)
 {
     if (page->raw == 0)
-        assert(page_alloc(1, 1, page));
+        assert(page_alloc(1, page));
     address->raw = view_firmware_address(*page, VIEW_ENCRYPTED);
     return page_va(*page);
 }

@@ -238,9 +238,8 @@ __attribute__((weak)) void log_print(enum log_level level, const char *format, .
     note("log %d %s", level, line);
 }
 
-__attribute__((weak)) bool page_alloc(uint64_t count, uint64_t align, paddr_t *out)
+__attribute__((weak)) bool page_alloc(uint64_t count, paddr_t *out)
 {
-    assert_int_equal(align, 1);
     if (count > fake_pages_left)
         return false;
     assert_true(pages_taken + count <= POOL_PAGES);

@@ -372,7 +372,7 @@ static int set_up(void **state)
     psp_addr_t address;
     paddr_t page;
     for (unsigned i = 0; i < 2 && has_pages; i++)
-        assert_true(page_alloc(1, 1, &page));
+        assert_true(page_alloc(1, &page));
     psp_platform_command_page(&address);
     psp_platform_data_page(&address);
     has_pages = true;

@@ -262,7 +262,7 @@ void rig_drain_pool(uint64_t left)
 {
     paddr_t page;
     while (rig_pool_free() > left) {
-        assert_true(page_alloc(1, 1, &page));
+        assert_true(page_alloc(1, &page));
         *(uint64_t *)page_va(page) = drained.raw;
         drained = page;
     }

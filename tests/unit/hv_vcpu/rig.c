@@ -80,7 +80,7 @@ void rig_leave_pages(uint64_t count)
     }
     while (page_free_count() > count) {
         paddr_t page;
-        assert_true(page_alloc(1, 1, &page));
+        assert_true(page_alloc(1, &page));
         *(paddr_t *)page_va(page) = drained;
         drained = page;
         drained_count++;
@@ -450,7 +450,7 @@ int rig_reset(void **state)
     rig_wbinvd_tsc = rig_wbinvd_others_tsc = 0;
     rig_wbinvd_late = false;
     interrupts = true;
-    assert_true(page_alloc(1, 1, &rig_cpu.host_vmcb));
+    assert_true(page_alloc(1, &rig_cpu.host_vmcb));
     assert_true(vmcb_maps_init(true));
     rig_use_cpuid(NULL);
     return 0;

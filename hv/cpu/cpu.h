@@ -33,7 +33,7 @@ struct cpu {
     paddr_t host_save;          /* VM_HSAVE_PA */
     paddr_t host_vmcb;          /* VMSAVE/VMLOAD of the host's own state */
     struct vcpu *current;       /* whose registers are loaded (svm/switch.c) */
-    struct vcpu *run_queue;     /* all that live here, circular; this and the next six: sched.c */
+    struct vcpu *run_queue;     /* all that live here; this and the next six: sched.c */
     struct heap_node *ready, *timers;
     struct vcpu *posted;        /* those to which something was sent; pushed by any CPU, taken by this one */
     bool guest_stops;            /* some guest on the run queue: by guest_end(), guest_pause() */

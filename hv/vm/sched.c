@@ -21,14 +21,10 @@
 /* A vCPU that wakes up preempts one that has had more time than it by this. */
 #define PREEMPT_US 500u
 
-static struct vcpu *of_ready(struct heap_node *node)
+/* Whose node this is, `place` bytes into it. */
+static struct vcpu *vcpu_of(struct heap_node *node, size_t place)
 {
-    return (struct vcpu *)((uint8_t *)node - offsetof(struct vcpu, ready));
-}
-
-static struct vcpu *of_timer(struct heap_node *node)
-{
-    return (struct vcpu *)((uint8_t *)node - offsetof(struct vcpu, timer));
+    return (struct vcpu *)((uint8_t *)node - place);
 }
 
 void sched_place(struct cpu *cpu, struct vcpu *vcpu)
@@ -53,34 +49,6 @@ void sched_resume(struct guest *guest, const struct vcpu *only)
     for (uint32_t i = 0; i < guest->config->vcpus; i++)
         if (only == NULL || guest->vcpus[i] == only)
             sched_add(guest->vcpus[i]);
-}
-
-static void list(struct cpu *cpu, struct vcpu *vcpu)
-{
-    if (cpu->run_queue == NULL) {
-        vcpu->next = vcpu;
-        cpu->run_queue = vcpu;
-    } else {
-        vcpu->next = cpu->run_queue->next;
-        cpu->run_queue->next = vcpu;
-    }
-    vcpu->queued = true;
-}
-
-static void unlist(struct cpu *cpu, struct vcpu *vcpu)
-{
-    struct vcpu *before = vcpu;
-    while (before->next != vcpu)
-        before = before->next;
-    before->next = vcpu->next;
-    if (cpu->run_queue == vcpu)
-        cpu->run_queue = before != vcpu ? before : NULL;
-    vcpu->next = NULL;
-    vcpu->queued = false;
-    if (heap_holds(&vcpu->ready))
-        heap_remove(&cpu->ready, &vcpu->ready);
-    if (heap_holds(&vcpu->timer))
-        heap_remove(&cpu->timers, &vcpu->timer);
 }
 
 /* Where it waits from now on: for its turn, or, asleep, for `deadline`, a host TSC. */
@@ -126,7 +94,9 @@ static void take_incoming(struct cpu *cpu)
     struct vcpu *vcpu = __atomic_exchange_n(&cpu->incoming, NULL, __ATOMIC_ACQUIRE), *next;
     for (; vcpu != NULL; vcpu = next) {
         next = vcpu->next;
-        list(cpu, vcpu);
+        vcpu->next = cpu->run_queue;
+        cpu->run_queue = vcpu;
+        vcpu->queued = true;
         vcpu->fair_tsc = cpu->fair_tsc;
         poll_waiting(cpu, vcpu, NULL, clock_tsc(), NULL);
         cpu->guest_stops = true;     /* its guest may have been ended or paused before it was on the queue */
@@ -149,27 +119,24 @@ static void take_posted(struct cpu *cpu, const struct vcpu *running, uint64_t no
 
 /* ---- ends and pauses ---- */
 
-static struct vcpu *find_stopped(const struct cpu *cpu)
-{
-    struct vcpu *vcpu = cpu->run_queue;
-    if (vcpu == NULL)
-        return NULL;
-    do {
-        if (guest_stops(vcpu->guest))
-            return vcpu;
-        vcpu = vcpu->next;
-    } while (vcpu != cpu->run_queue);
-    return NULL;
-}
-
 /* A guest's end begins, and its pause is complete, when all its vCPUs are off their queues. */
 static void drop_stopped(struct cpu *cpu)
 {
-    struct vcpu *vcpu;
+    struct vcpu **link = &cpu->run_queue, *vcpu;
     __atomic_store_n(&cpu->guest_stops, false, __ATOMIC_SEQ_CST);
-    while ((vcpu = find_stopped(cpu)) != NULL) {
+    while ((vcpu = *link) != NULL) {
         struct guest *guest = vcpu->guest;
-        unlist(cpu, vcpu);
+        if (!guest_stops(guest)) {
+            link = &vcpu->next;
+            continue;
+        }
+        *link = vcpu->next;
+        vcpu->next = NULL;
+        vcpu->queued = false;
+        if (heap_holds(&vcpu->ready))
+            heap_remove(&cpu->ready, &vcpu->ready);
+        if (heap_holds(&vcpu->timer))
+            heap_remove(&cpu->timers, &vcpu->timer);
         if (cpu->current == vcpu) {
             switch_to(&vcpu->switched, NULL);
             cpu->current = NULL;
@@ -196,7 +163,7 @@ uint64_t sched_poll(struct cpu *cpu, struct vcpu *running, uint64_t now, bool *p
     if (__atomic_load_n(&cpu->posted, __ATOMIC_RELAXED) != NULL)
         take_posted(cpu, running, now, preempt);
     while (cpu->timers != NULL && cpu->timers->key <= now)
-        poll_waiting(cpu, of_timer(cpu->timers), running, now, preempt);
+        poll_waiting(cpu, vcpu_of(cpu->timers, offsetof(struct vcpu, timer)), running, now, preempt);
     if (running != NULL)
         earliest = vcpu_poll(running, now);
     return cpu->timers != NULL && cpu->timers->key < earliest ? cpu->timers->key : earliest;
@@ -207,7 +174,7 @@ static struct vcpu *take_first(struct cpu *cpu)
 {
     struct heap_node *first;
     while ((first = cpu->ready) != NULL) {
-        struct vcpu *vcpu = of_ready(first);
+        struct vcpu *vcpu = vcpu_of(first, offsetof(struct vcpu, ready));
         heap_remove(&cpu->ready, first);
         if (first->key == vcpu->fair_tsc)
             return vcpu;

@@ -306,7 +306,7 @@ unsigned machine_scheduled(void)
 {
     unsigned count = 0;
     sched_update(&cpu);
-    for (const struct vcpu *first = cpu.run_queue, *v = first; v != NULL; v = v->next != first ? v->next : NULL)
+    for (const struct vcpu *v = cpu.run_queue; v != NULL; v = v->next)
         count++;
     return count;
 }

@@ -153,15 +153,15 @@ static void add(struct mca_errors *found, const struct mca_error *error)
         found->context_corrupt = true;
     if ((status & STATUS_UC) != 0 && (status & STATUS_TCC) != 0)
         found->task_corrupt = true;
-    struct mca_error *place = found->count < MCA_ERRORS ? &found->errors[found->count++] : NULL;
-    if (place == NULL)
+    struct mca_error left_out, *place = &left_out;
+    if (found->count < MCA_ERRORS)
+        place = &found->errors[found->count++];
+    else
         found->left_out++;
+    *place = *error;
     if ((status & STATUS_UC) != 0 && (found->errors[0].status & STATUS_UC) == 0) {
-        if (place != NULL)
-            *place = found->errors[0];
+        *place = found->errors[0];
         found->errors[0] = *error;
-    } else if (place != NULL) {
-        *place = *error;
     }
 }
 

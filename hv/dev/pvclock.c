@@ -39,11 +39,7 @@ struct pvclock_scale pvclock_scale(uint64_t hz)
     return (struct pvclock_scale){.mul = (uint32_t)mul, .shift = shift};
 }
 
-/* The writes of one version, in the order in which another CPU may see them. */
-static void write_barrier(void)
-{
-    __asm__ volatile("" : : : "memory");    /* x86 keeps stores in order (APM2 7.1.1) */
-}
+/* The fences: the writes of one version, in the order in which another CPU may see them. */
 
 void pvclock_fill_wall(struct pvclock *clock, void *place, uint64_t tsc_offset)
 {
@@ -57,10 +53,10 @@ void pvclock_fill_wall(struct pvclock *clock, void *place, uint64_t tsc_offset)
             ns -= clock_tsc_to_ns(tsc_offset) < ns ? clock_tsc_to_ns(tsc_offset) : ns;
     }
     wall->version = ++clock->version;
-    write_barrier();
+    __atomic_thread_fence(__ATOMIC_RELEASE);
     wall->sec = (uint32_t)(ns / NS_PER_S);
     wall->nsec = (uint32_t)(ns % NS_PER_S);
-    write_barrier();
+    __atomic_thread_fence(__ATOMIC_RELEASE);
     wall->version = ++clock->version;
 }
 
@@ -69,7 +65,7 @@ void pvclock_fill_time(struct pvclock *clock, void *place)
     volatile struct pvclock_vcpu_time_info *time = place;
     struct pvclock_scale scale = pvclock_scale(clock_hz());
     time->version = ++clock->version;
-    write_barrier();
+    __atomic_thread_fence(__ATOMIC_RELEASE);
     time->pad0 = 0;
     time->tsc_timestamp = 0;
     time->system_time = 0;
@@ -77,6 +73,6 @@ void pvclock_fill_time(struct pvclock *clock, void *place)
     time->tsc_shift = scale.shift;
     time->flags = PVCLOCK_TSC_STABLE;
     time->pad[0] = time->pad[1] = 0;
-    write_barrier();
+    __atomic_thread_fence(__ATOMIC_RELEASE);
     time->version = ++clock->version;
 }

@@ -97,8 +97,7 @@ static uint8_t take_input(struct vuart *uart)
 {
     if (uart->input_count == 0)
         return 0;
-    const uint8_t *ring = uart->input != NULL ? uart->input : uart->fifo;
-    uint8_t byte = ring[uart->input_head];
+    uint8_t byte = vuart_peek(uart, 0);
     uart->input_head = (uart->input_head + 1) % ring_size(uart);
     uart->input_count--;
     if (uart->break_after != VUART_NO_BREAK)
@@ -122,12 +121,6 @@ void vuart_power_off(struct vuart *uart)
     output_finish(uart->output);
 }
 
-/* Until LSR is read, or the NUL that stands for it. */
-static bool break_is_next(const struct vuart *uart)
-{
-    return uart->break_after == 0;
-}
-
 static bool receiver_triggered(const struct vuart *uart)
 {
     static const uint8_t levels[4] = {1, 4, 8, 14};
@@ -138,7 +131,7 @@ static bool receiver_triggered(const struct vuart *uart)
 static uint8_t interrupt_identification(struct vuart *uart)
 {
     uint8_t fifo = (uart->fcr & FCR_ENABLE) != 0 ? IIR_FIFO : 0;
-    if ((uart->ier & IER_LINE_STATUS) != 0 && (uart->overrun || break_is_next(uart)))
+    if ((uart->ier & IER_LINE_STATUS) != 0 && (uart->overrun || uart->break_after == 0))
         return IIR_LINE_STATUS | fifo;
     if ((uart->ier & IER_RECEIVED) != 0 && uart->input_count > 0)
         return (uint8_t)((receiver_triggered(uart) ? IIR_RECEIVED : IIR_TIMEOUT) | fifo);
@@ -158,7 +151,7 @@ static uint8_t line_status(struct vuart *uart)
     if (uart->overrun)
         status |= LSR_OVERRUN;
     uart->overrun = false;
-    if (break_is_next(uart)) {
+    if (uart->break_after == 0) { /* until LSR is read, or the NUL that stands for it */
         status |= LSR_BREAK;
         uart->break_after = VUART_NO_BREAK;
     }

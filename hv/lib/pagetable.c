@@ -61,15 +61,12 @@ bool pagetable_map(struct pagetable *table, uint64_t va, uint64_t address, uint6
 
 bool pagetable_unshare(struct pagetable *table, uint64_t va, unsigned level)
 {
-    uint64_t *entries = pagetable_at(table, table->root);
     for (unsigned l = PAGETABLE_LEVELS; l > level; l--) {
-        uint64_t *entry = &entries[va >> (PAGE_SHIFT + 9 * (l - 1)) & 511];
-        uint64_t page = pagetable_take(table);
+        uint64_t *entry = pagetable_entry(table, va, l), page = pagetable_take(table);
         if (page == 0)
             return false;
-        entries = pagetable_at(table, page);
         if ((*entry & PTE_P) != 0)
-            memcpy(entries, pagetable_at(table, *entry & PTE_ADDRESS & ~table->c_bit), PAGE_SIZE);
+            memcpy(pagetable_at(table, page), pagetable_at(table, *entry & PTE_ADDRESS & ~table->c_bit), PAGE_SIZE);
         *entry = page | table->c_bit | PTE_W | PTE_P;
     }
     return true;

@@ -38,16 +38,15 @@ bool runs_give(struct runs *runs, uint64_t base, uint64_t size)
         return false;
     bool joins_before = before != NULL && before->base + before->size == first,
          joins_after = after != NULL && after->base == end;
-    if (!joins_before && !joins_after)
-        return runs_insert(runs, i, first, end - first);
-    if (!joins_before) {
-        *after = (struct run){first, after->size + end - first};
-        return true;
-    }
-    before->size += end - first;
-    if (joins_after) {
-        before->size += after->size;
+    if (joins_before && joins_after) {
+        before->size += end - first + after->size;
         runs_remove(runs, i);
+    } else if (joins_before) {
+        before->size += end - first;
+    } else if (joins_after) {
+        *after = (struct run){first, after->size + end - first};
+    } else {
+        return runs_insert(runs, i, first, end - first);
     }
     return true;
 }

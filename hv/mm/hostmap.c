@@ -57,10 +57,8 @@ void *hostmap_stack(uint64_t npages)
     uint64_t bottom = hostmap_stack_next + PAGE_SIZE;       /* the guard page lies below */
     if (bottom + npages * PAGE_SIZE > hostmap_stacks_end || !page_alloc(npages, &pages))
         return NULL;
-    for (uint64_t i = 0; i < npages; i++)
-        ASSERT(pagetable_map(&hostmap_table, bottom + i * PAGE_SIZE,
-                             view_entry_address(paddr_add(pages, i * PAGE_SIZE), VIEW_ENCRYPTED), PAGE_SIZE,
-                             PTE_W | PTE_NX));
+    ASSERT(pagetable_map(&hostmap_table, bottom, view_entry_address(pages, VIEW_ENCRYPTED), npages * PAGE_SIZE,
+                         PTE_W | PTE_NX));
     hostmap_stack_next = bottom + npages * PAGE_SIZE;
     return (void *)(uintptr_t)hostmap_stack_next;
 }

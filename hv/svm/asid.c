@@ -40,14 +40,10 @@ uint32_t asid_alloc(enum asid_kind kind)
 
 void asid_free(uint32_t asid)
 {
-    for (size_t kind = 0; kind < sizeof(pools) / sizeof(pools[0]); kind++) {
-        struct asid_pool *pool = &pools[kind];
-        if (asid >= pool->first && asid - pool->first < pool->count) {
-            bits_mark(pool->taken, asid - pool->first, 1, false);
-            return;
-        }
-    }
-    panic("asid_free: ASID %u is not one that guests can have", asid);
+    struct asid_pool *pool = &pools[asid < pools[ASID_PLAIN].first ? ASID_SEV : ASID_PLAIN];
+    if (asid < pool->first || asid - pool->first >= pool->count)
+        panic("asid_free: ASID %u is not one that guests can have", asid);
+    bits_mark(pool->taken, asid - pool->first, 1, false);
 }
 
 uint32_t asid_free_count(enum asid_kind kind)

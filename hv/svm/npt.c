@@ -6,18 +6,15 @@
 #include "hv/svm/npt.h"
 
 #include "hv/cpu/cpu.h"
+#include "hv/lib/pagetable.h"
 #include "hv/mm/page.h"
 #include "hv/mm/view.h"
 
-#define NPT_P (UINT64_C(1) << 0)
-#define NPT_W (UINT64_C(1) << 1)
+/* pagetable.h has the other bits. */
 #define NPT_U (UINT64_C(1) << 2)        /* APM2 15.25.5: nested walks are user accesses */
-#define NPT_PS (UINT64_C(1) << 7)
-#define NPT_TABLE (NPT_P | NPT_W | NPT_U | NPT_A)
-#define NPT_NX (UINT64_C(1) << 63)
-#define NPT_LEAF (NPT_P | NPT_W | NPT_U)
-#define NPT_LEAF_READONLY (NPT_P | NPT_U | NPT_A | NPT_NX)
-#define NPT_ADDRESS UINT64_C(0x000ffffffffff000)
+#define NPT_TABLE (PTE_P | PTE_W | NPT_U | NPT_A)
+#define NPT_LEAF (PTE_P | PTE_W | NPT_U)
+#define NPT_LEAF_READONLY (PTE_P | NPT_U | NPT_A | PTE_NX)
 
 #define ENTRIES 512u
 #define LEVELS 4u
@@ -36,12 +33,12 @@ static unsigned level_index(uint64_t gpa, unsigned level)
 
 static bool is_leaf(uint64_t entry, unsigned level)
 {
-    return level == 1 || (entry & NPT_PS) != 0;
+    return level == 1 || (entry & PTE_PS) != 0;
 }
 
 static paddr_t entry_address(uint64_t entry)
 {
-    return paddr(entry & NPT_ADDRESS & ~view_c_bit());
+    return paddr(entry & PTE_ADDRESS & ~view_c_bit());
 }
 
 static uint64_t table_entry(paddr_t table)
@@ -62,7 +59,7 @@ static struct walk npt_walk(const struct npt *npt, uint64_t gpa, unsigned level)
     for (;;) {
         uint64_t *entry = &table[level_index(gpa, walk.level)];
         walk.path[walk.level] = entry;
-        if (walk.level == level || (*entry & NPT_P) == 0 || is_leaf(*entry, walk.level))
+        if (walk.level == level || (*entry & PTE_P) == 0 || is_leaf(*entry, walk.level))
             return walk;
         table = page_va(entry_address(*entry));
         walk.level--;
@@ -140,7 +137,7 @@ static bool map_count(const struct npt *npt, uint64_t gpa, uint64_t base, uint64
     while (gpa < end) {
         unsigned leaf = leaf_level(gpa, base, end - gpa);
         struct walk walk = npt_walk(npt, gpa, leaf);
-        if ((*walk.path[walk.level] & NPT_P) != 0)
+        if ((*walk.path[walk.level] & PTE_P) != 0)
             return false;
         for (unsigned level = walk.level; level > leaf; level--) {
             if (gpa >= counted[level - 1]) {
@@ -159,7 +156,7 @@ static bool map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum
     struct reserve reserve;
     uint64_t count, last;
     if (!range_valid(gpa.raw, size) || base.raw % PAGE_SIZE != 0 || __builtin_add_overflow(base.raw, size - 1, &last) ||
-        (last & ~(NPT_ADDRESS | (PAGE_SIZE - 1))) != 0)
+        (last & ~(PTE_ADDRESS | (PAGE_SIZE - 1))) != 0)
         return false;
     if (!map_count(npt, gpa.raw, base.raw, size, &count) || !reserve_fill(&reserve, count))
         return false;
@@ -172,7 +169,7 @@ static bool map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum
             *walk.path[walk.level] = table_entry(reserve_take(&reserve));
             walk = npt_walk(npt, gpa.raw + done, leaf);
         }
-        *walk.path[leaf] = view_entry_address(paddr_add(base, done), view) | bits | (leaf > 1 ? NPT_PS : 0);
+        *walk.path[leaf] = view_entry_address(paddr_add(base, done), view) | bits | (leaf > 1 ? PTE_PS : 0);
         done += level_size(leaf);
     }
     return true;
@@ -195,7 +192,7 @@ static void split_leaf(uint64_t *entry, unsigned level, paddr_t page)
 {
     uint64_t *table = page_va(page), old = __atomic_load_n(entry, __ATOMIC_RELAXED);
     do {
-        uint64_t first = level == 2 ? old & ~NPT_PS : old;
+        uint64_t first = level == 2 ? old & ~PTE_PS : old;
         for (unsigned i = 0; i < ENTRIES; i++)
             table[i] = first + i * level_size(level - 1);
     } while (!__atomic_compare_exchange_n(entry, &old, table_entry(page), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
@@ -203,7 +200,7 @@ static void split_leaf(uint64_t *entry, unsigned level, paddr_t page)
 
 static bool is_large(const struct walk *walk)
 {
-    return walk->level > 1 && (*walk->path[walk->level] & NPT_P) != 0;
+    return walk->level > 1 && (*walk->path[walk->level] & PTE_P) != 0;
 }
 
 bool npt_split(struct npt *npt, gpaddr_t gpa, uint64_t size)
@@ -240,7 +237,7 @@ void npt_mark(const struct npt *npt, gpaddr_t gpa, uint64_t size)
         uint64_t was;
         do {
             walk = npt_walk(npt, at, 1);
-            if ((*walk.path[walk.level] & NPT_P) == 0)
+            if ((*walk.path[walk.level] & PTE_P) == 0)
                 return;
             was = __atomic_fetch_or(walk.path[walk.level], NPT_A | NPT_D, __ATOMIC_SEQ_CST);
         } while (!is_leaf(was, walk.level)); /* it has been split: a table ignores D */
@@ -253,7 +250,7 @@ bool npt_lookup(const struct npt *npt, gpaddr_t gpa, paddr_t *out)
         return false;
     struct walk walk = npt_walk(npt, gpa.raw, 1);
     uint64_t entry = *walk.path[walk.level];
-    if ((entry & NPT_P) == 0)
+    if ((entry & PTE_P) == 0)
         return false;
     *out = paddr_add(entry_address(entry), gpa.raw % level_size(walk.level));
     return true;
@@ -279,7 +276,7 @@ void npt_destroy(struct npt *npt)
             continue;
         }
         uint64_t entry = table[level][next[level]++];
-        if ((entry & NPT_P) == 0 || is_leaf(entry, level))
+        if ((entry & PTE_P) == 0 || is_leaf(entry, level))
             continue;
         level--;
         page[level] = entry_address(entry);

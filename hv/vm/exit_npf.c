@@ -48,73 +48,52 @@ void exit_npf_freeze(bool freeze)
         lock_release(&npt_lock, LOCK_NPT);
 }
 
-/* What a PC has there. */
+/* What a PC has there, as messages say it. */
 static const struct device {
     uint32_t first, last;
     const char *name;
 } devices[] = {
-    {0xfec00000, 0xfec00fff, "an I/O APIC"},
-    {0xfed00000, 0xfed003ff, "the HPET"},
-    {0xfed40000, 0xfed44fff, "a TPM"},
-    {0xfed80000, 0xfed81fff, "the chipset's (FCH) registers"},
-    {0xfee00000, 0xfeefffff, "the local APIC: guests have x2APIC, by MSRs"},
-    {0xff000000, 0xffffffff, "the UEFI firmware's ROM"},
+    {0xfec00000, 0xfec00fff, ", where a PC has an I/O APIC"},
+    {0xfed00000, 0xfed003ff, ", where a PC has the HPET"},
+    {0xfed40000, 0xfed44fff, ", where a PC has a TPM"},
+    {0xfed80000, 0xfed81fff, ", where a PC has the chipset's (FCH) registers"},
+    {0xfee00000, 0xfeefffff, ", where a PC has the local APIC: guests have x2APIC, by MSRs"},
+    {0xff000000, 0xffffffff, ", where a PC has the UEFI firmware's ROM"},
 };
 
 static const char *device_name(uint64_t gpa)
 {
-    for (uint32_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
+    for (uint32_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
         if (gpa >= devices[i].first && gpa <= devices[i].last)
             return devices[i].name;
-    }
-    return NULL;
-}
-
-enum outcome { MAPPED, THERE_ALREADY, TOO_MANY, NO_PAGE };
-
-static enum outcome map_ones(struct guest *guest, uint64_t gpa)
-{
-    enum outcome outcome = MAPPED;
-    paddr_t found;
-
-    exit_npf_freeze(true);
-    if (npt_lookup(&guest->npt, gpaddr(gpa), &found))
-        outcome = THERE_ALREADY;        /* by another of its vCPUs, in the meantime */
-    else if (guest->bus_pages == BUS_PAGES)
-        outcome = TOO_MANY;
-    else if (!npt_map_readonly(&guest->npt, gpaddr(gpa & ~(PAGE_SIZE - 1)), ones))
-        outcome = NO_PAGE;
-    else
-        guest->bus_pages++;
-    exit_npf_freeze(false);
-    return outcome;
+    return "";
 }
 
 static void read_ones(struct vcpu *vcpu, uint64_t gpa)
 {
+    struct guest *guest = vcpu->guest;
     uint64_t rip = vcpu->vmcb->rip;
-    const char *name = device_name(gpa);
+    paddr_t found;
 
-    switch (map_ones(vcpu->guest, gpa)) {
-    case MAPPED:
-        log_print(LOG_GUEST_COUNTED, "%s: reads unmapped guest-physical address 0x%lx%s%s: all ones (RIP 0x%lx)",
-                  vcpu->guest->config->name, gpa, name != NULL ? ", where a PC has " : "", name != NULL ? name : "",
-                  rip);
-        break;
-    case TOO_MANY:
+    exit_npf_freeze(true);
+    bool there = npt_lookup(&guest->npt, gpaddr(gpa), &found);    /* by another of its vCPUs, in the meantime */
+    bool too_many = guest->bus_pages == BUS_PAGES;
+    bool mapped = !there && !too_many && npt_map_readonly(&guest->npt, gpaddr(gpa & ~(PAGE_SIZE - 1)), ones);
+    guest->bus_pages += mapped ? 1 : 0;
+    exit_npf_freeze(false);
+
+    if (mapped)
+        log_print(LOG_GUEST_COUNTED, "%s: reads unmapped guest-physical address 0x%lx%s: all ones (RIP 0x%lx)",
+                  guest->config->name, gpa, device_name(gpa), rip);
+    else if (!there && too_many)
         exit_crash(vcpu,
                    "accessed unmapped guest-physical address 0x%lx (RIP 0x%lx), after reading %u other such pages", gpa,
                    rip, BUS_PAGES);
-        break;
-    case NO_PAGE:
+    else if (!there)
         exit_crash(
             vcpu,
             "accessed unmapped guest-physical address 0x%lx (RIP 0x%lx), and no pool page is free to map ones there",
             gpa, rip);
-        break;
-    default:
-        break;
-    }
 }
 
 static const char *access_name(uint64_t error)
@@ -139,7 +118,6 @@ void exit_npf(struct vcpu *vcpu)
         read_ones(vcpu, gpa);
         return;
     }
-    const char *name = device_name(gpa);
-    exit_crash(vcpu, "accessed unmapped guest-physical address 0x%lx%s%s (RIP 0x%lx, %s, error code 0x%lx)", gpa,
-               name != NULL ? ", where a PC has " : "", name != NULL ? name : "", vmcb->rip, access_name(error), error);
+    exit_crash(vcpu, "accessed unmapped guest-physical address 0x%lx%s (RIP 0x%lx, %s, error code 0x%lx)", gpa,
+               device_name(gpa), vmcb->rip, access_name(error), error);
 }

@@ -10,7 +10,7 @@
 #include "hv/mm/window.h"
 #include "hv/vm/debug.h"
 #include "hv/vm/exit_cr.h"
-#include "hv/vm/exit_msr_list.h"
+#include "hv/vm/exit_msr.h"
 #include "hv/vm/pages.h"
 #include "hv/vm/sched.h"
 #include "hv/vm/vcpu_cr.h"

@@ -9,8 +9,8 @@
 #include "hv/cpu/clock.h"
 #include "hv/lib/x86.h"
 #include "hv/vm/event.h"
+#include "hv/vm/exit_msr.h"
 #include "hv/vm/exit_npf.h"
-#include "hv/vm/exit_msr_list.h"
 #include "hv/vm/ipi.h"
 #include "hv/vm/pages.h"
 

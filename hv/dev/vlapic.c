@@ -117,18 +117,6 @@ void vlapic_take_back(struct vlapic *lapic, uint8_t vector)
     lapic->irr[vector / 32] |= 1u << vector % 32;
 }
 
-void vlapic_set_tpr(struct vlapic *lapic, uint8_t cr8)
-{
-    /* The low half of TPR is not visible in CR8: kept while the class stays the same. */
-    if ((cr8 & 0xfu) != lapic->tpr >> 4)
-        lapic->tpr = (cr8 & 0xfu) << 4;
-}
-
-uint8_t vlapic_cr8(const struct vlapic *lapic)
-{
-    return (uint8_t)(lapic->tpr >> 4);
-}
-
 /* ---- timer ---- */
 
 static uint32_t timer_mode(const struct vlapic *lapic)
@@ -141,12 +129,6 @@ static uint64_t timer_scale(const struct vlapic *lapic)
 {
     uint32_t code = (lapic->timer_divide & 3u) | (lapic->timer_divide & 8u) >> 1;
     return (UINT64_C(1) << (code + 1) % 8) * VLAPIC_BUS_DIVISOR;
-}
-
-static void timer_stop(struct vlapic *lapic)
-{
-    lapic->timer_initial = 0;
-    lapic->deadline_tsc = NEVER;
 }
 
 static void timer_start(struct vlapic *lapic, uint64_t now)
@@ -230,9 +212,10 @@ static void write_lvt_timer(struct vlapic *lapic, uint64_t now, uint32_t value)
     lapic->lvt[VLAPIC_LVT_TIMER] = value;
     if (mode == old)
         return;
-    if (mode == TIMER_DEADLINE || old == TIMER_DEADLINE)
-        timer_stop(lapic);      /* APM2 16.4.1: the two kinds disarm each other */
-    else if (mode == TIMER_PERIODIC && lapic->timer_initial != 0 && now >= lapic->timer_start_tsc)
+    if (mode == TIMER_DEADLINE || old == TIMER_DEADLINE) {
+        lapic->timer_initial = 0; /* APM2 16.4.1: the two kinds disarm each other */
+        lapic->deadline_tsc = NEVER;
+    } else if (mode == TIMER_PERIODIC && lapic->timer_initial != 0 && now >= lapic->timer_start_tsc)
         lapic->deadline_tsc = timer_next_period(lapic, now);
     else if (mode == TIMER_ONE_SHOT && lapic->deadline_tsc != NEVER)
         lapic->timer_start_tsc = lapic->deadline_tsc - lapic->timer_initial * timer_scale(lapic);
@@ -253,18 +236,6 @@ OUT_OF_LINE void write_divide(struct vlapic *lapic, uint64_t now, uint32_t value
     lapic->timer_divide = value;
     if (timer_mode(lapic) != TIMER_DEADLINE && lapic->deadline_tsc != NEVER)
         timer_start(lapic, now);    /* the manual is silent on a running timer: it starts over */
-}
-
-static void write_deadline(struct vlapic *lapic, uint64_t value)
-{
-    if (timer_mode(lapic) != TIMER_DEADLINE)
-        return;                 /* ignored in the other modes */
-    lapic->deadline_tsc = value == 0 ? NEVER : value;
-}
-
-static uint64_t read_deadline(const struct vlapic *lapic)
-{
-    return timer_mode(lapic) != TIMER_DEADLINE || lapic->deadline_tsc == NEVER ? 0 : lapic->deadline_tsc;
 }
 
 /* ---- inter-processor interrupts ---- */
@@ -295,7 +266,7 @@ bool vlapic_addressed(uint32_t id, uint32_t sender, uint64_t icr)
     return destination >> 16 == own >> 16 && (destination & own & 0xffffu) != 0;
 }
 
-OUT_OF_LINE void write_icr(struct vlapic *lapic, uint64_t value, struct vlapic_ipi *ipi)
+OUT_OF_LINE void write_icr(struct vlapic *lapic, uint64_t value, bool *send)
 {
     unsigned message = ICR_MESSAGE(value);
     uint8_t vector = (uint8_t)value;
@@ -308,9 +279,8 @@ OUT_OF_LINE void write_icr(struct vlapic *lapic, uint64_t value, struct vlapic_i
     }
     if (interrupt && vlapic_addressed(lapic->id, lapic->id, value))
         vlapic_post(lapic, vector);
-    ipi->icr = lapic->icr;
-    ipi->send = interrupt ? ICR_SHORTHAND(value) != SHORTHAND_SELF
-                          : message == MESSAGE_NMI || message == MESSAGE_INIT || message == MESSAGE_STARTUP;
+    *send = interrupt ? ICR_SHORTHAND(value) != SHORTHAND_SELF
+                      : message == MESSAGE_NMI || message == MESSAGE_INIT || message == MESSAGE_STARTUP;
 }
 
 OUT_OF_LINE void self_ipi(struct vlapic *lapic, uint8_t vector)
@@ -335,18 +305,15 @@ static const uint32_t lvt_writable[VLAPIC_LVTS] = {
 
 OUT_OF_LINE bool write_lvt(struct vlapic *lapic, uint32_t entry, uint64_t now, uint32_t value)
 {
-    if ((value & ~(lvt_writable[entry] | LVT_READ_ONLY)) != 0)
-        return false;
+    if ((value & ~(lvt_writable[entry] | LVT_READ_ONLY)) != 0 || (value & LVT_TIMER_MODE) == LVT_TIMER_MODE)
+        return false;           /* the latter is a reserved mode */
     value &= lvt_writable[entry];
     if ((lapic->svr & SVR_ENABLE) == 0)
         value |= LVT_MASK;      /* APM2 16.4.7: stuck while disabled */
-    if (entry != VLAPIC_LVT_TIMER) {
-        lapic->lvt[entry] = value;
-    } else {
-        if ((value & LVT_TIMER_MODE) == LVT_TIMER_MODE)
-            return false;       /* reserved mode */
+    if (entry == VLAPIC_LVT_TIMER)
         write_lvt_timer(lapic, now, value);
-    }
+    else
+        lapic->lvt[entry] = value;
     return true;
 }
 
@@ -379,82 +346,70 @@ static void end_of_interrupt(struct vlapic *lapic)
         lapic->isr[vector / 32] &= ~(1u << vector % 32);
 }
 
+#define NO_REGISTER UINT64_MAX  /* no register reads as this */
+
+static uint64_t read_register(const struct vlapic *lapic, uint32_t msr, uint64_t now)
+{
+    if (msr >= APIC_ISR && msr < APIC_ISR + 8)
+        return lapic->isr[msr - APIC_ISR];
+    if (msr >= APIC_TMR && msr < APIC_TMR + 8)
+        return 0; /* no interrupt of a guest's is level-triggered */
+    if (msr >= APIC_IRR && msr < APIC_IRR + 8)
+        return lapic->irr[msr - APIC_IRR];
+    if (msr >= APIC_LVT_TIMER && msr <= APIC_LVT_ERROR)
+        return lapic->lvt[msr - APIC_LVT_TIMER];
+    switch (msr) {
+    case MSR_APIC_BASE:
+        return lapic->apic_base;
+    case MSR_TSC_DEADLINE:
+        return timer_mode(lapic) != TIMER_DEADLINE || lapic->deadline_tsc == NEVER ? 0 : lapic->deadline_tsc;
+    case APIC_ID:
+        return lapic->id;
+    case APIC_VERSION:
+        return APIC_VERSION_VALUE | (VLAPIC_LVTS - 1) << 16;
+    case APIC_TPR:
+        return lapic->tpr;
+    case APIC_PPR:
+        return processor_priority(lapic);
+    case APIC_LDR:
+        return logical_id(lapic->id);
+    case APIC_SVR:
+        return lapic->svr;
+    case APIC_ESR:
+        return lapic->esr;
+    case APIC_ICR:
+        return lapic->icr;
+    case APIC_TIMER_INITIAL:
+        return lapic->timer_initial;
+    case APIC_TIMER_CURRENT:
+        return timer_current(lapic, now);
+    case APIC_TIMER_DIVIDE:
+        return lapic->timer_divide;
+    default:
+        return NO_REGISTER;
+    }
+}
+
 bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *value)
 {
     if (timer_masked(lapic))
         timer_expire(lapic, now);
     else
         vlapic_timer(lapic, now);       /* an expiry is visible even before the host's timer interrupt */
-    if (msr >= APIC_ISR && msr < APIC_ISR + 8) {
-        *value = lapic->isr[msr - APIC_ISR];
-        return true;
-    }
-    if (msr >= APIC_TMR && msr < APIC_TMR + 8) {
-        *value = 0; /* no interrupt of a guest's is level-triggered */
-        return true;
-    }
-    if (msr >= APIC_IRR && msr < APIC_IRR + 8) {
-        *value = lapic->irr[msr - APIC_IRR];
-        return true;
-    }
-    if (msr >= APIC_LVT_TIMER && msr <= APIC_LVT_ERROR) {
-        *value = lapic->lvt[msr - APIC_LVT_TIMER];
-        return true;
-    }
-    switch (msr) {
-    case MSR_APIC_BASE:
-        *value = lapic->apic_base;
-        return true;
-    case MSR_TSC_DEADLINE:
-        *value = read_deadline(lapic);
-        return true;
-    case APIC_ID:
-        *value = lapic->id;
-        return true;
-    case APIC_VERSION:
-        *value = APIC_VERSION_VALUE | (VLAPIC_LVTS - 1) << 16;
-        return true;
-    case APIC_TPR:
-        *value = lapic->tpr;
-        return true;
-    case APIC_PPR:
-        *value = processor_priority(lapic);
-        return true;
-    case APIC_LDR:
-        *value = logical_id(lapic->id);
-        return true;
-    case APIC_SVR:
-        *value = lapic->svr;
-        return true;
-    case APIC_ESR:
-        *value = lapic->esr;
-        return true;
-    case APIC_ICR:
-        *value = lapic->icr;
-        return true;
-    case APIC_TIMER_INITIAL:
-        *value = lapic->timer_initial;
-        return true;
-    case APIC_TIMER_CURRENT:
-        *value = timer_current(lapic, now);
-        return true;
-    case APIC_TIMER_DIVIDE:
-        *value = lapic->timer_divide;
-        return true;
-    default:
-        return false;
-    }
+    *value = read_register(lapic, msr, now);
+    return *value != NO_REGISTER;
 }
 
 /* EOI and the timer's deadline are most of all writes: what the others need is out of line. */
-bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t value, struct vlapic_ipi *ipi)
+bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t value, bool *send)
 {
-    *ipi = (struct vlapic_ipi){0};
+    *send = false;
     switch (msr) {
     case MSR_APIC_BASE:
         return value == lapic->apic_base;       /* there is no way out of x2APIC mode */
     case MSR_TSC_DEADLINE:
-        write_deadline(lapic, value);
+        if (timer_mode(lapic) == TIMER_DEADLINE) /* ignored in the other modes */
+            lapic->deadline_tsc = value == 0 ? NEVER : value;
         return true;
     case APIC_EOI:
         if (value != 0)
@@ -464,7 +419,7 @@ bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t val
     case APIC_ICR:
         if ((value & ~ICR_WRITABLE) != 0)
             return false;
-        write_icr(lapic, value, ipi);
+        write_icr(lapic, value, send);
         return true;
     default:
         break;

@@ -39,14 +39,9 @@ void vlapic_reset(struct vlapic *lapic, uint32_t id, bool boot_cpu);
 /* MSRs 0x1B, 0x6E0, 0x800-0x8FF. `now` is the guest's TSC. False: #GP(0). */
 bool vlapic_read(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t *value);
 
-/* What a write asks of the rest of the hypervisor: `send` when vCPUs other than this one
- * may be concerned, or when it is no plain interrupt (NMI, INIT, SIPI). An interrupt for
- * this vCPU itself is posted already. */
-struct vlapic_ipi {
-    bool send;
-    uint64_t icr;
-};
-bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t value, struct vlapic_ipi *ipi);
+/* *send: lapic->icr is to be sent, as vCPUs other than this one may be concerned, or it is no plain interrupt (NMI,
+ * INIT, SIPI). An interrupt for this vCPU itself is posted already. */
+bool vlapic_write(struct vlapic *lapic, uint32_t msr, uint64_t now, uint64_t value, bool *send);
 
 /* Whether an ICR that the vlapic with the id `sender` wrote is addressed to that with `id`: shorthand, physical,
  * logical (cluster and mask), broadcast. */
@@ -68,7 +63,15 @@ void vlapic_accept(struct vlapic *lapic, uint8_t vector);
 /* Undoes an acceptance: the interrupt's delivery was not completed. */
 void vlapic_take_back(struct vlapic *lapic, uint8_t vector);
 /* CR8, for V_TPR. */
-void vlapic_set_tpr(struct vlapic *lapic, uint8_t cr8);
-uint8_t vlapic_cr8(const struct vlapic *lapic);
+static inline uint8_t vlapic_cr8(const struct vlapic *lapic)
+{
+    return (uint8_t)(lapic->tpr >> 4);
+}
+static inline void vlapic_set_tpr(struct vlapic *lapic, uint8_t cr8)
+{
+    /* The low half of TPR is not visible in CR8: kept while the class stays the same. */
+    if ((cr8 & 0xfu) != lapic->tpr >> 4)
+        lapic->tpr = (cr8 & 0xfu) << 4;
+}
 
 #endif

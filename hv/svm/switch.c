@@ -164,16 +164,6 @@ void switch_at_init(struct switch_state *state, bool here)
         write_dr0_3(state->dr);
 }
 
-uint64_t switch_xcr0(void)
-{
-    return host.xsave ? xgetbv() : 0;
-}
-
-void switch_set_xcr0(uint64_t xcr0)
-{
-    xsetbv(xcr0);
-}
-
 bool switch_has_tsc_aux(void)
 {
     return host.rdtscp;

@@ -31,9 +31,6 @@ void switch_read_xsave(const struct switch_state *state, uint8_t area[static SWI
 void switch_write_xsave(struct switch_state *state, const uint8_t area[static SWITCH_XSAVE_SIZE]);
 /* Whether XRSTOR will take it, and the guest could have come to it. */
 bool switch_xsave_valid(const uint8_t area[static SWITCH_XSAVE_SIZE], uint64_t xcr0);
-/* XCR0 of the vCPU that has the CPU; and its XSETBV, already checked. */
-uint64_t switch_xcr0(void);
-void switch_set_xcr0(uint64_t xcr0);
 /* False: the processor has no RDTSCP, and no TSC_AUX. */
 bool switch_has_tsc_aux(void);
 /* WRMSR TSC_AUX by the vCPU that has the CPU. False: #GP. */

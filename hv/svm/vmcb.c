@@ -3,6 +3,7 @@
 #include "hv/svm/vmcb.h"
 
 #include "hv/cpu/cpu.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 #include "hv/lib/uart.h"
 #include "hv/lib/x86.h"
@@ -11,7 +12,7 @@
 
 /* APM2 15.10.1, 15.11: a bit per port, two (read, write) per MSR; 1 intercepts. */
 #define IOPM_PAGES 3u
-#define MSRPM_PAGES 2u
+#define MAP_PAGES (2 * IOPM_PAGES + 2)   /* two of ports, and that of MSRs */
 
 static uint64_t iopm_base_pa, iopm_com2_base_pa, msrpm_base_pa;
 
@@ -42,19 +43,14 @@ static void msrpm_pass(uint8_t *msrpm, uint32_t msr)
     }
 }
 
-bool vmcb_maps_init(bool com2_free)
+void vmcb_maps_init(bool com2_free)
 {
-    paddr_t iopm, msrpm;
-    if (!page_alloc(2 * IOPM_PAGES, &iopm))
-        return false;
-    if (!page_alloc(MSRPM_PAGES, &msrpm)) {
-        page_free(iopm, 2 * IOPM_PAGES);
-        return false;
-    }
-    memset(page_va(iopm), 0xff, 2 * IOPM_PAGES * PAGE_SIZE);
+    paddr_t iopm;
+    ASSERT(page_alloc(MAP_PAGES, &iopm));
+    paddr_t msrpm = paddr_add(iopm, 2 * IOPM_PAGES * PAGE_SIZE);
+    memset(page_va(iopm), 0xff, MAP_PAGES * PAGE_SIZE);
     if (com2_free)
         ((uint8_t *)page_va(iopm))[IOPM_PAGES * PAGE_SIZE + UART_COM2 / 8] = 0; /* eight ports */
-    memset(page_va(msrpm), 0xff, MSRPM_PAGES * PAGE_SIZE);
     for (size_t i = 0; i < sizeof(guest_msrs) / sizeof(guest_msrs[0]); i++)
         msrpm_pass(page_va(msrpm), guest_msrs[i]);
     /* Speculation control is not intercepted where the processor switches it per guest; nor is IBPB, which only flushes. */
@@ -66,7 +62,6 @@ bool vmcb_maps_init(bool com2_free)
     iopm_base_pa = view_entry_address(iopm, VIEW_ENCRYPTED);
     iopm_com2_base_pa = view_entry_address(paddr_add(iopm, IOPM_PAGES * PAGE_SIZE), VIEW_ENCRYPTED);
     msrpm_base_pa = view_entry_address(msrpm, VIEW_ENCRYPTED);
-    return true;
 }
 
 /* Each byte of PAT: UC WC WT WP WB UC- (APM2 7.8.1). */
@@ -80,7 +75,7 @@ bool vmcb_pat_valid(uint64_t pat)
     return true;
 }
 
-void vmcb_init(struct vmcb *vmcb, const struct vmcb_setup *setup)
+void vmcb_init(struct vmcb *vmcb, bool sev, bool com2)
 {
     uint32_t misc[2] = {0};
 
@@ -89,18 +84,13 @@ void vmcb_init(struct vmcb *vmcb, const struct vmcb_setup *setup)
         misc[(intercepted[i] - VMEXIT_INTR) / 32] |= INTERCEPT(intercepted[i]);
     vmcb_set_intercept_misc1(vmcb, misc[0]);
     vmcb_set_intercept_misc2(vmcb, misc[1]);
-    vmcb_set_iopm_base_pa(vmcb, setup->com2 ? iopm_com2_base_pa : iopm_base_pa);
+    vmcb_set_iopm_base_pa(vmcb, com2 ? iopm_com2_base_pa : iopm_base_pa);
     vmcb_set_msrpm_base_pa(vmcb, msrpm_base_pa);
-    vmcb_set_tsc_offset(vmcb, setup->tsc_offset);
-    vmcb_set_guest_asid(vmcb, setup->asid);
     vmcb_set_v_intr(vmcb, V_INTR_MASKING);
-    vmcb_set_nested_ctl(vmcb, NESTED_CTL_NP_ENABLE | (setup->sev ? NESTED_CTL_SEV_ENABLE : 0));
-    vmcb_set_n_cr3(vmcb, setup->n_cr3);
-
+    vmcb_set_nested_ctl(vmcb, NESTED_CTL_NP_ENABLE | (sev ? NESTED_CTL_SEV_ENABLE : 0));
     vmcb_set_g_pat(vmcb, PAT_RESET);
     vmcb_set_efer(vmcb, EFER_SVME); /* APM2 15.5.1: VMRUN requires it */
     vmcb_set_rflags(vmcb, RFLAGS_ONE);
     vmcb_set_dr6(vmcb, DR6_RESET);
     vmcb_set_dr7(vmcb, DR7_RESET);
-    vmcb_mark_dirty(vmcb);
 }

@@ -91,20 +91,7 @@ struct vmcb {
     uint8_t reserved_6e8[0x918];
 };
 
-/* The gaps; tests/unit/hv_vcpu/test_accessors.c has the fields. */
-#define VMCB_OFFSET(field, offset) _Static_assert(offsetof(struct vmcb, field) == (offset), #field)
-VMCB_OFFSET(reserved_018, 0x018);
-VMCB_OFFSET(reserved_0e8, 0x0e8);
-VMCB_OFFSET(reserved_100, 0x100);
-VMCB_OFFSET(reserved_110, 0x110);
-VMCB_OFFSET(software_3e0, 0x3e0);
-VMCB_OFFSET(reserved_4a0, 0x4a0);
-VMCB_OFFSET(reserved_4d8, 0x4d8);
-VMCB_OFFSET(reserved_580, 0x580);
-VMCB_OFFSET(reserved_648, 0x648);
-VMCB_OFFSET(reserved_698, 0x698);
-VMCB_OFFSET(reserved_6e8, 0x6e8);
-#undef VMCB_OFFSET
+/* tests/unit/hv_vcpu/test_accessors.c has the offsets. */
 _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
 
 #define TLB_CONTROL_NONE 0u
@@ -213,11 +200,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB page");
         vmcb->vmcb_clean &= ~(uint32_t)(clean);                        \
     }
 /* The processor reads these on every VMRUN, or VMLOAD. */
-#define VMCB_ACCESSOR_UNCACHED(type, field)                            \
-    static inline void vmcb_set_##field(struct vmcb *vmcb, type value) \
-    {                                                                  \
-        vmcb->field = value;                                           \
-    }
+#define VMCB_NOT_CACHED 0u
 
 VMCB_ACCESSOR(uint32_t, intercept_cr, VMCB_CLEAN_I)
 VMCB_ACCESSOR(uint32_t, intercept_exceptions, VMCB_CLEAN_I)
@@ -240,25 +223,24 @@ VMCB_ACCESSOR(uint64_t, dr6, VMCB_CLEAN_DRX)
 VMCB_ACCESSOR(uint64_t, dr7, VMCB_CLEAN_DRX)
 VMCB_ACCESSOR(struct vmcb_segment, cs, VMCB_CLEAN_SEG)
 VMCB_ACCESSOR(uint8_t, cpl, VMCB_CLEAN_SEG)
-VMCB_ACCESSOR_UNCACHED(uint8_t, tlb_control)
-VMCB_ACCESSOR_UNCACHED(uint64_t, interrupt_shadow)
-VMCB_ACCESSOR_UNCACHED(uint64_t, eventinj)
-VMCB_ACCESSOR_UNCACHED(uint64_t, exitintinfo)
-VMCB_ACCESSOR_UNCACHED(uint64_t, rflags)
-VMCB_ACCESSOR_UNCACHED(uint64_t, rip)
-VMCB_ACCESSOR_UNCACHED(uint64_t, rsp)
-VMCB_ACCESSOR_UNCACHED(uint64_t, rax)
-VMCB_ACCESSOR_UNCACHED(uint64_t, spec_ctrl)
-VMCB_ACCESSOR_UNCACHED(uint64_t, star)
-VMCB_ACCESSOR_UNCACHED(uint64_t, lstar)
-VMCB_ACCESSOR_UNCACHED(uint64_t, cstar)
-VMCB_ACCESSOR_UNCACHED(uint64_t, sfmask)
-VMCB_ACCESSOR_UNCACHED(uint64_t, kernel_gs_base)
-VMCB_ACCESSOR_UNCACHED(uint64_t, sysenter_cs)
-VMCB_ACCESSOR_UNCACHED(uint64_t, sysenter_esp)
-VMCB_ACCESSOR_UNCACHED(uint64_t, sysenter_eip)
+VMCB_ACCESSOR(uint8_t, tlb_control, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, interrupt_shadow, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, eventinj, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, exitintinfo, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, rflags, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, rip, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, rsp, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, rax, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, spec_ctrl, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, star, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, lstar, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, cstar, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, sfmask, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, kernel_gs_base, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, sysenter_cs, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, sysenter_esp, VMCB_NOT_CACHED)
+VMCB_ACCESSOR(uint64_t, sysenter_eip, VMCB_NOT_CACHED)
 #undef VMCB_ACCESSOR
-#undef VMCB_ACCESSOR_UNCACHED
 
 /* All of them, from ES to TR, in the VMCB's order. FS, GS, LDTR and TR are VMLOAD's, which has no clean bits. */
 #define VMCB_SEGMENTS 10u
@@ -286,27 +268,14 @@ static inline uint64_t vmcb_event(uint64_t type, uint8_t vector)
     return EVENT_VALID | type | vector;
 }
 
-static inline uint64_t vmcb_event_with_error(uint64_t type, uint8_t vector, uint32_t error)
-{
-    return vmcb_event(type, vector) | EVENT_ERROR_VALID | (uint64_t)error << EVENT_ERROR_SHIFT;
-}
-
-/* The I/O and MSR permission maps that guests share; once. `com2_free`: a guest may have the second serial port. False: out of
- * pool pages. */
-bool vmcb_maps_init(bool com2_free);
+/* The I/O and MSR permission maps that guests share; once. `com2_free`: a guest may have the second serial port. */
+void vmcb_maps_init(bool com2_free);
 
 /* VMRUN refuses others (APM2 15.25.8). */
 bool vmcb_pat_valid(uint64_t pat);
 
-struct vmcb_setup {
-    uint32_t asid;
-    uint64_t n_cr3;
-    uint64_t tsc_offset;
-    bool sev;
-    bool com2; /* the host's second serial port is the guest's: its accesses are not intercepted */
-};
-/* Fills a zeroed VMCB: intercepts, maps, and registers as after RESET where
- * the caller sets no others. */
-void vmcb_init(struct vmcb *vmcb, const struct vmcb_setup *setup);
+/* Fills a zeroed VMCB: intercepts, maps, and registers as after RESET. The caller sets the other registers, and what is its guest's own:
+ * ASID, nested tables, TSC offset. `com2`: the host's second serial port is the guest's, and its accesses are not intercepted. */
+void vmcb_init(struct vmcb *vmcb, bool sev, bool com2);
 
 #endif

@@ -56,7 +56,7 @@ void debug_enter(struct vcpu *vcpu)
 
 void debug_delivered(struct vcpu *vcpu)
 {
-    if (!vcpu->pending_exception) /* else an exit came in the middle of the delivery */
+    if (vcpu->exception == 0) /* else an exit came in the middle of the delivery */
         stop(vcpu, 0);
 }
 

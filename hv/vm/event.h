@@ -13,9 +13,7 @@ void event_interrupted(struct vcpu *vcpu);
 /* The guest's CR8 writes, which do not exit, reach the vlapic. */
 static inline void event_sync_tpr(struct vcpu *vcpu)
 {
-    uint8_t v_tpr = (uint8_t)(vcpu->vmcb->v_intr & V_TPR_MASK);
-    if (v_tpr != vcpu->lapic.tpr >> 4)
-        vlapic_set_tpr(&vcpu->lapic, v_tpr);
+    vlapic_set_tpr(&vcpu->lapic, (uint8_t)(vcpu->vmcb->v_intr & V_TPR_MASK));
 }
 /* The other way, after a write to the vlapic's TPR. */
 static inline void event_write_tpr(struct vcpu *vcpu)

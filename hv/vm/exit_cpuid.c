@@ -4,7 +4,7 @@
  * below, which leave out all that hv does not virtualise. Resolved once; an exit is a look-up.
  *
  * Shown although the processor may not say so, since hv makes it true: x2APIC, the APIC's TSC deadline, ARAT (the
- * virtual APIC's timer never stops), APIC, the hypervisor bit and its leaves; MTRR (a default type and no ranges: exit_msr_list.c; Linux
+ * virtual APIC's timer never stops), APIC, the hypervisor bit and its leaves; MTRR (a default type and no ranges: exit_msr.c; Linux
  * before 6.2 needs it for PAT); EferLmsleUnsupported (WRMSR refuses EFER.LMSLE); the topology, which is the guest's.
  */
 #include "hv/vm/exit_cpuid.h"
@@ -174,9 +174,9 @@ OUT_OF_LINE struct cpuid xstate(uint32_t subleaf)
         return (struct cpuid){0};
     switch (subleaf) {
     case 0:
-        return (struct cpuid){(uint32_t)allowed, xsave_size(switch_xcr0()), xsave_size(allowed), 0};
+        return (struct cpuid){(uint32_t)allowed, xsave_size(xgetbv()), xsave_size(allowed), 0};
     case 1:
-        return (struct cpuid){xstate_1.eax, (xstate_1.eax & BIT(1)) != 0 ? xsave_size(switch_xcr0()) : 0, 0, 0};
+        return (struct cpuid){xstate_1.eax, (xstate_1.eax & BIT(1)) != 0 ? xsave_size(xgetbv()) : 0, 0, 0};
     case 2:
         return (allowed & 4) != 0 ? (struct cpuid){xstate_avx.eax, xstate_avx.ebx, 0, 0} : (struct cpuid){0};
     default:

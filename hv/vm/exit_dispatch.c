@@ -11,7 +11,6 @@
 #include "hv/vm/exit_cr.h"
 #include "hv/vm/exit_io.h"
 #include "hv/vm/exit_msr.h"
-#include "hv/vm/exit_msr_list.h"
 #include "hv/vm/exit_npf.h"
 #include "hv/vm/fair.h"
 #include "hv/vm/guest.h"
@@ -154,10 +153,7 @@ static const struct exit_row rows[] = {
     [VMEXIT_EXCEPTION_DB] = {exit_debug, VCPU_EXIT_EXCEPTION},
     [VMEXIT_EXCEPTION_AC] = {exit_alignment, VCPU_EXIT_EXCEPTION},
     [VMEXIT_EXCEPTION_MC] = {exit_mc, VCPU_EXIT_EXCEPTION},
-    [VMEXIT_INTR] = {exit_host, VCPU_EXIT_INTERRUPT},
-    [VMEXIT_NMI] = {exit_host, VCPU_EXIT_INTERRUPT},
-    [VMEXIT_SMI] = {exit_host, VCPU_EXIT_INTERRUPT},
-    [VMEXIT_INIT] = {exit_host, VCPU_EXIT_INTERRUPT},
+    [VMEXIT_INTR... VMEXIT_INIT] = {exit_host, VCPU_EXIT_INTERRUPT}, /* NMI and SMI between them */
     [VMEXIT_VINTR] = {exit_vintr, VCPU_EXIT_WINDOW},
     [VMEXIT_CR0_SEL_WRITE] = {exit_cr, VCPU_EXIT_CR},
     [VMEXIT_RDPMC] = {exit_rdpmc, VCPU_EXIT_FORBIDDEN},
@@ -172,15 +168,9 @@ static const struct exit_row rows[] = {
     [VMEXIT_SHUTDOWN] = {exit_shutdown, VCPU_EXIT_OTHER},
     [VMEXIT_VMRUN] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
     [VMEXIT_VMMCALL] = {exit_vmmcall, VCPU_EXIT_VMMCALL},
-    [VMEXIT_VMLOAD] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
-    [VMEXIT_VMSAVE] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
-    [VMEXIT_STGI] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
-    [VMEXIT_CLGI] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
-    [VMEXIT_SKINIT] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_VMLOAD... VMEXIT_SKINIT] = {exit_undefined, VCPU_EXIT_FORBIDDEN}, /* VMSAVE, STGI, CLGI */
     [VMEXIT_WBINVD] = {exit_cache, VCPU_EXIT_CACHE},
-    [VMEXIT_MONITOR] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
-    [VMEXIT_MWAIT] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
-    [VMEXIT_MWAIT_CONDITIONAL] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
+    [VMEXIT_MONITOR... VMEXIT_MWAIT_CONDITIONAL] = {exit_undefined, VCPU_EXIT_FORBIDDEN}, /* MWAIT */
     [VMEXIT_XSETBV] = {exit_xsetbv, VCPU_EXIT_CR},
     [VMEXIT_RDPRU] = {exit_undefined, VCPU_EXIT_FORBIDDEN},
 };

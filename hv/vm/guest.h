@@ -75,7 +75,7 @@ struct guest {
     struct npt npt; /* root 0: none */
     uint32_t bus_pages; /* mapped there outside of RAM; exit_npf.c */
     uint64_t *shared, *share_changed; /* SEV: pages.c; NULL: none */
-    uint32_t migration_control; /* its MSR; exit_msr_list.c */
+    uint32_t migration_control; /* its MSR; exit_msr.c */
     uint32_t asid; /* 0: none */
     bool sev;
     bool sev_context, sev_active; /* LAUNCH_START / ACTIVATE done, or sent and never answered */

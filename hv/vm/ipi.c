@@ -71,20 +71,6 @@ void ipi_raise(struct vcpu *vcpu, uint8_t vector)
     post(vcpu, MESSAGE_FIXED, vector);
 }
 
-static void take_startup(struct vcpu *vcpu)
-{
-    uint32_t startup = __atomic_exchange_n(&vcpu->posted.startup, 0, __ATOMIC_RELAXED);
-    if ((startup & STARTUP_VALID) != 0 && vcpu->state == VCPU_WAIT_SIPI)
-        vcpu_start_at(vcpu, (uint8_t)startup);
-}
-
-/* Before it takes what was posted, which may or may not wake it. */
-static void ipi_came(struct vcpu *vcpu)
-{
-    vcpu->awaits_ipi = false;
-    __atomic_fetch_add(&vcpu->guest->awaiting_ipi, GUEST_IPI_CAME - 1, __ATOMIC_SEQ_CST);
-}
-
 /* Has all been taken that was ever posted to the guest's vCPUs? */
 static bool all_taken(const struct guest *guest)
 {
@@ -133,8 +119,10 @@ void ipi_take(struct vcpu *vcpu)
     struct vcpu_posted *posted = &vcpu->posted;
     if (__atomic_load_n(&posted->any, __ATOMIC_RELAXED) == 0)
         return;
-    if (vcpu->awaits_ipi)
-        ipi_came(vcpu);
+    if (vcpu->awaits_ipi) { /* before it takes what was posted, which may or may not wake it */
+        vcpu->awaits_ipi = false;
+        __atomic_fetch_add(&vcpu->guest->awaiting_ipi, GUEST_IPI_CAME - 1, __ATOMIC_SEQ_CST);
+    }
     (void)__atomic_exchange_n(&posted->any, 0, __ATOMIC_SEQ_CST);
     if (__atomic_exchange_n(&posted->init, 0, __ATOMIC_RELAXED) != 0) {
         vcpu->wbinvd_ticket = vcpu->asleep_tsc = 0;
@@ -143,7 +131,9 @@ void ipi_take(struct vcpu *vcpu)
         else
             vcpu_start_init(vcpu);
     }
-    take_startup(vcpu);
+    uint32_t startup = __atomic_exchange_n(&posted->startup, 0, __ATOMIC_RELAXED);
+    if ((startup & STARTUP_VALID) != 0 && vcpu->state == VCPU_WAIT_SIPI)
+        vcpu_start_at(vcpu, (uint8_t)startup);
     for (uint32_t i = 0; i < 8; i++) {
         uint32_t bits = __atomic_exchange_n(&posted->irr[i], 0, __ATOMIC_RELAXED);
         for (; bits != 0; bits &= bits - 1)

@@ -24,7 +24,7 @@ void run_init(struct cpu *cpu, bool com2_free)
     run_init_cpu(cpu);
     exit_cpuid_init(&cpu->features);    /* after switch_init() */
     exit_npf_init();
-    ASSERT(vmcb_maps_init(com2_free));
+    vmcb_maps_init(com2_free);
 }
 
 void run_init_cpu(struct cpu *cpu)

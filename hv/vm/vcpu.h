@@ -51,7 +51,6 @@ struct vcpu_posted {
 struct vcpu {
     struct vmrun_state run;     /* general registers; first: vcpu_of_run() */
     struct vmcb *vmcb;          /* its accessors are in vmcb.h */
-    paddr_t vmcb_pa;
     struct guest *guest;
     uint32_t id;                /* x2APIC id */
     enum vcpu_state state;
@@ -64,7 +63,7 @@ struct vcpu {
     bool tlb_stale;             /* written by any CPU: to be flushed before the next entry */
     bool timer_changed;         /* the guest wants its timer interrupt earlier than the host's timer is armed for */
     struct vlapic lapic;
-    struct vlapic_ipi ipi;      /* of the vlapic write that is under way */
+    bool ipi;                   /* the vlapic write that is under way has one to send */
     struct vcpu_posted posted;
     uint64_t no_kick_until; /* while cpu->slices is below, it needs no kick: it looks at `posted` before it runs */
     bool nmi_pending;
@@ -80,10 +79,7 @@ struct vcpu {
     uint64_t run_tsc; /* time in the guest and its exits */
     uint64_t fair_tsc; /* run_tsc, moved forward after a sleep: fair.c */
     uint64_t exits[VCPU_EXIT_KINDS];
-    bool pending_exception; /* to inject at the next entry */
-    uint8_t exception_vector;
-    uint32_t exception_error;
-    bool exception_has_error;
+    uint64_t exception; /* to inject at the next entry, as EVENTINJ; 0: none */
     uint64_t cr0_hidden; /* CD and NW as the guest wrote them: vcpu_cr.c */
     bool stepping; /* an instruction runs with RFLAGS.TF set by hv: vcpu_cr.c */
     bool cr0_free; /* it is CLTS, LMSW or SMSW: CR0 is not intercepted */

@@ -13,7 +13,7 @@
 #include "hv/vm/guest.h"
 #include "hv/vm/vcpu_cr.h"
 
-#define MTRR_DEF_TYPE_RESET UINT64_C(0x806) /* enabled, write-back; exit_msr_list.c */
+#define MTRR_DEF_TYPE_RESET UINT64_C(0x806) /* enabled, write-back; exit_msr.c */
 #define CR0_INIT UINT64_C(0x60000010) /* CD, NW, ET */
 #define REAL_MODE_LIMIT 0xffffu
 #define ATTRIBUTES_CODE 0x9bu /* present, read, execute, accessed */
@@ -73,10 +73,9 @@ void vcpu_start_init(struct vcpu *vcpu)
     vcpu_flush_tlb(vcpu);
     vlapic_reset(&vcpu->lapic, vcpu->id, false);
     event_write_tpr(vcpu);
-    vcpu->pending_exception = false;
-    vcpu->nmi_pending = vcpu->nmi_blocked = false;
-    vcpu->nmi_iret_rip = NMI_NO_IRET;
-    vmcb_set_intercept_misc1(vmcb, vmcb->intercept_misc1 & ~INTERCEPT(VMEXIT_IRET));
+    vcpu->exception = 0;
+    vcpu->nmi_pending = false;
+    event_block_nmi(vcpu, false, NMI_NO_IRET);
     vcpu->request = true;
     vcpu->state = VCPU_WAIT_SIPI;
 }
@@ -101,7 +100,6 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
 
     struct vcpu *vcpu = page_va(self);
     vcpu->vmcb = page_va(vmcb);
-    vcpu->vmcb_pa = vmcb;
     vcpu->run.vmcb_address = view_entry_address(vmcb, VIEW_ENCRYPTED);
     vcpu->switched.fpu = page_va(fpu);
     vcpu->guest = guest;
@@ -112,14 +110,11 @@ bool vcpu_create(struct guest *guest, uint32_t id, const struct manifest_registe
     vcpu->nmi_iret_rip = NMI_NO_IRET;
     vlapic_reset(&vcpu->lapic, id, id == 0);
     switch_reset(&vcpu->switched);
-    vmcb_init(vcpu->vmcb, &(struct vmcb_setup){
-                              .asid = guest->asid,
-                              .n_cr3 = view_entry_address(guest->npt.root, VIEW_ENCRYPTED),
-                              /* A guest's TSC starts at 0, and is one for all its vCPUs. */
-                              .tsc_offset = id == 0 ? 0 - clock_tsc() : guest->vcpus[0]->vmcb->tsc_offset,
-                              .sev = guest->sev,
-                              .com2 = (guest->config->flags & MANIFEST_GUEST_SERIAL_COM2) != 0,
-                          });
+    vmcb_init(vcpu->vmcb, guest->sev, (guest->config->flags & MANIFEST_GUEST_SERIAL_COM2) != 0);
+    vmcb_set_guest_asid(vcpu->vmcb, guest->asid);
+    vmcb_set_n_cr3(vcpu->vmcb, view_entry_address(guest->npt.root, VIEW_ENCRYPTED));
+    /* A guest's TSC starts at 0, and is one for all its vCPUs. */
+    vmcb_set_tsc_offset(vcpu->vmcb, id == 0 ? 0 - clock_tsc() : guest->vcpus[0]->vmcb->tsc_offset);
     if (id == 0)
         vcpu_load(vcpu, registers); /* boot/ has checked that VMRUN will take them */
     else
@@ -140,6 +135,6 @@ void vcpu_destroy(struct vcpu *vcpu)
     if (vcpu->cpu != NULL)
         __atomic_fetch_sub(&vcpu->cpu->assigned, 1, __ATOMIC_RELAXED);
     page_free(page_pa(vcpu->switched.fpu), 1);
-    page_free(vcpu->vmcb_pa, 1);
+    page_free(page_pa(vcpu->vmcb), 1);
     page_free(page_pa(vcpu), 1);
 }

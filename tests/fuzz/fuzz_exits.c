@@ -159,7 +159,8 @@ static uint64_t some_event(void)
     vector %= 32;
     if (vector == 2)
         vector = 0;
-    return (HAS_ERROR_CODE >> vector & 1) != 0 ? vmcb_event_with_error(type, vector, byte()) : vmcb_event(type, vector);
+    uint64_t error = EVENT_ERROR_VALID | (uint64_t)byte() << EVENT_ERROR_SHIFT;
+    return vmcb_event(type, vector) | ((HAS_ERROR_CODE >> vector & 1) != 0 ? error : 0);
 }
 
 /* ---- before VMRUN ---- */
@@ -242,7 +243,7 @@ static void check_entry(struct vcpu *vcpu)
     struct side *side = &sides[vcpu->guest->index];
     const struct vmcb *now = vcpu->vmcb;
     require(vcpu->state == VCPU_RUNNABLE && vcpu->guest->end == GUEST_END_NONE, "only the living run");
-    require(!vcpu->pending_exception, "no exception is forgotten");
+    require(vcpu->exception == 0, "no exception is forgotten");
     require(rig_cpu.timer_fired || rig_cpu.timer_tsc <= rig_cpu.slice_end_tsc, "the host's timer ends the slice");
     require(!rig_window_open, "no window is left open");
     check_constant(now, &side->constant);

@@ -1150,9 +1150,7 @@ static void live(struct guest *guest)
     vcpu->lapic.lvt[0] = 0x400ec; /* TSC deadline */
     vcpu->lapic.deadline_tsc = UINT64_C(1) << 60;
     vcpu->nmi_pending = true;
-    vcpu->pending_exception = vcpu->exception_has_error = true;
-    vcpu->exception_vector = 13;
-    vcpu->exception_error = 5;
+    vcpu->exception = vmcb_event(EVENT_TYPE_EXCEPTION, 13) | EVENT_ERROR_VALID | UINT64_C(5) << EVENT_ERROR_SHIFT;
     vcpu->posted.irr[2] = 1u << 3; /* by another vCPU: 0x43 */
     vcpu->posted.any = 1;
     guest->uart.scr = 0x5c;

@@ -39,6 +39,8 @@ static void fields_are_where_the_processor_has_them(void **state)
 {
     (void)state;
 #define AT(field, offset) assert_int_equal(offsetof(struct vmcb, field), offset)
+    AT(intercept_misc3, 0x014);
+    AT(pause_filter_threshold, 0x03c);
     AT(iopm_base_pa, 0x040);
     AT(msrpm_base_pa, 0x048);
     AT(tsc_offset, 0x050);
@@ -56,6 +58,8 @@ static void fields_are_where_the_processor_has_them(void **state)
     AT(vmcb_clean, 0x0c0);
     AT(nrip, 0x0c8);
     AT(guest_instruction_count, 0x0d0);
+    AT(avic_apic_backing_page, 0x0e0);
+    AT(avic_logical_table, 0x0f0);
     AT(vmsa_pa, 0x108);
     AT(es, 0x400);
     AT(cs, 0x410);
@@ -76,6 +80,7 @@ static void fields_are_where_the_processor_has_them(void **state)
     AT(kernel_gs_base, 0x620);
     AT(cr2, 0x640);
     AT(g_pat, 0x668);
+    AT(lastexcp_to, 0x690);
     AT(spec_ctrl, 0x6e0);
 #undef AT
 }

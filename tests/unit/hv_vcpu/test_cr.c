@@ -42,12 +42,12 @@ static bool exits(uint64_t code, unsigned gpr)
 /* After an exit: #GP(0) at the instruction, or past it. */
 static bool done(void)
 {
-    if (!vcpu->pending_exception) {
+    if (vcpu->exception == 0) {
         assert_int_equal(vcpu->vmcb->rip, 0x1003);
         return true;
     }
-    assert_int_equal(vcpu->exception_vector, 13);
-    assert_true(vcpu->exception_has_error && vcpu->exception_error == 0);
+    assert_int_equal(EVENT_VECTOR(vcpu->exception), 13);
+    assert_true((vcpu->exception & EVENT_ERROR_VALID) != 0 && vcpu->exception >> EVENT_ERROR_SHIFT == 0);
     assert_int_equal(vcpu->vmcb->rip, 0x1000);
     return false;
 }
@@ -337,7 +337,7 @@ static void a_guest_that_steps_gets_its_trap(void **state)
     vcpu->vmcb->exitinfo1 = MOV | RBX;
     exit_dispatch(&vcpu->run);
     assert_int_equal(vcpu->vmcb->rip, 0x1003);
-    assert_true(vcpu->pending_exception && vcpu->exception_vector == 1);
+    assert_true(vcpu->exception != 0 && EVENT_VECTOR(vcpu->exception) == 1);
 }
 
 /* ---- CLTS, LMSW, SMSW ---- */
@@ -387,7 +387,7 @@ static void what_touches_neither_cd_nor_nw_is_the_guests_to_execute(void **state
         vcpu->vmcb->dr6 |= 1u << 14;
         assert_true(next_exit(VMEXIT_EXCEPTION_DB, 0, 0));
         over(0);
-        assert_false(vcpu->pending_exception);
+        assert_int_equal(vcpu->exception, 0);
         assert_int_equal(vcpu->vmcb->dr6, 0xffff0ff0);
         assert_int_equal(vcpu->vmcb->rip, 0x1004);
     }
@@ -400,7 +400,7 @@ static void a_guests_own_step_and_breakpoints_are_told_to_it(void **state)
     vcpu->vmcb->dr6 |= 1u << 14 | 1u << 2; /* a data breakpoint of its own */
     assert_false(next_exit(VMEXIT_EXCEPTION_DB, 0, 0));
     over(0);
-    assert_true(vcpu->pending_exception && vcpu->exception_vector == 1);
+    assert_true(vcpu->exception != 0 && EVENT_VECTOR(vcpu->exception) == 1);
     assert_int_equal(vcpu->vmcb->dr6, 0xffff0ff4);
 
     rig_exit(vcpu, VMEXIT_INTR, 0, 0);
@@ -410,7 +410,7 @@ static void a_guests_own_step_and_breakpoints_are_told_to_it(void **state)
     vcpu->vmcb->dr6 |= 1u << 14;
     assert_false(next_exit(VMEXIT_EXCEPTION_DB, 0, 0));
     over(RFLAGS_TF);
-    assert_true(vcpu->pending_exception && vcpu->exception_vector == 1);
+    assert_true(vcpu->exception != 0 && EVENT_VECTOR(vcpu->exception) == 1);
     assert_int_equal(vcpu->vmcb->dr6, 0xffff4ff0);
 }
 
@@ -420,9 +420,9 @@ static void a_fault_of_it_is_the_guests(void **state)
     stepped_over(VMEXIT_CR0_SEL_WRITE);
     assert_false(next_exit(0x40 + 14, 6, 0x7000123));
     over(0);
-    assert_true(vcpu->pending_exception && vcpu->exception_has_error);
-    assert_int_equal(vcpu->exception_vector, 14);
-    assert_int_equal(vcpu->exception_error, 6);
+    assert_true(vcpu->exception != 0 && (vcpu->exception & EVENT_ERROR_VALID) != 0);
+    assert_int_equal(EVENT_VECTOR(vcpu->exception), 14);
+    assert_int_equal(vcpu->exception >> EVENT_ERROR_SHIFT, 6);
     assert_int_equal(vcpu->vmcb->cr2, 0x7000123);
     assert_int_equal(vcpu->vmcb->vmcb_clean & VMCB_CLEAN_CR2, 0);
     static const struct {
@@ -433,8 +433,8 @@ static void a_fault_of_it_is_the_guests(void **state)
         stepped_over(VMEXIT_WRITE_CR0);
         assert_false(next_exit(0x40u + faults[i].vector, 0, 0));
         over(0);
-        assert_int_equal(vcpu->exception_vector, faults[i].vector);
-        assert_int_equal(vcpu->exception_has_error, faults[i].error);
+        assert_int_equal(EVENT_VECTOR(vcpu->exception), faults[i].vector);
+        assert_int_equal((vcpu->exception & EVENT_ERROR_VALID) != 0, faults[i].error);
     }
     assert_int_equal(guests[0].end, GUEST_END_NONE);
     assert_false(rig_exit(vcpu, 0x40 + 13, 0, 0)); /* without it: nobody asked for that intercept */

@@ -71,7 +71,7 @@ static void an_instruction_is_executed_and_the_guest_pauses(void **state)
     vcpu->vmcb->dr6 |= DR6_BS;
     assert_false(exits(VMEXIT_EXCEPTION_DB, 0, 0));
     is_stopped(0);
-    assert_false(vcpu->pending_exception);
+    assert_int_equal(vcpu->exception, 0);
     assert_true(vcpu->vmcb->rflags == (RFLAGS_IF | 2) && vcpu->vmcb->dr6 == DR6_NONE);
 }
 
@@ -86,7 +86,7 @@ static void an_instruction_that_exits_counts_as_one(void **state)
         assert_false(exits(codes[i], 0, 0));
         is_stopped(0);
         assert_int_equal(vcpu->vmcb->rip, 0x1002 + i);
-        assert_false(vcpu->pending_exception);
+        assert_int_equal(vcpu->exception, 0);
         assert_int_equal(vcpu->vmcb->rflags & RFLAGS_TF, 0);
         vcpu->stopped = 0;
         vcpu->state = VCPU_RUNNABLE;
@@ -137,19 +137,19 @@ static void an_exception_is_delivered_and_ends_the_step(void **state)
     goes_on();
     assert_int_equal(rig_self_kicks, 0);
     event_prepare(vcpu);
-    assert_int_equal(vcpu->vmcb->eventinj, vmcb_event_with_error(EVENT_TYPE_EXCEPTION, 14, 2));
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x280000b0e));
     assert_int_equal(vcpu->vmcb->rflags & RFLAGS_TF, 0); /* the handler does not find it on its stack */
     assert_true(rig_gif_clear && rig_self_kicks == 1 && vcpu->request);
     /* A nested page fault in the middle of the delivery: once more. */
     rig_gif_clear = false;
-    assert_false(exits(VMEXIT_INTR, 0, vmcb_event_with_error(EVENT_TYPE_EXCEPTION, 14, 2)));
+    assert_false(exits(VMEXIT_INTR, 0, UINT64_C(0x280000b0e)));
     goes_on();
     event_prepare(vcpu);
-    assert_int_equal(vcpu->vmcb->eventinj, vmcb_event_with_error(EVENT_TYPE_EXCEPTION, 14, 2));
+    assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x280000b0e));
     assert_int_equal(rig_self_kicks, 2);
     assert_false(exits(VMEXIT_INTR, 0, 0));
     is_stopped(0);
-    assert_false(vcpu->pending_exception);
+    assert_int_equal(vcpu->exception, 0);
 }
 
 static void the_guests_own_single_step_is_told_to_it(void **state)
@@ -163,9 +163,9 @@ static void the_guests_own_single_step_is_told_to_it(void **state)
             vcpu->vmcb->dr6 |= DR6_BS;
         exits(skipped ? VMEXIT_CPUID : VMEXIT_EXCEPTION_DB, 0, 0);
         is_stopped(0);
-        assert_true(vcpu->pending_exception && vcpu->exception_vector == 1);
+        assert_true(vcpu->exception != 0 && EVENT_VECTOR(vcpu->exception) == 1);
         assert_true((vcpu->vmcb->dr6 & DR6_BS) != 0 && (vcpu->vmcb->rflags & RFLAGS_TF) != 0);
-        vcpu->pending_exception = false;
+        vcpu->exception = 0;
         vcpu->stopped = 0;
     }
 }
@@ -180,7 +180,7 @@ static void a_step_that_was_given_up_stops_nobody(void **state)
     debug_begin(vcpu->guest, NULL);
     vcpu->vmcb->dr6 |= DR6_BS;
     exits(VMEXIT_EXCEPTION_DB, 0, 0);
-    assert_true(vcpu->stopped == 0 && !vcpu->guest->paused && !vcpu->pending_exception && !vcpu->stepping);
+    assert_true(vcpu->stopped == 0 && !vcpu->guest->paused && vcpu->exception == 0 && !vcpu->stepping);
     assert_int_equal(vcpu->vmcb->rflags & RFLAGS_TF, 0);
 }
 
@@ -204,7 +204,7 @@ static void what_vcpu_set_enables_stops_the_guest(void **state)
             vcpu->vmcb->dr6 |= 1u << n;
             assert_false(exits(VMEXIT_EXCEPTION_DB, 0, 0));
             is_stopped(1 + n);
-            assert_false(vcpu->pending_exception);
+            assert_int_equal(vcpu->exception, 0);
             assert_int_equal(vcpu->vmcb->dr6, DR6_NONE);
             /* Only a fault comes before its instruction, and would come again. */
             assert_int_equal(vcpu->vmcb->rflags & RFLAGS_RF, type == 0 ? RFLAGS_RF : 0);
@@ -221,21 +221,22 @@ static void the_guests_own_breakpoints_stay_its_own(void **state)
     debug_set_breakpoints(vcpu, dr, DR7(1, 0) | DR7(2, 1));
     vcpu->vmcb->dr6 |= 1u << 1 | 1u << 3; /* 3: matched, but is not enabled */
     assert_false(exits(VMEXIT_EXCEPTION_DB, 0, 0));
-    assert_true(vcpu->stopped == 0 && vcpu->pending_exception);
-    vcpu->pending_exception = false;
+    assert_true(vcpu->stopped == 0 && vcpu->exception != 0);
+    vcpu->exception = 0;
     vcpu->vmcb->dr6 = DR6_NONE | 1u << 1 | 1u << 2;
     assert_false(exits(VMEXIT_EXCEPTION_DB, 0, 0)); /* both */
     is_stopped(3);
-    assert_true(vcpu->pending_exception && vcpu->exception_vector == 1);
+    assert_true(vcpu->exception != 0 && EVENT_VECTOR(vcpu->exception) == 1);
     assert_int_equal(vcpu->vmcb->dr6, DR6_NONE | 1u << 1);
     /* What the operator has disabled, the guest may enable: it is its own then. */
-    vcpu->guest->paused = vcpu->pending_exception = false;
+    vcpu->guest->paused = false;
+    vcpu->exception = 0;
     vcpu->stopped = 0;
     debug_set_breakpoints(vcpu, dr, 0);
     vcpu->vmcb->dr7 = DR7(2, 0) | DR7_RESET;
     vcpu->vmcb->dr6 = DR6_NONE | 1u << 2;
     assert_false(exits(VMEXIT_EXCEPTION_DB, 0, 0));
-    assert_true(vcpu->stopped == 0 && vcpu->pending_exception);
+    assert_true(vcpu->stopped == 0 && vcpu->exception != 0);
 }
 
 /* Its guest runs on; what it enables itself later is its own. */
@@ -248,7 +249,7 @@ static void nobody_is_stopped_by_breakpoints_of_a_debugger_that_is_gone(void **s
     debug_forget();
     vcpu->vmcb->dr6 |= 1u << 3;
     assert_true(exits(VMEXIT_EXCEPTION_DB, 0, 0) || vcpu->request);
-    assert_true(vcpu->stopped == 0 && !vcpu->guest->paused && !vcpu->pending_exception);
+    assert_true(vcpu->stopped == 0 && !vcpu->guest->paused && vcpu->exception == 0);
     assert_int_equal(vcpu->vmcb->dr6, DR6_NONE);
     assert_int_equal(vcpu->vmcb->dr7 & 0xff, DR7(0, 0) & 0xff);
     assert_int_equal(vcpu->breakpoints, 0);
@@ -271,7 +272,7 @@ static void a_step_onto_data_tells_the_breakpoint(void **state)
     vcpu->vmcb->dr6 |= DR6_BS | 1u;
     assert_false(exits(VMEXIT_EXCEPTION_DB, 0, 0));
     is_stopped(1);
-    assert_false(vcpu->pending_exception);
+    assert_int_equal(vcpu->exception, 0);
     assert_int_equal(vcpu->vmcb->dr6, DR6_NONE);
     assert_int_equal(vcpu->vmcb->rflags & RFLAGS_TF, 0);
 }

@@ -187,10 +187,10 @@ static void what_was_decided_and_blocked_elsewhere_stays_so(void **state)
     vmcb_set_eventinj(vcpu->vmcb, UINT64_C(0x80000051)); /* prepared before, and not delivered */
     assert_int_equal(event_first(vcpu), UINT64_C(0x80000051));
     event_prepare(vcpu);
-    assert_true(vcpu->vmcb->eventinj == UINT64_C(0x80000051) && vcpu->pending_exception);
+    assert_true(vcpu->vmcb->eventinj == UINT64_C(0x80000051) && vcpu->exception != 0);
     vmcb_set_eventinj(vcpu->vmcb, 0);
     event_prepare(vcpu);
-    assert_true(vcpu->vmcb->eventinj == UINT64_C(0x80000306) && !vcpu->pending_exception);
+    assert_true(vcpu->vmcb->eventinj == UINT64_C(0x80000306) && vcpu->exception == 0);
 
     vmcb_set_eventinj(vcpu->vmcb, 0);
     vcpu->nmi_pending = true;
@@ -222,7 +222,7 @@ static void an_exception_goes_first_and_the_interrupt_gets_a_window(void **state
     event_prepare(vcpu);
     assert_int_equal(vcpu->vmcb->eventinj, UINT64_C(0x0000001880000b0d));
     assert_int_equal(window(vcpu), 4);
-    assert_false(vcpu->pending_exception);
+    assert_int_equal(vcpu->exception, 0);
     assert_true(rig_exit(vcpu, VMEXIT_INTR, 0, 0));
     event_inject_exception(vcpu, 6, false, 0x18);
     event_prepare(vcpu);

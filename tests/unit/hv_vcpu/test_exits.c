@@ -218,14 +218,14 @@ static void instructions_that_guests_do_not_have_are_undefined(void **state)
     struct vcpu *vcpu = rig_guest(0, false);
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         assert_false(rig_exit(vcpu, codes[i], 0, 0));
-        assert_true(vcpu->pending_exception);
-        assert_int_equal(vcpu->exception_vector, 6);
-        assert_false(vcpu->exception_has_error);
+        assert_true(vcpu->exception != 0);
+        assert_int_equal(EVENT_VECTOR(vcpu->exception), 6);
+        assert_int_equal(vcpu->exception & EVENT_ERROR_VALID, 0);
         assert_int_equal(vcpu->vmcb->rip, 0x1000); /* a fault points at its instruction */
     }
     assert_false(rig_exit(vcpu, VMEXIT_RDPMC, 0, 0));
-    assert_int_equal(vcpu->exception_vector, 13);
-    assert_true(vcpu->exception_has_error);
+    assert_int_equal(EVENT_VECTOR(vcpu->exception), 13);
+    assert_true((vcpu->exception & EVENT_ERROR_VALID) != 0);
     assert_int_equal(guests[0].end, GUEST_END_NONE);
     assert_int_equal(vcpu->exits[VCPU_EXIT_FORBIDDEN], 13);
 }
@@ -263,8 +263,8 @@ static void a_single_step_over_an_intercepted_instruction_traps(void **state)
     vcpu->vmcb->rip = 0x1000;
     vcpu->vmcb->rflags = 0x102;
     assert_false(exit_dispatch(&vcpu->run));
-    assert_true(vcpu->pending_exception);
-    assert_int_equal(vcpu->exception_vector, 1);
+    assert_true(vcpu->exception != 0);
+    assert_int_equal(EVENT_VECTOR(vcpu->exception), 1);
     assert_int_equal(vcpu->vmcb->dr6 & 1 << 14, 1 << 14);
     assert_int_equal(vcpu->vmcb->rip, 0x1002);
     assert_int_equal(vcpu->vmcb->vmcb_clean & VMCB_CLEAN_DRX, 0);
@@ -490,7 +490,7 @@ static void the_second_serial_port_passes_for_the_guest_that_has_it_unless_it_is
 {
     (void)state;
     for (uint32_t com2_free = 0; com2_free < 2; com2_free++) {
-        assert_true(vmcb_maps_init(com2_free != 0));
+        vmcb_maps_init(com2_free != 0);
         rig_config[1].flags = MANIFEST_GUEST_SERIAL_COM2;
         const struct vmcb *none = rig_guest(0, false)->vmcb, *has = rig_guest(1, false)->vmcb;
         const uint8_t *intercepts = page_va(paddr(none->iopm_base_pa & ~RIG_C_BIT));

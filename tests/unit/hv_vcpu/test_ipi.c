@@ -97,7 +97,7 @@ static void init_stops_a_vcpu_whatever_it_does(void **state)
     vcpus[1]->vmcb->cr0 = 0x80050033;
     vcpus[1]->vmcb->efer |= EFER_LMA;
     vcpus[1]->run.gprs.rbx = 7;
-    vcpus[1]->pending_exception = true;
+    vcpus[1]->exception = vmcb_event(EVENT_TYPE_EXCEPTION, 6);
     vlapic_post(&vcpus[1]->lapic, 0x41);
     send(0, ICR(1, INIT_DEASSERT));         /* of old: means nothing */
     assert_int_equal(vcpus[1]->state, VCPU_RUNNABLE);
@@ -106,7 +106,7 @@ static void init_stops_a_vcpu_whatever_it_does(void **state)
     assert_int_equal(vcpus[1]->vmcb->cr0, 0x10);
     assert_int_equal(vcpus[1]->vmcb->efer, EFER_SVME);
     assert_int_equal(vcpus[1]->run.gprs.rbx, 0);
-    assert_false(vcpus[1]->pending_exception);
+    assert_int_equal(vcpus[1]->exception, 0);
     assert_int_equal(got(0x41), 0);
     send(0, ICR(1, STARTUP | 0x10));
     assert_int_equal(vcpus[1]->vmcb->cs.base, 0x10000);

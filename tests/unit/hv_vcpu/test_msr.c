@@ -6,11 +6,11 @@
 
 static bool injected_gp(const struct vcpu *vcpu)
 {
-    bool gp = vcpu->pending_exception;
+    bool gp = vcpu->exception != 0;
     if (gp) {
-        assert_int_equal(vcpu->exception_vector, 13);
-        assert_true(vcpu->exception_has_error);
-        assert_int_equal(vcpu->exception_error, 0);
+        assert_int_equal(EVENT_VECTOR(vcpu->exception), 13);
+        assert_true((vcpu->exception & EVENT_ERROR_VALID) != 0);
+        assert_int_equal(vcpu->exception >> EVENT_ERROR_SHIFT, 0);
         assert_int_equal(vcpu->vmcb->rip, 0x1000);
     } else {
         assert_int_equal(vcpu->vmcb->rip, 0x1002);
@@ -286,7 +286,7 @@ static void msrs_that_never_exit_are_switched_by_the_processor(void **state)
     for (unsigned round = 0; round < 4; round++) {
         rig_cpu.features.ibpb = (round & 1) != 0;
         rig_cpu.features.virtual_spec_ctrl = (round & 2) != 0;
-        assert_true(vmcb_maps_init(true));
+        vmcb_maps_init(true);
         const uint8_t *map = page_va(paddr(rig_guest(round, false)->vmcb->msrpm_base_pa & ~RIG_C_BIT));
         for (uint32_t i = 0; i < 3 * 0x2000; i++) {
             uint32_t msr = bases[i / 0x2000] + i % 0x2000;
@@ -417,13 +417,13 @@ static void xsetbv_takes_what_cpuid_offers(void **state)
         vcpu->vmcb->rax = (uint32_t)cases[i].value;
         vcpu->run.gprs.rdx = cases[i].value >> 32;
         rig_exit(vcpu, VMEXIT_XSETBV, 0, 0);
-        assert_int_equal(!vcpu->pending_exception, cases[i].fine);
+        assert_int_equal(vcpu->exception == 0, cases[i].fine);
         assert_int_equal(rig_xcr0, cases[i].fine ? cases[i].value : 99);
         assert_int_equal(vcpu->vmcb->rip, cases[i].fine ? 0x1003 : 0x1000);
     }
     vcpu->vmcb->cr4 = 0x20;
     rig_exit(vcpu, VMEXIT_XSETBV, 0, 0);
-    assert_int_equal(vcpu->exception_vector, 6);
+    assert_int_equal(EVENT_VECTOR(vcpu->exception), 6);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, rig_reset)

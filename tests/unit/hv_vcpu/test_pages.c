@@ -188,7 +188,7 @@ static bool write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     vcpu->vmcb->rax = (uint32_t)value;
     vcpu->run.gprs.rdx = value >> 32;
     rig_exit(vcpu, VMEXIT_MSR, 1, 0);
-    return !vcpu->pending_exception;
+    return vcpu->exception == 0;
 }
 
 static bool read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
@@ -196,7 +196,7 @@ static bool read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     vcpu->run.gprs.rcx = msr;
     rig_exit(vcpu, VMEXIT_MSR, 0, 0);
     *value = vcpu->run.gprs.rdx << 32 | (uint32_t)vcpu->vmcb->rax;
-    return !vcpu->pending_exception;
+    return vcpu->exception == 0;
 }
 
 static void migration_control_has_one_bit_and_only_under_sev(void **state)

@@ -32,7 +32,6 @@ enum control_state control_info_state(const struct guest *guest)
 enum control_result control_info_platform(struct control_call *call)
 {
     const struct psp *psp = sev_psp();
-    struct memory_stats stats;
     struct control_platform platform = {
         .version = CONTROL_VERSION,
         .guests = guest_count(),
@@ -43,6 +42,8 @@ enum control_result control_info_platform(struct control_call *call)
         .owner = psp->status.owner & SEV_OWNER_EXTERNAL,
         .sev_ready = sev_ready(),
         .asids = asid_free_count(ASID_SEV),
+        .memory = memory_bytes(),
+        .memory_free = memory_free_bytes(),
         .tsc_khz = (uint32_t)(clock_hz() / 1000),
         .tsc = clock_tsc(),
         .commands = psp->commands,
@@ -56,9 +57,6 @@ enum control_result control_info_platform(struct control_call *call)
         platform.asids_used += guests[i].sev && guests[i].asid != 0;
     }
     platform.asids += platform.asids_used;
-    memory_stats(&stats);
-    platform.memory = stats.extent_total;
-    platform.memory_free = stats.extent_free;
     if (!sev_ready())
         text_format(platform.refusal, sizeof(platform.refusal), "%s", sev_refusal());
     return control_put(call, &platform, sizeof(platform));

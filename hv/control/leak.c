@@ -20,12 +20,10 @@ static struct resources quarantined;
 
 static struct resources resources_free(void)
 {
-    struct memory_stats stats;
-    memory_stats(&stats);
     return (struct resources){
         .asids = asid_free_count(ASID_PLAIN) + asid_free_count(ASID_SEV),
         .pool_pages = page_free_count(),
-        .extent_bytes = stats.extent_free,
+        .extent_bytes = memory_free_bytes(),
     };
 }
 

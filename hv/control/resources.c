@@ -51,8 +51,6 @@ bool resources_check(struct guest *guest)
 static bool allocate(struct guest *guest)
 {
     const struct manifest_guest *config = guest->config;
-    struct memory_stats stats;
-    memory_stats(&stats);
     uint64_t pool_before = page_free_count();
 
     guest->asid = asid_alloc(guest->sev ? ASID_SEV : ASID_PLAIN);
@@ -60,7 +58,7 @@ static bool allocate(struct guest *guest)
         return refuse(guest, "no ASID is free for %s guest", guest->sev ? "another encrypted" : "another plain");
     if (!extent_alloc(config->memory, &guest->memory))
         return refuse(guest, "needs %lu MiB of contiguous memory; %lu MiB are free in total", config->memory >> 20,
-                      stats.extent_free >> 20);
+                      memory_free_bytes() >> 20);
     if (!npt_create(&guest->npt) || !npt_map(&guest->npt, gpaddr(0), guest->memory.base, config->memory,
                                              guest->sev ? VIEW_GUEST : resources_launch_view(guest)))
         return refuse(guest, NO_PAGES, "nested page tables");

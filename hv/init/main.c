@@ -32,13 +32,11 @@
 
 static void main_report(const struct handoff *handoff)
 {
-    struct memory_stats stats;
     uint64_t usable = 0;
-    memory_stats(&stats);
     for (uint32_t i = 0; i < handoff->range_count; i++)
         usable += handoff->ranges[i].kind == HANDOFF_USABLE ? handoff->ranges[i].pages * PAGE_SIZE : 0;
     log_print(LOG_NOTICE, "memory: %lu MiB for guests, %lu MiB for hv, %lu KiB unused in pieces below 2 MiB; %s",
-              stats.extent_total >> 20, handoff->arena_size >> 20, (usable - stats.extent_total) >> 10,
+              memory_bytes() >> 20, handoff->arena_size >> 20, (usable - memory_bytes()) >> 10,
               handoff->c_bit_mask != 0 ? "hv's is encrypted (SME)" : "plain (no SME)");
     log_print(LOG_NOTICE, "TSC %lu.%03lu MHz", handoff->tsc_hz / 1000000, handoff->tsc_hz / 1000 % 1000);
     if (clock_boot_wall_ns() == 0)

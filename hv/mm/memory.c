@@ -97,10 +97,12 @@ void extent_retire(struct extent *extent, uint64_t offset)
     *extent = (struct extent){0};
 }
 
-void memory_stats(struct memory_stats *stats)
+uint64_t memory_bytes(void)
 {
-    *stats = (struct memory_stats){
-        .extent_total = extent_bytes,
-        .extent_free = runs_total(&memory_runs),
-    };
+    return extent_bytes;
+}
+
+uint64_t memory_free_bytes(void)
+{
+    return runs_total(&memory_runs);
 }

@@ -33,9 +33,8 @@ void extent_free(struct extent *extent);
  * should they be scrubbed, since a memory error was reported there, and another access may raise the next. */
 void extent_retire(struct extent *extent, uint64_t offset);
 
-struct memory_stats {
-    uint64_t extent_total, extent_free;     /* bytes */
-};
-void memory_stats(struct memory_stats *stats);
+/* All memory for guests; and what of it is no extent now. */
+uint64_t memory_bytes(void);
+uint64_t memory_free_bytes(void);
 
 #endif

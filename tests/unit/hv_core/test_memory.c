@@ -212,10 +212,8 @@ static void freeing_twice_or_elsewhere_is_our_own_bug(void **state)
 static void extents_are_whole_units_outside_of_the_arena(void **state)
 {
     (void)state;
-    struct memory_stats stats;
-    memory_stats(&stats);
     /* 0x200000-0x800000, 0xa00000-0x1800000, 3 GiB: nothing of what has a hole in it */
-    assert_int_equal(stats.extent_total, 3 * SIZE_2M + 7 * SIZE_2M + 3 * SIZE_1G);
+    assert_int_equal(memory_bytes(), 3 * SIZE_2M + 7 * SIZE_2M + 3 * SIZE_1G);
     struct extent small, large;
     assert_true(extent_alloc(SIZE_2M + 1, &small));
     assert_int_equal(small.size, 2 * SIZE_2M);
@@ -223,12 +221,10 @@ static void extents_are_whole_units_outside_of_the_arena(void **state)
     assert_int_equal(small.view, VIEW_PLAIN);
     assert_true(extent_alloc(SIZE_1G, &large));
     assert_int_equal(large.base.raw % SIZE_1G, 0);
-    memory_stats(&stats);
-    assert_int_equal(stats.extent_free, stats.extent_total - 2 * SIZE_2M - SIZE_1G);
+    assert_int_equal(memory_free_bytes(), memory_bytes() - 2 * SIZE_2M - SIZE_1G);
     extent_free(&small);
     extent_free(&large);
-    memory_stats(&stats);
-    assert_int_equal(stats.extent_free, stats.extent_total);
+    assert_int_equal(memory_free_bytes(), memory_bytes());
     assert_false(extent_alloc(4 * SIZE_1G, &large));
 }
 
@@ -366,18 +362,17 @@ static void of_a_retired_extent_two_mib_stay_away(void **state)
         {8 * SIZE_2M, 8 * SIZE_2M - 1},
         {SIZE_2M, 4096},
     };
-    struct memory_stats before, after;
+    uint64_t before;
     struct extent extent, next[64];
     for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        memory_stats(&before);
+        before = memory_free_bytes();
         assert_true(extent_alloc(cases[i].size, &extent));
         uint64_t bad = extent.base.raw + cases[i].offset;
         zeroed = 0;
         extent_retire(&extent, cases[i].offset);
         assert_int_equal(extent.size, 0);
         assert_int_equal(zeroed, 0); /* it is touched by nobody again */
-        memory_stats(&after);
-        assert_int_equal(after.extent_free, before.extent_free - SIZE_2M);
+        assert_int_equal(memory_free_bytes(), before - SIZE_2M);
         unsigned count = 0;
         while (count < 64 && extent_alloc(SIZE_2M, &next[count])) {
             assert_true(bad < next[count].base.raw || bad >= next[count].base.raw + SIZE_2M);

@@ -269,13 +269,11 @@ static bool had_memory, had_asid;
 
 static void look_at_pools(void)
 {
-    struct memory_stats stats;
     static bool looking;
     if (looking)
         return;
     looking = true;
-    memory_stats(&stats);
-    bool has_memory = stats.extent_free != MEMORY, has_asid = asid_free_count(ASID_SEV) == 0;
+    bool has_memory = memory_free_bytes() != MEMORY, has_asid = asid_free_count(ASID_SEV) == 0;
     if (had_memory && !has_memory)
         note("memory free");
     if (had_asid && !has_asid)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause-Patent */
 /*
- * A change counts the table pages that it will need, takes them all, and only then
- * writes: it succeeds whole or leaves no trace.
+ * A change counts the table pages that it will need, and begins if the pool has them: it succeeds whole or leaves no trace, unless
+ * other CPUs take those pages meanwhile.
  */
 #include "hv/svm/npt.h"
 
@@ -66,51 +66,18 @@ static struct walk npt_walk(const struct npt *npt, uint64_t gpa, unsigned level)
     }
 }
 
-/* Table pages taken in advance, chained through their first word. */
-struct reserve {
-    paddr_t head;
-    uint64_t count;
-};
-
-static paddr_t reserve_take(struct reserve *reserve)
+static bool take_table(struct npt *npt, paddr_t *table)
 {
-    paddr_t page = reserve->head;
-    uint64_t *word = page_va(page);
-    reserve->head = paddr(*word);
-    *word = 0;
-    reserve->count--;
-    return page;
-}
-
-static void reserve_release(struct reserve *reserve)
-{
-    while (reserve->count > 0)
-        page_free(reserve_take(reserve), 1);
-}
-
-static bool reserve_fill(struct reserve *reserve, uint64_t count)
-{
-    *reserve = (struct reserve){0};
-    while (reserve->count < count) {
-        paddr_t page;
-        if (!page_alloc(1, &page)) {
-            reserve_release(reserve);
-            return false;
-        }
-        *(uint64_t *)page_va(page) = reserve->head.raw;
-        reserve->head = page;
-        reserve->count++;
-    }
+    if (!page_alloc(1, table))
+        return false;
+    npt->pages++;
     return true;
 }
 
 bool npt_create(struct npt *npt)
 {
     *npt = (struct npt){0};
-    if (!page_alloc(1, &npt->root))
-        return false;
-    npt->pages = 1;
-    return true;
+    return take_table(npt, &npt->root);
 }
 
 static bool range_valid(uint64_t gpa, uint64_t size)
@@ -153,20 +120,21 @@ static bool map_count(const struct npt *npt, uint64_t gpa, uint64_t base, uint64
 
 static bool map(struct npt *npt, gpaddr_t gpa, paddr_t base, uint64_t size, enum memory_view view, uint64_t bits)
 {
-    struct reserve reserve;
     uint64_t count, last;
+    paddr_t table;
     if (!range_valid(gpa.raw, size) || base.raw % PAGE_SIZE != 0 || __builtin_add_overflow(base.raw, size - 1, &last) ||
         (last & ~(PTE_ADDRESS | (PAGE_SIZE - 1))) != 0)
         return false;
-    if (!map_count(npt, gpa.raw, base.raw, size, &count) || !reserve_fill(&reserve, count))
+    if (!map_count(npt, gpa.raw, base.raw, size, &count) || count > page_free_count())
         return false;
-    npt->pages += count;
 
     for (uint64_t done = 0; done < size;) {
         unsigned leaf = leaf_level(gpa.raw + done, base.raw + done, size - done);
         struct walk walk = npt_walk(npt, gpa.raw + done, leaf);
         while (walk.level > leaf) {
-            *walk.path[walk.level] = table_entry(reserve_take(&reserve));
+            if (!take_table(npt, &table))
+                return false;
+            *walk.path[walk.level] = table_entry(table);
             walk = npt_walk(npt, gpa.raw + done, leaf);
         }
         *walk.path[leaf] = view_entry_address(paddr_add(base, done), view) | bits | (leaf > 1 ? PTE_PS : 0);
@@ -205,19 +173,21 @@ static bool is_large(const struct walk *walk)
 
 bool npt_split(struct npt *npt, gpaddr_t gpa, uint64_t size)
 {
-    struct reserve reserve;
+    paddr_t page;
     uint64_t first = gpa.raw & ~(SIZE_2M - 1), end = gpa.raw + size, count = 0;
     for (uint64_t at = first; at < end; at += SIZE_2M) {
         struct walk walk = npt_walk(npt, at, 1);
         count += is_large(&walk) ? 1 : 0;
         count += is_large(&walk) && walk.level == 3 && (at == first || at % SIZE_1G == 0) ? 1 : 0;
     }
-    if (!reserve_fill(&reserve, count))
+    if (count > page_free_count())
         return false;
-    npt->pages += count;
     for (uint64_t at = first; at < end; at += SIZE_2M)
-        for (struct walk walk = npt_walk(npt, at, 1); is_large(&walk); walk = npt_walk(npt, at, 1))
-            split_leaf(walk.path[walk.level], walk.level, reserve_take(&reserve));
+        for (struct walk walk = npt_walk(npt, at, 1); is_large(&walk); walk = npt_walk(npt, at, 1)) {
+            if (!take_table(npt, &page))
+                return false;
+            split_leaf(walk.path[walk.level], walk.level, page);
+        }
     return true;
 }
 

@@ -9,6 +9,8 @@
 #define NPT_A (UINT64_C(1) << 5)
 #define NPT_D (UINT64_C(1) << 6)
 
+/* "All or nothing" holds unless other CPUs take the last pool pages at the same time (exit_npf_freeze() keeps them from it): what was
+ * done by then is right, and stays until npt_destroy(). */
 struct npt {
     paddr_t root; /* of the PML4; N_CR3 is view_entry_address(root, VIEW_ENCRYPTED) */
     uint64_t pages; /* table pages taken from the pool, root included */

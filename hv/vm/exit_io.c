@@ -119,33 +119,6 @@ static bool nothing_there(uint32_t port, uint32_t size)
     return true;
 }
 
-static uint64_t port_read_wide(struct vcpu *vcpu, uint32_t port, uint32_t size)
-{
-    uint64_t value = 0;
-    if (port == VPOWER_TIMER && size == 4)
-        return timer_read(); /* all of it at one time */
-    if (nothing_there(port, size)) {
-        exit_log(vcpu, "reads port 0x%x, which no device decodes (RIP 0x%lx)", port, vcpu->vmcb->rip);
-        return size == 2 ? 0xffff : 0xffffffff;
-    }
-    for (uint32_t i = 0; i < size; i++)
-        value |= (uint64_t)port_read(vcpu, port + i) << 8 * i;
-    return value;
-}
-
-static void port_write_wide(struct vcpu *vcpu, uint32_t port, uint32_t size, uint64_t value)
-{
-    if (nothing_there(port, size)) {
-        exit_log(vcpu, "writes 0x%x to port 0x%x, which no device decodes (RIP 0x%lx)", (uint32_t)value, port,
-                 vcpu->vmcb->rip);
-        return;
-    }
-    for (uint32_t i = 0; i < size; i++) {
-        if (port + i != VPOWER_PCI_RESET) /* of a wide access that is a part of 0xcf8, an address */
-            port_write(vcpu, port + i, (uint8_t)(value >> 8 * i));
-    }
-}
-
 /* The boot CPU takes the request (control/); until then the guest can ring as often as it wants. */
 static void ring(struct guest *guest, uint32_t sequence)
 {
@@ -153,23 +126,36 @@ static void ring(struct guest *guest, uint32_t sequence)
         guest_note_end();
 }
 
-/* Of 2 or 4 bytes. */
+/* Of 2 or 4 bytes: one at a time, where they mean nothing together. */
 OUT_OF_LINE void exit_ioio_wide(struct vcpu *vcpu, uint32_t port, uint32_t size)
 {
     struct vmcb *vmcb = vcpu->vmcb;
-    uint64_t rax = vmcb->rax;
+    bool in = (vmcb->exitinfo1 & IOIO_IN) != 0;
+    uint64_t rax = vmcb->rax, value = 0;
 
     if (port == CONTROL_DOORBELL && size == 4 && (vcpu->guest->config->flags & MANIFEST_GUEST_CONTROL) != 0) {
-        if ((vmcb->exitinfo1 & IOIO_IN) == 0)
+        value = CONTROL_MAGIC;
+        if (!in)
             ring(vcpu->guest, (uint32_t)rax);
+    } else if (port == VPOWER_TIMER && size == 4 && in) {
+        value = timer_read();
+    } else if (nothing_there(port, size)) {
+        value = size == 2 ? 0xffff : 0xffffffff;
+        if (in)
+            exit_log(vcpu, "reads port 0x%x, which no device decodes (RIP 0x%lx)", port, vmcb->rip);
         else
-            vmcb_set_rax(vmcb, CONTROL_MAGIC);
-    } else if ((vmcb->exitinfo1 & IOIO_IN) == 0)
-        port_write_wide(vcpu, port, size, rax);
-    else if (size == 2)
-        vmcb_set_rax(vmcb, (rax & ~UINT64_C(0xffff)) | port_read_wide(vcpu, port, size));
-    else
-        vmcb_set_rax(vmcb, port_read_wide(vcpu, port, size)); /* EAX: the upper half becomes 0 */
+            exit_log(vcpu, "writes 0x%x to port 0x%x, which no device decodes (RIP 0x%lx)", (uint32_t)rax, port,
+                     vmcb->rip);
+    } else {
+        for (uint32_t i = 0; i < size; i++) {
+            if (in)
+                value |= (uint64_t)port_read(vcpu, port + i) << 8 * i;
+            else if (port + i != VPOWER_PCI_RESET) /* of a wide access that is a part of 0xcf8, an address */
+                port_write(vcpu, port + i, (uint8_t)(rax >> 8 * i));
+        }
+    }
+    if (in)
+        vmcb_set_rax(vmcb, size == 2 ? (rax & ~UINT64_C(0xffff)) | value : value); /* EAX: the upper half becomes 0 */
     exit_skip_to(vcpu, vmcb->exitinfo2);
 }
 

@@ -17,14 +17,13 @@ static const struct sentence sentences[] = {
 #define SEV_STATUS(name, number, text) {number, #name, text},
     SEV_STATUSES
 #undef SEV_STATUS
-    /* In no document: what boards have answered (AMDESE/AMDSEV issues 32, 36, 105, 246, AMDESE/sev-tool 6, 66). */
-    {0x8003, "undocumented status", "no document names it; boards with an old BIOS answered so"},
-    {0x8004, "undocumented status", "no document names it; boards with an old BIOS answered so"},
-    {0x9000, "undocumented status", "no document names it; a board with an early BIOS answered so"},
 };
 
 #define ANY_COMMAND 0
 #define ANY_STATUS UINT16_MAX     /* but SUCCESS */
+/* Above all that documents name: boards have answered 0x8003, 0x8004, 0x9000 (AMDESE/AMDSEV issues 32, 36, 105, 246,
+ * AMDESE/sev-tool 6, 66). */
+#define UNDOCUMENTED 0x100u
 #define REMEDY_OFF_AND_ON "Switch the machine off and on; if it stays, update the BIOS"
 
 /* First match counts: what is more special stands first. */
@@ -76,9 +75,8 @@ static const struct remedy {
     {ANY_COMMAND, SEV_STATUS_UNSUPPORTED, "Update the BIOS for newer SEV firmware."},
     {ANY_COMMAND, SEV_STATUS_BAD_SVN, "Use a newer firmware image."},
     {ANY_COMMAND, SEV_STATUS_BAD_VERSION, "Use a newer firmware image."},
-    {ANY_COMMAND, 0x8003, "Update the BIOS for newer SEV firmware; enable SMEE; switch the machine off and on."},
-    {ANY_COMMAND, 0x8004, "Update the BIOS for newer SEV firmware; enable SMEE; switch the machine off and on."},
     {ANY_COMMAND, 0x9000, "Update the BIOS, load its defaults, then enable SMEE; switch the machine off and on."},
+    {ANY_COMMAND, UNDOCUMENTED, "Update the BIOS for newer SEV firmware; enable SMEE; switch the machine off and on."},
     {ANY_COMMAND, SEV_STATUS_RING_BUFFER_EXIT, "It was not executed: try again."},
     /* Whatever these two answer, no encrypted guest runs then. */
     {SEV_CMD_PLATFORM_STATUS, ANY_STATUS, REMEDY_OFF_AND_ON "."},
@@ -88,19 +86,22 @@ static const struct remedy {
 static const struct sentence *find(uint16_t status)
 {
     static const struct sentence unknown = {0, "unknown status", "no document names this status"};
+    static const struct sentence undocumented = {UNDOCUMENTED, "undocumented status",
+                                                 "no document names it; boards with an old BIOS answered such"};
 
     for (unsigned i = 0; i < sizeof(sentences) / sizeof(*sentences); i++) {
         if (sentences[i].status == status)
             return &sentences[i];
     }
-    return &unknown;
+    return status >= UNDOCUMENTED ? &undocumented : &unknown;
 }
 
 const char *sev_status_remedy(uint8_t command, uint16_t status)
 {
     for (unsigned i = 0; i < sizeof(remedies) / sizeof(*remedies); i++) {
         const struct remedy *r = &remedies[i];
-        bool is_for = r->status == status || (r->status == ANY_STATUS && status != SEV_STATUS_SUCCESS);
+        bool is_for = r->status == status || (r->status == ANY_STATUS && status != SEV_STATUS_SUCCESS) ||
+                      (r->status == UNDOCUMENTED && status > UNDOCUMENTED);
 
         if (is_for && (r->command == command || r->command == ANY_COMMAND))
             return r->remedy;
@@ -169,6 +170,6 @@ void psp_result_text(struct psp_result result, char *text, size_t size)
     const struct sentence *sentence = find(result.status);
     const char *remedy = sev_status_remedy(result.command, result.status);
 
-    text_format(text, size, result.status > 0xff ? "%s%s%s (0x%04x): %s%s%s" : "%s%s%s (0x%02x): %s%s%s", name, colon,
-                sentence->name, result.status, sentence->text, *remedy ? ". " : "", remedy);
+    text_format(text, size, result.status >= UNDOCUMENTED ? "%s%s%s (0x%04x): %s%s%s" : "%s%s%s (0x%02x): %s%s%s", name,
+                colon, sentence->name, result.status, sentence->text, *remedy ? ". " : "", remedy);
 }

@@ -502,12 +502,12 @@ static void three_cpus(uint8_t last)
       machine.psp.status = 3)                                                                                             \
     X(psp_8003, "SEV firmware", PREFLIGHT_NO_SEV, "not usable",                                                           \
       "PLATFORM_STATUS: undocumented status (0x8003): no "                                                                \
-      "document names it; boards with an old BIOS answered so. Update the BIOS for newer SEV firmware; enable SMEE; "     \
+      "document names it; boards with an old BIOS answered such. Update the BIOS for newer SEV firmware; enable SMEE; "   \
       "switch the machine off and on.",                                                                                   \
       machine.psp.status = 0x8003)                                                                                        \
     X(psp_9000, "SEV firmware", PREFLIGHT_NO_SEV, "not usable",                                                           \
-      "PLATFORM_STATUS: undocumented status (0x9000): no "                                                                \
-      "document names it; a board with an early BIOS answered so. Update the BIOS, load its defaults, then enable SMEE; " \
+      "PLATFORM_STATUS: undocumented status (0x9000): no"                                                                 \
+      " document names it; boards with an old BIOS answered such. Update the BIOS, load its defaults, then enable SMEE; " \
       "switch the machine off and on.",                                                                                   \
       machine.psp.status = 0x9000)                                                                                        \
     X(psp_old, "SEV firmware's age", PREFLIGHT_NOTE, "old", LEAKS NAME_NEWER, old_firmware(11))                           \

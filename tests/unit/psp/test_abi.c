@@ -361,7 +361,7 @@ static void every_status_has_its_name_and_no_other_has_one(void **state)
         named += strcmp(status_name((uint16_t)status), "unknown status") != 0;
     for (unsigned status = 0; status <= UINT16_MAX; status++)
         undocumented += strcmp(status_name((uint16_t)status), "undocumented status") == 0;
-    assert_int_equal(undocumented, 3);      /* that boards answer all the same: test_status.c */
+    assert_int_equal(undocumented, 0xff00); /* such as boards answer all the same: test_status.c */
     assert_int_equal(named, known + undocumented);
 }
 

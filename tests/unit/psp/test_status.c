@@ -24,8 +24,8 @@ static void refusal_names_command_status_code_and_sentence(void **state)
     (void)state;
     assert_string_equal(text_of(PSP_FIRMWARE, SEV_CMD_GET_ID, SEV_STATUS_INVALID_LENGTH),
                         "GET_ID: INVALID_LENGTH (0x04): a buffer has the wrong length");
-    assert_string_equal(text_of(PSP_FIRMWARE, SEV_CMD_SHUTDOWN, 0xabcd),
-                        "SHUTDOWN: unknown status (0xabcd): no document names this status");
+    assert_string_equal(text_of(PSP_FIRMWARE, SEV_CMD_SHUTDOWN, 0xab),
+                        "SHUTDOWN: unknown status (0xab): no document names this status");
 }
 
 /* Every cause with its remedy, and no others; 0: whatever the command. */
@@ -82,6 +82,8 @@ static void known_causes_come_with_their_remedy(void **state)
                 if (known[i].status == status && (known[i].command == command || (known[i].command == 0 && !word)))
                     word = known[i].word;
             }
+            if (!word && status >= 0x100)
+                word = "Update the BIOS for newer SEV firmware; enable SMEE";
             if (!word && command == SEV_CMD_INIT && status != 0)
                 word = "Update the BIOS";       /* without INIT no encrypted guest runs */
             if (!word && command == SEV_CMD_PLATFORM_STATUS && status != 0)
@@ -95,16 +97,17 @@ static void known_causes_come_with_their_remedy(void **state)
     assert_non_null(strstr(text_of(PSP_FIRMWARE, SEV_CMD_INIT, SEV_STATUS_HWERROR_PLATFORM), "SMEE"));
 }
 
-static void statuses_of_real_boards_have_a_sentence_of_their_own(void **state)
+/* Three were seen (AMDESE/AMDSEV issues 32, 36, 105, 246, sev-tool 6, 66); others of that kind are told so, too. */
+static void undocumented_statuses_as_real_boards_answer_have_a_sentence_of_their_own(void **state)
 {
-    static const uint16_t statuses[] = {0x8003, 0x8004, 0x9000};
+    static const uint16_t statuses[] = {0x8003, 0x8004, 0x9000, 0x0100, 0x8001, 0xfffe, 0xffff};
 
     (void)state;
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < sizeof(statuses) / sizeof(*statuses); i++) {
         const char *text = text_of(PSP_FIRMWARE, SEV_CMD_PLATFORM_STATUS, statuses[i]);
 
         assert_non_null(strstr(text, "PLATFORM_STATUS: undocumented status (0x"));
-        assert_non_null(strstr(text, "answered so"));
+        assert_non_null(strstr(text, "boards with an old BIOS answered such"));
         assert_non_null(strstr(text, ". Update the BIOS"));
     }
 }
@@ -175,7 +178,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refusal_names_command_status_code_and_sentence),
         cmocka_unit_test(known_causes_come_with_their_remedy),
-        cmocka_unit_test(statuses_of_real_boards_have_a_sentence_of_their_own),
+        cmocka_unit_test(undocumented_statuses_as_real_boards_answer_have_a_sentence_of_their_own),
         cmocka_unit_test(transport_errors_say_so_without_a_status),
         cmocka_unit_test(every_error_has_its_own_text),
         cmocka_unit_test(text_is_cut_to_size_and_terminated),

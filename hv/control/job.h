@@ -18,20 +18,20 @@ enum job_kind { JOB_NONE, JOB_PLATFORM, JOB_CONTROL, JOB_LAUNCH, JOB_END };
 
 /* Result of a step. */
 enum job_verdict {
-    JOB_IDLE, /* no job is active, or all wait for the control guest; of a row of sev.h: its command is next */
-    JOB_WAITS, /* for an answer, other CPUs, other jobs */
-    JOB_WANTS_MAILBOX, /* waits for the mailbox, which another job uses */
-    JOB_MOVED, /* made progress */
-    JOB_REFUSED, /* launch.c's own: guest->end_reason says why */
+    JOB_IDLE,               /* none is active, or all wait for the control guest; of a row of sev.h: go on */
+    JOB_WAITS,              /* for an answer, other CPUs, other jobs */
+    JOB_WANTS_MAILBOX,      /* waits for the mailbox, which another job uses */
+    JOB_MOVED,              /* made progress */
+    JOB_REFUSED,            /* launch.c's own: guest->end_reason says why */
 };
 
 struct job {
-    enum job_kind kind; /* JOB_NONE: not active */
-    struct guest *guest; /* NULL: JOB_PLATFORM, JOB_CONTROL */
-    uint32_t state; /* launch.c, end.c, sev.c */
-    uint32_t tries; /* failed attempts of the state's command; 1: what the launch waits for is logged */
-    uint32_t step; /* index in the launch program */
-    uint64_t offset, size; /* progress in that step or in the guest's memory; bytes left */
+    enum job_kind kind;     /* JOB_NONE: not active */
+    struct guest *guest;    /* NULL: JOB_PLATFORM, JOB_CONTROL */
+    uint32_t state;         /* launch.c, end.c, sev.c */
+    uint32_t tries;         /* failed attempts of the state's command; 1: what the launch waits for is logged */
+    uint32_t step;          /* index in the launch program */
+    uint64_t offset, size;  /* progress in that step or in the guest's memory; bytes left */
     uint64_t total; /* bytes done, or to be done; in LAUNCH_ALLOCATE: job_count_finished() at the last failure */
     uint64_t mark_tsc; /* start of the launch phase */
     struct wbinvd wbinvd;

@@ -27,20 +27,21 @@
 #define SCRATCH 7
 #define DIVISOR_LATCH 0x80
 #define FIFO_BYTES 16u
+#define FIFO_START 0xc7 /* on and empty; 14 bytes tell that there is input: what an emulated UART takes at once */
 
-#define BUSY_TICK_US 1000u      /* 115200 baud fill 12 bytes of the FIFO in it */
+#define BUSY_TICK_US 1000u /* 115200 baud fill 12 bytes of the FIFO in it */
 #define IDLE_TICK_US 10000u
 #define IDLE_AFTER_MS 1000u
-#define POLLS 64u               /* of the transmitter, before it is slept on */
+#define POLLS 64u /* of the transmitter, and of the receiver behind a byte, before it is slept on */
 
-#define PTE_WINDOW 0x83u        /* present, writable, large; no C-bit: the window is always plain */
+#define PTE_WINDOW 0x83u /* present, writable, large; no C-bit: the window is always plain */
 
 struct interrupt_frame;
 
 static struct gate idt[VECTOR_CONTROL + 1];
 static uint64_t page_directory[512] __attribute__((aligned(4096)));
 static uint16_t port;
-static uint64_t tsc_khz = 2000000;      /* until hv tells */
+static uint64_t tsc_khz = 2000000; /* until hv tells */
 static uint64_t last_byte_ms;
 
 extern uint8_t bss_start[], bss_end[];
@@ -150,7 +151,7 @@ static void start_uart(const char *cmdline)
     out8(port + DATA, 1); /* 115200 baud */
     out8(port + INTERRUPT_ENABLE, 0);
     out8(port + LINE_CONTROL, 0x03); /* 8N1 */
-    out8(port + FIFO_CONTROL, 0x07);
+    out8(port + FIFO_CONTROL, FIFO_START);
     out8(port + MODEM_CONTROL, 0x03);
 }
 
@@ -228,12 +229,17 @@ void control(const char *cmdline, uint64_t memory)
     map_window();
     start_asking();
     for (;;) {
-        int byte;
+        unsigned polls = 0;
 
-        while ((byte = machine_receive()) >= 0) {
-            leave_line_used();
-            server_byte((uint8_t)byte);
-        }
+        do {
+            int byte = machine_receive();
+
+            if (byte >= 0) {
+                leave_line_used();
+                server_byte((uint8_t)byte);
+                polls = POLLS;
+            }
+        } while (polls-- > 0);
         server_poll();
         if (leaves && leave_now())
             power_off();

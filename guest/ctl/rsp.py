@@ -31,6 +31,7 @@ _QUIET = 0.05  # nothing for so long: the line is silent
 _GRACE = 0.2  # between what may be a damaged packet and what is done about it
 _LATE = 0.5  # for an answer that comes behind another one
 _STALL = 2.0  # a packet's bytes do not come this slowly: its end is lost
+_GATHER = 0.0002  # of a packet under way: bytes are taken in pieces as large as come in this time
 _MAX_SKIPPED = 10_000  # packets that answer something else
 _IN_STEP = b"vMustReplyEmpty"
 _SPECIAL = re.compile(rb"[}#$*]")
@@ -128,6 +129,8 @@ class Packets:
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
+            if self._bytes:
+                time.sleep(_GATHER)
             data = self._line.read(min(left, _STALL * self._slow, self.timeout / 2) if self._bytes else left)
             if not data and self._bytes:
                 self._bytes.clear()

@@ -16,6 +16,7 @@ import machines
 import packing
 from emulator import Emulator
 from machines import COM1, MEMORY, Boot
+from operator_side import Amd, ask_amd
 from packing import GuestSpec
 
 
@@ -54,6 +55,11 @@ def suite_kernel() -> Callable[[str], Path]:
         return Path(done.stdout.strip())
 
     return fetch
+
+
+@pytest.fixture(scope="session")
+def amd(build: Path, folder: Path) -> Amd:
+    return ask_amd(build, folder)
 
 
 @contextmanager

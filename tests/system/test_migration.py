@@ -6,23 +6,19 @@ from __future__ import annotations
 import json
 import re
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import machines
 import markers
-import owner_side
 import packing
 from emulator import Emulator
 from machines import COM1, CONTROL_LINE, CONTROL_SOCKET, Boot
+from operator_side import Amd, ctl
 from packing import GuestSpec
 
-TOOL = packing.ROOT / "guest" / "sevisorctl.py"
 PAGE = 4096
 PATTERN_PAGES = 12  # guest/mover.c
 
@@ -47,40 +43,6 @@ def private_pages(name: str) -> list[bytes]:
 
 def shared_page(name: str) -> bytes:
     return pattern(~markers.fnv1a(name) & (1 << 64) - 1)
-
-
-@dataclass
-class Amd:
-    """What AMD's server has of the machine's chip."""
-
-    folder: Path
-
-    def words(self) -> list[object]:
-        return ["--cek", self.folder / "cek", "--ca", self.folder / "ask_ark", "--root", self.folder / "ark"]
-
-
-@pytest.fixture(scope="session")
-def amd(build: Path, folder: Path) -> Amd:
-    done = subprocess.run(
-        [build / "unit" / "firmware" / "sevfw-tool", "--chip-id", owner_side.CHIP_ID],
-        input="kds\n", stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    found = {
-        name: bytes.fromhex(data) for name, data in json.loads(done.stdout).items() if name in ("ark", "ask", "cek")
-    }
-    (folder / "cek").write_bytes(found["cek"])
-    (folder / "ark").write_bytes(found["ark"])
-    (folder / "ask_ark").write_bytes(found["ask"] + found["ark"])
-    return Amd(folder)
-
-
-def ctl(machine: Emulator, *words: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, TOOL, "--to", f"unix:{CONTROL_SOCKET}", "--timeout", "300", *map(str, words)], cwd=machine.folder,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == status, done
-    return done
 
 
 def counts(machine: Emulator, name: str = "mover") -> list[int]:

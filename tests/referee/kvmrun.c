@@ -3,8 +3,10 @@
  * Runs one guest of a Sevisor manifest under KVM: a second, independent
  * executor of the same launch program.
  *
- *   kvmrun MANIFEST GUEST [--launch-only] [--irqchip]
+ *   kvmrun MANIFEST GUEST [--launch-only] [--irqchip] [--lines N] [--receive FILE] [--send CEK AMD FILE]
  *
+ * --lines: until it has printed so many. --receive: what came from elsewhere, instead of a launch. --send: away at the end
+ * (kvmcarry.c; of guests with one vCPU).
  * --irqchip: the old interrupt controllers are the kernel's too, and their ports are answered there.
  *
  * Of an encrypted guest it prints `kvmrun: measurement <64 hex> nonce <32 hex>`,
@@ -28,6 +30,7 @@
 #include <unistd.h>
 
 #include "guest/manifest.h"
+#include "tests/referee/kvmcarry.h"
 
 #define UART 0x3f8u
 #define SLEEP_CONTROL 0x600u
@@ -39,6 +42,7 @@ struct vcpu {
 };
 
 static int kvm, vm, sev_device = -1;
+static unsigned long lines, lines_wanted; /* wanted: 0, all */
 
 static int must(int result, const char *what)
 {
@@ -319,9 +323,10 @@ static uint8_t uart_read(unsigned reg)
 
 static void uart_write(unsigned reg, uint8_t value)
 {
-    if (reg == 0 && !divisor_latch() && (uart.mcr & 0x10) == 0)
+    if (reg == 0 && !divisor_latch() && (uart.mcr & 0x10) == 0) {
         putchar(value);
-    else if (reg == 1 && !divisor_latch())
+        lines += value == '\n';
+    } else if (reg == 1 && !divisor_latch())
         uart.ier = value & 0xf;
     else if (reg == 3)
         uart.lcr = value;
@@ -354,7 +359,7 @@ static bool port_io(struct kvm_run *run)
         printf("kvmrun: reset\n");
         return false;
     }
-    return true;
+    return lines_wanted == 0 || lines < lines_wanted;
 }
 
 /* Returns when the guest has ended, with the program's status. */
@@ -379,6 +384,15 @@ static int run_vcpu(const struct vcpu *vcpu)
             return 1;
         }
     }
+}
+
+/* The OUT at which it stopped is only over when KVM_RUN was called again. */
+static void end_port_io(const struct vcpu *vcpu)
+{
+    vcpu->run->immediate_exit = 1;
+    if (ioctl(vcpu->fd, KVM_RUN, 0) != -1 || errno != EINTR)
+        errx(1, "kvmrun: KVM_RUN that should not run");
+    vcpu->run->immediate_exit = 0;
 }
 
 static void *run_thread(void *vcpu)
@@ -430,12 +444,20 @@ int main(int argc, char **argv)
 {
     uint64_t size;
     bool launch_only = false, irqchip = false;
+    const char *received = NULL;
+    char **sent = NULL;
 
     if (argc < 3)
-        errx(2, "usage: kvmrun MANIFEST GUEST [--launch-only] [--irqchip]");
+        errx(2, "usage: kvmrun MANIFEST GUEST [OPTION]...");
     for (int i = 3; i < argc; i++) {
         launch_only |= strcmp(argv[i], "--launch-only") == 0;
         irqchip |= strcmp(argv[i], "--irqchip") == 0;
+        if (strcmp(argv[i], "--lines") == 0 && i + 1 < argc)
+            lines_wanted = strtoul(argv[i + 1], NULL, 10);
+        if (strcmp(argv[i], "--receive") == 0 && i + 1 < argc)
+            received = argv[i + 1];
+        if (strcmp(argv[i], "--send") == 0 && i + 3 < argc)
+            sent = argv + i + 1;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     const uint8_t *manifest = read_manifest(argv[1], &size);
@@ -468,18 +490,27 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < guest->vcpus; i++)
         vcpus[i] = make_vcpu(i, guest);
 
-    if (encrypted)
+    struct carried carried = {vm, vcpus[0].fd, sev_device, memory, guest->memory};
+    if (received != NULL)
+        kvmcarry_receive(&carried, received);
+    else if (encrypted)
         launch_encrypted(manifest, guest, memory);
     else
         load(manifest, guest, memory);
     if (launch_only)
         return 0;
-    set_registers(vcpus[0].fd, &guest->registers);
+    if (received == NULL)
+        set_registers(vcpus[0].fd, &guest->registers);
     for (uint32_t i = 1; i < guest->vcpus; i++) {
         pthread_t thread;
 
         if (pthread_create(&thread, NULL, run_thread, &vcpus[i]) != 0)
             errx(1, "kvmrun: no thread for vCPU %u", i);
     }
-    return run_vcpu(&vcpus[0]);
+    int status = run_vcpu(&vcpus[0]);
+    if (sent != NULL && status == 0) {
+        end_port_io(&vcpus[0]);
+        kvmcarry_send(&carried, sent[0], sent[1], sent[2]);
+    }
+    return status;
 }

@@ -35,11 +35,11 @@ def commands(folder: Path) -> list[dict]:
 def boot(
     kernel_tree: Path, files: Mapping[str, Path], errand: str, folder: Path, *,
     modules: Sequence[str] = initramfs.MODULES, cmdline: str = "", memory: str = MEMORY,
-    time_limit: float = TIME_LIMIT, nv: Path | None = None, **options: object,
+    time_limit: float = TIME_LIMIT, nv: Path | None = None, uart: Sequence[str] = machines.COM1, **options: object,
 ) -> Host:  # fmt: skip
     """The kernel's EFI stub, started by OVMF's shell from a FAT file system, does the errand and powers off.
 
-    `files` and `errand`: see initramfs.make. `nv` and `options`: the machine's, see machines.sev.
+    `files` and `errand`: see initramfs.make. `uart`: see Emulator. `nv` and `options`: the machine's, see machines.sev.
     """
     initrd, disk, start = folder / "initrd", folder / "esp.img", folder / "startup.nsh"
     initramfs.make(kernel_tree, files, errand, initrd, modules)
@@ -53,7 +53,7 @@ def boot(
     for source, name in ((kernel, "vmlinuz.efi"), (initrd, "initrd"), (start, "startup.nsh")):
         subprocess.run(["mcopy", "-i", disk, source, f"::/{name}"], check=True)
     arguments = machines.sev(folder, memory, nv=nv, **{"phys_bits": 43, **options})
-    machine = Emulator(arguments, [disk], name="referee", folder=folder, time_limit=time_limit, hopeless={})
+    machine = Emulator(arguments, [disk], name="referee", folder=folder, time_limit=time_limit, hopeless={}, uart=uart)
     with machine:
         try:
             machine.wait_for("Press .*ESC")

@@ -10,7 +10,7 @@ $(eval $(call record,$(BUILD)/referee/built-with,REFEREE_BUILT_WITH))
 .PHONY: referee-programs
 referee-programs: $(REFEREE_PROGRAMS)
 
-KVMRUN := tests/referee/kvmrun.c $(GUEST_VALIDATOR_SOURCES)
+KVMRUN := tests/referee/kvmrun.c tests/referee/kvmcarry.c $(GUEST_VALIDATOR_SOURCES)
 
 $(BUILD)/referee/kvmrun: $(KVMRUN) $(BUILD)/referee/built-with
 	@mkdir -p $(@D)

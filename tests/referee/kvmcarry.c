@@ -60,8 +60,9 @@ struct page {
     X(0x80, apic_tpr)                                                                                             \
     X(0xf0, apic_svr)                                                                                             \
     X(0x280, apic_esr)                                                                                            \
-    X(0x320, apic_lvt[0]) X(0x330, apic_lvt[1]) X(0x340, apic_lvt[2]) X(0x350, apic_lvt[3]) X(0x360, apic_lvt[4]) \
-        X(0x370, apic_lvt[5]) X(0x380, apic_timer_initial) X(0x3e0, apic_timer_divide)
+    X(0x320, apic_lvt[0])                                                                                         \
+    X(0x330, apic_lvt[1]) X(0x340, apic_lvt[2]) X(0x350, apic_lvt[3]) X(0x360, apic_lvt[4]) X(0x370, apic_lvt[5]) \
+        X(0x380, apic_timer_initial) X(0x3e0, apic_timer_divide)
 #define XSTATE_BV 512
 #define CARRIED_STATES 7 /* x87, SSE, AVX; KVM always has PKRU, too, whatever XCR0 says */
 #define LAPIC_ISR 0x100

@@ -26,7 +26,7 @@ import packing
 import pytest
 from emulator import Emulator
 from launch_program import LaunchProgram
-from operator_side import COM2, Amd, ask_amd, control, ctl
+from operator_side import Amd, ask_amd, ctl
 from packing import GuestSpec
 
 sys.path.insert(0, str(packing.ROOT / "guest"))
@@ -118,14 +118,16 @@ def carried(
     platform, amd = owner_side.make_platform(build, folder), ask_amd(build, folder)
     keys = {"image": "${BUILD}/mover.bin", "cmdline": f"marker={NAME} private"}
     guest = GuestSpec(NAME, "4M", "sev", keys, policy=packing.NODBG, flags=("snapshot",))
-    efi = packing.pack([control(), guest], build, folder, "carry")
+    efi = packing.pack([packing.control(), guest], build, folder, "carry")
     image = packing.bootable(efi)
 
     @contextmanager
     def sevisor(name: str) -> Iterator[Emulator]:
         place = tmp_path_factory.mktemp(name)
         arguments = machines.sev(place, nv=platform.nv, cpus=2)
-        with Emulator(arguments, [image], name=name, folder=place, uart=[*machines.COM1, *COM2]) as machine:
+        with Emulator(
+            arguments, [image], name=name, folder=place, uart=[*machines.COM1, *machines.CONTROL_LINE]
+        ) as machine:
             try:
                 machine.wait_for(rf"^{NAME}\| mover: count 5\b")
                 yield machine

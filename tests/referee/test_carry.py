@@ -26,7 +26,7 @@ import packing
 import pytest
 from emulator import Emulator
 from launch_program import LaunchProgram
-from operator_side import Amd, ask_amd, ctl
+from operator_side import ask_amd, ctl
 from packing import GuestSpec
 
 sys.path.insert(0, str(packing.ROOT / "guest"))

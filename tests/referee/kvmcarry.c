@@ -56,13 +56,15 @@ struct page {
     X(rbx)      \
     X(rcx) X(rdx) X(rsi) X(rdi) X(rbp) X(rsp) X(r8) X(r9) X(r10) X(r11) X(r12) X(r13) X(r14) X(r15) X(rip) X(rflags)
 #define SEGMENTS(X) X(es, es) X(cs, cs) X(ss, ss) X(ds, ds) X(fs, fs) X(gs, gs) X(ldt, ldtr) X(tr, tr)
-#define LAPIC_REGISTERS(X)                                                                                        \
-    X(0x80, apic_tpr)                                                                                             \
-    X(0xf0, apic_svr)                                                                                             \
-    X(0x280, apic_esr)                                                                                            \
-    X(0x320, apic_lvt[0])                                                                                         \
-    X(0x330, apic_lvt[1]) X(0x340, apic_lvt[2]) X(0x350, apic_lvt[3]) X(0x360, apic_lvt[4]) X(0x370, apic_lvt[5]) \
-        X(0x380, apic_timer_initial) X(0x3e0, apic_timer_divide)
+#define LAPIC_REGISTERS(X) \
+    X(0x80, apic_tpr)      \
+    X(0xf0, apic_svr)      \
+    X(0x280, apic_esr)     \
+    X(0x320, apic_lvt[0])  \
+    X(0x330, apic_lvt[1])  \
+    X(0x340, apic_lvt[2])  \
+    X(0x350, apic_lvt[3])  \
+    X(0x360, apic_lvt[4]) X(0x370, apic_lvt[5]) X(0x380, apic_timer_initial) X(0x3e0, apic_timer_divide)
 #define XSTATE_BV 512
 #define CARRIED_STATES 7 /* x87, SSE, AVX; KVM always has PKRU, too, whatever XCR0 says */
 #define LAPIC_ISR 0x100

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause-Patent
 """Debian's Linux, encrypted and unmodified, moves: into a file and back, and to another machine while it runs. Its /init counts
-(guest/linux/init, sevisor.count), and says so when its marker, its clock or its kernel's log is not as it should be.
+(guest/linux/init, sevisor.count), and says so when its marker or its clock is not as it should be.
 
 It has the least memory that this kernel starts in, and touches nearly all of it: some 75 MB go over each serial line.
 """

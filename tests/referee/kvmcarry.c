@@ -56,15 +56,8 @@ struct page {
     X(rbx)      \
     X(rcx) X(rdx) X(rsi) X(rdi) X(rbp) X(rsp) X(r8) X(r9) X(r10) X(r11) X(r12) X(r13) X(r14) X(r15) X(rip) X(rflags)
 #define SEGMENTS(X) X(es, es) X(cs, cs) X(ss, ss) X(ds, ds) X(fs, fs) X(gs, gs) X(ldt, ldtr) X(tr, tr)
-#define LAPIC_REGISTERS(X) \
-    X(0x80, apic_tpr)      \
-    X(0xf0, apic_svr)      \
-    X(0x280, apic_esr)     \
-    X(0x320, apic_lvt[0])  \
-    X(0x330, apic_lvt[1])  \
-    X(0x340, apic_lvt[2])  \
-    X(0x350, apic_lvt[3])  \
-    X(0x360, apic_lvt[4]) X(0x370, apic_lvt[5]) X(0x380, apic_timer_initial) X(0x3e0, apic_timer_divide)
+#define LAPIC_REGISTERS(X) X(0x80, tpr) X(0xf0, svr) X(0x280, esr) X(0x380, timer_initial) X(0x3e0, timer_divide)
+#define LAPIC_LVT 0x320
 #define XSTATE_BV 512
 #define CARRIED_STATES 7 /* x87, SSE, AVX; KVM always has PKRU, too, whatever XCR0 says */
 #define LAPIC_ISR 0x100
@@ -206,9 +199,11 @@ static void get_vcpu(int vcpu, struct control_vcpu_state *state)
 #define SEGMENT(name, to) make_segment(&s.name, &state->registers.to);
     SEGMENTS(SEGMENT)
 #undef SEGMENT
-#define REGISTER(offset, field) state->field = LAPIC(offset);
+#define REGISTER(offset, field) state->apic_##field = LAPIC(offset);
     LAPIC_REGISTERS(REGISTER)
 #undef REGISTER
+    for (unsigned i = 0; i < 6; i++)
+        state->apic_lvt[i] = LAPIC(LAPIC_LVT + i * 16);
     for (unsigned i = 0; i < 8; i++) {
         state->apic_isr[i] = LAPIC(LAPIC_ISR + i * 16);
         state->apic_irr[i] = LAPIC(LAPIC_IRR + i * 16);
@@ -276,9 +271,11 @@ static void set_vcpu(int vcpu, const struct control_vcpu_state *state)
     must(ioctl(vcpu, KVM_SET_XCRS, &xcrs), "KVM_SET_XCRS");
     must(ioctl(vcpu, KVM_SET_XSAVE, &xsave), "KVM_SET_XSAVE");
     must(ioctl(vcpu, KVM_GET_LAPIC, &lapic), "KVM_GET_LAPIC");
-#define REGISTER(offset, field) LAPIC(offset) = state->field;
+#define REGISTER(offset, field) LAPIC(offset) = state->apic_##field;
     LAPIC_REGISTERS(REGISTER)
 #undef REGISTER
+    for (unsigned i = 0; i < 6; i++)
+        LAPIC(LAPIC_LVT + i * 16) = state->apic_lvt[i];
     for (unsigned i = 0; i < 8; i++) {
         LAPIC(LAPIC_ISR + i * 16) = state->apic_isr[i];
         LAPIC(LAPIC_IRR + i * 16) = state->apic_irr[i];

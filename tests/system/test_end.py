@@ -101,7 +101,7 @@ def test_nmis_do_not_stop_the_cpu_that_powers_off(
         attendant.wait_for_guest(machine, "hello", sayings.HELLO_HOLDS)
         with Debugger(socket_path, 0) as hand:
             attendant.type_line(machine, 1, "")
-            phases = ["lifecycle_summary", "machine_power_off", END, "console_break", "console_flush"]
+            phases = ["report_summary", "machine_power_off", END, "console_break", "console_flush"]
             acpi_fails(hand, elf)
             for place in [*(address(elf, name) for name in phases), reset_system(hand, elf)]:
                 assert hand.run_to(place)

@@ -20,20 +20,25 @@
 #define FADT_PM_TMR_BLK 76u
 #define FADT_X_PM_TMR_BLK 208u
 
-/* The frequency of the TSC by SAMPLE_TICKS of the timer, from one tick to another; 0: it does not advance. */
-static uint64_t clock_sample(uint16_t port)
+/* The frequency of the TSC by SAMPLE_TICKS of the timer, from one tick to another; 0: it does not advance. *doubt: how long both
+ * ends took to be read, in cycles. */
+static uint64_t clock_sample(uint16_t port, uint64_t *doubt)
 {
     uint64_t first = 0, ticks = 0;
     uint32_t last = in32(port) & PM_TIMER_MASK;
     for (uint32_t still = 0; still < PM_TIMER_STUCK; still++) {
+        uint64_t before = rdtsc();
         uint32_t now = in32(port) & PM_TIMER_MASK;
         if (now == last)
             continue;
         uint64_t tsc = rdtsc();
         ticks += first == 0 ? 0 : (now - last) & PM_TIMER_MASK;
+        *doubt = first == 0 ? tsc - before : *doubt;
         first = first == 0 ? tsc : first;
-        if (ticks >= SAMPLE_TICKS)
+        if (ticks >= SAMPLE_TICKS) {
+            *doubt += tsc - before;
             return (tsc - first) * PM_TIMER_HZ / ticks;
+        }
         last = now;
         still = 0;
     }
@@ -42,19 +47,18 @@ static uint64_t clock_sample(uint16_t port)
 
 uint64_t clock_measure(const char **source)
 {
-    uint64_t least = UINT64_MAX, most = 0, sum = 0;
+    uint64_t hz = 0, least = UINT64_MAX, doubt = 0;
     struct handoff_register timer = acpi_register(FADT_X_PM_TMR_BLK, FADT_PM_TMR_BLK, 4);
     uint16_t port = timer.port ? (uint16_t)timer.address : 0;
     *source = "ACPI PM timer";
     for (uint32_t i = 0; port != 0 && i < SAMPLES; i++) {
-        uint64_t sample = clock_sample(port);
+        uint64_t sample = clock_sample(port, &doubt);
         port = sample != 0 ? port : 0;
-        least = sample < least ? sample : least;
-        most = sample > most ? sample : most;
-        sum += sample;
+        hz = doubt < least ? sample : hz;
+        least = doubt < least ? doubt : least;
     }
     if (port != 0)
-        return sum - least - most; /* the median of three: an SMI may spoil one sample */
+        return hz; /* an SMI, or the host where this runs nested, may spoil the ends of the others */
 
     *source = "UEFI's Stall()";
     uint64_t tsc = rdtsc();

@@ -19,9 +19,10 @@ endef
 
 # Rules for $(DEPENDS), which each compilation has among its options: $(call dependencies,FOLDER) are the files with rules that
 # it wrote below FOLDER. Where one command compiles and links several sources, `$(call depend,COMMAND,SOURCES)` stands before it.
+# A file that has gone since is no error, sources included.
 DEPENDS := -MMD -MP
 dependencies = $(wildcard $(addprefix $(1)/,*.d */*.d */*/*.d */*/*/*.d))
-depend = $(1) -MM -MP -MT $@ $(2) > $@.d
+depend = $(1) -MM -MP -MT $@ $(2) > $@.d $(patsubst %.c,&& echo %.c: >> $@.d,$(filter %.c,$(2)))
 
 # The compiler and its version: $(call version_of,gcc).
 version_of = $(1) $(shell $(1) --version 2>/dev/null | head -n 1)

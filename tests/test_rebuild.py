@@ -152,3 +152,23 @@ def test_a_fragment_that_is_missing_is_an_error(tmp_path: Path) -> None:
     said = ask_make("-n", "-f", str(renamed), "help")
     assert said.returncode != 0
     assert "hv/missing.mk: No such file" in said.stderr
+
+
+def test_a_source_that_has_gone_is_no_error(tmp_path: Path) -> None:
+    """In a tree that was built before it went."""
+    makefile = """include record.mk
+all: program
+program: $(shell cat list)
+\t@$(call depend,$(CC),$(shell cat list))
+\t@$(CC) -o $@ $(shell cat list)
+-include $(call dependencies,.) program.d
+"""
+    (tmp_path / "Makefile").write_text(makefile)
+    (tmp_path / "record.mk").write_text((ROOT / "linker" / "record.mk").read_text())
+    (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
+    (tmp_path / "other.c").write_text("int other;\n")
+    for sources in ("main.c other.c", "main.c"):
+        (tmp_path / "list").write_text(sources)
+        done = subprocess.run(["make", "-s"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0 and not done.stderr, done
+        (tmp_path / "other.c").unlink(missing_ok=True)

@@ -89,8 +89,11 @@ void wrmsr(uint32_t msr, uint64_t value)
 
 uint64_t rdtsc(void)
 {
-    if (machine.interrupted_rdtsc > 0 && --machine.interrupted_rdtsc == 0)
+    if (machine.interrupted_rdtsc > 0 && --machine.interrupted_rdtsc == 0) {
         machine.tsc += machine.hz / 50;
+        machine.interrupted_rdtsc = machine.interrupted_then;
+        machine.interrupted_then = 0;
+    }
     return machine.tsc += machine.tsc_per_access;
 }
 

@@ -74,6 +74,7 @@ struct machine {
     EFI_TIME time;                      /* GetTime()'s, a second after it was called */
     EFI_STATUS time_status;
     unsigned interrupted_rdtsc;         /* 20 ms before the so-manieth look at the TSC from now; 0: never */
+    unsigned interrupted_then;          /* and once more, at so many looks later; 0: never */
 
     struct {                            /* the Secure Processor: PLATFORM_STATUS is what it answers */
         bool silent;                    /* ... or not */

@@ -222,6 +222,23 @@ static void one_interruption_does_no_harm(void **state)
     }
 }
 
+/* The ends of two samples of three, each 20 ms late. */
+static void two_interruptions_do_no_harm(void **state)
+{
+    (void)state;
+    attach();
+    machine.interrupted_rdtsc = 1u << 30;
+    assert_clock("ACPI PM timer", HZ);
+    unsigned each = ((1u << 30) - machine.interrupted_rdtsc) / 3;
+    for (unsigned n = each - 4; n <= each + 4; n++)
+        for (unsigned then = each - 4; then <= each + 4; then++) {
+            machine.interrupted_rdtsc = n;
+            machine.interrupted_then = then;
+            assert_clock("ACPI PM timer", HZ);
+            assert_int_equal(machine.interrupted_then, 0);
+        }
+}
+
 static void without_a_timer_the_firmware_waits(void **state)
 {
     (void)state;
@@ -458,6 +475,7 @@ int main(void)
         T(any_speed_is_measured_at_any_time_of_the_timer),
         T(a_fast_port_is_no_dead_timer),
         T(one_interruption_does_no_harm),
+        T(two_interruptions_do_no_harm),
         T(without_a_timer_the_firmware_waits),
         T(the_timers_port_is_where_the_fadt_says),
         T(the_date_is_that_of_the_c_library),

@@ -24,10 +24,10 @@ GOALS = (*UNITS, "efi", "tests-parts", "bench-guest", "referee-programs")
 pytestmark = [pytest.mark.unit, pytest.mark.xdist_group("make")]
 
 
-def ask_make(*words: str) -> subprocess.CompletedProcess:
+def ask_make(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess:
     environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     return subprocess.run(
-        ["make", "--no-print-directory", *words], cwd=ROOT, env=environment, capture_output=True, text=True
+        ["make", "--no-print-directory", *words], cwd=folder, env=environment, capture_output=True, text=True
     )
 
 
@@ -169,6 +169,6 @@ program: $(shell cat list)
     (tmp_path / "other.c").write_text("int other;\n")
     for sources in ("main.c other.c", "main.c"):
         (tmp_path / "list").write_text(sources)
-        done = subprocess.run(["make", "-s"], cwd=tmp_path, capture_output=True, text=True)
+        done = ask_make("-s", folder=tmp_path)
         assert done.returncode == 0 and not done.stderr, done
         (tmp_path / "other.c").unlink(missing_ok=True)

@@ -27,6 +27,7 @@ MOST_PAGES = 16384  # of one object of pages' bytes
 WHOLE_GUEST = 0xFF  # in place of a vCPU
 EACCES = 13
 SENT = "sent to another platform"  # in the reason of a guest's end
+TSC_TOLERANCE = 4000  # a 4,000th, as hv has it (hv/control/control_state.c)
 
 _SUM = 4
 _AT_ONCE = 3  # records in a packet
@@ -99,6 +100,11 @@ def _sum(number: int, data: bytes) -> bytes:
 
 def _record_size(private: bool) -> int:
     return _SUM + (PACKET if private else PAGE)
+
+
+def says_what_it_shares(state: State) -> bool:
+    """Of the whole guest (struct control_guest_state): by its MSR MIGRATION_CONTROL."""
+    return len(state.data) >= 16 and struct.unpack_from("<I", state.data, 12)[0] == 1
 
 
 def runs(due: Sequence[tuple[int, bool]]) -> Iterator[tuple[int, int, bool]]:
@@ -246,11 +252,6 @@ class Source(End):
                 return State(data[_SUM:], vcpu)
         raise Unreached(f"{self.path('state')}: comes damaged each time")
 
-    def says_what_it_shares(self) -> bool:
-        """Of a paused guest: by the guest's MSR MIGRATION_CONTROL (struct control_guest_state)."""
-        data = self.state(None).data
-        return len(data) >= 16 and struct.unpack_from("<I", data, 12)[0] == 1
-
     def cancel(self, resume: bool, seconds: float) -> str:
         """SEND_CANCEL, as often as it takes; then the guest is as it was. Returns what the SEV firmware said against it."""
 
@@ -340,8 +341,22 @@ class Target(End):
                     raise
         raise AssertionError
 
+    def check_tsc(self, state: State) -> None:
+        """Of the whole guest (struct control_guest_state): hv refuses it then, but cannot say why."""
+        if len(state.data) < 40:
+            return
+        (comes,) = struct.unpack_from("<Q", state.data, 32)
+        here = int(self.sevisor.platform()["tsc-khz"]) * 1000  # type: ignore[call-overload]
+        if abs(comes - here) * TSC_TOLERANCE > here:
+            raise Refused(
+                f"guest {self.name}: its TSC runs at {comes / 1e6:.3f} MHz, the target's at {here / 1e6:.3f} MHz: they may "
+                "differ by 250 in a million, since its clock would be wrong"
+            )
+
     def state(self, state: State) -> None:
         number = WHOLE_GUEST if state.vcpu is None else state.vcpu
+        if state.vcpu is None:
+            self.check_tsc(state)
         self.sevisor.objects.write(self.path(f"state-{number:x}"), _sum(number, state.data) + state.data)
 
     def finish(self) -> None:

@@ -21,7 +21,10 @@ from pack.errors import PackError
 
 from . import stream
 from .connection import CERTIFICATE_SIZE
-from .ends import DIRTY, SENT, SHARED, TOUCHED, Shape, Source, Target, check_api, check_policy
+
+from .ends import (
+    DIRTY, SENT, SHARED, TOUCHED, Shape, Source, Target, check_api, check_policy, says_what_it_shares,
+)  # fmt: skip
 from .errors import Refused, Undecided, Unreached
 from .stream import Header, Page, Reader, State, Writer
 
@@ -237,7 +240,7 @@ class Snapshot(_Work):
 
     def _write(self, to: Chain, sink: stream.Sink) -> None:
         source, shape = self.source, self.shape
-        if not source.says_what_it_shares():
+        if not says_what_it_shares(source.state(None)):
             self.report.warnings.append(
                 "the guest does not say which memory it shares (MSR MIGRATION_CONTROL is 0): what it shares without a word is lost"
             )
@@ -358,21 +361,22 @@ class Migration(_Work):
             raise Refused(
                 "the certificates are not the target's: its PDH was made anew, or they are another platform's"
             )
-        self._check_shares()
+        self._check_state()
 
-    def _check_shares(self) -> None:
+    def _check_state(self) -> None:
         """Stops the guest for a moment: only then its state tells."""
         try:
             self.stop()
-            says = self.source.says_what_it_shares()
+            state = self.source.state(None)
         finally:
             if self.shape.state == "running":
                 _surely(lambda: self.source.link.insist(lambda _: self.go(), self.limits.patience))
-        if not says:
+        if not says_what_it_shares(state):
             raise Refused(
                 f"guest {self.source.name}: does not say which memory it shares (MSR MIGRATION_CONTROL is 0): it cannot be "
                 "migrated; `snapshot` takes it, but loses what it shares without a word"
             )
+        self.target.check_tsc(state)
 
     def run(self, to: Chain) -> Report:
         try:

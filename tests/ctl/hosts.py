@@ -77,6 +77,7 @@ class Moving:
     states: dict[int, bytes] = field(default_factory=dict)
     counter: int = 0
     shares: int = 1  # MIGRATION_CONTROL
+    tsc_hz: int = fake.TSC_KHZ * 1000
     writes: bool = True  # to its memory, as it runs
 
 
@@ -211,9 +212,8 @@ class Host(fake.Machine):
 
     def state_of(self, number: int) -> bytes:
         if number == 0xFF:
-            return (
-                b"head" * 3 + self.moving.shares.to_bytes(4, "little") + self.moving.counter.to_bytes(8, "little") * 100
-            )
+            counter, hz = self.moving.counter.to_bytes(8, "little"), self.moving.tsc_hz.to_bytes(8, "little")
+            return b"head" * 3 + self.moving.shares.to_bytes(4, "little") + counter * 2 + hz + counter * 97
         if number > 1:
             raise Refusal(EINVAL, "no such vCPU")
         return b"vcpu%d" % number + self.moving.counter.to_bytes(8, "little") * 20

@@ -175,6 +175,7 @@ def test_what_cannot_become_the_guest_is_refused(pair: Pair) -> None:
         (lambda: setattr(pair.there.web, "encryption", "none"), "encryption none"),
         (lambda: setattr(pair.here.web, "encryption", "none"), "only SEV guests"),
         (lambda: setattr(pair.here.moving, "shares", 0), "MIGRATION_CONTROL is 0"),
+        (lambda: setattr(pair.here.moving, "tsc_hz", 1_000_251), "runs at 1.000 MHz, .* differ by 250 in a million"),
         (lambda: pair.here.web.goes("held"), "only a running or paused guest"),
     ]
     for change, words in cases:
@@ -215,6 +216,19 @@ def test_a_snapshot_is_restored_on_the_same_and_on_another_machine(pair: Pair) -
     counter = pair.here.moving.counter
     pair.here.tick()
     assert pair.here.moving.counter == counter + 1
+
+
+def test_a_snapshot_of_a_machine_with_another_tsc_is_refused_by_name(pair: Pair) -> None:
+    taken = []
+    for hz in (999_749, 1_000_250):
+        pair.here.moving.tsc_hz = hz
+        taken.append(pair.snapshot(to=pair.there))
+    pair.here.web.goes("ended")
+    with pytest.raises(Refused, match="differ by 250 in a million"):
+        pair.restore(taken[0], pair.there)
+    assert pair.states() == ("ended", "ended")
+    pair.restore(taken[1], pair.there)
+    assert pair.states() == ("ended", "running")
 
 
 def test_a_paused_guest_stays_paused_after_its_snapshot(pair: Pair) -> None:

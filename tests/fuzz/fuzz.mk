@@ -17,7 +17,7 @@ FUZZ_MANIFEST_SOURCES := tests/fuzz/fuzz_manifest.c tests/unit/manifest/good.c g
 .PHONY: fuzz-manifest
 fuzz-manifest: $(FUZZ_DIR)/fuzz_manifest
 	mkdir -p $(FUZZ_DIR)/manifest.corpus
-	$< -max_total_time=$(FUZZ_SECONDS) -timeout=5 -max_len=40960 -print_final_stats=1 \
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=60 -max_len=40960 -print_final_stats=1 \
 		-artifact_prefix=$(FUZZ_DIR)/manifest- $(FUZZ_DIR)/manifest.corpus
 
 $(FUZZ_DIR)/fuzz_manifest: $(FUZZ_MANIFEST_SOURCES) tests/fuzz/fuzz.mk
@@ -31,7 +31,7 @@ FUZZ_EXITS_SOURCES := tests/fuzz/fuzz_exits.c $(unit-hv-vcpu-core)
 .PHONY: fuzz-exits
 fuzz-exits: $(FUZZ_DIR)/fuzz_exits
 	mkdir -p $(FUZZ_DIR)/exits.corpus
-	$< -max_total_time=$(FUZZ_SECONDS) -timeout=5 -max_len=2048 -print_final_stats=1 \
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=60 -max_len=2048 -print_final_stats=1 \
 		-artifact_prefix=$(FUZZ_DIR)/exits- $(FUZZ_DIR)/exits.corpus
 
 FUZZ_EXITS_CFLAGS := $(patsubst -std=c17,-std=gnu17,$(FUZZ_CFLAGS)) -include tests/unit/hv_vcpu/fake_x86.h \
@@ -51,7 +51,7 @@ FUZZ_RSP_CFLAGS := $(patsubst -std=c17,-std=gnu17,$(FUZZ_CFLAGS)) -D_GNU_SOURCE
 .PHONY: fuzz-rsp
 fuzz-rsp: $(FUZZ_DIR)/fuzz_rsp
 	mkdir -p $(FUZZ_DIR)/rsp.corpus
-	$< -max_total_time=$(FUZZ_SECONDS) -timeout=5 -max_len=4096 -print_final_stats=1 \
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=60 -max_len=4096 -print_final_stats=1 \
 		-artifact_prefix=$(FUZZ_DIR)/rsp- $(FUZZ_DIR)/rsp.corpus
 
 $(FUZZ_DIR)/fuzz_rsp: $(FUZZ_RSP_SOURCES) tests/fuzz/fuzz.mk

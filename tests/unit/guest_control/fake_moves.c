@@ -144,6 +144,7 @@ static uint32_t state(const struct control_request *request, struct fake_guest *
         return CONTROL_INVALID;
     if (get) {
         guest->moving.whole.vcpus = guest->info.vcpus;
+        guest->moving.whole.tsc_hz = UINT64_C(2000000000); /* fake_hv.c's tsc_khz */
         for (uint32_t i = 0; i < 2; i++)
             guest->moving.vcpus[i].registers = guest->vcpus[i];
         memcpy(data, place, size);

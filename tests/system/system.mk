@@ -21,7 +21,7 @@ $(BUILD)/tests/%.efi: $(BUILD)/tests/%.so
 	objcopy -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela -j .rel.* -j .rela.* \
 		-j .reloc --output-target=efi-app-x86_64 $< $@
 
-SYSTEM_GUESTS := $(addprefix $(GUEST_DIR)/,scan.bin client.bin mover.bin mortal.bin)
+SYSTEM_GUESTS := $(addprefix $(GUEST_DIR)/,scan.bin client.bin mover.bin mortal.bin doomed.bin)
 
 $(BUILD)/tests/guest/%.o: tests/system/guest/%.c $(GUEST_DIR)/built-with
 	@mkdir -p $(@D)
@@ -30,11 +30,14 @@ $(BUILD)/tests/guest/%.o: tests/system/guest/%.c $(GUEST_DIR)/built-with
 $(BUILD)/tests/guest/%.elf: $(BUILD)/tests/guest/%.o tests/system/guest/%.ld
 	$(LD) -nostdlib -static --build-id=none --no-warn-rwx-segments -z noexecstack -T tests/system/guest/$*.ld $< -o $@
 
-# The control guest, which dies.
+# The control guest, which dies: at random, or when it is told.
 MORTAL_WRAPS := machine_doorbell machine_sleep machine_send server_poll
+DOOMED_WRAPS := machine_doorbell machine_send server_byte
+$(BUILD)/tests/guest/mortal.elf: WRAPS = $(MORTAL_WRAPS)
+$(BUILD)/tests/guest/doomed.elf: WRAPS = $(DOOMED_WRAPS)
 
-$(BUILD)/tests/guest/mortal.elf: $(BUILD)/tests/guest/mortal.o $(GUEST_CONTROL_OBJECTS) guest/control/control.ld
-	$(LD) -nostdlib -static --build-id=none --no-warn-rwx-segments -z noexecstack $(MORTAL_WRAPS:%=--wrap=%) \
+$(addprefix $(BUILD)/tests/guest/,mortal.elf doomed.elf): %.elf: %.o $(GUEST_CONTROL_OBJECTS) guest/control/control.ld
+	$(LD) -nostdlib -static --build-id=none --no-warn-rwx-segments -z noexecstack $(WRAPS:%=--wrap=%) \
 		-T guest/control/control.ld $(GUEST_CONTROL_OBJECTS) $< -o $@
 
 $(SYSTEM_GUESTS): $(GUEST_DIR)/%.bin: $(BUILD)/tests/guest/%.elf
